@@ -1,0 +1,226 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// Directory is the contents of one directory: its nodes, strictly ascending by the bytes of their names.
+//
+// On the wire (castore.proto) the nodes of each kind stand in a list of their own; here they are one list, so that
+// whoever walks, compares or writes trees meets them in the order of their names.
+type Directory []Node
+
+// SizeRule says how the size of a directory, which its parent records, is counted.
+type SizeRule uint8
+
+const (
+	// SizeDocumented is the rule of the schema: the number of entries, and the sizes of the directories among them.
+	SizeDocumented SizeRule = iota
+	// SizeSnix counts each entry twice, as tvix has done since August 2024, and snix does, against their own schema.
+	SizeSnix
+)
+
+// String returns "documented" or "snix", as the --size-rule flag spells them.
+func (r SizeRule) String() string {
+	if r == SizeSnix {
+		return "snix"
+	}
+	return "documented"
+}
+
+// ParseSizeRule is the inverse of SizeRule.String.
+func ParseSizeRule(s string) (SizeRule, error) {
+	for _, r := range []SizeRule{SizeDocumented, SizeSnix} {
+		if s == r.String() {
+			return r, nil
+		}
+	}
+	return 0, fmt.Errorf("unknown size rule %q: want documented or snix", s)
+}
+
+// Size returns the size of the directory under rule, the number that its parent records for it.
+// A sum past the largest uint64 is an error.
+func (dir Directory) Size(rule SizeRule) (uint64, error) {
+	each := uint64(1)
+	if rule == SizeSnix {
+		each = 2
+	}
+	hi, sum := bits.Mul64(each, uint64(len(dir)))
+	overflow := hi
+	for i := range dir {
+		if dir[i].Kind == KindDirectory {
+			var carry uint64
+			sum, carry = bits.Add64(sum, dir[i].Size, 0)
+			overflow |= carry
+		}
+	}
+	if overflow != 0 {
+		return 0, fmt.Errorf("total size exceeds %d", uint64(math.MaxUint64))
+	}
+	return sum, nil
+}
+
+// Find returns the node of that name.
+func (dir Directory) Find(name string) (Node, bool) {
+	i, ok := slices.BinarySearchFunc(dir, name, func(n Node, name string) int { return strings.Compare(n.Name, name) })
+	if !ok {
+		return Node{}, false
+	}
+	return dir[i], true
+}
+
+// Validate reports the first thing that is wrong with the directory, or nil: names, order, uniqueness over all kinds,
+// targets, kinds and an overflow of the size.
+func (dir Directory) Validate() error {
+	for i := range dir {
+		n := &dir[i]
+		if err := ValidateName(n.Name); err != nil {
+			return err
+		}
+		if err := n.validateKind(); err != nil {
+			return fmt.Errorf("%q: %w", clip(n.Name), err)
+		}
+		if i > 0 {
+			if err := checkOrder(dir[i-1].Name, n.Name); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := dir.Size(SizeDocumented)
+	return err
+}
+
+// checkOrder reports why name may not follow prev in a list.
+func checkOrder(prev, name string) error {
+	switch c := strings.Compare(prev, name); {
+	case c == 0:
+		return fmt.Errorf("duplicate name %q", clip(name))
+	case c > 0:
+		return fmt.Errorf("wrong order: %q comes after %q", clip(name), clip(prev))
+	}
+	return nil
+}
+
+// EncodeDirectory returns the canonical protobuf Directory message of dir, the bytes whose digest names it.
+// It validates, and nothing else makes such bytes.
+func EncodeDirectory(dir Directory) ([]byte, error) {
+	if err := dir.Validate(); err != nil {
+		return nil, fmt.Errorf("invalid directory: %w", err)
+	}
+	return encode(dir), nil
+}
+
+func encode(dir Directory) []byte {
+	size := 0
+	for i := range dir {
+		n := nodeSize(dir[i])
+		size += 1 + (bits.Len(uint(n)|1)+6)/7 + n
+	}
+	b := make([]byte, 0, size)
+	for _, kind := range []Kind{KindDirectory, KindFile, KindSymlink} {
+		for i := range dir {
+			if dir[i].Kind == kind {
+				b = appendNode(b, dir[i])
+			}
+		}
+	}
+	return b
+}
+
+// DecodeDirectory reads a protobuf Directory message. It validates, and nothing else makes a Directory of bytes: every
+// rule of the protocol is checked, unknown fields are refused, and so is an encoding that is not the canonical one, for
+// it would come back under another digest. The result does not refer to b.
+func DecodeDirectory(b []byte) (Directory, error) {
+	dir, err := decode(b)
+	if err == nil {
+		err = dir.Validate()
+	}
+	if err == nil && !bytes.Equal(encode(dir), b) {
+		err = errNotCanonical
+	}
+	if err != nil {
+		return nil, fmt.Errorf("invalid directory: %w", err)
+	}
+	return dir, nil
+}
+
+// decode reads the three lists, each of which must be in order, and merges them.
+func decode(b []byte) (Directory, error) {
+	var bounds [4]int // nodes of kind k are nodes[bounds[k-1]:bounds[k]]
+	nodes := make(Directory, 0, countNodes(b))
+	last := KindDirectory
+	for len(b) > 0 {
+		num, body, rest, err := cutMessage(b)
+		if err != nil {
+			return nil, err
+		}
+		kind := Kind(num)
+		if kind < last {
+			return nil, errNotCanonical
+		}
+		n, err := decodeNode(kind, body)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", clip(n.Name), err)
+		}
+		if kind == last && len(nodes) > bounds[kind-1] {
+			if err := checkOrder(nodes[len(nodes)-1].Name, n.Name); err != nil {
+				return nil, err
+			}
+		}
+		for ; last < kind; last++ {
+			bounds[last] = len(nodes)
+		}
+		nodes = append(nodes, n)
+		b = rest
+	}
+	for ; last <= KindSymlink; last++ {
+		bounds[last] = len(nodes)
+	}
+	if len(nodes) == bounds[1] || (bounds[1] == 0 && len(nodes) == bounds[2]) || bounds[2] == 0 {
+		return nodes, nil // one kind only: already in order
+	}
+	return merge(nodes[:bounds[1]], nodes[bounds[1]:bounds[2]], nodes[bounds[2]:]), nil
+}
+
+// merge joins three lists, each in order, into one. Names that stand in two of them come out next to each other.
+func merge(lists ...Directory) Directory {
+	total := 0
+	for _, l := range lists {
+		total += len(l)
+	}
+	out := make(Directory, 0, total)
+	for len(out) < total {
+		least := -1
+		for i, l := range lists {
+			if len(l) > 0 && (least < 0 || l[0].Name < lists[least][0].Name) {
+				least = i
+			}
+		}
+		out = append(out, lists[least][0])
+		lists[least] = lists[least][1:]
+	}
+	return out
+}
+
+// minNodeLen is the length of the shortest node message: a symlink with a name and a target of one byte each.
+const minNodeLen = 6
+
+// countNodes returns how many nodes b holds, up to the first that cannot be one, so that a hostile message makes
+// decode reserve no more than a valid one of its length. What is wrong with it is for decode to find.
+func countNodes(b []byte) int {
+	n := 0
+	for len(b) > 0 {
+		_, body, rest, err := cutMessage(b)
+		if err != nil || len(body) < minNodeLen {
+			break
+		}
+		b = rest
+		n++
+	}
+	return n
+}

@@ -1,0 +1,46 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that callers tell apart, always through errors.Is: backends wrap them with what they know.
+var (
+	// ErrNotFound says that a store does not have the blob, directory or tag that was asked for.
+	ErrNotFound = errors.New("not found")
+	// ErrNoStore says that there is no store at a place, as opposed to one that lacks something.
+	ErrNoStore = errors.New("no store here")
+	// ErrLocked says that another process holds a store for itself.
+	ErrLocked = errors.New("locked by another process")
+	// ErrReadOnly says that a store was opened only to be read.
+	ErrReadOnly = errors.New("store is read-only")
+	// ErrUnsupported says that this kind of store cannot do what was asked, whatever the input.
+	ErrUnsupported = errors.New("not supported by this kind of store")
+)
+
+// CorruptError reports stored bytes that are not what their name or their record says.
+// It is never ErrNotFound: something is there, and it is damaged.
+type CorruptError struct {
+	Digest Digest // what was asked for; zero where the damage is not to one object
+	Where  string // file and offset, or "" where the store cannot tell
+	Err    error  // what is wrong
+}
+
+// Error names the object, the place and the reason, as far as they are known.
+func (e *CorruptError) Error() string {
+	s := "corrupt"
+	if e.Digest != (Digest{}) {
+		s = fmt.Sprintf("%s: corrupt", e.Digest)
+	}
+	if e.Where != "" {
+		s += " at " + e.Where
+	}
+	return s + ": " + e.Err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// ErrDigestMismatch is the reason of a CorruptError whose bytes do not hash to their name.
+var ErrDigestMismatch = errors.New("digest mismatch")

@@ -1,0 +1,269 @@
+// Package memory is a store in maps: the shortest reading of the contracts in package store, against which the other
+// stores are compared, and a place for tests.
+package memory
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"castar/store"
+)
+
+// New returns an empty store with all its parts. It keeps every blob whole. Its contents live as long as something
+// refers to it: Sync and Close do nothing, and it may be used after Close. Contexts are not looked at, for nothing waits.
+func New() *store.Store {
+	s := &state{
+		blobs:       map[store.Digest][]byte{},
+		directories: map[store.Digest]store.Directory{},
+		tags:        map[string]store.Tag{},
+	}
+	return &store.Store{
+		ID:          "memory-" + rand.Text(),
+		Blobs:       blobs{s},
+		Directories: directories{s},
+		Tags:        tags{s},
+		Lister:      lister{s},
+		Barrier:     barrier{},
+	}
+}
+
+// state is what the parts of a store share. What the maps hold is never changed, only replaced.
+type state struct {
+	mu          sync.RWMutex
+	blobs       map[store.Digest][]byte
+	directories map[store.Digest]store.Directory
+	tags        map[string]store.Tag
+	log         []store.Tag
+}
+
+type barrier struct{}
+
+func (barrier) Sync(context.Context) error { return nil }
+func (barrier) Close() error               { return nil }
+
+type blobs struct{ s *state }
+
+func (b blobs) get(d store.Digest) ([]byte, error) {
+	b.s.mu.RLock()
+	defer b.s.mu.RUnlock()
+	data, ok := b.s.blobs[d]
+	if !ok {
+		return nil, fmt.Errorf("blob %s: %w", d, store.ErrNotFound)
+	}
+	return data, nil
+}
+
+// put keeps data, which nobody may change afterwards.
+func (b blobs) put(data []byte) store.Digest {
+	d := store.Sum(data)
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	b.s.blobs[d] = data
+	return d
+}
+
+func (b blobs) Has(_ context.Context, d store.Digest) (bool, error) {
+	_, err := b.get(d)
+	return err == nil, nil
+}
+
+func (b blobs) Open(_ context.Context, d store.Digest) (store.Blob, error) {
+	data, err := b.get(d)
+	if err != nil {
+		return nil, err
+	}
+	return &blob{bytes.NewReader(data)}, nil
+}
+
+func (b blobs) Chunks(_ context.Context, d store.Digest) ([]store.Chunk, error) {
+	_, err := b.get(d)
+	return nil, err
+}
+
+func (b blobs) Put(_ context.Context, data []byte) (store.Digest, error) {
+	return b.put(slices.Clone(data)), nil
+}
+
+func (b blobs) Create(context.Context) (store.BlobWriter, error) { return &writer{blobs: b}, nil }
+
+// blob needs no check when it is read: its digest was computed from these very bytes.
+type blob struct{ r *bytes.Reader }
+
+func (b *blob) Read(p []byte) (int, error)                   { return b.r.Read(p) }
+func (b *blob) Seek(offset int64, whence int) (int64, error) { return b.r.Seek(offset, whence) }
+func (b *blob) WriteTo(w io.Writer) (int64, error)           { return b.r.WriteTo(w) }
+func (b *blob) Size() uint64                                 { return uint64(b.r.Size()) }
+func (b *blob) Close() error                                 { return nil }
+
+// errEnded is the error of a writer that is used after Commit or Close.
+var errEnded = errors.New("blob has ended")
+
+type writer struct {
+	blobs     blobs
+	buf       bytes.Buffer
+	digest    store.Digest
+	committed bool
+	closed    bool
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if w.committed || w.closed {
+		return 0, errEnded
+	}
+	return w.buf.Write(p)
+}
+
+func (w *writer) Commit() (store.Digest, error) {
+	switch {
+	case w.committed:
+	case w.closed:
+		return store.Digest{}, errEnded
+	default:
+		w.digest = w.blobs.put(w.buf.Bytes())
+		w.committed = true
+	}
+	return w.digest, nil
+}
+
+func (w *writer) Close() error {
+	w.closed = true
+	return nil
+}
+
+type directories struct{ s *state }
+
+func (ds directories) Get(_ context.Context, d store.Digest) (store.Directory, error) {
+	ds.s.mu.RLock()
+	defer ds.s.mu.RUnlock()
+	dir, ok := ds.s.directories[d]
+	if !ok {
+		return nil, fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
+	}
+	return slices.Clone(dir), nil
+}
+
+func (ds directories) Put(_ context.Context, dir store.Directory) (store.Digest, error) {
+	message, err := store.EncodeDirectory(dir)
+	if err != nil {
+		return store.Digest{}, err
+	}
+	d := store.Sum(message)
+	ds.s.mu.Lock()
+	defer ds.s.mu.Unlock()
+	ds.s.directories[d] = slices.Clone(dir)
+	return d, nil
+}
+
+func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return store.WalkByGet(ctx, ds, root)
+}
+
+func (ds directories) Upload(context.Context) (store.DirectoryWriter, error) {
+	return store.UploadByPut(ds), nil
+}
+
+type tags struct{ s *state }
+
+func (ts tags) Get(_ context.Context, name string) (store.Tag, error) {
+	ts.s.mu.RLock()
+	defer ts.s.mu.RUnlock()
+	t, ok := ts.s.tags[name]
+	if !ok {
+		return store.Tag{}, fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
+	}
+	return t, nil
+}
+
+func (ts tags) Set(_ context.Context, t store.Tag) error {
+	if err := store.ValidateTag(t.Name); err != nil {
+		return err
+	}
+	if err := t.Root.Validate(); err != nil {
+		return fmt.Errorf("tag %q: %w", t.Name, err)
+	}
+	ts.s.mu.Lock()
+	defer ts.s.mu.Unlock()
+	ts.s.tags[t.Name] = t
+	return nil
+}
+
+func (ts tags) Delete(_ context.Context, name string) error {
+	ts.s.mu.Lock()
+	defer ts.s.mu.Unlock()
+	if _, ok := ts.s.tags[name]; !ok {
+		return fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
+	}
+	delete(ts.s.tags, name)
+	return nil
+}
+
+// All yields the tags as they were when the loop began, which may change them.
+func (ts tags) All(context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) {
+		ts.s.mu.RLock()
+		all := slices.SortedFunc(maps.Values(ts.s.tags), func(a, b store.Tag) int { return strings.Compare(a.Name, b.Name) })
+		ts.s.mu.RUnlock()
+		yieldAll(all, yield)
+	}
+}
+
+func (ts tags) Record(_ context.Context, t store.Tag) error {
+	if err := t.Root.Validate(); err != nil {
+		return err
+	}
+	ts.s.mu.Lock()
+	defer ts.s.mu.Unlock()
+	ts.s.log = append(ts.s.log, t)
+	return nil
+}
+
+// Log yields the log as it was when the loop began, which may add to it.
+func (ts tags) Log(context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) {
+		ts.s.mu.RLock()
+		log := ts.s.log
+		ts.s.mu.RUnlock()
+		yieldAll(log, yield)
+	}
+}
+
+type lister struct{ s *state }
+
+// List yields what was there when the loop began, which may store more.
+func (l lister) List(_ context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
+	return func(yield func(store.Digest, error) bool) {
+		want := prefix.String()[:min(max(nibbles, 0), 2*store.DigestSize)]
+		var found []store.Digest
+		match := func(d store.Digest) {
+			if strings.HasPrefix(d.String(), want) {
+				found = append(found, d)
+			}
+		}
+		l.s.mu.RLock()
+		for d := range l.s.blobs {
+			match(d)
+		}
+		for d := range l.s.directories {
+			match(d)
+		}
+		l.s.mu.RUnlock()
+		yieldAll(found, yield)
+	}
+}
+
+func yieldAll[T any](list []T, yield func(T, error) bool) {
+	for _, v := range list {
+		if !yield(v, nil) {
+			return
+		}
+	}
+}

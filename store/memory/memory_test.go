@@ -1,0 +1,24 @@
+package memory_test
+
+import (
+	"testing"
+
+	"castar/store"
+	"castar/store/memory"
+	"castar/store/storetest"
+)
+
+func TestStore(t *testing.T) {
+	storetest.Run(t, func(*testing.T) *store.Store { return memory.New() })
+}
+
+// Close lets go of nothing, so the same store opened "again" has to have all.
+func TestAfterClose(t *testing.T) {
+	stores := map[string]*store.Store{}
+	storetest.RunReopen(t, func(_ *testing.T, dir string) *store.Store {
+		if stores[dir] == nil {
+			stores[dir] = memory.New()
+		}
+		return stores[dir]
+	})
+}

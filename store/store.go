@@ -1,0 +1,183 @@
+// Package store is the vocabulary of castar: digests, nodes and directories, the two doors between directories and
+// bytes, and the small interfaces that every kind of store implements. Read it first.
+//
+// A store keeps three things. Blobs are file contents and directories are Directory messages; both are named by the
+// BLAKE3 digest of their bytes. Tags are names that point at roots and may move. Subpackages implement the interfaces
+// (packed on disk, memory, and others); storetest is the suite that each of them passes.
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+)
+
+// Blobs keeps file contents, each named by the digest of its bytes. How a blob is cut into chunks is the store's own
+// business and never shows in its name. All methods may be called concurrently. What was put is visible to the same
+// handle at once, and durable once the store's Sync has returned.
+type Blobs interface {
+	// Has reports whether the blob or chunk d is there and not known to be damaged.
+	Has(ctx context.Context, d Digest) (bool, error)
+	// Open returns the blob or chunk d. The error is ErrNotFound where the store does not have it.
+	Open(ctx context.Context, d Digest) (Blob, error)
+	// Chunks returns the chunks that d is made of, in order, or none where it is stored whole.
+	// The error is ErrNotFound where the store does not have it.
+	Chunks(ctx context.Context, d Digest) ([]Chunk, error)
+	// Put stores a blob that is in memory. It does not keep data.
+	Put(ctx context.Context, data []byte) (Digest, error)
+	// Create begins a blob of any length.
+	Create(ctx context.Context) (BlobWriter, error)
+}
+
+// Blob is an open blob. Read and Seek return only bytes that were checked against a digest; bytes that do not hash to
+// their name are a *CorruptError. It is not for concurrent use.
+type Blob interface {
+	io.ReadSeekCloser
+	// WriteTo writes what follows the current offset. From offset 0 it checks the bytes against the blob's own digest
+	// while it writes, so what w got may be believed only when the error is nil. It is the fast way to a whole blob.
+	io.WriterTo
+	// Size is the blob's length in bytes.
+	Size() uint64
+}
+
+// BlobWriter takes the bytes of one blob. It is not for concurrent use.
+type BlobWriter interface {
+	io.Writer
+	// Commit ends the blob and names it. Called again, it returns the same.
+	Commit() (Digest, error)
+	// Close discards what was not committed. It may always be deferred, and called more than once.
+	io.Closer
+}
+
+// Chunk is a piece of a blob, stored under its own digest.
+type Chunk struct {
+	Digest Digest
+	Size   uint64 // in bytes
+}
+
+// Directories keeps Directory messages, each named by the digest of its canonical encoding. What goes in or comes out
+// is valid. All methods may be called concurrently; visibility and durability are those of Blobs.
+type Directories interface {
+	// Get returns a directory. The error is ErrNotFound where the store does not have it.
+	Get(ctx context.Context, d Digest) (Directory, error)
+	// Put stores one directory. Its children need not be there.
+	Put(ctx context.Context, dir Directory) (Digest, error)
+	// Walk yields the directory root and all that are below it, each digest once, and each only after one that refers
+	// to it. It ends with the first error, which is ErrNotFound where root or something below it is missing.
+	Walk(ctx context.Context, root Digest) iter.Seq2[NamedDirectory, error]
+	// Upload begins a batch: a closure that is stored as one.
+	Upload(ctx context.Context) (DirectoryWriter, error)
+}
+
+// NamedDirectory is a directory with its digest, as Walk yields it.
+type NamedDirectory struct {
+	Digest    Digest
+	Directory Directory
+}
+
+// DirectoryWriter takes the directories of one closure. Put may be called concurrently, but only after the Put of every
+// child directory has returned.
+type DirectoryWriter interface {
+	// Put adds a directory, and returns its digest. Adding one twice does no harm.
+	Put(ctx context.Context, dir Directory) (Digest, error)
+	// Commit ends the batch; root is the one directory that no other refers to.
+	Commit(ctx context.Context, root Digest) error
+	// Close discards what was not committed. It may always be deferred, and called more than once.
+	io.Closer
+}
+
+// Tags keeps names that point at roots, and the log of what was ingested.
+type Tags interface {
+	// Get returns the tag of that name, or an error that is ErrNotFound.
+	Get(ctx context.Context, name string) (Tag, error)
+	// Set makes t.Name point at t.Root, durably and at once: readers see the old tag or the new one.
+	Set(ctx context.Context, t Tag) error
+	// Delete removes a tag, durably. The error is ErrNotFound where there is none.
+	Delete(ctx context.Context, name string) error
+	// All yields the tags in order of their names. A tag that cannot be read is an error, and the rest still follow.
+	All(ctx context.Context) iter.Seq2[Tag, error]
+	// Record adds an ingest to the end of the log, durably. t.Name may be empty.
+	Record(ctx context.Context, t Tag) error
+	// Log yields the recorded ingests, oldest first. One that cannot be read is an error, and the rest still follow.
+	Log(ctx context.Context) iter.Seq2[Tag, error]
+}
+
+// Tag is a name for a root, with what is known of the ingest that made it.
+type Tag struct {
+	Name   string
+	Root   Node      // its own name is empty
+	Time   time.Time // when the ingest ended
+	Source string    // the path that was ingested, raw bytes
+	Counts Counts
+}
+
+// Counts is what an ingest met.
+type Counts struct {
+	Files       uint64 `json:"files"`
+	Directories uint64 `json:"directories"`
+	Symlinks    uint64 `json:"symlinks"`
+	Bytes       uint64 `json:"bytes"` // of file contents, before deduplication and compression
+}
+
+// Lister is implemented by stores that can say what they hold, which prefixes of digests need.
+type Lister interface {
+	// List yields the digests of the directories and blobs, chunks included, that begin with the first nibbles
+	// hexadecimal digits of prefix. The order is not defined, and a digest may come more than once.
+	List(ctx context.Context, prefix Digest, nibbles int) iter.Seq2[Digest, error]
+}
+
+// ObjectSet is a set of objects of one store, small enough to mark all that is reachable in a large one. Objects are
+// directories (KindDirectory) and blobs, chunks included (KindFile). Its methods may be called concurrently.
+type ObjectSet interface {
+	// Add adds an object, and reports whether it was not in the set. The error is ErrNotFound where the store lacks it.
+	Add(k Kind, d Digest) (added bool, err error)
+	// Has reports whether an object is in the set.
+	Has(k Kind, d Digest) bool
+}
+
+// Sizer is implemented by stores that know what an object takes.
+type Sizer interface {
+	// Stored returns how many bytes an object takes in the store: where several are compressed together, its share, by
+	// length. Objects are those of ObjectSet; a blob in chunks is the list of them. The error is ErrNotFound where the
+	// store lacks it. It may be called concurrently.
+	Stored(ctx context.Context, k Kind, d Digest) (uint64, error)
+}
+
+// Barrier is what makes writes durable.
+type Barrier interface {
+	// Sync returns once everything that was stored before it was called will survive a crash. A root may be named only
+	// after that.
+	Sync(ctx context.Context) error
+	// Close releases the store. What was not synced may be lost.
+	Close() error
+}
+
+// Store is one place that keeps archives. The parts that are nil are those that its kind does not have.
+type Store struct {
+	ID          string // differs from store to store and stays with it; names what is cached about it
+	Blobs       Blobs
+	Directories Directories
+	Tags        Tags             // nil: no tags and no log
+	Lister      Lister           // nil: cannot list
+	Sizer       Sizer            // nil: cannot tell what an object takes
+	NewSet      func() ObjectSet // an empty set of the objects that are committed; nil: there are none so small
+	Scrubber    Scrubber         // nil: cannot check itself
+	Sweeper     Sweeper          // nil: cannot forget
+	Repairer    Repairer         // nil: cannot mend itself
+	Barrier     Barrier
+}
+
+// Sync makes everything that was stored durable; see Barrier.
+func (s *Store) Sync(ctx context.Context) error { return s.Barrier.Sync(ctx) }
+
+// Close releases the store; see Barrier.
+func (s *Store) Close() error { return s.Barrier.Close() }
+
+// IsNotFound reports whether err says that a store lacks what it was asked for. A *CorruptError does not, also where its
+// reason is that a part is not found: something is there, and it is damaged.
+func IsNotFound(err error) bool {
+	_, corrupt := errors.AsType[*CorruptError](err)
+	return !corrupt && errors.Is(err, ErrNotFound)
+}
