@@ -1,0 +1,344 @@
+package packed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sort"
+
+	"castar/store"
+)
+
+// blobs implements store.Blobs.
+type blobs struct{ st *Store }
+
+func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
+	return b.st.has(kindData, &d), ctx.Err()
+}
+
+func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Digest{}, err
+	}
+	d := store.Sum(data)
+	if len(data) <= b.st.cutter.Params().Min {
+		return d, b.st.putWhole(kindData, d, data)
+	}
+	return d, b.st.putCut(ctx, d, data)
+}
+
+// putCut stores the blob d in chunks, unless it is there.
+func (st *Store) putCut(ctx context.Context, d store.Digest, data []byte) error {
+	if st.has(kindData, &d) {
+		return nil
+	}
+	if n := st.cutter.Cut(data); n == len(data) {
+		return st.putWhole(kindData, d, data)
+	}
+	var chunks []store.Chunk
+	for len(data) > 0 {
+		n := st.cutter.Cut(data)
+		c := store.Chunk{Digest: store.Sum(data[:n]), Size: uint64(n)}
+		if err := st.putWhole(kindData, c.Digest, data[:n]); err != nil {
+			return err
+		}
+		chunks = append(chunks, c)
+		data = data[n:]
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return st.putWhole(kindList, d, appendList(nil, chunks))
+}
+
+func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
+	return &writer{st: b.st, ctx: ctx}, b.st.writable()
+}
+
+func (b blobs) Chunks(_ context.Context, d store.Digest) ([]store.Chunk, error) {
+	l, data, err := b.st.lookup(kindData, d, true)
+	if err != nil || l.frame.kind != kindList {
+		return nil, err
+	}
+	return b.st.chunkList(d, l, data)
+}
+
+func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
+	st := b.st
+	l, data, err := st.lookup(kindData, d, true)
+	if err != nil {
+		return nil, err
+	}
+	if l.frame.kind == kindList {
+		chunks, err := st.chunkList(d, l, data)
+		if err != nil {
+			return nil, err
+		}
+		return newChunked(ctx, st, d, chunks), nil
+	}
+	if data == nil {
+		if data, err = st.object(l, nil); err != nil {
+			return nil, st.about(d, err)
+		}
+	}
+	if err := st.verify(d, l, data); err != nil {
+		return nil, err
+	}
+	return whole{bytes.NewReader(data)}, nil
+}
+
+// lookup returns where an object is, and its bytes if it is not written yet. The error is store.ErrNotFound, or a
+// *store.CorruptError where it is known to be damaged.
+func (st *Store) lookup(k kind, d store.Digest, wantData bool) (location, []byte, error) {
+	l, data, ok := st.find(k, &d, wantData)
+	if !ok {
+		return l, nil, st.quarantined(k, &d)
+	}
+	return l, data, nil
+}
+
+// chunkList returns the chunks of the blob d, whose list is at l or, if it is not written yet, in data.
+func (st *Store) chunkList(d store.Digest, l location, data []byte) ([]store.Chunk, error) {
+	if data == nil {
+		var err error
+		if data, err = st.object(l, nil); err != nil {
+			return nil, st.about(d, err)
+		}
+	}
+	chunks, err := parseList(data)
+	if err != nil {
+		return nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
+	}
+	return chunks, nil
+}
+
+// object returns the bytes at l, unchecked. Those of a frame with many objects are part of the cached payload and must
+// not be changed; those of a frame with one are read into buf, or into a new slice where buf is nil or too small.
+func (st *Store) object(l location, buf []byte) ([]byte, error) {
+	if l.size == l.frame.raw {
+		return st.readFrame(l.frame, buf)
+	}
+	payload, err := st.frames.get(l.frame, st.readFrame)
+	if err != nil {
+		return nil, err
+	}
+	if uint64(l.offset)+uint64(l.size) > uint64(len(payload)) { // two indexes disagree about the frame
+		return nil, st.corrupt(l.frame, errImpossible)
+	}
+	return payload[l.offset:][:l.size:l.size], nil
+}
+
+// verify checks bytes against their digest.
+func (st *Store) verify(d store.Digest, l location, data []byte) error {
+	if store.Sum(data) != d {
+		return &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: store.ErrDigestMismatch}
+	}
+	return nil
+}
+
+// about says which object damage was met at.
+func (st *Store) about(d store.Digest, err error) error {
+	if c, ok := errors.AsType[*store.CorruptError](err); ok && c.Digest == (store.Digest{}) {
+		return &store.CorruptError{Digest: d, Where: c.Where, Err: c.Err}
+	}
+	return err
+}
+
+// List implements store.Lister.
+func (st *Store) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
+	return func(yield func(store.Digest, error) bool) {
+		st.mu.Lock()
+		sessions := append([]*session{st.current}, st.sealed...)
+		st.mu.Unlock()
+		for _, s := range sessions {
+			for _, d := range s.list(prefix, nibbles) {
+				if !yield(d, ctx.Err()) {
+					return
+				}
+			}
+		}
+		for _, x := range *st.indexes.Load() {
+			for _, k := range []kind{kindDirectory, kindData} {
+				t := x.table(k)
+				lo, hi := t.Range(prefix[:], nibbles)
+				for i := lo; i < hi; i++ {
+					if !yield(store.Digest(t.Record(i)[:store.DigestSize]), ctx.Err()) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// whole is a blob that is in memory and checked.
+type whole struct{ *bytes.Reader }
+
+func (w whole) Size() uint64 { return uint64(w.Reader.Size()) }
+func (w whole) Close() error { return nil }
+
+// chunked is a blob that is read chunk by chunk.
+type chunked struct {
+	ctx    context.Context
+	st     *Store
+	digest store.Digest
+	chunks []store.Chunk
+	ends   []uint64 // of each chunk
+	at     uint64   // may be past the end
+	number int      // of the chunk in data
+	data   []byte   // nil: none is loaded
+}
+
+func newChunked(ctx context.Context, st *Store, d store.Digest, chunks []store.Chunk) *chunked {
+	c := &chunked{ctx: ctx, st: st, digest: d, chunks: chunks, ends: make([]uint64, len(chunks))}
+	end := uint64(0)
+	for i := range chunks {
+		end += chunks[i].Size
+		c.ends[i] = end
+	}
+	return c
+}
+
+func (c *chunked) Size() uint64 { return c.ends[len(c.ends)-1] }
+
+func (c *chunked) Close() error {
+	c.data = nil
+	return nil
+}
+
+func (c *chunked) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += int64(c.at)
+	case io.SeekEnd:
+		offset += int64(c.Size())
+	default:
+		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	}
+	if offset < 0 {
+		return 0, errors.New("seek: negative position")
+	}
+	c.at = uint64(offset)
+	return offset, nil
+}
+
+func (c *chunked) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if c.at >= c.Size() {
+		return 0, io.EOF
+	}
+	i := sort.Search(len(c.ends), func(i int) bool { return c.ends[i] > c.at })
+	if c.data == nil || c.number != i {
+		data, err := c.st.chunk(c.digest, c.chunks[i], nil)
+		if err == nil {
+			err = c.st.verifyChunk(c.digest, c.chunks[i], data)
+		}
+		if err != nil {
+			return 0, err
+		}
+		c.number, c.data = i, data
+	}
+	n := copy(p, c.data[c.at-(c.ends[i]-c.chunks[i].Size):])
+	c.at += uint64(n)
+	return n, nil
+}
+
+// WriteTo decodes chunks ahead, in parallel. From the beginning it hashes what it writes, once; from elsewhere it
+// checks each chunk.
+func (c *chunked) WriteTo(w io.Writer) (n int64, err error) {
+	if c.at != 0 {
+		return io.Copy(w, struct{ io.Reader }{c})
+	}
+	var h store.Hasher
+	for data, err := range c.st.readAhead(c.ctx, c.digest, c.chunks) {
+		if err != nil {
+			return n, err
+		}
+		h.Write(data)
+		m, err := w.Write(data)
+		n += int64(m)
+		c.at += uint64(m)
+		if err != nil {
+			return n, err
+		}
+	}
+	if h.Sum() != c.digest {
+		return n, &store.CorruptError{Digest: c.digest, Err: store.ErrDigestMismatch}
+	}
+	return n, nil
+}
+
+// chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest.
+func (st *Store) chunk(d store.Digest, c store.Chunk, buf []byte) ([]byte, error) {
+	l, data, err := st.lookup(kindData, c.Digest, true)
+	if store.IsNotFound(err) {
+		return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
+	}
+	if err == nil && data == nil {
+		if l.frame.kind != kindData {
+			return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
+		}
+		data, err = st.object(l, buf)
+	}
+	if err != nil {
+		return nil, st.about(d, err)
+	}
+	if uint64(len(data)) != c.Size {
+		err := fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, len(data), c.Size)
+		return nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
+	}
+	return data, nil
+}
+
+// verifyChunk checks the bytes of a chunk of the blob d.
+func (st *Store) verifyChunk(d store.Digest, c store.Chunk, data []byte) error {
+	if store.Sum(data) != c.Digest {
+		return &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s: %w", c.Digest, store.ErrDigestMismatch)}
+	}
+	return nil
+}
+
+// readAhead yields the bytes of chunks in order while it decodes some that follow. They are valid until the next.
+func (st *Store) readAhead(ctx context.Context, d store.Digest, chunks []store.Chunk) iter.Seq2[[]byte, error] {
+	type result struct {
+		buf, data []byte
+		err       error
+	}
+	return func(yield func([]byte, error) bool) {
+		ahead := cap(st.slots) + 1
+		var queue []chan result // the chunks being decoded, in order
+		next := 0
+		defer func() {
+			for _, c := range queue {
+				st.release((<-c).buf)
+			}
+		}()
+		for i := range chunks {
+			for ; next < len(chunks) && next <= i+ahead; next++ {
+				done := make(chan result, 1)
+				queue = append(queue, done)
+				go func(c store.Chunk) {
+					buf := st.buffer()
+					data, err := st.chunk(d, c, buf)
+					done <- result{buf, data, err}
+				}(chunks[next])
+			}
+			r := <-queue[0]
+			queue = queue[1:]
+			if r.err == nil {
+				r.err = ctx.Err()
+			}
+			ok := yield(r.data, r.err) && r.err == nil
+			st.release(r.buf)
+			if !ok {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package packed
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"castar/store"
+	"castar/store/chunk"
+	"castar/store/durable"
+)
+
+// formatVersion is that of the whole store. A program refuses a store with a greater one.
+const formatVersion = 1
+
+// config is the contents of the config file, sealed: written when the store is made, read whenever it is opened.
+type config struct {
+	Version     int    `json:"version"`
+	ID          string `json:"id"`            // 32 random hexadecimal digits
+	Hash        string `json:"hash"`          // "blake3"
+	Chunker     string `json:"chunker"`       // "fastcdc2020"
+	ChunkAvg    int    `json:"chunk_average"` // bytes; the least is half of it, the most twice
+	Compression string `json:"compression"`   // "zstd"
+}
+
+func newConfig() config {
+	return config{
+		Version: formatVersion, ID: durable.TempName() + durable.TempName(),
+		Hash: "blake3", Chunker: "fastcdc2020", ChunkAvg: chunk.Default().Avg, Compression: "zstd",
+	}
+}
+
+// writeConfig makes the folder a store.
+func writeConfig(fsys durable.FS, c config) error {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(fsys, tmpPath(durable.TempName()), configName, seal(b))
+}
+
+// readConfig reads and checks the config file. The error is fs.ErrNotExist where there is none.
+func readConfig(fsys durable.FS) (c config, err error) {
+	b, err := durable.ReadFile(fsys, configName)
+	if err != nil {
+		return c, err
+	}
+	if c, err = parseConfig(b); err != nil {
+		return c, &store.CorruptError{Where: fsys.Path(configName), Err: err}
+	}
+	return c, nil
+}
+
+// errFormat says that a store is not damaged, but of another time.
+var errFormat = errors.New("store format")
+
+// isStore reports whether a folder is a store of this format whose config cannot be read because of err.
+func isStore(fsys durable.FS, err error) bool {
+	if errors.Is(err, errFormat) {
+		return false
+	}
+	fi, err := fsys.Stat(packsDir)
+	return err == nil && fi.IsDir()
+}
+
+func parseConfig(b []byte) (c config, err error) {
+	line, err := unseal(b)
+	if err != nil {
+		return c, err
+	}
+	var v struct{ Version int }
+	if err := json.Unmarshal(line, &v); err != nil {
+		return c, err
+	}
+	if v.Version > formatVersion || v.Version < 1 {
+		return c, fmt.Errorf("%w %d, this program reads %d", errFormat, v.Version, formatVersion)
+	}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return c, err
+	}
+	if c.Hash != "blake3" || c.Chunker != "fastcdc2020" || c.Compression != "zstd" || c.ID == "" {
+		return c, errors.New("unknown hash, chunker or compression")
+	}
+	_, err = chunk.ParamsFor(c.ChunkAvg)
+	return c, err
+}

@@ -1,0 +1,74 @@
+package packed
+
+import (
+	"context"
+	"iter"
+	"slices"
+
+	"castar/store"
+)
+
+// directories implements store.Directories.
+type directories struct{ st *Store }
+
+func (ds directories) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	st := ds.st
+	l, data, err := st.lookup(kindDirectory, d, true)
+	if err != nil {
+		return nil, err
+	}
+	if data == nil {
+		if data, err = st.object(l, nil); err != nil {
+			return nil, st.about(d, err)
+		}
+	}
+	if err := st.verify(d, l, data); err != nil {
+		return nil, err
+	}
+	dir, err := store.DecodeDirectory(data)
+	if err != nil {
+		return nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
+	}
+	return dir, nil
+}
+
+func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Digest{}, err
+	}
+	b, err := store.EncodeDirectory(dir)
+	if err != nil {
+		return store.Digest{}, err
+	}
+	d := store.Sum(b)
+	return d, ds.st.putWhole(kindDirectory, d, b)
+}
+
+func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return store.WalkByGet(ctx, ds, root)
+}
+
+func (ds directories) Upload(context.Context) (store.DirectoryWriter, error) {
+	return store.UploadByPut(ds), ds.st.writable()
+}
+
+// list returns the session's digests that begin with the first nibbles hexadecimal digits of prefix.
+func (s *session) list(prefix store.Digest, nibbles int) (found []store.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	matches := func(d store.Digest) bool {
+		whole := nibbles / 2
+		return slices.Equal(d[:whole], prefix[:whole]) && (nibbles%2 == 0 || d[whole]>>4 == prefix[whole]>>4)
+	}
+	for _, objects := range []map[store.Digest]pending{s.dirs, s.blobs} {
+		for d := range objects {
+			if matches(d) {
+				found = append(found, d)
+			}
+		}
+	}
+	return found
+}

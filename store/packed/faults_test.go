@@ -1,0 +1,264 @@
+package packed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"castar/store"
+	"castar/store/durable/crashfs"
+
+	"go.uber.org/goleak"
+)
+
+// fault makes one operation of a file system fail.
+type fault struct {
+	n      int // of the operation, from 0
+	err    error
+	seen   int
+	failed crashfs.Op
+}
+
+func (f *fault) hook(op crashfs.Op) error {
+	f.seen++
+	if f.seen-1 != f.n {
+		return nil
+	}
+	f.failed = op
+	return f.err
+}
+
+// hit reports whether the operation came to pass.
+func (f *fault) hit() bool { return f.seen > f.n }
+
+// injected are the errors that operations fail with. The short writes leave less than a sector, and about a half.
+func injected() []error {
+	return []error{
+		syscall.EIO, syscall.ENOSPC, syscall.EMFILE,
+		&crashfs.Short{N: 7, Err: syscall.ENOSPC}, &crashfs.Short{N: 700, Err: syscall.EIO},
+	}
+}
+
+// reason returns the errno of an injected error.
+func reason(err error) error {
+	if short, ok := errors.AsType[*crashfs.Short](err); ok {
+		return short.Err
+	}
+	return err
+}
+
+// Whichever operation of an ingest fails, the ingest says so, promises nothing that is not so, and leaves a store that
+// the next one opens and completes, also after a crash.
+func TestFaults(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	s := newSampler()
+	defer s.encoder.Close()
+	for _, injected := range injected() {
+		runs := 0
+		for n := 0; ; n++ {
+			f := &fault{n: n, err: injected}
+			fsys := crashfs.New()
+			fsys.Inject(f.hook)
+			r, err := s.run(fsys, asIs, newLedger())
+			fsys.Inject(nil)
+			if !f.hit() {
+				break
+			}
+			runs++
+			if _, short := errors.AsType[*crashfs.Short](injected); short && f.failed.Kind != crashfs.Write {
+				continue // as without it
+			}
+			if ferr := checkFault(f, err); ferr != nil {
+				t.Errorf("operation %d: %v", n, ferr)
+			}
+			if n := fsys.InUse(); n > 0 && f.failed.Kind != crashfs.Unmap {
+				t.Errorf("%v: %v: %d files, maps or locks are left", f.failed, injected, n)
+			}
+			if err := s.reboot(r, f.failed); err != nil {
+				t.Errorf("%v: %v: %v", f.failed, injected, err)
+			}
+		}
+		if runs < 130 {
+			t.Errorf("%v: only %d operations", injected, runs)
+		}
+	}
+}
+
+// checkFault reports what is wrong with the error of an ingest in which an operation failed.
+func checkFault(f *fault, err error) error {
+	if err == nil {
+		if harmless(f.failed) {
+			return nil
+		}
+		return fmt.Errorf("%v failed, and the ingest did not", f.failed)
+	}
+	if !errors.Is(err, reason(f.err)) || !strings.Contains(err.Error(), f.failed.Name) {
+		return fmt.Errorf("%v failed, and the error is %q", f.failed, err)
+	}
+	return nil
+}
+
+// harmless are the operations without which an ingest is complete: an old index that stays is searched in vain, and the
+// close of a file that was only read loses nothing.
+func harmless(op crashfs.Op) bool {
+	return op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, indexDir+"/") ||
+		op.Kind == crashfs.Close && !strings.HasPrefix(op.Name, tmpDir+"/")
+}
+
+// reboot holds the store that a failed run left to what was promised: as the next process finds it, after a crash, and
+// after a crash that follows another ingest.
+func (s *sampler) reboot(r run, failed crashfs.Op) error {
+	c := &crasher{sampler: s, wrap: asIs}
+	k, l := r.fsys.Len(), r.final().maybe()
+	next, err := s.run(r.fsys.Kill(k), asIs, l)
+	if err != nil {
+		return fmt.Errorf("next process: %w", err)
+	}
+	for state := range next.fsys.States(next.fsys.Len(), 3, 0) {
+		final := next.final()
+		if failed.Kind == crashfs.SyncDir && failed.Name == "." {
+			final.log = nil // the log's own name may be in doubt for good; what is in it nobody builds on
+		}
+		if err := c.verify(state, final); err != nil {
+			return fmt.Errorf("next process, and crash: %w", err)
+		}
+	}
+	for state := range r.fsys.States(k, 3, 0) {
+		if err := c.recover(state, l); err != nil {
+			return fmt.Errorf("crash: %w", err)
+		}
+	}
+	return nil
+}
+
+// maybe returns l for a run that failed: each of its tags may be what the run was about to make it.
+func (l ledger) maybe() ledger {
+	l = l.clone()
+	for name, may := range l.tags {
+		_, second := sampleTag(2, name)
+		l.tags[name] = append(slices.Clip(may), second, store.Tag{})
+	}
+	return l
+}
+
+// After the first error nothing is written any more, and every Sync fails with that error, whatever the disk says now.
+func TestFailedStaysFailed(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	ctx := context.Background()
+	s := newSampler()
+	defer s.encoder.Close()
+	for n := 0; ; n++ {
+		fsys := crashfs.New()
+		st, err := s.open(ctx, fsys, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &fault{n: n, err: syscall.EIO}
+		l := newLedger()
+		if err := sampleStore(ctx, st, 1, &l); err != nil {
+			t.Fatal(err)
+		}
+		fsys.Inject(f.hook)
+		first := st.Sync(ctx)
+		fsys.Inject(nil)
+		if f.hit() == (first == nil) {
+			t.Errorf("%v failed: Sync returns %v", f.failed, first)
+		}
+		if f.hit() {
+			before := fsys.Len()
+			second := st.Sync(ctx)
+			_, put := blobs{st}.Put(ctx, []byte("new"))
+			tag := tags{st}.Set(ctx, store.Tag{Name: "t", Root: store.Node{Kind: store.KindFile}})
+			for _, err := range []error{second, put, tag} {
+				if !errors.Is(err, syscall.EIO) || !errors.Is(err, first) {
+					t.Errorf("%v failed: later %v, want %v", f.failed, err, first)
+				}
+			}
+			if fsys.Len() > before {
+				t.Errorf("%v failed: later %v", f.failed, fsys.Ops()[before:])
+			}
+		}
+		if err := st.Close(); err != nil || fsys.InUse() > 0 {
+			t.Errorf("%v failed: Close returns %v, %d in use", f.failed, err, fsys.InUse())
+		}
+		if !f.hit() {
+			break
+		}
+	}
+}
+
+// Whichever operation of a reader fails, it says so, and what it reads afterwards is right. Only a disk that cannot
+// read is called damage, not a process that has too many files open.
+func TestReadFaults(t *testing.T) {
+	ctx := context.Background()
+	s := newSampler()
+	fsys := crashfs.New()
+	r, err := s.run(fsys, asIs, newLedger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, injected := range []error{syscall.EIO, syscall.EMFILE} {
+		for n := 0; ; n++ {
+			f := &fault{n: n, err: injected}
+			fsys := fsys.Clone()
+			st, err := s.open(ctx, fsys, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			fsys.Inject(f.hook)
+			err = verifyStore(ctx, st, r.final())
+			fsys.Inject(nil)
+			if !f.hit() {
+				break
+			}
+			if ferr := checkFault(f, err); ferr != nil && !isLog(f.failed) {
+				t.Errorf("operation %d: %v", n, ferr)
+			}
+			if _, corrupt := errors.AsType[*store.CorruptError](err); corrupt && injected == syscall.EMFILE {
+				t.Errorf("%v failed, and the error is %v", f.failed, err)
+			}
+			if err := verifyStore(ctx, st, r.final()); err != nil {
+				t.Errorf("%v failed: later %v", f.failed, err)
+			}
+			st.Close()
+		}
+	}
+}
+
+// isLog reports whether the operation is one of the log, of which verifyStore forgives what it cannot read.
+func isLog(op crashfs.Op) bool { return op.Name == logName }
+
+// What could not be written is still what was put, though the caller's buffer has changed.
+func TestFailedPutKeepsNothingOfTheCaller(t *testing.T) {
+	fsys := crashfs.New()
+	st, err := newSampler().open(t.Context(), fsys, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	fsys.Inject(func(op crashfs.Op) error {
+		if op.Kind == crashfs.Write {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	data := random(1, 100<<10)
+	d := store.Sum(data)
+	if err := st.putWhole(kindData, d, data); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("error %v", err)
+	}
+	fsys.Inject(nil)
+	for i := range data {
+		data[i] = 0
+	}
+	if got, err := readBlob(t.Context(), st, d); err != nil || store.Sum(got) != d {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if names, err := fsys.ReadDir(tmpDir); len(names) > 0 || err != nil {
+		t.Errorf("left in tmp/: %v, %v", names, err)
+	}
+}

@@ -1,0 +1,167 @@
+package packed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"castar/store"
+	"castar/store/durable"
+)
+
+// Everyone who uses a store holds its lock file: shared, or exclusively for as long as files are removed or the store
+// is made. The kernel releases it with the process, so that no lock is ever stale.
+
+// lockAndConfigure takes the lock and reads the config, and makes the store first where that is asked for.
+func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.Lock, config, error) {
+	for {
+		cfg, err := readConfig(fsys)
+		if o.Tolerate && err != nil && isStore(fsys, err) {
+			cfg, err = newConfig(), nil
+		}
+		missing := errors.Is(err, fs.ErrNotExist)
+		switch {
+		case missing && (!o.Create || o.ReadOnly || o.Tolerate):
+			return nil, cfg, fmt.Errorf("%s: %w", fsys.Path("."), store.ErrNoStore)
+		case missing:
+			err = checkEmpty(fsys)
+		}
+		if err != nil {
+			return nil, cfg, err
+		}
+		lock, alone, err := takeLock(ctx, fsys, o)
+		if err != nil {
+			return nil, cfg, err
+		}
+		if alone {
+			cfg, err = prepare(fsys, cfg, missing, o)
+			if o.Tolerate {
+				err = nil
+			}
+			if err == nil && !o.Exclusive {
+				err = lock.Shared()
+			}
+		}
+		if err == nil && (alone || !missing) {
+			return lock, cfg, nil
+		}
+		lock.Close()
+		if err != nil && !errors.Is(err, store.ErrLocked) {
+			return nil, cfg, err
+		}
+		// Another process has just made the store, or was stopped at it; or it got in between the exclusive lock and the
+		// shared one.
+	}
+}
+
+// takeLock takes the lock exclusively where nobody else has it or that is asked for, and otherwise shared.
+func takeLock(ctx context.Context, fsys durable.FS, o Options) (lock durable.Lock, alone bool, err error) {
+	if o.Exclusive {
+		lock, err = waitForLock(ctx, fsys, true, o)
+		return lock, true, err
+	}
+	if !o.ReadOnly {
+		if lock, err = fsys.Lock(lockName, true); !errors.Is(err, store.ErrLocked) {
+			return lock, true, err
+		}
+	}
+	lock, err = waitForLock(ctx, fsys, false, o)
+	return lock, false, err
+}
+
+// prepare makes the store if it is missing. As nobody else is using it, it then clears away what a process that was
+// killed left behind, be it killed while it made the store.
+func prepare(fsys durable.FS, cfg config, missing bool, o Options) (config, error) {
+	if missing {
+		var err error
+		if cfg, err = create(fsys); err != nil {
+			return cfg, err
+		}
+	}
+	if o.ReadOnly {
+		return cfg, nil
+	}
+	return cfg, clearTemp(fsys)
+}
+
+// waitForLock takes the lock, trying again until o.Wait has passed.
+func waitForLock(ctx context.Context, fsys durable.FS, exclusive bool, o Options) (durable.Lock, error) {
+	const (
+		pause = 20 * time.Millisecond
+		// Opening a store for writing holds it exclusively for an instant; that is not worth a word or an error.
+		grace = 2 * time.Second
+	)
+	start := time.Now()
+	told := o.OnWait == nil
+	for {
+		lock, err := fsys.Lock(lockName, exclusive)
+		if err == nil || !errors.Is(err, store.ErrLocked) {
+			return lock, err
+		}
+		waited := time.Since(start)
+		if waited > grace && o.Wait >= 0 && waited > o.Wait {
+			return nil, fmt.Errorf("%s: %w", fsys.Path("."), store.ErrLocked)
+		}
+		if waited > grace && !told {
+			told = true
+			o.OnWait()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// checkEmpty refuses to make a store in a folder that has something else in it. What an interrupted create made is fine.
+func checkEmpty(fsys durable.FS) error {
+	entries, err := fsys.ReadDir(".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case lockName, packsDir, indexDir, tagsDir, tmpDir:
+		default:
+			return fmt.Errorf("%s: %w, and it is not empty: it has %q", fsys.Path("."), store.ErrNoStore, e.Name())
+		}
+	}
+	return nil
+}
+
+// create makes a store, unless another process has just done so. The caller holds the lock exclusively. What could not be
+// synced is taken away again: a name that is in doubt stays so, however often its folder is synced later.
+func create(fsys durable.FS) (config, error) {
+	if cfg, err := readConfig(fsys); !errors.Is(err, fs.ErrNotExist) {
+		return cfg, err
+	}
+	for _, dir := range []string{packsDir, indexDir, tagsDir, tmpDir} {
+		if err := durable.MkdirAll(fsys, dir); err != nil {
+			fsys.Remove(dir)
+			return config{}, err
+		}
+	}
+	cfg := newConfig()
+	err := writeConfig(fsys, cfg)
+	if err != nil {
+		fsys.Remove(configName)
+	}
+	return cfg, err
+}
+
+// clearTemp removes the files in tmp/. The caller holds the lock exclusively, so nobody is writing them.
+func clearTemp(fsys durable.FS) error {
+	entries, err := fsys.ReadDir(tmpDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := fsys.Remove(tmpPath(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,345 @@
+// Package packed is the store on local disk: small objects compressed together in frames, frames appended to packs, and
+// immutable indexes that say where everything is. FORMAT.md specifies the bytes.
+//
+// What is put goes to packs in tmp/. A commit syncs them, gives them their names, and then renames one new index into
+// place: that rename is the one point at which the objects become part of the store. What no index names is garbage
+// that gc removes. Any number of processes may read and write at once, for nothing that is in the store is ever
+// changed; only gc and repair, which remove, are alone.
+package packed
+
+import (
+	"container/list"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"castar/store"
+	"castar/store/chunk"
+	"castar/store/durable"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Options says how to open a store.
+type Options struct {
+	Create   bool // make the store where there is none
+	ReadOnly bool // never write; the store may be on a read-only file system
+	// Exclusive has the store for nobody else until it is closed, which Sweep needs.
+	Exclusive bool
+	Wait      time.Duration // how long to wait for other processes, if their lock excludes this one; negative: for ever
+	OnWait    func()        // called once when waiting begins; may be nil
+	// Tolerate opens a damaged store as far as it goes, for those who examine or mend it: an index that cannot be opened
+	// is left out, and a config that is lost or damaged is taken to be that of a new store. It never makes a store.
+	Tolerate bool
+}
+
+// Store is an open packed store. Its methods may be called concurrently.
+type Store struct {
+	fs       durable.FS
+	closeFS  func() error
+	lock     durable.Lock
+	config   config
+	cutter   *chunk.Cutter
+	readOnly bool
+	tolerate bool // leaves damaged indexes out
+	alone    bool // opened exclusively
+	limits   limits
+
+	encoder  *zstd.Encoder
+	decoder  *zstd.Decoder
+	slots    chan struct{} // one for each compression that may run
+	free     chan []byte   // buffers of bufferSize to be used again
+	segments sync.Pool     // of *[]byte, for writers
+	packs    packFiles
+	frames   frameCache
+
+	commit  sync.Mutex // held by who commits
+	indexes atomic.Pointer[[]*index]
+	// Nil where nothing is known to be damaged.
+	quarantine atomic.Pointer[quarantine]
+
+	retired []*index // replaced, but perhaps still being read; under commit
+	mu      sync.Mutex
+	current *session
+	sealed  []*session // being committed
+	failure error
+}
+
+// Open opens the packed store in the folder path. The error is store.ErrNoStore where there is none, and
+// store.ErrLocked where another process had it for itself for longer than o.Wait.
+func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
+	if o.Create {
+		if err := makeFolder(path); err != nil {
+			return nil, err
+		}
+	}
+	fsys, err := durable.Dir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", path, store.ErrNoStore)
+	}
+	if err != nil {
+		return nil, err
+	}
+	st, err := openFS(ctx, fsys, o)
+	if err != nil {
+		fsys.Close()
+		return nil, err
+	}
+	st.closeFS = fsys.Close
+	return st.bundle(), nil
+}
+
+// makeFolder makes the folder of a store, and those above it, durably. Of one that is there and is not a store it makes
+// the name durable: whoever made it may have been killed before that.
+func makeFolder(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(path, configName)); err == nil {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	there := err == nil
+	if there {
+		path = real
+	}
+	above := filepath.Dir(path)
+	for {
+		if fi, err := os.Stat(above); err == nil && fi.IsDir() {
+			break
+		}
+		if parent := filepath.Dir(above); parent != above {
+			above = parent
+			continue
+		}
+		break
+	}
+	rel, err := filepath.Rel(above, path)
+	if err != nil || rel == "." {
+		return err
+	}
+	fsys, err := durable.Dir(above)
+	if err == nil {
+		err = errors.Join(durable.MkdirAll(fsys, filepath.ToSlash(rel)), fsys.Close())
+	}
+	if there && errors.Is(err, fs.ErrPermission) {
+		return nil // the folder above may not be read, which syncing takes
+	}
+	return err
+}
+
+// bundle returns the store as its users see it.
+func (st *Store) bundle() *store.Store {
+	return &store.Store{
+		ID: st.config.ID, Blobs: blobs{st}, Directories: directories{st}, Tags: tags{st}, Lister: st, Sizer: st,
+		NewSet: st.NewSet, Scrubber: st, Sweeper: st, Repairer: st, Barrier: st,
+	}
+}
+
+// openFS opens or makes the store in a folder.
+func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error) {
+	lock, cfg, err := lockAndConfigure(ctx, fsys, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	st = &Store{fs: fsys, lock: lock, config: cfg, readOnly: o.ReadOnly, tolerate: o.Tolerate, alone: o.Exclusive, limits: defaultLimits()}
+	params, err := chunk.ParamsFor(cfg.ChunkAvg)
+	if err != nil {
+		return nil, err
+	}
+	if st.cutter, err = chunk.NewCutter(params); err != nil {
+		return nil, err
+	}
+	jobs := runtime.GOMAXPROCS(0)
+	st.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(jobs),
+		zstd.WithWindowSize(2*groupSize), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
+	if err != nil {
+		return nil, err
+	}
+	st.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(jobs), zstd.WithDecoderMaxMemory(1<<32),
+		zstd.WithDecodeAllCapLimit(true))
+	if err != nil {
+		return nil, err
+	}
+	st.slots = make(chan struct{}, jobs)
+	st.free = make(chan []byte, 2*jobs+4)
+	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
+	st.frames = frameCache{frames: make(map[frameKey]*list.Element), recent: list.New()}
+	st.current = newSession(st)
+	indexes, err := st.openIndexes(o.Tolerate)
+	if err != nil {
+		return nil, err
+	}
+	st.indexes.Store(&indexes)
+	quarantine, _, _, err := readQuarantine(fsys)
+	if err != nil && !o.Tolerate {
+		closeIndexes(indexes)
+		return nil, err
+	}
+	st.quarantine.Store(quarantine)
+	return st, nil
+}
+
+// openIndexes opens all indexes, the newest first. With tolerate those that cannot be opened are left out.
+func (st *Store) openIndexes(tolerate bool) ([]*index, error) {
+	const tries = 100 // another process may replace an index between the listing and the opening
+	for try := 1; ; try++ {
+		all, err := st.openListed(func(err error) bool {
+			return tolerate && (try == tries || !errors.Is(err, fs.ErrNotExist))
+		})
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
+			return all, err
+		}
+	}
+}
+
+// refresh takes in what other processes have committed. Where that cannot be read, the store goes on with what it has.
+func (st *Store) refresh() {
+	st.commit.Lock()
+	defer st.commit.Unlock()
+	all, err := st.openIndexes(st.tolerate)
+	if err != nil {
+		return
+	}
+	if sameIndex := func(a, b *index) bool { return a.name == b.name }; slices.EqualFunc(all, *st.indexes.Load(), sameIndex) {
+		closeIndexes(all) // they were only read
+		return
+	}
+	st.retired = append(st.retired, *st.indexes.Swap(&all)...)
+}
+
+// openListed opens the indexes that one look into the folder shows and that no later epoch has replaced. Errors that may be
+// ignored are no more than indexes that are not there.
+func (st *Store) openListed(ignore func(error) bool) (all []*index, err error) {
+	entries, err := st.fs.ReadDir(indexDir)
+	if err != nil && !ignore(err) {
+		return nil, err
+	}
+	for _, e := range slices.Backward(entries) {
+		if !strings.HasSuffix(e.Name(), indexExt) {
+			continue // as file systems of networks leave for a file that was removed while it was open
+		}
+		x, err := st.openIndex(e.Name())
+		switch {
+		case err == nil:
+			all = append(all, x)
+		case !ignore(err):
+			closeIndexes(all)
+			return nil, err
+		}
+	}
+	epoch := epochOf(all)
+	current := slices.DeleteFunc(slices.Clone(all), func(x *index) bool { return x.epoch < epoch })
+	replaced := slices.DeleteFunc(all, func(x *index) bool { return x.epoch == epoch })
+	return current, closeIndexes(replaced)
+}
+
+// epochOf returns the greatest epoch of indexes.
+func epochOf(all []*index) (epoch uint32) {
+	for _, x := range all {
+		epoch = max(epoch, x.epoch)
+	}
+	return epoch
+}
+
+// openIndex maps one index file.
+func (st *Store) openIndex(name string) (*index, error) {
+	f, err := st.fs.Open(indexPath(name))
+	if err != nil {
+		return nil, err
+	}
+	data, err := f.Map()
+	if cerr := f.Close(); err == nil && cerr != nil { // the map stays
+		f.Unmap(data)
+		err = cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	x, err := parseIndex(data)
+	if err != nil {
+		f.Unmap(data)
+		return nil, &store.CorruptError{Where: st.fs.Path(indexPath(name)), Err: err}
+	}
+	x.name, x.file = name, f
+	return x, nil
+}
+
+// closeIndexes unmaps indexes and returns the first error.
+func closeIndexes(all []*index) (err error) {
+	for _, x := range all {
+		err = errors.Join(err, x.file.Unmap(x.data))
+	}
+	return err
+}
+
+// find returns where an object is, or its bytes where it is not written yet and wantData asks for them.
+func (st *Store) find(k kind, d *store.Digest, wantData bool) (l location, data []byte, ok bool) {
+	// Sessions first: a session that is committed meanwhile is in the indexes before it leaves the list.
+	st.mu.Lock()
+	sealed, current := st.sealed, st.current
+	st.mu.Unlock()
+	if l, data, ok = current.find(k, d, wantData); ok {
+		return l, data, true
+	}
+	for _, s := range sealed {
+		if l, data, ok = s.find(k, d, wantData); ok {
+			return l, data, true
+		}
+	}
+	damaged := st.quarantine.Load()
+	for _, x := range *st.indexes.Load() {
+		if l, ok = x.find(k, d); ok && !damaged.holds(d, l) {
+			return l, nil, true
+		}
+	}
+	return l, nil, false
+}
+
+// has reports whether an object is in the store or in a session.
+func (st *Store) has(k kind, d *store.Digest) bool {
+	_, _, ok := st.find(k, d, false)
+	return ok
+}
+
+// writable reports why the store cannot be written, or nil.
+func (st *Store) writable() error {
+	if st.readOnly {
+		return store.ErrReadOnly
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.failure
+}
+
+// fail remembers the first error of a write, after which nothing more is written or committed: what the session believes
+// to have written may not be there.
+func (st *Store) fail(err error) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.failure == nil {
+		st.failure = err
+	}
+	return err
+}
+
+func (id *packID) random() error {
+	_, err := rand.Read(id[:])
+	return err
+}

@@ -1,0 +1,95 @@
+package packed
+
+import "castar/store"
+
+// put stores an object under its digest, unless it is there. inSlot says that the caller holds a slot.
+func (st *Store) put(k kind, d store.Digest, data []byte, inSlot bool) error {
+	if st.has(k, &d) {
+		return nil
+	}
+	alone := len(data) >= groupSize || k == kindData && len(data) >= alignFrom && st.incompressible(data)
+	for {
+		if err := st.writable(); err != nil {
+			return err
+		}
+		st.mu.Lock()
+		s := st.current
+		st.mu.Unlock()
+		g, ok := s.add(k, d, data, alone)
+		if !ok {
+			continue // sealed just now; there is a new one
+		}
+		if g == nil {
+			return nil
+		}
+		if !inSlot {
+			st.slots <- struct{}{}
+			defer func() { <-st.slots }()
+		}
+		return s.write(g)
+	}
+}
+
+// incompressible guesses from a piece in the middle of data whether compressing it would save anything. What would not
+// gets a frame of its own, where it is stored as it is.
+func (st *Store) incompressible(data []byte) bool {
+	const size = 4 << 10
+	piece := data[(len(data)-size)/2:][:size]
+	var room [2 * size]byte
+	return !worthwhile(len(st.encoder.EncodeAll(piece, room[:0])), size)
+}
+
+// worthwhile reports whether a payload is enough smaller than its raw bytes to be worth decoding.
+func worthwhile(stored, raw int) bool { return stored < raw-raw/32 }
+
+// checkpoint commits the session if it has grown large, unless another caller is at it. The caller holds no slot: a
+// commit waits for groups whose writers may wait for one.
+func (st *Store) checkpoint() error {
+	st.mu.Lock()
+	s := st.current
+	st.mu.Unlock()
+	if !s.large() || !st.commit.TryLock() {
+		return nil
+	}
+	defer st.commit.Unlock()
+	st.mu.Lock()
+	again := st.current == s
+	st.mu.Unlock()
+	if !again {
+		return nil // the other one committed it
+	}
+	return st.commitLocked()
+}
+
+// putWhole stores an object that is not cut into chunks, and commits the session if it has grown large.
+func (st *Store) putWhole(k kind, d store.Digest, data []byte) error {
+	if err := st.put(k, d, data, false); err != nil {
+		return err
+	}
+	return st.checkpoint()
+}
+
+// bufferSize holds any group of blobs, and its head: it is full at groupSize, and the last object that went in is
+// rarely larger than a chunk of the default greatest size.
+const bufferSize = groupSize + 768<<10
+
+// buffer returns an empty buffer, to be released after use.
+func (st *Store) buffer() []byte {
+	select {
+	case b := <-st.free:
+		return b[:0]
+	default:
+		return make([]byte, 0, bufferSize)
+	}
+}
+
+// release gives a buffer back. One that is too small or too large is left to the garbage collector.
+func (st *Store) release(b []byte) {
+	if cap(b) < bufferSize || cap(b) > 4*bufferSize {
+		return
+	}
+	select {
+	case st.free <- b:
+	default:
+	}
+}

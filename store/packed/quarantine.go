@@ -1,0 +1,210 @@
+package packed
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"castar/store"
+	"castar/store/durable"
+)
+
+// The quarantine is where damaged objects are: places that lookups pass over, so that the store does not have what it
+// could not give back. It is in the files of quarantine/, of which each scrub writes a new one, of all there is to say,
+// and removes those that it had read. Of two files that say different things, both count. A file is sealed lines:
+//
+//	line = {"pack":"<16 hexadecimal digits>","all":true}                            all of a pack
+//	     | {"pack":…,"frame":<offset>,"items":[{"digest":…,"offset":<in the payload>}…]}   some objects of a frame
+const quarantineDir = "quarantine"
+
+// quarantine is the places of damaged objects. It is immutable; nil is the empty one.
+type quarantine struct {
+	packs  map[packID]bool // those that have something in it; true: all of the pack
+	places map[place]struct{}
+}
+
+// place is where an index says an object is.
+type place struct {
+	pack   packID
+	frame  int64 // offset of the head in the pack
+	offset uint32
+	digest store.Digest // objects of no bytes may share the rest
+}
+
+func placeOf(d *store.Digest, l location) place {
+	return place{l.frame.pack, l.frame.offset, l.offset, *d}
+}
+
+// holds reports whether the object d at l is damaged.
+func (q *quarantine) holds(d *store.Digest, l location) bool {
+	if q == nil {
+		return false
+	}
+	all, some := q.packs[l.frame.pack]
+	if all || !some {
+		return all
+	}
+	_, ok := q.places[placeOf(d, l)]
+	return ok
+}
+
+// touches reports whether x may have records of damaged objects. Such an index is not merged: a record that lookups pass
+// over would displace one that they do not.
+func (q *quarantine) touches(x *index) bool {
+	return q != nil && slices.ContainsFunc(x.packs, func(p packRef) bool { _, ok := q.packs[p.id]; return ok })
+}
+
+// find returns where the object d is damaged.
+func (q *quarantine) find(indexes []*index, k kind, d *store.Digest) (l location, ok bool) {
+	if q == nil {
+		return l, false
+	}
+	for _, x := range indexes {
+		if l, ok := x.find(k, d); ok && q.holds(d, l) {
+			return l, true
+		}
+	}
+	return l, false
+}
+
+// errQuarantined is what is wrong with an object of which a scrub has found nothing but damage.
+var errQuarantined = errors.New("found damaged by an earlier verify")
+
+// quarantined returns what is known of an object that lookups did not find: a *store.CorruptError if it is damaged.
+func (st *Store) quarantined(k kind, d *store.Digest) error {
+	if l, ok := st.quarantine.Load().find(*st.indexes.Load(), k, d); ok {
+		return &store.CorruptError{Digest: *d, Where: st.fs.Path(l.String()), Err: errQuarantined}
+	}
+	return fmt.Errorf("%s: %w", d, store.ErrNotFound)
+}
+
+// quarantineLine is the JSON of a line.
+type quarantineLine struct {
+	Pack  string           `json:"pack"`
+	All   bool             `json:"all,omitempty"`
+	Frame int64            `json:"frame,omitempty"`
+	Items []quarantineItem `json:"items,omitempty"`
+}
+
+type quarantineItem struct {
+	Digest store.Digest `json:"digest"`
+	Offset uint32       `json:"offset"`
+}
+
+// encode returns the file of q.
+func (q *quarantine) encode() (b []byte, err error) {
+	var lines []quarantineLine
+	for id, all := range q.packs {
+		if all {
+			lines = append(lines, quarantineLine{Pack: id.String(), All: true})
+		}
+	}
+	frames := make(map[frameKey]int) // in lines
+	for p := range q.places {
+		key := frameKey{p.pack, p.frame}
+		n, ok := frames[key]
+		if !ok {
+			n = len(lines)
+			frames[key] = n
+			lines = append(lines, quarantineLine{Pack: p.pack.String(), Frame: p.frame})
+		}
+		lines[n].Items = append(lines[n].Items, quarantineItem{p.digest, p.offset})
+	}
+	for _, line := range lines {
+		j, err := json.Marshal(line)
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, seal(j)...)
+	}
+	return b, nil
+}
+
+// add takes a line in.
+func (q *quarantine) add(sealed []byte) error {
+	b, err := unseal(sealed)
+	if err != nil {
+		return err
+	}
+	var line quarantineLine
+	if err := json.Unmarshal(b, &line); err != nil {
+		return err
+	}
+	id, ok := parsePackName(line.Pack + packExt)
+	if !ok {
+		return fmt.Errorf("invalid pack %q", line.Pack)
+	}
+	q.packs[id] = q.packs[id] || line.All
+	for _, it := range line.Items {
+		q.places[place{id, line.Frame, it.Offset, it.Digest}] = struct{}{}
+	}
+	return nil
+}
+
+// readQuarantine returns what the files say, their names, and what in them cannot be read: those lines do not count. The
+// error is that of the file system.
+func readQuarantine(fsys durable.FS) (q *quarantine, files []string, damage []error, err error) {
+	entries, err := fsys.ReadDir(quarantineDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	all := &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
+	for _, e := range entries {
+		name := quarantineDir + "/" + e.Name()
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // not ours
+		}
+		b, err := durable.ReadFile(fsys, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // another scrub has replaced it
+		}
+		if err != nil {
+			damage = append(damage, err)
+			continue
+		}
+		files = append(files, name)
+		number := 0
+		for line := range bytes.Lines(b) {
+			number++
+			if err := all.add(line); err != nil {
+				damage = append(damage, &store.CorruptError{Where: fmt.Sprintf("%s line %d", fsys.Path(name), number), Err: err})
+			}
+		}
+	}
+	if len(all.packs) == 0 {
+		all = nil
+	}
+	return all, files, damage, nil
+}
+
+// writeQuarantine replaces files, which it has read, by one of q.
+func writeQuarantine(fsys durable.FS, q *quarantine, files []string) error {
+	if q != nil {
+		b, err := q.encode()
+		if err != nil {
+			return err
+		}
+		if err := durable.MkdirAll(fsys, quarantineDir); err != nil {
+			return err
+		}
+		if err := durable.WriteFile(fsys, tmpPath(durable.TempName()), quarantineDir+"/"+durable.TempName(), b); err != nil {
+			return err
+		}
+	}
+	for _, name := range files {
+		if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	return fsys.SyncDir(quarantineDir)
+}

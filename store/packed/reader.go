@@ -1,0 +1,241 @@
+package packed
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"syscall"
+
+	"castar/store"
+	"castar/store/durable"
+)
+
+// maxOpenPacks bounds the pack files that are kept open for reading.
+const maxOpenPacks = 64
+
+// packFiles keeps packs open. Its methods may be called concurrently.
+type packFiles struct {
+	fs durable.FS
+
+	mu    sync.Mutex
+	files map[packID]*packFile
+}
+
+type packFile struct {
+	file   durable.File
+	users  int
+	pinned bool // being written by this process, under another name
+}
+
+// acquire returns an open pack, which must be released.
+func (p *packFiles) acquire(id packID) (*packFile, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f, ok := p.files[id]; ok {
+		f.users++
+		return f, nil
+	}
+	file, err := p.fs.Open(packPath(id))
+	if err != nil {
+		return nil, err
+	}
+	f := &packFile{file: file, users: 1}
+	for id, idle := range p.files {
+		if len(p.files) < maxOpenPacks {
+			break
+		}
+		if idle.users == 0 && !idle.pinned {
+			idle.file.Close() // it was only read
+			delete(p.files, id)
+		}
+	}
+	p.files[id] = f
+	return f, nil
+}
+
+func (p *packFiles) release(f *packFile) {
+	p.mu.Lock()
+	f.users--
+	p.mu.Unlock()
+}
+
+// pin adds a pack that is being written.
+func (p *packFiles) pin(id packID, f durable.File) {
+	p.mu.Lock()
+	p.files[id] = &packFile{file: f, pinned: true}
+	p.mu.Unlock()
+}
+
+// forget closes a pack that is to be removed, unless somebody reads it.
+func (p *packFiles) forget(id packID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f, ok := p.files[id]; ok && f.users == 0 {
+		f.file.Close() // it was only read
+		delete(p.files, id)
+	}
+}
+
+// unpin says that a pack now has its own name.
+func (p *packFiles) unpin(id packID) {
+	p.mu.Lock()
+	p.files[id].pinned = false
+	p.mu.Unlock()
+}
+
+// close closes all packs and returns the first error.
+func (p *packFiles) close() (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, f := range p.files {
+		if cerr := f.file.Close(); err == nil {
+			err = cerr
+		}
+		delete(p.files, id)
+	}
+	return err
+}
+
+// readFrame reads and decodes the payload of a frame into dst, which is grown where it is too small. The bytes are not
+// checked against a digest. Damage that shows is a *store.CorruptError.
+func (st *Store) readFrame(f frameRef, dst []byte) ([]byte, error) {
+	p, err := st.packs.acquire(f.pack)
+	if err != nil {
+		return nil, st.unreadable(f, err)
+	}
+	defer st.packs.release(p)
+	if err := checkSizes(f, p.file); err != nil {
+		return nil, st.unreadable(f, err)
+	}
+	stored := dst
+	if f.codec == codecZstd {
+		stored = st.buffer()
+		defer func() { st.release(stored) }()
+	}
+	stored = resize(stored, int(f.stored))
+	if _, err := p.file.ReadAt(stored, f.offset+int64(f.start)); err != nil {
+		return nil, st.unreadable(f, err)
+	}
+	if f.codec == codecRaw {
+		return stored, nil
+	}
+	raw, err := st.decoder.DecodeAll(stored, resize(dst, int(f.raw))[:0])
+	if err != nil {
+		return nil, st.corrupt(f, err)
+	}
+	if len(raw) != int(f.raw) {
+		return nil, st.corrupt(f, fmt.Errorf("frame decodes to %d bytes, want %d", len(raw), f.raw))
+	}
+	return raw, nil
+}
+
+// checkSizes reports what in f is impossible, so that no more is allocated for a damaged one than it has bytes for.
+func checkSizes(f frameRef, pack durable.File) error {
+	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
+	const mostRatio = 128 << 10 / 4
+	switch {
+	case f.codec > codecZstd || f.kind > kindDirectory || f.offset < 0 || f.end() < f.offset:
+		return errImpossible
+	case f.codec == codecRaw && f.raw != f.stored || uint64(f.raw) > mostRatio*uint64(f.stored):
+		return errImpossible
+	case f.stored <= bufferSize:
+		return nil
+	}
+	size, err := pack.Size()
+	if err == nil && f.end() > size {
+		err = io.EOF
+	}
+	return err
+}
+
+var errImpossible = errors.New("index has impossible sizes of a frame")
+
+// unreadable is why a frame could not be read: damage where the pack is gone, too short, or on a disk that fails, and
+// otherwise an error as it is, which says nothing of the pack.
+func (st *Store) unreadable(f frameRef, err error) error {
+	switch {
+	case errors.Is(err, io.EOF):
+		return st.corrupt(f, errors.New("pack is cut short"))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EIO), errors.Is(err, errImpossible):
+		return st.corrupt(f, err)
+	}
+	return err
+}
+
+// corrupt is damage in a frame.
+func (st *Store) corrupt(f frameRef, err error) error {
+	return &store.CorruptError{Where: fmt.Sprintf("%s offset %d", st.fs.Path(packPath(f.pack)), f.offset), Err: err}
+}
+
+// resize returns a slice of length n, b itself where it is large enough.
+func resize(b []byte, n int) []byte {
+	if cap(b) >= n {
+		return b[:n]
+	}
+	return make([]byte, n)
+}
+
+// frameCacheBytes bounds the decoded frames that are kept: some for each directory that a parallel export is in.
+const frameCacheBytes = 128 << 20
+
+// frameCache keeps the payloads of recently read frames that hold many objects, so that reading a tree decodes each
+// about once. Frames that are asked for by several at once are read once. Its methods may be called concurrently.
+type frameCache struct {
+	mu     sync.Mutex
+	frames map[frameKey]*list.Element
+	recent *list.List // of *cachedFrame, the most recently used first
+	bytes  int
+}
+
+type frameKey struct {
+	pack   packID
+	offset int64
+}
+
+func (f frameRef) key() frameKey { return frameKey{f.pack, f.offset} }
+
+type cachedFrame struct {
+	key  frameKey
+	size int
+	load func() ([]byte, error) // runs once, whoever calls it first
+}
+
+// get returns the payload of f, from the cache or by read. It must not be changed.
+func (c *frameCache) get(f frameRef, read func(frameRef, []byte) ([]byte, error)) ([]byte, error) {
+	key := f.key()
+	c.mu.Lock()
+	e, ok := c.frames[key]
+	if ok {
+		c.recent.MoveToFront(e)
+	} else {
+		e = c.recent.PushFront(&cachedFrame{key, int(f.raw), sync.OnceValues(func() ([]byte, error) { return read(f, nil) })})
+		c.frames[key] = e
+		c.bytes += int(f.raw)
+		for c.bytes > frameCacheBytes && c.recent.Len() > 1 {
+			c.drop(c.recent.Back())
+		}
+	}
+	c.mu.Unlock()
+	b, err := e.Value.(*cachedFrame).load()
+	if err != nil {
+		c.forget(key) // the next one tries again
+	}
+	return b, err
+}
+
+func (c *frameCache) forget(key frameKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.frames[key]; ok {
+		c.drop(e)
+	}
+}
+
+func (c *frameCache) drop(e *list.Element) {
+	f := c.recent.Remove(e).(*cachedFrame)
+	delete(c.frames, f.key)
+	c.bytes -= f.size
+}

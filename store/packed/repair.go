@@ -1,0 +1,260 @@
+package packed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+
+	"castar/store"
+)
+
+// Repair implements store.Repairer. All packs are read and every object in them is checked. Where an index is damaged or
+// names what is gone, or a pack is damaged, one new index of what is whole replaces all others, in the order of Sweep;
+// before that, what is whole in damaged packs is moved to new ones.
+func (st *Store) Repair(ctx context.Context, o store.RepairOptions) (store.RepairResult, error) {
+	r := &repair{st: st, o: o}
+	if err := st.writable(); err != nil {
+		return r.result, err
+	}
+	if !st.alone {
+		return r.result, errors.New("a repair needs the store to be opened exclusively")
+	}
+	for _, step := range []func(context.Context) error{r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
+		if err := step(ctx); err != nil {
+			return r.result, st.fail(err)
+		}
+		if err := ctx.Err(); err != nil {
+			return r.result, err
+		}
+	}
+	return r.result, nil
+}
+
+// repair is one call of Repair.
+type repair struct {
+	st      *Store
+	o       store.RepairOptions
+	noTags  bool // the folder of the tags was lost
+	records []store.Tag
+	rescued map[rescuedKey]rescued
+	result  store.RepairResult
+}
+
+// did tells what was done.
+func (r *repair) did(name, format string, args ...any) {
+	if r.o.Did != nil {
+		r.o.Did(r.st.fs.Path(name), fmt.Sprintf(format, args...))
+	}
+}
+
+// objects finds what is whole, and makes index and packs anew where they are not.
+func (r *repair) objects(ctx context.Context) (err error) {
+	st := r.st
+	if err := r.clearPacks(); err != nil {
+		return err
+	}
+	ids, err := st.packsIn()
+	if err != nil {
+		return err
+	}
+	found := newSalvage(st, r.o.Progress)
+	defer func() { err = errors.Join(err, found.close()) }()
+	if err := found.run(ctx, ids); err != nil {
+		return err
+	}
+	old := *st.indexes.Load()
+	x, err := found.index(epochOf(old))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if !slices.Contains(st.retired, x) { // it is once it is replaced
+			err = errors.Join(err, closeIndexes([]*index{x}))
+		}
+	}()
+	r.result.Objects = uint64(x.blobs.Len() + x.dirs.Len())
+	if err := r.rescue(ctx, found, old); err != nil {
+		return err
+	}
+	r.result.Objects += uint64(len(r.rescued))
+	sound, err := r.compare(x, old)
+	if err != nil {
+		return err
+	}
+	damaged := len(r.rescued) > 0
+	for _, id := range ids {
+		damaged = damaged || found.packs[id].places > 0
+	}
+	if sound && !damaged {
+		return nil
+	}
+	return r.rebuild(ctx, found, x, old)
+}
+
+// clearPacks sets aside what is called like a pack and is none.
+func (r *repair) clearPacks() error {
+	entries, err := r.st.fs.ReadDir(packsDir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if _, ok := parsePackName(e.Name()); ok && !e.Type().IsRegular() {
+			if err := r.setAside(packsDir+"/"+e.Name(), "not a regular file"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compare reports whether the indexes are sound and name nothing that was not found, and counts what they do.
+func (r *repair) compare(x *index, old []*index) (sound bool, err error) {
+	st := r.st
+	sound = true
+	entries, err := st.fs.ReadDir(indexDir)
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		known := slices.ContainsFunc(old, func(o *index) bool { return o.name == e.Name() })
+		if known || !strings.HasSuffix(e.Name(), indexExt) {
+			continue
+		}
+		replaced, err := st.openIndex(e.Name())
+		_, corrupt := errors.AsType[*store.CorruptError](err)
+		switch {
+		case err != nil && !corrupt && e.Type().IsRegular() && !errors.Is(err, syscall.EIO):
+			return false, err
+		case err == nil && replaced.epoch >= epochOf(old):
+			return false, errors.Join(fmt.Errorf("%s: could not be read when the store was opened, and now it can",
+				st.fs.Path(indexPath(e.Name()))), closeIndexes([]*index{replaced}))
+		case err != nil:
+			sound = false
+			r.did(indexPath(e.Name()), "%s: made anew from the packs", reasonOf(err))
+			if e.IsDir() {
+				if err := r.setAside(indexPath(e.Name()), "a folder where there should be none"); err != nil {
+					return false, err
+				}
+			}
+			continue
+		}
+		if err := closeIndexes([]*index{replaced}); err != nil {
+			return false, err
+		}
+	}
+	for _, o := range old {
+		if err := o.check(); err != nil {
+			sound = false
+			r.did(indexPath(o.name), "%s: made anew from the packs", err)
+		}
+		lost, moved, err := r.lostIn(o, x)
+		if err != nil {
+			return false, err
+		}
+		if lost > 0 || moved > 0 {
+			sound = false
+			r.result.Lost += uint64(lost)
+		}
+		if moved > 0 {
+			r.did(indexPath(o.name), "%d objects are not where it says: made anew from the packs", moved)
+		}
+	}
+	if len(old) == 0 && r.result.Objects > 0 && sound {
+		sound = false
+		r.did(indexDir, "no index: made anew from the packs")
+	}
+	return sound, nil
+}
+
+// lostIn counts the records of x that the index found does not have, and those that point at something else.
+func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
+	for _, k := range []kind{kindData, kindDirectory} {
+		t := x.table(k)
+		for n := range t.Len() {
+			d := store.Digest(t.Record(n)[:store.DigestSize])
+			if _, ok := r.rescued[rescuedKey{k == kindDirectory, d}]; ok {
+				continue
+			}
+			have, ok := found.find(k, &d)
+			if !ok {
+				lost++
+				continue
+			}
+			if l, ok := x.locate(t.Record(n)[store.DigestSize:]); ok && l == have {
+				continue
+			} else if ok { // there may be two of it
+				ok, err = r.same(l, have)
+				if err != nil {
+					return 0, 0, err
+				}
+				if ok {
+					continue
+				}
+			}
+			moved++
+		}
+	}
+	return lost, moved, nil
+}
+
+// same reports whether the bytes at l are those at have, which were found to be right.
+func (r *repair) same(l, have location) (bool, error) {
+	if l.frame.kind != have.frame.kind {
+		return false, nil
+	}
+	var data [2][]byte
+	for i, at := range []location{l, have} {
+		var err error
+		if data[i], err = r.st.object(at, nil); err != nil {
+			if _, ok := errors.AsType[*store.CorruptError](err); ok {
+				return false, nil
+			}
+			return false, err
+		}
+	}
+	return bytes.Equal(data[0], data[1]), nil
+}
+
+// rebuild replaces the indexes by one of what was found, after it has moved that out of damaged packs.
+func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*index) error {
+	st := r.st
+	s := &sweep{st: st, done: make(map[packID]bool), damaged: make(map[frameKey]bool), rescued: r.rescued}
+	s.o.Damaged = func(err error) { r.did(packsDir, "%v", err) } // it was whole a moment ago
+	p, err := s.plan([]*index{x}, nil)
+	if err != nil {
+		return err
+	}
+	for id, pack := range found.packs {
+		if pack.places == 0 {
+			if p.packs[id].live == 0 {
+				p.packs[id].spare = true // gc may judge of what has nothing to do with damage
+			}
+			continue
+		}
+		p.packs[id].rewrite = p.packs[id].live > 0
+		p.packs[id].spare = pack.kept
+		for _, err := range pack.damage {
+			r.did(packPath(id), "%v", err)
+		}
+		if more := pack.places - len(pack.damage); more > 0 {
+			r.did(packPath(id), "and %d more damaged places", more)
+		}
+	}
+	if err := s.round(ctx, p); err != nil {
+		return err
+	}
+	st.retired = append(st.retired, old...)
+	if n := len(r.rescued); n > 0 {
+		r.did(packsDir, "%d objects in frames without a head were found through the index", n)
+	}
+	for id, pack := range p.packs {
+		if found.packs[id].places > 0 {
+			r.did(packPath(id), "%d bytes of it are whole and were moved to a new pack", pack.live)
+		}
+	}
+	return nil
+}

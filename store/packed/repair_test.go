@@ -1,0 +1,174 @@
+package packed
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"castar/store"
+	"castar/store/durable"
+	"castar/store/durable/crashfs"
+)
+
+// repair opens a store, however damaged, and mends it.
+func (s *sampler) repair(fsys *crashfs.FS, o store.RepairOptions) (r store.RepairResult, err error) {
+	ctx := context.Background()
+	st, err := openFS(ctx, fsys, Options{Exclusive: true, Tolerate: true})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = cmp.Or(err, st.Close()) }()
+	st.cutter, st.encoder, st.free = s.cutter, s.encoder, s.free
+	return st.Repair(ctx, o)
+}
+
+// named returns the files in a folder.
+func named(fsys *crashfs.FS, dir string) (names []string) {
+	for name := range fsys.Files() {
+		if strings.HasPrefix(name, dir+"/") {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// hurts are kinds of damage after which everything can still be had.
+var hurts = map[string]func(fsys *crashfs.FS) error{
+	"no damage": func(*crashfs.FS) error { return nil },
+	"index lost": func(fsys *crashfs.FS) error {
+		for _, name := range named(fsys, indexDir) {
+			if err := fsys.Remove(name); err != nil {
+				return err
+			}
+		}
+		return fsys.SyncDir(indexDir)
+	},
+	"index damaged": func(fsys *crashfs.FS) error {
+		return overwrite(fsys, named(fsys, indexDir)[0], func(b []byte) []byte { return b[:len(b)-1] })
+	},
+	"packs extended": func(fsys *crashfs.FS) error {
+		for _, name := range named(fsys, packsDir) {
+			if err := overwrite(fsys, name, func(b []byte) []byte { return append(b, "more"...) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+	"heads damaged": func(fsys *crashfs.FS) error {
+		for _, name := range named(fsys, packsDir) {
+			if err := overwrite(fsys, name, func(b []byte) []byte { b[packHeadLen+20] ^= 1; return b }); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+	"config lost": func(fsys *crashfs.FS) error {
+		return cmp.Or(fsys.Remove(configName), fsys.SyncDir("."))
+	},
+}
+
+// overwrite changes a file behind the store's back, durably.
+func overwrite(fsys *crashfs.FS, name string, change func(b []byte) []byte) error {
+	b := change(slices.Clone(fsys.Files()[name]))
+	return durable.WriteFile(fsys, tmpPath("overwrite"), name, b)
+}
+
+// TestRepairCrash stops the machine after each operation of a repair. The next repair finishes it, and nothing is lost that
+// could be had before.
+func TestRepairCrash(t *testing.T) {
+	for name, hurt := range hurts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSampler()
+			r, err := s.run(crashfs.New(), asIs, newLedger())
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, fsys := r.final(), r.fsys
+			if name == "config lost" {
+				l.id = ""
+			}
+			if err := hurt(fsys); err != nil {
+				t.Fatal(err)
+			}
+			before := fsys.Len()
+			if _, err := s.repair(fsys, store.RepairOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			c := newCrasher(asIs, crashStates(60), 0)
+			for k := before; k <= fsys.Len(); k++ {
+				for state := range fsys.States(k, c.limit, uint64(k)) {
+					if !c.fresh(state, l) {
+						continue
+					}
+					c.tried++
+					if err := c.mended(state, l); err != nil {
+						t.Fatalf("crash after %s: %v", upTo(fsys, k), err)
+					}
+				}
+			}
+			t.Logf("%d operations, %d states", fsys.Len()-before, c.tried)
+		})
+	}
+}
+
+// mended repairs a store and reports what of l it lacks then, or what a second repair still finds.
+func (c *crasher) mended(s *crashfs.FS, l ledger) error {
+	result, err := c.repair(s, store.RepairOptions{})
+	if err != nil {
+		return err
+	}
+	if result.Lost > 0 {
+		return fmt.Errorf("%d objects are lost", result.Lost)
+	}
+	if err := c.verify(s, l); err != nil {
+		return err
+	}
+	if left := named(s, tmpDir); len(left) > 0 {
+		return fmt.Errorf("left %q", left)
+	}
+	_, err = c.repair(s, store.RepairOptions{Did: func(where, what string) { err = fmt.Errorf("again: %s: %s", where, what) }})
+	return err
+}
+
+// A fault in a repair is its error, and damages nothing.
+func TestRepairFaults(t *testing.T) {
+	for _, name := range []string{"packs extended", "index lost", "heads damaged"} {
+		s := newSampler()
+		r, err := s.run(crashfs.New(), asIs, newLedger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hurts[name](r.fsys); err != nil {
+			t.Fatal(err)
+		}
+		c := newCrasher(asIs, 1, 0)
+		for fault := 0; ; fault++ {
+			fsys := r.fsys.Clone()
+			var n atomic.Int64
+			fsys.Inject(func(op crashfs.Op) error {
+				if n.Add(1)-1 != int64(fault) {
+					return nil
+				}
+				return syscall.ENOSPC
+			})
+			_, err := s.repair(fsys, store.RepairOptions{})
+			fsys.Inject(nil)
+			if used := fsys.InUse(); used != 0 && err == nil {
+				t.Errorf("%s, fault %d: %d in use", name, fault, used)
+			}
+			if n.Load() <= int64(fault) {
+				break
+			}
+			if err := c.mended(fsys, r.final()); err != nil {
+				t.Errorf("%s, fault %d: %v", name, fault, err)
+			}
+		}
+	}
+}

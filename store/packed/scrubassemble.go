@@ -1,0 +1,197 @@
+package packed
+
+import (
+	"sync"
+
+	"castar/store"
+)
+
+// assembler puts blobs together from chunks that come by when packs are read, so that they are decoded only once. That
+// works where the chunks of a blob lie about in order, as they do unless some were there before; what it cannot finish is
+// read chunk by chunk later. It takes one frame after the other, in the order of the plan, and keeps the last few, for
+// chunks that were written at the same time lie in any order.
+type assembler struct {
+	s       *scrubber
+	awaited map[store.Digest]*assembly // by the chunk that comes next
+	begun   []*assembly                // the oldest first
+
+	frames []*scrubFrame              // the last ones
+	recent map[store.Digest]wholeItem // in these
+
+	mu   sync.Mutex
+	next *sync.Cond
+	turn int // number of the frame that is to be taken next
+}
+
+// assembly is a blob on its way to be whole.
+type assembly struct {
+	list   listAt
+	also   *assembly     // another that awaits the same chunk
+	chunks []store.Chunk // nil: not begun
+	at     int           // in chunks
+	hash   *store.Hasher // of the chunks before
+}
+
+const (
+	maxAwaited = 1 << 18 // blobs, each about 200 bytes
+	maxBegun   = 256     // blobs, each about 20 KiB and its list
+	maxRecent  = 16      // frames, each about 2.5 MiB
+)
+
+// newAssembler returns one that knows the beginnings of all blobs that are to be put together.
+func (s *scrubber) newAssembler() *assembler {
+	a := &assembler{s: s, awaited: make(map[store.Digest]*assembly), recent: make(map[store.Digest]wholeItem)}
+	a.next = sync.NewCond(&a.mu)
+	if s.o.Structure || s.from.Lists {
+		return a
+	}
+	for _, at := range s.plan[:s.meta] {
+		f := s.frame(at)
+		if f.kind != kindList {
+			continue
+		}
+		for _, list := range s.listsIn(f) {
+			if s.ctx.Err() != nil || len(a.awaited) == maxAwaited {
+				return a
+			}
+			if chunks := a.chunks(list); chunks != nil && s.inPart(list.digest[:], 0) {
+				a.await(&assembly{list: list}, chunks[0].Digest)
+			}
+		}
+	}
+	return a
+}
+
+// chunks reads a list. One that cannot be read is for others to report.
+func (a *assembler) chunks(list listAt) []store.Chunk {
+	data, err := a.s.st.object(list.l, nil)
+	if err != nil {
+		return nil
+	}
+	chunks, err := parseList(data)
+	if err != nil {
+		return nil
+	}
+	return chunks
+}
+
+// await notes which chunk b needs next.
+func (a *assembler) await(b *assembly, d store.Digest) {
+	b.also = a.awaited[d]
+	a.awaited[d] = b
+}
+
+// take waits for the turn of frame i and takes it. It returns another that may be used for the next.
+func (a *assembler) take(i int, f *scrubFrame) (next *scrubFrame) {
+	a.mu.Lock()
+	for a.turn != i {
+		a.next.Wait()
+	}
+	a.mu.Unlock()
+	next = f
+	if len(a.awaited) > 0 {
+		next = a.keep(f)
+		for _, it := range f.whole {
+			a.feed(it)
+		}
+	}
+	a.mu.Lock()
+	a.turn++
+	a.next.Broadcast()
+	a.mu.Unlock()
+	return next
+}
+
+// keep makes f one of the last frames, and returns the oldest of them or a new one in its place.
+func (a *assembler) keep(f *scrubFrame) (oldest *scrubFrame) {
+	a.frames = append(a.frames, f)
+	for _, it := range f.whole {
+		a.recent[it.digest] = it
+	}
+	if len(a.frames) <= maxRecent {
+		return new(scrubFrame)
+	}
+	oldest = a.frames[0]
+	a.frames = append(a.frames[:0], a.frames[1:]...)
+	for _, it := range oldest.whole {
+		if r := a.recent[it.digest]; len(it.data) == 0 || &r.data[0] == &it.data[0] {
+			delete(a.recent, it.digest)
+		}
+	}
+	return oldest
+}
+
+// feed gives a chunk to all that await it. Only one goroutine feeds at a time.
+func (a *assembler) feed(it wholeItem) {
+	b, ok := a.awaited[it.digest]
+	if !ok {
+		return
+	}
+	delete(a.awaited, it.digest)
+	for b != nil {
+		following := b.also
+		a.grow(b, it)
+		b = following
+	}
+}
+
+// grow appends a chunk to a blob, and then those that are at hand.
+func (a *assembler) grow(b *assembly, it wholeItem) {
+	if b.chunks == nil {
+		if b.chunks = a.chunks(b.list); b.chunks == nil {
+			return
+		}
+		b.hash = new(store.Hasher)
+		a.begin(b)
+	}
+	if b.hash == nil {
+		return // given up
+	}
+	for ok := true; ok; it, ok = a.recent[b.chunks[b.at].Digest] {
+		b.hash.Write(it.data)
+		if b.at++; b.at == len(b.chunks) {
+			a.finish(b)
+			return
+		}
+	}
+	a.await(b, b.chunks[b.at].Digest)
+}
+
+// finish compares a blob with its name. One that is not right is read again later, to be sure.
+func (a *assembler) finish(b *assembly) {
+	if b.hash.Sum() == b.list.digest {
+		a.s.assembled.add(b.list.at)
+	}
+	b.hash, b.chunks = nil, b.chunks[:0]
+}
+
+// begin keeps the number of begun blobs within bounds. Those that are done or given up have no hash.
+func (a *assembler) begin(b *assembly) {
+	a.begun = append(a.begun, b)
+	if len(a.begun) < 2*maxBegun {
+		return
+	}
+	open := a.begun[:0]
+	for _, b := range a.begun {
+		if b.hash != nil {
+			open = append(open, b)
+		}
+	}
+	for len(open) > maxBegun {
+		open[0].hash, open[0].chunks = nil, open[0].chunks[:0]
+		open = open[1:]
+	}
+	a.begun = append([]*assembly(nil), open...)
+}
+
+// scrubFrame is a frame that was read, and room for one.
+type scrubFrame struct {
+	stored, raw []byte
+	whole       []wholeItem
+}
+
+// wholeItem is an item of a frame that is whole.
+type wholeItem struct {
+	digest store.Digest
+	data   []byte // part of the frame
+}

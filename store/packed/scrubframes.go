@@ -1,0 +1,187 @@
+package packed
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"castar/store"
+)
+
+// readFrames goes over the plan. Directories and chunk lists are always read to the end.
+func (s *scrubber) readFrames() {
+	meta, data := s.plan[:s.meta], s.plan[s.meta:]
+	free := sync.Pool{New: func() any { return new(scrubFrame) }}
+	s.parallel(len(meta), func() bool { return false }, func(i int) {
+		w := free.Get().(*scrubFrame)
+		s.readFrame(w, meta[i])
+		free.Put(w)
+	})
+	a := s.newAssembler()
+	done := s.parallel(len(data), s.late, func(i int) {
+		w := free.Get().(*scrubFrame)
+		s.readFrame(w, data[i])
+		free.Put(a.take(i, w))
+	})
+	if done < len(data) && s.ctx.Err() == nil {
+		s.stopAt(s.frame(data[done]), false)
+	}
+}
+
+// readFrame checks one frame and marks the records of what is whole in it. Why something is not is for judge to find out.
+func (s *scrubber) readFrame(w *scrubFrame, at frameAt) {
+	w.whole = w.whole[:0]
+	f := s.frame(at)
+	s.looked[at.index].set(int(at.n))
+	s.progress.Bytes.Add(s.cost(f))
+	if s.lost(f) {
+		return
+	}
+	p, err := s.st.packs.acquire(f.pack)
+	if err != nil {
+		return
+	}
+	defer s.st.packs.release(p)
+	if checkSizes(f, p.file) != nil {
+		return
+	}
+	w.stored = resize(w.stored, int(s.cost(f)))
+	if _, err := p.file.ReadAt(w.stored, f.offset); err != nil {
+		return
+	}
+	h, err := checkFrameHead(f, w.stored[:f.start])
+	if err != nil {
+		s.oddFrame(f, err)
+		if err != errPadding {
+			return
+		}
+	}
+	if s.o.Structure && f.kind == kindData {
+		s.markItems(f, h, func(it item, offset int) bool { // what was damaged is read all the same
+			return !s.known.holds(&it.digest, location{f, uint32(offset), it.size})
+		})
+		return
+	}
+	s.readPayload(w, f, h)
+}
+
+// readPayload checks what is behind the head of a frame, which w holds.
+func (s *scrubber) readPayload(w *scrubFrame, f frameRef, h frameHead) {
+	payload := w.stored[f.start:]
+	sound := checksum(payload) == h.payloadSum
+	if !sound {
+		s.oddFrame(f, errPayload)
+		if f.kind == kindList {
+			return // their contents have no digests: it takes the blobs to tell
+		}
+	}
+	if f.codec == codecZstd {
+		var err error
+		w.raw = resize(w.raw, int(f.raw))
+		if payload, err = s.st.decoder.DecodeAll(payload, w.raw[:0:f.raw]); err != nil || len(payload) != int(f.raw) {
+			if sound {
+				s.oddFrame(f, errors.New("payload does not decode to its size"))
+			}
+			return
+		}
+	}
+	s.markItems(f, h, func(it item, offset int) bool {
+		data := payload[offset:][:it.size]
+		if wholeObject(f.kind, it.digest, data) != nil {
+			return false
+		}
+		w.whole = append(w.whole, wholeItem{it.digest, data})
+		return true
+	})
+}
+
+// checkFrameHead reads the head, items and padding of a frame and compares them with what the index says.
+func checkFrameHead(f frameRef, b []byte) (h frameHead, err error) {
+	h, _, err = parseFrameHead(b)
+	switch {
+	case err != nil:
+		return h, err
+	case h.kind != f.kind || h.codec != f.codec || h.start != f.start || h.stored != f.stored || h.raw != f.raw:
+		return h, errors.New("frame is not the one that the index says")
+	}
+	for _, c := range b[frameHeadLen+len(h.items)*itemLen:] {
+		if c != 0 {
+			return h, errPadding
+		}
+	}
+	return h, nil
+}
+
+// What may be wrong with a frame of which all objects that were asked for are whole.
+var (
+	errPadding = errors.New("padding is not zero")
+	errPayload = errors.New("payload does not match its checksum")
+)
+
+// wholeObject reports what is wrong with the bytes of an object.
+func wholeObject(k kind, d store.Digest, data []byte) (err error) {
+	switch {
+	case k == kindList:
+		_, err = parseList(data)
+	case store.Sum(data) != d:
+		err = store.ErrDigestMismatch
+	case k == kindDirectory:
+		_, err = store.DecodeDirectory(data)
+	}
+	return err
+}
+
+// markItems marks the records that lead to those items of a frame that are whole.
+func (s *scrubber) markItems(f frameRef, h frameHead, whole func(it item, offset int) bool) {
+	offset := 0
+	for _, it := range h.items {
+		records := s.recordsOf(f, it, offset)
+		switch {
+		case len(records) == 0:
+		case whole(it, offset):
+			s.markWhole(records)
+		default:
+			s.progress.Damaged.Add(1)
+		}
+		offset += int(it.size)
+	}
+}
+
+// markWhole marks the records of one object.
+func (s *scrubber) markWhole(records []recordAt) {
+	isNew := false
+	for _, at := range records {
+		isNew = s.whole.add(at) && s.asked(at) || isNew
+	}
+	if isNew {
+		s.progress.Objects.Add(1)
+	}
+}
+
+// recordsOf returns the records that lead to an item of a frame.
+func (s *scrubber) recordsOf(f frameRef, it item, offset int) (records []recordAt) {
+	l := location{f, uint32(offset), it.size}
+	for i, x := range s.indexes {
+		n, ok := x.table(f.kind).Search(it.digest[:])
+		if !ok {
+			continue
+		}
+		if _, at, ok := x.record(f.kind, n); ok && at == l {
+			records = append(records, recordAt{i, f.kind, n})
+		}
+	}
+	return records
+}
+
+// oddFrame remembers damage in a frame, which may or may not be to its objects.
+func (s *scrubber) oddFrame(f frameRef, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.odd[f.key()] = err
+}
+
+// frameDamage is damage in a frame that is to none of its objects.
+func (s *scrubber) frameDamage(key frameKey, err error) store.Damage {
+	where := fmt.Sprintf("%s offset %d", s.st.fs.Path(packPath(key.pack)), key.offset)
+	return store.Damage{What: store.WhatFrame, Where: where, Err: err}
+}

@@ -1,0 +1,282 @@
+package packed
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"castar/store"
+)
+
+// judge looks at every record that should have been marked and was not, as a reader would. What is known from earlier
+// to be damaged, and was not looked at now, still is.
+func (s *scrubber) judge() {
+	suspects, rest := s.unmarked()
+	slices.SortFunc(suspects, func(a, b badObject) int {
+		return cmp.Or(compareFrames(a.l.frame, b.l.frame), cmp.Compare(a.l.offset, b.l.offset))
+	})
+	for _, b := range suspects {
+		if s.ctx.Err() != nil {
+			return
+		}
+		if b.err = s.examine(b); b.err != nil {
+			s.isBad(b)
+			continue
+		}
+		s.whole.add(b.at)
+		s.progress.Objects.Add(1)
+		if b.l.frame.kind == kindList {
+			s.lists = append(s.lists, listAt{b.at, b.l, b.digest})
+		}
+	}
+	for _, b := range rest {
+		b.err = &store.CorruptError{Err: errQuarantined}
+		s.isBad(b)
+	}
+	s.st.quarantine.Store(s.quarantine())
+}
+
+// unmarked returns the records that were to be looked at and are not marked, and those that were not to be looked at and
+// are in the quarantine.
+func (s *scrubber) unmarked() (suspects, rest []badObject) {
+	for i, x := range s.indexes {
+		for _, k := range []kind{kindData, kindDirectory} {
+			for n := range x.table(k).Len() {
+				at := recordAt{i, k, n}
+				asked := s.asked(at)
+				if s.whole.has(at) && asked {
+					continue
+				}
+				frame, l, ok := x.record(k, n)
+				// A chunk list is not whole by itself. Where a record leads nowhere the index is damaged, which is reported.
+				if !ok || s.whole.has(at) && l.frame.kind != kindList {
+					continue
+				}
+				b := badObject{at: at, l: l, digest: *x.digest(k, n), what: store.WhatObject}
+				switch {
+				case asked && s.looked[i].has(frame):
+					suspects = append(suspects, b)
+				case s.known.holds(&b.digest, l):
+					b.quiet = !asked
+					rest = append(rest, b)
+				}
+			}
+		}
+	}
+	return suspects, rest
+}
+
+// examine reads one object and returns what is wrong with it.
+func (s *scrubber) examine(b badObject) error {
+	if p := s.packs[b.l.frame.pack]; p != nil && p.lost != nil {
+		return p.lost
+	}
+	data, err := s.st.object(b.l, nil)
+	if err != nil {
+		return err
+	}
+	if err := wholeObject(b.l.frame.kind, b.digest, data); err != nil {
+		return &store.CorruptError{Err: err}
+	}
+	return nil
+}
+
+// isBad takes an object down as damaged.
+func (s *scrubber) isBad(b badObject) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.recordsOf(b.l.frame, item{b.digest, b.l.size}, int(b.l.offset)) {
+		s.bad.add(at)
+	}
+	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !isCorrupt(b.err) {
+		b.what = store.WhatUnreadable
+	}
+	s.list = append(s.list, b)
+}
+
+// isCorrupt reports whether err is damage. Otherwise something could not be read, and may be whole.
+func isCorrupt(err error) bool {
+	_, ok := errors.AsType[*store.CorruptError](err)
+	return ok
+}
+
+// quarantine returns the places of all that is damaged.
+func (s *scrubber) quarantine() *quarantine {
+	q := &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
+	for id, p := range s.packs {
+		if isCorrupt(p.lost) && p.want > 0 {
+			q.packs[id] = true
+		}
+	}
+	for _, b := range s.list {
+		if isCorrupt(b.err) && !q.packs[b.l.frame.pack] {
+			q.packs[b.l.frame.pack] = false
+			q.places[placeOf(&b.digest, b.l)] = struct{}{}
+		}
+	}
+	if len(q.packs) == 0 {
+		return nil
+	}
+	return q
+}
+
+// elsewhere returns the first record of an object that is not damaged, in the order in which lookups go over them, and
+// whether there is one before it that is. There may be none.
+func (s *scrubber) elsewhere(k kind, d *store.Digest) (l location, ok, behind bool) {
+	for i, x := range s.indexes {
+		n, found := x.table(k).Search(d[:])
+		if !found {
+			continue
+		}
+		if s.bad.has(recordAt{i, k, n}) {
+			behind = true
+		} else if _, l, ok = x.record(k, n); ok {
+			return l, true, behind
+		}
+	}
+	return l, false, behind
+}
+
+// report tells of all damage to packs, frames and objects.
+func (s *scrubber) report(found func(store.Damage)) {
+	s.reportPacks(found)
+	type object struct {
+		kind   store.Kind
+		digest store.Digest
+	}
+	told := map[object]bool{}
+	slices.SortStableFunc(s.list, func(a, b badObject) int {
+		return cmp.Or(compareFrames(a.l.frame, b.l.frame), cmp.Compare(a.l.offset, b.l.offset))
+	})
+	for _, b := range s.list {
+		if o := (object{b.at.object(), b.digest}); !b.quiet && !told[o] {
+			told[o] = true
+			found(s.objectDamage(b))
+		}
+	}
+	for d, where := range s.missing {
+		blobs := s.lostWith(d)
+		found(store.Damage{What: store.WhatMissing, Kind: store.KindFile, Digest: d, Also: blobs, Where: where,
+			Err: errors.New("a chunk that is not in the store"), Harmless: len(blobs) == 0})
+	}
+}
+
+// objectDamage describes a damaged object.
+func (s *scrubber) objectDamage(b badObject) store.Damage {
+	d := store.Damage{What: b.what, Kind: b.at.object(), Digest: b.digest, Doubtful: true}
+	d.Where, d.Err = s.st.explain(s.st.fs.Path(b.l.String()), b.err)
+	for i, x := range s.indexes {
+		if n, ok := x.table(b.at.kind).Search(b.digest[:]); ok && s.bad.has(recordAt{i, b.at.kind, n}) {
+			d.Doubtful = d.Doubtful && s.damaged[x] != nil
+		}
+	}
+	if b.at.kind != kindDirectory {
+		d.Also = s.lostWith(b.digest)
+	}
+	_, whole, behind := s.elsewhere(b.at.kind, &b.digest)
+	d.Harmless = whole
+	if whole && (s.o.NoRecord || !isCorrupt(b.err)) {
+		d.Harmless = !behind // otherwise readers still meet the damaged one
+	}
+	return d
+}
+
+// lostWith returns the blobs that are lost with a chunk, and not stored once more in another way.
+func (s *scrubber) lostWith(chunk store.Digest) (blobs []store.Digest) {
+	for _, d := range s.also[chunk] {
+		if _, ok, _ := s.elsewhere(kindData, &d); !ok {
+			blobs = append(blobs, d)
+		}
+	}
+	return blobs
+}
+
+// reportPacks tells of damage to packs and frames that is not explained by their objects. Where all that is in them is
+// also elsewhere, it is harmless.
+func (s *scrubber) reportPacks(found func(store.Damage)) {
+	for _, b := range s.list {
+		if !b.quiet {
+			delete(s.odd, b.l.frame.key())
+		}
+	}
+	packs := map[packID]error{}
+	for id, p := range s.packs {
+		if err := cmp.Or(p.lost, p.err); err != nil && p.want > 0 {
+			packs[id] = err
+		}
+	}
+	if len(packs) == 0 && len(s.odd) == 0 {
+		return
+	}
+	neededPacks, neededFrames := s.needed(packs)
+	for id, err := range packs {
+		d := s.st.fileDamage(store.WhatPack, packPath(id), err)
+		d.Harmless = !neededPacks[id]
+		found(d)
+	}
+	for key, err := range s.odd {
+		others := s.only != nil && err == errPayload // it may be to what nobody asked for
+		if packs[key.pack] == nil && !others {
+			d := s.frameDamage(key, err)
+			d.Harmless = !neededFrames[key]
+			found(d)
+		}
+	}
+}
+
+// needed returns those of the packs, and of the odd frames, that hold an object of which there is no whole copy elsewhere.
+func (s *scrubber) needed(packs map[packID]error) (map[packID]bool, map[frameKey]bool) {
+	neededPacks, neededFrames := map[packID]bool{}, map[frameKey]bool{}
+	for i, x := range s.indexes {
+		for _, k := range []kind{kindData, kindDirectory} {
+			for n := range x.table(k).Len() {
+				_, l, ok := x.record(k, n)
+				key := l.frame.key()
+				if !ok || packs[key.pack] == nil && s.odd[key] == nil || !s.asked(recordAt{i, k, n}) {
+					continue
+				}
+				if other, ok, _ := s.elsewhere(k, x.digest(k, n)); !ok || other == l {
+					neededPacks[key.pack], neededFrames[key] = true, true
+				}
+			}
+		}
+	}
+	return neededPacks, neededFrames
+}
+
+// record puts what is damaged into the quarantine, in the place of what was known.
+func (s *scrubber) record(files []string, unread bool) {
+	q := s.quarantine()
+	s.st.quarantine.Store(q)
+	for _, b := range s.list {
+		if q.holds(&b.digest, b.l) && !s.known.holds(&b.digest, b.l) {
+			s.result.Recorded++
+		}
+	}
+	s.result.Released = s.released()
+	switch {
+	case s.result.Recorded == 0 && s.result.Released == 0 && !unread:
+	case s.st.readOnly:
+		s.result.NotRecorded = store.ErrReadOnly
+	case !s.o.NoRecord:
+		s.result.NotRecorded = errors.Join(s.result.NotRecorded, writeQuarantine(s.st.fs, q, files))
+	}
+}
+
+// released counts the whole objects that were in the quarantine.
+func (s *scrubber) released() (n int) {
+	if s.known == nil {
+		return 0
+	}
+	for i, x := range s.indexes {
+		for _, k := range []kind{kindData, kindDirectory} {
+			for r := range x.table(k).Len() {
+				at := recordAt{i, k, r}
+				if _, l, ok := x.record(k, r); ok && !s.bad.has(at) && s.known.holds(x.digest(k, r), l) {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,167 @@
+package packed
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"castar/store"
+)
+
+// listAt is the record of a chunk list.
+type listAt struct {
+	at     recordAt
+	l      location
+	digest store.Digest // of the blob
+}
+
+// checkLists looks for the chunks of every blob that has some, and puts the blob together. The lists come in the order
+// in which they were written, and so do most of the chunks, so that frames that several share are decoded about once.
+func (s *scrubber) checkLists() {
+	var frames []frameRef
+	for _, at := range s.plan[:s.meta] {
+		if f := s.frame(at); f.kind == kindList {
+			frames = append(frames, f)
+		}
+	}
+	var assembled atomic.Int64
+	inTime := s.result.Stopped == ""
+	stopped := len(frames) // where there was no more time
+	s.parallel(len(frames), func() bool { return false }, func(i int) {
+		s.mu.Lock()
+		if stopped > i && inTime && s.late() {
+			stopped = i
+		}
+		whole := inTime && i < stopped && (!s.from.Lists || s.from.reached(frames[i]))
+		s.mu.Unlock()
+		for _, list := range s.listsIn(frames[i]) {
+			assembled.Add(s.checkList(list, whole))
+		}
+	})
+	for _, list := range s.lists {
+		assembled.Add(s.checkList(list, inTime && stopped == len(frames)))
+	}
+	s.result.Assembled = uint64(assembled.Load())
+	if stopped < len(frames) {
+		s.stopAt(frames[stopped], true)
+	}
+	s.st.quarantine.Store(s.quarantine())
+}
+
+// listsIn returns the chunk lists of a frame that were found whole when it was read.
+func (s *scrubber) listsIn(f frameRef) (lists []listAt) {
+	if s.lost(f) {
+		return nil
+	}
+	p, err := s.st.packs.acquire(f.pack)
+	if err != nil {
+		return nil
+	}
+	defer s.st.packs.release(p)
+	head := make([]byte, f.start)
+	if _, err := p.file.ReadAt(head, f.offset); err != nil {
+		return nil
+	}
+	h, err := checkFrameHead(f, head)
+	if err != nil && err != errPadding {
+		return nil
+	}
+	offset := 0
+	for _, it := range h.items {
+		for _, at := range s.recordsOf(f, it, offset) {
+			if s.whole.has(at) && s.asked(at) {
+				lists = append(lists, listAt{at, location{f, uint32(offset), it.size}, it.digest})
+				break // any other leads to the same place
+			}
+		}
+		offset += int(it.size)
+	}
+	return lists
+}
+
+// checkList looks for the chunks of a blob and, if whole is set and it is this blob's turn, assembles it; one that is in
+// the quarantine always, for it must be found to be right before it leaves that. It returns how many were assembled.
+func (s *scrubber) checkList(list listAt, whole bool) int64 {
+	data, err := s.st.object(list.l, nil)
+	var chunks []store.Chunk
+	if err == nil {
+		chunks, err = parseList(data)
+	}
+	if err != nil { // but it was whole a moment ago
+		s.isBad(badObject{at: list.at, l: list.l, digest: list.digest, what: store.WhatObject, err: err})
+		return 0
+	}
+	turn := whole && !s.o.Structure && s.inPart(list.digest[:], 0) || s.known.holds(&list.digest, list.l)
+	if !s.checkChunks(list, chunks) || !turn {
+		return 0
+	}
+	if s.assembled.has(list.at) {
+		return 1
+	}
+	n, err := newChunked(s.ctx, s.st, list.digest, chunks).WriteTo(io.Discard)
+	s.progress.Bytes.Add(uint64(n))
+	s.progress.Total.Add(uint64(n))
+	if err != nil && s.ctx.Err() == nil {
+		s.isBad(badObject{at: list.at, l: list.l, digest: list.digest, what: store.WhatAssembly, err: err})
+	}
+	return 1
+}
+
+// errLostChunk is what is wrong with a blob of which a chunk is damaged or missing.
+var errLostChunk = errors.New("a chunk of it is lost")
+
+// checkChunks reports whether all chunks of a blob are there, and of the right size.
+func (s *scrubber) checkChunks(list listAt, chunks []store.Chunk) (ok bool) {
+	b := badObject{at: list.at, l: list.l, digest: list.digest}
+	for _, c := range chunks {
+		l, found, damaged := s.elsewhere(kindData, &c.Digest)
+		switch {
+		case !found:
+			s.lostChunk(b, c.Digest, damaged)
+			return false
+		case l.frame.kind != kindData:
+			b.what, b.err = store.WhatMissing, fmt.Errorf("chunk %s is a list of chunks", c.Digest)
+		case uint64(l.size) != c.Size:
+			b.what, b.err = store.WhatSize, fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, l.size, c.Size)
+		}
+		if b.err != nil {
+			b.err = &store.CorruptError{Err: b.err}
+			s.isBad(b)
+			return false
+		}
+	}
+	return true
+}
+
+// lostChunk takes down that a blob is lost with a chunk. The blob is put into the quarantine too, as otherwise nobody
+// would store it, and with it the chunk, again. A chunk that is not there at all may never have been: where the list is in
+// a damaged frame, or was found by a damaged index, it is to blame.
+func (s *scrubber) lostChunk(b badObject, chunk store.Digest, damaged bool) {
+	if cause := s.doubt(b); cause != nil && !damaged {
+		b.what, b.err = store.WhatObject, &store.CorruptError{Err: fmt.Errorf("chunk list is not to be believed: %w", cause)}
+		s.isBad(b)
+		return
+	}
+	b.quiet, b.err = true, &store.CorruptError{Err: errLostChunk}
+	if _, known := s.st.quarantine.Load().find(s.indexes, kindData, &chunk); damaged && !known {
+		b.err = errLostChunk // it could only not be read
+	}
+	s.isBad(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.also[chunk] = append(s.also[chunk], b.digest)
+	if _, ok := s.missing[chunk]; !damaged && !ok {
+		s.missing[chunk] = s.st.fs.Path(b.l.String())
+	}
+}
+
+// doubt returns why a chunk list that looks well may not be, or nil.
+func (s *scrubber) doubt(b badObject) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.odd[b.l.frame.key()]; err != nil {
+		return err
+	}
+	return s.damaged[s.indexes[b.at.index]]
+}

@@ -1,0 +1,121 @@
+package packed
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"castar/store"
+	"castar/store/durable"
+)
+
+// stateName is the file in which a scrub that reads only a part of the store leaves word for the next one. It holds one
+// sealed line, the JSON of scrubState.
+const stateName = "verify"
+
+type scrubState struct {
+	Turn int `json:"turn"` // how many scrubs have read a part of the frames
+	// Where the last scrub that was short of time stopped: before that frame, or before the blobs of the chunk lists in
+	// that frame. No pack: it came to the end.
+	Pack   string `json:"pack,omitempty"`
+	Offset int64  `json:"offset,omitempty"`
+	Lists  bool   `json:"lists,omitempty"`
+
+	pack packID
+}
+
+// reached reports whether f does not come before the place where the last scrub stopped.
+func (s *scrubState) reached(f frameRef) bool {
+	return s.Pack == "" || compareFrames(f, frameRef{kind: f.kind, pack: s.pack, offset: s.Offset}) >= 0
+}
+
+// String is the place for a person.
+func (s *scrubState) String() string {
+	if s.Pack == "" {
+		return ""
+	}
+	where := fmt.Sprintf("%s offset %d", packPath(s.pack), s.Offset)
+	if s.Lists {
+		return "the blobs listed in " + where
+	}
+	return where
+}
+
+// readState finds out which part is to be read, and where to go on. A state that cannot be read is as good as none.
+func (s *scrubber) readState(found func(store.Damage)) {
+	b, err := durable.ReadFile(s.st.fs, stateName)
+	if err == nil {
+		err = s.state.parse(b)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.state = scrubState{}
+		d := s.st.fileDamage(store.WhatState, stateName, err)
+		d.Harmless = true
+		found(d)
+	}
+	if s.o.MaxDuration > 0 {
+		s.deadline = time.Now().Add(s.o.MaxDuration)
+		s.from, s.state = s.state, scrubState{Turn: s.state.Turn}
+		s.result.Resumed = s.from.String()
+	}
+	if s.o.Parts > 1 {
+		turn := s.state.Turn
+		if s.o.NoRecord {
+			turn = rand.IntN(s.o.Parts) // nobody will remember which it was
+		}
+		s.result.Part = turn%s.o.Parts + 1
+	}
+}
+
+func (s *scrubState) parse(sealed []byte) error {
+	b, err := unseal(sealed)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, s); err != nil {
+		return err
+	}
+	var ok bool
+	if s.pack, ok = parsePackName(s.Pack + packExt); !ok && s.Pack != "" {
+		return fmt.Errorf("invalid pack %q", s.Pack)
+	}
+	if s.Turn < 0 {
+		return fmt.Errorf("invalid turn %d", s.Turn)
+	}
+	return nil
+}
+
+// writeState leaves word for the next scrub.
+func (s *scrubber) writeState() {
+	if s.o.MaxDuration == 0 && s.o.Parts <= 1 || s.o.NoRecord {
+		return
+	}
+	if s.o.Parts > 1 {
+		s.state.Turn++
+	}
+	b, err := json.Marshal(s.state)
+	if err == nil {
+		err = durable.WriteFile(s.st.fs, tmpPath(durable.TempName()), stateName, seal(b))
+	}
+	s.result.NotRecorded = errors.Join(s.result.NotRecorded, err)
+}
+
+// stopAt remembers where there was no more time.
+func (s *scrubber) stopAt(f frameRef, lists bool) {
+	s.state.Pack, s.state.pack, s.state.Offset, s.state.Lists = f.pack.String(), f.pack, f.offset, lists
+	s.result.Stopped = s.state.String()
+}
+
+// inPart reports whether what has that name is in the part that is to be read.
+func (s *scrubber) inPart(name []byte, number uint64) bool {
+	if s.o.Parts <= 1 {
+		return true
+	}
+	sum := store.Sum(binary.LittleEndian.AppendUint64(slices.Clone(name), number))
+	return binary.LittleEndian.Uint64(sum[:])%uint64(s.o.Parts) == uint64(s.result.Part-1)
+}

@@ -1,0 +1,345 @@
+package packed
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"castar/store"
+	"castar/store/durable/crashfs"
+)
+
+// openLimited opens a new store on fsys that is full sooner.
+func openLimited(t *testing.T, fsys *crashfs.FS, change func(*limits)) *Store {
+	t.Helper()
+	st, err := openFS(t.Context(), fsys, Options{Create: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(&st.limits)
+	return st
+}
+
+func closeStore(t *testing.T, st *Store) {
+	t.Helper()
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// count returns how many files of fsys are below a folder.
+func count(fsys *crashfs.FS, dir string) (n int) {
+	for name := range fsys.Files() {
+		if strings.HasPrefix(name, dir+"/") {
+			n++
+		}
+	}
+	return n
+}
+
+// placed is a frame as a pack has it.
+type placed struct {
+	pack string
+	at   int // of its head
+	frameHead
+	payload []byte // as stored
+}
+
+// frames reads all packs, frame by frame, as FORMAT.md says, and checks whatever has a checksum.
+func frames(t *testing.T, files map[string][]byte) (all []placed) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if !strings.HasPrefix(name, packsDir+"/") {
+			continue
+		}
+		pack := files[name]
+		r, err := parsePackHead(pack)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for at := packHeadLen; at < len(pack); {
+			h, _, err := parseFrameHead(pack[at:])
+			if err != nil {
+				t.Fatalf("%s offset %d: %v", name, at, err)
+			}
+			payload := pack[at+int(h.start):][:h.stored]
+			padding := pack[at+frameHeadLen+len(h.items)*itemLen : at+int(h.start)]
+			if checksum(payload) != h.payloadSum || h.kind.role() != r || len(bytes.Trim(padding, "\x00")) > 0 {
+				t.Errorf("%s offset %d: wrong payload, role or padding", name, at)
+			}
+			all = append(all, placed{name, at, h, payload})
+			at += int(h.start) + int(h.stored)
+		}
+	}
+	return all
+}
+
+// A session that has many objects, or is large, is committed by itself, so that a process that is killed loses little.
+func TestCheckpoint(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*limits)
+		data   func(i int) []byte
+	}{
+		{"objects", func(l *limits) { l.objects = 10 }, func(i int) []byte { return fmt.Appendf(nil, "blob %d", i) }},
+		{"bytes", func(l *limits) { l.bytes = 1 << 20 }, func(i int) []byte { return random(byte(i), 100<<10) }},
+	}
+	for _, tt := range tests {
+		fsys := crashfs.New()
+		st := openLimited(t, fsys, tt.change)
+		for i := range 55 {
+			if _, err := (blobs{st}).Put(t.Context(), tt.data(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := count(fsys, indexDir); n == 0 {
+			t.Errorf("%s: no index was written", tt.name)
+		}
+		crashed := fsys.Crash(fsys.Len(), func(int) int { return 0 })
+		closeStore(t, st)
+		after, err := openFS(t.Context(), crashed, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := 0
+		for i := range 55 {
+			d := store.Sum(tt.data(i))
+			if got, err := readBlob(t.Context(), after, d); err == nil && bytes.Equal(got, tt.data(i)) {
+				kept++
+			} else if !store.IsNotFound(err) {
+				t.Errorf("%s: blob %d: %v", tt.name, i, err)
+			}
+		}
+		if kept < 40 || kept == 55 {
+			t.Errorf("%s: %d of 55 blobs outlive a crash", tt.name, kept)
+		}
+		closeStore(t, after)
+	}
+}
+
+// A blob that is written in pieces is committed in between as well, and its name only with the last of it.
+func TestCheckpointWithinBlob(t *testing.T) {
+	fsys := crashfs.New()
+	st := openLimited(t, fsys, func(l *limits) { l.bytes = 1 << 20 })
+	w, err := blobs{st}.Create(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	data := random(3, (cap(st.slots)+3)*segmentSize) // so that some have been stored before the last is handed on
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if count(fsys, indexDir) == 0 {
+		t.Error("no index was written")
+	}
+	d, err := w.Commit()
+	if err != nil || d != store.Sum(data) {
+		t.Fatalf("%s, %v", d, err)
+	}
+	if err := st.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, st)
+	st, err = openFS(t.Context(), fsys, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, st)
+	if got, err := readBlob(t.Context(), st, d); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+// A pack that is full is followed by another.
+func TestPackRollOver(t *testing.T) {
+	fsys := crashfs.New()
+	st := openLimited(t, fsys, func(l *limits) { l.pack = 300 << 10 })
+	defer closeStore(t, st)
+	for i := range 20 {
+		if _, err := (blobs{st}).Put(t.Context(), random(byte(i), 100<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(fsys, packsDir); n < 5 || n > 8 {
+		t.Errorf("%d packs of 300 KiB for 2000 KiB", n)
+	}
+	if n := count(fsys, indexDir); n != 1 {
+		t.Errorf("%d indexes", n)
+	}
+	for i := range 20 {
+		want := random(byte(i), 100<<10)
+		if got, err := readBlob(t.Context(), st, store.Sum(want)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("blob %d: %d bytes, %v", i, len(got), err)
+		}
+	}
+	frames(t, fsys.Files())
+}
+
+// What does not compress is stored as it is, and from 64 KiB up at a multiple of 4 KiB.
+func TestRawFrames(t *testing.T) {
+	tests := []struct {
+		name    string
+		data    []byte
+		codec   codec
+		aligned bool
+	}{
+		{"random, under 64 KiB", random(1, alignFrom-1), codecRaw, false},
+		{"random, 64 KiB", random(2, alignFrom), codecRaw, true},
+		{"random, 120 KiB", random(3, 120<<10), codecRaw, true},
+		{"zeros, 120 KiB", make([]byte, 120<<10), codecZstd, false},
+		{"random but for a half", append(random(4, 20<<10), make([]byte, 20<<10)...), codecZstd, false},
+		{"empty", nil, codecRaw, false},
+	}
+	for _, tt := range tests {
+		fsys := crashfs.New()
+		st := openLimited(t, fsys, func(*limits) {})
+		for _, data := range [][]byte{tt.data, []byte("odd")} { // so that the next frame does not begin at a block
+			if _, err := (blobs{st}).Put(t.Context(), data); err != nil {
+				t.Fatal(err)
+			}
+			if err := st.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, f := range frames(t, fsys.Files()) {
+			if f.items[0].digest != store.Sum(tt.data) {
+				continue
+			}
+			if f.codec != tt.codec || tt.aligned && (f.at+int(f.start))%blockSize != 0 {
+				t.Errorf("%s: codec %d, at %d", tt.name, f.codec, f.at+int(f.start))
+			}
+			if !tt.aligned && int(f.start) != frameHeadLen+itemLen {
+				t.Errorf("%s: %d bytes of padding", tt.name, int(f.start)-frameHeadLen-itemLen)
+			}
+			if f.codec == codecRaw && !bytes.Equal(f.payload, tt.data) {
+				t.Errorf("%s: the payload differs", tt.name)
+			}
+		}
+		if got, err := readBlob(t.Context(), st, store.Sum(tt.data)); err != nil || !bytes.Equal(got, tt.data) {
+			t.Errorf("%s: %d bytes, %v", tt.name, len(got), err)
+		}
+		closeStore(t, st)
+	}
+}
+
+// Small blobs share a frame, and so do directories, apart from them.
+func TestGroups(t *testing.T) {
+	fsys := crashfs.New()
+	st := openLimited(t, fsys, func(*limits) {})
+	const n = 3000
+	for i := range n {
+		if _, err := (blobs{st}).Put(t.Context(), fmt.Appendf(bytes.Repeat([]byte("x"), 1000), "%d", i)); err != nil {
+			t.Fatal(err)
+		}
+		dir := store.Directory{{Kind: store.KindFile, Name: fmt.Sprint(i)}}
+		if _, err := (directories{st}).Put(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, st)
+	counts := map[kind][]int{}
+	for _, f := range frames(t, fsys.Files()) {
+		counts[f.kind] = append(counts[f.kind], len(f.items))
+	}
+	if c := counts[kindData]; len(c) != 2 || c[0]+c[1] != n || c[0]*1004 < groupSize {
+		t.Errorf("blobs are in frames of %d", c)
+	}
+	if c := counts[kindDirectory]; len(c) != 1 || c[0] != n {
+		t.Errorf("directories are in frames of %d", c)
+	}
+	if n := count(fsys, packsDir); n != 2 {
+		t.Errorf("%d packs", n)
+	}
+}
+
+// Closing without Sync leaves nothing, in whichever state a session is.
+func TestCloseDiscards(t *testing.T) {
+	for _, size := range []int{10, 100 << 10, 700 << 10} {
+		fsys := crashfs.New()
+		st := openLimited(t, fsys, func(l *limits) { l.pack = 200 << 10 })
+		for i := range 5 {
+			if _, err := (blobs{st}).Put(t.Context(), random(byte(i), size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, err := blobs{st}.Create(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(random(9, size)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		closeStore(t, st)
+		for _, dir := range []string{tmpDir, packsDir, indexDir} {
+			if n := count(fsys, dir); n > 0 {
+				t.Errorf("blobs of %d bytes: %d files in %s", size, n, dir)
+			}
+		}
+		if n := fsys.InUse(); n > 0 {
+			t.Errorf("blobs of %d bytes: %d in use", size, n)
+		}
+	}
+}
+
+// What a process that was killed left in tmp/ is removed by the next that has the store alone, and by no other.
+func TestTempIsCleared(t *testing.T) {
+	fsys := crashfs.New()
+	st := openLimited(t, fsys, func(*limits) {})
+	if _, err := (blobs{st}).Put(t.Context(), random(1, 100<<10)); err != nil {
+		t.Fatal(err)
+	}
+	beside, err := openFS(t.Context(), fsys, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := count(fsys, tmpDir); n != 1 {
+		t.Errorf("%d files in tmp/ beside a writer, want its own", n)
+	}
+	killed := fsys.Clone()
+	closeStore(t, beside)
+	closeStore(t, st)
+	reader, err := openFS(t.Context(), killed, Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, reader)
+	if n := count(killed, tmpDir); n != 1 {
+		t.Errorf("%d files in tmp/ after a reader, want 1", n)
+	}
+	next, err := openFS(t.Context(), killed, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, next)
+	if n := count(killed, tmpDir); n > 0 {
+		t.Errorf("%d files in tmp/", n)
+	}
+}
+
+// A file of another kind in index/ does no harm.
+func TestStrayFileInIndex(t *testing.T) {
+	fsys := made(t)
+	f, err := fsys.Create(indexDir + "/.nfs0001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	st, err := openFS(t.Context(), fsys, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, st)
+}

@@ -1,0 +1,405 @@
+package packed
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"castar/store"
+	"castar/store/table"
+)
+
+// Sweep implements store.Sweeper, in rounds: first packs in which nothing is alive go, and then, a few at a time so that
+// little space is needed, those of which much is dead are written anew. Every round makes its changes in this order,
+// each step after the last has succeeded:
+//
+//  1. new packs are synced, renamed into packs/, and packs/ synced;
+//  2. one new index of all that is alive, of the next epoch, is written, synced and renamed into index/: the commit;
+//  3. index/ is synced, and the new index is read back and checked;
+//  4. the old indexes are removed, and the packs that the new one does not name.
+//
+// A crash before step 3 ends leaves either index, and the packs of both are there. After it the epoch of the new index
+// makes the old ones void, wherever a crash leaves some of them.
+func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
+	k, ok := keep.(*set)
+	if !ok || !slices.Equal(k.indexes, *st.indexes.Load()) {
+		return r, errors.New("the set to keep is not of this store as it is now")
+	}
+	if !o.DryRun {
+		if err := st.writable(); err != nil {
+			return r, err
+		}
+		if !st.alone {
+			return r, errors.New("a sweep needs the store to be opened exclusively")
+		}
+		// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
+		if err := st.fs.SyncDir(indexDir); err != nil {
+			return r, st.fail(err)
+		}
+		replaced := func(file string) bool { return !k.covers(file) && strings.HasSuffix(file, indexExt) }
+		if err := st.removeAll(indexDir, replaced); err != nil {
+			return r, st.fail(err)
+		}
+	}
+	for _, x := range k.indexes {
+		if err := x.check(); err != nil {
+			return r, &store.CorruptError{Where: st.fs.Path(indexPath(x.name)), Err: err}
+		}
+	}
+	s := &sweep{st: st, o: o, done: make(map[packID]bool), damaged: make(map[frameKey]bool)}
+	before, err := s.diskUse()
+	if err != nil {
+		return r, err
+	}
+	if err := s.rounds(ctx, k); err != nil {
+		return s.result, err
+	}
+	after := before - min(before, s.estimate)
+	if !o.DryRun {
+		if after, err = s.diskUse(); err != nil {
+			return s.result, err
+		}
+	}
+	s.result.FreedBytes, s.result.KeptBytes = uint64(before-min(before, after)), uint64(after)
+	return s.result, nil
+}
+
+// sweep is one call of Sweep.
+type sweep struct {
+	st       *Store
+	o        store.SweepOptions
+	done     map[packID]bool // packs that no further round is to rewrite
+	damaged  map[frameKey]bool
+	estimate int64                  // bytes that a dry run would free
+	rescued  map[rescuedKey]rescued // by a repair
+	result   store.SweepResult
+}
+
+// diskUse returns the bytes in packs and indexes.
+func (s *sweep) diskUse() (sum int64, err error) {
+	for _, dir := range []string{packsDir, indexDir} {
+		entries, err := s.st.fs.ReadDir(dir)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range entries {
+			fi, err := e.Info()
+			if err != nil {
+				return 0, err
+			}
+			sum += fi.Size()
+		}
+	}
+	return sum, nil
+}
+
+// rounds sweeps until nothing is left to do. After the first, all that is in the index is alive.
+func (s *sweep) rounds(ctx context.Context, keep *set) error {
+	for first := true; ; first = false {
+		p, err := s.plan(*s.st.indexes.Load(), keep)
+		if err != nil {
+			return err
+		}
+		s.choose(p)
+		if first {
+			s.result.FreedObjects = uint64(p.records - p.kept)
+		}
+		s.result.KeptObjects = uint64(p.kept)
+		if s.o.DryRun {
+			s.foresee(p)
+			return nil
+		}
+		if !p.needed() {
+			return nil
+		}
+		if err := s.round(ctx, p); err != nil {
+			return err
+		}
+		keep = nil
+	}
+}
+
+// foresee counts what would be done.
+func (s *sweep) foresee(p *plan) {
+	for _, pack := range p.packs {
+		if pack.live == 0 || pack.rewrite {
+			s.estimate += pack.size - pack.live
+			s.result.FreedPacks++
+			s.result.Rewritten += uint64(pack.live)
+		}
+	}
+}
+
+// plan says what is alive in each frame and pack, and what a round does.
+type plan struct {
+	indexes []*index
+	keep    *set       // nil: everything
+	live    [][]uint64 // of each index and frame: the bytes of what is alive, with their records
+	packs   map[packID]*sweptPack
+	records int // in all indexes
+	kept    int // of those
+}
+
+// sweptPack is a pack in a plan.
+type sweptPack struct {
+	id      packID
+	role    role
+	size    int64
+	live    int64 // bytes, as stored, about
+	rewrite bool
+	stays   bool // although it is to be rewritten, for some of it could not be read
+	spare   bool // not to be removed, whatever is moved out of it
+}
+
+// alive reports whether record n of a table of index i is to be kept.
+func (p *plan) alive(i int, k kind, n int) bool { return p.keep == nil || p.keep.member(i, k, n) }
+
+// plan counts what is alive.
+func (s *sweep) plan(indexes []*index, keep *set) (*plan, error) {
+	p := &plan{indexes: indexes, keep: keep, packs: make(map[packID]*sweptPack)}
+	entries, err := s.st.fs.ReadDir(packsDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		id, ok := parsePackName(e.Name())
+		if !ok || !e.Type().IsRegular() {
+			continue
+		}
+		fi, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		p.packs[id] = &sweptPack{id: id, size: fi.Size()}
+	}
+	for i, x := range p.indexes {
+		p.live = append(p.live, make([]uint64, x.frames()))
+		for _, k := range []kind{kindData, kindDirectory} {
+			p.count(i, k)
+		}
+		s.weigh(p, i)
+	}
+	return p, nil
+}
+
+// count adds up what is alive in the frames of an index.
+func (p *plan) count(i int, k kind) {
+	t := p.indexes[i].table(k)
+	p.records += t.Len()
+	for n := range t.Len() {
+		if p.alive(i, k, n) {
+			frame, _, size := splitValue(t.Record(n)[store.DigestSize:])
+			p.live[i][frame] += uint64(size) + itemLen
+			p.kept++
+		}
+	}
+}
+
+// weigh adds what is alive in the frames of an index to their packs.
+func (s *sweep) weigh(p *plan, i int) {
+	for n, live := range p.live[i] {
+		f, _ := p.indexes[i].frame(n)
+		pack := p.packs[f.pack]
+		if live == 0 {
+			continue
+		}
+		if pack == nil { // it is gone: the records stay, so that verify and repair can say what was lost
+			s.report(frameRef{pack: f.pack}, fs.ErrNotExist) // once
+			continue
+		}
+		pack.role = f.kind.role()
+		whole := uint64(f.start) - frameHeadLen + uint64(f.raw)
+		pack.live += max(1, int64(float64(f.end()-f.offset)*min(1, float64(live)/float64(whole))))
+	}
+}
+
+const (
+	// deadShare is the part of a pack that may be dead: one in so many bytes.
+	deadShare = 4
+	// smallShare is which part of a full pack is a small one, and manySmall how many of a role are merged.
+	smallShare = 8
+	manySmall  = 8
+	// roundPacks bounds what a round moves, and so the space that it needs for a time, in full packs.
+	roundPacks = 8
+)
+
+// choose decides which packs to rewrite: none while there are dead ones to drop, whose space may be needed.
+func (s *sweep) choose(p *plan) {
+	var all, small []*sweptPack
+	dropping := false
+	for _, pack := range p.packs {
+		dropping = dropping || pack.live == 0
+		if pack.live == 0 || s.done[pack.id] {
+			continue
+		}
+		switch {
+		case pack.size-pack.live-packHeadLen > pack.size/deadShare:
+			all = append(all, pack)
+		case pack.size < s.st.limits.pack/smallShare:
+			small = append(small, pack)
+		}
+	}
+	if dropping && !s.o.DryRun {
+		return
+	}
+	for _, r := range []role{roleData, roleMeta} {
+		of := slices.DeleteFunc(slices.Clone(small), func(p *sweptPack) bool { return p.role != r })
+		if len(of) >= manySmall {
+			all = append(all, of...)
+		}
+	}
+	slices.SortFunc(all, func(a, b *sweptPack) int {
+		return cmp.Or(cmp.Compare(a.live, b.live), slices.Compare(a.id[:], b.id[:]))
+	})
+	room := roundPacks * s.st.limits.pack
+	for _, pack := range all {
+		if pack.rewrite = room > 0 || s.o.DryRun; pack.rewrite {
+			room -= pack.live
+		}
+	}
+}
+
+// needed reports whether there is anything to do: records or packs that must go, or indexes to be merged.
+func (p *plan) needed() bool {
+	for _, pack := range p.packs {
+		if pack.live == 0 || pack.rewrite {
+			return true
+		}
+	}
+	return p.kept < p.records || len(p.indexes) > 1
+}
+
+// round carries out a plan.
+func (s *sweep) round(ctx context.Context, p *plan) (err error) {
+	w := newRewriter(s, p)
+	defer func() { err = errors.Join(err, w.close()) }()
+	if err := w.run(ctx); err != nil {
+		return err
+	}
+	for _, pack := range p.packs {
+		pack.stays = pack.rewrite && w.damaged[pack.id]
+	}
+	if err := s.st.publishPacks(w.session); err != nil {
+		return s.st.fail(err)
+	}
+	for _, ref := range w.session.packRefs() {
+		s.done[ref.id] = true
+	}
+	if err := s.publish(p, w); err != nil {
+		return s.st.fail(err)
+	}
+	return s.removePacks(p)
+}
+
+// publish makes an index of what is alive, and of nothing else, the only one.
+func (s *sweep) publish(p *plan, w *rewriter) error {
+	st := s.st
+	parts, left := []indexPart{w.part()}, 0
+	for i := range p.indexes {
+		parts = append(parts, s.part(p, i, &left))
+	}
+	name, err := st.writeIndexFile(epochOf(p.indexes)+1, parts)
+	if err != nil {
+		return err
+	}
+	x, err := st.openIndex(name)
+	if err == nil {
+		switch n := x.blobs.Len() + x.dirs.Len(); {
+		case n != p.kept+w.extra || left != w.moved:
+			err = fmt.Errorf("new index has %d objects, %d of them moved, want %d and %d", n, left, p.kept+w.extra, w.moved)
+		default:
+			err = x.check()
+		}
+	}
+	if err != nil {
+		if x != nil {
+			err = errors.Join(err, closeIndexes([]*index{x}))
+		}
+		st.fs.Remove(indexPath(name))
+		return errors.Join(err, st.fs.SyncDir(indexDir))
+	}
+	st.indexes.Store(&[]*index{x})
+	st.retired = append(st.retired, p.indexes...)
+	return st.removeAll(indexDir, func(file string) bool { return file != name && strings.HasSuffix(file, indexExt) })
+}
+
+// removePacks removes the packs that no index names any more.
+func (s *sweep) removePacks(p *plan) error {
+	gone := make(map[string]bool)
+	for _, pack := range p.packs {
+		switch {
+		case pack.spare:
+		case pack.live == 0, pack.rewrite && !pack.stays:
+			gone[pack.id.String()+packExt] = true
+			s.st.packs.forget(pack.id)
+			s.result.FreedPacks++
+		case pack.rewrite:
+			s.done[pack.id] = true
+		}
+	}
+	return s.st.removeAll(packsDir, func(file string) bool { return gone[file] })
+}
+
+// removeAll removes the files in a folder that gone names. No sync follows: one that comes back is void.
+func (st *Store) removeAll(dir string, gone func(file string) bool) error {
+	entries, err := st.fs.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if gone(e.Name()) {
+			if err := st.fs.Remove(dir + "/" + e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// report tells of damage in a frame, once.
+func (s *sweep) report(f frameRef, err error) {
+	if !s.damaged[f.key()] && s.o.Damaged != nil {
+		s.o.Damaged(s.st.corrupt(f, err))
+	}
+	s.damaged[f.key()] = true
+}
+
+// part returns what is alive in an index, for a new one. Frames of packs that go are left out: what was moved from there
+// is in an earlier part. left counts the records that must be.
+func (s *sweep) part(p *plan, i int, left *int) indexPart {
+	x := p.indexes[i]
+	numbers := make([]uint32, x.frames())
+	var frames []uint32
+	used := make(map[packID]bool)
+	for n, live := range p.live[i] {
+		numbers[n] = noFrame
+		f, _ := x.frame(n)
+		if pack := p.packs[f.pack]; live > 0 && (pack == nil || !pack.rewrite || s.damaged[f.key()]) {
+			numbers[n] = uint32(len(frames))
+			frames = append(frames, uint32(n))
+			used[f.pack] = true
+		}
+	}
+	filter := func(k kind) []table.Source {
+		return []table.Source{newFiltered(x.table(k), numbers, left, func(n int) bool { return p.alive(i, k, n) })}
+	}
+	return indexPart{
+		packs:  slices.DeleteFunc(slices.Clone(x.packs), func(r packRef) bool { return !used[r.id] }),
+		frames: len(frames),
+		frame:  func(n int) (frameRef, bool) { return x.frame(int(frames[n])) },
+		blobs:  filter(kindData),
+		dirs:   filter(kindDirectory),
+	}
+}
+
+// packRefs returns the packs of a session.
+func (s *session) packRefs() (refs []packRef) {
+	for _, w := range s.packWriters() {
+		refs = append(refs, packRef{w.id, w.size})
+	}
+	return refs
+}

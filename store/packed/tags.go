@@ -1,0 +1,219 @@
+package packed
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"castar/store"
+	"castar/store/durable"
+)
+
+// A tag is a file of its own in tags/, named by the digest of the tag's name (names may hold slashes, and file systems
+// fold case). The log is a file of lines. Both hold the same record, sealed.
+
+// record is the JSON form of store.Tag.
+type record struct {
+	Name   string       `json:"name,omitempty"`
+	Root   []byte       `json:"root"` // the Node message, in base64
+	Time   time.Time    `json:"time"`
+	Source []byte       `json:"source"` // raw bytes, in base64
+	Counts store.Counts `json:"counts"`
+}
+
+func encodeTag(t store.Tag) ([]byte, error) {
+	root, err := store.EncodeNode(t.Root)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(record{t.Name, root, t.Time, []byte(t.Source), t.Counts})
+	if err != nil {
+		return nil, err
+	}
+	return seal(b), nil
+}
+
+func decodeTag(b []byte) (t store.Tag, err error) {
+	line, err := unseal(b)
+	if err != nil {
+		return t, err
+	}
+	var r record
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&r); err != nil {
+		return t, err
+	}
+	root, err := store.DecodeNode(r.Root)
+	return store.Tag{Name: r.Name, Root: root, Time: r.Time, Source: string(r.Source), Counts: r.Counts}, err
+}
+
+// tags implements store.Tags.
+type tags struct{ st *Store }
+
+func (t tags) Get(_ context.Context, name string) (store.Tag, error) {
+	tag, err := t.read(tagPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return tag, fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
+	}
+	if err == nil && tag.Name != name {
+		err = &store.CorruptError{Where: t.st.fs.Path(tagPath(name)), Err: fmt.Errorf("names tag %q", tag.Name)}
+	}
+	return tag, err
+}
+
+// read reads the tag file at a path.
+func (t tags) read(path string) (store.Tag, error) {
+	b, err := durable.ReadFile(t.st.fs, path)
+	if err != nil {
+		return store.Tag{}, err
+	}
+	tag, err := decodeTag(b)
+	if err != nil {
+		return tag, &store.CorruptError{Where: t.st.fs.Path(path), Err: err}
+	}
+	return tag, nil
+}
+
+// missing reports whether there is nothing at a path, not even a symbolic link that leads nowhere.
+func (t tags) missing(path string) bool {
+	_, err := t.st.fs.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+func (t tags) Set(_ context.Context, tag store.Tag) error {
+	if err := t.st.writable(); err != nil {
+		return err
+	}
+	if err := store.ValidateTag(tag.Name); err != nil {
+		return err
+	}
+	b, err := encodeTag(tag)
+	if err != nil {
+		return fmt.Errorf("tag %q: %w", tag.Name, err)
+	}
+	if err := durable.WriteFile(t.st.fs, tmpPath(durable.TempName()), tagPath(tag.Name), b); err != nil {
+		return err
+	}
+	return t.st.fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync
+}
+
+func (t tags) Delete(_ context.Context, name string) error {
+	if err := t.st.writable(); err != nil {
+		return err
+	}
+	err := t.st.fs.Remove(tagPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	return t.st.fs.SyncDir(tagsDir)
+}
+
+func (t tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) {
+		entries, err := t.st.fs.ReadDir(tagsDir)
+		if err != nil {
+			yield(store.Tag{}, err)
+			return
+		}
+		var all []store.Tag
+		for _, e := range entries {
+			path := tagsDir + "/" + e.Name()
+			tag, err := t.read(path)
+			if errors.Is(err, fs.ErrNotExist) && t.missing(path) {
+				continue // deleted since the folder was read
+			}
+			if err == nil && tagPath(tag.Name) != path {
+				err = &store.CorruptError{Where: t.st.fs.Path(path), Err: fmt.Errorf("names tag %q, which is not its own", tag.Name)}
+			}
+			if err == nil {
+				all = append(all, tag)
+			} else if !yield(tag, err) {
+				return
+			}
+		}
+		slices.SortFunc(all, func(a, b store.Tag) int { return strings.Compare(a.Name, b.Name) })
+		for _, tag := range all {
+			if !yield(tag, ctx.Err()) {
+				return
+			}
+		}
+	}
+}
+
+// Record appends one line with one write, so that lines of several processes do not mix. It also begins with a newline:
+// a crash may have cut short the line before it, or left zeros there, and Log then reports that line alone.
+func (t tags) Record(_ context.Context, tag store.Tag) (err error) {
+	if err := t.st.writable(); err != nil {
+		return err
+	}
+	line, err := encodeTag(tag)
+	if err != nil {
+		return err
+	}
+	f, err := t.st.fs.Append(logName)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(append([]byte{'\n'}, line...)); err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = t.st.fs.SyncDir(".") // for the log's own name, whichever process made it
+	}
+	return err
+}
+
+func (t tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) {
+		f, err := t.st.fs.Open(logName)
+		if errors.Is(err, fs.ErrNotExist) && t.missing(logName) {
+			return
+		}
+		if err != nil {
+			yield(store.Tag{}, err)
+			return
+		}
+		defer f.Close()
+		size, err := f.Size()
+		if err != nil {
+			yield(store.Tag{}, err)
+			return
+		}
+		lines := bufio.NewReader(io.NewSectionReader(f, 0, size))
+		for number := 1; ; number++ {
+			line, rerr := lines.ReadBytes('\n')
+			if len(bytes.TrimSpace(line)) > 0 {
+				tag, err := decodeTag(line)
+				if err != nil {
+					err = &store.CorruptError{Where: fmt.Sprintf("%s line %d", t.st.fs.Path(logName), number), Err: err}
+				}
+				if !yield(tag, err) {
+					return
+				}
+			}
+			if rerr == io.EOF || ctx.Err() != nil {
+				return
+			}
+			if rerr != nil {
+				yield(store.Tag{}, rerr)
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package packed
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"castar/store"
+)
+
+// TestTolerate opens stores of which something is damaged or lost, as they are only opened when asked to.
+func TestTolerate(t *testing.T) {
+	ctx := context.Background()
+	for _, name := range []string{configName, indexDir, tmpDir} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			st := open(t, dir, Options{Create: true})
+			if _, err := st.Blobs.Put(ctx, []byte("blob")); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(st.Sync(ctx), st.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			if st, err := Open(ctx, dir, Options{}); err == nil {
+				st.Close()
+				t.Error("opened without being asked to")
+			}
+			for _, readOnly := range []bool{true, false} {
+				st, err := Open(ctx, dir, Options{Tolerate: true, ReadOnly: readOnly})
+				if err != nil {
+					t.Fatal(err)
+				}
+				has, err := st.Blobs.Has(ctx, store.Sum([]byte("blob")))
+				if err != nil || has != (name != indexDir) {
+					t.Errorf("has %v, %v", has, err)
+				}
+				st.Close()
+			}
+		})
+	}
+	t.Run("index", func(t *testing.T) {
+		dir := t.TempDir()
+		open(t, dir, Options{Create: true}).Close()
+		if err := os.WriteFile(filepath.Join(dir, indexDir, "x"+indexExt), []byte("damaged"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var corrupt *store.CorruptError
+		if _, err := Open(ctx, dir, Options{}); !errors.As(err, &corrupt) {
+			t.Errorf("got %v", err)
+		}
+		open(t, dir, Options{Tolerate: true})
+	})
+	t.Run("no store", func(t *testing.T) {
+		if _, err := Open(ctx, t.TempDir(), Options{Tolerate: true, Create: true}); !errors.Is(err, store.ErrNoStore) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("newer format", func(t *testing.T) {
+		dir := t.TempDir()
+		open(t, dir, Options{Create: true}).Close()
+		if err := os.WriteFile(filepath.Join(dir, configName), seal([]byte(`{"version":2}`)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(ctx, dir, Options{Tolerate: true}); !errors.Is(err, errFormat) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
