@@ -1,0 +1,182 @@
+package tree_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"castar/store"
+	"castar/store/memory"
+	"castar/store/tree"
+)
+
+// hiding is Blobs that lacks one.
+type hiding struct {
+	store.Blobs
+	d store.Digest
+}
+
+func (h hiding) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
+	if d == h.d {
+		return nil, store.ErrNotFound
+	}
+	return h.Blobs.Open(ctx, d)
+}
+
+// full is Blobs that takes only so many.
+type full struct {
+	store.Blobs
+	left atomic.Int64
+}
+
+var errFull = errors.New("disk full")
+
+func (f *full) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	if f.left.Add(-1) < 0 {
+		return store.Digest{}, errFull
+	}
+	return f.Blobs.Put(ctx, data)
+}
+
+// complete reports what of a closure st lacks.
+func complete(ctx context.Context, st *store.Store, root store.Node) error {
+	for nd, err := range st.Directories.Walk(ctx, root.Digest) {
+		if err != nil {
+			return err
+		}
+		for _, n := range nd.Directory {
+			if n.Kind != store.KindFile {
+				continue
+			}
+			if has, err := st.Blobs.Has(ctx, n.Digest); err != nil || !has {
+				return errors.Join(err, errors.New(n.Name+" is missing"))
+			}
+		}
+	}
+	return nil
+}
+
+func TestCopy(t *testing.T) {
+	ctx := t.Context()
+	from, _, root := reachSample(t)
+	to := memory.New()
+	var counts tree.CopyCounts
+	for i := range 2 {
+		c := tree.NewCopier(from, to, tree.CopyOptions{Progress: &counts, Jobs: 2})
+		for range 2 {
+			if err := c.Copy(ctx, tree.Root{Name: "t", Node: root}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := complete(ctx, to, root); err != nil {
+			t.Fatal(err)
+		}
+		got := []uint64{counts.Directories.Load(), counts.Blobs.Load(), counts.NewDirectories.Load(), counts.NewBlobs.Load(), counts.NewBytes.Load()}
+		if want := []uint64{uint64(i+1) * 5, uint64(i+1) * 2, 5, 2, 9}; !slices.Equal(got, want) {
+			t.Errorf("counts %v, want %v", got, want)
+		}
+	}
+}
+
+// A dry run counts the same and copies nothing.
+func TestCopyDryRun(t *testing.T) {
+	from, _, root := reachSample(t)
+	to := memory.New()
+	var counts tree.CopyCounts
+	c := tree.NewCopier(from, to, tree.CopyOptions{DryRun: true, Progress: &counts})
+	if err := c.Copy(t.Context(), tree.Root{Name: "t", Node: root}); err != nil {
+		t.Fatal(err)
+	}
+	if counts.NewBlobs.Load() != 2 || counts.NewDirectories.Load() != 5 {
+		t.Errorf("%d blobs, %d directories", counts.NewBlobs.Load(), counts.NewDirectories.Load())
+	}
+	for d := range to.Lister.List(t.Context(), store.Digest{}, 0) {
+		t.Errorf("copied %s", d)
+	}
+}
+
+// What the source lacks is named, the rest is copied, and the root is not said to be whole, nor another with the same gap.
+func TestCopyDamagedSource(t *testing.T) {
+	from, sample, root := reachSample(t)
+	from.Blobs = hiding{from.Blobs, sample.chunked.whole}
+	to := memory.New()
+	var problems []string
+	c := tree.NewCopier(from, to, tree.CopyOptions{Problem: func(path string, err error) {
+		if !store.IsNotFound(err) {
+			t.Error(err)
+		}
+		problems = append(problems, path)
+	}})
+	dir, err := from.Directories.Get(t.Context(), root.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []store.Node{root, {Kind: store.KindDirectory, Digest: dir[0].Digest}} {
+		if err := c.Copy(t.Context(), tree.Root{Name: "t", Node: n}); !errors.Is(err, tree.ErrIncomplete) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if strings.Join(problems, " ") != "t:a/big" {
+		t.Errorf("problems %q", problems)
+	}
+	if err := complete(t.Context(), to, dir[1]); err != nil {
+		t.Errorf("the rest: %v", err)
+	}
+	if _, err := to.Directories.Get(t.Context(), root.Digest); !store.IsNotFound(err) {
+		t.Errorf("root: %v", err)
+	}
+}
+
+// A wrong size is damage, though the bytes are right; so is a directory that is missing.
+func TestCopyWrong(t *testing.T) {
+	ctx, from := t.Context(), memory.New()
+	d, err := from.Blobs.Put(ctx, bytes.Repeat([]byte("x"), 2<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []store.Node{
+		{Kind: store.KindFile, Digest: d, Size: 2<<20 + 1},
+		{Kind: store.KindFile, Digest: d, Size: 5},
+		{Kind: store.KindDirectory, Digest: d},
+	} {
+		to := memory.New()
+		problems := 0
+		c := tree.NewCopier(from, to, tree.CopyOptions{Problem: func(string, error) { problems++ }})
+		if err := c.Copy(ctx, tree.Root{Name: "t", Node: n}); !errors.Is(err, tree.ErrIncomplete) || problems != 1 {
+			t.Errorf("%v: %v, %d problems", n, err, problems)
+		}
+		if has, _ := to.Blobs.Has(ctx, d); has {
+			t.Errorf("%v: copied", n)
+		}
+	}
+}
+
+// A destination that fails ends the copy with its error, and the next copy goes on.
+func TestCopyGoesOn(t *testing.T) {
+	from, _, root := reachSample(t)
+	to := memory.New()
+	sound := to.Blobs
+	limited := &full{Blobs: sound}
+	limited.left.Store(1)
+	to.Blobs = limited
+	if err := tree.NewCopier(from, to, tree.CopyOptions{}).Copy(t.Context(), tree.Root{Name: "t", Node: root}); !errors.Is(err, errFull) {
+		t.Fatalf("got %v", err)
+	}
+	to.Blobs = sound
+	var counts tree.CopyCounts
+	if err := tree.NewCopier(from, to, tree.CopyOptions{Progress: &counts}).Copy(t.Context(), tree.Root{Name: "t", Node: root}); err != nil {
+		t.Fatal(err)
+	}
+	if counts.NewBlobs.Load() != 1 {
+		t.Errorf("%d blobs were copied again", counts.NewBlobs.Load())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := tree.NewCopier(from, memory.New(), tree.CopyOptions{}).Copy(ctx, tree.Root{Name: "t", Node: root}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}

@@ -1,0 +1,260 @@
+package tree
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+
+	"castar/store"
+)
+
+// Op is what happened to an entry between two trees, as one letter.
+type Op byte
+
+// The kinds of change. Where both its contents and its executable bit changed, a file is Modified.
+const (
+	Added      Op = '+'
+	Removed    Op = '-'
+	Modified   Op = 'M' // a file has other contents
+	Executable Op = 'X' // a file may be run now, or may no longer
+	Retyped    Op = 'T' // one kind of node became another
+	Retargeted Op = 'L' // a symlink points elsewhere
+	Renamed    Op = 'R' // the same thing is elsewhere
+)
+
+// Change is one difference between two trees.
+type Change struct {
+	Op   Op
+	Path string     // in the new tree, or of what was removed in the old one; "" is the root
+	From string     // of what was renamed: the path in the old tree
+	Old  store.Node // no kind: there is none
+	New  store.Node // no kind: there is none
+}
+
+// IsDirectory reports whether the change is about a directory, be it of one of the two trees only.
+func (c *Change) IsDirectory() bool {
+	return c.Old.Kind == store.KindDirectory || c.New.Kind == store.KindDirectory
+}
+
+// Side is one of two trees to compare, and where its directories are.
+type Side struct {
+	Directories store.Directories
+	Root        store.Node
+}
+
+// DiffOptions says what to compare.
+type DiffOptions struct {
+	Recursive bool     // yield what is below an added or removed directory, too
+	NoRenames bool     // yield what was renamed as removed and added
+	Paths     []string // only what is at or below one of these, as Lookup takes paths; none: all
+}
+
+// Diff yields what changed from a to b, in the order of Walk, where what is or was a directory counts as one. It never
+// reads directories that have the same digest on both sides, so that its cost follows the change. It ends with the
+// first error.
+//
+// A directory that was added or removed is one change, and so is one that was renamed: it has an equal digest on both
+// sides, which holds for files with an equal executable bit and for symlinks with an equal target as well. Whatever is
+// empty is not taken to be renamed. Renames are looked for below added and removed directories, too, and yielded even
+// if the rest there is not. That needs all that was added and removed in memory, and reads what changed twice, where
+// both happened; with NoRenames, memory is that of two directories for each level of the trees.
+//
+// Directories that differ only in the sizes they record, such as by their size rule, are the same.
+func Diff(ctx context.Context, a, b Side, o DiffOptions) iter.Seq2[Change, error] {
+	return func(yield func(Change, error) bool) {
+		d := differ{ctx: ctx, a: a.Directories, b: b.Directories, recursive: o.Recursive}
+		err := d.within.set(o.Paths)
+		if err == nil && !o.NoRenames {
+			d.renames, err = findRenames(d, a.Root, b.Root)
+		}
+		if err != nil {
+			yield(Change{}, err)
+			return
+		}
+		d.yield = yield
+		d.pair("", a.Root, b.Root)
+	}
+}
+
+// differ is one comparison. Its methods report whether to go on.
+type differ struct {
+	ctx       context.Context
+	a, b      store.Directories
+	recursive bool
+	within    scope
+	renames   renames
+	yield     func(Change, error) bool
+}
+
+// pair compares the two nodes at path, either of which may be missing.
+func (d *differ) pair(path string, old, new store.Node) bool {
+	switch {
+	case same(old, new):
+		return true
+	case old.Kind == 0:
+		return d.added(path, new)
+	case new.Kind == 0:
+		return d.removed(path, old)
+	case old.Kind != new.Kind:
+		return d.change(Change{Op: Retyped, Path: path, Old: old, New: new}) && d.below(path, old, new)
+	case old.Kind == store.KindDirectory:
+		return d.children(path, old, new)
+	}
+	op := Modified
+	switch {
+	case old.Kind == store.KindSymlink:
+		op = Retargeted
+	case old.Digest == new.Digest && old.Size == new.Size:
+		op = Executable
+	}
+	return d.change(Change{Op: op, Path: path, Old: old, New: new})
+}
+
+// same reports whether two nodes hold the same.
+func same(a, b store.Node) bool {
+	if a.Kind == store.KindDirectory && b.Kind == store.KindDirectory {
+		return a.Digest == b.Digest
+	}
+	a.Name, b.Name = "", ""
+	return a == b
+}
+
+// change yields c if it is to be looked at.
+func (d *differ) change(c Change) bool {
+	return !d.within.inside(c.Path) || d.yield(c, nil)
+}
+
+func (d *differ) added(path string, n store.Node) bool {
+	if from, ok := d.renames.to[path]; ok {
+		return d.change(Change{Op: Renamed, Path: path, From: from.path, Old: from.node, New: n})
+	}
+	return d.change(Change{Op: Added, Path: path, New: n}) && d.below(path, store.Node{}, n)
+}
+
+func (d *differ) removed(path string, n store.Node) bool {
+	if _, ok := d.renames.from[path]; ok {
+		return true // it has a line where it is now
+	}
+	return d.change(Change{Op: Removed, Path: path, Old: n}) && d.below(path, n, store.Node{})
+}
+
+// below looks into directories that have no counterpart, where that is asked for.
+func (d *differ) below(path string, old, new store.Node) bool {
+	if d.recursive || !d.within.inside(path) {
+		return d.children(path, old, new)
+	}
+	if _, ok := d.renames.above[path]; !ok || new.Kind != store.KindDirectory {
+		return true
+	}
+	dir, err := getDirectory(d.ctx, d.b, path, new.Digest)
+	if err != nil {
+		return d.fail(err)
+	}
+	for _, n := range inPathOrder(dir) {
+		at := join(path, n.Name)
+		if _, ok := d.renames.to[at]; ok {
+			if !d.added(at, n) {
+				return false
+			}
+		} else if !d.below(at, store.Node{}, n) {
+			return false
+		}
+	}
+	return true
+}
+
+// children compares what two nodes hold. One that is no directory holds nothing.
+func (d *differ) children(path string, old, new store.Node) bool {
+	if !d.within.leadsInto(path) {
+		return true
+	}
+	var dirs [2]store.Directory
+	for i, side := range []struct {
+		ds store.Directories
+		n  store.Node
+	}{{d.a, old}, {d.b, new}} {
+		if side.n.Kind != store.KindDirectory {
+			continue
+		}
+		var err error
+		if dirs[i], err = getDirectory(d.ctx, side.ds, path, side.n.Digest); err != nil {
+			return d.fail(err)
+		}
+	}
+	for _, p := range pairs(dirs[0], dirs[1]) {
+		if !d.pair(join(path, p.name()), p.old, p.new) {
+			return false
+		}
+	}
+	return true
+}
+
+// fail ends the comparison.
+func (d *differ) fail(err error) bool {
+	d.yield(Change{}, err)
+	return false
+}
+
+// nodePair is the nodes of one name in two directories, either of which may be missing.
+type nodePair struct{ old, new store.Node }
+
+func (p *nodePair) name() string {
+	if p.old.Kind != 0 {
+		return p.old.Name
+	}
+	return p.new.Name
+}
+
+func (p *nodePair) slash() bool {
+	return p.old.Kind == store.KindDirectory || p.new.Kind == store.KindDirectory
+}
+
+// pairs returns the nodes that differ, in the order of Diff.
+func pairs(a, b store.Directory) (all []nodePair) {
+	for len(a) > 0 || len(b) > 0 {
+		var p nodePair
+		switch {
+		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
+			p.old, a = a[0], a[1:]
+		case len(a) == 0 || b[0].Name < a[0].Name:
+			p.new, b = b[0], b[1:]
+		default:
+			p.old, p.new, a, b = a[0], b[0], a[1:], b[1:]
+		}
+		if !same(p.old, p.new) {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(p, q nodePair) int { return comparePaths(p.name(), p.slash(), q.name(), q.slash()) })
+	return all
+}
+
+// scope is the paths that a comparison is restricted to. The zero scope is all.
+type scope struct{ paths []string }
+
+func (s *scope) set(paths []string) error {
+	for _, p := range paths {
+		parts, err := components(p)
+		if err != nil {
+			return err
+		}
+		s.paths = append(s.paths, strings.Join(parts, "/"))
+	}
+	return nil
+}
+
+// inside reports whether path is in the scope.
+func (s *scope) inside(path string) bool {
+	return s.paths == nil || slices.ContainsFunc(s.paths, func(p string) bool { return hasParent(path, p) })
+}
+
+// leadsInto reports whether there may be something in the scope below path.
+func (s *scope) leadsInto(path string) bool {
+	return s.inside(path) || slices.ContainsFunc(s.paths, func(p string) bool { return hasParent(p, path) })
+}
+
+// hasParent reports whether path is dir or below it.
+func hasParent(path, dir string) bool {
+	return dir == "" || strings.HasPrefix(path, dir) && (len(path) == len(dir) || path[len(dir)] == '/')
+}

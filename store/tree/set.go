@@ -1,0 +1,43 @@
+package tree
+
+import (
+	"sync"
+
+	"castar/store"
+)
+
+// NewSet returns an empty set of objects of st: the store's own, or a map where it has none, which takes about 50 bytes
+// for each object that is in it and takes in those that the store lacks as well.
+func NewSet(st *store.Store) store.ObjectSet {
+	if st.NewSet != nil {
+		return st.NewSet()
+	}
+	return &mapSet{members: map[object]struct{}{}}
+}
+
+type object struct {
+	kind   store.Kind
+	digest store.Digest
+}
+
+type mapSet struct {
+	mu      sync.RWMutex
+	members map[object]struct{}
+}
+
+// Add implements store.ObjectSet.
+func (s *mapSet) Add(k store.Kind, d store.Digest) (added bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := len(s.members)
+	s.members[object{k, d}] = struct{}{}
+	return len(s.members) > before, nil
+}
+
+// Has implements store.ObjectSet.
+func (s *mapSet) Has(k store.Kind, d store.Digest) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.members[object{k, d}]
+	return ok
+}

@@ -1,0 +1,245 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"castar/store"
+)
+
+// VerifyOptions say what to verify. The zero value is the whole store.
+type VerifyOptions struct {
+	Roots       []Root               // only what these reach; nil: everything, the roots being the tags
+	Structure   bool                 // read no file contents
+	Parts       int                  // of file contents read one in so many parts, the next one each time; 0 is 1
+	MaxDuration time.Duration        // stop reading file contents after so long, and go on there the next time; 0: never
+	NoRecord    bool                 // write nothing into the store
+	Progress    *store.ScrubProgress // may be nil
+}
+
+// Finding is something that Verify found, with what is hit by it.
+type Finding struct {
+	store.Damage
+	// Hits is where what is damaged stands in the trees. None where damage is to no object, or where no root reaches it.
+	Hits []Hit
+
+	entry string // of the directory, where damage is to that
+}
+
+// Hit is the same paths in the trees of some roots.
+type Hit struct {
+	Roots []string
+	Paths []string // raw bytes; "" is the root itself. The first ones only
+	More  uint64   // how many more paths there are
+	// AtLeast says that there are too many paths to count, More or more.
+	AtLeast bool
+}
+
+// VerifyResult is what Verify did.
+type VerifyResult struct {
+	store.ScrubResult
+	Roots       uint64 // whose trees were walked
+	Directories uint64 // in these, each once
+	Files       uint64 // in these directories
+	Findings    map[store.Claim]uint64
+	Harmless    uint64 // findings of which nothing is lost
+}
+
+// maxPaths is how many paths of one object in one tree are kept.
+const maxPaths = 10
+
+// Verify checks that every stored object hashes to its name, that every reference resolves, that every size is what it
+// says, and that every blob of chunks, assembled, hashes to its name. A directory's recorded size may exceed what is
+// counted by the documented rule, but not fall short of it.
+//
+// It goes on whatever it finds and calls found for each finding, one call at a time. The error says only that it could
+// not finish. A store with a Scrubber is checked where it lies, and records what is damaged; of others, what the roots
+// reach is read through their interfaces, and MaxDuration is an error that is store.ErrUnsupported.
+func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Finding)) (VerifyResult, error) {
+	if st.Blobs == nil || st.Directories == nil {
+		return VerifyResult{}, fmt.Errorf("a store that keeps only blobs or only directories: %w", store.ErrUnsupported)
+	}
+	if o.Progress == nil {
+		o.Progress = new(store.ScrubProgress)
+	}
+	v := &verifier{ctx: ctx, st: st, o: o, found: found, roots: o.Roots, hits: map[object][]*Finding{}}
+	v.result.Findings = map[store.Claim]uint64{}
+	if o.Roots == nil {
+		v.readTags()
+	}
+	var err error
+	switch {
+	case st.Scrubber == nil:
+		err = v.readAll()
+	case o.Roots == nil:
+		err = v.scrub(nil, v.add)
+	default:
+		err = v.scrubRoots()
+	}
+	if err != nil {
+		return v.result, err
+	}
+	if st.Scrubber != nil {
+		v.walk(v.checked)
+	}
+	v.findPaths()
+	if err := ctx.Err(); err != nil {
+		return v.result, err
+	}
+	for _, f := range v.findings {
+		v.report(f)
+	}
+	return v.result, nil
+}
+
+// verifier is one run of Verify.
+type verifier struct {
+	ctx    context.Context
+	st     *store.Store
+	o      VerifyOptions
+	found  func(Finding)
+	roots  []Root
+	result VerifyResult
+
+	mu       sync.Mutex
+	findings []*Finding // of objects, to be reported with their paths
+	hits     map[object][]*Finding
+}
+
+// readTags makes the tags the roots. It comes before the store's records are looked at, so that all that a tag reaches
+// is among those, also if the tag was made just now.
+func (v *verifier) readTags() {
+	if v.st.Tags == nil {
+		return
+	}
+	for t, err := range v.st.Tags.All(v.ctx) {
+		if err != nil {
+			v.add(fileDamage(store.WhatTag, err))
+			continue
+		}
+		v.roots = append(v.roots, Root{t.Name, t.Root})
+	}
+	for _, err := range v.st.Tags.Log(v.ctx) {
+		if err != nil {
+			v.add(fileDamage(store.WhatLog, err))
+		}
+	}
+}
+
+func fileDamage(what store.What, err error) store.Damage {
+	if c, ok := errors.AsType[*store.CorruptError](err); ok {
+		return store.Damage{What: what, Where: c.Where, Err: c.Err}
+	}
+	return store.Damage{What: what, Err: err}
+}
+
+// add takes a finding in. What concerns no object is reported at once.
+func (v *verifier) add(d store.Damage) {
+	f := &Finding{Damage: d}
+	if d.Kind == 0 || d.Harmless {
+		v.report(f)
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.findings = append(v.findings, f)
+	v.hit(f, object{d.Kind, d.Digest})
+	for _, blob := range d.Also {
+		v.hit(f, object{store.KindFile, blob})
+	}
+}
+
+// addEntry takes in that an entry of a directory, or a root, is not what its node says.
+func (v *verifier) addEntry(up *store.Digest, n *store.Node, root string, err error) {
+	f := &Finding{Damage: store.Damage{What: store.WhatSize, Kind: store.KindDirectory, Err: err}, entry: n.Name}
+	if up == nil {
+		f.Kind, f.Digest, f.Hits = n.Kind, n.Digest, []Hit{{Roots: []string{root}, Paths: []string{""}}}
+	} else {
+		f.Digest = *up
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.findings = append(v.findings, f)
+	if up != nil {
+		v.hit(f, object{store.KindDirectory, *up})
+	}
+}
+
+func (v *verifier) hit(f *Finding, o object) { v.hits[o] = append(v.hits[o], f) }
+
+// isHit reports whether an object is known to be damaged.
+func (v *verifier) isHit(k store.Kind, d store.Digest) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.ContainsFunc(v.hits[object{k, d}], func(f *Finding) bool { return f.entry == "" })
+}
+
+// report hands a finding on. One that is known only from a damaged record, and that nothing refers to, is none.
+func (v *verifier) report(f *Finding) {
+	if f.Doubtful && f.Hits == nil {
+		return
+	}
+	if f.Harmless {
+		v.result.Harmless++
+	} else {
+		v.result.Findings[f.What.Claim()]++
+	}
+	v.found(*f)
+}
+
+// scrub has the store check itself, all of it or what is in only.
+func (v *verifier) scrub(only store.ObjectSet, found func(store.Damage)) (err error) {
+	v.result.ScrubResult, err = v.st.Scrubber.Scrub(v.ctx, store.ScrubOptions{
+		Only: only, Structure: v.o.Structure, Parts: v.o.Parts, MaxDuration: v.o.MaxDuration, NoRecord: v.o.NoRecord,
+		Progress: v.o.Progress,
+	}, found)
+	return err
+}
+
+// scrubRoots has the store check what the roots reach. Where something was in the way that proves to be whole, such as a
+// directory that had been in the quarantine, there may be more behind it.
+func (v *verifier) scrubRoots() error {
+	for {
+		set := NewSet(v.st)
+		whole := v.mark(set)
+		var all []store.Damage
+		if err := v.scrub(set, func(d store.Damage) { all = append(all, d) }); err != nil {
+			return err
+		}
+		if whole || v.result.Released == 0 {
+			for _, d := range all {
+				v.add(d)
+			}
+			return nil
+		}
+	}
+}
+
+// naming returns the reason without the object that a finding names anyway.
+func naming(err error) (where string, reason error) {
+	if c, ok := errors.AsType[*store.CorruptError](err); ok {
+		return c.Where, c.Err
+	}
+	return "", err
+}
+
+// lost takes in that an object cannot be had, unless that is known.
+func (v *verifier) lost(k store.Kind, d store.Digest, err error) {
+	if v.ctx.Err() != nil || v.isHit(k, d) {
+		return
+	}
+	damage := store.Damage{What: store.WhatUnreadable, Kind: k, Digest: d}
+	damage.Where, damage.Err = naming(err)
+	switch {
+	case store.IsNotFound(err):
+		damage.What, damage.Err = store.WhatMissing, store.ErrNotFound
+	case damage.Err != err:
+		damage.What = store.WhatObject
+	}
+	v.o.Progress.Damaged.Add(1)
+	v.add(damage)
+}

@@ -1,0 +1,125 @@
+package tree
+
+import (
+	"slices"
+
+	"castar/store"
+)
+
+// Limits of a search for paths, which hostile trees could make endless.
+const (
+	maxPathDepth = 8192    // directories below each other; exports go no deeper
+	maxPathSteps = 1 << 20 // entries that are looked at in the tree of one root
+)
+
+// findPaths walks the trees once more, if anything is damaged, to find out where it stands.
+func (v *verifier) findPaths() {
+	if len(v.hits) == 0 {
+		return
+	}
+	p := &pathFinder{v: v, seen: NewSet(v.st), leading: NewSet(v.st)}
+	for _, r := range v.roots {
+		node := r.Node
+		node.Name = ""
+		if !p.leads(&node, 0) {
+			continue
+		}
+		p.found, p.order, p.steps = map[*Finding]*Hit{}, nil, 0
+		p.list(&node, "", 0)
+		for _, f := range p.order {
+			f.join(r.Name, p.found[f])
+		}
+	}
+}
+
+// join adds the paths in the tree of one root. Where these are the same as in that of another, they are kept once.
+func (f *Finding) join(root string, h *Hit) {
+	for i := range f.Hits {
+		o := &f.Hits[i]
+		if o.More == h.More && o.AtLeast == h.AtLeast && slices.Equal(o.Paths, h.Paths) {
+			o.Roots = append(o.Roots, root)
+			return
+		}
+	}
+	h.Roots = []string{root}
+	f.Hits = append(f.Hits, *h)
+}
+
+// pathFinder finds the paths that lead to what is damaged. A directory that cannot be read hides what is below it, so
+// that its own path is the one to tell.
+type pathFinder struct {
+	v       *verifier
+	seen    store.ObjectSet // directories that were looked at
+	leading store.ObjectSet // those of them from which something damaged can be reached
+	steps   int             // in the tree of the root
+	found   map[*Finding]*Hit
+	order   []*Finding // in found
+}
+
+// leads reports whether a node is, or leads to, something damaged. It looks at each directory once.
+func (p *pathFinder) leads(n *store.Node, depth int) bool {
+	hit := len(p.v.hits[object{n.Kind, n.Digest}]) > 0
+	if n.Kind != store.KindDirectory || depth > maxPathDepth || p.v.ctx.Err() != nil {
+		return hit
+	}
+	if added, err := p.seen.Add(n.Kind, n.Digest); err != nil || !added {
+		return hit || p.leading.Has(n.Kind, n.Digest)
+	}
+	dir, err := p.v.st.Directories.Get(p.v.ctx, n.Digest)
+	if err != nil {
+		return hit
+	}
+	for i := range dir {
+		hit = p.leads(&dir[i], depth+1) || hit
+	}
+	if hit {
+		p.leading.Add(n.Kind, n.Digest) // it is in the store: seen has taken it
+	}
+	return hit
+}
+
+// list takes down what is damaged at path and below it.
+func (p *pathFinder) list(n *store.Node, path string, depth int) {
+	p.steps++
+	for _, f := range p.v.hits[object{n.Kind, n.Digest}] {
+		p.add(f, below(path, f.entry))
+	}
+	if n.Kind != store.KindDirectory || depth > maxPathDepth || !p.leading.Has(n.Kind, n.Digest) || p.v.ctx.Err() != nil {
+		return
+	}
+	dir, err := p.v.st.Directories.Get(p.v.ctx, n.Digest)
+	if err != nil {
+		return
+	}
+	for i := range dir {
+		if p.steps > maxPathSteps {
+			for _, h := range p.found {
+				h.AtLeast = true
+			}
+			return
+		}
+		p.list(&dir[i], below(path, dir[i].Name), depth+1)
+	}
+}
+
+func (p *pathFinder) add(f *Finding, path string) {
+	h := p.found[f]
+	if h == nil {
+		h = &Hit{}
+		p.found[f] = h
+		p.order = append(p.order, f)
+	}
+	if len(h.Paths) < maxPaths {
+		h.Paths = append(h.Paths, path)
+	} else {
+		h.More++
+	}
+}
+
+// below is the path of an entry of the directory at path.
+func below(path, name string) string {
+	if path == "" || name == "" {
+		return path + name
+	}
+	return path + "/" + name
+}

@@ -1,0 +1,120 @@
+package tree
+
+import (
+	"fmt"
+
+	"castar/store"
+)
+
+// walk calls visit for the nodes of all roots in tree order, the roots first. A directory is entered where visit returns
+// one; where it is in memory are those on the way down to it, and no others.
+func (v *verifier) walk(visit func() visitor) {
+	look := visit()
+	for _, r := range v.roots {
+		node := r.Node
+		node.Name = ""
+		v.result.Roots++
+		type level struct {
+			digest store.Digest
+			rest   store.Directory
+		}
+		var levels []level
+		enter := func(up *store.Digest, n *store.Node) {
+			if dir := look(up, n, r.Name); dir != nil {
+				levels = append(levels, level{n.Digest, dir})
+			}
+		}
+		enter(nil, &node)
+		for len(levels) > 0 && v.ctx.Err() == nil {
+			at := &levels[len(levels)-1]
+			if len(at.rest) == 0 {
+				levels = levels[:len(levels)-1]
+				continue
+			}
+			n := at.rest[0]
+			at.rest = at.rest[1:]
+			up := at.digest
+			enter(&up, &n)
+		}
+	}
+}
+
+// visitor looks at a node, an entry of the directory up or, where that is nil, a root, and returns the directory to enter
+// or nil.
+type visitor func(up *store.Digest, n *store.Node, root string) store.Directory
+
+// mark adds to set all that the roots reach, and reports whether nothing was in the way.
+func (v *verifier) mark(set store.ObjectSet) (whole bool) {
+	whole = true
+	v.walk(func() visitor {
+		return func(_ *store.Digest, n *store.Node, _ string) store.Directory {
+			switch n.Kind {
+			case store.KindFile:
+				if added, _ := set.Add(n.Kind, n.Digest); !added {
+					return nil // or missing, which is found later
+				}
+				chunks, err := v.st.Blobs.Chunks(v.ctx, n.Digest)
+				whole = whole && err == nil
+				for _, c := range chunks {
+					set.Add(store.KindFile, c.Digest) // one that is not there is found to be missing later
+				}
+			case store.KindDirectory:
+				if added, err := set.Add(n.Kind, n.Digest); !added {
+					whole = whole && err == nil
+					return nil
+				}
+				dir, err := v.st.Directories.Get(v.ctx, n.Digest)
+				whole = whole && err == nil
+				return dir
+			}
+			return nil
+		}
+	})
+	return whole
+}
+
+// checked returns a visitor that looks for what nodes refer to, and at their sizes.
+func (v *verifier) checked() visitor {
+	seen := NewSet(v.st)
+	v.result.Roots, v.result.Directories, v.result.Files = 0, 0, 0
+	return func(up *store.Digest, n *store.Node, root string) store.Directory {
+		switch n.Kind {
+		case store.KindFile:
+			v.result.Files++
+			size, err := v.st.Scrubber.BlobSize(v.ctx, n.Digest)
+			if err != nil {
+				v.lost(n.Kind, n.Digest, err)
+			} else if size != n.Size {
+				v.addEntry(up, n, root, blobSizeError(n, size))
+			}
+		case store.KindDirectory:
+			return v.checkedDirectory(up, n, root, seen)
+		}
+		return nil
+	}
+}
+
+func blobSizeError(n *store.Node, size uint64) error {
+	return fmt.Errorf("blob %s is recorded with %d bytes and has %d", n.Digest, n.Size, size)
+}
+
+func directorySizeError(n *store.Node, size uint64) error {
+	return fmt.Errorf("directory %s is recorded with size %d and has %d", n.Digest, n.Size, size)
+}
+
+// checkedDirectory returns the directory n if it was not seen before.
+func (v *verifier) checkedDirectory(up *store.Digest, n *store.Node, root string, seen store.ObjectSet) store.Directory {
+	dir, err := v.st.Directories.Get(v.ctx, n.Digest)
+	if err != nil {
+		v.lost(n.Kind, n.Digest, err)
+		return nil
+	}
+	if size, _ := dir.Size(store.SizeDocumented); n.Size < size { // valid ones have a size
+		v.addEntry(up, n, root, directorySizeError(n, size))
+	}
+	if added, err := seen.Add(n.Kind, n.Digest); !added || err != nil {
+		return nil
+	}
+	v.result.Directories++
+	return dir
+}
