@@ -1,0 +1,201 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"castar/store"
+	"castar/store/chunk"
+)
+
+// blobs implements store.Blobs.
+type blobs struct {
+	q       *queue
+	codec   *codec
+	cutter  *chunk.Cutter
+	ahead   int           // chunks that are read before they are needed
+	work    chan struct{} // one for each chunk that is being stored
+	records *presence
+	chunks  *presence
+}
+
+// emptyBlob is the digest of no bytes: the blob of no chunks.
+var emptyBlob = store.Sum(nil)
+
+// maxRecord bounds the records that are read, in bytes: about 12 million chunks, or 3 TB in one blob.
+const maxRecord = 512 << 20
+
+// Has asks for the record, and then for a chunk of that digest.
+func (b *blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
+	if has, err := b.records.has(ctx, d); has || err != nil {
+		return has, err
+	}
+	return b.chunks.has(ctx, d)
+}
+
+// Put stores the chunk before the record, and neither where the record is there: it is written last.
+func (b *blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	if err := errors.Join(ctx.Err(), b.q.writable()); err != nil {
+		return store.Digest{}, err
+	}
+	d := store.Sum(data)
+	if had, err := b.records.had(ctx, d); had || err != nil {
+		return d, err
+	}
+	if b.cutter.Cut(data) == len(data) {
+		return d, b.putWhole(ctx, d, data)
+	}
+	w := &writer{b: b, ctx: ctx}
+	defer w.Close()
+	if _, err := w.Write(data); err != nil {
+		return d, err
+	}
+	return w.Commit()
+}
+
+// putWhole stores a blob of one chunk, or none. Whether the chunk is there is not asked: a chunk of another blob is
+// seldom a blob of its own.
+func (b *blobs) putWhole(ctx context.Context, d store.Digest, data []byte) error {
+	if len(data) > 0 {
+		if err := b.q.put(ctx, chunkName(d), b.codec.compress(data)); err != nil {
+			return err
+		}
+		b.chunks.stored(d)
+	}
+	return b.putRecord(ctx, d, nil)
+}
+
+func (b *blobs) putRecord(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	err := b.q.putAfter(ctx, blobName(d), encodeRecord(chunks))
+	if err == nil {
+		b.records.stored(d)
+	}
+	return err
+}
+
+// putChunk stores a chunk of a larger blob, unless it is there.
+func (b *blobs) putChunk(ctx context.Context, d store.Digest, data []byte) error {
+	had, err := b.chunks.had(ctx, d)
+	if had || err != nil {
+		return err
+	}
+	if err = b.q.put(ctx, chunkName(d), b.codec.compress(data)); err == nil {
+		b.chunks.stored(d)
+	}
+	return err
+}
+
+func (b *blobs) Create(ctx context.Context) (store.BlobWriter, error) {
+	if err := errors.Join(ctx.Err(), b.q.writable()); err != nil {
+		return nil, err
+	}
+	return &writer{b: b, ctx: ctx}, nil
+}
+
+func (b *blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
+	chunks, err := b.record(ctx, d)
+	if !store.IsNotFound(err) {
+		return chunks, err
+	}
+	has, herr := b.q.has(ctx, chunkName(d))
+	if has || herr != nil {
+		return nil, herr
+	}
+	return nil, err
+}
+
+// record returns the chunks that the record of a blob lists. The error is store.ErrNotFound where there is no record.
+func (b *blobs) record(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
+	name := blobName(d)
+	body, err := b.q.get(ctx, name, 0, maxRecord+1)
+	if err != nil {
+		return nil, err
+	}
+	chunks, err := decodeRecord(body)
+	if err == nil && len(body) > maxRecord {
+		err = fmt.Errorf("record of more than %d bytes", maxRecord)
+	}
+	if err != nil {
+		return nil, &store.CorruptError{Digest: d, Where: b.q.where(name), Err: err}
+	}
+	return chunks, nil
+}
+
+// Open asks for a chunk of that digest first, for most blobs are one, and then for the record. Where the chunk is damaged
+// the record may still list others.
+func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
+	if d == emptyBlob {
+		return whole{bytes.NewReader(nil)}, ctx.Err()
+	}
+	data, cerr := b.chunk(ctx, d, -1)
+	if cerr == nil {
+		return whole{bytes.NewReader(data)}, nil
+	}
+	if !store.IsNotFound(cerr) && !isCorrupt(cerr) {
+		return nil, cerr
+	}
+	chunks, err := b.record(ctx, d)
+	switch {
+	case isCorrupt(cerr) && (store.IsNotFound(err) || err == nil && len(chunks) == 0):
+		err = cerr
+	case store.IsNotFound(err):
+		return nil, fmt.Errorf("blob %w", err)
+	case err == nil && !slices.ContainsFunc(chunks, func(c store.Chunk) bool { return c.Size > 0 }):
+		err = &store.CorruptError{Digest: d, Where: b.q.where(chunkName(d)), Err: errors.New("the only chunk is missing")}
+	}
+	if err != nil {
+		b.doubt(d, err)
+		return nil, err
+	}
+	return newChunked(ctx, b, d, chunks), nil
+}
+
+// doubt remembers that the blob d is damaged, if err says so, so that it is stored again when it is put.
+func (b *blobs) doubt(d store.Digest, err error) {
+	if isCorrupt(err) {
+		b.records.damage(d)
+	}
+}
+
+func isCorrupt(err error) bool {
+	_, ok := errors.AsType[*store.CorruptError](err)
+	return ok
+}
+
+// chunk returns the bytes of a chunk, of which size are wanted, or any number where size is negative. They were checked.
+// What is wrong is got once more before it is called damage, for it may have gone wrong on its way.
+func (b *blobs) chunk(ctx context.Context, d store.Digest, size int64) ([]byte, error) {
+	name, most := chunkName(d), size
+	if size < 0 {
+		most = maxChunk
+	}
+	var damage error
+	for range 2 {
+		body, err := b.q.get(ctx, name, 0, maxCompressed(most)+1)
+		if err != nil {
+			return nil, err
+		}
+		data, err := b.decode(d, body, size, most)
+		if err == nil {
+			return data, nil
+		}
+		damage = err
+	}
+	b.chunks.damage(d)
+	return nil, &store.CorruptError{Digest: d, Where: b.q.where(name), Err: damage}
+}
+
+// decode returns the bytes of the chunk d, whose object is body.
+func (b *blobs) decode(d store.Digest, body []byte, size, most int64) ([]byte, error) {
+	if int64(len(body)) > maxCompressed(most) {
+		return nil, fmt.Errorf("longer than %d bytes can become", most)
+	}
+	data, err := b.codec.decompress(body, size)
+	if err == nil && store.Sum(data) != d {
+		err = store.ErrDigestMismatch
+	}
+	return data, err
+}

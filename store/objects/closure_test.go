@@ -1,0 +1,249 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"castar/store"
+)
+
+// encoded returns the fixtures' messages and digests by their names.
+func encoded(t *testing.T, rule store.SizeRule) (message map[string][]byte, digest map[string]store.Digest) {
+	message, digest = map[string][]byte{}, map[string]store.Digest{}
+	dirs, names := fixtures(t, rule)
+	for _, dir := range dirs {
+		m, err := store.EncodeDirectory(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		message[names[store.Sum(m)]], digest[names[store.Sum(m)]] = m, store.Sum(m)
+	}
+	return message, digest
+}
+
+// walkDigests returns what Walk yields.
+func walkDigests(ctx context.Context, st *store.Store, root store.Digest) (list []store.Digest, err error) {
+	for named, err := range st.Directories.Walk(ctx, root) {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, named.Digest)
+	}
+	return list, nil
+}
+
+// Closures in any order that the rules allow, under both size rules, and every directory of them under its own name.
+func TestReadForeignClosures(t *testing.T) {
+	t.Parallel()
+	for _, rule := range []store.SizeRule{store.SizeDocumented, store.SizeSnix} {
+		m, d := encoded(t, rule)
+		for name, order := range map[string][]string{
+			"breadth first, backwards": {"E", "D", "B", "A"},
+			"breadth first":            {"E", "D", "A", "B"},
+			"with repeats":             {"E", "E", "D", "A", "B", "A"},
+		} {
+			if name == "with repeats" {
+				order = order[1:] // the root may not come again: nothing refers to it
+			}
+			b := byHand{NewMemory(), t}
+			var messages [][]byte
+			for _, n := range order {
+				messages = append(messages, m[n])
+			}
+			b.closure(d["E"], messages...)
+			b.closure(d["complicated"], m["complicated"], m["keep"])
+			st := open1(t, b)
+			for _, n := range []string{"B", "keep", "A", "D", "E", "complicated"} {
+				dir, err := st.Directories.Get(t.Context(), d[n])
+				if err != nil {
+					t.Fatalf("%s, %s: Get of %s: %v", rule, name, n, err)
+				}
+				if again, err := store.EncodeDirectory(dir); err != nil || !bytes.Equal(again, m[n]) {
+					t.Errorf("%s, %s: Get of %s = %v", rule, name, n, dir)
+				}
+			}
+			fresh := open1(t, b)
+			for n, want := range map[string]int{"E": 4, "D": 3, "B": 2, "A": 1, "complicated": 2} {
+				if got, err := walkDigests(t.Context(), fresh, d[n]); len(got) != want || err != nil {
+					t.Errorf("%s, %s: Walk of %s = %d directories, %v, want %d", rule, name, n, len(got), err, want)
+				}
+			}
+			if err := st.Sync(t.Context()); err != nil { // the lists, which were made from the closures
+				t.Fatal(err)
+			}
+			for _, n := range []string{"E", "complicated"} {
+				if _, err := b.Head(t.Context(), closureName(d[n])); err != nil {
+					t.Errorf("%s, %s: list of %s: %v", rule, name, n, err)
+				}
+			}
+			if _, err := open1(t, b).Directories.Get(t.Context(), store.Sum([]byte("absent"))); !store.IsNotFound(err) {
+				t.Errorf("absent directory: %v", err)
+			}
+		}
+	}
+}
+
+// A closure that tvix stored without looking for what it lacks is completed from elsewhere, or says what is missing.
+func TestIncompleteClosure(t *testing.T) {
+	t.Parallel()
+	m, d := encoded(t, store.SizeDocumented)
+	b := byHand{NewMemory(), t}
+	b.closure(d["E"], m["E"], m["D"], m["A"])
+	st := open1(t, b)
+	if got, err := walkDigests(t.Context(), st, d["E"]); len(got) != 3 || !store.IsNotFound(err) {
+		t.Errorf("Walk = %d directories, %v", len(got), err)
+	}
+	b.closure(d["B"], m["B"], m["A"])
+	if got, err := walkDigests(t.Context(), open1(t, b), d["E"]); len(got) != 4 || err != nil {
+		t.Errorf("Walk of the completed = %d directories, %v", len(got), err)
+	}
+}
+
+func TestDamagedClosures(t *testing.T) {
+	t.Parallel()
+	m, d := encoded(t, store.SizeDocumented)
+	frame := func(names ...string) (raw []byte) {
+		for _, n := range names {
+			raw = append(raw, 0, 0, 0, byte(len(m[n])))
+			raw = append(raw, m[n]...)
+		}
+		return raw
+	}
+	good := frame("D", "B", "A")
+	unsorted := append(append([]byte{}, m["C"][39:]...), m["C"][:39]...)
+	tests := []struct {
+		name string
+		body []byte
+	}{
+		{"no bytes", nil},
+		{"an empty stream", streamed(t)},
+		{"not compressed", good},
+		{"cut in the stream", streamed(t, good)[:20]},
+		{"cut in a message", streamed(t, good[:len(good)-6])},
+		{"cut in a length", streamed(t, good[:len(good)-2])},
+		{"children first", streamed(t, frame("A", "B", "D"))},
+		{"a grandchild first", streamed(t, frame("E", "B"))},
+		{"another root", streamed(t, frame("C", "A"))},
+		{"a stranger", streamed(t, frame("D", "B", "keep", "A"))},
+		{"a stranger at the end", streamed(t, frame("D", "B", "A", "keep"))},
+		{"repeats without end", streamed(t, append(frame("D", "B", "A"), make([]byte, 1<<20)...))},
+		{"a huge length", streamed(t, append(frame("D"), 0xff, 0xff, 0xff, 0xff, 1))},
+		{"a large length that is not there", streamed(t, append(frame("D"), 0x3e, 0x80, 0, 0, 1))},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := byHand{NewMemory(), t}
+			b.put(dirName(d["D"]), tt.body)
+			st := open1(t, b)
+			if _, err := st.Directories.Get(t.Context(), d["D"]); !isCorrupt(err) || store.IsNotFound(err) {
+				t.Errorf("Get: %v, want *CorruptError", err)
+			}
+			if list, err := walkDigests(t.Context(), st, d["D"]); !isCorrupt(err) || store.IsNotFound(err) {
+				t.Errorf("Walk: %d directories, %v, want *CorruptError", len(list), err)
+			}
+			w, err := st.Directories.Upload(t.Context()) // heals it
+			if err != nil {
+				t.Fatal(err)
+			}
+			dirs, _ := fixtures(t, store.SizeDocumented)
+			for _, dir := range dirs {
+				if _, err := w.Put(t.Context(), dir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(w.Commit(t.Context(), d["D"]), st.Sync(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if list, err := walkDigests(t.Context(), open1(t, b), d["D"]); len(list) != 3 || err != nil {
+				t.Errorf("Walk after it was put again: %d directories, %v", len(list), err)
+			}
+		})
+	}
+	t.Run("an invalid directory under its own name", func(t *testing.T) {
+		b := byHand{NewMemory(), t}
+		b.closure(store.Sum(unsorted), unsorted)
+		if _, err := open1(t, b).Directories.Get(t.Context(), store.Sum(unsorted)); !isCorrupt(err) {
+			t.Errorf("Get: %v, want *CorruptError", err)
+		}
+	})
+}
+
+// Children are found without their lists, with lists that are no lists, and with lists that lie.
+func TestListsAreOptional(t *testing.T) {
+	t.Parallel()
+	m, d := encoded(t, store.SizeDocumented)
+	stranger := store.Sum([]byte("stranger"))
+	for name, list := range map[string][]byte{
+		"none": nil, "no bytes": {}, "odd": make([]byte, 33), "a lie": stranger[:],
+		"leaves out": slices.Concat(digestBytes(d["E"]), digestBytes(d["D"])),
+	} {
+		b := byHand{NewMemory(), t}
+		b.closure(d["E"], m["E"], m["D"], m["B"], m["A"])
+		if list != nil {
+			b.put(closureName(d["E"]), list)
+		}
+		st := open1(t, b)
+		if _, err := st.Directories.Get(t.Context(), stranger); !store.IsNotFound(err) {
+			t.Errorf("%s: Get of a stranger: %v", name, err)
+		}
+		if name == "a lie" || name == "leaves out" {
+			continue // it hides the children until their closure is read
+		}
+		if _, err := st.Directories.Get(t.Context(), d["B"]); err != nil {
+			t.Errorf("%s: Get of a child: %v", name, err)
+		}
+	}
+}
+
+func digestBytes(d store.Digest) []byte { return d[:] }
+
+// FuzzClosure reads any bytes as a closure: what comes out hashes to what referred to it.
+func FuzzClosure(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 0}, true)
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0}, true)
+	f.Add([]byte{0, 0, 0, 1, 0}, false)
+	f.Add([]byte{0x3e, 0x80, 0, 0}, false)
+	f.Fuzz(func(t *testing.T, b []byte, empty bool) {
+		root := store.Sum(nil)
+		if !empty && len(b) > 4 {
+			root = store.Sum(b[4:])
+		}
+		var missing []store.Digest
+		n := 0
+		for fr, err := range frames(bytes.NewReader(b), root, &missing) {
+			if err != nil {
+				return
+			}
+			if store.Sum(fr.message) != fr.digest || n == 0 && fr.digest != root {
+				t.Fatalf("yields %s", fr.digest)
+			}
+			n++
+		}
+		if n == 0 {
+			t.Error("yields nothing, and no error")
+		}
+	})
+}
+
+// A directory that is in two closures is found though the one that it was known to be in is damaged.
+func TestDirectoryOfDamagedClosure(t *testing.T) {
+	t.Parallel()
+	m, d := encoded(t, store.SizeDocumented)
+	b := byHand{NewMemory(), t}
+	b.put(dirName(d["E"]), []byte("damaged"))
+	b.put(closureName(d["E"]), slices.Concat(digestBytes(d["A"]), digestBytes(d["E"])))
+	st := open1(t, b)
+	if _, err := st.Directories.Get(t.Context(), store.Sum([]byte("absent"))); !store.IsNotFound(err) {
+		t.Errorf("Get of nothing: %v", err) // and what is in closures is known
+	}
+	if _, err := st.Directories.Get(t.Context(), d["A"]); !isCorrupt(err) {
+		t.Errorf("Get from a damaged closure: %v", err)
+	}
+	b.closure(d["A"], m["A"])
+	if _, err := st.Directories.Get(t.Context(), d["A"]); err != nil {
+		t.Errorf("Get from another closure: %v", err)
+	}
+}

@@ -1,0 +1,148 @@
+//go:build cloud
+
+package objects
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"net/url"
+	"strings"
+
+	"castar/store"
+
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/azureblob" // az://
+	_ "gocloud.dev/blob/gcsblob"   // gs://
+	"gocloud.dev/gcerrors"
+)
+
+// openCloud opens a bucket of Google's (gs) or Azure's (az) service. The settings are the query parameters of
+// gocloud.dev's URLs; credentials are from where those services' own tools take them.
+func openCloud(ctx context.Context, scheme, bucket, path string, settings map[string]string) (Bucket, error) {
+	query := url.Values{}
+	for key, value := range settings {
+		query.Set(key, value)
+	}
+	u := url.URL{Scheme: map[string]string{"gs": "gs", "az": "azblob"}[scheme], Host: bucket, RawQuery: query.Encode()}
+	b, err := blob.OpenBucket(ctx, u.String())
+	if err != nil {
+		return nil, err
+	}
+	c := newCloudBucket(b, strings.TrimSuffix(scheme+"://"+bucket+"/"+path, "/"), path)
+	if ok, err := b.IsAccessible(ctx); err == nil && !ok {
+		c.Close()
+		return nil, fmt.Errorf("%s: %w", c, store.ErrNoStore)
+	}
+	return listing{retrying{c, remote()}}, nil
+}
+
+// listing repeats all calls but List: a listing can only begin anew, and the services' own clients repeat its requests.
+type listing struct{ retrying }
+
+func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return l.Bucket.List(ctx, prefix, after)
+}
+
+// cloudBucket is a bucket of any service that gocloud.dev knows. Its Put is durable.
+type cloudBucket struct {
+	b    *blob.Bucket
+	name string
+}
+
+func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
+	if path != "" {
+		b = blob.PrefixedBucket(b, path+"/")
+	}
+	return &cloudBucket{b, name}
+}
+
+// String implements Bucket.
+func (c *cloudBucket) String() string { return c.name }
+
+// Get implements Bucket. Services do not agree on what a range that begins at the end is, so none is asked for.
+func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if offset > 0 {
+		if size, err := c.Head(ctx, name); err != nil || offset >= size {
+			return nil, err
+		}
+	}
+	length := n
+	if offset == 0 {
+		length = -1
+	}
+	r, err := c.b.NewRangeReader(ctx, name, offset, length, nil)
+	if err != nil {
+		return nil, c.fail(ctx, name, err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, n))
+	if err == nil {
+		err = ctx.Err()
+	}
+	return b, c.fail(ctx, name, err)
+}
+
+// Put implements Bucket.
+func (c *cloudBucket) Put(ctx context.Context, name string, data []byte) error {
+	return c.fail(ctx, name, c.b.WriteAll(ctx, name, data, &blob.WriterOptions{ContentType: "application/octet-stream"}))
+}
+
+// Head implements Bucket.
+func (c *cloudBucket) Head(ctx context.Context, name string) (int64, error) {
+	a, err := c.b.Attributes(ctx, name)
+	if err != nil {
+		return 0, c.fail(ctx, name, err)
+	}
+	return a.Size, nil
+}
+
+// Delete implements Bucket.
+func (c *cloudBucket) Delete(ctx context.Context, name string) error {
+	return c.fail(ctx, name, c.b.Delete(ctx, name))
+}
+
+// List implements Bucket. The services begin each listing anew, so that names up to after are passed over.
+func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		names := c.b.List(&blob.ListOptions{Prefix: prefix})
+		for {
+			o, err := names.Next(ctx)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield("", c.fail(ctx, prefix, err))
+				return
+			}
+			if o.Key > after && !yield(o.Key, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Sync implements Bucket.
+func (c *cloudBucket) Sync(context.Context) error { return nil }
+
+// Close implements Bucket.
+func (c *cloudBucket) Close() error { return c.b.Close() }
+
+// fail names the object that an error is about, and says which kind it is.
+func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s/%s: %w", c, name, ctx.Err())
+	}
+	named := fmt.Errorf("%s/%s: %w", c, name, err)
+	switch gcerrors.Code(err) {
+	case gcerrors.NotFound:
+		return fmt.Errorf("%s/%s: %w", c, name, store.ErrNotFound)
+	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
+		return &Unavailable{named}
+	}
+	return named
+}

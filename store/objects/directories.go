@@ -1,0 +1,297 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"castar/store"
+)
+
+// directories implements store.Directories.
+//
+// An upload is stored as a closure, under its root. tvix and snix find a directory only if it is the root of one. Here
+// every directory is found: which closure it is in is remembered of each closure that was read or written, and looked up
+// for others in castar/closures/<root>, which holds the digests of all directories of a closure, 32 bytes each, in
+// order. Those lists are made from the closures where they are missing.
+//
+// A directory that is put alone and has no child directories is a closure, and is stored as one. Any other would be a
+// closure that lacks something, which would keep tvix and snix from storing the whole one under that name; it goes to
+// castar/dirs/, where they do not see it, as a zstd frame with its message.
+type directories struct {
+	q       *queue
+	codec   *codec
+	ahead   int
+	cache   closureCache
+	mu      sync.RWMutex
+	roots   []store.Digest          // of the closures that are known
+	home    map[store.Digest]uint32 // for each directory that is in one of them, the number of that
+	damaged map[store.Digest]bool   // roots whose closures are of no use
+
+	scanning sync.Mutex
+	scanned  time.Time             // when the closures were last listed
+	listed   map[store.Digest]bool // roots whose directories are known, or cannot be had
+}
+
+// rescanAfter is how old a listing may be that says that no closure has a directory.
+const rescanAfter = 10 * time.Second
+
+func newDirectories(q *queue, c *codec, ahead int) *directories {
+	return &directories{
+		q: q, codec: c, ahead: ahead, cache: newClosureCache(),
+		home: map[store.Digest]uint32{}, damaged: map[store.Digest]bool{}, listed: map[store.Digest]bool{},
+	}
+}
+
+// learn remembers that the closure of root holds those directories.
+func (ds *directories) learn(root store.Digest, list iter.Seq[store.Digest]) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	number := uint32(len(ds.roots))
+	for d := range list {
+		if _, ok := ds.home[d]; ok {
+			continue
+		}
+		if len(ds.roots) == int(number) {
+			ds.roots = append(ds.roots, root)
+		}
+		ds.home[d] = number
+	}
+}
+
+// find returns the root of a closure that has the directory d, as far as is remembered.
+func (ds *directories) find(d store.Digest) (root store.Digest, ok bool) {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	number, ok := ds.home[d]
+	if ok {
+		root = ds.roots[number]
+	}
+	return root, ok
+}
+
+// Get asks for the closure that is known to have the directory, for its own closure, for it alone, and then for the
+// lists of closures. Where the closure is damaged that is known to have it, another may not be.
+func (ds *directories) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
+	root, known := ds.find(d)
+	if !known {
+		root = d
+	}
+	dir, err := ds.within(ctx, root, d)
+	if isCorrupt(err) && root != d {
+		if dir, oerr := ds.within(ctx, d, d); oerr == nil {
+			return dir, nil
+		}
+	}
+	if store.IsNotFound(err) {
+		dir, err = ds.alone(ctx, d)
+	}
+	if store.IsNotFound(err) {
+		if serr := ds.scan(ctx); serr != nil {
+			return nil, serr
+		}
+		if other, ok := ds.find(d); ok && other != root {
+			dir, err = ds.within(ctx, other, d)
+		}
+	}
+	if store.IsNotFound(err) {
+		return nil, fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
+	}
+	return dir, err
+}
+
+// within returns a directory of the closure of root. The error is store.ErrNotFound where either is not there.
+func (ds *directories) within(ctx context.Context, root, d store.Digest) (store.Directory, error) {
+	c, err := ds.cache.get(root, func() (*closure, error) { return ds.load(ctx, root) })
+	if err != nil {
+		return nil, err
+	}
+	s, ok := c.at[d]
+	if !ok {
+		return nil, fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
+	}
+	return store.DecodeDirectory(c.messages[s.start:s.end])
+}
+
+// load reads a closure into memory.
+func (ds *directories) load(ctx context.Context, root store.Digest) (*closure, error) {
+	c := &closure{at: map[store.Digest]span{}}
+	for f, err := range ds.read(ctx, root, new([]store.Digest)) {
+		if err != nil {
+			return nil, err
+		}
+		if len(c.messages)+len(f.message) > maxCached {
+			return nil, fmt.Errorf("closure %s: more than %d bytes: too large to look into", root, maxCached)
+		}
+		start := len(c.messages)
+		c.messages = append(c.messages, f.message...)
+		c.at[f.digest] = span{start, len(c.messages)}
+	}
+	ds.learn(root, func(yield func(store.Digest) bool) {
+		for d := range c.at {
+			if !yield(d) {
+				return
+			}
+		}
+	})
+	return c, nil
+}
+
+// read yields what is in the closure of root. An error of the closure is a *store.CorruptError, and store.ErrNotFound
+// where there is none.
+func (ds *directories) read(ctx context.Context, root store.Digest, missing *[]store.Digest) iter.Seq2[frame, error] {
+	return func(yield func(frame, error) bool) {
+		name := dirName(root)
+		r, err := ds.q.newReader(ctx, name)
+		if err != nil {
+			yield(frame{}, err)
+			return
+		}
+		raw, err := ds.codec.stream(r)
+		if err != nil {
+			yield(frame{}, err)
+			return
+		}
+		defer raw.Close()
+		for f, err := range frames(raw, root, missing) {
+			switch {
+			case err == nil:
+			case r.err != nil: // not of what is stored
+				err = r.err
+			default:
+				ds.damage(root)
+				err = &store.CorruptError{Digest: root, Where: ds.q.where(name), Err: fmt.Errorf("closure: %w", err)}
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// damage remembers that a closure is of no use, so that it is stored again when it is put.
+func (ds *directories) damage(root store.Digest) {
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	ds.damaged[root] = true
+}
+
+// alone returns a directory that was put without its children.
+func (ds *directories) alone(ctx context.Context, d store.Digest) (store.Directory, error) {
+	name := ownDirName(d)
+	r, err := ds.q.newReader(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := ds.codec.stream(r)
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	message, err := io.ReadAll(io.LimitReader(raw, maxFrame+1))
+	if r.err != nil {
+		return nil, r.err
+	}
+	if err == nil && store.Sum(message) != d {
+		err = store.ErrDigestMismatch
+	}
+	var dir store.Directory
+	if err == nil {
+		dir, err = store.DecodeDirectory(message)
+	}
+	if err != nil {
+		return nil, &store.CorruptError{Digest: d, Where: ds.q.where(name), Err: err}
+	}
+	return dir, nil
+}
+
+// Put implements store.Directories.
+func (ds *directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	if err := errors.Join(ctx.Err(), ds.q.writable()); err != nil {
+		return store.Digest{}, err
+	}
+	d, m, err := newMember(dir)
+	if err != nil {
+		return d, err
+	}
+	if len(m.children) > 0 {
+		return d, ds.q.putAfter(ctx, ownDirName(d), ds.codec.compress(m.message))
+	}
+	return d, ds.store(ctx, d, map[store.Digest]member{d: m})
+}
+
+// store stores the closure of root, unless it is there, and the list of what is in it.
+func (ds *directories) store(ctx context.Context, root store.Digest, members map[store.Digest]member) error {
+	list, err := order(root, members)
+	if err != nil {
+		return err
+	}
+	has := false
+	if len(list) > 1 && !ds.isDamaged(root) { // one directory is stored sooner than asked for
+		if has, err = ds.q.has(ctx, dirName(root)); err != nil {
+			return err
+		}
+	}
+	if !has {
+		body, err := ds.codec.encode(func(w io.Writer) error { return writeClosure(w, list, members) })
+		if err != nil {
+			return err
+		}
+		if err := ds.q.putAfter(ctx, dirName(root), body); err != nil {
+			return err
+		}
+		ds.mu.Lock()
+		delete(ds.damaged, root)
+		ds.mu.Unlock()
+	}
+	ds.learn(root, slices.Values(list))
+	return ds.putList(ctx, root, list, has)
+}
+
+func (ds *directories) isDamaged(root store.Digest) bool {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	return ds.damaged[root]
+}
+
+// Walk yields a closure as it comes. What is not in it is looked for elsewhere.
+func (ds *directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return func(yield func(store.NamedDirectory, error) bool) {
+		seen := map[store.Digest]struct{}{}
+		var missing []store.Digest
+		for f, err := range ds.read(ctx, root, &missing) {
+			if store.IsNotFound(err) && len(seen) == 0 {
+				missing = []store.Digest{root}
+				break
+			}
+			seen[f.digest] = struct{}{}
+			if !yield(store.NamedDirectory{Digest: f.digest, Directory: f.dir}, err) || err != nil {
+				return
+			}
+		}
+		slices.SortFunc(missing, func(a, b store.Digest) int { return bytes.Compare(a[:], b[:]) })
+		for _, d := range missing {
+			seen[d] = struct{}{}
+		}
+		for len(missing) > 0 {
+			d := missing[0]
+			missing = missing[1:]
+			dir, err := ds.Get(ctx, d)
+			if !yield(store.NamedDirectory{Digest: d, Directory: dir}, err) || err != nil {
+				return
+			}
+			for _, child := range children(dir) {
+				if _, ok := seen[child]; !ok {
+					seen[child] = struct{}{}
+					missing = append(missing, child)
+				}
+			}
+		}
+	}
+}

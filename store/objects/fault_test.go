@@ -1,0 +1,370 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"castar/store"
+
+	"go.uber.org/goleak"
+)
+
+// faults stands between client and server, and spoils requests at random.
+type faults struct {
+	server http.Handler
+	kinds  []func(f *faults, w http.ResponseWriter, r *http.Request)
+
+	mu   sync.Mutex
+	rate float64 // of requests that are spoiled
+	rnd  *rand.Rand
+	hits int
+}
+
+func (f *faults) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hits
+}
+
+func (f *faults) set(rate float64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rate = rate
+}
+
+func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	serve := f.server.ServeHTTP
+	if f.rnd.Float64() < f.rate {
+		f.hits++
+		kind := f.kinds[f.rnd.IntN(len(f.kinds))]
+		serve = func(w http.ResponseWriter, r *http.Request) { kind(f, w, r) }
+	}
+	f.mu.Unlock()
+	serve(w, r)
+}
+
+// allFaults are the ways in which services and networks fail.
+var allFaults = map[string]func(f *faults, w http.ResponseWriter, r *http.Request){
+	"status 500": func(_ *faults, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+	"slow down": func(_ *faults, w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, "<Error><Code>SlowDown</Code></Error>")
+	},
+	"no answer": func(_ *faults, _ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body) // or the server does not see that the client went away
+		<-r.Context().Done()
+	},
+	"cut before": func(_ *faults, w http.ResponseWriter, _ *http.Request) { hangUp(w, nil, nil) },
+	"cut after": func(f *faults, w http.ResponseWriter, r *http.Request) {
+		f.server.ServeHTTP(httptest.NewRecorder(), r)
+		hangUp(w, nil, nil)
+	},
+	"body cut by the connection": func(f *faults, w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		f.server.ServeHTTP(rec, r)
+		hangUp(w, rec, rec.Body.Bytes()[:rec.Body.Len()/2])
+	},
+	"body cut by a proxy": func(f *faults, w http.ResponseWriter, r *http.Request) {
+		rec := httptest.NewRecorder()
+		f.server.ServeHTTP(rec, r)
+		body := rec.Body.Bytes()
+		if r.Method == http.MethodGet && rec.Code < 300 {
+			body = body[:len(body)/2]
+		}
+		for k, v := range rec.Header() {
+			w.Header()[k] = v
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(rec.Code)
+		w.Write(body)
+	},
+	"upload cut": func(f *faults, w http.ResponseWriter, r *http.Request) {
+		r.Body = io.NopCloser(io.LimitReader(r.Body, r.ContentLength/2))
+		f.server.ServeHTTP(w, r)
+	},
+}
+
+// hangUp ends the connection, after the head of an answer and some of its body where there is one.
+func hangUp(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if answer != nil {
+		fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", answer.Code, answer.Body.Len())
+		for k, v := range answer.Header() {
+			if k != "Content-Length" {
+				fmt.Fprintf(conn, "%s: %s\r\n", k, v[0])
+			}
+		}
+		fmt.Fprintf(conn, "\r\n%s", body)
+	}
+}
+
+// faulty starts a server behind faults, and returns what opens a new client of the same part of a bucket.
+func faulty(t *testing.T, seed uint64, kinds ...string) (*faults, func() Bucket) {
+	t.Helper()
+	f := &faults{rnd: rand.New(rand.NewPCG(seed, 0))}
+	for _, kind := range kinds {
+		f.kinds = append(f.kinds, allFaults[kind])
+	}
+	c := fakeS3(t, func(h http.Handler) http.Handler {
+		f.server = h
+		return f
+	})
+	c.Path = "below"
+	return f, func() Bucket {
+		b, err := newS3(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tries := 8
+		if f.rate == 1 {
+			tries = 2 // more do not help
+		}
+		return retrying{b, backoff{tries: tries, first: time.Millisecond, most: 4 * time.Millisecond, timeout: 250 * time.Millisecond}}
+	}
+}
+
+func faultKinds() (kinds []string) {
+	for kind := range allFaults {
+		kinds = append(kinds, kind)
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// With faults of one kind at a rate that retries are made for, all goes well. With so many that they do not help, Sync
+// says so. Either way nothing that is stored is damaged.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	blobs := [][]byte{nil, []byte("small"), inputs()["blob B"], inputs()["counters"][:1_500_000]}
+	for i, kind := range faultKinds() {
+		for _, rate := range []float64{0.25, 1} {
+			t.Run(fmt.Sprintf("%s, %v", kind, rate), func(t *testing.T) {
+				t.Parallel()
+				f, open := faulty(t, uint64(i), kind)
+				f.set(rate)
+				st := openBucket(t, open(), s3Options())
+				err := fill(t, st, blobs)
+				if kind == "body cut by a proxy" && rate < 1 && isTruncation(err) {
+					err = nil // half an object is damage, if it comes twice
+				} else if rate < 1 && err != nil {
+					t.Errorf("store: %v", err)
+				}
+				if f.count() == 0 {
+					t.Error("no faults")
+				}
+				harmless := strings.HasPrefix(kind, "body cut") // spoils no upload
+				if err == nil && rate == 1 && !harmless {
+					t.Error("Sync succeeds")
+				}
+				if kind != "upload cut" || err == nil { // else it was not stored, and may say so
+					checkReads(t, st, blobs, rate < 1)
+				}
+				f.set(0)
+				st.Close()
+				checkObjects(t, open())
+				if err == nil {
+					whole := openBucket(t, open(), s3Options())
+					checkReads(t, whole, blobs, true)
+					whole.Close()
+				}
+			})
+		}
+	}
+}
+
+func isTruncation(err error) bool { return err == nil || isCorrupt(err) }
+
+// checkReads reads blobs, each of which is right or an error, which is not that it is not there. Where all is to be
+// well, damage that was made on the way is allowed for.
+func checkReads(t *testing.T, st *store.Store, blobs [][]byte, well bool) {
+	t.Helper()
+	for _, data := range blobs {
+		b, err := st.Blobs.Open(t.Context(), store.Sum(data))
+		if err == nil {
+			var out bytes.Buffer
+			if _, err = b.WriteTo(&out); err == nil && !bytes.Equal(out.Bytes(), data) {
+				t.Errorf("read %d bytes that are not the blob, and no error", out.Len())
+			}
+			b.Close()
+		}
+		if store.IsNotFound(err) || well && err != nil && !isCorrupt(err) {
+			t.Errorf("blob of %d bytes: %v", len(data), err)
+		}
+	}
+}
+
+// checkObjects checks that every object in a Bucket is what its name says, and that records keep their promise.
+func checkObjects(t *testing.T, b Bucket) {
+	t.Helper()
+	objects := objectsOf(t, b)
+	st := openBucket(t, b, s3Options())
+	defer st.Close()
+	for name := range objects {
+		if d, ok := digestOf(chunksPrefix, name); ok && store.Sum(unzstd(t, objects[name])) != d {
+			t.Errorf("%s is damaged", name)
+		}
+		if d, ok := digestOf(blobsPrefix, name); ok {
+			if _, err := readAll(t, st, d); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if d, ok := digestOf(dirsPrefix, name); ok {
+			if _, err := walkDigests(t.Context(), st, d); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// Faults of all kinds at once.
+func TestManyFaults(t *testing.T) {
+	t.Parallel()
+	rounds := 3
+	if testing.Short() {
+		rounds = 1
+	}
+	for seed := range uint64(rounds) {
+		f, open := faulty(t, seed, faultKinds()...)
+		f.set(0.3)
+		st := openBucket(t, open(), s3Options())
+		blobs := [][]byte{[]byte("a"), []byte("b"), inputs()["counters"][:2_000_000]}
+		err := fill(t, st, blobs)
+		if err == nil {
+			checkReads(t, st, blobs, false)
+		}
+		st.Close()
+		f.set(0)
+		checkObjects(t, open())
+		if err == nil {
+			checkReads(t, openBucket(t, open(), s3Options()), blobs, true)
+		}
+	}
+}
+
+// A service that is gone is no proof of absence, and what is final is not tried again.
+func TestUnavailable(t *testing.T) {
+	t.Parallel()
+	f, open := faulty(t, 1, "status 500")
+	f.set(1)
+	st := openBucket(t, open(), s3Options())
+	defer st.Close()
+	ctx, d := t.Context(), store.Sum([]byte("x"))
+	if has, err := st.Blobs.Has(ctx, d); has || err == nil {
+		t.Errorf("Has = %v, %v", has, err)
+	}
+	for what, err := range map[string]error{
+		"Open":        second(st.Blobs.Open(ctx, d)),
+		"Chunks":      second(st.Blobs.Chunks(ctx, d)),
+		"Get":         second(st.Directories.Get(ctx, d)),
+		"tag":         second(st.Tags.Get(ctx, "tag")),
+		"Walk":        second(walkDigests(ctx, st, d)),
+		"Put":         second(st.Blobs.Put(ctx, []byte("x"))),
+		"Set":         st.Tags.Set(ctx, store.Tag{Name: "tag", Root: store.Node{Kind: store.KindFile}}),
+		"Delete":      st.Tags.Delete(ctx, "tag"),
+		"All":         errorOf(st.Tags.All(ctx)),
+		"Log":         errorOf(st.Tags.Log(ctx)),
+		"List":        errorOf(st.Lister.List(ctx, d, 4)),
+		"cancelled":   cancelled(st, d),
+		"Upload+Sync": fill(t, st, [][]byte{[]byte("y")}),
+	} {
+		if err == nil || store.IsNotFound(err) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	before := f.count()
+	f.mu.Lock()
+	f.kinds = []func(*faults, http.ResponseWriter, *http.Request){
+		func(_ *faults, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) },
+	}
+	f.mu.Unlock()
+	if _, err := open().Head(ctx, "x"); err == nil || store.IsNotFound(err) || f.count() != before+1 {
+		t.Errorf("forbidden: %v, after %d requests", err, f.count()-before)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func errorOf[T any](seq func(func(T, error) bool)) (err error) {
+	seq(func(_ T, e error) bool {
+		err = e
+		return e == nil
+	})
+	return err
+}
+
+func cancelled(st *store.Store, d store.Digest) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := st.Blobs.Open(ctx, d)
+	if !errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// Waits grow, and end with the context.
+func TestBackoff(t *testing.T) {
+	calls := 0
+	r := retrying{nil, backoff{tries: 5, first: time.Microsecond, most: time.Microsecond, timeout: time.Minute}}
+	gone := &Unavailable{errors.New("gone")}
+	err := r.do(t.Context(), func(context.Context) error { calls++; return fmt.Errorf("x: %w", gone) })
+	if calls != 5 || !errors.Is(err, gone) {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+	calls = 0
+	if err := r.do(t.Context(), func(context.Context) error { calls++; return store.ErrNotFound }); calls != 1 || !store.IsNotFound(err) {
+		t.Errorf("%d calls, %v", calls, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	r.backoff.first, r.backoff.most = time.Hour, time.Hour
+	err = r.do(ctx, func(context.Context) error { cancel(); return gone })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled while it waited: %v", err)
+	}
+}
+
+// A large object is read in ranges, of which the last may be full.
+func TestReaderRanges(t *testing.T) {
+	t.Parallel()
+	data := make([]byte, 2*rangeSize+1)
+	rand.NewChaCha8([32]byte{}).Read(data)
+	b := openS3(t, fakeS3(t, nil))
+	q := newQueue(b, 1, false)
+	defer q.close()
+	for _, size := range []int{0, 1, rangeSize - 1, rangeSize, rangeSize + 1, 2 * rangeSize, 2*rangeSize + 1} {
+		if err := b.Put(t.Context(), "x", data[:size]); err != nil {
+			t.Fatal(err)
+		}
+		r, err := q.newReader(t.Context(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, data[:size]) {
+			t.Errorf("%d bytes: read %d, %v", size, len(got), err)
+		}
+	}
+}
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), // connections that are kept for the next request
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+	)
+}

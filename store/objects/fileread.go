@@ -1,0 +1,169 @@
+package objects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+	"syscall"
+
+	"castar/store"
+	"castar/store/durable"
+)
+
+// current returns the name that an object's file has, unless it is the object's own.
+func (f *fileBucket) current(name string) (tmp string, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if tmp, ok = f.fresh[name]; !ok {
+		tmp, ok = f.naming[name]
+	}
+	return tmp, ok
+}
+
+// Get implements Bucket.
+func (f *fileBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	file, err := f.open(name)
+	if err != nil {
+		return nil, f.missing(name, err)
+	}
+	defer file.Close()
+	size, err := file.Size()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, max(0, min(n, size-offset)))
+	if m, err := file.ReadAt(b, offset); m < len(b) {
+		if err == io.EOF {
+			err = fmt.Errorf("%s: %w", f.fs.Path(name), io.ErrUnexpectedEOF)
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+// open opens an object's file under the name that it has now, which Sync may be changing.
+func (f *fileBucket) open(name string) (durable.File, error) {
+	if tmp, ok := f.current(name); ok {
+		if file, err := f.fs.Open(tmp); !errors.Is(err, fs.ErrNotExist) {
+			return file, err
+		}
+	}
+	return f.fs.Open(name)
+}
+
+// missing turns the errors of names that are not there into store.ErrNotFound.
+func (f *fileBucket) missing(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("%s: %w", f.fs.Path(name), store.ErrNotFound)
+	}
+	return err
+}
+
+// Head implements Bucket.
+func (f *fileBucket) Head(ctx context.Context, name string) (int64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if tmp, ok := f.current(name); ok {
+		if fi, err := f.fs.Stat(tmp); !errors.Is(err, fs.ErrNotExist) {
+			return sizeOf(fi), err
+		}
+	}
+	fi, err := f.fs.Stat(name)
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s: not a regular file", f.fs.Path(name))
+	}
+	if err != nil {
+		return 0, f.missing(name, err)
+	}
+	f.rely(name)
+	return fi.Size(), nil
+}
+
+func sizeOf(fi fs.FileInfo) int64 {
+	if fi == nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+// Delete implements Bucket.
+func (f *fileBucket) Delete(ctx context.Context, name string) error {
+	if err := f.Sync(ctx); err != nil { // so that nothing gives the name back
+		return err
+	}
+	if err := f.fs.Remove(name); err != nil {
+		return f.missing(name, err)
+	}
+	f.rely(name)
+	return nil
+}
+
+// List implements Bucket.
+func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		f.mu.Lock()
+		fresh := len(f.fresh)
+		f.mu.Unlock()
+		if fresh > 0 {
+			if err := f.Sync(ctx); err != nil {
+				yield("", err)
+				return
+			}
+		}
+		folder := "."
+		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
+			folder = prefix[:i]
+		}
+		f.list(ctx, folder, prefix, after, yield)
+	}
+}
+
+// list yields the names below a folder, and returns whether more are wanted.
+func (f *fileBucket) list(ctx context.Context, folder, prefix, after string, yield func(string, error) bool) bool {
+	if err := ctx.Err(); err != nil {
+		yield("", err)
+		return false
+	}
+	entries, err := f.fs.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return true
+	}
+	if err != nil {
+		yield("", err)
+		return false
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = path.Join(folder, e.Name())
+		if e.IsDir() {
+			names[i] += "/"
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		below := strings.HasSuffix(name, "/")
+		switch {
+		case below && name != tmpDir+"/" && (strings.HasPrefix(name, prefix) || strings.HasPrefix(prefix, name)) &&
+			(name > after || strings.HasPrefix(after, name)):
+			if !f.list(ctx, strings.TrimSuffix(name, "/"), prefix, after, yield) {
+				return false
+			}
+		case !below && name != lockName && strings.HasPrefix(name, prefix) && name > after:
+			f.rely(name)
+			if !yield(name, nil) {
+				return false
+			}
+		}
+	}
+	return true
+}

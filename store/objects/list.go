@@ -1,0 +1,51 @@
+package objects
+
+import (
+	"context"
+	"iter"
+	"strings"
+
+	"castar/store"
+)
+
+// lister implements store.Lister.
+type lister struct{ st *bucketStore }
+
+// List yields what is listed below the four prefixes, and what is known of what is in closures.
+func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
+	nibbles = min(max(nibbles, 0), 2*store.DigestSize)
+	return func(yield func(store.Digest, error) bool) {
+		for _, kind := range []string{blobsPrefix, chunksPrefix, dirsPrefix, ownDirsPrefix} {
+			for name, err := range l.st.q.list(ctx, shardedPrefix(kind, prefix, nibbles), "") {
+				if err != nil {
+					yield(store.Digest{}, err)
+					return
+				}
+				if d, ok := digestOf(kind, name); ok && !yield(d, nil) {
+					return
+				}
+			}
+		}
+		if err := l.st.directories.scan(ctx); err != nil {
+			yield(store.Digest{}, err)
+			return
+		}
+		for _, d := range l.st.directories.match(prefix.String()[:nibbles]) {
+			if !yield(d, nil) {
+				return
+			}
+		}
+	}
+}
+
+// match returns the directories in closures whose digests begin with prefix, in hexadecimal.
+func (ds *directories) match(prefix string) (found []store.Digest) {
+	ds.mu.RLock()
+	defer ds.mu.RUnlock()
+	for d := range ds.home {
+		if strings.HasPrefix(d.String(), prefix) {
+			found = append(found, d)
+		}
+	}
+	return found
+}

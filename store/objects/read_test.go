@@ -1,0 +1,265 @@
+package objects
+
+import (
+	"bytes"
+	"io"
+	"math"
+	"slices"
+	"testing"
+
+	"castar/store"
+
+	"github.com/klauspost/compress/zstd"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// streamed compresses as the programs of tvix and snix do: a stream of which the length is not known before, flushed as
+// it comes.
+func streamed(t *testing.T, pieces ...[]byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	enc, err := zstd.NewWriter(&b, zstd.WithEncoderCRC(true), zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pieces {
+		if _, err := enc.Write(p); err != nil {
+			t.Fatal(err)
+		}
+		if err := enc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := enc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// byHand is a Bucket that a test fills.
+type byHand struct {
+	Bucket
+	t *testing.T
+}
+
+func (b byHand) put(name string, body []byte) {
+	b.t.Helper()
+	if err := b.Put(b.t.Context(), name, body); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// chunk adds a chunk object, and returns the Chunk.
+func (b byHand) chunk(data []byte) store.Chunk {
+	d := store.Sum(data)
+	b.put("chunks/b3/"+d.String()[:4]+"/"+d.String(), streamed(b.t, data[:len(data)/2], data[len(data)/2:]))
+	return store.Chunk{Digest: d, Size: uint64(len(data))}
+}
+
+// record adds a record.
+func (b byHand) record(d store.Digest, record []byte) {
+	b.put("blobs/b3/"+d.String()[:4]+"/"+d.String(), record)
+}
+
+// closure adds a closure of messages.
+func (b byHand) closure(root store.Digest, messages ...[]byte) {
+	var raw []byte
+	for _, m := range messages {
+		raw = append(raw, byte(len(m)>>24), byte(len(m)>>16), byte(len(m)>>8), byte(len(m)))
+		raw = append(raw, m...)
+	}
+	b.put("dirs/b3/"+root.String()[:4]+"/"+root.String(), streamed(b.t, raw))
+}
+
+func open1(t *testing.T, b Bucket) *store.Store {
+	t.Helper()
+	st := openBucket(t, b, Options{})
+	t.Cleanup(func() { st.Close() })
+	return st
+}
+
+// readAll reads a blob in both ways, which must agree.
+func readAll(t *testing.T, st *store.Store, d store.Digest) ([]byte, error) {
+	t.Helper()
+	b, err := st.Blobs.Open(t.Context(), d)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	var out bytes.Buffer
+	if _, err := b.WriteTo(&out); err != nil {
+		return nil, err
+	}
+	if _, err := b.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	again, err := io.ReadAll(struct{ io.Reader }{b})
+	if err != nil || !bytes.Equal(again, out.Bytes()) || b.Size() != uint64(out.Len()) {
+		t.Errorf("Read: %d bytes, %v; WriteTo: %d; Size %d", len(again), err, out.Len(), b.Size())
+	}
+	return out.Bytes(), nil
+}
+
+// Blobs that others stored by the rules, whatever they chose where the rules leave a choice.
+func TestReadForeignBlobs(t *testing.T) {
+	t.Parallel()
+	b := byHand{NewMemory(), t}
+	all := inputs()
+	counters, hello := all["counters"], all["hello"]
+	var chunks []store.Chunk
+	for c := range slices.Chunk(counters, 3_000_000) { // by another chunker, with larger chunks
+		chunks = append(chunks, b.chunk(c))
+	}
+	b.record(store.Sum(counters), encodeRecord(chunks))
+	b.chunk(hello)
+	b.record(store.Sum(hello), nil)
+	b.chunk([]byte("a chunk of something else"))
+
+	// A record with what later versions may add, and a field that is not used yet.
+	two := protowire.AppendTag(nil, 9, protowire.Fixed32Type)
+	two = protowire.AppendFixed32(two, 7)
+	two = protowire.AppendTag(two, 3, protowire.BytesType)
+	two = protowire.AppendBytes(two, []byte("bao"))
+	two = append(two, encodeRecord([]store.Chunk{b.chunk([]byte("ab")), b.chunk([]byte("cd"))})...)
+	b.record(store.Sum([]byte("abcd")), two)
+
+	st := open1(t, b)
+	for _, data := range [][]byte{counters, hello, []byte("a chunk of something else"), []byte("abcd"), counters[:3_000_000], nil} {
+		if got, err := readAll(t, st, store.Sum(data)); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("blob of %d bytes: %d, %v", len(data), len(got), err)
+		}
+		has, err := st.Blobs.Has(t.Context(), store.Sum(data))
+		if want := len(data) > 0; has != want || err != nil { // the empty blob can be read, but nobody stored it
+			t.Errorf("Has of %d bytes = %v, %v", len(data), has, err)
+		}
+	}
+	if chunks, err := st.Blobs.Chunks(t.Context(), store.Sum(counters[:3_000_000])); len(chunks) > 0 || err != nil {
+		t.Errorf("Chunks of a chunk = %v, %v", chunks, err)
+	}
+}
+
+// Damage is told, as damage, and never as absence; what is put again then is stored again.
+func TestDamagedBlobs(t *testing.T) {
+	t.Parallel()
+	counters := inputs()["counters"][:256<<10]
+	half := len(counters) / 2
+	d := store.Sum(counters)
+	whole := func(b byHand) []store.Chunk {
+		return []store.Chunk{b.chunk(counters[:half]), b.chunk(counters[half:])}
+	}
+	replace := func(b byHand, c store.Chunk, body []byte) {
+		b.put(chunkName(c.Digest), body)
+	}
+	cut := func(body []byte) []byte { return body[:len(body)-1] }
+	tests := []struct {
+		name   string
+		damage func(b byHand)
+	}{
+		{"record is no message", func(b byHand) { whole(b); b.record(d, []byte{0xff}) }},
+		{"record is cut", func(b byHand) { b.record(d, cut(encodeRecord(whole(b)))) }},
+		{"digest of 31 bytes", func(b byHand) {
+			whole(b)
+			m := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), d[:31])
+			b.record(d, protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), m))
+		}},
+		{"sizes overflow", func(b byHand) {
+			c := whole(b)
+			c[0].Size, c[1].Size = math.MaxUint64, 2
+			b.record(d, encodeRecord(c))
+		}},
+		{"size is past what can be sought", func(b byHand) {
+			c := whole(b)
+			c[0].Size = 1 << 63
+			b.record(d, encodeRecord(c))
+		}},
+		{"size is not plausible", func(b byHand) {
+			c := whole(b)
+			c[0].Size = 1 << 50
+			b.record(d, encodeRecord(c))
+		}},
+		{"size is one more", func(b byHand) { c := whole(b); c[1].Size++; b.record(d, encodeRecord(c)) }},
+		{"size is one less", func(b byHand) { c := whole(b); c[1].Size--; b.record(d, encodeRecord(c)) }},
+		{"size is 0", func(b byHand) { c := whole(b); c[1].Size = 0; b.record(d, encodeRecord(c)) }},
+		{"all sizes are 0", func(b byHand) { c := whole(b); c[0].Size, c[1].Size = 0, 0; b.record(d, encodeRecord(c)) }},
+		{"no chunks", func(b byHand) { b.record(d, nil) }},
+		{"a chunk is missing", func(b byHand) {
+			c := whole(b)
+			b.record(d, encodeRecord(c))
+			if err := b.Delete(t.Context(), chunkName(c[1].Digest)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"chunks change places", func(b byHand) { c := whole(b); slices.Reverse(c); b.record(d, encodeRecord(c)) }},
+		{"a chunk too many", func(b byHand) { c := whole(b); b.record(d, encodeRecord(append(c, c[0]))) }},
+		{"a chunk is another", func(b byHand) {
+			c := whole(b)
+			b.record(d, encodeRecord(c))
+			replace(b, c[0], streamed(t, counters[half:]))
+		}},
+		{"a chunk is cut", func(b byHand) {
+			c := whole(b)
+			b.record(d, encodeRecord(c))
+			replace(b, c[0], cut(streamed(t, counters[:half])))
+		}},
+		{"a chunk is not compressed", func(b byHand) {
+			c := whole(b)
+			b.record(d, encodeRecord(c))
+			replace(b, c[0], counters[:half])
+		}},
+		{"a chunk is empty", func(b byHand) { c := whole(b); b.record(d, encodeRecord(c)); replace(b, c[0], nil) }},
+		{"a chunk is a bomb", func(b byHand) {
+			c := whole(b)
+			b.record(d, encodeRecord(c))
+			replace(b, c[0], streamed(t, make([]byte, 2*maxChunk)))
+		}},
+		{"a chunk is long", func(b byHand) {
+			c := whole(b)
+			b.record(d, encodeRecord(c))
+			replace(b, c[0], make([]byte, 3*half))
+		}},
+		{"the only chunk is another", func(b byHand) { b.record(d, nil); b.put(chunkName(d), streamed(t, counters[:half])) }},
+		{"the only chunk is a bomb", func(b byHand) {
+			b.record(d, nil)
+			b.put(chunkName(d), streamed(t, make([]byte, 2*maxChunk)))
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := byHand{NewMemory(), t}
+			tt.damage(b)
+			st := open1(t, b)
+			got, err := readAll(t, st, d)
+			if !isCorrupt(err) || store.IsNotFound(err) {
+				t.Fatalf("read %d bytes, error %v, want *CorruptError", len(got), err)
+			}
+			if has, err := st.Blobs.Has(t.Context(), d); has || err != nil {
+				t.Errorf("Has = %v, %v after damage was seen", has, err)
+			}
+			if _, err := st.Blobs.Put(t.Context(), counters); err != nil {
+				t.Fatal(err)
+			}
+			if err := st.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := readAll(t, open1(t, b), d); err != nil || !bytes.Equal(got, counters) {
+				t.Errorf("after it was put again: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add([]byte{})
+	f.Add(encodeRecord([]store.Chunk{{Digest: store.Sum(nil), Size: 1}, {Size: 1 << 62}}))
+	f.Add([]byte{0x12, 0x02, 0x10, 0x01})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		chunks, err := decodeRecord(b)
+		if err != nil {
+			return
+		}
+		again, err := decodeRecord(encodeRecord(chunks))
+		if err != nil || !slices.Equal(again, chunks) {
+			t.Errorf("%v, %v, want %v", again, err, chunks)
+		}
+	})
+}

@@ -1,0 +1,258 @@
+package objects
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"castar/store"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+)
+
+// S3Config says where an S3 bucket is, and who asks. What is empty comes from where AWS's own tools take it.
+type S3Config struct {
+	Bucket       string
+	Path         string // below which all objects are; without slashes at its ends
+	Endpoint     string // URL; of AWS where it is empty
+	Region       string // asked for, or us-east-1 with an Endpoint, where it is empty
+	AllowHTTP    bool   // allow an Endpoint without TLS
+	VirtualHosts bool   // the bucket is part of the host's name, also with an Endpoint
+	// KeyID, Secret and Token are credentials. Where they are empty, they come from the variables AWS_ACCESS_KEY_ID,
+	// AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, from the Profile in AWS's files, or from the machine's or
+	// container's role, in this order; and without any, requests are not signed.
+	KeyID, Secret, Token string
+	Profile              string
+	Anonymous            bool   // do not sign requests
+	UserAgent            string // added to that of the client
+}
+
+// s3Bucket is a bucket of a service that speaks S3. Its Put is durable.
+type s3Bucket struct {
+	client minio.Core
+	bucket string
+	base   string // what all names begin with
+	host   string
+}
+
+// OpenS3 returns the Bucket that c names, and repeats calls that fail for reasons that may go away. The error is
+// store.ErrNoStore where there is no such bucket, which is asked for at once.
+func OpenS3(ctx context.Context, c S3Config) (Bucket, error) {
+	b, err := newS3(c)
+	if err != nil {
+		return nil, fmt.Errorf("s3://%s: %w", c.Bucket, err)
+	}
+	again := remote()
+	again.tries = 4 // what is not there now may be misspelt
+	err = retrying{b, again}.do(ctx, b.exists)
+	if err != nil {
+		return nil, err
+	}
+	return retrying{b, remote()}, nil
+}
+
+func newS3(c S3Config) (*s3Bucket, error) {
+	host, secure := "s3.amazonaws.com", true
+	if c.Endpoint != "" {
+		u, err := url.Parse(c.Endpoint)
+		if err != nil || u.Host == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.User != nil {
+			return nil, errors.New("endpoint: want http://host:port or https://host:port")
+		}
+		host, secure = u.Host, u.Scheme == "https"
+		if !secure && (u.Scheme != "http" || !c.AllowHTTP) {
+			return nil, fmt.Errorf("endpoint %q: without TLS, which aws_allow_http=true would allow", c.Endpoint)
+		}
+		c.Region = cmp.Or(c.Region, "us-east-1")
+	}
+	transport, err := minio.DefaultTransport(secure)
+	if err != nil {
+		return nil, err
+	}
+	transport.MaxIdleConnsPerHost = 64
+	o := &minio.Options{
+		Creds: s3Credentials(c), Secure: secure, Region: c.Region, Transport: transport, MaxRetries: 1,
+	}
+	if c.Endpoint != "" && !c.VirtualHosts {
+		o.BucketLookup = minio.BucketLookupPath
+	}
+	client, err := minio.NewCore(host, o)
+	if err != nil {
+		return nil, err
+	}
+	client.SetAppInfo(cmp.Or(c.UserAgent, "castar"), "1")
+	b := &s3Bucket{client: *client, bucket: c.Bucket, host: host}
+	if path := strings.Trim(c.Path, "/"); path != "" {
+		b.base = path + "/"
+	}
+	return b, nil
+}
+
+func s3Credentials(c S3Config) *credentials.Credentials {
+	switch {
+	case c.Anonymous:
+		return credentials.NewStatic("", "", "", credentials.SignatureAnonymous)
+	case c.KeyID != "":
+		return credentials.NewStaticV4(c.KeyID, c.Secret, c.Token)
+	case c.Profile != "":
+		return credentials.NewFileAWSCredentials("", c.Profile)
+	}
+	return credentials.NewChainCredentials([]credentials.Provider{
+		&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{},
+	})
+}
+
+// String implements Bucket.
+func (s *s3Bucket) String() string {
+	return strings.TrimSuffix("s3://"+s.bucket+"/"+s.base, "/")
+}
+
+// exists reports that there is no such bucket. Who may not ask for buckets may still ask for objects.
+func (s *s3Bucket) exists(ctx context.Context) error {
+	ok, err := s.client.BucketExists(ctx, s.bucket)
+	if r, isResponse := errors.AsType[minio.ErrorResponse](err); isResponse && r.StatusCode == http.StatusForbidden {
+		return nil
+	}
+	if err == nil && !ok {
+		return fmt.Errorf("%s: %w", s, store.ErrNoStore)
+	}
+	return s.fail(ctx, "", err)
+}
+
+// Get implements Bucket.
+func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	var o minio.GetObjectOptions
+	o.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-"+strconv.FormatInt(offset+n-1, 10))
+	body, _, header, err := s.client.GetObject(ctx, s.bucket, s.base+name, o)
+	if r, ok := errors.AsType[minio.ErrorResponse](err); ok && r.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return nil, nil // the object ends before offset; of an empty one, offset 0 is past the end
+	}
+	if err != nil {
+		return nil, s.fail(ctx, name, err)
+	}
+	defer body.Close()
+	if offset > 0 && header.Get("Content-Range") == "" {
+		return nil, fmt.Errorf("%s/%s: the server does not give ranges", s, name)
+	}
+	var b bytes.Buffer
+	if size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil {
+		b.Grow(int(min(size, n)) + bytes.MinRead)
+	}
+	if _, err := io.Copy(&b, io.LimitReader(body, n)); err != nil {
+		return nil, s.fail(ctx, name, err)
+	}
+	return b.Bytes(), nil
+}
+
+// Put implements Bucket. The digest in the request lets the server refuse what was damaged on its way.
+func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
+	sum := sha256.Sum256(data)
+	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableContentSha256: true}
+	_, err := s.client.PutObject(ctx, s.bucket, s.base+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
+	return s.fail(ctx, name, err)
+}
+
+// Head implements Bucket.
+func (s *s3Bucket) Head(ctx context.Context, name string) (int64, error) {
+	info, err := s.client.StatObject(ctx, s.bucket, s.base+name, minio.StatObjectOptions{})
+	return info.Size, s.fail(ctx, name, err)
+}
+
+// Delete implements Bucket.
+func (s *s3Bucket) Delete(ctx context.Context, name string) error {
+	return s.fail(ctx, name, s.client.RemoveObject(ctx, s.bucket, s.base+name, minio.RemoveObjectOptions{}))
+}
+
+// listPage is how many names the services list at once.
+const listPage = 1000
+
+// List implements Bucket.
+func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		o := minio.ListObjectsOptions{Prefix: s.base + prefix, Recursive: true, MaxKeys: listPage}
+		if after != "" {
+			o.StartAfter = s.base + after
+		}
+		for info := range s.client.ListObjectsIter(ctx, s.bucket, o) {
+			if info.Err != nil {
+				yield("", s.fail(ctx, prefix, info.Err))
+				return
+			}
+			name := strings.TrimPrefix(info.Key, s.base)
+			if name > after && !yield(name, nil) {
+				return
+			}
+		}
+		if err := ctx.Err(); err != nil { // which ends a listing without a word
+			yield("", err)
+		}
+	}
+}
+
+// Sync implements Bucket.
+func (s *s3Bucket) Sync(context.Context) error { return nil }
+
+// Close implements Bucket.
+func (s *s3Bucket) Close() error { return nil }
+
+// again are the codes of errors that go away though their status does not say so: what was sent was cut short or damaged.
+var again = []string{
+	"BadDigest", "ExpiredToken", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
+	"RequestTimeTooSkewed", "ServiceUnavailable", "SlowDown", "Throttling", "XAmzContentSHA256Mismatch",
+}
+
+// fail names the object that an error is about, and says which kind it is.
+func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	where := strings.TrimSuffix(s.String()+"/"+name, "/")
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", where, ctx.Err())
+	}
+	r, ok := errors.AsType[minio.ErrorResponse](err)
+	named := fmt.Errorf("%s: %w", where, err)
+	if !ok {
+		if isFinal(err) {
+			return named
+		}
+		return &Unavailable{named}
+	}
+	switch {
+	case r.Code == "NoSuchBucket":
+		return fmt.Errorf("%s: %w", s, store.ErrNoStore)
+	case r.StatusCode == http.StatusNotFound:
+		return fmt.Errorf("%s: %w", where, store.ErrNotFound)
+	case r.StatusCode == http.StatusNotImplemented:
+	case r.StatusCode >= 500, r.StatusCode == http.StatusTooManyRequests, r.StatusCode == http.StatusRequestTimeout,
+		slices.Contains(again, r.Code):
+		return &Unavailable{named}
+	}
+	return named
+}
+
+// isFinal reports whether an error of the connection will stay: a name that is not known, or a certificate that is not
+// believed.
+func isFinal(err error) bool {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns.IsNotFound
+	}
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
+}

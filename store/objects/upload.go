@@ -1,0 +1,68 @@
+package objects
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"castar/store"
+)
+
+// upload implements store.DirectoryWriter. It keeps all messages until Commit, for the root comes last and is stored
+// first.
+type upload struct {
+	ds *directories
+
+	mu      sync.Mutex
+	members map[store.Digest]member // nil: closed
+}
+
+// Upload implements store.Directories. The directories of the batch are kept in memory until it ends.
+func (ds *directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
+	if err := errors.Join(ctx.Err(), ds.q.writable()); err != nil {
+		return nil, err
+	}
+	return &upload{ds: ds, members: map[store.Digest]member{}}, nil
+}
+
+var errBatchEnded = errors.New("batch of directories has ended")
+
+// Put implements store.DirectoryWriter.
+func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	if err := errors.Join(ctx.Err(), u.ds.q.writable()); err != nil {
+		return store.Digest{}, err
+	}
+	d, m, err := newMember(dir)
+	if err != nil {
+		return store.Digest{}, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.members == nil {
+		return store.Digest{}, errBatchEnded
+	}
+	u.members[d] = m
+	return d, nil
+}
+
+// Commit implements store.DirectoryWriter. A child that was not put is an error that is store.ErrNotFound.
+func (u *upload) Commit(ctx context.Context, root store.Digest) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.members == nil {
+		return errBatchEnded
+	}
+	err := u.ds.store(ctx, root, u.members)
+	if err == nil {
+		u.members = nil
+	}
+	return err
+}
+
+// Close implements store.DirectoryWriter.
+func (u *upload) Close() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.members = nil
+	return nil
+}

@@ -1,0 +1,211 @@
+package objects
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"castar/store"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestOpenURL(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "plain")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		url     string
+		create  bool
+		wantErr string // part of the error; "" where there is none
+	}{
+		{"objectstore+memory:", false, ""},
+		{"objectstore+memory:///", false, ""},
+		{"objectstore+memory://", false, ""},
+		{"memory:///", false, ""},
+		{"objectstore+memory://host", false, "takes nothing"},
+		{"objectstore+memory:/path", false, "takes nothing"},
+		{"objectstore+memory:path", false, "takes nothing"},
+		{"objectstore+file://" + dir, false, ""},
+		{"objectstore+file:" + dir, false, ""},
+		{"file://" + dir + "/", false, ""},
+		{"objectstore+file:" + dir + "/a%20b/c", true, ""},
+		{"objectstore+file://host" + dir, false, "no absolute path"},
+		{"objectstore+file:relative", false, "no absolute path"},
+		{"objectstore+file:///", false, "no absolute path"},
+		{"objectstore+file:" + dir + "?x=y", false, "unknown setting x"},
+		{"objectstore+file:" + file, false, "not a directory"},
+		{"objectstore+file:" + file + "/below", true, "not a directory"},
+		{"objectstore+s3:///path", false, "no bucket"},
+		{"objectstore+s3:bucket", false, "no bucket"},
+		{"objectstore+s3://bucket/path?aws_colour=red", false, "unknown setting aws_colour"},
+		{"objectstore+s3://bucket/path?aws_region=a&region=b&aws_allow_http=maybe", false, "want true or false"},
+		{"objectstore+s3://bucket/path?aws_access_key_id=SECRET", false, "want both or none"},
+		{"objectstore+s3://bucket?aws_endpoint_url=http://127.0.0.1:1", false, "aws_allow_http"},
+		{"objectstore+s3://bucket?aws_endpoint_url=127.0.0.1:1", false, "endpoint"},
+		{"objectstore+s3://bucket?aws_region=a&aws_region=b", false, "given twice"},
+		{"objectstore+s3://user:SECRET@bucket/", false, "user or fragment"},
+		{"objectstore+http://host/path", false, "unknown kind"},
+		{"objectstore+gs://", false, "no bucket"},
+		{"%", false, "invalid"},
+	}
+	for _, tt := range tests {
+		st, err := OpenURL(t.Context(), tt.url, URLOptions{Create: tt.create})
+		if err == nil {
+			if err := st.Close(); err != nil {
+				t.Errorf("%s: Close: %v", tt.url, err)
+			}
+		}
+		if tt.wantErr == "" && err != nil || tt.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tt.wantErr)) {
+			t.Errorf("%s: %v, want %q", tt.url, err, tt.wantErr)
+		}
+		if err != nil && strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: the error shows secrets: %v", tt.url, err)
+		}
+	}
+	if fi, err := os.Stat(filepath.Join(dir, "a b", "c")); err != nil || !fi.IsDir() {
+		t.Errorf("folder that was to be made: %v", err)
+	}
+	for _, create := range []bool{false, true} {
+		o := URLOptions{Create: create, ReadOnly: create}
+		if _, err := OpenURL(t.Context(), "objectstore+file:"+dir+"/absent", o); !errors.Is(err, store.ErrNoStore) {
+			t.Errorf("absent folder: %v, want ErrNoStore", err)
+		}
+	}
+}
+
+// The same place has the same ID, however it is written, and another has another.
+func TestURLID(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ids := map[string]string{}
+	for _, u := range []string{"objectstore+file:" + dir, "file://" + dir + "/", "objectstore+file:" + dir + "/x/.."} {
+		st, err := OpenURL(t.Context(), u, URLOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[st.ID] = u
+		st.Close()
+	}
+	if len(ids) != 1 {
+		t.Errorf("IDs %v", ids)
+	}
+}
+
+func TestS3Config(t *testing.T) {
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ALLOW_HTTP", "AWS_SKIP_SIGNATURE", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_REGION", "from-environment")
+	tests := []struct {
+		settings map[string]string
+		want     S3Config
+	}{
+		{nil, S3Config{Region: "from-environment"}},
+		{
+			map[string]string{
+				"aws_access_key_id": "id", "aws_secret_access_key": "secret", "aws_session_token": "token", "aws_region": "r",
+				"aws_endpoint_url": "http://e", "aws_allow_http": "true", "aws_profile": "p", "user_agent": "u",
+			},
+			S3Config{KeyID: "id", Secret: "secret", Token: "token", Region: "r", Endpoint: "http://e", AllowHTTP: true, Profile: "p", UserAgent: "u"},
+		},
+		{
+			map[string]string{"endpoint": "https://e", "aws_virtual_hosted_style_request": "true", "skip_signature": "1"},
+			S3Config{Region: "from-environment", Endpoint: "https://e", VirtualHosts: true, Anonymous: true},
+		},
+	}
+	for _, tt := range tests {
+		tt.want.Bucket, tt.want.Path = "bucket", "a/path"
+		got, err := s3Config("bucket", "a/path", tt.settings)
+		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
+			t.Errorf("%v: %v, %s", tt.settings, err, diff)
+		}
+	}
+}
+
+// A store in S3 by its URL, with what another handle stored, tags included, and no other below another path.
+func TestS3URL(t *testing.T) {
+	t.Parallel()
+	c := fakeS3(t, nil)
+	u := "objectstore+s3://" + testBucket + "/some/path?aws_allow_http=true&aws_access_key_id=a&aws_secret_access_key=b&aws_endpoint_url=" + c.Endpoint
+	open := func(u string, o URLOptions) *store.Store {
+		t.Helper()
+		st, err := OpenURL(t.Context(), u, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { st.Close() })
+		return st
+	}
+	st := open(u, URLOptions{})
+	if err := fill(t, st, [][]byte{[]byte("x")}); err != nil {
+		t.Fatal(err)
+	}
+	tag := store.Tag{Name: "a/tag", Root: store.Node{Kind: store.KindFile, Digest: store.Sum([]byte("x")), Size: 1}}
+	if err := errors.Join(st.Tags.Set(t.Context(), tag), st.Tags.Record(t.Context(), tag)); err != nil {
+		t.Fatal(err)
+	}
+	settings := map[string]string{"aws_allow_http": "true", "aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_endpoint_url": c.Endpoint}
+	ro := open("objectstore+s3://"+testBucket+"/some/path/", URLOptions{ReadOnly: true, Settings: settings})
+	if ro.ID != st.ID {
+		t.Errorf("IDs %s and %s", ro.ID, st.ID)
+	}
+	if got, err := readAll(t, ro, store.Sum([]byte("x"))); err != nil || string(got) != "x" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	if got, err := ro.Tags.Get(t.Context(), "a/tag"); err != nil || got != tag {
+		t.Errorf("tag %v, %v", got, err)
+	}
+	checkReadOnly(t, ro)
+	other := open("objectstore+s3://"+testBucket+"/some/path2", URLOptions{Settings: settings})
+	if has, err := other.Blobs.Has(t.Context(), store.Sum([]byte("x"))); has || err != nil || other.ID == st.ID {
+		t.Errorf("another path has it: %v, %v", has, err)
+	}
+}
+
+func checkReadOnly(t *testing.T, st *store.Store) {
+	t.Helper()
+	ctx := t.Context()
+	tag := store.Tag{Name: "t", Root: store.Node{Kind: store.KindFile}}
+	for what, err := range map[string]error{
+		"Put":       second(st.Blobs.Put(ctx, []byte("x"))),
+		"Create":    second(st.Blobs.Create(ctx)),
+		"directory": second(st.Directories.Put(ctx, store.Directory{})),
+		"Upload":    second(st.Directories.Upload(ctx)),
+		"Set":       st.Tags.Set(ctx, tag),
+		"Delete":    st.Tags.Delete(ctx, "a/tag"),
+		"Record":    st.Tags.Record(ctx, tag),
+	} {
+		if !errors.Is(err, store.ErrReadOnly) {
+			t.Errorf("%s: %v, want ErrReadOnly", what, err)
+		}
+	}
+	if err := st.Sync(ctx); err != nil {
+		t.Errorf("Sync: %v", err)
+	}
+}
+
+// A folder that is opened to be read is not written to.
+func TestReadOnlyFolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	st, err := OpenURL(t.Context(), "file:"+dir, URLOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkReadOnly(t, st)
+	if _, err := st.Directories.Get(t.Context(), store.Sum(nil)); !store.IsNotFound(err) {
+		t.Errorf("Get: %v", err)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+	if entries, err := os.ReadDir(dir); len(entries) > 0 || err != nil {
+		t.Errorf("the folder has %v, %v", entries, err)
+	}
+}
