@@ -1,0 +1,282 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"castar/protos"
+	"castar/store"
+)
+
+// blobs implements store.Blobs.
+type blobs struct{ c *client }
+
+// errEarly says that a server answered before it had been sent everything.
+var errEarly = errors.New("the server ended the call before it had everything")
+
+// sameDigest checks the digest in an answer to Put.
+func sameDigest(got []byte, want store.Digest) error {
+	d, err := store.DigestFromBytes(got)
+	if err == nil && d != want {
+		err = fmt.Errorf("%w: the server calls it %s", store.ErrDigestMismatch, d)
+	}
+	if err != nil {
+		return &store.CorruptError{Digest: want, Where: "the server", Err: err}
+	}
+	return nil
+}
+
+// Has asks the server each time.
+func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
+	if err := b.c.flight.landed(ctx, d); err != nil {
+		return false, err
+	}
+	var headers metadata.MD
+	_, err := b.c.stat(ctx, &protos.StatBlobRequest{Digest: d[:]}, grpc.Header(&headers))
+	if store.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_ = b.c.ledger.claim(instanceOf(headers)) // if it was restarted, this is still true: who stores will be told
+	return true, nil
+}
+
+func (c *client) stat(ctx context.Context, req *protos.StatBlobRequest, o ...grpc.CallOption) (resp *protos.StatBlobResponse, err error) {
+	s, err := c.blobs.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = c.retry(ctx, func(k *call) (err error) {
+		resp, err = s.Stat(k.ctx, req, o...)
+		return err
+	})
+	return resp, fromStatus(err, store.Digest(req.GetDigest()))
+}
+
+// maxChunk is the length of the longest chunk that is believed: castore allows no averages above 2 MiB, nor chunks of
+// more than twice that; this leaves room for others.
+const maxChunk = 16 << 20
+
+// Chunks returns what the server says. A list that cannot be is an error, one that is wrong shows when the blob is read.
+func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
+	if err := b.c.flight.landed(ctx, d); err != nil {
+		return nil, err
+	}
+	resp, err := b.c.stat(ctx, &protos.StatBlobRequest{Digest: d[:], SendChunks: true})
+	if err != nil {
+		return nil, err
+	}
+	list := resp.GetChunks()
+	if len(list) == 0 {
+		return nil, nil
+	}
+	chunks := make([]store.Chunk, len(list))
+	for i, m := range list {
+		cd, err := store.DigestFromBytes(m.GetDigest())
+		if err == nil && (m.GetSize() == 0 || m.GetSize() > maxChunk) {
+			err = fmt.Errorf("invalid size %d", m.GetSize())
+		}
+		if err != nil {
+			return nil, &store.CorruptError{Digest: d, Where: "the server", Err: fmt.Errorf("chunk %d: %w", i, err)}
+		}
+		chunks[i] = store.Chunk{Digest: cd, Size: m.GetSize()}
+	}
+	if len(chunks) == 1 && chunks[0].Digest == d {
+		return nil, nil
+	}
+	return chunks, nil
+}
+
+// Put sends a blob unless the server has it. A small one is sent without asking for that, and Put returns while it is on
+// its way: an error is told to who calls Put, Sync or the Commit of an upload next, and from then on.
+func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	d := store.Sum(data)
+	if err := ctx.Err(); err != nil {
+		return d, err
+	}
+	if b.c.known.has(d) {
+		return d, nil
+	}
+	if len(data) <= askSize {
+		return d, b.c.flight.send(ctx, d, data)
+	}
+	has, err := b.Has(ctx, d)
+	if err != nil {
+		return d, err
+	}
+	if has {
+		b.c.known.add(d)
+		return d, nil
+	}
+	return d, b.c.putBlob(ctx, d, data)
+}
+
+// askSize is the length up to which a blob is sent without asking whether it is needed.
+const askSize = 64 << 10
+
+// putBlob sends a blob that is in memory.
+func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error {
+	s, err := c.blobs.get(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.retry(ctx, func(k *call) error {
+		if len(data) <= frameSize {
+			resp, headers, err := s.putOne(k.ctx, data)
+			return c.acked(resp, headers, err, d)
+		}
+		stream, err := s.Put(k.ctx)
+		if err != nil {
+			return err
+		}
+		for rest := data; err == nil && len(rest) > 0; {
+			n := min(len(rest), frameSize)
+			err = k.wait(func() error { return stream.Send(&protos.BlobChunk{Data: rest[:n]}) })
+			rest = rest[n:]
+		}
+		return c.endBlob(k, stream, err, d)
+	})
+	return fromStatus(err, d)
+}
+
+// blobStream is a call of BlobService.Put.
+type blobStream = grpc.ClientStreamingClient[protos.BlobChunk, protos.PutBlobResponse]
+
+// endBlob ends a Put, of which err is the last error of sending, and checks the answer.
+func (c *client) endBlob(k *call, stream blobStream, err error, d store.Digest) error {
+	if err = sendError(stream, err); err != nil {
+		return k.why(err)
+	}
+	return k.wait(func() error {
+		var headers metadata.MD
+		resp, err := stream.CloseAndRecv()
+		if err == nil {
+			headers, err = stream.Header()
+		}
+		return c.acked(resp, headers, err, d)
+	})
+}
+
+// acked checks the answer to a Put, and takes note of it.
+func (c *client) acked(resp *protos.PutBlobResponse, headers metadata.MD, err error, d store.Digest) error {
+	if err == nil {
+		err = sameDigest(resp.GetDigest(), d)
+	}
+	if err == nil {
+		err = c.ledger.put(instanceOf(headers))
+	}
+	if err == nil {
+		c.known.add(d)
+	}
+	return err
+}
+
+// Create returns a writer that sends what it is given. Only blobs of up to inlineSize are compared first with what the
+// server has; of others the digest is known when all has been sent.
+func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
+	return &writer{c: b.c, ctx: ctx}, nil
+}
+
+// errEnded is the error of a writer that is used after Commit or Close.
+var errEnded = errors.New("blob has ended")
+
+// writer implements store.BlobWriter.
+type writer struct {
+	c    *client
+	ctx  context.Context
+	hash store.Hasher
+	buf  []byte // what was not sent yet
+
+	call      *call // nil: nothing was sent
+	stream    blobStream
+	err       error // that ended it
+	digest    store.Digest
+	committed bool
+}
+
+func (w *writer) Write(p []byte) (n int, err error) {
+	if w.err != nil {
+		return 0, w.err
+	}
+	if w.buf == nil {
+		w.buf = make([]byte, 0, inlineSize)
+	}
+	for n < len(p) && w.err == nil {
+		if len(w.buf) == cap(w.buf) {
+			w.err = w.flush()
+			continue
+		}
+		k := min(len(p)-n, cap(w.buf)-len(w.buf))
+		w.buf = append(w.buf, p[n:n+k]...)
+		n += k
+	}
+	return n, w.err
+}
+
+// flush sends what is in the buffer.
+func (w *writer) flush() error {
+	if w.call == nil {
+		s, err := w.c.blobs.get(w.ctx)
+		if err != nil {
+			return err
+		}
+		w.call = w.c.begin(w.ctx)
+		if w.stream, err = s.Put(w.call.ctx); err != nil {
+			return fromStatus(w.call.why(err), store.Digest{})
+		}
+	}
+	w.hash.Write(w.buf)
+	for rest := w.buf; len(rest) > 0; {
+		n := min(len(rest), frameSize)
+		err := w.call.wait(func() error { return w.stream.Send(&protos.BlobChunk{Data: rest[:n]}) })
+		if err != nil {
+			return fromStatus(w.call.why(sendError(w.stream, err)), store.Digest{})
+		}
+		rest = rest[n:]
+	}
+	w.buf = w.buf[:0]
+	return nil
+}
+
+func (w *writer) Commit() (store.Digest, error) {
+	if w.committed {
+		return w.digest, nil
+	}
+	if w.err == nil {
+		w.digest, w.err = w.commit()
+	}
+	if w.err != nil {
+		return store.Digest{}, w.err
+	}
+	w.committed = true
+	w.err = errEnded
+	return w.digest, nil
+}
+
+func (w *writer) commit() (store.Digest, error) {
+	if w.call == nil {
+		return blobs{w.c}.Put(w.ctx, w.buf)
+	}
+	if err := w.flush(); err != nil {
+		return store.Digest{}, err
+	}
+	d := w.hash.Sum()
+	return d, fromStatus(w.c.endBlob(w.call, w.stream, nil, d), d)
+}
+
+func (w *writer) Close() error {
+	if w.call != nil {
+		w.call.end()
+	}
+	w.buf = nil
+	if w.err == nil {
+		w.err = errEnded
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"castar/protos"
+	"castar/store"
+)
+
+// blobServer implements BlobService over a store.
+type blobServer struct {
+	protos.UnimplementedBlobServiceServer
+	s *Server
+}
+
+// requested returns the digest that a client sent.
+func requested(b []byte) (store.Digest, error) {
+	d, err := store.DigestFromBytes(b)
+	if err != nil {
+		err = errInvalid{err}
+	}
+	return d, err
+}
+
+// Stat answers what a blob is made of, as far as the client wants to know.
+func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
+	d, err := requested(req.GetDigest())
+	if err != nil {
+		return nil, err
+	}
+	if b.s.o.AllowPut {
+		if err := grpc.SetHeader(ctx, b.s.instance); err != nil {
+			return nil, err
+		}
+	}
+	blobs := b.s.st.Blobs
+	resp := new(protos.StatBlobResponse)
+	if req.GetSendChunks() {
+		chunks, err := blobs.Chunks(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range chunks {
+			resp.Chunks = append(resp.Chunks, &protos.StatBlobResponse_ChunkMeta{Digest: c.Digest[:], Size: c.Size})
+		}
+	} else {
+		has, err := blobs.Has(ctx, d)
+		if err == nil && !has {
+			err = fmt.Errorf("blob %s: %w", d, store.ErrNotFound)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if req.GetSendBao() {
+		blob, err := blobs.Open(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		defer blob.Close()
+		if resp.Bao, err = prove(blob, d); err != nil {
+			return nil, err
+		}
+	}
+	return resp, nil
+}
+
+// Read sends a blob as the store yields it. What is sent before the store sees damage is for the client to check.
+func (b *blobServer) Read(req *protos.ReadBlobRequest, stream grpc.ServerStreamingServer[protos.BlobChunk]) error {
+	err := b.read(req, stream)
+	if err != nil {
+		headersFirst(stream)
+	}
+	return err
+}
+
+func (b *blobServer) read(req *protos.ReadBlobRequest, stream grpc.ServerStreamingServer[protos.BlobChunk]) error {
+	d, err := requested(req.GetDigest())
+	if err != nil {
+		return err
+	}
+	blob, err := b.s.st.Blobs.Open(stream.Context(), d)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	_, err = blob.WriteTo(frameWriter{b.s, stream})
+	return err
+}
+
+// headersFirst sends the headers of an answer before the status that ends it. Without messages both would be one, which
+// the clients of snix do not take for "not found".
+func headersFirst(stream grpc.ServerStream) { _ = stream.SendHeader(metadata.MD{}) } // an error: they were sent
+
+// frameWriter sends what is written, in messages of a length that all receivers take.
+type frameWriter struct {
+	s      *Server
+	stream grpc.ServerStreamingServer[protos.BlobChunk]
+}
+
+func (w frameWriter) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		frame := p[:min(len(p), frameSize)]
+		if err := w.stream.Send(&protos.BlobChunk{Data: frame}); err != nil {
+			return n, err
+		}
+		w.s.metrics.sent.Add(uint64(len(frame)))
+		n += len(frame)
+		p = p[len(frame):]
+	}
+	return n, nil
+}
+
+// Put stores a blob. One that comes in a single message is stored from there.
+func (b *blobServer) Put(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) error {
+	if err := b.s.mayPut(stream.Context()); err != nil {
+		return err
+	}
+	d, err := b.put(stream)
+	if err != nil {
+		return err
+	}
+	b.s.syncer.later(func(err error) { b.s.o.Log.Error("sync", "error", err) })
+	return stream.SendAndClose(&protos.PutBlobResponse{Digest: d[:]})
+}
+
+func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) (d store.Digest, err error) {
+	ctx, blobs := stream.Context(), b.s.st.Blobs
+	first, err := b.recv(stream)
+	if err != nil && err != io.EOF {
+		return d, err
+	}
+	second, err := b.recv(stream)
+	if err == io.EOF {
+		return blobs.Put(ctx, first)
+	}
+	if err != nil {
+		return d, err
+	}
+	w, err := blobs.Create(ctx)
+	if err != nil {
+		return d, err
+	}
+	defer w.Close()
+	for _, data := range [][]byte{first, second} {
+		if _, err := w.Write(data); err != nil {
+			return d, err
+		}
+	}
+	for {
+		data, err := b.recv(stream)
+		if err == io.EOF {
+			return w.Commit()
+		}
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		if err != nil {
+			return d, err
+		}
+	}
+}
+
+func (b *blobServer) recv(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) ([]byte, error) {
+	m, err := stream.Recv()
+	b.s.metrics.received.Add(uint64(len(m.GetData())))
+	return m.GetData(), err
+}

@@ -1,0 +1,47 @@
+package rpc
+
+import (
+	"math/bits"
+	"sync"
+)
+
+// buffers is a mem.BufferPool. The one that gRPC has by default clears what it hands out, which took 6% of the time of an
+// ingest, although every byte is overwritten. Buffers have a length of a power of two, from 1 KiB to 1 MiB; longer ones
+// are left to the garbage collector.
+type buffers struct {
+	pools [leastBuffer + bufferSizes]sync.Pool // of *[]byte; pools[i] has those of 1<<i bytes
+}
+
+const (
+	leastBuffer = 10
+	bufferSizes = 11
+)
+
+func newBuffers() *buffers { return new(buffers) }
+
+// class returns the pool of the buffers that are long enough for n bytes, which may not exist.
+func class(n int) int { return max(leastBuffer, bits.Len(uint(max(n, 1)-1))) }
+
+// Get returns a buffer of n bytes.
+func (b *buffers) Get(n int) *[]byte {
+	i := class(n)
+	if i >= len(b.pools) {
+		buf := make([]byte, n)
+		return &buf
+	}
+	buf, ok := b.pools[i].Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+		*buf = make([]byte, 1<<i)
+	}
+	*buf = (*buf)[:n]
+	return buf
+}
+
+// Put takes a buffer back.
+func (b *buffers) Put(buf *[]byte) {
+	*buf = (*buf)[:cap(*buf)]
+	if i := class(len(*buf)); i < len(b.pools) && len(*buf) == 1<<i {
+		b.pools[i].Put(buf)
+	}
+}

@@ -1,0 +1,290 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/keepalive"
+
+	"castar/store"
+)
+
+// Dial returns the store of the server that a URL names:
+//
+//	grpc+http://HOST[:PORT]     in the clear; the port is 80 where none is given
+//	grpc+https://HOST[:PORT]    with TLS; the port is 443
+//	grpc+unix:/PATH             a socket; also grpc+unix:///PATH
+//
+// after which there may be a query:
+//
+//	wait-connect=1              connect now, and fail where that fails; otherwise the first call connects
+//	package=tvix, snix          the package under which the server has its services, instead of asking it
+//	token-path=FILE             show the token in this file; not with grpc+http, but to this host
+//	tls-ca-cert-path=FILE       trust the authorities in this file, not those of the system; this and the next with https
+//	tls-client-cert-path=FILE   show this certificate,
+//	tls-client-key-path=FILE    whose key is this; both or neither
+//
+// Files are read at once, and are PEM but for the token. The store has blobs and directories, and neither tags nor a
+// list. Closing it closes the connection. ctx is for connecting only.
+func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
+	t, err := parseTarget(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("store %q: %w", rawURL, err)
+	}
+	conn, err := grpc.NewClient(t.address, append(dialOptions(), t.options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("store %q: %w", rawURL, err)
+	}
+	if t.wait {
+		if err := connected(ctx, conn); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("store %q: %w", rawURL, err)
+		}
+	}
+	id := store.Sum([]byte(t.scheme + " " + t.address))
+	return New(conn, "rpc-"+hex.EncodeToString(id[:16]), t.pkg), nil
+}
+
+// dialOptions are those that do not depend on the server.
+func dialOptions() []grpc.DialOption {
+	agent := "castar"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		agent += "/" + strings.Trim(info.Main.Version, "()")
+	}
+	return []grpc.DialOption{
+		grpc.WithUserAgent(agent),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(clientMessageSize)),
+		grpc.WithStaticStreamWindowSize(windowSize),
+		grpc.WithStaticConnWindowSize(connWindowSize),
+		experimental.WithBufferPool(newBuffers()),
+		grpc.WithWriteBufferSize(bufferSize),
+		grpc.WithReadBufferSize(bufferSize),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+	}
+}
+
+// connected waits until conn is connected. One failure is final.
+func connected(ctx context.Context, conn *grpc.ClientConn) error {
+	conn.Connect()
+	for {
+		switch state := conn.GetState(); state {
+		case connectivity.Ready:
+			return nil
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			return errors.New("cannot connect")
+		default:
+			if !conn.WaitForStateChange(ctx, state) {
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// target is what a URL says.
+type target struct {
+	scheme, address string
+	pkg             string
+	wait            bool
+	options         []grpc.DialOption
+}
+
+// Errors of URLs, as upstream has them.
+var (
+	errPath      = errors.New("a path may not be set")
+	errAuthority = errors.New("grpc+unix takes a path and no host")
+	errPlainTLS  = errors.New("tls-... works only with grpc+https")
+)
+
+func parseTarget(rawURL string) (t target, err error) {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok {
+			err = e.Err
+		}
+		return t, err
+	}
+	t.scheme = strings.TrimPrefix(u.Scheme, "grpc+")
+	switch {
+	case u.Fragment != "":
+		return t, errors.New("a fragment may not be set")
+	case u.User != nil:
+		return t, errors.New("a user may not be set: token-path names a file with a token")
+	}
+	switch u.Scheme {
+	case "grpc+unix":
+		err = t.unix(u)
+	case "grpc+http", "grpc+https":
+		err = t.host(u)
+	default:
+		err = fmt.Errorf("unknown scheme %q: want grpc+http, grpc+https or grpc+unix", u.Scheme)
+	}
+	if err != nil {
+		return t, err
+	}
+	return t, t.query(u)
+}
+
+func (t *target) unix(u *url.URL) error {
+	if u.Host != "" {
+		return errAuthority
+	}
+	if !filepath.IsAbs(u.Path) || u.Path == "/" {
+		return errors.New("grpc+unix takes an absolute path, as in grpc+unix:/run/castar.sock")
+	}
+	path := u.Path
+	t.address = "passthrough:" + path
+	t.options = append(t.options,
+		grpc.WithAuthority("localhost"), grpc.WithNoProxy(),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}))
+	return nil
+}
+
+func (t *target) host(u *url.URL) error {
+	switch {
+	case u.Opaque != "" || u.Hostname() == "":
+		return fmt.Errorf("%s takes a host, as in %s://localhost:8000", u.Scheme, u.Scheme)
+	case u.Path != "":
+		return errPath
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[t.scheme]
+	}
+	t.address = "dns:///" + net.JoinHostPort(u.Hostname(), port)
+	return nil
+}
+
+// query reads the parameters. Those that it does not know are refused.
+func (t *target) query(u *url.URL) error {
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return err
+	}
+	known := []string{"wait-connect", "package", "token-path", "tls-ca-cert-path", "tls-client-cert-path", "tls-client-key-path"}
+	for key, v := range values {
+		switch {
+		case !slices.Contains(known, key):
+			return fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(known, ", "))
+		case len(v) > 1:
+			return fmt.Errorf("parameter %q is given twice", key)
+		case strings.HasPrefix(key, "tls-") && t.scheme != "https":
+			return errPlainTLS
+		}
+	}
+	switch v := values.Get("wait-connect"); v {
+	case "", "0", "1":
+		t.wait = v == "1"
+	default:
+		return fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", v)
+	}
+	switch v := values.Get("package"); v {
+	case "":
+	case "tvix", "snix":
+		t.pkg = v + ".castore.v1"
+	default:
+		return fmt.Errorf("invalid value %q for package: want tvix or snix", v)
+	}
+	if err := t.credentials(values); err != nil {
+		return err
+	}
+	return t.token(values.Get("token-path"), u.Hostname())
+}
+
+// credentials sets up TLS where the scheme says so.
+func (t *target) credentials(values url.Values) error {
+	if t.scheme != "https" {
+		t.options = append(t.options, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		return nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if path := values.Get("tls-ca-cert-path"); path != "" {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("%s: no certificate in it", path)
+		}
+	}
+	cert, key := values.Get("tls-client-cert-path"), values.Get("tls-client-key-path")
+	if (cert == "") != (key == "") {
+		return errors.New("tls-client-cert-path and tls-client-key-path go together")
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	t.options = append(t.options, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	return nil
+}
+
+// token has every call show the token in a file.
+func (t *target) token(path, host string) error {
+	if path == "" {
+		return nil
+	}
+	if t.scheme == "http" && !isLoopback(host) {
+		return errors.New("a token may not be sent in the clear: use grpc+https")
+	}
+	token, err := ReadToken(path)
+	if err != nil {
+		return err
+	}
+	t.options = append(t.options, grpc.WithPerRPCCredentials(bearer(token)))
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ReadToken returns the token in a file, without the white space around it. It must be one line of printable ASCII.
+func ReadToken(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("%s: no token in it", path)
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s: a token is one line of printable ASCII, without space", path)
+	}
+	return token, nil
+}
+
+// bearer is a token as gRPC's credentials.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+// RequireTransportSecurity is false, for a socket and this host are safe; see target.token.
+func (bearer) RequireTransportSecurity() bool { return false }

@@ -1,0 +1,259 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+)
+
+// directories implements store.Directories.
+type directories struct{ c *client }
+
+func request(d store.Digest, recursive bool) *protos.GetDirectoryRequest {
+	return &protos.GetDirectoryRequest{ByWhat: &protos.GetDirectoryRequest_Digest{Digest: d[:]}, Recursive: recursive}
+}
+
+func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Directory, err error) {
+	s, err := ds.c.directories.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var message []byte
+	err = ds.c.retry(ctx, func(k *call) error {
+		stream, err := s.Get(k.ctx, request(d, false))
+		if err == nil {
+			message, err = recvDirectory(stream)
+		}
+		return err
+	})
+	if err == io.EOF {
+		return nil, corrupt(d, errors.New("the answer is empty"))
+	}
+	if err != nil {
+		return nil, fromStatus(err, d)
+	}
+	if got := store.Sum(message); got != d {
+		return nil, corrupt(d, store.ErrDigestMismatch)
+	}
+	if dir, err = store.DecodeDirectory(message); err != nil {
+		return nil, corrupt(d, err)
+	}
+	return dir, nil
+}
+
+// corrupt reports that the server sent something wrong.
+func corrupt(d store.Digest, err error) error {
+	return &store.CorruptError{Digest: d, Where: "the server", Err: err}
+}
+
+// Put sends a directory without those below it, which only servers of castar's take where there are any.
+func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	message, err := store.EncodeDirectory(dir)
+	if err != nil {
+		return store.Digest{}, err
+	}
+	d := store.Sum(message)
+	s, err := ds.c.directories.get(ctx)
+	if err != nil {
+		return d, err
+	}
+	ctx = metadata.AppendToOutgoingContext(ctx, partialHeader, "1")
+	return d, fromStatus(ds.c.retry(ctx, func(k *call) error {
+		stream, err := s.Put(k.ctx)
+		if err == nil {
+			err = stream.Send(rawDirectory(message))
+		}
+		return endUpload(stream, err, d, ds.c.ledger.put)
+	}), d)
+}
+
+// Walk has the server send the whole closure, and checks that it is one: each directory has been referred to, hashes to
+// its name, and none is missing at the end. A recorded size is not looked at.
+func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return func(yield func(store.NamedDirectory, error) bool) {
+		if err := ds.walk(ctx, root, yield); err != nil {
+			yield(store.NamedDirectory{Digest: root}, naming(root, fromStatus(err, root)))
+		}
+	}
+}
+
+// walk yields the directories until something is wrong.
+func (ds directories) walk(ctx context.Context, root store.Digest, yield func(store.NamedDirectory, error) bool) error {
+	s, err := ds.c.directories.get(ctx)
+	if err != nil {
+		return err
+	}
+	k := ds.c.begin(ctx)
+	defer k.end()
+	stream, err := s.Get(k.ctx, request(root, true))
+	if err != nil {
+		return k.why(err)
+	}
+	w := walk{root: root, missing: map[store.Digest]struct{}{root: {}}, seen: map[store.Digest]struct{}{}}
+	for {
+		var message []byte
+		err := k.wait(func() (err error) {
+			message, err = recvDirectory(stream)
+			return err
+		})
+		if err == io.EOF {
+			return w.end()
+		}
+		if status.Code(err) == codes.NotFound && len(w.seen) > 0 { // the server says what
+			return &remoteError{codes.NotFound, status.Convert(err).Message()}
+		}
+		if err != nil {
+			return err
+		}
+		named, again, err := w.next(message)
+		if err != nil {
+			return err
+		}
+		if !again && !yield(named, nil) {
+			return nil
+		}
+	}
+}
+
+// walk checks a closure that comes root first.
+type walk struct {
+	root    store.Digest
+	missing map[store.Digest]struct{} // referred to and not yet there
+	seen    map[store.Digest]struct{}
+}
+
+// next takes a directory, and reports whether it has come before.
+func (w *walk) next(message []byte) (named store.NamedDirectory, again bool, err error) {
+	d := store.Sum(message)
+	if _, again := w.seen[d]; again {
+		return named, true, nil
+	}
+	if _, ok := w.missing[d]; !ok {
+		return named, false, corrupt(w.root, fmt.Errorf("directory %s, to which no other before it refers", d))
+	}
+	dir, err := store.DecodeDirectory(message)
+	if err != nil {
+		return named, false, corrupt(d, err)
+	}
+	delete(w.missing, d)
+	w.seen[d] = struct{}{}
+	for i := range dir {
+		if dir[i].Kind != store.KindDirectory {
+			continue
+		}
+		if _, ok := w.seen[dir[i].Digest]; !ok {
+			w.missing[dir[i].Digest] = struct{}{}
+		}
+	}
+	return store.NamedDirectory{Digest: d, Directory: dir}, false, nil
+}
+
+// end returns why the closure may not end here, or nil.
+func (w *walk) end() error {
+	if len(w.seen) == 0 {
+		return fmt.Errorf("%s: %w", w.root, store.ErrNotFound)
+	}
+	for d := range w.missing {
+		return corrupt(w.root, fmt.Errorf("%d directories are missing, among them %s", len(w.missing), d))
+	}
+	return nil
+}
+
+func (ds directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
+	return &upload{c: ds.c, ctx: ctx}, nil
+}
+
+// upload implements store.DirectoryWriter: one call, which begins with the first directory.
+type upload struct {
+	c   *client
+	ctx context.Context
+
+	mu     sync.Mutex
+	call   *call
+	stream uploadStream
+	err    error // that ended it
+}
+
+var (
+	errUploadEnded = errors.New("the batch has ended")
+	errNothing     = errors.New("commit of a batch without directories")
+)
+
+func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Digest{}, err
+	}
+	message, err := store.EncodeDirectory(dir)
+	if err != nil {
+		return store.Digest{}, err
+	}
+	d := store.Sum(message)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.err == nil {
+		u.err = fromStatus(u.send(message), d)
+	}
+	return d, u.err
+}
+
+func (u *upload) send(message []byte) error {
+	if u.call == nil {
+		s, err := u.c.directories.get(u.ctx)
+		if err != nil {
+			return err
+		}
+		u.call = u.c.begin(u.ctx)
+		if u.stream, err = s.Put(u.call.ctx); err != nil {
+			return u.call.why(err)
+		}
+	}
+	err := u.call.wait(func() error { return u.stream.Send(rawDirectory(message)) })
+	return u.call.why(sendError(u.stream, err))
+}
+
+// Commit returns when the server has made durable what was stored.
+func (u *upload) Commit(ctx context.Context, root store.Digest) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch {
+	case u.err != nil:
+		return u.err
+	case u.call == nil:
+		return errNothing
+	}
+	defer context.AfterFunc(ctx, func() { u.call.cancel(ctx.Err()) })()
+	err := u.c.flight.allLanded(ctx)
+	var mark uint64
+	if err == nil {
+		mark, _, err = u.c.ledger.mark()
+	}
+	if err == nil {
+		err = u.call.wait(func() error {
+			return endUpload(u.stream, nil, root, func(instance string) error { return u.c.ledger.synced(instance, mark) })
+		})
+	}
+	u.err = errUploadEnded
+	return fromStatus(err, root)
+}
+
+func (u *upload) Close() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.call != nil {
+		u.call.end()
+	}
+	if u.err == nil {
+		u.err = errUploadEnded
+	}
+	return nil
+}

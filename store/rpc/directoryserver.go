@@ -1,0 +1,118 @@
+package rpc
+
+import (
+	"context"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"castar/protos"
+	"castar/store"
+)
+
+// directoryServer implements DirectoryService over a store.
+type directoryServer struct {
+	protos.UnimplementedDirectoryServiceServer
+	s *Server
+}
+
+// Get sends a directory or a whole closure, in the order of the store's Walk, each once. A closure whose root is absent
+// has no messages and is no error, as upstream has it.
+func (ds *directoryServer) Get(req *protos.GetDirectoryRequest, stream grpc.ServerStreamingServer[protos.Directory]) error {
+	err := ds.get(req, stream)
+	if err != nil {
+		headersFirst(stream)
+	}
+	return err
+}
+
+func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.ServerStreamingServer[protos.Directory]) error {
+	if req.GetByWhat() == nil {
+		return invalidf("invalid by_what: no digest")
+	}
+	d, err := requested(req.GetDigest())
+	if err != nil {
+		return err
+	}
+	if !req.GetRecursive() {
+		dir, err := ds.s.st.Directories.Get(stream.Context(), d)
+		if err != nil {
+			return err
+		}
+		return sendDirectory(stream, dir)
+	}
+	sent := false
+	for named, err := range ds.s.st.Directories.Walk(stream.Context(), d) {
+		if err == nil {
+			err = sendDirectory(stream, named.Directory)
+		}
+		if err != nil && (sent || !store.IsNotFound(err)) {
+			return err
+		}
+		sent = true
+	}
+	return nil
+}
+
+func sendDirectory(stream grpc.ServerStream, dir store.Directory) error {
+	b, err := store.EncodeDirectory(dir)
+	if err != nil {
+		return err
+	}
+	return stream.SendMsg(rawDirectory(b))
+}
+
+// Put stores a closure, and answers when it is durable, unless the client said that it is none.
+func (ds *directoryServer) Put(stream grpc.ClientStreamingServer[protos.Directory, protos.PutDirectoryResponse]) error {
+	ctx := stream.Context()
+	if err := ds.s.mayPut(ctx); err != nil {
+		return err
+	}
+	partial := len(metadata.ValueFromIncomingContext(ctx, partialHeader)) > 0
+	root, err := ds.put(ctx, stream, partial)
+	if err == nil && !partial {
+		err = ds.s.syncer.sync(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if partial {
+		ds.s.syncer.later(func(err error) { ds.s.o.Log.Error("sync", "error", err) })
+	}
+	return stream.SendAndClose(&protos.PutDirectoryResponse{RootDigest: root[:]})
+}
+
+func (ds *directoryServer) put(ctx context.Context, stream receiver, partial bool) (root store.Digest, err error) {
+	w := store.UploadByPut(ds.s.st.Directories)
+	if !partial {
+		if w, err = ds.s.st.Directories.Upload(ctx); err != nil {
+			return root, err
+		}
+	}
+	defer w.Close()
+	order := newClosure(partial)
+	for {
+		b, err := recvDirectory(stream)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return root, err
+		}
+		dir, err := store.DecodeDirectory(b)
+		if err != nil {
+			return root, errInvalid{err}
+		}
+		if err := order.add(store.Sum(b), dir); err != nil {
+			return root, errInvalid{err}
+		}
+		if _, err := w.Put(ctx, dir); err != nil {
+			return root, err
+		}
+	}
+	if root, err = order.root(); err != nil {
+		return root, err
+	}
+	return root, w.Commit(ctx, root)
+}

@@ -1,0 +1,104 @@
+package rpc
+
+import (
+	"fmt"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+	reflectv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	reflectv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"castar/protos"
+)
+
+// under returns the description of a service with the name that it has in another package.
+func under(pkg string, desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	desc.ServiceName = pkg + strings.TrimPrefix(desc.ServiceName, tvixPackage)
+	return &desc
+}
+
+// schemas are the files that both packages consist of, each after those that it imports.
+func schemas() []protoreflect.FileDescriptor {
+	return []protoreflect.FileDescriptor{
+		protos.File_protos_castore_proto, protos.File_protos_rpc_blobstore_proto, protos.File_protos_rpc_directory_proto,
+	}
+}
+
+// descriptors returns the descriptors of all that a server offers. Those of snix are made from those of tvix, which
+// differ in nothing that matters but their names.
+func descriptors() (*protoregistry.Files, error) {
+	files := new(protoregistry.Files)
+	for _, f := range []protoreflect.FileDescriptor{
+		grpc_health_v1.File_grpc_health_v1_health_proto,
+		reflectv1.File_grpc_reflection_v1_reflection_proto, reflectv1alpha.File_grpc_reflection_v1alpha_reflection_proto,
+	} {
+		if err := files.RegisterFile(f); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range schemas() {
+		if err := files.RegisterFile(f); err != nil {
+			return nil, err
+		}
+		renamed := protodesc.ToFileDescriptorProto(f)
+		rename(renamed)
+		of, err := protodesc.NewFile(renamed, files)
+		if err == nil {
+			err = files.RegisterFile(of)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", renamed.GetName(), err)
+		}
+	}
+	return files, nil
+}
+
+// rename moves a file of tvix to the package of snix, under the path that it has there.
+func rename(f *descriptorpb.FileDescriptorProto) {
+	const path = "snix/castore/"
+	f.Name = proto.String(path + f.GetName())
+	f.Package = proto.String(snixPackage)
+	for i, imported := range f.Dependency {
+		f.Dependency[i] = path + imported
+	}
+	move := func(name *string) {
+		if name != nil {
+			*name = strings.Replace(*name, "."+tvixPackage+".", "."+snixPackage+".", 1)
+		}
+	}
+	var messages func(list []*descriptorpb.DescriptorProto)
+	messages = func(list []*descriptorpb.DescriptorProto) {
+		for _, m := range list {
+			for _, field := range m.Field {
+				move(field.TypeName)
+			}
+			messages(m.NestedType)
+		}
+	}
+	messages(f.MessageType)
+	for _, s := range f.Service {
+		for _, method := range s.Method {
+			move(method.InputType)
+			move(method.OutputType)
+		}
+	}
+}
+
+// registerReflection lets clients ask what a server offers, in both versions of that service.
+func registerReflection(s *grpc.Server) error {
+	files, err := descriptors()
+	if err != nil {
+		return err
+	}
+	o := reflection.ServerOptions{Services: s, DescriptorResolver: files, ExtensionResolver: new(protoregistry.Types)}
+	reflectv1.RegisterServerReflectionServer(s, reflection.NewServerV1(o))
+	reflectv1alpha.RegisterServerReflectionServer(s, reflection.NewServer(o))
+	return nil
+}

@@ -1,0 +1,245 @@
+package rpc
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+)
+
+// ServerOptions say what a server allows. The zero value is a server that anyone may read from.
+type ServerOptions struct {
+	AllowPut   bool         // let clients store; otherwise Put is the status PermissionDenied
+	MaxMessage int          // length of the longest message that is taken, in bytes; 0 for DefaultMaxMessage
+	MaxStreams int          // calls served at once, but for uploads of directories; others wait; 0 for DefaultMaxStreams
+	TLS        *tls.Config  // nil: speak in the clear
+	Token      string       // what clients must show, in the header authorization: Bearer TOKEN; "": nothing
+	Log        *slog.Logger // gets each call at level debug, those that fail at warn; nil: nobody hears of them
+}
+
+const (
+	// DefaultMaxMessage lets directories of a quarter of a million entries in.
+	DefaultMaxMessage = 16 << 20
+	// DefaultMaxStreams is more than clients on one machine ask for, and bounds memory: each call may hold a message, and
+	// a chunk or a frame of its store.
+	DefaultMaxStreams = 256
+
+	// moreStreams is how many calls one connection may have open besides those that are served.
+	moreStreams = 100
+	// slotWait is how long a call waits to be served.
+	slotWait = 30 * time.Second
+)
+
+// Server offers a store to clients. Its methods may be called concurrently.
+type Server struct {
+	st       *store.Store
+	o        ServerOptions
+	grpc     *grpc.Server
+	health   *health.Server
+	syncer   syncer
+	metrics  metrics
+	slots    chan struct{} // one for each call that is served
+	instance metadata.MD   // in answers to Put, and to Stat where Put is allowed
+}
+
+// NewServer makes a server for st, which the caller closes after the server has stopped. Only a schema that does not fit
+// the program is an error.
+func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = DefaultMaxMessage
+	}
+	if o.MaxStreams <= 0 {
+		o.MaxStreams = DefaultMaxStreams
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		st: st, o: o, health: health.NewServer(), slots: make(chan struct{}, o.MaxStreams),
+		syncer: syncer{st: st}, instance: metadata.Pairs(instanceHeader, rand.Text()),
+		metrics: metrics{calls: map[callKind]*callCount{}},
+	}
+	s.grpc = grpc.NewServer(s.grpcOptions()...)
+	for _, pkg := range []string{tvixPackage, snixPackage} {
+		for _, service := range []struct {
+			desc grpc.ServiceDesc
+			impl any
+		}{
+			{protos.BlobService_ServiceDesc, &blobServer{s: s}},
+			{protos.DirectoryService_ServiceDesc, &directoryServer{s: s}},
+		} {
+			desc := under(pkg, service.desc)
+			s.grpc.RegisterService(desc, service.impl)
+			s.health.SetServingStatus(desc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+		}
+	}
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	return s, registerReflection(s.grpc)
+}
+
+func (s *Server) grpcOptions() []grpc.ServerOption {
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(s.o.MaxMessage),
+		grpc.MaxConcurrentStreams(uint32(s.o.MaxStreams) + moreStreams),
+		grpc.NumStreamWorkers(inFlight), // whose stacks have grown already
+		experimental.BufferPool(newBuffers()),
+		grpc.StaticStreamWindowSize(windowSize),
+		grpc.StaticConnWindowSize(connWindowSize),
+		grpc.WriteBufferSize(bufferSize),
+		grpc.ReadBufferSize(bufferSize),
+		// Peers that have vanished are noticed, and clients may do the same.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
+			err = s.serve(ctx, info.FullMethod, func() error {
+				resp, err = next(ctx, req)
+				return err
+			})
+			return resp, err
+		}),
+		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+			return s.serve(stream.Context(), info.FullMethod, func() error { return next(srv, stream) })
+		}),
+	}
+	if s.o.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.o.TLS)))
+	}
+	return options
+}
+
+// Serve answers those who connect to l until the server is shut down, and closes l. It may be called for several
+// listeners at once. An error other than nil means that l failed.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.grpc.Serve(l)
+	if err == grpc.ErrServerStopped {
+		return nil
+	}
+	return err
+}
+
+// Shutdown takes no more calls, waits for those that are running, but no longer than ctx lasts, and makes durable what
+// was stored.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.health.Shutdown()
+	stop := context.AfterFunc(ctx, s.grpc.Stop)
+	s.grpc.GracefulStop()
+	stop()
+	if !s.o.AllowPut {
+		return nil
+	}
+	return s.syncer.sync(context.WithoutCancel(ctx))
+}
+
+// serve answers one call: who may not is refused, who comes when all slots are taken waits, and all are counted.
+func (s *Server) serve(ctx context.Context, method string, answer func() error) (err error) {
+	method = shortMethod(method)
+	begun := time.Now()
+	s.metrics.running.Add(1)
+	defer func() {
+		s.metrics.running.Add(-1)
+		took := time.Since(begun)
+		s.metrics.ended(method, status.Code(err), took)
+		s.log(ctx, method, err, took)
+	}()
+	if err := s.authorize(ctx, method); err != nil {
+		return err
+	}
+	if strings.HasPrefix(method, "BlobService/") || method == "DirectoryService/Get" {
+		if err := s.takeSlot(ctx); err != nil {
+			return err
+		}
+		defer func() { <-s.slots }()
+	}
+	return toStatus(answer())
+}
+
+// takeSlot waits for a slot, but not so long that clients whose calls wait for each other would do so for ever. Uploads
+// of directories need none, for they last as long as those of all their blobs, and would keep these out.
+func (s *Server) takeSlot(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	late := time.NewTimer(slotWait)
+	defer late.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-late.C:
+		return status.Error(codes.ResourceExhausted, "too many calls at once")
+	case <-ctx.Done():
+		return toStatus(ctx.Err())
+	}
+}
+
+// shortMethod returns the service and method without the package, which is not always the one that was called: the
+// methods of both packages are the same.
+func shortMethod(full string) string {
+	slash := strings.LastIndexByte(full, '/')
+	return full[strings.LastIndexByte(full[:max(slash, 0)], '.')+1:]
+}
+
+// authorize checks the token. Whether the server is well may be asked by anyone.
+func (s *Server) authorize(ctx context.Context, method string) error {
+	if s.o.Token == "" || strings.HasPrefix(method, "Health/") {
+		return nil
+	}
+	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
+		scheme, token, _ := strings.Cut(v, " ")
+		if strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare([]byte(token), []byte(s.o.Token)) == 1 {
+			return nil
+		}
+	}
+	return status.Error(codes.Unauthenticated, "no valid token")
+}
+
+func (s *Server) log(ctx context.Context, method string, err error, took time.Duration) {
+	level := slog.LevelDebug
+	code := status.Code(err)
+	switch code {
+	case codes.OK, codes.NotFound, codes.Canceled:
+	default:
+		level = slog.LevelWarn
+	}
+	if !s.o.Log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String("method", method), slog.String("code", code.String()), slog.Duration("took", took),
+	}
+	if p, ok := peer.FromContext(ctx); ok {
+		attrs = append(attrs, slog.String("peer", p.Addr.String()))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("error", status.Convert(err).Message()))
+	}
+	s.o.Log.LogAttrs(ctx, level, "call", attrs...)
+}
+
+// mayPut refuses to store unless it is allowed, and otherwise has the answer say which instance gave it.
+func (s *Server) mayPut(ctx context.Context) error {
+	if !s.o.AllowPut {
+		return status.Error(codes.PermissionDenied, fmt.Sprintf("%v: the server allows no Put", store.ErrReadOnly))
+	}
+	return grpc.SetHeader(ctx, s.instance)
+}
