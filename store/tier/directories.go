@@ -1,0 +1,192 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"castar/store"
+)
+
+// Directories is the directories of two stores: those of Near, and those of Far, of which whole closures are kept in
+// Near once a directory was asked for. It implements store.Directories. What Blobs says of errors goes for it too.
+type Directories struct {
+	Near, Far store.Directories
+	// WriteThrough has what is put go to Far as well as to Near, otherwise it goes to Near alone.
+	WriteThrough bool
+
+	fetching flights[store.Directory]
+}
+
+// Get returns the directory of Near, or fetches it from Far with all that are below it.
+func (ds *Directories) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
+	dir, err := ds.Near.Get(ctx, d)
+	if !absent(err) {
+		return dir, err
+	}
+	dir, err = ds.fetching.do(ctx, d, func(ctx context.Context) (store.Directory, error) { return ds.fetch(ctx, d) })
+	return append(store.Directory(nil), dir...), err // who else waited has the same
+}
+
+// fetch keeps the closure of root in Near, and returns root. A closure that is not whole in Far is not kept.
+func (ds *Directories) fetch(ctx context.Context, root store.Digest) (store.Directory, error) {
+	dir, err := ds.Near.Get(ctx, root) // stored since
+	if !absent(err) {
+		return dir, err
+	}
+	closure := map[store.Digest][]byte{} // encoded, which is a fraction of a Directory's size
+	for named, err := range ds.Far.Walk(ctx, root) {
+		if absent(err) && dir != nil {
+			return dir, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		message, err := encodeNamed(named)
+		if err != nil {
+			return nil, err
+		}
+		closure[named.Digest] = message
+		if named.Digest == root {
+			dir = named.Directory
+			if dir == nil {
+				dir = store.Directory{}
+			}
+		}
+	}
+	if err := ds.keep(ctx, root, closure); err != nil && !errors.Is(err, store.ErrReadOnly) {
+		return nil, err
+	}
+	return dir, nil
+}
+
+// encodeNamed returns the encoding of a directory, checked against its digest.
+func encodeNamed(named store.NamedDirectory) ([]byte, error) {
+	message, err := store.EncodeDirectory(named.Directory)
+	if err == nil && store.Sum(message) != named.Digest {
+		err = store.ErrDigestMismatch
+	}
+	if err != nil {
+		return nil, &store.CorruptError{Digest: named.Digest, Err: err}
+	}
+	return message, nil
+}
+
+// keep stores a closure in Near, children first.
+func (ds *Directories) keep(ctx context.Context, root store.Digest, closure map[store.Digest][]byte) error {
+	w, err := ds.Near.Upload(ctx)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	// On the way down a digest is pushed, on the way back it is met again and popped. What is stored leaves the closure.
+	stack, entered := []store.Digest{root}, map[store.Digest]bool{}
+	for len(stack) > 0 {
+		d := stack[len(stack)-1]
+		message, ok := closure[d]
+		if !ok && !entered[d] {
+			return &store.CorruptError{Digest: root, Err: fmt.Errorf("directory %s is missing below it", d)}
+		}
+		if !ok { // stored, and here again
+			stack = stack[:len(stack)-1]
+			continue
+		}
+		dir, err := store.DecodeDirectory(message)
+		if err != nil {
+			return err
+		}
+		if entered[d] {
+			if _, err := w.Put(ctx, dir); err != nil {
+				return err
+			}
+			delete(closure, d)
+			stack = stack[:len(stack)-1]
+			continue
+		}
+		entered[d] = true
+		for i := range dir {
+			if dir[i].Kind == store.KindDirectory && !entered[dir[i].Digest] {
+				stack = append(stack, dir[i].Digest)
+			}
+		}
+	}
+	return w.Commit(ctx, root)
+}
+
+// Put stores a directory in Near. With WriteThrough it is stored in Far before.
+func (ds *Directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	if ds.WriteThrough {
+		if d, err := ds.Far.Put(ctx, dir); err != nil {
+			return d, err
+		}
+	}
+	return ds.Near.Put(ctx, dir)
+}
+
+// Walk walks Near, if that has all. From where it lacks something on, it walks both.
+func (ds *Directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return walkFirst(ctx, ds.Near, ds, root)
+}
+
+// walkFirst walks first, as far as that has everything, and then all.
+func walkFirst(ctx context.Context, first, all store.Directories, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return func(yield func(store.NamedDirectory, error) bool) {
+		seen := map[store.Digest]struct{}{}
+		whole := true
+		for named, err := range first.Walk(ctx, root) {
+			if absent(err) {
+				whole = false
+				break
+			}
+			if !yield(named, err) || err != nil {
+				return
+			}
+			seen[named.Digest] = struct{}{}
+		}
+		if whole {
+			return
+		}
+		for named, err := range store.WalkByGet(ctx, all, root) {
+			if _, ok := seen[named.Digest]; ok && err == nil {
+				continue
+			}
+			if !yield(named, err) {
+				return
+			}
+		}
+	}
+}
+
+// Upload begins a batch in Near. With WriteThrough, in both.
+func (ds *Directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
+	near, err := ds.Near.Upload(ctx)
+	if err != nil || !ds.WriteThrough {
+		return near, err
+	}
+	far, err := ds.Far.Upload(ctx)
+	if err != nil {
+		return nil, errors.Join(err, near.Close())
+	}
+	return &bothUpload{near, far}, nil
+}
+
+// bothUpload stores a closure in two stores.
+type bothUpload struct{ near, far store.DirectoryWriter }
+
+func (w *bothUpload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	if d, err := w.far.Put(ctx, dir); err != nil {
+		return d, err
+	}
+	return w.near.Put(ctx, dir)
+}
+
+// Commit ends the batch in Far before it does in Near, so that what Near has Far has too.
+func (w *bothUpload) Commit(ctx context.Context, root store.Digest) error {
+	if err := w.far.Commit(ctx, root); err != nil {
+		return err
+	}
+	return w.near.Commit(ctx, root)
+}
+
+func (w *bothUpload) Close() error { return errors.Join(w.far.Close(), w.near.Close()) }

@@ -1,0 +1,92 @@
+// Package tier puts a near store before a far one: what is read from the far store is kept in the near one, where the
+// next reader finds it. Blobs and Directories do so for the two parts of a store, New for a store as one.
+package tier
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"iter"
+
+	"castar/store"
+)
+
+// Options say how a tier writes.
+type Options struct {
+	// WriteThrough has what is put go to both stores, and be a success only where both have it; otherwise it goes to
+	// the near one alone.
+	WriteThrough bool
+}
+
+// New returns near before far as one store, which closes both. A part that only one of the two has is that one's, but
+// for tags and the list of what is there:
+//
+//   - Tags are those of near, or with WriteThrough those of far: no tag points at what only another store has.
+//   - It can list what is there if both can.
+//
+// Closing it syncs near, so that what was fetched need not be fetched again.
+func New(near, far *store.Store, o Options) *store.Store {
+	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, Barrier: barrier{near, far}}
+	if o.WriteThrough {
+		st.Tags = far.Tags
+	}
+	switch {
+	case near.Blobs == nil:
+		st.Blobs = far.Blobs
+	case far.Blobs == nil:
+		st.Blobs = near.Blobs
+	default:
+		st.Blobs = &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
+	}
+	switch {
+	case near.Directories == nil:
+		st.Directories = far.Directories
+	case far.Directories == nil:
+		st.Directories = near.Directories
+	default:
+		st.Directories = &Directories{Near: near.Directories, Far: far.Directories, WriteThrough: o.WriteThrough}
+	}
+	if near.Lister != nil && far.Lister != nil {
+		st.Lister = lister{near.Lister, far.Lister}
+	}
+	return st
+}
+
+// id names what a tier is made of: what it has depends on both, and on what it does with what is put.
+func id(near, far *store.Store, o Options) string {
+	kind := "tier "
+	if o.WriteThrough {
+		kind = "tier, writing through "
+	}
+	d := store.Sum([]byte(kind + near.ID + " " + far.ID))
+	return "tier-" + hex.EncodeToString(d[:16])
+}
+
+type barrier struct{ near, far *store.Store }
+
+// Sync syncs far before near, so that what near has far has too.
+func (b barrier) Sync(ctx context.Context) error {
+	if err := b.far.Sync(ctx); err != nil {
+		return err
+	}
+	return b.near.Sync(ctx)
+}
+
+func (b barrier) Close() error {
+	return errors.Join(b.near.Sync(context.Background()), b.near.Close(), b.far.Close())
+}
+
+// lister lists what either has.
+type lister struct{ near, far store.Lister }
+
+func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
+	return func(yield func(store.Digest, error) bool) {
+		for _, one := range []store.Lister{l.near, l.far} {
+			for d, err := range one.List(ctx, prefix, nibbles) {
+				if !yield(d, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
