@@ -1,0 +1,178 @@
+package bigtable
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/store"
+)
+
+// attempts is how often a call is made while the service cannot be reached or does not answer in time.
+const attempts = 4
+
+// retry makes a call, which may be made again, each time with the timeout of the configuration.
+func (t *remote) retry(ctx context.Context, call func(context.Context) error) error {
+	pause := 100 * time.Millisecond
+	for n := 1; ; n++ {
+		once, cancel := context.WithTimeout(t.routed(ctx), t.Timeout)
+		err := call(once)
+		cancel()
+		again := slices.Contains([]codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Aborted}, status.Code(err))
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !again || n == attempts:
+			return t.failure(err)
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause *= 2
+	}
+}
+
+// failure returns an error of the service as one of the table. That something is not found, such as the table, does not
+// mean that a directory is not.
+func (t *remote) failure(err error) error {
+	if s, ok := status.FromError(err); ok {
+		err = errors.New(s.Message())
+		if s.Code() == codes.DeadlineExceeded {
+			err = fmt.Errorf("no answer in %v, %d times", t.Timeout, attempts)
+		}
+	}
+	return fmt.Errorf("%s: %w", t.where(), err)
+}
+
+// read returns the values of those rows that are there. An answer that is too long is cut off after the first rows of
+// it, and not whole.
+func (t *remote) read(ctx context.Context, rows []store.Digest) (found map[store.Digest][]byte, whole bool, err error) {
+	keys := make([][]byte, len(rows))
+	for i, d := range rows {
+		keys[i] = []byte(d.String())
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	column := ""
+	if len(keys) == 1 {
+		column = string(keys[0])
+	}
+	req := &bigtablepb.ReadRowsRequest{
+		TableName: t.name(), AppProfileId: t.AppProfile, Rows: &bigtablepb.RowSet{RowKeys: keys}, Filter: t.cell(column),
+	}
+	err = t.retry(ctx, func(ctx context.Context) (err error) {
+		found, whole, err = t.readOnce(ctx, req)
+		return err
+	})
+	return found, whole, err
+}
+
+func (t *remote) readOnce(ctx context.Context, req *bigtablepb.ReadRowsRequest) (map[store.Digest][]byte, bool, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := t.client().ReadRows(ctx, req)
+	if err != nil {
+		return nil, false, err
+	}
+	found, total := map[store.Digest][]byte{}, 0
+	m := merger{row: func(key string, value []byte) {
+		if d, err := store.ParseDigest(key); err == nil {
+			found[d] = value
+			total += len(value)
+		}
+	}}
+	for total < readBytes {
+		resp, err := stream.Recv()
+		if err == io.EOF {
+			return found, true, m.end()
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		for _, chunk := range resp.GetChunks() {
+			if err := m.add(chunk); err != nil {
+				return nil, false, err
+			}
+		}
+	}
+	return found, false, nil
+}
+
+// merger puts rows together from the chunks of an answer: a chunk has what differs from the one before it, and a part of
+// a value, which is the last part where it does not say how long the whole is. A row counts once it is committed.
+type merger struct {
+	row func(key string, value []byte) // is given every row that has the column of its name
+
+	key    string // of the row that is being read, or ""
+	column string
+	value  []byte // of the cell that is being read
+	within bool   // a cell
+	found  []byte // the value in the column of the row's name
+	has    bool
+}
+
+var errProtocol = errors.New("an answer that is none of the protocol")
+
+// add takes the next chunk.
+func (m *merger) add(c *bigtablepb.ReadRowsResponse_CellChunk) error {
+	if c.GetResetRow() {
+		*m = merger{row: m.row}
+		return nil
+	}
+	if key := string(c.GetRowKey()); key != "" && key != m.key {
+		if m.key != "" {
+			return fmt.Errorf("%w: row %q is not ended", errProtocol, m.key)
+		}
+		m.key = key
+	}
+	if q := c.GetQualifier(); q != nil {
+		m.column = string(q.GetValue())
+	}
+	if m.key == "" {
+		return fmt.Errorf("%w: a cell without a row", errProtocol)
+	}
+	if !m.within {
+		m.within, m.value = true, nil
+	}
+	if len(m.value)+len(c.GetValue()) > maxCell || c.GetValueSize() > maxCell {
+		return fmt.Errorf("row %q: a value of more than %d bytes", m.key, maxCell)
+	}
+	m.value = append(m.value, c.GetValue()...)
+	if c.GetValueSize() == 0 {
+		m.within = false
+		if m.column == m.key && !m.has { // the latest version is first
+			m.found, m.has = m.value, true
+		}
+	}
+	if !c.GetCommitRow() {
+		return nil
+	}
+	if m.within {
+		return fmt.Errorf("%w: row %q ends within a value", errProtocol, m.key)
+	}
+	if m.has {
+		m.row(m.key, m.found)
+	}
+	*m = merger{row: m.row}
+	return nil
+}
+
+// end reports whether the answer may end here.
+func (m *merger) end() error {
+	if m.key != "" {
+		return fmt.Errorf("%w: it ends within row %q", errProtocol, m.key)
+	}
+	return nil
+}
