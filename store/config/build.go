@@ -1,0 +1,218 @@
+package config
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"castar/store"
+)
+
+// Open builds the store of that name, or where name is "" the entry point: root or default, whichever there is. What it
+// is made of is built once and shared, and is closed with it.
+func (c *Composition) Open(ctx context.Context, name string, o Options) (*store.Store, error) {
+	e, err := c.entry(name)
+	if err != nil {
+		return nil, err
+	}
+	return build(ctx, e, o)
+}
+
+// access says what a store will be used for.
+type access struct {
+	write, create bool
+	fill          bool // it keeps what is read of others, and is synced when it is closed
+}
+
+// builder opens each store of an entry once.
+type builder struct {
+	o       Options
+	access  map[*node]access
+	order   []*node // parts before what is made of them, and what is written first before what is written second
+	mu      sync.Mutex
+	started map[*node]*building
+}
+
+// building is a store that is being opened.
+type building struct {
+	done chan struct{} // closed when the rest is there
+	st   *store.Store  // nil: it failed, or one of its parts
+	err  error         // its own
+}
+
+func newBuilder(o Options) *builder {
+	return &builder{o: o, access: map[*node]access{}, started: map[*node]*building{}}
+}
+
+// build opens what e is made of, as much as possible at the same time.
+func build(ctx context.Context, e *entry, o Options) (*store.Store, error) {
+	if wait := o.OnWait; wait != nil {
+		o.OnWait = sync.OnceFunc(wait)
+	}
+	if o.Exclusive && (e.blobs != e.directories || len(e.blobs.parts) > 0) {
+		return nil, fmt.Errorf("%w: only of stores that are made of no others", store.ErrUnsupported)
+	}
+	b := newBuilder(o)
+	whole := access{write: !o.ReadOnly, create: o.Create && !o.ReadOnly}
+	for _, n := range []*node{e.blobs, e.directories} {
+		b.plan(n, whole)
+	}
+	var blobs, directories *store.Store
+	var wg sync.WaitGroup
+	wg.Go(func() { blobs = b.get(ctx, e.blobs) })
+	wg.Go(func() { directories = b.get(ctx, e.directories) })
+	wg.Wait()
+	if err := b.errors(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	st := combine(blobs, directories)
+	st.Barrier = b
+	return st, nil
+}
+
+// plan says what n and those below it will be used for. A store is opened for all that it is used for.
+func (b *builder) plan(n *node, a access) {
+	old, known := b.access[n]
+	a = access{a.write || old.write, a.create || old.create, a.fill || old.fill}
+	if known && a == old {
+		return
+	}
+	b.access[n] = a
+	uses := n.kind.uses()
+	for i := len(n.parts) - 1; i >= 0; i-- { // far before near
+		switch uses[i].need {
+		case toRead:
+			b.plan(n.parts[i], access{})
+		case toWrite:
+			b.plan(n.parts[i], access{write: a.write, create: a.create})
+		case toFill:
+			b.plan(n.parts[i], access{write: true, create: true, fill: true})
+		}
+	}
+	if !known {
+		b.order = append(b.order, n)
+	}
+}
+
+// get returns the store of n, or nil where it cannot be had. The first who wants it opens it, and the others wait.
+func (b *builder) get(ctx context.Context, n *node) *store.Store {
+	b.mu.Lock()
+	w, running := b.started[n]
+	if !running {
+		w = &building{done: make(chan struct{})}
+		b.started[n] = w
+	}
+	b.mu.Unlock()
+	if running {
+		<-w.done
+		return w.st
+	}
+	defer close(w.done)
+	parts := make([]*store.Store, len(n.parts))
+	var wg sync.WaitGroup
+	for i, part := range n.parts {
+		wg.Go(func() { parts[i] = b.get(ctx, part) })
+	}
+	wg.Wait()
+	for _, part := range parts {
+		if part == nil {
+			return nil
+		}
+	}
+	o := b.o
+	o.ReadOnly, o.Create = !b.access[n].write, b.access[n].create
+	w.st, w.err = n.kind.open(ctx, o, parts)
+	return w.st
+}
+
+// errors returns why stores could not be opened.
+func (b *builder) errors() error {
+	var errs []error
+	for _, n := range b.order {
+		err := b.started[n].err
+		if err != nil && !n.unnamed {
+			err = fmt.Errorf("%s: %w", n.name, err)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// leaves yields the stores that are made of no others, and what they are used for.
+func (b *builder) leaves() iter.Seq2[*store.Store, access] {
+	return func(yield func(*store.Store, access) bool) {
+		for _, n := range b.order {
+			if st := b.started[n].st; len(n.parts) == 0 && st != nil && !yield(st, b.access[n]) {
+				return
+			}
+		}
+	}
+}
+
+// Sync implements store.Barrier.
+func (b *builder) Sync(ctx context.Context) error {
+	for st := range b.leaves() {
+		if err := st.Sync(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close implements store.Barrier. What caches have fetched is kept.
+func (b *builder) Close() error {
+	var errs []error
+	for st, a := range b.leaves() {
+		if a.fill {
+			errs = append(errs, st.Sync(context.Background()))
+		}
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// combine returns the blobs of one store and the directories of another as one, without a barrier. Tags are those of the
+// directories' store, or else of the blobs'. It can list what is there if both can.
+func combine(blobs, directories *store.Store) *store.Store {
+	if blobs == directories {
+		st := *blobs
+		return &st
+	}
+	st := &store.Store{
+		ID:          hashedID("composition", blobs.ID+" "+directories.ID),
+		Blobs:       blobs.Blobs,
+		Directories: directories.Directories,
+		Tags:        directories.Tags,
+	}
+	if st.Tags == nil {
+		st.Tags = blobs.Tags
+	}
+	if blobs.Lister != nil && directories.Lister != nil {
+		st.Lister = listers{blobs.Lister, directories.Lister}
+	}
+	return st
+}
+
+// hashedID returns the ID of a store that is made of others.
+func hashedID(kind, of string) string {
+	d := store.Sum([]byte(of))
+	return kind + "-" + hex.EncodeToString(d[:16])
+}
+
+// listers lists what any of several stores has.
+type listers []store.Lister
+
+func (l listers) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
+	return func(yield func(store.Digest, error) bool) {
+		for _, one := range l {
+			for d, err := range one.List(ctx, prefix, nibbles) {
+				if !yield(d, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}

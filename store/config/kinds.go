@@ -1,0 +1,386 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"castar/store"
+	"castar/store/memory"
+	"castar/store/packed"
+	"castar/store/tier"
+)
+
+// table is what an instance is wanted for. Its text is the name of the table of a composition file.
+type table string
+
+const (
+	tableBlobs       table = "blobservices"
+	tableDirectories table = "directoryservices"
+	tableStores      table = "stores"
+)
+
+// kind is one kind of store with its parameters: the fields with a toml tag, as a composition file has them.
+type kind interface {
+	// setURL takes the parameters from a URL. rest is what follows the scheme and its colon.
+	setURL(scheme, rest string) error
+	// check reports what is wrong with the parameters.
+	check() error
+	// uses returns what the store is made of.
+	uses() []use
+	// fits reports whether the kind has what the table is for.
+	fits(t table) bool
+	// detail is what people are told of the parameters, without secrets.
+	detail() string
+	// folder returns the folder on this machine that has what is stored, or "".
+	folder() string
+	// open opens the store; parts are those of uses.
+	open(ctx context.Context, o Options, parts []*store.Store) (*store.Store, error)
+}
+
+// use is a reference to another store.
+type use struct {
+	key  string // of the parameter
+	ref  string // a name, &name, a URL or a path
+	need need
+}
+
+// need says what a store is used for by the one that is made of it.
+type need int
+
+const (
+	toRead  need = iota
+	toWrite      // as much as the one that is made of it
+	toFill       // it is a cache: made where there is none, and written to by readers
+)
+
+// newKind returns a store of the kind of that name. These are all there are.
+func newKind(name string) (kind, bool) {
+	switch name {
+	case "packed":
+		return &packedKind{}, true
+	case "memory":
+		return &memoryKind{}, true
+	case "objectstore":
+		return &objectsKind{}, true
+	case "grpc":
+		return &grpcKind{}, true
+	case "cache":
+		return &cacheKind{}, true
+	case "combined":
+		return &combinedKind{}, true
+	case "priority":
+		return &priorityKind{}, true
+	case "bigtable":
+		return &bigtableKind{}, true
+	case "redb":
+		return &redbKind{}, true
+	}
+	return nil, false
+}
+
+// wantURL says which URLs there are.
+const wantURL = "want packed:, memory:, objectstore+, grpc+, cache:, priority:, bigtable:, or a path, such as "
+
+// unknownURL is the error of a URL that names no store.
+func unknownURL(scheme, spec string) error {
+	return fmt.Errorf("unknown scheme %q: %s./%s", scheme, wantURL, withoutSecrets(spec))
+}
+
+// keys returns the keys that a table of this kind may have, but for the type.
+func keys(k kind) string {
+	var names []string
+	t := reflect.TypeOf(k).Elem()
+	for i := range t.NumField() {
+		if tag := t.Field(i).Tag.Get("toml"); tag != "" && tag != "-" {
+			names = append(names, tag)
+		}
+	}
+	if names == nil {
+		return "none but type"
+	}
+	return strings.Join(names, ", ")
+}
+
+// single is what most kinds are: stores that are made of no others, for anything.
+type single struct{}
+
+func (single) check() error      { return nil }
+func (single) uses() []use       { return nil }
+func (single) fits(t table) bool { return true }
+func (single) detail() string    { return "" }
+func (single) folder() string    { return "" }
+
+// packedKind is a packed store in a folder.
+type packedKind struct {
+	single
+	Path string `toml:"path"`
+}
+
+func (k *packedKind) setURL(_, rest string) error { k.Path = rest; return nil }
+func (k *packedKind) detail() string              { return k.Path }
+func (k *packedKind) folder() string              { return k.Path }
+
+func (k *packedKind) check() error {
+	if k.Path == "" {
+		return errors.New("no path")
+	}
+	return nil
+}
+
+// relativeTo has a path that is not absolute begin in dir.
+func (k *packedKind) relativeTo(dir string) {
+	if k.Path != "" && !filepath.IsAbs(k.Path) {
+		k.Path = filepath.Join(dir, k.Path)
+	}
+}
+
+func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
+	return packed.Open(ctx, k.Path, packed.Options{
+		Create: o.Create, ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait,
+		Tolerate: o.Tolerate,
+	})
+}
+
+// memoryKind is a new store in memory.
+type memoryKind struct{ single }
+
+func (k *memoryKind) setURL(_, rest string) error {
+	if rest != "" && rest != "//" {
+		return errors.New("memory: takes nothing after the colon")
+	}
+	return nil
+}
+
+func (k *memoryKind) open(context.Context, Options, []*store.Store) (*store.Store, error) {
+	return memory.New(), nil
+}
+
+// cacheKind is a store before another.
+type cacheKind struct {
+	single
+	Near         string `toml:"near"`
+	Far          string `toml:"far"`
+	WriteThrough bool   `toml:"write_through"`
+}
+
+func (k *cacheKind) setURL(_, rest string) error {
+	values, err := onlyQuery("cache", rest)
+	if err != nil {
+		return err
+	}
+	return setQuery(values, map[string]func(string) error{
+		"near": setText(&k.Near), "far": setText(&k.Far), "write_through": setBool(&k.WriteThrough),
+	})
+}
+
+func (k *cacheKind) check() error { return missing("near", k.Near, "far", k.Far) }
+
+func (k *cacheKind) uses() []use {
+	far := use{"far", k.Far, toRead}
+	if k.WriteThrough {
+		far.need = toWrite
+	}
+	return []use{{"near", k.Near, toFill}, far}
+}
+
+func (k *cacheKind) detail() string {
+	if k.WriteThrough {
+		return "writing through"
+	}
+	return ""
+}
+
+func (k *cacheKind) open(_ context.Context, o Options, parts []*store.Store) (*store.Store, error) {
+	return tier.New(parts[0], parts[1], tier.Options{WriteThrough: k.WriteThrough && !o.ReadOnly}), nil
+}
+
+// combinedKind is the older name of a cache of blobs.
+type combinedKind struct {
+	single
+	Local        string `toml:"local"`
+	Remote       string `toml:"remote"`
+	WriteThrough bool   `toml:"write_through"`
+}
+
+func (k *combinedKind) cache() *cacheKind {
+	return &cacheKind{Near: k.Local, Far: k.Remote, WriteThrough: k.WriteThrough}
+}
+
+func (k *combinedKind) setURL(string, string) error {
+	return errors.New("combined has no URL: cache:?near=...&far=... is the same")
+}
+
+func (k *combinedKind) check() error      { return missing("local", k.Local, "remote", k.Remote) }
+func (k *combinedKind) fits(t table) bool { return t == tableBlobs }
+func (k *combinedKind) detail() string    { return k.cache().detail() }
+
+func (k *combinedKind) uses() []use {
+	list := k.cache().uses()
+	list[0].key, list[1].key = "local", "remote"
+	return list
+}
+
+func (k *combinedKind) open(ctx context.Context, o Options, parts []*store.Store) (*store.Store, error) {
+	return k.cache().open(ctx, o, parts)
+}
+
+// priorityKind is the directories of the first of several stores that has them.
+type priorityKind struct {
+	single
+	Services map[string]string `toml:"services"` // by their priority, a number; the least is first
+}
+
+func (k *priorityKind) setURL(_, rest string) error {
+	values, err := onlyQuery("priority", rest)
+	if err != nil {
+		return err
+	}
+	k.Services = map[string]string{}
+	for key, v := range values {
+		prio, ok := strings.CutPrefix(key, "services[")
+		prio, closed := strings.CutSuffix(prio, "]")
+		if !ok || !closed {
+			return fmt.Errorf("unknown parameter %q: want services[N]", key)
+		}
+		if len(v) != 1 {
+			return fmt.Errorf("parameter %q is given twice", key)
+		}
+		k.Services[prio] = v[0]
+	}
+	return nil
+}
+
+func (k *priorityKind) check() error {
+	if len(k.Services) == 0 {
+		return errors.New("no services")
+	}
+	seen := map[uint64]string{}
+	for _, key := range slices.Sorted(maps.Keys(k.Services)) {
+		prio, err := strconv.ParseUint(key, 10, 64)
+		if err != nil {
+			return fmt.Errorf("services: invalid priority %q: want a number", key)
+		}
+		if other, twice := seen[prio]; twice {
+			return fmt.Errorf("services: priorities %q and %q are the same", other, key)
+		}
+		seen[prio] = key
+	}
+	return nil
+}
+
+func (k *priorityKind) fits(t table) bool { return t != tableBlobs }
+
+func (k *priorityKind) uses() (list []use) {
+	number := func(key string) uint64 { n, _ := strconv.ParseUint(key, 10, 64); return n }
+	byNumber := func(a, b string) int {
+		if number(a) < number(b) {
+			return -1
+		}
+		return 1
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(k.Services), byNumber) {
+		list = append(list, use{"services[" + key + "]", k.Services[key], toRead})
+	}
+	return list
+}
+
+func (k *priorityKind) open(_ context.Context, _ Options, parts []*store.Store) (*store.Store, error) {
+	var list tier.Priority
+	id := "priority"
+	for _, p := range parts {
+		list = append(list, p.Directories)
+		id += " " + p.ID
+	}
+	return &store.Store{ID: hashedID("priority", id), Directories: list}, nil
+}
+
+// redbKind is refused, whatever its parameters are.
+type redbKind struct {
+	single
+	IsTemporary bool   `toml:"is_temporary"`
+	Path        string `toml:"path"`
+	CacheSize   int64  `toml:"cache_size"`
+	ReadOnly    bool   `toml:"read_only"`
+}
+
+func (k *redbKind) setURL(string, string) error { return nil }
+func (k *redbKind) fits(t table) bool           { return t == tableDirectories }
+
+func (k *redbKind) check() error {
+	return fmt.Errorf("redb: %w, for want of a library: serve it with the program that made it, and name that server as grpc+http://host:port",
+		store.ErrUnsupported)
+}
+
+func (k *redbKind) open(context.Context, Options, []*store.Store) (*store.Store, error) {
+	return nil, k.check()
+}
+
+// missing reports the keys without a value, given in pairs.
+func missing(pairs ...string) error {
+	var names []string
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			names = append(names, pairs[i])
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return errors.New("missing " + strings.Join(names, " and "))
+}
+
+// onlyQuery returns the query of a URL that has nothing else after its scheme.
+func onlyQuery(scheme, rest string) (url.Values, error) {
+	before, query, _ := strings.Cut(rest, "?")
+	if before != "" && before != "//" {
+		return nil, fmt.Errorf("%s: takes nothing but a query", scheme)
+	}
+	return parseQuery(query)
+}
+
+// parseQuery is url.ParseQuery without the query in the error.
+func parseQuery(query string) (url.Values, error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, errors.New("invalid query")
+	}
+	return values, nil
+}
+
+// setQuery gives each parameter of a query to the function for it.
+func setQuery(values url.Values, set map[string]func(string) error) error {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		f, ok := set[key]
+		switch {
+		case !ok:
+			return fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(slices.Sorted(maps.Keys(set)), ", "))
+		case len(values[key]) != 1:
+			return fmt.Errorf("parameter %q is given twice", key)
+		}
+		if err := f(values[key][0]); err != nil {
+			return fmt.Errorf("parameter %q: %w", key, err)
+		}
+	}
+	return nil
+}
+
+func setText(to *string) func(string) error {
+	return func(s string) error { *to = s; return nil }
+}
+
+func setBool(to *bool) func(string) error {
+	return func(s string) (err error) {
+		if *to, err = strconv.ParseBool(s); err != nil {
+			return errors.New("want true or false")
+		}
+		return nil
+	}
+}

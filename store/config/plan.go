@@ -1,0 +1,167 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// node is a store that can be built: an instance of a composition file, or what a URL names.
+type node struct {
+	table   table
+	name    string // with its table; of a URL, what people may see of it
+	unnamed bool   // a URL, which no other can refer to
+	folder  string // in which relative paths begin
+	typ     string
+	kind    kind
+	parts   []*node // those of kind.uses, once resolved
+}
+
+// shortName returns the name without the table.
+func (n *node) shortName() string { return strings.TrimPrefix(n.name, string(n.table)+".") }
+
+// planner finds what refers to what. What is wrong goes to errs.
+type planner struct {
+	declared map[string]*node // nil: there is no composition file
+	broken   map[string]bool  // full names of what was reported, and is not missing
+	urls     map[string]*node // those that may be shared
+	state    map[*node]state
+	path     []*node // from where resolve was first called
+	errs     []error
+}
+
+// state says how far a node is resolved.
+type state int
+
+const (
+	unresolved state = iota
+	resolving
+	resolved
+)
+
+func newPlanner(declared map[string]*node) *planner {
+	return &planner{declared: declared, urls: map[string]*node{}, state: map[*node]state{}}
+}
+
+func (p *planner) fail(name string, err error) {
+	p.errs = append(p.errs, fmt.Errorf("%s: %w", name, err))
+}
+
+// resolve finds the parts of n and of those below it.
+func (p *planner) resolve(n *node) {
+	switch p.state[n] {
+	case resolved:
+		return
+	case resolving:
+		p.fail(p.path[0].name, errors.New("cycle: "+p.way(n.shortName())))
+		return
+	case unresolved:
+	}
+	p.state[n] = resolving
+	p.path = append(p.path, n)
+	for _, u := range n.kind.uses() {
+		if part := p.find(n, u); part != nil {
+			n.parts = append(n.parts, part)
+			p.resolve(part)
+		}
+	}
+	p.path = p.path[:len(p.path)-1]
+	p.state[n] = resolved
+}
+
+// way returns the names on the path, and one that follows.
+func (p *planner) way(last string) string {
+	var b strings.Builder
+	for _, n := range p.path {
+		if n.table == p.path[0].table {
+			b.WriteString(n.shortName())
+		} else {
+			b.WriteString(n.name)
+		}
+		b.WriteString(" -> ")
+	}
+	return b.String() + last
+}
+
+// find returns the node that a parameter of n refers to, or nil where there is none, or one that was reported.
+func (p *planner) find(n *node, u use) *node {
+	name, marked := strings.CutPrefix(u.ref, "&")
+	names := []string{fullName(n.table, name), fullName(tableStores, name)}
+	for _, full := range names {
+		if part := p.declared[full]; part != nil {
+			return p.fitting(n, u, part)
+		}
+		if p.broken[full] {
+			return nil
+		}
+	}
+	switch {
+	case !marked && (looksLikeURL(u.ref) || p.declared == nil):
+		part, err := p.url(n.table, u.ref, n.folder)
+		if err == nil {
+			return p.fitting(n, u, part)
+		}
+		p.fail(n.name, fmt.Errorf("%s %s: %w", u.key, quoteSpec(u.ref), err))
+	case p.declared == nil:
+		p.fail(n.name, fmt.Errorf("%s %s: only in composition files stores have names", u.key, u.ref))
+	default:
+		want := strings.Join(slices.Compact(names), " or ")
+		p.fail(p.path[0].name, fmt.Errorf("missing: %s: want a table %s", p.way(name), want))
+	}
+	return nil
+}
+
+// fitting returns part if it has what n wants of it.
+func (p *planner) fitting(n *node, u use, part *node) *node {
+	if !part.kind.fits(n.table) {
+		p.fail(n.name, fmt.Errorf("%s: %s is not for %s", u.key, part.name, n.table))
+		return nil
+	}
+	return part
+}
+
+// looksLikeURL reports whether a reference is a URL or a path rather than a name.
+func looksLikeURL(ref string) bool {
+	_, _, ok := splitScheme(ref)
+	return ok || strings.HasPrefix(ref, "/") || strings.HasPrefix(ref, ".")
+}
+
+// url returns the node of a URL or path. One that is made of no others, and is not in memory, is the same for all who
+// name it.
+func (p *planner) url(t table, spec, folder string) (*node, error) {
+	if n := p.urls[spec]; n != nil {
+		return n, nil
+	}
+	typ, k, err := parseURL(spec, folder)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{table: t, name: "store " + quoteSpec(spec), unnamed: true, folder: folder, typ: typ, kind: k}
+	if len(k.uses()) == 0 && !strings.Contains(spec, "memory:") {
+		p.urls[spec] = n
+	}
+	return n, nil
+}
+
+// parseURL returns the kind of store, and its name, of a URL or a path. A relative path begins in folder, unless that is
+// "".
+func parseURL(spec, folder string) (string, kind, error) {
+	spec = pathUnlessURL(spec)
+	scheme, rest, _ := splitScheme(spec)
+	typ := kindOf(scheme)
+	k, ok := newKind(typ)
+	if !ok {
+		return "", nil, unknownURL(scheme, spec)
+	}
+	if err := k.setURL(scheme, rest); err != nil {
+		return "", nil, err
+	}
+	if err := k.check(); err != nil {
+		return "", nil, err
+	}
+	if p, ok := k.(*packedKind); ok && folder != "" {
+		p.relativeTo(folder)
+	}
+	return typ, k, nil
+}
