@@ -1,0 +1,361 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"castar/store"
+	"castar/store/memory"
+
+	"golang.org/x/sys/unix"
+)
+
+// cached is an ingest with a cache, over and over.
+type cached struct {
+	t     *testing.T
+	st    *store.Store
+	dir   string // of caches
+	limit int
+}
+
+func newCached(t *testing.T) *cached { return &cached{t: t, st: memory.New(), dir: t.TempDir()} }
+
+func (c *cached) open(path string) *Cache {
+	c.t.Helper()
+	cache, err := openCache(c.dir, c.st.ID, path, c.limit)
+	try(c.t, err)
+	return cache
+}
+
+// ingest brings path, which holds v, into the store, and returns which files were opened, relative to it. It waits
+// until the changes that were made so far are old enough for the cache.
+func (c *cached) ingest(path string, v tree) (opened []string) {
+	c.t.Helper()
+	time.Sleep(2 * clockTick)
+	cache := c.open(path)
+	defer cache.Close()
+	var mu sync.Mutex
+	o := Options{Jobs: 8, Cache: cache, Progress: new(Progress), hook: func(s step, p string) {
+		if s == stepOpened {
+			mu.Lock()
+			defer mu.Unlock()
+			opened = append(opened, strings.TrimPrefix(p, path+"/"))
+		}
+	}}
+	r, err := FS(context.Background(), c.st, path, o)
+	try(c.t, err)
+	if want := rootOf(c.t, v); r.Root != want {
+		c.t.Errorf("root %v, want %v", r.Root, want)
+	}
+	if n := o.Progress.Unchanged.Load() + uint64(len(opened)); n != r.Counts.Files {
+		c.t.Errorf("%d files unchanged or opened, want %d", n, r.Counts.Files)
+	}
+	if n := o.Progress.Bytes.Load(); n != r.Counts.Bytes {
+		c.t.Errorf("progress says %d bytes, the result %d", n, r.Counts.Bytes)
+	}
+	try(c.t, cache.Save())
+	for _, e := range c.files() {
+		if filepath.Ext(e) != cacheExt {
+			c.t.Errorf("Save left %s", e)
+		}
+	}
+	slices.Sort(opened)
+	return opened
+}
+
+func (c *cached) files() (names []string) {
+	c.t.Helper()
+	names, err := filepath.Glob(filepath.Join(c.dir, c.st.ID, "*"))
+	try(c.t, err)
+	return names
+}
+
+// want is ingest, and checks which files are opened.
+func (c *cached) want(path string, v tree, opened ...string) {
+	c.t.Helper()
+	if got := c.ingest(path, v); !slices.Equal(got, opened) {
+		c.t.Errorf("opened %q, want %q", got, opened)
+	}
+}
+
+func TestCacheChanges(t *testing.T) {
+	v := tree{"a": "aaa", "b": exec("bbb"), "l": link("a"), "sub": tree{"c": "ccc", "empty": "", "big": strings.Repeat("big", 100_000)}}
+	dir := planted(t, v)
+	c := newCached(t)
+	c.want(dir, v, "a", "b", "sub/big", "sub/c", "sub/empty")
+	c.want(dir, v)
+	same := func(path string, change func()) { // the times are as they were
+		fi, err := os.Stat(path)
+		try(t, err)
+		change()
+		try(t, os.Chtimes(path, fi.ModTime(), fi.ModTime()))
+	}
+
+	change(t, dir+"/a", "aaaa")
+	v["a"] = "aaaa"
+	c.want(dir, v, "a")
+	same(dir+"/a", func() { try(t, os.WriteFile(dir+"/a", []byte("AAAA"), 0)) })
+	v["a"] = "AAAA"
+	c.want(dir, v, "a")
+	same(dir+"/a", func() { try(t, os.WriteFile(dir+"/a", []byte("AAA"), 0)) })
+	v["a"] = "AAA"
+	c.want(dir, v, "a")
+	touch(t, dir+"/b")
+	c.want(dir, v, "b")
+	try(t, os.Chmod(dir+"/b", 0o644))
+	v["b"] = "bbb"
+	c.want(dir, v, "b")
+	same(dir+"/sub/c", func() {
+		plant(t, dir+"/sub/d", "ddd")
+		try(t, os.Rename(dir+"/sub/d", dir+"/sub/c"))
+	})
+	v["sub"].(tree)["c"] = "ddd"
+	c.want(dir, v, "sub/c")
+	try(t, os.Rename(dir+"/sub", dir+"/bus")) // files of other names are still the same
+	v["bus"] = v["sub"]
+	delete(v, "sub")
+	c.want(dir, v)
+	c.want(dir, v)
+}
+
+// TestCacheOtherStore checks that a cache is worth nothing where the store lacks the blobs.
+func TestCacheOtherStore(t *testing.T) {
+	v := tree{"a": "a", "b": "b"}
+	dir := planted(t, v)
+	c := newCached(t)
+	c.want(dir, v, "a", "b")
+	id := c.st.ID
+	c.st = memory.New()
+	c.want(dir, v, "a", "b") // another cache
+	c.st = memory.New()
+	c.st.ID = id
+	_, err := c.st.Blobs.Put(context.Background(), []byte("b"))
+	try(t, err)
+	c.want(dir, v, "a") // the same cache
+	c.want(dir, v)
+}
+
+func TestCacheDamaged(t *testing.T) {
+	v := tree{"a": "a", "b": "b", "c": "c"}
+	dir := planted(t, v)
+	c := newCached(t)
+	c.want(dir, v, "a", "b", "c")
+	path := cachePath(filepath.Join(c.dir, c.st.ID), dir)
+	whole, err := os.ReadFile(path)
+	try(t, err)
+	damages := map[string][]byte{
+		"empty": {}, "garbage": []byte("garbage"), "one byte": {0}, "twice": append(slices.Clone(whole), whole...),
+		"zeros": make([]byte, len(whole)), "long": append(slices.Clone(whole), 0),
+	}
+	for _, n := range []int{1, 31, 32, 84, len(whole) / 2, len(whole) - 1} {
+		damages[fmt.Sprintf("first %d bytes", n)] = whole[:n]
+	}
+	for _, i := range []int{0, 9, 30, 60, 100, len(whole) - 40, len(whole) - 1} {
+		bad := slices.Clone(whole)
+		bad[i] ^= 0x10
+		damages[fmt.Sprintf("byte %d", i)] = bad
+	}
+	for name, bad := range damages {
+		try(t, os.WriteFile(path, bad, 0o600))
+		cache := c.open(dir)
+		if cache.old.Len() != 0 {
+			t.Errorf("%s: %d records of a damaged cache are believed", name, cache.old.Len())
+		}
+		try(t, cache.Close())
+	}
+	c.want(dir, v, "a", "b", "c") // with the last of them
+	c.want(dir, v)
+}
+
+// TestCacheAbove checks that a directory without a cache uses that of one above, and does not write it.
+func TestCacheAbove(t *testing.T) {
+	sub := tree{"a": "a", "b": tree{"c": "c"}}
+	v := tree{"x": "x", "sub": sub}
+	dir := planted(t, v)
+	c := newCached(t)
+	c.want(dir, v, "sub/a", "sub/b/c", "x")
+	before, err := os.ReadFile(c.files()[0])
+	try(t, err)
+	above := c.files()[0]
+	c.want(dir+"/sub/b", tree{"c": "c"})
+	change(t, dir+"/sub/a", "A")
+	sub["a"] = "A"
+	c.want(dir+"/sub", sub, "a")
+	c.want(dir+"/sub", sub)
+	if after, err := os.ReadFile(above); err != nil || string(after) != string(before) {
+		t.Errorf("the cache above was written, error %v", err)
+	}
+	if n := len(c.files()); n != 3 {
+		t.Errorf("%d caches, want 3", n)
+	}
+	c.want(dir, v, "sub/a")
+
+	c = newCached(t) // all that the cache above has is in the directory
+	c.want(dir, v, "sub/a", "sub/b/c", "x")
+	try(t, os.Remove(dir+"/x"))
+	delete(v, "x")
+	c.want(dir, v)
+	c.want(dir+"/sub", sub)
+	if n := len(c.files()); n != 2 {
+		t.Errorf("%d caches, want 2", n)
+	}
+}
+
+// TestCacheSave looks at what is kept, and when the file is written.
+func TestCacheSave(t *testing.T) {
+	v := tree{"a": "a", "b": "b", "c": "c"}
+	dir := planted(t, v)
+	c := newCached(t)
+	size := func() (n int) {
+		cache := c.open(dir)
+		defer cache.Close()
+		return cache.old.Len()
+	}
+	c.want(dir, v, "a", "b", "c")
+	file := c.files()[0]
+	long := time.Now().Add(-cacheAge / 2)
+	try(t, os.Chtimes(file, long, long))
+	before, err := os.Stat(file)
+	try(t, err)
+	c.want(dir, v)
+	after, err := os.Stat(file)
+	try(t, err)
+	if !os.SameFile(before, after) || !after.ModTime().After(long) {
+		t.Errorf("a cache that had nothing new was written, or not marked as used")
+	}
+	try(t, os.Remove(dir+"/b"))
+	delete(v, "b")
+	c.want(dir, v)
+	if n := size(); n != 2 {
+		t.Errorf("%d records after a file was removed, want 2", n)
+	}
+	old := filepath.Join(filepath.Dir(file), "old"+cacheExt)
+	tmp := filepath.Join(filepath.Dir(file), "left.tmp")
+	for _, path := range []string{old, tmp} {
+		try(t, os.WriteFile(path, nil, 0o600))
+		when := time.Now().Add(-cacheAge - time.Hour)
+		try(t, os.Chtimes(path, when, when))
+	}
+	change(t, dir+"/a", "new")
+	v["a"] = "new"
+	c.want(dir, v, "a")
+	if got := c.files(); len(got) != 1 {
+		t.Errorf("caches %q, want one: the others are too old", got)
+	}
+	try(t, os.RemoveAll(dir))
+	plant(t, dir, tree{})
+	c.want(dir, tree{})
+	if n := size(); n != 0 {
+		t.Errorf("%d records of an empty tree", n)
+	}
+
+	cache := c.open(dir)
+	try(t, os.RemoveAll(filepath.Dir(file)))
+	if err := cache.add(&stat{ino: 1}, store.Digest{}, time.Now()); err != nil {
+		t.Error(err)
+	}
+	if err := cache.Save(); err == nil {
+		t.Error("saved where there is no folder")
+	}
+	try(t, cache.Close())
+}
+
+// TestCacheRacy checks which files are too young to be remembered.
+func TestCacheRacy(t *testing.T) {
+	begun := time.Unix(1_700_000_000, 500_000_000)
+	tests := []struct {
+		name         string
+		mtime, ctime time.Duration // before begun
+		kept         bool
+	}{
+		{"old", time.Hour, time.Hour, true},
+		{"just old enough", clockTick + 1, clockTick + 1, true},
+		{"one tick", clockTick, clockTick, false},
+		{"this instant", 0, 0, false},
+		{"the future", -time.Hour, -time.Hour, false},
+		{"old time set just now", time.Hour + 1, clockTick / 2, false},
+		{"future time set long ago", -time.Hour, time.Hour, true},
+		{"whole seconds", 500 * time.Millisecond, 500 * time.Millisecond, false},
+		{"whole seconds, one more", 1500 * time.Millisecond, 1500 * time.Millisecond, false},
+		{"whole seconds, old", 2500 * time.Millisecond, 2500 * time.Millisecond, true},
+		{"whole seconds set, fine clock", 500 * time.Millisecond, 501 * time.Millisecond, true},
+	}
+	for i, tt := range tests {
+		c := newCached(t).open("/")
+		st := stat{ino: uint64(i), mtime: begun.Add(-tt.mtime).UnixNano(), ctime: begun.Add(-tt.ctime).UnixNano(), mode: unix.S_IFREG}
+		try(t, c.add(&st, store.Digest{1}, begun))
+		if kept := c.added.Len() == 1; kept != tt.kept {
+			t.Errorf("%s: remembered is %v, want %v", tt.name, kept, tt.kept)
+		}
+		try(t, c.Close())
+	}
+}
+
+// TestCacheSpill keeps nearly all records of an ingest outside of memory.
+func TestCacheSpill(t *testing.T) {
+	v := tree{}
+	var names []string
+	for i := range 60 {
+		names = append(names, fmt.Sprintf("f%02d", i))
+		v[names[i]] = names[i]
+	}
+	dir := planted(t, v)
+	c := newCached(t)
+	c.limit = 3
+	c.want(dir, v, names...)
+	c.want(dir, v)
+	for _, name := range names[:20] {
+		change(t, dir+"/"+name, "new")
+		v[name] = "new"
+	}
+	c.want(dir, v, names[:20]...)
+	c.want(dir, v)
+}
+
+// TestCacheConcurrentSaves has two ingests of one tree save at once, many times.
+func TestCacheConcurrentSaves(t *testing.T) {
+	v := tree{"a": "a", "b": "b", "c": tree{"d": "d"}}
+	dir := planted(t, v)
+	c := newCached(t)
+	time.Sleep(2 * clockTick)
+	for range 20 {
+		var both sync.WaitGroup
+		for range 2 {
+			cache := c.open(dir)
+			both.Go(func() {
+				defer cache.Close()
+				if _, err := FS(context.Background(), c.st, dir, Options{Jobs: 4, Cache: cache}); err != nil {
+					t.Error(err)
+				}
+				cache.own = false // so that it is written every time
+				if err := cache.Save(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+	}
+	c.want(dir, v)
+}
+
+func TestNoCache(t *testing.T) {
+	var c *Cache
+	if _, ok := c.lookup(&stat{}); ok {
+		t.Error("found in no cache")
+	}
+	for _, err := range []error{c.add(&stat{}, store.Digest{}, time.Time{}), c.Save(), c.Close()} {
+		try(t, err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	try(t, os.WriteFile(file, nil, 0o600))
+	if _, err := OpenCache(file, "id", "/"); err == nil {
+		t.Error("opened a cache in a file")
+	}
+}

@@ -1,0 +1,176 @@
+package ingest
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"castar/store"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// smallFile is the length up to which a file is read into a buffer that every goroutine may have.
+	smallFile = 128 << 10
+	// mediumFile is the length up to which a file is read in one piece, into one of a few larger buffers. What is larger
+	// goes to the store as it is read.
+	mediumFile = 4 << 20
+	// attempts is how often a file is read that changes meanwhile.
+	attempts = 3
+)
+
+// file stores a regular file. One that the cache knows, and whose blob the store has, is not opened.
+func (w *walker) file(dirfd int, at *place, st *stat, node *store.Node) error {
+	if w.scan != nil {
+		w.scan.TotalFiles.Add(1)
+		w.scan.TotalBytes.Add(st.size)
+		return nil
+	}
+	d, known := w.o.Cache.lookup(st)
+	if known {
+		has, err := w.st.Blobs.Has(w.ctx, d)
+		if err != nil {
+			return err
+		}
+		known = has
+	}
+	if known {
+		w.o.Progress.Unchanged.Add(1)
+		w.o.Progress.Bytes.Add(st.size)
+	} else {
+		var err error
+		if d, err = w.readFile(dirfd, at, st); err != nil {
+			return err
+		}
+	}
+	*node = store.Node{Name: node.Name, Kind: store.KindFile, Digest: d, Size: st.size, Executable: st.executable()}
+	w.files.Add(1)
+	w.bytes.Add(st.size)
+	w.o.Progress.Files.Add(1)
+	return nil
+}
+
+// readFile stores the contents of a file. st is what is known of it, and afterwards what was true all the while it was
+// read: a file that changed is read again, and given up where it will not hold still.
+func (w *walker) readFile(dirfd int, at *place, st *stat) (d store.Digest, err error) {
+	var reason error
+	for range attempts {
+		begun := time.Now()
+		fd, err := openFile(dirfd, at.name)
+		if err == unix.ELOOP { // a symlink by now
+			err = ErrChanged
+		}
+		if err != nil {
+			return d, w.problem(at, err)
+		}
+		w.hook(stepOpened, at)
+		d, n, rerr, serr := w.contents(fd, st.size)
+		w.hook(stepRead, at)
+		var after stat
+		err = after.of(fd)
+		unix.Close(fd)
+		switch {
+		case serr != nil:
+			return d, fmt.Errorf("%s: %w", at.path(), serr)
+		case err != nil:
+			return d, w.problem(at, err)
+		case after.kind() != unix.S_IFREG:
+			return d, w.problem(at, ErrChanged)
+		case rerr != nil:
+			return d, w.problem(at, rerr)
+		case n == st.size && after == *st:
+			return d, w.o.Cache.add(st, d, begun)
+		}
+		w.o.Progress.Bytes.Add(-n) // to be read again
+		reason = ErrChanged
+		if after == *st { // as in /proc
+			reason = fmt.Errorf("%w: its size is given as %d bytes", ErrChanged, st.size)
+		}
+		*st = after
+	}
+	return d, w.problem(at, reason)
+}
+
+// contents stores what an open file holds and returns its length. Errors of reading and of storing are told apart, for
+// the one is the file's and the other the store's.
+func (w *walker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, serr error) {
+	if size <= mediumFile {
+		buffers := &w.buffers
+		if size > smallFile {
+			w.mediums <- struct{}{}
+			defer func() { <-w.mediums }()
+			buffers = &w.mediumBuffers
+		}
+		buf := buffers.Get().(*[]byte)
+		defer buffers.Put(buf)
+		data, rerr := readWhole(reader(fd), (*buf)[:size+1])
+		w.o.Progress.Bytes.Add(uint64(len(data)))
+		if rerr != nil || uint64(len(data)) != size {
+			return d, uint64(len(data)), rerr, nil
+		}
+		d, serr = w.st.Blobs.Put(w.ctx, data)
+		return d, size, nil, serr
+	}
+	blob, serr := w.st.Blobs.Create(w.ctx)
+	if serr != nil {
+		return d, 0, nil, serr
+	}
+	defer blob.Close()
+	src := &source{w: w, r: reader(fd), left: size + 1}
+	written, err := io.CopyBuffer(blob, src, nil)
+	n = uint64(written)
+	if src.err != nil {
+		return d, n, src.err, nil
+	}
+	if err != nil || n != size {
+		return d, n, nil, err // a blob that is not committed leaves no trace
+	}
+	d, serr = blob.Commit()
+	return d, n, nil, serr
+}
+
+// readWhole reads until buf is full or the file ends. The last byte of buf is for one more than the file should have:
+// where all others are filled, it is not asked for. A read that is short ends a regular file.
+func readWhole(r reader, buf []byte) ([]byte, error) {
+	n := 0
+	for n < len(buf) {
+		m, err := r.Read(buf[n:])
+		n += m
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == len(buf)-1 {
+			break
+		}
+	}
+	return buf[:n], nil
+}
+
+// source reads at most left bytes for as long as the walk goes on, and keeps the error that r ended with.
+type source struct {
+	w    *walker
+	r    reader
+	left uint64
+	err  error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	if err := s.w.ctx.Err(); err != nil {
+		s.err = err
+		return 0, err
+	}
+	n, err := s.r.Read(p[:min(uint64(len(p)), s.left)])
+	s.left -= uint64(n)
+	s.w.o.Progress.Bytes.Add(uint64(n))
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}

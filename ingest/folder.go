@@ -1,0 +1,87 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// heldDepth is how deep a directory may be and still keep its descriptor while those below it are walked. Deeper ones
+	// give it up, so that any depth is walked with few descriptors, and are left to one goroutine, whose own they are.
+	// Real trees are not so deep: those of Linux and Go have 10 levels.
+	heldDepth = 64
+	// maxDepth is how deep a tree may be, the root not counted: as deep as it can be exported.
+	maxDepth = 8191
+)
+
+// errLost says that the way back from a deep directory is gone, for somebody moved a directory on it. All up to the
+// first one that kept its descriptor is left out.
+var errLost = errors.New("lost")
+
+// folder is an open directory of a walk, or unix.AT_FDCWD.
+type folder struct {
+	fd       int // or closed
+	depth    int // 0 is the root's
+	dev, ino uint64
+}
+
+const closed = -1000 // no descriptor, and not unix.AT_FDCWD of any system
+
+// open opens the directory name in f. Where something else has that name by now, the error is ErrChanged.
+func (f *folder) open(name string) (*folder, error) {
+	if f.depth >= maxDepth {
+		return nil, fmt.Errorf("more than %d directories deep", maxDepth+1)
+	}
+	fd, err := openDirectory(f.fd, name)
+	if err == unix.ENOTDIR || err == unix.ELOOP {
+		err = ErrChanged
+	}
+	return &folder{fd: fd, depth: f.depth + 1}, err
+}
+
+func (f *folder) close() {
+	if f.fd != closed {
+		unix.Close(f.fd)
+		f.fd = closed
+	}
+}
+
+// alone reports whether one goroutine has f for itself.
+func (f *folder) alone() bool { return f.depth > heldDepth }
+
+// leave closes f while its child is walked if f is deep, and if the child leads back to it.
+func (f *folder) leave(child *folder) {
+	var here, back stat
+	if !f.alone() || here.of(f.fd) != nil || back.at(child.fd, "..") != nil || here.dev != back.dev || here.ino != back.ino {
+		return
+	}
+	f.dev, f.ino = here.dev, here.ino
+	f.close()
+}
+
+// comeBack opens f again if leave closed it. The error is errLost where the child does not lead back any more, or a
+// shortage.
+func (f *folder) comeBack(child *folder) error {
+	if f.fd != closed {
+		return nil
+	}
+	if child.fd == closed {
+		return errLost
+	}
+	fd, err := openDirectory(child.fd, "..")
+	if isShortage(err) {
+		return err
+	}
+	if err != nil {
+		return errLost
+	}
+	var st stat
+	if st.of(fd) != nil || st.dev != f.dev || st.ino != f.ino {
+		unix.Close(fd)
+		return errLost
+	}
+	f.fd = fd
+	return nil
+}

@@ -1,0 +1,60 @@
+package ingest
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// forks is the goroutines that work on one directory.
+type forks struct {
+	running sync.WaitGroup
+	count   atomic.Int32
+	mu      sync.Mutex
+	err     error
+}
+
+func (g *forks) fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.err == nil {
+		g.err = err
+	}
+}
+
+func (g *forks) failed() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// fork runs f in a new goroutine if there is a free slot, and otherwise here. What is last is done here in any case, for
+// the caller would only wait for it.
+func (w *walker) fork(g *forks, last bool, f func() error) {
+	if !last {
+		select {
+		case w.slots <- struct{}{}:
+			g.count.Add(1)
+			g.running.Go(func() {
+				defer func() { <-w.slots }()
+				if err := f(); err != nil {
+					g.fail(err)
+				}
+			})
+			return
+		default:
+		}
+	}
+	if err := f(); err != nil {
+		g.fail(err)
+	}
+}
+
+// join waits for the goroutines of g, and lends its own slot to others meanwhile.
+func (w *walker) join(g *forks) error {
+	if g.count.Load() > 0 {
+		<-w.slots
+		g.running.Wait()
+		w.slots <- struct{}{}
+	}
+	return g.failed()
+}

@@ -1,0 +1,309 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"castar/ingest/ignore"
+	"castar/store"
+
+	"golang.org/x/sys/unix"
+)
+
+// walker is one walk over a file system. Every directory is read through its own descriptor and every name relative to
+// it, so that no path is resolved twice and none is too long. Work is shared out by forking: whoever meets a
+// directory or a batch of entries gives it to a new goroutine if there is a free slot, and does it itself otherwise.
+// So no queue grows, and memory follows the depth of the tree.
+type walker struct {
+	ctx    context.Context // ends with the first error
+	stop   context.CancelCauseFunc
+	st     *store.Store
+	upload store.DirectoryWriter
+	o      Options
+	scan   *Progress  // not nil: only count, into its totals
+	unused store.Node // where nodes go that nobody looks at: a scan has one goroutine
+
+	slots   chan struct{} // one for each goroutine at work
+	buffers sync.Pool     // of *[]byte, a byte longer than smallFile, to see that a file is longer than it was
+	device  uint64        // of the root
+
+	mediums       chan struct{} // one for each medium buffer in use
+	mediumBuffers sync.Pool     // the same for mediumFile
+	problems      problems
+
+	files, directories, symlinks, bytes, excluded atomic.Uint64
+}
+
+func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error) {
+	w := &walker{st: st, o: o, slots: make(chan struct{}, o.Jobs)}
+	w.ctx, w.stop = context.WithCancelCause(ctx)
+	var err error
+	if w.upload, err = st.Directories.Upload(w.ctx); err != nil {
+		w.stop(nil)
+		return nil, err
+	}
+	w.buffers.New = newBuffer(smallFile + 1)
+	w.mediumBuffers.New = newBuffer(mediumFile + 1)
+	w.mediums = make(chan struct{}, min(o.Jobs, max(4, runtime.GOMAXPROCS(0))))
+	return w, nil
+}
+
+func newBuffer(size int) func() any {
+	return func() any {
+		b := make([]byte, size)
+		return &b
+	}
+}
+
+func (w *walker) close() {
+	w.upload.Close()
+	w.stop(nil)
+}
+
+// errLeftOut says that an entry was added to the problems or excluded, and is to be left out.
+var errLeftOut = errors.New("left out")
+
+// root stores the tree at a path.
+func (w *walker) root(path string) (node store.Node, err error) {
+	w.slots <- struct{}{}
+	defer func() { <-w.slots }()
+	at, up := &place{name: path}, &folder{fd: unix.AT_FDCWD, depth: -1}
+	var st stat
+	if err = st.at(up.fd, path); err != nil {
+		err = w.problem(at, err)
+	} else {
+		w.device = st.dev
+		err = w.store(up, at, &st, ignore.Root(w.o.Excludes...), &node)
+	}
+	if errors.Is(err, errLeftOut) {
+		err = &LeftOutError{w.problems.sorted()} // a root is all or nothing
+	}
+	return node, err
+}
+
+// store stores the entry at.name of the directory up, and fills node but for its name. The error is errLeftOut where
+// the entry is to be left out; any other ends the walk.
+func (w *walker) store(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
+	switch st.kind() {
+	case unix.S_IFREG:
+		return w.file(up.fd, at, st, node)
+	case unix.S_IFLNK:
+		return w.symlink(up.fd, at, node)
+	case unix.S_IFDIR:
+		return w.directory(up, at, st, ignored, node)
+	}
+	w.problems.add(Problem{at.path(), fmt.Errorf("%w: it is %s", ErrSpecial, st.special()), true})
+	return errLeftOut
+}
+
+func (w *walker) exclude() {
+	w.excluded.Add(1)
+	w.o.Progress.Excluded.Add(1)
+}
+
+// problem records that an entry cannot be stored, unless the walk was cancelled or the system is short of something:
+// then the error is not the entry's, and ends the walk.
+func (w *walker) problem(at *place, err error) error {
+	switch {
+	case w.ctx.Err() != nil:
+		return context.Cause(w.ctx)
+	case isShortage(err):
+		return Problem{Path: at.path(), Err: err}
+	}
+	w.problems.add(Problem{Path: at.path(), Err: err})
+	return errLeftOut
+}
+
+func (w *walker) symlink(dirfd int, at *place, node *store.Node) error {
+	target, err := readlinkat(dirfd, at.name)
+	if err == nil {
+		err = store.ValidateTarget(target)
+	}
+	if err != nil {
+		return w.problem(at, err)
+	}
+	node.Kind, node.Target = store.KindSymlink, target
+	w.symlinks.Add(1)
+	w.o.Progress.Symlinks.Add(1)
+	return nil
+}
+
+// batchSize is how many entries of a directory are given to a goroutine at once: enough to be worth it, and few enough
+// that big files next to each other are read in parallel.
+const batchSize = 16
+
+// directory stores the directory at.name of up and all below it.
+func (w *walker) directory(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
+	var dir store.Directory
+	if !w.o.OneFileSystem || st.dev == w.device {
+		f, err := up.open(at.name)
+		if err != nil {
+			return w.problem(at, err)
+		}
+		defer f.close()
+		up.leave(f)
+		dir, err = w.enter(f, at, ignored)
+		if rerr := up.comeBack(f); rerr != nil {
+			return rerr
+		}
+		if errors.Is(err, errLost) {
+			err = w.problem(at, ErrChanged)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	size, err := dir.Size(w.o.SizeRule)
+	if err != nil {
+		return w.problem(at, err)
+	}
+	node.Kind, node.Size = store.KindDirectory, size
+	w.directories.Add(1)
+	w.o.Progress.Directories.Add(1)
+	if w.scan != nil {
+		return nil
+	}
+	if node.Digest, err = w.upload.Put(w.ctx, dir); err != nil {
+		return fmt.Errorf("%s: %w", at.path(), err)
+	}
+	return nil
+}
+
+// enter stores what is in an open directory and returns its nodes, in order.
+func (w *walker) enter(f *folder, at *place, ignored ignore.Stack) (store.Directory, error) {
+	buf := w.buffers.Get().(*[]byte)
+	names, err := readNames(f.fd, *buf)
+	w.buffers.Put(buf)
+	if err != nil {
+		return nil, w.problem(at, err)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names) // a file system that is written to may list an entry twice
+	w.hook(stepListed, at)
+	if names, ignored, err = w.patterns(f.fd, names, at, ignored); err != nil {
+		return nil, err
+	}
+	return w.entries(f, names, at, ignored)
+}
+
+// maxGitIgnore is more than anybody writes by hand.
+const maxGitIgnore = 1 << 20
+
+// patterns applies what the directory itself says about what to leave out: it may be a cache, and have a .gitignore.
+func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
+	if w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
+		head, err := readHead(fd, ignore.CacheDirTag, ignore.CacheDirTagSize)
+		if err == nil && ignore.IsCacheDirTag(head) {
+			for range len(names) - 1 {
+				w.exclude()
+			}
+			return []string{ignore.CacheDirTag}, ignored, nil
+		}
+	}
+	const name = ".gitignore"
+	if i, ok := slices.BinarySearch(names, name); ok && w.o.GitIgnore {
+		data, err := readHead(fd, name, maxGitIgnore+1)
+		if err == nil && len(data) > maxGitIgnore {
+			err = fmt.Errorf("longer than %d bytes, too long for a list of patterns", maxGitIgnore)
+		}
+		switch {
+		case err == nil:
+			ignored = ignored.Push(at.inside(), ignore.Parse(data))
+		case !errors.Is(err, errNotRegular):
+			names = slices.Delete(names, i, i+1)
+			if err = w.problem(&place{at, name}, err); !errors.Is(err, errLeftOut) {
+				return nil, ignored, err
+			}
+		}
+	}
+	return names, ignored, nil
+}
+
+// entries stores the entries of an open directory, whose names are in order, and returns their nodes.
+func (w *walker) entries(f *folder, names []string, at *place, ignored ignore.Stack) (store.Directory, error) {
+	var nodes store.Directory
+	if w.scan == nil {
+		nodes = make(store.Directory, len(names))
+	}
+	var group forks
+	for from := 0; from < len(names) && group.failed() == nil; from += batchSize {
+		to := min(from+batchSize, len(names))
+		w.fork(&group, f.alone() || to == len(names), func() error {
+			for i := from; i < to; i++ {
+				node := &w.unused
+				if w.scan == nil {
+					node = &nodes[i]
+				}
+				node.Name = names[i]
+				if err := w.child(&group, i == len(names)-1, f, &place{at, names[i]}, ignored, node); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := w.join(&group); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(nodes, func(n store.Node) bool { return n.Kind == 0 }), nil
+}
+
+// child stores one entry of a directory, or has a goroutine of the group do it. What is left out keeps kind 0.
+func (w *walker) child(g *forks, last bool, up *folder, at *place, ignored ignore.Stack, node *store.Node) error {
+	var st stat
+	err := store.ValidateName(at.name) // some file systems have longer ones
+	if err == nil {
+		err = st.at(up.fd, at.name)
+	}
+	if err != nil {
+		return w.unlessLeftOut(w.problem(at, err), node)
+	}
+	isDir := st.kind() == unix.S_IFDIR
+	if !ignored.Empty() && ignored.Match(at.inside(), isDir) {
+		w.exclude()
+		return nil
+	}
+	w.hook(stepFound, at)
+	if !isDir {
+		return w.unlessLeftOut(w.store(up, at, &st, ignored, node), node)
+	}
+	of := st // only directories cost an allocation
+	w.fork(g, last || up.alone(), func() error { return w.unlessLeftOut(w.store(up, at, &of, ignored, node), node) })
+	return g.failed()
+}
+
+// unlessLeftOut drops the error of an entry that is left out. One that ends the walk stops the other goroutines.
+func (w *walker) unlessLeftOut(err error, node *store.Node) error {
+	switch {
+	case errors.Is(err, errLeftOut):
+		node.Kind = 0
+		return nil
+	case err != nil && !errors.Is(err, errLost):
+		w.stop(err)
+	}
+	return err
+}
+
+// step is a moment of a walk at which a test may change what is walked over.
+type step int
+
+const (
+	stepListed step = iota // the names in a directory were read
+	stepFound              // an entry was described, and is now stored
+	stepOpened             // a file was opened
+	stepRead               // a file was read
+)
+
+func (w *walker) hook(s step, at *place) {
+	if w.o.hook != nil {
+		w.o.hook(s, at.path())
+	}
+}

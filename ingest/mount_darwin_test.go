@@ -1,0 +1,5 @@
+package ingest
+
+import "errors"
+
+func mountTmpfs(string) error { return errors.ErrUnsupported }

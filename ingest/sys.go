@@ -1,0 +1,186 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"castar/store"
+
+	"golang.org/x/sys/unix"
+)
+
+// stat is what a walk needs to know of an entry.
+type stat struct {
+	dev, ino     uint64
+	size         uint64
+	mtime, ctime int64 // nanoseconds since 1970
+	mode         uint32
+}
+
+func (s *stat) fill(u *unix.Stat_t) {
+	*s = stat{
+		dev: uint64(u.Dev), ino: u.Ino, size: uint64(u.Size), mode: uint32(u.Mode),
+		mtime: u.Mtim.Nano(), ctime: u.Ctim.Nano(),
+	}
+}
+
+// at describes the entry of that name, itself where it is a symlink.
+func (s *stat) at(dirfd int, name string) error {
+	var u unix.Stat_t
+	err := retry(func() error { return unix.Fstatat(dirfd, name, &u, unix.AT_SYMLINK_NOFOLLOW) })
+	s.fill(&u)
+	return err
+}
+
+// of describes an open file.
+func (s *stat) of(fd int) error {
+	var u unix.Stat_t
+	err := retry(func() error { return unix.Fstat(fd, &u) })
+	s.fill(&u)
+	return err
+}
+
+// kind returns the bits of the mode that say what the entry is.
+func (s *stat) kind() uint32 { return s.mode & unix.S_IFMT }
+
+// executable reports whether the owner may run it: the one permission that the model carries.
+func (s *stat) executable() bool { return s.mode&unix.S_IXUSR != 0 }
+
+// special names what is neither file, directory nor symlink.
+func (s *stat) special() string {
+	switch s.kind() {
+	case unix.S_IFIFO:
+		return "a pipe"
+	case unix.S_IFSOCK:
+		return "a socket"
+	case unix.S_IFCHR:
+		return "a character device"
+	case unix.S_IFBLK:
+		return "a block device"
+	}
+	return fmt.Sprintf("of mode %o", s.mode)
+}
+
+// retry repeats a system call that a signal interrupted, as network file systems let happen.
+func retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// isShortage reports whether err says that the process or the system has run out of descriptors or memory.
+func isShortage(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
+}
+
+// errNotRegular says that what was to be read is no regular file.
+var errNotRegular = errors.New("not a regular file")
+
+// openFile opens a file to be read. It does not follow symlinks, and does not wait for what may have taken the file's
+// place: a pipe or a terminal.
+func openFile(dirfd int, name string) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+		return err
+	})
+	return fd, err
+}
+
+// openDirectory opens a directory to be listed. It does not follow symlinks.
+func openDirectory(dirfd int, name string) (fd int, err error) {
+	err = retry(func() error {
+		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_DIRECTORY, 0)
+		return err
+	})
+	return fd, err
+}
+
+// reader reads an open file by plain system calls. It is an io.Reader.
+type reader int
+
+func (fd reader) Read(p []byte) (n int, err error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	err = retry(func() error {
+		n, err = unix.Read(int(fd), p)
+		return err
+	})
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	return max(n, 0), err
+}
+
+// readNames returns the names in an open directory, in no order. It reads through buf. The names that were read
+// together share their memory, so that a million of them cost little more than their bytes.
+func readNames(fd int, buf []byte) (names []string, err error) {
+	var all strings.Builder
+	for {
+		var n int
+		err := retry(func() (err error) {
+			n, err = unix.ReadDirent(fd, buf)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if n <= 0 {
+			return names, nil
+		}
+		old := len(names)
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+		size := 0
+		for _, name := range names[old:] {
+			size += len(name)
+		}
+		all.Reset()
+		all.Grow(size)
+		for _, name := range names[old:] {
+			all.WriteString(name)
+		}
+		rest := all.String()
+		for i, name := range names[old:] {
+			names[old+i], rest = rest[:len(name)], rest[len(name):]
+		}
+	}
+}
+
+// readlinkat returns the target of a symlink, of any length.
+func readlinkat(dirfd int, name string) (string, error) {
+	for size := 256; ; size *= 4 {
+		buf := make([]byte, size)
+		var n int
+		err := retry(func() (err error) {
+			n, err = unix.Readlinkat(dirfd, name, buf)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		if n < size || size > store.MaxTargetLen {
+			return string(buf[:n]), nil
+		}
+	}
+}
+
+// readHead returns at most limit bytes of a regular file. It is errNotRegular where the name is anything else.
+func readHead(dirfd int, name string, limit int) ([]byte, error) {
+	var st stat
+	if err := st.at(dirfd, name); err != nil {
+		return nil, err
+	}
+	if st.kind() != unix.S_IFREG {
+		return nil, errNotRegular
+	}
+	fd, err := openFile(dirfd, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	return io.ReadAll(io.LimitReader(reader(fd), int64(limit)))
+}
