@@ -1,0 +1,188 @@
+package export
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"castar/store"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+func TestSplitDest(t *testing.T) {
+	for _, tt := range [][3]string{
+		{"out", ".", "out"}, {"a/out", "a/", "out"}, {"/out", "/", "out"}, {"out///", ".", "out"}, {"a//out/", "a//", "out"},
+		{".", ".", "."}, {"..", "..", "."}, {"a/..", "a/..", "."}, {"a/./", "a/./", "."}, {"/", "/", "."}, {"//", "//", "."}, {"", "", "."},
+		{"...", ".", "..."},
+	} {
+		if parent, name := splitDest(tt[0]); parent != tt[1] || name != tt[2] {
+			t.Errorf("splitDest(%q) = %q, %q, want %q, %q", tt[0], parent, name, tt[1], tt[2])
+		}
+	}
+}
+
+// TestMeanwhile has another process make something where the export is about to be.
+func TestMeanwhile(t *testing.T) {
+	contents := tree{"a": "1", "b": tree{"c": "2"}, "z": "last"}
+	tests := []struct {
+		name   string
+		before any
+		made   string // and what is made, while the last file is written
+		what   any
+		inside bool // export to "."
+		o      Options
+		after  any
+		is     error
+		err    string
+	}{
+		{name: "file", made: "out", what: "mine", after: "mine", is: fs.ErrExist, err: "out: file exists"},
+		{name: "empty directory", made: "out", what: tree{}, after: tree{}, is: fs.ErrExist, err: "out: file exists"},
+		{name: "symlink", made: "out", what: link("x"), after: link("x"), is: fs.ErrExist, err: "out: file exists"},
+		{name: "entry", before: tree{}, made: "out/mine", what: "mine", after: tree{"mine": "mine"}, is: ErrNotEmpty, err: "out: not empty"},
+		{name: "entry of that name, inside", before: tree{}, made: "out/b", what: "mine", inside: true, after: tree{"b": "mine"},
+			is: fs.ErrExist, err: "b: file exists"},
+		{name: "last entry of that name, inside", before: tree{}, made: "out/z", what: tree{}, inside: true, after: tree{"z": tree{}},
+			is: fs.ErrExist, err: "z: file exists"},
+		// As on a file system for which z and Z are one name.
+		{name: "entry that was not listed", before: tree{}, made: "out/zz", what: "mine", o: Options{Overwrite: true, Jobs: 1},
+			after: tree{"a": "1", "b": tree{"c": "2"}, "z": "last", "zz": "mine"}, is: errSpelling, err: "zz: " + errSpelling.Error()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			dest := filepath.Join(dir, "out")
+			if tt.before != nil {
+				plant(t, dest, tt.before)
+			}
+			if tt.inside {
+				t.Chdir(dest)
+			}
+			f := newFake()
+			last := f.file("", "last").Digest
+			f.onOpen = func(d store.Digest) error {
+				if d == last {
+					plant(t, filepath.Join(dir, tt.made), tt.what)
+				}
+				return nil
+			}
+			v := contents
+			if tt.o.Overwrite {
+				v = tree{"a": "1", "b": tree{"c": "2"}, "z": "last", "zz": "lost"}
+			}
+			_, err := Dir(t.Context(), f.store(), f.put(t, "", v), dest, tt.o)
+			if !errors.Is(err, tt.is) || !strings.HasSuffix(err.Error(), tt.err) {
+				t.Errorf("error %v, want %s", err, tt.err)
+			}
+			if d := cmp.Diff(tt.after, read(t, dest)); d != "" {
+				t.Error(d)
+			}
+			only(t, dir, 1)
+		})
+	}
+}
+
+// TestReadOnlyDirectories: directories that their owner may not write in must still be written, moved and discarded.
+func TestReadOnlyDirectories(t *testing.T) {
+	f := newFake()
+	want := tree{"d": tree{"e": tree{"f": "1"}}, "z": "last"}
+	root := f.put(t, "", want)
+	dir := t.TempDir()
+	writable := func() {
+		filepath.WalkDir(dir, func(path string, d fs.DirEntry, _ error) error {
+			if d.IsDir() {
+				os.Chmod(path, 0o755)
+			}
+			return nil
+		})
+	}
+	defer writable()
+	plant(t, dir, tree{"empty": tree{}, "inside": tree{}, "parent": tree{"empty": tree{}}})
+	if err := os.Chmod(filepath.Join(dir, "parent"), 0o555); err != nil {
+		t.Fatal(err)
+	}
+	for _, dest := range []string{"new", "empty", "inside/.", "parent/empty"} {
+		dest := dir + "/" + dest
+		if _, err := Dir(t.Context(), f.store(), root, dest, Options{DirMode: 0o555}); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(any(want), read(t, dest)); d != "" {
+			t.Error(d)
+		}
+		if got := mode(t, filepath.Join(dest, "d")); got != 0o555 {
+			t.Errorf("%s/d has mode %o", dest, got)
+		}
+	}
+	writable()
+	only(t, dir, 4)
+	f.onOpen = func(d store.Digest) error {
+		if d == store.Sum([]byte("last")) {
+			return errors.New("no")
+		}
+		return nil
+	}
+	plant(t, dir, tree{"inside2": tree{}})
+	for _, dest := range []string{"new2", "inside2/."} {
+		if _, err := Dir(t.Context(), f.store(), root, dir+"/"+dest, Options{DirMode: 0o555, Jobs: 1}); err == nil {
+			t.Error("no error")
+		}
+	}
+	only(t, dir, 5)
+	if d := cmp.Diff(any(tree{}), read(t, filepath.Join(dir, "inside2"))); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestMovedMeanwhile: a directory that was closed for the sake of descriptors is not mistaken for another.
+func TestMovedMeanwhile(t *testing.T) {
+	root := t.TempDir()
+	plant(t, root, tree{"a": tree{"b": tree{}}, "outside": tree{}})
+	for _, moved := range []bool{false, true} {
+		d, err := openPath(filepath.Join(root, "a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.depth = keepOpen
+		child, err := d.open("b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = d.within(child, func() error {
+			if d.fd >= 0 {
+				t.Error("not closed")
+			}
+			if moved {
+				return os.Rename(filepath.Join(root, "a/b"), filepath.Join(root, "outside/b"))
+			}
+			return nil
+		})
+		if moved != (err != nil) || moved != (d.fd < 0) {
+			t.Errorf("moved %v: descriptor %d, %v", moved, d.fd, err)
+		}
+		d.close()
+	}
+}
+
+// TestOwner: a directory that was made for somebody stays theirs.
+func TestOwner(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "out")
+	plant(t, dest, tree{})
+	if err := os.Chown(dest, 12345, 12345); err != nil {
+		t.Skip(err)
+	}
+	f := newFake()
+	if _, err := Dir(t.Context(), f.store(), f.put(t, "", tree{"a": "1"}), dest, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dest, &st); err != nil || st.Uid != 12345 {
+		t.Errorf("owner %d, %v", st.Uid, err)
+	}
+	if d := cmp.Diff(any(tree{"a": "1"}), read(t, dest)); d != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,229 @@
+package export
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// dir is an open directory. All that is done in it is done by system calls that take its descriptor and one name, and
+// that do not follow a symlink of that name. Methods may be called concurrently, but for within.
+type dir struct {
+	fd    int
+	depth int // below the one that was opened first
+}
+
+// keepOpen is how many directories of a path are held open at once. Trees that are deeper, which are few, cost a
+// goroutine no more descriptors than that, but are written one directory at a time down there.
+const keepOpen = 64
+
+const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
+
+// retry repeats a system call that a signal interrupted; Go sends itself signals.
+func retry[T any](call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+func retryError(call func() error) error {
+	_, err := retry(func() (struct{}, error) { return struct{}{}, call() })
+	return err
+}
+
+// openPath opens a directory that the user named, through whatever symlinks the path holds.
+func openPath(name string) (*dir, error) {
+	fd, err := retry(func() (int, error) { return unix.Open(name, openParent, 0) })
+	return &dir{fd: fd}, err
+}
+
+// open opens a directory in d.
+func (d *dir) open(name string) (*dir, error) {
+	fd, err := d.openat(name, openDir|unix.O_NOFOLLOW, 0)
+	return &dir{fd: fd, depth: d.depth + 1}, err
+}
+
+// mkdir makes a directory that its owner may write in, and opens it. Mode is subject to the umask.
+func (d *dir) mkdir(name string, mode fs.FileMode) (*dir, error) {
+	if err := retryError(func() error { return unix.Mkdirat(d.fd, name, uint32(mode)|0o700) }); err != nil {
+		return nil, err
+	}
+	return d.open(name)
+}
+
+// create makes a file and opens it to be written. Mode is subject to the umask.
+func (d *dir) create(name string, mode fs.FileMode) (int, error) {
+	return d.openat(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, uint32(mode))
+}
+
+// openFile opens a file to be read. It does not wait for the other end of a fifo.
+func (d *dir) openFile(name string) (int, error) {
+	return d.openat(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+}
+
+func (d *dir) openat(name string, flags int, mode uint32) (int, error) {
+	return retry(func() (int, error) { return unix.Openat(d.fd, name, flags, mode) })
+}
+
+func (d *dir) close() error {
+	if d.fd < 0 {
+		return nil
+	}
+	fd := d.fd
+	d.fd = -1
+	return closeFile(fd)
+}
+
+// closeFile closes fd. After EINTR it is closed all the same (Linux), or its number may be in use again.
+func closeFile(fd int) error {
+	if err := unix.Close(fd); err != unix.EINTR {
+		return err
+	}
+	return nil
+}
+
+// deep reports whether within closes d.
+func (d *dir) deep() bool { return d != nil && d.depth >= keepOpen }
+
+// within calls f, which works in child, a directory in d, and closes child. If d is deep it is closed meanwhile, and
+// reopened as the parent of child: then nobody else may use it.
+func (d *dir) within(child *dir, f func() error) error {
+	defer child.close()
+	if !d.deep() {
+		return f()
+	}
+	was, err := d.stat()
+	if err != nil {
+		return err
+	}
+	d.close()
+	err = f()
+	if rerr := d.reopen(child, &was); err == nil {
+		err = rerr
+	}
+	return err
+}
+
+// reopen opens the parent of child as d, if it is still the same directory.
+func (d *dir) reopen(child *dir, was *unix.Stat_t) error {
+	fd, err := child.openat("..", openDir, 0)
+	if err != nil {
+		return err
+	}
+	d.fd = fd
+	is, err := d.stat()
+	if err == nil && (is.Dev != was.Dev || is.Ino != was.Ino) {
+		err = errors.New("moved elsewhere meanwhile")
+	}
+	if err != nil {
+		d.close()
+	}
+	return err
+}
+
+// stat describes d itself.
+func (d *dir) stat() (unix.Stat_t, error) { return statFile(d.fd) }
+
+func statFile(fd int) (st unix.Stat_t, err error) {
+	err = retryError(func() error { return unix.Fstat(fd, &st) })
+	return st, err
+}
+
+// lstat describes an entry of d, if it is there.
+func (d *dir) lstat(name string) (st unix.Stat_t, exists bool, err error) {
+	err = retryError(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	if err == unix.ENOENT {
+		return st, false, nil
+	}
+	return st, err == nil, err
+}
+
+func hasType(st *unix.Stat_t, format uint32) bool { return uint32(st.Mode)&unix.S_IFMT == format }
+
+func permissions(st *unix.Stat_t) uint32 { return uint32(st.Mode) & 0o7777 }
+
+func (d *dir) chmod(mode uint32) error { return chmodFile(d.fd, mode) }
+
+func chmodFile(fd int, mode uint32) error {
+	return retryError(func() error { return unix.Fchmod(fd, mode) })
+}
+
+// setTimes sets the times of an entry of d, or of d itself where name is ".". Nil times change nothing.
+func (d *dir) setTimes(name string, times []unix.Timespec) error {
+	if times == nil {
+		return nil
+	}
+	return retryError(func() error { return unix.UtimesNanoAt(d.fd, name, times, unix.AT_SYMLINK_NOFOLLOW) })
+}
+
+func (d *dir) symlink(target, name string) error {
+	return retryError(func() error { return unix.Symlinkat(target, d.fd, name) })
+}
+
+// pointsTo reports whether name is a symlink to target.
+func (d *dir) pointsTo(name, target string) (bool, error) {
+	buf := make([]byte, len(target)+1)
+	n, err := retry(func() (int, error) { return unix.Readlinkat(d.fd, name, buf) })
+	return err == nil && string(buf[:n]) == target, err
+}
+
+// rename gives the entry from of d the name to in another directory, and replaces what has it.
+func (d *dir) rename(from string, in *dir, to string) error {
+	return retryError(func() error { return unix.Renameat(d.fd, from, in.fd, to) })
+}
+
+// renameNew is rename, but the error is EEXIST if the name is taken. File systems that cannot do that in one step leave
+// a moment in which another process's file, though not its directory, could be replaced.
+func (d *dir) renameNew(from string, in *dir, to string) error {
+	err := retryError(func() error { return renameNoReplace(d.fd, from, in.fd, to) })
+	if err != unix.EINVAL && err != unix.ENOSYS && err != unix.ENOTSUP {
+		return err
+	}
+	_, exists, err := in.lstat(to)
+	if exists {
+		return unix.EEXIST
+	}
+	if err != nil {
+		return err
+	}
+	return d.rename(from, in, to)
+}
+
+func (d *dir) unlink(name string) error {
+	return retryError(func() error { return unix.Unlinkat(d.fd, name, 0) })
+}
+
+func (d *dir) rmdir(name string) error {
+	return retryError(func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
+}
+
+// names returns the names of at most limit entries of d, or of all if it is negative.
+func (d *dir) names(limit int) ([]string, error) {
+	fd, err := d.openat(".", openDir, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), ".")
+	defer f.Close()
+	names, err := f.Readdirnames(limit)
+	if err == io.EOF {
+		err = nil
+	}
+	return names, err
+}
+
+// isMount reports whether something is mounted on d, a directory in parent.
+func (d *dir) isMount(parent *dir) (bool, error) {
+	st, err := d.stat()
+	if err != nil {
+		return false, err
+	}
+	up, err := parent.stat()
+	return st.Dev != up.Dev || isMountRoot(d.fd), err
+}

@@ -1,0 +1,17 @@
+package export
+
+import "golang.org/x/sys/unix"
+
+// openParent opens a directory to reach what is in it, for which it need not be readable.
+const openParent = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+
+func renameNoReplace(fromDir int, from string, toDir int, to string) error {
+	return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE)
+}
+
+// isMountRoot also finds bind mounts of the same file system (Linux 5.8).
+func isMountRoot(fd int) bool {
+	var st unix.Statx_t
+	err := retryError(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st) })
+	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}

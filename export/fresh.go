@@ -1,0 +1,170 @@
+package export
+
+import (
+	"context"
+	"fmt"
+
+	"castar/store"
+
+	"golang.org/x/sys/unix"
+)
+
+// write makes the node n, an entry of up, in d under a name that is not taken. Where it fails it may leave a part.
+func (e *exporter) write(d *dir, name string, up *path, n *store.Node) error {
+	switch n.Kind {
+	case store.KindDirectory:
+		return e.writeDir(d, name, up, n)
+	case store.KindFile:
+		if err := e.writeFile(d, name, n); err != nil {
+			return err
+		}
+	case store.KindSymlink:
+		if err := d.symlink(n.Target, name); err != nil {
+			return err
+		}
+	}
+	if err := d.setTimes(name, e.times); err != nil {
+		return err
+	}
+	e.done.met(n.Kind, true)
+	e.notify(OpWrite, up, n.Name)
+	return nil
+}
+
+func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error {
+	at, nodes, err := e.enter(up, n)
+	if err != nil {
+		return err
+	}
+	child, err := d.mkdir(name, e.o.DirMode)
+	if err != nil {
+		return err
+	}
+	e.done.met(n.Kind, true)
+	e.notify(OpMkdir, up, n.Name)
+	return d.within(child, func() error {
+		if err := e.fill(child, at, nodes); err != nil {
+			return err
+		}
+		if err := e.withholdOwner(child); err != nil {
+			return err
+		}
+		return child.setTimes(".", e.times)
+	})
+}
+
+// fill writes the entries of the directory at into d, which is empty.
+func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
+	write := func(n *store.Node) error { return e.write(d, n.Name, at, n) }
+	return e.each(at, d, nodes, write, write)
+}
+
+// withholdOwner takes from a directory that is complete what DirMode does not give its owner, and what it was lent to
+// be written. The umask has had its say when the directory was made.
+func (e *exporter) withholdOwner(d *dir) error {
+	lent := 0o700 &^ uint32(e.o.DirMode)
+	if lent == 0 {
+		return nil
+	}
+	st, err := d.stat()
+	if err != nil {
+		return err
+	}
+	return d.chmod(permissions(&st) &^ lent)
+}
+
+func (e *exporter) writeFile(d *dir, name string, n *store.Node) (err error) {
+	mode := e.o.FileMode
+	if n.Executable {
+		mode = e.o.ExecMode
+	}
+	var blob store.Blob
+	if n.Size > 0 || n.Digest != e.empty { // a store need not be asked for no bytes
+		if blob, err = e.open(n); err != nil {
+			return err
+		}
+		defer blob.Close()
+	}
+	fd, err := d.create(name, mode)
+	if err != nil {
+		return err
+	}
+	if blob != nil {
+		w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done}
+		_, err = blob.WriteTo(&w) // checks the digest
+		switch {
+		case w.err != nil:
+			err = w.err // as it was before the store said what it was doing
+		case err != nil:
+			err = naming("blob", n.Digest, err)
+		case w.written != n.Size:
+			err = sizeMismatch(n, w.written)
+		}
+	}
+	if cerr := closeFile(fd); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// fileWriter writes a blob to a file, and no more of it than its node says.
+type fileWriter struct {
+	ctx     context.Context
+	fd      int
+	node    *store.Node
+	done    *Progress
+	written uint64
+	err     error // the first
+}
+
+func (w *fileWriter) Write(p []byte) (n int, err error) {
+	defer func() {
+		w.written += uint64(n)
+		w.done.Bytes.Add(uint64(n))
+		w.err = err
+	}()
+	if w.err != nil {
+		return 0, w.err
+	}
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if uint64(len(p)) > w.node.Size-w.written {
+		return 0, fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has more", w.node.Digest, w.node.Size)
+	}
+	for n < len(p) {
+		k, err := retry(func() (int, error) { return unix.Write(w.fd, p[n:]) })
+		if err != nil {
+			return n, err
+		}
+		n += k
+	}
+	return n, nil
+}
+
+// count does what write does in a dry run.
+func (e *exporter) count(up *path, n *store.Node) error {
+	if n.Kind == store.KindDirectory {
+		at, nodes, err := e.enter(up, n)
+		if err != nil {
+			return err
+		}
+		e.done.met(n.Kind, true)
+		e.notify(OpMkdir, up, n.Name)
+		next := func(n *store.Node) error { return e.count(at, n) }
+		return e.each(at, nil, nodes, next, next)
+	}
+	if n.Kind == store.KindFile && (n.Size > 0 || n.Digest != e.empty) {
+		has, err := e.st.Blobs.Has(e.ctx, n.Digest)
+		if err == nil && !has {
+			err = store.ErrNotFound
+		}
+		if err != nil {
+			return naming("blob", n.Digest, err)
+		}
+		e.done.Bytes.Add(n.Size)
+	}
+	e.done.met(n.Kind, true)
+	e.notify(OpWrite, up, n.Name)
+	return nil
+}

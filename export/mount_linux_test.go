@@ -1,0 +1,47 @@
+package export
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+)
+
+// TestMountPoints needs the right to mount, and is otherwise skipped.
+func TestMountPoints(t *testing.T) {
+	dir := t.TempDir()
+	contents := tree{"precious": "p"}
+	plant(t, dir, tree{"outside": contents, "bind": tree{}, "out": tree{"s": tree{"bound": tree{}}}})
+	mount := func(from, to string) {
+		t.Helper()
+		to = filepath.Join(dir, to)
+		if err := unix.Mount(filepath.Join(dir, from), to, "", unix.MS_BIND, ""); err != nil {
+			t.Skip(err)
+		}
+		t.Cleanup(func() { unix.Unmount(to, unix.MNT_DETACH) })
+	}
+	mount("outside", "out/s/bound")
+	f := newFake()
+	o := Options{Overwrite: true, Delete: true}
+	for _, o.DryRun = range []bool{true, false} {
+		_, err := Dir(t.Context(), f.store(), f.put(t, "", tree{}), filepath.Join(dir, "out"), o)
+		if !errors.Is(err, errMount) || err.Error() != "s/bound: is a mount point" {
+			t.Errorf("error %v", err)
+		}
+	}
+	if d := cmp.Diff(any(contents), read(t, filepath.Join(dir, "outside"))); d != "" {
+		t.Error(d)
+	}
+
+	// A mount point cannot be replaced by rename.
+	plant(t, dir, tree{"empty": tree{}})
+	mount("empty", "bind")
+	if _, err := Dir(t.Context(), f.store(), f.put(t, "", contents), filepath.Join(dir, "bind"), Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(any(contents), read(t, filepath.Join(dir, "empty"))); d != "" {
+		t.Error(d)
+	}
+}

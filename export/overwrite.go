@@ -1,0 +1,216 @@
+package export
+
+import (
+	"errors"
+	"slices"
+
+	"castar/store"
+
+	"golang.org/x/sys/unix"
+)
+
+// errSpelling stops an entry from being lost in another where the file system does not tell their names apart.
+var errSpelling = errors.New("file exists, though under another spelling of this name")
+
+// merge makes d, a directory that is there, into the directory at, and rewrites what differs.
+//
+// What is not in the tree is removed first: where letters of either case make the same name, an entry of the tree may
+// stand under such a name, and is then written anew.
+func (e *exporter) merge(d *dir, at *path, nodes store.Directory) error {
+	names, err := d.names(-1)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if _, ok := nodes.Find(name); ok || !e.o.Delete {
+			continue
+		}
+		if err := e.remove(d, at, name); err != nil {
+			return err
+		}
+	}
+	err = e.each(at, d, nodes,
+		func(n *store.Node) error { return e.replace(d, n.Name, at, n, names) },
+		func(n *store.Node) error { return e.mergeSub(d, at, n, names) })
+	if err != nil || e.o.DryRun {
+		return err
+	}
+	return d.setTimes(".", e.times)
+}
+
+// look describes the entry name of d, if it is there. It must be one of names, which are sorted.
+func (d *dir) look(name string, names []string) (st unix.Stat_t, exists bool, err error) {
+	st, exists, err = d.lstat(name)
+	if _, listed := slices.BinarySearch(names, name); exists && !listed {
+		err = errSpelling
+	}
+	return st, exists, err
+}
+
+// mergeSub makes the entry of d that n names into the directory n. names is what d has.
+func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) error {
+	st, exists, err := d.look(n.Name, names)
+	switch {
+	case err != nil:
+		return err
+	case !exists:
+		return e.install(d, n.Name, up, n)
+	case hasType(&st, unix.S_IFDIR):
+		at, nodes, err := e.enter(up, n)
+		if err != nil {
+			return err
+		}
+		child, err := d.open(n.Name)
+		if err != nil {
+			return err
+		}
+		e.done.met(n.Kind, false)
+		return d.within(child, func() error { return e.merge(child, at, nodes) })
+	case !e.o.Delete:
+		return unix.ENOTDIR
+	}
+	// What is in the way is a file or a symlink; what that points to is not.
+	if err := e.remove(d, up, n.Name); err != nil {
+		return err
+	}
+	return e.install(d, n.Name, up, n)
+}
+
+// replace makes the entry name of d into the file or symlink n. names is what d has.
+func (e *exporter) replace(d *dir, name string, up *path, n *store.Node, names []string) error {
+	st, exists, err := d.look(name, names)
+	if err != nil {
+		return err
+	}
+	if exists {
+		if hasType(&st, unix.S_IFDIR) {
+			return unix.EISDIR
+		}
+		kept, err := e.keep(d, name, up, n, &st)
+		if kept || err != nil {
+			return err
+		}
+	}
+	return e.install(d, name, up, n)
+}
+
+// install writes n under a temporary name in d, and renames it to name.
+func (e *exporter) install(d *dir, name string, up *path, n *store.Node) error {
+	if e.o.DryRun {
+		return e.count(up, n)
+	}
+	temp := tempName("")
+	err := e.write(d, temp, up, n)
+	if err == nil {
+		err = d.rename(temp, d, name)
+	}
+	if err != nil {
+		e.discard(d, temp)
+	}
+	return err
+}
+
+// keep reports whether the entry name of d, which st describes and which is no directory, is what n says, and sets the
+// executable bits and times of one that is. A file that has other links, perhaps outside the destination, is not kept
+// if it would have to change.
+func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.Stat_t) (bool, error) {
+	shared := st.Nlink > 1
+	kept, changed := false, false
+	var err error
+	switch {
+	case n.Kind == store.KindSymlink && hasType(st, unix.S_IFLNK):
+		kept, err = d.pointsTo(name, n.Target)
+	case n.Kind == store.KindFile && hasType(st, unix.S_IFREG) && uint64(st.Size) == n.Size:
+		kept, changed, err = e.keepFile(d, name, n)
+	}
+	late := e.times != nil && st.Mtim != e.times[1]
+	if err != nil || !kept || shared && late {
+		return false, err
+	}
+	if late && !e.o.DryRun {
+		if err := d.setTimes(name, e.times); err != nil {
+			return false, err
+		}
+	}
+	if n.Kind == store.KindFile {
+		e.done.Bytes.Add(n.Size)
+	}
+	e.done.met(n.Kind, changed)
+	if changed {
+		e.notify(OpChmod, up, n.Name)
+	}
+	return true, nil
+}
+
+// keepFile is the part of keep that needs the file open: its contents and its executable bits, which changed is about.
+func (e *exporter) keepFile(d *dir, name string, n *store.Node) (kept, changed bool, err error) {
+	fd, err := d.openFile(name)
+	if err == unix.EACCES || err == unix.ELOOP || err == unix.ENOENT {
+		return false, false, nil // cannot be read, or was replaced just now: write it
+	}
+	if err != nil {
+		return false, false, err
+	}
+	defer closeFile(fd)
+	st, err := statFile(fd)
+	if err != nil || !hasType(&st, unix.S_IFREG) {
+		return false, false, err
+	}
+	if same, err := e.holds(fd, n); !same || err != nil {
+		return false, false, err
+	}
+	mode := e.withExec(permissions(&st), n.Executable)
+	if mode == permissions(&st) {
+		return true, false, nil
+	}
+	if st.Nlink > 1 {
+		return false, false, nil
+	}
+	if !e.o.DryRun {
+		err = chmodFile(fd, mode)
+	}
+	return true, true, err
+}
+
+// withExec returns mode with the executable bits that a file should have: if any, the owner's, and those of ExecMode
+// for whom the file can be read by, which is what the umask left. A mode that is right already is returned as it is.
+func (e *exporter) withExec(mode uint32, executable bool) uint32 {
+	switch {
+	case executable == (mode&0o100 != 0):
+		return mode
+	case executable:
+		return mode | 0o100 | mode&0o444>>2&uint32(e.o.ExecMode)
+	}
+	return mode &^ 0o111
+}
+
+// compareSize is how much of a file is read at once to compare it.
+const compareSize = 256 << 10
+
+// holds reports whether the file fd holds the bytes that n says.
+func (e *exporter) holds(fd int, n *store.Node) (bool, error) {
+	buf := e.bufs.Get().(*[compareSize]byte)
+	defer e.bufs.Put(buf)
+	var h store.Hasher
+	left := n.Size
+	for {
+		if err := e.ctx.Err(); err != nil {
+			return false, err
+		}
+		got, err := retry(func() (int, error) { return unix.Read(fd, buf[:]) })
+		if err != nil {
+			return false, err
+		}
+		if got == 0 {
+			return left == 0 && h.Sum() == n.Digest, nil
+		}
+		if uint64(got) > left {
+			return false, nil
+		}
+		if left -= uint64(got); left == 0 && uint64(got) == n.Size {
+			return store.Sum(buf[:got]) == n.Digest, nil // all of a small file: the faster hash
+		}
+		h.Write(buf[:got])
+	}
+}

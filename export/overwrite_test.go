@@ -1,0 +1,254 @@
+package export
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"castar/store"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+func TestOverwrite(t *testing.T) {
+	long := strings.Repeat("long ", 100<<10) // more than is compared at once
+	tests := []struct {
+		name    string
+		before  any // nil: no destination
+		root    any
+		o       Options
+		after   any // nil: as before
+		changes []string
+		res     Result
+		err     string
+	}{
+		{name: "refused", before: tree{"a": "1"}, root: tree{"a": "2"}, err: "out: not empty"},
+		{name: "refused for a dotfile", before: tree{".a": "1"}, root: tree{"a": "2"}, err: "out: not empty"},
+		{name: "refused over a file", before: "file", root: tree{"a": "2"}, err: "out: file exists"},
+		{name: "refused over a file, for a file", before: "file", root: "other", err: "out: file exists"},
+		{name: "refused over a symlink", before: link("nowhere"), root: "other", err: "out: file exists"},
+		{name: "delete alone", before: tree{"a": "1"}, root: tree{}, o: Options{Delete: true}, err: "delete without overwrite"},
+		{name: "directory over a file", before: "file", root: tree{"a": "2"}, o: Options{Overwrite: true, Delete: true}, err: "out: not a directory"},
+		{name: "directory over a symlink", before: link("outside"), root: tree{"a": "2"}, o: Options{Overwrite: true, Delete: true},
+			err: "out: is a symlink"},
+		{name: "file over a directory", before: tree{"a": "2"}, root: "file", o: Options{Overwrite: true, Delete: true}, err: "out: is a directory"},
+
+		{name: "nothing there", root: tree{"a": "1"}, o: Options{Overwrite: true}, after: tree{"a": "1"},
+			changes: []string{"mkdir ", "write a"}, res: Result{Files: 1, Directories: 1, Bytes: 1, Written: 2}},
+		{name: "same", before: tree{"a": "1", "b": exec("2"), "c": link("x"), "d": tree{"e": long, "f": ""}},
+			root: tree{"a": "1", "b": exec("2"), "c": link("x"), "d": tree{"e": long, "f": ""}}, o: Options{Overwrite: true, Delete: true},
+			res: Result{Files: 4, Directories: 2, Symlinks: 1, Bytes: 2 + uint64(len(long)), Unchanged: 7}},
+		{name: "extras stay", before: tree{"a": "1", "b": "2", "d": tree{"x": "y"}}, root: tree{"a": "3", "d": tree{}}, o: Options{Overwrite: true},
+			after: tree{"a": "3", "b": "2", "d": tree{"x": "y"}}, changes: []string{"write a"},
+			res: Result{Files: 1, Directories: 2, Bytes: 1, Written: 1, Unchanged: 2}},
+		{name: "extras go", before: tree{"a": "1", "b": "2", "d": tree{"x": "y", "l": link("../../outside"), "s": tree{"t": tree{"u": "v"}}}, "o": link("../outside")},
+			root: tree{"a": "1", "d": tree{"x": "y"}}, o: Options{Overwrite: true, Delete: true}, after: tree{"a": "1", "d": tree{"x": "y"}},
+			changes: []string{"delete b", "delete d/l", "delete d/s", "delete d/s/t", "delete d/s/t/u", "delete o"},
+			res:     Result{Files: 2, Directories: 2, Bytes: 2, Unchanged: 4, Deleted: 6}},
+		{name: "new entries", before: tree{"d": tree{}}, root: tree{"d": tree{"a": "1", "s": tree{"b": "2", "t": tree{}}}, "l": link("d")}, o: Options{Overwrite: true},
+			after:   tree{"d": tree{"a": "1", "s": tree{"b": "2", "t": tree{}}}, "l": link("d")},
+			changes: []string{"mkdir d/s", "mkdir d/s/t", "write d/a", "write d/s/b", "write l"},
+			res:     Result{Files: 2, Directories: 4, Symlinks: 1, Bytes: 2, Written: 5, Unchanged: 2}},
+		{name: "contents of one size", before: tree{"a": "1234", "b": long + "x"}, root: tree{"a": "4321", "b": long + "y"}, o: Options{Overwrite: true},
+			after: tree{"a": "4321", "b": long + "y"}, changes: []string{"write a", "write b"},
+			res: Result{Files: 2, Directories: 1, Bytes: 5 + uint64(len(long)), Written: 2, Unchanged: 1}},
+		{name: "executable bits", before: tree{"a": exec("1"), "b": "2"}, root: tree{"a": "1", "b": exec("2")}, o: Options{Overwrite: true},
+			after: tree{"a": "1", "b": exec("2")}, changes: []string{"chmod a", "chmod b"}, res: Result{Files: 2, Directories: 1, Bytes: 2, Written: 2, Unchanged: 1}},
+		{name: "kinds of leaf", before: tree{"a": "1", "b": link("../outside/precious"), "c": link("x")}, root: tree{"a": link("1"), "b": "precious", "c": link("y")},
+			o: Options{Overwrite: true}, after: tree{"a": link("1"), "b": "precious", "c": link("y")}, changes: []string{"write a", "write b", "write c"},
+			res: Result{Files: 1, Directories: 1, Symlinks: 2, Bytes: 8, Written: 3, Unchanged: 1}},
+		{name: "symlink to a directory where a directory should be", before: tree{"d": link("../outside")}, root: tree{"d": tree{"precious": "no"}},
+			o: Options{Overwrite: true}, err: "d: not a directory"},
+		{name: "the same, deleted", before: tree{"d": link("../outside")}, root: tree{"d": tree{"precious": "no"}}, o: Options{Overwrite: true, Delete: true},
+			after: tree{"d": tree{"precious": "no"}}, changes: []string{"delete d", "mkdir d", "write d/precious"},
+			res: Result{Files: 1, Directories: 2, Bytes: 2, Written: 2, Unchanged: 1, Deleted: 1}},
+		{name: "file where a directory should be", before: tree{"s": tree{"d": "1"}}, root: tree{"s": tree{"d": tree{}}}, o: Options{Overwrite: true},
+			err: "s/d: not a directory"},
+		{name: "directory where a file should be", before: tree{"s": tree{"f": tree{}}}, root: tree{"s": tree{"f": "1"}}, o: Options{Overwrite: true, Delete: true},
+			err: "s/f: is a directory"},
+		{name: "directory where a symlink should be", before: tree{"f": tree{"x": "1"}}, root: tree{"f": link("1")}, o: Options{Overwrite: true, Delete: true},
+			err: "f: is a directory"},
+		{name: "file over a file", before: "1", root: exec("2"), o: Options{Overwrite: true}, after: exec("2"), changes: []string{"write "},
+			res: Result{Files: 1, Bytes: 1, Written: 1}},
+		{name: "file over a symlink", before: link("outside/precious"), root: "2", o: Options{Overwrite: true}, after: "2", changes: []string{"write "},
+			res: Result{Files: 1, Bytes: 1, Written: 1}},
+		{name: "symlink over itself", before: link("outside"), root: link("outside"), o: Options{Overwrite: true}, res: Result{Symlinks: 1, Unchanged: 1}},
+	}
+	outside := tree{"precious": "precious", "dir": tree{"x": "y"}}
+	for _, tt := range tests {
+		for _, dry := range []bool{true, false} { // in this order: the first must change nothing
+			name := tt.name
+			if dry {
+				name += ", dry"
+			}
+			t.Run(name, func(t *testing.T) {
+				dir := t.TempDir()
+				plant(t, dir, tree{"outside": outside})
+				dest := filepath.Join(dir, "out")
+				if tt.before != nil {
+					plant(t, dest, tt.before)
+				}
+				f := newFake()
+				var changes []string
+				o := tt.o
+				o.DryRun = dry
+				o.Notify = func(c Change) { changes = append(changes, string(c.Op)+" "+c.Path) }
+				res, err := Dir(t.Context(), f.store(), f.put(t, "", tt.root), dest, o)
+				after := tt.after
+				if after == nil || dry {
+					after = tt.before
+				}
+				if d := cmp.Diff(after, read(t, dest)); d != "" {
+					t.Error(d)
+				}
+				if d := cmp.Diff(any(outside), read(t, filepath.Join(dir, "outside"))); d != "" {
+					t.Error(d)
+				}
+				switch slices.Sort(changes); {
+				case tt.err != "":
+					if err == nil || !strings.HasSuffix(err.Error(), tt.err) {
+						t.Errorf("error %v, want %q", err, tt.err)
+					}
+				case err != nil:
+					t.Error(err)
+				case res != tt.res || !slices.Equal(changes, tt.changes):
+					t.Errorf("%+v, %q\nwant %+v, %q", res, changes, tt.res, tt.changes)
+				}
+			})
+		}
+	}
+}
+
+// TestOverwriteAny puts one random tree over another.
+func TestOverwriteAny(t *testing.T) {
+	dir := t.TempDir()
+	rapid.Check(t, func(r *rapid.T) {
+		before, after := genTree(2).Draw(r, "before"), genTree(2).Draw(r, "after")
+		dest, err := os.MkdirTemp(dir, "")
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer os.RemoveAll(dest)
+		plant(t, dest, before)
+		f := newFake()
+		root := f.put(t, "", after)
+		o := Options{Overwrite: true, Delete: true, DryRun: true}
+		would, dryErr := Dir(t.Context(), f.store(), root, dest, o)
+		if d := cmp.Diff(any(before), read(t, dest)); d != "" {
+			r.Fatal(d)
+		}
+		o.DryRun = false
+		did, err := Dir(t.Context(), f.store(), root, dest, o)
+		switch {
+		case err == nil && dryErr == nil:
+			if d := cmp.Diff(any(after), read(t, dest)); d != "" || would != did {
+				r.Fatalf("%+v, %+v, %s", would, did, d)
+			}
+		case !errors.Is(err, unix.EISDIR) || !errors.Is(dryErr, unix.EISDIR):
+			r.Fatalf("%v, %v", err, dryErr)
+		}
+	})
+}
+
+// TestKept: what is as it should be is not written again, and what is written is not written through another link.
+func TestKept(t *testing.T) {
+	dir := t.TempDir()
+	dest := filepath.Join(dir, "out")
+	plant(t, dest, tree{"same": "1", "differs": "1", "bits": "1", "link": link("x")})
+	plant(t, filepath.Join(dir, "outside"), tree{})
+	stat := func(path string) (st unix.Stat_t) {
+		t.Helper()
+		if err := unix.Lstat(filepath.Join(dir, path), &st); err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	for _, name := range []string{"differs", "bits"} {
+		if err := os.Link(filepath.Join(dest, name), filepath.Join(dir, "outside", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	paths := []string{"out/same", "out/link", "out", "outside/differs", "outside/bits"}
+	before := map[string]unix.Stat_t{}
+	for _, path := range paths {
+		before[path] = stat(path)
+	}
+	f := newFake()
+	root := f.put(t, "", tree{"same": "1", "differs": "2", "bits": exec("1"), "link": link("x")})
+	r, err := Dir(t.Context(), f.store(), root, dest, Options{Overwrite: true})
+	if err != nil || r.Written != 2 || r.Unchanged != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for _, path := range paths {
+		was, is := before[path], stat(path)
+		if was.Ino != is.Ino || was.Mode != is.Mode || path != "out" && was.Mtim != is.Mtim {
+			t.Errorf("%s was touched: %+v, %+v", path, was, is)
+		}
+	}
+	if d := cmp.Diff(any(tree{"differs": "1", "bits": "1"}), read(t, filepath.Join(dir, "outside"))); d != "" {
+		t.Error(d)
+	}
+
+	// Times that are asked for are set on what is kept, but not on another's link to it.
+	if err := os.Link(filepath.Join(dest, "same"), filepath.Join(dir, "outside", "same")); err != nil {
+		t.Fatal(err)
+	}
+	inode, linked := stat("out/bits").Ino, stat("outside/same")
+	if _, err := Dir(t.Context(), f.store(), root, dest, Options{Overwrite: true, MTime: time.Unix(1, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"same", "bits", "link"} {
+		if st := stat("out/" + name); st.Mtim.Sec != 1 {
+			t.Errorf("%s has time %v", name, st.Mtim)
+		}
+	}
+	if stat("out/bits").Ino != inode || stat("outside/same").Mtim != linked.Mtim || stat("out/same").Ino == linked.Ino {
+		t.Error("written again, or through another link")
+	}
+}
+
+func TestExecutableBitsFollowWhoMayRead(t *testing.T) {
+	e, err := newExporter(t.Context(), newFake().store(), Options{ExecMode: 0o750})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		mode uint32
+		exec bool
+		want uint32
+	}{
+		{0o644, false, 0o644}, {0o644, true, 0o754}, {0o600, true, 0o700}, {0o700, true, 0o700}, {0o755, false, 0o644}, {0o011, true, 0o111},
+		{0o000, true, 0o100}, {0o611, false, 0o611},
+	} {
+		if got := e.withExec(tt.mode, tt.exec); got != tt.want {
+			t.Errorf("%03o, %v: %03o, want %03o", tt.mode, tt.exec, got, tt.want)
+		}
+	}
+	e.stop(nil)
+}
+
+// TestSpecial: what is neither file, directory nor symlink is replaced, without being opened.
+func TestSpecial(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "out")
+	plant(t, dest, tree{})
+	for _, name := range []string{"a", "b"} {
+		if err := unix.Mkfifo(filepath.Join(dest, name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := newFake()
+	root := f.put(t, "", tree{"a": store.Node{Kind: store.KindFile, Digest: store.Sum(nil)}})
+	r, err := Dir(t.Context(), f.store(), root, dest, Options{Overwrite: true, Delete: true})
+	if err != nil || r.Written != 1 || r.Deleted != 1 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if d := cmp.Diff(any(tree{"a": ""}), read(t, dest)); d != "" {
+		t.Error(d)
+	}
+}

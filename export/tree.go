@@ -1,0 +1,208 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+	"unicode/utf8"
+
+	"castar/store"
+)
+
+// path is where in the tree a directory stands: a chain that ends at the root. nil is where the root itself stands.
+type path struct {
+	up     *path
+	name   string
+	digest store.Digest
+	depth  int // 1 for the root
+}
+
+// join returns the path of the entry name of the directory.
+func (p *path) join(name string) string {
+	if p == nil || p.up == nil {
+		return name
+	}
+	parts := []string{name}
+	for ; p.up != nil; p = p.up {
+		parts = append(parts, p.name)
+	}
+	slices.Reverse(parts)
+	return strings.Join(parts, "/")
+}
+
+// wrap says which entry err is about, unless it has been said, or it is the root.
+func (p *path) wrap(name string, err error) error {
+	var named *Error
+	if err == nil || p == nil || errors.As(err, &named) {
+		return err
+	}
+	return &Error{Path: p.join(name), Err: err}
+}
+
+// printable returns s, quoted if it holds anything that a terminal or a reader would stumble on.
+func printable(s string) string {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return s
+	}
+	return strconv.Quote(s)
+}
+
+// enter fetches the directory n, an entry of up, and checks all that Get promises and a store could still get wrong: a
+// name with a slash in it must not reach a system call.
+func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error) {
+	at := &path{up: up, name: n.Name, digest: n.Digest, depth: 1}
+	if up != nil {
+		at.depth = up.depth + 1
+	}
+	if at.depth > maxDepth {
+		return nil, nil, fmt.Errorf("more than %d directories deep", maxDepth)
+	}
+	for p := up; p != nil; p = p.up {
+		if p.digest == n.Digest {
+			return nil, nil, fmt.Errorf("directory %s contains itself", n.Digest)
+		}
+	}
+	dir, err := e.st.Directories.Get(e.ctx, n.Digest)
+	if err == nil {
+		err = dir.Validate()
+	}
+	if err != nil {
+		return nil, nil, naming("directory", n.Digest, err)
+	}
+	// Both rules of counting give at least the documented size, and more than that does no harm.
+	if size, _ := dir.Size(store.SizeDocumented); n.Size < size {
+		return nil, nil, fmt.Errorf("size mismatch: directory %s is recorded with %d and has %d", n.Digest, n.Size, size)
+	}
+	return at, dir, nil
+}
+
+// naming says which object err is about, unless it says so itself.
+func naming(kind string, d store.Digest, err error) error {
+	var corrupt *store.CorruptError
+	if errors.As(err, &corrupt) && corrupt.Digest == d {
+		return fmt.Errorf("%s %w", kind, err)
+	}
+	return fmt.Errorf("%s %s: %w", kind, d, err)
+}
+
+// open opens the blob of the file n and checks its length.
+func (e *exporter) open(n *store.Node) (store.Blob, error) {
+	blob, err := e.st.Blobs.Open(e.ctx, n.Digest)
+	if err != nil {
+		return nil, naming("blob", n.Digest, err)
+	}
+	if blob.Size() != n.Size {
+		blob.Close()
+		return nil, sizeMismatch(n, blob.Size())
+	}
+	return blob, nil
+}
+
+func sizeMismatch(n *store.Node, size uint64) error {
+	return fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has %d", n.Digest, n.Size, size)
+}
+
+// each calls leaf for the files and symlinks among nodes, and sub for the directories, several at once, and returns when
+// all have returned. Errors get the name of their entry in the directory at. d is what the calls work in, or nil.
+func (e *exporter) each(at *path, d *dir, nodes store.Directory, leaf, sub func(n *store.Node) error) (err error) {
+	g := group{e: e}
+	defer func() {
+		if err != nil {
+			e.stop(err) // before the wait, which it shortens
+		}
+		if werr := g.wait(); err == nil {
+			err = werr
+		}
+	}()
+	for len(nodes) > 0 && err == nil {
+		run := nodes[:runLength(nodes)]
+		nodes = nodes[len(run):]
+		task := func() error { return e.eachOf(at, run, leaf) }
+		if run[0].Kind != store.KindDirectory {
+			err = g.do(task)
+			continue
+		}
+		task = func() error { return e.eachOf(at, run, sub) }
+		if !d.deep() && at.depth < keepOpen {
+			err = g.do(task)
+		} else if err = g.wait(); err == nil {
+			err = task() // nobody else may use d meanwhile: see within
+		}
+	}
+	return err
+}
+
+func (e *exporter) eachOf(at *path, run store.Directory, do func(n *store.Node) error) error {
+	for i := range run {
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
+		if err := do(&run[i]); err != nil {
+			return at.wrap(run[i].Name, err)
+		}
+	}
+	return nil
+}
+
+// A run is what one goroutine writes of one directory: so many files, or so many bytes, or one directory. Shorter ones
+// cost more in handing over than they gain, and those who create in one directory wait for each other in the kernel.
+const (
+	runFiles = 64
+	runBytes = 1 << 20
+)
+
+// runLength returns how many of nodes, of which there is one at least, make a run.
+func runLength(nodes store.Directory) int {
+	bytes := uint64(0)
+	for i := range nodes {
+		isDir := nodes[i].Kind == store.KindDirectory
+		if i > 0 && (isDir || i == runFiles || bytes >= runBytes) {
+			return i
+		}
+		if isDir {
+			return 1
+		}
+		bytes += min(nodes[i].Size, runBytes)
+	}
+	return len(nodes)
+}
+
+// group is the tasks of one directory. A task gets a goroutine of its own while there is a slot for it, and is otherwise
+// done on the spot; so at most Jobs goroutines work, whatever the shape of the tree, and nothing is ever queued.
+type group struct {
+	e      *exporter
+	wg     sync.WaitGroup
+	forked bool
+}
+
+// do does f, now or meanwhile. The error of one that is done meanwhile ends the export.
+func (g *group) do(f func() error) error {
+	select {
+	case g.e.slots <- struct{}{}:
+	default:
+		return f()
+	}
+	g.forked = true
+	g.wg.Go(func() {
+		defer func() { <-g.e.slots }()
+		if err := f(); err != nil {
+			g.e.stop(err)
+		}
+	})
+	return nil
+}
+
+// wait returns when all tasks are done, with an error if the export is over. Who waits lends its slot to who works.
+func (g *group) wait() error {
+	if g.forked {
+		<-g.e.slots
+		g.wg.Wait()
+		g.e.slots <- struct{}{}
+		g.forked = false
+	}
+	return g.e.ctx.Err()
+}
