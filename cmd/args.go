@@ -1,0 +1,208 @@
+package cmd
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/urfave/cli/v2"
+)
+
+// commandLine is what the user typed, sorted out.
+type commandLine struct {
+	command *cli.Command // nil: none was named
+	flags   []string     // each one word, --name=value
+	args    []string     // what is not a flag, in order
+	help    bool         // --help or -h was among the flags
+	version bool         // --version was
+}
+
+// words returns the form that package cli parses, which stops looking for flags at the first argument.
+func (l *commandLine) words(name string) []string {
+	words := append([]string{name, l.command.Name}, l.flags...)
+	if !l.command.SkipFlagParsing {
+		words = append(words, "--")
+	}
+	return append(words, l.args...)
+}
+
+// parseLine sorts out args, the command line without the program's name. Flags may stand before and after the
+// arguments, up to a "--"; those that all commands share may stand before the command as well. Short flags may be
+// joined (-nq), and their values too (-j4). The line is filled in as far as it was understood, also with an error.
+func parseLine(app *cli.App, args []string) (*commandLine, error) {
+	l := &commandLine{}
+	for len(args) > 0 {
+		arg := args[0]
+		switch {
+		case l.command == nil && !isFlag(arg):
+			if l.command = app.Command(arg); l.command == nil {
+				return l, unknownCommand(app, arg)
+			}
+			args = args[1:]
+		case l.command != nil && l.command.SkipFlagParsing:
+			l.args, args = append(l.args, args...), nil
+		case arg == "--":
+			if l.command == nil {
+				return l, usagef("", "no command before --")
+			}
+			l.args, args = append(l.args, args[1:]...), nil
+		case !isFlag(arg):
+			l.args, args = append(l.args, arg), args[1:]
+		default:
+			rest, err := l.takeFlag(app, args)
+			if err != nil {
+				return l, err
+			}
+			args = rest
+		}
+	}
+	return l, nil
+}
+
+// isFlag reports whether arg looks like one. A lone dash is an argument, as everywhere.
+func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }
+
+// takeFlag takes the flag that args begins with, and its value where that is the next word. It returns what follows.
+func (l *commandLine) takeFlag(app *cli.App, args []string) ([]string, error) {
+	if long, ok := strings.CutPrefix(args[0], "--"); ok {
+		name, value, hasValue := strings.Cut(long, "=")
+		return l.add(app, "--"+name, name, value, hasValue, args[1:])
+	}
+	rest := args[1:]
+	for short := args[0][1:]; short != ""; {
+		_, size := utf8.DecodeRuneInString(short)
+		name := short[:size]
+		short = short[size:]
+		flag := l.find(app, name)
+		value, hasValue := "", false
+		if flag != nil && takesValue(flag) && short != "" { // the rest of the word is its value
+			value, hasValue, short = strings.TrimPrefix(short, "="), true, ""
+		}
+		var err error
+		if rest, err = l.add(app, "-"+name, name, value, hasValue, rest); err != nil {
+			return nil, err
+		}
+	}
+	return rest, nil
+}
+
+// add appends the flag of that name, typed as spelled, in the one form that words uses.
+func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bool, rest []string) ([]string, error) {
+	flag := l.find(app, name)
+	switch {
+	case flag == nil && (name == "help" || name == "h"):
+		l.help = true
+		return rest, nil
+	case flag == nil && name == "version" && l.command == nil:
+		l.version = true
+		return rest, nil
+	case flag == nil:
+		return nil, l.unknownFlag(app, spelled, name)
+	case !hasValue && !takesValue(flag):
+		value = "true"
+	case !hasValue && len(rest) > 0:
+		value, rest = rest[0], rest[1:]
+	}
+	if value == "" { // also what is left of "$VARIABLE" where that is not set, which must not pass for no flag at all
+		return nil, usagef(l.name(), "%s needs a value", spelled)
+	}
+	l.flags = append(l.flags, "--"+flag.Names()[0]+"="+value)
+	return rest, nil
+}
+
+// find returns the flag of that name, short or long, which may be used at this point of the line, or nil.
+func (l *commandLine) find(app *cli.App, name string) cli.Flag {
+	for _, f := range l.known(app) {
+		for _, n := range f.Names() {
+			if n == name {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+// known returns the flags that may be used at this point of the line.
+func (l *commandLine) known(app *cli.App) []cli.Flag {
+	if l.command == nil {
+		return app.Flags
+	}
+	return l.command.Flags
+}
+
+// name returns the command's name, or "" where none was typed yet.
+func (l *commandLine) name() string {
+	if l.command == nil {
+		return ""
+	}
+	return l.command.Name
+}
+
+func takesValue(f cli.Flag) bool {
+	d, ok := f.(cli.DocGenerationFlag)
+	return ok && d.TakesValue()
+}
+
+// unknownFlag is the error for a flag that is not known here, with a near one if there is.
+func (l *commandLine) unknownFlag(app *cli.App, spelled, name string) error {
+	if len(name) > 1 {
+		var names []string
+		for _, f := range l.known(app) {
+			names = append(names, f.Names()...)
+		}
+		if near := nearest(name, names); near != "" {
+			return usagef(l.name(), "unknown flag %s, did you mean --%s?", quote(spelled), near)
+		}
+	}
+	return usagef(l.name(), "unknown flag %s", quote(spelled))
+}
+
+// unknownCommand is the error for a command that does not exist, with a near one if there is.
+func unknownCommand(app *cli.App, name string) error {
+	var names []string
+	for _, c := range app.VisibleCommands() {
+		names = append(names, c.Names()...)
+	}
+	if near := nearest(name, names); near != "" {
+		return usagef("", "unknown command %s, did you mean %s?", quote(name), near)
+	}
+	return usagef("", "unknown command %s", quote(name))
+}
+
+// nearest returns the one of names that is fewest edits from s, or "" where all are further than a slip of the fingers:
+// two edits, or one in a short word.
+func nearest(s string, names []string) string {
+	best, limit := "", 2
+	if len(s) < 5 {
+		limit = 1
+	}
+	for _, n := range names {
+		if d := edits(s, n); len(n) > 1 && d <= limit {
+			best, limit = n, d-1
+		}
+	}
+	return best
+}
+
+// edits returns how many insertions, deletions, replacements and swaps of neighbours lead from a to b.
+func edits(a, b string) int {
+	var before, last []int // the rows of a[:i-1] and a[:i]
+	for i := 0; i <= len(a); i++ {
+		row := make([]int, len(b)+1)
+		for j := range row {
+			switch {
+			case i == 0 || j == 0:
+				row[j] = i + j
+				continue
+			case a[i-1] == b[j-1]:
+				row[j] = last[j-1]
+				continue
+			}
+			row[j] = 1 + min(last[j-1], last[j], row[j-1])
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], 1+before[j-2])
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}

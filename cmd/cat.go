@@ -1,0 +1,117 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+)
+
+const catHelp = `
+Writes the contents of stored files to stdout, one after the other. ROOT may be a file itself, and so the digest of any
+file's contents will do, which is what b3sum prints. All that is written was checked against a digest; where damage is
+met, the command stops with an error, and what was written so far is to be thrown away.
+
+With --offset and --length it writes a part of one file, and reads no more of the store than the chunks with that part.
+
+Examples:
+  castar cat src:README.md
+  castar cat af1349b9f5f9a1a6                       # by the beginning of the digest of the contents
+  castar cat --offset 1048576 --length 512 disk:image`
+
+// catFlags is what was typed after castar cat.
+type catFlags struct {
+	offset, length uint64
+	all            bool // no length was given
+}
+
+func (e *env) catCommand() *cli.Command {
+	var f catFlags
+	return &cli.Command{
+		Name:        "cat",
+		Usage:       "write the contents of stored files",
+		UsageText:   "castar cat [flags] ROOT[:path]...",
+		Description: catHelp,
+		Flags: []cli.Flag{
+			&cli.Uint64Flag{Name: "offset", Destination: &f.offset, Usage: "begin after `N` bytes"},
+			&cli.Uint64Flag{Name: "length", Destination: &f.length, DefaultText: "to the end", Usage: "write `N` bytes, or as many as there are"},
+		},
+		Action: func(c *cli.Context) error {
+			f.all = !c.IsSet("length")
+			switch {
+			case c.NArg() == 0:
+				return usagef("cat", "no ROOT given")
+			case c.NArg() > 1 && (f.offset > 0 || !f.all):
+				return usagef("cat", "--offset and --length are for one file, but there are %d", c.NArg())
+			}
+			return e.cat(c.Context, &f, c.Args().Slice())
+		},
+	}
+}
+
+// cat writes files, once it has found all of them.
+func (e *env) cat(ctx context.Context, f *catFlags, refs []string) error {
+	st, err := e.openStore(ctx, forRead)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	nodes := make([]store.Node, len(refs))
+	for i, ref := range refs {
+		if nodes[i], err = resolve(ctx, st, ref); err != nil {
+			return err
+		}
+		switch nodes[i].Kind {
+		case store.KindDirectory:
+			return &failure{err: fmt.Errorf("%s: is a directory", quote(ref)), status: statusFailed, hint: "'castar ls' lists it"}
+		case store.KindSymlink:
+			return fmt.Errorf("%s: symlink to %s, which is not followed", quote(ref), quote(nodes[i].Target))
+		}
+	}
+	for i, n := range nodes {
+		if err := e.catFile(ctx, f, st, n); err != nil {
+			return fmt.Errorf("%s: %w", quote(refs[i]), err)
+		}
+	}
+	return nil
+}
+
+// catFile writes a file, or the part of it that f says.
+func (e *env) catFile(ctx context.Context, f *catFlags, st *store.Store, n store.Node) error {
+	b, err := openBlob(ctx, st, n)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	switch {
+	case f.offset > n.Size:
+		return fmt.Errorf("offset %d is behind its end at %d", f.offset, n.Size)
+	case f.offset > 0:
+		if _, err := b.Seek(int64(f.offset), io.SeekStart); err != nil {
+			return err
+		}
+	}
+	left := n.Size - f.offset
+	if f.all || f.length >= left {
+		_, err = b.WriteTo(e.stdout)
+		return err
+	}
+	_, err = io.CopyN(e.stdout, b, int64(f.length))
+	return err
+}
+
+// openBlob opens the contents of a file, which must have the size that its node says.
+func openBlob(ctx context.Context, st *store.Store, n store.Node) (store.Blob, error) {
+	b, err := st.Blobs.Open(ctx, n.Digest)
+	if err != nil {
+		return nil, err
+	}
+	if b.Size() != n.Size {
+		b.Close()
+		return nil, &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("%d bytes, but %d where it is named", b.Size(), n.Size)}
+	}
+	return b, nil
+}

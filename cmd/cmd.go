@@ -1,0 +1,178 @@
+// Package cmd is castar's command line: one file a subcommand, with its flags, its help and what it runs. The work
+// itself is done elsewhere, in ingest, export and store.
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// env is what all commands share: the streams, and the flags that every command has.
+type env struct {
+	stdin  io.Reader
+	stdout *output
+	stderr *console
+
+	store    string // -s, or CASTAR_STORE, or "" for the default
+	json     bool
+	quiet    bool
+	verbose  bool
+	progress string // auto, always or never
+}
+
+// Main runs castar with the command line args, whose first is the program's name, and returns its exit status.
+// The first SIGINT or SIGTERM makes it clean up and return; a second one kills the process.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	idle := make(chan os.Signal, 1)
+	signal.Notify(idle, syscall.SIGUSR1) // who asks for progress when there is none to tell must not kill us
+	defer signal.Stop(idle)
+	e := &env{stdin: stdin, stdout: &output{w: stdout}, stderr: &console{w: stderr}}
+	command, err := e.run(ctx, args[min(1, len(args)):])
+	if ctx.Err() != nil && err != nil {
+		err = context.Canceled // whatever gave up first: this is why
+	}
+	if e.stdout.err != nil {
+		err = e.stdout.err
+	}
+	if err != nil {
+		printError(e.stderr, e.json, command, err)
+	}
+	return statusOf(err)
+}
+
+// run finds and runs the command that args, without the program's name, ask for. It returns the command's name.
+func (e *env) run(ctx context.Context, args []string) (command string, err error) {
+	app := e.app()
+	line, err := parseLine(app, args)
+	if err != nil {
+		e.json = slices.Contains(args, "--json")
+		return line.name(), err
+	}
+	switch {
+	case line.version:
+		line.command = app.Command("version")
+	case line.help && line.command != nil:
+		line = &commandLine{command: app.Command("help"), args: []string{line.command.Name}}
+	case line.help:
+		line.command = app.Command("help")
+	case line.command == nil:
+		return "", usagef("", "no command given")
+	}
+	return line.name(), app.RunContext(ctx, line.words(app.Name))
+}
+
+// app lists every command there is.
+func (e *env) app() *cli.App {
+	app := &cli.App{
+		Name:  "castar",
+		Usage: "store trees, name each with one digest, and get them back",
+		Flags: e.globalFlags(),
+		// Errors come back to Main, which prints them, and help is a command like the others.
+		ExitErrHandler:            func(*cli.Context, error) {},
+		HideHelp:                  true,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // a comma in a pattern is a comma
+		Writer:                    e.stdout,
+		ErrWriter:                 e.stderr,
+	}
+	app.Commands = []*cli.Command{
+		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(),
+		e.diffCommand(), e.lsCommand(), e.catCommand(), e.findCommand(), e.statCommand(), e.statsCommand(),
+		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.serveCommand(), e.configCommand(),
+		e.completionCommand(app), e.completeCommand(app), e.versionCommand(), e.helpCommand(app),
+	}
+	for _, c := range app.Commands {
+		c.HideHelp = true
+		c.OnUsageError = func(cc *cli.Context, err error, _ bool) error {
+			return usagef(cc.Command.Name, "%s", strings.ReplaceAll(err.Error(), "for flag -", "for flag --"))
+		}
+		if !c.SkipFlagParsing {
+			c.Flags = append(c.Flags, e.globalFlags()...)
+		}
+	}
+	app.Setup()
+	return app
+}
+
+// globalFlags returns the flags that every command has. They may stand before the command as well.
+func (e *env) globalFlags() []cli.Flag {
+	const category = "Flags of every command"
+	return []cli.Flag{
+		&cli.StringFlag{Name: "store", Aliases: []string{"s"}, EnvVars: []string{"CASTAR_STORE"}, Destination: &e.store,
+			Usage: "use the `STORE`: a path, a URL, or a composition file; 'castar config --help' tells more", DefaultText: defaultStoreText, Category: category},
+		&cli.BoolFlag{Name: "json", Destination: &e.json, Category: category,
+			Usage: "print results as JSON, one object a line, and so errors and warnings on stderr"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Destination: &e.quiet, Category: category,
+			Usage: "no progress and no notes on stderr; warnings and errors remain"},
+		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Destination: &e.verbose, Category: category,
+			Usage: "say more on stderr"},
+		&cli.StringFlag{Name: "progress", Value: "auto", Destination: &e.progress, Category: category,
+			Usage: "`WHEN` to show a progress bar: auto (on a terminal), always or never",
+			Action: func(c *cli.Context, when string) error {
+				if !slices.Contains(progressModes, when) {
+					return usagef(c.Command.Name, "invalid value %s for --progress: want auto, always or never", quote(when))
+				}
+				return nil
+			}},
+	}
+}
+
+// warn says on stderr that something was not as it should be. The command goes on.
+func (e *env) warn(command, text string) {
+	m := jsonMessage{Level: "warning", Command: command}
+	m.Text, m.TextBase64 = jsonName(text)
+	m.print(e.stderr, e.json, text)
+}
+
+// note says something on stderr that is good to know, unless the user wants quiet or JSON.
+func (e *env) note(command, text string) {
+	if !e.quiet && !e.json {
+		io.WriteString(e.stderr, "castar: "+command+": "+escape(text)+"\n")
+	}
+}
+
+// output is stdout: it remembers the first error, so that what could not be written is never taken for a success.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+// Write writes to stdout.
+func (o *output) Write(p []byte) (int, error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	n, err := o.w.Write(p)
+	if err != nil {
+		o.err = &failure{err: errors.New("stdout: " + reason(err)), status: statusFailed}
+	}
+	return n, o.err
+}
+
+// json writes v as one line.
+func (o *output) json(v any) {
+	enc := json.NewEncoder(o)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // o remembers
+}
+
+// reason returns what went wrong without the operation and path that os puts before it.
+func reason(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}

@@ -1,0 +1,135 @@
+package cmd
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// The scripts all ask castar itself what may follow the words typed so far, so that they cannot fall behind it.
+var (
+	//go:embed completion/castar.bash
+	bashCompletion string
+	//go:embed completion/castar.zsh
+	zshCompletion string
+	//go:embed completion/castar.fish
+	fishCompletion string
+)
+
+func (e *env) completionCommand(_ *cli.App) *cli.Command {
+	return &cli.Command{
+		Name:      "completion",
+		Usage:     "print a script that completes commands, flags and tags in a shell",
+		UsageText: "castar completion bash|zsh|fish",
+		Description: `Examples:
+  source <(castar completion bash)                                        # now; in ~/.bashrc for always
+  castar completion zsh > "${fpath[1]}/_castar"                           # for always, from the next shell on
+  castar completion fish > ~/.config/fish/completions/castar.fish         # for always`,
+		Action: func(c *cli.Context) error {
+			scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
+			script, ok := scripts[c.Args().First()]
+			if !ok || c.NArg() != 1 {
+				return usagef("completion", "want one of bash, zsh and fish")
+			}
+			_, err := e.stdout.Write([]byte(script))
+			return err
+		},
+	}
+}
+
+// completeCommand is what the scripts call: castar __complete WORD..., with the words typed so far and, last, the one
+// that is being typed. It prints what that one could become, a line each, and nothing where file names are wanted.
+func (e *env) completeCommand(app *cli.App) *cli.Command {
+	return &cli.Command{
+		Name:            "__complete",
+		Hidden:          true,
+		SkipFlagParsing: true,
+		Action: func(c *cli.Context) error {
+			words := c.Args().Slice()
+			if len(words) == 0 {
+				return nil
+			}
+			last := words[len(words)-1]
+			for _, s := range e.complete(c, app, words[:len(words)-1], last) {
+				if strings.HasPrefix(s, last) {
+					fmt.Fprintln(e.stdout, s)
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// complete returns what may stand after the words before; the caller drops what does not begin with last.
+func (e *env) complete(c *cli.Context, app *cli.App, before []string, last string) []string {
+	line, err := parseLine(app, before)
+	if err != nil { // most likely a flag that waits for its value
+		return e.completeValue(line, before)
+	}
+	if isFlag(last) || last == "-" {
+		return flagWords(line.known(app))
+	}
+	switch {
+	case line.command == nil:
+		var names []string
+		for _, c := range app.VisibleCommands() {
+			names = append(names, c.Name)
+		}
+		return names
+	case line.command.Name == "completion":
+		return []string{"bash", "fish", "zsh"}
+	case line.command.Name == "help":
+		return e.complete(c, app, nil, last)
+	case wantsRoot(line):
+		for _, f := range line.flags {
+			if store, ok := strings.CutPrefix(f, "--store="); ok {
+				e.store = store
+			}
+		}
+		return e.tagNames(c.Context)
+	}
+	return nil
+}
+
+// completeValue returns the values that the flag at the end of before may have.
+func (e *env) completeValue(line *commandLine, before []string) []string {
+	if len(before) == 0 {
+		return nil
+	}
+	switch before[len(before)-1] {
+	case "--progress":
+		return progressModes
+	case "--size-rule":
+		return []string{"documented", "snix"}
+	case "--mtime":
+		return []string{"now", "epoch"}
+	}
+	return nil
+}
+
+// wantsRoot reports whether the next argument of the command is a root or a tag.
+func wantsRoot(l *commandLine) bool {
+	switch l.command.Name {
+	case "export", "ls", "find", "stat":
+		return len(l.args) == 0
+	case "cat", "stats", "copy", "verify":
+		return true
+	case "diff":
+		return len(l.args) < 2
+	case "tag":
+		return len(l.args) < 2 || slices.Contains(l.flags, "--delete=true")
+	}
+	return false
+}
+
+// flagWords returns the long forms of flags.
+func flagWords(flags []cli.Flag) []string {
+	words := []string{"--help"}
+	for _, f := range flags {
+		words = append(words, "--"+f.Names()[0])
+	}
+	return words
+}

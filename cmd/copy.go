@@ -1,0 +1,281 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/config"
+	"castar/store/tree"
+)
+
+const copyHelp = `
+Copies each ROOT, with all that it reaches, from the store of --from to that of --to; where one of them is not given, it
+is the store of -s, CASTAR_STORE or the default. The destination is made where it does not exist. Only what it lacks is
+copied, everything is checked on the way, and what an interrupted copy has brought is there when it is run again.
+
+Without ROOT, every tag of the source is copied, and --tags is implied. With --tags, the tags of the source that point at
+what was copied are set in the destination as well, once what they reach is there, whole and durable. A tag that points
+elsewhere there is an error unless --overwrite is given.
+
+What is missing or damaged in the source is named, the rest is copied, and the exit status is 3; roots that are not
+whole get no tag.
+
+With --json, one object for each ROOT: root, kind, ref, tags, complete; and one at the end: roots, directories, blobs,
+bytes, new_directories, new_blobs, new_bytes, seconds, dry_run. Those that are new were missing and were copied.
+
+Examples:
+  castar copy src --tags --to /mnt/backup       # one tag
+  castar copy --to /mnt/backup                  # all tags
+  castar copy --from /mnt/backup 4fc3b6c1       # back, by the beginning of a root's digest
+  castar copy -n --to /mnt/backup               # how much would be copied`
+
+// copyFlags is what was typed after castar copy.
+type copyFlags struct {
+	from, to                string
+	tags, overwrite, dryRun bool
+	jobs                    int
+}
+
+func (e *env) copyCommand() *cli.Command {
+	var f copyFlags
+	return &cli.Command{
+		Name:        "copy",
+		Usage:       "copy trees from one store to another",
+		UsageText:   "castar copy [flags] [ROOT...] (--to STORE | --from STORE)",
+		Description: copyHelp,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "from", Destination: &f.from, Usage: "copy from `STORE`"},
+			&cli.StringFlag{Name: "to", Destination: &f.to, Usage: "copy to `STORE`"},
+			boolFlag("tags", "", &f.tags, "copy the tags that point at the roots, too"),
+			boolFlag("overwrite", "", &f.overwrite, "move tags of the destination that point elsewhere"),
+			boolFlag("dry-run", "n", &f.dryRun, "copy nothing; say what would be copied"),
+			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Destination: &f.jobs, DefaultText: "32", Usage: "copy `N` blobs at once"},
+		},
+		Action: func(c *cli.Context) error {
+			switch {
+			case f.from == "" && f.to == "":
+				return usagef("copy", "want --to STORE, --from STORE, or both")
+			case f.jobs < 0:
+				return usagef("copy", "--jobs must not be negative")
+			case f.overwrite && !f.tags && c.Args().Present():
+				return usagef("copy", "--overwrite works only with --tags")
+			}
+			return e.copy(c.Context, &f, c.Args().Slice())
+		},
+	}
+}
+
+// copy copies what refs mean, or all tags where there are none.
+func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
+	from, to, err := e.openBoth(ctx, f)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	defer to.Close()
+	f.tags = f.tags || len(refs) == 0
+	if f.tags && (from.Tags == nil || to.Tags == nil) {
+		return fmt.Errorf("tags: %w", store.ErrUnsupported)
+	}
+	roots, partial, err := e.copyRoots(ctx, f, from, refs)
+	if err != nil {
+		return err
+	}
+	counts := &tree.CopyCounts{}
+	defer e.startProgress("copy", func() sample {
+		return sample{files: counts.Blobs.Load(), bytes: counts.NewBytes.Load(), total: 0}
+	})()
+	began := time.Now()
+	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, Progress: counts,
+		Problem: func(path string, err error) { e.warn("copy", path+": "+err.Error()) }})
+	for i := range roots {
+		err := copier.Copy(ctx, roots[i].root)
+		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
+			return err
+		}
+		roots[i].whole = err == nil
+		partial = partial || err != nil
+	}
+	if !f.dryRun {
+		if err := to.Sync(ctx); err != nil {
+			return err
+		}
+	}
+	for _, r := range roots {
+		if r.whole && !f.dryRun {
+			if err := copyTags(ctx, f, to, r.tags); err != nil {
+				return err
+			}
+		}
+		if err := e.printCopiedRoot(r); err != nil {
+			return err
+		}
+	}
+	e.printCopied(f, len(roots), counts, time.Since(began))
+	if partial {
+		return errPartial
+	}
+	return nil
+}
+
+// openBoth opens the source and the destination.
+func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
+	own, err := "", error(nil)
+	if f.from == "" || f.to == "" {
+		if own, err = e.storeSpec(); err != nil {
+			return nil, nil, err
+		}
+	}
+	source, dest := f.from, f.to
+	if source == "" {
+		source = own
+	}
+	if dest == "" {
+		dest = own
+	}
+	wait := func() { e.note("copy", "waiting for another process, which has the store for itself") }
+	if from, err = config.Open(ctx, source, config.Options{ReadOnly: true, Wait: -1, OnWait: wait}); err != nil {
+		return nil, nil, err
+	}
+	to, err = config.Open(ctx, dest, config.Options{Create: !f.dryRun, ReadOnly: f.dryRun, Wait: -1, OnWait: wait})
+	if f.dryRun && errors.Is(err, store.ErrNoStore) {
+		to, err = config.Open(ctx, "memory:", config.Options{}) // as empty as what would be made
+	}
+	if err == nil && (to.Blobs == nil || to.Directories == nil || from.Blobs == nil || from.Directories == nil) {
+		err = errors.Join(fmt.Errorf("copy: %w", store.ErrUnsupported), to.Close())
+	}
+	if err != nil {
+		from.Close()
+		return nil, nil, err
+	}
+	return from, to, nil
+}
+
+// copiedRoot is a root that is to be copied, and the tags that follow it.
+type copiedRoot struct {
+	root  tree.Root
+	tags  []store.Tag
+	whole bool // all that it reaches is in the destination
+}
+
+// copyRoots finds what to copy. A tag that cannot be read is a warning where all of them are asked for, and partial.
+func (e *env) copyRoots(
+	ctx context.Context, f *copyFlags, from *store.Store, refs []string,
+) (roots []copiedRoot, partial bool, err error) {
+	var tags []store.Tag
+	if f.tags {
+		for t, err := range from.Tags.All(ctx) {
+			if err != nil {
+				partial = true
+				e.warn("copy", err.Error())
+				continue
+			}
+			tags = append(tags, t)
+		}
+	}
+	if len(refs) == 0 {
+		for _, t := range tags {
+			roots = append(roots, copiedRoot{root: tree.Root{Name: t.Name, Node: t.Root}, tags: []store.Tag{t}})
+		}
+		return roots, partial, nil
+	}
+	for _, ref := range refs {
+		node, err := resolve(ctx, from, ref)
+		if err != nil {
+			return nil, false, err
+		}
+		r := copiedRoot{root: tree.Root{Name: ref, Node: node}}
+		for _, t := range tags {
+			if sameRoot(t.Root, node) {
+				r.tags = append(r.tags, t)
+			}
+		}
+		roots = append(roots, r)
+	}
+	return roots, partial, nil
+}
+
+// sameRoot reports whether two roots are the same thing. The size of a directory that was found by its digest is not
+// always the one that a tag has.
+func sameRoot(a, b store.Node) bool {
+	if a.Kind == store.KindDirectory {
+		a.Size, b.Size = 0, 0
+	}
+	return a == b
+}
+
+// copyTags sets tags whose root is there.
+func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) error {
+	for _, t := range tags {
+		old, err := to.Tags.Get(ctx, t.Name)
+		if err == nil && sameRoot(old.Root, t.Root) {
+			continue
+		}
+		if err == nil && !f.overwrite {
+			return &failure{err: fmt.Errorf("tag %q points elsewhere in the destination", t.Name), status: statusFailed,
+				hint: "--overwrite moves it"}
+		}
+		if err := to.Tags.Set(ctx, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jsonCopiedRoot is a line of castar copy --json for each ROOT.
+type jsonCopiedRoot struct {
+	Root     string   `json:"root"` // 64 hexadecimal digits
+	Kind     string   `json:"kind"` // directory, file or symlink
+	Ref      string   `json:"ref"`  // as it was given, or the tag
+	Tags     []string `json:"tags,omitempty"`
+	Complete bool     `json:"complete"` // all that it reaches is there
+}
+
+func (e *env) printCopiedRoot(r copiedRoot) error {
+	if !e.json {
+		return nil
+	}
+	d, err := r.root.Node.RootDigest()
+	if err != nil {
+		return err
+	}
+	j := jsonCopiedRoot{Root: d.String(), Kind: r.root.Node.Kind.String(), Ref: r.root.Name, Complete: r.whole}
+	for _, t := range r.tags {
+		j.Tags = append(j.Tags, t.Name)
+	}
+	e.stdout.json(j)
+	return nil
+}
+
+// jsonCopied is the last line of castar copy --json.
+type jsonCopied struct {
+	Roots          int     `json:"roots"`
+	Directories    uint64  `json:"directories"`
+	Blobs          uint64  `json:"blobs"`
+	Bytes          uint64  `json:"bytes"` // of the blobs, each counted once
+	NewDirectories uint64  `json:"new_directories"`
+	NewBlobs       uint64  `json:"new_blobs"`
+	NewBytes       uint64  `json:"new_bytes"`
+	Seconds        float64 `json:"seconds"`
+	DryRun         bool    `json:"dry_run"`
+}
+
+func (e *env) printCopied(f *copyFlags, roots int, c *tree.CopyCounts, took time.Duration) {
+	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),
+		c.NewBytes.Load(), took.Seconds(), f.dryRun}
+	if e.json {
+		e.stdout.json(j)
+		return
+	}
+	verb := "copied"
+	if f.dryRun {
+		verb = "would copy"
+	}
+	fmt.Fprintf(e.stdout, "%s %s: %d blobs and %d directories of %d and %d in %d roots\n",
+		verb, humanBytes(j.NewBytes), j.NewBlobs, j.NewDirectories, j.Blobs, j.Directories, roots)
+}

@@ -1,0 +1,174 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+const diffHelp = `
+Says what changed from A to B. Each is a ROOT, or something inside one, or a path outside the store: what begins with /,
+./ or ../, or is . or .., is a path, and so is what is no root and exists. A path is read as 'castar ingest' would, without
+opening files that look unchanged since; what cannot be stored is left out and named on stderr, and the exit status is
+3. With PATHs, only what is at or below one of these inside A and B is compared.
+
+Each line has a letter and a path:
+  +  added
+  -  removed
+  M  a file has other contents, whatever else changed
+  X  a file may be run now, or may no longer
+  T  a file, directory or symbolic link became another of these
+  L  a symbolic link points elsewhere
+  R  renamed: A has it at the first path, and B has the same at the second
+The path of what is or was a directory ends in a slash, and by the bytes of these paths lines are sorted. A directory
+that was added, removed or renamed is one line. Empty files and directories are not taken to be renamed.
+
+What is the same on both sides is not read, however large. Trees that differ only in the rule by which their directories
+count sizes are the same. Finding renames needs all that was added and removed in memory; --no-renames does not.
+
+With -z, lines end in NUL, and a NUL stands also between the two paths of R. On a terminal, what was added is green and
+what was removed is red, unless NO_COLOR is set.
+
+With --patch, what changed in text files is shown line by line, as git does. Files with a NUL byte near their beginning
+and those larger than 16 MiB are only named, and directories that are empty are not.
+
+With --json, one object for each change: op, path, from (of R), old, new; old and new, where there is one, have kind,
+size, executable, digest, target. With --stat, one object: added, removed, changed, renamed (numbers of entries),
+bytes_added, bytes_removed, bytes_changed_old, bytes_changed_new, entries_old, entries_new, share. A path or target that
+is not UTF-8 is also there in base64, as path_base64, from_base64 or target_base64.
+
+Examples:
+  castar diff v1 v2
+  castar diff v1 .                                  # what changed here since
+  castar diff --stat v1:src v2:src
+  castar diff -p v1 v2 | git apply                  # here
+  castar diff --exit-code src ./src > /dev/null || echo changed`
+
+// diffFlags is what was typed after castar diff.
+type diffFlags struct {
+	stat, nameOnly, patch, null, exitCode bool
+	options                               tree.DiffOptions
+	live                                  ingestFlags // how paths outside the store are read
+}
+
+func (e *env) diffCommand() *cli.Command {
+	var f diffFlags
+	return &cli.Command{
+		Name:        "diff",
+		Usage:       "say what changed between two trees",
+		UsageText:   "castar diff [flags] A B [PATH...]",
+		Description: diffHelp,
+		Flags: append([]cli.Flag{
+			boolFlag("recursive", "r", &f.options.Recursive, "list what is below added and removed directories, too"),
+			boolFlag("no-renames", "R", &f.options.NoRenames, "show what was renamed as removed and added"),
+			boolFlag("stat", "", &f.stat, "print only how much changed"),
+			boolFlag("name-only", "", &f.nameOnly, "print only the paths, of R the second"),
+			boolFlag("patch", "p", &f.patch, "print what changed in text files, for git apply"),
+			nullFlag(&f.null),
+			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed"),
+			jobsFlag(&f.live.jobs),
+		}, f.live.sourceFlags()...),
+		Action: func(c *cli.Context) error {
+			f.live.exclude, f.live.excludeFrom = c.StringSlice("exclude"), c.StringSlice("exclude-from")
+			if err := f.check(e, c.NArg()); err != nil {
+				return err
+			}
+			if err := e.readExcludes(&f.live); err != nil {
+				return err
+			}
+			f.options.Paths = c.Args().Slice()[2:]
+			return e.diff(c.Context, &f, [2]string{c.Args().Get(0), c.Args().Get(1)})
+		},
+	}
+}
+
+// check finds mistakes before anything is done, and completes the options.
+func (f *diffFlags) check(e *env, args int) error {
+	forms := 0
+	for _, set := range []bool{f.stat, f.nameOnly, f.patch} {
+		if set {
+			forms++
+		}
+	}
+	switch {
+	case args < 2:
+		return usagef("diff", "want an A and a B, got %d arguments", args)
+	case forms > 1:
+		return usagef("diff", "--stat, --name-only and --patch exclude each other")
+	case f.null && (f.stat || f.patch || e.json):
+		return usagef("diff", "--null is not for --stat, --patch or --json")
+	case e.json && (f.nameOnly || f.patch):
+		return usagef("diff", "--json is not for --name-only or --patch")
+	case f.live.jobs < 0:
+		return usagef("diff", "--jobs must not be negative")
+	}
+	f.options.Recursive = f.options.Recursive || f.stat || f.patch
+	f.live.options.Jobs = f.live.jobs
+	// What cannot be read shows as removed, and is named.
+	f.live.options.SkipSpecial, f.live.options.IgnoreErrors = true, true
+	return nil
+}
+
+// diff prints what changed between what args mean.
+func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
+	st, err := e.openStore(ctx, forRead)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	sides, leftOut, err := e.diffSides(ctx, f, st, args)
+	if err != nil {
+		return err
+	}
+	if err := checkPaths(ctx, sides, f.options.Paths); err != nil {
+		return err
+	}
+	p := e.newDiffPrinter(f, sides)
+	for c, err := range tree.Diff(ctx, sides[0].Side, sides[1].Side, f.options) {
+		if err == nil {
+			err = p.change(ctx, &c)
+		}
+		if err == nil {
+			err = e.stdout.err
+		}
+		if err != nil {
+			p.out.Flush()
+			return err
+		}
+	}
+	if err := p.end(ctx); err != nil {
+		return err
+	}
+	switch {
+	case leftOut:
+		return errPartial
+	case f.exitCode && p.changes > 0:
+		return errDiffers
+	}
+	return nil
+}
+
+// checkPaths reports the paths that neither side has: a slip of the pen must not pass for no change.
+func checkPaths(ctx context.Context, sides [2]*diffSide, paths []string) error {
+	for _, path := range paths {
+		_, err := sides[0].lookup(ctx, path)
+		if err != nil {
+			_, err = sides[1].lookup(ctx, path)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, store.ErrNotFound):
+			return &failure{err: fmt.Errorf("%s: neither in %s nor in %s", quote(path), quote(sides[0].arg), quote(sides[1].arg)),
+				status: statusNotFound}
+		case err != nil:
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+// diffPrinter prints changes in the form that the flags ask for.
+type diffPrinter struct {
+	e       *env
+	f       *diffFlags
+	sides   [2]*diffSide
+	out     *listing
+	color   bool
+	changes int
+	stat    jsonDiffStat
+}
+
+func (e *env) newDiffPrinter(f *diffFlags, sides [2]*diffSide) *diffPrinter {
+	return &diffPrinter{e: e, f: f, sides: sides, out: e.newListing(f.null), color: e.wantsColor() && !f.null}
+}
+
+// change takes the next change.
+func (p *diffPrinter) change(ctx context.Context, c *tree.Change) error {
+	p.changes++
+	switch {
+	case p.f.stat:
+		p.stat.add(c)
+	case p.f.patch:
+		return p.patch(ctx, c)
+	case p.f.nameOnly:
+		p.out.line(p.out.name(c.Path, c.IsDirectory()))
+	case p.e.json:
+		p.out.json(newJSONDiff(c))
+	default:
+		p.line(c)
+	}
+	return nil
+}
+
+// end prints what comes after the last change.
+func (p *diffPrinter) end(ctx context.Context) error {
+	if p.f.stat {
+		if err := p.stat.finish(ctx, p.sides); err != nil {
+			return err
+		}
+		if p.e.json {
+			p.out.json(p.stat)
+		} else {
+			p.printStat()
+		}
+	}
+	return p.out.Flush()
+}
+
+// SGR sequences (ECMA-48) in the colours of git.
+const (
+	colorBold  = "\x1b[1m"
+	colorRed   = "\x1b[31m"
+	colorGreen = "\x1b[32m"
+	colorCyan  = "\x1b[36m"
+	colorNone  = "\x1b[m"
+)
+
+// paint returns text in a colour, or as it is where the color is "" or there are none.
+func (p *diffPrinter) paint(color, text string) string {
+	if !p.color || color == "" {
+		return text
+	}
+	return color + text + colorNone
+}
+
+func (p *diffPrinter) line(c *tree.Change) {
+	color, between := "", " -> "
+	switch c.Op {
+	case tree.Added:
+		color = colorGreen
+	case tree.Removed:
+		color = colorRed
+	}
+	if p.f.null {
+		between = "\x00"
+	}
+	text := p.out.name(c.Path, c.IsDirectory())
+	if c.Op == tree.Renamed {
+		text = p.out.name(c.From, c.IsDirectory()) + between + text
+	}
+	p.out.line(p.paint(color, string(c.Op)+" "+text))
+}
+
+// jsonDiff is a line of castar diff --json.
+type jsonDiff struct {
+	Op         string    `json:"op"`                    // a letter, as without --json
+	Path       string    `json:"path"`                  // "" is the root
+	PathBase64 string    `json:"path_base64,omitempty"` // where that is not UTF-8
+	From       string    `json:"from,omitempty"`        // of R: the path in A
+	FromBase64 string    `json:"from_base64,omitempty"` // where that is not UTF-8
+	Old        *jsonNode `json:"old,omitempty"`         // what A has
+	New        *jsonNode `json:"new,omitempty"`         // what B has
+}
+
+func newJSONDiff(c *tree.Change) jsonDiff {
+	j := jsonDiff{Op: string(c.Op)}
+	j.Path, j.PathBase64 = jsonName(c.Path)
+	j.From, j.FromBase64 = jsonName(c.From)
+	for _, side := range []struct {
+		n  store.Node
+		to **jsonNode
+	}{{c.Old, &j.Old}, {c.New, &j.New}} {
+		if side.n.Kind != 0 {
+			n := newJSONNode(side.n)
+			*side.to = &n
+		}
+	}
+	return j
+}
+
+// jsonDiffStat is what castar diff --stat --json prints.
+type jsonDiffStat struct {
+	Added           uint64  `json:"added"`             // entries of any kind
+	Removed         uint64  `json:"removed"`           // the same
+	Changed         uint64  `json:"changed"`           // M, X, T and L
+	Renamed         uint64  `json:"renamed"`           // a directory is one
+	BytesAdded      uint64  `json:"bytes_added"`       // of added files
+	BytesRemoved    uint64  `json:"bytes_removed"`     // of removed files
+	BytesChangedOld uint64  `json:"bytes_changed_old"` // of changed files, before
+	BytesChangedNew uint64  `json:"bytes_changed_new"` // and after
+	EntriesOld      uint64  `json:"entries_old"`       // all there are in A
+	EntriesNew      uint64  `json:"entries_new"`       // all there are in B
+	Share           float64 `json:"share"`             // of the entries of either that are added, removed or changed: 0 to 1
+}
+
+// add counts a change.
+func (j *jsonDiffStat) add(c *tree.Change) {
+	oldBytes, newBytes := fileSize(c.Old), fileSize(c.New)
+	switch c.Op {
+	case tree.Added:
+		j.Added++
+		j.BytesAdded += newBytes
+	case tree.Removed:
+		j.Removed++
+		j.BytesRemoved += oldBytes
+	case tree.Renamed:
+		j.Renamed++
+	default:
+		j.Changed++
+		if c.Op != tree.Executable {
+			j.BytesChangedOld += oldBytes
+			j.BytesChangedNew += newBytes
+		}
+	}
+}
+
+func fileSize(n store.Node) uint64 {
+	if n.Kind != store.KindFile {
+		return 0
+	}
+	return n.Size
+}
+
+// finish adds what is known of the whole trees.
+func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*diffSide) error {
+	for i, to := range []*uint64{&j.EntriesOld, &j.EntriesNew} {
+		s := sides[i]
+		rule, _, err := tree.SizeRule(ctx, s.Directories, s.Root)
+		if err == nil {
+			*to, err = tree.Entries(ctx, s.Directories, s.Root, rule)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", quote(s.arg), err)
+		}
+	}
+	touched := j.Added + j.Removed + j.Changed
+	// The root may have changed itself, and be counted nowhere.
+	if all := max(j.EntriesOld+j.Added, touched); all > 0 {
+		j.Share = float64(touched) / float64(all)
+	}
+	return nil
+}
+
+func (p *diffPrinter) printStat() {
+	j, w := &p.stat, tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "added\t%d\t%s\n", j.Added, humanBytes(j.BytesAdded))
+	fmt.Fprintf(w, "removed\t%d\t%s\n", j.Removed, humanBytes(j.BytesRemoved))
+	fmt.Fprintf(w, "changed\t%d\t%s, before %s\n", j.Changed, humanBytes(j.BytesChangedNew), humanBytes(j.BytesChangedOld))
+	fmt.Fprintf(w, "renamed\t%d\n", j.Renamed)
+	fmt.Fprintf(w, "share\t%s\tof %d entries before, %d after\n", percent(j.Share), j.EntriesOld, j.EntriesNew)
+	w.Flush()
+}
+
+// percent returns a share so that little is not taken for nothing, nor nearly all for all.
+func percent(share float64) string {
+	switch text := strings.TrimSuffix(fmt.Sprintf("%.2f", 100*share), ".00"); {
+	case share > 0 && text == "0":
+		return "< 0.01 %"
+	case share < 1 && text == "100":
+		return "> 99.99 %"
+	default:
+		return text + " %"
+	}
+}

@@ -1,0 +1,119 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/ingest/ignore"
+	"castar/store/config"
+)
+
+// sourceFlags returns the flags that say what of a file system is read, and how. The lists are left to be asked for.
+func (f *ingestFlags) sourceFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "exclude", Aliases: []string{"e"}, Usage: "leave out what `PATTERN` matches; may be repeated"},
+		&cli.StringSliceFlag{Name: "exclude-from", Usage: "leave out what the patterns in `FILE` match, - for stdin; may be repeated"},
+		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files say"),
+		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out what is in folders with a CACHEDIR.TAG"),
+		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "leave out what is on other file systems"),
+		boolFlag("no-cache", "", &f.noCache, "read every file, also those that look unchanged"),
+	}
+}
+
+// readExcludes completes the options by what --exclude and --exclude-from say, the former over the latter.
+func (e *env) readExcludes(f *ingestFlags) error {
+	for _, name := range f.excludeFrom {
+		var data []byte
+		var err error
+		if name == "-" {
+			data, err = io.ReadAll(e.stdin)
+		} else {
+			data, err = os.ReadFile(name)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %s", quote(name), reason(err))
+		}
+		f.options.Excludes = append(f.options.Excludes, ignore.Parse(data))
+	}
+	if len(f.exclude) > 0 {
+		f.options.Excludes = append(f.options.Excludes, ignore.New(f.exclude...))
+	}
+	return nil
+}
+
+// excludeStore returns excludes, and what leaves the store out where that is in path: it changes while it is written
+// to, and would hold itself. A path in the store is an error.
+func (e *env) excludeStore(command string, excludes []*ignore.Patterns, path string) ([]*ignore.Patterns, error) {
+	spec, err := e.storeSpec()
+	if err != nil {
+		return nil, err
+	}
+	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
+		return excludes, nil // a missing path is for others to complain about
+	}
+	folders, err := config.Folders(spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range folders {
+		if excludes, err = e.excludeFolder(command, excludes, path, folder); err != nil {
+			return nil, err
+		}
+	}
+	return excludes, nil
+}
+
+// excludeFolder is excludeStore for one of the folders that the store is in.
+func (e *env) excludeFolder(command string, excludes []*ignore.Patterns, path, folder string) ([]*ignore.Patterns, error) {
+	folder, err := realPath(folder)
+	if errors.Is(err, fs.ErrNotExist) {
+		return excludes, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	root, err := realPath(path)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case below(folder, root):
+		return nil, fmt.Errorf("%s: is in the store", quote(path))
+	case !below(root, folder):
+		return excludes, nil
+	}
+	inside, err := filepath.Rel(root, folder)
+	if err != nil {
+		return nil, err
+	}
+	e.note(command, fmt.Sprintf("%s: leaving out the store itself, %s", quote(path), quote(inside)))
+	return append(slices.Clip(excludes), ignore.New("/"+escapePattern(inside))), nil
+}
+
+// realPath returns path absolute and without symlinks.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// below reports whether path is dir or in it. Both are absolute and clean.
+func below(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+}
+
+// escapePattern returns the pattern that matches path alone.
+func escapePattern(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}

@@ -1,0 +1,265 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/ingest"
+	"castar/store"
+)
+
+const ingestHelp = `
+Stores each PATH - a directory with all that is in it, a file or a symbolic link, which is not followed - and prints
+its root digest, one a line, once all of it is safe on disk. What the store has already is not stored again.
+
+What is kept: names, as bytes; the contents of files; whether a file's owner may run it; the targets of symbolic
+links. What is not: times, owners, groups, other permission bits, extended attributes and ACLs; hard links, which
+become files of their own (stored once all the same); holes, which become zeros; devices, sockets and fifos.
+So one digest means one tree, whoever stored it, when and where. 'castar export' has flags for what to use instead.
+
+Something unreadable, or that cannot be stored, or a file that keeps changing while it is read, is never left out
+silently: all of it is named on stderr, no root is printed and the exit status is 1. With --skip-special or
+--ignore-errors the rest is stored, what was left out is named, and the exit status is 3.
+
+Patterns are those of .gitignore files, relative to PATH; of several the last one counts, and --exclude comes after
+--exclude-from. What they leave out is no error. The store itself is always left out.
+
+With --json, one object for each PATH: root, kind, source, files, directories, symlinks, bytes, excluded, seconds, tag,
+and left_out, a list of path and reason. A name that is not UTF-8 is also there in base64, as source_base64 or
+path_base64.
+
+Examples:
+  castar ingest ~/src                               # prints the digest of ~/src
+  castar ingest --tag src ~/src                     # and gives it a name, for 'castar export src DEST'
+  castar ingest -x --exclude '*.o' --gitignore .    # leave things out
+  castar ingest -n .                                # only compute the digest; needs no store`
+
+// ingestFlags is what was typed after castar ingest.
+type ingestFlags struct {
+	tag, sizeRule string
+	dryRun        bool
+	noCache       bool
+	exclude       []string
+	excludeFrom   []string
+	jobs          int
+	options       ingest.Options
+}
+
+func (e *env) ingestCommand() *cli.Command {
+	var f ingestFlags
+	return &cli.Command{
+		Name:        "ingest",
+		Aliases:     []string{"add"},
+		Usage:       "store trees and print their root digests",
+		UsageText:   "castar ingest [flags] PATH...",
+		Description: ingestHelp,
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Destination: &f.tag, Usage: "call the root `NAME`; only with one PATH"},
+			boolFlag("dry-run", "n", &f.dryRun, "compute the digest and store nothing"),
+			boolFlag("skip-special", "", &f.options.SkipSpecial, "leave out devices, sockets and fifos"),
+			boolFlag("ignore-errors", "", &f.options.IgnoreErrors, "leave out what cannot be read"),
+		}, f.sourceFlags(), []cli.Flag{
+			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, Value: "documented",
+				Usage: "`RULE` by which directories count their size, part of the digest: documented, or snix as tvix and snix do"},
+			jobsFlag(&f.jobs),
+		}),
+		Action: func(c *cli.Context) error {
+			f.exclude, f.excludeFrom = c.StringSlice("exclude"), c.StringSlice("exclude-from")
+			paths := c.Args().Slice()
+			if err := f.check(paths); err != nil {
+				return err
+			}
+			if err := e.readExcludes(&f); err != nil {
+				return err
+			}
+			return e.ingest(c.Context, &f, paths)
+		},
+	}
+}
+
+// check finds mistakes before anything is touched, and completes the options.
+func (f *ingestFlags) check(paths []string) (err error) {
+	switch {
+	case len(paths) == 0:
+		return usagef("ingest", "no PATH given")
+	case f.tag != "" && len(paths) > 1:
+		return usagef("ingest", "--tag names one root, but there are %d paths", len(paths))
+	case f.tag != "" && f.dryRun:
+		return usagef("ingest", "--tag needs a store, and --dry-run uses none")
+	case f.jobs < 0:
+		return usagef("ingest", "--jobs must not be negative")
+	}
+	if f.tag != "" {
+		if err := store.ValidateTag(f.tag); err != nil {
+			return usagef("ingest", "%w", err)
+		}
+	}
+	if f.options.SizeRule, err = store.ParseSizeRule(f.sizeRule); err != nil {
+		return usagef("ingest", "%w", err)
+	}
+	f.options.Jobs = f.jobs
+	for _, p := range paths { // so that a slip of the pen makes no store
+		if _, err := os.Lstat(p); err != nil {
+			return fmt.Errorf("%s: %s", quote(p), reason(err))
+		}
+	}
+	return nil
+}
+
+// ingest stores paths and then prints their digests.
+func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error {
+	var st *store.Store
+	if !f.dryRun {
+		var err error
+		if st, err = e.openPatient(ctx, "ingest", forIngest); err != nil {
+			return err
+		}
+		defer st.Close()
+	}
+	results, err := e.ingestAll(ctx, f, st, paths)
+	if err != nil {
+		return err
+	}
+	leftOut := false
+	for _, r := range results {
+		leftOut = leftOut || len(r.LeftOut) > 0
+		for _, p := range r.LeftOut {
+			e.warn("ingest", "left out: "+p.Error())
+		}
+		if err := e.printIngested(f.tag, r); err != nil {
+			return err
+		}
+	}
+	if leftOut {
+		return errPartial
+	}
+	return nil
+}
+
+// ingestAll reads all paths into st and keeps them there, or reads them only where st is nil, showing how far it is.
+// All that could not be stored is one error.
+func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, paths []string) ([]ingested, error) {
+	progress := new(ingest.Progress)
+	f.options.Progress = progress
+	total, stopScan := e.startScan(ctx, f.options, paths)
+	defer stopScan()
+	defer e.startProgress("ingest", func() sample {
+		return sample{files: progress.Files.Load() + progress.Symlinks.Load(), bytes: progress.Bytes.Load(), total: total.Load()}
+	})()
+	var results []ingested
+	var refused []ingest.Problem
+	for _, p := range paths {
+		r, err := e.ingestOne(ctx, f.options, !f.noCache, st, p)
+		if left := (*ingest.LeftOutError)(nil); errors.As(err, &left) {
+			refused = append(refused, left.Problems...)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, r)
+	}
+	if len(refused) > 0 {
+		return nil, refusal(refused)
+	}
+	if st != nil {
+		return results, keep(ctx, st, f.tag, results)
+	}
+	return results, nil
+}
+
+// ingestOne reads one path into st.
+func (e *env) ingestOne(ctx context.Context, o ingest.Options, useCache bool, st *store.Store, path string) (ingested, error) {
+	began := time.Now()
+	source, err := filepath.Abs(path)
+	if err != nil {
+		return ingested{}, err
+	}
+	if st != nil {
+		if o.Excludes, err = e.excludeStore("ingest", o.Excludes, path); err != nil {
+			return ingested{}, err
+		}
+	}
+	if st != nil && useCache {
+		if o.Cache, err = openCache(st, source); err != nil {
+			e.warn("ingest", "cache: "+err.Error()) // slower, and no less right
+		}
+		defer o.Cache.Close()
+	}
+	r, err := ingest.FS(ctx, st, path, o)
+	if err != nil {
+		return ingested{}, err
+	}
+	if err := o.Cache.Save(); err != nil {
+		e.warn("ingest", "cache: "+err.Error())
+	}
+	return ingested{Result: r, source: source, seconds: time.Since(began).Seconds()}, nil
+}
+
+// startScan counts the bytes in paths for whoever watches a bar. total is 0 until that is done; stop ends it before.
+func (e *env) startScan(ctx context.Context, o ingest.Options, paths []string) (total *atomic.Uint64, stop func()) {
+	total = new(atomic.Uint64)
+	if !e.wantsBar() {
+		return total, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for _, p := range paths {
+			ingest.Scan(ctx, p, o)
+		}
+		if ctx.Err() == nil {
+			total.Store(o.Progress.TotalBytes.Load())
+		}
+	}()
+	return total, func() {
+		cancel()
+		<-done
+	}
+}
+
+// refusal is the error for what could not be stored and may not be left out.
+func refusal(problems []ingest.Problem) error {
+	errs, hint := make([]error, len(problems)), "--skip-special stores the rest"
+	for i, p := range problems {
+		errs[i] = p
+		if !p.Special {
+			hint = "--ignore-errors stores the rest"
+		}
+	}
+	return &failure{err: errors.Join(errs...), status: statusFailed, hint: hint}
+}
+
+// keep makes what was stored durable, and only then names it in the log and, where tag is not empty, by the tag.
+func keep(ctx context.Context, st *store.Store, tag string, results []ingested) error {
+	if err := st.Sync(ctx); err != nil {
+		return err
+	}
+	if st.Tags == nil {
+		if tag != "" {
+			return fmt.Errorf("--tag: %w", store.ErrUnsupported)
+		}
+		return nil
+	}
+	for _, r := range results {
+		t := store.Tag{Name: tag, Root: r.Root, Time: time.Now(), Source: r.source, Counts: r.Counts}
+		if err := st.Tags.Record(ctx, t); err != nil {
+			return err
+		}
+		if tag != "" {
+			if err := st.Tags.Set(ctx, t); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,214 @@
+package cmd
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"castar/store"
+	"castar/store/memory"
+	"castar/store/tree"
+)
+
+// run runs castar, and returns its exit status and what it printed.
+func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, err bytes.Buffer
+	status = Main(append([]string{"castar"}, args...), nil, &out, &err)
+	return status, out.String(), err.String()
+}
+
+func TestSides(t *testing.T) {
+	tests := []struct {
+		arg    string
+		isPath bool
+		root   bool
+	}{
+		{".", true, false}, {"..", true, false}, {"./x", true, false}, {"../x", true, false}, {"/x", true, false}, {"./", true, false},
+		{".x", false, true}, {"x", false, true}, {"x/y", false, true}, {"x:y z", false, true}, {"x y", false, false},
+		{"..x", false, true}, {"0123456789", false, true}, {"-x", false, false}, {"x//y", false, false},
+		{store.Sum(nil).Snix() + ":x y", false, true}, {"b3:" + strings.TrimPrefix(store.Sum(nil).Snix(), "blake3-"), false, true},
+	}
+	for _, tt := range tests {
+		if got := isPath(tt.arg); got != tt.isPath {
+			t.Errorf("isPath(%q) = %v", tt.arg, got)
+		}
+		if got := couldBeRoot(tt.arg); !tt.isPath && got != tt.root {
+			t.Errorf("couldBeRoot(%q) = %v", tt.arg, got)
+		}
+	}
+}
+
+func TestPatchName(t *testing.T) {
+	tests := map[string]string{
+		"x": "a/x", "x y": "a/x y", "": "a/root", "\xff": `"a/\377"`, "a\n": `"a/a\012"`, `"`: `"a/\""`, `\`: `"a/\\"`, "ü": `"a/\303\274"`,
+	}
+	for path, want := range tests {
+		if got := patchName("a/", path); got != want {
+			t.Errorf("patchName(%q) = %s, want %s", path, got, want)
+		}
+	}
+}
+
+func TestPercent(t *testing.T) {
+	tests := map[float64]string{
+		0: "0 %", 1: "100 %", 0.5: "50 %", 0.1234: "12.34 %", 0.00001: "< 0.01 %", 0.999999: "> 99.99 %", 0.002: "0.20 %",
+	}
+	for share, want := range tests {
+		if got := percent(share); got != want {
+			t.Errorf("percent(%v) = %s, want %s", share, got, want)
+		}
+	}
+}
+
+func TestDiffStatShare(t *testing.T) {
+	var j jsonDiffStat
+	for _, c := range []tree.Change{
+		{Op: tree.Added, New: store.Node{Kind: store.KindFile, Size: 3}},
+		{Op: tree.Added, New: store.Node{Kind: store.KindDirectory, Size: 3}},
+		{Op: tree.Removed, Old: store.Node{Kind: store.KindFile, Size: 5}},
+		{Op: tree.Executable, Old: store.Node{Kind: store.KindFile, Size: 7}, New: store.Node{Kind: store.KindFile, Size: 7}},
+		{Op: tree.Modified, Old: store.Node{Kind: store.KindFile, Size: 11}, New: store.Node{Kind: store.KindFile, Size: 13}},
+		{Op: tree.Retyped, Old: store.Node{Kind: store.KindSymlink}, New: store.Node{Kind: store.KindFile, Size: 17}},
+		{Op: tree.Renamed, Old: store.Node{Kind: store.KindFile, Size: 19}, New: store.Node{Kind: store.KindFile, Size: 19}},
+	} {
+		j.add(&c)
+	}
+	want := jsonDiffStat{Added: 2, Removed: 1, Changed: 3, Renamed: 1, BytesAdded: 3, BytesRemoved: 5, BytesChangedOld: 11, BytesChangedNew: 30}
+	if j != want {
+		t.Errorf("got %+v, want %+v", j, want)
+	}
+}
+
+func TestDiffColors(t *testing.T) {
+	var out bytes.Buffer
+	e := &env{stdout: &output{w: &out}}
+	p := e.newDiffPrinter(&diffFlags{}, [2]*diffSide{})
+	if p.color {
+		t.Error("colours, and no terminal")
+	}
+	p.color = true
+	p.line(&tree.Change{Op: tree.Added, Path: "a"})
+	p.line(&tree.Change{Op: tree.Removed, Path: "b", Old: store.Node{Kind: store.KindDirectory}})
+	p.line(&tree.Change{Op: tree.Modified, Path: "c"})
+	p.lines([]byte("diff\n--- a\n+++ b\n@@ -1 +1 @@\n--- a line\n+new\n same\n"))
+	p.out.Flush()
+	want := "\x1b[32m+ a\x1b[m\n\x1b[31m- b/\x1b[m\nM c\n" +
+		"\x1b[1m--- a\x1b[m\n\x1b[1m+++ b\x1b[m\n\x1b[36m@@ -1 +1 @@\x1b[m\n\x1b[31m--- a line\x1b[m\n\x1b[32m+new\x1b[m\n same\n"
+	if out.String() != want {
+		t.Errorf("got  %q\nwant %q", &out, want)
+	}
+}
+
+func TestHistogram(t *testing.T) {
+	var out strings.Builder
+	printHistogram(&out, &[tree.SizeClasses]uint64{1, 80, 0, 41})
+	want := "empty          1   █\n" +
+		"below 1.0 KiB  80  " + strings.Repeat("█", 40) + "\n" +
+		"below 4.0 KiB  0   \n" +
+		"below 16.0 KiB 41  " + strings.Repeat("█", 21) + "\n"
+	if strings.Join(strings.Fields(out.String()), " ") != strings.Join(strings.Fields(want), " ") {
+		t.Errorf("got\n%s", &out)
+	}
+	out.Reset()
+	printHistogram(&out, &[tree.SizeClasses]uint64{tree.SizeClasses - 1: 1})
+	if !strings.Contains(out.String(), "more") || strings.Count(out.String(), "\n") != tree.SizeClasses {
+		t.Errorf("got\n%s", &out)
+	}
+}
+
+// TestMissingDirectory lists a tree that is not all there: what is there is listed, and what is not is named.
+func TestMissingDirectory(t *testing.T) {
+	st := memory.New()
+	gone := store.Node{Name: "gone", Kind: store.KindDirectory, Digest: store.Sum([]byte("gone")), Size: 1}
+	dir := store.Directory{gone, {Name: "here", Kind: store.KindSymlink, Target: "x"}}
+	d, err := st.Directories.Put(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := store.Node{Kind: store.KindDirectory, Digest: d, Size: 3}
+	if err := st.Tags.Set(t.Context(), store.Tag{Name: "t", Root: root}); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name   string
+		do     func(e *env) error
+		stdout string
+	}{
+		{"ls", func(e *env) error { return e.ls(t.Context(), &lsFlags{recursive: true}, st, tree.Ref{Node: root}, "t") }, "gone/\nhere\n"},
+		{"find", func(e *env) error { return e.find(t.Context(), st, root, []string{"h*"}, "", false) }, "here\n"},
+	}
+	for _, tt := range tests {
+		var out, stderr bytes.Buffer
+		e := &env{stdout: &output{w: &out}, stderr: &console{w: &stderr}}
+		if err := tt.do(e); !errors.Is(err, errPartial) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if out.String() != tt.stdout || !strings.Contains(stderr.String(), "warning: gone: directory "+gone.Digest.String()+": not found") {
+			t.Errorf("%s: stdout %q, stderr %q", tt.name, &out, &stderr)
+		}
+		out.Reset()
+		lost := tree.Ref{Node: store.Node{Kind: store.KindDirectory, Digest: gone.Digest}}
+		if err := e.ls(t.Context(), &lsFlags{}, st, lost, "t"); !store.IsNotFound(err) || out.Len() > 0 {
+			t.Errorf("%v, %q", err, &out)
+		}
+		names, damaged := e.tagsTo(t.Context(), st, store.Node{Kind: store.KindFile})
+		if !damaged || len(names) > 0 {
+			t.Errorf("tags %v, %v", names, damaged)
+		}
+	}
+}
+
+// TestPatchChanged compares with a file that changed after it was hashed.
+func TestPatchChanged(t *testing.T) {
+	dir := t.TempDir()
+	s := &diffSide{arg: dir, path: dir}
+	n := store.Node{Kind: store.KindFile, Digest: store.Sum([]byte("old")), Size: 3}
+	for _, contents := range []string{"old", "new", "longer"} {
+		if err := os.WriteFile(filepath.Join(dir, "f"), []byte(contents), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		data, err := s.contents(t.Context(), "f", n)
+		if contents == "old" {
+			if err != nil || string(data) != "old" {
+				t.Errorf("%q, %v", data, err)
+			}
+		} else if err == nil || !strings.HasSuffix(err.Error(), "changed while it was read") {
+			t.Errorf("%s: %v", contents, err)
+		}
+	}
+	if _, err := s.contents(t.Context(), "../f", n); err == nil {
+		t.Error("outside")
+	}
+}
+
+// TestLookStdoutFull asserts that what could not be printed is no success.
+func TestLookStdoutFull(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("CASTAR_STORE", filepath.Join(dir, "store"))
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	src := filepath.Join(dir, "src")
+	if err := os.MkdirAll(src, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, stderr := run(t, "ingest", "-t", "empty", src); status != statusDone {
+		t.Fatal(stderr)
+	}
+	if err := os.WriteFile(filepath.Join(src, "f"), []byte("contents"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, stderr := run(t, "ingest", "-t", "t", src); status != statusDone {
+		t.Fatal(stderr)
+	}
+	for _, command := range []string{"ls t", "ls --json t", "ls --tree t", "find t", "cat t:f", "cat --length 1 t:f", "stat t", "stat --json t",
+		"stats", "stats --json", "diff empty t", "diff -p empty t", "diff --stat empty t", "diff --json empty t", "diff --exit-code empty t"} {
+		var stderr bytes.Buffer
+		status := Main(append([]string{"castar"}, strings.Fields(command)...), nil, fullDisk{}, &stderr)
+		if status != statusFailed || !strings.Contains(stderr.String(), "stdout: no space left on device") {
+			t.Errorf("%s: status %d, stderr %s", command, status, &stderr)
+		}
+	}
+}

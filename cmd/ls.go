@@ -1,0 +1,133 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+const lsHelp = `
+Lists the directory ROOT, or what is at path inside it. A file or symbolic link is listed itself. The names of
+directories end in a slash, and by the bytes of these names, slash included, lines are sorted.
+
+With -l, each line has, before the name: d for a directory, - for a file, x for one that may be run or l for a symbolic
+link; the size, of a file in bytes, and of a directory in entries at any depth; and the digest, 64 hexadecimal digits.
+After the name of a symbolic link stand -> and where it points.
+
+A directory that cannot be read is named on stderr, the rest is listed all the same, and the exit status is 3.
+
+With --json, one object for each entry: path, kind, size, executable, digest, target. A path or target that is not
+UTF-8 is also there in base64, as path_base64 or target_base64.
+
+Examples:
+  castar ls src                                     # by tag
+  castar ls -lR 4fc3b6c1:cmd                        # all that is in a part of a tree
+  castar ls -Rz src | xargs -0 -n 1 echo            # safe for any name`
+
+// lsFlags is what was typed after castar ls.
+type lsFlags struct{ long, recursive, tree, null bool }
+
+func (e *env) lsCommand() *cli.Command {
+	var f lsFlags
+	return &cli.Command{
+		Name:        "ls",
+		Aliases:     []string{"list"},
+		Usage:       "list what is in a stored directory",
+		UsageText:   "castar ls [flags] ROOT[:path]",
+		Description: lsHelp,
+		Flags: []cli.Flag{
+			boolFlag("long", "l", &f.long, "show kind, size and digest as well"),
+			boolFlag("recursive", "R", &f.recursive, "list what is in its directories, too"),
+			boolFlag("tree", "", &f.tree, "draw the tree"),
+			nullFlag(&f.null),
+		},
+		Action: func(c *cli.Context) error {
+			switch {
+			case c.NArg() != 1:
+				return usagef("ls", "want one ROOT, got %d arguments", c.NArg())
+			case f.tree && (f.null || e.json):
+				return usagef("ls", "--tree is for people: not with --null or --json")
+			case f.null && e.json:
+				return usagef("ls", "--null and --json exclude each other")
+			}
+			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
+				return e.ls(c.Context, &f, st, r, c.Args().First())
+			})
+		},
+	}
+}
+
+// ls lists what is at r. ref is as it was typed.
+func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, ref string) error {
+	depth := 1
+	if f.recursive || f.tree {
+		depth = -1
+	}
+	out := e.newListing(f.null)
+	var branches []string // of the tree: what is drawn before the entries at each depth
+	err := e.walk(ctx, "ls", st, r.Node, depth, func(entry tree.Entry) {
+		isDir := entry.Node.Kind == store.KindDirectory
+		switch {
+		case entry.Depth == 0 && f.tree:
+			out.line(longFields(f.long, entry.Node) + quote(ref))
+			return
+		case entry.Depth == 0 && isDir:
+			return
+		case entry.Depth == 0:
+			entry.Path = r.Node.Name
+		}
+		if e.json {
+			out.json(newJSONEntry(entry.Path, entry.Node))
+			return
+		}
+		text := out.name(entry.Path, isDir)
+		if f.tree {
+			branches = append(branches[:entry.Depth-1], branch(entry.Last))
+			text = strings.Join(branches[:entry.Depth-1], "") + twig(entry.Last) + out.name(entry.Node.Name, isDir)
+		}
+		text = longFields(f.long, entry.Node) + text
+		if f.long && entry.Node.Kind == store.KindSymlink {
+			text += " -> " + out.name(entry.Node.Target, false)
+		}
+		out.line(text)
+	})
+	out.Flush()
+	return err
+}
+
+// longFields returns what stands before a name with -l.
+func longFields(long bool, n store.Node) string {
+	if !long {
+		return ""
+	}
+	kind, digest := byte('-'), n.Digest.String()
+	switch {
+	case n.Kind == store.KindDirectory:
+		kind = 'd'
+	case n.Kind == store.KindSymlink:
+		kind, digest = 'l', strings.Repeat("-", len(digest))
+	case n.Executable:
+		kind = 'x'
+	}
+	return fmt.Sprintf("%c %11d %s ", kind, n.Size, digest)
+}
+
+// branch is what is drawn before all that is below an entry, and twig before the entry itself.
+func branch(last bool) string {
+	if last {
+		return "    "
+	}
+	return "│   "
+}
+
+func twig(last bool) string {
+	if last {
+		return "└── "
+	}
+	return "├── "
+}

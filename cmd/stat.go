@@ -1,0 +1,199 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+const statHelp = `
+Says what is known of the root, or of what is at path inside it: its kind, size and digest, how many entries a directory
+has or how many chunks a file, by which rule the sizes of the directories in it are counted (see 'castar ingest
+--help'; one of them is looked at), and which tags lead to it, be it deep inside another tree.
+
+That a directory in some tree cannot be read, so that it is not known whether its tag leads here, is said on stderr, and
+the exit status is 3.
+
+With --json, one object: path, root, kind, size, executable, digest, target, digest_snix, entries, directories, files,
+symlinks, size_rule, chunks, tags. A path or target that is not UTF-8 is also there in base64, as path_base64 or
+target_base64.
+
+Examples:
+  castar stat src:cmd/main.go
+  castar stat --no-tags 4fc3b6c1                    # look at nothing else`
+
+func (e *env) statCommand() *cli.Command {
+	var noTags bool
+	return &cli.Command{
+		Name:        "stat",
+		Usage:       "say what is known of a root, or of something inside it",
+		UsageText:   "castar stat [flags] ROOT[:path]",
+		Description: statHelp,
+		Flags:       []cli.Flag{boolFlag("no-tags", "", &noTags, "do not look which tags lead to it, which reads all tagged trees")},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return usagef("stat", "want one ROOT, got %d arguments", c.NArg())
+			}
+			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
+				return e.stat(c.Context, st, r, !noTags)
+			})
+		},
+	}
+}
+
+// jsonStat is what castar stat --json prints.
+type jsonStat struct {
+	Path       string `json:"path"`                  // below the root
+	PathBase64 string `json:"path_base64,omitempty"` // where that is not UTF-8
+	Root       string `json:"root"`                  // its digest, 64 hexadecimal digits
+	jsonNode          // of a symlink, digest is that of its Node message, as castar ingest prints it
+
+	DigestSnix  string   `json:"digest_snix"`           // the digest as blake3-<base64>
+	Entries     *int     `json:"entries,omitempty"`     // of a directory: those in itself
+	Directories *int     `json:"directories,omitempty"` // of these, by kind
+	Files       *int     `json:"files,omitempty"`
+	Symlinks    *int     `json:"symlinks,omitempty"`
+	SizeRule    string   `json:"size_rule,omitempty"` // documented or snix; none where the tree does not tell
+	Chunks      *int     `json:"chunks,omitempty"`    // of a file; 1 for one that is stored whole
+	Tags        []string `json:"tags,omitempty"`      // that lead to it; none if they were not looked at
+}
+
+// stat prints what is known of r.
+func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags bool) error {
+	n := r.Node
+	n.Name = ""
+	digest, err := n.RootDigest()
+	if err != nil {
+		return err
+	}
+	j := jsonStat{Root: r.RootDigest.String(), jsonNode: newJSONNode(n), DigestSnix: digest.Snix()}
+	j.Digest = digest.String()
+	j.Path, j.PathBase64 = jsonName(r.Path)
+	switch n.Kind {
+	case store.KindDirectory:
+		err = j.addDirectory(ctx, st, n)
+	case store.KindFile:
+		err = j.addFile(ctx, st, n)
+	}
+	if err != nil {
+		return err
+	}
+	damaged := false
+	if wantTags {
+		j.Tags, damaged = e.tagsTo(ctx, st, n)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case e.json:
+		e.stdout.json(j)
+	default:
+		e.printStat(&j, r, wantTags)
+	}
+	if damaged {
+		return errPartial
+	}
+	return nil
+}
+
+func (j *jsonStat) addDirectory(ctx context.Context, st *store.Store, n store.Node) error {
+	dir, err := st.Directories.Get(ctx, n.Digest)
+	if err != nil {
+		return fmt.Errorf("directory %s: %w", n.Digest, err)
+	}
+	var counts [store.KindSymlink + 1]int
+	for i := range dir {
+		counts[dir[i].Kind]++
+	}
+	entries := len(dir)
+	j.Entries, j.Directories, j.Files, j.Symlinks = &entries, &counts[store.KindDirectory], &counts[store.KindFile], &counts[store.KindSymlink]
+	rule, known, err := tree.SizeRule(ctx, st.Directories, n)
+	if known {
+		j.SizeRule = rule.String()
+	}
+	return err
+}
+
+func (j *jsonStat) addFile(ctx context.Context, st *store.Store, n store.Node) error {
+	chunks, err := st.Blobs.Chunks(ctx, n.Digest)
+	number := max(1, len(chunks))
+	j.Chunks = &number
+	if err != nil {
+		return fmt.Errorf("blob %s: %w", n.Digest, err)
+	}
+	return nil
+}
+
+// tagsTo returns the tags of the trees that n is in. It names on stderr those of which it cannot tell.
+func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names []string, damaged bool) {
+	if st.Tags == nil {
+		return nil, false
+	}
+	finder := tree.NewFinder(st, n)
+	for t, err := range st.Tags.All(ctx) {
+		found := false
+		if err == nil {
+			if found, err = finder.In(ctx, t.Root); err != nil {
+				err = fmt.Errorf("tag %s: %w", t.Name, err)
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return names, true
+		case err != nil:
+			damaged = true
+			e.warn("stat", err.Error())
+		case found:
+			names = append(names, t.Name)
+		}
+	}
+	return names, damaged
+}
+
+// printStat prints j for people.
+func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	row := func(name, format string, args ...any) { fmt.Fprintf(w, name+"\t"+format+"\n", args...) }
+	if r.Path != "" {
+		row("path", "%s", quote(r.Path))
+		row("root", "%s", j.Root)
+	}
+	kind := j.Kind
+	if j.Executable {
+		kind = "executable file"
+	}
+	row("kind", "%s", kind)
+	row("digest", "%s", j.Digest)
+	row("", "%s", j.DigestSnix)
+	switch r.Node.Kind {
+	case store.KindDirectory:
+		row("entries", "%d: %d directories, %d files, %d symlinks", *j.Entries, *j.Directories, *j.Files, *j.Symlinks)
+		rule := ""
+		if j.SizeRule != "" {
+			rule = ", by the rule " + j.SizeRule
+		}
+		row("size", "%d%s", j.Size, rule)
+	case store.KindFile:
+		if j.Size < 1024 {
+			row("size", "%d", j.Size)
+		} else {
+			row("size", "%d (%s)", j.Size, humanBytes(j.Size))
+		}
+		row("chunks", "%d", *j.Chunks)
+	case store.KindSymlink:
+		row("target", "%s", quote(r.Node.Target))
+	}
+	switch {
+	case len(j.Tags) > 0:
+		row("tags", "%s", strings.Join(j.Tags, " "))
+	case wantTags:
+		row("tags", "none")
+	}
+}

@@ -1,0 +1,256 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+const statsHelp = `
+Counts what the ROOTs hold, or all tags where none is given, together and for each.
+
+Logical is the size of all files, each wherever it occurs. Unique is what is left of it when everything that is the same
+counts once, contents and chunks of contents. Stored is what that takes in the store, compressed, and what its
+directories take: what was compressed together is divided by length, and the index and what no ROOT reaches do not
+count. Where the store cannot tell, as one behind a network, it is 0.
+
+Alone is what a tag takes that no other one does, and so what deleting it and 'castar gc' would free; it is shown for
+tags only if no ROOT is given. On a terminal a histogram of the sizes of different files follows.
+
+With --json, one object for each tag or ROOT: name, root, kind, files, directories, symlinks, bytes, alone. Then one with
+total true, without name, root, kind and alone, but with unique_files, unique_directories, chunks, unique_bytes,
+stored_bytes, stored_directories, dedup_ratio, compression_ratio, and sizes, a list of below (bytes; 0: no limit) and files.
+
+Examples:
+  castar stats                                      # what costs how much
+  castar stats v1 v2                                # two versions, and what they share`
+
+func (e *env) statsCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "stats",
+		Usage:       "count what is stored, and what that takes",
+		UsageText:   "castar stats [ROOT[:path]...]",
+		Description: statsHelp,
+		Action:      func(c *cli.Context) error { return e.stats(c.Context, c.Args().Slice()) },
+	}
+}
+
+// measured is a root with what it holds.
+type measured struct {
+	name   string // a tag, or as it was typed
+	root   store.Node
+	counts store.Counts
+	alone  uint64
+}
+
+// stats measures what refs mean, or all tags.
+func (e *env) stats(ctx context.Context, refs []string) error {
+	st, err := e.openStore(ctx, forRead)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	roots, damaged, err := e.toMeasure(ctx, st, refs)
+	if err != nil {
+		return err
+	}
+	u := tree.NewUsage(st)
+	stop := e.startProgress("stats", func() sample { return sample{files: u.Objects.Load()} })
+	err = measure(ctx, u, roots, len(refs) == 0)
+	stop()
+	if err != nil {
+		return err
+	}
+	var total store.Counts
+	for _, m := range roots {
+		total = tree.AddCounts(total, m.counts)
+	}
+	if e.json {
+		err = e.printStatsJSON(roots, total, &u.Unique, len(refs) == 0)
+	} else {
+		err = e.printStats(roots, total, &u.Unique, len(refs) == 0)
+	}
+	if err == nil && damaged {
+		err = errPartial
+	}
+	return err
+}
+
+// toMeasure returns what refs mean, or all tags. A tag that cannot be read is named on stderr.
+func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (roots []*measured, damaged bool, err error) {
+	for _, ref := range refs {
+		n, err := resolve(ctx, st, ref)
+		if err != nil {
+			return nil, false, err
+		}
+		roots = append(roots, &measured{name: ref, root: n})
+	}
+	if len(refs) > 0 {
+		return roots, false, nil
+	}
+	if st.Tags == nil {
+		return nil, false, fmt.Errorf("tags: %w", store.ErrUnsupported)
+	}
+	for t, err := range st.Tags.All(ctx) {
+		if err != nil {
+			damaged = true
+			e.warn("stats", err.Error())
+			continue
+		}
+		roots = append(roots, &measured{name: t.Name, root: t.Root})
+	}
+	return roots, damaged, ctx.Err()
+}
+
+// measure fills in the roots, and u. The roots own what they reach if they are all that there are.
+func measure(ctx context.Context, u *tree.Usage, roots []*measured, owners bool) (err error) {
+	for _, m := range roots {
+		if m.counts, err = u.Add(ctx, m.root); err == nil && owners {
+			err = u.Own(ctx, m.root)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", quote(m.name), err)
+		}
+	}
+	for _, m := range roots {
+		if !owners {
+			break
+		}
+		if m.alone, err = u.Alone(ctx, m.root); err != nil {
+			return fmt.Errorf("%s: %w", quote(m.name), err)
+		}
+	}
+	return nil
+}
+
+// jsonMeasured is what castar stats --json prints of each root.
+type jsonMeasured struct {
+	Name         string  `json:"name"`                  // a tag, or the ROOT as it was typed
+	NameBase64   string  `json:"name_base64,omitempty"` // where that is not UTF-8
+	Root         string  `json:"root"`                  // 64 hexadecimal digits
+	Kind         string  `json:"kind"`                  // directory, file or symlink
+	store.Counts         // files, directories, symlinks, bytes: each wherever it occurs
+	Alone        *uint64 `json:"alone,omitempty"` // bytes stored for this tag only
+}
+
+// jsonTotal is what castar stats --json prints last.
+type jsonTotal struct {
+	Total             bool       `json:"total"` // always true
+	store.Counts                 // files, directories, symlinks, bytes of all roots: each wherever it occurs
+	UniqueFiles       uint64     `json:"unique_files"`       // different contents
+	UniqueDirectories uint64     `json:"unique_directories"` // different directories
+	Chunks            uint64     `json:"chunks"`             // different chunks, of files that have more than one
+	UniqueBytes       uint64     `json:"unique_bytes"`       // of different contents, and different chunks of these
+	StoredBytes       uint64     `json:"stored_bytes"`       // that these take in the store; 0 where it cannot tell
+	StoredDirectories uint64     `json:"stored_directories"` // bytes that directories take; 0 where it cannot tell
+	DedupRatio        float64    `json:"dedup_ratio"`        // bytes / unique_bytes; 0 where there are none
+	CompressionRatio  float64    `json:"compression_ratio"`  // unique_bytes / stored_bytes; 0 where not known
+	Sizes             []jsonSize `json:"sizes"`              // how many different files are how large
+}
+
+// jsonSize is how many different files have fewer bytes than Below, and no fewer than the one before it says.
+type jsonSize struct {
+	Below uint64 `json:"below"` // 0: no limit
+	Files uint64 `json:"files"`
+}
+
+func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Unique, owners bool) error {
+	out := e.newListing(false)
+	for _, m := range roots {
+		digest, err := m.root.RootDigest()
+		if err != nil {
+			return err
+		}
+		j := jsonMeasured{Root: digest.String(), Kind: m.root.Kind.String(), Counts: m.counts}
+		j.Name, j.NameBase64 = jsonName(m.name)
+		if owners {
+			j.Alone = &m.alone
+		}
+		out.json(j)
+	}
+	j := jsonTotal{Total: true, Counts: total, UniqueFiles: u.Files, UniqueDirectories: u.Directories, Chunks: u.Chunks,
+		UniqueBytes: u.Bytes, StoredBytes: u.Stored,
+		StoredDirectories: u.StoredDirs, DedupRatio: ratio(total.Bytes, u.Bytes), CompressionRatio: ratio(u.Bytes, u.Stored)}
+	for i, files := range u.Sizes {
+		j.Sizes = append(j.Sizes, jsonSize{tree.SizeLimit(i), files})
+	}
+	out.json(j)
+	return out.Flush()
+}
+
+// ratio returns a/b, or 0 where there is none.
+func ratio(a, b uint64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return float64(a) / float64(b)
+}
+
+func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, owners bool) error {
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	what := "ROOT"
+	if owners {
+		what = "TAG"
+	}
+	fmt.Fprintf(w, "%s\tFILES\tDIRECTORIES\tSYMLINKS\tLOGICAL", what)
+	if owners {
+		fmt.Fprint(w, "\tALONE")
+	}
+	fmt.Fprintln(w)
+	for _, m := range append(roots, &measured{name: "all", counts: total}) {
+		c := m.counts
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s", quote(m.name), c.Files, c.Directories, c.Symlinks, humanBytes(c.Bytes))
+		if owners && m.root.Kind != 0 {
+			fmt.Fprintf(w, "\t%s", humanBytes(m.alone))
+		}
+		fmt.Fprintln(w)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	stored := "not known"
+	if u.Stored+u.StoredDirs > 0 {
+		stored = fmt.Sprintf("%s, compressed %.2f to 1, and directories in %s",
+			humanBytes(u.Stored), ratio(u.Bytes, u.Stored), humanBytes(u.StoredDirs))
+	}
+	fmt.Fprintf(e.stdout, "\nunique  %s in %d files, deduplicated %.2f to 1, and %d directories\nstored  %s\n",
+		humanBytes(u.Bytes), u.Files, ratio(total.Bytes, u.Bytes), u.Directories, stored)
+	if e.isTerminal() && u.Files > 0 {
+		fmt.Fprintln(e.stdout)
+		printHistogram(e.stdout, &u.Sizes)
+	}
+	return nil
+}
+
+// histogramWidth is the length of the longest bar.
+const histogramWidth = 40
+
+// printHistogram draws how many files there are of each class of sizes, up to the last that has some.
+func printHistogram(out io.Writer, sizes *[tree.SizeClasses]uint64) {
+	most, last := uint64(1), 0
+	for i, n := range sizes {
+		if most = max(most, n); n > 0 {
+			last = i
+		}
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for i, n := range sizes[:last+1] {
+		label := "empty"
+		switch limit := tree.SizeLimit(i); {
+		case i > 0 && limit == 0:
+			label = "more"
+		case i > 0:
+			label = "below " + humanBytes(limit)
+		}
+		bar := int((n*histogramWidth + most - 1) / most)
+		fmt.Fprintf(w, "%s\t%d\t%s\n", label, n, strings.Repeat("█", bar))
+	}
+	w.Flush()
+}

@@ -1,0 +1,109 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+)
+
+const tagHelp = `
+A tag is a name that points at a root and may be moved. Without arguments, lists the tags; with a NAME and a ROOT,
+makes NAME point at it; with -d, deletes tags. What a tag pointed at stays in the store.
+
+With --json, one object for each tag: name, root, kind, time, source, files, directories, symlinks, bytes.
+
+Examples:
+  castar tag                              # list
+  castar tag release/1.2 4fc3b6c1         # set, or move
+  castar tag docs src:doc                 # name a part of another root
+  castar tag -d release/1.1               # delete`
+
+func (e *env) tagCommand() *cli.Command {
+	var remove bool
+	return &cli.Command{
+		Name:        "tag",
+		Usage:       "list, set and delete names of roots",
+		UsageText:   "castar tag [NAME ROOT | -d NAME...]",
+		Description: tagHelp,
+		Flags:       []cli.Flag{boolFlag("delete", "d", &remove, "delete the tags")},
+		Action: func(c *cli.Context) error {
+			args := c.Args().Slice()
+			switch {
+			case remove && len(args) == 0:
+				return usagef("tag", "--delete needs a NAME")
+			case remove:
+				return e.withTags(c.Context, forWrite, func(st *store.Store) error { return deleteTags(c.Context, st, args) })
+			case len(args) == 0:
+				return e.withTags(c.Context, forRead, func(st *store.Store) error { return e.listTags(c.Context, st) })
+			case len(args) == 2:
+				if err := store.ValidateTag(args[0]); err != nil {
+					return usagef("tag", "%w", err)
+				}
+				return e.withTags(c.Context, forWrite, func(st *store.Store) error { return setTag(c.Context, st, args[0], args[1]) })
+			}
+			return usagef("tag", "want a NAME and a ROOT, got %d arguments", len(args))
+		},
+	}
+}
+
+// withTags runs do with the store, which must have tags, and closes it after.
+func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store) error) error {
+	st, err := e.openStore(ctx, mode)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if st.Tags == nil {
+		return fmt.Errorf("tags: %w", store.ErrUnsupported)
+	}
+	return do(st)
+}
+
+// setTag makes name point at root, which may have been ingested by anyone: what is known of that ingest is not copied.
+func setTag(ctx context.Context, st *store.Store, name, root string) error {
+	node, err := resolve(ctx, st, root)
+	if err != nil {
+		return err
+	}
+	// What another process has just stored is there to be found before it is safe from a power cut.
+	if err := st.Sync(ctx); err != nil {
+		return err
+	}
+	return st.Tags.Set(ctx, store.Tag{Name: name, Root: node, Time: time.Now()})
+}
+
+// deleteTags deletes every tag that it can, and names those that it cannot.
+func deleteTags(ctx context.Context, st *store.Store, names []string) error {
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, st.Tags.Delete(ctx, name))
+	}
+	return errors.Join(errs...)
+}
+
+// listTags prints every tag. Those that cannot be read are named, and the rest still follow.
+func (e *env) listTags(ctx context.Context, st *store.Store) error {
+	list := newRecords(e, "tag")
+	for t, err := range st.Tags.All(ctx) {
+		list.add(t, err)
+	}
+	return list.print()
+}
+
+// tagNames returns the names of all tags, for completion, and none where there is no store.
+func (e *env) tagNames(ctx context.Context) (names []string) {
+	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
+		for t, err := range st.Tags.All(ctx) {
+			if err == nil {
+				names = append(names, t.Name)
+			}
+		}
+		return nil
+	})
+	return names
+}

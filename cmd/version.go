@@ -1,0 +1,67 @@
+package cmd
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/urfave/cli/v2"
+)
+
+// versionInfo is what castar version prints.
+type versionInfo struct {
+	Version  string `json:"version"`            // of castar, as the go command derives it, or "(devel)"
+	Revision string `json:"revision,omitempty"` // the commit it was built from, where known
+	Modified bool   `json:"modified,omitempty"` // whether the sources differed from that commit
+	Go       string `json:"go"`                 // version of Go
+	Platform string `json:"platform"`           // operating system and processor
+	Formats  struct {
+		Packed int    `json:"packed"` // the newest format of a packed store that this program writes and reads
+		Model  string `json:"model"`  // the data model that digests follow
+	} `json:"formats"`
+}
+
+func (e *env) versionCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "version",
+		Usage:       "show the version of castar and of the formats it knows",
+		UsageText:   "castar version [--json]",
+		Description: "Prints a line for people. With --json: version, revision, modified, go, platform, formats.",
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usagef("version", "unexpected argument %s", quote(c.Args().First()))
+			}
+			v := readVersion()
+			if e.json {
+				e.stdout.json(v)
+				return nil
+			}
+			_, err := fmt.Fprintf(e.stdout, "castar %s (%s, %s), packed format %d, %s\n",
+				v.Version, v.Go, v.Platform, v.Formats.Packed, v.Formats.Model)
+			return err
+		},
+	}
+}
+
+// readVersion reads what the go command put into the program.
+func readVersion() versionInfo {
+	v := versionInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	v.Formats.Packed = packedFormat
+	v.Formats.Model = "castore.v1"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if info.Main.Version != "" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.Revision = s.Value
+		case "vcs.modified":
+			v.Modified = s.Value == "true"
+		}
+	}
+	return v
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers orders the packages of this module: a package may import those of lower layers only, so that no backend knows
+// another, and ingest and export never meet. What is not here but under store is a backend, or as good as one.
+var layers = map[string]int{
+	"castar/protos":        0,
+	"castar/store":         1,
+	"castar/store/chunk":   2,
+	"castar/store/durable": 2,
+	"castar/store/table":   2,
+	"castar/store/*":       3,
+	"castar/store/config":  4,
+	"castar/ingest":        4,
+	"castar/export":        4,
+	"castar/cmd":           5,
+	"castar":               6,
+}
+
+// TestLayers asserts the order of layers over the imports of every file, whatever it is built for. It reads the files
+// itself, and not what go list says of them, so that a cached result of this test never outlives a change.
+func TestLayers(t *testing.T) {
+	files := 0
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
+			return fs.SkipDir
+		case d.IsDir() || !strings.HasSuffix(name, ".go"):
+			return nil
+		}
+		files++
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		checkImports(t, filepath.ToSlash(name), f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 50 {
+		t.Errorf("only %d files", files)
+	}
+}
+
+// checkImports checks one file.
+func checkImports(t *testing.T, name string, f *ast.File) {
+	from, may := path.Join("castar", path.Dir(name)), mayImport
+	if strings.HasSuffix(name, "_test.go") {
+		may = mayImportInTest
+	}
+	if _, ok := layerOf(from); !ok {
+		t.Errorf("%s: %s has no layer", name, from)
+	}
+	for _, spec := range f.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !may(from, imported) {
+			t.Errorf("%s imports %s", name, imported)
+		}
+	}
+}
+
+// family returns the package that has a layer, of which path may be a subpackage: castar/x or castar/store/x.
+func family(path string) string {
+	parts, n := strings.Split(path, "/"), 2
+	if strings.HasPrefix(path, "castar/store/") {
+		n = 3
+	}
+	return strings.Join(parts[:min(n, len(parts))], "/")
+}
+
+// layerOf returns the layer of a package, and whether it has one.
+func layerOf(path string) (layer int, ok bool) {
+	f := family(path)
+	if layer, ok = layers[f]; !ok && strings.HasPrefix(f, "castar/store/") {
+		return layers["castar/store/*"], true
+	}
+	return layer, ok
+}
+
+func mayImport(path, imported string) bool {
+	if !strings.HasPrefix(imported+"/", "castar/") || family(path) == family(imported) {
+		return true // somebody else's, or a part of the same package
+	}
+	from, _ := layerOf(path)
+	to, ok := layerOf(imported)
+	return ok && to < from
+}
+
+// mayImportInTest also allows the conformance suite, and the reference implementation as something to test with.
+func mayImportInTest(path, imported string) bool {
+	return mayImport(path, imported) ||
+		imported == "castar/store/storetest" || imported == "castar/store/memory"
+}
+
+func TestMayImport(t *testing.T) {
+	tests := []struct {
+		path, imported string
+		want           bool
+	}{
+		{"castar", "castar/cmd", true},
+		{"castar/cmd", "castar/store/packed", true},
+		{"castar/cmd", "castar", false},
+		{"castar/ingest", "castar/store/tree", true},
+		{"castar/ingest", "castar/export", false},
+		{"castar/export", "castar/ingest", false},
+		{"castar/ingest", "castar/store/config", false},
+		{"castar/ingest", "castar/ingest/ignore", true},
+		{"castar/export/mount", "castar/export", true},
+		{"castar/export/mount", "castar/ingest", false},
+		{"castar/store", "castar/protos", true},
+		{"castar/store", "castar/store/chunk", false},
+		{"castar/store", "castar/store/packed", false},
+		{"castar/store/packed", "castar/store/memory", false},
+		{"castar/store/packed", "castar/store/chunk", true},
+		{"castar/store/packed", "castar/store/config", false},
+		{"castar/store/config", "castar/store/packed", true},
+		{"castar/store/tree", "castar/store/memory", false},
+		{"castar/store/chunk", "castar/store/durable", false},
+		{"castar/protos", "castar/store", false},
+		{"castar/store/packed", "castar/nowhere", false},
+		{"castar/store/durable", "castar/store/durable/crashfs", true},
+		{"castar/store", "fmt", true},
+		{"castar/store", "castarx/y", true},
+	}
+	for _, tt := range tests {
+		if got := mayImport(tt.path, tt.imported); got != tt.want {
+			t.Errorf("mayImport(%s, %s) = %v", tt.path, tt.imported, got)
+		}
+	}
+}
