@@ -20,6 +20,7 @@ var layers = map[string]int{
 	"castar/store/chunk":   2,
 	"castar/store/durable": 2,
 	"castar/store/table":   2,
+	"castar/store/zstd":    2,
 	"castar/store/*":       3,
 	"castar/store/config":  4,
 	"castar/ingest":        4,

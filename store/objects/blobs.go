@@ -60,10 +60,9 @@ func (b *blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 // seldom a blob of its own.
 func (b *blobs) putWhole(ctx context.Context, d store.Digest, data []byte) error {
 	if len(data) > 0 {
-		if err := b.q.put(ctx, chunkName(d), b.codec.compress(data)); err != nil {
+		if err := b.store(ctx, d, data); err != nil {
 			return err
 		}
-		b.chunks.stored(d)
 	}
 	return b.putRecord(ctx, d, nil)
 }
@@ -82,7 +81,16 @@ func (b *blobs) putChunk(ctx context.Context, d store.Digest, data []byte) error
 	if had || err != nil {
 		return err
 	}
-	if err = b.q.put(ctx, chunkName(d), b.codec.compress(data)); err == nil {
+	return b.store(ctx, d, data)
+}
+
+// store stores a chunk.
+func (b *blobs) store(ctx context.Context, d store.Digest, data []byte) error {
+	body, err := b.codec.compress(data)
+	if err != nil {
+		return err
+	}
+	if err = b.q.put(ctx, chunkName(d), body); err == nil {
 		b.chunks.stored(d)
 	}
 	return err

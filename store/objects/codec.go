@@ -8,7 +8,9 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/klauspost/compress/zstd"
+	"castar/store/zstd"
+
+	streams "github.com/klauspost/compress/zstd"
 )
 
 const (
@@ -27,62 +29,52 @@ func maxCompressed(n int64) int64 { return n + n/64 + 1<<10 }
 // codec compresses and decompresses. Its methods may be called concurrently.
 type codec struct {
 	enc   *zstd.Encoder
-	exact *zstd.Decoder // never more than the room that it is given
-	loose *zstd.Decoder // up to maxChunk
+	exact *zstd.Decoder    // where it is known how long the result is
+	loose *streams.Decoder // up to maxChunk
 
-	encoders, decoders sync.Pool // of *zstd.Encoder and *zstd.Decoder, for streams
+	encoders, decoders sync.Pool // of *streams.Encoder and *streams.Decoder
 }
 
 func newCodec() (*codec, error) {
 	jobs := runtime.GOMAXPROCS(0)
-	enc, err := zstd.NewWriter(nil, encoderOptions(jobs)...)
-	if err != nil {
+	c := new(codec)
+	var err error
+	if c.enc, err = zstd.NewEncoder(jobs, zstd.Default); err != nil { // the level of tvix and snix
 		return nil, err
 	}
-	c := &codec{enc: enc}
-	common := []zstd.DOption{zstd.WithDecoderConcurrency(jobs), zstd.WithDecoderMaxWindow(maxWindow)}
-	if c.exact, err = zstd.NewReader(nil, append(common, zstd.WithDecodeAllCapLimit(true))...); err != nil {
+	if c.exact, err = zstd.NewDecoder(jobs); err != nil {
 		return nil, err
 	}
-	c.loose, err = zstd.NewReader(nil, append(common, zstd.WithDecoderMaxMemory(maxChunk))...)
+	c.loose, err = streams.NewReader(nil, streams.WithDecoderConcurrency(jobs),
+		streams.WithDecoderMaxWindow(maxWindow), streams.WithDecoderMaxMemory(maxChunk))
 	return c, err
 }
 
-// encoderOptions are those of tvix and snix: zstd's default level, and no checksum, for the digest is one.
-func encoderOptions(jobs int) []zstd.EOption {
-	return []zstd.EOption{
-		zstd.WithEncoderConcurrency(jobs), zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderCRC(false),
-		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1 << 20),
-	}
-}
+func (c *codec) close() { c.loose.Close() }
 
-func (c *codec) close() {
-	c.enc.Close()
-	c.exact.Close()
-	c.loose.Close()
-}
-
-func (c *codec) compress(data []byte) []byte { return c.enc.EncodeAll(data, nil) }
+func (c *codec) compress(data []byte) ([]byte, error) { return c.enc.Append(nil, data) }
 
 // decompress returns what b decodes to: size bytes, or where size is negative at most maxChunk.
 func (c *codec) decompress(b []byte, size int64) ([]byte, error) {
 	if size < 0 {
 		return c.loose.DecodeAll(b, nil)
 	}
-	data, err := c.exact.DecodeAll(b, make([]byte, 0, size))
-	if err == nil && int64(len(data)) != size || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+	data := make([]byte, size)
+	if err := c.exact.Decode(data, b); errors.Is(err, zstd.ErrSize) {
 		return nil, fmt.Errorf("does not decode to %d bytes", size)
+	} else if err != nil {
+		return nil, err
 	}
-	return data, err
+	return data, nil
 }
 
 // stream returns a reader of what r decodes to. It must be closed.
 func (c *codec) stream(r io.Reader) (io.ReadCloser, error) {
-	dec, ok := c.decoders.Get().(*zstd.Decoder)
+	dec, ok := c.decoders.Get().(*streams.Decoder)
 	if !ok {
 		var err error
-		dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(maxWindow))
+		dec, err = streams.NewReader(nil, streams.WithDecoderConcurrency(1), streams.WithDecoderLowmem(true),
+			streams.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +87,7 @@ func (c *codec) stream(r io.Reader) (io.ReadCloser, error) {
 
 // decoding is a stream that is being decoded.
 type decoding struct {
-	*zstd.Decoder
+	*streams.Decoder
 	c *codec
 }
 
@@ -110,10 +102,12 @@ func (d *decoding) Close() error {
 
 // encode returns the compressed form of what write writes.
 func (c *codec) encode(write func(io.Writer) error) ([]byte, error) {
-	enc, ok := c.encoders.Get().(*zstd.Encoder)
+	enc, ok := c.encoders.Get().(*streams.Encoder)
 	if !ok {
 		var err error
-		if enc, err = zstd.NewWriter(nil, encoderOptions(1)...); err != nil {
+		enc, err = streams.NewWriter(nil, streams.WithEncoderConcurrency(1), streams.WithEncoderCRC(false),
+			streams.WithLowerEncoderMem(true), streams.WithWindowSize(1<<20)) // for the digest is a checksum
+		if err != nil {
 			return nil, err
 		}
 	}

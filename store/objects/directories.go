@@ -221,7 +221,11 @@ func (ds *directories) Put(ctx context.Context, dir store.Directory) (store.Dige
 		return d, err
 	}
 	if len(m.children) > 0 {
-		return d, ds.q.putAfter(ctx, ownDirName(d), ds.codec.compress(m.message))
+		body, err := ds.codec.compress(m.message)
+		if err != nil {
+			return d, err
+		}
+		return d, ds.q.putAfter(ctx, ownDirName(d), body)
 	}
 	return d, ds.store(ctx, d, map[store.Digest]member{d: m})
 }

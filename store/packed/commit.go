@@ -230,7 +230,6 @@ func (st *Store) Close() error {
 	}
 	err = errors.Join(err, closeIndexes(*st.indexes.Swap(new([]*index))), closeIndexes(st.retired))
 	st.retired = nil
-	st.decoder.Close()
 	err = errors.Join(err, st.lock.Close())
 	if st.closeFS != nil {
 		err = errors.Join(err, st.closeFS())

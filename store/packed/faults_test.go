@@ -56,7 +56,6 @@ func reason(err error) error {
 func TestFaults(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	s := newSampler()
-	defer s.encoder.Close()
 	for _, injected := range injected() {
 		runs := 0
 		for n := 0; ; n++ {
@@ -150,7 +149,6 @@ func TestFailedStaysFailed(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	ctx := context.Background()
 	s := newSampler()
-	defer s.encoder.Close()
 	for n := 0; ; n++ {
 		fsys := crashfs.New()
 		st, err := s.open(ctx, fsys, true)

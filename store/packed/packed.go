@@ -26,8 +26,7 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable"
-
-	"github.com/klauspost/compress/zstd"
+	"castar/store/zstd"
 )
 
 // Options says how to open a store.
@@ -167,14 +166,10 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 		return nil, err
 	}
 	jobs := runtime.GOMAXPROCS(0)
-	st.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(jobs),
-		zstd.WithWindowSize(2*groupSize), zstd.WithLowerEncoderMem(true), zstd.WithEncoderCRC(false))
-	if err != nil {
+	if st.encoder, err = zstd.NewEncoder(jobs, zstd.Fast); err != nil {
 		return nil, err
 	}
-	st.decoder, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(jobs), zstd.WithDecoderMaxMemory(1<<32),
-		zstd.WithDecodeAllCapLimit(true))
-	if err != nil {
+	if st.decoder, err = zstd.NewDecoder(jobs); err != nil {
 		return nil, err
 	}
 	st.slots = make(chan struct{}, jobs)

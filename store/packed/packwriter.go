@@ -104,7 +104,9 @@ func (s *session) appendFrame(g *group) (f frameRef, err error) {
 	buf := s.st.buffer()
 	defer func() { s.st.release(buf) }()
 	// The payload is compressed behind room for the head, so that one write does for both.
-	buf = s.st.encoder.EncodeAll(g.raw, append(buf, make([]byte, head)...))
+	if buf, err = s.st.encoder.Append(append(buf, make([]byte, head)...), g.raw); err != nil {
+		return f, err
+	}
 	h := frameHead{kind: g.kind, codec: codecZstd, raw: uint32(len(g.raw)), items: g.items}
 	payload := buf[head:]
 	if !worthwhile(len(payload), len(g.raw)) {

@@ -36,7 +36,8 @@ func (st *Store) incompressible(data []byte) bool {
 	const size = 4 << 10
 	piece := data[(len(data)-size)/2:][:size]
 	var room [2 * size]byte
-	return !worthwhile(len(st.encoder.EncodeAll(piece, room[:0])), size)
+	b, err := st.encoder.Append(room[:0], piece)
+	return err == nil && !worthwhile(len(b), size)
 }
 
 // worthwhile reports whether a payload is enough smaller than its raw bytes to be worth decoding.

@@ -122,12 +122,9 @@ func (st *Store) readFrame(f frameRef, dst []byte) ([]byte, error) {
 	if f.codec == codecRaw {
 		return stored, nil
 	}
-	raw, err := st.decoder.DecodeAll(stored, resize(dst, int(f.raw))[:0])
-	if err != nil {
-		return nil, st.corrupt(f, err)
-	}
-	if len(raw) != int(f.raw) {
-		return nil, st.corrupt(f, fmt.Errorf("frame decodes to %d bytes, want %d", len(raw), f.raw))
+	raw := resize(dst, int(f.raw))
+	if err := st.decoder.Decode(raw, stored); err != nil {
+		return nil, st.corrupt(f, fmt.Errorf("frame: %w", err))
 	}
 	return raw, nil
 }

@@ -23,7 +23,7 @@ func (s *sampler) repair(fsys *crashfs.FS, o store.RepairOptions) (r store.Repai
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.encoder, st.free = s.cutter, s.encoder, s.free
+	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
 	return st.Repair(ctx, o)
 }
 

@@ -227,11 +227,11 @@ func (st *Store) decodePayload(h *frameHead, payload []byte) ([]byte, error) {
 	if h.codec == codecRaw {
 		return payload, nil
 	}
-	raw, err := st.decoder.DecodeAll(payload, make([]byte, 0, h.raw))
-	if err == nil && len(raw) != int(h.raw) {
-		err = fmt.Errorf("frame decodes to %d bytes, want %d", len(raw), h.raw)
+	raw := make([]byte, h.raw)
+	if err := st.decoder.Decode(raw, payload); err != nil {
+		return nil, fmt.Errorf("frame: %w", err)
 	}
-	return raw, err
+	return raw, nil
 }
 
 // copy appends a frame as it is stored.

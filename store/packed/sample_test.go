@@ -17,7 +17,7 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable"
 
-	"github.com/klauspost/compress/zstd"
+	"castar/store/zstd"
 )
 
 // ledger is what a store has promised: everything whose Sync, Set or Record has returned.
@@ -84,6 +84,7 @@ func sampleTag(session int, name string) (store.Directory, store.Tag) {
 type sampler struct {
 	cutter  *chunk.Cutter
 	encoder *zstd.Encoder
+	decoder *zstd.Decoder
 	free    chan []byte
 	makes   bool // the next ingest makes the store
 	late    bool // a session begins with Sync and not with a tag
@@ -91,7 +92,8 @@ type sampler struct {
 
 func newSampler() *sampler {
 	s := &sampler{free: make(chan []byte, 100)}
-	s.encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
+	s.encoder, _ = zstd.NewEncoder(8, zstd.Fast)
+	s.decoder, _ = zstd.NewDecoder(8)
 	s.cutter, _ = chunk.NewCutter(chunk.Params{Min: chunk.MinAvg / 2, Avg: chunk.MinAvg, Max: 2 * chunk.MinAvg})
 	return s
 }
@@ -99,7 +101,7 @@ func newSampler() *sampler {
 func (s *sampler) open(ctx context.Context, fsys durable.FS, create bool) (*Store, error) {
 	st, err := openFS(ctx, fsys, Options{Create: create})
 	if err == nil {
-		st.cutter, st.encoder, st.free = s.cutter, s.encoder, s.free
+		st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
 	}
 	return st, err
 }

@@ -76,14 +76,14 @@ func (s *scrubber) readPayload(w *scrubFrame, f frameRef, h frameHead) {
 		}
 	}
 	if f.codec == codecZstd {
-		var err error
 		w.raw = resize(w.raw, int(f.raw))
-		if payload, err = s.st.decoder.DecodeAll(payload, w.raw[:0:f.raw]); err != nil || len(payload) != int(f.raw) {
+		if err := s.st.decoder.Decode(w.raw, payload); err != nil {
 			if sound {
 				s.oddFrame(f, errors.New("payload does not decode to its size"))
 			}
 			return
 		}
+		payload = w.raw
 	}
 	s.markItems(f, h, func(it item, offset int) bool {
 		data := payload[offset:][:it.size]

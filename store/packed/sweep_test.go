@@ -22,7 +22,7 @@ func (s *sampler) sweep(fsys *crashfs.FS, wrap wrapper, o store.SweepOptions) (r
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.encoder, st.free = s.cutter, s.encoder, s.free
+	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
 	keep := st.NewSet()
 	for tag, err := range (tags{st}).All(ctx) {
 		if err == nil {
