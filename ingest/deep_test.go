@@ -104,12 +104,12 @@ func TestTooDeep(t *testing.T) {
 	w, err := newWalker(context.Background(), memory.New(), Options{Jobs: 1, Progress: new(Progress)})
 	try(t, err)
 	defer w.close()
-	w.slots <- struct{}{}
+	on := w.work()
 	d, err := os.Open(dir)
 	try(t, err)
 	defer d.Close()
 	for depth, want := range map[int]int{maxDepth - 1: 1, maxDepth: 0} {
-		nodes, err := w.entries(&folder{fd: int(d.Fd()), depth: depth}, []string{"d"}, &place{name: dir}, ignore.Root())
+		nodes, err := on.entries(&folder{fd: int(d.Fd()), depth: depth}, []string{"d"}, &place{name: dir}, ignore.Root())
 		if err != nil || len(nodes) != want {
 			t.Errorf("depth %d: nodes %v, error %v; want %d", depth, nodes, err, want)
 		}

@@ -21,7 +21,7 @@ const (
 )
 
 // file stores a regular file. One that the cache knows, and whose blob the store has, is not opened.
-func (w *walker) file(dirfd int, at *place, st *stat, node *store.Node) error {
+func (w *worker) file(dirfd int, at *place, st *stat, node *store.Node) error {
 	if w.scan != nil {
 		w.scan.TotalFiles.Add(1)
 		w.scan.TotalBytes.Add(st.size)
@@ -29,7 +29,7 @@ func (w *walker) file(dirfd int, at *place, st *stat, node *store.Node) error {
 	}
 	d, known := w.o.Cache.lookup(st)
 	if known {
-		has, err := w.st.Blobs.Has(w.ctx, d)
+		has, err := w.blobs.Has(w.ctx, d)
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (w *walker) file(dirfd int, at *place, st *stat, node *store.Node) error {
 
 // readFile stores the contents of a file. st is what is known of it, and afterwards what was true all the while it was
 // read: a file that changed is read again, and given up where it will not hold still.
-func (w *walker) readFile(dirfd int, at *place, st *stat) (d store.Digest, err error) {
+func (w *worker) readFile(dirfd int, at *place, st *stat) (d store.Digest, err error) {
 	var reason error
 	for range attempts {
 		begun := time.Now()
@@ -94,7 +94,7 @@ func (w *walker) readFile(dirfd int, at *place, st *stat) (d store.Digest, err e
 
 // contents stores what an open file holds and returns its length. Errors of reading and of storing are told apart, for
 // the one is the file's and the other the store's.
-func (w *walker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, serr error) {
+func (w *worker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, serr error) {
 	if size <= mediumFile {
 		buffers := &w.buffers
 		if size > smallFile {
@@ -109,15 +109,15 @@ func (w *walker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, 
 		if rerr != nil || uint64(len(data)) != size {
 			return d, uint64(len(data)), rerr, nil
 		}
-		d, serr = w.st.Blobs.Put(w.ctx, data)
+		d, serr = w.blobs.Put(w.ctx, data)
 		return d, size, nil, serr
 	}
-	blob, serr := w.st.Blobs.Create(w.ctx)
+	blob, serr := w.blobs.Create(w.ctx)
 	if serr != nil {
 		return d, 0, nil, serr
 	}
 	defer blob.Close()
-	src := &source{w: w, r: reader(fd), left: size + 1}
+	src := &source{w: w.walker, r: reader(fd), left: size + 1}
 	written, err := io.CopyBuffer(blob, src, nil)
 	n = uint64(written)
 	if src.err != nil {

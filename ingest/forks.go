@@ -29,14 +29,15 @@ func (g *forks) failed() error {
 
 // fork runs f in a new goroutine if there is a free slot, and otherwise here. What is last is done here in any case, for
 // the caller would only wait for it.
-func (w *walker) fork(g *forks, last bool, f func() error) {
+func (w *worker) fork(g *forks, last bool, f func(*worker) error) {
 	if !last {
 		select {
-		case w.slots <- struct{}{}:
+		case blobs := <-w.slots:
 			g.count.Add(1)
 			g.running.Go(func() {
-				defer func() { <-w.slots }()
-				if err := f(); err != nil {
+				w := &worker{w.walker, blobs}
+				defer w.rest()
+				if err := f(w); err != nil {
 					g.fail(err)
 				}
 			})
@@ -44,17 +45,17 @@ func (w *walker) fork(g *forks, last bool, f func() error) {
 		default:
 		}
 	}
-	if err := f(); err != nil {
+	if err := f(w); err != nil {
 		g.fail(err)
 	}
 }
 
 // join waits for the goroutines of g, and lends its own slot to others meanwhile.
-func (w *walker) join(g *forks) error {
+func (w *worker) join(g *forks) error {
 	if g.count.Load() > 0 {
-		<-w.slots
+		w.rest()
 		g.running.Wait()
-		w.slots <- struct{}{}
+		w.blobs = <-w.slots
 	}
 	return g.failed()
 }

@@ -28,9 +28,9 @@ type walker struct {
 	scan   *Progress  // not nil: only count, into its totals
 	unused store.Node // where nodes go that nobody looks at: a scan has one goroutine
 
-	slots   chan struct{} // one for each goroutine at work
-	buffers sync.Pool     // of *[]byte, a byte longer than smallFile, to see that a file is longer than it was
-	device  uint64        // of the root
+	slots   chan store.Blobs // one for each goroutine that may work: its lane into the store
+	buffers sync.Pool        // of *[]byte, a byte longer than smallFile, to see that a file is longer than it was
+	device  uint64           // of the root
 
 	mediums       chan struct{} // one for each medium buffer in use
 	mediumBuffers sync.Pool     // the same for mediumFile
@@ -40,7 +40,10 @@ type walker struct {
 }
 
 func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error) {
-	w := &walker{st: st, o: o, slots: make(chan struct{}, o.Jobs)}
+	w := &walker{st: st, o: o, slots: make(chan store.Blobs, o.Jobs)}
+	for range o.Jobs {
+		w.slots <- lane(st.Blobs)
+	}
 	w.ctx, w.stop = context.WithCancelCause(ctx)
 	var err error
 	if w.upload, err = st.Directories.Upload(w.ctx); err != nil {
@@ -52,6 +55,25 @@ func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error)
 	w.mediums = make(chan struct{}, min(o.Jobs, max(4, runtime.GOMAXPROCS(0))))
 	return w, nil
 }
+
+// lane returns a lane of blobs, where they have lanes.
+func lane(blobs store.Blobs) store.Blobs {
+	if l, ok := blobs.(store.Laner); ok {
+		return l.Lane()
+	}
+	return blobs
+}
+
+// worker is the walker as one goroutine has it.
+type worker struct {
+	*walker
+	blobs store.Blobs // the goroutine's lane, which is its slot too
+}
+
+// work takes a slot, which the worker's rest gives back.
+func (w *walker) work() *worker { return &worker{w, <-w.slots} }
+
+func (w *worker) rest() { w.slots <- w.blobs }
 
 func newBuffer(size int) func() any {
 	return func() any {
@@ -69,9 +91,8 @@ func (w *walker) close() {
 var errLeftOut = errors.New("left out")
 
 // root stores the tree at a path.
-func (w *walker) root(path string) (node store.Node, err error) {
-	w.slots <- struct{}{}
-	defer func() { <-w.slots }()
+func (w *worker) root(path string) (node store.Node, err error) {
+	defer w.rest()
 	at, up := &place{name: path}, &folder{fd: unix.AT_FDCWD, depth: -1}
 	var st stat
 	if err = st.at(up.fd, path); err != nil {
@@ -88,7 +109,7 @@ func (w *walker) root(path string) (node store.Node, err error) {
 
 // store stores the entry at.name of the directory up, and fills node but for its name. The error is errLeftOut where
 // the entry is to be left out; any other ends the walk.
-func (w *walker) store(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
+func (w *worker) store(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
 	}
@@ -141,7 +162,7 @@ func (w *walker) symlink(dirfd int, at *place, node *store.Node) error {
 const batchSize = 16
 
 // directory stores the directory at.name of up and all below it.
-func (w *walker) directory(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
+func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
 	var dir store.Directory
 	if !w.o.OneFileSystem || st.dev == w.device {
 		f, err := up.open(at.name)
@@ -178,7 +199,7 @@ func (w *walker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 }
 
 // enter stores what is in an open directory and returns its nodes, in order.
-func (w *walker) enter(f *folder, at *place, ignored ignore.Stack) (store.Directory, error) {
+func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Directory, error) {
 	buf := w.buffers.Get().(*[]byte)
 	names, err := readNames(f.fd, *buf)
 	w.buffers.Put(buf)
@@ -228,7 +249,7 @@ func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stac
 }
 
 // entries stores the entries of an open directory, whose names are in order, and returns their nodes.
-func (w *walker) entries(f *folder, names []string, at *place, ignored ignore.Stack) (store.Directory, error) {
+func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.Stack) (store.Directory, error) {
 	var nodes store.Directory
 	if w.scan == nil {
 		nodes = make(store.Directory, len(names))
@@ -236,7 +257,7 @@ func (w *walker) entries(f *folder, names []string, at *place, ignored ignore.St
 	var group forks
 	for from := 0; from < len(names) && group.failed() == nil; from += batchSize {
 		to := min(from+batchSize, len(names))
-		w.fork(&group, f.alone() || to == len(names), func() error {
+		w.fork(&group, f.alone() || to == len(names), func(w *worker) error {
 			for i := from; i < to; i++ {
 				node := &w.unused
 				if w.scan == nil {
@@ -257,7 +278,7 @@ func (w *walker) entries(f *folder, names []string, at *place, ignored ignore.St
 }
 
 // child stores one entry of a directory, or has a goroutine of the group do it. What is left out keeps kind 0.
-func (w *walker) child(g *forks, last bool, up *folder, at *place, ignored ignore.Stack, node *store.Node) error {
+func (w *worker) child(g *forks, last bool, up *folder, at *place, ignored ignore.Stack, node *store.Node) error {
 	var st stat
 	err := store.ValidateName(at.name) // some file systems have longer ones
 	if err == nil {
@@ -276,7 +297,9 @@ func (w *walker) child(g *forks, last bool, up *folder, at *place, ignored ignor
 		return w.unlessLeftOut(w.store(up, at, &st, ignored, node), node)
 	}
 	of := st // only directories cost an allocation
-	w.fork(g, last || up.alone(), func() error { return w.unlessLeftOut(w.store(up, at, &of, ignored, node), node) })
+	w.fork(g, last || up.alone(), func(w *worker) error {
+		return w.unlessLeftOut(w.store(up, at, &of, ignored, node), node)
+	})
 	return g.failed()
 }
 

@@ -122,7 +122,7 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 		return Result{}, err
 	}
 	defer w.close()
-	root, err := w.root(path)
+	root, err := w.work().root(path)
 	if err != nil && w.ctx.Err() != nil {
 		err = context.Cause(w.ctx) // the first error, of which others are the echo
 	}
@@ -153,7 +153,7 @@ func Scan(ctx context.Context, path string, o Options) {
 	}
 	defer w.close()
 	w.scan = progress
-	if _, err := w.root(path); err == nil {
+	if _, err := w.work().root(path); err == nil {
 		progress.Scanned.Store(true)
 	}
 }

@@ -116,11 +116,11 @@ func TestInvalidName(t *testing.T) {
 	w, err := newWalker(context.Background(), memory.New(), Options{Jobs: 1, Progress: new(Progress)})
 	try(t, err)
 	defer w.close()
-	w.slots <- struct{}{}
+	on := w.work()
 	d, err := os.Open(dir)
 	try(t, err)
 	defer d.Close()
-	nodes, err := w.entries(&folder{fd: int(d.Fd())}, []string{"a", long}, &place{name: "tree"}, ignore.Root())
+	nodes, err := on.entries(&folder{fd: int(d.Fd())}, []string{"a", long}, &place{name: "tree"}, ignore.Root())
 	if err != nil || len(nodes) != 1 || nodes[0].Name != "a" {
 		t.Errorf("nodes %v, error %v", nodes, err)
 	}

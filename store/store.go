@@ -31,6 +31,13 @@ type Blobs interface {
 	Create(ctx context.Context) (BlobWriter, error)
 }
 
+// Laner is Blobs that keep together what is put by one lane, so that reading it in that order is cheap. Whoever puts by
+// several goroutines, each of which goes through a part of a tree, gives each goroutine a lane.
+type Laner interface {
+	// Lane returns a view of the same blobs that puts by a lane of its own. It takes no room by itself.
+	Lane() Blobs
+}
+
 // Blob is an open blob. Read and Seek return only bytes that were checked against a digest; bytes that do not hash to
 // their name are a *CorruptError. It is not for concurrent use.
 type Blob interface {

@@ -20,29 +20,48 @@ func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 }
 
 func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	return lane{b, 0}.Put(ctx, data)
+}
+
+func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) { return lane{b, 0}.Create(ctx) }
+
+// Lane implements store.Laner.
+func (b blobs) Lane() store.Blobs { return lane{b, int(b.st.lanes.Add(1) % laneCount)} }
+
+// laneCount is how many lanes a session has at most: each has a group that is being filled. More than that share them.
+const laneCount = 8
+
+// lane is blobs whose small objects are put into groups that other lanes do not put into.
+type lane struct {
+	blobs
+	number int
+}
+
+func (b lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if err := ctx.Err(); err != nil {
 		return store.Digest{}, err
 	}
 	d := store.Sum(data)
 	if len(data) <= b.st.cutter.Params().Min {
-		return d, b.st.putWhole(kindData, d, data)
+		return d, b.st.putWhole(kindData, b.number, d, data)
 	}
-	return d, b.st.putCut(ctx, d, data)
+	return d, b.putCut(ctx, d, data)
 }
 
 // putCut stores the blob d in chunks, unless it is there.
-func (st *Store) putCut(ctx context.Context, d store.Digest, data []byte) error {
+func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
+	st := b.st
 	if st.has(kindData, &d) {
 		return nil
 	}
 	if n := st.cutter.Cut(data); n == len(data) {
-		return st.putWhole(kindData, d, data)
+		return st.putWhole(kindData, b.number, d, data)
 	}
 	var chunks []store.Chunk
 	for len(data) > 0 {
 		n := st.cutter.Cut(data)
 		c := store.Chunk{Digest: store.Sum(data[:n]), Size: uint64(n)}
-		if err := st.putWhole(kindData, c.Digest, data[:n]); err != nil {
+		if err := st.putWhole(kindData, b.number, c.Digest, data[:n]); err != nil {
 			return err
 		}
 		chunks = append(chunks, c)
@@ -51,11 +70,11 @@ func (st *Store) putCut(ctx context.Context, d store.Digest, data []byte) error 
 			return err
 		}
 	}
-	return st.putWhole(kindList, d, appendList(nil, chunks))
+	return st.putWhole(kindList, 0, d, appendList(nil, chunks))
 }
 
-func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
-	return &writer{st: b.st, ctx: ctx}, b.st.writable()
+func (b lane) Create(ctx context.Context) (store.BlobWriter, error) {
+	return &writer{st: b.st, lane: b.number, ctx: ctx}, b.st.writable()
 }
 
 func (b blobs) Chunks(_ context.Context, d store.Digest) ([]store.Chunk, error) {

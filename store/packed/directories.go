@@ -44,7 +44,7 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 		return store.Digest{}, err
 	}
 	d := store.Sum(b)
-	return d, ds.st.putWhole(kindDirectory, d, b)
+	return d, ds.st.putWhole(kindDirectory, 0, d, b)
 }
 
 func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {

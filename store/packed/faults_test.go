@@ -246,7 +246,7 @@ func TestFailedPutKeepsNothingOfTheCaller(t *testing.T) {
 	})
 	data := random(1, 100<<10)
 	d := store.Sum(data)
-	if err := st.putWhole(kindData, d, data); !errors.Is(err, syscall.ENOSPC) {
+	if err := st.putWhole(kindData, 0, d, data); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("error %v", err)
 	}
 	fsys.Inject(nil)

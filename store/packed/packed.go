@@ -54,6 +54,7 @@ type Store struct {
 	alone    bool // opened exclusively
 	limits   limits
 
+	lanes    atomic.Uint32 // given out
 	encoder  *zstd.Encoder
 	decoder  *zstd.Decoder
 	slots    chan struct{} // one for each compression that may run
@@ -173,7 +174,7 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 		return nil, err
 	}
 	st.slots = make(chan struct{}, jobs)
-	st.free = make(chan []byte, 2*jobs+4)
+	st.free = make(chan []byte, 2*jobs+laneCount)
 	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
 	st.frames = frameCache{frames: make(map[frameKey]*list.Element), recent: list.New()}
 	st.current = newSession(st)

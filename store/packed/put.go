@@ -2,8 +2,9 @@ package packed
 
 import "castar/store"
 
-// put stores an object under its digest, unless it is there. inSlot says that the caller holds a slot.
-func (st *Store) put(k kind, d store.Digest, data []byte, inSlot bool) error {
+// put stores an object under its digest, unless it is there. Only data has other lanes than 0. inSlot says that the
+// caller holds a slot.
+func (st *Store) put(k kind, lane int, d store.Digest, data []byte, inSlot bool) error {
 	if st.has(k, &d) {
 		return nil
 	}
@@ -15,7 +16,7 @@ func (st *Store) put(k kind, d store.Digest, data []byte, inSlot bool) error {
 		st.mu.Lock()
 		s := st.current
 		st.mu.Unlock()
-		g, ok := s.add(k, d, data, alone)
+		g, ok := s.add(k, lane, d, data, alone)
 		if !ok {
 			continue // sealed just now; there is a new one
 		}
@@ -63,8 +64,8 @@ func (st *Store) checkpoint() error {
 }
 
 // putWhole stores an object that is not cut into chunks, and commits the session if it has grown large.
-func (st *Store) putWhole(k kind, d store.Digest, data []byte) error {
-	if err := st.put(k, d, data, false); err != nil {
+func (st *Store) putWhole(k kind, lane int, d store.Digest, data []byte) error {
+	if err := st.put(k, lane, d, data, false); err != nil {
 		return err
 	}
 	return st.checkpoint()

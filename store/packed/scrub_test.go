@@ -497,7 +497,7 @@ func TestScrubAssembly(t *testing.T) {
 		store.Sum(slices.Concat(slices.Concat(blobs[:4]...), slices.Concat(blobs[:4]...))): twice,
 	}
 	for d, list := range lists {
-		if err := packed.put(kindList, d, appendList(nil, list), false); err != nil {
+		if err := packed.put(kindList, 0, d, appendList(nil, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}

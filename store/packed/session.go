@@ -47,7 +47,7 @@ type session struct {
 	sealed  bool // takes no more objects
 	blobs   map[store.Digest]pending
 	dirs    map[store.Digest]pending
-	open    [kindDirectory + 1]*group
+	open    [kindDirectory + 1][laneCount]*group
 	frames  []frameRef
 	packs   [roleMeta + 1]*packWriter // the ones being filled
 	full    []*packWriter
@@ -82,10 +82,10 @@ func (s *session) objects(k kind) map[store.Digest]pending {
 	return s.blobs
 }
 
-// add takes an object into a group, unless the session has it, and returns the group if it is now the caller's to
+// add takes an object into the group of a lane, unless the session has it, and returns the group if it is now the caller's to
 // write. It reports false where the session is sealed. alone keeps the object out of shared groups; then data is not
 // copied and must stay as it is until the group is written.
-func (s *session) add(k kind, d store.Digest, data []byte, alone bool) (toWrite *group, ok bool) {
+func (s *session) add(k kind, lane int, d store.Digest, data []byte, alone bool) (toWrite *group, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {
@@ -95,13 +95,13 @@ func (s *session) add(k kind, d store.Digest, data []byte, alone bool) (toWrite 
 	if _, ok := objects[d]; ok {
 		return nil, true
 	}
-	g := s.open[k]
+	g := s.open[k][lane]
 	switch {
 	case alone:
 		g = &group{kind: k, raw: data}
 	case g == nil:
 		g = &group{kind: k, raw: s.st.buffer(), pooled: true}
-		s.open[k] = g
+		s.open[k][lane] = g
 	}
 	objects[d] = pending{g, uint32(len(g.raw)), uint32(len(data))}
 	g.items = append(g.items, item{d, uint32(len(data))})
@@ -112,7 +112,7 @@ func (s *session) add(k kind, d store.Digest, data []byte, alone bool) (toWrite 
 		if len(g.raw) < groupLimit(k) {
 			return nil, true
 		}
-		s.open[k] = nil
+		s.open[k][lane] = nil
 	}
 	s.writing.Add(1)
 	return g, true
@@ -136,19 +136,41 @@ func (s *session) find(k kind, d *store.Digest, wantData bool) (l location, data
 	return l, data, true
 }
 
-// seal ends the session for writers and returns the groups that were not full, which are now the caller's to write.
+// seal ends the session for writers and returns the groups that were not full, which are now the caller's to write. Those
+// of several lanes become one where they fit, so that a small tree does not pay for having been read in parallel.
 func (s *session) seal() (rest []*group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sealed = true
-	for k, g := range s.open {
-		if g != nil {
-			s.writing.Add(1)
-			rest = append(rest, g)
-			s.open[k] = nil
+	for k := range s.open {
+		var last *group
+		for lane, g := range s.open[k] {
+			s.open[k][lane] = nil
+			switch {
+			case g == nil:
+			case last != nil && len(last.raw)+len(g.raw) <= groupLimit(g.kind):
+				s.merge(last, g)
+			default:
+				s.writing.Add(1)
+				rest = append(rest, g)
+				last = g
+			}
 		}
 	}
 	return rest
+}
+
+// merge moves the objects of g into another group that is not full. The caller holds s.mu.
+func (s *session) merge(into, g *group) {
+	objects := s.objects(g.kind)
+	for i := range g.items {
+		p := objects[g.items[i].digest]
+		p.group, p.offset = into, p.offset+uint32(len(into.raw))
+		objects[g.items[i].digest] = p
+	}
+	into.items = append(into.items, g.items...)
+	into.raw = append(into.raw, g.raw...)
+	s.st.release(g.raw)
 }
 
 // large reports whether the session has grown enough to be committed.

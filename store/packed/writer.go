@@ -18,6 +18,7 @@ const segmentSize = 4 << 20
 // on how many there are.
 type writer struct {
 	st   *Store
+	lane int
 	ctx  context.Context
 	hash store.Hasher
 	buf  []byte // what is not yet handed on
@@ -140,7 +141,7 @@ func (w *writer) flush(last bool) error {
 		for i, n := range lengths {
 			d := store.Sum(segment[:n])
 			chunks[i] = store.Chunk{Digest: d, Size: uint64(n)}
-			if err := w.st.put(kindData, d, segment[:n], true); err != nil {
+			if err := w.st.put(kindData, w.lane, d, segment[:n], true); err != nil {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				if w.err == nil {
@@ -176,7 +177,7 @@ func (w *writer) Commit() (store.Digest, error) {
 // finish stores what is left of the blob d.
 func (w *writer) finish(d store.Digest) error {
 	if len(w.segments) == 0 && (len(w.buf) <= w.st.cutter.Params().Min || w.st.cutter.Cut(w.buf) == len(w.buf)) {
-		return w.st.putWhole(kindData, d, w.buf)
+		return w.st.putWhole(kindData, w.lane, d, w.buf)
 	}
 	if err := w.flush(true); err != nil {
 		return err
@@ -190,7 +191,7 @@ func (w *writer) finish(d store.Digest) error {
 		chunks = append(chunks, *s...)
 	}
 	list := appendList(nil, chunks)
-	return w.st.putWhole(kindList, d, list)
+	return w.st.putWhole(kindList, 0, d, list)
 }
 
 // Close implements store.BlobWriter.
