@@ -98,15 +98,17 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		}
 		return newChunked(ctx, st, d, chunks), nil
 	}
+	var held *cachedFrame
 	if data == nil {
-		if data, err = st.object(l, nil); err != nil {
+		if data, held, err = st.view(l, nil); err != nil {
 			return nil, st.about(d, err)
 		}
 	}
 	if err := st.verify(d, l, data); err != nil {
+		st.frames.release(held)
 		return nil, err
 	}
-	return whole{bytes.NewReader(data)}, nil
+	return &whole{*bytes.NewReader(data), st, held}, nil
 }
 
 // lookup returns where an object is, and its bytes if it is not written yet. The error is store.ErrNotFound, or a
@@ -123,7 +125,7 @@ func (st *Store) lookup(k kind, d store.Digest, wantData bool) (location, []byte
 func (st *Store) chunkList(d store.Digest, l location, data []byte) ([]store.Chunk, error) {
 	if data == nil {
 		var err error
-		if data, err = st.object(l, nil); err != nil {
+		if data, err = st.object(l); err != nil {
 			return nil, st.about(d, err)
 		}
 	}
@@ -134,20 +136,33 @@ func (st *Store) chunkList(d store.Digest, l location, data []byte) ([]store.Chu
 	return chunks, nil
 }
 
-// object returns the bytes at l, unchecked. Those of a frame with many objects are part of the cached payload and must
-// not be changed; those of a frame with one are read into buf, or into a new slice where buf is nil or too small.
-func (st *Store) object(l location, buf []byte) ([]byte, error) {
-	if l.size == l.frame.raw {
-		return st.readFrame(l.frame, buf)
+// object returns the bytes at l, unchecked. They are the caller's.
+func (st *Store) object(l location) ([]byte, error) {
+	data, held, err := st.view(l, nil)
+	if held != nil {
+		data = bytes.Clone(data)
 	}
-	payload, err := st.frames.get(l.frame, st.readFrame)
+	st.frames.release(held)
+	return data, err
+}
+
+// view returns the bytes at l, unchecked. Those of a frame with many objects are part of the cached frame that is
+// returned with them, are valid until it is released, and must not be changed; those of a frame with one are read into
+// buf, or into a new slice where buf is nil or too small, and the frame is then nil.
+func (st *Store) view(l location, buf []byte) ([]byte, *cachedFrame, error) {
+	if l.size == l.frame.raw {
+		data, err := st.readFrame(l.frame, buf)
+		return data, nil, err
+	}
+	payload, held, err := st.frames.get(st, l.frame)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if uint64(l.offset)+uint64(l.size) > uint64(len(payload)) { // two indexes disagree about the frame
-		return nil, st.corrupt(l.frame, errImpossible)
+		st.frames.release(held)
+		return nil, nil, st.corrupt(l.frame, errImpossible)
 	}
-	return payload[l.offset:][:l.size:l.size], nil
+	return payload[l.offset:][:l.size:l.size], held, nil
 }
 
 // verify checks bytes against their digest.
@@ -194,10 +209,20 @@ func (st *Store) List(ctx context.Context, prefix store.Digest, nibbles int) ite
 }
 
 // whole is a blob that is in memory and checked.
-type whole struct{ *bytes.Reader }
+type whole struct {
+	bytes.Reader
+	st   *Store
+	held *cachedFrame // that its bytes are in, or nil
+}
 
-func (w whole) Size() uint64 { return uint64(w.Reader.Size()) }
-func (w whole) Close() error { return nil }
+func (w *whole) Size() uint64 { return uint64(w.Reader.Size()) }
+
+func (w *whole) Close() error {
+	w.Reset(nil) // others use the memory from now on
+	w.st.frames.release(w.held)
+	w.held = nil
+	return nil
+}
 
 // chunked is a blob that is read chunk by chunk.
 type chunked struct {
@@ -209,6 +234,7 @@ type chunked struct {
 	at     uint64   // may be past the end
 	number int      // of the chunk in data
 	data   []byte   // nil: none is loaded
+	held   *cachedFrame
 }
 
 func newChunked(ctx context.Context, st *Store, d store.Digest, chunks []store.Chunk) *chunked {
@@ -224,7 +250,26 @@ func newChunked(ctx context.Context, st *Store, d store.Digest, chunks []store.C
 func (c *chunked) Size() uint64 { return c.ends[len(c.ends)-1] }
 
 func (c *chunked) Close() error {
-	c.data = nil
+	c.st.frames.release(c.held)
+	c.data, c.held = nil, nil
+	return nil
+}
+
+// load makes the chunk i the one that is read from.
+func (c *chunked) load(i int) error {
+	if c.data != nil && c.number == i {
+		return nil
+	}
+	c.Close()
+	data, held, err := c.st.chunk(c.digest, c.chunks[i], nil)
+	if err == nil {
+		err = c.st.verifyChunk(c.digest, c.chunks[i], data)
+	}
+	if err != nil {
+		c.st.frames.release(held)
+		return err
+	}
+	c.number, c.data, c.held = i, data, held
 	return nil
 }
 
@@ -253,15 +298,8 @@ func (c *chunked) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	i := sort.Search(len(c.ends), func(i int) bool { return c.ends[i] > c.at })
-	if c.data == nil || c.number != i {
-		data, err := c.st.chunk(c.digest, c.chunks[i], nil)
-		if err == nil {
-			err = c.st.verifyChunk(c.digest, c.chunks[i], data)
-		}
-		if err != nil {
-			return 0, err
-		}
-		c.number, c.data = i, data
+	if err := c.load(i); err != nil {
+		return 0, err
 	}
 	n := copy(p, c.data[c.at-(c.ends[i]-c.chunks[i].Size):])
 	c.at += uint64(n)
@@ -293,26 +331,28 @@ func (c *chunked) WriteTo(w io.Writer) (n int64, err error) {
 	return n, nil
 }
 
-// chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest.
-func (st *Store) chunk(d store.Digest, c store.Chunk, buf []byte) ([]byte, error) {
+// chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest. They are
+// as view returns them.
+func (st *Store) chunk(d store.Digest, c store.Chunk, buf []byte) (data []byte, held *cachedFrame, err error) {
 	l, data, err := st.lookup(kindData, c.Digest, true)
 	if store.IsNotFound(err) {
-		return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
+		return nil, nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
 	}
 	if err == nil && data == nil {
 		if l.frame.kind != kindData {
-			return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
+			return nil, nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
 		}
-		data, err = st.object(l, buf)
+		data, held, err = st.view(l, buf)
 	}
 	if err != nil {
-		return nil, st.about(d, err)
+		return nil, nil, st.about(d, err)
 	}
 	if uint64(len(data)) != c.Size {
+		st.frames.release(held)
 		err := fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, len(data), c.Size)
-		return nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
+		return nil, nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
 	}
-	return data, nil
+	return data, held, nil
 }
 
 // verifyChunk checks the bytes of a chunk of the blob d.
@@ -327,7 +367,12 @@ func (st *Store) verifyChunk(d store.Digest, c store.Chunk, data []byte) error {
 func (st *Store) readAhead(ctx context.Context, d store.Digest, chunks []store.Chunk) iter.Seq2[[]byte, error] {
 	type result struct {
 		buf, data []byte
+		held      *cachedFrame
 		err       error
+	}
+	release := func(r result) {
+		st.frames.release(r.held)
+		st.release(r.buf)
 	}
 	return func(yield func([]byte, error) bool) {
 		ahead := cap(st.slots) + 1
@@ -335,7 +380,7 @@ func (st *Store) readAhead(ctx context.Context, d store.Digest, chunks []store.C
 		next := 0
 		defer func() {
 			for _, c := range queue {
-				st.release((<-c).buf)
+				release(<-c)
 			}
 		}()
 		for i := range chunks {
@@ -344,8 +389,8 @@ func (st *Store) readAhead(ctx context.Context, d store.Digest, chunks []store.C
 				queue = append(queue, done)
 				go func(c store.Chunk) {
 					buf := st.buffer()
-					data, err := st.chunk(d, c, buf)
-					done <- result{buf, data, err}
+					data, held, err := st.chunk(d, c, buf)
+					done <- result{buf, data, held, err}
 				}(chunks[next])
 			}
 			r := <-queue[0]
@@ -354,7 +399,7 @@ func (st *Store) readAhead(ctx context.Context, d store.Digest, chunks []store.C
 				r.err = ctx.Err()
 			}
 			ok := yield(r.data, r.err) && r.err == nil
-			st.release(r.buf)
+			release(r)
 			if !ok {
 				return
 			}

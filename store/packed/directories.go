@@ -21,7 +21,7 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (store.Directory,
 		return nil, err
 	}
 	if data == nil {
-		if data, err = st.object(l, nil); err != nil {
+		if data, err = st.object(l); err != nil {
 			return nil, st.about(d, err)
 		}
 	}

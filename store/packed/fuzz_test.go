@@ -216,7 +216,7 @@ func FuzzPack(f *testing.F) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		l := location{frameRef{offset: offset, start: start, stored: stored, raw: raw, kind: kind(k), codec: codec(c)}, at, size}
-		data, err := st.object(l, nil)
+		data, err := st.object(l)
 		if err == nil && len(data) != int(size) {
 			t.Errorf("%d bytes, want %d", len(data), size)
 		}

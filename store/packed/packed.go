@@ -8,7 +8,6 @@
 package packed
 
 import (
-	"container/list"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -176,7 +175,7 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	st.slots = make(chan struct{}, jobs)
 	st.free = make(chan []byte, 2*jobs+laneCount)
 	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
-	st.frames = frameCache{frames: make(map[frameKey]*list.Element), recent: list.New()}
+	st.frames = newFrameCache()
 	st.current = newSession(st)
 	indexes, err := st.openIndexes(o.Tolerate)
 	if err != nil {

@@ -85,6 +85,14 @@ func (st *Store) buffer() []byte {
 	}
 }
 
+// room returns a buffer that holds n bytes, and does not waste one on few.
+func (st *Store) room(n int) []byte {
+	if n < bufferSize/2 || n > bufferSize {
+		return nil
+	}
+	return st.buffer()
+}
+
 // release gives a buffer back. One that is too small or too large is left to the garbage collector.
 func (st *Store) release(b []byte) {
 	if cap(b) < bufferSize || cap(b) > 4*bufferSize {

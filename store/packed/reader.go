@@ -1,7 +1,6 @@
 package packed
 
 import (
-	"container/list"
 	"errors"
 	"fmt"
 	"io"
@@ -173,66 +172,4 @@ func resize(b []byte, n int) []byte {
 		return b[:n]
 	}
 	return make([]byte, n)
-}
-
-// frameCacheBytes bounds the decoded frames that are kept: some for each directory that a parallel export is in.
-const frameCacheBytes = 128 << 20
-
-// frameCache keeps the payloads of recently read frames that hold many objects, so that reading a tree decodes each
-// about once. Frames that are asked for by several at once are read once. Its methods may be called concurrently.
-type frameCache struct {
-	mu     sync.Mutex
-	frames map[frameKey]*list.Element
-	recent *list.List // of *cachedFrame, the most recently used first
-	bytes  int
-}
-
-type frameKey struct {
-	pack   packID
-	offset int64
-}
-
-func (f frameRef) key() frameKey { return frameKey{f.pack, f.offset} }
-
-type cachedFrame struct {
-	key  frameKey
-	size int
-	load func() ([]byte, error) // runs once, whoever calls it first
-}
-
-// get returns the payload of f, from the cache or by read. It must not be changed.
-func (c *frameCache) get(f frameRef, read func(frameRef, []byte) ([]byte, error)) ([]byte, error) {
-	key := f.key()
-	c.mu.Lock()
-	e, ok := c.frames[key]
-	if ok {
-		c.recent.MoveToFront(e)
-	} else {
-		e = c.recent.PushFront(&cachedFrame{key, int(f.raw), sync.OnceValues(func() ([]byte, error) { return read(f, nil) })})
-		c.frames[key] = e
-		c.bytes += int(f.raw)
-		for c.bytes > frameCacheBytes && c.recent.Len() > 1 {
-			c.drop(c.recent.Back())
-		}
-	}
-	c.mu.Unlock()
-	b, err := e.Value.(*cachedFrame).load()
-	if err != nil {
-		c.forget(key) // the next one tries again
-	}
-	return b, err
-}
-
-func (c *frameCache) forget(key frameKey) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e, ok := c.frames[key]; ok {
-		c.drop(e)
-	}
-}
-
-func (c *frameCache) drop(e *list.Element) {
-	f := c.recent.Remove(e).(*cachedFrame)
-	delete(c.frames, f.key)
-	c.bytes -= f.size
 }

@@ -209,7 +209,7 @@ func (r *repair) same(l, have location) (bool, error) {
 	var data [2][]byte
 	for i, at := range []location{l, have} {
 		var err error
-		if data[i], err = r.st.object(at, nil); err != nil {
+		if data[i], err = r.st.object(at); err != nil {
 			if _, ok := errors.AsType[*store.CorruptError](err); ok {
 				return false, nil
 			}

@@ -67,7 +67,7 @@ func (r *repair) rescueFrom(ctx context.Context, found *salvage, x *index, k kin
 		if _, ok := have.Find(d[:]); ok {
 			continue
 		}
-		data, err := r.st.object(l, nil)
+		data, err := r.st.object(l)
 		if _, ok := errors.AsType[*store.CorruptError](err); ok {
 			hopeless[l.frame] = true
 			continue
@@ -101,7 +101,7 @@ func (r *repair) assembles(found *salvage, d store.Digest, list []byte) bool {
 		if uint64(l.size) != c.Size || l.frame.kind != kindData {
 			return false
 		}
-		data, err := r.st.object(l, nil)
+		data, err := r.st.object(l)
 		if err != nil {
 			return false
 		}
@@ -123,7 +123,7 @@ func (s *salvage) locate(d store.Digest) (l location, ok bool) {
 // takeRescued puts rescued objects into new frames.
 func (w *rewriter) takeRescued(all map[rescuedKey]rescued) error {
 	for _, o := range all {
-		data, err := w.st.object(o.at, nil)
+		data, err := w.st.object(o.at)
 		if err != nil {
 			return err
 		}

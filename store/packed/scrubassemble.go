@@ -64,7 +64,7 @@ func (s *scrubber) newAssembler() *assembler {
 
 // chunks reads a list. One that cannot be read is for others to report.
 func (a *assembler) chunks(list listAt) []store.Chunk {
-	data, err := a.s.st.object(list.l, nil)
+	data, err := a.s.st.object(list.l)
 	if err != nil {
 		return nil
 	}

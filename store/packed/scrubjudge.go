@@ -71,7 +71,7 @@ func (s *scrubber) examine(b badObject) error {
 	if p := s.packs[b.l.frame.pack]; p != nil && p.lost != nil {
 		return p.lost
 	}
-	data, err := s.st.object(b.l, nil)
+	data, err := s.st.object(b.l)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,99 @@
+package packed
+
+import (
+	"container/list"
+	"sync"
+)
+
+// frameCacheBytes bounds the decoded frames that are kept: some for each directory that a parallel export is in.
+const frameCacheBytes = 128 << 20
+
+// frameCache keeps the payloads of recently read frames that hold many objects, so that reading a tree decodes each
+// about once. Frames that are asked for by several at once are read once. Its methods may be called concurrently.
+type frameCache struct {
+	mu     sync.Mutex
+	frames map[frameKey]*cachedFrame
+	recent *list.List // of *cachedFrame, the most recently used first
+	bytes  int
+}
+
+type frameKey struct {
+	pack   packID
+	offset int64
+}
+
+func (f frameRef) key() frameKey { return frameKey{f.pack, f.offset} }
+
+type cachedFrame struct {
+	key   frameKey
+	at    *list.Element // nil once it was dropped
+	users int           // as long as there are any, its memory is not used for another
+	size  int
+	load  func() ([]byte, error) // runs once, whoever calls it first
+}
+
+func newFrameCache() frameCache {
+	return frameCache{frames: make(map[frameKey]*cachedFrame), recent: list.New()}
+}
+
+// get returns the payload of f, from the cache or from its pack. It must not be changed, and is valid until the frame is
+// released.
+func (c *frameCache) get(st *Store, f frameRef) ([]byte, *cachedFrame, error) {
+	held := c.hold(st, f)
+	b, err := held.load()
+	if err != nil {
+		c.mu.Lock()
+		c.drop(held) // the next one tries again
+		c.mu.Unlock()
+		c.release(held)
+		return nil, nil, err
+	}
+	return b, held, nil
+}
+
+// hold returns the cached frame f, which may still have to be loaded.
+func (c *frameCache) hold(st *Store, f frameRef) *cachedFrame {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if held, ok := c.frames[f.key()]; ok {
+		c.recent.MoveToFront(held.at)
+		held.users++
+		return held
+	}
+	held := &cachedFrame{key: f.key(), users: 1, size: int(f.raw)}
+	held.load = sync.OnceValues(func() ([]byte, error) { return st.readFrame(f, st.room(int(f.raw))) })
+	held.at = c.recent.PushFront(held)
+	c.frames[held.key] = held
+	c.bytes += held.size
+	for e := c.recent.Back(); c.bytes > frameCacheBytes && e != nil; {
+		old := e.Value.(*cachedFrame)
+		e = e.Prev()
+		if old.users == 0 {
+			b, _ := old.load() // it has been
+			c.drop(old)
+			st.release(b)
+		}
+	}
+	return held
+}
+
+// release says that one who got a frame no longer looks at it. It may be nil.
+func (c *frameCache) release(held *cachedFrame) {
+	if held == nil {
+		return
+	}
+	c.mu.Lock()
+	held.users--
+	c.mu.Unlock()
+}
+
+// drop takes a frame out of the cache, unless it is. The caller holds c.mu.
+func (c *frameCache) drop(held *cachedFrame) {
+	if held.at == nil {
+		return
+	}
+	c.recent.Remove(held.at)
+	held.at = nil
+	delete(c.frames, held.key)
+	c.bytes -= held.size
+}
