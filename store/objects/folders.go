@@ -7,9 +7,12 @@ import (
 	"strings"
 )
 
-// listFolders is Bucket.List for Buckets that have folders. read returns the names of what is in a folder, which is ""
-// or ends with a slash, as do those names that are folders; of a folder that is not there it returns none.
-func listFolders(ctx context.Context, prefix, after string, read func(ctx context.Context, folder string) ([]string, error)) iter.Seq2[string, error] {
+// readFolder returns the names of what is in a folder, which is "" or ends with a slash, as do those names that are
+// folders. Of a folder that is not there it returns none.
+type readFolder func(ctx context.Context, folder string) ([]string, error)
+
+// listFolders is Bucket.List for Buckets that have folders.
+func listFolders(ctx context.Context, prefix, after string, read readFolder) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		var list func(folder string) bool // returns whether more names are wanted
 		list = func(folder string) bool {

@@ -27,12 +27,13 @@ type HTTPConfig struct {
 	UserAgent string // castar where it is empty
 }
 
-// httpBucket is a folder of an HTTP server. Objects are read with GET and HEAD, which any server can do; to be listed they
-// need WebDAV's PROPFIND, and to be stored PUT, DELETE and MKCOL. What the server acknowledged is taken to be durable.
+// httpBucket is a folder of an HTTP server. Objects are read with GET and HEAD, which any server can do; to be listed
+// they need WebDAV's PROPFIND, and to be stored PUT, DELETE and MKCOL. What the server acknowledged is taken to be
+// durable.
 //
-// Objects are put under their own names at once, as tvix and snix do. Servers such as Apache and nginx keep what arrives
-// apart until it is whole. Of one that does not, readers may see half an object, and half of it stays when both the
-// connection and this program break; verify tells of those.
+// Objects are put under their own names at once, as tvix and snix do. Servers such as Apache and nginx keep what
+// arrives apart until it is whole. Of one that does not, readers may see half an object, and half of it stays when both
+// the connection and this program break; verify tells of those.
 type httpBucket struct {
 	client *http.Client
 	base   url.URL // with a slash at the end, without user
@@ -41,9 +42,9 @@ type httpBucket struct {
 	again  backoff // for each request of a listing
 }
 
-// OpenHTTP returns the Bucket that c names, and repeats calls that fail for reasons that may go away. Whether the server
-// answers is asked at once; folders are made as they are needed. Redirections are followed by what only reads, and never
-// to another host or away from TLS.
+// OpenHTTP returns the Bucket that c names, and repeats calls that fail for reasons that may go away. Whether the
+// server answers is asked at once; folders are made as they are needed. Redirections are followed by what only reads,
+// and never to another host or away from TLS.
 func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
 	b := newHTTP(c, remote())
 	again := remote()
@@ -81,8 +82,11 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 // String implements Bucket.
 func (h *httpBucket) String() string { return strings.TrimSuffix(h.base.String(), "/") }
 
-// send sends a request about an absolute path of the server. The caller closes the answer with discard.
-func (h *httpBucket) send(ctx context.Context, method, path string, body []byte, header ...string) (*http.Response, error) {
+// send sends a request about an absolute path of the server, with header fields, each a name and a value. The caller
+// closes the answer with discard.
+func (h *httpBucket) send(
+	ctx context.Context, method, path string, body []byte, header ...string,
+) (*http.Response, error) {
 	u := h.base
 	u.Path = path
 	r, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
@@ -227,7 +231,8 @@ func (h *httpBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 // rangeLength returns how many bytes an answer has whose Content-Range is header, to a request for n from offset on.
 func rangeLength(header string, offset, n int64) (int64, error) {
 	var first, last int64
-	if _, err := fmt.Sscanf(header, "bytes %d-%d/", &first, &last); err != nil || first != offset || last < first || last-first >= n {
+	_, err := fmt.Sscanf(header, "bytes %d-%d/", &first, &last)
+	if err != nil || first != offset || last < first || last-first >= n {
 		return 0, fmt.Errorf("the server sent the range %q, want %d bytes from %d on", header, n, offset)
 	}
 	return last - first + 1, nil

@@ -161,7 +161,10 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 			lock.Close()
 		}
 	}()
-	st = &Store{fs: fsys, lock: lock, config: cfg, readOnly: o.ReadOnly, tolerate: o.Tolerate, alone: o.Exclusive, limits: defaultLimits(), opened: time.Now()}
+	st = &Store{
+		fs: fsys, lock: lock, config: cfg, readOnly: o.ReadOnly, tolerate: o.Tolerate, alone: o.Exclusive,
+		limits: defaultLimits(), opened: time.Now(),
+	}
 	params, err := chunk.ParamsFor(cfg.ChunkAvg)
 	if err != nil {
 		return nil, err
@@ -255,8 +258,8 @@ func (st *Store) refresh() bool {
 	return true
 }
 
-// unseen reports whether there are files in the folder of indexes that were neither taken in nor passed over. Their names
-// are never used again.
+// unseen reports whether there are files in the folder of indexes that were neither taken in nor passed over. Their
+// names are never used again.
 func (st *Store) unseen() bool {
 	entries, err := st.fs.ReadDir(indexDir)
 	if err != nil {
