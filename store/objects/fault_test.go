@@ -109,7 +109,8 @@ func hangUp(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byt
 	}
 	defer conn.Close()
 	if answer != nil {
-		fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", answer.Code, answer.Body.Len())
+		// Who is told so does not send the next request into the connection that ends.
+		fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %d\r\n", answer.Code, answer.Body.Len())
 		for k, v := range answer.Header() {
 			if k != "Content-Length" {
 				fmt.Fprintf(conn, "%s: %s\r\n", k, v[0])

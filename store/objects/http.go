@@ -39,7 +39,7 @@ type httpBucket struct {
 	base   url.URL // with a slash at the end, without user
 	user   *url.Userinfo
 	agent  string
-	again  backoff // for each request of a listing
+	again  backoff // for each request of Put and List
 }
 
 // OpenHTTP returns the Bucket that c names, and repeats calls that fail for reasons that may go away. Whether the
@@ -53,7 +53,7 @@ func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
 		b.Close()
 		return nil, err
 	}
-	return listing{retrying{b, b.again}}, nil
+	return stepwise{listing{retrying{b, b.again}}}, nil
 }
 
 func newHTTP(c HTTPConfig, again backoff) *httpBucket {
@@ -261,10 +261,11 @@ var errNoFolder = errors.New("no such folder")
 // Put implements Bucket. Where there is no folder for the object, it is made.
 func (h *httpBucket) Put(ctx context.Context, name string, data []byte) error {
 	at := h.base.Path + name
-	err := h.put(ctx, at, data)
+	put := func(ctx context.Context) error { return h.put(ctx, at, data) }
+	err := h.again.do(ctx, put)
 	if errors.Is(err, errNoFolder) {
 		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
-			err = h.put(ctx, at, data)
+			err = h.again.do(ctx, put)
 		}
 	}
 	return err
@@ -287,8 +288,7 @@ func (h *httpBucket) put(ctx context.Context, at string, data []byte) error {
 	return h.placeless(http.MethodPut, at, code)
 }
 
-// makeFolder makes the folder at an absolute path of the server, and those above it. It repeats its requests itself, or
-// those for many folders would hardly all succeed where some fail.
+// makeFolder makes the folder at an absolute path of the server, and those above it.
 func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 	const mkcol = "MKCOL"
 	folder := strings.TrimSuffix(at, "/") + "/"

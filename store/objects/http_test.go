@@ -304,7 +304,7 @@ func TestHTTPRanges(t *testing.T) {
 func davService(t *testing.T, wrap func(http.Handler) http.Handler) func(backoff) Bucket {
 	server := startHTTP(t, wrap(webDAV()))
 	return func(again backoff) Bucket {
-		return listing{retrying{newHTTP(HTTPConfig{URL: server.JoinPath("below")}, again), again}}
+		return stepwise{listing{retrying{newHTTP(HTTPConfig{URL: server.JoinPath("below")}, again), again}}}
 	}
 }
 

@@ -118,3 +118,11 @@ type listing struct{ retrying }
 func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return l.Bucket.List(ctx, prefix, after)
 }
+
+// stepwise repeats all calls but List and Put, for Buckets that repeat the requests of both themselves: those for many
+// folders would hardly all succeed at once where some fail.
+type stepwise struct{ listing }
+
+func (s stepwise) Put(ctx context.Context, name string, data []byte) error {
+	return s.Bucket.Put(ctx, name, data)
+}
