@@ -23,6 +23,9 @@ A STORE is one of
   objectstore+file:/path        objects in the layout of tvix and snix, in a folder
   objectstore+s3://bucket/path  the same in S3, with AWS's usual variables, or ?aws_region=... and so on; also gs and az
                                 in programs built for them
+  objectstore+http://HOST/path  the same on an HTTP server, of files to be read and of WebDAV for all else; also https,
+                                and USER:PASSWORD@ before the host
+  objectstore+memory:           the same, and nothing that lasts
   grpc+http://HOST:PORT         the store of a server; also grpc+https and grpc+unix:/SOCKET; parameters are package,
                                 token-path, wait-connect, tls-ca-cert-path, tls-client-cert-path, tls-client-key-path
   cache:?near=N&far=F           N before F, of which N keeps what was read; with &write_through=true both take what is put

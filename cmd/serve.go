@@ -36,9 +36,6 @@ address is printed, one a line.
 Whoever can connect may use the store, unless --token-file or --tls-client-ca says who may. Without TLS, what is sent
 can be read on its way, tokens too.
 
-Clients see what was in the store when the server was started, and what they store themselves. What other processes
-store in a local store meanwhile may be seen only after a restart.
-
 A directory tree whose upload was acknowledged is durable, with all blobs stored before it. Blobs that no tree followed
 are durable within seconds.
 

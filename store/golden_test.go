@@ -47,6 +47,7 @@ func TestDirectoryGolden(t *testing.T) {
 		{"D", d(SizeDocumented), "99922a5c1801805287a647af73bca0ed7352a5f7f373e54992795bcc4a235213", ""},
 		{"D, snix", d(SizeSnix), "76cd8b55b37333961c1778ba997e57df92e219926ae5a66c414b810331a77603", ""},
 		{"E", e(SizeDocumented), "f71882b0f23c198c0fde9af0fb49d9cb797ce1db3a645fcf2760e955ab605d3e", ""},
+		{"broken parent", Directory{{Name: "foo", Kind: KindDirectory, Digest: empty, Size: 42}}, "d47aaf4b9d72c5dd171756901a9829aeceff01be2175c2d9744239c72a5a572e", ""},
 		{"E, snix", e(SizeSnix), "333c798237cae53a66655761fa232338cc20d1ac45a08e519204eec0bc739103", ""},
 	}
 	for _, tt := range tests {

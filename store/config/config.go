@@ -31,8 +31,9 @@ type Options struct {
 //	FILE#NAME                what it says under this name
 //	packed:/path             a packed store
 //	memory:                  a new, empty one, gone with the process; also memory://
-//	objectstore+file:/path, objectstore+s3://bucket/path, objectstore+memory:
-//	                         objects in the layout of tvix and snix; see objects.OpenURL for more, and for parameters
+//	objectstore+file:/path, objectstore+s3://bucket/path, objectstore+http://host/path, objectstore+https://host/path,
+//	objectstore+gs://bucket/path, objectstore+az://container/path, objectstore+memory:
+//	                         objects in the layout of tvix and snix; see objects.OpenURL, also for parameters
 //	grpc+http://host:port, grpc+https://host, grpc+unix:/path
 //	                         the store of a server; see rpc.Dial for parameters
 //	cache:?near=N&far=F      the store N before the store F, whose blobs and directories N keeps once they were read;

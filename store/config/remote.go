@@ -66,7 +66,7 @@ type objectsKind struct {
 func (k *objectsKind) setURL(scheme, rest string) error {
 	k.URL = scheme + ":" + rest
 	if scheme == "objectstore" {
-		return errors.New("want objectstore+file:/path, objectstore+memory:, objectstore+s3://bucket/path or others")
+		return errors.New("want objectstore+file:/path, objectstore+memory:, objectstore+s3://bucket/path, objectstore+http://host/path or others")
 	}
 	return nil
 }
@@ -75,6 +75,8 @@ func (k *objectsKind) setURL(scheme, rest string) error {
 func (k *objectsKind) parse() (*url.URL, error) {
 	return parseStrict(strings.TrimPrefix(k.URL, "objectstore+"))
 }
+
+func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
 
 // check looks at the form of the URL. Its settings are looked at when it is opened, for others are in the environment.
 func (k *objectsKind) check() error {
@@ -86,7 +88,7 @@ func (k *objectsKind) check() error {
 		return err
 	}
 	path := strings.Trim(u.Path, "/")
-	kinds := []string{"file", "memory", "s3", "gs", "az"}
+	kinds := []string{"file", "memory", "s3", "http", "https", "gs", "az"}
 	switch {
 	case !slices.Contains(kinds, u.Scheme):
 		return fmt.Errorf("unknown kind of object store %q: want %s", u.Scheme, strings.Join(kinds, ", "))
@@ -94,6 +96,8 @@ func (k *objectsKind) check() error {
 		return errors.New("objectstore+memory: takes nothing after the colon")
 	case u.Scheme == "file" && (u.Host != "" || path == ""):
 		return errors.New("objectstore+file takes an absolute path, as in objectstore+file:/path")
+	case isHTTP(u) && u.Hostname() == "":
+		return fmt.Errorf("objectstore+%s takes a host, as in objectstore+%[1]s://host/path", u.Scheme)
 	case len(u.Scheme) == 2 && u.Host == "":
 		return fmt.Errorf("objectstore+%s takes a bucket, as in objectstore+%[1]s://bucket/path", u.Scheme)
 	}
@@ -115,19 +119,24 @@ func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*s
 	})
 }
 
-// parseStrict is url.Parse without the URL in the error, and without users and fragments, which no store has.
+// parseStrict is url.Parse without the URL in the error, without fragments, which no store has, and without users, which
+// only those of HTTP have.
 func parseStrict(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	if err != nil || u.User != nil || u.Fragment != "" {
+	if err != nil || u.User != nil && !isHTTP(u) || u.Fragment != "" {
 		return nil, errors.New("invalid URL")
 	}
 	return u, nil
 }
 
-// withoutSecrets returns a URL for messages: without the query, and what is before an @.
+// withoutSecrets returns a URL for messages: without the query, and what is before an @. Of one that is none, in which
+// that could be anywhere, it returns the scheme.
 func withoutSecrets(text string) string {
 	text, _, _ = strings.Cut(text, "?")
 	if before, rest, ok := strings.Cut(text, "://"); ok {
+		if _, err := url.Parse(text); err != nil {
+			return before + "://..."
+		}
 		host, path, _ := strings.Cut(rest, "/")
 		if i := strings.LastIndexByte(host, '@'); i >= 0 {
 			return before + "://" + strings.TrimSuffix(host[i+1:]+"/"+path, "/")

@@ -52,7 +52,14 @@ func TestURLs(t *testing.T) {
 		{"objectstore+s3:///path", "objectstore+s3 takes a bucket"},
 		{"objectstore+gs://bucket/path", ""},
 		{"objectstore+az://bucket/path", ""},
-		{"objectstore+http://host/path", `unknown kind of object store "http"`},
+		{"objectstore+s3://user@bucket/path", "invalid URL"},
+		{"objectstore+http://host/path", ""},
+		{"objectstore+http://host", ""},
+		{"objectstore+https://user:password@host:8080/path?user_agent=x", ""},
+		{"objectstore+http:///path", "objectstore+http takes a host"},
+		{"objectstore+https:path", "objectstore+https takes a host"},
+		{"objectstore+http://host/path#x", "invalid URL"},
+		{"objectstore+ftp://host/path", `unknown kind of object store "ftp"`},
 		{"objectstore:/p", "want objectstore+file:/path"},
 		{"file:///p", unknown},
 
@@ -115,6 +122,7 @@ func TestNoSecrets(t *testing.T) {
 	for _, spec := range []string{
 		"s3:x?secret", "memory:?secret", "cache:?near=memory:?secret&far=memory:", "cache:?near=memory:&far=s3:x%3Fsecret",
 		"grpc+http://h/p?secret", "grpc+http://secret@h", "objectstore+s3:?secret", "objectstore+s3://%zz?secret",
+		"objectstore+http://user:secret/x@h/p", "objectstore+http://secret:secret@/p", "objectstore+ftp://u:secret@h/p",
 	} {
 		if _, err := parse(spec); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: error %v", spec, err)

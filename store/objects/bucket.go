@@ -20,7 +20,8 @@ type Bucket interface {
 	// Delete removes an object. Where there is none it may return nil or store.ErrNotFound.
 	Delete(ctx context.Context, name string) error
 	// List yields the names that begin with prefix, which may end within a part of a name, and come after the name after
-	// in the order of their bytes, which is also the order in which it yields them. It ends with the first error.
+	// in the order of their bytes, which is also the order in which it yields them. It ends with the first error, which is
+	// store.ErrUnsupported where the service cannot list.
 	List(ctx context.Context, prefix, after string) iter.Seq2[string, error]
 	// Sync returns once all that was put or deleted before it was called, and all whose presence Head and List had then
 	// told, will survive a crash. Buckets whose Put is durable do nothing.

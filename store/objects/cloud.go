@@ -35,14 +35,8 @@ func openCloud(ctx context.Context, scheme, bucket, path string, settings map[st
 		c.Close()
 		return nil, fmt.Errorf("%s: %w", c, store.ErrNoStore)
 	}
+	// A listing can only begin anew, and the services' own clients repeat its requests.
 	return listing{retrying{c, remote()}}, nil
-}
-
-// listing repeats all calls but List: a listing can only begin anew, and the services' own clients repeat its requests.
-type listing struct{ retrying }
-
-func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	return l.Bucket.List(ctx, prefix, after)
 }
 
 // cloudBucket is a bucket of any service that gocloud.dev knows. Its Put is durable.

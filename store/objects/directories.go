@@ -77,7 +77,8 @@ func (ds *directories) find(d store.Digest) (root store.Digest, ok bool) {
 }
 
 // Get asks for the closure that is known to have the directory, for its own closure, for it alone, and then for the
-// lists of closures. Where the closure is damaged that is known to have it, another may not be.
+// lists of closures, unless the Bucket cannot list. Where the closure is damaged that is known to have it, another may
+// not be.
 func (ds *directories) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
 	root, known := ds.find(d)
 	if !known {
@@ -93,7 +94,7 @@ func (ds *directories) Get(ctx context.Context, d store.Digest) (store.Directory
 		dir, err = ds.alone(ctx, d)
 	}
 	if store.IsNotFound(err) {
-		if serr := ds.scan(ctx); serr != nil {
+		if serr := ds.scan(ctx); serr != nil && !errors.Is(serr, store.ErrUnsupported) {
 			return nil, serr
 		}
 		if other, ok := ds.find(d); ok && other != root {

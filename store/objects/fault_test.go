@@ -75,7 +75,11 @@ var allFaults = map[string]func(f *faults, w http.ResponseWriter, r *http.Reques
 	"body cut by the connection": func(f *faults, w http.ResponseWriter, r *http.Request) {
 		rec := httptest.NewRecorder()
 		f.server.ServeHTTP(rec, r)
-		hangUp(w, rec, rec.Body.Bytes()[:rec.Body.Len()/2])
+		body := rec.Body.Bytes()
+		if r.Method == http.MethodHead {
+			body = nil
+		}
+		hangUp(w, rec, body[:len(body)/2])
 	},
 	"body cut by a proxy": func(f *faults, w http.ResponseWriter, r *http.Request) {
 		rec := httptest.NewRecorder()
@@ -105,7 +109,8 @@ func hangUp(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byt
 	}
 	defer conn.Close()
 	if answer != nil {
-		fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nContent-Length: %d\r\n", answer.Code, answer.Body.Len())
+		// Who is told so does not send the next request into the connection that ends.
+		fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %d\r\n", answer.Code, answer.Body.Len())
 		for k, v := range answer.Header() {
 			if k != "Content-Length" {
 				fmt.Fprintf(conn, "%s: %s\r\n", k, v[0])
@@ -115,28 +120,52 @@ func hangUp(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byt
 	}
 }
 
-// faulty starts a server behind faults, and returns what opens a new client of the same part of a bucket.
-func faulty(t *testing.T, seed uint64, kinds ...string) (*faults, func() Bucket) {
+// services start a server behind what wrap puts before it, and return what opens a new client of the same part of it.
+var services = map[string]func(t *testing.T, wrap func(http.Handler) http.Handler) func(backoff) Bucket{
+	"S3":   s3Service,
+	"HTTP": davService,
+}
+
+func s3Service(t *testing.T, wrap func(http.Handler) http.Handler) func(backoff) Bucket {
+	c := fakeS3(t, wrap)
+	c.Path = "below"
+	return func(again backoff) Bucket {
+		b, err := newS3(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return retrying{b, again}
+	}
+}
+
+// eachService runs a test with each service.
+func eachService(t *testing.T, test func(t *testing.T, service string)) {
+	t.Parallel()
+	for service := range services {
+		t.Run(service, func(t *testing.T) {
+			t.Parallel()
+			test(t, service)
+		})
+	}
+}
+
+// faulty starts a server behind faults, and returns what opens a new client of the same part of it.
+func faulty(t *testing.T, service string, seed uint64, kinds ...string) (*faults, func() Bucket) {
 	t.Helper()
 	f := &faults{rnd: rand.New(rand.NewPCG(seed, 0))}
 	for _, kind := range kinds {
 		f.kinds = append(f.kinds, allFaults[kind])
 	}
-	c := fakeS3(t, func(h http.Handler) http.Handler {
+	open := services[service](t, func(h http.Handler) http.Handler {
 		f.server = h
 		return f
 	})
-	c.Path = "below"
 	return f, func() Bucket {
-		b, err := newS3(c)
-		if err != nil {
-			t.Fatal(err)
-		}
 		tries := 8
 		if f.rate == 1 {
 			tries = 2 // more do not help
 		}
-		return retrying{b, backoff{tries: tries, first: time.Millisecond, most: 4 * time.Millisecond, timeout: 250 * time.Millisecond}}
+		return open(backoff{tries: tries, first: time.Millisecond, most: 4 * time.Millisecond, timeout: 250 * time.Millisecond})
 	}
 }
 
@@ -150,14 +179,15 @@ func faultKinds() (kinds []string) {
 
 // With faults of one kind at a rate that retries are made for, all goes well. With so many that they do not help, Sync
 // says so. Either way nothing that is stored is damaged.
-func TestFaults(t *testing.T) {
-	t.Parallel()
+func TestFaults(t *testing.T) { eachService(t, testFaults) }
+
+func testFaults(t *testing.T, service string) {
 	blobs := [][]byte{nil, []byte("small"), inputs()["blob B"], inputs()["counters"][:1_500_000]}
 	for i, kind := range faultKinds() {
 		for _, rate := range []float64{0.25, 1} {
 			t.Run(fmt.Sprintf("%s, %v", kind, rate), func(t *testing.T) {
 				t.Parallel()
-				f, open := faulty(t, uint64(i), kind)
+				f, open := faulty(t, service, uint64(i), kind)
 				f.set(rate)
 				st := openBucket(t, open(), s3Options())
 				err := fill(t, st, blobs)
@@ -234,14 +264,15 @@ func checkObjects(t *testing.T, b Bucket) {
 }
 
 // Faults of all kinds at once.
-func TestManyFaults(t *testing.T) {
-	t.Parallel()
+func TestManyFaults(t *testing.T) { eachService(t, testManyFaults) }
+
+func testManyFaults(t *testing.T, service string) {
 	rounds := 3
 	if testing.Short() {
 		rounds = 1
 	}
 	for seed := range uint64(rounds) {
-		f, open := faulty(t, seed, faultKinds()...)
+		f, open := faulty(t, service, seed, faultKinds()...)
 		f.set(0.3)
 		st := openBucket(t, open(), s3Options())
 		blobs := [][]byte{[]byte("a"), []byte("b"), inputs()["counters"][:2_000_000]}
@@ -259,9 +290,10 @@ func TestManyFaults(t *testing.T) {
 }
 
 // A service that is gone is no proof of absence, and what is final is not tried again.
-func TestUnavailable(t *testing.T) {
-	t.Parallel()
-	f, open := faulty(t, 1, "status 500")
+func TestUnavailable(t *testing.T) { eachService(t, testUnavailable) }
+
+func testUnavailable(t *testing.T, service string) {
+	f, open := faulty(t, service, 1, "status 500")
 	f.set(1)
 	st := openBucket(t, open(), s3Options())
 	defer st.Close()

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"path"
-	"slices"
-	"strings"
 	"syscall"
 
 	"castar/store"
@@ -120,50 +118,38 @@ func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[s
 				return
 			}
 		}
-		folder := "."
-		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
-			folder = prefix[:i]
+		for name, err := range listFolders(ctx, prefix, after, f.readFolder) {
+			if err == nil {
+				f.rely(name)
+			}
+			if !yield(name, err) {
+				return
+			}
 		}
-		f.list(ctx, folder, prefix, after, yield)
 	}
 }
 
-// list yields the names below a folder, and returns whether more are wanted.
-func (f *fileBucket) list(ctx context.Context, folder, prefix, after string, yield func(string, error) bool) bool {
+// readFolder returns the names of what is in a folder, but for this program's own.
+func (f *fileBucket) readFolder(ctx context.Context, folder string) ([]string, error) {
 	if err := ctx.Err(); err != nil {
-		yield("", err)
-		return false
+		return nil, err
 	}
-	entries, err := f.fs.ReadDir(folder)
+	entries, err := f.fs.ReadDir(path.Clean(folder))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return true
+		return nil, nil
 	}
 	if err != nil {
-		yield("", err)
-		return false
+		return nil, err
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = path.Join(folder, e.Name())
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		name := folder + e.Name()
 		if e.IsDir() {
-			names[i] += "/"
+			name += "/"
+		}
+		if name != tmpDir+"/" && name != lockName {
+			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		below := strings.HasSuffix(name, "/")
-		switch {
-		case below && name != tmpDir+"/" && (strings.HasPrefix(name, prefix) || strings.HasPrefix(prefix, name)) &&
-			(name > after || strings.HasPrefix(after, name)):
-			if !f.list(ctx, strings.TrimSuffix(name, "/"), prefix, after, yield) {
-				return false
-			}
-		case !below && name != lockName && strings.HasPrefix(name, prefix) && name > after:
-			f.rely(name)
-			if !yield(name, nil) {
-				return false
-			}
-		}
-	}
-	return true
+	return names, nil
 }

@@ -199,11 +199,23 @@ func fixtures(t *testing.T, rule store.SizeRule) (list []store.Directory, name m
 		}
 		return store.Node{Name: n, Kind: store.KindDirectory, Digest: digest(dir), Size: size}
 	}
+	link := func(n, target string) store.Node { return store.Node{Name: n, Kind: store.KindSymlink, Target: target} }
 	keepFile := store.Node{Name: ".keep", Kind: store.KindFile, Digest: store.Sum(nil)}
 	a := add("A", store.Directory{})
 	keep := add("keep", store.Directory{keepFile})
 	add("complicated", store.Directory{
-		keepFile, {Name: "aa", Kind: store.KindSymlink, Target: "/nix/store/somewhereelse"}, node("keep", keep),
+		keepFile, link("aa", "/nix/store/somewhereelse"), node("keep", keep),
+	})
+	html := []byte("<!DOCTYPE html><html><body>Hello World!</body></html>")
+	page := func(n string) store.Node {
+		return store.Node{Name: n, Kind: store.KindFile, Digest: store.Sum(html), Size: uint64(len(html))}
+	}
+	symlinks := add("with symlink", store.Directory{
+		link("dot", "."), link("dot_symlink", "./index.html"), link("dotdot_same_symlink", "../nested/index.html"),
+		link("dotdot_symlink", "../index.htm"), page("index.html"), link("symlink", "index.html"),
+	})
+	add("nested", store.Directory{
+		page("index.htm"), node("nested", symlinks), link("out_of_base_path_symlink", "../index.htm"),
 	})
 	b := add("B", store.Directory{node("a", a)})
 	add("C", store.Directory{node("a", a), node("a'", a)})

@@ -1,5 +1,5 @@
-// Package objects is a store of small objects in a bucket: a folder, a service that speaks S3, or memory. Its layout is
-// that of tvix and snix (paths.go), so that what the one stored the others read.
+// Package objects is a store of small objects in a bucket: a folder, a service that speaks S3, an HTTP server, or memory.
+// Its layout is that of tvix and snix (paths.go), so that what the one stored the others read.
 //
 // A blob is cut into chunks. Each is an object of its own, named by the digest of its bytes and compressed with zstd;
 // the blob's record lists them, or is empty where there is one chunk, which then has the blob's own name. Directories are

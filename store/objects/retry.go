@@ -22,22 +22,16 @@ func remote() backoff {
 	return backoff{tries: 10, first: 100 * time.Millisecond, most: 15 * time.Second, timeout: 2 * time.Minute}
 }
 
-// retrying repeats the calls of a Bucket.
-type retrying struct {
-	Bucket
-	backoff backoff
-}
-
 // do calls f until it succeeds, fails for good, or has failed too often. Waits are random between nothing and the bound,
 // so that clients that failed together do not come back together.
-func (r retrying) do(ctx context.Context, f func(context.Context) error) error {
-	wait := r.backoff.first
+func (b backoff) do(ctx context.Context, f func(context.Context) error) error {
+	wait := b.first
 	for try := 1; ; try++ {
-		once, cancel := context.WithTimeout(ctx, r.backoff.timeout)
+		once, cancel := context.WithTimeout(ctx, b.timeout)
 		err := f(once)
 		late := once.Err() != nil
 		cancel()
-		if _, unavailable := errors.AsType[*Unavailable](err); err == nil || try == r.backoff.tries || !unavailable && !late {
+		if _, unavailable := errors.AsType[*Unavailable](err); err == nil || try == b.tries || !unavailable && !late {
 			return err
 		}
 		timer := time.NewTimer(rand.N(wait) + 1)
@@ -47,8 +41,14 @@ func (r retrying) do(ctx context.Context, f func(context.Context) error) error {
 			timer.Stop()
 			return ctx.Err()
 		}
-		wait = min(2*wait, r.backoff.most)
+		wait = min(2*wait, b.most)
 	}
+}
+
+// retrying repeats the calls of a Bucket.
+type retrying struct {
+	Bucket
+	backoff
 }
 
 func (r retrying) Get(ctx context.Context, name string, offset, n int64) (b []byte, err error) {
@@ -110,4 +110,19 @@ func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[stri
 			}
 		}
 	}
+}
+
+// listing repeats all calls but List, for Buckets that repeat the requests of a listing themselves.
+type listing struct{ retrying }
+
+func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return l.Bucket.List(ctx, prefix, after)
+}
+
+// stepwise repeats all calls but List and Put, for Buckets that repeat the requests of both themselves: those for many
+// folders would hardly all succeed at once where some fail.
+type stepwise struct{ listing }
+
+func (s stepwise) Put(ctx context.Context, name string, data []byte) error {
+	return s.Bucket.Put(ctx, name, data)
 }

@@ -58,7 +58,7 @@ func OpenS3(ctx context.Context, c S3Config) (Bucket, error) {
 	}
 	again := remote()
 	again.tries = 4 // what is not there now may be misspelt
-	err = retrying{b, again}.do(ctx, b.exists)
+	err = again.do(ctx, b.exists)
 	if err != nil {
 		return nil, err
 	}

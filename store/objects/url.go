@@ -29,6 +29,8 @@ type URLOptions struct {
 //	objectstore+file:/path, objectstore+file:///path   a folder
 //	objectstore+memory:, objectstore+memory:///        a new, empty one, gone with the process
 //	objectstore+s3://bucket/path                       S3
+//	objectstore+http://host/path, objectstore+https://user:password@host/path
+//	                                                   an HTTP server; to list or write it must speak WebDAV
 //	objectstore+gs://bucket/path, objectstore+az://container/path
 //	                                                   Google's and Azure's services, in programs built with the
 //	                                                   tag cloud
@@ -36,13 +38,14 @@ type URLOptions struct {
 // "objectstore+" may be left out. The query may have the settings of S3 (see S3Config; also without "aws_"):
 // aws_access_key_id, aws_secret_access_key, aws_session_token, aws_profile, aws_skip_signature, aws_region,
 // aws_endpoint_url, aws_allow_http, aws_virtual_hosted_style_request, and user_agent. Those that are not there are
-// taken from the environment, where they have the same names in capitals. Unknown settings are an error.
+// taken from the environment, where they have the same names in capitals. Those of HTTP are user_agent, and allow_http,
+// which is true unless it is false. Unknown settings are an error.
 //
 // The error is store.ErrNoStore where there is none. The ID of the store depends on the place alone.
 func OpenURL(ctx context.Context, raw string, o URLOptions) (*store.Store, error) {
 	u, err := url.Parse(strings.TrimPrefix(raw, "objectstore+"))
 	if err != nil {
-		return nil, fmt.Errorf("invalid store URL: %w", errors.Unwrap(err)) // without the URL, which may hold secrets
+		return nil, errors.New("invalid store URL") // no more of it, for it may hold secrets
 	}
 	settings, err := mergeSettings(u, o.Settings)
 	if err != nil {
@@ -89,11 +92,13 @@ func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error
 	for key, value := range more {
 		err = cmp.Or(err, add(key, value))
 	}
-	if u.User != nil || u.Fragment != "" {
+	if u.User != nil && !isHTTP(u) || u.Fragment != "" {
 		err = cmp.Or(err, errors.New("user or fragment in the URL"))
 	}
 	return settings, err
 }
+
+func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
 
 // openBucketURL opens the Bucket that a URL names, and says what suits it.
 func openBucketURL(ctx context.Context, u *url.URL, settings map[string]string, o URLOptions) (Bucket, Options, error) {
@@ -101,7 +106,7 @@ func openBucketURL(ctx context.Context, u *url.URL, settings map[string]string, 
 		if u.Host == "" || u.Opaque != "" {
 			return nil, Options{}, fmt.Errorf("no bucket: want %s://bucket/path", u.Scheme)
 		}
-	} else if len(settings) > 0 {
+	} else if len(settings) > 0 && !isHTTP(u) {
 		return nil, Options{}, fmt.Errorf("unknown setting %s", slices.Min(slices.Collect(maps.Keys(settings))))
 	}
 	path := strings.Trim(u.Path, "/")
@@ -127,11 +132,22 @@ func openBucketURL(ctx context.Context, u *url.URL, settings map[string]string, 
 		far.ID = id("s3", c.Endpoint, c.Bucket, c.Path)
 		b, err := OpenS3(ctx, c)
 		return b, far, err
+	case "http", "https":
+		if u.Hostname() == "" {
+			return nil, far, fmt.Errorf("no host: want %s://host/path", u.Scheme)
+		}
+		c, err := httpConfig(u, settings)
+		if err != nil {
+			return nil, far, err
+		}
+		far.ListPage = 0 // a request lists one folder
+		b, err := OpenHTTP(ctx, c)
+		return b, far, err
 	case "gs", "az":
 		b, err := openCloud(ctx, u.Scheme, u.Host, path, settings)
 		return b, far, err
 	}
-	return nil, Options{}, fmt.Errorf("unknown kind of object store %q: want file, memory, s3, gs or az", u.Scheme)
+	return nil, Options{}, fmt.Errorf("unknown kind of object store %q: want file, memory, s3, gs, az, http or https", u.Scheme)
 }
 
 // id returns the ID of the store at a place.

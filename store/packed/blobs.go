@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"sort"
+	"time"
 
 	"castar/store"
 )
@@ -15,8 +16,20 @@ import (
 // blobs implements store.Blobs.
 type blobs struct{ st *Store }
 
+// Has may miss what another process committed a tenth of a second ago: an ingest asks for every file that is new, which
+// must not cost it a system call each. All else that reads sees at once what is committed.
 func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
-	return b.st.has(kindData, &d), ctx.Err()
+	has := b.st.has(kindData, &d)
+	if !has && b.st.due() && b.st.refresh() {
+		has = b.st.has(kindData, &d)
+	}
+	return has, ctx.Err()
+}
+
+// due reports whether it is time for Has to look for what others committed, to one caller each time.
+func (st *Store) due() bool {
+	now, last := int64(time.Since(st.opened)), st.looked.Load()
+	return now-last >= int64(st.limits.look) && st.looked.CompareAndSwap(last, now)
 }
 
 func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
@@ -112,9 +125,12 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 }
 
 // lookup returns where an object is, and its bytes if it is not written yet. The error is store.ErrNotFound, or a
-// *store.CorruptError where it is known to be damaged.
+// *store.CorruptError where it is known to be damaged. Another process may just have committed what it does not find.
 func (st *Store) lookup(k kind, d store.Digest, wantData bool) (location, []byte, error) {
 	l, data, ok := st.find(k, &d, wantData)
+	if !ok && st.refresh() {
+		l, data, ok = st.find(k, &d, wantData)
+	}
 	if !ok {
 		return l, nil, st.quarantined(k, &d)
 	}

@@ -64,6 +64,9 @@ type Store struct {
 
 	commit  sync.Mutex // held by who commits
 	indexes atomic.Pointer[[]*index]
+	passed  atomic.Pointer[[]string] // names in the folder of indexes that are of no use; nil: none
+	opened  time.Time
+	looked  atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
 	// Nil where nothing is known to be damaged.
 	quarantine atomic.Pointer[quarantine]
 
@@ -157,7 +160,10 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 			lock.Close()
 		}
 	}()
-	st = &Store{fs: fsys, lock: lock, config: cfg, readOnly: o.ReadOnly, tolerate: o.Tolerate, alone: o.Exclusive, limits: defaultLimits()}
+	st = &Store{
+		fs: fsys, lock: lock, config: cfg, readOnly: o.ReadOnly, tolerate: o.Tolerate, alone: o.Exclusive,
+		limits: defaultLimits(), opened: time.Now(),
+	}
 	params, err := chunk.ParamsFor(cfg.ChunkAvg)
 	if err != nil {
 		return nil, err
@@ -204,19 +210,65 @@ func (st *Store) openIndexes(tolerate bool) ([]*index, error) {
 	}
 }
 
-// refresh takes in what other processes have committed. Where that cannot be read, the store goes on with what it has.
-func (st *Store) refresh() {
+// refresh takes in what other processes have committed since it last did, and reports whether there was anything. It
+// costs a look into the folder of indexes, and waits for a commit of this process only where there is. What cannot be
+// read is left for the next time.
+func (st *Store) refresh() bool {
+	if st.alone || !st.unseen() {
+		return false
+	}
 	st.commit.Lock()
 	defer st.commit.Unlock()
+	if !st.unseen() {
+		return true // someone else took it in meanwhile
+	}
+	entries, err := st.fs.ReadDir(indexDir)
+	if err != nil {
+		return false
+	}
 	all, err := st.openIndexes(st.tolerate)
 	if err != nil {
-		return
+		return false
 	}
-	if sameIndex := func(a, b *index) bool { return a.name == b.name }; slices.EqualFunc(all, *st.indexes.Load(), sameIndex) {
-		closeIndexes(all) // they were only read
-		return
+	old := *st.indexes.Load()
+	for i, x := range all {
+		if n := slices.IndexFunc(old, func(o *index) bool { return o.name == x.name }); n >= 0 {
+			closeIndexes(all[i : i+1]) // it was only read
+			all[i] = old[n]
+		}
 	}
-	st.retired = append(st.retired, *st.indexes.Swap(&all)...)
+	st.indexes.Store(&all)
+	for _, x := range old {
+		if !slices.Contains(all, x) {
+			st.retired = append(st.retired, x)
+		}
+	}
+	var passed []string
+	for _, e := range entries {
+		if !hasName(all, e.Name()) {
+			passed = append(passed, e.Name())
+		}
+	}
+	st.passed.Store(&passed)
+	return true
+}
+
+// unseen reports whether there are files in the folder of indexes that were neither taken in nor passed over. Their
+// names are never used again.
+func (st *Store) unseen() bool {
+	entries, err := st.fs.ReadDir(indexDir)
+	if err != nil {
+		return false
+	}
+	all, passed := *st.indexes.Load(), st.passed.Load()
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !hasName(all, e.Name()) && (passed == nil || !slices.Contains(*passed, e.Name()))
+	})
+}
+
+// hasName reports whether one of the indexes has a name.
+func hasName(all []*index, name string) bool {
+	return slices.ContainsFunc(all, func(x *index) bool { return x.name == name })
 }
 
 // openListed opens the indexes that one look into the folder shows and that no later epoch has replaced. Errors that may be
@@ -307,7 +359,7 @@ func (st *Store) find(k kind, d *store.Digest, wantData bool) (l location, data 
 	return l, nil, false
 }
 
-// has reports whether an object is in the store or in a session.
+// has reports whether an object is in a session, or in the store as far as it was looked at.
 func (st *Store) has(k kind, d *store.Digest) bool {
 	_, _, ok := st.find(k, d, false)
 	return ok

@@ -93,23 +93,23 @@ func (r recordAt) object() store.Kind {
 
 // Scrub implements store.Scrubber.
 func (st *Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(store.Damage)) (store.ScrubResult, error) {
-	if o.Only == nil {
-		st.refresh()
-	}
 	s := &scrubber{
-		ctx: ctx, st: st, o: o, indexes: *st.indexes.Load(), progress: o.Progress,
+		ctx: ctx, st: st, o: o, progress: o.Progress,
 		packs: map[packID]*packState{}, damaged: map[*index]error{}, odd: map[frameKey]error{},
 		also: map[store.Digest][]store.Digest{}, missing: map[store.Digest]string{},
 	}
 	if s.progress == nil {
 		s.progress = new(store.ScrubProgress)
 	}
-	if o.Only != nil {
+	if o.Only == nil {
+		st.refresh()
+		s.indexes = *st.indexes.Load()
+	} else {
 		only, ok := o.Only.(*set)
-		if !ok || !slices.Equal(only.indexes, s.indexes) {
+		if !ok || only.st != st {
 			return s.result, fmt.Errorf("a set of another store: %w", store.ErrUnsupported)
 		}
-		s.only = only
+		s.only, s.indexes = only, only.indexes
 	}
 	s.o.NoRecord = o.NoRecord || st.readOnly
 	s.whole, s.bad, s.assembled = newMarks(s.indexes), newMarks(s.indexes), newMarks(s.indexes)

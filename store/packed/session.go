@@ -3,6 +3,7 @@ package packed
 import (
 	"encoding/binary"
 	"sync"
+	"time"
 
 	"castar/store"
 	"castar/store/table"
@@ -33,10 +34,14 @@ type limits struct {
 	bytes   int64 // as stored
 	// A pack of that many bytes is full. It bounds what gc must copy to reclaim a part of one.
 	pack int64
+	// How long Has may go without a look at what other processes committed.
+	look time.Duration
 }
 
 // defaultLimits has packs of which 1 TB is 2000 files.
-func defaultLimits() limits { return limits{objects: 1 << 18, bytes: 2 << 30, pack: 512 << 20} }
+func defaultLimits() limits {
+	return limits{objects: 1 << 18, bytes: 2 << 30, pack: 512 << 20, look: 100 * time.Millisecond}
+}
 
 // session is what was put since the last commit: objects in groups that are still being filled, frames in packs that no
 // index names yet, and where everything is.

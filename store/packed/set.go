@@ -10,6 +10,7 @@ import (
 
 // set implements store.ObjectSet: one bit for each record of the indexes that the store had when it was made.
 type set struct {
+	st      *Store
 	indexes []*index
 	damaged *quarantine
 	bits    [][2][]atomic.Uint64 // of each index: of its blobs, and of its directories
@@ -22,7 +23,7 @@ func (st *Store) NewSet() store.ObjectSet {
 }
 
 func (st *Store) newSet() *set {
-	s := &set{indexes: *st.indexes.Load(), damaged: st.quarantine.Load()}
+	s := &set{st: st, indexes: *st.indexes.Load(), damaged: st.quarantine.Load()}
 	for _, x := range s.indexes {
 		words := func(n int) []atomic.Uint64 { return make([]atomic.Uint64, (n+63)/64) }
 		s.bits = append(s.bits, [2][]atomic.Uint64{words(x.blobs.Len()), words(x.dirs.Len())})

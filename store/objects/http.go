@@ -1,0 +1,392 @@
+package objects
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"castar/store"
+)
+
+// HTTPConfig says where on an HTTP server the objects are, and who asks.
+type HTTPConfig struct {
+	// URL is that of the folder below which all objects are, http or https, with the user and the password of basic
+	// authentication if there are any.
+	URL       *url.URL
+	UserAgent string // castar where it is empty
+}
+
+// httpBucket is a folder of an HTTP server. Objects are read with GET and HEAD, which any server can do; to be listed
+// they need WebDAV's PROPFIND, and to be stored PUT, DELETE and MKCOL. What the server acknowledged is taken to be
+// durable.
+//
+// Objects are put under their own names at once, as tvix and snix do. Servers such as Apache and nginx keep what
+// arrives apart until it is whole. Of one that does not, readers may see half an object, and half of it stays when both
+// the connection and this program break; verify tells of those.
+type httpBucket struct {
+	client *http.Client
+	base   url.URL // with a slash at the end, without user
+	user   *url.Userinfo
+	agent  string
+	again  backoff // for each request of Put and List
+}
+
+// OpenHTTP returns the Bucket that c names, and repeats calls that fail for reasons that may go away. Whether the
+// server answers is asked at once; folders are made as they are needed. Redirections are followed by what only reads,
+// and never to another host or away from TLS.
+func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
+	b := newHTTP(c, remote())
+	again := remote()
+	again.tries = 4 // what is not there now may be misspelt
+	if err := again.do(ctx, b.reach); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return stepwise{listing{retrying{b, b.again}}}, nil
+}
+
+func newHTTP(c HTTPConfig, again backoff) *httpBucket {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 64
+	return &httpBucket{
+		client: &http.Client{Transport: transport, CheckRedirect: checkRedirect},
+		base: url.URL{
+			Scheme: c.URL.Scheme, Host: c.URL.Host, Path: strings.TrimSuffix(path.Clean("/"+c.URL.Path), "/") + "/",
+		},
+		user: c.URL.User, agent: cmp.Or(c.UserAgent, "castar"), again: again,
+	}
+}
+
+// checkRedirect has the client stop at redirections that are not to be followed, and return them as they are.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	first := via[0]
+	switch {
+	case len(via) > 5, next.URL.Host != first.URL.Host, first.URL.Scheme == "https" && next.URL.Scheme != "https",
+		first.Method != http.MethodGet && first.Method != http.MethodHead, next.Method != first.Method:
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// String implements Bucket.
+func (h *httpBucket) String() string { return strings.TrimSuffix(h.base.String(), "/") }
+
+// send sends a request about an absolute path of the server, with header fields, each a name and a value. The caller
+// closes the answer with discard.
+func (h *httpBucket) send(
+	ctx context.Context, method, path string, body []byte, header ...string,
+) (*http.Response, error) {
+	u := h.base
+	u.Path = path
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("User-Agent", h.agent)
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Set(pair[0], pair[1])
+	}
+	if h.user != nil {
+		password, _ := h.user.Password()
+		r.SetBasicAuth(h.user.Username(), password)
+	}
+	answer, err := h.client.Do(r)
+	if err != nil {
+		return nil, h.broken(ctx, method, path, err)
+	}
+	return answer, nil
+}
+
+// status sends a request of whose answer only the status counts.
+func (h *httpBucket) status(ctx context.Context, method, path string, body []byte, header ...string) (int, error) {
+	answer, err := h.send(ctx, method, path, body, header...)
+	if err != nil {
+		return 0, err
+	}
+	discard(answer)
+	return answer.StatusCode, nil
+}
+
+// discard ends an answer. Where little of it is left, that is read, so that the connection can be used again.
+func discard(answer *http.Response) {
+	io.CopyN(io.Discard, answer.Body, 64<<10) // an error costs the connection
+	answer.Body.Close()
+}
+
+// broken is the error of a request that had no answer, or of an answer that broke off.
+func (h *httpBucket) broken(ctx context.Context, method, path string, err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		err = e.Err // without method and URL
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", h.where(path), ctx.Err())
+	}
+	err = fmt.Errorf("%s: %s: %w", h.where(path), method, err)
+	if isFinal(err) {
+		return err
+	}
+	return &Unavailable{err}
+}
+
+// refused is the error of an answer whose status is not that of success.
+func (h *httpBucket) refused(method, path string, code int) error {
+	err := fmt.Errorf("%s: %s: status %d %s", h.where(path), method, code, http.StatusText(code))
+	switch code {
+	case http.StatusNotImplemented, http.StatusMethodNotAllowed:
+		return fmt.Errorf("%w: %w", err, store.ErrUnsupported)
+	case http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage, http.StatusLoopDetected:
+		return err
+	case http.StatusRequestTimeout, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
+		return &Unavailable{err}
+	}
+	switch {
+	case code >= 500:
+		return &Unavailable{err}
+	case code >= 300 && code < 400:
+		return fmt.Errorf("%w, which is not followed", err)
+	}
+	return err
+}
+
+// absent is refused for requests about what may not be there.
+func (h *httpBucket) absent(method, path string, code int) error {
+	if code == http.StatusNotFound || code == http.StatusGone {
+		return fmt.Errorf("%s: %w", h.where(path), store.ErrNotFound)
+	}
+	return h.refused(method, path, code)
+}
+
+// where names an absolute path of the server in messages.
+func (h *httpBucket) where(path string) string {
+	u := h.base
+	u.Path = path
+	return u.String()
+}
+
+// reach reports that the server does not answer, or does not know the user. It need not say more of the folder itself:
+// servers of files have their own ways with those.
+func (h *httpBucket) reach(ctx context.Context) error {
+	code, err := h.status(ctx, http.MethodHead, h.base.Path, nil)
+	if err == nil && (code == http.StatusUnauthorized || code >= 500) {
+		err = h.refused(http.MethodHead, h.base.Path, code)
+	}
+	if errors.Is(err, store.ErrUnsupported) {
+		return nil
+	}
+	return err
+}
+
+// Get implements Bucket. What a server that knows no ranges sends before the range is passed over.
+func (h *httpBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	path := h.base.Path + name
+	answer, err := h.send(ctx, http.MethodGet, path, nil, "Range", fmt.Sprintf("bytes=%d-%d", offset, offset+n-1),
+		"Accept-Encoding", "identity")
+	if err != nil {
+		return nil, err
+	}
+	defer discard(answer)
+	want := int64(-1) // not known
+	switch answer.StatusCode {
+	case http.StatusRequestedRangeNotSatisfiable:
+		return nil, nil // the object ends before offset; of an empty one, offset 0 is past the end
+	case http.StatusPartialContent:
+		if want, err = rangeLength(answer.Header.Get("Content-Range"), offset, n); err != nil {
+			return nil, fmt.Errorf("%s: %w", h.where(path), err)
+		}
+	case http.StatusOK:
+		if _, err := io.CopyN(io.Discard, answer.Body, offset); err == io.EOF {
+			return nil, nil
+		} else if err != nil {
+			return nil, h.broken(ctx, http.MethodGet, path, err)
+		}
+	default:
+		return nil, h.absent(http.MethodGet, path, answer.StatusCode)
+	}
+	var b bytes.Buffer
+	b.Grow(int(min(max(answer.ContentLength, 0), n, rangeSize)) + bytes.MinRead)
+	_, err = io.Copy(&b, io.LimitReader(answer.Body, n))
+	if err == nil && want >= 0 && int64(b.Len()) != want {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, h.broken(ctx, http.MethodGet, path, err)
+	}
+	return b.Bytes(), nil
+}
+
+// rangeLength returns how many bytes an answer has whose Content-Range is header, to a request for n from offset on.
+func rangeLength(header string, offset, n int64) (int64, error) {
+	var first, last int64
+	_, err := fmt.Sscanf(header, "bytes %d-%d/", &first, &last)
+	if err != nil || first != offset || last < first || last-first >= n {
+		return 0, fmt.Errorf("the server sent the range %q, want %d bytes from %d on", header, n, offset)
+	}
+	return last - first + 1, nil
+}
+
+// Head implements Bucket.
+func (h *httpBucket) Head(ctx context.Context, name string) (int64, error) {
+	path := h.base.Path + name
+	answer, err := h.send(ctx, http.MethodHead, path, nil, "Accept-Encoding", "identity")
+	if err != nil {
+		return 0, err
+	}
+	discard(answer)
+	switch {
+	case answer.StatusCode != http.StatusOK:
+		return 0, h.absent(http.MethodHead, path, answer.StatusCode)
+	case answer.ContentLength < 0:
+		return 0, fmt.Errorf("%s: the server does not tell the length", h.where(path))
+	}
+	return answer.ContentLength, nil
+}
+
+// errNoFolder says that what was to be made has nowhere to go.
+var errNoFolder = errors.New("no such folder")
+
+// Put implements Bucket. Where there is no folder for the object, it is made.
+func (h *httpBucket) Put(ctx context.Context, name string, data []byte) error {
+	at := h.base.Path + name
+	put := func(ctx context.Context) error { return h.put(ctx, at, data) }
+	err := h.again.do(ctx, put)
+	if errors.Is(err, errNoFolder) {
+		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
+			err = h.again.do(ctx, put)
+		}
+	}
+	return err
+}
+
+func (h *httpBucket) put(ctx context.Context, at string, data []byte) error {
+	code, err := h.status(ctx, http.MethodPut, at, data, "Content-Type", "application/octet-stream")
+	switch {
+	case err != nil:
+		return err
+	case code == http.StatusCreated, code == http.StatusNoContent:
+		return nil
+	case code == http.StatusOK: // which servers of files answer whatever is asked
+		got, err := h.Get(ctx, strings.TrimPrefix(at, h.base.Path), 0, int64(len(data))+1)
+		if err == nil && !bytes.Equal(got, data) {
+			err = h.ignored(http.MethodPut, at)
+		}
+		return err
+	}
+	return h.placeless(http.MethodPut, at, code)
+}
+
+// makeFolder makes the folder at an absolute path of the server, and those above it.
+func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
+	const mkcol = "MKCOL"
+	folder := strings.TrimSuffix(at, "/") + "/"
+	one := func(ctx context.Context) error {
+		code, err := h.status(ctx, mkcol, folder, nil)
+		switch {
+		case err != nil:
+			return err
+		case code == http.StatusCreated, code == http.StatusMethodNotAllowed: // it is there
+			return nil
+		case code == http.StatusOK:
+			return h.ignored(mkcol, folder)
+		}
+		return h.placeless(mkcol, folder, code)
+	}
+	err := h.again.do(ctx, one)
+	if errors.Is(err, errNoFolder) && at != "/" {
+		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
+			err = h.again.do(ctx, one)
+		}
+	}
+	return err
+}
+
+// placeless is refused for requests that make something.
+func (h *httpBucket) placeless(method, path string, code int) error {
+	err := h.refused(method, path, code)
+	if code == http.StatusConflict || code == http.StatusNotFound {
+		err = fmt.Errorf("%w: %w", err, errNoFolder)
+	}
+	return err
+}
+
+// ignored is the error of a server that answers as if it had been asked for what is there.
+func (h *httpBucket) ignored(method, path string) error {
+	return fmt.Errorf("%s: %s: the server does not do this: %w", h.where(path), method, store.ErrUnsupported)
+}
+
+// Delete implements Bucket.
+func (h *httpBucket) Delete(ctx context.Context, name string) error {
+	path := h.base.Path + name
+	code, err := h.status(ctx, http.MethodDelete, path, nil)
+	switch {
+	case err != nil:
+		return err
+	case code == http.StatusOK: // which servers of files answer too
+		if _, err = h.Head(ctx, name); err == nil {
+			return h.ignored(http.MethodDelete, path)
+		}
+		if store.IsNotFound(err) {
+			return nil
+		}
+		return err
+	case code != http.StatusNoContent:
+		return h.absent(http.MethodDelete, path, code)
+	}
+	return nil
+}
+
+// List implements Bucket.
+func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+	return listFolders(ctx, prefix, after, func(ctx context.Context, folder string) (names []string, err error) {
+		err = h.again.do(ctx, func(ctx context.Context) error {
+			names, err = h.readFolder(ctx, folder)
+			return err
+		})
+		return names, err
+	})
+}
+
+// Sync implements Bucket.
+func (h *httpBucket) Sync(context.Context) error { return nil }
+
+// Close implements Bucket.
+func (h *httpBucket) Close() error {
+	h.client.CloseIdleConnections()
+	return nil
+}
+
+// httpConfig reads settings.
+func httpConfig(u *url.URL, settings map[string]string) (c HTTPConfig, err error) {
+	c.URL = u
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		value := settings[key]
+		switch key {
+		case "user_agent":
+			c.UserAgent = value
+		case "allow_http":
+			allow, err := strconv.ParseBool(value)
+			if err != nil {
+				return c, fmt.Errorf("setting %s is %q: want true or false", key, value)
+			}
+			if !allow && u.Scheme == "http" {
+				return c, errors.New("without TLS, which allow_http=false forbids")
+			}
+		default:
+			return c, fmt.Errorf("unknown setting %s", key)
+		}
+	}
+	return c, nil
+}

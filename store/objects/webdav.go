@@ -1,0 +1,113 @@
+package objects
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// The request for what is in a folder, and the most that is read of the answer, in bytes: about half a million names.
+const (
+	propfindBody = `<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><resourcetype/></prop></propfind>`
+	maxPropfind  = 256 << 20
+)
+
+// readFolder returns the names of what is in a folder, for listFolders.
+func (h *httpBucket) readFolder(ctx context.Context, folder string) ([]string, error) {
+	const propfind = "PROPFIND"
+	path := h.base.Path + folder
+	answer, err := h.send(ctx, propfind, path, []byte(propfindBody), "Depth", "1", "Content-Type", "application/xml")
+	if err != nil {
+		return nil, err
+	}
+	defer discard(answer)
+	switch code := answer.StatusCode; {
+	case code == http.StatusNotFound, code == http.StatusGone:
+		return nil, nil
+	case code >= 200 && code < 300 && code != http.StatusMultiStatus:
+		return nil, h.ignored(propfind, path)
+	case code != http.StatusMultiStatus:
+		return nil, h.refused(propfind, path, code)
+	}
+	limited := &io.LimitedReader{R: answer.Body, N: maxPropfind}
+	resources, err := parseMultistatus(limited)
+	switch {
+	case err == nil:
+	case limited.N == 0:
+		return nil, fmt.Errorf("%s: %s: an answer of more than %d bytes", h.where(path), propfind, maxPropfind)
+	default:
+		return nil, h.broken(ctx, propfind, path, err)
+	}
+	var names []string
+	for _, r := range resources {
+		name, err := r.name(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: the server %w", h.where(path), propfind, err)
+		}
+		if name != "" {
+			names = append(names, folder+name)
+		}
+	}
+	return names, nil
+}
+
+// resource is what is told of one object or folder.
+type resource struct {
+	Href    string     `xml:"href"`
+	Folders []struct{} `xml:"propstat>prop>resourcetype>collection"` // not empty: it is one
+}
+
+// parseMultistatus reads the answer to a PROPFIND. One that was cut is an error.
+func parseMultistatus(r io.Reader) (list []resource, err error) {
+	dec := xml.NewDecoder(r)
+	whole := false
+	for {
+		token, err := dec.Token()
+		if err == io.EOF && !whole {
+			err = io.ErrUnexpectedEOF
+		}
+		if err == io.EOF {
+			return list, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch e := token.(type) {
+		case xml.EndElement:
+			whole = whole || e.Name.Local == "multistatus"
+		case xml.StartElement:
+			if e.Name.Local != "response" {
+				continue
+			}
+			var one resource
+			if err := dec.DecodeElement(&one, &e); err != nil {
+				return nil, err
+			}
+			list = append(list, one)
+		}
+	}
+}
+
+// name returns the name in the folder at path, or "" for the folder itself.
+func (r resource) name(path string) (string, error) {
+	u, err := url.Parse(r.Href)
+	if err != nil {
+		return "", fmt.Errorf("lists %q, which is no URL", r.Href)
+	}
+	if u.Path+"/" == path {
+		return "", nil
+	}
+	name, below := strings.CutPrefix(u.Path, path)
+	name = strings.TrimSuffix(name, "/")
+	if !below || name == "." || name == ".." || strings.Contains(name, "/") {
+		return "", fmt.Errorf("lists %q, which is not in the folder", r.Href)
+	}
+	if len(r.Folders) > 0 && name != "" {
+		name += "/"
+	}
+	return name, nil
+}
