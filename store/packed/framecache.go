@@ -6,7 +6,7 @@ import (
 )
 
 // frameCacheBytes bounds the decoded frames that are kept: some for each directory that a parallel export is in.
-const frameCacheBytes = 128 << 20
+const frameCacheBytes = 64 << 20
 
 // frameCache keeps the payloads of recently read frames that hold many objects, so that reading a tree decodes each
 // about once. Frames that are asked for by several at once are read once. Its methods may be called concurrently.

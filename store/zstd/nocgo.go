@@ -2,11 +2,7 @@
 
 package zstd
 
-import (
-	"errors"
-
-	"github.com/klauspost/compress/zstd"
-)
+import "github.com/klauspost/compress/zstd"
 
 // Encoder compresses. Its methods may be called concurrently.
 type Encoder struct{ encoder *zstd.Encoder }
@@ -20,23 +16,3 @@ func NewEncoder(n, level int) (*Encoder, error) {
 
 // Append appends the frame of src to dst.
 func (e *Encoder) Append(dst, src []byte) ([]byte, error) { return e.encoder.EncodeAll(src, dst), nil }
-
-// Decoder decompresses. Its methods may be called concurrently.
-type Decoder struct{ decoder *zstd.Decoder }
-
-// NewDecoder returns a decoder that decompresses n buffers at once; further calls wait.
-func NewDecoder(n int) (*Decoder, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(n), zstd.WithDecoderMaxMemory(1<<32),
-		zstd.WithDecodeAllCapLimit(true))
-	return &Decoder{dec}, err
-}
-
-// Decode fills dst with what src decodes to. The error is ErrSize where that is more or fewer bytes than dst has, and
-// otherwise says how src is damaged.
-func (d *Decoder) Decode(dst, src []byte) error {
-	out, err := d.decoder.DecodeAll(src, dst[:0:len(dst)])
-	if err == nil && len(out) != len(dst) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return ErrSize
-	}
-	return err
-}
