@@ -129,7 +129,10 @@ func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error
 	err = c.retry(ctx, func(k *call) error {
 		if len(data) <= frameSize {
 			resp, headers, err := s.putOne(k.ctx, data)
-			return c.acked(resp, headers, err, d)
+			if err != nil {
+				return err
+			}
+			return c.acked(resp.GetDigest(), headers, d)
 		}
 		stream, err := s.Put(k.ctx)
 		if err != nil {
@@ -154,27 +157,28 @@ func (c *client) endBlob(k *call, stream blobStream, err error, d store.Digest) 
 		return k.why(err)
 	}
 	return k.wait(func() error {
-		var headers metadata.MD
 		resp, err := stream.CloseAndRecv()
-		if err == nil {
-			headers, err = stream.Header()
+		if err != nil {
+			return err
 		}
-		return c.acked(resp, headers, err, d)
+		headers, err := stream.Header()
+		if err != nil {
+			return err
+		}
+		return c.acked(resp.GetDigest(), headers, d)
 	})
 }
 
-// acked checks the answer to a Put, and takes note of it.
-func (c *client) acked(resp *protos.PutBlobResponse, headers metadata.MD, err error, d store.Digest) error {
-	if err == nil {
-		err = sameDigest(resp.GetDigest(), d)
+// acked checks what the server calls the blob d that was put, and takes note that it is there.
+func (c *client) acked(digest []byte, headers metadata.MD, d store.Digest) error {
+	if err := sameDigest(digest, d); err != nil {
+		return err
 	}
-	if err == nil {
-		err = c.ledger.put(instanceOf(headers))
+	if err := c.ledger.put(instanceOf(headers)); err != nil {
+		return err
 	}
-	if err == nil {
-		c.known.add(d)
-	}
-	return err
+	c.known.add(d)
+	return nil
 }
 
 // Create returns a writer that sends what it is given. Only blobs of up to inlineSize are compared first with what the

@@ -125,7 +125,7 @@ func (b *blobServer) Put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 	if err != nil {
 		return err
 	}
-	b.s.syncer.later(func(err error) { b.s.o.Log.Error("sync", "error", err) })
+	b.s.syncLater()
 	return stream.SendAndClose(&protos.PutBlobResponse{Digest: d[:]})
 }
 

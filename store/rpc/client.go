@@ -25,6 +25,7 @@ type client struct {
 	conn        *grpc.ClientConn
 	blobs       service[blobService]
 	directories service[protos.DirectoryServiceClient]
+	bulk        protos.BulkServiceClient
 	known       recent // blobs that the server has
 	flight      *flight
 	ledger      ledger
@@ -44,8 +45,8 @@ func New(conn *grpc.ClientConn, id, pkg string) *store.Store {
 }
 
 func newClient(conn *grpc.ClientConn, pkg string) *client {
-	c := &client{conn: conn, patience: defaultPatience, maxSpool: defaultMaxSpool}
-	c.flight = newFlight(c.putBlob)
+	c := &client{conn: conn, bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
+	c.flight = newFlight(c)
 	c.blobs = service[blobService]{c: c, make: newBlobService, probe: probeBlobs}
 	c.directories = service[protos.DirectoryServiceClient]{c: c, make: protos.NewDirectoryServiceClient, probe: probeDirectories}
 	if pkg != "" {

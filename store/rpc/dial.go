@@ -68,13 +68,14 @@ func dialOptions() []grpc.DialOption {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		agent += "/" + strings.Trim(info.Main.Version, "()")
 	}
+	pool := newBuffers()
 	return []grpc.DialOption{
 		grpc.WithUserAgent(agent),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(clientMessageSize)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(clientMessageSize), grpc.ForceCodecV2(codec{pool})),
 		grpc.WithStaticStreamWindowSize(windowSize),
 		grpc.WithStaticConnWindowSize(connWindowSize),
-		experimental.WithBufferPool(newBuffers()),
+		experimental.WithBufferPool(pool),
 		grpc.WithWriteBufferSize(bufferSize),
 		grpc.WithReadBufferSize(bufferSize),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),

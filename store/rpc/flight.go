@@ -8,16 +8,19 @@ import (
 	"castar/store"
 )
 
-// inFlight is how many small blobs are on their way at once, so that it matters little how long each takes. With blobs
-// of up to askSize, that is 4 MiB.
-const inFlight = 64
+const (
+	// inFlight is how many calls for one small blob run at once, so that it matters little how long each takes.
+	inFlight = 64
+	// waiting is how many small blobs may wait to be sent. With blobs of up to askSize, that is 16 MiB.
+	waiting = 256
+)
 
 var errClosed = errors.New("the store is closed")
 
 // flight is the blobs that were taken and not yet acknowledged. What goes wrong with one is told to all who put or sync
 // after that. Its methods may be called concurrently.
 type flight struct {
-	put     func(ctx context.Context, d store.Digest, data []byte) error
+	c       *client
 	ctx     context.Context // ends when the store is closed
 	stop    context.CancelFunc
 	begin   sync.Once
@@ -37,8 +40,10 @@ type parcel struct {
 	size   int
 }
 
-func newFlight(put func(ctx context.Context, d store.Digest, data []byte) error) *flight {
-	f := &flight{put: put, work: make(chan parcel), pending: map[store.Digest]chan struct{}{}}
+func (p parcel) data() []byte { return p.buf[:p.size] }
+
+func newFlight(c *client) *flight {
+	f := &flight{c: c, work: make(chan parcel, waiting), pending: map[store.Digest]chan struct{}{}}
 	f.buffers.New = func() any { return new([askSize]byte) }
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
@@ -47,11 +52,7 @@ func newFlight(put func(ctx context.Context, d store.Digest, data []byte) error)
 // send copies data, which is no longer than askSize, and sees to it that it is put. It waits only where too many are on
 // their way. The error may be that of an earlier one.
 func (f *flight) send(ctx context.Context, d store.Digest, data []byte) error {
-	f.begin.Do(func() {
-		for range inFlight {
-			f.running.Go(f.carry)
-		}
-	})
+	f.begin.Do(func() { f.running.Go(f.start) })
 	f.mu.Lock()
 	_, again := f.pending[d]
 	err := f.err
@@ -76,15 +77,43 @@ func (f *flight) send(ctx context.Context, d store.Digest, data []byte) error {
 	return err
 }
 
-// carry puts blobs until the store is closed.
-func (f *flight) carry() {
-	for {
+// start begins to carry what is sent, in the way that the server allows.
+func (f *flight) start() {
+	calls, carry := inFlight, func(p parcel) {
+		f.arrived(p, f.c.putBlob(f.ctx, p.digest, p.data()))
+	}
+	if f.c.hasBulk(f.ctx) {
+		calls, carry = bulkCalls, f.carryMany
+	}
+	for range calls {
+		f.running.Go(func() {
+			for {
+				select {
+				case p := <-f.work:
+					carry(p)
+				case <-f.ctx.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+// carryMany puts a blob, and with it what waits and fits into a message.
+func (f *flight) carryMany(p parcel) {
+	batch, size := []parcel{p}, p.size
+	for more := true; more && size <= frameSize-askSize; {
 		select {
-		case p := <-f.work:
-			f.arrived(p, f.put(f.ctx, p.digest, p.buf[:p.size]))
-		case <-f.ctx.Done():
-			return
+		case p = <-f.work:
+			batch = append(batch, p)
+			size += p.size
+		default:
+			more = false
 		}
+	}
+	err := f.c.putBlobs(f.ctx, batch)
+	for _, p := range batch {
+		f.arrived(p, err)
 	}
 }
 
@@ -113,6 +142,8 @@ func (f *flight) landed(ctx context.Context, d store.Digest) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-f.ctx.Done():
+		return errClosed
 	}
 }
 
@@ -134,7 +165,7 @@ func (f *flight) allLanded(ctx context.Context) error {
 	return f.err
 }
 
-// close gives up what is on its way, and returns when nothing is any more.
+// close gives up what waits or is on its way, and returns when nothing is any more.
 func (f *flight) close() {
 	f.stop()
 	f.running.Wait()

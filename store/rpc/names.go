@@ -37,6 +37,7 @@ func descriptors() (*protoregistry.Files, error) {
 	files := new(protoregistry.Files)
 	for _, f := range []protoreflect.FileDescriptor{
 		grpc_health_v1.File_grpc_health_v1_health_proto,
+		protos.File_protos_rpc_bulk_proto,
 		reflectv1.File_grpc_reflection_v1_reflection_proto, reflectv1alpha.File_grpc_reflection_v1alpha_reflection_proto,
 	} {
 		if err := files.RegisterFile(f); err != nil {

@@ -92,16 +92,25 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 			s.health.SetServingStatus(desc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 		}
 	}
+	protos.RegisterBulkServiceServer(s.grpc, &bulkServer{s: s})
+	s.health.SetServingStatus(protos.BulkService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	return s, registerReflection(s.grpc)
 }
 
+// syncLater sees to it that blobs that were just stored are durable before long.
+func (s *Server) syncLater() {
+	s.syncer.later(func(err error) { s.o.Log.Error("sync", "error", err) })
+}
+
 func (s *Server) grpcOptions() []grpc.ServerOption {
+	pool := newBuffers()
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.o.MaxMessage),
 		grpc.MaxConcurrentStreams(uint32(s.o.MaxStreams) + moreStreams),
 		grpc.NumStreamWorkers(inFlight), // whose stacks have grown already
-		experimental.BufferPool(newBuffers()),
+		experimental.BufferPool(pool),
+		grpc.ForceServerCodecV2(codec{pool}),
 		grpc.StaticStreamWindowSize(windowSize),
 		grpc.StaticConnWindowSize(connWindowSize),
 		grpc.WriteBufferSize(bufferSize),
@@ -163,7 +172,7 @@ func (s *Server) serve(ctx context.Context, method string, answer func() error) 
 	if err := s.authorize(ctx, method); err != nil {
 		return err
 	}
-	if strings.HasPrefix(method, "BlobService/") || method == "DirectoryService/Get" {
+	if strings.HasPrefix(method, "BlobService/") || strings.HasPrefix(method, "BulkService/") || method == "DirectoryService/Get" {
 		if err := s.takeSlot(ctx); err != nil {
 			return err
 		}

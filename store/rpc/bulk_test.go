@@ -1,0 +1,134 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+	"castar/store/memory"
+)
+
+// bulkLiar is a server that takes many blobs at once, and answers what it likes.
+type bulkLiar struct {
+	protos.UnimplementedBulkServiceServer
+	put func(blobs [][]byte) ([][]byte, error)
+}
+
+func (l *bulkLiar) Put(_ context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
+	if len(req.GetBlobs()) == 0 {
+		return new(protos.PutBlobsResponse), nil
+	}
+	digests, err := l.put(req.GetBlobs())
+	return &protos.PutBlobsResponse{Digests: digests}, err
+}
+
+// sums returns the digests of blobs.
+func sums(blobs [][]byte) (all [][]byte) {
+	for _, b := range blobs {
+		d := store.Sum(b)
+		all = append(all, d[:])
+	}
+	return all
+}
+
+// What a server says wrongly of blobs that it took together is noticed, at the latest by Sync.
+func TestHostileBulk(t *testing.T) {
+	for name, put := range map[string]func(blobs [][]byte) ([][]byte, error){
+		"too few":      func(blobs [][]byte) ([][]byte, error) { return sums(blobs)[1:], nil },
+		"too many":     func(blobs [][]byte) ([][]byte, error) { return append(sums(blobs), make([]byte, 32)), nil },
+		"none":         func([][]byte) ([][]byte, error) { return nil, nil },
+		"of another":   func(blobs [][]byte) ([][]byte, error) { return append(sums(blobs[1:]), make([]byte, 32)), nil },
+		"not a digest": func(blobs [][]byte) ([][]byte, error) { return append(sums(blobs[1:]), []byte("short")), nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := grpc.NewServer()
+			protos.RegisterBulkServiceServer(s, &bulkLiar{put: put})
+			s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), &liar{})
+			c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
+			t.Cleanup(c.flight.close)
+			var err error
+			for i := 0; i < 5 && err == nil; i++ {
+				_, err = blobs{c}.Put(t.Context(), fmt.Append(nil, i))
+			}
+			if err == nil {
+				err = barrier{c}.Sync(t.Context())
+			}
+			wantCorrupt(t, err, "the server")
+		})
+	}
+}
+
+// A call that is cut off is made again, and whoever asks for a blob meanwhile waits for it.
+func TestBulkRetry(t *testing.T) {
+	var calls atomic.Int32
+	s := grpc.NewServer()
+	protos.RegisterBulkServiceServer(s, &bulkLiar{put: func(blobs [][]byte) ([][]byte, error) {
+		if calls.Add(1) == 1 {
+			return nil, status.Error(codes.Unavailable, "not now")
+		}
+		return sums(blobs), nil
+	}})
+	stats := &liar{stat: func(*protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
+		if calls.Load() < 2 {
+			return nil, status.Error(codes.NotFound, "too early")
+		}
+		return new(protos.StatBlobResponse), nil
+	}}
+	s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), stats)
+	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
+	t.Cleanup(c.flight.close)
+	d, err := blobs{c}.Put(t.Context(), []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has, err := (blobs{c}).Has(t.Context(), d); !has || err != nil {
+		t.Errorf("has %v, %v", has, err)
+	}
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d calls, want 2", n)
+	}
+}
+
+// Blobs go together to a server that takes them so, and all of them arrive.
+func TestBulk(t *testing.T) {
+	st := memory.New()
+	l := serveStore(t, st, ServerOptions{AllowPut: true})
+	var bulk, single atomic.Int32
+	count := func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		switch method {
+		case protos.BulkService_Put_FullMethodName:
+			bulk.Add(1)
+		case protos.BlobService_Put_FullMethodName:
+			single.Add(1)
+		}
+		return invoke(ctx, method, req, reply, conn, o...)
+	}
+	remote := New(connect(t, l, grpc.WithUnaryInterceptor(count)), "bulk", "")
+	defer remote.Close()
+	data := make([][]byte, 2000)
+	for i := range data {
+		data[i] = random(i % 3000)[:i%3000]
+		data[i] = append(fmt.Append(nil, i, " "), data[i]...)
+		if _, err := remote.Blobs.Put(t.Context(), data[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := remote.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range data {
+		if has, err := st.Blobs.Has(t.Context(), store.Sum(data[i])); !has || err != nil {
+			t.Fatalf("blob %d: %v, %v", i, has, err)
+		}
+	}
+	if b, s := bulk.Load(), single.Load(); s > 0 || b < 2 || b > 2000 {
+		t.Errorf("%d calls for many blobs, %d for one", b, s)
+	}
+}
