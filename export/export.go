@@ -35,8 +35,9 @@ type Options struct {
 	Delete bool
 	// DryRun changes nothing and counts what would be done. It looks for every blob, but reads none.
 	DryRun bool
-	// Jobs is how many files are written at once. 0 stands for the number of processors, but at least 4: on two, four
-	// writers took three quarters of the time of two.
+	// Jobs is how many files are written at once. 0 stands for the number of processors, but at least 8: on two, four
+	// writers took three quarters of the time of two, and eight no longer from a local store but four fifths of it from
+	// a server on the same machine.
 	Jobs int
 	// Progress, if not nil, counts while Dir works. It must not be shared between calls.
 	Progress *Progress
@@ -171,7 +172,7 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 		return nil, fmt.Errorf("directory mode %04o: the owner could not enter it", o.DirMode)
 	}
 	if o.Jobs <= 0 {
-		o.Jobs = max(4, runtime.GOMAXPROCS(0))
+		o.Jobs = max(8, runtime.GOMAXPROCS(0))
 	}
 	e := &exporter{st: st, o: o, done: o.Progress, slots: make(chan struct{}, o.Jobs), empty: store.Sum(nil)}
 	if e.done == nil {

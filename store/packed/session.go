@@ -244,3 +244,11 @@ func records(objects map[store.Digest]pending) table.Source {
 	}
 	return table.Sorted(indexShape, table.Sort(indexShape, flat))
 }
+
+// packRefs returns the packs of a session.
+func (s *session) packRefs() (refs []packRef) {
+	for _, w := range s.packWriters() {
+		refs = append(refs, packRef{w.id, w.size})
+	}
+	return refs
+}
