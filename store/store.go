@@ -39,7 +39,8 @@ type Laner interface {
 }
 
 // Blob is an open blob. Read and Seek return only bytes that were checked against a digest; bytes that do not hash to
-// their name are a *CorruptError. It is not for concurrent use.
+// their name are a *CorruptError. It must be closed, until when the store may keep memory for it, and is not for
+// concurrent use.
 type Blob interface {
 	io.ReadSeekCloser
 	// WriteTo writes what follows the current offset. From offset 0 it checks the bytes against the blob's own digest
