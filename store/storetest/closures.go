@@ -86,24 +86,36 @@ func closures(t *testing.T) []*closure {
 	empty := same.add(t, nil)
 	same.add(t, store.Directory{empty("dir"), {Name: "file", Kind: store.KindFile, Digest: store.Sum(nil)}})
 
-	deep := &closure{name: "500 levels"}
-	node := deep.add(t, nil)
-	for range 500 {
-		node = deep.add(t, store.Directory{node("d")})
+	return []*closure{one, twice, diamond, levels, same, deep(t, 60), wide(t, 15, 10)}
+}
+
+// largeClosures are longer than what stores gather before they write, or send at once.
+func largeClosures(t *testing.T) []*closure { return []*closure{deep(t, 500), wide(t, 40, 50)} }
+
+func deep(t *testing.T, levels int) *closure {
+	c := &closure{name: fmt.Sprintf("%d levels", levels)}
+	node := c.add(t, nil)
+	for range levels {
+		node = c.add(t, store.Directory{node("d")})
 	}
-	wide := &closure{name: "2000 directories"}
+	return c
+}
+
+// wide has n directories of m directories.
+func wide(t *testing.T, n, m int) *closure {
+	c := &closure{name: fmt.Sprintf("%d directories", n*m)}
 	var all store.Directory
-	for i := range 40 {
+	for i := range n {
 		var dir store.Directory
-		for j := range 50 {
+		for j := range m {
 			name := fmt.Sprintf("%02d-%02d", i, j)
-			dir = append(dir, wide.add(t, store.Directory{link(name)})(name))
+			dir = append(dir, c.add(t, store.Directory{{Name: name, Kind: store.KindSymlink, Target: "x"}})(name))
 		}
 		name := fmt.Sprintf("%02d", i)
-		all = append(all, wide.add(t, dir)(name))
+		all = append(all, c.add(t, dir)(name))
 	}
-	wide.add(t, all)
-	return []*closure{one, twice, diamond, levels, same, deep, wide}
+	c.add(t, all)
+	return c
 }
 
 func walkChecks() []check {

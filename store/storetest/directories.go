@@ -91,7 +91,7 @@ func validDirectories() []namedDirectory {
 			{Name: "a", Kind: store.KindDirectory, Digest: digest, Size: math.MaxUint64 - 2},
 			{Name: "b", Kind: store.KindFile, Digest: digest, Size: math.MaxUint64},
 		}},
-		{"20000 entries", bigDirectory(20_000)},
+		{"8000 entries", bigDirectory(8_000)},
 	}
 	for i := range list {
 		slices.SortFunc(list[i].dir, func(a, b store.Node) int { return strings.Compare(a.Name, b.Name) })
@@ -192,7 +192,7 @@ func ownDirectory(t *testing.T, st *store.Store) {
 func concurrentDirectories(t *testing.T, st *store.Store) {
 	ctx := t.Context()
 	parallel(t, func(worker int) error {
-		for i := range 50 {
+		for i := range 15 {
 			for _, name := range []string{fmt.Sprintf("shared-%d", i), fmt.Sprintf("own-%d-%d", worker, i)} {
 				dir := store.Directory{{Name: name, Kind: store.KindFile}}
 				d, err := st.Directories.Put(ctx, dir)

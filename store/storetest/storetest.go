@@ -189,14 +189,25 @@ func checkBlob(ctx context.Context, st *store.Store, d store.Digest, data []byte
 	if b.Size() != uint64(len(data)) {
 		return fmt.Errorf("%s: Size is %d, want %d", d, b.Size(), len(data))
 	}
-	got, err := io.ReadAll(struct{ io.Reader }{b})
-	if err != nil {
-		return fmt.Errorf("read: %w", err)
+	m := matcher{rest: data}
+	if _, err := io.Copy(&m, struct{ io.Reader }{b}); err != nil {
+		return fmt.Errorf("read of %s: %w", d, err)
 	}
-	if !bytes.Equal(got, data) {
-		return fmt.Errorf("%s: read %s, want %s", d, brief(got), brief(data))
+	if len(m.rest) > 0 {
+		return fmt.Errorf("%s: the last %d bytes of %d are not there", d, len(m.rest), len(data))
 	}
 	return nil
+}
+
+// matcher takes the bytes that it has left, in order, and no others.
+type matcher struct{ rest []byte }
+
+func (m *matcher) Write(p []byte) (int, error) {
+	if len(p) > len(m.rest) || !bytes.Equal(p, m.rest[:len(p)]) {
+		return 0, fmt.Errorf("got %s, where %s are left", brief(p), brief(m.rest))
+	}
+	m.rest = m.rest[len(p):]
+	return len(p), nil
 }
 
 func wantBlob(t *testing.T, st *store.Store, d store.Digest, data []byte) {

@@ -11,7 +11,7 @@ import (
 func uploadChecks() []check {
 	return []check{
 		{"a batch can be walked and had one by one", func(t *testing.T, st *store.Store) {
-			for _, c := range closures(t) {
+			for _, c := range append(closures(t), largeClosures(t)...) {
 				t.Run(c.name, func(t *testing.T) {
 					if err := c.upload(t.Context(), st); err != nil {
 						t.Fatal(err)
