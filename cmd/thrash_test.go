@@ -29,11 +29,11 @@ type thrash struct {
 	using sync.RWMutex      // held for writing by who deletes tags
 }
 
-// thrashTime is how long TestThrash goes on, unless CASTAR_THRASH says another duration.
+// thrashTime is how long TestThrash goes on at least, unless CASTAR_THRASH says another duration.
 func thrashTime(t *testing.T) time.Duration {
 	text, ok := os.LookupEnv("CASTAR_THRASH")
 	if !ok {
-		return 4 * time.Second
+		return 2 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -80,8 +80,13 @@ func (th *thrash) run(mayKill bool, args ...string) (string, bool) {
 	return strings.TrimSpace(stdout.String()), err == nil
 }
 
-// going reports whether to go on.
-func (th *thrash) going() bool { return time.Now().Before(th.ends) && !th.t.Failed() }
+// going reports whether to go on: for a time, and until enough was done.
+func (th *thrash) going() bool {
+	th.mu.Lock()
+	defer th.mu.Unlock()
+	few := th.runs["gc done"] < 2 || th.runs["ingest done"] < 5 || th.runs["export done"] < 5
+	return !th.t.Failed() && (few || time.Now().Before(th.ends))
+}
 
 // ingests stores a tree that keeps changing, each time under another tag, and drops most of them again.
 func (th *thrash) ingests(worker int) {
@@ -203,7 +208,4 @@ func TestThrash(t *testing.T) {
 	}
 	th.run(false, "repair")
 	t.Log(th.runs)
-	if th.runs["gc done"] < 2 || th.runs["ingest done"] < 5 || th.runs["export done"] < 5 {
-		t.Errorf("too little was done: %v", th.runs)
-	}
 }

@@ -52,13 +52,18 @@ func reason(err error) error {
 }
 
 // Whichever operation of an ingest fails, the ingest says so, promises nothing that is not so, and leaves a store that
-// the next one opens and completes, also after a crash.
+// the next one opens and completes, also after a crash. Under the race detector EIO stays with every operation, and each
+// of the others comes with every third.
 func TestFaults(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	s := newSampler()
-	for _, injected := range injected() {
+	for i, injected := range injected() {
 		runs := 0
 		for n := 0; ; n++ {
+			if underRace && i > 0 && n%3 != i%3 {
+				runs++
+				continue
+			}
 			f := &fault{n: n, err: injected}
 			fsys := crashfs.New()
 			fsys.Inject(f.hook)

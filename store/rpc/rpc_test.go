@@ -71,8 +71,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestStore(t *testing.T) {
 	for _, pkg := range []string{"", snixPackage} {
 		t.Run("package "+pkg, func(t *testing.T) {
-			if testing.Short() && pkg != "" {
-				t.Skip("the other one does in a hurry")
+			if (testing.Short() || underRace) && pkg != "" {
+				t.Skip("only the name of the service differs")
 			}
 			var id ids
 			storetest.Run(t, func(t *testing.T) *store.Store {
