@@ -87,6 +87,10 @@ func fill(t *testing.T, st *store.Store, blobs [][]byte) error {
 // asks what is there, leaves everything readable.
 func TestFileCrash(t *testing.T) {
 	t.Parallel()
+	few, many := 3, 50 // states of each crash
+	if underRace {
+		few, many = 1, 12
+	}
 	for _, all := range []bool{false, true} {
 		fsys := crashfs.New()
 		st := crashStore(t, fsys, all)
@@ -103,9 +107,9 @@ func TestFileCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k := 1; k <= last; k++ {
-			limit := 3
+			limit := few
 			if k == first || k == last {
-				limit = 50
+				limit = many
 			}
 			if k%4 == 0 { // the process is killed, and the machine only after the next one
 				checkCrash(t, fsys.Kill(k), all, blobs, k >= last, k >= first)
@@ -115,7 +119,7 @@ func TestFileCrash(t *testing.T) {
 				checkCrash(t, s, all, blobs, k >= last, k >= first)
 			}
 		}
-		if states < 200 {
+		if states < last {
 			t.Errorf("only %d states were tried", states)
 		}
 	}
