@@ -87,10 +87,6 @@ func fill(t *testing.T, st *store.Store, blobs [][]byte) error {
 // asks what is there, leaves everything readable.
 func TestFileCrash(t *testing.T) {
 	t.Parallel()
-	few, many := 3, 50 // states of each crash
-	if underRace {
-		few, many = 1, 12
-	}
 	for _, all := range []bool{false, true} {
 		fsys := crashfs.New()
 		st := crashStore(t, fsys, all)
@@ -107,9 +103,12 @@ func TestFileCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k := 1; k <= last; k++ {
-			limit := few
+			limit := 3
 			if k == first || k == last {
-				limit = many
+				limit = 50
+			}
+			if underRace {
+				limit = (limit + 1) / 2
 			}
 			if k%4 == 0 { // the process is killed, and the machine only after the next one
 				checkCrash(t, fsys.Kill(k), all, blobs, k >= last, k >= first)
@@ -119,7 +118,7 @@ func TestFileCrash(t *testing.T) {
 				checkCrash(t, s, all, blobs, k >= last, k >= first)
 			}
 		}
-		if states < last {
+		if states < 100 {
 			t.Errorf("only %d states were tried", states)
 		}
 	}
@@ -181,7 +180,10 @@ func TestFileFaults(t *testing.T) {
 			})
 			err := fill(t, st, crashBlobs())
 			fsys.Inject(nil)
-			if n < fault {
+			mu.Lock() // what fill began may go on where it failed
+			few := n < fault
+			mu.Unlock()
+			if few {
 				if err != nil || fault < 30 {
 					t.Errorf("after %d faults: %v", fault, err)
 				}
@@ -197,7 +199,10 @@ func TestFileFaults(t *testing.T) {
 				}
 			}
 			st.Close()
-			if !synced { // after a sync that failed, nothing is sure of what is there without a restart
+			mu.Lock()
+			doubtful := synced
+			mu.Unlock()
+			if !doubtful { // after a sync that failed, nothing is sure of what is there without a restart
 				checkCrash(t, fsys.Clone(), false, crashBlobs(), err == nil, false)
 			}
 		}

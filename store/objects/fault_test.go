@@ -165,7 +165,11 @@ func faulty(t *testing.T, service string, seed uint64, kinds ...string) (*faults
 		if f.rate == 1 {
 			tries = 2 // more do not help
 		}
-		return open(backoff{tries: tries, first: time.Millisecond, most: 4 * time.Millisecond, timeout: 250 * time.Millisecond})
+		timeout := time.Minute
+		if slices.Contains(kinds, "no answer") {
+			timeout = 400 * time.Millisecond // of those that do come, some may take as long, and are asked for again
+		}
+		return open(backoff{tries: tries, first: time.Millisecond, most: 4 * time.Millisecond, timeout: timeout})
 	}
 }
 

@@ -143,6 +143,7 @@ func TestDamagedBlobs(t *testing.T) {
 	t.Parallel()
 	counters := inputs()["counters"][:256<<10]
 	half := len(counters) / 2
+	bomb := streamed(t, make([]byte, maxChunk+1<<20))
 	d := store.Sum(counters)
 	whole := func(b byHand) []store.Chunk {
 		return []store.Chunk{b.chunk(counters[:half]), b.chunk(counters[half:])}
@@ -210,7 +211,7 @@ func TestDamagedBlobs(t *testing.T) {
 		{"a chunk is a bomb", func(b byHand) {
 			c := whole(b)
 			b.record(d, encodeRecord(c))
-			replace(b, c[0], streamed(t, make([]byte, 2*maxChunk)))
+			replace(b, c[0], bomb)
 		}},
 		{"a chunk is long", func(b byHand) {
 			c := whole(b)
@@ -220,7 +221,7 @@ func TestDamagedBlobs(t *testing.T) {
 		{"the only chunk is another", func(b byHand) { b.record(d, nil); b.put(chunkName(d), streamed(t, counters[:half])) }},
 		{"the only chunk is a bomb", func(b byHand) {
 			b.record(d, nil)
-			b.put(chunkName(d), streamed(t, make([]byte, 2*maxChunk)))
+			b.put(chunkName(d), bomb)
 		}},
 	}
 	for _, tt := range tests {
