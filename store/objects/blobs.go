@@ -146,12 +146,18 @@ func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		return nil, cerr
 	}
 	chunks, err := b.record(ctx, d)
+	if err == nil && !anyBytes(chunks) && store.IsNotFound(cerr) {
+		// A writer may have stored both since: the chunk, and then its record.
+		if data, cerr = b.chunk(ctx, d, -1); cerr == nil {
+			return whole{bytes.NewReader(data)}, nil
+		}
+	}
 	switch {
 	case isCorrupt(cerr) && (store.IsNotFound(err) || err == nil && len(chunks) == 0):
 		err = cerr
 	case store.IsNotFound(err):
 		return nil, fmt.Errorf("blob %w", err)
-	case err == nil && !slices.ContainsFunc(chunks, func(c store.Chunk) bool { return c.Size > 0 }):
+	case err == nil && !anyBytes(chunks):
 		err = &store.CorruptError{Digest: d, Where: b.q.where(chunkName(d)), Err: errors.New("the only chunk is missing")}
 	}
 	if err != nil {
@@ -159,6 +165,11 @@ func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		return nil, err
 	}
 	return newChunked(ctx, b, d, chunks), nil
+}
+
+// anyBytes reports whether the chunks hold any bytes at all.
+func anyBytes(chunks []store.Chunk) bool {
+	return slices.ContainsFunc(chunks, func(c store.Chunk) bool { return c.Size > 0 })
 }
 
 // doubt remembers that the blob d is damaged, if err says so, so that it is stored again when it is put.

@@ -29,7 +29,11 @@ func (f *fileBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	file, err := f.open(name)
+	var file durable.File
+	err := f.under(name, func(at string) (err error) {
+		file, err = f.fs.Open(at)
+		return err
+	})
 	if err != nil {
 		return nil, f.missing(name, err)
 	}
@@ -48,14 +52,21 @@ func (f *fileBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	return b, nil
 }
 
-// open opens an object's file under the name that it has now, which Sync may be changing.
-func (f *fileBucket) open(name string) (durable.File, error) {
-	if tmp, ok := f.current(name); ok {
-		if file, err := f.fs.Open(tmp); !errors.Is(err, fs.ErrNotExist) {
-			return file, err
+// under calls f with the name that an object's file has now, and once more with its next name where Sync or a later Put
+// has changed it meanwhile.
+func (f *fileBucket) under(name string, call func(file string) error) error {
+	for {
+		tmp, ok := f.current(name)
+		if !ok {
+			return call(name)
+		}
+		if err := call(tmp); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if now, _ := f.current(name); now == tmp {
+			return call(name) // Sync gave it that, and has yet to say so
 		}
 	}
-	return f.fs.Open(name)
 }
 
 // missing turns the errors of names that are not there into store.ErrNotFound.
@@ -71,27 +82,23 @@ func (f *fileBucket) Head(ctx context.Context, name string) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	if tmp, ok := f.current(name); ok {
-		if fi, err := f.fs.Stat(tmp); !errors.Is(err, fs.ErrNotExist) {
-			return sizeOf(fi), err
-		}
-	}
-	fi, err := f.fs.Stat(name)
+	var fi fs.FileInfo
+	named := false
+	err := f.under(name, func(at string) (err error) {
+		named = at == name
+		fi, err = f.fs.Stat(at)
+		return err
+	})
 	if err == nil && !fi.Mode().IsRegular() {
 		err = fmt.Errorf("%s: not a regular file", f.fs.Path(name))
 	}
 	if err != nil {
 		return 0, f.missing(name, err)
 	}
-	f.rely(name)
-	return fi.Size(), nil
-}
-
-func sizeOf(fi fs.FileInfo) int64 {
-	if fi == nil {
-		return 0
+	if named {
+		f.rely(name)
 	}
-	return fi.Size()
+	return fi.Size(), nil
 }
 
 // Delete implements Bucket.
