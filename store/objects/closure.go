@@ -74,6 +74,14 @@ func writeClosure(w io.Writer, list []store.Digest, members map[store.Digest]mem
 	return nil
 }
 
+// closureSize returns how many bytes writeClosure writes.
+func closureSize(list []store.Digest, members map[store.Digest]member) (n int) {
+	for _, d := range list {
+		n += 4 + len(members[d].message)
+	}
+	return n
+}
+
 func writeFrame(w io.Writer, message []byte) error {
 	if len(message) > maxFrame {
 		return fmt.Errorf("directory of %d bytes: want at most %d", len(message), maxFrame)

@@ -100,13 +100,23 @@ func (d *decoding) Close() error {
 	return nil
 }
 
-// encode returns the compressed form of what write writes.
-func (c *codec) encode(write func(io.Writer) error) ([]byte, error) {
+// atOnce is how many bytes are compressed in one piece, in memory, rather than as a stream.
+const atOnce = 1 << 20
+
+// encode returns the compressed form of what write writes, which is n bytes.
+func (c *codec) encode(n int, write func(io.Writer) error) ([]byte, error) {
+	if n <= atOnce {
+		b := bytes.NewBuffer(make([]byte, 0, n))
+		if err := write(b); err != nil {
+			return nil, err
+		}
+		return c.compress(b.Bytes())
+	}
 	enc, ok := c.encoders.Get().(*streams.Encoder)
 	if !ok {
 		var err error
 		enc, err = streams.NewWriter(nil, streams.WithEncoderConcurrency(1), streams.WithEncoderCRC(false),
-			streams.WithLowerEncoderMem(true), streams.WithWindowSize(1<<20)) // for the digest is a checksum
+			streams.WithLowerEncoderMem(true), streams.WithWindowSize(atOnce)) // for the digest is a checksum
 		if err != nil {
 			return nil, err
 		}

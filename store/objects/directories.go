@@ -244,7 +244,7 @@ func (ds *directories) store(ctx context.Context, root store.Digest, members map
 		}
 	}
 	if !has {
-		body, err := ds.codec.encode(func(w io.Writer) error { return writeClosure(w, list, members) })
+		body, err := ds.codec.encode(closureSize(list, members), func(w io.Writer) error { return writeClosure(w, list, members) })
 		if err != nil {
 			return err
 		}

@@ -185,15 +185,22 @@ func faultKinds() (kinds []string) {
 // says so. Either way nothing that is stored is damaged.
 func TestFaults(t *testing.T) { eachService(t, testFaults) }
 
+// faultOptions makes chunks small, so that few bytes are many requests.
+func faultOptions() Options {
+	o := s3Options()
+	o.AvgChunkSize = 16 << 10
+	return o
+}
+
 func testFaults(t *testing.T, service string) {
-	blobs := [][]byte{nil, []byte("small"), inputs()["blob B"], inputs()["counters"][:1_500_000]}
+	blobs := [][]byte{nil, []byte("small"), inputs()["blob B"][:60_000], inputs()["counters"][:100_000]}
 	for i, kind := range faultKinds() {
 		for _, rate := range []float64{0.25, 1} {
 			t.Run(fmt.Sprintf("%s, %v", kind, rate), func(t *testing.T) {
 				t.Parallel()
 				f, open := faulty(t, service, uint64(i), kind)
 				f.set(rate)
-				st := openBucket(t, open(), s3Options())
+				st := openBucket(t, open(), faultOptions())
 				err := fill(t, st, blobs)
 				if kind == "body cut by a proxy" && rate < 1 && isTruncation(err) {
 					err = nil // half an object is damage, if it comes twice
@@ -214,7 +221,7 @@ func testFaults(t *testing.T, service string) {
 				st.Close()
 				checkObjects(t, open())
 				if err == nil {
-					whole := openBucket(t, open(), s3Options())
+					whole := openBucket(t, open(), faultOptions())
 					checkReads(t, whole, blobs, true)
 					whole.Close()
 				}
@@ -248,7 +255,7 @@ func checkReads(t *testing.T, st *store.Store, blobs [][]byte, well bool) {
 func checkObjects(t *testing.T, b Bucket) {
 	t.Helper()
 	objects := objectsOf(t, b)
-	st := openBucket(t, b, s3Options())
+	st := openBucket(t, b, faultOptions())
 	defer st.Close()
 	for name := range objects {
 		if d, ok := digestOf(chunksPrefix, name); ok && store.Sum(unzstd(t, objects[name])) != d {
@@ -278,8 +285,8 @@ func testManyFaults(t *testing.T, service string) {
 	for seed := range uint64(rounds) {
 		f, open := faulty(t, service, seed, faultKinds()...)
 		f.set(0.3)
-		st := openBucket(t, open(), s3Options())
-		blobs := [][]byte{[]byte("a"), []byte("b"), inputs()["counters"][:2_000_000]}
+		st := openBucket(t, open(), faultOptions())
+		blobs := [][]byte{[]byte("a"), []byte("b"), inputs()["counters"][:130_000]}
 		err := fill(t, st, blobs)
 		if err == nil {
 			checkReads(t, st, blobs, false)
@@ -288,7 +295,7 @@ func testManyFaults(t *testing.T, service string) {
 		f.set(0)
 		checkObjects(t, open())
 		if err == nil {
-			checkReads(t, openBucket(t, open(), s3Options()), blobs, true)
+			checkReads(t, openBucket(t, open(), faultOptions()), blobs, true)
 		}
 	}
 }

@@ -86,7 +86,7 @@ func versitygw(t *testing.T) S3Config {
 			t.Logf("versitygw: %s", log.String())
 		}
 	})
-	for range 200 {
+	for range 1200 { // a minute, for a busy machine
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()
