@@ -19,6 +19,9 @@ import (
 func kills(t *testing.T) int {
 	text, ok := os.LookupEnv("CASTAR_KILLS")
 	if !ok {
+		if underRace {
+			return 4
+		}
 		return 6
 	}
 	n, err := strconv.Atoi(text)
@@ -55,7 +58,7 @@ func killed(t *testing.T, after time.Duration, env []string, args ...string) (st
 // writeTree makes a tree of files with contents of their own. Its second half is new in each generation.
 func writeTree(t *testing.T, dir string, generation byte) {
 	t.Helper()
-	const files, size = 300, 40_000
+	const files, size = 200, 30_000
 	for i := range files {
 		seed := [32]byte{byte(i), byte(i >> 8)}
 		if i >= files/2 {

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"sync"
 )
 
 // Bounds of the average, so that those of FastCDC hold for the lengths that are derived from it.
@@ -57,8 +58,8 @@ func (p Params) Validate() error {
 // Cutter finds where chunks end. It never changes, and may be used concurrently and for any number of inputs.
 type Cutter struct {
 	params      Params
-	early, late uint64 // masks before and after the average
-	gear        [256]uint64
+	early, late uint64              // masks before and after the average
+	gear        func() *[256]uint64 // computed when it is first needed: few who open a store cut anything
 }
 
 // NewCutter returns a Cutter, or the error of p.Validate.
@@ -68,16 +69,23 @@ func NewCutter(p Params) (*Cutter, error) {
 	}
 	// The logarithm of the average, rounded to the nearest: a square has twice the logarithm of its root.
 	log2 := bits.Len64(uint64(p.Avg)*uint64(p.Avg)) / 2
-	c := &Cutter{params: p, early: mask(log2 + 1), late: mask(log2 - 1)}
-	for b := range c.gear {
+	return &Cutter{
+		params: p, early: mask(log2 + 1), late: mask(log2 - 1), gear: sync.OnceValue(newGear),
+	}, nil
+}
+
+// newGear returns the number that stands for each byte.
+func newGear() *[256]uint64 {
+	gear := new([256]uint64)
+	for b := range gear {
 		var block [64]byte
 		for i := range block {
 			block[i] = byte(b)
 		}
 		sum := md5.Sum(block[:]) // a source of arbitrary numbers, the one that the paper's authors took
-		c.gear[b] = binary.BigEndian.Uint64(sum[:8])
+		gear[b] = binary.BigEndian.Uint64(sum[:8])
 	}
-	return c, nil
+	return gear
 }
 
 // Params returns what the Cutter was made with.
@@ -117,7 +125,7 @@ const (
 // bytes in a step, which keeps the processor busy; the second stripe starts with the bytes before it that still matter.
 // Where one of them has a cut point, scanPlain looks for the first one again.
 func (c *Cutter) scan(data []byte, at int, h, mask uint64) (int, uint64) {
-	gear := &c.gear
+	gear := c.gear()
 	for ; len(data)-at >= 2*stripe; at += 2 * stripe {
 		first, second := (*[stripe]byte)(data[at:]), (*[stripe]byte)(data[at+stripe:])
 		before := h
@@ -140,8 +148,9 @@ func (c *Cutter) scan(data []byte, at int, h, mask uint64) (int, uint64) {
 
 // scanPlain is scan for less data, one byte at a time.
 func (c *Cutter) scanPlain(data []byte, at int, h, mask uint64) (int, uint64) {
+	gear := c.gear()
 	for ; at < len(data); at++ {
-		h = h<<1 + c.gear[data[at]]
+		h = h<<1 + gear[data[at]]
 		if h&mask == 0 {
 			break
 		}

@@ -145,7 +145,7 @@ func (st *Store) writeIndexFile(epoch uint32, parts []indexPart) (name string, e
 	if err != nil {
 		return "", err
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
+	w := bufio.NewWriterSize(f, 64<<10)
 	if err = writeIndex(w, epoch, parts); err == nil {
 		err = w.Flush()
 	}

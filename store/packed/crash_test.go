@@ -238,7 +238,10 @@ func TestCrashNeedsEverySync(t *testing.T) {
 	if err := newCrasher(all.wrap, 1, 0).kills(r); err != nil { // settle has more to do after a kill
 		t.Fatal(err)
 	}
-	for _, site := range slices.Sorted(maps.Keys(all.sites)) {
+	for i, site := range slices.Sorted(maps.Keys(all.sites)) {
+		if underRace && i%3 > 0 {
+			continue // .ci/run tries them all without it
+		}
 		t.Run(site, func(t *testing.T) {
 			t.Parallel()
 			without := omitter{omit: site}

@@ -192,7 +192,7 @@ func (st *Store) readAhead(ctx context.Context, d store.Digest, chunks []store.C
 				done := make(chan result, 1)
 				queue = append(queue, done)
 				go func(c store.Chunk) {
-					buf := st.buffer()
+					buf := st.buffer(bufferSize)
 					data, held, err := st.chunk(d, c, buf)
 					done <- result{buf, data, held, err}
 				}(chunks[next])

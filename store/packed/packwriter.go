@@ -101,7 +101,7 @@ func (s *session) appendFrame(g *group) (f frameRef, err error) {
 		return f, err
 	}
 	head := frameHeadLen + len(g.items)*itemLen
-	buf := s.st.buffer()
+	buf := s.st.buffer(head + len(g.raw) + len(g.raw)/128 + 1<<10) // more than zstd ever makes of it
 	defer func() { s.st.release(buf) }()
 	// The payload is compressed behind room for the head, so that one write does for both.
 	if buf, err = s.st.encoder.Append(append(buf, make([]byte, head)...), g.raw); err != nil {

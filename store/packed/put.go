@@ -75,14 +75,29 @@ func (st *Store) putWhole(k kind, lane int, d store.Digest, data []byte) error {
 // rarely larger than a chunk of the default greatest size.
 const bufferSize = groupSize + 768<<10
 
-// buffer returns an empty buffer, to be released after use.
-func (st *Store) buffer() []byte {
+// smallBuffer is how many bytes a buffer has at most that is made for few bytes, and not used again.
+const smallBuffer = 64 << 10
+
+// buffer returns an empty buffer for about n bytes, to be released after use.
+func (st *Store) buffer(n int) []byte {
 	select {
 	case b := <-st.free:
 		return b[:0]
 	default:
-		return make([]byte, 0, bufferSize)
 	}
+	if n <= smallBuffer {
+		return make([]byte, 0, n)
+	}
+	return make([]byte, 0, bufferSize)
+}
+
+// extend appends data to a buffer that is not to grow beyond bufferSize by much. It begins small, for many a session has
+// few bytes, and is then replaced by one of those that are used again.
+func (st *Store) extend(b, data []byte) []byte {
+	if n := len(b) + len(data); n > cap(b) && cap(b) < bufferSize {
+		b = append(st.buffer(bufferSize), b...)
+	}
+	return append(b, data...)
 }
 
 // room returns a buffer that holds n bytes, and does not waste one on few.
@@ -90,7 +105,7 @@ func (st *Store) room(n int) []byte {
 	if n < bufferSize/2 || n > bufferSize {
 		return nil
 	}
-	return st.buffer()
+	return st.buffer(n)
 }
 
 // release gives a buffer back. One that is too small or too large is left to the garbage collector.

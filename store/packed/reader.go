@@ -111,7 +111,7 @@ func (st *Store) readFrame(f frameRef, dst []byte) ([]byte, error) {
 	}
 	stored := dst
 	if f.codec == codecZstd {
-		stored = st.buffer()
+		stored = st.buffer(int(f.stored))
 		defer func() { st.release(stored) }()
 	}
 	stored = resize(stored, int(f.stored))

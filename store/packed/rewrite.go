@@ -195,7 +195,7 @@ func (st *Store) loadFrame(f frameRef) (stored []byte, h frameHead, raw []byte, 
 	if err := checkSizes(f, p.file); err != nil {
 		return nil, h, nil, false, st.unreadable(f, err)
 	}
-	stored = resize(st.buffer(), int(f.end()-f.offset))
+	stored = resize(st.buffer(int(f.end()-f.offset)), int(f.end()-f.offset))
 	if _, err = p.file.ReadAt(stored, f.offset); err != nil {
 		return stored, h, nil, false, st.unreadable(f, err)
 	}
@@ -279,11 +279,11 @@ func (w *rewriter) append(k kind, it item, data []byte) *group {
 	defer w.mu.Unlock()
 	g := w.open[k]
 	if g == nil {
-		g = &group{kind: k, raw: w.st.buffer()}
+		g = &group{kind: k, raw: w.st.buffer(smallBuffer)}
 		w.open[k] = g
 	}
 	g.items = append(g.items, it)
-	g.raw = append(g.raw, data...)
+	g.raw = w.st.extend(g.raw, data)
 	if len(g.raw) < groupLimit(k) {
 		return nil
 	}

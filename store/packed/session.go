@@ -105,7 +105,7 @@ func (s *session) add(k kind, lane int, d store.Digest, data []byte, alone bool)
 	case alone:
 		g = &group{kind: k, raw: data}
 	case g == nil:
-		g = &group{kind: k, raw: s.st.buffer(), pooled: true}
+		g = &group{kind: k, raw: s.st.buffer(smallBuffer), pooled: true}
 		s.open[k][lane] = g
 	}
 	objects[d] = pending{g, uint32(len(g.raw)), uint32(len(data))}
@@ -113,7 +113,7 @@ func (s *session) add(k kind, lane int, d store.Digest, data []byte, alone bool)
 	if alone {
 		objects[d] = pending{g, 0, uint32(len(data))}
 	} else {
-		g.raw = append(g.raw, data...)
+		g.raw = s.st.extend(g.raw, data)
 		if len(g.raw) < groupLimit(k) {
 			return nil, true
 		}
@@ -174,7 +174,7 @@ func (s *session) merge(into, g *group) {
 		objects[g.items[i].digest] = p
 	}
 	into.items = append(into.items, g.items...)
-	into.raw = append(into.raw, g.raw...)
+	into.raw = s.st.extend(into.raw, g.raw)
 	s.st.release(g.raw)
 }
 

@@ -73,7 +73,7 @@ func TestFind(t *testing.T) {
 
 // Keys that are not uniform at all are found too, and in few steps.
 func TestFindSkewed(t *testing.T) {
-	const n = 100_000
+	const n = 30_000
 	shape := Shape{Key: 16, Value: 4}
 	keys := map[string]func(i uint64) (hi, lo uint64){
 		"one prefix":   func(i uint64) (uint64, uint64) { return 42, i },
