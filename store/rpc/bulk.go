@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 
 	"castar/protos"
@@ -13,9 +14,6 @@ import (
 
 // Most of the time of a call for one small blob goes into the call. On a server of castar's many blobs share one:
 // see rpc_bulk.proto.
-
-// bulkCalls is how many such calls run at once: while one is on its way the next are gathered.
-const bulkCalls = 4
 
 // hasBulk reports whether the server takes many blobs in one call. Where it does not say so, for whatever reason, blobs
 // are sent one by one, and that has the error.
@@ -26,31 +24,29 @@ func (c *client) hasBulk(ctx context.Context) bool {
 	}) == nil
 }
 
-// putBlobs sends blobs in one call.
-func (c *client) putBlobs(ctx context.Context, batch []parcel) error {
-	req := &protos.PutBlobsRequest{Blobs: make([][]byte, len(batch))}
-	for i := range batch {
-		req.Blobs[i] = batch[i].data()
-	}
+// putBlobs sends a batch in one call.
+func (c *client) putBlobs(ctx context.Context, b *batch) error {
 	err := c.retry(ctx, func(k *call) error {
 		var headers metadata.MD
-		resp, err := c.bulk.Put(k.ctx, req, grpc.Header(&headers))
+		resp := new(protos.PutBlobsResponse)
+		err := c.conn.Invoke(k.ctx, protos.BulkService_Put_FullMethodName, encoded(b.message), resp,
+			grpc.StaticMethod(), grpc.ForceCodecV2(codec{mem.DefaultBufferPool()}), grpc.Header(&headers))
 		if err != nil {
 			return err
 		}
 		digests := resp.GetDigests()
-		if len(digests) != len(batch) {
-			err := fmt.Errorf("%d answers for %d blobs", len(digests), len(batch))
-			return &store.CorruptError{Digest: batch[0].digest, Where: "the server", Err: err}
+		if len(digests) != len(b.digests) {
+			err := fmt.Errorf("%d answers for %d blobs", len(digests), len(b.digests))
+			return &store.CorruptError{Digest: b.digests[0], Where: "the server", Err: err}
 		}
-		for i := range batch {
-			if err := c.acked(digests[i], headers, batch[i].digest); err != nil {
+		for i := range digests {
+			if err := c.acked(digests[i], headers, b.digests[i]); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return fromStatus(err, batch[0].digest)
+	return fromStatus(err, b.digests[0])
 }
 
 // bulkServer implements BulkService over a store.

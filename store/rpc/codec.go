@@ -11,11 +11,17 @@ import (
 // the time of an ingest.
 type codec struct{ pool mem.BufferPool }
 
+// encoded is a message in its encoded form, which is sent as it is.
+type encoded []byte
+
 // Name implements encoding.CodecV2. It is part of the content type, by which other programs know what is sent.
 func (codec) Name() string { return "proto" }
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
+	if b, ok := v.(encoded); ok {
+		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	}
 	m, ok := v.(proto.Message)
 	if !ok {
 		return nil, fmt.Errorf("%T is no message", v)

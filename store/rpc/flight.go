@@ -11,13 +11,14 @@ import (
 const (
 	// inFlight is how many calls for one small blob run at once, so that it matters little how long each takes.
 	inFlight = 64
-	// waiting is how many small blobs may wait to be sent. With blobs of up to askSize, that is 16 MiB.
-	waiting = 256
+	// bulkCalls is how many calls for many blobs run at once: while one is on its way the next is filled.
+	bulkCalls = 4
 )
 
 var errClosed = errors.New("the store is closed")
 
-// flight is the blobs that were taken and not yet acknowledged. What goes wrong with one is told to all who put or sync
+// flight is the blobs that were taken and not yet acknowledged. They are gathered in batches, each of which is a call; a
+// batch is sent when it is full, or when no other is on its way. What goes wrong with one is told to all who put or sync
 // after that. Its methods may be called concurrently.
 type flight struct {
 	c       *client
@@ -25,114 +26,135 @@ type flight struct {
 	stop    context.CancelFunc
 	begin   sync.Once
 	running sync.WaitGroup
-	work    chan parcel
-	buffers sync.Pool // of *[askSize]byte
+	most    int // blobs in a batch
+
+	free chan *batch   // to be filled; holds all that are neither filled nor sent
+	full chan *batch   // to be sent; has room for all
+	some chan struct{} // says that there may be something in filling
 
 	mu      sync.Mutex
-	pending map[store.Digest]chan struct{} // closed when the blob has arrived, or failed
+	filling *batch
+	pending map[store.Digest]*batch // those that are filled or sent
 	err     error
 }
 
-// parcel is a blob on its way.
-type parcel struct {
-	digest store.Digest
-	buf    *[askSize]byte
-	size   int
-}
-
-func (p parcel) data() []byte { return p.buf[:p.size] }
-
 func newFlight(c *client) *flight {
-	f := &flight{c: c, work: make(chan parcel, waiting), pending: map[store.Digest]chan struct{}{}}
-	f.buffers.New = func() any { return new([askSize]byte) }
+	f := &flight{c: c, some: make(chan struct{}, 1), pending: map[store.Digest]*batch{}}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
+}
+
+// start begins to carry what is sent, in the way that the server allows.
+func (f *flight) start() {
+	calls, carry := inFlight, func(b *batch) error { return f.c.putBlob(f.ctx, b.digests[0], b.blob()) }
+	f.most = 1
+	if f.c.hasBulk(f.ctx) {
+		calls, carry, f.most = bulkCalls, func(b *batch) error { return f.c.putBlobs(f.ctx, b) }, mostInBatch
+	}
+	batches := 3 * calls // so that some are filled, or full, while others are on their way
+	f.free, f.full = make(chan *batch, batches), make(chan *batch, batches)
+	for range batches {
+		f.free <- newBatch()
+	}
+	for range calls {
+		f.running.Go(func() { f.carry(carry) })
+	}
+}
+
+// carry sends batches until the store is closed.
+func (f *flight) carry(send func(*batch) error) {
+	for {
+		var b *batch
+		select {
+		case b = <-f.full:
+		case <-f.some:
+			f.mu.Lock()
+			if f.filling != nil && len(f.filling.digests) > 0 {
+				b, f.filling = f.filling, nil
+			}
+			f.mu.Unlock()
+		case <-f.ctx.Done():
+			return
+		}
+		if b != nil {
+			f.arrived(b, send(b))
+		}
+	}
 }
 
 // send copies data, which is no longer than askSize, and sees to it that it is put. It waits only where too many are on
 // their way. The error may be that of an earlier one.
 func (f *flight) send(ctx context.Context, d store.Digest, data []byte) error {
-	f.begin.Do(func() { f.running.Go(f.start) })
-	f.mu.Lock()
-	_, again := f.pending[d]
-	err := f.err
-	if !again && err == nil {
-		f.pending[d] = make(chan struct{})
-	}
-	f.mu.Unlock()
-	if again || err != nil {
+	f.begin.Do(f.start)
+	if err := f.lockFilling(ctx); err != nil {
 		return err
 	}
-	p := parcel{d, f.buffers.Get().(*[askSize]byte), len(data)}
-	copy(p.buf[:], data)
-	select {
-	case f.work <- p:
+	defer f.mu.Unlock()
+	if _, again := f.pending[d]; again || f.err != nil {
+		return f.err
+	}
+	b := f.filling
+	b.add(d, data)
+	f.pending[d] = b
+	if b.full(f.most) {
+		f.filling = nil
+		f.full <- b
 		return nil
-	case <-ctx.Done():
-		err = ctx.Err()
-	case <-f.ctx.Done():
-		err = errClosed
 	}
-	f.arrived(p, nil)
-	return err
+	select {
+	case f.some <- struct{}{}:
+	default:
+	}
+	return nil
 }
 
-// start begins to carry what is sent, in the way that the server allows.
-func (f *flight) start() {
-	calls, carry := inFlight, func(p parcel) {
-		f.arrived(p, f.c.putBlob(f.ctx, p.digest, p.data()))
-	}
-	if f.c.hasBulk(f.ctx) {
-		calls, carry = bulkCalls, f.carryMany
-	}
-	for range calls {
-		f.running.Go(func() {
-			for {
-				select {
-				case p := <-f.work:
-					carry(p)
-				case <-f.ctx.Done():
-					return
-				}
-			}
-		})
-	}
-}
-
-// carryMany puts a blob, and with it what waits and fits into a message.
-func (f *flight) carryMany(p parcel) {
-	batch, size := []parcel{p}, p.size
-	for more := true; more && size <= frameSize-askSize; {
-		select {
-		case p = <-f.work:
-			batch = append(batch, p)
-			size += p.size
-		default:
-			more = false
+// lockFilling locks f.mu when there is a batch to be filled.
+func (f *flight) lockFilling(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		if f.filling != nil {
+			return nil
 		}
-	}
-	err := f.c.putBlobs(f.ctx, batch)
-	for _, p := range batch {
-		f.arrived(p, err)
+		f.mu.Unlock()
+		select {
+		case b := <-f.free:
+			f.mu.Lock()
+			if f.filling == nil {
+				f.filling = b
+				return nil
+			}
+			f.mu.Unlock()
+			f.free <- b
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-f.ctx.Done():
+			return errClosed
+		}
 	}
 }
 
 // arrived ends what send began.
-func (f *flight) arrived(p parcel, err error) {
-	f.buffers.Put(p.buf)
+func (f *flight) arrived(b *batch, err error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	close(f.pending[p.digest])
-	delete(f.pending, p.digest)
+	for i := range b.digests {
+		delete(f.pending, b.digests[i])
+	}
 	if f.err == nil {
 		f.err = err
 	}
+	f.mu.Unlock()
+	close(b.done)
+	b.clear(err == nil) // else the connection may still be at it
+	f.free <- b
 }
 
 // landed waits until d, if it is on its way, has arrived or failed.
 func (f *flight) landed(ctx context.Context, d store.Digest) error {
+	var done <-chan struct{}
 	f.mu.Lock()
-	done := f.pending[d]
+	if b := f.pending[d]; b != nil {
+		done = b.done
+	}
 	f.mu.Unlock()
 	if done == nil {
 		return nil
@@ -150,12 +172,12 @@ func (f *flight) landed(ctx context.Context, d store.Digest) error {
 // allLanded waits until all that were sent before it was called have arrived.
 func (f *flight) allLanded(ctx context.Context) error {
 	f.mu.Lock()
-	all := make([]store.Digest, 0, len(f.pending))
-	for d := range f.pending {
-		all = append(all, d)
+	last := map[*batch]store.Digest{}
+	for d, b := range f.pending {
+		last[b] = d
 	}
 	f.mu.Unlock()
-	for _, d := range all {
+	for _, d := range last {
 		if err := f.landed(ctx, d); err != nil {
 			return err
 		}
