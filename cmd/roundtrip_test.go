@@ -1,11 +1,9 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +14,7 @@ import (
 
 	"castar/export"
 	"castar/ingest"
+	"castar/ingest/treetest"
 	"castar/store"
 	"castar/store/packed"
 )
@@ -23,7 +22,7 @@ import (
 // TestRoundTrip exports what was ingested and ingests that.
 func TestRoundTrip(t *testing.T) {
 	ctx := context.Background()
-	base, noise := t.TempDir(), noise()
+	base, trees := t.TempDir(), treetest.New()
 	st, err := packed.Open(ctx, filepath.Join(base, "store"), packed.Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +32,7 @@ func TestRoundTrip(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		number++
 		path := filepath.Join(base, fmt.Sprint(number))
-		randomTree(rt, path, 3, noise)
+		trees.Tree(rt, path, 3)
 		defer os.RemoveAll(path)
 		defer os.RemoveAll(path + ".out")
 		r, err := ingest.FS(ctx, st, path, ingest.Options{})
@@ -85,63 +84,4 @@ func describe(t testing.TB, dir string) map[string]string {
 		t.Fatal(err)
 	}
 	return all
-}
-
-// noise is what files are made of.
-func noise() []byte {
-	b := make([]byte, 520<<10)
-	rand.NewChaCha8([32]byte{}).Read(b)
-	return b
-}
-
-// randomName draws names of one to 255 bytes, few enough that the odd ones come often.
-func randomName(t *rapid.T) string {
-	name := rapid.OneOf(
-		rapid.StringMatching(`[a-c]{1,3}`),
-		rapid.SampledFrom([]string{
-			" ", "\n", "...", "-rf", "~", "a'", "a\\b", "\xff\xfe", "\xc3\x28", "\x01", "\u202e", "é", "e\u0301", "A", "a.", "*", "\"", ".a",
-			strings.Repeat("x", 255), strings.Repeat("\xff", 255),
-		}),
-		rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 8), func(b []byte) string {
-			return string(bytes.Map(func(r rune) rune {
-				if r == 0 || r == '/' {
-					return '_'
-				}
-				return r
-			}, b))
-		}),
-	).Draw(t, "name")
-	if name == "." || name == ".." {
-		return "dots"
-	}
-	return name
-}
-
-// randomTree makes a tree at path, a directory that is not there yet, of at most so many levels.
-func randomTree(t *rapid.T, path string, depth int, noise []byte) {
-	try := func(err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	try(os.Mkdir(path, 0o755))
-	names := rapid.SliceOfNDistinct(rapid.Custom(randomName), 0, 8, rapid.ID[string]).Draw(t, "names")
-	for _, name := range names {
-		at := path + "/" + name
-		switch kind := rapid.IntRange(0, 9).Draw(t, "kind"); {
-		case kind < 3 && depth > 1:
-			randomTree(t, at, depth-1, noise)
-		case kind < 5:
-			targets := []string{"a", "..", ".", "/", "/nowhere/at/all", name, "\xff", " ", "a/../b", strings.Repeat("t/", 2047)}
-			try(os.Symlink(rapid.SampledFrom(targets).Draw(t, "target"), at))
-		default:
-			// Round what a store keeps whole, cuts at and reads at once, and small ones oftener.
-			near := rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 1, 1, 16 << 10, 128 << 10, 256 << 10, 512 << 10}).Draw(t, "near")
-			from := rapid.IntRange(0, 9).Draw(t, "from")
-			content := noise[from:][:near+rapid.IntRange(-1, 2).Draw(t, "off")]
-			mode := rapid.SampledFrom([]fs.FileMode{0o644, 0o755, 0o700, 0o655, 0o611}).Draw(t, "mode")
-			try(os.WriteFile(at, content, mode))
-			try(os.Chmod(at, mode))
-		}
-	}
 }
