@@ -50,20 +50,11 @@ func (c *chunked) Close() error {
 }
 
 func (c *chunked) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += c.at
-	case io.SeekEnd:
-		offset += c.size()
-	default:
-		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	at, err := store.SeekTo(uint64(c.at), c.Size(), offset, whence)
+	if err == nil {
+		c.at = int64(at)
 	}
-	if offset < 0 {
-		return 0, errors.New("seek: negative position")
-	}
-	c.at = offset
-	return offset, nil
+	return int64(at), err
 }
 
 // find returns the number of the chunk that the byte at the current offset is in.

@@ -3,7 +3,6 @@ package packed
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -78,20 +77,11 @@ func (c *chunked) load(i int) error {
 }
 
 func (c *chunked) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += int64(c.at)
-	case io.SeekEnd:
-		offset += int64(c.Size())
-	default:
-		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	at, err := store.SeekTo(c.at, c.Size(), offset, whence)
+	if err == nil {
+		c.at = at
 	}
-	if offset < 0 {
-		return 0, errors.New("seek: negative position")
-	}
-	c.at = uint64(offset)
-	return offset, nil
+	return int64(at), err
 }
 
 func (c *chunked) Read(p []byte) (int, error) {

@@ -49,20 +49,11 @@ func (r *ranged) Close() error {
 }
 
 func (r *ranged) Seek(offset int64, whence int) (int64, error) {
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += int64(r.at)
-	case io.SeekEnd:
-		offset += int64(r.size)
-	default:
-		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	at, err := store.SeekTo(r.at, r.size, offset, whence)
+	if err == nil {
+		r.at = at
 	}
-	if offset < 0 {
-		return 0, errors.New("seek: negative position")
-	}
-	r.at = uint64(offset)
-	return offset, nil
+	return int64(at), err
 }
 
 func (r *ranged) Read(p []byte) (int, error) {
