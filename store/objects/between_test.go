@@ -31,6 +31,11 @@ func (h *hookFS) Open(name string) (durable.File, error) {
 	return h.FS.Open(name)
 }
 
+func (h *hookFS) Stat(name string) (fs.FileInfo, error) {
+	h.hook(name)
+	return h.FS.Stat(name)
+}
+
 // TestFileReadDuringPut has an object's file put again, or named, between a reader's two looks at it.
 func TestFileReadDuringPut(t *testing.T) {
 	t.Parallel()
@@ -79,11 +84,6 @@ func TestFileReadDuringPut(t *testing.T) {
 			})
 		}
 	}
-}
-
-func (h *hookFS) Stat(name string) (fs.FileInfo, error) {
-	h.hook(name)
-	return h.FS.Stat(name)
 }
 
 // lateBucket calls before, once, ahead of the first Get of a record.

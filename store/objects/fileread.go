@@ -52,8 +52,8 @@ func (f *fileBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	return b, nil
 }
 
-// under calls f with the name that an object's file has now, and once more with its next name where Sync or a later Put
-// has changed it meanwhile.
+// under does what call does with a file, under the name that the object's file has, and again where Sync or a later Put
+// had changed that before call came to it.
 func (f *fileBucket) under(name string, call func(file string) error) error {
 	for {
 		tmp, ok := f.current(name)

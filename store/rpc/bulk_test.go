@@ -2,9 +2,11 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -130,5 +132,36 @@ func TestBulk(t *testing.T) {
 	}
 	if b, s := bulk.Load(), single.Load(); s > 0 || b < 2 || b > 2000 {
 		t.Errorf("%d calls for many blobs, %d for one", b, s)
+	}
+}
+
+// silentBulk is a server that never answers.
+type silentBulk struct {
+	protos.UnimplementedBulkServiceServer
+}
+
+func (silentBulk) Put(ctx context.Context, _ *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// Who puts does not wait longer than its context lasts, and a store can be closed, whatever the server does.
+func TestBulkSilent(t *testing.T) {
+	s := grpc.NewServer()
+	protos.RegisterBulkServiceServer(s, silentBulk{})
+	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), tvixPackage)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := (blobs{c}).Put(ctx, []byte("x")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Put: %v", err)
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := blobs{c}.Put(t.Context(), []byte("x"))
+		ended <- err
+	}()
+	c.flight.close()
+	if err := <-ended; !errors.Is(err, errClosed) {
+		t.Errorf("Put, closed: %v", err)
 	}
 }

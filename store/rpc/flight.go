@@ -26,7 +26,8 @@ type flight struct {
 	stop    context.CancelFunc
 	begin   sync.Once
 	running sync.WaitGroup
-	most    int // blobs in a batch
+	started chan struct{} // closed when what follows is set
+	most    int           // blobs in a batch
 
 	free chan *batch   // to be filled; holds all that are neither filled nor sent
 	full chan *batch   // to be sent; has room for all
@@ -39,7 +40,9 @@ type flight struct {
 }
 
 func newFlight(c *client) *flight {
-	f := &flight{c: c, some: make(chan struct{}, 1), pending: map[store.Digest]*batch{}}
+	f := &flight{
+		c: c, started: make(chan struct{}), some: make(chan struct{}, 1), pending: map[store.Digest]*batch{},
+	}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }
@@ -59,6 +62,7 @@ func (f *flight) start() {
 	for range calls {
 		f.running.Go(func() { f.carry(carry) })
 	}
+	close(f.started)
 }
 
 // carry sends batches until the store is closed.
@@ -85,11 +89,21 @@ func (f *flight) carry(send func(*batch) error) {
 // send copies data, which is no longer than askSize, and sees to it that it is put. It waits only where too many are on
 // their way. The error may be that of an earlier one.
 func (f *flight) send(ctx context.Context, d store.Digest, data []byte) error {
-	f.begin.Do(f.start)
+	f.begin.Do(func() { f.running.Go(f.start) })
+	select {
+	case <-f.started:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.ctx.Done():
+		return errClosed
+	}
 	if err := f.lockFilling(ctx); err != nil {
 		return err
 	}
 	defer f.mu.Unlock()
+	if f.ctx.Err() != nil {
+		return errClosed
+	}
 	if _, again := f.pending[d]; again || f.err != nil {
 		return f.err
 	}
