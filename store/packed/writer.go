@@ -76,9 +76,11 @@ func (w *writer) space() ([]byte, error) {
 		return nil, err
 	}
 	switch {
-	case len(w.buf) == cap(w.buf) && cap(w.buf) < segmentSize:
+	case len(w.buf) == cap(w.buf) && 8*cap(w.buf) < segmentSize:
 		// Small blobs are many: their segment grows as they do.
-		w.buf = append(make([]byte, 0, min(segmentSize, max(64<<10, 8*cap(w.buf)))), w.buf...)
+		w.buf = append(make([]byte, 0, max(64<<10, 8*cap(w.buf))), w.buf...)
+	case len(w.buf) == cap(w.buf) && cap(w.buf) < segmentSize:
+		w.buf = append(w.st.segment(), w.buf...)
 	case len(w.buf) == segmentSize:
 		if err := w.flush(false); err != nil {
 			return nil, err
@@ -94,10 +96,17 @@ func (w *writer) took(n int) {
 
 // segment returns an empty segment.
 func (st *Store) segment() []byte {
-	if b, ok := st.segments.Get().(*[]byte); ok && cap(*b) >= segmentSize {
+	if b, ok := st.segments.Get().(*[]byte); ok {
 		return (*b)[:0]
 	}
 	return make([]byte, 0, segmentSize)
+}
+
+// reuse gives a segment back, unless it never grew to be one.
+func (st *Store) reuse(b *[]byte) {
+	if cap(*b) >= segmentSize {
+		st.segments.Put(b)
+	}
 }
 
 // failed returns the first error of the goroutines or of the context.
@@ -136,7 +145,7 @@ func (w *writer) flush(last bool) error {
 	}
 	w.working.Go(func() {
 		defer func() { <-w.st.slots }()
-		defer w.st.segments.Put(&whole)
+		defer w.st.reuse(&whole)
 		segment := whole
 		for i, n := range lengths {
 			d := store.Sum(segment[:n])
