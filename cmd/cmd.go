@@ -121,7 +121,7 @@ func (e *env) globalFlags() []cli.Flag {
 		&cli.StringFlag{Name: "progress", Value: "auto", Destination: &e.progress, Category: category,
 			Usage: "`WHEN` to show a progress bar: auto (on a terminal), always or never",
 			Action: func(c *cli.Context, when string) error {
-				if !slices.Contains(progressModes, when) {
+				if !slices.Contains(progressModes(), when) {
 					return usagef(c.Command.Name, "invalid value %s for --progress: want auto, always or never", quote(when))
 				}
 				return nil

@@ -101,7 +101,7 @@ func (e *env) completeValue(line *commandLine, before []string) []string {
 	}
 	switch before[len(before)-1] {
 	case "--progress":
-		return progressModes
+		return progressModes()
 	case "--size-rule":
 		return []string{"documented", "snix"}
 	case "--mtime":

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progressModes are the values of --progress.
-var progressModes = []string{"auto", "always", "never"}
+// progressModes returns the values of --progress.
+func progressModes() []string { return []string{"auto", "always", "never"} }
 
 // progressInterval is the time between two pictures of the bar: quick enough to look alive, and too slow to cost.
 const progressInterval = 100 * time.Millisecond

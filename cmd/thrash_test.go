@@ -182,7 +182,7 @@ func (th *thrash) repeat(args ...string) {
 // tag that was acknowledged can be exported all the while, and in the end.
 func TestThrash(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes seconds")
+		t.Skip("NOT TESTED: commands at once, in short tests")
 	}
 	th := &thrash{t: t, dir: t.TempDir(), took: map[string]time.Duration{}, runs: map[string]int{}, roots: map[string]string{}}
 	th.ends = time.Now().Add(thrashTime(t))

@@ -172,7 +172,7 @@ func TestOwner(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
 	plant(t, dest, tree{})
 	if err := os.Chown(dest, 12345, 12345); err != nil {
-		t.Skip(err)
+		t.Skipf("NOT TESTED: the owner of a destination, for only root can give files away: %v", err)
 	}
 	f := newFake()
 	if _, err := Dir(t.Context(), f.store(), f.put(t, "", tree{"a": "1"}), dest, Options{}); err != nil {

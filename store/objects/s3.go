@@ -211,10 +211,13 @@ func (s *s3Bucket) Sync(context.Context) error { return nil }
 // Close implements Bucket.
 func (s *s3Bucket) Close() error { return nil }
 
-// again are the codes of errors that go away though their status does not say so: what was sent was cut short or damaged.
-var again = []string{
-	"BadDigest", "ExpiredToken", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
-	"RequestTimeTooSkewed", "ServiceUnavailable", "SlowDown", "Throttling", "XAmzContentSHA256Mismatch",
+// again returns the codes of errors that go away though their status does not say so: what was sent was cut short or
+// damaged.
+func again() []string {
+	return []string{
+		"BadDigest", "ExpiredToken", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
+		"RequestTimeTooSkewed", "ServiceUnavailable", "SlowDown", "Throttling", "XAmzContentSHA256Mismatch",
+	}
 }
 
 // fail names the object that an error is about, and says which kind it is.
@@ -241,7 +244,7 @@ func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
 		return fmt.Errorf("%s: %w", where, store.ErrNotFound)
 	case r.StatusCode == http.StatusNotImplemented:
 	case r.StatusCode >= 500, r.StatusCode == http.StatusTooManyRequests, r.StatusCode == http.StatusRequestTimeout,
-		slices.Contains(again, r.Code):
+		slices.Contains(again(), r.Code):
 		return &Unavailable{named}
 	}
 	return named

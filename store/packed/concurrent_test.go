@@ -229,7 +229,7 @@ func TestKill(t *testing.T) {
 		return
 	}
 	if testing.Short() {
-		t.Skip("it starts processes")
+		t.Skip("NOT TESTED: kills, in short tests")
 	}
 	dir := filepath.Join(t.TempDir(), "store")
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
