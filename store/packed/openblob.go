@@ -182,7 +182,7 @@ func (st *Store) readAhead(ctx context.Context, d store.Digest, chunks []store.C
 				done := make(chan result, 1)
 				queue = append(queue, done)
 				go func(c store.Chunk) {
-					buf := st.buffer(bufferSize)
+					buf := st.buffer(min(int(c.Size), bufferSize))
 					data, held, err := st.chunk(d, c, buf)
 					done <- result{buf, data, held, err}
 				}(chunks[next])

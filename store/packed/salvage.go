@@ -204,7 +204,7 @@ func (st *Store) readHead(f durable.File, id packID, at, size int64) (h frameHea
 // the right checksum.
 func (st *Store) nextFrame(ctx context.Context, f durable.File, id packID, at, size int64) (int64, error) {
 	const window = 1 << 20
-	buf := make([]byte, window)
+	buf := make([]byte, max(min(window, size-at), 0))
 	for ; at < size; at += window - int64(len(frameMagic)) + 1 {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -336,7 +336,7 @@ func (s *salvage) index(epoch uint32) (x *index, err error) {
 		return nil, err
 	}
 	defer s.st.fs.Remove(name)
-	w := bufio.NewWriterSize(f, 1<<20)
+	w := bufio.NewWriterSize(f, 64<<10)
 	err = writeIndex(w, epoch, []indexPart{{
 		packs: packs, frames: len(s.frames), frame: func(n int) (frameRef, bool) { return s.frames[n], true },
 		blobs: s.blobs.Sources(), dirs: s.dirs.Sources(),

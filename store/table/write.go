@@ -11,7 +11,7 @@ import (
 	"math/bits"
 )
 
-// writeBuffer is how many bytes Write hands on at once.
+// writeBuffer is how many bytes Write hands on at once, at most.
 const writeBuffer = 256 << 10
 
 // Write writes a table of the records of src as one section, and returns its length in bytes. The keys of src must
@@ -24,8 +24,8 @@ func Write(w io.Writer, shape Shape, n int, src iter.Seq[[]byte]) (size int64, e
 		return 0, err
 	}
 	sum := crc32.New(castagnoli)
-	out := bufio.NewWriterSize(io.MultiWriter(w, sum), writeBuffer)
 	fan := make([]uint32, 1<<bitsFor(n)+1) // entry i+1: how many are in bucket i, until finish adds them up
+	out := bufio.NewWriterSize(io.MultiWriter(w, sum), min(n*shape.Size()+len(fan)*entrySize, writeBuffer))
 	count, err := writeRecords(out, shape, src, fan)
 	if err != nil {
 		return 0, err
