@@ -18,6 +18,7 @@ import (
 	"castar/ingest"
 	"castar/store"
 	"castar/store/config"
+	"castar/store/storetest"
 	"castar/store/tree"
 )
 
@@ -260,7 +261,7 @@ func TestDamage(t *testing.T) {
 			}
 		}
 		for _, d := range cases {
-			if n++; underRace && n%raceStep != 0 {
+			if n++; storetest.UnderRace && n%raceStep != 0 {
 				continue
 			}
 			t.Run(f.path+"/"+d.name, func(t *testing.T) {

@@ -13,13 +13,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"castar/store/storetest"
 )
 
 // kills is how often each test here kills castar: a few times, or as CASTAR_KILLS says.
 func kills(t *testing.T) int {
 	text, ok := os.LookupEnv("CASTAR_KILLS")
 	if !ok {
-		if underRace {
+		if storetest.UnderRace {
 			return 4
 		}
 		return 6

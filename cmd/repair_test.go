@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/storetest"
 )
 
 // castar runs a command in this process and returns what it printed.
@@ -179,7 +180,7 @@ func TestRepairMatrix(t *testing.T) {
 			if isDir && kind.name != "deleted" && kind.name != "a symlink" {
 				continue
 			}
-			if n++; underRace && n%raceStep != 0 {
+			if n++; storetest.UnderRace && n%raceStep != 0 {
 				continue
 			}
 			t.Run(filepath.Dir(file)+" "+kind.name, func(t *testing.T) {

@@ -9,17 +9,21 @@ import (
 	"strconv"
 	"testing"
 
+	"castar/store/storetest"
+
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// raceOptions keeps a program that was built with the race detector from sleeping for a second before it exits.
-const raceOptions = "atexit_sleep_ms=0"
+// raceOptions keep a program that was built with the race detector from sleeping for a second before it exits, and the
+// detector from mapping its memory anew for each new object of 16 KiB and more, which is most of the time of a program
+// that has many.
+const raceOptions = "atexit_sleep_ms=0 clear_shadow_mmap_threshold=268435456"
 
 // plainFolder returns a folder with a castar for scripts where this is a test under the race detector: one without it,
 // which starts in a fifth of the time. What scripts do is done under the race detector by the tests that damage, kill
 // and serve. Otherwise it returns "".
 func plainFolder(t *testing.T) string {
-	if !underRace {
+	if !storetest.UnderRace {
 		return ""
 	}
 	dir := t.TempDir()

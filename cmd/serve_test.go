@@ -217,7 +217,7 @@ func TestServePassed(t *testing.T) {
 
 // TestServePacked runs the suite of stores through a server over a packed store.
 func TestServePacked(t *testing.T) {
-	if testing.Short() || underRace {
+	if testing.Short() || storetest.UnderRace {
 		t.Skip("NOT TESTED HERE: the same runs over a store in memory; .ci/run runs this without the race detector")
 	}
 	dir := shortDir(t)

@@ -8,20 +8,19 @@ import (
 	"testing"
 	"time"
 
+	"castar/store/storetest"
+
 	"golang.org/x/sys/unix"
 )
 
 // TestMemory ingests large trees and looks at the heap meanwhile. The bounds are for what lives; a tree of a million is
 // measured by hand.
 func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("NOT TESTED: large trees, in short tests")
+	if testing.Short() || storetest.UnderRace { // which has a heap of its own
+		t.Skip("NOT TESTED: large trees, in short tests and under the race detector")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(10))
-	files, directories, each := 200_000, 50_000, uint64(250)
-	if underRace { // its detector is slow, and makes the collector late
-		files, directories, each = files/10, directories/10, 6*each
-	}
+	const files, directories, each = 200_000, 50_000, 250
 	base := onTmpfs(t)
 	tests := []struct {
 		name  string

@@ -16,13 +16,15 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-// hashLengths are all small lengths, and those around the end of every chunk.
+// hashLengths are all small lengths, and those around the ends of chunks: of each up to where all lanes have had several
+// turns, and then of some, with all kinds of trees above them.
 func hashLengths() []int {
 	var lengths []int
 	for n := range 4101 {
 		lengths = append(lengths, n)
 	}
-	for n := 5 << 10; n <= 1<<20; n += 1 << 10 {
+	for chunks := 5; chunks <= 1<<10; chunks += 1 + chunks/96 {
+		n := chunks << 10
 		lengths = append(lengths, n-1, n, n+1)
 	}
 	return lengths

@@ -187,7 +187,7 @@ func TestAgainstReference(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := newCutter(t, p)
-			for rest := data[:min(len(data), 40*avg+3)]; len(rest) > 0; {
+			for rest := data[:min(len(data), 12*avg+3)]; len(rest) > 0; {
 				n, want := c.Cut(rest), reference(c, rest)
 				if n != want {
 					t.Fatalf("%s, average %d, %d bytes from the end: %d, want %d", kind, avg, len(rest), n, want)
@@ -268,7 +268,7 @@ func checkSplit(t *testing.T, s *Splitter, p Params, data []byte, want []int) {
 }
 
 func TestSplitter(t *testing.T) {
-	data := inputs(5<<20 + 123)["mixed"]
+	data := inputs(3<<20 + 123)["mixed"]
 	for _, avg := range []int{512, 64 << 10, 256 << 10, 2 << 20} {
 		p, err := ParamsFor(avg)
 		if err != nil {

@@ -136,7 +136,7 @@ func TestRequests(t *testing.T) {
 // A large store is not listed for a few questions.
 func TestRequestsOfLargeStore(t *testing.T) {
 	t.Parallel()
-	const n = 60_000
+	const n = 40_000
 	m := NewMemory()
 	for i := range n {
 		if err := m.Put(t.Context(), blobName(store.Sum(fmt.Appendf(nil, "%d", i))), nil); err != nil {

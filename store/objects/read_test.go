@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/storetest"
 
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -227,7 +228,7 @@ func TestDamagedBlobs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if underRace && strings.HasSuffix(tt.name, "bomb") {
+			if storetest.UnderRace && strings.HasSuffix(tt.name, "bomb") {
 				t.Skip("NOT TESTED HERE: bombs take seconds under the race detector; .ci/run has them go off without it")
 			}
 			b := byHand{NewMemory(), t}

@@ -18,6 +18,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/storetest"
 )
 
 // crashStates is how many states are tried of each crash: n, or a quarter under the race detector.
@@ -26,7 +27,7 @@ func crashStates(n int) int {
 	if more, err := strconv.Atoi(os.Getenv("CASTAR_CRASH_STATES")); err == nil {
 		return more
 	}
-	if underRace {
+	if storetest.UnderRace {
 		return n / 4
 	}
 	return n
@@ -35,10 +36,17 @@ func crashStates(n int) int {
 // statesAfterKill is how many states are tried of each crash that follows a kill. The first is the one in which nothing
 // survived that was not synced.
 func statesAfterKill() int {
-	if underRace {
+	if storetest.UnderRace {
 		return 1
 	}
 	return 3
+}
+
+// notUnderRace skips a test of one goroutine that tries very many states.
+func notUnderRace(t *testing.T) {
+	if storetest.UnderRace {
+		t.Skip("NOT TESTED: states without each sync, under the race detector")
+	}
 }
 
 // run is the sample ingest with all that it promised, in order.
@@ -230,6 +238,7 @@ func TestCrash(t *testing.T) {
 
 // Without any one of its calls of fsync, the store breaks a promise, and the test above notices.
 func TestCrashNeedsEverySync(t *testing.T) {
+	notUnderRace(t)
 	var all omitter
 	r, err := newSampler().run(crashfs.New(), all.wrap, newLedger())
 	if err != nil {
@@ -238,10 +247,7 @@ func TestCrashNeedsEverySync(t *testing.T) {
 	if err := newCrasher(all.wrap, 1, 0).kills(r); err != nil { // settle has more to do after a kill
 		t.Fatal(err)
 	}
-	for i, site := range slices.Sorted(maps.Keys(all.sites)) {
-		if underRace && i%3 > 0 {
-			continue // .ci/run tries them all without it
-		}
+	for _, site := range slices.Sorted(maps.Keys(all.sites)) {
 		t.Run(site, func(t *testing.T) {
 			t.Parallel()
 			without := omitter{omit: site}

@@ -11,6 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/storetest"
 
 	"go.uber.org/goleak"
 )
@@ -60,7 +61,7 @@ func TestFaults(t *testing.T) {
 	for i, injected := range injected() {
 		runs := 0
 		for n := 0; ; n++ {
-			if underRace && i > 0 && n%3 != i%3 {
+			if storetest.UnderRace && n%6 != i%6 {
 				runs++
 				continue
 			}

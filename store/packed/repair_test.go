@@ -13,6 +13,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/storetest"
 )
 
 // repair opens a store, however damaged, and mends it.
@@ -149,7 +150,11 @@ func TestRepairFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := newCrasher(asIs, 1, 0)
-		for fault := 0; ; fault++ {
+		step := 1
+		if storetest.UnderRace {
+			step = 4
+		}
+		for fault := 0; ; fault += step {
 			fsys := r.fsys.Clone()
 			var n atomic.Int64
 			fsys.Inject(func(op crashfs.Op) error {

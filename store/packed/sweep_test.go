@@ -275,6 +275,7 @@ func TestSweepDryRun(t *testing.T) {
 
 // Without any one of its calls of fsync a sweep breaks a promise, and the test above notices.
 func TestSweepNeedsEverySync(t *testing.T) {
+	notUnderRace(t)
 	var all omitter
 	fsys, _, before := swept(t, all.wrap)
 	for k := before; k <= fsys.Len(); k++ { // a sweep that comes after a killed one has more to do

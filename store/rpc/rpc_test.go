@@ -71,7 +71,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestStore(t *testing.T) {
 	for _, pkg := range []string{"", snixPackage} {
 		t.Run("package "+pkg, func(t *testing.T) {
-			if (testing.Short() || underRace) && pkg != "" {
+			if (testing.Short() || storetest.UnderRace) && pkg != "" {
 				t.Skip("only the name of the service differs")
 			}
 			var id ids
