@@ -38,6 +38,14 @@ type Laner interface {
 	Lane() Blobs
 }
 
+// Grouper is Blobs that compress blobs in groups, and can keep a group as someone else has compressed it.
+type Grouper interface {
+	// PutGroup stores blobs. raw is their bytes, one right after the other, sizes their lengths, and frame a zstd frame
+	// (RFC 8878) of raw, which the caller has decoded to know that it is. It returns their digests, in order, and keeps
+	// nothing that it is given.
+	PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]Digest, error)
+}
+
 // Blob is an open blob. Read and Seek return only bytes that were checked against a digest; bytes that do not hash to
 // their name are a *CorruptError. It must be closed, until when the store may keep memory for it, and is not for
 // concurrent use.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"castar/store/durable"
+	"castar/store/zstd"
 )
 
 // packWriter appends frames to one pack, which stays in tmp/ until it is committed. Its methods may be called
@@ -103,13 +104,16 @@ func (s *session) appendFrame(g *group) (f frameRef, err error) {
 	head := frameHeadLen + len(g.items)*itemLen
 	buf := s.st.buffer(head + len(g.raw) + len(g.raw)/128 + 1<<10) // more than zstd ever makes of it
 	defer func() { s.st.release(buf) }()
-	// The payload is compressed behind room for the head, so that one write does for both.
-	if buf, err = s.st.encoder.Append(append(buf, make([]byte, head)...), g.raw); err != nil {
+	// The payload is put behind room for the head, so that one write does for both.
+	buf = append(buf, make([]byte, head)...)
+	if g.encoded != nil {
+		buf = append(buf, g.encoded...)
+	} else if buf, err = s.st.encoder.Append(buf, g.raw); err != nil {
 		return f, err
 	}
 	h := frameHead{kind: g.kind, codec: codecZstd, raw: uint32(len(g.raw)), items: g.items}
 	payload := buf[head:]
-	if !worthwhile(len(payload), len(g.raw)) {
+	if !zstd.Worthwhile(len(payload), len(g.raw)) {
 		h.codec, payload = codecRaw, g.raw
 	}
 	h.stored, h.payloadSum = uint32(len(payload)), checksum(payload)

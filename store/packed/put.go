@@ -8,7 +8,7 @@ func (st *Store) put(k kind, lane int, d store.Digest, data []byte, inSlot bool)
 	if st.has(k, &d) {
 		return nil
 	}
-	alone := len(data) >= groupSize || k == kindData && len(data) >= alignFrom && st.incompressible(data)
+	alone := len(data) >= groupSize || k == kindData && len(data) >= alignFrom && st.encoder.Incompressible(data)
 	for {
 		if err := st.writable(); err != nil {
 			return err
@@ -30,19 +30,6 @@ func (st *Store) put(k kind, lane int, d store.Digest, data []byte, inSlot bool)
 		return s.write(g)
 	}
 }
-
-// incompressible guesses from a piece in the middle of data whether compressing it would save anything. What would not
-// gets a frame of its own, where it is stored as it is.
-func (st *Store) incompressible(data []byte) bool {
-	const size = 4 << 10
-	piece := data[(len(data)-size)/2:][:size]
-	var room [2 * size]byte
-	b, err := st.encoder.Append(room[:0], piece)
-	return err == nil && !worthwhile(len(b), size)
-}
-
-// worthwhile reports whether a payload is enough smaller than its raw bytes to be worth decoding.
-func worthwhile(stored, raw int) bool { return stored < raw-raw/32 }
 
 // checkpoint commits the session if it has grown large, unless another caller is at it. The caller holds no slot: a
 // commit waits for groups whose writers may wait for one.

@@ -2,6 +2,7 @@ package packed
 
 import (
 	"encoding/binary"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,6 +75,8 @@ type group struct {
 	raw    []byte // nil once written
 	pooled bool   // raw came from the store's free buffers
 	frame  int    // in session.frames, once written
+
+	encoded []byte // what raw is compressed to, or nil where that is still to be done
 }
 
 func newSession(st *Store) *session {
@@ -121,6 +124,24 @@ func (s *session) add(k kind, lane int, d store.Digest, data []byte, alone bool)
 	}
 	s.writing.Add(1)
 	return g, true
+}
+
+// addGroup takes data that is compressed already as a group of its own, which is then the caller's to write. Where the
+// session has any of its objects, or is sealed, it takes nothing and returns nil.
+func (s *session) addGroup(items []item, raw, encoded []byte) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sealed || slices.ContainsFunc(items, func(it item) bool { _, ok := s.blobs[it.digest]; return ok }) {
+		return nil
+	}
+	g := &group{kind: kindData, items: items, raw: raw, encoded: encoded}
+	at := uint32(0)
+	for i := range items {
+		s.blobs[items[i].digest] = pending{g, at, items[i].size}
+		at += items[i].size
+	}
+	s.writing.Add(1)
+	return g
 }
 
 // find returns the object d: its place if its group is written, and otherwise a copy of its bytes.
@@ -199,7 +220,7 @@ func (s *session) written(g *group, f frameRef) {
 	s.frames = append(s.frames, f)
 	s.bytes += int64(f.start) + int64(f.stored)
 	raw := g.raw
-	g.raw, g.items = nil, nil
+	g.raw, g.items, g.encoded = nil, nil, nil
 	s.mu.Unlock()
 	if g.pooled {
 		s.st.release(raw)

@@ -19,6 +19,19 @@ const (
 	Default = 3
 )
 
+// Worthwhile reports whether a frame is enough smaller than the raw bytes to be worth decoding.
+func Worthwhile(frame, raw int) bool { return frame < raw-raw/32 }
+
+// Incompressible guesses from a piece in the middle of data whether compressing it would save anything. data has at least
+// 4 KiB.
+func (e *Encoder) Incompressible(data []byte) bool {
+	const size = 4 << 10
+	piece := data[(len(data)-size)/2:][:size]
+	var room [2 * size]byte
+	b, err := e.Append(room[:0], piece)
+	return err == nil && !Worthwhile(len(b), size)
+}
+
 // ErrSize says that a payload does not decode to as many bytes as it should.
 var ErrSize = errors.New("decodes to another size")
 

@@ -1,0 +1,107 @@
+package packed
+
+import (
+	"context"
+	"errors"
+
+	"castar/store"
+)
+
+// PutGroup implements store.Grouper. The frame is kept as it is where all that is in it is new, and where it is as long as
+// those that are made here; otherwise the blobs are put one by one.
+func (b blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
+	g, err := b.st.divide(raw, sizes)
+	if err != nil {
+		return nil, err
+	}
+	taken := false
+	if len(raw) >= groupSize/4 && len(raw) <= bufferSize {
+		if taken, err = b.st.putFrame(g, raw, frame); err != nil {
+			return nil, err
+		}
+	}
+	for i, d := range g.digests {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		switch {
+		case !taken:
+			err = lane{b, 0}.put(ctx, d, raw[:sizes[i]])
+		case g.lists[i] != nil:
+			err = b.st.putWhole(kindList, 0, d, g.lists[i])
+		}
+		if err != nil {
+			return nil, err
+		}
+		raw = raw[sizes[i]:]
+	}
+	return g.digests, b.st.checkpoint()
+}
+
+// division is what blobs that lie one right after the other consist of.
+type division struct {
+	digests []store.Digest // of the blobs
+	lists   [][]byte       // of the chunks of each, or nil where it has one
+	items   []item         // the blobs of one chunk, and the chunks of the others, in order
+}
+
+// divide hashes blobs, and cuts them into chunks.
+func (st *Store) divide(raw []byte, sizes []int) (*division, error) {
+	g := &division{lists: make([][]byte, len(sizes))}
+	for i, n := range sizes {
+		if n < 0 || n > len(raw) {
+			return nil, errors.New("blobs are longer than their group")
+		}
+		data := raw[:n]
+		d := store.Sum(data)
+		g.digests = append(g.digests, d)
+		for rest := data; len(rest) > 0 || n == 0; {
+			cut := len(rest)
+			if cut > st.cutter.Params().Min {
+				cut = st.cutter.Cut(rest)
+			}
+			if cut == n {
+				g.items = append(g.items, item{d, uint32(n)})
+				break
+			}
+			c := item{store.Sum(rest[:cut]), uint32(cut)}
+			g.items = append(g.items, c)
+			g.lists[i] = appendList(g.lists[i], []store.Chunk{{Digest: c.digest, Size: uint64(cut)}})
+			rest = rest[cut:]
+		}
+		raw = raw[n:]
+	}
+	if len(raw) > 0 {
+		return nil, errors.New("blobs are shorter than their group")
+	}
+	return g, nil
+}
+
+// putFrame stores what is in g as the frame that it is compressed to. It reports false, and stores nothing, where any of it
+// is there already, or twice.
+func (st *Store) putFrame(g *division, raw, frame []byte) (bool, error) {
+	once := make(map[store.Digest]struct{}, len(g.items))
+	for i := range g.items {
+		d := &g.items[i].digest
+		once[*d] = struct{}{}
+		if st.has(kindData, d) {
+			return false, nil
+		}
+	}
+	if len(once) < len(g.items) {
+		return false, nil
+	}
+	if err := st.writable(); err != nil {
+		return false, err
+	}
+	st.mu.Lock()
+	s := st.current
+	st.mu.Unlock()
+	taken := s.addGroup(g.items, raw, frame)
+	if taken == nil {
+		return false, nil
+	}
+	st.slots <- struct{}{}
+	defer func() { <-st.slots }()
+	return true, s.write(taken)
+}

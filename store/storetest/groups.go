@@ -1,0 +1,158 @@
+package storetest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"castar/store"
+	"castar/store/zstd"
+)
+
+func groupChecks() []check {
+	return []check{
+		{"PutGroup stores blobs", putGroups},
+		{"PutGroup stores what is there in part", putGroupAgain},
+		{"PutGroup does not keep its arguments", putGroupKeepsNothing},
+		{"PutGroup takes no sizes but those of the blobs", putGroupWrong},
+		{"concurrent groups", concurrentGroups},
+	}
+}
+
+// blobGroup is what PutGroup takes.
+type blobGroup struct {
+	raw   []byte
+	sizes []int
+	frame []byte
+}
+
+func group(t *testing.T, blobs ...[]byte) (g blobGroup) {
+	t.Helper()
+	for _, data := range blobs {
+		g.raw = append(g.raw, data...)
+		g.sizes = append(g.sizes, len(data))
+	}
+	enc, err := zstd.NewEncoder(1, zstd.Fast)
+	if err == nil {
+		g.frame, err = enc.Append(nil, g.raw)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func (g blobGroup) put(t *testing.T, st *store.Store) error {
+	digests, err := st.Blobs.(store.Grouper).PutGroup(t.Context(), g.raw, g.sizes, g.frame)
+	if err != nil {
+		return err
+	}
+	rest := g.raw
+	for i, n := range g.sizes {
+		if i >= len(digests) || digests[i] != store.Sum(rest[:n]) {
+			return fmt.Errorf("blob %d of %d is not called what it is", i, len(g.sizes))
+		}
+		rest = rest[n:]
+	}
+	if len(digests) != len(g.sizes) {
+		return fmt.Errorf("%d digests of %d blobs", len(digests), len(g.sizes))
+	}
+	return nil
+}
+
+// texts returns blobs that compress well, n bytes in all, none of which begin alike.
+func texts(seed, n int) (blobs [][]byte) {
+	for total := 0; total < n; total += len(blobs[len(blobs)-1]) {
+		size := []int{100, 30_000, 3, 200_000, 7_000}[len(blobs)%5]
+		line := fmt.Appendf(nil, "%d: line %%d of %d, and the next\n", seed, len(blobs))
+		var b []byte
+		for i := 0; len(b) < size; i++ {
+			b = fmt.Appendf(b, string(line), i)
+		}
+		blobs = append(blobs, b)
+	}
+	return blobs
+}
+
+func putGroups(t *testing.T, st *store.Store) {
+	for i, blobs := range [][][]byte{
+		{nil},
+		{[]byte("one")},
+		texts(1, 100_000),
+		texts(2, 2<<20),
+		append(texts(3, 1<<20), nil, random(1, 300_000), bytes.Repeat([]byte("long\n"), 600_000)),
+		texts(4, 6<<20),
+		{random(2, 1<<20), random(3, 900_000)},
+	} {
+		if err := group(t, blobs...).put(t, st); err != nil {
+			t.Fatalf("group %d: %v", i, err)
+		}
+		for round := range 2 { // as it is in memory, and from where it is durable
+			for _, data := range blobs {
+				wantBlob(t, st, store.Sum(data), data)
+			}
+			if err := st.Sync(t.Context()); err != nil {
+				t.Fatalf("group %d, round %d: %v", i, round, err)
+			}
+		}
+	}
+}
+
+func putGroupAgain(t *testing.T, st *store.Store) {
+	blobs := texts(1, 1<<20)
+	put(t, st, blobs[3])
+	for _, g := range []blobGroup{
+		group(t, blobs...), group(t, blobs...), // one is there, all are there
+		group(t, append(blobs, texts(2, 1<<20)...)...),
+		group(t, append(texts(3, 1<<20), texts(3, 1<<20)...)...), // all are there twice
+	} {
+		if err := g.put(t, st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, data := range slices.Concat(blobs, texts(2, 1<<20), texts(3, 1<<20)) {
+		wantBlob(t, st, store.Sum(data), data)
+	}
+}
+
+func putGroupKeepsNothing(t *testing.T, st *store.Store) {
+	blobs := texts(1, 1<<20)
+	g := group(t, blobs...)
+	if err := g.put(t, st); err != nil {
+		t.Fatal(err)
+	}
+	clear(g.raw)
+	clear(g.frame)
+	clear(g.sizes)
+	for _, data := range blobs {
+		wantBlob(t, st, store.Sum(data), data)
+	}
+}
+
+func putGroupWrong(t *testing.T, st *store.Store) {
+	good := group(t, texts(1, 1<<20)...)
+	for _, sizes := range [][]int{nil, {1}, append(good.sizes[1:], 1<<40), append([]int{-1, 1}, good.sizes...), append(good.sizes, 1)} {
+		if _, err := st.Blobs.(store.Grouper).PutGroup(t.Context(), good.raw, sizes, good.frame); err == nil {
+			t.Errorf("%d sizes, want those of %d blobs: no error", len(sizes), len(good.sizes))
+		}
+	}
+	wantNoBlob(t, st, store.Sum(good.raw[:1]))
+}
+
+func concurrentGroups(t *testing.T, st *store.Store) {
+	shared := group(t, texts(99, 1<<20)...)
+	parallel(t, func(worker int) error {
+		for i, g := range []blobGroup{shared, group(t, texts(worker, 600_000)...)} {
+			if err := g.put(t, st); err != nil {
+				return fmt.Errorf("group %d: %w", i, err)
+			}
+		}
+		return st.Sync(t.Context())
+	})
+	for _, seed := range []int{99, 0, 1} {
+		for _, data := range texts(seed, 600_000) {
+			wantBlob(t, st, store.Sum(data), data)
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package zstd_test
+
+import (
+	"slices"
+	"testing"
+
+	"castar/store/zstd"
+
+	other "github.com/klauspost/compress/zstd"
+)
+
+// What an Encoder makes is single; what has a checksum, or anything before or behind it, or is cut short, is not.
+func TestSingle(t *testing.T) {
+	enc, dec := codec(t)
+	plain, err := other.NewWriter(nil, other.WithEncoderCRC(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	summed, err := other.NewWriter(nil, other.WithEncoderCRC(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	skippable := []byte{0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 'x'}
+	for i, data := range samples() {
+		frame, err := enc.Append(nil, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, tt := range map[string]struct {
+			b    []byte
+			want bool
+		}{
+			"a frame":              {frame, true},
+			"a frame of another":   {plain.EncodeAll(data, nil), true},
+			"with a checksum":      {summed.EncodeAll(data, nil), len(data) == 0}, // which has none
+			"two":                  {slices.Concat(frame, frame), false},
+			"after what is passed": {append(slices.Clone(skippable), frame...), false},
+			"before that":          {append(slices.Clone(frame), skippable...), false},
+			"a byte behind":        {append(slices.Clone(frame), 0), false},
+			"a byte short":         {frame[:len(frame)-1], false},
+			"nothing":              {nil, false},
+		} {
+			if got := zstd.Single(tt.b); got != tt.want {
+				t.Errorf("sample %d, %s: %v, want %v", i, name, got, tt.want)
+			}
+			if tt.want && dec.Decode(make([]byte, len(data)), tt.b) != nil {
+				t.Errorf("sample %d, %s: does not decode", i, name)
+			}
+		}
+	}
+}
+
+// Whatever it is given, Single ends, and the beginnings of what is single are not.
+func FuzzSingle(f *testing.F) {
+	enc, _ := codec(f)
+	golden, _ := goldenFrame(f)
+	f.Add(golden)
+	for _, data := range samples()[:9] {
+		frame, err := enc.Append(nil, data)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(frame)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if !zstd.Single(b) {
+			return
+		}
+		if zstd.Single(b[:len(b)-1]) || zstd.Single(append(slices.Clone(b), 0)) {
+			t.Error("a part is as good as the whole")
+		}
+	})
+}
