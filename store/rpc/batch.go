@@ -4,30 +4,28 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"castar/store"
+	"castar/store/zstd"
 )
 
-// batch is blobs that go together in one call, encoded as a PutBlobsRequest:
-//
-//	for each blob:
-//	  1 byte    0x0a: field 1, bytes
-//	  varint    length of the blob
-//	            the blob
-//
-// They are encoded as they come, so that each is copied once.
+// batch is blobs that go together in one call, one right after the other.
 type batch struct {
+	lane    int // that fills it
 	digests []store.Digest
-	message []byte
-	start   int           // of the last blob in message
+	sizes   []byte // in the encoding of a PutBlobsRequest
+	raw     []byte
+	start   int // of the last blob in raw
+	frame   []byte
 	done    chan struct{} // closed when the batch has arrived, or failed
 }
 
 const (
-	// batchSize is the length at which a batch is full, in bytes. A longer one gains nothing, and delays what follows.
-	batchSize = 256 << 10
+	// batchSize is the length at which a batch is full, in bytes. It is that of the groups in which a packed store
+	// compresses what it is given, so that it may keep a batch as it comes.
+	batchSize = 2 << 20
 	// mostInBatch bounds the answer, which has a digest for each.
-	mostInBatch = 4096
-
-	blobsField = 1
+	mostInBatch = 8192
+	// lengthsSize is how long the rest of a message is at most, besides the blobs: each length takes up to 3 bytes.
+	lengthsSize = 3*mostInBatch + 64
 )
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
@@ -35,25 +33,72 @@ func newBatch() *batch { return &batch{done: make(chan struct{})} }
 // add takes a blob.
 func (b *batch) add(d store.Digest, data []byte) {
 	b.digests = append(b.digests, d)
-	b.message = protowire.AppendTag(b.message, blobsField, protowire.BytesType)
-	b.message = protowire.AppendVarint(b.message, uint64(len(data)))
-	b.start = len(b.message)
-	b.message = append(b.message, data...)
+	b.sizes = protowire.AppendVarint(b.sizes, uint64(len(data)))
+	b.start = len(b.raw)
+	b.raw = append(b.raw, data...)
 }
 
-// full reports whether another blob, of askSize, may be too much.
-func (b *batch) full(most int) bool {
-	return len(b.digests) >= most || len(b.message)+askSize > batchSize
+// capacity is how much goes in a batch.
+type capacity struct {
+	blobs int
+	bytes int // at most; one that has batchSize is full before
+}
+
+// full reports whether the batch is to be sent now.
+func (b *batch) full(c capacity) bool {
+	return len(b.digests) >= c.blobs || len(b.raw) >= min(batchSize, c.bytes)
+}
+
+// takes reports whether blobs, and the bytes that they have, go in as well.
+func (b *batch) takes(c capacity, blobs, bytes int) bool {
+	return len(b.digests)+blobs <= c.blobs && len(b.raw)+bytes <= c.bytes
 }
 
 // blob returns the last blob.
-func (b *batch) blob() []byte { return b.message[b.start:] }
+func (b *batch) blob() []byte { return b.raw[b.start:] }
+
+// join moves the blobs of another batch into b.
+func (b *batch) join(o *batch) {
+	b.start = len(b.raw) + o.start
+	b.digests = append(b.digests, o.digests...)
+	b.sizes = append(b.sizes, o.sizes...)
+	b.raw = append(b.raw, o.raw...)
+}
+
+// message returns the batch as a PutBlobsRequest:
+//
+//	1 byte, varint, bytes    0x0a: field 1, the lengths of the blobs, each a varint
+//	1 byte, varint, bytes    0x12: field 2, a zstd frame of the blobs; or 0x1a: field 3, the blobs as they are
+//
+// It is valid until the batch is cleared.
+func (b *batch) message(enc *zstd.Encoder) (encoded, error) {
+	var err error
+	if b.frame, err = enc.Append(b.frame[:0], b.raw); err != nil {
+		return nil, err
+	}
+	field, contents := protowire.Number(frameField), b.frame
+	if !zstd.Worthwhile(len(b.frame), len(b.raw)) {
+		field, contents = plainField, b.raw
+	}
+	head := protowire.AppendTag(nil, sizesField, protowire.BytesType)
+	head = protowire.AppendBytes(head, b.sizes)
+	head = protowire.AppendTag(head, field, protowire.BytesType)
+	head = protowire.AppendVarint(head, uint64(len(contents)))
+	return encoded{head, contents}, nil
+}
+
+// The fields of a PutBlobsRequest.
+const (
+	sizesField = 1
+	frameField = 2
+	plainField = 3
+)
 
 // clear makes the batch ready to be filled again, in the same memory if reuse is set.
 func (b *batch) clear(reuse bool) {
 	next := newBatch()
 	if reuse {
-		next.digests, next.message = b.digests[:0], b.message[:0]
+		next.digests, next.sizes, next.raw, next.frame = b.digests[:0], b.sizes[:0], b.raw[:0], b.frame[:0]
 	}
 	*b = *next
 }

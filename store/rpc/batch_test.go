@@ -2,44 +2,137 @@ package rpc
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/zstd"
 )
 
-// A batch is encoded as the message is that it stands for, also when it is filled again, and is full in time.
+func newEncoder(t *testing.T) *zstd.Encoder {
+	t.Helper()
+	enc, err := zstd.NewEncoder(1, zstd.Fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return enc
+}
+
+// unpacked returns the blobs of a request.
+func unpacked(t testing.TB, req *protos.PutBlobsRequest) (blobs [][]byte) {
+	t.Helper()
+	total := 0
+	for _, n := range req.GetSizes() {
+		total += int(n)
+	}
+	raw := req.GetPlain()
+	if frame := req.GetFrame(); frame != nil {
+		dec, err := zstd.NewDecoder(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = make([]byte, total)
+		if err := dec.Decode(raw, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(raw) != total {
+		t.Fatalf("%d bytes of contents, want %d", len(raw), total)
+	}
+	for _, n := range req.GetSizes() {
+		blobs = append(blobs, raw[:n])
+		raw = raw[n:]
+	}
+	return blobs
+}
+
+// parsed returns the request that a batch is sent as.
+func parsed(t *testing.T, b *batch) *protos.PutBlobsRequest {
+	t.Helper()
+	message, err := b.message(newEncoder(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := new(protos.PutBlobsRequest)
+	if err := proto.Unmarshal(bytes.Join(message, nil), req); err != nil || len(req.ProtoReflect().GetUnknown()) > 0 {
+		t.Fatalf("%v: %v", err, req)
+	}
+	return req
+}
+
+func equal(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
+
+// A batch is encoded as the message that it stands for, also when it is filled again, and compressed where that helps.
 func TestBatch(t *testing.T) {
 	b := newBatch()
-	for round, sizes := range [][]int{{0, 1, 127, 128, 300}, {askSize, askSize - 1, 5}, {}, {7}} {
-		want := new(protos.PutBlobsRequest)
-		for i, n := range sizes {
-			data := random(n)
-			want.Blobs = append(want.Blobs, data)
+	for round, tt := range []struct {
+		blobs  [][]byte
+		framed bool
+	}{
+		{[][]byte{{}, {1}, random(300)}, false},
+		{[][]byte{make([]byte, inlineSize), random(askSize), []byte("hello")}, true},
+		{[][]byte{random(7)}, false},
+		{[][]byte{{}}, false},
+		{[][]byte{bytes.Repeat([]byte("castar\n"), 99)}, true},
+	} {
+		for i, data := range tt.blobs {
 			b.add(store.Sum(data), data)
 			if !bytes.Equal(b.blob(), data) || b.digests[i] != store.Sum(data) {
 				t.Errorf("round %d: blob %d is not what was added", round, i)
 			}
 		}
-		message, err := proto.MarshalOptions{Deterministic: true}.Marshal(want)
-		if err != nil || !bytes.Equal(b.message, message) || len(b.digests) != len(sizes) {
-			t.Errorf("round %d: %d digests, message differs: %v", round, len(b.digests), err)
+		req := parsed(t, b)
+		if got := unpacked(t, req); !equal(got, tt.blobs) || len(b.digests) != len(got) {
+			t.Errorf("round %d: %d blobs of %d come back", round, len(got), len(tt.blobs))
 		}
-		if b.full(len(sizes)+1) || !b.full(len(sizes)) {
-			t.Errorf("round %d: full is wrong for %d blobs", round, len(sizes))
+		if framed := req.GetFrame() != nil; framed != tt.framed {
+			t.Errorf("round %d: framed %v, want %v", round, framed, tt.framed)
+		}
+		if n := len(tt.blobs); b.full(capacity{n + 1, batchSize}) || !b.full(capacity{n, batchSize}) {
+			t.Errorf("round %d: full is wrong for %d blobs", round, n)
 		}
 		before := b.done
 		b.clear(round%2 == 0)
-		if len(b.digests)+len(b.message) > 0 || b.done == before {
+		if len(b.digests)+len(b.raw)+len(b.sizes) > 0 || b.done == before {
 			t.Errorf("round %d: not clear", round)
 		}
 	}
-	for !b.full(1 << 30) {
-		b.add(store.Digest{}, make([]byte, askSize))
-		if len(b.message) > batchSize {
-			t.Fatalf("a message of %d bytes", len(b.message))
+	for _, bytes := range []int{1 << 20, batchSize, batchSize + inlineSize} {
+		c := capacity{1 << 30, bytes}
+		b.clear(true)
+		for !b.full(c) && b.takes(c, 1, inlineSize) {
+			b.add(store.Digest{}, make([]byte, inlineSize))
 		}
+		if n := len(b.raw); n != min(bytes, batchSize) {
+			t.Errorf("%d bytes are filled with %d", bytes, n)
+		}
+	}
+}
+
+// What is in two batches is in one that they are joined to.
+func TestBatchJoin(t *testing.T) {
+	one, two := [][]byte{[]byte("a"), {}, random(300)}, [][]byte{random(200), []byte("b")}
+	fill := func(blobs [][]byte) *batch {
+		b := newBatch()
+		for _, data := range blobs {
+			b.add(store.Sum(data), data)
+		}
+		return b
+	}
+	b, more := fill(one), fill(two)
+	for c, want := range map[capacity]bool{{4, 1000}: false, {5, 501}: false, {5, 502}: true} {
+		if got := b.takes(c, len(more.digests), len(more.raw)); got != want {
+			t.Errorf("%+v takes both: %v, want %v", c, got, want)
+		}
+	}
+	b.join(more)
+	if !equal(unpacked(t, parsed(t, b)), append(one, two...)) || len(b.digests) != 5 {
+		t.Errorf("%d blobs, want those of both", len(b.digests))
+	}
+	if string(b.blob()) != "b" {
+		t.Errorf("the last blob is %q", b.blob())
 	}
 }

@@ -13,7 +13,13 @@ import (
 )
 
 // blobs implements store.Blobs.
-type blobs struct{ c *client }
+type blobs struct {
+	c    *client
+	lane int
+}
+
+// Lane implements store.Laner.
+func (b blobs) Lane() store.Blobs { return blobs{b.c, int(b.c.lanes.Add(1) % laneCount)} }
 
 // errEarly says that a server answered before it had been sent everything.
 var errEarly = errors.New("the server ended the call before it had everything")
@@ -93,8 +99,8 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 	return chunks, nil
 }
 
-// Put sends a blob unless the server has it. A small one is sent without asking for that, and Put returns while it is on
-// its way: an error is told to who calls Put, Sync or the Commit of an upload next, and from then on.
+// Put sends a blob unless the server has it. A small one is sent without asking for that. Where Put returns before it has
+// arrived, an error is told to who calls Put, Sync or the Commit of an upload next, and from then on.
 func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	d := store.Sum(data)
 	if err := ctx.Err(); err != nil {
@@ -103,16 +109,18 @@ func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if b.c.known.has(d) {
 		return d, nil
 	}
-	if len(data) <= askSize {
-		return d, b.c.flight.send(ctx, d, data)
+	if len(data) > askSize {
+		has, err := b.Has(ctx, d)
+		if err != nil {
+			return d, err
+		}
+		if has {
+			b.c.known.add(d)
+			return d, nil
+		}
 	}
-	has, err := b.Has(ctx, d)
-	if err != nil {
+	if sent, err := b.c.flight.send(ctx, b.lane, d, data); sent {
 		return d, err
-	}
-	if has {
-		b.c.known.add(d)
-		return d, nil
 	}
 	return d, b.c.putBlob(ctx, d, data)
 }
@@ -184,7 +192,7 @@ func (c *client) acked(digest []byte, headers metadata.MD, d store.Digest) error
 // Create returns a writer that sends what it is given. Only blobs of up to inlineSize are compared first with what the
 // server has; of others the digest is known when all has been sent.
 func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
-	return &writer{c: b.c, ctx: ctx}, nil
+	return &writer{c: b.c, lane: b.lane, ctx: ctx}, nil
 }
 
 // errEnded is the error of a writer that is used after Commit or Close.
@@ -193,6 +201,7 @@ var errEnded = errors.New("blob has ended")
 // writer implements store.BlobWriter.
 type writer struct {
 	c    *client
+	lane int
 	ctx  context.Context
 	hash store.Hasher
 	buf  []byte // what was not sent yet
@@ -265,7 +274,7 @@ func (w *writer) Commit() (store.Digest, error) {
 
 func (w *writer) commit() (store.Digest, error) {
 	if w.call == nil {
-		return blobs{w.c}.Put(w.ctx, w.buf)
+		return blobs{w.c, w.lane}.Put(w.ctx, w.buf)
 	}
 	if err := w.flush(); err != nil {
 		return store.Digest{}, err

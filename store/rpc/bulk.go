@@ -10,26 +10,33 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/zstd"
 )
 
-// Most of the time of a call for one small blob goes into the call. On a server of castar's many blobs share one:
-// see rpc_bulk.proto.
+// Most of the time of a call for one small blob goes into the call, and most of that of a large one into moving it. On a
+// server of castar's many blobs share a call, and are compressed: see rpc_bulk.proto.
 
-// hasBulk reports whether the server takes many blobs in one call. Where it does not say so, for whatever reason, blobs
-// are sent one by one, and that has the error.
-func (c *client) hasBulk(ctx context.Context) bool {
-	return c.retry(ctx, func(k *call) error {
-		_, err := c.bulk.Put(k.ctx, new(protos.PutBlobsRequest))
+// bulkRoom returns how many bytes of blobs the server takes in one call, or 0 where it does not say, for whatever reason:
+// then blobs are sent one by one, and that has the error.
+func (c *client) bulkRoom(ctx context.Context) (room int) {
+	_ = c.retry(ctx, func(k *call) error {
+		resp, err := c.bulk.Put(k.ctx, new(protos.PutBlobsRequest))
+		room = int(min(resp.GetMostBytes(), batchSize+inlineSize))
 		return err
-	}) == nil
+	})
+	return room
 }
 
 // putBlobs sends a batch in one call.
-func (c *client) putBlobs(ctx context.Context, b *batch) error {
-	err := c.retry(ctx, func(k *call) error {
+func (c *client) putBlobs(ctx context.Context, b *batch, enc *zstd.Encoder) error {
+	message, err := b.message(enc)
+	if err != nil {
+		return err
+	}
+	err = c.retry(ctx, func(k *call) error {
 		var headers metadata.MD
 		resp := new(protos.PutBlobsResponse)
-		err := c.conn.Invoke(k.ctx, protos.BulkService_Put_FullMethodName, encoded(b.message), resp,
+		err := c.conn.Invoke(k.ctx, protos.BulkService_Put_FullMethodName, message, resp,
 			grpc.StaticMethod(), grpc.ForceCodecV2(codec{mem.DefaultBufferPool()}), grpc.Header(&headers))
 		if err != nil {
 			return err
@@ -47,30 +54,4 @@ func (c *client) putBlobs(ctx context.Context, b *batch) error {
 		return nil
 	})
 	return fromStatus(err, b.digests[0])
-}
-
-// bulkServer implements BulkService over a store.
-type bulkServer struct {
-	protos.UnimplementedBulkServiceServer
-	s *Server
-}
-
-// Put stores blobs, those of one call next to each other.
-func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
-	if err := b.s.mayPut(ctx); err != nil {
-		return nil, err
-	}
-	resp := &protos.PutBlobsResponse{Digests: make([][]byte, 0, len(req.GetBlobs()))}
-	for _, data := range req.GetBlobs() {
-		d, err := b.s.st.Blobs.Put(ctx, data)
-		if err != nil {
-			return nil, err
-		}
-		b.s.metrics.received.Add(uint64(len(data)))
-		resp.Digests = append(resp.Digests, d[:])
-	}
-	if len(resp.Digests) > 0 {
-		b.s.syncLater()
-	}
-	return resp, nil
 }

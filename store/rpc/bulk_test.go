@@ -20,14 +20,15 @@ import (
 // bulkLiar is a server that takes many blobs at once, and answers what it likes.
 type bulkLiar struct {
 	protos.UnimplementedBulkServiceServer
+	t   *testing.T
 	put func(blobs [][]byte) ([][]byte, error)
 }
 
 func (l *bulkLiar) Put(_ context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
-	if len(req.GetBlobs()) == 0 {
-		return new(protos.PutBlobsResponse), nil
+	if len(req.GetSizes()) == 0 {
+		return &protos.PutBlobsResponse{MostBytes: 1 << 20}, nil
 	}
-	digests, err := l.put(req.GetBlobs())
+	digests, err := l.put(unpacked(l.t, req))
 	return &protos.PutBlobsResponse{Digests: digests}, err
 }
 
@@ -51,13 +52,13 @@ func TestHostileBulk(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := grpc.NewServer()
-			protos.RegisterBulkServiceServer(s, &bulkLiar{put: put})
+			protos.RegisterBulkServiceServer(s, &bulkLiar{t: t, put: put})
 			s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), &liar{})
 			c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
 			t.Cleanup(c.flight.close)
 			var err error
 			for i := 0; i < 5 && err == nil; i++ {
-				_, err = blobs{c}.Put(t.Context(), fmt.Append(nil, i))
+				_, err = blobs{c: c}.Put(t.Context(), fmt.Append(nil, i))
 			}
 			if err == nil {
 				err = barrier{c}.Sync(t.Context())
@@ -71,7 +72,7 @@ func TestHostileBulk(t *testing.T) {
 func TestBulkRetry(t *testing.T) {
 	var calls atomic.Int32
 	s := grpc.NewServer()
-	protos.RegisterBulkServiceServer(s, &bulkLiar{put: func(blobs [][]byte) ([][]byte, error) {
+	protos.RegisterBulkServiceServer(s, &bulkLiar{t: t, put: func(blobs [][]byte) ([][]byte, error) {
 		if calls.Add(1) == 1 {
 			return nil, status.Error(codes.Unavailable, "not now")
 		}
@@ -86,11 +87,11 @@ func TestBulkRetry(t *testing.T) {
 	s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), stats)
 	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
 	t.Cleanup(c.flight.close)
-	d, err := blobs{c}.Put(t.Context(), []byte("one"))
+	d, err := blobs{c: c}.Put(t.Context(), []byte("one"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if has, err := (blobs{c}).Has(t.Context(), d); !has || err != nil {
+	if has, err := (blobs{c: c}).Has(t.Context(), d); !has || err != nil {
 		t.Errorf("has %v, %v", has, err)
 	}
 	if n := calls.Load(); n != 2 {
@@ -152,12 +153,12 @@ func TestBulkSilent(t *testing.T) {
 	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), tvixPackage)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := (blobs{c}).Put(ctx, []byte("x")); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := (blobs{c: c}).Put(ctx, []byte("x")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Put: %v", err)
 	}
 	ended := make(chan error)
 	go func() {
-		_, err := blobs{c}.Put(t.Context(), []byte("x"))
+		_, err := blobs{c: c}.Put(t.Context(), []byte("x"))
 		ended <- err
 	}()
 	c.flight.close()

@@ -26,6 +26,7 @@ type client struct {
 	blobs       service[blobService]
 	directories service[protos.DirectoryServiceClient]
 	bulk        protos.BulkServiceClient
+	lanes       atomic.Uint32
 	known       recent // blobs that the server has
 	flight      *flight
 	ledger      ledger
@@ -57,7 +58,7 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 }
 
 func (c *client) bundle(id string) *store.Store {
-	return &store.Store{ID: id, Blobs: blobs{c}, Directories: directories{c}, Barrier: barrier{c}}
+	return &store.Store{ID: id, Blobs: blobs{c: c}, Directories: directories{c}, Barrier: barrier{c}}
 }
 
 // service is one of the two services, under the package that the server knows it by.

@@ -11,16 +11,20 @@ import (
 // the time of an ingest.
 type codec struct{ pool mem.BufferPool }
 
-// encoded is a message in its encoded form, which is sent as it is.
-type encoded []byte
+// encoded is a message in its encoded form, in pieces, which is sent as it is.
+type encoded [][]byte
 
 // Name implements encoding.CodecV2. It is part of the content type, by which other programs know what is sent.
 func (codec) Name() string { return "proto" }
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if b, ok := v.(encoded); ok {
-		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	if pieces, ok := v.(encoded); ok {
+		var all mem.BufferSlice
+		for _, p := range pieces {
+			all = append(all, mem.SliceBuffer(p))
+		}
+		return all, nil
 	}
 	m, ok := v.(proto.Message)
 	if !ok {

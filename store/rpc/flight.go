@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/zstd"
 )
 
 const (
@@ -17,9 +18,12 @@ const (
 
 var errClosed = errors.New("the store is closed")
 
+// laneCount is how many batches are filled at once: one for each lane, or for some that share it.
+const laneCount = 8
+
 // flight is the blobs that were taken and not yet acknowledged. They are gathered in batches, each of which is a call; a
-// batch is sent when it is full, or when no other is on its way. What goes wrong with one is told to all who put or sync
-// after that. Its methods may be called concurrently.
+// batch is sent when it is full, or when somebody waits for a blob in it. What goes wrong with one is told to all who put
+// or sync after that. Its methods may be called concurrently.
 type flight struct {
 	c       *client
 	ctx     context.Context // ends when the store is closed
@@ -27,40 +31,40 @@ type flight struct {
 	begin   sync.Once
 	running sync.WaitGroup
 	started chan struct{} // closed when what follows is set
-	most    int           // blobs in a batch
+	longest int           // length of the longest blob that is taken
+	most    capacity      // of a batch
 
-	free chan *batch   // to be filled; holds all that are neither filled nor sent
-	full chan *batch   // to be sent; has room for all
-	some chan struct{} // says that there may be something in filling
+	free chan *batch // to be filled; holds all that are neither filled nor sent
+	full chan *batch // to be sent; has room for all
 
 	mu      sync.Mutex
-	filling *batch
+	filling [laneCount]*batch
 	pending map[store.Digest]*batch // those that are filled or sent
 	err     error
 }
 
 func newFlight(c *client) *flight {
-	f := &flight{
-		c: c, started: make(chan struct{}), some: make(chan struct{}, 1), pending: map[store.Digest]*batch{},
-	}
+	f := &flight{c: c, started: make(chan struct{}), pending: map[store.Digest]*batch{}}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }
 
 // start begins to carry what is sent, in the way that the server allows.
 func (f *flight) start() {
-	calls, carry := inFlight, func(b *batch) error { return f.c.putBlob(f.ctx, b.digests[0], b.blob()) }
-	f.most = 1
-	if f.c.hasBulk(f.ctx) {
-		calls, carry, f.most = bulkCalls, func(b *batch) error { return f.c.putBlobs(f.ctx, b) }, mostInBatch
+	calls, send := inFlight, func(b *batch) error { return f.c.putBlob(f.ctx, b.digests[0], b.blob()) }
+	f.most, f.longest = capacity{1, askSize}, askSize
+	enc, err := zstd.NewEncoder(bulkCalls, zstd.Fast)
+	if room := f.c.bulkRoom(f.ctx); err == nil && room >= askSize {
+		calls, send = bulkCalls, func(b *batch) error { return f.c.putBlobs(f.ctx, b, enc) }
+		f.most, f.longest = capacity{mostInBatch, room}, min(inlineSize, room)
 	}
-	batches := 3 * calls // so that some are filled, or full, while others are on their way
+	batches := 2*calls + laneCount // so that some are full while others are on their way, and each lane fills one
 	f.free, f.full = make(chan *batch, batches), make(chan *batch, batches)
 	for range batches {
 		f.free <- newBatch()
 	}
 	for range calls {
-		f.running.Go(func() { f.carry(carry) })
+		f.running.Go(func() { f.carry(send) })
 	}
 	close(f.started)
 }
@@ -68,82 +72,110 @@ func (f *flight) start() {
 // carry sends batches until the store is closed.
 func (f *flight) carry(send func(*batch) error) {
 	for {
-		var b *batch
 		select {
-		case b = <-f.full:
-		case <-f.some:
-			f.mu.Lock()
-			if f.filling != nil && len(f.filling.digests) > 0 {
-				b, f.filling = f.filling, nil
-			}
-			f.mu.Unlock()
+		case b := <-f.full:
+			f.arrived(b, send(b))
 		case <-f.ctx.Done():
 			return
-		}
-		if b != nil {
-			f.arrived(b, send(b))
 		}
 	}
 }
 
-// send copies data, which is no longer than askSize, and sees to it that it is put. It waits only where too many are on
-// their way. The error may be that of an earlier one.
-func (f *flight) send(ctx context.Context, d store.Digest, data []byte) error {
+// send copies data, and sees to it that it is put. It reports false where the blob is too long for that. It waits only
+// where too many are on their way. The error may be that of an earlier one.
+func (f *flight) send(ctx context.Context, lane int, d store.Digest, data []byte) (bool, error) {
 	f.begin.Do(func() { f.running.Go(f.start) })
 	select {
 	case <-f.started:
 	case <-ctx.Done():
-		return ctx.Err()
+		return true, ctx.Err()
 	case <-f.ctx.Done():
-		return errClosed
+		return true, errClosed
 	}
-	if err := f.lockFilling(ctx); err != nil {
-		return err
+	if len(data) > f.longest {
+		return false, nil
+	}
+	b, err := f.lockFilling(ctx, lane, len(data))
+	if err != nil {
+		return true, err
 	}
 	defer f.mu.Unlock()
 	if f.ctx.Err() != nil {
-		return errClosed
+		return true, errClosed
 	}
 	if _, again := f.pending[d]; again || f.err != nil {
-		return f.err
+		return true, f.err
 	}
-	b := f.filling
 	b.add(d, data)
 	f.pending[d] = b
 	if b.full(f.most) {
-		f.filling = nil
-		f.full <- b
-		return nil
+		f.depart(b)
 	}
-	select {
-	case f.some <- struct{}{}:
-	default:
-	}
-	return nil
+	return true, nil
 }
 
-// lockFilling locks f.mu when there is a batch to be filled.
-func (f *flight) lockFilling(ctx context.Context) error {
+// lockFilling locks f.mu when a lane has a batch that takes a blob of n bytes, and returns that.
+func (f *flight) lockFilling(ctx context.Context, lane, n int) (*batch, error) {
 	for {
 		f.mu.Lock()
-		if f.filling != nil {
-			return nil
+		b := f.filling[lane]
+		if b != nil && b.takes(f.most, 1, n) {
+			return b, nil
+		}
+		if b != nil {
+			f.depart(b)
 		}
 		f.mu.Unlock()
 		select {
 		case b := <-f.free:
 			f.mu.Lock()
-			if f.filling == nil {
-				f.filling = b
-				return nil
+			if f.filling[lane] == nil {
+				b.lane, f.filling[lane] = lane, b
+				return b, nil
 			}
 			f.mu.Unlock()
 			f.free <- b
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		case <-f.ctx.Done():
-			return errClosed
+			return nil, errClosed
 		}
+	}
+}
+
+// depart has a batch sent that is being filled. The caller holds f.mu.
+func (f *flight) depart(b *batch) {
+	f.filling[b.lane] = nil
+	f.full <- b
+}
+
+// departAll has all blobs sent: those of several lanes together where they fit, so that a small tree does not pay for having
+// been read in parallel. The caller holds f.mu.
+func (f *flight) departAll() {
+	var last *batch
+	for lane, b := range f.filling {
+		switch {
+		case b == nil:
+		case len(b.digests) == 0:
+			f.filling[lane] = nil
+			f.free <- b
+		case last != nil && last.takes(f.most, len(b.digests), len(b.raw)):
+			last.join(b)
+			for _, d := range b.digests {
+				f.pending[d] = last
+			}
+			f.filling[lane] = nil
+			b.clear(true)
+			f.free <- b
+		default:
+			if last != nil {
+				f.depart(last)
+			}
+			last = b
+		}
+	}
+	if last != nil {
+		f.depart(last)
 	}
 }
 
@@ -164,15 +196,17 @@ func (f *flight) arrived(b *batch, err error) {
 
 // landed waits until d, if it is on its way, has arrived or failed.
 func (f *flight) landed(ctx context.Context, d store.Digest) error {
-	var done <-chan struct{}
 	f.mu.Lock()
-	if b := f.pending[d]; b != nil {
-		done = b.done
-	}
-	f.mu.Unlock()
-	if done == nil {
+	b := f.pending[d]
+	if b == nil {
+		f.mu.Unlock()
 		return nil
 	}
+	done := b.done
+	if f.filling[b.lane] == b {
+		f.depart(b)
+	}
+	f.mu.Unlock()
 	select {
 	case <-done:
 		return nil
@@ -186,6 +220,7 @@ func (f *flight) landed(ctx context.Context, d store.Digest) error {
 // allLanded waits until all that were sent before it was called have arrived.
 func (f *flight) allLanded(ctx context.Context) error {
 	f.mu.Lock()
+	f.departAll()
 	last := map[*batch]store.Digest{}
 	for d, b := range f.pending {
 		last[b] = d

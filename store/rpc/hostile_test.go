@@ -141,7 +141,7 @@ func TestHostileSmallBlobs(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			c := serveLies(t, tvixPackage, &liar{read: func(_ store.Digest, send func([]byte) error) error { return tt.read(send) }}, nil)
-			_, err := blobs{c}.Open(t.Context(), d)
+			_, err := blobs{c: c}.Open(t.Context(), d)
 			wantCorrupt(t, err, tt.want)
 		})
 	}
@@ -185,7 +185,7 @@ func TestUpstreamServer(t *testing.T) {
 	for _, pkg := range []string{tvixPackage, snixPackage} {
 		l, _ := honest(data, longChunk)
 		c := serveLies(t, pkg, l, nil)
-		b, err := blobs{c}.Open(t.Context(), store.Sum(data))
+		b, err := blobs{c: c}.Open(t.Context(), store.Sum(data))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestUpstreamServer(t *testing.T) {
 		if _, err := io.ReadFull(b, part); err != nil || !bytes.Equal(part, data[longBlob-1_500_000:][:1000]) {
 			t.Errorf("%s: Read in the middle: %v", pkg, err)
 		}
-		if _, err := (blobs{c}).Open(t.Context(), store.Sum(nil)); !store.IsNotFound(err) {
+		if _, err := (blobs{c: c}).Open(t.Context(), store.Sum(nil)); !store.IsNotFound(err) {
 			t.Errorf("%s: absent blob: %v", pkg, err)
 		}
 		b.Close()
@@ -268,7 +268,7 @@ func TestHostileChunks(t *testing.T) {
 					return err
 				},
 			} {
-				b, err := blobs{c}.Open(t.Context(), d)
+				b, err := blobs{c: c}.Open(t.Context(), d)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -297,7 +297,7 @@ func TestHostileLists(t *testing.T) {
 			l.stat = func(*protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 				return &protos.StatBlobResponse{Chunks: []*protos.StatBlobResponse_ChunkMeta{first, tt.chunk}}, nil
 			}
-			_, err := blobs{serveLies(t, tvixPackage, l, nil)}.Open(t.Context(), store.Sum(data))
+			_, err := blobs{c: serveLies(t, tvixPackage, l, nil)}.Open(t.Context(), store.Sum(data))
 			wantCorrupt(t, err, tt.want)
 		})
 	}
@@ -311,7 +311,7 @@ func TestSpool(t *testing.T) {
 		return new(protos.StatBlobResponse), nil
 	}
 	c := serveLies(t, tvixPackage, l, nil)
-	b, err := blobs{c}.Open(t.Context(), store.Sum(data))
+	b, err := blobs{c: c}.Open(t.Context(), store.Sum(data))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +320,7 @@ func TestSpool(t *testing.T) {
 	}
 	b.Close()
 	parts[store.Sum(data)] = data[:longBlob-1]
-	_, err = blobs{c}.Open(t.Context(), store.Sum(data))
+	_, err = blobs{c: c}.Open(t.Context(), store.Sum(data))
 	wantCorrupt(t, err, "digest mismatch")
 
 	c.maxSpool = 2 * longBlob
@@ -331,7 +331,7 @@ func TestSpool(t *testing.T) {
 			}
 		}
 	}
-	_, err = blobs{c}.Open(t.Context(), store.Sum(data))
+	_, err = blobs{c: c}.Open(t.Context(), store.Sum(data))
 	wantCorrupt(t, err, "longer than")
 }
 
@@ -394,7 +394,7 @@ func TestProof(t *testing.T) {
 			}
 			c := serveLies(t, tvixPackage, l, nil)
 			got := make([]byte, 100)
-			b, err := blobs{c}.Open(t.Context(), d)
+			b, err := blobs{c: c}.Open(t.Context(), d)
 			if err == nil {
 				defer b.Close()
 				if _, err := b.Seek(tt.from, io.SeekStart); err != nil {
@@ -416,7 +416,7 @@ func TestHostilePut(t *testing.T) {
 	dl := &directoryLiar{put: func() store.Digest { return store.Digest{1} }}
 	for _, n := range []int{0, 10, askSize + 1, frameSize + 1, longBlob} {
 		c := serveLies(t, snixPackage, l, dl)
-		_, err := blobs{c}.Put(t.Context(), random(n))
+		_, err := blobs{c: c}.Put(t.Context(), random(n))
 		if err == nil {
 			err = barrier{c}.Sync(t.Context())
 		}
@@ -426,7 +426,7 @@ func TestHostilePut(t *testing.T) {
 		}
 	}
 	c := serveLies(t, snixPackage, l, dl)
-	w, _ := blobs{c}.Create(t.Context())
+	w, _ := blobs{c: c}.Create(t.Context())
 	defer w.Close()
 	w.Write(random(longBlob))
 	_, err := w.Commit()
@@ -515,7 +515,7 @@ func TestHostileMessages(t *testing.T) {
 
 	huge := make([]byte, clientMessageSize)
 	l := &liar{read: func(_ store.Digest, send func([]byte) error) error { return send(huge) }}
-	_, err = blobs{serveLies(t, tvixPackage, l, nil)}.Open(t.Context(), store.Sum(huge))
+	_, err = blobs{c: serveLies(t, tvixPackage, l, nil)}.Open(t.Context(), store.Sum(huge))
 	if err == nil || !strings.Contains(err.Error(), "larger than max") || store.IsNotFound(err) {
 		t.Errorf("a message that is too long: %v", err)
 	}
@@ -536,14 +536,14 @@ func TestSilence(t *testing.T) {
 	c.blobs.settle(tvixPackage)
 	c.directories.settle(tvixPackage)
 	c.patience = 20 * time.Millisecond
-	_, err := blobs{c}.Open(t.Context(), store.Sum(nil))
+	_, err := blobs{c: c}.Open(t.Context(), store.Sum(nil))
 	wantSilence(t, err)
 	_, err = directories{c}.Get(t.Context(), store.Sum(nil))
 	wantSilence(t, err)
 	for _, err = range (directories{c}).Walk(t.Context(), store.Sum(nil)) {
 	}
 	wantSilence(t, err)
-	_, err = blobs{c}.Put(t.Context(), random(longBlob))
+	_, err = blobs{c: c}.Put(t.Context(), random(longBlob))
 	wantSilence(t, err)
 	u, _ := directories{c}.Upload(t.Context())
 	defer u.Close()
@@ -572,7 +572,7 @@ func TestRetry(t *testing.T) {
 		return send(data)
 	}}
 	c := serveLies(t, tvixPackage, l, nil)
-	b, err := blobs{c}.Open(t.Context(), store.Sum(data))
+	b, err := blobs{c: c}.Open(t.Context(), store.Sum(data))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,8 @@
 //
 // # Beyond the protocol
 //
-// A service, castar.v1.BulkService, which stores many small blobs in one call, and two headers, which other programs
-// ignore:
+// A service, castar.v1.BulkService, which stores many blobs in one call, compressed together, so that a
+// fifth of the bytes move and need not be compressed again; and two headers, which other programs ignore:
 //
 //	castar-instance: TEXT   of answers to Put and Stat, where Put is allowed: differs each time a server is started
 //	castar-partial: 1       of a request to DirectoryService.Put: the directories need not be a closure, nor durable

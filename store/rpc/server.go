@@ -92,7 +92,11 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 			s.health.SetServingStatus(desc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 		}
 	}
-	protos.RegisterBulkServiceServer(s.grpc, &bulkServer{s: s})
+	bulk, err := newBulkServer(s)
+	if err != nil {
+		return nil, err
+	}
+	protos.RegisterBulkServiceServer(s.grpc, bulk)
 	s.health.SetServingStatus(protos.BulkService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	return s, registerReflection(s.grpc)

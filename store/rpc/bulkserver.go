@@ -1,0 +1,91 @@
+package rpc
+
+import (
+	"context"
+	"runtime"
+
+	"castar/protos"
+	"castar/store"
+	"castar/store/zstd"
+)
+
+// bulkServer implements BulkService over a store.
+type bulkServer struct {
+	protos.UnimplementedBulkServiceServer
+	s       *Server
+	decoder *zstd.Decoder
+	buffers *buffers
+}
+
+func newBulkServer(s *Server) (*bulkServer, error) {
+	dec, err := zstd.NewDecoder(runtime.GOMAXPROCS(0))
+	return &bulkServer{s: s, decoder: dec, buffers: newBuffers()}, err
+}
+
+// Put stores blobs, those of one call next to each other.
+func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
+	if err := b.s.mayPut(ctx); err != nil {
+		return nil, err
+	}
+	if len(req.GetSizes()) == 0 {
+		return &protos.PutBlobsResponse{MostBytes: uint64(b.room())}, nil
+	}
+	digests, err := b.put(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	b.s.syncLater()
+	resp := &protos.PutBlobsResponse{MostBytes: uint64(b.room()), Digests: make([][]byte, len(digests))}
+	for i := range digests {
+		resp.Digests[i] = digests[i][:]
+	}
+	return resp, nil
+}
+
+func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]store.Digest, error) {
+	sizes, total, err := b.sizes(req.GetSizes())
+	if err != nil {
+		return nil, err
+	}
+	raw, frame := req.GetPlain(), req.GetFrame()
+	if frame != nil {
+		buf := b.buffers.Get(total)
+		defer b.buffers.Put(buf)
+		raw = *buf
+		if err := b.decoder.Decode(raw, frame); err != nil {
+			return nil, invalidf("frame: %w", err)
+		}
+	}
+	if len(raw) != total {
+		return nil, invalidf("blobs of %d bytes, and contents of %d", total, len(raw))
+	}
+	b.s.metrics.received.Add(uint64(total))
+	blobs := b.s.st.Blobs
+	if g, ok := blobs.(store.Grouper); ok && frame != nil && zstd.Single(frame) {
+		return g.PutGroup(ctx, raw, sizes, frame)
+	}
+	digests := make([]store.Digest, len(sizes))
+	for i, n := range sizes {
+		if digests[i], err = blobs.Put(ctx, raw[:n]); err != nil {
+			return nil, err
+		}
+		raw = raw[n:]
+	}
+	return digests, nil
+}
+
+// room returns how many bytes of blobs are taken in one call: what a message may have besides their lengths.
+func (b *bulkServer) room() int { return max(b.s.o.MaxMessage-lengthsSize, 0) }
+
+// sizes checks the lengths of blobs.
+func (b *bulkServer) sizes(list []uint64) (sizes []int, total int, err error) {
+	sizes = make([]int, len(list))
+	for i, n := range list {
+		if n > uint64(b.room()-total) {
+			return nil, 0, invalidf("blobs of more than %d bytes together", b.room())
+		}
+		sizes[i] = int(n)
+		total += sizes[i]
+	}
+	return sizes, total, nil
+}

@@ -1,0 +1,182 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+	"castar/store/memory"
+)
+
+// grouper is a store that takes note of the groups that it is given.
+type grouper struct {
+	store.Blobs
+	frames [][]byte
+}
+
+func (g *grouper) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) (all []store.Digest, err error) {
+	g.frames = append(g.frames, slices.Clone(frame))
+	for _, n := range sizes {
+		d, err := g.Put(ctx, raw[:n])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+		raw = raw[n:]
+	}
+	return all, nil
+}
+
+// A server stores what is sent to it, and hands on a frame only if it is one. What cannot be is the client's mistake.
+func TestBulkServer(t *testing.T) {
+	enc := newEncoder(t)
+	compressed := func(data []byte) []byte {
+		frame, err := enc.Append(nil, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return frame
+	}
+	one, two := bytes.Repeat([]byte("one\n"), 500), bytes.Repeat([]byte("two\n"), 700)
+	both := slices.Concat(one, two)
+	frame := compressed(both)
+	sizes := []uint64{2000, 2800}
+	const most = 1 << 20
+	asFrame := func(b []byte) *protos.PutBlobsRequest_Frame { return &protos.PutBlobsRequest_Frame{Frame: b} }
+	for _, tt := range []struct {
+		name    string
+		req     *protos.PutBlobsRequest
+		code    codes.Code
+		blobs   [][]byte
+		grouped bool
+	}{
+		{"a frame", &protos.PutBlobsRequest{Sizes: sizes, Contents: asFrame(frame)}, codes.OK, [][]byte{one, two}, true},
+		{"two frames", &protos.PutBlobsRequest{
+			Sizes: sizes, Contents: asFrame(slices.Concat(compressed(one), compressed(two))),
+		}, codes.OK, [][]byte{one, two}, false},
+		{"plain", &protos.PutBlobsRequest{
+			Sizes: sizes, Contents: &protos.PutBlobsRequest_Plain{Plain: both},
+		}, codes.OK, [][]byte{one, two}, false},
+		{"no bytes", &protos.PutBlobsRequest{Sizes: []uint64{0, 0}}, codes.OK, [][]byte{nil, nil}, false},
+		{"nothing", new(protos.PutBlobsRequest), codes.OK, nil, false},
+		{"no contents", &protos.PutBlobsRequest{Sizes: sizes}, codes.InvalidArgument, nil, false},
+		{"no frame", &protos.PutBlobsRequest{Sizes: sizes, Contents: asFrame([]byte("none"))}, codes.InvalidArgument, nil, false},
+		{"an empty frame", &protos.PutBlobsRequest{Sizes: sizes, Contents: asFrame(nil)}, codes.InvalidArgument, nil, false},
+		{"half a frame", &protos.PutBlobsRequest{Sizes: sizes, Contents: asFrame(frame[:len(frame)/2])}, codes.InvalidArgument, nil, false},
+		{"too short", &protos.PutBlobsRequest{Sizes: []uint64{2000, 2801}, Contents: asFrame(frame)}, codes.InvalidArgument, nil, false},
+		{"too long", &protos.PutBlobsRequest{Sizes: []uint64{2000, 2799}, Contents: asFrame(frame)}, codes.InvalidArgument, nil, false},
+		{"too short, plain", &protos.PutBlobsRequest{
+			Sizes: sizes, Contents: &protos.PutBlobsRequest_Plain{Plain: one},
+		}, codes.InvalidArgument, nil, false},
+		{"a bomb", &protos.PutBlobsRequest{
+			Sizes: []uint64{most / 2, most / 2}, Contents: asFrame(compressed(make([]byte, most))),
+		}, codes.InvalidArgument, nil, false},
+		{"impossible lengths", &protos.PutBlobsRequest{
+			Sizes: []uint64{math.MaxUint64, 4801}, Contents: asFrame(frame),
+		}, codes.InvalidArgument, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			st := memory.New()
+			g := &grouper{Blobs: st.Blobs}
+			st.Blobs = g
+			l := serveStore(t, st, ServerOptions{AllowPut: true, MaxMessage: most})
+			resp, err := protos.NewBulkServiceClient(connect(t, l)).Put(t.Context(), tt.req)
+			if status.Code(err) != tt.code {
+				t.Fatalf("%v, want %v", err, tt.code)
+			}
+			if got, want := resp.GetDigests(), sums(tt.blobs); !equal(got, want) {
+				t.Errorf("digests %x, want %x", got, want)
+			}
+			for i, data := range tt.blobs {
+				if has, err := st.Blobs.Has(t.Context(), store.Sum(data)); !has || err != nil {
+					t.Errorf("blob %d: %v, %v", i, has, err)
+				}
+			}
+			if grouped := len(g.frames) > 0; grouped != tt.grouped || grouped && !bytes.Equal(g.frames[0], frame) {
+				t.Errorf("handed on: %v, want %v", grouped, tt.grouped)
+			}
+		})
+	}
+}
+
+// A server that lets nobody store takes no groups either.
+func TestBulkServerReadOnly(t *testing.T) {
+	l := serveStore(t, memory.New(), ServerOptions{})
+	for _, req := range []*protos.PutBlobsRequest{{}, {Sizes: []uint64{0}}} {
+		_, err := protos.NewBulkServiceClient(connect(t, l)).Put(t.Context(), req)
+		if status.Code(err) != codes.PermissionDenied {
+			t.Errorf("%v: %v", req, err)
+		}
+	}
+}
+
+// What lanes put is sent together before anybody is told that it is there, and in one call where it fits.
+func TestLanes(t *testing.T) {
+	st := memory.New()
+	g := &grouper{Blobs: st.Blobs}
+	st.Blobs = g
+	remote := New(connect(t, serveStore(t, st, ServerOptions{AllowPut: true})), "lanes", "")
+	defer remote.Close()
+	var digests []store.Digest
+	for i := range 3 * laneCount {
+		d, err := remote.Blobs.(store.Laner).Lane().Put(t.Context(), bytes.Repeat(fmt.Appendf(nil, "%d\n", i), 100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, d)
+	}
+	if n := len(g.frames); n > 0 {
+		t.Errorf("%d calls before anybody asks", n)
+	}
+	if has, err := remote.Blobs.Has(t.Context(), digests[5]); !has || err != nil {
+		t.Errorf("Has: %v, %v", has, err)
+	}
+	if n := len(g.frames); n != 1 {
+		t.Errorf("%d calls for the blobs of a lane, want 1", n)
+	}
+	if err := remote.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(g.frames); n != 2 {
+		t.Errorf("%d calls for the blobs of all lanes, want 2", n)
+	}
+	for i, d := range digests {
+		if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
+			t.Errorf("blob %d: %v, %v", i, has, err)
+		}
+	}
+}
+
+// A client sends no more in one call than the server takes, however little that is.
+func TestBulkRoom(t *testing.T) {
+	for _, most := range []int{lengthsSize - 1, lengthsSize + askSize - 1, lengthsSize + askSize, 300 << 10, 3 << 20} {
+		st := memory.New()
+		l := serveStore(t, st, ServerOptions{AllowPut: true, MaxMessage: most})
+		remote := New(connect(t, l), "room", "")
+		data := random(20 * 20_000)
+		for i := range 20 {
+			blob := data[i*20_000:][:min(20_000, most-100)]
+			if _, err := remote.Blobs.Put(t.Context(), blob); err != nil {
+				t.Fatalf("%d bytes in a message: %v", most, err)
+			}
+		}
+		if err := remote.Sync(t.Context()); err != nil {
+			t.Errorf("%d bytes in a message: %v", most, err)
+		}
+		for i := range 20 {
+			d := store.Sum(data[i*20_000:][:min(20_000, most-100)])
+			if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
+				t.Errorf("%d bytes in a message: blob %d: %v, %v", most, i, has, err)
+			}
+		}
+		remote.Close()
+	}
+}
