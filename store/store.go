@@ -38,12 +38,22 @@ type Laner interface {
 	Lane() Blobs
 }
 
-// Grouper is Blobs that compress blobs in groups, and can keep a group as someone else has compressed it.
+// Grouper is Blobs that compress blobs in groups, give out a group as it is, and can keep one as it comes.
 type Grouper interface {
+	// Group returns the group that has the blob or chunk d, unchecked. The error is ErrNotFound where the store does not
+	// have it, and ErrUnsupported where it is in no group: a blob of several chunks is not, and what is very long.
+	Group(ctx context.Context, d Digest) (Group, error)
 	// PutGroup stores blobs. raw is their bytes, one right after the other, sizes their lengths, and frame a zstd frame
 	// (RFC 8878) of raw, which the caller has decoded to know that it is. It returns their digests, in order, and keeps
 	// nothing that it is given.
 	PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]Digest, error)
+}
+
+// Group is blobs and chunks whose bytes, one right after the other, are compressed together.
+type Group struct {
+	Members []Chunk
+	Frame   []byte // a zstd frame (RFC 8878) of their bytes, or nil
+	Plain   []byte // their bytes, where they are not compressed
 }
 
 // Blob is an open blob. Read and Seek return only bytes that were checked against a digest; bytes that do not hash to

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"castar/protos"
@@ -88,4 +89,37 @@ func (b *bulkServer) sizes(list []uint64) (sizes []int, total int, err error) {
 		total += sizes[i]
 	}
 	return sizes, total, nil
+}
+
+// Get hands on a group as the store has it. Of what is damaged each blob must be read by itself, for others in the group
+// may be whole.
+func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*protos.GetBlobsResponse, error) {
+	d, err := requested(req.GetDigest())
+	if err != nil {
+		return nil, err
+	}
+	grouper, ok := b.s.st.Blobs.(store.Grouper)
+	if !ok {
+		return nil, store.ErrUnsupported
+	}
+	resp := new(protos.GetBlobsResponse)
+	g, err := grouper.Group(ctx, d)
+	_, damaged := errors.AsType[*store.CorruptError](err)
+	if damaged || errors.Is(err, store.ErrUnsupported) {
+		return resp, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range g.Members {
+		resp.Digests = append(resp.Digests, g.Members[i].Digest[:])
+		resp.Sizes = append(resp.Sizes, g.Members[i].Size)
+	}
+	if g.Frame != nil {
+		resp.Contents = &protos.GetBlobsResponse_Frame{Frame: g.Frame}
+	} else {
+		resp.Contents = &protos.GetBlobsResponse_Plain{Plain: g.Plain}
+	}
+	b.s.metrics.sent.Add(uint64(len(g.Frame) + len(g.Plain)))
+	return resp, nil
 }

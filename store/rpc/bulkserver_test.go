@@ -22,6 +22,10 @@ type grouper struct {
 	frames [][]byte
 }
 
+func (g *grouper) Group(ctx context.Context, d store.Digest) (store.Group, error) {
+	return store.Group{}, store.ErrUnsupported
+}
+
 func (g *grouper) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) (all []store.Digest, err error) {
 	g.frames = append(g.frames, slices.Clone(frame))
 	for _, n := range sizes {

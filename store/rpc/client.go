@@ -29,6 +29,7 @@ type client struct {
 	lanes       atomic.Uint32
 	known       recent // blobs that the server has
 	flight      *flight
+	groups      groups
 	ledger      ledger
 	patience    time.Duration // how long a call may wait for the server to do anything
 	maxSpool    int64         // length of the longest blob that is kept in a temporary file
@@ -48,6 +49,7 @@ func New(conn *grpc.ClientConn, id, pkg string) *store.Store {
 func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c := &client{conn: conn, bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
 	c.flight = newFlight(c)
+	c.groups.init(c)
 	c.blobs = service[blobService]{c: c, make: newBlobService, probe: probeBlobs}
 	c.directories = service[protos.DirectoryServiceClient]{c: c, make: protos.NewDirectoryServiceClient, probe: probeDirectories}
 	if pkg != "" {

@@ -272,8 +272,14 @@ func (k *chunked) fetch(ctx context.Context, i int) ([]byte, error) {
 			return data, nil
 		}
 	}
-	var data []byte
-	err := k.c.retryStream(ctx, chunk.Digest, func(s *stream) (err error) {
+	data, err := k.c.groups.read(ctx, chunk.Digest)
+	if err == nil && data != nil && uint64(len(data)) != chunk.Size {
+		err = corrupt(k.digest, fmt.Errorf("chunk %s has %d bytes, want %d", chunk.Digest, len(data), chunk.Size))
+	}
+	if data != nil || err != nil {
+		return data, k.missing(err)
+	}
+	err = k.c.retryStream(ctx, chunk.Digest, func(s *stream) (err error) {
 		if data, err = s.exactly(chunk.Size, chunk.Digest); err == nil {
 			s.close()
 		}
@@ -282,10 +288,15 @@ func (k *chunked) fetch(ctx context.Context, i int) ([]byte, error) {
 	if err == nil && store.Sum(data) != chunk.Digest {
 		err = corrupt(chunk.Digest, store.ErrDigestMismatch)
 	}
-	if err = fromStatus(err, chunk.Digest); store.IsNotFound(err) {
-		err = corrupt(k.digest, fmt.Errorf("chunk %w", err)) // the blob is there, and the chunk should be
+	return data, k.missing(fromStatus(err, chunk.Digest))
+}
+
+// missing returns the error of a chunk: the blob is there, and all of its chunks should be.
+func (k *chunked) missing(err error) error {
+	if store.IsNotFound(err) {
+		return corrupt(k.digest, fmt.Errorf("chunk %w", err))
 	}
-	return data, err
+	return err
 }
 
 func (k *chunked) readAt(off uint64, n int) ([]byte, error) {

@@ -14,7 +14,8 @@ import (
 	"castar/store"
 )
 
-// Open reads a blob of up to inlineSize at once. A longer one is read
+// Open reads a blob of one chunk with its group, where the server has those and many blobs are read; see groups. Another of
+// up to inlineSize is read at once. A longer one is read
 //
 //   - in chunks, where the server has a list of them, each checked against its digest; the blob's own digest is checked
 //     when it is read from beginning to end. A proof for what is read out of this order is asked for.
@@ -24,6 +25,9 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	c := b.c
 	if err := c.flight.landed(ctx, d); err != nil {
 		return nil, err
+	}
+	if data, err := c.groups.read(ctx, d); data != nil || err != nil {
+		return whole{bytes.NewReader(data)}, err
 	}
 	var head []byte
 	var rest *stream

@@ -18,8 +18,8 @@
 //
 // # Beyond the protocol
 //
-// A service, castar.v1.BulkService, which stores many blobs in one call, compressed together, so that a
-// fifth of the bytes move and need not be compressed again; and two headers, which other programs ignore:
+// A service, castar.v1.BulkService, which moves many blobs in one call, compressed together: what a client sends so, the
+// store keeps as it comes, and what it asks for is sent as the store has it. And two headers, which other programs ignore:
 //
 //	castar-instance: TEXT   of answers to Put and Stat, where Put is allowed: differs each time a server is started
 //	castar-partial: 1       of a request to DirectoryService.Put: the directories need not be a closure, nor durable

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -17,6 +18,8 @@ func groupChecks() []check {
 		{"PutGroup does not keep its arguments", putGroupKeepsNothing},
 		{"PutGroup takes no sizes but those of the blobs", putGroupWrong},
 		{"concurrent groups", concurrentGroups},
+		{"Group returns what a blob is compressed with", groupOf},
+		{"Group knows what is in no group", noGroup},
 	}
 }
 
@@ -153,6 +156,97 @@ func concurrentGroups(t *testing.T, st *store.Store) {
 	for _, seed := range []int{99, 0, 1} {
 		for _, data := range texts(seed, 600_000) {
 			wantBlob(t, st, store.Sum(data), data)
+		}
+	}
+}
+
+// wantGroup checks that d is in a group, and that all that are in it are what they are called.
+func wantGroup(t *testing.T, st *store.Store, d store.Digest) {
+	t.Helper()
+	g, err := st.Blobs.(store.Grouper).Group(t.Context(), d)
+	if err != nil {
+		t.Errorf("%s: %v", d, err)
+		return
+	}
+	total := uint64(0)
+	for i := range g.Members {
+		total += g.Members[i].Size
+	}
+	raw := g.Plain
+	if g.Frame != nil {
+		dec, err := zstd.NewDecoder(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = make([]byte, total)
+		if err := dec.Decode(raw, g.Frame); err != nil {
+			t.Errorf("%s: %v", d, err)
+			return
+		}
+	}
+	if uint64(len(raw)) != total {
+		t.Errorf("%s: the group has %d bytes, want %d", d, len(raw), total)
+		return
+	}
+	found := false
+	for i := range g.Members {
+		m := &g.Members[i]
+		found = found || m.Digest == d
+		if store.Sum(raw[:m.Size]) != m.Digest {
+			t.Errorf("%s: member %d is not what it is called", d, i)
+		}
+		raw = raw[m.Size:]
+	}
+	if !found {
+		t.Errorf("%s is not in its group", d)
+	}
+}
+
+func groupOf(t *testing.T, st *store.Store) {
+	blobs := append(texts(1, 300_000), nil, random(1, 100_000), random(2, 10))
+	for _, data := range blobs {
+		put(t, st, data)
+	}
+	sent := texts(2, 1<<20)
+	if err := group(t, sent...).put(t, st); err != nil {
+		t.Fatal(err)
+	}
+	long := put(t, st, bytes.Repeat(random(3, 100_000), 20))
+	chunks, err := st.Blobs.Chunks(t.Context(), long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // as it is in memory, and from where it is durable
+		for _, data := range slices.Concat(blobs, sent) {
+			if parts, err := st.Blobs.Chunks(t.Context(), store.Sum(data)); err != nil || len(parts) == 0 {
+				wantGroup(t, st, store.Sum(data))
+			}
+		}
+		for _, c := range chunks {
+			wantGroup(t, st, c.Digest)
+		}
+		if err := st.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func noGroup(t *testing.T, st *store.Store) {
+	blobs := st.Blobs.(store.Grouper)
+	put(t, st, []byte("another"))
+	if _, err := blobs.Group(t.Context(), store.Sum([]byte("absent"))); !store.IsNotFound(err) {
+		t.Errorf("an absent blob: %v, want that it is not found", err)
+	}
+	long := put(t, st, random(1, 3<<20))
+	if chunks, err := st.Blobs.Chunks(t.Context(), long); err != nil || len(chunks) < 2 {
+		t.Fatalf("%d chunks, %v", len(chunks), err)
+	}
+	for range 2 {
+		if _, err := blobs.Group(t.Context(), long); !errors.Is(err, store.ErrUnsupported) {
+			t.Errorf("a blob of several chunks: %v, want that it is not supported", err)
+		}
+		if err := st.Sync(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

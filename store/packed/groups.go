@@ -3,6 +3,7 @@ package packed
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"castar/store"
 )
@@ -36,6 +37,66 @@ func (b blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []by
 		raw = raw[sizes[i]:]
 	}
 	return g.digests, b.st.checkpoint()
+}
+
+// longestGroup is how long a frame is at most that Group reads, in bytes as stored: any of the usual size.
+const longestGroup = bufferSize
+
+// Group implements store.Grouper.
+func (b blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err error) {
+	st := b.st
+	l, data, err := st.lookup(kindData, d, true)
+	if err == nil {
+		err = ctx.Err()
+	}
+	switch {
+	case err != nil:
+		return g, err
+	case l.frame.kind == kindList || l.frame.stored > longestGroup:
+		return g, fmt.Errorf("%s is in no group: %w", d, store.ErrUnsupported)
+	case data != nil:
+		return store.Group{Members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, Plain: data}, nil
+	}
+	h, payload, err := st.readPayload(l.frame)
+	if err != nil {
+		return g, st.about(d, err)
+	}
+	for i := range h.items {
+		g.Members = append(g.Members, store.Chunk{Digest: h.items[i].digest, Size: uint64(h.items[i].size)})
+	}
+	if h.codec == codecZstd {
+		g.Frame = payload
+	} else {
+		g.Plain = payload
+	}
+	return g, nil
+}
+
+// readPayload reads the head of a frame, and its payload as it is stored. Damage that shows is a *store.CorruptError.
+func (st *Store) readPayload(f frameRef) (h frameHead, payload []byte, err error) {
+	p, err := st.packs.acquire(f.pack)
+	if err != nil {
+		return h, nil, st.unreadable(f, err)
+	}
+	defer st.packs.release(p)
+	size, err := p.file.Size()
+	if err != nil {
+		return h, nil, err
+	}
+	if h, err = st.readHead(p.file, f.pack, f.offset, size); err != nil {
+		return h, nil, err
+	}
+	if h.ref(f.pack, f.offset) != f {
+		return h, nil, st.corrupt(f, errors.New("index and frame disagree"))
+	}
+	payload = make([]byte, f.stored)
+	if _, err := p.file.ReadAt(payload, f.offset+int64(f.start)); err != nil {
+		return h, nil, st.unreadable(f, err)
+	}
+	if checksum(payload) != h.payloadSum {
+		return h, nil, st.corrupt(f, errors.New("payload does not match its checksum"))
+	}
+	return h, payload, nil
 }
 
 // division is what blobs that lie one right after the other consist of.

@@ -147,3 +147,22 @@ func TestPutGroupFails(t *testing.T) {
 		t.Error("Sync succeeds")
 	}
 }
+
+// A group that is damaged is an error about the blob that was asked for, and no other group is.
+func TestGroupDamaged(t *testing.T) {
+	dir := t.TempDir()
+	all := scrubSample(t, dir)
+	spoil(t, dir, all[3])
+	st := openStore(t, dir, Options{})
+	for i, data := range all {
+		d := store.Sum(data)
+		g, err := blobs{st}.Group(t.Context(), d)
+		damage, corrupt := errors.AsType[*store.CorruptError](err)
+		switch {
+		case i == 3 && (!corrupt || damage.Digest != d):
+			t.Errorf("damaged: %v, want that %s is", err, d)
+		case i != 3 && (err != nil || !bytes.Equal(g.Plain, data)):
+			t.Errorf("blob %d: %d bytes, %v", i, len(g.Plain), err)
+		}
+	}
+}

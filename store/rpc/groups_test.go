@@ -1,0 +1,318 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+	"castar/store/memory"
+)
+
+// grouped is a store that has its blobs in groups of so many.
+type grouped struct {
+	store.Blobs
+	groups map[store.Digest]store.Group
+}
+
+func (g *grouped) PutGroup(context.Context, []byte, []int, []byte) ([]store.Digest, error) {
+	return nil, store.ErrReadOnly
+}
+
+func (g *grouped) Group(_ context.Context, d store.Digest) (store.Group, error) {
+	if group, ok := g.groups[d]; ok {
+		return group, nil
+	}
+	return store.Group{}, store.ErrUnsupported
+}
+
+// newGrouped returns a store with n blobs, in groups of each, every other of them compressed.
+func newGrouped(t *testing.T, n, each int) (*store.Store, [][]byte) {
+	t.Helper()
+	st := memory.New()
+	g := &grouped{Blobs: st.Blobs, groups: map[store.Digest]store.Group{}}
+	enc := newEncoder(t)
+	var all [][]byte
+	for i := range n {
+		data := bytes.Repeat(fmt.Appendf(nil, "blob %d\n", i), i%50+1)
+		if _, err := st.Blobs.Put(t.Context(), data); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, data)
+	}
+	for k, part := range slices.Collect(slices.Chunk(all, each)) {
+		group := store.Group{Plain: bytes.Join(part, nil)}
+		if k%2 == 0 {
+			frame, err := enc.Append(nil, group.Plain)
+			if err != nil {
+				t.Fatal(err)
+			}
+			group.Plain, group.Frame = nil, frame
+		}
+		for _, data := range part {
+			group.Members = append(group.Members, store.Chunk{Digest: store.Sum(data), Size: uint64(len(data))})
+		}
+		for _, data := range part {
+			g.groups[store.Sum(data)] = group
+		}
+	}
+	st.Blobs = g
+	return st, all
+}
+
+// calls counts calls by method.
+type calls struct {
+	mu sync.Mutex
+	n  map[string]int
+}
+
+func (c *calls) count(method string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[string]int{}
+	}
+	c.n[shortMethod(method)]++
+}
+
+func (c *calls) options() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+			c.count(method)
+			return invoke(ctx, method, req, reply, conn, o...)
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, stream grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
+			c.count(method)
+			return stream(ctx, desc, conn, method, o...)
+		}),
+	}
+}
+
+func (c *calls) want(t *testing.T, gets, reads int) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if g, r := c.n["BulkService/Get"], c.n["BlobService/Read"]; g != gets || r != reads {
+		t.Errorf("%d calls for groups and %d for blobs, want %d and %d", g, r, gets, reads)
+	}
+}
+
+func readRemote(t *testing.T, st *store.Store, data []byte) {
+	t.Helper()
+	b, err := st.Blobs.Open(t.Context(), store.Sum(data))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer b.Close()
+	if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes of %d, %v", len(got), len(data), err)
+	}
+}
+
+// Who reads many blobs gets them in groups, each once; who reads few does not.
+func TestGroups(t *testing.T) {
+	served, all := newGrouped(t, 1000, 100)
+	l := serveStore(t, served, ServerOptions{})
+	var c calls
+	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
+	defer st.Close()
+	for i := range groupsAfter {
+		readRemote(t, st, all[i])
+	}
+	c.want(t, 0, groupsAfter)
+	for i := range all {
+		readRemote(t, st, all[i])
+	}
+	c.want(t, 10, groupsAfter)
+	if _, err := st.Blobs.Open(t.Context(), store.Sum([]byte("absent"))); !store.IsNotFound(err) {
+		t.Errorf("an absent blob: %v", err)
+	}
+}
+
+// Several that read at once, and want what is in one group, get it once.
+func TestGroupsConcurrent(t *testing.T) {
+	served, all := newGrouped(t, 1000, 100)
+	l := serveStore(t, served, ServerOptions{})
+	var c calls
+	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
+	defer st.Close()
+	for range groupsAfter {
+		readRemote(t, st, all[0])
+	}
+	for part := range slices.Chunk(all, 100) {
+		var readers sync.WaitGroup
+		for worker := range 8 {
+			readers.Go(func() {
+				for i := worker; i < len(part); i += 8 {
+					readRemote(t, st, part[i])
+				}
+			})
+		}
+		readers.Wait()
+	}
+	c.want(t, 10, groupsAfter)
+}
+
+// Groups of which little is used are not asked for any more.
+func TestGroupsOfNoUse(t *testing.T) {
+	served, all := newGrouped(t, 1000, 10)
+	l := serveStore(t, served, ServerOptions{})
+	var c calls
+	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
+	defer st.Close()
+	n := 0
+	for i := 0; i < len(all); i += 10 {
+		readRemote(t, st, all[i])
+		n++
+	}
+	c.want(t, groupsTried, n-groupsTried)
+}
+
+// A server that has no groups is asked once.
+func TestNoGroups(t *testing.T) {
+	served := memory.New()
+	l := serveStore(t, served, ServerOptions{})
+	var c calls
+	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
+	defer st.Close()
+	for i := range 100 {
+		data := fmt.Append(nil, i)
+		if _, err := served.Blobs.Put(t.Context(), data); err != nil {
+			t.Fatal(err)
+		}
+		readRemote(t, st, data)
+	}
+	c.want(t, 1, 100)
+}
+
+// groupLiar is a server whose groups are what it likes.
+type groupLiar struct {
+	protos.UnimplementedBulkServiceServer
+	get func() (*protos.GetBlobsResponse, error)
+	n   atomic.Int32
+}
+
+func (l *groupLiar) Get(context.Context, *protos.GetBlobsRequest) (*protos.GetBlobsResponse, error) {
+	l.n.Add(1)
+	return l.get()
+}
+
+// serveGroups returns a client of a server that lies about groups, and is past reading blobs one by one.
+func serveGroups(t *testing.T, bl *liar, get func() (*protos.GetBlobsResponse, error)) *client {
+	t.Helper()
+	s := grpc.NewServer()
+	protos.RegisterBulkServiceServer(s, &groupLiar{get: get})
+	s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), bl)
+	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), tvixPackage)
+	t.Cleanup(c.flight.close)
+	c.groups.reads = groupsAfter
+	return c
+}
+
+// Whatever is wrong with a group is noticed before anything of it is believed.
+func TestHostileGroups(t *testing.T) {
+	one, two := []byte("one\n"), []byte("two\n")
+	frame, err := newEncoder(t).Append(nil, []byte("one\ntwo\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests := sums([][]byte{one, two})
+	plain := func(b string) *protos.GetBlobsResponse_Plain { return &protos.GetBlobsResponse_Plain{Plain: []byte(b)} }
+	framed := &protos.GetBlobsResponse_Frame{Frame: frame}
+	for name, tt := range map[string]struct {
+		resp *protos.GetBlobsResponse
+		want string // "": it is as it should be
+	}{
+		"in the clear":    {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 4}, Contents: plain("one\ntwo\n")}, ""},
+		"compressed":      {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 4}, Contents: framed}, ""},
+		"wrong bytes":     {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 4}, Contents: plain("0ne\ntwo\n")}, "digest mismatch"},
+		"another's bytes": {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{3, 5}, Contents: framed}, "digest mismatch"},
+		"others":          {&protos.GetBlobsResponse{Digests: digests[1:], Sizes: []uint64{4}, Contents: plain("two\n")}, "a group of 1 others"},
+		"no contents":     {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 4}}, "contents of 0"},
+		"short":           {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 4}, Contents: plain("one\n")}, "contents of 4"},
+		"short, framed":   {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 5}, Contents: framed}, "size"},
+		"long, framed":    {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 3}, Contents: framed}, "size"},
+		"no frame":        {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 4}, Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("x")}}, "corrupt"},
+		"too few lengths": {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4}, Contents: plain("one\ntwo\n")}, "2 blobs with 1 lengths"},
+		"no digest":       {&protos.GetBlobsResponse{Digests: [][]byte{digests[0], {1}}, Sizes: []uint64{4, 4}, Contents: framed}, "digest"},
+		"a bomb":          {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, maxGroup - 3}, Contents: framed}, "more than"},
+		"impossible":      {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{1<<64 - 1, 9}, Contents: framed}, "more than"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := serveGroups(t, new(liar), func() (*protos.GetBlobsResponse, error) { return tt.resp, nil })
+			for round := range 2 {
+				b, err := blobs{c: c}.Open(t.Context(), store.Sum(one))
+				if tt.want != "" {
+					wantCorrupt(t, err, tt.want)
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got, one) {
+					t.Errorf("round %d: %q, %v", round, got, err)
+				}
+			}
+		})
+	}
+}
+
+// A blob that is in no group is read by itself, and an error is one.
+func TestGroupsElsewhere(t *testing.T) {
+	data := random(1000)
+	bl, _ := honest(data, 300)
+	answer, failure := new(protos.GetBlobsResponse), error(nil)
+	c := serveGroups(t, bl, func() (*protos.GetBlobsResponse, error) { return answer, failure })
+	readRemote(t, c.bundle("groups"), data)
+	failure = status.Error(codes.NotFound, "gone")
+	if _, err := (blobs{c: c}).Open(t.Context(), store.Sum(data)); !store.IsNotFound(err) {
+		t.Errorf("not found: %v", err)
+	}
+	failure = status.Error(codes.PermissionDenied, "not for you")
+	if _, err := (blobs{c: c}).Open(t.Context(), store.Sum(data)); !errors.Is(err, store.ErrReadOnly) {
+		t.Errorf("denied: %v", err)
+	}
+	failure = status.Error(codes.Unimplemented, "no such method")
+	readRemote(t, c.bundle("groups"), data)
+	failure = status.Error(codes.Internal, "never asked")
+	readRemote(t, c.bundle("groups"), data)
+}
+
+// What is kept of groups is bounded, and the least recently used goes first.
+func TestGroupsKept(t *testing.T) {
+	c := newClient(nil, tvixPackage)
+	g := &c.groups
+	var first, last store.Digest
+	for i := range 3 * groupsSize / maxGroup {
+		d := store.Sum(fmt.Append(nil, i))
+		held, places, err := g.receive(&protos.GetBlobsResponse{
+			Digests: [][]byte{d[:]}, Sizes: []uint64{maxGroup}, Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("later")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.hold(held, places)
+		if i == 0 {
+			first = d
+		}
+		last = d
+		if _, ok, _ := g.find(first); !ok {
+			t.Fatalf("after %d others, what is used all the time is gone", i)
+		}
+	}
+	if _, ok, _ := g.find(last); !ok || g.bytes > groupsSize || len(g.places) != groupsSize/maxGroup {
+		t.Errorf("%d groups of %d bytes are kept", len(g.places), g.bytes)
+	}
+}
