@@ -133,6 +133,8 @@ func TestGolden(t *testing.T) {
 
 // reference finds the cut as the definition says it: two bytes a step, in halves of the index, with masks shifted for
 // the first of the two.
+//
+//go:norace
 func reference(c *Cutter, data []byte) int {
 	n := len(data)
 	if n <= c.params.Min {
