@@ -174,6 +174,96 @@ func (*GetBlobsResponse_Frame) isGetBlobsResponse_Contents() {}
 
 func (*GetBlobsResponse_Plain) isGetBlobsResponse_Contents() {}
 
+type HasBlobsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the blobs, 32 bytes each.
+	Digests       [][]byte `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HasBlobsRequest) Reset() {
+	*x = HasBlobsRequest{}
+	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HasBlobsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HasBlobsRequest) ProtoMessage() {}
+
+func (x *HasBlobsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HasBlobsRequest.ProtoReflect.Descriptor instead.
+func (*HasBlobsRequest) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HasBlobsRequest) GetDigests() [][]byte {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+type HasBlobsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the store has each, in their order.
+	Has           []bool `protobuf:"varint,1,rep,packed,name=has,proto3" json:"has,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HasBlobsResponse) Reset() {
+	*x = HasBlobsResponse{}
+	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HasBlobsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HasBlobsResponse) ProtoMessage() {}
+
+func (x *HasBlobsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HasBlobsResponse.ProtoReflect.Descriptor instead.
+func (*HasBlobsResponse) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *HasBlobsResponse) GetHas() []bool {
+	if x != nil {
+		return x.Has
+	}
+	return nil
+}
+
 type PutBlobsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lengths of the blobs in bytes.
@@ -191,7 +281,7 @@ type PutBlobsRequest struct {
 
 func (x *PutBlobsRequest) Reset() {
 	*x = PutBlobsRequest{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -203,7 +293,7 @@ func (x *PutBlobsRequest) String() string {
 func (*PutBlobsRequest) ProtoMessage() {}
 
 func (x *PutBlobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -216,7 +306,7 @@ func (x *PutBlobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobsRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobsRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{2}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PutBlobsRequest) GetSizes() []uint64 {
@@ -281,7 +371,7 @@ type PutBlobsResponse struct {
 
 func (x *PutBlobsResponse) Reset() {
 	*x = PutBlobsResponse{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +383,7 @@ func (x *PutBlobsResponse) String() string {
 func (*PutBlobsResponse) ProtoMessage() {}
 
 func (x *PutBlobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +396,7 @@ func (x *PutBlobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobsResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobsResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{3}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PutBlobsResponse) GetDigests() [][]byte {
@@ -336,7 +426,11 @@ const file_protos_rpc_bulk_proto_rawDesc = "" +
 	"\x05frame\x18\x03 \x01(\fH\x00R\x05frame\x12\x16\n" +
 	"\x05plain\x18\x04 \x01(\fH\x00R\x05plainB\n" +
 	"\n" +
-	"\bcontents\"c\n" +
+	"\bcontents\"+\n" +
+	"\x0fHasBlobsRequest\x12\x18\n" +
+	"\adigests\x18\x01 \x03(\fR\adigests\"$\n" +
+	"\x10HasBlobsResponse\x12\x10\n" +
+	"\x03has\x18\x01 \x03(\bR\x03has\"c\n" +
 	"\x0fPutBlobsRequest\x12\x14\n" +
 	"\x05sizes\x18\x01 \x03(\x04R\x05sizes\x12\x16\n" +
 	"\x05frame\x18\x02 \x01(\fH\x00R\x05frame\x12\x16\n" +
@@ -346,8 +440,9 @@ const file_protos_rpc_bulk_proto_rawDesc = "" +
 	"\x10PutBlobsResponse\x12\x18\n" +
 	"\adigests\x18\x01 \x03(\fR\adigests\x12\x1d\n" +
 	"\n" +
-	"most_bytes\x18\x02 \x01(\x04R\tmostBytes2\x8d\x01\n" +
+	"most_bytes\x18\x02 \x01(\x04R\tmostBytes2\xcd\x01\n" +
 	"\vBulkService\x12>\n" +
+	"\x03Has\x12\x1a.castar.v1.HasBlobsRequest\x1a\x1b.castar.v1.HasBlobsResponse\x12>\n" +
 	"\x03Put\x12\x1a.castar.v1.PutBlobsRequest\x1a\x1b.castar.v1.PutBlobsResponse\x12>\n" +
 	"\x03Get\x12\x1a.castar.v1.GetBlobsRequest\x1a\x1b.castar.v1.GetBlobsResponseB\x16Z\x14castar/protos;protosb\x06proto3"
 
@@ -363,20 +458,24 @@ func file_protos_rpc_bulk_proto_rawDescGZIP() []byte {
 	return file_protos_rpc_bulk_proto_rawDescData
 }
 
-var file_protos_rpc_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_protos_rpc_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_protos_rpc_bulk_proto_goTypes = []any{
 	(*GetBlobsRequest)(nil),  // 0: castar.v1.GetBlobsRequest
 	(*GetBlobsResponse)(nil), // 1: castar.v1.GetBlobsResponse
-	(*PutBlobsRequest)(nil),  // 2: castar.v1.PutBlobsRequest
-	(*PutBlobsResponse)(nil), // 3: castar.v1.PutBlobsResponse
+	(*HasBlobsRequest)(nil),  // 2: castar.v1.HasBlobsRequest
+	(*HasBlobsResponse)(nil), // 3: castar.v1.HasBlobsResponse
+	(*PutBlobsRequest)(nil),  // 4: castar.v1.PutBlobsRequest
+	(*PutBlobsResponse)(nil), // 5: castar.v1.PutBlobsResponse
 }
 var file_protos_rpc_bulk_proto_depIdxs = []int32{
-	2, // 0: castar.v1.BulkService.Put:input_type -> castar.v1.PutBlobsRequest
-	0, // 1: castar.v1.BulkService.Get:input_type -> castar.v1.GetBlobsRequest
-	3, // 2: castar.v1.BulkService.Put:output_type -> castar.v1.PutBlobsResponse
-	1, // 3: castar.v1.BulkService.Get:output_type -> castar.v1.GetBlobsResponse
-	2, // [2:4] is the sub-list for method output_type
-	0, // [0:2] is the sub-list for method input_type
+	2, // 0: castar.v1.BulkService.Has:input_type -> castar.v1.HasBlobsRequest
+	4, // 1: castar.v1.BulkService.Put:input_type -> castar.v1.PutBlobsRequest
+	0, // 2: castar.v1.BulkService.Get:input_type -> castar.v1.GetBlobsRequest
+	3, // 3: castar.v1.BulkService.Has:output_type -> castar.v1.HasBlobsResponse
+	5, // 4: castar.v1.BulkService.Put:output_type -> castar.v1.PutBlobsResponse
+	1, // 5: castar.v1.BulkService.Get:output_type -> castar.v1.GetBlobsResponse
+	3, // [3:6] is the sub-list for method output_type
+	0, // [0:3] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -391,7 +490,7 @@ func file_protos_rpc_bulk_proto_init() {
 		(*GetBlobsResponse_Frame)(nil),
 		(*GetBlobsResponse_Plain)(nil),
 	}
-	file_protos_rpc_bulk_proto_msgTypes[2].OneofWrappers = []any{
+	file_protos_rpc_bulk_proto_msgTypes[4].OneofWrappers = []any{
 		(*PutBlobsRequest_Frame)(nil),
 		(*PutBlobsRequest_Plain)(nil),
 	}
@@ -401,7 +500,7 @@ func file_protos_rpc_bulk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protos_rpc_bulk_proto_rawDesc), len(file_protos_rpc_bulk_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

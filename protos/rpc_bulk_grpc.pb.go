@@ -22,6 +22,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
+	BulkService_Has_FullMethodName = "/castar.v1.BulkService/Has"
 	BulkService_Put_FullMethodName = "/castar.v1.BulkService/Put"
 	BulkService_Get_FullMethodName = "/castar.v1.BulkService/Get"
 )
@@ -30,6 +31,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type BulkServiceClient interface {
+	// Has returns which of several blobs the store has.
+	Has(ctx context.Context, in *HasBlobsRequest, opts ...grpc.CallOption) (*HasBlobsResponse, error)
 	// Put means what BlobService.Put means, of several blobs. A request without any is answered where storing is allowed.
 	Put(ctx context.Context, in *PutBlobsRequest, opts ...grpc.CallOption) (*PutBlobsResponse, error)
 	// Get returns a blob, or a chunk, with those that it is compressed with. The status is Unimplemented where the store does
@@ -43,6 +46,16 @@ type bulkServiceClient struct {
 
 func NewBulkServiceClient(cc grpc.ClientConnInterface) BulkServiceClient {
 	return &bulkServiceClient{cc}
+}
+
+func (c *bulkServiceClient) Has(ctx context.Context, in *HasBlobsRequest, opts ...grpc.CallOption) (*HasBlobsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HasBlobsResponse)
+	err := c.cc.Invoke(ctx, BulkService_Has_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *bulkServiceClient) Put(ctx context.Context, in *PutBlobsRequest, opts ...grpc.CallOption) (*PutBlobsResponse, error) {
@@ -69,6 +82,8 @@ func (c *bulkServiceClient) Get(ctx context.Context, in *GetBlobsRequest, opts .
 // All implementations must embed UnimplementedBulkServiceServer
 // for forward compatibility.
 type BulkServiceServer interface {
+	// Has returns which of several blobs the store has.
+	Has(context.Context, *HasBlobsRequest) (*HasBlobsResponse, error)
 	// Put means what BlobService.Put means, of several blobs. A request without any is answered where storing is allowed.
 	Put(context.Context, *PutBlobsRequest) (*PutBlobsResponse, error)
 	// Get returns a blob, or a chunk, with those that it is compressed with. The status is Unimplemented where the store does
@@ -84,6 +99,9 @@ type BulkServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedBulkServiceServer struct{}
 
+func (UnimplementedBulkServiceServer) Has(context.Context, *HasBlobsRequest) (*HasBlobsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Has not implemented")
+}
 func (UnimplementedBulkServiceServer) Put(context.Context, *PutBlobsRequest) (*PutBlobsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Put not implemented")
 }
@@ -109,6 +127,24 @@ func RegisterBulkServiceServer(s grpc.ServiceRegistrar, srv BulkServiceServer) {
 		t.testEmbeddedByValue()
 	}
 	s.RegisterService(&BulkService_ServiceDesc, srv)
+}
+
+func _BulkService_Has_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HasBlobsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(BulkServiceServer).Has(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: BulkService_Has_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(BulkServiceServer).Has(ctx, req.(*HasBlobsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
 }
 
 func _BulkService_Put_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
@@ -154,6 +190,10 @@ var BulkService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "castar.v1.BulkService",
 	HandlerType: (*BulkServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Has",
+			Handler:    _BulkService_Has_Handler,
+		},
 		{
 			MethodName: "Put",
 			Handler:    _BulkService_Put_Handler,

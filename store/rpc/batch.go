@@ -65,6 +65,20 @@ func (b *batch) join(o *batch) {
 	b.raw = append(b.raw, o.raw...)
 }
 
+// without returns a batch of the blobs for which drop is not set.
+func (b *batch) without(drop []bool) *batch {
+	rest := newBatch()
+	sizes, raw := b.sizes, b.raw
+	for i, d := range b.digests {
+		n, k := protowire.ConsumeVarint(sizes)
+		if !drop[i] {
+			rest.add(d, raw[:n])
+		}
+		sizes, raw = sizes[k:], raw[n:]
+	}
+	return rest
+}
+
 // message returns the batch as a PutBlobsRequest:
 //
 //	1 byte, varint, bytes    0x0a: field 1, the lengths of the blobs, each a varint

@@ -136,3 +136,24 @@ func TestBatchJoin(t *testing.T) {
 		t.Errorf("the last blob is %q", b.blob())
 	}
 }
+
+// Without some of its blobs, a batch has the others, in order.
+func TestBatchWithout(t *testing.T) {
+	all := [][]byte{[]byte("a"), {}, random(300), []byte("b")}
+	b := newBatch()
+	for _, data := range all {
+		b.add(store.Sum(data), data)
+	}
+	for mask := range 1 << len(all) {
+		drop, want := make([]bool, len(all)), [][]byte(nil)
+		for i := range all {
+			if drop[i] = mask>>i&1 != 0; !drop[i] {
+				want = append(want, all[i])
+			}
+		}
+		rest := b.without(drop)
+		if got := unpacked(t, parsed(t, rest)); !equal(got, want) || len(rest.digests) != len(want) {
+			t.Errorf("without %v: %d blobs, want %d", drop, len(got), len(want))
+		}
+	}
+}

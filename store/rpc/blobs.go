@@ -99,8 +99,9 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 	return chunks, nil
 }
 
-// Put sends a blob unless the server has it. A small one is sent without asking for that. Where Put returns before it has
-// arrived, an error is told to who calls Put, Sync or the Commit of an upload next, and from then on.
+// Put sends a blob unless the server has it. A small one goes with others, of which those that the server lacks are sent;
+// or without asking, where the server takes them only one by one. Put may return before it has arrived: an error is told
+// to who calls Put, Sync or the Commit of an upload next, and from then on.
 func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	d := store.Sum(data)
 	if err := ctx.Err(); err != nil {
@@ -109,24 +110,19 @@ func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if b.c.known.has(d) {
 		return d, nil
 	}
-	if len(data) > askSize {
-		has, err := b.Has(ctx, d)
-		if err != nil {
-			return d, err
-		}
-		if has {
-			b.c.known.add(d)
-			return d, nil
-		}
-	}
 	if sent, err := b.c.flight.send(ctx, b.lane, d, data); sent {
 		return d, err
 	}
+	has, err := b.Has(ctx, d)
+	if err != nil {
+		return d, err
+	}
+	if has {
+		b.c.known.add(d)
+		return d, nil
+	}
 	return d, b.c.putBlob(ctx, d, data)
 }
-
-// askSize is the length up to which a blob is sent without asking whether it is needed.
-const askSize = 64 << 10
 
 // putBlob sends a blob that is in memory.
 func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error {

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
@@ -25,6 +26,50 @@ func (c *client) bulkRoom(ctx context.Context) (room int) {
 		return err
 	})
 	return room
+}
+
+// putBatch sends what the server does not have of a batch.
+func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) error {
+	has, err := c.hasBlobs(ctx, b.digests)
+	if err != nil {
+		return fromStatus(err, b.digests[0])
+	}
+	for i, d := range b.digests {
+		if has[i] {
+			c.known.add(d)
+		}
+	}
+	if slices.Contains(has, true) {
+		b = b.without(has)
+	}
+	if len(b.digests) == 0 {
+		return nil
+	}
+	return c.putBlobs(ctx, b, enc)
+}
+
+// hasBlobs asks which of some blobs the server has.
+func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bool, err error) {
+	req := new(protos.HasBlobsRequest)
+	for i := range digests {
+		req.Digests = append(req.Digests, digests[i][:])
+	}
+	err = c.retry(ctx, func(k *call) error {
+		var headers metadata.MD
+		resp, err := c.bulk.Has(k.ctx, req, grpc.Header(&headers))
+		if err != nil {
+			return err
+		}
+		if has = resp.GetHas(); len(has) != len(digests) {
+			err := fmt.Errorf("%d answers for %d blobs", len(has), len(digests))
+			return &store.CorruptError{Digest: digests[0], Where: "the server", Err: err}
+		}
+		if slices.Contains(has, true) {
+			_ = c.ledger.claim(instanceOf(headers)) // as Has does
+		}
+		return nil
+	})
+	return has, err
 }
 
 // putBlobs sends a batch in one call.

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ type bulkLiar struct {
 	protos.UnimplementedBulkServiceServer
 	t   *testing.T
 	put func(blobs [][]byte) ([][]byte, error)
+	has func(n int) (*protos.HasBlobsResponse, error) // nil: it has none
 }
 
 func (l *bulkLiar) Put(_ context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
@@ -30,6 +32,13 @@ func (l *bulkLiar) Put(_ context.Context, req *protos.PutBlobsRequest) (*protos.
 	}
 	digests, err := l.put(unpacked(l.t, req))
 	return &protos.PutBlobsResponse{Digests: digests}, err
+}
+
+func (l *bulkLiar) Has(_ context.Context, req *protos.HasBlobsRequest) (*protos.HasBlobsResponse, error) {
+	if l.has == nil {
+		return &protos.HasBlobsResponse{Has: make([]bool, len(req.GetDigests()))}, nil
+	}
+	return l.has(len(req.GetDigests()))
 }
 
 // sums returns the digests of blobs.
@@ -164,5 +173,84 @@ func TestBulkSilent(t *testing.T) {
 	c.flight.close()
 	if err := <-ended; !errors.Is(err, errClosed) {
 		t.Errorf("Put, closed: %v", err)
+	}
+}
+
+// counted counts the blobs that are put.
+type counted struct {
+	store.Blobs
+	puts atomic.Int32
+}
+
+func (c *counted) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	c.puts.Add(1)
+	return c.Blobs.Put(ctx, data)
+}
+
+// What the server has is not sent again.
+func TestBulkSendsWhatIsLacking(t *testing.T) {
+	st := memory.New()
+	blobs := &counted{Blobs: st.Blobs}
+	st.Blobs = blobs
+	l := serveStore(t, st, ServerOptions{AllowPut: true})
+	for _, n := range []int{50, 120, 120, 0, 121} {
+		before, had := blobs.puts.Load(), 0
+		var c calls
+		remote := New(connect(t, l, c.options()...), "lacking", tvixPackage)
+		for i := range n {
+			data := bytes.Repeat(fmt.Appendf(nil, "%d\n", i), i)
+			if has, err := st.Blobs.Has(t.Context(), store.Sum(data)); err != nil {
+				t.Fatal(err)
+			} else if has {
+				had++
+			}
+			if _, err := remote.Blobs.Put(t.Context(), data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := remote.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for i := range n {
+			d := store.Sum(bytes.Repeat(fmt.Appendf(nil, "%d\n", i), i))
+			if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
+				t.Errorf("blob %d: %v, %v", i, has, err)
+			}
+		}
+		if sent := int(blobs.puts.Load() - before); sent != n-had {
+			t.Errorf("%d blobs of %d are sent, and %d were there", sent, n, had)
+		}
+		if had == n && c.n["BulkService/Put"] > 1 {
+			t.Errorf("%d calls for nothing", c.n["BulkService/Put"]-1)
+		}
+		remote.Close()
+	}
+}
+
+// An answer of the wrong length is noticed, and so is an error.
+func TestHostileHas(t *testing.T) {
+	for name, tt := range map[string]struct {
+		has  []bool
+		err  error
+		want string
+	}{
+		"too few":  {nil, nil, "0 answers for 1 blobs"},
+		"too many": {[]bool{true, true}, nil, "2 answers for 1 blobs"},
+		"an error": {nil, status.Error(codes.DataLoss, "no disk"), "no disk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := grpc.NewServer()
+			protos.RegisterBulkServiceServer(s, &bulkLiar{
+				t:   t,
+				put: func(blobs [][]byte) ([][]byte, error) { return sums(blobs), nil },
+				has: func(int) (*protos.HasBlobsResponse, error) { return &protos.HasBlobsResponse{Has: tt.has}, tt.err },
+			})
+			c := newClient(connect(t, listen(t, s.Serve, s.Stop)), tvixPackage)
+			t.Cleanup(c.flight.close)
+			if _, err := (blobs{c: c}).Put(t.Context(), []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			wantCorrupt(t, barrier{c}.Sync(t.Context()), tt.want)
+		})
 	}
 }

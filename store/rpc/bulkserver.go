@@ -5,6 +5,9 @@ import (
 	"errors"
 	"runtime"
 
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
 	"castar/protos"
 	"castar/store"
 	"castar/store/zstd"
@@ -22,6 +25,47 @@ func newBulkServer(s *Server) (*bulkServer, error) {
 	dec, err := zstd.NewDecoder(runtime.GOMAXPROCS(0))
 	return &bulkServer{s: s, decoder: dec, buffers: newBuffers()}, err
 }
+
+// Has answers for each blob.
+func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*protos.HasBlobsResponse, error) {
+	if b.s.o.AllowPut {
+		if err := grpc.SetHeader(ctx, b.s.instance); err != nil {
+			return nil, err
+		}
+	}
+	resp := &protos.HasBlobsResponse{Has: make([]bool, len(req.GetDigests()))}
+	err := b.each(ctx, len(resp.Has), func(ctx context.Context, i int) error {
+		d, err := requested(req.GetDigests()[i])
+		if err == nil {
+			resp.Has[i], err = b.s.st.Blobs.Has(ctx, d)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// each calls f for each number up to n, until one fails. Where the store does not keep blobs in groups, but each by itself
+// and perhaps far away, several calls run at once.
+func (b *bulkServer) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	calls, callsCtx := errgroup.WithContext(ctx)
+	calls.SetLimit(atOnce)
+	if _, ok := b.s.st.Blobs.(store.Grouper); ok {
+		calls.SetLimit(1)
+	}
+	for i := 0; i < n && callsCtx.Err() == nil; i++ {
+		calls.Go(func() error { return f(callsCtx, i) })
+	}
+	if err := calls.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// atOnce is how many blobs of a call are asked for, or put, at a time.
+const atOnce = 16
 
 // Put stores blobs, those of one call next to each other.
 func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
@@ -65,12 +109,16 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 	if g, ok := blobs.(store.Grouper); ok && frame != nil && zstd.Single(frame) {
 		return g.PutGroup(ctx, raw, sizes, frame)
 	}
-	digests := make([]store.Digest, len(sizes))
+	digests, pieces := make([]store.Digest, len(sizes)), make([][]byte, len(sizes))
 	for i, n := range sizes {
-		if digests[i], err = blobs.Put(ctx, raw[:n]); err != nil {
-			return nil, err
-		}
-		raw = raw[n:]
+		pieces[i], raw = raw[:n], raw[n:]
+	}
+	err = b.each(ctx, len(pieces), func(ctx context.Context, i int) (err error) {
+		digests[i], err = blobs.Put(ctx, pieces[i])
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return digests, nil
 }

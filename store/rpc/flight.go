@@ -14,6 +14,8 @@ const (
 	inFlight = 64
 	// bulkCalls is how many calls for many blobs run at once: while one is on its way the next is filled.
 	bulkCalls = 4
+	// askSize is the length up to which a blob is sent by itself without asking whether it is needed.
+	askSize = 64 << 10
 )
 
 var errClosed = errors.New("the store is closed")
@@ -55,7 +57,7 @@ func (f *flight) start() {
 	f.most, f.longest = capacity{1, askSize}, askSize
 	enc, err := zstd.NewEncoder(bulkCalls, zstd.Fast)
 	if room := f.c.bulkRoom(f.ctx); err == nil && room >= askSize {
-		calls, send = bulkCalls, func(b *batch) error { return f.c.putBlobs(f.ctx, b, enc) }
+		calls, send = bulkCalls, func(b *batch) error { return f.c.putBatch(f.ctx, b, enc) }
 		f.most, f.longest = capacity{mostInBatch, room}, min(inlineSize, room)
 	}
 	batches := 2*calls + laneCount // so that some are full while others are on their way, and each lane fills one
