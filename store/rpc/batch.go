@@ -22,8 +22,10 @@ const (
 	// batchSize is the length at which a batch is full, in bytes. It is that of the groups in which a packed store
 	// compresses what it is given, so that it may keep a batch as it comes.
 	batchSize = 2 << 20
-	// mostInBatch bounds the answer, which has a digest for each.
+	// mostInBatch bounds the question before it and the answer, which have a digest for each.
 	mostInBatch = 8192
+	// digestField is how long that is in a message.
+	digestField = store.DigestSize + 2
 	// lengthsSize is how long the rest of a message is at most, besides the blobs: each length takes up to 3 bytes.
 	lengthsSize = 3*mostInBatch + 64
 )

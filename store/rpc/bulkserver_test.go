@@ -181,6 +181,14 @@ func TestBulkRoom(t *testing.T) {
 				t.Errorf("%d bytes in a message: blob %d: %v, %v", most, i, has, err)
 			}
 		}
+		for i := range 4000 { // of which the digests are longer than the blobs
+			if _, err := remote.Blobs.Put(t.Context(), fmt.Append(nil, i)); err != nil {
+				t.Fatalf("%d bytes in a message: %v", most, err)
+			}
+		}
+		if err := remote.Sync(t.Context()); err != nil {
+			t.Errorf("%d bytes in a message, of small blobs: %v", most, err)
+		}
 		remote.Close()
 	}
 }

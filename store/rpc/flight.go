@@ -58,7 +58,7 @@ func (f *flight) start() {
 	enc, err := zstd.NewEncoder(bulkCalls, zstd.Fast)
 	if room := f.c.bulkRoom(f.ctx); err == nil && room >= askSize {
 		calls, send = bulkCalls, func(b *batch) error { return f.c.putBatch(f.ctx, b, enc) }
-		f.most, f.longest = capacity{mostInBatch, room}, min(inlineSize, room)
+		f.most, f.longest = capacity{min(mostInBatch, room/digestField), room}, min(inlineSize, room)
 	}
 	batches := 2*calls + laneCount // so that some are full while others are on their way, and each lane fills one
 	f.free, f.full = make(chan *batch, batches), make(chan *batch, batches)
