@@ -2,8 +2,13 @@ package zstd
 
 import "encoding/binary"
 
-// Single reports whether b is what an Encoder here makes: one frame, without checksum or dictionary, and nothing else.
-// What is in its blocks only Decode can tell. (RFC 8878, section 3.1.1:)
+// maxWindow is how far back a frame may refer, in bytes, to what it decodes to: all decoders should take that (RFC 8878,
+// section 3.1.1.1.2).
+const maxWindow = 8 << 20
+
+// Single reports whether b is what an Encoder here makes: one frame, without checksum or dictionary, whose window is at
+// most 8 MiB or all of its contents, and nothing else. What is in its blocks only Decode can tell. (RFC 8878, section
+// 3.1.1:)
 //
 //	frame = 0xfd2fb528:u32 descriptor:u8 [window:u8] [contentsize:1|2|4|8] block+
 //	block = head:u24 contents
@@ -20,7 +25,13 @@ func Single(b []byte) bool {
 	}
 	at := magicLen + 1
 	if descriptor&oneSegment == 0 {
-		at++ // the window's size
+		if len(b) == at {
+			return false
+		}
+		if base := uint64(1) << (10 + b[at]>>3); base+base/8*uint64(b[at]&7) > maxWindow {
+			return false
+		}
+		at++
 	}
 	switch descriptor >> 6 { // how long the field is that says how long the contents are
 	case 0:

@@ -20,6 +20,14 @@ func TestSingle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wide, err := other.NewWriter(nil, other.WithEncoderCRC(false), other.WithWindowSize(16<<20), other.WithSingleSegment(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := wide.EncodeAll(make([]byte, 20<<20), nil)
+	if err := dec.Decode(make([]byte, 20<<20), long); err != nil || zstd.Single(long) {
+		t.Errorf("a window of 16 MiB: single, or %v", err)
+	}
 	skippable := []byte{0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 'x'}
 	for i, data := range samples() {
 		frame, err := enc.Append(nil, data)
