@@ -136,7 +136,7 @@ func TestRequests(t *testing.T) {
 // A large store is not listed for a few questions.
 func TestRequestsOfLargeStore(t *testing.T) {
 	t.Parallel()
-	const n = 40_000
+	const n = 16_000
 	m := NewMemory()
 	for i := range n {
 		if err := m.Put(t.Context(), blobName(store.Sum(fmt.Appendf(nil, "%d", i))), nil); err != nil {
@@ -147,7 +147,7 @@ func TestRequestsOfLargeStore(t *testing.T) {
 		c := newCounting(m)
 		p := newPresence(newQueue(c, 1, false), blobsPrefix, blobName, listPage)
 		for i := range questions {
-			if has, err := p.has(t.Context(), store.Sum(fmt.Appendf(nil, "%d", i*7))); err != nil || !has {
+			if has, err := p.has(t.Context(), store.Sum(fmt.Appendf(nil, "%d", i*3))); err != nil || !has {
 				t.Fatalf("has = %v, %v", has, err)
 			}
 		}

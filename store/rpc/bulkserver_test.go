@@ -181,7 +181,10 @@ func TestBulkRoom(t *testing.T) {
 				t.Errorf("%d bytes in a message: blob %d: %v, %v", most, i, has, err)
 			}
 		}
-		for i := range 4000 { // of which the digests are longer than the blobs
+		for i := range 2500 { // of which the digests are longer than the blobs
+			if most < lengthsSize+askSize {
+				break // they go one by one
+			}
 			if _, err := remote.Blobs.Put(t.Context(), fmt.Append(nil, i)); err != nil {
 				t.Fatalf("%d bytes in a message: %v", most, err)
 			}

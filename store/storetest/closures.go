@@ -89,8 +89,14 @@ func closures(t *testing.T) []*closure {
 	return []*closure{one, twice, diamond, levels, same, deep(t, 60), wide(t, 15, 10)}
 }
 
-// largeClosures are longer than what stores gather before they write, or send at once.
-func largeClosures(t *testing.T) []*closure { return []*closure{deep(t, 500), wide(t, 40, 50)} }
+// largeClosures are longer than what stores gather before they write, or send at once; those under the race detector are
+// only long.
+func largeClosures(t *testing.T) []*closure {
+	if UnderRace {
+		return []*closure{deep(t, 100), wide(t, 20, 20)}
+	}
+	return []*closure{deep(t, 500), wide(t, 40, 50)}
+}
 
 func deep(t *testing.T, levels int) *closure {
 	c := &closure{name: fmt.Sprintf("%d levels", levels)}
