@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -405,7 +407,12 @@ func TestReaderRanges(t *testing.T) {
 	}
 }
 
+// Many tests here wait for a service to be asked again, and should not keep others from going on.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
+		flag.Set(f.Name, strconv.Itoa(4*runtime.GOMAXPROCS(0)))
+	}
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), // connections that are kept for the next request
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
