@@ -52,15 +52,10 @@ func (b lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
 		return store.Digest{}, err
 	}
 	d := store.Sum(data)
-	return d, b.put(ctx, d, data)
-}
-
-// put stores the blob d.
-func (b lane) put(ctx context.Context, d store.Digest, data []byte) error {
 	if len(data) <= b.st.cutter.Params().Min {
-		return b.st.putWhole(kindData, b.number, d, data)
+		return d, b.st.putWhole(kindData, b.number, d, data)
 	}
-	return b.putCut(ctx, d, data)
+	return d, b.putCut(ctx, d, data)
 }
 
 // putCut stores the blob d in chunks, unless it is there.

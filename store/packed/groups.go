@@ -9,7 +9,7 @@ import (
 )
 
 // PutGroup implements store.Grouper. The frame is kept as it is where all that is in it is new, and where it is as long as
-// those that are made here; otherwise the blobs are put one by one.
+// those that are made here; otherwise what they consist of is put piece by piece.
 func (b blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
 	g, err := b.st.divide(raw, sizes)
 	if err != nil {
@@ -21,20 +21,23 @@ func (b blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []by
 			return nil, err
 		}
 	}
-	for i, d := range g.digests {
+	for i := 0; i < len(g.items) && !taken; i++ {
+		it := &g.items[i]
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		switch {
-		case !taken:
-			err = lane{b, 0}.put(ctx, d, raw[:sizes[i]])
-		case g.lists[i] != nil:
-			err = b.st.putWhole(kindList, 0, d, g.lists[i])
-		}
-		if err != nil {
+		if err := b.st.putWhole(kindData, 0, it.digest, raw[:it.size]); err != nil {
 			return nil, err
 		}
-		raw = raw[sizes[i]:]
+		raw = raw[it.size:]
+	}
+	for i, d := range g.digests {
+		if g.lists[i] == nil {
+			continue
+		}
+		if err := b.st.putWhole(kindList, 0, d, g.lists[i]); err != nil {
+			return nil, err
+		}
 	}
 	return g.digests, b.st.checkpoint()
 }
