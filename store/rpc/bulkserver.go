@@ -159,7 +159,9 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	if err != nil {
 		return nil, err
 	}
+	total := uint64(0)
 	for i := range g.Members {
+		total += g.Members[i].Size
 		resp.Digests = append(resp.Digests, g.Members[i].Digest[:])
 		resp.Sizes = append(resp.Sizes, g.Members[i].Size)
 	}
@@ -168,6 +170,6 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	} else {
 		resp.Contents = &protos.GetBlobsResponse_Plain{Plain: g.Plain}
 	}
-	b.s.metrics.sent.Add(uint64(len(g.Frame) + len(g.Plain)))
+	b.s.metrics.sent.Add(total)
 	return resp, nil
 }

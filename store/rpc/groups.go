@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"sync"
 
@@ -20,8 +21,10 @@ const (
 	// sent many.
 	groupsAfter = 16
 	// groupsTried is how many groups come before it is asked whether they are of use: each should have saved leastUse calls.
+	// Where they were not, so many blobs are read one by one before the next are tried.
 	groupsTried = 16
 	leastUse    = 2
+	groupsPause = 1000
 	// groupsSize is how many bytes of groups are kept: some for each directory that a parallel export is in.
 	groupsSize = 64 << 20
 	// maxGroup is the length of the longest group that is believed, in bytes.
@@ -36,9 +39,10 @@ type groups struct {
 	turn    chan struct{} // held by who asks for a group: the next may find in it what it wants
 
 	mu     sync.Mutex
-	off    bool // the server has none, or they are of no use
+	none   bool // the server has none
 	reads  int  // of blobs that were in no group here
-	gets   int
+	after  int  // so many reads, groups are asked for
+	gets   int  // since then
 	hits   int
 	places map[store.Digest]place
 	recent *list.List // of *heldGroup, the most recently used first
@@ -54,14 +58,14 @@ type place struct {
 
 // heldGroup is a group that was sent.
 type heldGroup struct {
-	at      *list.Element
-	members []store.Digest
-	size    int
-	load    func() ([]byte, error) // decodes it once, whoever calls it first
+	at     *list.Element
+	places map[store.Digest]place
+	size   int
+	load   func() ([]byte, error) // decodes it once, whoever calls it first
 }
 
 func (g *groups) init(c *client) {
-	g.c = c
+	g.c, g.after = c, groupsAfter
 	g.decoder = sync.OnceValues(func() (*zstd.Decoder, error) { return zstd.NewDecoder(runtime.GOMAXPROCS(0)) })
 	g.turn = make(chan struct{}, 1)
 	g.places = map[store.Digest]place{}
@@ -109,11 +113,8 @@ func (g *groups) find(d store.Digest) (p place, ok, want bool) {
 		g.recent.MoveToFront(p.group.at)
 		return p, true, false
 	}
-	if g.off {
-		return p, false, false
-	}
 	g.reads++
-	return p, false, g.reads > groupsAfter
+	return p, false, g.reads > g.after && !g.none
 }
 
 // get asks for the group of d. It reports false where d is in none.
@@ -125,7 +126,7 @@ func (g *groups) get(ctx context.Context, d store.Digest) (p place, ok bool, err
 	})
 	if status.Code(err) == codes.Unimplemented {
 		g.mu.Lock()
-		g.off = true
+		g.none = true
 		g.mu.Unlock()
 		return p, false, nil
 	}
@@ -135,41 +136,39 @@ func (g *groups) get(ctx context.Context, d store.Digest) (p place, ok bool, err
 	if len(resp.GetDigests()) == 0 {
 		return p, false, nil
 	}
-	held, places, err := g.receive(resp)
+	held, err := g.receive(resp)
 	if err != nil {
 		return p, false, corrupt(d, err)
 	}
-	p, ok = places[d]
+	p, ok = held.places[d]
 	if !ok {
-		return p, false, corrupt(d, fmt.Errorf("a group of %d others", len(places)))
+		return p, false, corrupt(d, fmt.Errorf("a group of %d others", len(held.places)))
 	}
-	g.hold(held, places)
+	g.hold(held)
 	return p, true, nil
 }
 
 // receive checks what the server calls a group, but for the bytes.
-func (g *groups) receive(resp *protos.GetBlobsResponse) (*heldGroup, map[store.Digest]place, error) {
+func (g *groups) receive(resp *protos.GetBlobsResponse) (*heldGroup, error) {
 	digests, sizes := resp.GetDigests(), resp.GetSizes()
 	if len(digests) != len(sizes) {
-		return nil, nil, fmt.Errorf("a group of %d blobs with %d lengths", len(digests), len(sizes))
+		return nil, fmt.Errorf("a group of %d blobs with %d lengths", len(digests), len(sizes))
 	}
-	held := new(heldGroup)
-	places := make(map[store.Digest]place, len(digests))
+	held := &heldGroup{places: make(map[store.Digest]place, len(digests))}
 	for i, n := range sizes {
 		d, err := store.DigestFromBytes(digests[i])
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if n > uint64(maxGroup-held.size) {
-			return nil, nil, fmt.Errorf("a group of more than %d bytes", maxGroup)
+			return nil, fmt.Errorf("a group of more than %d bytes", maxGroup)
 		}
-		held.members = append(held.members, d)
-		places[d] = place{held, held.size, int(n)}
+		held.places[d] = place{held, held.size, int(n)}
 		held.size += int(n)
 	}
 	plain, frame := resp.GetPlain(), resp.GetFrame()
 	if frame == nil && len(plain) != held.size {
-		return nil, nil, fmt.Errorf("a group of %d bytes with contents of %d", held.size, len(plain))
+		return nil, fmt.Errorf("a group of %d bytes with contents of %d", held.size, len(plain))
 	}
 	held.load = sync.OnceValues(func() ([]byte, error) {
 		if frame == nil {
@@ -184,30 +183,31 @@ func (g *groups) receive(resp *protos.GetBlobsResponse) (*heldGroup, map[store.D
 		frame = nil
 		return raw, err
 	})
-	return held, places, nil
+	return held, nil
 }
 
 // hold keeps a group, and lets the least recently used go where there are too many.
-func (g *groups) hold(held *heldGroup, places map[store.Digest]place) {
+func (g *groups) hold(held *heldGroup) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	held.at = g.recent.PushFront(held)
-	for d, p := range places {
-		g.places[d] = p
-	}
+	maps.Copy(g.places, held.places)
 	g.bytes += held.size
 	for e := g.recent.Back(); g.bytes > groupsSize && e != g.recent.Front(); e = g.recent.Back() {
 		g.drop(e.Value.(*heldGroup))
 	}
-	if g.gets++; g.gets >= groupsTried && g.hits < g.gets*leastUse {
-		g.off = true
+	if g.gets++; g.gets == groupsTried {
+		if g.hits < groupsTried*leastUse {
+			g.after = g.reads + groupsPause
+		}
+		g.gets, g.hits = 0, 0
 	}
 }
 
 // drop forgets a group. The caller holds g.mu.
 func (g *groups) drop(held *heldGroup) {
 	g.recent.Remove(held.at)
-	for _, d := range held.members {
+	for d := range held.places {
 		if g.places[d].group == held {
 			delete(g.places, d)
 		}

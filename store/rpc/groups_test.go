@@ -180,6 +180,29 @@ func TestGroupsOfNoUse(t *testing.T) {
 	c.want(t, groupsTried, n-groupsTried)
 }
 
+// They are tried again when many more blobs have been read.
+func TestGroupsAgain(t *testing.T) {
+	served, all := newGrouped(t, 2000, 10)
+	l := serveStore(t, served, ServerOptions{})
+	var c calls
+	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
+	defer st.Close()
+	for i := 0; i < 1000; i += 10 {
+		readRemote(t, st, all[i])
+	}
+	alone := c.n["BlobService/Read"]
+	for range groupsPause {
+		readRemote(t, st, all[1990])
+	}
+	gets := c.n["BulkService/Get"]
+	for i := 1000; i < 1980; i++ {
+		readRemote(t, st, all[i])
+	}
+	if more := c.n["BulkService/Get"] - gets; more < 90 || more > 98 || alone < 80 {
+		t.Errorf("%d groups for 980 blobs after a pause", more)
+	}
+}
+
 // A server that has no groups is asked once.
 func TestNoGroups(t *testing.T) {
 	served := memory.New()
@@ -297,13 +320,13 @@ func TestGroupsKept(t *testing.T) {
 	var first, last store.Digest
 	for i := range 3 * groupsSize / maxGroup {
 		d := store.Sum(fmt.Append(nil, i))
-		held, places, err := g.receive(&protos.GetBlobsResponse{
+		held, err := g.receive(&protos.GetBlobsResponse{
 			Digests: [][]byte{d[:]}, Sizes: []uint64{maxGroup}, Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("later")},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		g.hold(held, places)
+		g.hold(held)
 		if i == 0 {
 			first = d
 		}

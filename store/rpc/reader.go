@@ -26,8 +26,10 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if err := c.flight.landed(ctx, d); err != nil {
 		return nil, err
 	}
-	if data, err := c.groups.read(ctx, d); data != nil || err != nil {
-		return whole{bytes.NewReader(data)}, err
+	if data, err := c.groups.read(ctx, d); err != nil {
+		return nil, err
+	} else if data != nil {
+		return whole{bytes.NewReader(data)}, nil
 	}
 	var head []byte
 	var rest *stream
