@@ -13,7 +13,6 @@ type batch struct {
 	digests []store.Digest
 	sizes   []byte // in the encoding of a PutBlobsRequest
 	raw     []byte
-	start   int // of the last blob in raw
 	frame   []byte
 	done    chan struct{} // closed when the batch has arrived, or failed
 }
@@ -36,7 +35,6 @@ func newBatch() *batch { return &batch{done: make(chan struct{})} }
 func (b *batch) add(d store.Digest, data []byte) {
 	b.digests = append(b.digests, d)
 	b.sizes = protowire.AppendVarint(b.sizes, uint64(len(data)))
-	b.start = len(b.raw)
 	b.raw = append(b.raw, data...)
 }
 
@@ -56,12 +54,8 @@ func (b *batch) takes(c capacity, blobs, bytes int) bool {
 	return len(b.digests)+blobs <= c.blobs && len(b.raw)+bytes <= c.bytes
 }
 
-// blob returns the last blob.
-func (b *batch) blob() []byte { return b.raw[b.start:] }
-
 // join moves the blobs of another batch into b.
 func (b *batch) join(o *batch) {
-	b.start = len(b.raw) + o.start
 	b.digests = append(b.digests, o.digests...)
 	b.sizes = append(b.sizes, o.sizes...)
 	b.raw = append(b.raw, o.raw...)

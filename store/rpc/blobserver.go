@@ -33,10 +33,8 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	if b.s.o.AllowPut {
-		if err := grpc.SetHeader(ctx, b.s.instance); err != nil {
-			return nil, err
-		}
+	if err := b.s.identify(ctx); err != nil {
+		return nil, err
 	}
 	blobs := b.s.st.Blobs
 	resp := new(protos.StatBlobResponse)

@@ -111,19 +111,7 @@ func TestBulkRetry(t *testing.T) {
 // Blobs go together to a server that takes them so, and all of them arrive.
 func TestBulk(t *testing.T) {
 	st := memory.New()
-	l := serveStore(t, st, ServerOptions{AllowPut: true})
-	var bulk, single atomic.Int32
-	count := func(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
-		switch method {
-		case protos.BulkService_Put_FullMethodName:
-			bulk.Add(1)
-		case protos.BlobService_Put_FullMethodName:
-			single.Add(1)
-		}
-		return invoke(ctx, method, req, reply, conn, o...)
-	}
-	remote := New(connect(t, l, grpc.WithUnaryInterceptor(count)), "bulk", "")
-	defer remote.Close()
+	remote, c := countCalls(t, st)
 	data := make([][]byte, 2000)
 	for i := range data {
 		data[i] = random(i % 3000)[:i%3000]
@@ -140,7 +128,7 @@ func TestBulk(t *testing.T) {
 			t.Fatalf("blob %d: %v, %v", i, has, err)
 		}
 	}
-	if b, s := bulk.Load(), single.Load(); s > 0 || b < 2 || b > 2000 {
+	if b, s := c.n["BulkService/Put"], c.n["BlobService/Put"]; s > 0 || b < 2 || b > 2000 {
 		t.Errorf("%d calls for many blobs, %d for one", b, s)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 
 	"castar/protos"
 	"castar/store"
@@ -28,10 +27,8 @@ func newBulkServer(s *Server) (*bulkServer, error) {
 
 // Has answers for each blob.
 func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*protos.HasBlobsResponse, error) {
-	if b.s.o.AllowPut {
-		if err := grpc.SetHeader(ctx, b.s.instance); err != nil {
-			return nil, err
-		}
+	if err := b.s.identify(ctx); err != nil {
+		return nil, err
 	}
 	resp := &protos.HasBlobsResponse{Has: make([]bool, len(req.GetDigests()))}
 	err := b.each(ctx, len(resp.Has), func(ctx context.Context, i int) error {

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -15,29 +14,6 @@ import (
 	"castar/store"
 	"castar/store/memory"
 )
-
-// grouper is a store that takes note of the groups that it is given.
-type grouper struct {
-	store.Blobs
-	frames [][]byte
-}
-
-func (g *grouper) Group(ctx context.Context, d store.Digest) (store.Group, error) {
-	return store.Group{}, store.ErrUnsupported
-}
-
-func (g *grouper) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) (all []store.Digest, err error) {
-	g.frames = append(g.frames, slices.Clone(frame))
-	for _, n := range sizes {
-		d, err := g.Put(ctx, raw[:n])
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, d)
-		raw = raw[n:]
-	}
-	return all, nil
-}
 
 // A server stores what is sent to it, and hands on a frame only if it is one. What cannot be is the client's mistake.
 func TestBulkServer(t *testing.T) {
@@ -89,7 +65,7 @@ func TestBulkServer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			st := memory.New()
-			g := &grouper{Blobs: st.Blobs}
+			g := &grouped{Blobs: st.Blobs}
 			st.Blobs = g
 			l := serveStore(t, st, ServerOptions{AllowPut: true, MaxMessage: most})
 			resp, err := protos.NewBulkServiceClient(connect(t, l)).Put(t.Context(), tt.req)
@@ -125,7 +101,7 @@ func TestBulkServerReadOnly(t *testing.T) {
 // What lanes put is sent together before anybody is told that it is there, and in one call where it fits.
 func TestLanes(t *testing.T) {
 	st := memory.New()
-	g := &grouper{Blobs: st.Blobs}
+	g := &grouped{Blobs: st.Blobs}
 	st.Blobs = g
 	remote := New(connect(t, serveStore(t, st, ServerOptions{AllowPut: true})), "lanes", "")
 	defer remote.Close()

@@ -53,10 +53,13 @@ func newFlight(c *client) *flight {
 
 // start begins to carry what is sent, in the way that the server allows.
 func (f *flight) start() {
-	calls, send := inFlight, func(b *batch) error { return f.c.putBlob(f.ctx, b.digests[0], b.blob()) }
+	calls, send := inFlight, func(b *batch) error { return f.c.putBlob(f.ctx, b.digests[0], b.raw) }
 	f.most, f.longest = capacity{1, askSize}, askSize
 	enc, err := zstd.NewEncoder(bulkCalls, zstd.Fast)
-	if room := f.c.bulkRoom(f.ctx); err == nil && room >= askSize {
+	f.mu.Lock()
+	f.err = err
+	f.mu.Unlock()
+	if room := f.c.bulkRoom(f.ctx); room >= askSize {
 		calls, send = bulkCalls, func(b *batch) error { return f.c.putBatch(f.ctx, b, enc) }
 		f.most, f.longest = capacity{min(mostInBatch, room/digestField), room}, min(inlineSize, room)
 	}

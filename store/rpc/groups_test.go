@@ -20,14 +20,24 @@ import (
 	"castar/store/memory"
 )
 
-// grouped is a store that has its blobs in groups of so many.
+// grouped is a store that has some of its blobs in groups, and takes note of the frames that it is given.
 type grouped struct {
 	store.Blobs
 	groups map[store.Digest]store.Group
+	frames [][]byte
 }
 
-func (g *grouped) PutGroup(context.Context, []byte, []int, []byte) ([]store.Digest, error) {
-	return nil, store.ErrReadOnly
+func (g *grouped) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) (all []store.Digest, err error) {
+	g.frames = append(g.frames, slices.Clone(frame))
+	for _, n := range sizes {
+		d, err := g.Put(ctx, raw[:n])
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+		raw = raw[n:]
+	}
+	return all, nil
 }
 
 func (g *grouped) Group(_ context.Context, d store.Digest) (store.Group, error) {
@@ -99,6 +109,15 @@ func (c *calls) options() []grpc.DialOption {
 	}
 }
 
+// countCalls serves a store, and returns a client of it with the count of its calls.
+func countCalls(t *testing.T, served *store.Store) (*store.Store, *calls) {
+	t.Helper()
+	c := new(calls)
+	st := New(connect(t, serveStore(t, served, ServerOptions{AllowPut: true}), c.options()...), "counted", tvixPackage)
+	t.Cleanup(func() { st.Close() })
+	return st, c
+}
+
 func (c *calls) want(t *testing.T, gets, reads int) {
 	t.Helper()
 	c.mu.Lock()
@@ -124,10 +143,7 @@ func readRemote(t *testing.T, st *store.Store, data []byte) {
 // Who reads many blobs gets them in groups, each once; who reads few does not.
 func TestGroups(t *testing.T) {
 	served, all := newGrouped(t, 1000, 100)
-	l := serveStore(t, served, ServerOptions{})
-	var c calls
-	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
-	defer st.Close()
+	st, c := countCalls(t, served)
 	for i := range groupsAfter {
 		readRemote(t, st, all[i])
 	}
@@ -144,10 +160,7 @@ func TestGroups(t *testing.T) {
 // Several that read at once, and want what is in one group, get it once.
 func TestGroupsConcurrent(t *testing.T) {
 	served, all := newGrouped(t, 1000, 100)
-	l := serveStore(t, served, ServerOptions{})
-	var c calls
-	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
-	defer st.Close()
+	st, c := countCalls(t, served)
 	for range groupsAfter {
 		readRemote(t, st, all[0])
 	}
@@ -168,10 +181,7 @@ func TestGroupsConcurrent(t *testing.T) {
 // Groups of which little is used are not asked for any more.
 func TestGroupsOfNoUse(t *testing.T) {
 	served, all := newGrouped(t, 1000, 10)
-	l := serveStore(t, served, ServerOptions{})
-	var c calls
-	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
-	defer st.Close()
+	st, c := countCalls(t, served)
 	n := 0
 	for i := 0; i < len(all); i += 10 {
 		readRemote(t, st, all[i])
@@ -183,10 +193,7 @@ func TestGroupsOfNoUse(t *testing.T) {
 // They are tried again when many more blobs have been read.
 func TestGroupsAgain(t *testing.T) {
 	served, all := newGrouped(t, 2000, 10)
-	l := serveStore(t, served, ServerOptions{})
-	var c calls
-	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
-	defer st.Close()
+	st, c := countCalls(t, served)
 	for i := 0; i < 1000; i += 10 {
 		readRemote(t, st, all[i])
 	}
@@ -206,10 +213,7 @@ func TestGroupsAgain(t *testing.T) {
 // A server that has no groups is asked once.
 func TestNoGroups(t *testing.T) {
 	served := memory.New()
-	l := serveStore(t, served, ServerOptions{})
-	var c calls
-	st := New(connect(t, l, c.options()...), "groups", tvixPackage)
-	defer st.Close()
+	st, c := countCalls(t, served)
 	for i := range 100 {
 		data := fmt.Append(nil, i)
 		if _, err := served.Blobs.Put(t.Context(), data); err != nil {

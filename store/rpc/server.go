@@ -29,7 +29,7 @@ import (
 // ServerOptions say what a server allows. The zero value is a server that anyone may read from.
 type ServerOptions struct {
 	AllowPut   bool         // let clients store; otherwise Put is the status PermissionDenied
-	MaxMessage int          // length of the longest message that is taken, in bytes; 0 for DefaultMaxMessage
+	MaxMessage int          // length of the longest message that is taken, in bytes, also decompressed; 0 for DefaultMaxMessage
 	MaxStreams int          // calls served at once, but for uploads of directories; others wait; 0 for DefaultMaxStreams
 	TLS        *tls.Config  // nil: speak in the clear
 	Token      string       // what clients must show, in the header authorization: Bearer TOKEN; "": nothing
@@ -253,6 +253,14 @@ func (s *Server) log(ctx context.Context, method string, err error, took time.Du
 func (s *Server) mayPut(ctx context.Context) error {
 	if !s.o.AllowPut {
 		return status.Error(codes.PermissionDenied, fmt.Sprintf("%v: the server allows no Put", store.ErrReadOnly))
+	}
+	return s.identify(ctx)
+}
+
+// identify has the answer to a call say which instance gave it, where clients may store and so need to know.
+func (s *Server) identify(ctx context.Context) error {
+	if !s.o.AllowPut {
+		return nil
 	}
 	return grpc.SetHeader(ctx, s.instance)
 }
