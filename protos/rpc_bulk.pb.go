@@ -24,6 +24,114 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type JoinBlobRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the blob, 32 bytes; in the first message only.
+	Digest []byte `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	// The digests of the next chunks, in order, 32 bytes each.
+	Chunks [][]byte `protobuf:"bytes,2,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	// Their lengths in bytes.
+	Sizes         []uint64 `protobuf:"varint,3,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinBlobRequest) Reset() {
+	*x = JoinBlobRequest{}
+	mi := &file_protos_rpc_bulk_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinBlobRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinBlobRequest) ProtoMessage() {}
+
+func (x *JoinBlobRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_bulk_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinBlobRequest.ProtoReflect.Descriptor instead.
+func (*JoinBlobRequest) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *JoinBlobRequest) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *JoinBlobRequest) GetChunks() [][]byte {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+func (x *JoinBlobRequest) GetSizes() []uint64 {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
+type JoinBlobResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the blob, 32 bytes.
+	Digest        []byte `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinBlobResponse) Reset() {
+	*x = JoinBlobResponse{}
+	mi := &file_protos_rpc_bulk_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinBlobResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinBlobResponse) ProtoMessage() {}
+
+func (x *JoinBlobResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_bulk_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinBlobResponse.ProtoReflect.Descriptor instead.
+func (*JoinBlobResponse) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *JoinBlobResponse) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
 type GetBlobsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the blob, 32 bytes.
@@ -34,7 +142,7 @@ type GetBlobsRequest struct {
 
 func (x *GetBlobsRequest) Reset() {
 	*x = GetBlobsRequest{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[0]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -46,7 +154,7 @@ func (x *GetBlobsRequest) String() string {
 func (*GetBlobsRequest) ProtoMessage() {}
 
 func (x *GetBlobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[0]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -59,7 +167,7 @@ func (x *GetBlobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobsRequest.ProtoReflect.Descriptor instead.
 func (*GetBlobsRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{0}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *GetBlobsRequest) GetDigest() []byte {
@@ -89,7 +197,7 @@ type GetBlobsResponse struct {
 
 func (x *GetBlobsResponse) Reset() {
 	*x = GetBlobsResponse{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[1]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -101,7 +209,7 @@ func (x *GetBlobsResponse) String() string {
 func (*GetBlobsResponse) ProtoMessage() {}
 
 func (x *GetBlobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[1]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -114,7 +222,7 @@ func (x *GetBlobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlobsResponse.ProtoReflect.Descriptor instead.
 func (*GetBlobsResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{1}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetBlobsResponse) GetDigests() [][]byte {
@@ -184,7 +292,7 @@ type HasBlobsRequest struct {
 
 func (x *HasBlobsRequest) Reset() {
 	*x = HasBlobsRequest{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -196,7 +304,7 @@ func (x *HasBlobsRequest) String() string {
 func (*HasBlobsRequest) ProtoMessage() {}
 
 func (x *HasBlobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[2]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -209,7 +317,7 @@ func (x *HasBlobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasBlobsRequest.ProtoReflect.Descriptor instead.
 func (*HasBlobsRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{2}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *HasBlobsRequest) GetDigests() [][]byte {
@@ -229,7 +337,7 @@ type HasBlobsResponse struct {
 
 func (x *HasBlobsResponse) Reset() {
 	*x = HasBlobsResponse{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -241,7 +349,7 @@ func (x *HasBlobsResponse) String() string {
 func (*HasBlobsResponse) ProtoMessage() {}
 
 func (x *HasBlobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[3]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -254,7 +362,7 @@ func (x *HasBlobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasBlobsResponse.ProtoReflect.Descriptor instead.
 func (*HasBlobsResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{3}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HasBlobsResponse) GetHas() []bool {
@@ -281,7 +389,7 @@ type PutBlobsRequest struct {
 
 func (x *PutBlobsRequest) Reset() {
 	*x = PutBlobsRequest{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +401,7 @@ func (x *PutBlobsRequest) String() string {
 func (*PutBlobsRequest) ProtoMessage() {}
 
 func (x *PutBlobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +414,7 @@ func (x *PutBlobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobsRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobsRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{4}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PutBlobsRequest) GetSizes() []uint64 {
@@ -364,14 +472,16 @@ type PutBlobsResponse struct {
 	// Digests of the blobs, 32 bytes each, in their order.
 	Digests [][]byte `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
 	// How many bytes the blobs of one request may have together.
-	MostBytes     uint64 `protobuf:"varint,2,opt,name=most_bytes,json=mostBytes,proto3" json:"most_bytes,omitempty"`
+	MostBytes uint64 `protobuf:"varint,2,opt,name=most_bytes,json=mostBytes,proto3" json:"most_bytes,omitempty"`
+	// The average length in bytes of the chunks that blobs are to be cut into for Join, or 0 where the server does not take it.
+	ChunkSize     uint64 `protobuf:"varint,3,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutBlobsResponse) Reset() {
 	*x = PutBlobsResponse{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +493,7 @@ func (x *PutBlobsResponse) String() string {
 func (*PutBlobsResponse) ProtoMessage() {}
 
 func (x *PutBlobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +506,7 @@ func (x *PutBlobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobsResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobsResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{5}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PutBlobsResponse) GetDigests() [][]byte {
@@ -413,11 +523,24 @@ func (x *PutBlobsResponse) GetMostBytes() uint64 {
 	return 0
 }
 
+func (x *PutBlobsResponse) GetChunkSize() uint64 {
+	if x != nil {
+		return x.ChunkSize
+	}
+	return 0
+}
+
 var File_protos_rpc_bulk_proto protoreflect.FileDescriptor
 
 const file_protos_rpc_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x15protos/rpc_bulk.proto\x12\tcastar.v1\")\n" +
+	"\x15protos/rpc_bulk.proto\x12\tcastar.v1\"W\n" +
+	"\x0fJoinBlobRequest\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x16\n" +
+	"\x06chunks\x18\x02 \x03(\fR\x06chunks\x12\x14\n" +
+	"\x05sizes\x18\x03 \x03(\x04R\x05sizes\"*\n" +
+	"\x10JoinBlobResponse\x12\x16\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\")\n" +
 	"\x0fGetBlobsRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\"~\n" +
 	"\x10GetBlobsResponse\x12\x18\n" +
@@ -436,15 +559,18 @@ const file_protos_rpc_bulk_proto_rawDesc = "" +
 	"\x05frame\x18\x02 \x01(\fH\x00R\x05frame\x12\x16\n" +
 	"\x05plain\x18\x03 \x01(\fH\x00R\x05plainB\n" +
 	"\n" +
-	"\bcontents\"K\n" +
+	"\bcontents\"j\n" +
 	"\x10PutBlobsResponse\x12\x18\n" +
 	"\adigests\x18\x01 \x03(\fR\adigests\x12\x1d\n" +
 	"\n" +
-	"most_bytes\x18\x02 \x01(\x04R\tmostBytes2\xcd\x01\n" +
+	"most_bytes\x18\x02 \x01(\x04R\tmostBytes\x12\x1d\n" +
+	"\n" +
+	"chunk_size\x18\x03 \x01(\x04R\tchunkSize2\x90\x02\n" +
 	"\vBulkService\x12>\n" +
 	"\x03Has\x12\x1a.castar.v1.HasBlobsRequest\x1a\x1b.castar.v1.HasBlobsResponse\x12>\n" +
 	"\x03Put\x12\x1a.castar.v1.PutBlobsRequest\x1a\x1b.castar.v1.PutBlobsResponse\x12>\n" +
-	"\x03Get\x12\x1a.castar.v1.GetBlobsRequest\x1a\x1b.castar.v1.GetBlobsResponseB\x16Z\x14castar/protos;protosb\x06proto3"
+	"\x03Get\x12\x1a.castar.v1.GetBlobsRequest\x1a\x1b.castar.v1.GetBlobsResponse\x12A\n" +
+	"\x04Join\x12\x1a.castar.v1.JoinBlobRequest\x1a\x1b.castar.v1.JoinBlobResponse(\x01B\x16Z\x14castar/protos;protosb\x06proto3"
 
 var (
 	file_protos_rpc_bulk_proto_rawDescOnce sync.Once
@@ -458,24 +584,28 @@ func file_protos_rpc_bulk_proto_rawDescGZIP() []byte {
 	return file_protos_rpc_bulk_proto_rawDescData
 }
 
-var file_protos_rpc_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_protos_rpc_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_protos_rpc_bulk_proto_goTypes = []any{
-	(*GetBlobsRequest)(nil),  // 0: castar.v1.GetBlobsRequest
-	(*GetBlobsResponse)(nil), // 1: castar.v1.GetBlobsResponse
-	(*HasBlobsRequest)(nil),  // 2: castar.v1.HasBlobsRequest
-	(*HasBlobsResponse)(nil), // 3: castar.v1.HasBlobsResponse
-	(*PutBlobsRequest)(nil),  // 4: castar.v1.PutBlobsRequest
-	(*PutBlobsResponse)(nil), // 5: castar.v1.PutBlobsResponse
+	(*JoinBlobRequest)(nil),  // 0: castar.v1.JoinBlobRequest
+	(*JoinBlobResponse)(nil), // 1: castar.v1.JoinBlobResponse
+	(*GetBlobsRequest)(nil),  // 2: castar.v1.GetBlobsRequest
+	(*GetBlobsResponse)(nil), // 3: castar.v1.GetBlobsResponse
+	(*HasBlobsRequest)(nil),  // 4: castar.v1.HasBlobsRequest
+	(*HasBlobsResponse)(nil), // 5: castar.v1.HasBlobsResponse
+	(*PutBlobsRequest)(nil),  // 6: castar.v1.PutBlobsRequest
+	(*PutBlobsResponse)(nil), // 7: castar.v1.PutBlobsResponse
 }
 var file_protos_rpc_bulk_proto_depIdxs = []int32{
-	2, // 0: castar.v1.BulkService.Has:input_type -> castar.v1.HasBlobsRequest
-	4, // 1: castar.v1.BulkService.Put:input_type -> castar.v1.PutBlobsRequest
-	0, // 2: castar.v1.BulkService.Get:input_type -> castar.v1.GetBlobsRequest
-	3, // 3: castar.v1.BulkService.Has:output_type -> castar.v1.HasBlobsResponse
-	5, // 4: castar.v1.BulkService.Put:output_type -> castar.v1.PutBlobsResponse
-	1, // 5: castar.v1.BulkService.Get:output_type -> castar.v1.GetBlobsResponse
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	4, // 0: castar.v1.BulkService.Has:input_type -> castar.v1.HasBlobsRequest
+	6, // 1: castar.v1.BulkService.Put:input_type -> castar.v1.PutBlobsRequest
+	2, // 2: castar.v1.BulkService.Get:input_type -> castar.v1.GetBlobsRequest
+	0, // 3: castar.v1.BulkService.Join:input_type -> castar.v1.JoinBlobRequest
+	5, // 4: castar.v1.BulkService.Has:output_type -> castar.v1.HasBlobsResponse
+	7, // 5: castar.v1.BulkService.Put:output_type -> castar.v1.PutBlobsResponse
+	3, // 6: castar.v1.BulkService.Get:output_type -> castar.v1.GetBlobsResponse
+	1, // 7: castar.v1.BulkService.Join:output_type -> castar.v1.JoinBlobResponse
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -486,11 +616,11 @@ func file_protos_rpc_bulk_proto_init() {
 	if File_protos_rpc_bulk_proto != nil {
 		return
 	}
-	file_protos_rpc_bulk_proto_msgTypes[1].OneofWrappers = []any{
+	file_protos_rpc_bulk_proto_msgTypes[3].OneofWrappers = []any{
 		(*GetBlobsResponse_Frame)(nil),
 		(*GetBlobsResponse_Plain)(nil),
 	}
-	file_protos_rpc_bulk_proto_msgTypes[4].OneofWrappers = []any{
+	file_protos_rpc_bulk_proto_msgTypes[6].OneofWrappers = []any{
 		(*PutBlobsRequest_Frame)(nil),
 		(*PutBlobsRequest_Plain)(nil),
 	}
@@ -500,7 +630,7 @@ func file_protos_rpc_bulk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protos_rpc_bulk_proto_rawDesc), len(file_protos_rpc_bulk_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,9 +22,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	BulkService_Has_FullMethodName = "/castar.v1.BulkService/Has"
-	BulkService_Put_FullMethodName = "/castar.v1.BulkService/Put"
-	BulkService_Get_FullMethodName = "/castar.v1.BulkService/Get"
+	BulkService_Has_FullMethodName  = "/castar.v1.BulkService/Has"
+	BulkService_Put_FullMethodName  = "/castar.v1.BulkService/Put"
+	BulkService_Get_FullMethodName  = "/castar.v1.BulkService/Get"
+	BulkService_Join_FullMethodName = "/castar.v1.BulkService/Join"
 )
 
 // BulkServiceClient is the client API for BulkService service.
@@ -38,6 +39,10 @@ type BulkServiceClient interface {
 	// Get returns a blob, or a chunk, with those that it is compressed with. The status is Unimplemented where the store does
 	// not compress blobs together, and NOT_FOUND where it does not have this one.
 	Get(ctx context.Context, in *GetBlobsRequest, opts ...grpc.CallOption) (*GetBlobsResponse, error)
+	// Join stores a long blob whose chunks the store has: it reads them to see that they make it up. The status is NOT_FOUND
+	// where one is missing, and INVALID_ARGUMENT where they make up something else. Only a server that has named a
+	// chunk_size takes it.
+	Join(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[JoinBlobRequest, JoinBlobResponse], error)
 }
 
 type bulkServiceClient struct {
@@ -78,6 +83,19 @@ func (c *bulkServiceClient) Get(ctx context.Context, in *GetBlobsRequest, opts .
 	return out, nil
 }
 
+func (c *bulkServiceClient) Join(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[JoinBlobRequest, JoinBlobResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &BulkService_ServiceDesc.Streams[0], BulkService_Join_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[JoinBlobRequest, JoinBlobResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BulkService_JoinClient = grpc.ClientStreamingClient[JoinBlobRequest, JoinBlobResponse]
+
 // BulkServiceServer is the server API for BulkService service.
 // All implementations must embed UnimplementedBulkServiceServer
 // for forward compatibility.
@@ -89,6 +107,10 @@ type BulkServiceServer interface {
 	// Get returns a blob, or a chunk, with those that it is compressed with. The status is Unimplemented where the store does
 	// not compress blobs together, and NOT_FOUND where it does not have this one.
 	Get(context.Context, *GetBlobsRequest) (*GetBlobsResponse, error)
+	// Join stores a long blob whose chunks the store has: it reads them to see that they make it up. The status is NOT_FOUND
+	// where one is missing, and INVALID_ARGUMENT where they make up something else. Only a server that has named a
+	// chunk_size takes it.
+	Join(grpc.ClientStreamingServer[JoinBlobRequest, JoinBlobResponse]) error
 	mustEmbedUnimplementedBulkServiceServer()
 }
 
@@ -107,6 +129,9 @@ func (UnimplementedBulkServiceServer) Put(context.Context, *PutBlobsRequest) (*P
 }
 func (UnimplementedBulkServiceServer) Get(context.Context, *GetBlobsRequest) (*GetBlobsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
+}
+func (UnimplementedBulkServiceServer) Join(grpc.ClientStreamingServer[JoinBlobRequest, JoinBlobResponse]) error {
+	return status.Error(codes.Unimplemented, "method Join not implemented")
 }
 func (UnimplementedBulkServiceServer) mustEmbedUnimplementedBulkServiceServer() {}
 func (UnimplementedBulkServiceServer) testEmbeddedByValue()                     {}
@@ -183,6 +208,13 @@ func _BulkService_Get_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BulkService_Join_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(BulkServiceServer).Join(&grpc.GenericServerStream[JoinBlobRequest, JoinBlobResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BulkService_JoinServer = grpc.ClientStreamingServer[JoinBlobRequest, JoinBlobResponse]
+
 // BulkService_ServiceDesc is the grpc.ServiceDesc for BulkService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -203,6 +235,12 @@ var BulkService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _BulkService_Get_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Join",
+			Handler:       _BulkService_Join_Handler,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "protos/rpc_bulk.proto",
 }

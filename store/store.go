@@ -56,6 +56,18 @@ type Group struct {
 	Plain   []byte // their bytes, where they are not compressed
 }
 
+// Joiner is Blobs that keep long blobs in chunks, and can be told of a blob by its chunks alone, so that who has it need not
+// pass on those that are there.
+type Joiner interface {
+	// ChunkSize returns the average length, in bytes, of the chunks in which Blobs keeps what it is given: castore derives
+	// from it where they are cut.
+	ChunkSize() int
+	// Join stores the blob d, whose chunks are stored already: it reads them to see that they make it up. A blob that is
+	// there is not read. The error is ErrNotFound where a chunk is missing, a *CorruptError where one is damaged, and
+	// ErrDigestMismatch where they make up something else.
+	Join(ctx context.Context, d Digest, chunks []Chunk) error
+}
+
 // Blob is an open blob. Read and Seek return only bytes that were checked against a digest; bytes that do not hash to
 // their name are a *CorruptError. It must be closed, until when the store may keep memory for it, and is not for
 // concurrent use.

@@ -15,7 +15,7 @@ import (
 )
 
 // Run checks that a kind of store keeps the contracts. open returns a new, empty store each time, which Run closes.
-// Tags and Lister are checked unless they are nil, and Grouper where Blobs is one; the other parts must be there.
+// Tags and Lister are checked unless they are nil, and Grouper and Joiner where Blobs is one; the other parts must be there.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	t.Run("Store", func(t *testing.T) { stores(t, open) })
 	groups := []struct {
@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"Blobs", nil, blobChecks()},
 		{"Blob", nil, readChecks()},
 		{"Grouper", func(st *store.Store) bool { _, ok := st.Blobs.(store.Grouper); return ok }, groupChecks()},
+		{"Joiner", func(st *store.Store) bool { _, ok := st.Blobs.(store.Joiner); return ok }, joinChecks()},
 		{"Directories", nil, directoryChecks()},
 		{"Walk", nil, walkChecks()},
 		{"Upload", nil, uploadChecks()},

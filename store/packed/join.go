@@ -1,0 +1,80 @@
+package packed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"castar/store"
+)
+
+// ChunkSize implements store.Joiner.
+func (b blobs) ChunkSize() int { return b.st.cutter.Params().Avg }
+
+// Join implements store.Joiner.
+func (b blobs) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	st := b.st
+	if err := errors.Join(ctx.Err(), st.writable()); err != nil {
+		return err
+	}
+	if st.has(kindData, &d) {
+		return nil
+	}
+	chunks, err := st.resolve(ctx, chunks)
+	if err != nil {
+		return err
+	}
+	if len(chunks) == 0 {
+		return fmt.Errorf("no chunks of %s: %w", d, store.ErrDigestMismatch)
+	}
+	_, err = newChunked(ctx, st, d, chunks).WriteTo(io.Discard)
+	if _, damaged := errors.AsType[*store.CorruptError](err); damaged {
+		err = st.blame(ctx, d, chunks)
+	}
+	if err != nil || len(chunks) == 1 { // which is the blob itself, and there
+		return err
+	}
+	return st.putWhole(kindList, 0, d, appendList(nil, chunks))
+}
+
+// resolve returns the chunks of which chunks consist, all of which are there: one that was cut further when it was put is
+// itself a list.
+func (st *Store) resolve(ctx context.Context, chunks []store.Chunk) ([]store.Chunk, error) {
+	whole := make([]store.Chunk, 0, len(chunks))
+	for i := range chunks {
+		c := &chunks[i]
+		l, _, err := st.lookup(kindData, c.Digest, false)
+		if err != nil {
+			return nil, fmt.Errorf("chunk %w", err)
+		}
+		if l.frame.kind != kindList {
+			if uint64(l.size) != c.Size || c.Size == 0 {
+				return nil, fmt.Errorf("chunk %s has %d bytes, not %d: %w", c.Digest, l.size, c.Size, store.ErrDigestMismatch)
+			}
+			whole = append(whole, *c)
+			continue
+		}
+		parts, err := blobs{st}.Chunks(ctx, c.Digest)
+		if err != nil {
+			return nil, err
+		}
+		whole = append(whole, parts...)
+	}
+	return whole, nil
+}
+
+// blame returns why chunks do not make up the blob d: one of them is damaged, or they are of another blob.
+func (st *Store) blame(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	for _, c := range chunks {
+		data, held, err := st.chunk(c.Digest, c, nil)
+		if err == nil && store.Sum(data) != c.Digest {
+			err = &store.CorruptError{Digest: c.Digest, Err: store.ErrDigestMismatch}
+		}
+		st.frames.release(held)
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: the chunks make up something else: %w", d, store.ErrDigestMismatch)
+}
