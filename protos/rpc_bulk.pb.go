@@ -471,9 +471,10 @@ type PutBlobsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Digests of the blobs, 32 bytes each, in their order.
 	Digests [][]byte `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
-	// How many bytes the blobs of one request may have together.
+	// To a request without any: how many bytes the blobs of one request may have together.
 	MostBytes uint64 `protobuf:"varint,2,opt,name=most_bytes,json=mostBytes,proto3" json:"most_bytes,omitempty"`
-	// The average length in bytes of the chunks that blobs are to be cut into for Join, or 0 where the server does not take it.
+	// And the average length in bytes of the chunks that blobs are to be cut into for Join, or 0 where the server does not
+	// take it.
 	ChunkSize     uint64 `protobuf:"varint,3,opt,name=chunk_size,json=chunkSize,proto3" json:"chunk_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

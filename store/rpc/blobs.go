@@ -100,8 +100,9 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 }
 
 // Put sends a blob unless the server has it. A small one goes with others, of which those that the server lacks are sent;
-// or without asking, where the server takes them only one by one. Put may return before it has arrived: an error is told
-// to who calls Put, Sync or the Commit of an upload next, and from then on.
+// or without asking, where the server takes them only one by one. Of a long one those chunks are sent that the server
+// lacks, where it takes chunks. Put may return before it has arrived: an error is told to who calls Put, Sync or the Commit
+// of an upload next, and from then on.
 func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	d := store.Sum(data)
 	if err := ctx.Err(); err != nil {
@@ -112,6 +113,13 @@ func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	}
 	if sent, err := b.c.flight.send(ctx, b.lane, d, data); sent {
 		return d, err
+	}
+	if b.c.flight.cutter != nil {
+		p := pieces{b: b, ctx: ctx}
+		if _, err := p.take(data, true); err != nil {
+			return d, err
+		}
+		return d, p.finish(d)
 	}
 	has, err := b.Has(ctx, d)
 	if err != nil {
@@ -142,26 +150,34 @@ func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error
 		if err != nil {
 			return err
 		}
-		for rest := data; err == nil && len(rest) > 0; {
-			n := min(len(rest), frameSize)
-			err = k.wait(func() error { return stream.Send(&protos.BlobChunk{Data: rest[:n]}) })
-			rest = rest[n:]
-		}
-		return c.endBlob(k, stream, err, d)
+		return c.endPut(k, stream, new(protos.PutBlobResponse), sendBytes(k, stream, data), d)
 	})
 	return fromStatus(err, d)
 }
 
-// blobStream is a call of BlobService.Put.
+// blobStream is a call of BlobService.Put, which is answered by a PutBlobResponse.
 type blobStream = grpc.ClientStreamingClient[protos.BlobChunk, protos.PutBlobResponse]
 
-// endBlob ends a Put, of which err is the last error of sending, and checks the answer.
-func (c *client) endBlob(k *call, stream blobStream, err error, d store.Digest) error {
+// sendBytes sends the next bytes of a blob. The error is for endPut to explain.
+func sendBytes(k *call, stream blobStream, data []byte) (err error) {
+	for err == nil && len(data) > 0 {
+		n := min(len(data), frameSize)
+		err = k.wait(func() error { return stream.Send(&protos.BlobChunk{Data: data[:n]}) })
+		data = data[n:]
+	}
+	return err
+}
+
+// endPut ends a call that stores the blob d, of which err is the last error of sending, and checks the answer.
+func (c *client) endPut(k *call, stream grpc.ClientStream, answer interface{ GetDigest() []byte }, err error, d store.Digest) error {
 	if err = sendError(stream, err); err != nil {
 		return k.why(err)
 	}
 	return k.wait(func() error {
-		resp, err := stream.CloseAndRecv()
+		err := stream.CloseSend()
+		if err == nil {
+			err = stream.RecvMsg(answer)
+		}
 		if err != nil {
 			return err
 		}
@@ -169,7 +185,7 @@ func (c *client) endBlob(k *call, stream blobStream, err error, d store.Digest) 
 		if err != nil {
 			return err
 		}
-		return c.acked(resp.GetDigest(), headers, d)
+		return c.acked(answer.GetDigest(), headers, d)
 	})
 }
 
@@ -182,110 +198,5 @@ func (c *client) acked(digest []byte, headers metadata.MD, d store.Digest) error
 		return err
 	}
 	c.known.add(d)
-	return nil
-}
-
-// Create returns a writer that sends what it is given. Only blobs of up to inlineSize are compared first with what the
-// server has; of others the digest is known when all has been sent.
-func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
-	return &writer{c: b.c, lane: b.lane, ctx: ctx}, nil
-}
-
-// errEnded is the error of a writer that is used after Commit or Close.
-var errEnded = errors.New("blob has ended")
-
-// writer implements store.BlobWriter.
-type writer struct {
-	c    *client
-	lane int
-	ctx  context.Context
-	hash store.Hasher
-	buf  []byte // what was not sent yet
-
-	call      *call // nil: nothing was sent
-	stream    blobStream
-	err       error // that ended it
-	digest    store.Digest
-	committed bool
-}
-
-func (w *writer) Write(p []byte) (n int, err error) {
-	if w.err != nil {
-		return 0, w.err
-	}
-	if w.buf == nil {
-		w.buf = make([]byte, 0, inlineSize)
-	}
-	for n < len(p) && w.err == nil {
-		if len(w.buf) == cap(w.buf) {
-			w.err = w.flush()
-			continue
-		}
-		k := min(len(p)-n, cap(w.buf)-len(w.buf))
-		w.buf = append(w.buf, p[n:n+k]...)
-		n += k
-	}
-	return n, w.err
-}
-
-// flush sends what is in the buffer.
-func (w *writer) flush() error {
-	if w.call == nil {
-		s, err := w.c.blobs.get(w.ctx)
-		if err != nil {
-			return err
-		}
-		w.call = w.c.begin(w.ctx)
-		if w.stream, err = s.Put(w.call.ctx); err != nil {
-			return fromStatus(w.call.why(err), store.Digest{})
-		}
-	}
-	w.hash.Write(w.buf)
-	for rest := w.buf; len(rest) > 0; {
-		n := min(len(rest), frameSize)
-		err := w.call.wait(func() error { return w.stream.Send(&protos.BlobChunk{Data: rest[:n]}) })
-		if err != nil {
-			return fromStatus(w.call.why(sendError(w.stream, err)), store.Digest{})
-		}
-		rest = rest[n:]
-	}
-	w.buf = w.buf[:0]
-	return nil
-}
-
-func (w *writer) Commit() (store.Digest, error) {
-	if w.committed {
-		return w.digest, nil
-	}
-	if w.err == nil {
-		w.digest, w.err = w.commit()
-	}
-	if w.err != nil {
-		return store.Digest{}, w.err
-	}
-	w.committed = true
-	w.err = errEnded
-	return w.digest, nil
-}
-
-func (w *writer) commit() (store.Digest, error) {
-	if w.call == nil {
-		return blobs{w.c, w.lane}.Put(w.ctx, w.buf)
-	}
-	if err := w.flush(); err != nil {
-		return store.Digest{}, err
-	}
-	d := w.hash.Sum()
-	return d, fromStatus(w.c.endBlob(w.call, w.stream, nil, d), d)
-}
-
-func (w *writer) Close() error {
-	if w.call != nil {
-		w.call.end()
-	}
-	w.buf = nil
-	if w.err == nil {
-		w.err = errEnded
-	}
 	return nil
 }

@@ -17,15 +17,14 @@ import (
 // Most of the time of a call for one small blob goes into the call, and most of that of a large one into moving it. On a
 // server of castar's many blobs share a call, and are compressed: see rpc_bulk.proto.
 
-// bulkRoom returns how many bytes of blobs the server takes in one call, or 0 where it does not say, for whatever reason:
-// then blobs are sent one by one, and that has the error.
-func (c *client) bulkRoom(ctx context.Context) (room int) {
-	_ = c.retry(ctx, func(k *call) error {
-		resp, err := c.bulk.Put(k.ctx, new(protos.PutBlobsRequest))
-		room = int(min(resp.GetMostBytes(), batchSize+inlineSize))
+// bulkTerms asks what the server takes in one call. Where it does not say, for whatever reason, it is nothing: then blobs
+// are sent one by one, and that has the error.
+func (c *client) bulkTerms(ctx context.Context) (terms *protos.PutBlobsResponse) {
+	_ = c.retry(ctx, func(k *call) (err error) {
+		terms, err = c.bulk.Put(k.ctx, new(protos.PutBlobsRequest))
 		return err
 	})
-	return room
+	return terms
 }
 
 // putBatch sends what the server does not have of a batch.

@@ -3,9 +3,11 @@ package rpc
 import (
 	"context"
 	"errors"
+	"io"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"castar/protos"
 	"castar/store"
@@ -70,14 +72,18 @@ func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*pro
 		return nil, err
 	}
 	if len(req.GetSizes()) == 0 {
-		return &protos.PutBlobsResponse{MostBytes: uint64(b.room())}, nil
+		terms := &protos.PutBlobsResponse{MostBytes: uint64(b.room())}
+		if j, ok := b.s.st.Blobs.(store.Joiner); ok {
+			terms.ChunkSize = uint64(j.ChunkSize())
+		}
+		return terms, nil
 	}
 	digests, err := b.put(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	b.s.syncLater()
-	resp := &protos.PutBlobsResponse{MostBytes: uint64(b.room()), Digests: make([][]byte, len(digests))}
+	resp := &protos.PutBlobsResponse{Digests: make([][]byte, len(digests))}
 	for i := range digests {
 		resp.Digests[i] = digests[i][:]
 	}
@@ -169,4 +175,62 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	}
 	b.s.metrics.sent.Add(total)
 	return resp, nil
+}
+
+// mostChunks is how many chunks a blob has at most that is joined. They are 2 TiB in chunks of 256 KiB, of which the server
+// keeps a list of 320 MB.
+const mostChunks = 8 << 20
+
+// joinStream is a call of Join.
+type joinStream = grpc.ClientStreamingServer[protos.JoinBlobRequest, protos.JoinBlobResponse]
+
+// Join stores a blob by its chunks.
+func (b *bulkServer) Join(stream joinStream) error {
+	if err := b.s.mayPut(stream.Context()); err != nil {
+		return err
+	}
+	joiner, ok := b.s.st.Blobs.(store.Joiner)
+	if !ok {
+		return store.ErrUnsupported
+	}
+	d, chunks, err := recvChunks(stream)
+	if err == nil {
+		err = joiner.Join(stream.Context(), d, chunks)
+	}
+	if err != nil {
+		if errors.Is(err, store.ErrDigestMismatch) {
+			err = errInvalid{err} // where nothing is damaged
+		}
+		return err
+	}
+	b.s.syncLater()
+	return stream.SendAndClose(&protos.JoinBlobResponse{Digest: d[:]})
+}
+
+// recvChunks returns the blob that is to be joined, and its chunks.
+func recvChunks(stream joinStream) (d store.Digest, chunks []store.Chunk, err error) {
+	for first := true; ; first = false {
+		req, err := stream.Recv()
+		if err == io.EOF && !first {
+			return d, chunks, nil
+		}
+		if err == io.EOF {
+			err = invalidf("no blob")
+		}
+		if err == nil && first {
+			d, err = requested(req.GetDigest())
+		}
+		sizes := req.GetSizes()
+		if err == nil && (len(sizes) != len(req.GetChunks()) || len(chunks)+len(sizes) > mostChunks) {
+			err = invalidf("%d lengths for %d chunks, after %d", len(sizes), len(req.GetChunks()), len(chunks))
+		}
+		for i := 0; i < len(sizes) && err == nil; i++ {
+			c := store.Chunk{Size: sizes[i]}
+			c.Digest, err = requested(req.GetChunks()[i])
+			chunks = append(chunks, c)
+		}
+		if err != nil {
+			return d, nil, err
+		}
+	}
 }

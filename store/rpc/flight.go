@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/zstd"
 )
 
@@ -34,19 +35,22 @@ type flight struct {
 	running sync.WaitGroup
 	started chan struct{} // closed when what follows is set
 	longest int           // length of the longest blob that is taken
+	cutter  *chunk.Cutter // of longer ones; nil: they are not sent in chunks
 	most    capacity      // of a batch
 
-	free chan *batch // to be filled; holds all that are neither filled nor sent
-	full chan *batch // to be sent; has room for all
+	free  chan *batch   // to be filled; holds all that are neither filled nor sent
+	full  chan *batch   // to be sent; has room for all
+	joins chan *joining // to be joined
 
 	mu      sync.Mutex
 	filling [laneCount]*batch
-	pending map[store.Digest]*batch // those that are filled or sent
+	pending map[store.Digest]*batch   // those that are filled or sent
+	joining map[store.Digest]*joining // those whose chunks were sent
 	err     error
 }
 
 func newFlight(c *client) *flight {
-	f := &flight{c: c, started: make(chan struct{}), pending: map[store.Digest]*batch{}}
+	f := &flight{c: c, started: make(chan struct{}), pending: map[store.Digest]*batch{}, joining: map[store.Digest]*joining{}}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	return f
 }
@@ -59,9 +63,11 @@ func (f *flight) start() {
 	f.mu.Lock()
 	f.err = err
 	f.mu.Unlock()
-	if room := f.c.bulkRoom(f.ctx); room >= askSize {
+	terms := f.c.bulkTerms(f.ctx)
+	if room := int(min(terms.GetMostBytes(), batchSize+inlineSize)); room >= askSize {
 		calls, send = bulkCalls, func(b *batch) error { return f.c.putBatch(f.ctx, b, enc) }
 		f.most, f.longest = capacity{min(mostInBatch, room/digestField), room}, min(inlineSize, room)
+		f.cutter = cutterFor(terms.GetChunkSize(), f.longest)
 	}
 	batches := 2*calls + laneCount // so that some are full while others are on their way, and each lane fills one
 	f.free, f.full = make(chan *batch, batches), make(chan *batch, batches)
@@ -70,6 +76,10 @@ func (f *flight) start() {
 	}
 	for range calls {
 		f.running.Go(func() { f.carry(send) })
+	}
+	f.joins = make(chan *joining, joinsWaiting)
+	for range joinCalls {
+		f.running.Go(f.joinAll)
 	}
 	close(f.started)
 }
@@ -86,16 +96,29 @@ func (f *flight) carry(send func(*batch) error) {
 	}
 }
 
+// ready returns when it is known what the server takes.
+func (f *flight) ready(ctx context.Context) error {
+	f.begin.Do(func() { f.running.Go(f.start) })
+	return f.wait(ctx, f.started)
+}
+
+// wait returns when done is closed.
+func (f *flight) wait(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.ctx.Done():
+		return errClosed
+	}
+}
+
 // send copies data, and sees to it that it is put. It reports false where the blob is too long for that. It waits only
 // where too many are on their way. The error may be that of an earlier one.
 func (f *flight) send(ctx context.Context, lane int, d store.Digest, data []byte) (bool, error) {
-	f.begin.Do(func() { f.running.Go(f.start) })
-	select {
-	case <-f.started:
-	case <-ctx.Done():
-		return true, ctx.Err()
-	case <-f.ctx.Done():
-		return true, errClosed
+	if err := f.ready(ctx); err != nil {
+		return true, err
 	}
 	if len(data) > f.longest {
 		return false, nil
@@ -170,6 +193,7 @@ func (f *flight) departAll() {
 				f.pending[d] = last
 			}
 			f.filling[lane] = nil
+			close(b.done) // who waits looks again
 			b.clear(true)
 			f.free <- b
 		default:
@@ -202,37 +226,37 @@ func (f *flight) arrived(b *batch, err error) {
 // landed waits until d, if it is on its way, has arrived or failed.
 func (f *flight) landed(ctx context.Context, d store.Digest) error {
 	f.mu.Lock()
-	b := f.pending[d]
-	if b == nil {
-		f.mu.Unlock()
-		return nil
-	}
-	done := b.done
-	if f.filling[b.lane] == b {
-		f.depart(b)
+	var done chan struct{}
+	if j := f.joining[d]; j != nil {
+		f.departAll()
+		done = j.done
+	} else if b := f.pending[d]; b != nil {
+		if f.filling[b.lane] == b {
+			f.depart(b)
+		}
+		done = b.done
 	}
 	f.mu.Unlock()
-	select {
-	case <-done:
+	if done == nil {
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-f.ctx.Done():
-		return errClosed
 	}
+	return f.wait(ctx, done)
 }
 
 // allLanded waits until all that were sent before it was called have arrived.
 func (f *flight) allLanded(ctx context.Context) error {
 	f.mu.Lock()
 	f.departAll()
-	last := map[*batch]store.Digest{}
-	for d, b := range f.pending {
-		last[b] = d
+	all := map[chan struct{}]struct{}{}
+	for _, b := range f.pending {
+		all[b.done] = struct{}{}
+	}
+	for _, j := range f.joining {
+		all[j.done] = struct{}{}
 	}
 	f.mu.Unlock()
-	for _, d := range last {
-		if err := f.landed(ctx, d); err != nil {
+	for done := range all {
+		if err := f.wait(ctx, done); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,7 @@ type liar struct {
 	stat func(*protos.StatBlobRequest) (*protos.StatBlobResponse, error)
 	read func(store.Digest, func([]byte) error) error
 	put  func([]byte) store.Digest
+	cut  func() error // nil: no call of Put is cut off
 }
 
 func (l *liar) Stat(_ context.Context, req *protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
@@ -39,6 +40,11 @@ func (l *liar) Read(req *protos.ReadBlobRequest, stream grpc.ServerStreamingServ
 }
 
 func (l *liar) Put(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) error {
+	if l.cut != nil {
+		if err := l.cut(); err != nil {
+			return err
+		}
+	}
 	var all []byte
 	for {
 		m, err := stream.Recv()

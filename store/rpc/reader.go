@@ -108,9 +108,22 @@ func (s spooled) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{s.SectionReader})
 }
 
+// nameless returns a new file without a name, which ends when it is closed.
+func nameless() (*os.File, error) {
+	f, err := os.CreateTemp("", "castar-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // spool reads the rest of a stream into a file, and checks it.
 func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob, err error) {
-	f, err := os.CreateTemp("", "castar-")
+	f, err := nameless()
 	if err != nil {
 		return nil, err
 	}
@@ -119,9 +132,6 @@ func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob,
 			f.Close()
 		}
 	}()
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, err
-	}
 	var h store.Hasher
 	to := io.MultiWriter(&h, f)
 	size := int64(0)

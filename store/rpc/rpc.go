@@ -19,7 +19,9 @@
 // # Beyond the protocol
 //
 // A service, castar.v1.BulkService, which moves many blobs in one call, compressed together: what a client sends so, the
-// store keeps as it comes, and what it asks for is sent as the store has it. And two headers, which other programs ignore:
+// store keeps as it comes, and what it asks for is sent as the store has it. A long blob is sent as the chunks of it that
+// the store lacks. To servers of others a client sends a blob whole, after it has asked for it; directories go to all of
+// them by closures, as the protocol wants it. And two headers, which other programs ignore:
 //
 //	castar-instance: TEXT   of answers to Put and Stat, where Put is allowed: differs each time a server is started
 //	castar-partial: 1       of a request to DirectoryService.Put: the directories need not be a closure, nor durable

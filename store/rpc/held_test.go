@@ -1,0 +1,130 @@
+package rpc
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+)
+
+// A server that takes blobs only whole gets a long one once, and not at all if it has it; unless it is longer than what is
+// kept of it, or cannot be kept: then it is sent without asking.
+func TestHeld(t *testing.T) {
+	data := random(longBlob)
+	for _, tt := range []struct {
+		name     string
+		there    bool
+		maxSpool int64
+		prepare  func(t *testing.T, h *held)
+		puts     int
+	}{
+		{"lacking", false, longBlob, nil, 1},
+		{"there", true, longBlob, nil, 0},
+		{"there, and too long", true, longBlob - 1, nil, 1},
+		{"there, and nothing is kept", true, 0, nil, 1},
+		{"there, and no file can be made", true, longBlob, nil, 1},
+		{"there, and the file is full", true, longBlob, fill, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got [][]byte
+			l := &liar{put: func(data []byte) store.Digest {
+				got = append(got, data)
+				return store.Sum(data)
+			}}
+			l.stat = func(req *protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
+				if tt.there && store.Digest(req.GetDigest()) == store.Sum(data) {
+					return new(protos.StatBlobResponse), nil
+				}
+				return nil, status.Error(codes.NotFound, "no")
+			}
+			c := serveLies(t, tvixPackage, l, nil)
+			c.maxSpool = tt.maxSpool
+			if strings.HasSuffix(tt.name, "no file can be made") {
+				t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+			}
+			w := &writer{b: blobs{c: c}, ctx: t.Context()}
+			defer w.Close()
+			h := newHeld(c, t.Context())
+			w.to = h
+			for i, part := range [][]byte{data[:1<<20], data[1<<20:]} {
+				if i == 1 && tt.prepare != nil {
+					tt.prepare(t, h)
+				}
+				if _, err := w.Write(part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			d, err := w.Commit()
+			if err != nil || d != store.Sum(data) {
+				t.Fatal(err)
+			}
+			if len(got) != tt.puts || tt.puts > 0 && !bytes.Equal(got[0], data) {
+				t.Errorf("%d blobs were sent, want %d", len(got), tt.puts)
+			}
+			if !c.known.has(d) {
+				t.Error("the client does not know that it is there")
+			}
+		})
+	}
+}
+
+// fill makes the file of a blob one that takes nothing more.
+func fill(t *testing.T, h *held) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "full")
+	kept := make([]byte, h.size)
+	if _, err := h.file.ReadAt(kept, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.closeFile()
+	var err error
+	if h.file, err = os.Open(path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A long blob that is cut off on its way is sent again from its beginning, for it was kept.
+func TestHeldRetry(t *testing.T) {
+	data := random(longBlob)
+	var calls atomic.Int32
+	var got []byte
+	l := &liar{put: func(data []byte) store.Digest {
+		got = data
+		return store.Sum(data)
+	}}
+	l.cut = func() error {
+		if calls.Add(1) == 1 {
+			return status.Error(codes.Unavailable, "not now")
+		}
+		return nil
+	}
+	c := serveLies(t, tvixPackage, l, nil)
+	if _, err := create(t.Context(), blobs{c: c}, data); err != nil {
+		t.Fatal(err)
+	}
+	if n := calls.Load(); n != 2 || !bytes.Equal(got, data) {
+		t.Errorf("%d calls, and %d bytes of %d", n, len(got), len(data))
+	}
+}
+
+// A server that names another digest for what it was sent is not believed, kept or not.
+func TestHostileHeld(t *testing.T) {
+	for _, maxSpool := range []int64{0, longBlob} {
+		l := &liar{put: func(data []byte) store.Digest { return store.Sum(data[1:]) }}
+		c := serveLies(t, tvixPackage, l, nil)
+		c.maxSpool = maxSpool
+		_, err := create(t.Context(), blobs{c: c}, random(longBlob))
+		wantCorrupt(t, err, "the server calls it")
+	}
+}

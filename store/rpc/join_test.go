@@ -1,0 +1,399 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+	"castar/store/chunk"
+	"castar/store/memory"
+)
+
+// joiner is a store that takes blobs by their chunks, and counts what it is given.
+type joiner struct {
+	store.Blobs
+	size  int
+	bytes atomic.Int64 // that were put
+	join  func()       // is called by each Join; nil: nothing is
+}
+
+func newJoiner() (*store.Store, *joiner) {
+	st := memory.New()
+	j := &joiner{Blobs: st.Blobs, size: chunk.Default().Avg}
+	st.Blobs = j
+	return st, j
+}
+
+func (j *joiner) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	j.bytes.Add(int64(len(data)))
+	return j.Blobs.Put(ctx, data)
+}
+
+func (j *joiner) ChunkSize() int { return j.size }
+
+func (j *joiner) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	if j.join != nil {
+		j.join()
+	}
+	var data []byte
+	for _, c := range chunks {
+		b, err := j.Open(ctx, c.Digest)
+		if err != nil {
+			return fmt.Errorf("chunk %w", err)
+		}
+		part, err := io.ReadAll(b)
+		if err = errors.Join(err, b.Close()); err != nil {
+			return err
+		}
+		data = append(data, part...)
+	}
+	if store.Sum(data) != d {
+		return fmt.Errorf("%s: %w", d, store.ErrDigestMismatch)
+	}
+	_, err := j.Blobs.Put(ctx, data)
+	return err
+}
+
+// create puts a blob by a writer.
+func create(ctx context.Context, b store.Blobs, data []byte) (store.Digest, error) {
+	w, err := b.Create(ctx)
+	if err != nil {
+		return store.Digest{}, err
+	}
+	defer w.Close()
+	if _, err := w.Write(data); err != nil {
+		return store.Digest{}, err
+	}
+	return w.Commit()
+}
+
+// putWhole puts a blob that is in memory.
+func putWhole(ctx context.Context, b store.Blobs, data []byte) (store.Digest, error) {
+	return b.Put(ctx, data)
+}
+
+// Of a long blob those chunks are sent that the server lacks, and none of one that it has; nothing goes by BlobService.Put.
+func TestJoin(t *testing.T) {
+	served, j := newJoiner()
+	data := random(8 << 20)
+	for _, tt := range []struct {
+		name       string
+		change     int // a byte that is changed first, or -1
+		least, end int64
+		put        func(context.Context, store.Blobs, []byte) (store.Digest, error)
+	}{
+		{"new", -1, 8 << 20, 8<<20 + 1, create},
+		{"the same", -1, 0, 1, create},
+		{"the same, from memory", -1, 0, 1, putWhole},
+		{"changed", 3 << 20, 1, 1 << 20, create},
+		{"changed, from memory", 5 << 20, 1, 1 << 20, putWhole},
+	} {
+		st, c := countCalls(t, served)
+		if tt.change >= 0 {
+			data[tt.change] ^= 1
+		}
+		before := j.bytes.Load()
+		d, err := tt.put(t.Context(), st.Blobs, data)
+		if err == nil {
+			err = st.Sync(t.Context())
+		}
+		if err != nil || d != store.Sum(data) {
+			t.Fatalf("%s: %v", tt.name, err)
+		}
+		if has, err := served.Blobs.Has(t.Context(), d); !has || err != nil {
+			t.Errorf("%s: the server has it: %v, %v", tt.name, has, err)
+		}
+		if n := j.bytes.Load() - before; n < tt.least || n >= tt.end {
+			t.Errorf("%s: %d bytes of chunks, want from %d to less than %d", tt.name, n, tt.least, tt.end)
+		}
+		if puts, joins := c.n["BlobService/Put"], c.n["BulkService/Join"]; puts != 0 || joins != 1 {
+			t.Errorf("%s: %d calls of BlobService.Put and %d of Join, want 0 and 1", tt.name, puts, joins)
+		}
+	}
+}
+
+// A long blob is there for who put it as soon as that has returned, and a second one of the same is not joined again.
+func TestJoinVisible(t *testing.T) {
+	served, j := newJoiner()
+	var joins atomic.Int32
+	j.join = func() {
+		joins.Add(1)
+		time.Sleep(50 * time.Millisecond) // so that who does not wait is too early
+	}
+	st, _ := countCalls(t, served)
+	all := random(10 << 20)
+	for i, see := range []func(store.Digest) error{
+		func(d store.Digest) error {
+			has, err := st.Blobs.Has(t.Context(), d)
+			if err == nil && !has {
+				err = store.ErrNotFound
+			}
+			return err
+		},
+		func(d store.Digest) error {
+			_, err := st.Blobs.Chunks(t.Context(), d)
+			return err
+		},
+		func(d store.Digest) error {
+			b, err := st.Blobs.Open(t.Context(), d)
+			if err != nil {
+				return err
+			}
+			return b.Close()
+		},
+	} {
+		data := all[i<<20:][:3<<20]
+		for range 3 {
+			if _, err := create(t.Context(), st.Blobs, data); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := see(store.Sum(data)); err != nil {
+			t.Errorf("way %d: %v", i, err)
+		}
+		if n := joins.Load(); n != int32(i+1) {
+			t.Errorf("way %d: %d joins, want %d", i, n, i+1)
+		}
+	}
+}
+
+// headOf returns bytes whose last one begins a chunk, to which a few more belong.
+func headOf(t *testing.T) []byte {
+	t.Helper()
+	cutter, err := chunk.NewCutter(chunk.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := random(3 << 20)
+	at := 0
+	for at < 1<<20 {
+		at += cutter.Cut(data[at:])
+	}
+	return data[:at+1]
+}
+
+// More long blobs may be put than wait to be joined, though the last chunks of all of them are in batches that are not
+// full; and who waits for these is not lost where they become one.
+func TestManyJoins(t *testing.T) {
+	served, _ := newJoiner()
+	st, c := countCalls(t, served)
+	head := headOf(t)
+	const n = 2*joinsWaiting + 10
+	blob := func(i int) []byte { return slices.Concat(head, fmt.Append(nil, "the end of ", i)) }
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for i := range n {
+		if _, err := create(ctx, st.Blobs.(store.Laner).Lane(), blob(i)); err != nil {
+			t.Fatalf("blob %d: %v", i, err)
+		}
+	}
+	if err := st.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		if has, err := served.Blobs.Has(ctx, store.Sum(blob(i))); !has || err != nil {
+			t.Errorf("blob %d: %v, %v", i, has, err)
+		}
+	}
+	if got := c.n["BulkService/Join"]; got != n {
+		t.Errorf("%d joins, want %d", got, n)
+	}
+}
+
+// Who waits for room among those that wait ends with its context, and with the store.
+func TestJoinEnds(t *testing.T) {
+	served, j := newJoiner()
+	stuck := make(chan struct{})
+	j.join = func() { <-stuck }
+	st, _ := countCalls(t, served)
+	t.Cleanup(func() { close(stuck) })
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	head := random(1 << 20)
+	var err error
+	for i := 0; i < 2*joinsWaiting && err == nil; i++ {
+		_, err = create(ctx, st.Blobs, slices.Concat(head, fmt.Append(nil, i)))
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want that the time is over", err)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := create(t.Context(), st.Blobs, head); !errors.Is(err, errClosed) {
+		t.Errorf("%v, want that the store is closed", err)
+	}
+}
+
+// joinLiar is a server that takes chunks, and says what it likes of what they make up.
+type joinLiar struct {
+	bulkLiar
+	size uint64
+	join func(d store.Digest) ([]byte, error)
+}
+
+func (l *joinLiar) Put(ctx context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
+	resp, err := l.bulkLiar.Put(ctx, req)
+	resp.ChunkSize = l.size
+	return resp, err
+}
+
+func (l *joinLiar) Join(stream joinStream) error {
+	d, _, err := recvChunks(stream)
+	if err != nil {
+		return err
+	}
+	answer, err := l.join(d)
+	if err != nil {
+		return err
+	}
+	return stream.SendAndClose(&protos.JoinBlobResponse{Digest: answer})
+}
+
+// What a server says wrongly of a blob that it joined is noticed, at the latest by Sync; and whatever keeps it from joining.
+func TestHostileJoin(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		join func(d store.Digest) ([]byte, error)
+		want string
+	}{
+		{"another digest", func(store.Digest) ([]byte, error) { return make([]byte, 32), nil }, "the server calls it"},
+		{"no digest", func(store.Digest) ([]byte, error) { return nil, nil }, "the server"},
+		{"lost a chunk", func(store.Digest) ([]byte, error) {
+			return nil, status.Error(codes.NotFound, "chunk 1234: not found")
+		}, "chunk 1234: not found"},
+		{"damaged", func(store.Digest) ([]byte, error) { return nil, status.Error(codes.DataLoss, "chunk 1234") }, "chunk 1234"},
+		{"refused", func(store.Digest) ([]byte, error) { return nil, status.Error(codes.InvalidArgument, "why") }, "why"},
+		{"gone", func(store.Digest) ([]byte, error) { return nil, status.Error(codes.Unimplemented, "no Join") }, "no Join"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := &joinLiar{size: uint64(chunk.Default().Avg), join: tt.join}
+			l.bulkLiar = bulkLiar{t: t, put: func(blobs [][]byte) ([][]byte, error) { return sums(blobs), nil }}
+			c := serveJoinLies(t, l, new(liar))
+			_, err := create(t.Context(), blobs{c: c}, random(longBlob))
+			if err == nil {
+				err = barrier{c}.Sync(t.Context())
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if has := c.known.has(store.Sum(random(longBlob))); has {
+				t.Error("the blob counts as stored")
+			}
+		})
+	}
+}
+
+func serveJoinLies(t *testing.T, l *joinLiar, bl *liar) *client {
+	t.Helper()
+	s := grpc.NewServer()
+	protos.RegisterBulkServiceServer(s, l)
+	s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), bl)
+	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
+	t.Cleanup(c.flight.close)
+	return c
+}
+
+// A server that wants chunks of impossible lengths, or longer ones than go in a batch, gets blobs whole.
+func TestImpossibleChunks(t *testing.T) {
+	for _, size := range []uint64{0, 1, leastChunk - 1, inlineSize/2 + 1, chunk.MaxAvg, chunk.MaxAvg + 1, 1 << 63} {
+		var got [][]byte
+		l := &joinLiar{size: size, join: func(store.Digest) ([]byte, error) { return nil, errors.New("it is joined") }}
+		l.bulkLiar = bulkLiar{t: t, put: func([][]byte) ([][]byte, error) { return nil, errors.New("it is cut") }}
+		c := serveJoinLies(t, l, &liar{put: func(data []byte) store.Digest {
+			got = append(got, data)
+			return store.Sum(data)
+		}})
+		data := random(longBlob)
+		_, err := create(t.Context(), blobs{c: c}, data)
+		if err != nil || len(got) != 1 || !bytes.Equal(got[0], data) {
+			t.Errorf("chunks of %d: %d blobs, %v", size, len(got), err)
+		}
+	}
+}
+
+// A server joins what it can, and says what is wrong with the rest.
+func TestJoinServer(t *testing.T) {
+	st, _ := newJoiner()
+	one, two := []byte("one"), []byte("two")
+	for _, data := range [][]byte{one, two} {
+		if _, err := st.Blobs.Put(t.Context(), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both := store.Sum([]byte("onetwo"))
+	chunks := sums([][]byte{one, two})
+	sizes := []uint64{3, 3}
+	absent := sums([][]byte{[]byte("absent")})
+	type requests = []*protos.JoinBlobRequest
+	for _, tt := range []struct {
+		name string
+		reqs requests
+		code codes.Code
+	}{
+		{"whole", requests{{Digest: both[:], Chunks: chunks, Sizes: sizes}}, codes.OK},
+		{"in parts", requests{{Digest: both[:]}, {Chunks: chunks[:1], Sizes: sizes[:1]}, {Chunks: chunks[1:], Sizes: sizes[1:]}}, codes.OK},
+		{"nothing", nil, codes.InvalidArgument},
+		{"no digest", requests{{Chunks: chunks, Sizes: sizes}}, codes.InvalidArgument},
+		{"a short digest", requests{{Digest: both[:31], Chunks: chunks, Sizes: sizes}}, codes.InvalidArgument},
+		{"a short digest of a chunk", requests{{Digest: both[:], Chunks: [][]byte{chunks[0], chunks[1][1:]}, Sizes: sizes}}, codes.InvalidArgument},
+		{"too few sizes", requests{{Digest: both[:], Chunks: chunks, Sizes: sizes[1:]}}, codes.InvalidArgument},
+		{"too many sizes", requests{{Digest: both[:], Chunks: chunks[:1], Sizes: sizes}}, codes.InvalidArgument},
+		{"too few chunks", requests{{Digest: both[:], Chunks: chunks[:1], Sizes: sizes[:1]}}, codes.InvalidArgument},
+		{"no chunks", requests{{Digest: both[:]}}, codes.InvalidArgument},
+		{"a missing chunk", requests{{Digest: both[:], Chunks: absent, Sizes: []uint64{6}}}, codes.NotFound},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client := protos.NewBulkServiceClient(connect(t, serveStore(t, st, ServerOptions{AllowPut: true})))
+			stream, err := client.Join(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, req := range tt.reqs {
+				if err := stream.Send(req); err != nil && err != io.EOF {
+					t.Fatal(err)
+				}
+			}
+			resp, err := stream.CloseAndRecv()
+			if status.Code(err) != tt.code || err == nil && !bytes.Equal(resp.GetDigest(), both[:]) {
+				t.Errorf("%x, %v, want %v", resp.GetDigest(), err, tt.code)
+			}
+		})
+	}
+}
+
+// A server whose store cannot join, or that lets nobody store, says so.
+func TestJoinRefused(t *testing.T) {
+	joins, _ := newJoiner()
+	for _, tt := range []struct {
+		name string
+		st   *store.Store
+		o    ServerOptions
+		code codes.Code
+	}{
+		{"another store", memory.New(), ServerOptions{AllowPut: true}, codes.Unimplemented},
+		{"read-only", joins, ServerOptions{}, codes.PermissionDenied},
+	} {
+		client := protos.NewBulkServiceClient(connect(t, serveStore(t, tt.st, tt.o)))
+		stream, err := client.Join(t.Context())
+		if err == nil {
+			_, err = stream.CloseAndRecv()
+		}
+		if status.Code(err) != tt.code {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.code)
+		}
+	}
+}
