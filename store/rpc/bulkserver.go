@@ -193,7 +193,7 @@ func (b *bulkServer) Join(stream joinStream) error {
 	if !ok {
 		return store.ErrUnsupported
 	}
-	d, chunks, err := recvChunks(stream)
+	d, chunks, err := recvChunks(stream, mostChunks)
 	if err == nil {
 		err = joiner.Join(stream.Context(), d, chunks)
 	}
@@ -207,8 +207,8 @@ func (b *bulkServer) Join(stream joinStream) error {
 	return stream.SendAndClose(&protos.JoinBlobResponse{Digest: d[:]})
 }
 
-// recvChunks returns the blob that is to be joined, and its chunks.
-func recvChunks(stream joinStream) (d store.Digest, chunks []store.Chunk, err error) {
+// recvChunks returns the blob that is to be joined, and its chunks, of which there may be most.
+func recvChunks(stream joinStream, most int) (d store.Digest, chunks []store.Chunk, err error) {
 	for first := true; ; first = false {
 		req, err := stream.Recv()
 		if err == io.EOF && !first {
@@ -221,7 +221,7 @@ func recvChunks(stream joinStream) (d store.Digest, chunks []store.Chunk, err er
 			d, err = requested(req.GetDigest())
 		}
 		sizes := req.GetSizes()
-		if err == nil && (len(sizes) != len(req.GetChunks()) || len(chunks)+len(sizes) > mostChunks) {
+		if err == nil && (len(sizes) != len(req.GetChunks()) || len(chunks)+len(sizes) > most) {
 			err = invalidf("%d lengths for %d chunks, after %d", len(sizes), len(req.GetChunks()), len(chunks))
 		}
 		for i := 0; i < len(sizes) && err == nil; i++ {

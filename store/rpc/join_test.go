@@ -252,7 +252,7 @@ func (l *joinLiar) Put(ctx context.Context, req *protos.PutBlobsRequest) (*proto
 }
 
 func (l *joinLiar) Join(stream joinStream) error {
-	d, _, err := recvChunks(stream)
+	d, _, err := recvChunks(stream, mostChunks)
 	if err != nil {
 		return err
 	}
@@ -394,6 +394,37 @@ func TestJoinRefused(t *testing.T) {
 		}
 		if status.Code(err) != tt.code {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.code)
+		}
+	}
+}
+
+// requestStream is the requests of a call of Join.
+type requestStream struct {
+	grpc.ClientStreamingServer[protos.JoinBlobRequest, protos.JoinBlobResponse]
+	left []*protos.JoinBlobRequest
+}
+
+func (s *requestStream) Recv() (*protos.JoinBlobRequest, error) {
+	if len(s.left) == 0 {
+		return nil, io.EOF
+	}
+	req := s.left[0]
+	s.left = s.left[1:]
+	return req, nil
+}
+
+// A list of chunks that is too long is not read to its end.
+func TestTooManyChunks(t *testing.T) {
+	d := store.Sum([]byte("blob"))
+	part := &protos.JoinBlobRequest{Chunks: sums([][]byte{[]byte("one"), []byte("two")}), Sizes: []uint64{3, 3}}
+	for most, want := range map[int]bool{5: false, 6: true, 7: true} {
+		stream := &requestStream{left: []*protos.JoinBlobRequest{{Digest: d[:]}, part, part, part}}
+		got, chunks, err := recvChunks(stream, most)
+		if want && (err != nil || got != d || len(chunks) != 6) {
+			t.Errorf("at most %d: %d chunks of %s, %v", most, len(chunks), got, err)
+		}
+		if _, invalid := errors.AsType[errInvalid](err); !want && !invalid {
+			t.Errorf("at most %d: %v, want that it is the client's mistake", most, err)
 		}
 	}
 }
