@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -23,6 +24,9 @@ const (
 	joinCalls = 4
 	// joinsWaiting is how many may wait for that, each with the list of its chunks in memory.
 	joinsWaiting = 64
+	// joinRate is how many bytes of a blob that is joined the server reads in a second, at the least, from a slow disk: it
+	// says nothing until it has read all.
+	joinRate = 4 << 20
 	// chunksInMessage keeps messages far below what any server takes, at 40 bytes for each.
 	chunksInMessage = 1024
 )
@@ -163,11 +167,16 @@ func (f *flight) joined(j *joining, err error) {
 
 // joinBlob tells the server that chunks, which it has, make up the blob d.
 func (c *client) joinBlob(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	var toRead time.Duration
+	for i := range chunks {
+		toRead += time.Duration(chunks[i].Size) * time.Second / joinRate
+	}
 	err := c.retry(ctx, func(k *call) error {
 		stream, err := c.bulk.Join(k.ctx)
 		if err != nil {
 			return err
 		}
+		k.patience += toRead
 		req := &protos.JoinBlobRequest{Digest: d[:]}
 		for rest := chunks; err == nil && len(rest) > 0; {
 			n := min(len(rest), chunksInMessage)

@@ -325,106 +325,21 @@ func TestImpossibleChunks(t *testing.T) {
 	}
 }
 
-// A server joins what it can, and says what is wrong with the rest.
-func TestJoinServer(t *testing.T) {
-	st, _ := newJoiner()
-	one, two := []byte("one"), []byte("two")
-	for _, data := range [][]byte{one, two} {
-		if _, err := st.Blobs.Put(t.Context(), data); err != nil {
-			t.Fatal(err)
-		}
+// A server that joins a long blob is waited for as long as it may need to read it.
+func TestJoinPatience(t *testing.T) {
+	l := &joinLiar{size: uint64(chunk.Default().Avg), join: func(d store.Digest) ([]byte, error) {
+		time.Sleep(300 * time.Millisecond) // longer than another call is waited for, and far less than this one
+		return d[:], nil
+	}}
+	c := serveJoinLies(t, l, new(liar))
+	c.patience = 50 * time.Millisecond
+	d, one := store.Sum([]byte("long")), store.Sum([]byte("chunk"))
+	long := []store.Chunk{{Digest: one, Size: 1 << 30}, {Digest: one, Size: 1 << 30}}
+	if err := c.joinBlob(t.Context(), d, long); err != nil {
+		t.Errorf("2 GiB: %v", err)
 	}
-	both := store.Sum([]byte("onetwo"))
-	chunks := sums([][]byte{one, two})
-	sizes := []uint64{3, 3}
-	absent := sums([][]byte{[]byte("absent")})
-	type requests = []*protos.JoinBlobRequest
-	for _, tt := range []struct {
-		name string
-		reqs requests
-		code codes.Code
-	}{
-		{"whole", requests{{Digest: both[:], Chunks: chunks, Sizes: sizes}}, codes.OK},
-		{"in parts", requests{{Digest: both[:]}, {Chunks: chunks[:1], Sizes: sizes[:1]}, {Chunks: chunks[1:], Sizes: sizes[1:]}}, codes.OK},
-		{"nothing", nil, codes.InvalidArgument},
-		{"no digest", requests{{Chunks: chunks, Sizes: sizes}}, codes.InvalidArgument},
-		{"a short digest", requests{{Digest: both[:31], Chunks: chunks, Sizes: sizes}}, codes.InvalidArgument},
-		{"a short digest of a chunk", requests{{Digest: both[:], Chunks: [][]byte{chunks[0], chunks[1][1:]}, Sizes: sizes}}, codes.InvalidArgument},
-		{"too few sizes", requests{{Digest: both[:], Chunks: chunks, Sizes: sizes[1:]}}, codes.InvalidArgument},
-		{"too many sizes", requests{{Digest: both[:], Chunks: chunks[:1], Sizes: sizes}}, codes.InvalidArgument},
-		{"too few chunks", requests{{Digest: both[:], Chunks: chunks[:1], Sizes: sizes[:1]}}, codes.InvalidArgument},
-		{"no chunks", requests{{Digest: both[:]}}, codes.InvalidArgument},
-		{"a missing chunk", requests{{Digest: both[:], Chunks: absent, Sizes: []uint64{6}}}, codes.NotFound},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			client := protos.NewBulkServiceClient(connect(t, serveStore(t, st, ServerOptions{AllowPut: true})))
-			stream, err := client.Join(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, req := range tt.reqs {
-				if err := stream.Send(req); err != nil && err != io.EOF {
-					t.Fatal(err)
-				}
-			}
-			resp, err := stream.CloseAndRecv()
-			if status.Code(err) != tt.code || err == nil && !bytes.Equal(resp.GetDigest(), both[:]) {
-				t.Errorf("%x, %v, want %v", resp.GetDigest(), err, tt.code)
-			}
-		})
-	}
-}
-
-// A server whose store cannot join, or that lets nobody store, says so.
-func TestJoinRefused(t *testing.T) {
-	joins, _ := newJoiner()
-	for _, tt := range []struct {
-		name string
-		st   *store.Store
-		o    ServerOptions
-		code codes.Code
-	}{
-		{"another store", memory.New(), ServerOptions{AllowPut: true}, codes.Unimplemented},
-		{"read-only", joins, ServerOptions{}, codes.PermissionDenied},
-	} {
-		client := protos.NewBulkServiceClient(connect(t, serveStore(t, tt.st, tt.o)))
-		stream, err := client.Join(t.Context())
-		if err == nil {
-			_, err = stream.CloseAndRecv()
-		}
-		if status.Code(err) != tt.code {
-			t.Errorf("%s: %v, want %v", tt.name, err, tt.code)
-		}
-	}
-}
-
-// requestStream is the requests of a call of Join.
-type requestStream struct {
-	grpc.ClientStreamingServer[protos.JoinBlobRequest, protos.JoinBlobResponse]
-	left []*protos.JoinBlobRequest
-}
-
-func (s *requestStream) Recv() (*protos.JoinBlobRequest, error) {
-	if len(s.left) == 0 {
-		return nil, io.EOF
-	}
-	req := s.left[0]
-	s.left = s.left[1:]
-	return req, nil
-}
-
-// A list of chunks that is too long is not read to its end.
-func TestTooManyChunks(t *testing.T) {
-	d := store.Sum([]byte("blob"))
-	part := &protos.JoinBlobRequest{Chunks: sums([][]byte{[]byte("one"), []byte("two")}), Sizes: []uint64{3, 3}}
-	for most, want := range map[int]bool{5: false, 6: true, 7: true} {
-		stream := &requestStream{left: []*protos.JoinBlobRequest{{Digest: d[:]}, part, part, part}}
-		got, chunks, err := recvChunks(stream, most)
-		if want && (err != nil || got != d || len(chunks) != 6) {
-			t.Errorf("at most %d: %d chunks of %s, %v", most, len(chunks), got, err)
-		}
-		if _, invalid := errors.AsType[errInvalid](err); !want && !invalid {
-			t.Errorf("at most %d: %v, want that it is the client's mistake", most, err)
-		}
+	short := []store.Chunk{{Digest: one, Size: 1000}, {Digest: one, Size: 1000}}
+	if err := c.joinBlob(t.Context(), d, short); !errors.Is(err, errNoAnswer) {
+		t.Errorf("2 kB: %v, want %v", err, errNoAnswer)
 	}
 }
