@@ -121,36 +121,56 @@ func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 		}
 		return d, p.finish(d)
 	}
-	has, err := b.Has(ctx, d)
-	if err != nil {
+	lacks, err := b.lacks(ctx, d)
+	if err != nil || !lacks {
 		return d, err
-	}
-	if has {
-		b.c.known.add(d)
-		return d, nil
 	}
 	return d, b.c.putBlob(ctx, d, data)
 }
 
+// lacks reports whether the server has to be sent the blob d. It asks unless that is known.
+func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
+	if b.c.known.has(d) {
+		return false, nil
+	}
+	has, err := b.Has(ctx, d)
+	if has && err == nil {
+		b.c.known.add(d)
+	}
+	return !has && err == nil, err
+}
+
 // putBlob sends a blob that is in memory.
 func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error {
+	if len(data) > frameSize {
+		return c.putStream(ctx, d, func(k *call, stream blobStream) error { return sendBytes(k, stream, data) })
+	}
 	s, err := c.blobs.get(ctx)
 	if err != nil {
 		return err
 	}
 	err = c.retry(ctx, func(k *call) error {
-		if len(data) <= frameSize {
-			resp, headers, err := s.putOne(k.ctx, data)
-			if err != nil {
-				return err
-			}
-			return c.acked(resp.GetDigest(), headers, d)
+		resp, headers, err := s.putOne(k.ctx, data)
+		if err != nil {
+			return err
 		}
+		return c.acked(resp.GetDigest(), headers, d)
+	})
+	return fromStatus(err, d)
+}
+
+// putStream sends a blob in several messages, which send does, and does again if the server could not be reached.
+func (c *client) putStream(ctx context.Context, d store.Digest, send func(*call, blobStream) error) error {
+	s, err := c.blobs.get(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.retry(ctx, func(k *call) error {
 		stream, err := s.Put(k.ctx)
 		if err != nil {
 			return err
 		}
-		return c.endPut(k, stream, new(protos.PutBlobResponse), sendBytes(k, stream, data), d)
+		return c.endPut(k, stream, new(protos.PutBlobResponse), send(k, stream), d)
 	})
 	return fromStatus(err, d)
 }

@@ -3,10 +3,8 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"google.golang.org/grpc"
 
@@ -89,68 +87,6 @@ type whole struct{ *bytes.Reader }
 
 func (w whole) Size() uint64 { return uint64(w.Reader.Size()) }
 func (w whole) Close() error { return nil }
-
-// spooled is a blob that is in a file without a name, and checked.
-type spooled struct {
-	*io.SectionReader
-	file *os.File
-}
-
-func (s spooled) Size() uint64 { return uint64(s.SectionReader.Size()) }
-func (s spooled) Close() error {
-	if err := s.file.Close(); !errors.Is(err, os.ErrClosed) {
-		return err
-	}
-	return nil
-}
-
-func (s spooled) WriteTo(w io.Writer) (int64, error) {
-	return io.Copy(w, struct{ io.Reader }{s.SectionReader})
-}
-
-// nameless returns a new file without a name, which ends when it is closed.
-func nameless() (*os.File, error) {
-	f, err := os.CreateTemp("", "castar-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// spool reads the rest of a stream into a file, and checks it.
-func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob, err error) {
-	f, err := nameless()
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	var h store.Hasher
-	to := io.MultiWriter(&h, f)
-	size := int64(0)
-	for data := head; err == nil; data, err = rest.recv() {
-		if size += int64(len(data)); size > c.maxSpool {
-			return nil, corrupt(d, fmt.Errorf("longer than %d bytes, without chunks or a proof", c.maxSpool))
-		}
-		if _, err := to.Write(data); err != nil {
-			return nil, err
-		}
-	}
-	if err != io.EOF {
-		return nil, fromStatus(err, d)
-	}
-	if h.Sum() != d {
-		return nil, corrupt(d, store.ErrDigestMismatch)
-	}
-	return spooled{io.NewSectionReader(f, 0, size), f}, nil
-}
 
 // stream is a call of BlobService.Read.
 type stream struct {

@@ -2,12 +2,79 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 
 	"castar/protos"
 	"castar/store"
 )
+
+// A blob that must be seen whole before anything can be done with it is kept in a file without a name: one that comes
+// without chunks or a proof until it is checked, and one that goes to a server without chunks until its digest is known.
+
+// nameless returns a new file without a name, which ends when it is closed.
+func nameless() (*os.File, error) {
+	f, err := os.CreateTemp("", "castar-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// spooled is a blob that is in a file without a name, and checked.
+type spooled struct {
+	*io.SectionReader
+	file *os.File
+}
+
+func (s spooled) Size() uint64 { return uint64(s.SectionReader.Size()) }
+func (s spooled) Close() error {
+	if err := s.file.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s spooled) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{s.SectionReader})
+}
+
+// spool reads the rest of a stream into a file, and checks it.
+func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob, err error) {
+	f, err := nameless()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	var h store.Hasher
+	to := io.MultiWriter(&h, f)
+	size := int64(0)
+	for data := head; err == nil; data, err = rest.recv() {
+		if size += int64(len(data)); size > c.maxSpool {
+			return nil, corrupt(d, fmt.Errorf("longer than %d bytes, without chunks or a proof", c.maxSpool))
+		}
+		if _, err := to.Write(data); err != nil {
+			return nil, err
+		}
+	}
+	if err != io.EOF {
+		return nil, fromStatus(err, d)
+	}
+	if h.Sum() != d {
+		return nil, corrupt(d, store.ErrDigestMismatch)
+	}
+	return spooled{io.NewSectionReader(f, 0, size), f}, nil
+}
 
 // held is a long blob that is kept in a file without a name until its digest is known, and then sent if the server lacks
 // it. One that is longer than maxSpool, or that the file has no room for, is sent without asking. It implements sink.
@@ -66,9 +133,6 @@ func (h *held) explain(err error) error {
 
 // sendFile sends what the file has.
 func (h *held) sendFile(k *call, stream blobStream) error {
-	if h.size == 0 {
-		return nil
-	}
 	from, buf := io.NewSectionReader(h.file, 0, h.size), make([]byte, frameSize)
 	for {
 		n, err := from.Read(buf)
@@ -88,28 +152,11 @@ func (h *held) finish(d store.Digest) error {
 	if h.call != nil {
 		return fromStatus(h.c.endPut(h.call, h.stream, new(protos.PutBlobResponse), nil, d), d)
 	}
-	if h.c.known.has(d) {
-		return nil
-	}
-	has, err := blobs{c: h.c}.Has(h.ctx, d)
-	if err != nil {
+	lacks, err := blobs{c: h.c}.lacks(h.ctx, d)
+	if err != nil || !lacks {
 		return err
 	}
-	if has {
-		h.c.known.add(d)
-		return nil
-	}
-	s, err := h.c.blobs.get(h.ctx)
-	if err != nil {
-		return err
-	}
-	return fromStatus(h.c.retry(h.ctx, func(k *call) error {
-		stream, err := s.Put(k.ctx)
-		if err != nil {
-			return err
-		}
-		return h.c.endPut(k, stream, new(protos.PutBlobResponse), h.sendFile(k, stream), d)
-	}), d)
+	return h.c.putStream(h.ctx, d, h.sendFile)
 }
 
 func (h *held) closeFile() {
