@@ -267,6 +267,7 @@ func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.St
 				if err := w.child(&group, i == len(names)-1, f, &place{at, names[i]}, ignored, node); err != nil {
 					return err
 				}
+				runtime.Gosched() // see export.eachOf: here it saves half of the switches, and 10 % of the time
 			}
 			return nil
 		})
