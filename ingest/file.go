@@ -109,9 +109,11 @@ func (w *worker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, 
 		if rerr != nil || uint64(len(data)) != size {
 			return d, uint64(len(data)), rerr, nil
 		}
+		w.stores()
 		d, serr = w.blobs.Put(w.ctx, data)
 		return d, size, nil, serr
 	}
+	w.stores()
 	blob, serr := w.blobs.Create(w.ctx)
 	if serr != nil {
 		return d, 0, nil, serr

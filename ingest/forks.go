@@ -27,17 +27,18 @@ func (g *forks) failed() error {
 	return g.err
 }
 
-// fork runs f in a new goroutine if there is a free slot, and otherwise here. What is last is done here in any case, for
-// the caller would only wait for it.
+// fork runs f in a new goroutine if w may give away work and there is a free slot, and otherwise here. What is last is
+// done here in any case, for the caller would only wait for it.
 func (w *worker) fork(g *forks, last bool, f func(*worker) error) {
-	if !last {
+	if !last && w.mayFork() {
 		select {
 		case blobs := <-w.slots:
 			g.count.Add(1)
+			other := w.before(blobs)
 			g.running.Go(func() {
-				w := &worker{w.walker, blobs}
-				defer w.rest()
-				if err := f(w); err != nil {
+				defer other.rest()
+				defer other.leave()
+				if err := f(other); err != nil {
 					g.fail(err)
 				}
 			})

@@ -1,0 +1,72 @@
+package ingest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"castar/store/memory"
+)
+
+// TestOrder follows who may give away work: the first in the order of the tree, and others only where a processor would
+// be idle or the first waits for the file system.
+func TestOrder(t *testing.T) {
+	w, err := newWalker(context.Background(), memory.New(), Options{Jobs: 4, Progress: new(Progress)})
+	try(t, err)
+	defer w.close()
+	w.processors = 2
+	check := func(when string, who *worker, want bool) {
+		t.Helper()
+		if got := who.mayFork(); got != want {
+			t.Errorf("%s: %v, want %v", when, got, want)
+		}
+	}
+	last := w.work()
+	check("alone", last, true)
+	first := last.before(<-w.slots)
+	check("the first of two", first, true)
+	check("the second of two", last, false)
+	middle := last.before(<-w.slots)
+	inner := middle.before(<-w.slots)
+	check("the first, without a slot to give", first, false)
+	inner.leave()
+	inner.rest()
+	check("in the middle", middle, false)
+
+	first.asked.Store(w.age() - int64(time.Hour))
+	check("while the first waits for the file system", last, true)
+	first.asks()
+	first.asked.Add(int64(time.Hour))
+	check("when the first has just asked", last, false)
+	first.stores()
+	check("while the first stores something", last, false)
+
+	first.leave()
+	check("the first when the one before it is done", middle, true)
+	check("the last", last, false)
+	first.rest()
+	middle.leave()
+	middle.rest()
+	check("alone again", last, true)
+}
+
+// TestNobodyStays checks that all who worked on a tree have left the order, whatever came of it.
+func TestNobodyStays(t *testing.T) {
+	wide := tree{}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		wide[name] = tree{"e": tree{"f": "1", "g": "2"}, "h": tree{}, "i": "3"}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for name, ctx := range map[string]context.Context{"complete": context.Background(), "cancelled": ctx} {
+		w, err := newWalker(ctx, memory.New(), Options{Jobs: 4, Progress: new(Progress)})
+		try(t, err)
+		if _, err := w.work().root(planted(t, wide)); (err != nil) != (name == "cancelled") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if n := w.order.workers.Len(); n != 0 || len(w.slots) != 4 {
+			t.Errorf("%s: %d workers are left, %d slots are free; want 0 and 4", name, n, len(w.slots))
+		}
+		w.close()
+	}
+}
