@@ -167,7 +167,7 @@ func (st *Store) view(l location, buf []byte) ([]byte, *cachedFrame, error) {
 		data, err := st.readFrame(l.frame, buf)
 		return data, nil, err
 	}
-	payload, held, err := st.frames.get(st, l.frame)
+	payload, held, err := st.frames.get(st, l.frame, int(l.size))
 	if err != nil {
 		return nil, nil, err
 	}

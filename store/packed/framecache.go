@@ -10,10 +10,13 @@ const frameCacheBytes = 64 << 20
 
 // frameCache keeps the payloads of recently read frames that hold many objects, so that reading a tree decodes each
 // about once. Frames that are asked for by several at once are read once. Its methods may be called concurrently.
+//
+// Who reads a tree asks for each object once. So a frame of which everything was asked for is the first to go, unless it
+// is asked for once more: then it is one that is read over and over, and stays as long as others.
 type frameCache struct {
 	mu     sync.Mutex
 	frames map[frameKey]*cachedFrame
-	recent *list.List // of *cachedFrame, the most recently used first
+	recent *list.List // of *cachedFrame, the last to go first
 	bytes  int
 }
 
@@ -29,6 +32,8 @@ type cachedFrame struct {
 	at    *list.Element // nil once it was dropped
 	users int           // as long as there are any, its memory is not used for another
 	size  int
+	left  int                    // of size, how many bytes were not asked for yet
+	again bool                   // whether it was asked for when none were left
 	load  func() ([]byte, error) // runs once, whoever calls it first
 }
 
@@ -36,10 +41,10 @@ func newFrameCache() frameCache {
 	return frameCache{frames: make(map[frameKey]*cachedFrame), recent: list.New()}
 }
 
-// get returns the payload of f, from the cache or from its pack. It must not be changed, and is valid until the frame is
-// released.
-func (c *frameCache) get(st *Store, f frameRef) ([]byte, *cachedFrame, error) {
-	held := c.hold(st, f)
+// get returns the payload of f, from the cache or from its pack, for one who wants n bytes of it. It must not be
+// changed, and is valid until the frame is released.
+func (c *frameCache) get(st *Store, f frameRef, n int) ([]byte, *cachedFrame, error) {
+	held := c.hold(st, f, n)
 	b, err := held.load()
 	if err != nil {
 		c.mu.Lock()
@@ -51,16 +56,18 @@ func (c *frameCache) get(st *Store, f frameRef) ([]byte, *cachedFrame, error) {
 	return b, held, nil
 }
 
-// hold returns the cached frame f, which may still have to be loaded.
-func (c *frameCache) hold(st *Store, f frameRef) *cachedFrame {
+// hold returns the cached frame f, which may still have to be loaded, for one who wants n bytes of it.
+func (c *frameCache) hold(st *Store, f frameRef, n int) *cachedFrame {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if held, ok := c.frames[f.key()]; ok {
 		c.recent.MoveToFront(held.at)
 		held.users++
+		held.again = held.again || held.left <= 0
+		held.left -= n
 		return held
 	}
-	held := &cachedFrame{key: f.key(), users: 1, size: int(f.raw)}
+	held := &cachedFrame{key: f.key(), users: 1, size: int(f.raw), left: int(f.raw) - n}
 	held.load = sync.OnceValues(func() ([]byte, error) { return st.readFrame(f, st.room(int(f.raw))) })
 	held.at = c.recent.PushFront(held)
 	c.frames[held.key] = held
@@ -83,8 +90,11 @@ func (c *frameCache) release(held *cachedFrame) {
 		return
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	held.users--
-	c.mu.Unlock()
+	if held.users == 0 && held.left <= 0 && !held.again && held.at != nil {
+		c.recent.MoveToBack(held.at)
+	}
 }
 
 // drop takes a frame out of the cache, unless it is. The caller holds c.mu.
