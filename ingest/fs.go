@@ -32,6 +32,7 @@ type walker struct {
 
 	began      time.Time
 	processors int
+	lanes      bool // the store keeps together what is put by one lane
 	order      order
 	slots      chan store.Blobs // one for each goroutine that may work: its lane into the store
 	buffers    sync.Pool        // of *[]byte, a byte longer than smallFile, to see that a file is longer than it was
@@ -46,6 +47,7 @@ type walker struct {
 
 func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error) {
 	w := &walker{st: st, o: o, began: time.Now(), processors: runtime.GOMAXPROCS(0)}
+	_, w.lanes = st.Blobs.(store.Laner)
 	w.slots = make(chan store.Blobs, o.Jobs)
 	for range o.Jobs {
 		w.slots <- lane(st.Blobs)

@@ -8,9 +8,9 @@ import (
 	"castar/store"
 )
 
-// order is the workers of a walk, as what they do stands in the tree. Only the first of them gives work away, unless a
-// processor would be idle. So all of them are near each other in the tree, and what the store puts into one frame is
-// read together again: of the 610 frames of a Linux tree an export decodes 760, and 850 where everybody gives work away.
+// order is the workers of a walk, as what they do stands in the tree. Where the store has lanes, only the first worker
+// gives work away, unless a processor would be idle. So all of them are near each other in the tree, and what the store
+// puts into one frame is read together again: an export of a Linux tree, of 610 frames, decodes 760 instead of 850.
 type order struct {
 	mu      sync.Mutex
 	workers list.List // of *worker
@@ -23,7 +23,7 @@ const waitsLong = time.Millisecond
 // mayFork reports whether w may give away work.
 func (w *worker) mayFork() bool {
 	free := len(w.slots)
-	return free > 0 && (cap(w.slots)-free < w.processors || w.leads())
+	return free > 0 && (!w.lanes || cap(w.slots)-free < w.processors || w.leads())
 }
 
 // leads reports whether w is the first, or the first one waits for the file system.

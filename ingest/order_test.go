@@ -14,7 +14,7 @@ func TestOrder(t *testing.T) {
 	w, err := newWalker(context.Background(), memory.New(), Options{Jobs: 4, Progress: new(Progress)})
 	try(t, err)
 	defer w.close()
-	w.processors = 2
+	w.processors, w.lanes = 2, true
 	check := func(when string, who *worker, want bool) {
 		t.Helper()
 		if got := who.mayFork(); got != want {
@@ -40,6 +40,9 @@ func TestOrder(t *testing.T) {
 	check("when the first has just asked", last, false)
 	first.stores()
 	check("while the first stores something", last, false)
+	w.lanes = false
+	check("where the store has no lanes", last, true)
+	w.lanes = true
 
 	first.leave()
 	check("the first when the one before it is done", middle, true)
