@@ -34,9 +34,8 @@ func (w *worker) fork(g *forks, last bool, f func(*worker) error) {
 		select {
 		case blobs := <-w.slots:
 			g.count.Add(1)
-			other := w.before(blobs)
+			other := w.hire(blobs, w)
 			g.running.Go(func() {
-				defer other.rest()
 				defer other.leave()
 				if err := f(other); err != nil {
 					g.fail(err)

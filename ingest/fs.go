@@ -31,7 +31,7 @@ type walker struct {
 	unused store.Node // where nodes go that nobody looks at: a scan has one goroutine
 
 	began      time.Time
-	processors int
+	processors int  // fewer workers than that leave one idle
 	lanes      bool // the store keeps together what is put by one lane
 	order      order
 	slots      chan store.Blobs // one for each goroutine that may work: its lane into the store
@@ -80,13 +80,10 @@ type worker struct {
 	asked atomic.Int64  // the age of the walk when it asked the file system for what it waits for; 0: it does not wait
 }
 
-// work takes a slot, which the worker's rest gives back.
-func (w *walker) work() *worker {
-	first := &worker{walker: w, blobs: <-w.slots}
-	first.begin()
-	return first
-}
+// work takes a slot for the worker that begins the walk.
+func (w *walker) work() *worker { return w.hire(<-w.slots, nil) }
 
+// rest lends the worker's slot to others.
 func (w *worker) rest() { w.slots <- w.blobs }
 
 func newBuffer(size int) func() any {
@@ -106,7 +103,6 @@ var errLeftOut = errors.New("left out")
 
 // root stores the tree at a path.
 func (w *worker) root(path string) (node store.Node, err error) {
-	defer w.rest()
 	defer w.leave()
 	at, up := &place{name: path}, &folder{fd: unix.AT_FDCWD, depth: -1}
 	var st stat

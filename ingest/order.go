@@ -10,7 +10,7 @@ import (
 
 // order is the workers of a walk, as what they do stands in the tree. Where the store has lanes, only the first worker
 // gives work away, unless a processor would be idle. So all of them are near each other in the tree, and what the store
-// puts into one frame is read together again: an export of a Linux tree, of 610 frames, decodes 760 instead of 850.
+// puts into one frame is read together again: an export of a Linux tree decodes a tenth fewer frames.
 type order struct {
 	mu      sync.Mutex
 	workers list.List // of *worker
@@ -47,25 +47,24 @@ func (w *worker) asks() { w.asked.Store(w.age()) }
 // stores says that w now has what it asked for, and stores it.
 func (w *worker) stores() { w.asked.Store(0) }
 
-// before returns a worker with the slot blobs, for what comes before what w goes on with.
-func (w *worker) before(blobs store.Blobs) *worker {
-	other := &worker{walker: w.walker, blobs: blobs}
+// hire returns a worker with the slot blobs, for what comes before what next goes on with, or for all if next is nil. The
+// worker leaves when that is done.
+func (w *walker) hire(blobs store.Blobs, next *worker) *worker {
+	hired := &worker{walker: w, blobs: blobs}
 	w.order.mu.Lock()
 	defer w.order.mu.Unlock()
-	other.at = w.order.workers.InsertBefore(other, w.at)
-	return other
+	if next == nil {
+		hired.at = w.order.workers.PushBack(hired)
+	} else {
+		hired.at = w.order.workers.InsertBefore(hired, next.at)
+	}
+	return hired
 }
 
-// begin makes w the last of the workers.
-func (w *worker) begin() {
-	w.order.mu.Lock()
-	defer w.order.mu.Unlock()
-	w.at = w.order.workers.PushBack(w)
-}
-
-// leave says that w has done its work.
+// leave gives back the worker's slot, and its place in the order.
 func (w *worker) leave() {
 	w.order.mu.Lock()
-	defer w.order.mu.Unlock()
 	w.order.workers.Remove(w.at)
+	w.order.mu.Unlock()
+	w.rest()
 }

@@ -23,14 +23,13 @@ func TestOrder(t *testing.T) {
 	}
 	last := w.work()
 	check("alone", last, true)
-	first := last.before(<-w.slots)
+	first := w.hire(<-w.slots, last)
 	check("the first of two", first, true)
 	check("the second of two", last, false)
-	middle := last.before(<-w.slots)
-	inner := middle.before(<-w.slots)
+	middle := w.hire(<-w.slots, last)
+	inner := w.hire(<-w.slots, middle)
 	check("the first, without a slot to give", first, false)
 	inner.leave()
-	inner.rest()
 	check("in the middle", middle, false)
 
 	first.asked.Store(w.age() - int64(time.Hour))
@@ -47,9 +46,7 @@ func TestOrder(t *testing.T) {
 	first.leave()
 	check("the first when the one before it is done", middle, true)
 	check("the last", last, false)
-	first.rest()
 	middle.leave()
-	middle.rest()
 	check("alone again", last, true)
 }
 

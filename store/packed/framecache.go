@@ -16,7 +16,7 @@ const frameCacheBytes = 64 << 20
 type frameCache struct {
 	mu     sync.Mutex
 	frames map[frameKey]*cachedFrame
-	recent *list.List // of *cachedFrame, the last to go first
+	recent *list.List // of *cachedFrame; the last is the first to go
 	bytes  int
 }
 
