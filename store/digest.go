@@ -20,7 +20,7 @@ const (
 	tvixPrefix = "b3:"
 )
 
-// Base64TextLen is the number of characters of a digest in standard, padded base64.
+// base64TextLen is the number of characters of a digest in standard, padded base64.
 const base64TextLen = 44
 
 // String returns the digest as 64 lower-case hexadecimal digits, as b3sum prints it.
@@ -82,4 +82,12 @@ func DigestFromBytes(b []byte) (Digest, error) {
 		return Digest{}, fmt.Errorf("invalid digest length %d, want %d", len(b), DigestSize)
 	}
 	return Digest(b), nil
+}
+
+// MinPrefixLen is the number of hexadecimal digits that a shortened digest must at least have.
+const MinPrefixLen = 8
+
+// IsDigestPrefix reports whether s could be a whole or shortened digest in hexadecimal.
+func IsDigestPrefix(s string) bool {
+	return len(s) >= MinPrefixLen && len(s) <= 2*DigestSize && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }

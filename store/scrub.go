@@ -10,9 +10,9 @@ import (
 // all that a tree refers to is there is for others to find out.
 type Scrubber interface {
 	// Scrub reads what the store holds, all that was committed when it was called, or with o.Only when that was made. It
-	// calls found for what is not as it should be, one call at a time. It goes
-	// on whatever it finds: its error says only that it could not finish, and is that of ctx where that has ended.
-	// Others may read and write the store meanwhile; what they add is not looked at.
+	// calls found for what is not as it should be, one call at a time. It goes on whatever it finds: its error says only
+	// that it could not finish, and is that of ctx where that has ended. Others may read and write the store meanwhile;
+	// what they add is not looked at.
 	//
 	// Damaged objects are recorded, unless o forbids it: from then on the store does not have them, so that whoever
 	// comes with the same bytes stores them anew. Those that were recorded before and prove to be whole are so no more.

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"time"
 )
 
 // Blobs keeps file contents, each named by the digest of its bytes. How a blob is cut into chunks is the store's own
@@ -140,23 +139,6 @@ type Tags interface {
 	Record(ctx context.Context, t Tag) error
 	// Log yields the recorded ingests, oldest first. One that cannot be read is an error, and the rest still follow.
 	Log(ctx context.Context) iter.Seq2[Tag, error]
-}
-
-// Tag is a name for a root, with what is known of the ingest that made it.
-type Tag struct {
-	Name   string
-	Root   Node      // its own name is empty
-	Time   time.Time // when the ingest ended
-	Source string    // the path that was ingested, raw bytes
-	Counts Counts
-}
-
-// Counts is what an ingest met.
-type Counts struct {
-	Files       uint64 `json:"files"`
-	Directories uint64 `json:"directories"`
-	Symlinks    uint64 `json:"symlinks"`
-	Bytes       uint64 `json:"bytes"` // of file contents, before deduplication and compression
 }
 
 // Lister is implemented by stores that can say what they hold, which prefixes of digests need.

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Tag is a name for a root, with what is known of the ingest that made it.
+type Tag struct {
+	Name   string
+	Root   Node      // its own name is empty
+	Time   time.Time // when the ingest ended
+	Source string    // the path that was ingested, raw bytes
+	Counts Counts
+}
+
+// Counts is what an ingest met.
+type Counts struct {
+	Files       uint64 `json:"files"`
+	Directories uint64 `json:"directories"`
+	Symlinks    uint64 `json:"symlinks"`
+	Bytes       uint64 `json:"bytes"` // of file contents, before deduplication and compression
+}
+
+// ValidateTag reports why name cannot name a tag, or nil. A tag is 1 to 255 bytes of printable UTF-8 without space,
+// colon (which ends a root on the command line) or backslash; its parts between slashes follow the rules of file names;
+// it begins with no dash; and it cannot be read as a digest or the prefix of one.
+func ValidateTag(name string) error {
+	reason := ""
+	switch {
+	case name == "":
+		reason = "empty"
+	case len(name) > MaxNameLen:
+		reason = fmt.Sprintf("longer than %d bytes", MaxNameLen)
+	case !utf8.ValidString(name):
+		reason = "not UTF-8"
+	case strings.HasPrefix(name, "-"):
+		reason = "begins with a dash"
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune(" :\\", r) }):
+		reason = "contains a space, a colon, a backslash or an unprintable character"
+	case strings.HasPrefix(name, snixPrefix) || IsDigestPrefix(name):
+		reason = "reads like a digest"
+	default:
+		for part := range strings.SplitSeq(name, "/") {
+			if err := ValidateName(part); err != nil {
+				return fmt.Errorf("invalid tag %q: %w", clip(name), err)
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("invalid tag %q: %s", clip(name), reason)
+}
