@@ -69,6 +69,19 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 		}
 		return nil
 	},
+	// The lists of chunks are whole, and so are their frames, but what they need is found last.
+	"heads of contents damaged": func(fsys *crashfs.FS) error {
+		for _, name := range named(fsys, packsDir) {
+			damage := func(b []byte) []byte { b[packHeadLen+20] ^= 1; return b }
+			if r, err := parsePackHead(fsys.Files()[name]); err != nil || r != roleData {
+				continue
+			}
+			if err := overwrite(fsys, name, damage); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 	"config lost": func(fsys *crashfs.FS) error {
 		return cmp.Or(fsys.Remove(configName), fsys.SyncDir("."))
 	},

@@ -8,7 +8,7 @@ import (
 )
 
 // rescued is an object that only an old index leads to: the head of its frame is damaged, and what the head would say of
-// the payload the index says as well.
+// the payload the index says as well. Or it is a chunk list that could not be believed without such chunks.
 type rescued struct {
 	kind   kind
 	digest store.Digest
@@ -24,14 +24,16 @@ func (r *repair) rescue(ctx context.Context, found *salvage, old []*index) error
 		}
 	}
 	r.rescued = make(map[rescuedKey]rescued)
-	// Chunks and directories first: a list is believed when it can be put together.
+	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
+	// as a salvage leaves out those of which it did not find a chunk.
 	for _, lists := range []bool{false, true} {
 		for _, x := range old {
 			orphans := make([]bool, x.frames())
 			for n := range orphans {
 				f, ok := x.frame(n)
 				pack := found.packs[f.pack]
-				orphans[n] = ok && pack != nil && pack.places > 0 && !whole[f] && (f.kind == kindList) == lists
+				orphaned := pack != nil && (lists || pack.places > 0 && !whole[f])
+				orphans[n] = ok && orphaned && (f.kind == kindList) == lists
 			}
 			for _, k := range []kind{kindData, kindDirectory} {
 				if err := r.rescueFrom(ctx, found, x, k, orphans); err != nil {
@@ -92,8 +94,8 @@ func (r *repair) assembles(found *salvage, d store.Digest, list []byte) bool {
 	if err != nil {
 		return false
 	}
-	var h store.Hasher
-	for _, c := range chunks {
+	at := make([]location, len(chunks)) // of all before any is read: most lists that come here lack one
+	for i, c := range chunks {
 		l, ok := found.locate(c.Digest)
 		if !ok {
 			l = r.rescued[rescuedKey{false, c.Digest}].at
@@ -101,6 +103,10 @@ func (r *repair) assembles(found *salvage, d store.Digest, list []byte) bool {
 		if uint64(l.size) != c.Size || l.frame.kind != kindData {
 			return false
 		}
+		at[i] = l
+	}
+	var h store.Hasher
+	for _, l := range at {
 		data, err := r.st.object(l)
 		if err != nil {
 			return false
