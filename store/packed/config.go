@@ -46,13 +46,17 @@ func readConfig(fsys durable.FS) (c config, err error) {
 	if err != nil {
 		return c, err
 	}
-	if c, err = parseConfig(b); err != nil {
+	c, err = parseConfig(b)
+	switch {
+	case errors.Is(err, errFormat):
+		return c, fmt.Errorf("%s: %w", fsys.Path(configName), err)
+	case err != nil:
 		return c, &store.CorruptError{Where: fsys.Path(configName), Err: err}
 	}
 	return c, nil
 }
 
-// errFormat says that a store is not damaged, but of another time.
+// errFormat says that a store is not damaged, but of a newer program.
 var errFormat = errors.New("store format")
 
 // isStore reports whether a folder is a store of this format whose config cannot be read because of err.
@@ -73,8 +77,11 @@ func parseConfig(b []byte) (c config, err error) {
 	if err := json.Unmarshal(line, &v); err != nil {
 		return c, err
 	}
-	if v.Version > formatVersion || v.Version < 1 {
+	switch {
+	case v.Version > formatVersion:
 		return c, fmt.Errorf("%w %d, this program reads %d", errFormat, v.Version, formatVersion)
+	case v.Version < 1:
+		return c, fmt.Errorf("invalid version %d", v.Version)
 	}
 	dec := json.NewDecoder(bytes.NewReader(line))
 	dec.DisallowUnknownFields()

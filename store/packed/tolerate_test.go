@@ -66,8 +66,21 @@ func TestTolerate(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, configName), seal([]byte(`{"version":2}`)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(ctx, dir, Options{Tolerate: true}); !errors.Is(err, errFormat) {
+		var corrupt *store.CorruptError
+		if _, err := Open(ctx, dir, Options{Tolerate: true}); !errors.Is(err, errFormat) || errors.As(err, &corrupt) {
 			t.Errorf("got %v", err)
 		}
+	})
+	t.Run("no format", func(t *testing.T) {
+		dir := t.TempDir()
+		open(t, dir, Options{Create: true}).Close()
+		if err := os.WriteFile(filepath.Join(dir, configName), seal([]byte(`{"name":"of a tag"}`)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var corrupt *store.CorruptError
+		if _, err := Open(ctx, dir, Options{}); !errors.As(err, &corrupt) {
+			t.Errorf("got %v", err)
+		}
+		open(t, dir, Options{Tolerate: true})
 	})
 }
