@@ -1,9 +1,12 @@
 package packed
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -188,5 +191,37 @@ func TestRepairFaults(t *testing.T) {
 				t.Errorf("%s, fault %d: %v", name, fault, err)
 			}
 		}
+	}
+}
+
+// What a scrub calls damage a repair mends, also where all objects are whole.
+func TestRepairPadding(t *testing.T) {
+	dir := t.TempDir()
+	blobs := scrubSample(t, dir)
+	packs, err := filepath.Glob(filepath.Join(dir, packsDir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range packs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.Index(data, blobs[0]); i >= 0 {
+			data[i-1] = 1
+			if err := os.WriteFile(path, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	st := open(t, dir, Options{Exclusive: true, Tolerate: true})
+	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 1 || s.damage[0].What != store.WhatFrame {
+		t.Fatalf("%+v", s)
+	}
+	if _, err := st.Repairer.Repair(t.Context(), store.RepairOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 0 || s.Objects == 0 {
+		t.Errorf("after a repair: %+v", s)
 	}
 }

@@ -241,6 +241,9 @@ func (s *salvage) frame(f frameRef) error {
 	if err != nil {
 		return err
 	}
+	if _, err := checkFrameHead(f, stored[:f.start]); err != nil { // its padding: the rest was looked at
+		s.damage(f, err)
+	}
 	if h.kind == kindList {
 		s.mu.Lock()
 		defer s.mu.Unlock()
