@@ -343,3 +343,21 @@ func TestStrayFileInIndex(t *testing.T) {
 	}
 	closeStore(t, st)
 }
+
+// A hidden file in tags/, as file managers and file systems of networks leave, is no tag.
+func TestStrayFileInTags(t *testing.T) {
+	fsys := made(t)
+	f, err := fsys.Create(tagsDir + "/.nfs0001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	st, err := openFS(t.Context(), fsys, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeStore(t, st)
+	for tag, err := range (tags{st}).All(t.Context()) {
+		t.Errorf("%v, %v", tag, err)
+	}
+}

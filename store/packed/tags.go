@@ -130,6 +130,9 @@ func (t tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
 		}
 		var all []store.Tag
 		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") {
+				continue // not ours
+			}
 			path := tagsDir + "/" + e.Name()
 			tag, err := t.read(path)
 			if errors.Is(err, fs.ErrNotExist) && t.missing(path) {
