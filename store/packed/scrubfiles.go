@@ -56,6 +56,7 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	}
 	s.checkIndexes(found)
 	s.checkPacks(found)
+	s.eachName(store.WhatConfig, tmpDir, found, func(string) {}) // without it nothing can be stored
 	known := map[string]bool{
 		configName: true, lockName: true, logName: true, stateName: true,
 		packsDir: true, indexDir: true, tagsDir: true, tmpDir: true, quarantineDir: true,
