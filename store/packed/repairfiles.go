@@ -212,8 +212,23 @@ func (r *repair) quarantine(context.Context) error {
 	if err != nil {
 		return r.setAside(quarantineDir, err.Error())
 	}
+	_, _, damage, err := readQuarantine(r.st.fs)
+	if err != nil {
+		return err
+	}
+	for _, err := range damage {
+		if _, ok := errors.AsType[*store.CorruptError](err); ok {
+			r.did(quarantineDir, "%v: dropped", err)
+		}
+	}
 	for _, e := range entries {
-		if err := r.st.fs.Remove(quarantineDir + "/" + e.Name()); err != nil && !e.IsDir() {
+		name := quarantineDir + "/" + e.Name()
+		if e.IsDir() {
+			err = r.setAside(name, "a folder where there should be none")
+		} else {
+			err = r.st.fs.Remove(name)
+		}
+		if err != nil {
 			return err
 		}
 	}
