@@ -70,9 +70,12 @@ func statusOf(err error) int {
 // hintOf returns a line of advice for err, or "".
 func hintOf(err error) string {
 	var f *failure
+	var damage *store.CorruptError
 	switch {
 	case errors.As(err, &f):
 		return f.hint
+	case errors.As(err, &damage):
+		return "'castar verify' lists what is damaged, and what to do about it"
 	case errors.Is(err, store.ErrNoStore):
 		return "'castar ingest' makes a store in a new or empty folder; -s or CASTAR_STORE names it"
 	case errors.Is(err, store.ErrLocked):
