@@ -184,6 +184,8 @@ func checkSwept(s *crashfs.FS) error {
 	return nil
 }
 
+func isRename(op crashfs.Op) bool { return op.Kind == crashfs.Rename }
+
 func TestSweepCrash(t *testing.T) {
 	fsys, l, before := swept(t, asIs)
 	if err := checkSwept(fsys); err != nil {
@@ -196,6 +198,12 @@ func TestSweepCrash(t *testing.T) {
 	crashed := c.tried
 	c.limit = statesAfterKill()
 	if err := c.sweepKills(fsys, l, before, func(crashfs.Op) bool { return true }); err != nil {
+		t.Error(err)
+	}
+	// Where the next sweep does not sync what a killed one renamed, few states are wrong: those in which the index that
+	// was renamed is gone, and the ones that it replaced are as well.
+	c.limit = crashStates(150)
+	if err := c.sweepKills(fsys, l, before, isRename); err != nil {
 		t.Error(err)
 	}
 	t.Logf("%d operations, %d states, %d opened and recovered; and %d after kills", fsys.Len()-before, c.states, crashed, c.tried-crashed)
@@ -283,7 +291,6 @@ func TestSweepNeedsEverySync(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	afterRename := func(op crashfs.Op) bool { return op.Kind == crashfs.Rename }
 	for _, site := range slices.Sorted(maps.Keys(all.sites)) {
 		t.Run(site, func(t *testing.T) {
 			t.Parallel()
@@ -293,7 +300,7 @@ func TestSweepNeedsEverySync(t *testing.T) {
 			err := c.sweepCrashes(fsys, l, before)
 			if err == nil {
 				c.limit = 150
-				err = c.sweepKills(fsys, l, before, afterRename)
+				err = c.sweepKills(fsys, l, before, isRename)
 			}
 			if err == nil {
 				t.Errorf("no state is wrong of %d", c.states+c.tried)
