@@ -248,6 +248,10 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 		return err
 	}
 	st.retired = append(st.retired, old...)
+	// A damaged index that a crash brings back would not be void: nobody can tell its epoch.
+	if err := st.fs.SyncDir(indexDir); err != nil {
+		return err
+	}
 	if n := len(r.rescued); n > 0 {
 		r.did(packsDir, "%d objects in frames without a head were found through the index", n)
 	}

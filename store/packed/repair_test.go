@@ -53,8 +53,19 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 		}
 		return fsys.SyncDir(indexDir)
 	},
+	"folders lost": func(fsys *crashfs.FS) error {
+		for _, name := range append(named(fsys, indexDir), indexDir, tmpDir) {
+			if err := fsys.Remove(name); err != nil {
+				return err
+			}
+		}
+		return fsys.SyncDir(".")
+	},
 	"index damaged": func(fsys *crashfs.FS) error {
 		return overwrite(fsys, named(fsys, indexDir)[0], func(b []byte) []byte { return b[:len(b)-1] })
+	},
+	"folder among the indexes": func(fsys *crashfs.FS) error {
+		return cmp.Or(fsys.Mkdir(indexDir+"/folder"+indexExt), fsys.SyncDir(indexDir))
 	},
 	"packs extended": func(fsys *crashfs.FS) error {
 		for _, name := range named(fsys, packsDir) {
@@ -125,6 +136,9 @@ func TestRepairCrash(t *testing.T) {
 						continue
 					}
 					c.tried++
+					if err := c.verify(state, l); err != nil && k == fsys.Len() {
+						t.Fatalf("crash after the repair: %v", err)
+					}
 					if err := c.mended(state, l); err != nil {
 						t.Fatalf("crash after %s: %v", upTo(fsys, k), err)
 					}

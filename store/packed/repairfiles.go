@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -54,7 +55,7 @@ func (r *repair) folders(context.Context) error {
 	return nil
 }
 
-// setAside moves what is in the way to a folder of its own. Nobody looks at it again.
+// setAside moves what is in the way to a folder of its own, durably. Nobody looks at it again.
 func (r *repair) setAside(name, why string) error {
 	if err := durable.MkdirAll(r.st.fs, asideDir); err != nil {
 		return err
@@ -62,6 +63,11 @@ func (r *repair) setAside(name, why string) error {
 	to := asideDir + "/" + strings.ReplaceAll(name, "/", "-") + "-" + durable.TempName()
 	if err := r.st.fs.Rename(name, to); err != nil {
 		return err
+	}
+	for _, dir := range []string{asideDir, path.Dir(name)} {
+		if err := r.st.fs.SyncDir(dir); err != nil {
+			return err
+		}
 	}
 	r.did(name, "%s: moved to %s", why, to)
 	return nil
