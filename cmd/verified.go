@@ -319,6 +319,8 @@ func (v *verified) notes(r tree.VerifyResult) {
 	switch {
 	case r.NotRecorded == nil:
 	case errors.Is(r.NotRecorded, store.ErrReadOnly) && v.options.NoRecord:
+	case r.Recorded == 0 && r.Released == 0:
+		e.warn("verify", "how much was read was not recorded: "+reason(r.NotRecorded))
 	default:
 		e.warn("verify", "what is damaged was not recorded: "+reason(r.NotRecorded))
 	}
