@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DirFS is a folder of the operating system. It holds the folder open, so it stays with it if the folder is moved.
+// DirFS is a folder of the operating system. It holds the folder open, so it stays with it if the folder is moved. Names
+// need not be UTF-8, for it may have to make a folder that a user names.
 type DirFS struct {
 	root *os.Root
 	path string
@@ -164,7 +165,7 @@ func (d *DirFS) Lock(name string, exclusive bool) (Lock, error) {
 }
 
 func (d *DirFS) valid(name string) error {
-	if !fs.ValidPath(name) {
+	if !fs.ValidPath(strings.ToValidUTF8(name, "?")) {
 		return fail(d.Path(name), fs.ErrInvalid)
 	}
 	return nil
