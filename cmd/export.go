@@ -11,6 +11,7 @@ import (
 
 	"castar/export"
 	"castar/store"
+	"castar/store/config"
 )
 
 const exportHelp = `
@@ -21,6 +22,7 @@ the tree says. Symbolic links are made as they are and never followed.
 A DEST that exists, unless it is an empty directory, is refused without --overwrite. With it, DEST is made equal to the
 tree file by file, and files that are right already are not touched; what the tree does not have stays, unless
 --delete is given. A directory in the place of a file or symbolic link is an error; so is the reverse without --delete.
+The store itself is left alone where it is in DEST.
 
 The model keeps no times and only one bit of the mode: the flags say what to use instead.
 
@@ -145,6 +147,13 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 // write does the work, showing how far it is.
 func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node store.Node, dest string) (export.Result, float64, error) {
 	f.options.Progress = &export.Progress{}
+	spec, err := e.storeSpec()
+	if err == nil {
+		f.options.StoreFolders, err = config.Folders(spec)
+	}
+	if err != nil {
+		return export.Result{}, 0, err
+	}
 	if f.options.DryRun || e.verbose {
 		f.options.Notify = func(c export.Change) { e.printChange(f.options.DryRun, c) }
 	}

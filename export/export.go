@@ -33,6 +33,9 @@ type Options struct {
 	// Delete, with Overwrite, removes what the tree does not have, inside the destination only. It never follows a
 	// symlink and refuses to remove a mount point.
 	Delete bool
+	// StoreFolders are the directories that the store is in, should they be in the destination: nothing is written or
+	// deleted in them. They need not be there.
+	StoreFolders []string
 	// DryRun changes nothing and counts what would be done. It looks for every blob, but reads none.
 	DryRun bool
 	// Jobs is how many files are written at once. 0 stands for the number of processors, but at least 8: on two, four
@@ -153,6 +156,7 @@ type exporter struct {
 	slots chan struct{}   // one for each goroutine that works; see group
 	bufs  sync.Pool       // of *[compareSize]byte
 	empty store.Digest    // of no bytes
+	store []unix.Stat_t   // the directories that it is in
 
 	mu   sync.Mutex // for what follows, and for calls of Notify
 	left error      // why something temporary could not be removed
@@ -184,6 +188,12 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 			return nil, fmt.Errorf("time %v: %w", o.MTime, err)
 		}
 		e.times = []unix.Timespec{ts, ts}
+	}
+	for _, folder := range o.StoreFolders {
+		var st unix.Stat_t
+		if unix.Stat(folder, &st) == nil { // otherwise it cannot be met
+			e.store = append(e.store, st)
+		}
 	}
 	e.bufs.New = func() any { return new([compareSize]byte) }
 	e.ctx, e.stop = context.WithCancelCause(ctx)

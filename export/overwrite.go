@@ -17,6 +17,9 @@ var errSpelling = errors.New("file exists, though under another spelling of this
 // What is not in the tree is removed first: where letters of either case make the same name, an entry of the tree may
 // stand under such a name, and is then written anew.
 func (e *exporter) merge(d *dir, at *path, nodes store.Directory) error {
+	if err := e.checkStore(d); err != nil {
+		return err
+	}
 	names, err := d.names(-1)
 	if err != nil {
 		return err

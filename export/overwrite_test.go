@@ -213,6 +213,30 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestStoreStays: a store in the destination is left out when that is stored, and must not be deleted as too much.
+func TestStoreStays(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, tree{"out": tree{"a": "1", "x": tree{"b": "2", "store": tree{"packs": "p"}, "z": "3"}}})
+	f := newFake()
+	o := Options{Overwrite: true, Delete: true, StoreFolders: []string{filepath.Join(dir, "none"), filepath.Join(dir, "out/x/store")}}
+	for _, o.DryRun = range []bool{true, false} {
+		r, err := Dir(t.Context(), f.store(), f.put(t, "", tree{}), filepath.Join(dir, "out"), o)
+		if err != nil || r.Deleted != 3 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	}
+	left := tree{"x": tree{"store": tree{"packs": "p"}}}
+	for dest, contents := range map[string]tree{"out/x/store": {}, "out": {"x": tree{"store": tree{"packs": "damage"}}}} {
+		_, err := Dir(t.Context(), f.store(), f.put(t, "", contents), filepath.Join(dir, dest), o)
+		if !errors.Is(err, errStore) {
+			t.Errorf("%s: error %v", dest, err)
+		}
+	}
+	if d := cmp.Diff(any(left), read(t, filepath.Join(dir, "out"))); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestExecutableBitsFollowWhoMayRead(t *testing.T) {
 	e, err := newExporter(t.Context(), newFake().store(), Options{ExecMode: 0o750})
 	if err != nil {

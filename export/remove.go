@@ -10,17 +10,22 @@ import (
 // errMount stops what would remove the contents of another file system.
 var errMount = errors.New("is a mount point")
 
+// errStore stops what would write or remove in the store that the tree comes from.
+var errStore = errors.New("is the store itself")
+
 // remover removes entries and all that is below them. It follows no symlink and stops at a mount point, for what is
 // mounted in the destination is not part of it.
 type remover struct {
 	force bool // get into directories that their owner may not write in
+	// check returns errStore for a directory that is to stay, and with it all that it is in. It may be nil.
+	check func(*dir) error
 	// entry is called for each entry, after those in it, and removes it by calling remove.
 	entry func(up *path, name string, remove func() error) error
 }
 
-// remove removes the entry name of d, the directory up: what Delete asks for.
+// remove removes the entry name of d, the directory up, but for the store in it: what Delete asks for.
 func (e *exporter) remove(d *dir, up *path, name string) error {
-	r := remover{entry: func(up *path, name string, remove func() error) error {
+	r := remover{check: e.checkStore, entry: func(up *path, name string, remove func() error) error {
 		if err := e.ctx.Err(); err != nil {
 			return err
 		}
@@ -33,7 +38,25 @@ func (e *exporter) remove(d *dir, up *path, name string) error {
 		e.notify(OpDelete, up, name)
 		return nil
 	}}
-	return up.wrap(name, r.remove(d, up, name))
+	err := r.remove(d, up, name)
+	if errors.Is(err, errStore) {
+		return nil
+	}
+	return up.wrap(name, err)
+}
+
+// checkStore returns errStore if d is a directory that the store is in.
+func (e *exporter) checkStore(d *dir) error {
+	if len(e.store) == 0 {
+		return nil
+	}
+	st, err := d.stat()
+	for i := range e.store {
+		if err == nil && e.store[i].Dev == st.Dev && e.store[i].Ino == st.Ino {
+			err = errStore
+		}
+	}
+	return err
 }
 
 // discard removes what an export that failed had written under a temporary name. The end of the context does not stop
@@ -63,6 +86,9 @@ func (r *remover) remove(d *dir, up *path, name string) error {
 	if err == nil && mounted {
 		err = errMount
 	}
+	if err == nil && r.check != nil {
+		err = r.check(child)
+	}
 	if err != nil {
 		child.close()
 		return err
@@ -73,7 +99,7 @@ func (r *remover) remove(d *dir, up *path, name string) error {
 	return r.entry(up, name, func() error { return d.rmdir(name) })
 }
 
-// empty removes all that is in the directory d, which is at.
+// empty removes all that is in the directory d, which is at. Where the store is in it, all else goes.
 func (r *remover) empty(d *dir, at *path) error {
 	if r.force {
 		if err := d.chmod(0o700); err != nil {
@@ -84,10 +110,14 @@ func (r *remover) empty(d *dir, at *path) error {
 	if err != nil {
 		return err
 	}
+	var kept error
 	for _, name := range names {
-		if err := r.remove(d, at, name); err != nil {
+		err := r.remove(d, at, name)
+		if errors.Is(err, errStore) {
+			kept = err
+		} else if err != nil {
 			return at.wrap(name, err)
 		}
 	}
-	return nil
+	return kept
 }
