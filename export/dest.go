@@ -171,6 +171,9 @@ func (e *exporter) fillInPlace(d *dir, root *store.Node) error {
 	if err != nil {
 		return err
 	}
+	if err := d.setTimes(".", e.times); err != nil { // as at the end, when it would be too late
+		return fmt.Errorf("its time: %w", err)
+	}
 	temp := tempName("")
 	from, err := d.mkdir(temp, 0o700)
 	if err != nil {

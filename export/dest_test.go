@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"castar/store"
 
@@ -165,6 +167,43 @@ func TestMovedMeanwhile(t *testing.T) {
 		}
 		d.close()
 	}
+}
+
+// TestTimeOfAnothers: only its owner can give a directory a time, which is found out before anything appears in it.
+func TestTimeOfAnothers(t *testing.T) {
+	dest := shared(t)
+	f := newFake()
+	_, err := Dir(t.Context(), f.store(), f.put(t, "", tree{"a": "1"}), dest, Options{MTime: time.Unix(1, 0)})
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("error %v", err)
+	}
+	if d := cmp.Diff(any(tree{}), read(t, dest)); d != "" {
+		t.Error(d)
+	}
+}
+
+// shared returns an empty directory of root's in which everybody may write, and makes the rest of the test nobody's.
+func shared(t *testing.T) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: what is another user's, for only root can become another")
+	}
+	dir, err := os.MkdirTemp("", "castar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	dest := filepath.Join(dir, "out")
+	plant(t, dest, tree{})
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(dest, 0o777), syscall.Setreuid(-1, 65534)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Setreuid(-1, 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return dest
 }
 
 // TestOwner: a directory that was made for somebody stays theirs.
