@@ -171,7 +171,7 @@ func TestMovedMeanwhile(t *testing.T) {
 
 // TestTimeOfAnothers: only its owner can give a directory a time, which is found out before anything appears in it.
 func TestTimeOfAnothers(t *testing.T) {
-	dest := shared(t)
+	dest := shared(t, 0, tree{})
 	f := newFake()
 	_, err := Dir(t.Context(), f.store(), f.put(t, "", tree{"a": "1"}), dest, Options{MTime: time.Unix(1, 0)})
 	if !errors.Is(err, fs.ErrPermission) {
@@ -182,8 +182,12 @@ func TestTimeOfAnothers(t *testing.T) {
 	}
 }
 
-// shared returns an empty directory of root's in which everybody may write, and makes the rest of the test nobody's.
-func shared(t *testing.T) string {
+// nobody is another user.
+const nobody = 65534
+
+// shared returns a directory of owner's in which everybody may write, with contents that are root's, and makes the rest
+// of the test nobody's.
+func shared(t *testing.T, owner int, contents tree) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: what is another user's, for only root can become another")
@@ -194,8 +198,9 @@ func shared(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	dest := filepath.Join(dir, "out")
-	plant(t, dest, tree{})
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(dest, 0o777), syscall.Setreuid(-1, 65534)); err != nil {
+	plant(t, dest, contents)
+	err = errors.Join(os.Chmod(dir, 0o755), os.Chown(dest, owner, -1), os.Chmod(dest, 0o777), syscall.Setreuid(-1, nobody))
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

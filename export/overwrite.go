@@ -115,10 +115,8 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node) error {
 }
 
 // keep reports whether the entry name of d, which st describes and which is no directory, is what n says, and sets the
-// executable bits and times of one that is. A file that has other links, perhaps outside the destination, is not kept
-// if it would have to change.
+// executable bits and times of one that is. One that would have to change, and must not, is not kept.
 func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.Stat_t) (bool, error) {
-	shared := st.Nlink > 1
 	kept, changed := false, false
 	var err error
 	switch {
@@ -128,7 +126,7 @@ func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.S
 		kept, changed, err = e.keepFile(d, name, n)
 	}
 	late := e.times != nil && st.Mtim != e.times[1]
-	if err != nil || !kept || shared && late {
+	if err != nil || !kept || late && fixed(st) {
 		return false, err
 	}
 	if late && !e.o.DryRun {
@@ -167,13 +165,20 @@ func (e *exporter) keepFile(d *dir, name string, n *store.Node) (kept, changed b
 	if mode == permissions(&st) {
 		return true, false, nil
 	}
-	if st.Nlink > 1 {
+	if fixed(&st) {
 		return false, false, nil
 	}
 	if !e.o.DryRun {
 		err = chmodFile(fd, mode)
 	}
 	return true, true, err
+}
+
+// fixed reports whether the file that st describes must not be changed where it stands: it has other links, perhaps
+// outside the destination, or it is another user's, and only root may.
+func fixed(st *unix.Stat_t) bool {
+	euid := unix.Geteuid()
+	return st.Nlink > 1 || euid != 0 && st.Uid != uint32(euid)
 }
 
 // withExec returns mode with the executable bits that a file should have: if any, the owner's, and those of ExecMode

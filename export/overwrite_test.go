@@ -237,6 +237,29 @@ func TestStoreStays(t *testing.T) {
 	}
 }
 
+// TestFilesOfAnother: bits and times, which only the owner of a file can set, are right after it was written anew.
+func TestFilesOfAnother(t *testing.T) {
+	for _, o := range []Options{{Overwrite: true}, {Overwrite: true, MTime: time.Unix(1, 0)}} {
+		t.Run(o.MTime.String(), func(t *testing.T) {
+			dest := shared(t, nobody, tree{"bits": "1", "same": "2", "link": link("x")})
+			f := newFake()
+			want := tree{"bits": exec("1"), "same": "2", "link": link("x")}
+			written := uint64(1)
+			if !o.MTime.IsZero() {
+				written = 3
+			}
+			for _, o.DryRun = range []bool{true, false} {
+				if r, err := Dir(t.Context(), f.store(), f.put(t, "", want), dest, o); err != nil || r.Written != written {
+					t.Errorf("%+v, %v", r, err)
+				}
+			}
+			if d := cmp.Diff(any(want), read(t, dest)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
 func TestExecutableBitsFollowWhoMayRead(t *testing.T) {
 	e, err := newExporter(t.Context(), newFake().store(), Options{ExecMode: 0o750})
 	if err != nil {
