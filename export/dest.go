@@ -106,7 +106,7 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 }
 
 // canReplace reports whether the empty directory d in parent can give way to another by rename, and nobody is likely to
-// mind: whoever works in d would find itself in a directory that is gone, and another owner would no longer own it.
+// mind: whoever works in d would find itself in a directory that is gone, and another owner or group would lose it.
 func canReplace(parent, d *dir) (bool, error) {
 	if parent == nil || unix.Faccessat(parent.fd, ".", unix.W_OK|unix.X_OK, 0) != nil {
 		return false, nil
@@ -119,9 +119,24 @@ func canReplace(parent, d *dir) (bool, error) {
 	if err != nil || is.Uid != uint32(unix.Geteuid()) {
 		return false, err
 	}
+	up, err := parent.stat()
+	if err != nil || !hasGroupOfNew(&is, &up) {
+		return false, err
+	}
 	var cwd unix.Stat_t
 	err = unix.Stat(".", &cwd) // an error: no working directory, so d is not it
 	return err != nil || cwd.Dev != is.Dev || cwd.Ino != is.Ino, nil
+}
+
+// hasGroupOfNew reports whether the directory that is describes has the group, and gives it to what is made in it or
+// not, as one would that is made now in the directory up.
+func hasGroupOfNew(is, up *unix.Stat_t) bool {
+	group := uint32(unix.Getegid())
+	inherits := up.Mode & unix.S_ISGID
+	if inherits != 0 {
+		group = up.Gid
+	}
+	return is.Gid == group && is.Mode&unix.S_ISGID == inherits
 }
 
 // create writes root beside name in parent and renames it to that when it is whole. The name is not taken, or by an

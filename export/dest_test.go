@@ -169,6 +169,44 @@ func TestMovedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestGroup: a directory that was made for a group stays the group's, and what is written into it is too.
+func TestGroup(t *testing.T) {
+	dir := t.TempDir()
+	const group = 12345
+	plant(t, dir, tree{"group": tree{}, "inherited": tree{}, "parent": tree{"inherited": tree{}, "own": tree{}}})
+	own := unix.Getegid()
+	for path, gid := range map[string]int{"group": group, "inherited": group, "parent": group, "parent/inherited": group, "parent/own": own} {
+		path = filepath.Join(dir, path)
+		if err := os.Chown(path, -1, gid); err != nil {
+			t.Skipf("NOT TESTED: the group of a destination, for only root can choose any: %v", err)
+		}
+		if strings.HasSuffix(path, "inherited") || strings.HasSuffix(path, "parent") {
+			if err := os.Chmod(path, 0o775|fs.ModeSetgid); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f := newFake()
+	root := f.put(t, "", tree{"a": "1", "d": tree{}})
+	for path, below := range map[string]int{"group": own, "inherited": group, "parent/inherited": group, "parent/own": own} {
+		var before, after, inside unix.Stat_t
+		dest := filepath.Join(dir, path)
+		err := unix.Lstat(dest, &before)
+		if err == nil {
+			_, err = Dir(t.Context(), f.store(), root, dest, Options{})
+		}
+		if err := errors.Join(err, unix.Lstat(dest, &after), unix.Lstat(dest+"/a", &inside)); err != nil {
+			t.Fatal(err)
+		}
+		if after.Gid != before.Gid || after.Mode != before.Mode {
+			t.Errorf("%s: group %d, mode %o, were %d, %o", path, after.Gid, after.Mode, before.Gid, before.Mode)
+		}
+		if inside.Gid != uint32(below) {
+			t.Errorf("%s: a file in it has group %d, want %d", path, inside.Gid, below)
+		}
+	}
+}
+
 // TestTimeOfAnothers: only its owner can give a directory a time, which is found out before anything appears in it.
 func TestTimeOfAnothers(t *testing.T) {
 	dest := shared(t, 0, tree{})
