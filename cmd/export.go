@@ -117,7 +117,7 @@ func parseTime(s string) (time.Time, error) {
 		return time.Unix(0, 0), nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
+	if err != nil || t.IsZero() { // which would mean now
 		return t, usagef("export", "invalid value %s for --mtime: want now, epoch or a time like 2006-01-02T15:04:05Z", quote(s))
 	}
 	return t, nil
