@@ -42,10 +42,14 @@ func (e *exporter) merge(d *dir, at *path, nodes store.Directory) error {
 	return d.setTimes(".", e.times)
 }
 
-// look describes the entry name of d, if it is there. It must be one of names, which are sorted.
+// look describes the entry name of d, if it is there. It must be one of names, which are sorted, or have been made since
+// those were read, as by another export.
 func (d *dir) look(name string, names []string) (st unix.Stat_t, exists bool, err error) {
 	st, exists, err = d.lstat(name)
-	if _, listed := slices.BinarySearch(names, name); exists && !listed {
+	if _, listed := slices.BinarySearch(names, name); err != nil || !exists || listed {
+		return st, exists, err
+	}
+	if names, err = d.names(-1); err == nil && !slices.Contains(names, name) {
 		err = errSpelling
 	}
 	return st, exists, err

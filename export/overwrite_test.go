@@ -280,6 +280,44 @@ func TestExecutableBitsFollowWhoMayRead(t *testing.T) {
 	e.stop(nil)
 }
 
+// TestSpelling: ./a stands for a name that leads to a where the file system does not tell z from Z.
+func TestSpelling(t *testing.T) {
+	dir := t.TempDir()
+	plant(t, dir, tree{"a": "1"})
+	d, err := openPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.close()
+	for name, want := range map[string]error{"a": nil, "./a": errSpelling, "b": nil} {
+		if _, exists, err := d.look(name, []string{"a"}); err != want || exists != (name != "b") {
+			t.Errorf("%s: %v, %v", name, exists, err)
+		}
+	}
+}
+
+// TestMadeMeanwhile: what another process makes while its directory is written is as good as what was there before.
+func TestMadeMeanwhile(t *testing.T) {
+	dest := filepath.Join(t.TempDir(), "out")
+	plant(t, dest, tree{"d": tree{}})
+	f := newFake()
+	want := tree{"d": tree{"f": "1"}, "x": "2", "y": "3", "z": tree{"f": "4"}}
+	root := f.put(t, "", want)
+	f.onGet = func(d store.Digest) error {
+		if d == f.put(t, "", want["d"]).Digest { // the names in dest were read before
+			plant(t, dest, tree{"x": "2", "y": "other", "z": tree{}})
+		}
+		return nil
+	}
+	r, err := Dir(t.Context(), f.store(), root, dest, Options{Overwrite: true, Jobs: 1})
+	if err != nil || r.Unchanged != 4 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if d := cmp.Diff(any(want), read(t, dest)); d != "" {
+		t.Error(d)
+	}
+}
+
 // TestSpecial: what is neither file, directory nor symlink is replaced, without being opened.
 func TestSpecial(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
