@@ -35,7 +35,8 @@ With -z, lines end in NUL, and a NUL stands also between the two paths of R. On 
 what was removed is red, unless NO_COLOR is set.
 
 With --patch, what changed in text files is shown line by line, as git does. Files with a NUL byte near their beginning
-and those larger than 16 MiB are only named, and directories that are empty are not.
+and those larger than 16 MiB are only named, and directories that are empty are not. git apply refuses the whole patch
+for a file that is only named, unless it is given --exclude=FILE.
 
 With --json, one object for each change: op, path, from (of R), old, new; old and new, where there is one, have kind,
 size, executable, digest, target. With --stat, one object: added, removed, changed, renamed (numbers of entries),

@@ -73,7 +73,19 @@ func (p *diffPrinter) patchHead(c *tree.Change, from string) {
 	case patchMode(c.Old) != patchMode(c.New):
 		head("old mode %s", patchMode(c.Old))
 		head("new mode %s", patchMode(c.New))
+	default: // or git apply takes this for the head of what follows, and patch(1) a link for a file
+		head("index %s..%s %s", patchIndex(c.Old), patchIndex(c.New), patchMode(c.New))
 	}
+}
+
+// patchIndex returns what stands for the contents of a file where git has a digest of its own. It is shorter than that, so
+// that git does not look for it.
+func patchIndex(n store.Node) string {
+	d := n.Digest
+	if n.Kind == store.KindSymlink {
+		d = store.Sum([]byte(n.Target))
+	}
+	return d.String()[:shortDigits]
 }
 
 // patchMode returns the mode that git gives a file.
@@ -103,7 +115,7 @@ func (p *diffPrinter) hunks(ctx context.Context, c *tree.Change) error {
 		case n.Kind == store.KindSymlink:
 			texts[i] = []byte(n.Target)
 		case n.Size > maxPatchFile:
-			p.out.line(fmt.Sprintf("Files %s and %s differ, and are too large to compare lines", names[0], names[1]))
+			p.out.line(fmt.Sprintf("Files %s and %s, too large to compare lines, differ", names[0], names[1]))
 			return nil
 		default:
 			var err error
