@@ -17,7 +17,8 @@ import (
 )
 
 const verifyHelp = `
-Checks the whole store, or what each ROOT reaches, and says of each of these claims whether it holds:
+Checks the whole store, or what each ROOT reaches, and says of each of these claims whether it holds. Of a store that is
+not a packed one only what its tags or the ROOTs reach is checked, so that it needs one of these.
 
   objects     every stored object hashes to its name
   references  all that the trees refer to is there
@@ -144,7 +145,7 @@ func (e *env) verify(ctx context.Context, f *verifyFlags, refs []string) error {
 		f.options.Roots = append(f.options.Roots, tree.Root{Name: ref, Node: node})
 	}
 	f.options.Progress = &store.ScrubProgress{}
-	out := &verified{env: e, whole: refs == nil, options: &f.options}
+	out := &verified{env: e, whole: refs == nil, foreign: st.Scrubber == nil, options: &f.options}
 	began := time.Now()
 	stop := out.progress(f.options.Progress)
 	result, err := tree.Verify(ctx, st, f.options, out.finding)

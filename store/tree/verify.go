@@ -58,7 +58,7 @@ const maxPaths = 10
 //
 // It goes on whatever it finds and calls found for each finding, one call at a time. The error says only that it could
 // not finish. A store with a Scrubber is checked where it lies, and records what is damaged; of others, what the roots
-// reach is read through their interfaces, and MaxDuration is an error that is store.ErrUnsupported.
+// reach is read through their interfaces, and to have no roots, or MaxDuration, is an error that is store.ErrUnsupported.
 func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Finding)) (VerifyResult, error) {
 	if st.Blobs == nil || st.Directories == nil {
 		return VerifyResult{}, fmt.Errorf("a store that keeps only blobs or only directories: %w", store.ErrUnsupported)
@@ -73,6 +73,8 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 	}
 	var err error
 	switch {
+	case st.Scrubber == nil && len(v.roots) == 0: // nothing would be looked at, and all be well
+		err = fmt.Errorf("without a tag or root: %w", store.ErrUnsupported)
 	case st.Scrubber == nil:
 		err = v.readAll()
 	case o.Roots == nil:

@@ -301,7 +301,11 @@ func TestVerifyErrors(t *testing.T) {
 		t.Errorf("with a duration: %v", err)
 	}
 	st := memory.New()
-	setTag(t, st, "t", putTree(t, st, map[string]string{"a/b": "c"}))
+	root := putTree(t, st, map[string]string{"a/b": "c"})
+	if _, err := tree.Verify(ctx, st, tree.VerifyOptions{}, none); !errors.Is(err, store.ErrUnsupported) {
+		t.Errorf("no roots: %v", err)
+	}
+	setTag(t, st, "t", root)
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := tree.Verify(cancelled, st, tree.VerifyOptions{}, none); !errors.Is(err, context.Canceled) {
