@@ -147,7 +147,7 @@ func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store
 		to, err = config.Open(ctx, "memory:", config.Options{}) // as empty as what would be made
 	}
 	if err == nil && (to.Blobs == nil || to.Directories == nil || from.Blobs == nil || from.Directories == nil) {
-		err = errors.Join(fmt.Errorf("copy: %w", store.ErrUnsupported), to.Close())
+		err = errors.Join(store.ErrUnsupported, to.Close())
 	}
 	if err != nil {
 		from.Close()

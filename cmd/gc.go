@@ -74,7 +74,7 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	}
 	defer st.Close()
 	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
-		return fmt.Errorf("gc: %w", store.ErrUnsupported)
+		return store.ErrUnsupported
 	}
 	began := time.Now()
 	roots, tags, err := e.gcRoots(ctx, f, st)

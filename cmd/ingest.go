@@ -123,6 +123,9 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 			return err
 		}
 		defer st.Close()
+		if f.tag != "" && st.Tags == nil { // known now, and not only when all is stored
+			return fmt.Errorf("--tag: %w", store.ErrUnsupported)
+		}
 	}
 	results, err := e.ingestAll(ctx, f, st, paths)
 	if err != nil {
@@ -245,9 +248,6 @@ func keep(ctx context.Context, st *store.Store, tag string, results []ingested) 
 		return err
 	}
 	if st.Tags == nil {
-		if tag != "" {
-			return fmt.Errorf("--tag: %w", store.ErrUnsupported)
-		}
 		return nil
 	}
 	for _, r := range results {

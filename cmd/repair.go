@@ -69,7 +69,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	}
 	defer st.Close()
 	if st.Repairer == nil || st.Tags == nil {
-		return fmt.Errorf("repair: %w", store.ErrUnsupported)
+		return store.ErrUnsupported
 	}
 	progress, counts := &store.RepairProgress{}, &tree.CopyCounts{}
 	from, o := nothing(), store.RepairOptions{Did: e.printMended, Progress: progress}

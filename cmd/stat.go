@@ -41,7 +41,7 @@ func (e *env) statCommand() *cli.Command {
 				return usagef("stat", "want one ROOT, got %d arguments", c.NArg())
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
-				return e.stat(c.Context, st, r, !noTags)
+				return e.stat(c.Context, st, r, !noTags && st.Tags != nil)
 			})
 		},
 	}
@@ -132,9 +132,6 @@ func (j *jsonStat) addFile(ctx context.Context, st *store.Store, n store.Node) e
 
 // tagsTo returns the tags of the trees that n is in. It names on stderr those of which it cannot tell.
 func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names []string, damaged bool) {
-	if st.Tags == nil {
-		return nil, false
-	}
 	finder := tree.NewFinder(st, n)
 	for t, err := range st.Tags.All(ctx) {
 		found := false
