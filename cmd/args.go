@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -56,6 +57,20 @@ func parseLine(app *cli.App, args []string) (*commandLine, error) {
 		}
 	}
 	return l, nil
+}
+
+// asksForJSON reports whether --json is in the command line.
+func asksForJSON(args []string) bool {
+	for _, arg := range args {
+		if arg == "--" {
+			break
+		}
+		value, ok := strings.CutPrefix(arg, "--json=")
+		if on, err := strconv.ParseBool(value); arg == "--json" || ok && err == nil && on {
+			return true
+		}
+	}
+	return false
 }
 
 // isFlag reports whether arg looks like one. A lone dash is an argument, as everywhere.

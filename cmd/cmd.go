@@ -39,7 +39,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	signal.Notify(idle, syscall.SIGUSR1) // who asks for progress when there is none to tell must not kill us
 	defer signal.Stop(idle)
 	e := &env{stdin: stdin, stdout: &output{w: stdout}, stderr: &console{w: stderr}}
-	command, err := e.run(ctx, args[min(1, len(args)):])
+	args = args[min(1, len(args)):]
+	command, err := e.run(ctx, args)
 	if ctx.Err() != nil && err != nil {
 		err = context.Canceled // whatever gave up first: this is why
 	}
@@ -47,7 +48,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		err = e.stdout.err
 	}
 	if err != nil {
-		printError(e.stderr, e.json, command, err)
+		// A line that could not be understood may have had no time to set the flag.
+		printError(e.stderr, e.json || asksForJSON(args), command, err)
 	}
 	return statusOf(err)
 }
@@ -57,7 +59,6 @@ func (e *env) run(ctx context.Context, args []string) (command string, err error
 	app := e.app()
 	line, err := parseLine(app, args)
 	if err != nil {
-		e.json = slices.Contains(args, "--json")
 		return line.name(), err
 	}
 	switch {
@@ -96,7 +97,7 @@ func (e *env) app() *cli.App {
 	for _, c := range app.Commands {
 		c.HideHelp = true
 		c.OnUsageError = func(cc *cli.Context, err error, _ bool) error {
-			return usagef(cc.Command.Name, "%s", strings.ReplaceAll(err.Error(), "for flag -", "for flag --"))
+			return usagef(cc.Command.Name, "%s", strings.NewReplacer("for flag -", "for flag --", "for -", "for --").Replace(err.Error()))
 		}
 		if !c.SkipFlagParsing {
 			c.Flags = append(c.Flags, e.globalFlags()...)

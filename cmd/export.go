@@ -66,6 +66,9 @@ func (e *env) exportCommand() *cli.Command {
 			if c.NArg() != 2 {
 				return usagef("export", "want a ROOT and a DEST, got %d arguments", c.NArg())
 			}
+			if c.Args().Get(1) == "" {
+				return usagef("export", "DEST is empty")
+			}
 			if err := f.check(); err != nil {
 				return err
 			}
