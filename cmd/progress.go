@@ -31,9 +31,10 @@ type sample struct {
 // console is stderr: lines, and at times a bar below them, of which a line must not get into the middle. Write may be
 // called concurrently.
 type console struct {
-	w   io.Writer
-	mu  sync.Mutex
-	bar *progressbar.ProgressBar // or nil
+	w     io.Writer
+	mu    sync.Mutex
+	bar   *progressbar.ProgressBar // or nil
+	known bool                     // whether bar has been told of a total
 }
 
 // Write writes whole lines, in the place of the bar; the next picture of that comes below.
@@ -56,7 +57,7 @@ func (c *console) show(bar *progressbar.ProgressBar) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clear()
-	c.bar = bar
+	c.bar, c.known = bar, false
 }
 
 // paint draws s. A full bar would end, so that it stops just short of it: what follows the last byte takes time too.
@@ -69,6 +70,11 @@ func (c *console) paint(command string, s sample) {
 	done := s.bytes
 	if s.total > 0 {
 		done = min(done, s.total)
+		if !c.known { // what the bar counted before is in its sum but not in its share, so that it begins anew
+			_ = c.bar.Set64(int64(done)) // first, so that its rate does not see the step back
+			_ = c.bar.Set64(0)
+			c.known = true
+		}
 		if full := int64(s.total) + 1; c.bar.GetMax64() != full {
 			c.bar.ChangeMax64(full)
 		}
