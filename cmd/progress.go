@@ -1,11 +1,14 @@
 package cmd
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -31,10 +34,11 @@ type sample struct {
 // console is stderr: lines, and at times a bar below them, of which a line must not get into the middle. Write may be
 // called concurrently.
 type console struct {
-	w     io.Writer
-	mu    sync.Mutex
-	bar   *progressbar.ProgressBar // or nil
-	known bool                     // whether bar has been told of a total
+	w       io.Writer
+	mu      sync.Mutex
+	bar     *progressbar.ProgressBar // or nil
+	known   bool                     // whether bar has been told of a total
+	picture bytes.Buffer             // what bar has drawn, to be shown
 }
 
 // Write writes whole lines, in the place of the bar; the next picture of that comes below.
@@ -48,16 +52,37 @@ func (c *console) Write(p []byte) (int, error) {
 // clear erases the bar. The caller holds mu.
 func (c *console) clear() {
 	if c.bar != nil {
-		_ = c.bar.Clear() // a bar that cannot be drawn is no reason to stop
+		_ = c.bar.Clear()
+		c.draw()
 	}
 }
 
-// show makes bar, or none if it is nil, the one that paint draws.
-func (c *console) show(bar *progressbar.ProgressBar) {
+// draw shows what the bar has drawn. The caller holds mu.
+func (c *console) draw() {
+	text := c.picture.String()
+	c.picture.Reset()
+	if f, ok := c.w.(*os.File); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			text = fitPictures(text, columns)
+		}
+	}
+	_, _ = io.WriteString(c.w, text) // a bar that cannot be drawn is no reason to stop
+}
+
+// show makes paint draw a bar for command.
+func (c *console) show(command string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clear()
-	c.bar, c.known = bar, false
+	c.bar, c.known = newBar(&c.picture, command), false
+}
+
+// hide erases the bar, and has no more drawn.
+func (c *console) hide() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+	c.bar = nil
 }
 
 // paint draws s. A full bar would end, so that it stops just short of it: what follows the last byte takes time too.
@@ -81,6 +106,7 @@ func (c *console) paint(command string, s sample) {
 	}
 	c.bar.Describe(fmt.Sprintf("%s %d %s", command, s.files, s.units()))
 	_ = c.bar.Set64(int64(done))
+	c.draw()
 }
 
 // startProgress shows on stderr how far command has come, which it asks read for, several times a second and from
@@ -88,7 +114,7 @@ func (c *console) paint(command string, s sample) {
 // Whatever the mode, SIGUSR1 prints one line.
 func (e *env) startProgress(command string, read func() sample) (stop func()) {
 	if e.wantsBar() {
-		e.stderr.show(newBar(e.stderr.w, command))
+		e.stderr.show(command)
 	}
 	began := time.Now()
 	quit, finished := make(chan struct{}), make(chan struct{})
@@ -105,7 +131,7 @@ func (e *env) startProgress(command string, read func() sample) (stop func()) {
 			case <-asked:
 				fmt.Fprintf(e.stderr, "castar: %s: %s\n", command, read().line(time.Since(began)))
 			case <-quit:
-				e.stderr.show(nil)
+				e.stderr.hide()
 				return
 			}
 		}
@@ -147,6 +173,33 @@ func newBar(w io.Writer, command string) *progressbar.ProgressBar {
 		progressbar.OptionClearOnFinish(),
 		progressbar.OptionUseANSICodes(os.Getenv("NO_COLOR") == ""),
 	)
+}
+
+// fitPictures cuts each picture, from one carriage return to the next, to what stands in a row of so many columns: the
+// next one is drawn over one row only.
+func fitPictures(text string, columns int) string {
+	pictures := strings.Split(text, "\r")
+	for i, p := range pictures {
+		end := ""
+		if at := strings.IndexByte(p, '\x1b'); at >= 0 {
+			p, end = p[:at], p[at:]
+		}
+		pictures[i] = fitPicture([]rune(p), columns-1) + end // the cursor has a column too
+	}
+	return strings.Join(pictures, "\r")
+}
+
+// fitPicture shortens the gauge of a picture first, which stands between two bars, and then cuts off its end.
+func fitPicture(p []rune, columns int) string {
+	from := slices.Index(p, '|') + 1
+	to := from + slices.Index(p[from:], '|')
+	if over := len(p) - columns; over > 0 && from > 0 && to > from {
+		length := max(0, to-from-over)
+		full := strings.Count(string(p[from:to]), "█") * length / (to - from)
+		gauge := strings.Repeat("█", full) + strings.Repeat(" ", length-full)
+		p = slices.Concat(p[:from], []rune(gauge), p[to:])
+	}
+	return string(p[:min(len(p), columns)])
 }
 
 func (s sample) units() string { return cmp.Or(s.unit, "files") }
