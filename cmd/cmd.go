@@ -38,7 +38,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	idle := make(chan os.Signal, 1)
 	signal.Notify(idle, syscall.SIGUSR1) // who asks for progress when there is none to tell must not kill us
 	defer signal.Stop(idle)
-	e := &env{stdin: stdin, stdout: &output{w: stdout}, stderr: &console{w: stderr}}
+	e := &env{stdin: stdin, stderr: &console{w: stderr}}
+	e.stdout = &output{w: stdout, console: e.stderr}
 	args = args[min(1, len(args)):]
 	command, err := e.run(ctx, args)
 	if ctx.Err() != nil && err != nil {
@@ -146,14 +147,18 @@ func (e *env) note(command, text string) {
 
 // output is stdout: it remembers the first error, so that what could not be written is never taken for a success.
 type output struct {
-	w   io.Writer
-	err error
+	w       io.Writer
+	console *console // which may have a bar on the same terminal; or nil
+	err     error
 }
 
 // Write writes to stdout.
 func (o *output) Write(p []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
+	}
+	if o.console != nil {
+		o.console.makeWay()
 	}
 	n, err := o.w.Write(p)
 	if err != nil {

@@ -87,9 +87,10 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		return err
 	}
 	counts := &tree.CopyCounts{}
-	defer e.startProgress("copy", func() sample {
+	stop := e.startProgress("copy", func() sample {
 		return sample{files: counts.Blobs.Load(), bytes: counts.NewBytes.Load(), total: 0}
-	})()
+	})
+	defer stop()
 	began := time.Now()
 	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, Progress: counts,
 		Problem: func(path string, err error) { e.warn("copy", path+": "+err.Error()) }})
@@ -106,6 +107,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 			return err
 		}
 	}
+	stop()
 	for _, r := range roots {
 		if r.whole && !f.dryRun {
 			if err := copyTags(ctx, f, to, r.tags); err != nil {

@@ -49,6 +49,13 @@ func (c *console) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
+// makeWay erases the bar until its next picture, for lines that others write to the same terminal.
+func (c *console) makeWay() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.clear()
+}
+
 // clear erases the bar. The caller holds mu.
 func (c *console) clear() {
 	if c.bar != nil {

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"io"
 	"strings"
 	"testing"
 )
@@ -54,5 +55,25 @@ func TestFitPictures(t *testing.T) {
 		if got := fitPictures(text, 5); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
+	}
+}
+
+// TestBarAndStdout erases the bar before a line of the result, which may be for the same terminal.
+func TestBarAndStdout(t *testing.T) {
+	var terminal bytes.Buffer
+	c := &console{w: &terminal}
+	o := &output{w: &terminal, console: c}
+	c.show("verify")
+	c.paint("verify", sample{files: 1})
+	terminal.Reset()
+	io.WriteString(o, "result\n")
+	if want := "\x1b[2K\rresult\n"; terminal.String() != want {
+		t.Errorf("got %q, want %q", &terminal, want)
+	}
+	c.hide()
+	terminal.Reset()
+	io.WriteString(o, "more\n")
+	if want := "more\n"; terminal.String() != want {
+		t.Errorf("got %q, want %q", &terminal, want)
 	}
 }

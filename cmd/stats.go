@@ -62,7 +62,7 @@ func (e *env) stats(ctx context.Context, refs []string) error {
 		return err
 	}
 	u := tree.NewUsage(st)
-	stop := e.startProgress("stats", func() sample { return sample{files: u.Objects.Load()} })
+	stop := e.startProgress("stats", func() sample { return sample{files: u.Objects.Load(), unit: "objects"} })
 	err = measure(ctx, u, roots, len(refs) == 0)
 	stop()
 	if err != nil {
