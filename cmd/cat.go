@@ -19,7 +19,7 @@ With --offset and --length it writes a part of one file, and reads no more of th
 
 Examples:
   castar cat src:README.md
-  castar cat af1349b9f5f9a1a6                       # by the beginning of the digest of the contents
+  castar cat 4a8d4dbb0f5e2b17                       # by the beginning of the digest of the contents
   castar cat --offset 1048576 --length 512 disk:image`
 
 // catFlags is what was typed after castar cat.
