@@ -21,8 +21,8 @@ the tree says. Symbolic links are made as they are and never followed.
 
 A DEST that exists, unless it is an empty directory, is refused without --overwrite. With it, DEST is made equal to the
 tree file by file, and files that are right already are not touched; what the tree does not have stays, unless
---delete is given. A directory in the place of a file or symbolic link is an error; so is the reverse without --delete.
-The store itself is left alone where it is in DEST.
+--delete is given. A directory in the place of a file or symbolic link is an error; so is the reverse without --delete,
+and for DEST itself. The store itself is left alone where it is in DEST.
 
 The model keeps no times and only one bit of the mode: the flags say what to use instead.
 
@@ -138,7 +138,8 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 		return err
 	}
 	result, seconds, err := e.write(ctx, f, st, node, dest)
-	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && !f.options.Overwrite {
+	isFile := node.Kind != store.KindDirectory // and so is DEST, if it is there: otherwise --overwrite is of no use
+	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && isFile && !f.options.Overwrite {
 		return &failure{err: err, status: statusFailed, hint: "--overwrite makes it equal to what is stored"}
 	}
 	if err != nil {

@@ -117,8 +117,8 @@ const maxDepth = 8192
 //
 // With Overwrite, entries that are as they should be are left alone, and the others are written under temporary names
 // and renamed, so that an interrupted export leaves old and new entries but no torn file. A directory where the tree has
-// a file or symlink is an error, and so is the reverse unless Delete is set. A file whose contents are right but whose
-// executable bits are not gets them changed, unless it has other links or is another user's.
+// a file or symlink is an error, and so is the reverse unless Delete is set, and for dest itself. A file whose contents
+// are right but whose executable bits are not gets them changed, unless it has other links or is another user's.
 //
 // All sizes and digests are checked on the way; the recorded size of a directory, the root's too, may exceed what is
 // counted (store.SizeDocumented) but not fall short of it. The first error, or the end of ctx, ends the export: what is
