@@ -3,7 +3,9 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -137,6 +139,9 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	if err != nil {
 		return err
 	}
+	if f.options.StoreFolders, err = e.foldersBeside(dest); err != nil {
+		return err
+	}
 	result, seconds, err := e.write(ctx, f, st, node, dest)
 	isFile := node.Kind != store.KindDirectory // and so is DEST, if it is there: otherwise --overwrite is of no use
 	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && isFile && !f.options.Overwrite {
@@ -151,13 +156,6 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 // write does the work, showing how far it is.
 func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node store.Node, dest string) (export.Result, float64, error) {
 	f.options.Progress = &export.Progress{}
-	spec, err := e.storeSpec()
-	if err == nil {
-		f.options.StoreFolders, err = config.Folders(spec)
-	}
-	if err != nil {
-		return export.Result{}, 0, err
-	}
 	if f.options.DryRun || e.verbose {
 		f.options.Notify = func(c export.Change) { e.printChange(f.options.DryRun, c) }
 	}
@@ -174,6 +172,31 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 	began := time.Now()
 	result, err := export.Dir(ctx, st, node, dest, f.options)
 	return result, time.Since(began).Seconds(), err
+}
+
+// foldersBeside returns the folders that the store is in. It is an error if dest is in one.
+func (e *env) foldersBeside(dest string) ([]string, error) {
+	spec, err := e.storeSpec()
+	if err != nil {
+		return nil, err
+	}
+	folders, err := config.Folders(spec)
+	if err != nil {
+		return nil, err
+	}
+	place, err := realPath(dest)
+	if errors.Is(err, fs.ErrNotExist) {
+		place, err = realPath(filepath.Dir(filepath.Clean(dest)))
+	}
+	if err != nil {
+		return folders, nil // which is for others to complain about
+	}
+	for _, folder := range folders {
+		if folder, err := realPath(folder); err == nil && below(folder, place) {
+			return nil, fmt.Errorf("%s: is in the store", quote(dest))
+		}
+	}
+	return folders, nil
 }
 
 // knownBytes returns how many bytes of file contents node holds, or 0 where nobody can say without reading all of its
