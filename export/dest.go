@@ -106,13 +106,14 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 }
 
 // canReplace reports whether the empty directory d in parent can give way to another by rename, and nobody is likely to
-// mind: whoever works in d would find itself in a directory that is gone, and another owner or group would lose it.
+// mind: whoever works in d would find itself in a directory that is gone, and another owner or group, or who has access
+// by a list, would lose it.
 func canReplace(parent, d *dir) (bool, error) {
 	if parent == nil || unix.Faccessat(parent.fd, ".", unix.W_OK|unix.X_OK, 0) != nil {
 		return false, nil
 	}
 	mounted, err := d.isMount(parent)
-	if mounted || err != nil {
+	if mounted || err != nil || hasAttributes(d.fd) {
 		return false, err
 	}
 	is, err := d.stat()

@@ -10,3 +10,6 @@ func renameNoReplace(fromDir int, from string, toDir int, to string) error {
 
 // isMountRoot: darwin has no bind mounts, so that the numbers of the devices say it all.
 func isMountRoot(int) bool { return false }
+
+// hasAttributes: darwin gives attributes to directories of its own accord.
+func hasAttributes(int) bool { return false }

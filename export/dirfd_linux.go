@@ -1,6 +1,10 @@
 package export
 
-import "golang.org/x/sys/unix"
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
 
 // openParent opens a directory to reach what is in it, for which it need not be readable.
 const openParent = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
@@ -14,4 +18,19 @@ func isMountRoot(fd int) bool {
 	var st unix.Statx_t
 	err := retryError(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st) })
 	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+// hasAttributes reports whether fd has what a new directory would lack: a list of who has access, or a user's notes.
+func hasAttributes(fd int) bool {
+	buf := make([]byte, 64<<10) // the most there can be
+	n, err := unix.Flistxattr(fd, buf)
+	if err != nil {
+		return false // the file system has none
+	}
+	for name := range strings.SplitSeq(string(buf[:n]), "\x00") {
+		if strings.HasPrefix(name, "system.posix_acl_") || strings.HasPrefix(name, "user.") {
+			return true
+		}
+	}
+	return false
 }

@@ -109,9 +109,9 @@ const maxDepth = 8192
 //
 // If dest is not there, or is an empty directory, the tree is written beside it, under the name .NAME.castar-RANDOM,
 // and renamed to dest when it is whole. An empty directory that should not be replaced (the working directory, a mount
-// point, another user's or group's, one whose parent is read-only) is filled from a temporary directory in it instead,
-// entry by entry; only a crash in the middle of that leaves a part, and the temporary directory beside it. A directory
-// that was there keeps its mode.
+// point, another user's or group's, one with access lists, one whose parent is read-only) is filled from a temporary
+// directory in it instead, entry by entry; only a crash in the middle of that leaves a part, and the temporary directory
+// beside it. A directory that was there keeps its mode.
 // Any other dest is an error unless Overwrite is set: ErrNotEmpty, or fs.ErrExist for what is not a directory. A symlink
 // is not followed to a directory. Its parents are whatever the path says, symlinks included, and must be there.
 //
