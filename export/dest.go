@@ -36,7 +36,7 @@ func (e *exporter) exportTo(root *store.Node, dest string) error {
 	case err != nil:
 		return err
 	case !exists:
-		return e.create(parent, name, root, nil)
+		return e.create(parent, name, root)
 	case hasType(&st, unix.S_IFDIR):
 		child, err := parent.open(name)
 		if err != nil {
@@ -95,12 +95,14 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 	if err != nil {
 		return err
 	}
-	if replaceable || e.o.DryRun {
-		st, err := d.stat()
-		if err != nil {
-			return err
-		}
-		return e.create(parent, name, root, &st)
+	st, err := d.stat()
+	switch {
+	case err != nil:
+		return err
+	case e.o.DryRun:
+		return e.count(nil, root)
+	case replaceable:
+		return e.replaceEmpty(parent, name, root, &st)
 	}
 	return e.fillInPlace(d, root)
 }
@@ -140,9 +142,8 @@ func hasGroupOfNew(is, up *unix.Stat_t) bool {
 	return is.Gid == group && is.Mode&unix.S_ISGID == inherits
 }
 
-// create writes root beside name in parent and renames it to that when it is whole. The name is not taken, or by an
-// empty directory that old describes.
-func (e *exporter) create(parent *dir, name string, root *store.Node, old *unix.Stat_t) error {
+// create writes root beside name in parent, which is not taken, and renames it to that when it is whole.
+func (e *exporter) create(parent *dir, name string, root *store.Node) error {
 	if e.o.DryRun {
 		return e.count(nil, root)
 	}
@@ -151,12 +152,8 @@ func (e *exporter) create(parent *dir, name string, root *store.Node, old *unix.
 	if err == nil {
 		err = e.ctx.Err()
 	}
-	switch {
-	case err != nil:
-	case old == nil:
+	if err == nil {
 		err = parent.renameNew(temp, parent, name)
-	default:
-		err = replaceEmpty(parent, temp, name, old)
 	}
 	if err != nil {
 		e.discard(parent, temp)
@@ -164,19 +161,35 @@ func (e *exporter) create(parent *dir, name string, root *store.Node, old *unix.
 	return err
 }
 
-// replaceEmpty renames temp to name in parent, an empty directory whose mode it takes over.
-func replaceEmpty(parent *dir, temp, name string, old *unix.Stat_t) error {
-	d, err := parent.open(temp)
+// replaceEmpty is create where name is taken by an empty directory that old describes. Its mode is taken over in the
+// end; until then nobody else can look into what may be private.
+func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old *unix.Stat_t) error {
+	at, nodes, err := e.enter(nil, root)
+	if err != nil {
+		return err
+	}
+	temp := tempName(name)
+	d, err := parent.mkdir(temp, 0o700)
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	if err := d.chmod(permissions(old)); err != nil {
-		return err
+	e.done.met(root.Kind, true)
+	e.notify(OpMkdir, nil, "")
+	if err = e.fill(d, at, nodes); err == nil {
+		err = d.setTimes(".", e.times)
 	}
-	err = parent.rename(temp, parent, name)
+	if err == nil {
+		err = d.chmod(permissions(old))
+	}
+	if err == nil {
+		err = parent.rename(temp, parent, name)
+	}
 	if err == unix.ENOTEMPTY || err == unix.EEXIST {
 		err = ErrNotEmpty // by now
+	}
+	if err != nil {
+		e.discard(parent, temp)
 	}
 	return err
 }

@@ -247,6 +247,15 @@ func TestReplacedDirectoryKeepsMode(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFake()
+	f.onOpen = func(store.Digest) error { // it is not to be read before it has that name, either
+		entries, err := os.ReadDir(filepath.Dir(dest))
+		for _, entry := range entries {
+			if got := mode(t, filepath.Join(filepath.Dir(dest), entry.Name())); got != 0o700 {
+				t.Errorf("meanwhile %s has mode %o", entry.Name(), got)
+			}
+		}
+		return err
+	}
 	if _, err := Dir(t.Context(), f.store(), f.put(t, "", tree{"a": "b"}), dest, Options{}); err != nil {
 		t.Fatal(err)
 	}
