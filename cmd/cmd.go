@@ -30,9 +30,9 @@ type env struct {
 }
 
 // Main runs castar with the command line args, whose first is the program's name, and returns its exit status.
-// The first SIGINT or SIGTERM makes it clean up and return; a second one kills the process.
+// The first SIGINT, SIGTERM or SIGHUP makes it clean up and return; a second one kills the process.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), endings()...)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	idle := make(chan os.Signal, 1)
@@ -53,6 +53,16 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		printError(e.stderr, e.json || asksForJSON(args), command, err)
 	}
 	return statusOf(err)
+}
+
+// endings returns the signals that end castar: SIGHUP, which a terminal sends that is closed, not where nohup has it
+// ignored.
+func endings() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
 }
 
 // run finds and runs the command that args, without the program's name, ask for. It returns the command's name.

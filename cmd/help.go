@@ -23,7 +23,7 @@ Environment:
   XDG_CACHE_HOME  where ingest remembers what it has read; safe to delete
   NO_COLOR        no control sequences but carriage return in the progress bar
 
-Signals: SIGINT and SIGTERM end castar without debris, a second one at once; SIGUSR1 prints a line of progress.
+Signals: SIGINT, SIGTERM and SIGHUP end castar without debris, a second one at once; SIGUSR1 prints a line of progress.
 
 Exit status:
   0    done
