@@ -60,10 +60,11 @@ func (e *env) copyCommand() *cli.Command {
 			switch {
 			case f.from == "" && f.to == "":
 				return usagef("copy", "want --to STORE, --from STORE, or both")
-			case f.jobs < 0:
-				return usagef("copy", "--jobs must not be negative")
 			case f.overwrite && !f.tags && c.Args().Present():
 				return usagef("copy", "--overwrite works only with --tags")
+			}
+			if err := checkJobs("copy", f.jobs); err != nil {
+				return err
 			}
 			return e.copy(c.Context, &f, c.Args().Slice())
 		},

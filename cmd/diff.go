@@ -105,8 +105,9 @@ func (f *diffFlags) check(e *env, args int) error {
 		return usagef("diff", "--null is not for --stat, --patch or --json")
 	case e.json && (f.nameOnly || f.patch):
 		return usagef("diff", "--json is not for --name-only or --patch")
-	case f.live.jobs < 0:
-		return usagef("diff", "--jobs must not be negative")
+	}
+	if err := checkJobs("diff", f.live.jobs); err != nil {
+		return err
 	}
 	f.options.Recursive = f.options.Recursive || f.stat || f.patch
 	f.live.options.Jobs = f.live.jobs

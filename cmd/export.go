@@ -81,11 +81,11 @@ func (e *env) exportCommand() *cli.Command {
 
 // check finds mistakes before anything is touched, and completes the options.
 func (f *exportFlags) check() (err error) {
-	switch {
-	case f.options.Delete && !f.options.Overwrite:
+	if f.options.Delete && !f.options.Overwrite {
 		return usagef("export", "--delete works only with --overwrite")
-	case f.jobs < 0:
-		return usagef("export", "--jobs must not be negative")
+	}
+	if err := checkJobs("export", f.jobs); err != nil {
+		return err
 	}
 	f.options.Jobs = f.jobs
 	if f.options.FileMode, err = parseMode("--mode-file", f.fileMode); err != nil {

@@ -94,8 +94,9 @@ func (f *ingestFlags) check(paths []string) (err error) {
 		return usagef("ingest", "--tag names one root, but there are %d paths", len(paths))
 	case f.tag != "" && f.dryRun:
 		return usagef("ingest", "--tag needs a store, and --dry-run uses none")
-	case f.jobs < 0:
-		return usagef("ingest", "--jobs must not be negative")
+	}
+	if err := checkJobs("ingest", f.jobs); err != nil {
+		return err
 	}
 	if f.tag != "" {
 		if err := store.ValidateTag(f.tag); err != nil {
