@@ -110,7 +110,7 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *diffSide, o ingest.O
 	})()
 	r, ds, err := ingest.Hash(ctx, s.path, o)
 	if left := (*ingest.LeftOutError)(nil); errors.As(err, &left) {
-		return nil, refusal(left.Problems)
+		return nil, refusal(left.Problems, []string{s.path})
 	}
 	if err != nil {
 		return nil, err

@@ -172,7 +172,7 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 		results = append(results, r)
 	}
 	if len(refused) > 0 {
-		return nil, refusal(refused)
+		return nil, refusal(refused, paths)
 	}
 	if st != nil {
 		return results, keep(ctx, st, f.tag, results)
@@ -231,14 +231,18 @@ func (e *env) startScan(ctx context.Context, o ingest.Options, paths []string) (
 	}
 }
 
-// refusal is the error for what could not be stored and may not be left out.
-func refusal(problems []ingest.Problem) error {
-	errs, hint := make([]error, len(problems)), "--skip-special stores the rest"
+// refusal is the error for what could not be stored and may not be left out. No flag helps where it is one of paths.
+func refusal(problems []ingest.Problem, paths []string) error {
+	errs, hint, whole := make([]error, len(problems)), "--skip-special stores the rest", false
 	for i, p := range problems {
 		errs[i] = p
 		if !p.Special {
 			hint = "--ignore-errors stores the rest"
 		}
+		whole = whole || slices.Contains(paths, p.Path)
+	}
+	if whole {
+		hint = ""
 	}
 	return &failure{err: errors.Join(errs...), status: statusFailed, hint: hint}
 }
