@@ -107,12 +107,13 @@ func (f *ingestFlags) check(paths []string) (err error) {
 		return usagef("ingest", "%w", err)
 	}
 	f.options.Jobs = f.jobs
+	var missing []error
 	for _, p := range paths { // so that a slip of the pen makes no store
 		if _, err := os.Lstat(p); err != nil {
-			return fmt.Errorf("%s: %s", quote(p), reason(err))
+			missing = append(missing, fmt.Errorf("%s: %s", quote(p), reason(err)))
 		}
 	}
-	return nil
+	return errors.Join(missing...)
 }
 
 // ingest stores paths and then prints their digests.
