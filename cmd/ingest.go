@@ -188,10 +188,10 @@ func (e *env) ingestOne(ctx context.Context, o ingest.Options, useCache bool, st
 	if err != nil {
 		return ingested{}, err
 	}
-	if st != nil {
-		if o.Excludes, err = e.excludeStore("ingest", o.Excludes, path); err != nil {
-			return ingested{}, err
-		}
+	if excludes, err := e.excludeStore("ingest", o.Excludes, path); err == nil {
+		o.Excludes = excludes
+	} else if st != nil { // a dry run needs no store
+		return ingested{}, err
 	}
 	if st != nil && useCache {
 		if o.Cache, err = openCache(st, source); err != nil {
