@@ -28,7 +28,7 @@ A STORE is one of
   objectstore+memory:           the same, and nothing that lasts
   grpc+http://HOST:PORT         the store of a server; also grpc+https and grpc+unix:/SOCKET; parameters are package,
                                 token-path, wait-connect, tls-ca-cert-path, tls-client-cert-path, tls-client-key-path
-  cache:?near=N&far=F           N before F, of which N keeps what was read; with &write_through=true both take what is put
+  cache:?near=N&far=F           N before F, and N keeps what was read; with &write_through=true both take what is put
   priority:?services[0]=A&services[1]=B
                                 the directories of A, otherwise those of B; read-only
   bigtable://INSTANCE?project_id=P&table_name=T&family_name=F

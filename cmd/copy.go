@@ -18,15 +18,16 @@ Copies each ROOT, with all that it reaches, from the store of --from to that of 
 is the store of -s, CASTAR_STORE or the default. The destination is made where it does not exist. Only what it lacks is
 copied, everything is checked on the way, and what an interrupted copy has brought is there when it is run again.
 
-Without ROOT, every tag of the source is copied, and --tags is implied. With --tags, the tags of the source that point at
-what was copied are set in the destination as well, once what they reach is there, whole and durable. A tag that points
-elsewhere there is an error unless --overwrite is given.
+Without ROOT, every tag of the source is copied, and --tags is implied. With --tags, the tags of the source that point
+at what was copied are set in the destination as well, once what they reach is there, whole and durable. A tag that
+points elsewhere there is an error unless --overwrite is given.
 
 What is missing or damaged in the source is named, the rest is copied, and the exit status is 3; roots that are not
 whole get no tag.
 
 With --json, one object for each ROOT: root, kind, ref, tags, complete; and one at the end: roots, directories, blobs,
-bytes, new_directories, new_blobs, new_bytes, seconds, dry_run. Those that are new were missing and were copied.
+bytes, new_directories, new_blobs, new_bytes, seconds, dry_run. Those that are new were missing and were copied. A ref
+that is not UTF-8 is also there in base64, as ref_base64.
 
 Examples:
   castar copy src --tags --to /mnt/backup       # one tag
@@ -232,11 +233,12 @@ func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.T
 
 // jsonCopiedRoot is a line of castar copy --json for each ROOT.
 type jsonCopiedRoot struct {
-	Root     string   `json:"root"` // 64 hexadecimal digits
-	Kind     string   `json:"kind"` // directory, file or symlink
-	Ref      string   `json:"ref"`  // as it was given, or the tag
-	Tags     []string `json:"tags,omitempty"`
-	Complete bool     `json:"complete"` // all that it reaches is there
+	Root      string   `json:"root"`                 // 64 hexadecimal digits
+	Kind      string   `json:"kind"`                 // directory, file or symlink
+	Ref       string   `json:"ref"`                  // as it was given, or the tag
+	RefBase64 string   `json:"ref_base64,omitempty"` // where that is not UTF-8
+	Tags      []string `json:"tags,omitempty"`
+	Complete  bool     `json:"complete"` // all that it reaches is there
 }
 
 func (e *env) printCopiedRoot(r copiedRoot) error {
@@ -247,7 +249,8 @@ func (e *env) printCopiedRoot(r copiedRoot) error {
 	if err != nil {
 		return err
 	}
-	j := jsonCopiedRoot{Root: d.String(), Kind: r.root.Node.Kind.String(), Ref: r.root.Name, Complete: r.whole}
+	j := jsonCopiedRoot{Root: d.String(), Kind: r.root.Node.Kind.String(), Complete: r.whole}
+	j.Ref, j.RefBase64 = jsonName(r.root.Name)
 	for _, t := range r.tags {
 		j.Tags = append(j.Tags, t.Name)
 	}

@@ -13,9 +13,9 @@ import (
 
 const diffHelp = `
 Says what changed from A to B. Each is a ROOT, or something inside one, or a path outside the store: what begins with /,
-./ or ../, or is . or .., is a path, and so is what is no root and exists. A path is read as 'castar ingest' would, without
-opening files that look unchanged since; what cannot be stored is left out and named on stderr, and the exit status is
-3. With PATHs, only what is at or below one of these inside A and B is compared.
+./ or ../, or is . or .., is a path, and so is what is no root and exists. A path is read as 'castar ingest' would,
+without opening files that look unchanged since; what cannot be stored is left out and named on stderr, and the exit
+status is 3. With PATHs, only what is at or below one of these inside A and B is compared.
 
 Each line has a letter and a path:
   +  added

@@ -30,8 +30,8 @@ The model keeps no times and only one bit of the mode: the flags say what to use
 
 With --dry-run, what would be made, replaced or deleted is printed: mkdir, write, chmod or delete, and a path in DEST.
 
-With --json, one object: root, kind, dest, files, directories, symlinks, bytes, written, unchanged, deleted, seconds.
-With --dry-run, objects with op and path come before it. A name that is not UTF-8 is also there in base64, as
+With --json, one object: root, kind, dest, files, directories, symlinks, bytes, written, unchanged, deleted, seconds,
+dry_run. With --dry-run, objects with op and path come before it. A name that is not UTF-8 is also there in base64, as
 dest_base64 or path_base64.
 
 Examples:

@@ -23,6 +23,9 @@ Environment:
   XDG_CACHE_HOME  where ingest remembers what it has read; safe to delete
   NO_COLOR        no control sequences but carriage return in the progress bar
 
+With --json, an error or a warning is an object on stderr: level (error or warning), command, text, hint, and of an
+error status, the exit status. A text that is not UTF-8 is also there in base64, as text_base64.
+
 Signals: SIGINT, SIGTERM and SIGHUP end castar without debris, a second one at once; SIGUSR1 prints a line of progress.
 
 Exit status:
@@ -96,15 +99,38 @@ func printFlags(w io.Writer, categories []cli.VisibleFlagCategory) {
 			name = "Flags"
 		}
 		fmt.Fprintf(w, "\n%s:\n", name)
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		var spelled, texts []string
+		longest := 0
 		for _, f := range category.Flags() {
 			if d, ok := f.(cli.DocGenerationFlag); ok {
-				spelled, text := describeFlag(d)
-				fmt.Fprintf(tw, "  %s\t%s\n", spelled, text)
+				s, text := describeFlag(d)
+				spelled, texts, longest = append(spelled, s), append(texts, text), max(longest, len(s))
 			}
 		}
-		tw.Flush()
+		for i, text := range texts {
+			for j, line := range wrap(text, helpWidth-longest-4) {
+				if j > 0 {
+					spelled[i] = ""
+				}
+				fmt.Fprintf(w, "  %-*s  %s\n", longest, spelled[i], line)
+			}
+		}
 	}
+}
+
+// helpWidth is how long the lines of the help may be.
+const helpWidth = 120
+
+// wrap breaks text between words into lines of up to width.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		line = strings.TrimPrefix(line+" "+word, " ")
+	}
+	return append(lines, line)
 }
 
 // describeFlag returns a flag as it is typed, short form first, and what it does. The word in backquotes in its usage

@@ -17,7 +17,8 @@ const repairHelp = `
 Mends a damaged store as far as what is left allows. Everything in it is read and checked. Indexes that are lost or
 damaged are made anew from the packs; what is whole in damaged packs is moved to new ones; folders that are missing are
 made again, and so is the config, with a new ID; tags that cannot be read are restored from the log; and temporary files
-of processes that were killed are removed. New files are written before old ones are removed. A sound store is not changed.
+of processes that were killed are removed. New files are written before old ones are removed. A sound store is not
+changed.
 
 With --from, what the tags reach and is missing then is fetched from another store, and checked as it arrives; tags that
 the log does not know are restored from there.
@@ -28,7 +29,8 @@ status is 3 if there is any.
 repair has the store for itself. If somebody else uses it, the exit status is 11, unless --wait says how long to wait.
 
 With --json, an object for each thing done: did and where; one for each loss: lost, where (both as for people), tag; and
-one at the end: objects, lost, fetched_blobs, fetched_bytes, fetched_directories, still_lost, seconds.
+one at the end: objects, lost, fetched_blobs, fetched_bytes, fetched_directories, still_lost, seconds. A name that is
+not UTF-8 is also there in base64, as where_base64.
 
 Examples:
   castar repair

@@ -26,8 +26,8 @@ import (
 const serveHelp = `
 Offers the store to other programs over gRPC, as the BlobService and DirectoryService of castore: to castar, as the
 store grpc+http://ADDR, and to whatever speaks tvix.castore.v1 or snix.castore.v1. There are health checks and
-reflection as well. Clients may read, and with --allow-put also store; nothing can be deleted. Tags and shortened digests
-are not part of these services: clients name a root by its whole digest.
+reflection as well. Clients may read, and with --allow-put also store; nothing can be deleted. Tags and shortened
+digests are not part of these services: clients name a root by its whole digest.
 
 ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it. On port 0 the system chooses one. Only
 the machine itself can reach the default. Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen

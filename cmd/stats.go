@@ -24,9 +24,10 @@ count. Where the store cannot tell, as one behind a network, it is 0.
 Alone is what a tag takes that no other one does, and so what deleting it and 'castar gc' would free; it is shown for
 tags only if no ROOT is given. On a terminal a histogram of the sizes of different files follows.
 
-With --json, one object for each tag or ROOT: name, root, kind, files, directories, symlinks, bytes, alone. Then one with
-total true, without name, root, kind and alone, but with unique_files, unique_directories, chunks, unique_bytes,
-stored_bytes, stored_directories, dedup_ratio, compression_ratio, and sizes, a list of below (bytes; 0: no limit) and files.
+With --json, one object for each tag or ROOT: name, root, kind, files, directories, symlinks, bytes, alone. Then one
+with total true, without name, root, kind and alone, but with unique_files, unique_directories, chunks, unique_bytes,
+stored_bytes, stored_directories, dedup_ratio, compression_ratio, and sizes, a list of below (bytes; 0: no limit) and
+files. A name that is not UTF-8 is also there in base64, as name_base64.
 
 Examples:
   castar stats                                      # what costs how much

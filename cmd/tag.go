@@ -15,7 +15,8 @@ const tagHelp = `
 A tag is a name that points at a root and may be moved. Without arguments, lists the tags; with a NAME and a ROOT,
 makes NAME point at it; with -d, deletes tags. What a tag pointed at stays in the store.
 
-With --json, one object for each tag: name, root, kind, time, source, files, directories, symlinks, bytes.
+With --json, one object for each tag: name, root, kind, time, source, files, directories, symlinks, bytes. A source that
+is not UTF-8 is also there in base64, as source_base64.
 
 Examples:
   castar tag                              # list

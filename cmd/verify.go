@@ -26,24 +26,25 @@ not a packed one only what its tags or the ROOTs reach is checked, so that it ne
   chunks      every file that is stored in chunks, put together, hashes to its name
   files       the store's own files are whole
 
-All damage is listed: what and where it is, the paths that are hit in every tag (or ROOT), and what to do. Damaged objects
-are recorded as such in the store, unless --dry-run is given, so that a later ingest that meets the same contents stores
-them again. What verify finds whole again is recorded no more. With -v, what is odd but harmless is listed too.
+All damage is listed: what and where it is, the paths that are hit in every tag (or ROOT), and what to do. Damaged
+objects are recorded as such in the store, unless --dry-run is given, so that a later ingest that meets the same
+contents stores them again. What verify finds whole again is recorded no more. With -v, what is odd but harmless is
+listed too.
 
 Other processes may use the store meanwhile. A gc waits.
 
---structure reads no contents of files. --sample reads a part of them, 5% or 1/20, each time the next one, so that twenty
-runs have read everything. --max-duration stops reading them after such a time, like 90s or 10m, and the next run with it
-goes on there. Directories and the store's own records are always checked in full.
+--structure reads no contents of files. --sample reads a part of them, 5% or 1/20, each time the next one, so that
+twenty runs have read everything. --max-duration stops reading them after such a time, like 90s or 10m, and the next run
+with it goes on there. Directories and the store's own records are always checked in full.
 
-With --json, one object a line, of these types:
+With --json, one object a line, whose type is
   progress  once a second: bytes, total (so far), objects, damaged
   finding   what (config, index, pack, frame, tag, log, state, unknown, object, missing, size, assembly or unreadable),
-            claim, harmless, kind (directory or blob) and digest if an object is damaged, blobs (the files in chunks that
-            are lost with it), where, reason, advice, and hits: roots, paths (each path, and path_base64 if it is not
-            UTF-8; an empty one is the root itself), more (how many other paths), at_least (more is a lower bound)
-  summary   claims (how many findings against each), harmless_findings, roots, directories, files, objects, bytes (read), assembled,
-            recorded, released, not_recorded (why not), part, parts, resumed, stopped, seconds
+            claim, harmless, kind (directory or blob) and digest if an object is damaged, blobs (the files in chunks
+            that are lost with it), where, reason, advice, and hits: roots, paths (each path, and path_base64 if it is
+            not UTF-8; an empty one is the root itself), more (how many other paths), at_least (more is a lower bound)
+  summary   claims (how many findings against each), harmless_findings, roots, directories, files, objects,
+            bytes (read), assembled, recorded, released, not_recorded (why not), part, parts, resumed, stopped, seconds
 
 Exit status 0: no damage; 3: damage was found; 1: it could not finish.
 

@@ -26,7 +26,7 @@ func (e *env) versionCommand() *cli.Command {
 		Name:        "version",
 		Usage:       "show the version of castar and of the formats it knows",
 		UsageText:   "castar version [--json]",
-		Description: "Prints a line for people. With --json: version, revision, modified, go, platform, formats.",
+		Description: "Prints a line for people. With --json: version, revision, modified, go, platform, and formats: packed, model.",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("version", "unexpected argument %s", quote(c.Args().First()))
