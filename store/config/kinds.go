@@ -346,9 +346,9 @@ func onlyQuery(scheme, rest string) (url.Values, error) {
 	return parseQuery(query)
 }
 
-// parseQuery is url.ParseQuery without the query in the error.
+// parseQuery is url.ParseQuery without the query in the error. A plus is one, as most schemes have it, and no space.
 func parseQuery(query string) (url.Values, error) {
-	values, err := url.ParseQuery(query)
+	values, err := url.ParseQuery(strings.ReplaceAll(query, "+", "%2B"))
 	if err != nil {
 		return nil, errors.New("invalid query")
 	}

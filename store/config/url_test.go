@@ -136,7 +136,7 @@ func TestOpenURLs(t *testing.T) {
 	for _, url := range []string{
 		"memory://", "objectstore+memory:", "objectstore+memory:///", "objectstore+file:" + dir + "/a", "objectstore+file://" + dir + "/b",
 		"grpc+http://[::1]:12345", "grpc+http://localhost", "grpc+https://localhost", "grpc+unix:/p", "grpc+unix:///p",
-		"cache:?near=memory:&far=grpc%2Bunix:/p",
+		"cache:?near=memory:&far=grpc%2Bunix:/p", "cache:?near=memory:&far=grpc+unix:/p",
 	} {
 		st, err := Open(t.Context(), url, Options{Create: true})
 		if err != nil {
