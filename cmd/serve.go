@@ -237,6 +237,9 @@ func listen(address string) (net.Listener, error) {
 	if !isSocket && !strings.Contains(address, "/") {
 		return net.Listen("tcp", address)
 	}
+	if path == "" {
+		return nil, errors.New("no path")
+	}
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
