@@ -20,7 +20,7 @@ copied, everything is checked on the way, and what an interrupted copy has broug
 
 Without ROOT, every tag of the source is copied, and --tags is implied. With --tags, the tags of the source that point
 at what was copied are set in the destination as well, once what they reach is there, whole and durable. A tag that
-points elsewhere there is an error unless --overwrite is given.
+points elsewhere there stays unless --overwrite is given, and the exit status is 1.
 
 What is missing or damaged in the source is named, the rest is copied, and the exit status is 3; roots that are not
 whole get no tag.
@@ -110,21 +110,36 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		}
 	}
 	stop()
-	for _, r := range roots {
-		if r.whole && !f.dryRun {
-			if err := copyTags(ctx, f, to, r.tags); err != nil {
-				return err
-			}
-		}
-		if err := e.printCopiedRoot(r); err != nil {
-			return err
-		}
+	elsewhere, err := e.finishRoots(ctx, f, to, roots)
+	if err != nil {
+		return err
 	}
 	e.printCopied(f, len(roots), counts, time.Since(began))
-	if partial {
+	switch {
+	case elsewhere != nil:
+		return &failure{err: elsewhere, status: statusFailed, hint: "--overwrite moves it"}
+	case partial:
 		return errPartial
 	}
 	return nil
+}
+
+// finishRoots sets the tags of what was copied, as many as it can, and prints the roots. elsewhere names the other tags.
+func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, roots []copiedRoot) (elsewhere, err error) {
+	var all []error
+	for _, r := range roots {
+		if r.whole && !f.dryRun {
+			conflicts, err := copyTags(ctx, f, to, r.tags)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, conflicts...)
+		}
+		if err := e.printCopiedRoot(r); err != nil {
+			return nil, err
+		}
+	}
+	return errors.Join(all...), nil
 }
 
 // openBoth opens the source and the destination.
@@ -213,22 +228,22 @@ func sameRoot(a, b store.Node) bool {
 	return a == b
 }
 
-// copyTags sets tags whose root is there.
-func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) error {
+// copyTags sets tags whose root is there. It returns an error for each that points elsewhere and may not be moved.
+func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) (conflicts []error, err error) {
 	for _, t := range tags {
 		old, err := to.Tags.Get(ctx, t.Name)
 		if err == nil && sameRoot(old.Root, t.Root) {
 			continue
 		}
 		if err == nil && !f.overwrite {
-			return &failure{err: fmt.Errorf("tag %q points elsewhere in the destination", t.Name), status: statusFailed,
-				hint: "--overwrite moves it"}
+			conflicts = append(conflicts, fmt.Errorf("tag %q points elsewhere in the destination", t.Name))
+			continue
 		}
 		if err := to.Tags.Set(ctx, t); err != nil {
-			return err
+			return conflicts, err
 		}
 	}
-	return nil
+	return conflicts, nil
 }
 
 // jsonCopiedRoot is a line of castar copy --json for each ROOT.
