@@ -24,13 +24,14 @@ With --from, what the tags reach and is missing then is fetched from another sto
 the log does not know are restored from there.
 
 Each thing that was done is printed, and then what is still lost: a tag and a path for each file and directory. The exit
-status is 3 if there is any.
+status is 3 if there is any. It is also 3 if a tag is lost, of which nobody knows the name: 'castar gc' would remove
+what only that tag reached. 'castar log' lists the roots that may have been it.
 
 repair has the store for itself. If somebody else uses it, the exit status is 11, unless --wait says how long to wait.
 
 With --json, an object for each thing done: did and where; one for each loss: lost, where (both as for people), tag; and
-one at the end: objects, lost, fetched_blobs, fetched_bytes, fetched_directories, still_lost, seconds. A name that is
-not UTF-8 is also there in base64, as where_base64.
+one at the end: objects, lost, lost_tags, fetched_blobs, fetched_bytes, fetched_directories, still_lost, seconds. A
+name that is not UTF-8 is also there in base64, as where_base64.
 
 Examples:
   castar repair
@@ -97,7 +98,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	}
 	stop()
 	e.printRepaired(r, counts, lost, time.Since(began))
-	if lost > 0 {
+	if lost > 0 || r.LostTags > 0 {
 		return errPartial
 	}
 	return nil
@@ -203,7 +204,7 @@ func (e *env) printLost(tag, path string, err error) {
 
 // jsonRepaired is the last line of castar repair --json.
 type jsonRepaired struct {
-	store.RepairResult         // objects, lost
+	store.RepairResult         // objects, lost, lost_tags
 	FetchedBlobs       uint64  `json:"fetched_blobs"`
 	FetchedBytes       uint64  `json:"fetched_bytes"`
 	FetchedDirectories uint64  `json:"fetched_directories"`
@@ -217,6 +218,10 @@ func (e *env) printRepaired(r store.RepairResult, c *tree.CopyCounts, lost int, 
 		e.stdout.json(j)
 		return
 	}
-	fmt.Fprintf(e.stdout, "%d objects are whole, %d blobs (%s) and %d directories were fetched, %d are lost\n",
-		r.Objects, j.FetchedBlobs, humanBytes(j.FetchedBytes), j.FetchedDirectories, lost)
+	tags := ""
+	if r.LostTags > 0 {
+		tags = ", and " + plural(r.LostTags, "tag")
+	}
+	fmt.Fprintf(e.stdout, "%d objects are whole, %d blobs (%s) and %d directories were fetched, %d are lost%s\n",
+		r.Objects, j.FetchedBlobs, humanBytes(j.FetchedBytes), j.FetchedDirectories, lost, tags)
 }

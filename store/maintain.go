@@ -58,6 +58,7 @@ type RepairProgress struct{ Objects, Bytes atomic.Uint64 }
 
 // RepairResult is what a repair found.
 type RepairResult struct {
-	Objects uint64 `json:"objects"` // directories, blobs and chunks that are whole
-	Lost    uint64 `json:"lost"`    // of those that were on record, how many are not; some of them may have been dead
+	Objects  uint64 `json:"objects"`   // directories, blobs and chunks that are whole
+	Lost     uint64 `json:"lost"`      // of those that were on record, how many are not; some of them may have been dead
+	LostTags uint64 `json:"lost_tags"` // tags that could not be restored: nothing keeps what they reach from a gc
 }

@@ -205,6 +205,7 @@ func (r *repair) restoreTag(ctx context.Context, is func(store.Tag) bool, name s
 			return tags{r.st}.Set(ctx, t)
 		}
 	}
+	r.result.LostTags++
 	r.did(name, "lost: nothing says what it was")
 	return nil
 }
