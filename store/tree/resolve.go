@@ -26,8 +26,9 @@ type Ref struct {
 // store with a Lister, or else a tag.
 //
 // A digest names the directory; or else the root that a tag or the log has under it, of several the newest, which is
-// how symlinks and executable files come back; or else the blob (or chunk), as a file that is not executable. The size
-// of a directory found by its digest follows the documented rule, and is for show only.
+// how symlinks and executable files come back; or else the blob (or chunk), as a file that is not executable. Where a
+// directory and a blob have the same bytes, and so the same digest, the newest such root says which it is. The size of a
+// directory found by its digest follows the documented rule, and is for show only.
 //
 // What is missing is an error that is store.ErrNotFound, and a prefix of several digests an error that lists them.
 func Resolve(ctx context.Context, st *store.Store, ref string) (Ref, error) {
@@ -173,10 +174,15 @@ func resolveTag(ctx context.Context, st *store.Store, name string) (Ref, error) 
 
 func resolveDigest(ctx context.Context, st *store.Store, d store.Digest) (Ref, error) {
 	root, err := findDirectory(ctx, st, d)
-	if store.IsNotFound(err) {
+	switch {
+	case store.IsNotFound(err):
 		root, err = findRecorded(ctx, st, d)
 		if err == nil && root.Kind == store.KindDirectory {
 			err = fmt.Errorf("%w: its directory is gone", store.ErrNotFound)
+		}
+	case err == nil && isBlob(ctx, st, d):
+		if r, err := findRecorded(ctx, st, d); err == nil && r.Kind == store.KindFile {
+			root = r
 		}
 	}
 	if notRecorded := err; store.IsNotFound(err) {
@@ -200,6 +206,16 @@ func findDirectory(ctx context.Context, st *store.Store, d store.Digest) (store.
 	}
 	size, err := dir.Size(store.SizeDocumented)
 	return store.Node{Kind: store.KindDirectory, Digest: d, Size: size}, err
+}
+
+// isBlob reports whether d is that of a blob, which it may be beside that of a directory: an empty file and an empty
+// directory have the same bytes, none.
+func isBlob(ctx context.Context, st *store.Store, d store.Digest) bool {
+	if st.Blobs == nil {
+		return false
+	}
+	has, err := st.Blobs.Has(ctx, d)
+	return err == nil && has
 }
 
 // findRecorded returns the newest root that is recorded under d.

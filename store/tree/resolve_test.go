@@ -239,7 +239,12 @@ func TestResolveNewest(t *testing.T) {
 				}
 			}
 			wantRoot(t, st, plain.Digest.String(), tt.want)
-			wantRoot(t, st, plain.Digest.String(), putDir(t, st, nil))
+			empty := putDir(t, st, nil) // has the same digest
+			wantRoot(t, st, plain.Digest.String(), tt.want)
+			if err := st.Tags.Record(t.Context(), store.Tag{Root: empty, Time: day(3)}); err != nil {
+				t.Fatal(err)
+			}
+			wantRoot(t, st, plain.Digest.String(), empty)
 		})
 	}
 }
