@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -20,11 +21,14 @@ import (
 type fault struct {
 	n      int // of the operation, from 0
 	err    error
+	mu     sync.Mutex
 	seen   int
 	failed crashfs.Op
 }
 
 func (f *fault) hook(op crashfs.Op) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.seen++
 	if f.seen-1 != f.n {
 		return nil
@@ -264,5 +268,46 @@ func TestFailedPutKeepsNothingOfTheCaller(t *testing.T) {
 	}
 	if names, err := fsys.ReadDir(tmpDir); len(names) > 0 || err != nil {
 		t.Errorf("left in tmp/: %v, %v", names, err)
+	}
+}
+
+// Whichever operation of a scrub fails, it says so, or has looked at everything nevertheless.
+func TestScrubFaults(t *testing.T) {
+	ctx, s := t.Context(), newSampler()
+	r, err := s.run(crashfs.New(), asIs, newLedger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	scrub := func(fsys *crashfs.FS) (all store.ScrubResult, damage int, err error) {
+		st, err := openFS(ctx, fsys, Options{Tolerate: true})
+		if err != nil {
+			return all, 0, err
+		}
+		defer st.Close()
+		st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+		all, err = st.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+			if !d.Harmless {
+				damage++
+			}
+		})
+		return all, damage, err
+	}
+	want, damage, err := scrub(r.fsys.Clone())
+	if err != nil || damage > 0 || want.Objects == 0 {
+		t.Fatal(want, damage, err)
+	}
+	for _, injected := range []error{syscall.EIO, syscall.EMFILE} {
+		for n := 0; ; n++ {
+			f := &fault{n: n, err: injected}
+			fsys := r.fsys.Clone()
+			fsys.Inject(f.hook)
+			got, damage, err := scrub(fsys)
+			if !f.hit() {
+				break
+			}
+			if err == nil && damage == 0 && (got.Objects < want.Objects || got.Assembled < want.Assembled) {
+				t.Errorf("operation %d, %v: %v: nothing is said to be damaged, and %+v, want %+v", n, f.failed, injected, got, want)
+			}
+		}
 	}
 }

@@ -50,7 +50,8 @@ func (s *scrubber) newAssembler() *assembler {
 		if f.kind != kindList {
 			continue
 		}
-		for _, list := range s.listsIn(f) {
+		lists, _ := s.listsIn(f) // otherwise they are put together later
+		for _, list := range lists {
 			if s.ctx.Err() != nil || len(a.awaited) == maxAwaited {
 				return a
 			}

@@ -35,7 +35,11 @@ func (s *scrubber) checkLists() {
 		}
 		whole := inTime && i < stopped && (!s.from.Lists || s.from.reached(frames[i]))
 		s.mu.Unlock()
-		for _, list := range s.listsIn(frames[i]) {
+		lists, err := s.listsIn(frames[i])
+		if err != nil { // but it was read a moment ago
+			s.oddFrame(frames[i], err)
+		}
+		for _, list := range lists {
 			assembled.Add(s.checkList(list, whole))
 		}
 	})
@@ -49,23 +53,24 @@ func (s *scrubber) checkLists() {
 	s.st.quarantine.Store(s.quarantine())
 }
 
-// listsIn returns the chunk lists of a frame that were found whole when it was read.
-func (s *scrubber) listsIn(f frameRef) (lists []listAt) {
+// listsIn returns the chunk lists of a frame that were found whole when it was read. The error is why that cannot be
+// told; damage is none, for then there are none.
+func (s *scrubber) listsIn(f frameRef) (lists []listAt, err error) {
 	if s.lost(f) {
-		return nil
+		return nil, nil
 	}
 	p, err := s.st.packs.acquire(f.pack)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer s.st.packs.release(p)
 	head := make([]byte, f.start)
 	if _, err := p.file.ReadAt(head, f.offset); err != nil {
-		return nil
+		return nil, err
 	}
 	h, err := checkFrameHead(f, head)
 	if err != nil && err != errPadding {
-		return nil
+		return nil, nil
 	}
 	offset := 0
 	for _, it := range h.items {
@@ -77,7 +82,7 @@ func (s *scrubber) listsIn(f frameRef) (lists []listAt) {
 		}
 		offset += int(it.size)
 	}
-	return lists
+	return lists, nil
 }
 
 // checkList looks for the chunks of a blob and, if whole is set and it is this blob's turn, assembles it; one that is in
