@@ -311,3 +311,46 @@ func TestScrubFaults(t *testing.T) {
 		}
 	}
 }
+
+// Whichever operation fails when a scrub looks for what others committed, what it has stays.
+func TestRefreshFaults(t *testing.T) {
+	ctx, s := t.Context(), newSampler()
+	for n := 0; ; n++ {
+		fsys := crashfs.New()
+		if _, err := s.run(fsys, asIs, newLedger()); err != nil {
+			t.Fatal(err)
+		}
+		st, err := openFS(ctx, fsys, Options{Tolerate: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		put(t, s, fsys, "more")
+		f := &fault{n: n, err: syscall.EIO}
+		fsys.Inject(f.hook)
+		st.refresh()
+		fsys.Inject(nil)
+		if _, _, err := st.lookup(kindData, store.Sum(sampleBlobs(1)[1]), false); err != nil {
+			t.Errorf("%v failed: %v", f.failed, err)
+		}
+		if !f.hit() {
+			break
+		}
+	}
+}
+
+// put stores a blob as another process would.
+func put(t *testing.T, s *sampler, fsys *crashfs.FS, data string) {
+	t.Helper()
+	st, err := s.open(t.Context(), fsys, false)
+	if err == nil {
+		_, err = (blobs{st}).Put(t.Context(), []byte(data))
+	}
+	if err == nil {
+		err = st.Sync(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeStore(t, st)
+}

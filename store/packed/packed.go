@@ -183,7 +183,7 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
 	st.frames = newFrameCache()
 	st.current = newSession(st)
-	indexes, err := st.openIndexes(o.Tolerate)
+	indexes, err := st.openIndexes(nil, o.Tolerate)
 	if err != nil {
 		return nil, err
 	}
@@ -197,11 +197,12 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	return st, nil
 }
 
-// openIndexes opens all indexes, the newest first. With tolerate those that cannot be opened are left out.
-func (st *Store) openIndexes(tolerate bool) ([]*index, error) {
+// openIndexes opens all indexes, the newest first, but for those of have, which are open. With tolerate those that cannot be
+// opened are left out.
+func (st *Store) openIndexes(have []*index, tolerate bool) ([]*index, error) {
 	const tries = 100 // another process may replace an index between the listing and the opening
 	for try := 1; ; try++ {
-		all, err := st.openListed(func(err error) bool {
+		all, err := st.openListed(have, func(err error) bool {
 			return tolerate && (try == tries || !errors.Is(err, fs.ErrNotExist))
 		})
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
@@ -226,16 +227,10 @@ func (st *Store) refresh() bool {
 	if err != nil {
 		return false
 	}
-	all, err := st.openIndexes(st.tolerate)
+	old := append([]*index{}, *st.indexes.Load()...) // not nil
+	all, err := st.openIndexes(old, st.tolerate)
 	if err != nil {
 		return false
-	}
-	old := *st.indexes.Load()
-	for i, x := range all {
-		if n := slices.IndexFunc(old, func(o *index) bool { return o.name == x.name }); n >= 0 {
-			closeIndexes(all[i : i+1]) // it was only read
-			all[i] = old[n]
-		}
 	}
 	st.indexes.Store(&all)
 	for _, x := range old {
@@ -271,29 +266,35 @@ func hasName(all []*index, name string) bool {
 	return slices.ContainsFunc(all, func(x *index) bool { return x.name == name })
 }
 
-// openListed opens the indexes that one look into the folder shows and that no later epoch has replaced. Errors that may be
-// ignored are no more than indexes that are not there.
-func (st *Store) openListed(ignore func(error) bool) (all []*index, err error) {
+// openListed opens the indexes that one look into the folder shows and that no later epoch has replaced; those of have are
+// open. Errors that may be ignored are no more than indexes that are not there; that the folder cannot be read is only
+// ignored where have is nil.
+func (st *Store) openListed(have []*index, ignore func(error) bool) (all []*index, err error) {
 	entries, err := st.fs.ReadDir(indexDir)
-	if err != nil && !ignore(err) {
+	if err != nil && (have != nil || !ignore(err)) {
 		return nil, err
 	}
+	known := func(x *index) bool { return slices.Contains(have, x) }
 	for _, e := range slices.Backward(entries) {
 		if !strings.HasSuffix(e.Name(), indexExt) {
 			continue // as file systems of networks leave for a file that was removed while it was open
+		}
+		if n := slices.IndexFunc(have, func(x *index) bool { return x.name == e.Name() }); n >= 0 {
+			all = append(all, have[n])
+			continue
 		}
 		x, err := st.openIndex(e.Name())
 		switch {
 		case err == nil:
 			all = append(all, x)
 		case !ignore(err):
-			closeIndexes(all)
+			closeIndexes(slices.DeleteFunc(all, known))
 			return nil, err
 		}
 	}
 	epoch := epochOf(all)
 	current := slices.DeleteFunc(slices.Clone(all), func(x *index) bool { return x.epoch < epoch })
-	replaced := slices.DeleteFunc(all, func(x *index) bool { return x.epoch == epoch })
+	replaced := slices.DeleteFunc(all, func(x *index) bool { return x.epoch == epoch || known(x) })
 	return current, closeIndexes(replaced)
 }
 
