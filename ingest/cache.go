@@ -40,8 +40,9 @@ type Cache struct {
 	used      []atomic.Uint64 // a bit for each record of old that was found
 	own       bool            // old is path itself, and not that of a directory above
 
-	mu    sync.Mutex
-	added *table.Builder
+	mu     sync.Mutex
+	added  *table.Builder
+	failed error // why nothing is added any more
 }
 
 var cacheShape = table.Shape{Key: 24, Value: 28 + store.DigestSize}
@@ -154,30 +155,36 @@ func (c *Cache) lookup(s *stat) (d store.Digest, ok bool) {
 	return store.Digest(found[len(value):]), true
 }
 
-// add records the digest of a file that was read from the instant begun on, unless a later change might not show.
-func (c *Cache) add(s *stat, d store.Digest, begun time.Time) error {
+// add records the digest of a file that was read from the instant begun on, unless a later change might not show. Where
+// that fails, on a full disk, it is for Save to say so: the ingest itself is none the worse.
+func (c *Cache) add(s *stat, d store.Digest, begun time.Time) {
 	if c == nil {
-		return nil
+		return
 	}
 	tick := clockTick
 	if s.ctime%int64(time.Second) == 0 && s.mtime%int64(time.Second) == 0 {
 		tick = coarseTick
 	}
 	if s.ctime >= begun.Add(-tick).UnixNano() {
-		return nil
+		return
 	}
 	var r [24 + 28 + store.DigestSize]byte
 	key, _ := s.encode(&r)
 	copy(r[52:], d[:])
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.added.Add(key, r[24:])
+	if c.failed == nil {
+		c.failed = c.added.Add(key, r[24:])
+	}
 }
 
 // Save replaces the cache file by what this ingest found, if that differs. It is to be called once the ingest is done.
 func (c *Cache) Save() error {
 	if c == nil {
 		return nil
+	}
+	if c.failed != nil {
+		return c.failed
 	}
 	if c.own && c.added.Len() == 0 && c.countUsed() == c.old.Len() {
 		now := time.Now()

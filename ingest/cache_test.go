@@ -258,7 +258,8 @@ func TestCacheSave(t *testing.T) {
 
 	cache := c.open(dir)
 	try(t, os.RemoveAll(filepath.Dir(file)))
-	if err := cache.add(&stat{ino: 1}, store.Digest{}, time.Now()); err != nil {
+	cache.add(&stat{ino: 1}, store.Digest{}, time.Now())
+	if err := cache.failed; err != nil {
 		t.Error(err)
 	}
 	if err := cache.Save(); err == nil {
@@ -290,7 +291,7 @@ func TestCacheRacy(t *testing.T) {
 	for i, tt := range tests {
 		c := newCached(t).open("/")
 		st := stat{ino: uint64(i), mtime: begun.Add(-tt.mtime).UnixNano(), ctime: begun.Add(-tt.ctime).UnixNano(), mode: unix.S_IFREG}
-		try(t, c.add(&st, store.Digest{1}, begun))
+		c.add(&st, store.Digest{1}, begun)
 		if kept := c.added.Len() == 1; kept != tt.kept {
 			t.Errorf("%s: remembered is %v, want %v", tt.name, kept, tt.kept)
 		}
@@ -317,6 +318,26 @@ func TestCacheSpill(t *testing.T) {
 	}
 	c.want(dir, v, names[:20]...)
 	c.want(dir, v)
+}
+
+// TestCacheSpillFails: no place for the cache is no reason not to ingest.
+func TestCacheSpillFails(t *testing.T) {
+	v := tree{"a": "a", "b": "b", "c": "c", "d": "d"}
+	dir := planted(t, v)
+	c := newCached(t)
+	c.limit = 2
+	time.Sleep(2 * clockTick)
+	cache := c.open(dir)
+	defer cache.Close()
+	try(t, os.Remove(filepath.Join(c.dir, c.st.ID)))
+	r, err := FS(context.Background(), c.st, dir, Options{Cache: cache})
+	try(t, err)
+	if want := rootOf(t, v); r.Root != want {
+		t.Errorf("root %v, want %v", r.Root, want)
+	}
+	if err := cache.Save(); err == nil {
+		t.Error("Save does not say that the cache is not whole")
+	}
 }
 
 // TestCacheConcurrentSaves has two ingests of one tree save at once, many times.
@@ -350,7 +371,8 @@ func TestNoCache(t *testing.T) {
 	if _, ok := c.lookup(&stat{}); ok {
 		t.Error("found in no cache")
 	}
-	for _, err := range []error{c.add(&stat{}, store.Digest{}, time.Time{}), c.Save(), c.Close()} {
+	c.add(&stat{}, store.Digest{}, time.Time{})
+	for _, err := range []error{c.Save(), c.Close()} {
 		try(t, err)
 	}
 	file := filepath.Join(t.TempDir(), "file")

@@ -80,7 +80,8 @@ func (w *worker) readFile(dirfd int, at *place, st *stat) (d store.Digest, err e
 		case rerr != nil:
 			return d, w.problem(at, rerr)
 		case n == st.size && after == *st:
-			return d, w.o.Cache.add(st, d, begun)
+			w.o.Cache.add(st, d, begun)
+			return d, nil
 		}
 		w.o.Progress.Bytes.Add(-n) // to be read again
 		reason = ErrChanged
