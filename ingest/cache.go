@@ -91,9 +91,9 @@ func cachePath(dir, root string) string {
 	return filepath.Join(dir, store.Sum([]byte(root)).String()[:32]+cacheExt)
 }
 
-// load maps a cache file, if it is whole.
+// load maps a cache file, if it is whole. A pipe in its place is not waited for.
 func (c *Cache) load(path string) error {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -113,10 +113,10 @@ func (c *Cache) load(path string) error {
 	return nil
 }
 
-// mapFile returns a memory map of a file, nil where it is empty.
+// mapFile returns a memory map of a file, nil where it is empty or no regular file.
 func mapFile(f *os.File) ([]byte, error) {
 	fi, err := f.Stat()
-	if err != nil || fi.Size() == 0 {
+	if err != nil || fi.Size() == 0 || !fi.Mode().IsRegular() {
 		return nil, err
 	}
 	return unix.Mmap(int(f.Fd()), 0, int(fi.Size()), unix.PROT_READ, unix.MAP_SHARED)

@@ -172,6 +172,13 @@ func TestCacheDamaged(t *testing.T) {
 	}
 	c.want(dir, v, "a", "b", "c") // with the last of them
 	c.want(dir, v)
+	try(t, os.Remove(path))
+	try(t, unix.Mkfifo(path, 0o600)) // which is not waited for
+	c.want(dir, v, "a", "b", "c")
+	c.want(dir, v)
+	try(t, os.Remove(path))
+	try(t, os.Mkdir(path, 0o700))
+	try(t, c.open(dir).Close())
 }
 
 // TestCacheAbove checks that a directory without a cache uses that of one above, and does not write it.
