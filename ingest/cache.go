@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/table"
@@ -63,10 +64,12 @@ func OpenCache(dir, storeID, path string) (*Cache, error) { return openCache(dir
 
 // openCache keeps at most limit new records in memory, or as many as is usual if limit is 0.
 func openCache(dir, storeID, path string, limit int) (*Cache, error) {
-	dir = filepath.Join(dir, storeID)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	folder := filepath.Join(dir, storeID)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
 	}
+	tagCache(dir)
+	dir = folder
 	c := &Cache{dir: dir, path: cachePath(dir, path)}
 	for at := path; ; at = filepath.Dir(at) {
 		err := c.load(cachePath(dir, at))
@@ -85,6 +88,18 @@ func openCache(dir, storeID, path string, limit int) (*Cache, error) {
 	var err error
 	c.added, err = table.NewBuilder(cacheShape, limit, func() (table.Spill, error) { return newSpill(dir) })
 	return c, err
+}
+
+// tagCache marks dir as a cache, so that those who archive what is around it can leave it out. Caches work without.
+func tagCache(dir string) {
+	f, err := os.OpenFile(filepath.Join(dir, ignore.CacheDirTag), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return // mostly because it is there
+	}
+	_, err = f.WriteString(ignore.CacheDirSignature + "\n")
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+	}
 }
 
 func cachePath(dir, root string) string {
