@@ -30,7 +30,9 @@ import (
 //
 // A record holds only if all of it is true of the file, and it is kept only if any later change must show: file systems
 // stamp changes with a clock that stands still for some milliseconds, so a file that was changed just before it was
-// read could change again without a trace. Those are read again the next time (git's rule for racy timestamps).
+// read could change again without a trace. Those are read again the next time (git's rule for racy timestamps). What a
+// program writes through a memory map shows only when it first touches a page: to what it does there later only reading
+// the file is proof.
 //
 // A cache may be removed at any time. What it says counts only where the store has the blob. A nil *Cache is empty and
 // stays so. All methods may be called concurrently.
