@@ -242,6 +242,12 @@ func (f *file) Map() ([]byte, error) {
 	return data, fail(f.path, err)
 }
 
+func (f *file) Evict(data []byte) {
+	if data != nil {
+		_ = unix.Madvise(data, unix.MADV_DONTNEED) // it is only advice
+	}
+}
+
 func (f *file) Unmap(data []byte) error {
 	if data == nil {
 		return nil

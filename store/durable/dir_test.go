@@ -182,6 +182,10 @@ func testMap(t *testing.T, fsys durable.FS) {
 	if string(data) != "abcd" {
 		t.Errorf("got %q", data)
 	}
+	f.Evict(data)
+	if string(data) != "abcd" {
+		t.Errorf("after it was evicted: %q", data)
+	}
 	check(t, f.Unmap(data))
 
 	e, err := fsys.Open("empty")
@@ -191,6 +195,7 @@ func testMap(t *testing.T, fsys durable.FS) {
 	if data != nil || err != nil {
 		t.Errorf("map of an empty file: %v, %v", data, err)
 	}
+	e.Evict(data)
 	check(t, e.Unmap(data))
 }
 

@@ -81,6 +81,9 @@ type File interface {
 	// file is nil. The map outlives Close, and must be returned to Unmap. Reading past the end of a file that was since
 	// made shorter kills the process, and so does writing to the map.
 	Map() ([]byte, error)
+	// Evict gives back the memory of a map that will hardly be read any more, given the very slice that Map returned:
+	// madvise(2) with MADV_DONTNEED. It stays valid, and what is read after all comes from the file again.
+	Evict(data []byte)
 	// Unmap ends a map, given the very slice that Map returned: munmap(2). Nil does nothing.
 	Unmap(data []byte) error
 }

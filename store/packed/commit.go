@@ -133,6 +133,7 @@ func (st *Store) publishIndex(part indexPart) error {
 	for _, o := range merge {
 		// Another process may have merged and removed it too. One that stays is only searched in vain.
 		st.fs.Remove(indexPath(o.name))
+		o.file.Evict(o.data) // all of it was read just now
 	}
 	st.retired = append(st.retired, merge...)
 	return nil

@@ -144,6 +144,9 @@ func (f *file) Map() ([]byte, error) {
 	return m, nil
 }
 
+// Evict does nothing: it is no operation that could fail, and the bytes stay what they are.
+func (f *file) Evict([]byte) {}
+
 // Unmap spoils the bytes, so that who still reads them gets wrong ones, and is seen by the race detector. It may be
 // called after Close.
 func (f *file) Unmap(data []byte) error {
