@@ -207,6 +207,9 @@ func (v *verified) advice(f tree.Finding) string {
 		if f.Hits == nil && v.whole {
 			return "no tag leads there: 'castar gc' removes it"
 		}
+		if v.foreign { // an ingest takes what is damaged there for present
+			return "'castar copy' brings what is whole to another store; ingest the same files there"
+		}
 		return "ingest the same files again, or 'castar repair --from STORE'"
 	}
 	return ""
