@@ -134,14 +134,23 @@ func (m jsonMessage) print(w io.Writer, asJSON bool, raw string) {
 	}
 }
 
+// errorLines is errors each of which gets a line, perhaps very many.
+type errorLines []error
+
+func (l errorLines) Error() string   { return errors.Join(l...).Error() }
+func (l errorLines) Unwrap() []error { return l }
+
 // split returns the errors that err joins, each of which gets a line, or err alone.
 func split(err error) []error {
 	var f *failure
 	if errors.As(err, &f) {
 		err = f.err
 	}
+	if l, ok := err.(errorLines); ok {
+		return l
+	}
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || strings.Count(err.Error(), "\n") == 0 {
+	if !ok || !strings.Contains(err.Error(), "\n") { // one that fmt made of several is one line
 		return []error{err}
 	}
 	var all []error

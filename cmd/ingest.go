@@ -234,7 +234,7 @@ func (e *env) startScan(ctx context.Context, o ingest.Options, paths []string) (
 
 // refusal is the error for what could not be stored and may not be left out. No flag helps where it is one of paths.
 func refusal(problems []ingest.Problem, paths []string) error {
-	errs, hint, whole := make([]error, len(problems)), "--skip-special stores the rest", false
+	errs, hint, whole := make(errorLines, len(problems)), "--skip-special stores the rest", false
 	for i, p := range problems {
 		errs[i] = p
 		if !p.Special {
@@ -245,7 +245,7 @@ func refusal(problems []ingest.Problem, paths []string) error {
 	if whole {
 		hint = ""
 	}
-	return &failure{err: errors.Join(errs...), status: statusFailed, hint: hint}
+	return &failure{err: errs, status: statusFailed, hint: hint}
 }
 
 // keep makes what was stored durable, and only then names it in the log and, where tag is not empty, by the tag.

@@ -132,7 +132,7 @@ func (w *worker) store(up *folder, at *place, st *stat, ignored ignore.Stack, no
 	case unix.S_IFDIR:
 		return w.directory(up, at, st, ignored, node)
 	}
-	w.problems.add(Problem{at.path(), fmt.Errorf("%w: it is %s", ErrSpecial, st.special()), true})
+	w.problems.add(Problem{at.path(), specialError(st.special()), true})
 	return errLeftOut
 }
 

@@ -63,6 +63,12 @@ func (s *stat) special() string {
 	return fmt.Sprintf("of mode %o", s.mode)
 }
 
+// specialError is ErrSpecial with what the entry is, which takes little memory: there may be a million of them.
+type specialError string
+
+func (e specialError) Error() string { return ErrSpecial.Error() + ": it is " + string(e) }
+func (e specialError) Unwrap() error { return ErrSpecial }
+
 // retry repeats a system call that a signal interrupted, as network file systems let happen.
 func retry(call func() error) error {
 	for {
