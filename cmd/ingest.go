@@ -154,15 +154,19 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, paths []string) ([]ingested, error) {
 	progress := new(ingest.Progress)
 	f.options.Progress = progress
-	total, stopScan := e.startScan(ctx, f.options, paths)
+	sources, err := e.sources(f.options, st != nil, paths)
+	if err != nil {
+		return nil, err
+	}
+	total, stopScan := e.startScan(ctx, sources)
 	defer stopScan()
 	defer e.startProgress("ingest", func() sample {
 		return sample{files: progress.Files.Load() + progress.Symlinks.Load(), bytes: progress.Bytes.Load(), total: total.Load()}
 	})()
 	var results []ingested
 	var refused []ingest.Problem
-	for _, p := range paths {
-		r, err := e.ingestOne(ctx, f.options, !f.noCache, st, p)
+	for _, s := range sources {
+		r, err := e.ingestOne(ctx, s, !f.noCache, st)
 		if left := (*ingest.LeftOutError)(nil); errors.As(err, &left) {
 			refused = append(refused, left.Problems...)
 			continue
@@ -181,36 +185,54 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 	return results, nil
 }
 
+// source is a PATH, and how it is read.
+type source struct {
+	path    string
+	options ingest.Options
+}
+
+// sources returns how paths are read by o: without the store. A dry run does not need one that makes sense.
+func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]source, error) {
+	sources := make([]source, len(paths))
+	for i, p := range paths {
+		sources[i] = source{p, o}
+		excludes, err := e.excludeStore("ingest", o.Excludes, p)
+		switch {
+		case err == nil:
+			sources[i].options.Excludes = excludes
+		case needsStore:
+			return nil, err
+		}
+	}
+	return sources, nil
+}
+
 // ingestOne reads one path into st.
-func (e *env) ingestOne(ctx context.Context, o ingest.Options, useCache bool, st *store.Store, path string) (ingested, error) {
+func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.Store) (ingested, error) {
 	began := time.Now()
-	source, err := filepath.Abs(path)
+	path, err := filepath.Abs(s.path)
 	if err != nil {
 		return ingested{}, err
 	}
-	if excludes, err := e.excludeStore("ingest", o.Excludes, path); err == nil {
-		o.Excludes = excludes
-	} else if st != nil { // a dry run needs no store
-		return ingested{}, err
-	}
+	o := s.options
 	if st != nil && useCache {
-		if o.Cache, err = openCache(st, source); err != nil {
+		if o.Cache, err = openCache(st, path); err != nil {
 			e.warn("ingest", "cache: "+err.Error()) // slower, and no less right
 		}
 		defer o.Cache.Close()
 	}
-	r, err := ingest.FS(ctx, st, path, o)
+	r, err := ingest.FS(ctx, st, s.path, o)
 	if err != nil {
 		return ingested{}, err
 	}
 	if err := o.Cache.Save(); err != nil {
 		e.warn("ingest", "cache: "+err.Error())
 	}
-	return ingested{Result: r, source: source, seconds: time.Since(began).Seconds()}, nil
+	return ingested{Result: r, source: path, seconds: time.Since(began).Seconds()}, nil
 }
 
-// startScan counts the bytes in paths for whoever watches a bar. total is 0 until that is done; stop ends it before.
-func (e *env) startScan(ctx context.Context, o ingest.Options, paths []string) (total *atomic.Uint64, stop func()) {
+// startScan counts the bytes in sources for whoever watches a bar. total is 0 until that is done; stop ends it before.
+func (e *env) startScan(ctx context.Context, sources []source) (total *atomic.Uint64, stop func()) {
 	total = new(atomic.Uint64)
 	if !e.wantsBar() {
 		return total, func() {}
@@ -219,11 +241,13 @@ func (e *env) startScan(ctx context.Context, o ingest.Options, paths []string) (
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for _, p := range paths {
-			ingest.Scan(ctx, p, o)
+		bytes := uint64(0)
+		for _, s := range sources {
+			ingest.Scan(ctx, s.path, s.options)
+			bytes = s.options.Progress.TotalBytes.Load() // which is the same for all
 		}
 		if ctx.Err() == nil {
-			total.Store(o.Progress.TotalBytes.Load())
+			total.Store(bytes)
 		}
 	}()
 	return total, func() {
