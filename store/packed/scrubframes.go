@@ -8,7 +8,8 @@ import (
 	"castar/store"
 )
 
-// readFrames goes over the plan. Directories and chunk lists are always read to the end.
+// readFrames goes over the plan. Directories and chunk lists are always read to the end, and of file contents one frame
+// at least, or runs that are short of time would never come to an end.
 func (s *scrubber) readFrames() {
 	meta, data := s.plan[:s.meta], s.plan[s.meta:]
 	free := sync.Pool{New: func() any { return new(scrubFrame) }}
@@ -18,7 +19,13 @@ func (s *scrubber) readFrames() {
 		free.Put(w)
 	})
 	a := s.newAssembler()
-	done := s.parallel(len(data), s.late, func(i int) {
+	begun := false
+	enough := func() bool {
+		late := begun && s.late()
+		begun = true
+		return late
+	}
+	done := s.parallel(len(data), enough, func(i int) {
 		w := free.Get().(*scrubFrame)
 		s.readFrame(w, data[i])
 		free.Put(a.take(i, w))

@@ -27,13 +27,17 @@ func (s *scrubber) checkLists() {
 	}
 	var assembled atomic.Int64
 	inTime := s.result.Stopped == ""
+	first := 0 // where to go on; that frame is done however late it is
+	for first < len(frames) && s.from.Lists && !s.from.reached(frames[first]) {
+		first++
+	}
 	stopped := len(frames) // where there was no more time
 	s.parallel(len(frames), func() bool { return false }, func(i int) {
 		s.mu.Lock()
-		if stopped > i && inTime && s.late() {
+		if i < stopped && (i > first || !s.from.Lists) && inTime && s.late() {
 			stopped = i
 		}
-		whole := inTime && i < stopped && (!s.from.Lists || s.from.reached(frames[i]))
+		whole := inTime && i < stopped && i >= first
 		s.mu.Unlock()
 		lists, err := s.listsIn(frames[i])
 		if err != nil { // but it was read a moment ago
