@@ -52,16 +52,18 @@ func Entries(ctx context.Context, ds store.Directories, root store.Node, rule st
 }
 
 // Finder tells which trees a node is part of. It remembers the directories that it has read in sets, so that asking
-// about many trees reads each directory once. It is not for concurrent use.
+// about many trees reads each directory once, but for those on the way to one that cannot be read. It is not for
+// concurrent use.
 type Finder struct {
 	st             *store.Store
 	node           store.Node
 	visited, leads store.ObjectSet
+	unknown        map[store.Digest]bool // directories that were visited, and below which something could not be read
 }
 
 // NewFinder returns a Finder of node, whose name does not matter.
 func NewFinder(st *store.Store, node store.Node) *Finder {
-	return &Finder{st, node, NewSet(st), NewSet(st)}
+	return &Finder{st, node, NewSet(st), NewSet(st), map[store.Digest]bool{}}
 }
 
 // In reports whether root is or contains the node: a directory or a file of equal digest, or a symlink of equal target.
@@ -75,16 +77,18 @@ func (f *Finder) in(ctx context.Context, path string, n store.Node) (bool, error
 		return false, nil
 	}
 	isNew, err := f.visited.Add(n.Kind, n.Digest)
-	if err != nil || !isNew {
-		return f.leads.Has(n.Kind, n.Digest), err
+	if err == nil && !isNew && !f.unknown[n.Digest] {
+		return f.leads.Has(n.Kind, n.Digest), nil
 	}
 	dir, err := getDirectory(ctx, f.st.Directories, path, n.Digest)
 	if err != nil {
+		f.unknown[n.Digest] = true
 		return false, err
 	}
 	for i := range dir {
 		found, err := f.in(ctx, join(path, dir[i].Name), dir[i])
 		if err != nil {
+			f.unknown[n.Digest] = true
 			return false, err
 		}
 		if found {
