@@ -172,6 +172,26 @@ func TestVerifyRead(t *testing.T) {
 	}
 }
 
+// lostChunk keeps blobs in two chunks each, of which one is lost.
+type lostChunk struct{ store.Blobs }
+
+func (b lostChunk) Chunks(context.Context, store.Digest) ([]store.Chunk, error) {
+	return []store.Chunk{{Digest: store.Sum([]byte("a")), Size: 1}, {Digest: store.Sum([]byte("lost")), Size: 1}}, nil
+}
+
+// TestVerifyUnread looks for the chunks of what it does not read.
+func TestVerifyUnread(t *testing.T) {
+	st := memory.New()
+	setTag(t, st, "t", putTree(t, st, map[string]string{"a": "a"}))
+	st.Blobs = lostChunk{st.Blobs}
+	want := []string{"object " + shortDigest("a") + " t:a"}
+	for _, o := range []tree.VerifyOptions{{Structure: true}, {Parts: 1 << 40}} {
+		if lines, _ := findings(t, st, o); !slices.Equal(lines, want) {
+			t.Errorf("%+v: got %v, want %v", o, lines, want)
+		}
+	}
+}
+
 // TestVerifyPaths counts paths: the same tree stands at many places.
 func TestVerifyPaths(t *testing.T) {
 	st := memory.New()

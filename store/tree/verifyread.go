@@ -98,6 +98,9 @@ func (v *verifier) readFile(f file) {
 	}
 	turn := v.o.Parts <= 1 || binary.LittleEndian.Uint64(f.node.Digest[:])%uint64(v.o.Parts) == uint64(v.result.Part-1)
 	if v.o.Structure || !turn {
+		if err := v.hasChunks(f.node.Digest); err != nil {
+			v.lost(store.KindFile, f.node.Digest, err)
+		}
 		return
 	}
 	n, err := blob.WriteTo(io.Discard)
@@ -107,4 +110,22 @@ func (v *verifier) readFile(f file) {
 		return
 	}
 	v.o.Progress.Objects.Add(1)
+}
+
+// hasChunks looks for the chunks of a blob that is not read.
+func (v *verifier) hasChunks(d store.Digest) error {
+	chunks, err := v.st.Blobs.Chunks(v.ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, c := range chunks {
+		has, err := v.st.Blobs.Has(v.ctx, c.Digest)
+		if err != nil {
+			return err
+		}
+		if !has {
+			return &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s: missing", c.Digest)}
+		}
+	}
+	return nil
 }
