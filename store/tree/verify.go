@@ -110,6 +110,7 @@ type verifier struct {
 	mu       sync.Mutex
 	findings []*Finding // of objects, to be reported with their paths
 	hits     map[object][]*Finding
+	wrong    map[sizedBlob]uint64 // sizes that nodes say, and those that the blobs have
 }
 
 // readTags makes the tags the roots. It comes before the store's records are looked at, so that all that a tag reaches

@@ -252,17 +252,21 @@ func TestVerifySizes(t *testing.T) {
 				dir("documented", 2), dir("snix", 4), dir("odd", 3), dir("understated", 1),
 			})
 			wrong.Name = "wrong"
-			setTag(t, st, "t", putDirectory(t, st, store.Directory{wrong}))
+			again := putDirectory(t, st, store.Directory{file("large", 2), file("no less", 2)})
+			again.Name = "again"
+			setTag(t, st, "t", putDirectory(t, st, store.Directory{again, wrong}))
 			setTag(t, st, "file", file("", 7))
 			lines, r := findings(t, st, tree.VerifyOptions{})
 			want := []string{
 				"size " + shortDigest("a") + " file:",
+				fmt.Sprintf("size %.8s t:again/large", again.Digest),
+				fmt.Sprintf("size %.8s t:again/no less", again.Digest),
 				fmt.Sprintf("size %.8s t:wrong/large", wrong.Digest),
 				fmt.Sprintf("size %.8s t:wrong/small", wrong.Digest),
 				fmt.Sprintf("size %.8s t:wrong/understated", wrong.Digest),
 			}
 			slices.Sort(want)
-			if !slices.Equal(lines, want) || r.Findings[store.ClaimSizes] != 4 {
+			if !slices.Equal(lines, want) || r.Findings[store.ClaimSizes] != 6 || r.Roots != 2 {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
 			}
 		})

@@ -11,11 +11,10 @@ import (
 	"castar/store"
 )
 
-// file is a node whose blob is to be read.
-type file struct {
-	up   *store.Digest
-	node store.Node
-	root string
+// sizedBlob is a blob with the size that a node says.
+type sizedBlob struct {
+	digest store.Digest
+	size   uint64
 }
 
 // readAll walks the trees of a store that cannot check itself, and reads each blob in them once, several at a time.
@@ -26,24 +25,28 @@ func (v *verifier) readAll() error {
 	if v.o.Parts > 1 {
 		v.result.Part = 1 + rand.IntN(v.o.Parts) // nobody remembers which it was the last time
 	}
-	files := make(chan file)
+	v.wrong = map[sizedBlob]uint64{}
+	files := make(chan store.Node)
 	var readers sync.WaitGroup
 	for range max(4, runtime.GOMAXPROCS(0)) {
 		readers.Go(func() {
-			for f := range files {
-				v.readFile(f)
+			for n := range files {
+				v.readFile(n)
 			}
 		})
 	}
 	v.walk(func() visitor { return v.reading(files) })
 	close(files)
 	readers.Wait()
+	if len(v.wrong) > 0 {
+		v.walk(v.misstated)
+	}
 	v.result.Objects, v.result.Bytes = v.o.Progress.Objects.Load(), v.o.Progress.Bytes.Load()
 	return v.ctx.Err()
 }
 
 // reading returns a visitor that looks at directories itself and sends files to be read, both once.
-func (v *verifier) reading(files chan<- file) visitor {
+func (v *verifier) reading(files chan<- store.Node) visitor {
 	sizes := map[object]uint64{} // of what was seen: of a directory its own, and of a file what the first node said
 	return func(up *store.Digest, n *store.Node, root string) store.Directory {
 		key := object{n.Kind, n.Digest}
@@ -54,7 +57,7 @@ func (v *verifier) reading(files chan<- file) visitor {
 			if !seen || size != n.Size {
 				sizes[key] = n.Size
 				v.o.Progress.Total.Add(n.Size)
-				files <- file{up, *n, root}
+				files <- *n
 			}
 		case store.KindDirectory:
 			var dir store.Directory
@@ -73,6 +76,24 @@ func (v *verifier) reading(files chan<- file) visitor {
 	}
 }
 
+// misstated returns a visitor that reports all nodes with a size that the blob does not have: of those that are the
+// same, only the first was compared.
+func (v *verifier) misstated() visitor {
+	v.result.Roots = 0
+	seen := map[store.Digest]bool{}
+	return func(up *store.Digest, n *store.Node, root string) (dir store.Directory) {
+		size, wrong := v.wrong[sizedBlob{n.Digest, n.Size}]
+		switch {
+		case n.Kind == store.KindFile && wrong:
+			v.addEntry(up, n, root, blobSizeError(n, size))
+		case n.Kind == store.KindDirectory && !seen[n.Digest]:
+			seen[n.Digest] = true
+			dir, _ = v.st.Directories.Get(v.ctx, n.Digest) // what cannot be read was reported
+		}
+		return dir
+	}
+}
+
 // readDirectory returns a directory, or nil if it cannot be had.
 func (v *verifier) readDirectory(d store.Digest) store.Directory {
 	dir, err := v.st.Directories.Get(v.ctx, d)
@@ -86,27 +107,29 @@ func (v *verifier) readDirectory(d store.Digest) store.Directory {
 }
 
 // readFile reads a blob if it is its turn, and compares its size in any case.
-func (v *verifier) readFile(f file) {
-	blob, err := v.st.Blobs.Open(v.ctx, f.node.Digest)
+func (v *verifier) readFile(n store.Node) {
+	blob, err := v.st.Blobs.Open(v.ctx, n.Digest)
 	if err != nil {
-		v.lost(store.KindFile, f.node.Digest, err)
+		v.lost(store.KindFile, n.Digest, err)
 		return
 	}
 	defer blob.Close()
-	if size := blob.Size(); size != f.node.Size {
-		v.addEntry(f.up, &f.node, f.root, blobSizeError(&f.node, size))
+	if size := blob.Size(); size != n.Size {
+		v.mu.Lock()
+		v.wrong[sizedBlob{n.Digest, n.Size}] = size
+		v.mu.Unlock()
 	}
-	turn := v.o.Parts <= 1 || binary.LittleEndian.Uint64(f.node.Digest[:])%uint64(v.o.Parts) == uint64(v.result.Part-1)
+	turn := v.o.Parts <= 1 || binary.LittleEndian.Uint64(n.Digest[:])%uint64(v.o.Parts) == uint64(v.result.Part-1)
 	if v.o.Structure || !turn {
-		if err := v.hasChunks(f.node.Digest); err != nil {
-			v.lost(store.KindFile, f.node.Digest, err)
+		if err := v.hasChunks(n.Digest); err != nil {
+			v.lost(store.KindFile, n.Digest, err)
 		}
 		return
 	}
-	n, err := blob.WriteTo(io.Discard)
-	v.o.Progress.Bytes.Add(uint64(n))
+	read, err := blob.WriteTo(io.Discard)
+	v.o.Progress.Bytes.Add(uint64(read))
 	if err != nil {
-		v.lost(store.KindFile, f.node.Digest, err)
+		v.lost(store.KindFile, n.Digest, err)
 		return
 	}
 	v.o.Progress.Objects.Add(1)
