@@ -94,12 +94,20 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	})
 	defer stop()
 	began := time.Now()
+	named := 0
 	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, Progress: counts,
-		Problem: func(path string, err error) { e.warn("copy", path+": "+err.Error()) }})
+		Problem: func(path string, err error) {
+			named++
+			e.warn("copy", path+": "+err.Error())
+		}})
 	for i := range roots {
+		before := named
 		err := copier.Copy(ctx, roots[i].root)
 		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
 			return err
+		}
+		if err != nil && named == before { // each blob is named once, in the first root that has it
+			e.warn("copy", roots[i].root.Name+": lacks something that was named before")
 		}
 		roots[i].whole = err == nil
 		partial = partial || err != nil
