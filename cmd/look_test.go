@@ -45,6 +45,7 @@ func TestSides(t *testing.T) {
 func TestPatchName(t *testing.T) {
 	tests := map[string]string{
 		"x": "a/x", "x y": "a/x y", "": "a/root", "\xff": `"a/\377"`, "a\n": `"a/a\012"`, `"`: `"a/\""`, `\`: `"a/\\"`, "ü": `"a/\303\274"`,
+		"x /y": `"a/x /y"`, "x/ y": "a/x/ y",
 	}
 	for path, want := range tests {
 		if got := patchName("a/", path); got != want {

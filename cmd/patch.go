@@ -164,7 +164,8 @@ func (p *diffPrinter) lines(text []byte) {
 }
 
 // patchName returns a path as git prints it in a patch: in quotation marks, with octal escapes for all that is not
-// printable ASCII, if there is something to escape. What has no name is called root.
+// printable ASCII, if there is something to escape. So is one with a directory that ends in a space, behind which git
+// 2.39 sees an absolute path. What has no name is called root.
 func patchName(prefix, path string) string {
 	if path == "" {
 		path = "root"
@@ -181,7 +182,7 @@ func patchName(prefix, path string) string {
 			b.WriteByte(c)
 		}
 	}
-	if quoted := b.String(); quoted != path {
+	if quoted := b.String(); quoted != path || strings.Contains(path, " /") {
 		return `"` + quoted + `"`
 	}
 	return path
