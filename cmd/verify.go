@@ -176,8 +176,12 @@ func (e *env) openDamaged(ctx context.Context, command string, readOnly bool) (*
 // resolveDamaged is resolve, but it finds a root directory also if that is damaged.
 func resolveDamaged(ctx context.Context, st *store.Store, ref string) (store.Node, error) {
 	node, err := resolve(ctx, st, ref)
-	if _, damaged := errors.AsType[*store.CorruptError](err); damaged {
-		if d, perr := store.ParseDigest(ref); perr == nil {
+	if damage, ok := errors.AsType[*store.CorruptError](err); ok {
+		d, perr := store.ParseDigest(ref)
+		if store.IsDigestPrefix(ref) && strings.HasPrefix(damage.Digest.String(), strings.ToLower(ref)) {
+			d, perr = damage.Digest, nil
+		}
+		if perr == nil {
 			if _, gerr := st.Directories.Get(ctx, d); !store.IsNotFound(gerr) {
 				return store.Node{Kind: store.KindDirectory, Digest: d, Size: maxDirectorySize}, nil
 			}
