@@ -236,19 +236,20 @@ func sameRoot(a, b store.Node) bool {
 	return a == b
 }
 
-// copyTags sets tags whose root is there. It returns an error for each that points elsewhere and may not be moved.
+// copyTags sets tags whose root is there. It returns an error for each that may not be moved: what points elsewhere, or
+// what cannot be read and may do so.
 func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) (conflicts []error, err error) {
 	for _, t := range tags {
 		old, err := to.Tags.Get(ctx, t.Name)
-		if err == nil && sameRoot(old.Root, t.Root) {
-			continue
-		}
-		if err == nil && !f.overwrite {
+		switch {
+		case store.IsNotFound(err) || f.overwrite && !(err == nil && sameRoot(old.Root, t.Root)):
+			if err := to.Tags.Set(ctx, t); err != nil {
+				return conflicts, err
+			}
+		case err != nil:
+			conflicts = append(conflicts, fmt.Errorf("tag %q: %w", t.Name, err))
+		case !sameRoot(old.Root, t.Root):
 			conflicts = append(conflicts, fmt.Errorf("tag %q points elsewhere in the destination", t.Name))
-			continue
-		}
-		if err := to.Tags.Set(ctx, t); err != nil {
-			return conflicts, err
 		}
 	}
 	return conflicts, nil
