@@ -217,13 +217,23 @@ func TestVerifyPaths(t *testing.T) {
 		a.Name, b.Name = "a", "b"
 		inner = putDirectory(t, st, store.Directory{a, b})
 	}
+	last := putTree(t, st, map[string]string{"y": "y", "z": "z"}) // what comes after them is listed nevertheless
+	inner.Name, last.Name = "inner", "last"
+	inner = putDirectory(t, st, store.Directory{inner, last})
+	st.Blobs.(spoiltBlobs).s.err[store.Sum([]byte("z"))] = store.ErrNotFound
+	n := 0
 	_, err := tree.Verify(context.Background(), st, tree.VerifyOptions{Roots: []tree.Root{{Name: "r", Node: inner}}}, func(f tree.Finding) {
-		if len(f.Hits) != 1 || !f.Hits[0].AtLeast || f.Hits[0].More < 1000 || len(f.Hits[0].Paths) != 10 {
+		n++
+		many := f.Digest == store.Sum([]byte("x"))
+		switch {
+		case len(f.Hits) != 1 || !f.Hits[0].AtLeast:
+			t.Errorf("%+v", f.Hits)
+		case many && (f.Hits[0].More < 1000 || len(f.Hits[0].Paths) != 10), !many && !slices.Equal(f.Hits[0].Paths, []string{"last/z"}):
 			t.Errorf("%+v", f.Hits)
 		}
 	})
-	if err != nil {
-		t.Error(err)
+	if err != nil || n != 2 {
+		t.Errorf("%d findings, %v", n, err)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 // Limits of a search for paths, which hostile trees could make endless.
 const (
 	maxPathDepth = 8192    // directories below each other; exports go no deeper
-	maxPathSteps = 1 << 20 // entries that are looked at in the tree of one root
+	maxPathSteps = 1 << 20 // entries that are looked at in the tree of one root again, for another path to them
 )
 
 // findPaths walks the trees once more, if anything is damaged, to find out where it stands.
@@ -24,9 +24,10 @@ func (v *verifier) findPaths() {
 		if !p.leads(&node, 0) {
 			continue
 		}
-		p.found, p.order, p.steps = map[*Finding]*Hit{}, nil, 0
+		p.found, p.order, p.listed, p.steps = map[*Finding]*Hit{}, nil, NewSet(v.st), 0
 		p.list(&node, "", 0)
 		for _, f := range p.order {
+			p.found[f].AtLeast = p.steps > maxPathSteps
 			f.join(r.Name, p.found[f])
 		}
 	}
@@ -51,9 +52,11 @@ type pathFinder struct {
 	v       *verifier
 	seen    store.ObjectSet // directories that were looked at
 	leading store.ObjectSet // those of them from which something damaged can be reached
-	steps   int             // in the tree of the root
-	found   map[*Finding]*Hit
-	order   []*Finding // in found
+	// In the tree of the root:
+	listed store.ObjectSet // directories that were listed
+	steps  int             // entries of these that were listed again
+	found  map[*Finding]*Hit
+	order  []*Finding // in found
 }
 
 // leads reports whether a node is, or leads to, something damaged. It looks at each directory once.
@@ -78,9 +81,9 @@ func (p *pathFinder) leads(n *store.Node, depth int) bool {
 	return hit
 }
 
-// list takes down what is damaged at path and below it.
+// list takes down what is damaged at path and below it. It looks at each directory once whatever that takes, so that
+// nothing is left without a path, and at other paths to it as long as there are steps left.
 func (p *pathFinder) list(n *store.Node, path string, depth int) {
-	p.steps++
 	for _, f := range p.v.hits[object{n.Kind, n.Digest}] {
 		p.add(f, below(path, f.entry))
 	}
@@ -91,11 +94,12 @@ func (p *pathFinder) list(n *store.Node, path string, depth int) {
 	if err != nil {
 		return
 	}
+	isNew, _ := p.listed.Add(n.Kind, n.Digest) // it is in the store: leading has taken it
 	for i := range dir {
-		if p.steps > maxPathSteps {
-			for _, h := range p.found {
-				h.AtLeast = true
-			}
+		if !isNew {
+			p.steps++
+		}
+		if !isNew && p.steps > maxPathSteps {
 			return
 		}
 		p.list(&dir[i], below(path, dir[i].Name), depth+1)
