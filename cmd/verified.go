@@ -15,7 +15,6 @@ import (
 // verified is what a verify finds on its way to stdout.
 type verified struct {
 	env     *env
-	whole   bool // no ROOT was given
 	foreign bool // the store cannot check its own files
 	options *tree.VerifyOptions
 	mu      sync.Mutex // for stdout
@@ -204,7 +203,7 @@ func (v *verified) advice(f tree.Finding) string {
 	case store.WhatUnreadable:
 		return "look after permissions and the disk, and verify again"
 	case store.WhatObject, store.WhatMissing, store.WhatAssembly:
-		if f.Hits == nil && v.whole {
+		if f.Unreached {
 			return "no tag leads there: 'castar gc' removes it"
 		}
 		if v.foreign { // an ingest takes what is damaged there for present

@@ -146,7 +146,7 @@ func (e *env) verify(ctx context.Context, f *verifyFlags, refs []string) error {
 		f.options.Roots = append(f.options.Roots, tree.Root{Name: ref, Node: node})
 	}
 	f.options.Progress = &store.ScrubProgress{}
-	out := &verified{env: e, whole: refs == nil, foreign: st.Scrubber == nil, options: &f.options}
+	out := &verified{env: e, foreign: st.Scrubber == nil, options: &f.options}
 	began := time.Now()
 	stop := out.progress(f.options.Progress)
 	result, err := tree.Verify(ctx, st, f.options, out.finding)

@@ -26,6 +26,8 @@ type Finding struct {
 	store.Damage
 	// Hits is where what is damaged stands in the trees. None where damage is to no object, or where no root reaches it.
 	Hits []Hit
+	// Unreached says that no tag leads to what is damaged, and that nothing was in the way of those who looked.
+	Unreached bool
 
 	entry string // of the directory, where damage is to that
 }
@@ -92,10 +94,19 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 	if err := ctx.Err(); err != nil {
 		return v.result, err
 	}
+	sure := o.Roots == nil && !v.hidden()
 	for _, f := range v.findings {
+		f.Unreached = sure && f.Hits == nil
 		v.report(f)
 	}
 	return v.result, nil
+}
+
+// hidden reports whether there may be paths that nobody could find.
+func (v *verifier) hidden() bool {
+	return v.tagUnread || slices.ContainsFunc(v.findings, func(f *Finding) bool {
+		return f.Kind == store.KindDirectory && f.entry == "" && f.Hits != nil
+	})
 }
 
 // verifier is one run of Verify.
@@ -106,6 +117,8 @@ type verifier struct {
 	found  func(Finding)
 	roots  []Root
 	result VerifyResult
+
+	tagUnread bool // a tag could not be read
 
 	mu       sync.Mutex
 	findings []*Finding // of objects, to be reported with their paths
@@ -121,6 +134,7 @@ func (v *verifier) readTags() {
 	}
 	for t, err := range v.st.Tags.All(v.ctx) {
 		if err != nil {
+			v.tagUnread = true
 			v.add(fileDamage(store.WhatTag, err))
 			continue
 		}
