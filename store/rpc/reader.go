@@ -131,13 +131,14 @@ func (s *stream) recv() (data []byte, err error) {
 	if data, s.left = s.left, nil; len(data) > 0 {
 		return data, nil
 	}
-	for len(data) == 0 && err == nil {
-		err = s.call.wait(func() error {
-			m, err := s.s.Recv()
+	err = s.call.wait(func() (err error) {
+		for len(data) == 0 && err == nil { // a message without bytes is no answer
+			var m *protos.BlobChunk
+			m, err = s.s.Recv()
 			data = m.GetData()
-			return err
-		})
-	}
+		}
+		return err
+	})
 	return data, err
 }
 

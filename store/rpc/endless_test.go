@@ -1,0 +1,24 @@
+package rpc
+
+import (
+	"testing"
+	"time"
+
+	"castar/store"
+)
+
+// A server that goes on sending, and gets no further, is waited for no longer than one that is silent.
+func TestEndlessNothing(t *testing.T) {
+	l := &liar{read: func(_ store.Digest, send func([]byte) error) error {
+		for {
+			if err := send(nil); err != nil {
+				return err
+			}
+		}
+	}}
+	c := serveLies(t, tvixPackage, l, nil)
+	c.blobs.settle(tvixPackage)
+	c.patience = 20 * time.Millisecond
+	_, err := blobs{c: c}.Open(t.Context(), store.Sum(random(1000)))
+	wantSilence(t, err)
+}
