@@ -101,9 +101,14 @@ func (ds directories) walk(ctx context.Context, root store.Digest, yield func(st
 	}
 	w := walk{root: root, missing: map[store.Digest]struct{}{root: {}}, seen: map[store.Digest]struct{}{}}
 	for {
-		var message []byte
+		var named store.NamedDirectory
 		err := k.wait(func() (err error) {
-			message, err = recvDirectory(stream)
+			for again := true; again && err == nil; { // one that has come before is no answer
+				var message []byte
+				if message, err = recvDirectory(stream); err == nil {
+					named, again, err = w.next(message)
+				}
+			}
 			return err
 		})
 		if err == io.EOF {
@@ -115,11 +120,7 @@ func (ds directories) walk(ctx context.Context, root store.Digest, yield func(st
 		if err != nil {
 			return err
 		}
-		named, again, err := w.next(message)
-		if err != nil {
-			return err
-		}
-		if !again && !yield(named, nil) {
+		if !yield(named, nil) {
 			return nil
 		}
 	}
