@@ -26,7 +26,7 @@ func TestEndlessNothing(t *testing.T) {
 	c := serveLies(t, tvixPackage, l, dl)
 	c.blobs.settle(tvixPackage)
 	c.directories.settle(tvixPackage)
-	c.patience = 20 * time.Millisecond
+	c.patience = 200 * time.Millisecond
 	_, err := blobs{c: c}.Open(t.Context(), store.Sum(random(1000)))
 	wantSilence(t, err)
 	for _, err = range (directories{c}).Walk(t.Context(), store.Sum(nil)) {

@@ -25,10 +25,14 @@ const (
 	groupsTried = 16
 	leastUse    = 2
 	groupsPause = 1000
-	// groupsSize is how many bytes of groups are kept: some for each directory that a parallel export is in.
+	// groupsSize is how many bytes groups take that are kept: some for each directory that a parallel export is in.
 	groupsSize = 64 << 20
 	// maxGroup is the length of the longest group that is believed, in bytes.
 	maxGroup = 16 << 20
+	// maxMembers is how many blobs it may have: so many that differ are longer than the groups that castar makes.
+	maxMembers = 1 << 20
+	// memberCost is what a blob in a group takes here besides its bytes, and counts as much.
+	memberCost = 200
 )
 
 // groups reads blobs together with those that the server has compressed with them, and keeps these for who reads them
@@ -60,9 +64,12 @@ type place struct {
 type heldGroup struct {
 	at     *list.Element
 	places map[store.Digest]place
-	size   int
+	size   int                    // of its bytes
 	load   func() ([]byte, error) // decodes it once, whoever calls it first
 }
+
+// cost is what the group counts in groupsSize.
+func (h *heldGroup) cost() int { return h.size + memberCost*len(h.places) }
 
 func (g *groups) init(c *client) {
 	g.c, g.after = c, groupsAfter
@@ -154,6 +161,9 @@ func (g *groups) receive(resp *protos.GetBlobsResponse) (*heldGroup, error) {
 	if len(digests) != len(sizes) {
 		return nil, fmt.Errorf("a group of %d blobs with %d lengths", len(digests), len(sizes))
 	}
+	if len(digests) > maxMembers {
+		return nil, fmt.Errorf("a group of more than %d blobs", maxMembers)
+	}
 	held := &heldGroup{places: make(map[store.Digest]place, len(digests))}
 	for i, n := range sizes {
 		d, err := store.DigestFromBytes(digests[i])
@@ -192,7 +202,7 @@ func (g *groups) hold(held *heldGroup) {
 	defer g.mu.Unlock()
 	held.at = g.recent.PushFront(held)
 	maps.Copy(g.places, held.places)
-	g.bytes += held.size
+	g.bytes += held.cost()
 	for e := g.recent.Back(); g.bytes > groupsSize && e != g.recent.Front(); e = g.recent.Back() {
 		g.drop(e.Value.(*heldGroup))
 	}
@@ -212,5 +222,5 @@ func (g *groups) drop(held *heldGroup) {
 			delete(g.places, d)
 		}
 	}
-	g.bytes -= held.size
+	g.bytes -= held.cost()
 }

@@ -275,6 +275,7 @@ func TestHostileGroups(t *testing.T) {
 		"too few lengths": {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4}, Contents: plain("one\ntwo\n")}, "2 blobs with 1 lengths"},
 		"no digest":       {&protos.GetBlobsResponse{Digests: [][]byte{digests[0], {1}}, Sizes: []uint64{4, 4}, Contents: framed}, "digest"},
 		"a bomb":          {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, maxGroup - 3}, Contents: framed}, "more than"},
+		"too many":        {&protos.GetBlobsResponse{Digests: make([][]byte, maxMembers+1), Sizes: make([]uint64, maxMembers+1)}, "more than"},
 		"impossible":      {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{1<<64 - 1, 9}, Contents: framed}, "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -317,29 +318,34 @@ func TestGroupsElsewhere(t *testing.T) {
 	readRemote(t, c.bundle("groups"), data)
 }
 
-// What is kept of groups is bounded, and the least recently used goes first.
+// What is kept of groups is bounded, also where they have hardly any bytes, and the least recently used goes first.
 func TestGroupsKept(t *testing.T) {
-	c := newClient(nil, tvixPackage)
-	g := &c.groups
-	var first, last store.Digest
-	for i := range 3 * groupsSize / maxGroup {
-		d := store.Sum(fmt.Append(nil, i))
-		held, err := g.receive(&protos.GetBlobsResponse{
-			Digests: [][]byte{d[:]}, Sizes: []uint64{maxGroup}, Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("later")},
+	for _, tt := range []struct{ members, size int }{{1, maxGroup - memberCost}, {maxGroup / memberCost, 0}} {
+		t.Run(fmt.Sprint(tt.members), func(t *testing.T) {
+			g := &newClient(nil, tvixPackage).groups
+			var first, last store.Digest
+			for i := range 3 * groupsSize / maxGroup {
+				resp := &protos.GetBlobsResponse{Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("later")}}
+				for k := range tt.members {
+					d := store.Sum(fmt.Append(nil, i, k))
+					resp.Digests, resp.Sizes = append(resp.Digests, d[:]), append(resp.Sizes, uint64(tt.size))
+				}
+				held, err := g.receive(resp)
+				if err != nil {
+					t.Fatal(err)
+				}
+				g.hold(held)
+				last = store.Sum(fmt.Append(nil, i, 0))
+				if i == 0 {
+					first = last
+				}
+				if _, ok, _ := g.find(first); !ok {
+					t.Fatalf("after %d others, what is used all the time is gone", i)
+				}
+			}
+			if _, ok, _ := g.find(last); !ok || g.bytes > groupsSize || len(g.places) != groupsSize/maxGroup*tt.members {
+				t.Errorf("%d blobs are kept, of %d bytes", len(g.places), g.bytes)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		g.hold(held)
-		if i == 0 {
-			first = d
-		}
-		last = d
-		if _, ok, _ := g.find(first); !ok {
-			t.Fatalf("after %d others, what is used all the time is gone", i)
-		}
-	}
-	if _, ok, _ := g.find(last); !ok || g.bytes > groupsSize || len(g.places) != groupsSize/maxGroup {
-		t.Errorf("%d groups of %d bytes are kept", len(g.places), g.bytes)
 	}
 }
