@@ -32,6 +32,9 @@ func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*pro
 	if err := b.s.identify(ctx); err != nil {
 		return nil, err
 	}
+	if err := countBlobs(len(req.GetDigests())); err != nil {
+		return nil, err
+	}
 	resp := &protos.HasBlobsResponse{Has: make([]bool, len(req.GetDigests()))}
 	err := b.each(ctx, len(resp.Has), func(ctx context.Context, i int) error {
 		d, err := requested(req.GetDigests()[i])
@@ -126,11 +129,23 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 	return digests, nil
 }
 
+// countBlobs refuses a request with more blobs than one may have: they need not have any bytes, and would take a hundred
+// times the room of the request and minutes.
+func countBlobs(n int) error {
+	if n > mostInBatch {
+		return invalidf("%d blobs in one request, want at most %d", n, mostInBatch)
+	}
+	return nil
+}
+
 // room returns how many bytes of blobs are taken in one call: what a message may have besides their lengths.
 func (b *bulkServer) room() int { return max(b.s.o.MaxMessage-lengthsSize, 0) }
 
 // sizes checks the lengths of blobs.
 func (b *bulkServer) sizes(list []uint64) (sizes []int, total int, err error) {
+	if err := countBlobs(len(list)); err != nil {
+		return nil, 0, err
+	}
 	sizes = make([]int, len(list))
 	for i, n := range list {
 		if n > uint64(b.room()-total) {

@@ -62,6 +62,7 @@ func TestBulkServer(t *testing.T) {
 		{"a bomb", &protos.PutBlobsRequest{
 			Sizes: []uint64{most / 2, most / 2}, Contents: asFrame(compressed(make([]byte, most))),
 		}, codes.InvalidArgument, nil, false},
+		{"too many", &protos.PutBlobsRequest{Sizes: make([]uint64, mostInBatch+1)}, codes.InvalidArgument, nil, false},
 		{"impossible lengths", &protos.PutBlobsRequest{
 			Sizes: []uint64{math.MaxUint64, 4801}, Contents: asFrame(frame),
 		}, codes.InvalidArgument, nil, false},
@@ -87,6 +88,18 @@ func TestBulkServer(t *testing.T) {
 				t.Errorf("handed on: %v, want %v", grouped, tt.grouped)
 			}
 		})
+	}
+}
+
+// A server answers a question about many blobs, but not about any number of them.
+func TestHasMany(t *testing.T) {
+	l := serveStore(t, memory.New(), ServerOptions{})
+	absent := store.Sum(nil)
+	for n, want := range map[int]codes.Code{mostInBatch: codes.OK, mostInBatch + 1: codes.InvalidArgument} {
+		req := &protos.HasBlobsRequest{Digests: slices.Repeat([][]byte{absent[:]}, n)}
+		if _, err := protos.NewBulkServiceClient(connect(t, l)).Has(t.Context(), req); status.Code(err) != want {
+			t.Errorf("%d blobs: %v, want %v", n, err, want)
+		}
 	}
 }
 
