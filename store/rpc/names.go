@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -21,6 +22,26 @@ import (
 // under returns the description of a service with the name that it has in another package.
 func under(pkg string, desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	desc.ServiceName = pkg + strings.TrimPrefix(desc.ServiceName, tvixPackage)
+	return &desc
+}
+
+// asStreams returns the description of a service whose requests are streams of one message, which on the wire is the
+// same. gRPC reads the request of a method before interceptors are asked whether the client may call it, and that of a
+// stream when the method wants it: then the call has been let in, and has its slot.
+func asStreams(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	streams := slices.Clone(desc.Streams)
+	for _, m := range desc.Methods {
+		handler := func(srv any, stream grpc.ServerStream) error {
+			resp, err := m.Handler(srv, stream.Context(), stream.RecvMsg, nil)
+			if err != nil {
+				return err
+			}
+			return stream.SendMsg(resp)
+		}
+		// Interceptors are asked about nothing that is not a stream.
+		streams = append(streams, grpc.StreamDesc{StreamName: m.MethodName, Handler: handler, ClientStreams: true})
+	}
+	desc.Methods, desc.Streams = nil, streams
 	return &desc
 }
 

@@ -87,7 +87,7 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 			{protos.BlobService_ServiceDesc, &blobServer{s: s}},
 			{protos.DirectoryService_ServiceDesc, &directoryServer{s: s}},
 		} {
-			desc := under(pkg, service.desc)
+			desc := asStreams(*under(pkg, service.desc))
 			s.grpc.RegisterService(desc, service.impl)
 			s.health.SetServingStatus(desc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 		}
@@ -96,7 +96,7 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	protos.RegisterBulkServiceServer(s.grpc, bulk)
+	s.grpc.RegisterService(asStreams(protos.BulkService_ServiceDesc), bulk)
 	s.health.SetServingStatus(protos.BulkService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	return s, registerReflection(s.grpc)

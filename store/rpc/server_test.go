@@ -371,6 +371,24 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestRefusedUnheard has clients that send nothing refused: who may not call is not waited for, nor kept in memory.
+func TestRefusedUnheard(t *testing.T) {
+	conn := connect(t, serveStore(t, memory.New(), ServerOptions{Token: "secret"}))
+	for _, method := range []string{
+		protos.BlobService_Stat_FullMethodName, protos.BlobService_Put_FullMethodName,
+		protos.DirectoryService_Get_FullMethodName, protos.DirectoryService_Put_FullMethodName,
+		protos.BulkService_Has_FullMethodName, protos.BulkService_Put_FullMethodName, protos.BulkService_Get_FullMethodName,
+	} {
+		stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, method)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.RecvMsg(new(protos.StatBlobResponse)); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("%s: %v, want Unauthenticated", method, err)
+		}
+	}
+}
+
 // TestOneStream ingests with one call at a time, beside an upload that stays open.
 func TestOneStream(t *testing.T) {
 	st := New(connect(t, serveStore(t, memory.New(), ServerOptions{AllowPut: true, MaxStreams: 1})), "x", "")
