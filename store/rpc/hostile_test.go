@@ -373,6 +373,8 @@ func TestProof(t *testing.T) {
 		{"no proof at all", proof[:7], data, nil, 0, "a proof of 7 bytes"},
 		{"chunks", proof, data, data, 1_234_567, ""},
 		{"chunks of something else", proof, data, wrong, 1_999_999, "digest mismatch"},
+		{"chunks without a proof", nil, data, data, 1_234_567, ""},
+		{"chunks of something else without a proof", nil, data, wrong, 1_999_999, "digest mismatch"},
 		{"chunks of another length", proof, data, append(bytes.Clone(data), 1), 1_000_000, "the proof is for"},
 	}
 	for _, tt := range tests {

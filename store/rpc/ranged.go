@@ -81,7 +81,12 @@ func (r *ranged) load() error {
 			return err
 		}
 	}
-	if r.chunks != nil && (r.proof == nil || r.checked || r.at == r.hashed) {
+	if r.chunks != nil && r.proof == nil && !r.checked && r.at != r.hashed {
+		if err := r.readThrough(); err != nil {
+			return err
+		}
+	}
+	if r.chunks != nil && (r.checked || r.at == r.hashed) {
 		return r.loadChunk()
 	}
 	off := r.at - r.at%provenWindow
@@ -109,6 +114,27 @@ func (r *ranged) ask() error {
 	return nil
 }
 
+// readThrough reads all chunks, which alone shows that they make up the blob where there is no proof.
+func (r *ranged) readThrough() error {
+	var h store.Hasher
+	for data, err := range r.chunks.ahead() {
+		if err != nil {
+			return err
+		}
+		h.Write(data)
+	}
+	return r.judge(&h)
+}
+
+// judge compares the hash of all chunks with the blob's digest.
+func (r *ranged) judge(h *store.Hasher) error {
+	if h.Sum() != r.digest {
+		return corrupt(r.digest, fmt.Errorf("the chunks make up something else: %w", store.ErrDigestMismatch))
+	}
+	r.checked = true
+	return nil
+}
+
 // loadChunk makes data the chunk at the offset. The last one of a blob that was read in order shows whether the list of
 // chunks was right, before it is believed.
 func (r *ranged) loadChunk() error {
@@ -122,10 +148,9 @@ func (r *ranged) loadChunk() error {
 		r.hash.Write(data)
 		r.hashed += uint64(len(data))
 		if r.hashed == r.size {
-			if r.hash.Sum() != r.digest {
-				return corrupt(r.digest, fmt.Errorf("the chunks make up something else: %w", store.ErrDigestMismatch))
+			if err := r.judge(&r.hash); err != nil {
+				return err
 			}
-			r.checked = true
 		}
 	}
 	r.data, r.dataAt = data, start
@@ -150,11 +175,7 @@ func (r *ranged) WriteTo(w io.Writer) (n int64, err error) {
 			return n, err
 		}
 	}
-	if h.Sum() != r.digest {
-		return n, corrupt(r.digest, fmt.Errorf("the chunks make up something else: %w", store.ErrDigestMismatch))
-	}
-	r.checked = true
-	return n, nil
+	return n, r.judge(&h)
 }
 
 // streamed is the source of a blob that comes in one stream, which begins again where something before is wanted.

@@ -16,7 +16,8 @@ import (
 // up to inlineSize is read at once. A longer one is read
 //
 //   - in chunks, where the server has a list of them, each checked against its digest; the blob's own digest is checked
-//     when it is read from beginning to end. A proof for what is read out of this order is asked for.
+//     when it is read from beginning to end. A proof for what is read out of this order is asked for; without one, all
+//     of it is read before.
 //   - from one stream, checked against a proof, where the server has that;
 //   - into a temporary file that has no name, and checked there, otherwise.
 func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
