@@ -45,6 +45,8 @@ const (
 
 	// moreStreams is how many calls one connection may have open besides those that are served.
 	moreStreams = 100
+	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory as long as the call.
+	maxHeaders = 64 << 10
 	// slotWait is how long a call waits to be served.
 	slotWait = 30 * time.Second
 )
@@ -111,6 +113,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 	pool := newBuffers()
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.o.MaxMessage),
+		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(uint32(s.o.MaxStreams) + moreStreams),
 		grpc.NumStreamWorkers(inFlight), // whose stacks have grown already
 		experimental.BufferPool(pool),

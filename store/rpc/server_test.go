@@ -389,6 +389,17 @@ func TestRefusedUnheard(t *testing.T) {
 	}
 }
 
+// TestLongHeaders has headers refused that are longer than any that are of use, also where no token is asked for.
+func TestLongHeaders(t *testing.T) {
+	c := grpc_health_v1.NewHealthClient(connect(t, serveStore(t, memory.New(), ServerOptions{Token: "secret"})))
+	for n, want := range map[int]codes.Code{maxHeaders / 2: codes.OK, maxHeaders: codes.Internal} {
+		ctx := metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("~", n))
+		if _, err := c.Check(ctx, new(grpc_health_v1.HealthCheckRequest)); status.Code(err) != want {
+			t.Errorf("%d bytes: %v, want %v", n, err, want)
+		}
+	}
+}
+
 // TestOneStream ingests with one call at a time, beside an upload that stays open.
 func TestOneStream(t *testing.T) {
 	st := New(connect(t, serveStore(t, memory.New(), ServerOptions{AllowPut: true, MaxStreams: 1})), "x", "")
