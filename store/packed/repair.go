@@ -41,6 +41,7 @@ type repair struct {
 	noTags  bool // the folder of the tags was lost
 	records []store.Tag
 	rescued map[rescuedKey]rescued
+	unread  map[rescuedKey]location // what could not be read now, and keeps its record
 	result  store.RepairResult
 }
 
@@ -67,6 +68,9 @@ func (r *repair) objects(ctx context.Context) (err error) {
 		return err
 	}
 	old := *st.indexes.Load()
+	if err := r.rescue(ctx, found, old); err != nil {
+		return err
+	}
 	x, err := found.index(epochOf(old))
 	if err != nil {
 		return err
@@ -76,11 +80,7 @@ func (r *repair) objects(ctx context.Context) (err error) {
 			err = errors.Join(err, closeIndexes([]*index{x}))
 		}
 	}()
-	r.result.Objects = uint64(x.blobs.Len() + x.dirs.Len())
-	if err := r.rescue(ctx, found, old); err != nil {
-		return err
-	}
-	r.result.Objects += uint64(len(r.rescued))
+	r.result.Objects = uint64(x.blobs.Len() + x.dirs.Len() - len(r.unread) + len(r.rescued))
 	sound, err := r.compare(x, old)
 	if err != nil {
 		return err
@@ -177,6 +177,10 @@ func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
 		for n := range t.Len() {
 			d := store.Digest(t.Record(n)[:store.DigestSize])
 			if _, ok := r.rescued[rescuedKey{k == kindDirectory, d}]; ok {
+				continue
+			}
+			if _, ok := r.unread[rescuedKey{k == kindDirectory, d}]; ok {
+				lost++
 				continue
 			}
 			have, ok := found.find(k, &d)

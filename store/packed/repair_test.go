@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -201,6 +202,44 @@ func TestRepairFaults(t *testing.T) {
 			if n.Load() <= int64(fault) {
 				break
 			}
+			if err := c.mended(fsys, r.final()); err != nil {
+				t.Errorf("%s, fault %d: %v", name, fault, err)
+			}
+		}
+	}
+}
+
+// What the disk did not give to a repair is found by the next one, when it does.
+func TestRepairUnread(t *testing.T) {
+	for _, name := range []string{"no damage", "heads damaged", "heads of contents damaged"} {
+		s := newSampler()
+		r, err := s.run(crashfs.New(), asIs, newLedger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hurts[name](r.fsys); err != nil {
+			t.Fatal(err)
+		}
+		c := newCrasher(asIs, 1, 0)
+		for fault, more := 0, true; more; fault++ {
+			fsys := r.fsys.Clone()
+			n := 0
+			var mu sync.Mutex
+			fsys.Inject(func(op crashfs.Op) error {
+				if op.Kind != crashfs.Read || !strings.HasPrefix(op.Name, packsDir+"/") {
+					return nil
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				n++
+				if n-1 < fault || n-1 > fault+5 { // more than one look at a place
+					return nil
+				}
+				return syscall.EIO
+			})
+			s.repair(fsys, store.RepairOptions{}) // it may fail, or not have found all
+			fsys.Inject(nil)
+			more = n > fault
 			if err := c.mended(fsys, r.final()); err != nil {
 				t.Errorf("%s, fault %d: %v", name, fault, err)
 			}

@@ -2,7 +2,9 @@ package packed
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"syscall"
 
 	"castar/store"
 )
@@ -15,7 +17,8 @@ type rescued struct {
 	at     location
 }
 
-// rescue finds such objects among those that a salvage did not find. It reads each of their frames.
+// rescue finds such objects among those that a salvage did not find. It reads each of their frames. Those that the disk
+// does not give now keep their records: with the old index gone, nothing else would lead to them on a better day.
 func (r *repair) rescue(ctx context.Context, found *salvage, old []*index) error {
 	whole := make(map[frameRef]bool) // in damaged packs
 	for _, f := range found.frames {
@@ -23,7 +26,7 @@ func (r *repair) rescue(ctx context.Context, found *salvage, old []*index) error
 			whole[f] = true
 		}
 	}
-	r.rescued = make(map[rescuedKey]rescued)
+	r.rescued, r.unread = make(map[rescuedKey]rescued), make(map[rescuedKey]location)
 	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
 	// as a salvage leaves out those of which it did not find a chunk.
 	for _, lists := range []bool{false, true} {
@@ -42,6 +45,41 @@ func (r *repair) rescue(ctx context.Context, found *salvage, old []*index) error
 			}
 		}
 	}
+	for key := range r.rescued {
+		delete(r.unread, key) // there are two of it
+	}
+	if n := len(r.unread); n > 0 {
+		r.did(packsDir, "%d objects cannot be read now, and stay on record", n)
+	}
+	return found.carry(r.unread)
+}
+
+// carry adds records of objects that were not found.
+func (s *salvage) carry(unread map[rescuedKey]location) error {
+	if len(unread) == 0 {
+		return nil
+	}
+	numbers := make(map[frameRef]uint32)
+	for n, f := range s.frames {
+		numbers[f] = uint32(n)
+	}
+	le := binary.LittleEndian
+	for key, l := range unread {
+		number, ok := numbers[l.frame]
+		if !ok {
+			number = uint32(len(s.frames))
+			numbers[l.frame] = number
+			s.frames = append(s.frames, l.frame)
+		}
+		objects := s.blobs
+		if key.directory {
+			objects = s.dirs
+		}
+		value := le.AppendUint32(le.AppendUint32(le.AppendUint32(nil, number), l.offset), l.size)
+		if err := objects.Add(key.digest[:], value); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -57,63 +95,92 @@ func (r *repair) rescueFrom(ctx context.Context, found *salvage, x *index, k kin
 	if k == kindDirectory {
 		have = found.dirs
 	}
-	hopeless := make(map[frameRef]bool)
+	failed := make(map[frameRef]error)
 	for n := range t.Len() {
 		rec := t.Record(n)
 		d := store.Digest(rec[:store.DigestSize])
 		l, ok := x.locate(rec[store.DigestSize:])
 		frame, _, _ := splitValue(rec[store.DigestSize:])
-		if !ok || !orphans[frame] || hopeless[l.frame] {
+		if !ok || !orphans[frame] {
 			continue
 		}
 		if _, ok := have.Find(d[:]); ok {
 			continue
 		}
-		data, err := r.st.object(l)
-		if _, ok := errors.AsType[*store.CorruptError](err); ok {
-			hopeless[l.frame] = true
-			continue
-		}
+		key, data, err := rescuedKey{k == kindDirectory, d}, []byte(nil), failed[l.frame]
 		if err == nil {
-			err = ctx.Err()
+			if data, err = r.st.object(l); err != nil {
+				failed[l.frame] = err
+			} else {
+				err = r.isObject(found, l.frame.kind, d, data)
+			}
 		}
-		if err != nil {
+		_, damaged := errors.AsType[*store.CorruptError](err)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, syscall.EIO):
+			r.unread[key] = l
+		case err == nil:
+			r.rescued[key] = rescued{l.frame.kind, d, l}
+		case !damaged:
 			return err
-		}
-		if l.frame.kind == kindList && r.assembles(found, d, data) || l.frame.kind != kindList && store.Sum(data) == d {
-			r.rescued[rescuedKey{k == kindDirectory, d}] = rescued{l.frame.kind, d, l}
 		}
 	}
 	return nil
 }
 
-// assembles reports whether a chunk list leads to the blob d. Nothing else vouches for it: the checksum of its frame is
-// lost with the head.
-func (r *repair) assembles(found *salvage, d store.Digest, list []byte) bool {
+// isObject reports why data is not the object d: a *store.CorruptError, of the disk where that cannot be told now.
+func (r *repair) isObject(found *salvage, k kind, d store.Digest, data []byte) error {
+	if k == kindList {
+		return r.assembles(found, d, data)
+	}
+	if store.Sum(data) != d {
+		return &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
+	}
+	return nil
+}
+
+// assembles reports why a chunk list does not lead to the blob d. Nothing else vouches for it: the checksum of its frame
+// is lost with the head.
+func (r *repair) assembles(found *salvage, d store.Digest, list []byte) error {
+	mismatch := &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
 	chunks, err := parseList(list)
 	if err != nil {
-		return false
+		return mismatch
 	}
+	var unread error
 	at := make([]location, len(chunks)) // of all before any is read: most lists that come here lack one
 	for i, c := range chunks {
 		l, ok := found.locate(c.Digest)
 		if !ok {
-			l = r.rescued[rescuedKey{false, c.Digest}].at
+			key := rescuedKey{false, c.Digest}
+			if l = r.rescued[key].at; l.size == 0 {
+				if l, ok = r.unread[key]; ok {
+					unread = &store.CorruptError{Digest: c.Digest, Err: syscall.EIO}
+				}
+			}
 		}
 		if uint64(l.size) != c.Size || l.frame.kind != kindData {
-			return false
+			return mismatch
 		}
 		at[i] = l
+	}
+	if unread != nil {
+		return unread
 	}
 	var h store.Hasher
 	for _, l := range at {
 		data, err := r.st.object(l)
 		if err != nil {
-			return false
+			return err
 		}
 		h.Write(data)
 	}
-	return h.Sum() == d
+	if h.Sum() != d {
+		return mismatch
+	}
+	return nil
 }
 
 // locate returns where a blob or chunk was found.
