@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io/fs"
 	"runtime"
 	"slices"
 	"sync"
@@ -45,6 +46,9 @@ type scrubber struct {
 	assembled marks
 	plan      []frameAt
 	meta      int // how many frames of the plan, from its beginning, are not file contents
+
+	listed   []fs.DirEntry // of the folder of indexes, before the last look for new ones
+	unlisted bool          // it could not be read then
 
 	known   *quarantine // from earlier
 	packs   map[packID]*packState
@@ -102,6 +106,11 @@ func (st *Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(sto
 		s.progress = new(store.ScrubProgress)
 	}
 	if o.Only == nil {
+		if names, err := st.fs.ReadDir(indexDir); err == nil {
+			s.listed = names
+		} else {
+			s.unlisted = true
+		}
 		st.refresh()
 		s.indexes = *st.indexes.Load()
 	} else {

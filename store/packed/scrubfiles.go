@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"castar/store"
@@ -105,13 +106,25 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 		}
 		x, err := s.st.openIndex(name)
 		if err == nil {
-			closeIndexes([]*index{x}) // another process has just made it
-			return
+			void := x.epoch < epochOf(s.indexes)
+			closeIndexes([]*index{x})
+			if void || !s.wasThere(name) {
+				return // another process has just made it, or was to remove it
+			}
+			err = errUnopened
 		}
 		if _, serr := s.st.fs.Stat(indexPath(name)); serr == nil { // otherwise another process has just replaced it
 			found(s.st.fileDamage(store.WhatIndex, indexPath(name), err))
 		}
 	})
+}
+
+// errUnopened is what is wrong with an index of which nothing was looked at, though it can be opened now.
+var errUnopened = errors.New("could not be read at first, and now it can: verify again")
+
+// wasThere reports whether an index was in its folder before the scrub looked for new ones, and so should be open.
+func (s *scrubber) wasThere(name string) bool {
+	return s.unlisted || slices.ContainsFunc(s.listed, func(e fs.DirEntry) bool { return e.Name() == name })
 }
 
 // checkPacks looks at every pack that an index names, and names the others.

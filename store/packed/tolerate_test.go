@@ -5,9 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"castar/store"
+	"castar/store/durable/crashfs"
 )
 
 // TestTolerate opens stores of which something is damaged or lost, as they are only opened when asked to.
@@ -83,4 +87,42 @@ func TestTolerate(t *testing.T) {
 		}
 		open(t, dir, Options{Tolerate: true})
 	})
+}
+
+// An index that could not be opened is damage, also where nothing is wrong with it any more when the scrub comes to it.
+func TestTolerateTransient(t *testing.T) {
+	for _, kind := range []crashfs.Kind{crashfs.ReadDir, crashfs.Open} {
+		for _, exclusive := range []bool{false, true} {
+			for faults := 1; faults <= 3; faults++ {
+				s := newSampler()
+				r, err := s.run(crashfs.New(), asIs, newLedger())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var n atomic.Int32
+				r.fsys.Inject(func(op crashfs.Op) error {
+					if op.Kind == kind && (op.Name == indexDir || strings.HasPrefix(op.Name, indexDir+"/")) && int(n.Add(1)) <= faults {
+						return syscall.EIO
+					}
+					return nil
+				})
+				st, err := openFS(t.Context(), r.fsys, Options{Tolerate: true, ReadOnly: true, Exclusive: exclusive})
+				if err != nil {
+					t.Fatal(err)
+				}
+				damage := 0
+				result, err := st.Scrub(t.Context(), store.ScrubOptions{}, func(d store.Damage) {
+					if !d.Harmless {
+						damage++
+					}
+				})
+				if err != nil || damage == 0 && result.Objects < 18 {
+					t.Errorf("%v, exclusive %v, %d faults: %d objects, no damage, %v", kind, exclusive, faults, result.Objects, err)
+				}
+				if err := st.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
 }
