@@ -99,8 +99,10 @@ func parsePackHead(b []byte) (role, error) {
 	if len(b) < packHeadLen || string(b[:8]) != packMagic {
 		return 0, errors.New("not a pack")
 	}
-	if v := binary.LittleEndian.Uint32(b[8:]); v != packVersion {
-		return 0, fmt.Errorf("pack version %d, this program reads %d", v, packVersion)
+	if v := binary.LittleEndian.Uint32(b[8:]); v > packVersion {
+		return 0, fmt.Errorf("%w: pack version %d, this program reads %d", errFormat, v, packVersion)
+	} else if v < packVersion {
+		return 0, fmt.Errorf("invalid pack version %d", v)
 	}
 	r := role(binary.LittleEndian.Uint32(b[12:]))
 	if r != roleData && r != roleMeta {

@@ -103,11 +103,13 @@ func parseIndex(data []byte) (*index, error) {
 	}
 	size -= indexFootLen
 	foot := data[size:]
-	if v := le.Uint32(foot[8:]); v != indexVersion {
-		return nil, fmt.Errorf("index version %d, this program reads %d", v, indexVersion)
-	}
 	if checksum(foot[:indexFootLen-4]) != le.Uint32(foot[indexFootLen-4:]) {
 		return nil, errors.New("index foot does not match its checksum")
+	}
+	if v := le.Uint32(foot[8:]); v > indexVersion {
+		return nil, fmt.Errorf("%w: index version %d, this program reads %d", errFormat, v, indexVersion)
+	} else if v < indexVersion {
+		return nil, fmt.Errorf("invalid index version %d", v)
 	}
 	packs, frames := uint64(le.Uint32(foot[12:])), uint64(le.Uint32(foot[16:]))
 	blobsLen, dirsLen := le.Uint64(foot[24:]), le.Uint64(foot[32:])

@@ -198,12 +198,12 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 }
 
 // openIndexes opens all indexes, the newest first, but for those of have, which are open. With tolerate those that cannot be
-// opened are left out.
+// opened are left out, but for those of a newer program.
 func (st *Store) openIndexes(have []*index, tolerate bool) ([]*index, error) {
 	const tries = 100 // another process may replace an index between the listing and the opening
 	for try := 1; ; try++ {
 		all, err := st.openListed(have, func(err error) bool {
-			return tolerate && (try == tries || !errors.Is(err, fs.ErrNotExist))
+			return tolerate && !errors.Is(err, errFormat) && (try == tries || !errors.Is(err, fs.ErrNotExist))
 		})
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
 			return all, err
@@ -323,6 +323,9 @@ func (st *Store) openIndex(name string) (*index, error) {
 	x, err := parseIndex(data)
 	if err != nil {
 		f.Unmap(data)
+		if errors.Is(err, errFormat) {
+			return nil, fmt.Errorf("%s: %w", st.fs.Path(indexPath(name)), err)
+		}
 		return nil, &store.CorruptError{Where: st.fs.Path(indexPath(name)), Err: err}
 	}
 	x.name, x.file = name, f

@@ -23,7 +23,7 @@ func (st *Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repai
 	if !st.alone {
 		return r.result, errors.New("a repair needs the store to be opened exclusively")
 	}
-	for _, step := range []func(context.Context) error{r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
+	for _, step := range []func(context.Context) error{r.newer, r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
 		if err := step(ctx); err != nil {
 			return r.result, st.fail(err)
 		}
@@ -43,6 +43,30 @@ type repair struct {
 	rescued map[rescuedKey]rescued
 	unread  map[rescuedKey]location // what could not be read now, and keeps its record
 	result  store.RepairResult
+}
+
+// newer refuses a store that has something of a newer program in it: what this one does not find there is not lost. An
+// index that can be read vouches for the packs that it names.
+func (r *repair) newer(context.Context) error {
+	if fi, err := r.st.fs.Stat(packsDir); err != nil || !fi.IsDir() {
+		return nil // that is mended next
+	}
+	ids, err := r.st.packsIn()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		named := slices.ContainsFunc(*r.st.indexes.Load(), func(x *index) bool {
+			return slices.ContainsFunc(x.packs, func(p packRef) bool { return p.id == id })
+		})
+		if named {
+			continue
+		}
+		if err := r.st.newer(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // did tells what was done.
