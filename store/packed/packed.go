@@ -183,6 +183,9 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
 	st.frames = newFrameCache()
 	st.current = newSession(st)
+	if err := checkPacks(fsys); err != nil && !o.Tolerate {
+		return nil, err
+	}
 	indexes, err := st.openIndexes(nil, o.Tolerate)
 	if err != nil {
 		return nil, err
@@ -195,6 +198,15 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	}
 	st.quarantine.Store(quarantine)
 	return st, nil
+}
+
+// checkPacks reports why there can be no packs. An index would go on to say what is in them.
+func checkPacks(fsys durable.FS) error {
+	fi, err := fsys.Stat(packsDir)
+	if err == nil && !fi.IsDir() { // a symbolic link may lead to a folder of the store
+		_, err = fsys.ReadDir(packsDir)
+	}
+	return err
 }
 
 // openIndexes opens all indexes, the newest first, but for those of have, which are open. With tolerate those that cannot be

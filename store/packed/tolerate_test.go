@@ -47,6 +47,24 @@ func TestTolerate(t *testing.T) {
 			}
 		})
 	}
+	for name, replace := range map[string]func(path string) error{
+		"missing": func(string) error { return nil },
+		"a file":  func(path string) error { return os.WriteFile(path, nil, 0o600) },
+		"a link":  func(path string) error { return os.Symlink(t.TempDir(), path) },
+	} {
+		t.Run("packs "+name, func(t *testing.T) {
+			dir := t.TempDir()
+			open(t, dir, Options{Create: true}).Close()
+			path := filepath.Join(dir, packsDir)
+			if err := errors.Join(os.Remove(path), replace(path)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(ctx, dir, Options{}); err == nil || !strings.Contains(err.Error(), path) {
+				t.Errorf("got %v", err)
+			}
+			open(t, dir, Options{Tolerate: true})
+		})
+	}
 	t.Run("index", func(t *testing.T) {
 		dir := t.TempDir()
 		open(t, dir, Options{Create: true}).Close()
