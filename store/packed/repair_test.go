@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -97,9 +98,44 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 		}
 		return nil
 	},
+	// A verify found damage that was not, such as of a cable, and nobody has looked again.
+	"whole packs in quarantine": func(fsys *crashfs.FS) error {
+		q := &quarantine{packs: map[packID]bool{}}
+		for _, name := range named(fsys, packsDir) {
+			id, _ := parsePackName(path.Base(name))
+			q.packs[id] = true
+		}
+		return writeQuarantine(fsys, q, nil)
+	},
+	"file where tags should be": func(fsys *crashfs.FS) error {
+		if err := logTags(fsys); err != nil {
+			return err
+		}
+		for _, name := range append(named(fsys, tagsDir), tagsDir) {
+			if err := fsys.Remove(name); err != nil {
+				return err
+			}
+		}
+		return durable.WriteFile(fsys, tmpPath("tags"), tagsDir, nil)
+	},
+	"tag damaged": func(fsys *crashfs.FS) error {
+		return cmp.Or(logTags(fsys), overwrite(fsys, tagPath("moved"), func(b []byte) []byte { return b[1:] }))
+	},
 	"config lost": func(fsys *crashfs.FS) error {
 		return cmp.Or(fsys.Remove(configName), fsys.SyncDir("."))
 	},
+}
+
+// logTags enters the tags that there are in the log.
+func logTags(fsys *crashfs.FS) error {
+	return overwrite(fsys, logName, func(log []byte) []byte {
+		for _, name := range []string{"early2", "moved"} {
+			_, tag := sampleTag(2, name)
+			line, _ := encodeTag(tag)
+			log = append(log, line...)
+		}
+		return log
+	})
 }
 
 // overwrite changes a file behind the store's back, durably.
@@ -132,6 +168,9 @@ func TestRepairCrash(t *testing.T) {
 			}
 			c := newCrasher(asIs, crashStates(60), 0)
 			for k := before; k <= fsys.Len(); k++ {
+				if k == fsys.Len() {
+					l.at = k // more is promised of the same state
+				}
 				for state := range fsys.States(k, c.limit, uint64(k)) {
 					if !c.fresh(state, l) {
 						continue

@@ -18,10 +18,10 @@ import (
 // stands where a pack should be.
 const asideDir = "set-aside"
 
-// folders makes those that are missing, and clears tmp/.
+// folders makes those that are missing, and clears tmp/. That of the tags is made when these are restored.
 func (r *repair) folders(context.Context) error {
 	fsys := r.st.fs
-	for _, dir := range []string{packsDir, indexDir, tagsDir, tmpDir} {
+	for _, dir := range []string{packsDir, indexDir, tmpDir, tagsDir} {
 		fi, err := fsys.Stat(dir)
 		if err == nil && fi.IsDir() {
 			continue
@@ -32,11 +32,13 @@ func (r *repair) folders(context.Context) error {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
+		r.did(dir, "folder was missing, and is made again")
+		if r.noTags = dir == tagsDir; r.noTags {
+			continue
+		}
 		if err := durable.MkdirAll(fsys, dir); err != nil {
 			return err
 		}
-		r.noTags = r.noTags || dir == tagsDir
-		r.did(dir, "folder was missing, and is made again")
 	}
 	entries, err := fsys.ReadDir(tmpDir)
 	if err != nil {
@@ -147,6 +149,9 @@ func (r *repair) log(ctx context.Context) error {
 // tags restores tags that cannot be read, from the log or from what the caller knows. Where the whole folder was lost,
 // that is all tags.
 func (r *repair) tags(ctx context.Context) error {
+	if r.noTags {
+		return r.tagsFolder()
+	}
 	entries, err := r.st.fs.ReadDir(tagsDir)
 	if err != nil {
 		return err
@@ -166,48 +171,87 @@ func (r *repair) tags(ctx context.Context) error {
 		if _, ok := errors.AsType[*store.CorruptError](err); !ok && e.Type().IsRegular() && t.Name == "" {
 			return err // not damage: it cannot be read now
 		}
-		if err := r.setAside(name, reasonOf(err).Error()); err != nil {
-			return err
-		}
-		if err := r.restoreTag(ctx, func(t store.Tag) bool { return tagPath(t.Name) == name }, name); err != nil {
-			return err
-		}
-	}
-	if !r.noTags {
-		return nil
-	}
-	for _, t := range slices.Concat(r.records, r.o.Tags) {
-		if _, err := (tags{r.st}).Get(ctx, t.Name); t.Name == "" || !store.IsNotFound(err) {
-			continue
-		}
-		if err := r.restoreTag(ctx, func(o store.Tag) bool { return o.Name == t.Name }, tagPath(t.Name)); err != nil {
+		if err := r.mendTag(ctx, e, reasonOf(err).Error()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// restoreTag sets a tag as the log last had it, or as the caller knows it.
-func (r *repair) restoreTag(ctx context.Context, is func(store.Tag) bool, name string) error {
-	for _, from := range []struct {
-		what string
-		tags []store.Tag
-	}{{"the log", r.records}, {"the other store", r.o.Tags}} {
-		for _, t := range slices.Backward(from.tags) {
-			if t.Name == "" || !is(t) {
-				continue
-			}
-			d, err := t.Root.RootDigest()
-			if err != nil {
-				return err
-			}
-			r.did(name, "tag %q points at %s again, as %s has it", t.Name, d, from.what)
-			return tags{r.st}.Set(ctx, t)
+// mendTag replaces a file that is not the tag that it should be. What was there goes only where nothing can replace it: the
+// next repair would not know any more that there was a tag.
+func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
+	name := tagsDir + "/" + e.Name()
+	t, from := r.knownTag(func(t store.Tag) bool { return tagPath(t.Name) == name })
+	if from == "" || e.IsDir() {
+		if err := r.setAside(name, why); err != nil {
+			return err
 		}
 	}
-	r.result.LostTags++
-	r.did(name, "lost: nothing says what it was")
-	return nil
+	if from == "" {
+		r.result.LostTags++
+		r.did(name, "lost: nothing says what it was")
+		return nil
+	}
+	if err := (tags{r.st}).Set(ctx, t); err != nil {
+		return err
+	}
+	return r.restored(t, from)
+}
+
+// tagsFolder makes the folder of the tags with all that are known. It gets its name last: were it there before, a repair
+// after this one would take it for whole.
+func (r *repair) tagsFolder() error {
+	fsys, dir := r.st.fs, tmpPath(durable.TempName())
+	if err := fsys.Mkdir(dir); err != nil {
+		return err
+	}
+	done := make(map[string]bool)
+	for _, t := range slices.Concat(r.records, r.o.Tags) {
+		if t.Name == "" || done[t.Name] {
+			continue
+		}
+		done[t.Name] = true
+		t, from := r.knownTag(func(o store.Tag) bool { return o.Name == t.Name })
+		b, err := encodeTag(t)
+		if err != nil {
+			return err
+		}
+		if err := durable.WriteFile(fsys, tmpPath(durable.TempName()), path.Join(dir, path.Base(tagPath(t.Name))), b); err != nil {
+			return err
+		}
+		if err := r.restored(t, from); err != nil {
+			return err
+		}
+	}
+	if err := fsys.Rename(dir, tagsDir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(".")
+}
+
+// knownTag returns a tag as the log last had it, or as the caller knows it, and who says so.
+func (r *repair) knownTag(is func(store.Tag) bool) (t store.Tag, from string) {
+	for _, known := range []struct {
+		from string
+		tags []store.Tag
+	}{{"the log", r.records}, {"the other store", r.o.Tags}} {
+		for _, t := range slices.Backward(known.tags) {
+			if t.Name != "" && is(t) {
+				return t, known.from
+			}
+		}
+	}
+	return t, ""
+}
+
+// restored tells of a tag.
+func (r *repair) restored(t store.Tag, from string) error {
+	d, err := t.Root.RootDigest()
+	if err == nil {
+		r.did(tagPath(t.Name), "tag %q points at %s again, as %s has it", t.Name, d, from)
+	}
+	return err
 }
 
 // quarantine forgets what was known to be damaged: none of that is in the index any more.
