@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path"
 	"runtime"
 	"slices"
 	"strconv"
@@ -327,7 +328,11 @@ func (f *omittingFS) Append(name string) (durable.File, error) {
 }
 
 func (f *omittingFS) SyncDir(name string) error {
-	if !f.o.does("syncs " + name) {
+	site := name
+	if path.Dir(name) == tmpDir {
+		site = tmpPath("*")
+	}
+	if !f.o.does("syncs " + site) {
 		return nil
 	}
 	return f.FS.SyncDir(name)

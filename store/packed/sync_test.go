@@ -1,0 +1,94 @@
+package packed
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"testing"
+
+	"castar/store"
+	"castar/store/durable"
+	"castar/store/durable/crashfs"
+)
+
+// TestRepairNeedsEverySync deletes one call of fsync from a repair: of the promises of a repair that is done, one is
+// broken.
+func TestRepairNeedsEverySync(t *testing.T) {
+	notUnderRace(t)
+	type hurtRun struct {
+		fsys *crashfs.FS
+		l    ledger
+	}
+	hurtRuns := map[string]hurtRun{}
+	var all omitter
+	for name, hurt := range hurts {
+		s := newSampler()
+		r, err := s.run(crashfs.New(), asIs, newLedger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hurt(r.fsys); err != nil {
+			t.Fatal(err)
+		}
+		l := r.final()
+		if name == "config lost" {
+			l.id = ""
+		}
+		hurtRuns[name] = hurtRun{r.fsys, l}
+		if _, err := repairFS(s, all.wrap(r.fsys.Clone())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, site := range []string{
+		"(*Store).writeIndexFile syncs index",     // TestSweepNeedsEverySync has it
+		"writeConfig syncs .", "tags.Set syncs .", // and TestCrashNeedsEverySync these
+		"(*repair).setAside syncs index", "(*repair).setAside syncs .", // what takes the place syncs them again
+	} {
+		delete(all.sites, site)
+	}
+	for _, site := range slices.Sorted(maps.Keys(all.sites)) {
+		t.Run(site, func(t *testing.T) {
+			t.Parallel()
+			without := omitter{omit: site}
+			c := newCrasher(asIs, 60, 0)
+			for name, h := range hurtRuns {
+				fsys := h.fsys.Clone()
+				if _, err := repairFS(c.sampler, without.wrap(fsys)); err != nil {
+					t.Fatal(err)
+				}
+				for k := h.fsys.Len(); k <= fsys.Len(); k++ {
+					if k == fsys.Len() {
+						h.l.at = k
+					}
+					for state := range fsys.States(k, c.limit, uint64(k)) {
+						if !c.fresh(state, h.l) {
+							continue
+						}
+						if k == fsys.Len() {
+							if err := c.verify(state, h.l); err != nil {
+								t.Logf("%s: after: %v", name, err)
+								return
+							}
+						}
+						if err := c.mended(state, h.l); err != nil {
+							t.Logf("%s: %s: %v", name, upTo(fsys, k), err)
+							return
+						}
+					}
+				}
+			}
+			t.Error("no state is wrong")
+		})
+	}
+}
+
+func repairFS(s *sampler, fsys durable.FS) (r store.RepairResult, err error) {
+	st, err := openFS(context.Background(), fsys, Options{Exclusive: true, Tolerate: true})
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = cmp.Or(err, st.Close()) }()
+	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	return st.Repair(context.Background(), store.RepairOptions{})
+}
