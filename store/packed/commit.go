@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"slices"
 	"strconv"
@@ -77,9 +78,17 @@ func (st *Store) commitSession(s *session) error {
 }
 
 // settle makes durable what other processes committed and this one found: one that was killed between the renaming and
-// the syncing left a store or an index behind that is there to be seen and that a power cut may still take away.
+// the syncing left a store or an index behind that is there to be seen and that a power cut may still take away. So may it
+// bring back a file of the quarantine, with what is whole and was taken for stored.
 func (st *Store) settle() error {
 	if err := st.fs.SyncDir("."); err != nil {
+		return err
+	}
+	_, err := st.fs.Stat(quarantineDir)
+	if err == nil {
+		err = st.fs.SyncDir(quarantineDir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return st.fs.SyncDir(indexDir)
