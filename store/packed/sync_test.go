@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"castar/store"
@@ -91,4 +92,52 @@ func repairFS(s *sampler, fsys durable.FS) (r store.RepairResult, err error) {
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
 	return st.Repair(context.Background(), store.RepairOptions{})
+}
+
+// spoilingFS is a disk that turns a bit of every index.
+type spoilingFS struct{ durable.FS }
+
+func (f spoilingFS) Create(name string) (durable.File, error) {
+	file, err := f.FS.Create(name)
+	if err == nil && strings.HasSuffix(name, indexExt) {
+		file = spoilingFile{file}
+	}
+	return file, err
+}
+
+type spoilingFile struct{ durable.File }
+
+func (f spoilingFile) Write(p []byte) (int, error) {
+	b := slices.Clone(p)
+	b[len(b)/2] ^= 1
+	return f.File.Write(b)
+}
+
+// An index that a sweep wrote and finds damaged is removed for good: it would make void those that are whole.
+func TestSweepDamagedIndex(t *testing.T) {
+	verify := func(wrap wrapper) error {
+		s := newSampler()
+		r, err := s.run(crashfs.New(), asIs, newLedger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoil := func(fsys durable.FS) durable.FS { return spoilingFS{wrap(fsys)} }
+		if _, err := s.sweep(r.fsys, spoil, store.SweepOptions{}); err == nil {
+			t.Fatal("the index was not looked at")
+		}
+		c := newCrasher(asIs, 60, 0)
+		for state := range r.fsys.States(r.fsys.Len(), c.limit, 1) {
+			if err := c.verify(state, r.final()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := verify(asIs); err != nil {
+		t.Error(err)
+	}
+	without := omitter{omit: "(*sweep).publish syncs index"}
+	if err := verify(without.wrap); err == nil {
+		t.Error("no state is wrong without the sync")
+	}
 }
