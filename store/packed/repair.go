@@ -116,6 +116,11 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	if sound && !damaged {
 		return nil
 	}
+	// Before the new index: nobody is to trust what could not be read.
+	st.quarantine.Store(r.unreadable())
+	if err := writeQuarantine(st.fs, r.unreadable(), nil); err != nil {
+		return err
+	}
 	return r.rebuild(ctx, found, x, old)
 }
 

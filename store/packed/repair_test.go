@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -250,7 +252,24 @@ func TestRepairFaults(t *testing.T) {
 
 // What the disk did not give to a repair is found by the next one, when it does.
 func TestRepairUnread(t *testing.T) {
-	for _, name := range []string{"no damage", "heads damaged", "heads of contents damaged"} {
+	hurts := maps.Clone(hurts)
+	hurts["heads of contents damaged, lists to be moved"] = func(fsys *crashfs.FS) error {
+		if err := hurts["heads of contents damaged"](fsys); err != nil {
+			return err
+		}
+		for _, name := range named(fsys, packsDir) {
+			if role, _ := parsePackHead(fsys.Files()[name]); role != roleMeta {
+				continue
+			}
+			if err := overwrite(fsys, name, func(b []byte) []byte { return append(b, "more"...) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, name := range []string{
+		"no damage", "heads damaged", "heads of contents damaged", "heads of contents damaged, lists to be moved",
+	} {
 		s := newSampler()
 		r, err := s.run(crashfs.New(), asIs, newLedger())
 		if err != nil {
@@ -276,14 +295,44 @@ func TestRepairUnread(t *testing.T) {
 				}
 				return syscall.EIO
 			})
-			s.repair(fsys, store.RepairOptions{}) // it may fail, or not have found all
+			_, rerr := s.repair(fsys, store.RepairOptions{}) // it may fail, or not have found all
 			fsys.Inject(nil)
 			more = n > fault
+			if rerr == nil {
+				if err := s.stored(fsys.Clone(), r.fsys, c); err != nil {
+					t.Errorf("%s, fault %d, ingest again: %v", name, fault, err)
+				}
+			}
 			if err := c.mended(fsys, r.final()); err != nil {
 				t.Errorf("%s, fault %d: %v", name, fault, err)
 			}
 		}
 	}
+}
+
+// stored ingests again where the frames without a head, in the packs that a repair left, are lost after all.
+func (s *sampler) stored(fsys, before *crashfs.FS, c *crasher) error {
+	for _, name := range named(before, packsDir) {
+		if fsys.Files()[name] == nil {
+			continue
+		}
+		if err := overwrite(fsys, name, func(b []byte) []byte {
+			head := b[packHeadLen:]
+			if _, _, err := parseFrameHead(head); err == nil {
+				return b
+			}
+			le := binary.LittleEndian
+			clear(head[:le.Uint32(head[12:])+le.Uint32(head[16:])])
+			return b
+		}); err != nil {
+			return err
+		}
+	}
+	again, err := s.run(fsys, asIs, newLedger())
+	if err != nil {
+		return err
+	}
+	return c.verify(again.fsys, again.final())
 }
 
 // What a scrub calls damage a repair mends, also where all objects are whole.

@@ -254,7 +254,7 @@ func (r *repair) restored(t store.Tag, from string) error {
 	return err
 }
 
-// quarantine forgets what was known to be damaged: none of that is in the index any more.
+// quarantine forgets what was known to be damaged: none of that is in the index any more, but for what could not be read.
 func (r *repair) quarantine(context.Context) error {
 	entries, err := r.st.fs.ReadDir(quarantineDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -272,6 +272,9 @@ func (r *repair) quarantine(context.Context) error {
 			r.did(quarantineDir, "%v: dropped", err)
 		}
 	}
+	if err := writeQuarantine(r.st.fs, r.unreadable(), nil); err != nil {
+		return err
+	}
 	for _, e := range entries {
 		name := quarantineDir + "/" + e.Name()
 		if e.IsDir() {
@@ -283,6 +286,6 @@ func (r *repair) quarantine(context.Context) error {
 			return err
 		}
 	}
-	r.st.quarantine.Store(nil)
+	r.st.quarantine.Store(r.unreadable())
 	return r.st.fs.SyncDir(quarantineDir)
 }

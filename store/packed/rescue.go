@@ -54,6 +54,19 @@ func (r *repair) rescue(ctx context.Context, found *salvage, old []*index) error
 	return found.carry(r.unread)
 }
 
+// unreadable returns the places of what keeps its record without having been read.
+func (r *repair) unreadable() *quarantine {
+	if len(r.unread) == 0 {
+		return nil
+	}
+	q := &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
+	for key, l := range r.unread {
+		q.packs[l.frame.pack] = false
+		q.places[placeOf(&key.digest, l)] = struct{}{}
+	}
+	return q
+}
+
 // carry adds records of objects that were not found.
 func (s *salvage) carry(unread map[rescuedKey]location) error {
 	if len(unread) == 0 {

@@ -122,11 +122,14 @@ func (w *rewriter) move(j frameJob) error {
 		return err
 	}
 	var alive []int // numbers of items
+	known := w.st.quarantine.Load()
 	offset, bad, weight := uint32(0), error(nil), uint64(0)
 	for n, it := range h.items {
 		if w.alive(j, h.kind, it, offset) {
 			weight += uint64(it.size) + itemLen
-			if err := checkItem(h.kind, it.digest, raw[offset:][:it.size]); err != nil {
+			if known.holds(&it.digest, location{f, offset, it.size}) {
+				bad = errQuarantined // at this place: of a list that is whole, chunks may not be
+			} else if err := checkItem(h.kind, it.digest, raw[offset:][:it.size]); err != nil {
 				bad = fmt.Errorf("%s: %w", it.digest, err)
 			} else {
 				alive = append(alive, n)
