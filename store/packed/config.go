@@ -68,6 +68,15 @@ func isStore(fsys durable.FS, err error) bool {
 	return err == nil && fi.IsDir()
 }
 
+// checkPacks reports why there can be no packs. An index would go on to say what is in them.
+func checkPacks(fsys durable.FS) error {
+	fi, err := fsys.Stat(packsDir)
+	if err == nil && !fi.IsDir() { // a symbolic link may lead to a folder of the store
+		_, err = fsys.ReadDir(packsDir)
+	}
+	return err
+}
+
 func parseConfig(b []byte) (c config, err error) {
 	line, err := unseal(b)
 	if err != nil {

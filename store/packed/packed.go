@@ -200,15 +200,6 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	return st, nil
 }
 
-// checkPacks reports why there can be no packs. An index would go on to say what is in them.
-func checkPacks(fsys durable.FS) error {
-	fi, err := fsys.Stat(packsDir)
-	if err == nil && !fi.IsDir() { // a symbolic link may lead to a folder of the store
-		_, err = fsys.ReadDir(packsDir)
-	}
-	return err
-}
-
 // openIndexes opens all indexes, the newest first, but for those of have, which are open. With tolerate those that cannot be
 // opened are left out, but for those of a newer program.
 func (st *Store) openIndexes(have []*index, tolerate bool) ([]*index, error) {

@@ -45,30 +45,6 @@ type repair struct {
 	result  store.RepairResult
 }
 
-// newer refuses a store that has something of a newer program in it: what this one does not find there is not lost. An
-// index that can be read vouches for the packs that it names.
-func (r *repair) newer(context.Context) error {
-	if fi, err := r.st.fs.Stat(packsDir); err != nil || !fi.IsDir() {
-		return nil // that is mended next
-	}
-	ids, err := r.st.packsIn()
-	if err != nil {
-		return err
-	}
-	for _, id := range ids {
-		named := slices.ContainsFunc(*r.st.indexes.Load(), func(x *index) bool {
-			return slices.ContainsFunc(x.packs, func(p packRef) bool { return p.id == id })
-		})
-		if named {
-			continue
-		}
-		if err := r.st.newer(id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // did tells what was done.
 func (r *repair) did(name, format string, args ...any) {
 	if r.o.Did != nil {
@@ -115,11 +91,6 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	}
 	if sound && !damaged {
 		return nil
-	}
-	// Before the new index: nobody is to trust what could not be read.
-	st.quarantine.Store(r.unreadable())
-	if err := writeQuarantine(st.fs, r.unreadable(), nil); err != nil {
-		return err
 	}
 	return r.rebuild(ctx, found, x, old)
 }
@@ -255,6 +226,11 @@ func (r *repair) same(l, have location) (bool, error) {
 // rebuild replaces the indexes by one of what was found, after it has moved that out of damaged packs.
 func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*index) error {
 	st := r.st
+	// First of all, for nobody is to trust the records of what could not be read.
+	st.quarantine.Store(r.unreadable())
+	if err := writeQuarantine(st.fs, r.unreadable(), nil); err != nil {
+		return err
+	}
 	s := &sweep{st: st, done: make(map[packID]bool), damaged: make(map[frameKey]bool), rescued: r.rescued}
 	s.o.Damaged = func(err error) { r.did(packsDir, "%v", err) } // it was whole a moment ago
 	p, err := s.plan([]*index{x}, nil)

@@ -177,34 +177,6 @@ func (s *salvage) packRole(id packID, f durable.File) (r role, err error) {
 	return r, err
 }
 
-// newer reports whether a pack is of a newer program, which is not to be touched. Its head has no checksum: where frames of
-// this format follow, it is only damaged.
-func (st *Store) newer(id packID) error {
-	p, err := st.packs.acquire(id)
-	if err != nil {
-		return err
-	}
-	defer st.packs.release(p)
-	var head [packHeadLen]byte
-	if _, err := p.file.ReadAt(head[:], 0); err != nil {
-		if _, damaged := errors.AsType[*store.CorruptError](st.unreadable(frameRef{pack: id}, err)); damaged {
-			return nil
-		}
-		return err
-	}
-	if _, err = parsePackHead(head[:]); !errors.Is(err, errFormat) {
-		return nil
-	}
-	size, serr := p.file.Size()
-	if serr != nil {
-		return serr
-	}
-	if _, herr := st.readHead(p.file, id, packHeadLen, size); herr == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", st.fs.Path(packPath(id)), err)
-}
-
 // readHead reads the head of the frame at an offset of a pack of that size. Damage is a *store.CorruptError.
 func (st *Store) readHead(f durable.File, id packID, at, size int64) (h frameHead, err error) {
 	where := frameRef{pack: id, offset: at}

@@ -2,7 +2,6 @@ package packed
 
 import (
 	"cmp"
-	"errors"
 	"io/fs"
 	"slices"
 
@@ -59,28 +58,6 @@ func (s *sweep) plan(indexes []*index, keep *set) (*plan, error) {
 		s.weigh(p, i)
 	}
 	return p, s.leaveNewer(p)
-}
-
-// leaveNewer takes packs of a newer program out of a plan, which no index of this one names.
-func (s *sweep) leaveNewer(p *plan) error {
-	named := make(map[packID]bool)
-	for _, x := range p.indexes {
-		for _, ref := range x.packs {
-			named[ref.id] = true
-		}
-	}
-	for id := range p.packs {
-		if named[id] {
-			continue
-		}
-		switch err := s.st.newer(id); {
-		case errors.Is(err, errFormat):
-			delete(p.packs, id)
-		case err != nil:
-			return err
-		}
-	}
-	return nil
 }
 
 // count adds up what is alive in the frames of an index.
