@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,15 +60,26 @@ type Composition struct {
 // Load reads and checks a composition file without opening anything that it names. All that is wrong is in the error,
 // a line each: the name of a store, and the reason. It is store.ErrNoStore where there is no file.
 func Load(path string) (*Composition, error) {
-	text, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s: no such file: %w", path, store.ErrNoStore)
 	}
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s: more than %d bytes: no composition file", path, maxFile)
+	}
 	return read(path, string(text))
 }
+
+// maxFile bounds composition files, in bytes: any file may be taken for one, also one that does not fit into memory.
+const maxFile = 4 << 20
 
 // read is Load for a file with that text.
 func read(path, text string) (*Composition, error) {

@@ -110,6 +110,13 @@ func TestLoadRefuses(t *testing.T) {
 	if _, err := Load(filepath.Join(t.TempDir(), "none.toml")); !errors.Is(err, store.ErrNoStore) {
 		t.Errorf("no file: error %v", err)
 	}
+	huge := composition(t, "[stores.root]\ntype='memory'\n")
+	if err := os.Truncate(huge, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), huge, Options{}); err == nil || !strings.Contains(err.Error(), "no composition file") {
+		t.Errorf("a file of 1 TiB: error %v", err)
+	}
 }
 
 const shared = `
