@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -215,6 +216,11 @@ func (r *reader) typed(n *node, of toml.Primitive) (kind, error) {
 	if err := r.meta.PrimitiveDecode(of, k); err != nil {
 		return nil, err
 	}
+	for _, key := range keys(k) { // of these the library takes anything, and nothing from what is no table
+		if typ := r.meta.Type(string(n.table), n.shortName(), key); wantsTable(k, key) && typ != "" && typ != "Hash" {
+			return nil, fmt.Errorf("%s: not a table", key)
+		}
+	}
 	if err := k.check(); err != nil {
 		return nil, err
 	}
@@ -250,7 +256,9 @@ func (r *reader) undecoded() {
 		}
 		name := fullName(table(key[0]), key[1])
 		if k := r.kinds[name]; k != nil {
-			r.fail(name, fmt.Errorf("unknown key %q: want %s", key[2:].String(), keys(k)))
+			if !slices.Contains(keys(k), key[2]) { // else it is behind one that was reported
+				r.fail(name, fmt.Errorf("unknown key %q: want %s", key[2:].String(), cmp.Or(strings.Join(keys(k), ", "), "none but type")))
+			}
 		} else if r.c.declared[name] != nil {
 			r.fail(name, fmt.Errorf("unknown key %q: want url alone, where there is no type", key[2:].String()))
 		} // else it was reported, or is none of ours

@@ -57,6 +57,10 @@ func TestLoadRefuses(t *testing.T) {
 			[]string{`stores.a: unknown key "paht": want path`, `stores.b: unknown key "x.y": want url alone, where there is no type`}},
 		{"wrong type of a value", "[stores.a]\ntype='packed'\npath=1",
 			[]string{"stores.a: line 3 (last key \"stores.a.path\"): incompatible types: TOML value has type int64; destination has type string"}},
+		{"wrong type of one value of several", "[stores.a]\ntype='objectstore'\nobject_store_url='file:/x'\nx=1\nobject_store_options={a=3}",
+			[]string{"stores.a: line 5 (last key \"stores.a.object_store_options.a\"): incompatible types: " +
+				"TOML value has type int64; destination has type string",
+				`stores.a: unknown key "x": want object_store_url, object_store_options, avg_chunk_size`}},
 		{"missing key", "[stores.a]\ntype='packed'\n[stores.b]\ntype='cache'\n[blobservices.c]\ntype='combined'\nlocal='a'",
 			[]string{"stores.a: no path", "stores.b: missing near and far", "blobservices.c: missing remote"}},
 		{"wrong table", "[stores.a]\ntype='combined'\n[directoryservices.b]\ntype='combined'\n[blobservices.c]\ntype='priority'",
@@ -91,6 +95,11 @@ func TestLoadRefuses(t *testing.T) {
 			"[directoryservices.c]\ntype='priority'\nservices={1='memory:',01='memory:'}",
 			[]string{"directoryservices.a: no services", `directoryservices.b: services: invalid priority "x": want a number`,
 				`directoryservices.c: services: priorities "01" and "1" are the same`}},
+		{"no table of priorities", "[directoryservices.a]\ntype='priority'\nservices=['memory:']\n" +
+			"[directoryservices.b]\ntype='priority'\nservices=1",
+			[]string{"directoryservices.a: services: not a table", "directoryservices.b: services: not a table"}},
+		{"no table of options", "[stores.a]\ntype='objectstore'\nobject_store_url='s3://b'\nobject_store_options=['aws_region=x']",
+			[]string{"stores.a: object_store_options: not a table"}},
 		{"one name, two stores", "[stores.a]\ntype='memory'\n[blobservices.a]\ntype='memory'",
 			[]string{"blobservices.a: stores.a has the same name"}},
 	}

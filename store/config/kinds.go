@@ -95,18 +95,25 @@ func unknownURL(scheme, spec string) error {
 }
 
 // keys returns the keys that a table of this kind may have, but for the type.
-func keys(k kind) string {
-	var names []string
+func keys(k kind) (names []string) {
 	t := reflect.TypeOf(k).Elem()
 	for i := range t.NumField() {
 		if tag := t.Field(i).Tag.Get("toml"); tag != "" && tag != "-" {
 			names = append(names, tag)
 		}
 	}
-	if names == nil {
-		return "none but type"
+	return names
+}
+
+// wantsTable reports whether the value of a key is a table.
+func wantsTable(k kind, key string) bool {
+	t := reflect.TypeOf(k).Elem()
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Tag.Get("toml") == key {
+			return f.Type.Kind() == reflect.Map
+		}
 	}
-	return strings.Join(names, ", ")
+	return false
 }
 
 // single is what most kinds are: stores that are made of no others, for anything.
