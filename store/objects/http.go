@@ -238,7 +238,7 @@ func rangeLength(header string, offset, n int64) (int64, error) {
 	return last - first + 1, nil
 }
 
-// Head implements Bucket.
+// Head implements Bucket. A page of HTML is no object: some servers send one for whatever is not there.
 func (h *httpBucket) Head(ctx context.Context, name string) (int64, error) {
 	path := h.base.Path + name
 	answer, err := h.send(ctx, http.MethodHead, path, nil, "Accept-Encoding", "identity")
@@ -249,6 +249,8 @@ func (h *httpBucket) Head(ctx context.Context, name string) (int64, error) {
 	switch {
 	case answer.StatusCode != http.StatusOK:
 		return 0, h.absent(http.MethodHead, path, answer.StatusCode)
+	case isPage(answer.Header):
+		return 0, fmt.Errorf("%s: %w", h.where(path), errPage)
 	case answer.ContentLength < 0:
 		return 0, fmt.Errorf("%s: the server does not tell the length", h.where(path))
 	}

@@ -84,7 +84,7 @@ func newS3(c S3Config) (*s3Bucket, error) {
 	}
 	transport.MaxIdleConnsPerHost = 64
 	o := &minio.Options{
-		Creds: s3Credentials(c), Secure: secure, Region: c.Region, Transport: transport, MaxRetries: 1,
+		Creds: s3Credentials(c), Secure: secure, Region: c.Region, Transport: noPages{transport}, MaxRetries: 1,
 	}
 	if c.Endpoint != "" && !c.VirtualHosts {
 		o.BucketLookup = minio.BucketLookupPath
@@ -113,6 +113,26 @@ func s3Credentials(c S3Config) *credentials.Credentials {
 	return credentials.NewChainCredentials([]credentials.Provider{
 		&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{},
 	})
+}
+
+// noPages refuses pages of HTML, the answer to anything of what is no S3 server, such as a portal that wants a login. The
+// client would take one for an empty listing, and for the word that an object is there or was stored. Some servers call
+// answers HTML that have no bytes.
+type noPages struct{ http.RoundTripper }
+
+func (t noPages) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.RoundTripper.RoundTrip(r)
+	if err == nil && answer.StatusCode < 300 && answer.ContentLength != 0 && isPage(answer.Header) {
+		answer.Body.Close()
+		return nil, errPage
+	}
+	return answer, err
+}
+
+var errPage = errors.New("the server answers with a page of HTML")
+
+func isPage(header http.Header) bool {
+	return strings.HasPrefix(header.Get("Content-Type"), "text/html")
 }
 
 // String implements Bucket.
@@ -164,7 +184,10 @@ func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byt
 func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
 	sum := sha256.Sum256(data)
 	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableContentSha256: true}
-	_, err := s.client.PutObject(ctx, s.bucket, s.base+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
+	info, err := s.client.PutObject(ctx, s.bucket, s.base+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
+	if err == nil && info.ETag == "" {
+		err = errors.New("the server does not say that it stored this")
+	}
 	return s.fail(ctx, name, err)
 }
 
