@@ -17,11 +17,12 @@ import (
 type spoilt struct {
 	store.Blobs
 	store.Directories
-	err map[store.Digest]error
+	err    map[store.Digest]error
+	chunks map[store.Digest]error
 }
 
 func spoil(st *store.Store) *spoilt {
-	s := &spoilt{st.Blobs, st.Directories, map[store.Digest]error{}}
+	s := &spoilt{st.Blobs, st.Directories, map[store.Digest]error{}, map[store.Digest]error{}}
 	st.Blobs, st.Directories = spoiltBlobs{s.Blobs, s}, spoiltDirectories{s.Directories, s}
 	return s
 }
@@ -36,6 +37,17 @@ func (b spoiltBlobs) Open(ctx context.Context, d store.Digest) (store.Blob, erro
 		return nil, err
 	}
 	return b.Blobs.Open(ctx, d)
+}
+
+// Chunks fails for the blobs whose lists of chunks alone are damaged, and lies of an empty one.
+func (b spoiltBlobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
+	if err := b.s.chunks[d]; err != nil {
+		return nil, err
+	}
+	if d == store.Sum(nil) {
+		return []store.Chunk{{Size: 1}}, nil
+	}
+	return b.Blobs.Chunks(ctx, d)
 }
 
 type spoiltDirectories struct {
@@ -176,7 +188,7 @@ func TestVerifyRead(t *testing.T) {
 type lostChunk struct{ store.Blobs }
 
 func (b lostChunk) Chunks(context.Context, store.Digest) ([]store.Chunk, error) {
-	return []store.Chunk{{Digest: store.Sum([]byte("a")), Size: 1}, {Digest: store.Sum([]byte("lost")), Size: 1}}, nil
+	return []store.Chunk{{Digest: store.Sum([]byte("a")), Size: 1}, {Digest: store.Sum([]byte("lost"))}}, nil
 }
 
 // TestVerifyUnread looks for the chunks of what it does not read.
@@ -189,6 +201,19 @@ func TestVerifyUnread(t *testing.T) {
 		if lines, _ := findings(t, st, o); !slices.Equal(lines, want) {
 			t.Errorf("%+v: got %v, want %v", o, lines, want)
 		}
+	}
+}
+
+// A blob whose bytes can be had is damaged all the same where its list of chunks is.
+func TestVerifyChunkLists(t *testing.T) {
+	st := memory.New()
+	setTag(t, st, "one", putTree(t, st, map[string]string{"a": "a", "b": "b", "empty": ""}))
+	a := store.Sum([]byte("a"))
+	spoil(st).chunks[a] = &store.CorruptError{Digest: a, Where: "there", Err: errors.New("invalid record")}
+	want := []string{"object " + shortDigest("") + " one:empty", "object " + shortDigest("a") + " one:a"}
+	slices.Sort(want)
+	if lines, _ := findings(t, st, tree.VerifyOptions{}); !slices.Equal(lines, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
 	}
 }
 

@@ -121,13 +121,16 @@ func (v *verifier) readFile(n store.Node) {
 	}
 	turn := v.o.Parts <= 1 || binary.LittleEndian.Uint64(n.Digest[:])%uint64(v.o.Parts) == uint64(v.result.Part-1)
 	if v.o.Structure || !turn {
-		if err := v.hasChunks(n.Digest); err != nil {
+		if err := v.hasChunks(n.Digest, blob.Size()); err != nil {
 			v.lost(store.KindFile, n.Digest, err)
 		}
 		return
 	}
 	read, err := blob.WriteTo(io.Discard)
 	v.o.Progress.Bytes.Add(uint64(read))
+	if err == nil {
+		_, err = v.chunks(n.Digest, blob.Size())
+	}
 	if err != nil {
 		v.lost(store.KindFile, n.Digest, err)
 		return
@@ -135,9 +138,26 @@ func (v *verifier) readFile(n store.Node) {
 	v.o.Progress.Objects.Add(1)
 }
 
-// hasChunks looks for the chunks of a blob that is not read.
-func (v *verifier) hasChunks(d store.Digest) error {
+// chunks returns the chunks of a blob of that size. The error says what is wrong with their list: the blob's bytes may be
+// had without it, but not by those who ask for them by chunks.
+func (v *verifier) chunks(d store.Digest, size uint64) ([]store.Chunk, error) {
 	chunks, err := v.st.Blobs.Chunks(v.ctx, d)
+	if err != nil || len(chunks) == 0 {
+		return nil, err
+	}
+	sum := uint64(0)
+	for i := range chunks {
+		sum += chunks[i].Size
+	}
+	if sum != size {
+		return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("list of chunks of %d bytes, want %d", sum, size)}
+	}
+	return chunks, nil
+}
+
+// hasChunks looks for the chunks of a blob that is not read.
+func (v *verifier) hasChunks(d store.Digest, size uint64) error {
+	chunks, err := v.chunks(d, size)
 	if err != nil {
 		return err
 	}
