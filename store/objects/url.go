@@ -70,8 +70,10 @@ func show(u *url.URL) string {
 	return u.Scheme + "://" + u.Host + u.Path
 }
 
+// mergeSettings returns the settings of a query and others. A plus in the query is one, and no space: secret keys have
+// some, and no setting has spaces.
 func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error) {
-	query, err := url.ParseQuery(u.RawQuery)
+	query, err := url.ParseQuery(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
 	if err != nil {
 		return nil, errors.New("invalid query")
 	}

@@ -2,6 +2,7 @@ package objects
 
 import (
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,6 +134,19 @@ func TestS3Config(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
 			t.Errorf("%v: %v, %s", tt.settings, err, diff)
 		}
+	}
+}
+
+// A plus in a query is one: secret keys have some.
+func TestPlusInQuery(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse("s3://b?aws_secret_access_key=a+b/c%2Bd%20e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := mergeSettings(u, nil)
+	if diff := cmp.Diff(map[string]string{"aws_secret_access_key": "a+b/c+d e"}, got); err != nil || diff != "" {
+		t.Errorf("%v, %s", err, diff)
 	}
 }
 
