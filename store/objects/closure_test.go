@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"castar/store"
@@ -177,7 +178,8 @@ func TestListsAreOptional(t *testing.T) {
 	m, d := encoded(t, store.SizeDocumented)
 	stranger := store.Sum([]byte("stranger"))
 	for name, list := range map[string][]byte{
-		"none": nil, "no bytes": {}, "odd": make([]byte, 33), "a lie": stranger[:],
+		"none": nil, "no bytes": {}, "odd": make([]byte, 33), "a lie": stranger[:], "unordered": slices.Concat(digestBytes(d["E"]), make([]byte, 32)),
+		"of another": slices.Concat(digestBytes(d["A"]), digestBytes(d["D"])), "only the root": digestBytes(d["E"]),
 		"leaves out": slices.Concat(digestBytes(d["E"]), digestBytes(d["D"])),
 	} {
 		b := byHand{NewMemory(), t}
@@ -189,12 +191,34 @@ func TestListsAreOptional(t *testing.T) {
 		if _, err := st.Directories.Get(t.Context(), stranger); !store.IsNotFound(err) {
 			t.Errorf("%s: Get of a stranger: %v", name, err)
 		}
-		if name == "a lie" || name == "leaves out" {
+		if name == "only the root" || name == "leaves out" {
 			continue // it hides the children until their closure is read
 		}
 		if _, err := st.Directories.Get(t.Context(), d["B"]); err != nil {
 			t.Errorf("%s: Get of a child: %v", name, err)
 		}
+	}
+}
+
+// noLists is a Bucket of which the lists cannot be read.
+type noLists struct{ Bucket }
+
+func (b noLists) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if strings.HasPrefix(name, closuresPrefix) {
+		return nil, errors.New("not a regular file")
+	}
+	return b.Bucket.Get(ctx, name, offset, n)
+}
+
+// What an unreadable list would tell is read from the closure.
+func TestUnreadableList(t *testing.T) {
+	t.Parallel()
+	m, d := encoded(t, store.SizeDocumented)
+	b := byHand{NewMemory(), t}
+	b.closure(d["E"], m["E"], m["D"], m["B"], m["A"])
+	b.put(closureName(d["E"]), digestBytes(d["E"]))
+	if _, err := open1(t, noLists{b}).Directories.Get(t.Context(), d["B"]); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -32,14 +32,20 @@ func (ds *directories) putList(ctx context.Context, root store.Digest, members [
 	return ds.q.putAfter(ctx, name, body)
 }
 
-// parseList reads what putList wrote. Where it is not that, it returns nil.
-func parseList(b []byte) []store.Digest {
+// parseList reads what putList wrote for the closure of root. Where it is not that, as far as can be told, it returns nil.
+func parseList(b []byte, root store.Digest) []store.Digest {
 	if len(b)%store.DigestSize != 0 {
 		return nil
 	}
 	members := make([]store.Digest, 0, len(b)/store.DigestSize)
+	ordered := true
 	for d := range slices.Chunk(b, store.DigestSize) {
+		last := len(members) - 1
+		ordered = ordered && (last < 0 || bytes.Compare(members[last][:], d) < 0)
 		members = append(members, store.Digest(d))
+	}
+	if !ordered || !slices.Contains(members, root) {
+		return nil
 	}
 	return members
 }
@@ -101,10 +107,7 @@ func (ds *directories) scan(ctx context.Context) error {
 func (ds *directories) members(ctx context.Context, root store.Digest, list bool) ([]store.Digest, error) {
 	if list {
 		body, err := ds.q.get(ctx, closureName(root), 0, maxList)
-		if err != nil && !store.IsNotFound(err) {
-			return nil, err
-		}
-		if members := parseList(body); len(members) > 0 {
+		if members := parseList(body, root); err == nil && members != nil {
 			return members, nil
 		}
 	}
