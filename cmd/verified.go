@@ -197,6 +197,9 @@ func (v *verified) advice(f tree.Finding) string {
 	case store.WhatTag:
 		return "set the tag again: 'castar log' lists the roots"
 	case store.WhatLog:
+		if v.foreign { // it has no repair
+			return "remove what is there; nothing but a line of the log is lost"
+		}
 		return "'castar repair' drops the line; nothing else is lost"
 	case store.WhatSize:
 		return "whoever made the tree made it so; ingest it again"
