@@ -98,6 +98,12 @@ func TestLoadRefuses(t *testing.T) {
 		{"no table of priorities", "[directoryservices.a]\ntype='priority'\nservices=['memory:']\n" +
 			"[directoryservices.b]\ntype='priority'\nservices=1",
 			[]string{"directoryservices.a: services: not a table", "directoryservices.b: services: not a table"}},
+		{"settings", "[stores.a]\ntype='objectstore'\nobject_store_url='s3://b'\nobject_store_options={aws_regio='x'}\n" +
+			"[stores.b]\ntype='objectstore'\nobject_store_url='file:/x'\navg_chunk_size=-5\n" +
+			"[stores.c]\nurl='objectstore+file:/x?secret=1'\n[stores.d]\nurl='objectstore+http://u:secret@h/?allow_http=x'",
+			[]string{"stores.a: unknown setting aws_regio", "stores.b: average chunk of -5 bytes: want 512 to 2097152",
+				`stores.c: url "objectstore+file:/x": unknown setting secret`,
+				`stores.d: url "objectstore+http://h": setting allow_http is "x": want true or false`}},
 		{"no table of options", "[stores.a]\ntype='objectstore'\nobject_store_url='s3://b'\nobject_store_options=['aws_region=x']",
 			[]string{"stores.a: object_store_options: not a table"}},
 		{"one name, two stores", "[stores.a]\ntype='memory'\n[blobservices.a]\ntype='memory'",

@@ -78,7 +78,7 @@ func (k *objectsKind) parse() (*url.URL, error) {
 
 func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
 
-// check looks at the form of the URL. Its settings are looked at when it is opened, for others are in the environment.
+// check looks at the form of the URL and at its settings, which may lack some that are in the environment.
 func (k *objectsKind) check() error {
 	if k.URL == "" {
 		return missing("object_store_url", k.URL)
@@ -101,7 +101,11 @@ func (k *objectsKind) check() error {
 	case len(u.Scheme) == 2 && u.Host == "":
 		return fmt.Errorf("objectstore+%s takes a bucket, as in objectstore+%[1]s://bucket/path", u.Scheme)
 	}
-	return nil
+	return objects.CheckURL(k.URL, k.options())
+}
+
+func (k *objectsKind) options() objects.URLOptions {
+	return objects.URLOptions{AvgChunkSize: k.Avg, Settings: k.Settings}
 }
 
 func (k *objectsKind) detail() string { return withoutSecrets(k.URL) }
@@ -114,9 +118,9 @@ func (k *objectsKind) folder() string {
 }
 
 func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
-	return objects.OpenURL(ctx, k.URL, objects.URLOptions{
-		Create: o.Create, ReadOnly: o.ReadOnly, AvgChunkSize: k.Avg, Settings: k.Settings,
-	})
+	options := k.options()
+	options.Create, options.ReadOnly = o.Create, o.ReadOnly
+	return objects.OpenURL(ctx, k.URL, options)
 }
 
 // parseStrict is url.Parse without the URL in the error, without fragments, which no store has, and without users, which

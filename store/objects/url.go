@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/chunk"
 )
 
 // URLOptions say how the store that a URL names is opened. The zero value opens one that is there.
@@ -60,6 +61,33 @@ func OpenURL(ctx context.Context, raw string, o URLOptions) (*store.Store, error
 	}
 	options.ReadOnly, options.AvgChunkSize = o.ReadOnly, o.AvgChunkSize
 	return Open(ctx, b, options)
+}
+
+// CheckURL reports what is wrong with the settings that OpenURL would be given, and with the length of chunks, without
+// opening anything. Those that it knows are checked as far as can be told without the service.
+func CheckURL(raw string, o URLOptions) error {
+	u, err := url.Parse(strings.TrimPrefix(raw, "objectstore+"))
+	if err != nil {
+		return errors.New("invalid store URL")
+	}
+	settings, err := mergeSettings(u, o.Settings)
+	if err == nil && o.AvgChunkSize != 0 {
+		_, err = chunk.ParamsFor(o.AvgChunkSize)
+	}
+	switch {
+	case err != nil, u.Scheme == "gs", u.Scheme == "az": // whose settings not every program knows
+	case u.Scheme == "s3":
+		_, err = s3Config(u.Host, u.Path, settings)
+	case isHTTP(u):
+		_, err = httpConfig(u, settings)
+	case len(settings) > 0:
+		err = unknownSetting(settings)
+	}
+	return err
+}
+
+func unknownSetting(settings map[string]string) error {
+	return fmt.Errorf("unknown setting %s", slices.Min(slices.Collect(maps.Keys(settings))))
 }
 
 // show returns what messages say of a URL: no query, for it may hold secrets.
@@ -109,7 +137,7 @@ func openBucketURL(ctx context.Context, u *url.URL, settings map[string]string, 
 			return nil, Options{}, fmt.Errorf("no bucket: want %s://bucket/path", u.Scheme)
 		}
 	} else if len(settings) > 0 && !isHTTP(u) {
-		return nil, Options{}, fmt.Errorf("unknown setting %s", slices.Min(slices.Collect(maps.Keys(settings))))
+		return nil, Options{}, unknownSetting(settings)
 	}
 	path := strings.Trim(u.Path, "/")
 	far := Options{ID: id(u.Scheme, u.Host, path), Concurrency: 32, ListPage: listPage}
