@@ -191,6 +191,9 @@ func (v *verified) text(f tree.Finding) string {
 
 // advice says what to do about a finding.
 func (v *verified) advice(f tree.Finding) string {
+	if v.foreign && f.Kind == 0 && f.Where == "" { // what it is could not be looked at
+		return "look after permissions and the way to the store, and verify again"
+	}
 	switch f.What {
 	case store.WhatConfig, store.WhatIndex, store.WhatPack, store.WhatFrame:
 		return "'castar repair' mends what can be mended"
