@@ -150,10 +150,16 @@ func (k *packedKind) relativeTo(dir string) {
 }
 
 func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
-	return packed.Open(ctx, k.Path, packed.Options{
+	options := packed.Options{
 		Create: o.Create, ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait,
 		Tolerate: o.Tolerate,
-	})
+	}
+	st, err := packed.Open(ctx, k.Path, options)
+	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a cache, of which none is made to be examined
+		options.Tolerate = false
+		st, err = packed.Open(ctx, k.Path, options)
+	}
+	return st, err
 }
 
 // memoryKind is a new store in memory.
