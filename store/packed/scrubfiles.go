@@ -120,7 +120,7 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 }
 
 // errUnopened is what is wrong with an index of which nothing was looked at, though it can be opened now.
-var errUnopened = errors.New("could not be read at first, and now it can: verify again")
+var errUnopened = errors.New("is read only at a second try: verify again")
 
 // wasThere reports whether an index was in its folder before the scrub looked for new ones, and so should be open.
 func (s *scrubber) wasThere(name string) bool {
