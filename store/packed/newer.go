@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"castar/store"
 )
 
-// newer reports whether a pack is of a newer program, which is not to be touched. Its head has no checksum: where frames of
-// this format follow, it is only damaged.
+// newer returns an error that is errFormat if a pack is of a newer program, and so not to be touched. Its head has no
+// checksum: where a frame of this format follows, it is only damaged.
 func (st *Store) newer(id packID) error {
 	p, err := st.packs.acquire(id)
 	if err != nil {
@@ -47,11 +46,9 @@ func (r *repair) newer(context.Context) error {
 	if err != nil {
 		return err
 	}
+	named := namedPacks(*r.st.indexes.Load())
 	for _, id := range ids {
-		named := slices.ContainsFunc(*r.st.indexes.Load(), func(x *index) bool {
-			return slices.ContainsFunc(x.packs, func(p packRef) bool { return p.id == id })
-		})
-		if named {
+		if named[id] {
 			continue
 		}
 		if err := r.st.newer(id); err != nil {
@@ -63,12 +60,7 @@ func (r *repair) newer(context.Context) error {
 
 // leaveNewer takes packs of a newer program out of a plan, which no index of this one names.
 func (s *sweep) leaveNewer(p *plan) error {
-	named := make(map[packID]bool)
-	for _, x := range p.indexes {
-		for _, ref := range x.packs {
-			named[ref.id] = true
-		}
-	}
+	named := namedPacks(p.indexes)
 	for id := range p.packs {
 		if named[id] {
 			continue
@@ -81,4 +73,15 @@ func (s *sweep) leaveNewer(p *plan) error {
 		}
 	}
 	return nil
+}
+
+// namedPacks returns the packs that indexes name.
+func namedPacks(indexes []*index) map[packID]bool {
+	named := make(map[packID]bool)
+	for _, x := range indexes {
+		for _, ref := range x.packs {
+			named[ref.id] = true
+		}
+	}
+	return named
 }
