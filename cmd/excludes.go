@@ -52,14 +52,10 @@ func (e *env) readExcludes(f *ingestFlags) error {
 // excludeStore returns excludes, and what leaves the store out where that is in path: it changes while it is written
 // to, and would hold itself. A path in the store is an error.
 func (e *env) excludeStore(command string, excludes []*ignore.Patterns, path string) ([]*ignore.Patterns, error) {
-	spec, err := e.storeSpec()
-	if err != nil {
-		return nil, err
-	}
 	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
 		return excludes, nil // a missing path is for others to complain about
 	}
-	folders, err := config.Folders(spec)
+	folders, err := e.storeFolders()
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +65,15 @@ func (e *env) excludeStore(command string, excludes []*ignore.Patterns, path str
 		}
 	}
 	return excludes, nil
+}
+
+// storeFolders returns the folders that the store is in, which need not be there.
+func (e *env) storeFolders() ([]string, error) {
+	spec, err := e.storeSpec()
+	if err != nil {
+		return nil, err
+	}
+	return config.Folders(spec)
 }
 
 // excludeFolder is excludeStore for one of the folders that the store is in.

@@ -13,7 +13,6 @@ import (
 
 	"castar/export"
 	"castar/store"
-	"castar/store/config"
 )
 
 const exportHelp = `
@@ -176,11 +175,7 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 
 // foldersBeside returns the folders that the store is in. It is an error if dest is in one.
 func (e *env) foldersBeside(dest string) ([]string, error) {
-	spec, err := e.storeSpec()
-	if err != nil {
-		return nil, err
-	}
-	folders, err := config.Folders(spec)
+	folders, err := e.storeFolders()
 	if err != nil {
 		return nil, err
 	}
