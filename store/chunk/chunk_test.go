@@ -5,15 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"testing/iotest"
 
 	"castar/store"
 )
@@ -246,100 +243,8 @@ func TestMasks(t *testing.T) {
 	}
 }
 
-func checkSplit(t *testing.T, s *Splitter, p Params, data []byte, want []int) {
-	t.Helper()
-	for i := 0; ; i++ {
-		piece, err := s.Next()
-		if err == io.EOF && i == len(want) && len(data) == 0 {
-			break
-		}
-		if err != nil {
-			t.Fatalf("piece %d of %d: %v", i, len(want), err)
-		}
-		if i >= len(want) || len(piece) != want[i] || !bytes.Equal(piece, data[:len(piece)]) {
-			t.Fatalf("piece %d has %d bytes or others than the input", i, len(piece))
-		}
-		data = data[len(piece):]
-		if len(piece) > p.Max || len(piece) < p.Min&^1 && len(data) > 0 || len(piece) == 0 {
-			t.Fatalf("piece %d has %d bytes, out of bounds", i, len(piece))
-		}
-	}
-	if _, err := s.Next(); err != io.EOF {
-		t.Fatalf("after the end: %v, want EOF", err)
-	}
-}
-
-func TestSplitter(t *testing.T) {
-	data := inputs(3<<20 + 123)["mixed"]
-	for _, avg := range []int{512, 64 << 10, 256 << 10, 2 << 20} {
-		p, err := ParamsFor(avg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := newCutter(t, p)
-		s := NewSplitter(c, nil)
-		for _, n := range []int{0, 1, p.Min, p.Max, p.Max + 1, len(s.buf), len(s.buf) + 1, len(data)} {
-			want := lengths(c, data[:min(n, len(data))])
-			for _, r := range []io.Reader{bytes.NewReader(data[:min(n, len(data))]),
-				iotest.HalfReader(bytes.NewReader(data[:min(n, len(data))])),
-				iotest.DataErrReader(bytes.NewReader(data[:min(n, len(data))]))} {
-				s.Reset(r)
-				checkSplit(t, s, p, data[:min(n, len(data))], want)
-			}
-		}
-	}
-}
-
-func TestSplitterError(t *testing.T) {
-	data := inputs(3 << 20)["random"]
-	broken := errors.New("broken")
-	c := newCutter(t, Default())
-	s := NewSplitter(c, io.MultiReader(bytes.NewReader(data[:2<<20]), iotest.ErrReader(broken)))
-	want := lengths(c, data)
-	for i := 0; ; i++ {
-		piece, err := s.Next()
-		if err != nil {
-			if !errors.Is(err, broken) {
-				t.Fatalf("error %v, want %v", err, broken)
-			}
-			if i == 0 {
-				t.Fatal("no piece before the error")
-			}
-			break
-		}
-		if len(piece) != want[i] {
-			t.Fatalf("piece %d has %d bytes, want %d: cut where the reader broke off", i, len(piece), want[i])
-		}
-	}
-	if _, err := s.Next(); !errors.Is(err, broken) {
-		t.Errorf("once more: %v, want %v", err, broken)
-	}
-}
-
-func TestAllocatesNothing(t *testing.T) {
-	data := inputs(4 << 20)["random"]
-	c := newCutter(t, Default())
-	s := NewSplitter(c, nil)
-	r := bytes.NewReader(nil)
-	if n := testing.AllocsPerRun(3, func() {
-		r.Reset(data)
-		s.Reset(r)
-		pieces := 0
-		for {
-			if _, err := s.Next(); err != nil {
-				break
-			}
-			pieces++
-		}
-		if pieces < 8 {
-			t.Errorf("only %d pieces", pieces)
-		}
-	}); n != 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-func FuzzSplit(f *testing.F) {
+// The same input is cut in the same places however it is written, and each chunk is as long as it may be.
+func FuzzWriter(f *testing.F) {
 	f.Add([]byte{}, uint32(512), uint16(1))
 	f.Add(splitmix(20000), uint32(512), uint16(1000))
 	f.Add(make([]byte, 9000), uint32(1000), uint16(4096))
@@ -355,20 +260,23 @@ func FuzzSplit(f *testing.F) {
 			if n := reference(c, data[at:]); n != want[i] {
 				t.Fatalf("piece %d: %d bytes, want %d", i, want[i], n)
 			}
+			if n := want[i]; n > p.Max || n < p.Min&^1 && i < len(want)-1 {
+				t.Fatalf("piece %d has %d bytes, out of bounds", i, n)
+			}
 			at += want[i]
 		}
-		r := stepReader{bytes.NewReader(data), int(step) + 1}
-		checkSplit(t, NewSplitter(c, r), p, data, want)
+		pool := NewPool(c, make(chan struct{}, 2))
+		pool.segment = 4 * p.Max
+		to := newShelf()
+		w := NewWriter(t.Context(), pool, to)
+		for rest := data; len(rest) > 0; rest = rest[min(len(rest), int(step)+1):] {
+			if _, err := w.Write(rest[:min(len(rest), int(step)+1)]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		to.want(t, w, data, want)
 	})
 }
-
-// stepReader returns at most step bytes at a time.
-type stepReader struct {
-	r    io.Reader
-	step int
-}
-
-func (s stepReader) Read(p []byte) (int, error) { return s.r.Read(p[:min(len(p), s.step)]) }
 
 func BenchmarkCut(b *testing.B) {
 	for kind, data := range inputs(64 << 20) {
@@ -385,20 +293,6 @@ func BenchmarkCut(b *testing.B) {
 					}
 				}
 			})
-		}
-	}
-}
-
-func BenchmarkSplitter(b *testing.B) {
-	data := inputs(64 << 20)["random"]
-	s := NewSplitter(newCutter(b, Default()), nil)
-	b.SetBytes(int64(len(data)))
-	for b.Loop() {
-		s.Reset(bytes.NewReader(data))
-		for {
-			if _, err := s.Next(); err != nil {
-				break
-			}
 		}
 	}
 }

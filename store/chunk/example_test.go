@@ -3,7 +3,6 @@ package chunk_test
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 
@@ -30,22 +29,15 @@ func Example() {
 	seen := make(map[store.Digest]bool)
 	for _, data := range [][]byte{old, changed} {
 		pieces, shared := 0, 0
-		s := chunk.NewSplitter(cutter, bytes.NewReader(data))
-		for {
-			piece, err := s.Next()
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				fmt.Println(err)
-				return
-			}
-			pieces++
-			d := store.Sum(piece)
+		for rest := data; len(rest) > 0; {
+			n := cutter.Cut(rest)
+			d := store.Sum(rest[:n])
 			if seen[d] {
 				shared++
 			}
 			seen[d] = true
+			pieces++
+			rest = rest[n:]
 		}
 		fmt.Printf("%d chunks, %d of them known\n", pieces, shared)
 	}

@@ -16,8 +16,8 @@ type blobs struct {
 	q       *queue
 	codec   *codec
 	cutter  *chunk.Cutter
-	ahead   int           // chunks that are read before they are needed
-	work    chan struct{} // one for each chunk that is being stored
+	ahead   int         // chunks that are read before they are needed
+	pool    *chunk.Pool // for what is put in chunks
 	records *presence
 	chunks  *presence
 }
@@ -48,7 +48,7 @@ func (b *blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if b.cutter.Cut(data) == len(data) {
 		return d, b.putWhole(ctx, d, data)
 	}
-	w := &writer{b: b, ctx: ctx}
+	w := chunk.NewWriter(ctx, b.pool, sink{b, ctx})
 	defer w.Close()
 	if _, err := w.Write(data); err != nil {
 		return d, err
@@ -100,7 +100,25 @@ func (b *blobs) Create(ctx context.Context) (store.BlobWriter, error) {
 	if err := errors.Join(ctx.Err(), b.q.writable()); err != nil {
 		return nil, err
 	}
-	return &writer{b: b, ctx: ctx}, nil
+	return chunk.NewWriter(ctx, b.pool, sink{b, ctx}), nil
+}
+
+// sink stores one blob. It implements chunk.Sink.
+type sink struct {
+	b   *blobs
+	ctx context.Context
+}
+
+func (s sink) Ready() error { return nil }
+
+func (s sink) Has(d store.Digest) (bool, error) { return s.b.records.had(s.ctx, d) }
+
+func (s sink) PutChunk(d store.Digest, data []byte) error { return s.b.putChunk(s.ctx, d, data) }
+
+func (s sink) PutWhole(d store.Digest, data []byte) error { return s.b.putWhole(s.ctx, d, data) }
+
+func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
+	return s.b.putRecord(s.ctx, d, chunks)
 }
 
 func (b *blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
@@ -164,7 +182,7 @@ func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		b.doubt(d, err)
 		return nil, err
 	}
-	return newChunked(ctx, b, d, chunks), nil
+	return b.reader(ctx, d, chunks), nil
 }
 
 // anyBytes reports whether the chunks hold any bytes at all.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/chunk"
 )
 
 // putList stores the list of what is in the closure of root, unless it is there, which is asked only where ask says that
@@ -85,11 +86,11 @@ func (ds *directories) scan(ctx context.Context) error {
 		root    store.Digest
 		members []store.Digest
 	}
-	fetch := func(ctx context.Context, root store.Digest) (found, error) {
-		members, err := ds.members(ctx, root, lists[root])
-		return found{root, members}, err
+	fetch := func(ctx context.Context, i int) (found, error) {
+		members, err := ds.members(ctx, roots[i], lists[roots[i]])
+		return found{roots[i], members}, err
 	}
-	for f, err := range ahead(ctx, ds.ahead, roots, fetch) {
+	for f, err := range chunk.Ahead(ctx, len(roots), ds.ahead, fetch, nil) {
 		if err != nil {
 			return err
 		}

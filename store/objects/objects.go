@@ -85,7 +85,7 @@ func open(b Bucket, o Options) (*bucketStore, error) {
 	return &bucketStore{
 		q: q, codec: c,
 		blobs: &blobs{
-			q: q, codec: c, cutter: cutter, ahead: n, work: make(chan struct{}, n),
+			q: q, codec: c, cutter: cutter, ahead: n, pool: chunk.NewPool(cutter, make(chan struct{}, n)),
 			records: newPresence(q, blobsPrefix, blobName, o.ListPage),
 			chunks:  newPresence(q, chunksPrefix, chunkName, o.ListPage),
 		},

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/chunk"
 )
 
 // A tag is an object, named by the digest of its name; each ingest in the log is one, named by when it was recorded, to
@@ -171,11 +172,11 @@ func (t tags) records(ctx context.Context, prefix string) iter.Seq2[stored, erro
 			}
 			names = append(names, name)
 		}
-		fetch := func(ctx context.Context, name string) (stored, error) {
-			tag, err := t.read(ctx, name)
-			return stored{name, tag, err}, ctx.Err()
+		fetch := func(ctx context.Context, i int) (stored, error) {
+			tag, err := t.read(ctx, names[i])
+			return stored{names[i], tag, err}, ctx.Err()
 		}
-		for r, err := range ahead(ctx, t.ahead, names, fetch) {
+		for r, err := range chunk.Ahead(ctx, len(names), t.ahead, fetch, nil) {
 			if err == nil && store.IsNotFound(r.err) {
 				continue // deleted since it was listed
 			}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/chunk"
 )
 
 // blobs implements store.Blobs.
@@ -58,7 +59,8 @@ func (b lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return d, b.putCut(ctx, d, data)
 }
 
-// putCut stores the blob d in chunks, unless it is there.
+// putCut stores the blob d in chunks, unless it is there. The caller's goroutine does it all: of many blobs that are put
+// at once, each keeps a core busy.
 func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
 	st := b.st
 	if st.has(kindData, &d) {
@@ -84,7 +86,31 @@ func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
 }
 
 func (b lane) Create(ctx context.Context) (store.BlobWriter, error) {
-	return &writer{st: b.st, lane: b.number, ctx: ctx}, b.st.writable()
+	return chunk.NewWriter(ctx, b.st.writers, sink{b.st, b.number}), b.st.writable()
+}
+
+// sink stores one blob by a lane. It implements chunk.Sink.
+type sink struct {
+	st   *Store
+	lane int
+}
+
+// Ready commits the session if it has grown large.
+func (s sink) Ready() error { return s.st.checkpoint() }
+
+// Has says no: all chunks but the last few are stored by then, and each of these is looked up anyway.
+func (s sink) Has(store.Digest) (bool, error) { return false, nil }
+
+func (s sink) PutChunk(d store.Digest, data []byte) error {
+	return s.st.put(kindData, s.lane, d, data, true)
+}
+
+func (s sink) PutWhole(d store.Digest, data []byte) error {
+	return s.st.putWhole(kindData, s.lane, d, data)
+}
+
+func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
+	return s.st.putWhole(kindList, 0, d, appendList(nil, chunks))
 }
 
 func (b blobs) Chunks(_ context.Context, d store.Digest) ([]store.Chunk, error) {
@@ -106,7 +132,7 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		if err != nil {
 			return nil, err
 		}
-		return newChunked(ctx, st, d, chunks), nil
+		return st.reader(ctx, d, chunks), nil
 	}
 	var held *cachedFrame
 	if data == nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/durable/crashfs"
 	"castar/store/storetest"
 
@@ -285,6 +286,7 @@ func TestScrubFaults(t *testing.T) {
 		}
 		defer st.Close()
 		st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+		st.writers = chunk.NewPool(st.cutter, st.slots)
 		all, err = st.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 			if !d.Harmless {
 				damage++

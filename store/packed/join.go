@@ -28,7 +28,7 @@ func (b blobs) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) e
 	if len(chunks) == 0 {
 		return fmt.Errorf("no chunks of %s: %w", d, store.ErrDigestMismatch)
 	}
-	_, err = newChunked(ctx, st, d, chunks).WriteTo(io.Discard)
+	_, err = st.reader(ctx, d, chunks).WriteTo(io.Discard)
 	if _, damaged := errors.AsType[*store.CorruptError](err); damaged {
 		err = st.blame(ctx, d, chunks)
 	}

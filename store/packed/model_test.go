@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/durable/crashfs"
 )
 
@@ -32,6 +33,7 @@ func (m *model) open(alone bool) *Store {
 		m.t.Fatal(err)
 	}
 	st.cutter, st.encoder, st.decoder, st.free = m.s.cutter, m.s.encoder, m.s.decoder, m.s.free
+	st.writers = chunk.NewPool(st.cutter, st.slots)
 	st.limits = limits{objects: 1 + m.rng.IntN(40), bytes: 1 << 10 << m.rng.IntN(8), pack: 1 << 9 << m.rng.IntN(8)}
 	return st
 }

@@ -53,14 +53,14 @@ type Store struct {
 	alone    bool // opened exclusively
 	limits   limits
 
-	lanes    atomic.Uint32 // given out
-	encoder  *zstd.Encoder
-	decoder  *zstd.Decoder
-	slots    chan struct{} // one for each compression that may run
-	free     chan []byte   // buffers of bufferSize to be used again
-	segments sync.Pool     // of *[]byte, for writers
-	packs    packFiles
-	frames   frameCache
+	lanes   atomic.Uint32 // given out
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+	slots   chan struct{} // one for each compression that may run
+	free    chan []byte   // buffers of bufferSize to be used again
+	writers *chunk.Pool   // for blobs that are put in chunks
+	packs   packFiles
+	frames  frameCache
 
 	commit  sync.Mutex // held by who commits
 	indexes atomic.Pointer[[]*index]
@@ -179,6 +179,7 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 		return nil, err
 	}
 	st.slots = make(chan struct{}, jobs)
+	st.writers = chunk.NewPool(st.cutter, st.slots)
 	st.free = make(chan []byte, 2*jobs+laneCount)
 	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
 	st.frames = newFrameCache()

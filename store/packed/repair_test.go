@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/storetest"
@@ -32,6 +33,7 @@ func (s *sampler) repair(fsys *crashfs.FS, o store.RepairOptions) (r store.Repai
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.writers = chunk.NewPool(st.cutter, st.slots)
 	return st.Repair(ctx, o)
 }
 

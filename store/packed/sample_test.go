@@ -102,6 +102,7 @@ func (s *sampler) open(ctx context.Context, fsys durable.FS, create bool) (*Stor
 	st, err := openFS(ctx, fsys, Options{Create: create})
 	if err == nil {
 		st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+		st.writers = chunk.NewPool(st.cutter, st.slots)
 	}
 	return st, err
 }

@@ -108,7 +108,7 @@ func (s *scrubber) checkList(list listAt, whole bool) int64 {
 	if s.assembled.has(list.at) {
 		return 1
 	}
-	n, err := newChunked(s.ctx, s.st, list.digest, chunks).WriteTo(io.Discard)
+	n, err := s.st.reader(s.ctx, list.digest, chunks).WriteTo(io.Discard)
 	s.progress.Bytes.Add(uint64(n))
 	s.progress.Total.Add(uint64(n))
 	if err != nil && s.ctx.Err() == nil {

@@ -129,7 +129,7 @@ func TestCheckpointWithinBlob(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	data := random(3, (cap(st.slots)+3)*segmentSize) // so that some have been stored before the last is handed on
+	data := random(3, (cap(st.slots)+3)*4<<20) // so that some have been stored before the last is handed on
 	if _, err := w.Write(data); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/durable/crashfs"
 )
 
@@ -23,6 +24,7 @@ func (s *sampler) sweep(fsys *crashfs.FS, wrap wrapper, o store.SweepOptions) (r
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.writers = chunk.NewPool(st.cutter, st.slots)
 	keep := st.NewSet()
 	for tag, err := range (tags{st}).All(ctx) {
 		if err == nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 )
@@ -91,6 +92,7 @@ func repairFS(s *sampler, fsys durable.FS) (r store.RepairResult, err error) {
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.writers = chunk.NewPool(st.cutter, st.slots)
 	return st.Repair(context.Background(), store.RepairOptions{})
 }
 

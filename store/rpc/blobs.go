@@ -10,6 +10,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/chunk"
 )
 
 // blobs implements store.Blobs.
@@ -114,12 +115,13 @@ func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if sent, err := b.c.flight.send(ctx, b.lane, d, data); sent {
 		return d, err
 	}
-	if b.c.flight.cutter != nil {
-		p := pieces{b: b, ctx: ctx}
-		if _, err := p.take(data, true); err != nil {
+	if pool := b.c.flight.pool; pool != nil {
+		w := chunk.NewWriter(ctx, pool, sink{b, ctx})
+		defer w.Close()
+		if _, err := w.Write(data); err != nil {
 			return d, err
 		}
-		return d, p.finish(d)
+		return w.Commit()
 	}
 	lacks, err := b.lacks(ctx, d)
 	if err != nil || !lacks {

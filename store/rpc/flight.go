@@ -35,7 +35,7 @@ type flight struct {
 	running sync.WaitGroup
 	started chan struct{} // closed when what follows is set
 	longest int           // length of the longest blob that is taken
-	cutter  *chunk.Cutter // of longer ones; nil: they are not sent in chunks
+	pool    *chunk.Pool   // for longer ones; nil: they are not sent in chunks
 	most    capacity      // of a batch
 
 	free  chan *batch   // to be filled; holds all that are neither filled nor sent
@@ -67,7 +67,7 @@ func (f *flight) start() {
 	if room := int(min(terms.GetMostBytes(), batchSize+inlineSize)); room >= askSize {
 		calls, send = bulkCalls, func(b *batch) error { return f.c.putBatch(f.ctx, b, enc) }
 		f.most, f.longest = capacity{min(mostInBatch, room/digestField), room}, min(inlineSize, room)
-		f.cutter = cutterFor(terms.GetChunkSize(), f.longest)
+		f.pool = poolFor(terms.GetChunkSize(), f.longest)
 	}
 	batches := 2*calls + laneCount // so that some are full while others are on their way, and each lane fills one
 	f.free, f.full = make(chan *batch, batches), make(chan *batch, batches)

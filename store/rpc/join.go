@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -31,8 +32,8 @@ const (
 	chunksInMessage = 1024
 )
 
-// cutterFor returns what cuts chunks of a certain average, or nil where they cannot be sent, each of longest bytes at most.
-func cutterFor(average uint64, longest int) *chunk.Cutter {
+// poolFor returns what cuts chunks of a certain average, or nil where they cannot be sent, each of longest bytes at most.
+func poolFor(average uint64, longest int) *chunk.Pool {
 	if average < leastChunk || average > chunk.MaxAvg {
 		return nil
 	}
@@ -41,33 +42,8 @@ func cutterFor(average uint64, longest int) *chunk.Cutter {
 		return nil
 	}
 	c, _ := chunk.NewCutter(params) // ParamsFor returns none that it refuses
-	return c
+	return chunk.NewPool(c, make(chan struct{}, runtime.GOMAXPROCS(0)))
 }
-
-// pieces is a long blob of which the chunks are sent. It implements sink.
-type pieces struct {
-	b      blobs
-	ctx    context.Context
-	chunks []store.Chunk
-}
-
-func (p *pieces) take(data []byte, last bool) ([]byte, error) {
-	cutter := p.b.c.flight.cutter
-	for len(data) >= cutter.Params().Max || last && len(data) > 0 {
-		n := cutter.Cut(data)
-		d, err := p.b.Put(p.ctx, data[:n])
-		if err != nil {
-			return nil, err
-		}
-		p.chunks = append(p.chunks, store.Chunk{Digest: d, Size: uint64(n)})
-		data = data[n:]
-	}
-	return data, nil
-}
-
-func (p *pieces) finish(d store.Digest) error { return p.b.c.flight.join(p.ctx, d, p.chunks) }
-
-func (p *pieces) close() {}
 
 // joining is a blob that is joined when its chunks have arrived.
 type joining struct {

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"sort"
 
 	"castar/store"
+	"castar/store/chunk"
 )
 
 // source is where a long blob comes from.
@@ -337,34 +339,6 @@ func (k *chunked) readAt(off uint64, n int) ([]byte, error) {
 const chunksAhead = 8
 
 // ahead yields the chunks in order while those that follow are on their way.
-func (k *chunked) ahead() func(yield func([]byte, error) bool) {
-	type result struct {
-		data []byte
-		err  error
-	}
-	return func(yield func([]byte, error) bool) {
-		var queue []chan result
-		ctx, cancel := context.WithCancel(k.ctx)
-		defer func() {
-			cancel()
-			for _, c := range queue {
-				<-c
-			}
-		}()
-		for i := range k.chunks {
-			for next := i + len(queue); next < len(k.chunks) && len(queue) < chunksAhead; next++ {
-				done := make(chan result, 1)
-				queue = append(queue, done)
-				go func() {
-					data, err := k.fetch(ctx, next)
-					done <- result{data, err}
-				}()
-			}
-			r := <-queue[0]
-			queue = queue[1:]
-			if !yield(r.data, r.err) || r.err != nil {
-				return
-			}
-		}
-	}
+func (k *chunked) ahead() iter.Seq2[[]byte, error] {
+	return chunk.Ahead(k.ctx, len(k.chunks), chunksAhead, k.fetch, nil)
 }

@@ -77,10 +77,12 @@ func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob,
 }
 
 // held is a long blob that is kept in a file without a name until its digest is known, and then sent if the server lacks
-// it. One that is longer than maxSpool, or that the file has no room for, is sent without asking. It implements sink.
+// it. One that is longer than maxSpool, or that the file has no room for, is sent without asking. It implements
+// store.BlobWriter, but Commit may be called only once.
 type held struct {
 	c    *client
 	ctx  context.Context
+	hash store.Hasher
 	file *os.File // nil: there is none, or none any more
 	size int64    // of what is in it
 
@@ -94,19 +96,23 @@ func newHeld(c *client, ctx context.Context) *held {
 	return h
 }
 
-func (h *held) take(data []byte, _ bool) ([]byte, error) {
-	if h.call == nil && h.file != nil && h.size+int64(len(data)) <= h.c.maxSpool {
-		if _, err := h.file.Write(data); err == nil {
-			h.size += int64(len(data))
-			return nil, nil
+func (h *held) Write(p []byte) (int, error) {
+	h.hash.Write(p)
+	if h.call == nil && h.file != nil && h.size+int64(len(p)) <= h.c.maxSpool {
+		if _, err := h.file.Write(p); err == nil {
+			h.size += int64(len(p))
+			return len(p), nil
 		}
 	}
 	if h.call == nil {
 		if err := h.begin(); err != nil {
-			return nil, err
+			return 0, err
 		}
 	}
-	return nil, h.explain(sendBytes(h.call, h.stream, data))
+	if err := h.explain(sendBytes(h.call, h.stream, p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // begin begins to send the blob, of which the digest is not known, and sends what the file has.
@@ -148,15 +154,16 @@ func (h *held) sendFile(k *call, stream blobStream) error {
 	}
 }
 
-func (h *held) finish(d store.Digest) error {
+func (h *held) Commit() (store.Digest, error) {
+	d := h.hash.Sum()
 	if h.call != nil {
-		return fromStatus(h.c.endPut(h.call, h.stream, new(protos.PutBlobResponse), nil, d), d)
+		return d, fromStatus(h.c.endPut(h.call, h.stream, new(protos.PutBlobResponse), nil, d), d)
 	}
 	lacks, err := blobs{c: h.c}.lacks(h.ctx, d)
 	if err != nil || !lacks {
-		return err
+		return d, err
 	}
-	return h.c.putStream(h.ctx, d, h.sendFile)
+	return d, h.c.putStream(h.ctx, d, h.sendFile)
 }
 
 func (h *held) closeFile() {
@@ -166,9 +173,10 @@ func (h *held) closeFile() {
 	}
 }
 
-func (h *held) close() {
+func (h *held) Close() error {
 	h.closeFile()
 	if h.call != nil {
 		h.call.end()
 	}
+	return nil
 }

@@ -53,7 +53,7 @@ func TestHeld(t *testing.T) {
 			w := &writer{b: blobs{c: c}, ctx: t.Context()}
 			defer w.Close()
 			h := newHeld(c, t.Context())
-			w.to = h
+			w.long = h
 			for i, part := range [][]byte{data[:1<<20], data[1<<20:]} {
 				if i == 1 && tt.prepare != nil {
 					tt.prepare(t, h)

@@ -5,86 +5,58 @@ import (
 	"errors"
 
 	"castar/store"
+	"castar/store/chunk"
 )
 
-// Create returns a writer that sends what the server lacks; of which sink says how.
+// Create returns a writer that sends what the server lacks.
 func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
 	return &writer{b: b, ctx: ctx}, nil
-}
-
-// sink is where a blob goes that is longer than what is put in one piece, in order.
-type sink interface {
-	// take takes bytes from the beginning of data, all of them if they are the last ones, and returns the rest. It keeps
-	// none of them.
-	take(data []byte, last bool) ([]byte, error)
-	// finish stores the blob, of which all was taken, under its digest.
-	finish(d store.Digest) error
-	// close discards what was not stored.
-	close()
-}
-
-// newSink returns the sink of a new blob: chunks where the server takes them, and otherwise a file.
-func (b blobs) newSink(ctx context.Context) (sink, error) {
-	if err := b.c.flight.ready(ctx); err != nil {
-		return nil, err
-	}
-	if b.c.flight.cutter != nil {
-		return &pieces{b: b, ctx: ctx}, nil
-	}
-	return newHeld(b.c, ctx), nil
 }
 
 // errEnded is the error of a writer that is used after Commit or Close.
 var errEnded = errors.New("blob has ended")
 
-// writer implements store.BlobWriter.
+// writer implements store.BlobWriter. It keeps a blob that is short enough for Put, and hands a longer one on as it comes.
 type writer struct {
 	b    blobs
 	ctx  context.Context
-	hash store.Hasher // of what was taken
-	buf  []byte       // what was not taken yet
-	to   sink         // nil: nothing was
+	buf  []byte           // of a short blob
+	long store.BlobWriter // of a longer one; nil: it is short so far
 
 	err       error // that ended it
 	digest    store.Digest
 	committed bool
 }
 
+// Write implements io.Writer.
 func (w *writer) Write(p []byte) (n int, err error) {
-	if w.err != nil {
-		return 0, w.err
-	}
-	if w.buf == nil {
-		w.buf = make([]byte, 0, inlineSize)
-	}
-	for n < len(p) && w.err == nil {
-		if len(w.buf) == cap(w.buf) {
-			w.err = w.flush(false)
-			continue
-		}
-		k := min(len(p)-n, cap(w.buf)-len(w.buf))
-		w.buf = append(w.buf, p[n:n+k]...)
-		n += k
+	if w.err == nil {
+		n, w.err = w.take(p)
 	}
 	return n, w.err
 }
 
-// flush hands on what is in the buffer: all of it if it is the last, and otherwise at least some.
-func (w *writer) flush(last bool) (err error) {
-	if w.to == nil {
-		if w.to, err = w.b.newSink(w.ctx); err != nil {
-			return err
+func (w *writer) take(p []byte) (n int, err error) {
+	if w.long == nil && len(w.buf)+len(p) <= inlineSize {
+		if w.buf == nil {
+			w.buf = make([]byte, 0, inlineSize)
 		}
+		w.buf = append(w.buf, p...)
+		return len(p), nil
 	}
-	rest, err := w.to.take(w.buf, last)
-	if err != nil {
-		return err
+	if w.long == nil {
+		if w.long, err = w.b.long(w.ctx); err != nil {
+			return 0, err
+		}
+		if _, err := w.long.Write(w.buf); err != nil {
+			return 0, err
+		}
+		w.buf = nil
 	}
-	w.hash.Write(w.buf[:len(w.buf)-len(rest)])
-	w.buf = w.buf[:copy(w.buf, rest)]
-	return nil
+	return w.long.Write(p)
 }
 
+// Commit implements store.BlobWriter.
 func (w *writer) Commit() (store.Digest, error) {
 	if w.committed {
 		return w.digest, nil
@@ -95,30 +67,59 @@ func (w *writer) Commit() (store.Digest, error) {
 	if w.err != nil {
 		return store.Digest{}, w.err
 	}
-	w.committed = true
-	w.err = errEnded
+	w.committed, w.err = true, errEnded
 	return w.digest, nil
 }
 
 func (w *writer) commit() (store.Digest, error) {
-	if w.to == nil {
+	if w.long == nil {
 		return w.b.Put(w.ctx, w.buf)
 	}
-	if err := w.flush(true); err != nil {
-		return store.Digest{}, err
-	}
-	d := w.hash.Sum()
-	return d, w.to.finish(d)
+	return w.long.Commit()
 }
 
+// Close implements store.BlobWriter.
 func (w *writer) Close() error {
-	if w.to != nil {
-		w.to.close()
-		w.to = nil
-	}
 	w.buf = nil
 	if w.err == nil {
 		w.err = errEnded
 	}
-	return nil
+	if w.long == nil {
+		return nil
+	}
+	return w.long.Close()
+}
+
+// long returns a writer for a blob that is too long for Put: in chunks where the server takes them, and else as a whole.
+func (b blobs) long(ctx context.Context) (store.BlobWriter, error) {
+	if err := b.c.flight.ready(ctx); err != nil {
+		return nil, err
+	}
+	if pool := b.c.flight.pool; pool != nil {
+		return chunk.NewWriter(ctx, pool, sink{b, ctx}), nil
+	}
+	return newHeld(b.c, ctx), nil
+}
+
+// sink sends one blob in chunks. They go as small blobs do, so those that the server has are not sent; and when they have
+// arrived, the server is told that they make up a blob. It implements chunk.Sink.
+type sink struct {
+	b   blobs
+	ctx context.Context
+}
+
+func (s sink) Ready() error { return nil }
+
+// Has says no: only the server could tell, and the chunks are on their way.
+func (s sink) Has(store.Digest) (bool, error) { return false, nil }
+
+func (s sink) PutChunk(_ store.Digest, data []byte) error {
+	_, err := s.b.Put(s.ctx, data)
+	return err
+}
+
+func (s sink) PutWhole(d store.Digest, data []byte) error { return s.PutChunk(d, data) }
+
+func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
+	return s.b.c.flight.join(s.ctx, d, chunks)
 }

@@ -74,7 +74,7 @@ func (b *Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	case err != nil:
 		return nil, err
 	case o.chunks != nil:
-		return newChunked(ctx, b, d, o.chunks), nil
+		return b.chunked(ctx, d, o.chunks), nil
 	case o.kept:
 		return b.Near.Open(ctx, d)
 	case o.long:

@@ -1,0 +1,256 @@
+package chunk
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"castar/store"
+)
+
+// Sink is where a Writer stores a blob.
+type Sink interface {
+	// Ready reports why nothing can be stored now. The Writer calls it before each segment. It may wait.
+	Ready() error
+	// Has reports whether the blob d is there, so that what is left of it need not be stored. It may always say no.
+	Has(d store.Digest) (bool, error)
+	// PutChunk stores a chunk of a longer blob. It does not keep data. Several calls may run at once.
+	PutChunk(d store.Digest, data []byte) error
+	// PutWhole stores the blob d, which is a single chunk or empty. It does not keep data.
+	PutWhole(d store.Digest, data []byte) error
+	// PutList stores the blob d as a list of chunks, each of which PutChunk has stored.
+	PutList(d store.Digest, chunks []store.Chunk) error
+}
+
+// segmentSize is how much of a blob a Writer gathers before it cuts it, in bytes. It is a few of the longest chunks, so
+// that little is carried over to the next segment.
+const segmentSize = 4 << 20
+
+// Pool says how the Writers of one store cut, and bounds what all of them do at once. It may be used concurrently.
+type Pool struct {
+	cutter   *Cutter
+	slots    chan struct{}
+	segment  int       // bytes
+	segments sync.Pool // of *[]byte
+}
+
+// NewPool returns a Pool that cuts with cutter. A chunk is stored while its Writer holds a place in slots.
+func NewPool(cutter *Cutter, slots chan struct{}) *Pool {
+	return &Pool{cutter: cutter, slots: slots, segment: max(segmentSize, 4*cutter.Params().Max)}
+}
+
+// get returns an empty segment.
+func (p *Pool) get() []byte {
+	if b, ok := p.segments.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, p.segment)
+}
+
+// put takes a segment back, unless it never grew to be one.
+func (p *Pool) put(b []byte) {
+	if cap(b) >= p.segment {
+		p.segments.Put(&b)
+	}
+}
+
+// Writer cuts a blob and stores its chunks. It implements store.BlobWriter and io.ReaderFrom. Hashing the blob and
+// finding its cut points is done in order, by whoever writes; goroutines hash and store the chunks. So the result does
+// not depend on how many there are.
+type Writer struct {
+	ctx  context.Context
+	pool *Pool
+	to   Sink
+	hash store.Hasher
+	buf  []byte // not yet cut
+
+	chunks  []*store.Chunk // in order; a goroutine fills in the digest
+	working sync.WaitGroup
+	mu      sync.Mutex
+	err     error // the first of the goroutines, or that of ctx
+
+	committed, closed bool
+	digest            store.Digest
+}
+
+// NewWriter returns a Writer that stores a blob in to. It is stopped by the end of ctx.
+func NewWriter(ctx context.Context, pool *Pool, to Sink) *Writer {
+	return &Writer{ctx: ctx, pool: pool, to: to}
+}
+
+var errEnded = errors.New("blob has ended")
+
+// Write implements io.Writer.
+func (w *Writer) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		space, err := w.space()
+		if err != nil {
+			return n, err
+		}
+		m := copy(space, p)
+		w.took(m)
+		p = p[m:]
+		n += m
+	}
+	return n, nil
+}
+
+// ReadFrom implements io.ReaderFrom, so that io.Copy reads straight into the segment.
+func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
+	for {
+		space, err := w.space()
+		if err != nil {
+			return n, err
+		}
+		m, err := r.Read(space)
+		w.took(m)
+		n += int64(m)
+		if err == io.EOF {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// space returns the free end of the segment. It cuts a full segment first. Small blobs are many, so a segment begins
+// small and grows.
+func (w *Writer) space() ([]byte, error) {
+	if w.committed || w.closed {
+		return nil, errEnded
+	}
+	if err := w.failed(); err != nil {
+		return nil, err
+	}
+	switch full := len(w.buf) == cap(w.buf); {
+	case full && 8*cap(w.buf) < w.pool.segment:
+		w.buf = append(make([]byte, 0, max(64<<10, 8*cap(w.buf))), w.buf...)
+	case full && cap(w.buf) < w.pool.segment:
+		w.buf = append(w.pool.get(), w.buf...)
+	case full:
+		if err := w.flush(false); err != nil {
+			return nil, err
+		}
+	}
+	return w.buf[len(w.buf):cap(w.buf)], nil
+}
+
+func (w *Writer) took(n int) {
+	w.hash.Write(w.buf[len(w.buf):][:n])
+	w.buf = w.buf[:len(w.buf)+n]
+}
+
+// failed returns the first error of the goroutines or of the context.
+func (w *Writer) failed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = w.ctx.Err()
+	}
+	return w.err
+}
+
+func (w *Writer) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+	}
+}
+
+// flush cuts the segment and has its chunks stored. What may go on in bytes yet to come is kept, unless last says that
+// none will.
+func (w *Writer) flush(last bool) error {
+	if err := w.to.Ready(); err != nil {
+		return err
+	}
+	whole, rest := w.buf, w.buf
+	var pieces [][]byte
+	for len(rest) >= w.pool.cutter.Params().Max || last && len(rest) > 0 {
+		n := w.pool.cutter.Cut(rest)
+		pieces = append(pieces, rest[:n:n])
+		rest = rest[n:]
+	}
+	w.buf = nil
+	if !last {
+		w.buf = append(w.pool.get(), rest...)
+	}
+	users := new(atomic.Int32) // of the segment
+	users.Store(int32(len(pieces)))
+	for _, data := range pieces {
+		select {
+		case w.pool.slots <- struct{}{}:
+		case <-w.ctx.Done():
+			return w.failed()
+		}
+		c := &store.Chunk{Size: uint64(len(data))}
+		w.chunks = append(w.chunks, c)
+		w.working.Go(func() {
+			defer func() { <-w.pool.slots }()
+			c.Digest = store.Sum(data)
+			if err := w.to.PutChunk(c.Digest, data); err != nil {
+				w.fail(err)
+			}
+			if users.Add(-1) == 0 {
+				w.pool.put(whole)
+			}
+		})
+	}
+	return nil
+}
+
+// Commit implements store.BlobWriter.
+func (w *Writer) Commit() (store.Digest, error) {
+	if w.committed {
+		return w.digest, nil
+	}
+	if w.closed {
+		return store.Digest{}, errEnded
+	}
+	if err := w.failed(); err != nil {
+		return store.Digest{}, err
+	}
+	d := w.hash.Sum()
+	if err := w.finish(d); err != nil {
+		return store.Digest{}, err
+	}
+	w.committed, w.digest, w.buf, w.chunks = true, d, nil, nil
+	return d, nil
+}
+
+// finish stores what is left of the blob d.
+func (w *Writer) finish(d store.Digest) error {
+	has, err := w.to.Has(d)
+	if err != nil {
+		return err
+	}
+	if has {
+		w.working.Wait()
+		return w.failed()
+	}
+	if len(w.chunks) == 0 && w.pool.cutter.Cut(w.buf) == len(w.buf) {
+		return w.to.PutWhole(d, w.buf)
+	}
+	if err := w.flush(true); err != nil {
+		return err
+	}
+	w.working.Wait()
+	if err := w.failed(); err != nil {
+		return err
+	}
+	chunks := make([]store.Chunk, len(w.chunks))
+	for i, c := range w.chunks {
+		chunks[i] = *c
+	}
+	return w.to.PutList(d, chunks)
+}
+
+// Close implements store.BlobWriter.
+func (w *Writer) Close() error {
+	w.working.Wait()
+	w.closed, w.buf, w.chunks = true, nil, nil
+	return nil
+}
