@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"castar/store"
+	"castar/store/retry"
 )
 
 // attempts is how often a call is made while the service cannot be reached or does not answer in time.
@@ -22,27 +22,15 @@ const attempts = 4
 
 // retry makes a call, which may be made again, each time with the timeout of the configuration.
 func (t *remote) retry(ctx context.Context, call func(context.Context) error) error {
-	pause := 100 * time.Millisecond
-	for n := 1; ; n++ {
-		once, cancel := context.WithTimeout(t.routed(ctx), t.Timeout)
-		err := call(once)
-		cancel()
-		again := slices.Contains([]codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Aborted}, status.Code(err))
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !again || n == attempts:
-			return t.failure(err)
-		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause/2)):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		pause *= 2
+	policy := retry.Policy{Tries: attempts, First: 75 * time.Millisecond, Timeout: t.Timeout}
+	passes := func(err error) bool {
+		return slices.Contains([]codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Aborted}, status.Code(err))
 	}
+	err := policy.Do(ctx, passes, func(ctx context.Context) error { return call(t.routed(ctx)) })
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return t.failure(err)
 }
 
 // failure returns an error of the service as one of the table. That something is not found, such as the table, does not

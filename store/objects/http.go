@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/retry"
 )
 
 // HTTPConfig says where on an HTTP server the objects are, and who asks.
@@ -39,7 +40,7 @@ type httpBucket struct {
 	base   url.URL // with a slash at the end, without user
 	user   *url.Userinfo
 	agent  string
-	again  backoff // for each request of Put and List
+	again  retry.Policy // for each request of Put and List
 }
 
 // OpenHTTP returns the Bucket that c names, and repeats calls that fail for reasons that may go away. Whether the
@@ -47,16 +48,14 @@ type httpBucket struct {
 // and never to another host or away from TLS.
 func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
 	b := newHTTP(c, remote())
-	again := remote()
-	again.tries = 4 // what is not there now may be misspelt
-	if err := again.do(ctx, b.reach); err != nil {
+	if err := first().Do(ctx, passes, b.reach); err != nil {
 		b.Close()
 		return nil, err
 	}
 	return stepwise{listing{retrying{b, b.again}}}, nil
 }
 
-func newHTTP(c HTTPConfig, again backoff) *httpBucket {
+func newHTTP(c HTTPConfig, again retry.Policy) *httpBucket {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
 	return &httpBucket{
@@ -264,10 +263,10 @@ var errNoFolder = errors.New("no such folder")
 func (h *httpBucket) Put(ctx context.Context, name string, data []byte) error {
 	at := h.base.Path + name
 	put := func(ctx context.Context) error { return h.put(ctx, at, data) }
-	err := h.again.do(ctx, put)
+	err := h.again.Do(ctx, passes, put)
 	if errors.Is(err, errNoFolder) {
 		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
-			err = h.again.do(ctx, put)
+			err = h.again.Do(ctx, passes, put)
 		}
 	}
 	return err
@@ -306,10 +305,10 @@ func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 		}
 		return h.placeless(mkcol, folder, code)
 	}
-	err := h.again.do(ctx, one)
+	err := h.again.Do(ctx, passes, one)
 	if errors.Is(err, errNoFolder) && at != "/" {
 		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
-			err = h.again.do(ctx, one)
+			err = h.again.Do(ctx, passes, one)
 		}
 	}
 	return err
@@ -353,7 +352,7 @@ func (h *httpBucket) Delete(ctx context.Context, name string) error {
 // List implements Bucket.
 func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return listFolders(ctx, prefix, after, func(ctx context.Context, folder string) (names []string, err error) {
-		err = h.again.do(ctx, func(ctx context.Context) error {
+		err = h.again.Do(ctx, passes, func(ctx context.Context) error {
 			names, err = h.readFolder(ctx, folder)
 			return err
 		})

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/retry"
 	"castar/store/storetest"
 
 	"golang.org/x/net/webdav"
@@ -267,7 +268,7 @@ func TestHTTPList(t *testing.T) {
 			w.WriteHeader(http.StatusMultiStatus)
 			io.WriteString(w, tt.answer)
 		}))
-		b := newHTTP(HTTPConfig{URL: server.JoinPath("b")}, backoff{tries: 1, timeout: remote().timeout})
+		b := newHTTP(HTTPConfig{URL: server.JoinPath("b")}, retry.Policy{Tries: 1, Timeout: remote().Timeout})
 		var names []string
 		var err error
 		for name, e := range b.List(t.Context(), "", "") {
@@ -301,9 +302,9 @@ func TestHTTPRanges(t *testing.T) {
 }
 
 // davService is the service of tests with faults.
-func davService(t *testing.T, wrap func(http.Handler) http.Handler) func(backoff) Bucket {
+func davService(t *testing.T, wrap func(http.Handler) http.Handler) func(retry.Policy) Bucket {
 	server := startHTTP(t, wrap(webDAV()))
-	return func(again backoff) Bucket {
+	return func(again retry.Policy) Bucket {
 		return stepwise{listing{retrying{newHTTP(HTTPConfig{URL: server.JoinPath("below")}, again), again}}}
 	}
 }

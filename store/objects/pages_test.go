@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"testing"
 	"time"
+
+	"castar/store/retry"
 )
 
 // Something that answers everything with a page of HTML is no store: nothing is there, and nothing was stored.
@@ -28,7 +30,7 @@ func TestPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range []Bucket{s3, newHTTP(HTTPConfig{URL: u}, backoff{tries: 1, timeout: time.Minute})} {
+	for _, b := range []Bucket{s3, newHTTP(HTTPConfig{URL: u}, retry.Policy{Tries: 1, Timeout: time.Minute})} {
 		if _, err := b.Head(t.Context(), "blobs/a"); !errors.Is(err, errPage) {
 			t.Errorf("%s: Head: %v", b, err)
 		}

@@ -4,51 +4,38 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"math/rand/v2"
 	"time"
+
+	"castar/store/retry"
 )
 
-// backoff says how calls are repeated that failed for a reason that may go away.
-type backoff struct {
-	tries   int           // calls, the first one included
-	first   time.Duration // the longest wait before the second; each later one may be twice as long
-	most    time.Duration // but no longer than this
-	timeout time.Duration // of one call
-}
-
-// remote is the backoff for services in a network: up to about a minute of waiting. A call moves a few MiB at most, and
+// remote is the policy for services in a network: up to about a minute of waiting. A call moves a few MiB at most, and
 // two minutes are enough for those on a slow line.
-func remote() backoff {
-	return backoff{tries: 10, first: 100 * time.Millisecond, most: 15 * time.Second, timeout: 2 * time.Minute}
+func remote() retry.Policy {
+	return retry.Policy{Tries: 10, First: 50 * time.Millisecond, Most: 8 * time.Second, Timeout: 2 * time.Minute}
 }
 
-// do calls f until it succeeds, fails for good, or has failed too often. Waits are random between nothing and the bound,
-// so that clients that failed together do not come back together.
-func (b backoff) do(ctx context.Context, f func(context.Context) error) error {
-	wait := b.first
-	for try := 1; ; try++ {
-		once, cancel := context.WithTimeout(ctx, b.timeout)
-		err := f(once)
-		late := once.Err() != nil
-		cancel()
-		if _, unavailable := errors.AsType[*Unavailable](err); err == nil || try == b.tries || !unavailable && !late {
-			return err
-		}
-		timer := time.NewTimer(rand.N(wait) + 1)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		}
-		wait = min(2*wait, b.most)
-	}
+// first is the policy for the first call to a service: what is not there now may be misspelt.
+func first() retry.Policy {
+	p := remote()
+	p.Tries = 4
+	return p
+}
+
+// passes reports whether an error may go away.
+func passes(err error) bool {
+	_, unavailable := errors.AsType[*Unavailable](err)
+	return unavailable
 }
 
 // retrying repeats the calls of a Bucket.
 type retrying struct {
 	Bucket
-	backoff
+	policy retry.Policy
+}
+
+func (r retrying) do(ctx context.Context, call func(context.Context) error) error {
+	return r.policy.Do(ctx, passes, call)
 }
 
 func (r retrying) Get(ctx context.Context, name string, offset, n int64) (b []byte, err error) {

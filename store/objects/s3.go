@@ -56,10 +56,7 @@ func OpenS3(ctx context.Context, c S3Config) (Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3://%s: %w", c.Bucket, err)
 	}
-	again := remote()
-	again.tries = 4 // what is not there now may be misspelt
-	err = again.do(ctx, b.exists)
-	if err != nil {
+	if err := first().Do(ctx, passes, b.exists); err != nil {
 		return nil, err
 	}
 	return retrying{b, remote()}, nil

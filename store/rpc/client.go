@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/retry"
 )
 
 // client is a connection to a server, and what is known about the server.
@@ -207,8 +207,8 @@ func (k *call) end() {
 	k.cancel(nil)
 }
 
-// attempts is how often a call is tried while the server cannot be reached: for about a second and a half.
-const attempts = 6
+// unreached is the policy while the server cannot be reached: it is tried for about a second and a half.
+func unreached() retry.Policy { return retry.Policy{Tries: 6, First: 40 * time.Millisecond} }
 
 // retry makes a call that may be made again, until it has another result than that the server is unavailable.
 func (c *client) retry(ctx context.Context, do func(k *call) error) error {
@@ -221,19 +221,8 @@ func (c *client) retry(ctx context.Context, do func(k *call) error) error {
 
 // again calls do until it has another result than that the server is unavailable, or that has lasted for too long.
 func again(ctx context.Context, do func() error) error {
-	pause := 50 * time.Millisecond
-	for n := 1; ; n++ {
-		err := do()
-		if status.Code(err) != codes.Unavailable || n == attempts {
-			return err
-		}
-		select {
-		case <-time.After(pause/2 + rand.N(pause/2)):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		pause *= 2
-	}
+	unavailable := func(err error) bool { return status.Code(err) == codes.Unavailable }
+	return unreached().Do(ctx, unavailable, func(context.Context) error { return do() })
 }
 
 // instanceOf returns the instance of a server of castar's, from the headers of an answer, or "".
