@@ -19,6 +19,7 @@ var layers = map[string]int{
 	"castar/store":         1,
 	"castar/store/chunk":   2,
 	"castar/store/durable": 2,
+	"castar/store/retry":   2,
 	"castar/store/table":   2,
 	"castar/store/zstd":    2,
 	"castar/store/*":       3,

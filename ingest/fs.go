@@ -47,10 +47,10 @@ type walker struct {
 
 func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error) {
 	w := &walker{st: st, o: o, began: time.Now(), processors: runtime.GOMAXPROCS(0)}
-	_, w.lanes = st.Blobs.(store.Laner)
+	w.lanes = st.Lanes != nil
 	w.slots = make(chan store.Blobs, o.Jobs)
 	for range o.Jobs {
-		w.slots <- lane(st.Blobs)
+		w.slots <- st.Lane()
 	}
 	w.ctx, w.stop = context.WithCancelCause(ctx)
 	var err error
@@ -62,14 +62,6 @@ func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error)
 	w.mediumBuffers.New = newBuffer(mediumFile + 1)
 	w.mediums = make(chan struct{}, min(o.Jobs, max(4, runtime.GOMAXPROCS(0))))
 	return w, nil
-}
-
-// lane returns a lane of blobs, where they have lanes.
-func lane(blobs store.Blobs) store.Blobs {
-	if l, ok := blobs.(store.Laner); ok {
-		return l.Lane()
-	}
-	return blobs
 }
 
 // worker is the walker as one goroutine has it.

@@ -30,14 +30,14 @@ type Blobs interface {
 	Create(ctx context.Context) (BlobWriter, error)
 }
 
-// Laner is Blobs that keep together what is put by one lane, so that reading it in that order is cheap. Whoever puts by
-// several goroutines, each of which goes through a part of a tree, gives each goroutine a lane.
+// Laner keeps together what is put by one lane, so that it is cheap to read in that order. A caller that puts by several
+// goroutines, each of which goes through a part of a tree, gives each goroutine a lane.
 type Laner interface {
-	// Lane returns a view of the same blobs that puts by a lane of its own. It takes no room by itself.
+	// Lane returns a view of the store's Blobs that puts by a lane of its own. It takes no room by itself.
 	Lane() Blobs
 }
 
-// Grouper is Blobs that compress blobs in groups, give out a group as it is, and can keep one as it comes.
+// Grouper is the way to the store's Blobs in groups that are compressed together.
 type Grouper interface {
 	// Group returns the group that has the blob or chunk d, unchecked. The error is ErrNotFound where the store does not
 	// have it, and ErrUnsupported where it is in no group: a blob of several chunks is not, and what is very long.
@@ -55,11 +55,10 @@ type Group struct {
 	Plain   []byte // their bytes, where they are not compressed
 }
 
-// Joiner is Blobs that keep long blobs in chunks, and can be told of a blob by its chunks alone, so that who has it need not
-// pass on those that are there.
+// Joiner names a long blob by its chunks, so a caller need not resend chunks that the store has.
 type Joiner interface {
-	// ChunkSize returns the average length, in bytes, of the chunks in which Blobs keeps what it is given: castore derives
-	// from it where they are cut.
+	// ChunkSize returns the average length, in bytes, of the chunks that the store's Blobs cuts. Castore derives the cut
+	// points from it.
 	ChunkSize() int
 	// Join stores the blob d, whose chunks are stored already: it reads them to see that they make it up. A blob that is
 	// there is not read. The error is ErrNotFound where a chunk is missing, a *CorruptError where one is damaged, and
@@ -174,11 +173,15 @@ type Barrier interface {
 	Close() error
 }
 
-// Store is one place that keeps archives. The parts that are nil are those that its kind does not have.
+// Store is one place that keeps archives. A part that its kind does not have is nil. Nothing else says what a store can
+// do, so code that wraps a part wraps each part that leads to the same data.
 type Store struct {
 	ID          string // differs from store to store and stays with it; names what is cached about it
 	Blobs       Blobs
 	Directories Directories
+	Lanes       Laner            // of Blobs; nil: it does not matter who puts what
+	Groups      Grouper          // of Blobs; nil: each blob is compressed by itself
+	Joins       Joiner           // of Blobs; nil: it takes whole blobs only
 	Tags        Tags             // nil: no tags and no log
 	Lister      Lister           // nil: cannot list
 	Sizer       Sizer            // nil: cannot tell what an object takes
@@ -187,6 +190,14 @@ type Store struct {
 	Sweeper     Sweeper          // nil: cannot forget
 	Repairer    Repairer         // nil: cannot mend itself
 	Barrier     Barrier
+}
+
+// Lane returns Blobs, by a lane of its own where the store has lanes.
+func (s *Store) Lane() Blobs {
+	if s.Lanes == nil {
+		return s.Blobs
+	}
+	return s.Lanes.Lane()
 }
 
 // Sync makes everything that was stored durable; see Barrier.

@@ -184,6 +184,9 @@ func combine(blobs, directories *store.Store) *store.Store {
 	st := &store.Store{
 		ID:          hashedID("composition", blobs.ID+" "+directories.ID),
 		Blobs:       blobs.Blobs,
+		Lanes:       blobs.Lanes,
+		Groups:      blobs.Groups,
+		Joins:       blobs.Joins,
 		Directories: directories.Directories,
 		Tags:        directories.Tags,
 	}

@@ -144,7 +144,7 @@ func makeFolder(path string) error {
 // bundle returns the store as its users see it.
 func (st *Store) bundle() *store.Store {
 	return &store.Store{
-		ID: st.config.ID, Blobs: blobs{st}, Directories: directories{st}, Tags: tags{st}, Lister: st, Sizer: st,
+		ID: st.config.ID, Blobs: blobs{st}, Lanes: blobs{st}, Groups: blobs{st}, Joins: blobs{st}, Directories: directories{st}, Tags: tags{st}, Lister: st, Sizer: st,
 		NewSet: st.NewSet, Scrubber: st, Sweeper: st, Repairer: st, Barrier: st,
 	}
 }

@@ -54,7 +54,7 @@ func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*pro
 func (b *bulkServer) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	calls, callsCtx := errgroup.WithContext(ctx)
 	calls.SetLimit(atOnce)
-	if _, ok := b.s.st.Blobs.(store.Grouper); ok {
+	if b.s.st.Groups != nil {
 		calls.SetLimit(1)
 	}
 	for i := 0; i < n && callsCtx.Err() == nil; i++ {
@@ -76,8 +76,8 @@ func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*pro
 	}
 	if len(req.GetSizes()) == 0 {
 		terms := &protos.PutBlobsResponse{MostBytes: uint64(b.room())}
-		if j, ok := b.s.st.Blobs.(store.Joiner); ok {
-			terms.ChunkSize = uint64(j.ChunkSize())
+		if b.s.st.Joins != nil {
+			terms.ChunkSize = uint64(b.s.st.Joins.ChunkSize())
 		}
 		return terms, nil
 	}
@@ -111,16 +111,15 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 		return nil, invalidf("blobs of %d bytes, and contents of %d", total, len(raw))
 	}
 	b.s.metrics.received.Add(uint64(total))
-	blobs := b.s.st.Blobs
-	if g, ok := blobs.(store.Grouper); ok && frame != nil && zstd.Single(frame) {
-		return g.PutGroup(ctx, raw, sizes, frame)
+	if b.s.st.Groups != nil && frame != nil && zstd.Single(frame) {
+		return b.s.st.Groups.PutGroup(ctx, raw, sizes, frame)
 	}
 	digests, pieces := make([]store.Digest, len(sizes)), make([][]byte, len(sizes))
 	for i, n := range sizes {
 		pieces[i], raw = raw[:n], raw[n:]
 	}
 	err = b.each(ctx, len(pieces), func(ctx context.Context, i int) (err error) {
-		digests[i], err = blobs.Put(ctx, pieces[i])
+		digests[i], err = b.s.st.Blobs.Put(ctx, pieces[i])
 		return err
 	})
 	if err != nil {
@@ -164,12 +163,11 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	if err != nil {
 		return nil, err
 	}
-	grouper, ok := b.s.st.Blobs.(store.Grouper)
-	if !ok {
+	if b.s.st.Groups == nil {
 		return nil, store.ErrUnsupported
 	}
 	resp := new(protos.GetBlobsResponse)
-	g, err := grouper.Group(ctx, d)
+	g, err := b.s.st.Groups.Group(ctx, d)
 	_, damaged := errors.AsType[*store.CorruptError](err)
 	if damaged || errors.Is(err, store.ErrUnsupported) {
 		return resp, nil
@@ -204,13 +202,12 @@ func (b *bulkServer) Join(stream joinStream) error {
 	if err := b.s.mayPut(stream.Context()); err != nil {
 		return err
 	}
-	joiner, ok := b.s.st.Blobs.(store.Joiner)
-	if !ok {
+	if b.s.st.Joins == nil {
 		return store.ErrUnsupported
 	}
 	d, chunks, err := recvChunks(stream, mostChunks)
 	if err == nil {
-		err = joiner.Join(stream.Context(), d, chunks)
+		err = b.s.st.Joins.Join(stream.Context(), d, chunks)
 	}
 	if err != nil {
 		if errors.Is(err, store.ErrDigestMismatch) {

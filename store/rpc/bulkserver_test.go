@@ -70,7 +70,7 @@ func TestBulkServer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			st := memory.New()
 			g := &grouped{Blobs: st.Blobs}
-			st.Blobs = g
+			st.Blobs, st.Groups = g, g
 			l := serveStore(t, st, ServerOptions{AllowPut: true, MaxMessage: most})
 			resp, err := protos.NewBulkServiceClient(connect(t, l)).Put(t.Context(), tt.req)
 			if status.Code(err) != tt.code {
@@ -118,12 +118,12 @@ func TestBulkServerReadOnly(t *testing.T) {
 func TestLanes(t *testing.T) {
 	st := memory.New()
 	g := &grouped{Blobs: st.Blobs}
-	st.Blobs = g
+	st.Blobs, st.Groups = g, g
 	remote := New(connect(t, serveStore(t, st, ServerOptions{AllowPut: true})), "lanes", "")
 	defer remote.Close()
 	var digests []store.Digest
 	for i := range 3 * laneCount {
-		d, err := remote.Blobs.(store.Laner).Lane().Put(t.Context(), bytes.Repeat(fmt.Appendf(nil, "%d\n", i), 100))
+		d, err := remote.Lane().Put(t.Context(), bytes.Repeat(fmt.Appendf(nil, "%d\n", i), 100))
 		if err != nil {
 			t.Fatal(err)
 		}

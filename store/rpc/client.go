@@ -60,7 +60,8 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 }
 
 func (c *client) bundle(id string) *store.Store {
-	return &store.Store{ID: id, Blobs: blobs{c: c}, Directories: directories{c}, Barrier: barrier{c}}
+	b := blobs{c: c}
+	return &store.Store{ID: id, Blobs: b, Lanes: b, Directories: directories{c}, Barrier: barrier{c}}
 }
 
 // service is one of the two services, under the package that the server knows it by.

@@ -78,7 +78,7 @@ func newGrouped(t *testing.T, n, each int) (*store.Store, [][]byte) {
 			g.groups[store.Sum(data)] = group
 		}
 	}
-	st.Blobs = g
+	st.Blobs, st.Groups = g, g
 	return st, all
 }
 

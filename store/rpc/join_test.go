@@ -33,7 +33,7 @@ type joiner struct {
 func newJoiner() (*store.Store, *joiner) {
 	st := memory.New()
 	j := &joiner{Blobs: st.Blobs, size: chunk.Default().Avg}
-	st.Blobs = j
+	st.Blobs, st.Joins = j, j
 	return st, j
 }
 
@@ -196,7 +196,7 @@ func TestManyJoins(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for i := range n {
-		if _, err := create(ctx, st.Blobs.(store.Laner).Lane(), blob(i)); err != nil {
+		if _, err := create(ctx, st.Lane(), blob(i)); err != nil {
 			t.Fatalf("blob %d: %v", i, err)
 		}
 	}

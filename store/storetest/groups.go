@@ -47,7 +47,7 @@ func group(t *testing.T, blobs ...[]byte) (g blobGroup) {
 }
 
 func (g blobGroup) put(t *testing.T, st *store.Store) error {
-	digests, err := st.Blobs.(store.Grouper).PutGroup(t.Context(), g.raw, g.sizes, g.frame)
+	digests, err := st.Groups.PutGroup(t.Context(), g.raw, g.sizes, g.frame)
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func putGroupKeepsNothing(t *testing.T, st *store.Store) {
 func putGroupWrong(t *testing.T, st *store.Store) {
 	good := group(t, texts(1, 1<<20)...)
 	for _, sizes := range [][]int{nil, {1}, append(good.sizes[1:], 1<<40), append([]int{-1, 1}, good.sizes...), append(good.sizes, 1)} {
-		if _, err := st.Blobs.(store.Grouper).PutGroup(t.Context(), good.raw, sizes, good.frame); err == nil {
+		if _, err := st.Groups.PutGroup(t.Context(), good.raw, sizes, good.frame); err == nil {
 			t.Errorf("%d sizes, want those of %d blobs: no error", len(sizes), len(good.sizes))
 		}
 	}
@@ -163,7 +163,7 @@ func concurrentGroups(t *testing.T, st *store.Store) {
 // wantGroup checks that d is in a group, and that all that are in it are what they are called.
 func wantGroup(t *testing.T, st *store.Store, d store.Digest) {
 	t.Helper()
-	g, err := st.Blobs.(store.Grouper).Group(t.Context(), d)
+	g, err := st.Groups.Group(t.Context(), d)
 	if err != nil {
 		t.Errorf("%s: %v", d, err)
 		return
@@ -232,7 +232,7 @@ func groupOf(t *testing.T, st *store.Store) {
 }
 
 func noGroup(t *testing.T, st *store.Store) {
-	blobs := st.Blobs.(store.Grouper)
+	blobs := st.Groups
 	put(t, st, []byte("another"))
 	if _, err := blobs.Group(t.Context(), store.Sum([]byte("absent"))); !store.IsNotFound(err) {
 		t.Errorf("an absent blob: %v, want that it is not found", err)

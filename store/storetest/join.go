@@ -24,7 +24,7 @@ func joinChecks() []check {
 // pieces returns chunks of data as the store cuts them.
 func pieces(t *testing.T, st *store.Store, data []byte) (all [][]byte) {
 	t.Helper()
-	params, err := chunk.ParamsFor(st.Blobs.(store.Joiner).ChunkSize())
+	params, err := chunk.ParamsFor(st.Joins.ChunkSize())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func listed(chunks ...[]byte) (list []store.Chunk) {
 
 func join(t *testing.T, st *store.Store, d store.Digest, chunks []store.Chunk) error {
 	t.Helper()
-	return st.Blobs.(store.Joiner).Join(t.Context(), d, chunks)
+	return st.Joins.Join(t.Context(), d, chunks)
 }
 
 func joined(t *testing.T, st *store.Store) {

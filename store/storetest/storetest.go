@@ -15,7 +15,7 @@ import (
 )
 
 // Run checks that a kind of store keeps the contracts. open returns a new, empty store each time, which Run closes.
-// Tags and Lister are checked unless they are nil, and Grouper and Joiner where Blobs is one; the other parts must be there.
+// Lanes, Groups, Joins, Tags and Lister are checked unless they are nil; the other parts must be there.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	t.Run("Store", func(t *testing.T) { stores(t, open) })
 	groups := []struct {
@@ -25,8 +25,8 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	}{
 		{"Blobs", nil, blobChecks()},
 		{"Blob", nil, readChecks()},
-		{"Grouper", func(st *store.Store) bool { _, ok := st.Blobs.(store.Grouper); return ok }, groupChecks()},
-		{"Joiner", func(st *store.Store) bool { _, ok := st.Blobs.(store.Joiner); return ok }, joinChecks()},
+		{"Grouper", func(st *store.Store) bool { return st.Groups != nil }, groupChecks()},
+		{"Joiner", func(st *store.Store) bool { return st.Joins != nil }, joinChecks()},
 		{"Directories", nil, directoryChecks()},
 		{"Walk", nil, walkChecks()},
 		{"Upload", nil, uploadChecks()},
@@ -45,6 +45,24 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 				})
 			}
 		})
+	}
+}
+
+// Keeps checks that a store that is made of another can do all that the other can with blobs.
+func Keeps(t *testing.T, inner, outer *store.Store) {
+	t.Helper()
+	for _, part := range []struct {
+		name         string
+		inner, outer bool
+	}{
+		{"Lanes", inner.Lanes != nil, outer.Lanes != nil},
+		{"Groups", inner.Groups != nil, outer.Groups != nil},
+		{"Joins", inner.Joins != nil, outer.Joins != nil},
+		{"Lister", inner.Lister != nil, outer.Lister != nil},
+	} {
+		if part.inner && !part.outer {
+			t.Errorf("the store has no %s, and the one that it is made of has", part.name)
+		}
 	}
 }
 

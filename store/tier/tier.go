@@ -32,11 +32,11 @@ func New(near, far *store.Store, o Options) *store.Store {
 	}
 	switch {
 	case near.Blobs == nil:
-		st.Blobs = far.Blobs
+		st.Blobs, st.Lanes, st.Groups, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Joins
 	case far.Blobs == nil:
-		st.Blobs = near.Blobs
+		st.Blobs, st.Lanes, st.Groups, st.Joins = near.Blobs, near.Lanes, near.Groups, near.Joins
 	default:
-		st.Blobs = &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
+		st.Blobs, st.Lanes, st.Groups, st.Joins = both(near, far, o)
 	}
 	switch {
 	case near.Directories == nil:
@@ -50,6 +50,28 @@ func New(near, far *store.Store, o Options) *store.Store {
 		st.Lister = lister{near.Lister, far.Lister}
 	}
 	return st
+}
+
+// both returns the blobs of two stores, and the ways to put them that every store has that they are put to.
+func both(near, far *store.Store, o Options) (store.Blobs, store.Laner, store.Grouper, store.Joiner) {
+	b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
+	l := lanes{b, near, far}
+	if !o.WriteThrough {
+		return b, present[store.Laner](near.Lanes != nil, l),
+			present[store.Grouper](near.Groups != nil, groups{b, near.Groups, nil}),
+			present[store.Joiner](near.Joins != nil, joins{b, near.Joins, nil})
+	}
+	return b, present[store.Laner](near.Lanes != nil || far.Lanes != nil, l),
+		present[store.Grouper](near.Groups != nil && far.Groups != nil, groups{b, near.Groups, far.Groups}),
+		present[store.Joiner](near.Joins != nil && far.Joins != nil, joins{b, near.Joins, far.Joins})
+}
+
+// present returns v, or nil where it is not there.
+func present[T any](there bool, v T) (none T) {
+	if there {
+		return v
+	}
+	return none
 }
 
 // id names what a tier is made of: what it has depends on both, and on what it does with what is put.

@@ -32,6 +32,82 @@ func TestStore(t *testing.T) {
 	}
 }
 
+// What is put by a lane, in a group or by its chunks goes where other blobs go, and a blob whose chunks only the far
+// store has can be joined.
+func TestWritesByOtherWays(t *testing.T) {
+	for _, through := range []bool{false, true} {
+		near, far := memory.New(), memory.New()
+		ways := &putAll{Blobs: near.Blobs}
+		near.Groups, near.Joins = ways, ways
+		farWays := &putAll{Blobs: far.Blobs}
+		far.Groups, far.Joins = farWays, farWays
+		st := tier.New(near, far, tier.Options{WriteThrough: through})
+
+		d := put(t, st.Lane(), []byte("lane"))
+		wantHas(t, near.Blobs, d, true)
+		wantHas(t, far.Blobs, d, through)
+
+		digests, err := st.Groups.PutGroup(t.Context(), []byte("ab"), []int{1, 1}, nil)
+		if err != nil || len(digests) != 2 {
+			t.Fatal(digests, err)
+		}
+		wantHas(t, near.Blobs, digests[1], true)
+		wantHas(t, far.Blobs, digests[1], through)
+
+		a, b := put(t, far.Blobs, []byte("first ")), put(t, far.Blobs, []byte("second"))
+		whole := store.Sum([]byte("first second"))
+		if err := st.Joins.Join(t.Context(), whole, []store.Chunk{{Digest: a, Size: 6}, {Digest: b, Size: 6}}); err != nil {
+			t.Fatal(err)
+		}
+		wantHas(t, near.Blobs, whole, true)
+		wantHas(t, far.Blobs, whole, through)
+		if _, err := st.Groups.Group(t.Context(), put(t, far.Blobs, []byte("far only"))); !errors.Is(err, store.ErrUnsupported) {
+			t.Errorf("the group of a blob that only the far store has: %v", err)
+		}
+		err = st.Joins.Join(t.Context(), store.Sum([]byte("x")), []store.Chunk{{Digest: store.Digest{1}, Size: 1}})
+		if !store.IsNotFound(err) {
+			t.Errorf("a chunk that neither has: %v", err)
+		}
+	}
+}
+
+// putAll stores groups and joined blobs as plain ones.
+type putAll struct{ store.Blobs }
+
+func (p *putAll) Group(context.Context, store.Digest) (store.Group, error) {
+	return store.Group{}, store.ErrNotFound
+}
+
+func (p *putAll) PutGroup(ctx context.Context, raw []byte, sizes []int, _ []byte) (digests []store.Digest, err error) {
+	for _, n := range sizes {
+		d, err := p.Put(ctx, raw[:n])
+		if err != nil {
+			return nil, err
+		}
+		digests, raw = append(digests, d), raw[n:]
+	}
+	return digests, nil
+}
+
+func (p *putAll) ChunkSize() int { return 256 << 10 }
+
+func (p *putAll) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	var data []byte
+	for _, c := range chunks {
+		blob, err := p.Open(ctx, c.Digest)
+		if err != nil {
+			return err
+		}
+		part, err := io.ReadAll(blob)
+		if err != nil {
+			return err
+		}
+		data = append(data, part...)
+	}
+	_, err := p.Put(ctx, data)
+	return err
+}
+
 // readThrough is a store whose readers find nothing near that was not fetched: what is put goes to far alone.
 func readThrough() *store.Store {
 	near, far := memory.New(), memory.New()

@@ -1,0 +1,143 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"castar/store"
+)
+
+// Put stores a blob in Near. With WriteThrough it is stored in Far before.
+func (b *Blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	return lane{b, b.Near, b.Far}.Put(ctx, data)
+}
+
+// Create begins a blob in Near. With WriteThrough, in both.
+func (b *Blobs) Create(ctx context.Context) (store.BlobWriter, error) {
+	return lane{b, b.Near, b.Far}.Create(ctx)
+}
+
+// lanes implements store.Laner.
+type lanes struct {
+	b         *Blobs
+	near, far *store.Store
+}
+
+// Lane puts by a lane of each of the two stores.
+func (l lanes) Lane() store.Blobs { return lane{l.b, l.near.Lane(), l.far.Lane()} }
+
+// lane is the blobs of both, with their lanes to put by.
+type lane struct {
+	*Blobs
+	near, far store.Blobs
+}
+
+func (l lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
+	if l.WriteThrough {
+		if d, err := l.far.Put(ctx, data); err != nil {
+			return d, err
+		}
+	}
+	return l.near.Put(ctx, data)
+}
+
+func (l lane) Create(ctx context.Context) (store.BlobWriter, error) {
+	near, err := l.near.Create(ctx)
+	if err != nil || !l.WriteThrough {
+		return near, err
+	}
+	far, err := l.far.Create(ctx)
+	if err != nil {
+		return nil, errors.Join(err, near.Close())
+	}
+	return &bothWriter{near, far}, nil
+}
+
+// bothWriter writes a blob to two stores.
+type bothWriter struct{ near, far store.BlobWriter }
+
+func (w *bothWriter) Write(p []byte) (int, error) {
+	if n, err := w.far.Write(p); err != nil {
+		return n, err
+	}
+	return w.near.Write(p)
+}
+
+// Commit ends the blob in Far before it does in Near, so that what Near has Far has too.
+func (w *bothWriter) Commit() (store.Digest, error) {
+	if d, err := w.far.Commit(); err != nil {
+		return d, err
+	}
+	return w.near.Commit()
+}
+
+func (w *bothWriter) Close() error { return errors.Join(w.far.Close(), w.near.Close()) }
+
+// groups implements store.Grouper.
+type groups struct {
+	b         *Blobs
+	near, far store.Grouper // far is nil without WriteThrough
+}
+
+// Group returns the group that Near has. A blob that only Far has is in none here: reading it by itself brings it to Near.
+func (g groups) Group(ctx context.Context, d store.Digest) (store.Group, error) {
+	group, err := g.near.Group(ctx, d)
+	if !absent(err) {
+		return group, err
+	}
+	has, err := g.b.Far.Has(ctx, d)
+	if err == nil && !has {
+		err = store.ErrNotFound
+	}
+	if err == nil {
+		err = fmt.Errorf("%s is in no group of the near store: %w", d, store.ErrUnsupported)
+	}
+	return store.Group{}, err
+}
+
+// PutGroup stores blobs in Near. With WriteThrough they are stored in Far before.
+func (g groups) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
+	if g.far != nil {
+		if _, err := g.far.PutGroup(ctx, raw, sizes, frame); err != nil {
+			return nil, err
+		}
+	}
+	return g.near.PutGroup(ctx, raw, sizes, frame)
+}
+
+// joins implements store.Joiner.
+type joins struct {
+	b         *Blobs
+	near, far store.Joiner // far is nil without WriteThrough
+}
+
+// ChunkSize is that of Far where blobs are joined there too.
+func (j joins) ChunkSize() int {
+	if j.far != nil {
+		return j.far.ChunkSize()
+	}
+	return j.near.ChunkSize()
+}
+
+// Join stores a blob in Near, with WriteThrough in Far before. Chunks that only Far has are fetched.
+func (j joins) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	if j.far != nil {
+		if err := j.far.Join(ctx, d, chunks); err != nil {
+			return err
+		}
+	}
+	err := j.near.Join(ctx, d, chunks)
+	if !absent(err) {
+		return err
+	}
+	for _, c := range chunks {
+		if _, err := j.b.chunk(ctx, c.Digest, c); err != nil {
+			if cause, ok := errors.AsType[*store.CorruptError](err); ok && errors.Is(cause.Err, store.ErrNotFound) {
+				err = cause.Err // nothing is damaged: the chunk was never stored
+			}
+			return err
+		}
+	}
+	return j.near.Join(ctx, d, chunks)
+}
