@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -14,6 +15,8 @@ const catHelp = `
 Writes the contents of stored files to stdout, one after the other. ROOT may be a file itself, and so the digest of any
 file's contents will do, which is what b3sum prints. All that is written was checked against a digest; where damage is
 met, the command stops with an error, and what was written so far is to be thrown away.
+
+On a terminal, what could control it is shown, as ^[ or \u202e; elsewhere the bytes are as they are.
 
 With --offset and --length it writes a part of one file, and reads no more of the store than the chunks with that part.
 
@@ -80,7 +83,7 @@ func (e *env) cat(ctx context.Context, f *catFlags, refs []string) error {
 }
 
 // catFile writes a file, or the part of it that f says.
-func (e *env) catFile(ctx context.Context, f *catFlags, st *store.Store, n store.Node) error {
+func (e *env) catFile(ctx context.Context, f *catFlags, st *store.Store, n store.Node) (err error) {
 	b, err := openBlob(ctx, st, n)
 	if err != nil {
 		return err
@@ -94,12 +97,18 @@ func (e *env) catFile(ctx context.Context, f *catFlags, st *store.Store, n store
 			return err
 		}
 	}
+	var out io.Writer = e.stdout
+	if e.isTerminal() {
+		v := &visible{w: e.stdout}
+		defer func() { err = errors.Join(err, v.Flush()) }()
+		out = v
+	}
 	left := n.Size - f.offset
 	if f.all || f.length >= left {
-		_, err = b.WriteTo(e.stdout)
+		_, err = b.WriteTo(out)
 		return err
 	}
-	_, err = io.CopyN(e.stdout, b, int64(f.length))
+	_, err = io.CopyN(out, b, int64(f.length))
 	return err
 }
 

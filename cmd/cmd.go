@@ -4,7 +4,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"castar/store"
 )
 
 // env is what all commands share: the streams, and the flags that every command has.
@@ -143,6 +144,7 @@ func (e *env) globalFlags() []cli.Flag {
 
 // warn says on stderr that something was not as it should be. The command goes on.
 func (e *env) warn(command, text string) {
+	text = store.ShortMessage(text)
 	m := jsonMessage{Level: "warning", Command: command}
 	m.Text, m.TextBase64 = jsonName(text)
 	m.print(e.stderr, e.json, text)
@@ -151,7 +153,7 @@ func (e *env) warn(command, text string) {
 // note says something on stderr that is good to know, unless the user wants quiet or JSON.
 func (e *env) note(command, text string) {
 	if !e.quiet && !e.json {
-		io.WriteString(e.stderr, "castar: "+command+": "+escape(text)+"\n")
+		io.WriteString(e.stderr, "castar: "+command+": "+store.Escape(store.ShortMessage(text))+"\n")
 	}
 }
 
@@ -178,11 +180,7 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 // json writes v as one line.
-func (o *output) json(v any) {
-	enc := json.NewEncoder(o)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // o remembers
-}
+func (o *output) json(v any) { _ = writeJSON(o, v) } // o remembers
 
 // reason returns what went wrong without the operation and path that os puts before it.
 func reason(err error) string {

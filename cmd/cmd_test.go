@@ -16,30 +16,6 @@ import (
 	"castar/store"
 )
 
-func TestQuote(t *testing.T) {
-	tests := []struct{ name, quoted, escaped string }{
-		{"a/b c", "a/b c", "a/b c"},
-		{"grüße", "grüße", "grüße"},
-		{"", `""`, ""},
-		{" a", `" a"`, " a"},
-		{"a\n", `"a\n"`, `a\n`},
-		{"\x1b[2J", `"\x1b[2J"`, `\x1b[2J`},
-		{"a\xff", `"a\xff"`, `a\xff`},
-		{"\uFFFD", "\uFFFD", "\uFFFD"},
-		{"a\u202eb", `"a\u202eb"`, `a\u202eb`},
-		{`a"b`, `"a\"b"`, `a"b`},
-		{`a\nb`, `"a\\nb"`, `a\nb`},
-	}
-	for _, tt := range tests {
-		if got := quote(tt.name); got != tt.quoted {
-			t.Errorf("quote(%q) = %s, want %s", tt.name, got, tt.quoted)
-		}
-		if got := escape(tt.name); got != tt.escaped {
-			t.Errorf("escape(%q) = %s, want %s", tt.name, got, tt.escaped)
-		}
-	}
-}
-
 func TestJSONName(t *testing.T) {
 	if text, b64 := jsonName("a\n"); text != "a\n" || b64 != "" {
 		t.Errorf("got %q %q", text, b64)
@@ -173,7 +149,7 @@ func TestSampleLine(t *testing.T) {
 func TestHumanBytes(t *testing.T) {
 	tests := map[uint64]string{
 		0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1536: "1.5 KiB", 1<<20 - 1: "1.0 MiB", 1 << 20: "1.0 MiB",
-		5 << 30: "5.0 GiB", 1<<64 - 1: "16.0 EiB",
+		5 << 30: "5.0 GiB", 1<<64 - 2: "16.0 EiB", 1<<64 - 1: "16 EiB or more",
 	}
 	for n, want := range tests {
 		if got := humanBytes(n); got != want {

@@ -23,7 +23,7 @@ at what was copied are set in the destination as well, once what they reach is t
 points elsewhere there stays unless --overwrite is given, and the exit status is 1.
 
 What is missing or damaged in the source is named, the rest is copied, and the exit status is 3; roots that are not
-whole get no tag.
+whole get no tag. So it is with a directory below 8192 others.
 
 With --json, one object for each ROOT: root, kind, ref, tags, complete; and one at the end: roots, directories, blobs,
 bytes, new_directories, new_blobs, new_bytes, seconds, dry_run. Those that are new were missing and were copied. A ref

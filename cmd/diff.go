@@ -29,19 +29,23 @@ The path of what is or was a directory ends in a slash, and by the bytes of thes
 that was added, removed or renamed is one line. Empty files and directories are not taken to be renamed.
 
 What is the same on both sides is not read, however large. Trees that differ only in the rule by which their directories
-count sizes are the same. Finding renames needs all that was added and removed in memory; --no-renames does not.
+count sizes are the same. Finding renames needs all that was added and removed in memory; --no-renames does not. Where
+that is more than some hundred thousand entries, renames among them are shown as removed and added. A tree with more
+than 8192 directories below each other is an error.
 
 With -z, lines end in NUL, and a NUL stands also between the two paths of R. On a terminal, what was added is green and
 what was removed is red, unless NO_COLOR is set.
 
 With --patch, what changed in text files is shown line by line, as git does. Files with a NUL byte near their beginning
 and those larger than 16 MiB are only named, and directories that are empty are not. git apply refuses the whole patch
-for a file that is only named, unless it is given --exclude=FILE.
+for a file that is only named, unless it is given --exclude=FILE. On a terminal, what could control it is shown, as ^[
+or \u202e; elsewhere the bytes of the files are as they are.
 
 With --json, one object for each change: op, path, from (of R), old, new; old and new, where there is one, have kind,
 size, executable, digest, target. With --stat, one object: added, removed, changed, renamed (numbers of entries),
-bytes_added, bytes_removed, bytes_changed_old, bytes_changed_new, entries_old, entries_new, share. A path or target that
-is not UTF-8 is also there in base64, as path_base64, from_base64 or target_base64.
+bytes_added, bytes_removed, bytes_changed_old, bytes_changed_new, entries_old, entries_new, share. A number that is
+18446744073709551615 is that or more. A path or target that is not UTF-8 is also there in base64, as path_base64,
+from_base64 or target_base64.
 
 Examples:
   castar diff v1 v2
@@ -130,8 +134,28 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	if err := checkPaths(ctx, sides, f.options.Paths); err != nil {
 		return err
 	}
+	f.options.TooMany = func() {
+		e.note("diff", "more was added and removed than can be searched for renames, and is shown as that")
+	}
 	p := e.newDiffPrinter(f, sides)
-	for c, err := range tree.Diff(ctx, sides[0].Side, sides[1].Side, f.options) {
+	if err := e.printDiff(ctx, p); err != nil {
+		return err
+	}
+	switch {
+	case leftOut:
+		return errPartial
+	case f.exitCode && p.differs:
+		return errDiffers
+	}
+	return nil
+}
+
+// printDiff prints what changed, in the form that was asked for.
+func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
+	if p.f.stat {
+		return p.count(ctx)
+	}
+	for c, err := range tree.Diff(ctx, p.sides[0].Side, p.sides[1].Side, p.f.options) {
 		if err == nil {
 			err = p.change(ctx, &c)
 		}
@@ -143,16 +167,7 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 			return err
 		}
 	}
-	if err := p.end(ctx); err != nil {
-		return err
-	}
-	switch {
-	case leftOut:
-		return errPartial
-	case f.exitCode && p.changes > 0:
-		return errDiffers
-	}
-	return nil
+	return p.out.Flush()
 }
 
 // checkPaths reports the paths that neither side has: a slip of the pen must not pass for no change.

@@ -3,6 +3,8 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -12,25 +14,24 @@ import (
 
 // diffPrinter prints changes in the form that the flags ask for.
 type diffPrinter struct {
-	e       *env
-	f       *diffFlags
-	sides   [2]*diffSide
-	out     *listing
-	color   bool
-	changes int
-	stat    jsonDiffStat
+	e        *env
+	f        *diffFlags
+	sides    [2]*diffSide
+	out      *listing
+	color    bool
+	terminal bool // contents are made visible
+	differs  bool // something changed
 }
 
 func (e *env) newDiffPrinter(f *diffFlags, sides [2]*diffSide) *diffPrinter {
-	return &diffPrinter{e: e, f: f, sides: sides, out: e.newListing(f.null), color: e.wantsColor() && !f.null}
+	return &diffPrinter{e: e, f: f, sides: sides, out: e.newListing(f.null), color: e.wantsColor() && !f.null,
+		terminal: e.isTerminal()}
 }
 
 // change takes the next change.
 func (p *diffPrinter) change(ctx context.Context, c *tree.Change) error {
-	p.changes++
+	p.differs = true
 	switch {
-	case p.f.stat:
-		p.stat.add(c)
 	case p.f.patch:
 		return p.patch(ctx, c)
 	case p.f.nameOnly:
@@ -43,17 +44,22 @@ func (p *diffPrinter) change(ctx context.Context, c *tree.Change) error {
 	return nil
 }
 
-// end prints what comes after the last change.
-func (p *diffPrinter) end(ctx context.Context) error {
-	if p.f.stat {
-		if err := p.stat.finish(ctx, p.sides); err != nil {
-			return err
-		}
-		if p.e.json {
-			p.out.json(p.stat)
-		} else {
-			p.printStat()
-		}
+// count prints how much changed.
+func (p *diffPrinter) count(ctx context.Context) error {
+	s, err := tree.CountDiff(ctx, p.sides[0].Side, p.sides[1].Side, p.f.options)
+	if err != nil {
+		return err
+	}
+	stat := jsonDiffStat{Added: s.Added, Removed: s.Removed, Changed: s.Changed, Renamed: s.Renamed,
+		BytesAdded: s.BytesAdded, BytesRemoved: s.BytesRemoved, BytesChangedOld: s.BytesOld, BytesChangedNew: s.BytesNew}
+	if err := stat.finish(ctx, p.sides); err != nil {
+		return err
+	}
+	p.differs = s != tree.DiffStat{}
+	if p.e.json {
+		p.out.json(stat)
+	} else {
+		p.printStat(&stat)
 	}
 	return p.out.Flush()
 }
@@ -135,34 +141,6 @@ type jsonDiffStat struct {
 	Share           float64 `json:"share"`             // of the entries of either that are added, removed or changed: 0 to 1
 }
 
-// add counts a change.
-func (j *jsonDiffStat) add(c *tree.Change) {
-	oldBytes, newBytes := fileSize(c.Old), fileSize(c.New)
-	switch c.Op {
-	case tree.Added:
-		j.Added++
-		j.BytesAdded += newBytes
-	case tree.Removed:
-		j.Removed++
-		j.BytesRemoved += oldBytes
-	case tree.Renamed:
-		j.Renamed++
-	default:
-		j.Changed++
-		if c.Op != tree.Executable {
-			j.BytesChangedOld += oldBytes
-			j.BytesChangedNew += newBytes
-		}
-	}
-}
-
-func fileSize(n store.Node) uint64 {
-	if n.Kind != store.KindFile {
-		return 0
-	}
-	return n.Size
-}
-
 // finish adds what is known of the whole trees.
 func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*diffSide) error {
 	for i, to := range []*uint64{&j.EntriesOld, &j.EntriesNew} {
@@ -175,22 +153,30 @@ func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*diffSide) error {
 			return fmt.Errorf("%s: %w", quote(s.arg), err)
 		}
 	}
-	touched := j.Added + j.Removed + j.Changed
+	touched := float64(j.Added) + float64(j.Removed) + float64(j.Changed)
 	// The root may have changed itself, and be counted nowhere.
-	if all := max(j.EntriesOld+j.Added, touched); all > 0 {
-		j.Share = float64(touched) / float64(all)
+	if all := max(float64(j.EntriesOld)+float64(j.Added), touched); all > 0 {
+		j.Share = touched / all
 	}
 	return nil
 }
 
-func (p *diffPrinter) printStat() {
-	j, w := &p.stat, tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "added\t%d\t%s\n", j.Added, humanBytes(j.BytesAdded))
-	fmt.Fprintf(w, "removed\t%d\t%s\n", j.Removed, humanBytes(j.BytesRemoved))
-	fmt.Fprintf(w, "changed\t%d\t%s, before %s\n", j.Changed, humanBytes(j.BytesChangedNew), humanBytes(j.BytesChangedOld))
-	fmt.Fprintf(w, "renamed\t%d\n", j.Renamed)
+func (p *diffPrinter) printStat(j *jsonDiffStat) {
+	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "added\t%s\t%s\n", count(j.Added), humanBytes(j.BytesAdded))
+	fmt.Fprintf(w, "removed\t%s\t%s\n", count(j.Removed), humanBytes(j.BytesRemoved))
+	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", count(j.Changed), humanBytes(j.BytesChangedNew), humanBytes(j.BytesChangedOld))
+	fmt.Fprintf(w, "renamed\t%s\n", count(j.Renamed))
 	fmt.Fprintf(w, "share\t%s\tof %d entries before, %d after\n", percent(j.Share), j.EntriesOld, j.EntriesNew)
 	w.Flush()
+}
+
+// count returns a number that may have been too large to know.
+func count(n uint64) string {
+	if n == math.MaxUint64 {
+		return fmt.Sprintf("%d or more", n)
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 // percent returns a share so that little is not taken for nothing, nor nearly all for all.

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -107,18 +106,19 @@ func printError(w io.Writer, asJSON bool, command string, err error) {
 	errs := split(err)
 	for i, e := range errs {
 		m := jsonMessage{Level: "error", Command: command, Status: status}
-		m.Text, m.TextBase64 = jsonName(e.Error())
+		text := store.ShortMessage(e.Error())
+		m.Text, m.TextBase64 = jsonName(text)
 		if i == len(errs)-1 {
 			m.Hint = hint
 		}
-		m.print(w, asJSON, e.Error())
+		m.print(w, asJSON, text)
 	}
 }
 
 // print writes the message; raw is its text before JSON had it.
 func (m jsonMessage) print(w io.Writer, asJSON bool, raw string) {
 	if asJSON {
-		_ = json.NewEncoder(w).Encode(m) // there is nowhere to complain about stderr
+		_ = writeJSON(w, m) // there is nowhere to complain about stderr
 		return
 	}
 	prefix := "castar: "
@@ -128,9 +128,9 @@ func (m jsonMessage) print(w io.Writer, asJSON bool, raw string) {
 	if m.Level == "warning" {
 		prefix += "warning: "
 	}
-	fmt.Fprintln(w, prefix+escape(raw))
+	fmt.Fprintln(w, prefix+store.Escape(raw))
 	if m.Hint != "" {
-		fmt.Fprintln(w, m.Hint)
+		fmt.Fprintln(w, store.Escape(m.Hint))
 	}
 }
 

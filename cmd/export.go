@@ -25,6 +25,8 @@ tree file by file, and files that are right already are not touched; what the tr
 --delete is given. A directory in the place of a file or symbolic link is an error; so is the reverse without --delete,
 and for DEST itself. The store itself is left alone where it is in DEST.
 
+A tree with more than 8192 directories below each other, the root counted, is refused.
+
 The model keeps no times and only one bit of the mode: the flags say what to use instead.
 
 With --dry-run, what would be made, replaced or deleted is printed: mkdir, write, chmod or delete, and a path in DEST.

@@ -20,6 +20,9 @@ and ** between slashes for any directories. A pattern with a slash before its en
 without with the last name. One that ends in a slash finds directories only; one that begins with ! takes back what
 those before it have found. What is inside a directory that matches does not match for that.
 
+Where nothing matches below a directory that occurs many times, it is read once, unless a pattern is matched with whole
+paths. A tree with more than 8192 directories below each other is an error.
+
 A directory that cannot be read is named on stderr, and the exit status is 3.
 
 With --json, one object for each entry: path, kind, size, executable, digest, target. A path or target that is not
@@ -61,9 +64,17 @@ func (e *env) findCommand() *cli.Command {
 
 // find lists what in the tree root matches the patterns, if there are some, and is of one of the types, likewise.
 func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patterns []string, types string, null bool) error {
-	matching := ignore.Root(ignore.New(patterns...))
+	list := ignore.New(patterns...)
+	matching := ignore.Root(list)
+	matches := func(path string, n store.Node) bool {
+		return isType(n, types) && (len(patterns) == 0 || matching.Match(path, n.Kind == store.KindDirectory))
+	}
+	entries := tree.Walk(ctx, st.Directories, root, -1)
+	if list.ByName() {
+		entries = tree.Search(ctx, st.Directories, root, func(n *store.Node) bool { return n.Name == "" || matches(n.Name, *n) })
+	}
 	out := e.newListing(null)
-	err := e.walk(ctx, "find", st, root, -1, func(entry tree.Entry) {
+	err := e.walk(ctx, "find", entries, func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		if entry.Depth == 0 {
 			if isDir {
@@ -71,7 +82,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patter
 			}
 			entry.Path = root.Name
 		}
-		if !isType(entry.Node, types) || len(patterns) > 0 && !matching.Match(entry.Path, isDir) {
+		if !matches(entry.Path, entry.Node) {
 			return
 		}
 		if e.json {

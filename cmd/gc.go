@@ -19,7 +19,7 @@ quarter is dead are written anew without it. What 'castar ingest' stored without
 deleted pointed at, is gone after this, unless --keep names it; 'castar log' still lists it.
 
 Nothing is removed where something that a tag reaches is missing, or a tag cannot be read: see 'castar verify'. Without
-any tag, nothing is removed unless --all is given.
+any tag, nothing is removed unless --all is given. Trees may be of any depth.
 
 gc has the store for itself. If somebody else uses it, the exit status is 11, unless --wait says how long to wait;
 ingests and exports that begin meanwhile wait for it. It may be interrupted at any moment: nothing that is kept can be

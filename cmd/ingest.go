@@ -29,6 +29,8 @@ Something unreadable, or that cannot be stored, or a file that keeps changing wh
 silently: all of it is named on stderr, no root is printed and the exit status is 1. With --skip-special or
 --ignore-errors the rest is stored, what was left out is named, and the exit status is 3.
 
+A directory below 8192 others is one that cannot be stored.
+
 Patterns are those of .gitignore files, relative to PATH; of several the last one counts, and --exclude comes after
 --exclude-from. What they leave out is no error. The store itself is always left out.
 

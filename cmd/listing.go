@@ -3,7 +3,8 @@ package cmd
 import (
 	"bufio"
 	"context"
-	"encoding/json"
+	"errors"
+	"iter"
 	"os"
 
 	"github.com/urfave/cli/v2"
@@ -16,7 +17,6 @@ import (
 // listing is a result of many lines on its way to stdout.
 type listing struct {
 	*bufio.Writer
-	enc *json.Encoder
 	end byte // of a line
 	nul bool // names are printed as they are
 }
@@ -27,8 +27,6 @@ func (e *env) newListing(nul bool) *listing {
 	if nul {
 		l.end = 0
 	}
-	l.enc = json.NewEncoder(l)
-	l.enc.SetEscapeHTML(false)
 	return l
 }
 
@@ -53,7 +51,7 @@ func (l *listing) line(text string) {
 }
 
 // json writes v as one line.
-func (l *listing) json(v any) { _ = l.enc.Encode(v) } // stdout remembers
+func (l *listing) json(v any) { _ = writeJSON(l, v) } // stdout remembers
 
 // jsonNode is what JSON says of a node.
 type jsonNode struct {
@@ -88,17 +86,17 @@ func newJSONEntry(path string, n store.Node) jsonEntry {
 	return j
 }
 
-// walk calls do for each entry of Walk. It names on stderr what cannot be read, and then returns errPartial.
-func (e *env) walk(ctx context.Context, command string, st *store.Store, root store.Node, depth int, do func(tree.Entry)) error {
+// walk calls do for each entry of tree.Walk or tree.Search. It names on stderr what cannot be read, and then returns errPartial.
+func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.Entry, error], do func(tree.Entry)) error {
 	damaged := false
-	for entry, err := range tree.Walk(ctx, st.Directories, root, depth) {
+	for entry, err := range entries {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case e.stdout.err != nil:
 			return e.stdout.err
-		case err != nil && entry.Depth == 0:
-			return err // there is nothing else
+		case err != nil && entry.Depth == 0, errors.Is(err, store.ErrTooDeep):
+			return err // there is nothing else, or nobody wants to see it
 		case err != nil:
 			damaged = true
 			e.warn(command, err.Error())

@@ -65,25 +65,6 @@ func TestPercent(t *testing.T) {
 	}
 }
 
-func TestDiffStatShare(t *testing.T) {
-	var j jsonDiffStat
-	for _, c := range []tree.Change{
-		{Op: tree.Added, New: store.Node{Kind: store.KindFile, Size: 3}},
-		{Op: tree.Added, New: store.Node{Kind: store.KindDirectory, Size: 3}},
-		{Op: tree.Removed, Old: store.Node{Kind: store.KindFile, Size: 5}},
-		{Op: tree.Executable, Old: store.Node{Kind: store.KindFile, Size: 7}, New: store.Node{Kind: store.KindFile, Size: 7}},
-		{Op: tree.Modified, Old: store.Node{Kind: store.KindFile, Size: 11}, New: store.Node{Kind: store.KindFile, Size: 13}},
-		{Op: tree.Retyped, Old: store.Node{Kind: store.KindSymlink}, New: store.Node{Kind: store.KindFile, Size: 17}},
-		{Op: tree.Renamed, Old: store.Node{Kind: store.KindFile, Size: 19}, New: store.Node{Kind: store.KindFile, Size: 19}},
-	} {
-		j.add(&c)
-	}
-	want := jsonDiffStat{Added: 2, Removed: 1, Changed: 3, Renamed: 1, BytesAdded: 3, BytesRemoved: 5, BytesChangedOld: 11, BytesChangedNew: 30}
-	if j != want {
-		t.Errorf("got %+v, want %+v", j, want)
-	}
-}
-
 func TestDiffColors(t *testing.T) {
 	var out bytes.Buffer
 	e := &env{stdout: &output{w: &out}}
@@ -91,14 +72,14 @@ func TestDiffColors(t *testing.T) {
 	if p.color {
 		t.Error("colours, and no terminal")
 	}
-	p.color = true
+	p.color, p.terminal = true, true
 	p.line(&tree.Change{Op: tree.Added, Path: "a"})
 	p.line(&tree.Change{Op: tree.Removed, Path: "b", Old: store.Node{Kind: store.KindDirectory}})
 	p.line(&tree.Change{Op: tree.Modified, Path: "c"})
-	p.lines([]byte("diff\n--- a\n+++ b\n@@ -1 +1 @@\n--- a line\n+new\n same\n"))
+	p.lines([]byte("diff\n--- a\n+++ b\n@@ -1 +1 @@\n--- a line\n+new\x1b]0;title\a\r\n same\n"))
 	p.out.Flush()
 	want := "\x1b[32m+ a\x1b[m\n\x1b[31m- b/\x1b[m\nM c\n" +
-		"\x1b[1m--- a\x1b[m\n\x1b[1m+++ b\x1b[m\n\x1b[36m@@ -1 +1 @@\x1b[m\n\x1b[31m--- a line\x1b[m\n\x1b[32m+new\x1b[m\n same\n"
+		"\x1b[1m--- a\x1b[m\n\x1b[1m+++ b\x1b[m\n\x1b[36m@@ -1 +1 @@\x1b[m\n\x1b[31m--- a line\x1b[m\n\x1b[32m+new^[]0;title^G^M\x1b[m\n same\n"
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", &out, want)
 	}

@@ -19,7 +19,8 @@ With -l, each line has, before the name: d for a directory, - for a file, x for 
 link; the size, of a file in bytes, and of a directory in entries at any depth; and the digest, 64 hexadecimal digits.
 After the name of a symbolic link stand -> and where it points.
 
-A directory that cannot be read is named on stderr, the rest is listed all the same, and the exit status is 3.
+A directory that cannot be read is named on stderr, the rest is listed all the same, and the exit status is 3. A tree
+with more than 8192 directories below each other is an error.
 
 With --json, one object for each entry: path, kind, size, executable, digest, target. A path or target that is not
 UTF-8 is also there in base64, as path_base64 or target_base64.
@@ -70,7 +71,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 	}
 	out := e.newListing(f.null)
 	var branches []string // of the tree: what is drawn before the entries at each depth
-	err := e.walk(ctx, "ls", st, r.Node, depth, func(entry tree.Entry) {
+	err := e.walk(ctx, "ls", tree.Walk(ctx, st.Directories, r.Node, depth), func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		switch {
 		case entry.Depth == 0 && f.tree:

@@ -142,7 +142,7 @@ func (p *diffPrinter) hunks(ctx context.Context, c *tree.Change) error {
 // lines prints a unified diff, but for its first line.
 func (p *diffPrinter) lines(text []byte) {
 	_, text, _ = bytes.Cut(text, []byte("\n"))
-	if !p.color {
+	if !p.terminal {
 		p.out.Write(text)
 		return
 	}
@@ -159,7 +159,7 @@ func (p *diffPrinter) lines(text []byte) {
 		case line[0] == '-':
 			color = colorRed
 		}
-		p.out.line(p.paint(color, string(bytes.TrimSuffix(line, []byte("\n")))))
+		p.out.line(p.paint(color, string(appendVisible(nil, bytes.TrimSuffix(line, []byte("\n"))))))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -227,6 +228,9 @@ func (s sample) line(elapsed time.Duration) string {
 func humanBytes(n uint64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
+	}
+	if n == math.MaxUint64 { // where sums end
+		return "16 EiB or more"
 	}
 	value, units := float64(n)/1024, "KMGTPE"
 	for value >= 1023.95 && len(units) > 1 {

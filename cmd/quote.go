@@ -1,51 +1,28 @@
 package cmd
 
 import (
+	"bytes"
 	"encoding/base64"
-	"strconv"
+	"encoding/json"
+	"fmt"
+	"io"
 	"strings"
-	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
+
+	"castar/store"
 )
 
-// quote returns a name as people should see it: unchanged where it is plain text, otherwise as a quoted Go string, so
-// that no name can forge a line, move a cursor or hide that it has a space at its end.
-func quote(name string) string {
-	if isPlain(name) {
-		return name
-	}
-	if name == "" || escape(name) != name || strings.ContainsAny(name, `"\`) || strings.TrimSpace(name) != name {
-		return strconv.Quote(name)
-	}
-	return name
-}
+// quote returns a name as people should see it; see store.Quote.
+func quote(name string) string { return store.Quote(name) }
 
-// isPlain reports whether name is such that quote need not look closer: most names are.
-func isPlain(name string) bool {
-	for i := range len(name) {
-		if c := name[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
-			return false
-		}
+// quoteAll returns names, joined by a separator, as people should see them.
+func quoteAll(names []string, separator string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = quote(name)
 	}
-	return name != ""
-}
-
-// escape returns text, such as a message with a file name in it, with every byte that is not printable UTF-8 as a Go
-// escape. Unlike quote it adds no quotation marks.
-func escape(text string) string {
-	ok := func(r rune, size int) bool { return unicode.IsPrint(r) && (r != utf8.RuneError || size > 1) }
-	var b strings.Builder
-	for i := 0; i < len(text); {
-		r, size := utf8.DecodeRuneInString(text[i:])
-		if ok(r, size) {
-			b.WriteString(text[i : i+size])
-		} else {
-			q := strconv.Quote(text[i : i+size])
-			b.WriteString(q[1 : len(q)-1])
-		}
-		i += size
-	}
-	return b.String()
+	return strings.Join(quoted, separator)
 }
 
 // jsonName returns the two fields in which JSON carries a name: JSON strings are Unicode, so a name that is not UTF-8
@@ -55,4 +32,37 @@ func jsonName(name string) (text, base64Text string) {
 		return name, ""
 	}
 	return strings.ToValidUTF8(name, "\uFFFD"), base64.StdEncoding.EncodeToString([]byte(name))
+}
+
+// writeJSON writes v as one line. What is not plain in its strings is escaped, so that whoever shows the line on a terminal
+// sees it and is not misled: JSON asks for that of the controls below a space only.
+func writeJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escapeJSON(b.Bytes()))
+	return err
+}
+
+// escapeJSON returns a line of JSON with escapes for all that is not plain; outside its strings there is no such thing.
+func escapeJSON(line []byte) []byte {
+	end := len(line) - 1 // a newline
+	if bytes.IndexFunc(line[:end], func(r rune) bool { return !store.IsPlain(r) }) < 0 {
+		return line
+	}
+	var b []byte
+	for _, r := range string(line[:end]) {
+		switch first, second := utf16.EncodeRune(r); {
+		case store.IsPlain(r):
+			b = utf8.AppendRune(b, r)
+		case r >= 0x10000:
+			b = fmt.Appendf(b, `\u%04x\u%04x`, first, second)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return append(b, line[end])
 }

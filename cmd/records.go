@@ -89,12 +89,12 @@ func (r *records) printTable() error {
 			source = quote(t.Source)
 		}
 		if r.command == "tag" {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, root, when, source)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", quote(t.Name), root, when, source)
 			continue
 		}
-		name := t.Name
-		if name == "" {
-			name = "-"
+		name := "-"
+		if t.Name != "" {
+			name = quote(t.Name)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", when, root, t.Counts.Files, humanBytes(t.Counts.Bytes), name, source)
 	}

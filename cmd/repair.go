@@ -92,13 +92,13 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	if err != nil {
 		return err
 	}
-	lost, err := e.fetch(ctx, st, from, counts)
+	lost, unseen, err := e.fetch(ctx, st, from, counts)
 	if err != nil {
 		return err
 	}
 	stop()
 	e.printRepaired(r, counts, lost, time.Since(began))
-	if lost > 0 || r.LostTags > 0 {
+	if lost > 0 || unseen || r.LostTags > 0 {
 		return errPartial
 	}
 	return nil
@@ -117,25 +117,31 @@ func readableTags(ctx context.Context, st *store.Store) (all []store.Tag) {
 	return all
 }
 
-// fetch copies what the tags reach and st lacks from another store, and returns how much is still missing.
-func (e *env) fetch(ctx context.Context, st, from *store.Store, counts *tree.CopyCounts) (lost int, err error) {
+// fetch copies what the tags reach and st lacks from another store, and returns how much is still missing, and whether
+// there is something that it could not look through.
+func (e *env) fetch(ctx context.Context, st, from *store.Store, counts *tree.CopyCounts) (lost int, unseen bool, err error) {
 	both := *from
 	both.NewSet = st.NewSet // its sets have what need not be fetched
 	both.Directories = either{st.Directories, from.Directories}
 	for t, err := range st.Tags.All(ctx) {
 		if err != nil {
-			return lost, err
+			return lost, unseen, err
 		}
 		copier := tree.NewCopier(&both, st, tree.CopyOptions{Progress: counts, Problem: func(path string, err error) {
+			if errors.Is(err, store.ErrTooDeep) { // nobody knows whether something is missing
+				unseen = true
+				e.warn("repair", store.ShortPath(path)+": not looked through: "+err.Error())
+				return
+			}
 			lost++
 			e.printLost(t.Name, path, err)
 		}})
 		err := copier.Copy(ctx, tree.Root{Name: t.Name, Node: t.Root})
 		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
-			return lost, err
+			return lost, unseen, err
 		}
 	}
-	return lost, st.Sync(ctx)
+	return lost, unseen, st.Sync(ctx)
 }
 
 // either is Directories of which Get looks into two stores.
@@ -176,7 +182,7 @@ type jsonMended struct {
 
 func (e *env) printMended(where, what string) {
 	if !e.json {
-		fmt.Fprintf(e.stdout, "%s: %s\n", quote(where), escape(what))
+		fmt.Fprintf(e.stdout, "%s: %s\n", quote(where), store.Escape(what))
 		return
 	}
 	j := jsonMended{Did: what}
@@ -194,7 +200,7 @@ type jsonLost struct {
 
 func (e *env) printLost(tag, path string, err error) {
 	if !e.json {
-		fmt.Fprintf(e.stdout, "lost: %s: %s\n", quote(path), escape(err.Error()))
+		fmt.Fprintf(e.stdout, "lost: %s: %s\n", quote(path), store.Escape(store.ShortMessage(err.Error())))
 		return
 	}
 	j := jsonLost{Lost: err.Error(), Tag: tag}

@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
@@ -189,7 +188,7 @@ func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 	}
 	switch {
 	case len(j.Tags) > 0:
-		row("tags", "%s", strings.Join(j.Tags, " "))
+		row("tags", "%s", quoteAll(j.Tags, " "))
 	case wantTags:
 		row("tags", "none")
 	}

@@ -136,7 +136,7 @@ func (v *verified) finding(f tree.Finding) {
 func (v *verified) jsonFinding(f tree.Finding) jsonFinding {
 	j := jsonFinding{Type: "finding", What: f.What, Claim: f.What.Claim(), Harmless: f.Harmless, Kind: kindName(f.Kind),
 		Where: f.Where, Advice: v.advice(f)}
-	j.Reason, _ = jsonName(f.Err.Error())
+	j.Reason, _ = jsonName(store.ShortMessage(f.Err.Error()))
 	if f.Kind != 0 {
 		j.Digest = f.Digest.String()
 	}
@@ -162,12 +162,12 @@ func (v *verified) text(f tree.Finding) string {
 	if f.Kind != 0 {
 		fmt.Fprintf(&b, " %s %s", kindName(f.Kind), f.Digest)
 	}
-	fmt.Fprintf(&b, ": %s\n", escape(f.Err.Error()))
+	fmt.Fprintf(&b, ": %s\n", store.Escape(store.ShortMessage(f.Err.Error())))
 	if f.Where != "" {
 		fmt.Fprintf(&b, "  at %s\n", quote(f.Where))
 	}
 	for _, h := range f.Hits {
-		roots := strings.Join(h.Roots, ", ")
+		roots := quoteAll(h.Roots, ", ")
 		for _, p := range h.Paths {
 			if p == "" {
 				fmt.Fprintf(&b, "  hits %s itself\n", roots)
@@ -206,6 +206,8 @@ func (v *verified) advice(f tree.Finding) string {
 		return "'castar repair' drops the line; nothing else is lost"
 	case store.WhatSize:
 		return "whoever made the tree made it so; ingest it again"
+	case store.WhatDepth:
+		return "what is below it is checked, and gc keeps it, but nothing else goes there"
 	case store.WhatUnreadable:
 		return "look after permissions and the disk, and verify again"
 	case store.WhatObject, store.WhatMissing, store.WhatAssembly:

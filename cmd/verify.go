@@ -21,7 +21,7 @@ Checks the whole store, or what each ROOT reaches, and says of each of these cla
 not a packed one only what its tags or the ROOTs reach is checked, so that it needs one of these.
 
   objects     every stored object hashes to its name
-  references  all that the trees refer to is there
+  references  all that the trees refer to is there, and none has more than 8192 directories below each other
   sizes       every size is what it says
   chunks      every file that is stored in chunks, put together, hashes to its name
   files       the store's own files are whole
@@ -39,7 +39,8 @@ with it goes on there. Directories and the store's own records are always checke
 
 With --json, one object a line, whose type is
   progress  once a second: bytes, total (so far), objects, damaged
-  finding   what (config, index, pack, frame, tag, log, state, unknown, object, missing, size, assembly or unreadable),
+  finding   what (config, index, pack, frame, tag, log, state, unknown, object, missing, size, assembly, unreadable or
+            depth),
             claim, harmless, kind (directory or blob) and digest if an object is damaged, blobs (the files in chunks
             that are lost with it), where, reason, advice, and hits: roots, paths (each path, and path_base64 if it is
             not UTF-8; an empty one is the root itself), more (how many other paths), at_least (more is a lower bound)

@@ -18,7 +18,7 @@ func (e *exporter) export(root *store.Node, dest string) error {
 	if err == nil || errors.As(err, &named) || e.ctx.Err() != nil {
 		return err
 	}
-	return fmt.Errorf("%s: %w", printable(dest), err)
+	return fmt.Errorf("%s: %w", store.Quote(dest), err)
 }
 
 func (e *exporter) exportTo(root *store.Node, dest string) error {
@@ -233,7 +233,7 @@ func moveUp(from, to *dir, at *path, nodes store.Directory) (err error) {
 		err = at.wrap(nodes[i].Name, err)
 		for j := range i {
 			if rerr := moveEntry(to, from, &nodes[j]); rerr != nil {
-				err = fmt.Errorf("%w; and %s was left there: %v", err, printable(nodes[j].Name), rerr)
+				err = fmt.Errorf("%w; and %s was left there: %v", err, store.Quote(nodes[j].Name), rerr)
 			}
 		}
 		return err

@@ -93,17 +93,13 @@ type Error struct {
 }
 
 // Error returns the path, quoted where it would not print, and the reason.
-func (e *Error) Error() string { return printable(e.Path) + ": " + e.Err.Error() }
+func (e *Error) Error() string { return store.Quote(store.ShortPath(e.Path)) + ": " + e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *Error) Unwrap() error { return e.Err }
 
 // ErrNotEmpty says that the destination is a directory that has entries, and Overwrite was not set.
 var ErrNotEmpty = errors.New("not empty")
-
-// maxDepth is how deep a tree may be. Path names end at 4096 bytes (PATH_MAX), which is 2048 levels; what is deeper by
-// far is an attack on the stack.
-const maxDepth = 8192
 
 // Dir writes the tree, file or symlink root, whose name is ignored, as dest.
 //

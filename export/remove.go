@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 
+	"castar/store"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -66,7 +68,7 @@ func (e *exporter) discard(d *dir, name string) {
 	if err := r.remove(d, nil, name); err != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.left = fmt.Errorf("%s: %w", printable(name), err)
+		e.left = fmt.Errorf("%s: %w", store.Quote(name), err)
 	}
 }
 

@@ -5,11 +5,8 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
 
 	"castar/store"
 )
@@ -44,14 +41,6 @@ func (p *path) wrap(name string, err error) error {
 	return &Error{Path: p.join(name), Err: err}
 }
 
-// printable returns s, quoted if it holds anything that a terminal or a reader would stumble on.
-func printable(s string) string {
-	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return s
-	}
-	return strconv.Quote(s)
-}
-
 // enter fetches the directory n, an entry of up, and checks all that Get promises and a store could still get wrong: a
 // name with a slash in it must not reach a system call.
 func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error) {
@@ -59,8 +48,8 @@ func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error
 	if up != nil {
 		at.depth = up.depth + 1
 	}
-	if at.depth > maxDepth {
-		return nil, nil, fmt.Errorf("more than %d directories deep", maxDepth)
+	if at.depth > store.MaxDepth {
+		return nil, nil, store.ErrTooDeep
 	}
 	for p := up; p != nil; p = p.up {
 		if p.digest == n.Digest {

@@ -108,13 +108,13 @@ func TestTooDeep(t *testing.T) {
 	d, err := os.Open(dir)
 	try(t, err)
 	defer d.Close()
-	for depth, want := range map[int]int{maxDepth - 1: 1, maxDepth: 0} {
+	for depth, want := range map[int]int{store.MaxDepth - 2: 1, store.MaxDepth - 1: 0} {
 		nodes, err := on.entries(&folder{fd: int(d.Fd()), depth: depth}, []string{"d"}, &place{name: dir}, ignore.Root())
 		if err != nil || len(nodes) != want {
 			t.Errorf("depth %d: nodes %v, error %v; want %d", depth, nodes, err, want)
 		}
 	}
-	want := fmt.Sprintf("%s/d: more than %d directories deep", dir, maxDepth+1)
+	want := fmt.Sprintf("%s/d: more than %d directories deep", dir, store.MaxDepth)
 	if all := w.problems.sorted(); len(all) != 1 || all[0].Error() != want {
 		t.Errorf("problems %v, want %s", all, want)
 	}

@@ -2,19 +2,16 @@ package ingest
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"castar/store"
 )
 
-const (
-	// heldDepth is how deep a directory may be and still keep its descriptor while those below it are walked. Deeper ones
-	// give it up, so that any depth is walked with few descriptors, and are left to one goroutine, whose own they are.
-	// Real trees are not so deep: those of Linux and Go have 10 levels.
-	heldDepth = 64
-	// maxDepth is how deep a tree may be, the root not counted: as deep as it can be exported.
-	maxDepth = 8191
-)
+// heldDepth is how deep a directory may be and still keep its descriptor while those below it are walked. Deeper ones give
+// it up, so that any depth is walked with few descriptors, and are left to one goroutine, whose own they are. Real trees
+// are not so deep: those of Linux and Go have 10 levels.
+const heldDepth = 64
 
 // errLost says that the way back from a deep directory is gone, for somebody moved a directory on it. All up to the
 // first one that kept its descriptor is left out.
@@ -31,8 +28,8 @@ const closed = -1000 // no descriptor, and not unix.AT_FDCWD of any system
 
 // open opens the directory name in f. Where something else has that name by now, the error is ErrChanged.
 func (f *folder) open(name string) (*folder, error) {
-	if f.depth >= maxDepth {
-		return nil, fmt.Errorf("more than %d directories deep", maxDepth+1)
+	if f.depth+1 >= store.MaxDepth {
+		return nil, store.ErrTooDeep
 	}
 	fd, err := openDirectory(f.fd, name)
 	if err == unix.ENOTDIR || err == unix.ELOOP {

@@ -7,11 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync/atomic"
-	"unicode"
-	"unicode/utf8"
 
 	"castar/ingest/ignore"
 	"castar/store"
@@ -64,11 +60,7 @@ type Problem struct {
 
 // Error is the path, quoted where it is empty or would not print, and the reason.
 func (p Problem) Error() string {
-	path := p.Path
-	if path == "" || !utf8.ValidString(path) || strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		path = strconv.Quote(path)
-	}
-	return path + ": " + p.Err.Error()
+	return store.Quote(store.ShortPath(p.Path)) + ": " + p.Err.Error()
 }
 
 // Unwrap returns the reason.

@@ -15,6 +15,11 @@ import (
 // whoever walks, compares or writes trees meets them in the order of their names.
 type Directory []Node
 
+// MaxDepth is how many directories may stand below each other in a tree that is walked, the root counted. Path names end
+// at 4096 bytes (PATH_MAX), which is 2048 levels; what is deeper by far is an attack on the stack. It is no rule of the
+// format: stores take each directory by itself, and what needs no path, such as gc, takes any depth.
+const MaxDepth = 8192
+
 // SizeRule says how the size of a directory, which its parent records, is counted.
 type SizeRule uint8
 

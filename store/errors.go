@@ -15,6 +15,8 @@ var (
 	ErrLocked = errors.New("locked by another process")
 	// ErrReadOnly says that a store was opened only to be read.
 	ErrReadOnly = errors.New("store is read-only")
+	// ErrTooDeep says that a tree has more than MaxDepth directories below each other.
+	ErrTooDeep = fmt.Errorf("more than %d directories deep", MaxDepth)
 	// ErrUnsupported says that this kind of store cannot do what was asked, whatever the input.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )

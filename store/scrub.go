@@ -83,6 +83,7 @@ const (
 	WhatSize       What = "size"       // of an entry, or of a chunk
 	WhatAssembly   What = "assembly"   // a blob of chunks
 	WhatUnreadable What = "unreadable" // an object that may be whole
+	WhatDepth      What = "depth"      // a directory below more than MaxDepth others
 )
 
 // Claim returns what such damage contradicts.
@@ -90,7 +91,7 @@ func (w What) Claim() Claim {
 	switch w {
 	case WhatObject, WhatUnreadable:
 		return ClaimObjects
-	case WhatMissing:
+	case WhatMissing, WhatDepth:
 		return ClaimReferences
 	case WhatSize:
 		return ClaimSizes

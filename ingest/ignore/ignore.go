@@ -13,6 +13,7 @@ package ignore
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -73,6 +74,11 @@ func trimSpaces(line string) string {
 		end = i + 1
 	}
 	return line[:min(end, len(line))]
+}
+
+// ByName reports whether each pattern is matched with the last name of a path, and none with the whole of it.
+func (p *Patterns) ByName() bool {
+	return !slices.ContainsFunc(p.list, func(n pattern) bool { return n.wholePath })
 }
 
 func (p *Patterns) add(line string) {

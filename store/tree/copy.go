@@ -71,7 +71,7 @@ const syncInterval = 30 * time.Second
 // Copy copies all that root reaches and the destination lacks, blobs before the directories that refer to them, and
 // directories before their parents; when it returns nil, all of it is there, and after a Sync durable. Everything is
 // checked against its digest, and file sizes too. What is missing or damaged in the source is reported, the rest is
-// copied, and the error is ErrIncomplete; any other error ended the copy.
+// copied, and the error is ErrIncomplete; any other error ended the copy. So is what is too deep (store.ErrTooDeep).
 func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	if c.whole[root.Node] {
 		return nil
@@ -79,7 +79,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	defer func() { c.whole[root.Node] = err == nil }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &rootCopy{Copier: c, ctx: ctx, cancel: cancel, directories: make(map[store.Digest]*directoryCopy)}
+	r := &rootCopy{Copier: c, ctx: ctx, cancel: cancel, name: root.Name, directories: make(map[store.Digest]*directoryCopy)}
 	if root.Node.Kind == store.KindDirectory && !c.o.DryRun {
 		if r.upload, err = c.to.Directories.Upload(ctx); err != nil {
 			return err
@@ -87,7 +87,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 		defer r.upload.Close()
 	}
 	stop := r.syncNowAndThen()
-	ok := r.nodes([]store.Node{root.Node}, func(store.Node) string { return root.Name }, ":")
+	ok := r.nodes([]store.Node{root.Node}, func(store.Node) *place { return rootPlace() })
 	stop()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -112,6 +112,7 @@ type rootCopy struct {
 	*Copier
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	name   string // of the root
 	upload store.DirectoryWriter
 
 	mu          sync.Mutex
@@ -154,15 +155,15 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 // nodes copies what nodes refer to, and reports whether all of it is there. Blobs are copied by goroutines, as many as
 // there are slots; so are directories as long as slots are free, and otherwise one after the other, so that there are
 // never more goroutines than slots.
-func (r *rootCopy) nodes(nodes []store.Node, path func(store.Node) string, separator string) bool {
+func (r *rootCopy) nodes(nodes []store.Node, place func(store.Node) *place) bool {
 	var working sync.WaitGroup
 	var failed atomic.Bool
 	copyOne := func(n store.Node) {
 		ok := false
-		if at := path(n); n.Kind == store.KindFile {
+		if at := place(n); n.Kind == store.KindFile {
 			ok = r.blob(n, at)
 		} else {
-			ok = r.directory(n.Digest, at, separator)
+			ok = r.directory(n.Digest, at)
 		}
 		if !ok {
 			failed.Store(true)
@@ -187,7 +188,11 @@ func (r *rootCopy) nodes(nodes []store.Node, path func(store.Node) string, separ
 }
 
 // directory copies a directory after all that it refers to, once, whoever asks first.
-func (r *rootCopy) directory(d store.Digest, at, separator string) bool {
+func (r *rootCopy) directory(d store.Digest, at *place) bool {
+	if at.depth > store.MaxDepth {
+		r.problem(at, store.ErrTooDeep)
+		return false
+	}
 	r.mu.Lock()
 	dc, known := r.directories[d]
 	if !known {
@@ -205,11 +210,11 @@ func (r *rootCopy) directory(d store.Digest, at, separator string) bool {
 		r.problem(at, err)
 		return false
 	}
-	if !r.nodes(dir, func(n store.Node) string { return at + separator + n.Name }, "/") {
+	if !r.nodes(dir, func(n store.Node) *place { return at.child(n.Name) }) {
 		return false
 	}
 	if err := r.put(d, dir); err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at, err))
+		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
 		return false
 	}
 	dc.ok = true
@@ -235,7 +240,7 @@ func (r *rootCopy) put(d store.Digest, dir store.Directory) error {
 }
 
 // blob copies what a file node refers to, unless it is there.
-func (r *rootCopy) blob(n store.Node, at string) bool {
+func (r *rootCopy) blob(n store.Node, at *place) bool {
 	if added, err := r.seen.Add(store.KindFile, n.Digest); err == nil && !added {
 		r.Copier.mu.Lock()
 		defer r.Copier.mu.Unlock()
@@ -243,7 +248,7 @@ func (r *rootCopy) blob(n store.Node, at string) bool {
 	}
 	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
 	if err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at, err))
+		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
 		return false
 	}
 	r.o.Progress.Blobs.Add(1)
@@ -260,7 +265,7 @@ func (r *rootCopy) blob(n store.Node, at string) bool {
 			r.problem(at, from.error)
 			return false
 		} else if err != nil {
-			r.cancel(fmt.Errorf("%s: %w", at, err))
+			r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
 			return false
 		}
 	}
@@ -269,16 +274,17 @@ func (r *rootCopy) blob(n store.Node, at string) bool {
 	return true
 }
 
-// problem reports what the source does not have or has damaged. Anything else that its stores say ends the copy.
-func (r *rootCopy) problem(at string, err error) {
-	if _, ok := errors.AsType[*store.CorruptError](err); !ok && !store.IsNotFound(err) {
-		r.cancel(fmt.Errorf("%s: %w", at, err))
+// problem reports what the source does not have or has damaged, and what is too deep. Anything else that its stores say
+// ends the copy.
+func (r *rootCopy) problem(at *place, err error) {
+	if _, ok := errors.AsType[*store.CorruptError](err); !ok && !store.IsNotFound(err) && !errors.Is(err, store.ErrTooDeep) {
+		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
 		return
 	}
 	r.Copier.mu.Lock()
 	defer r.Copier.mu.Unlock()
 	if r.o.Problem != nil && r.ctx.Err() == nil {
-		r.o.Problem(at, err)
+		r.o.Problem(at.in(r.name), err)
 	}
 }
 

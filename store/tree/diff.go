@@ -48,6 +48,7 @@ type DiffOptions struct {
 	Recursive bool     // yield what is below an added or removed directory, too
 	NoRenames bool     // yield what was renamed as removed and added
 	Paths     []string // only what is at or below one of these, as Lookup takes paths; none: all
+	TooMany   func()   // called if so much was added and removed that not all renames were looked for; may be nil
 }
 
 // Diff yields what changed from a to b, in the order of Walk, where what is or was a directory counts as one. It never
@@ -57,24 +58,37 @@ type DiffOptions struct {
 // A directory that was added or removed is one change, and so is one that was renamed: it has an equal digest on both
 // sides, which holds for files with an equal executable bit and for symlinks with an equal target as well. Whatever is
 // empty is not taken to be renamed. Renames are looked for below added and removed directories, too, and yielded even
-// if the rest there is not. That needs all that was added and removed in memory, and reads what changed twice, where
-// both happened; with NoRenames, memory is that of two directories for each level of the trees.
+// if the rest there is not. That needs all that was added and removed in memory, up to some hundred thousand entries, and
+// reads what changed twice, where both happened; what is more than that is added and removed. With NoRenames, memory is
+// that of two directories for each level of the trees.
+//
+// Two directories below which nothing changed are compared once, wherever else they stand. The number of changes has no
+// such bound: a tree of a few directories that are shared over and over has more paths than anybody could read.
 //
 // Directories that differ only in the sizes they record, such as by their size rule, are the same.
 func Diff(ctx context.Context, a, b Side, o DiffOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		d := differ{ctx: ctx, a: a.Directories, b: b.Directories, recursive: o.Recursive}
-		err := d.within.set(o.Paths)
-		if err == nil && !o.NoRenames {
-			d.renames, err = findRenames(d, a.Root, b.Root)
-		}
+		d, err := newDiffer(ctx, a, b, o)
 		if err != nil {
 			yield(Change{}, err)
 			return
 		}
 		d.yield = yield
-		d.pair("", a.Root, b.Root)
+		d.pair(rootPlace(), a.Root, b.Root)
 	}
+}
+
+// newDiffer returns a comparison that has looked for renames.
+func newDiffer(ctx context.Context, a, b Side, o DiffOptions) (d differ, err error) {
+	d = differ{ctx: ctx, a: a.Directories, b: b.Directories, recursive: o.Recursive}
+	err = d.within.set(o.Paths)
+	if err == nil && !o.NoRenames {
+		d.renames, err = findRenames(d, a.Root, b.Root)
+	}
+	if err == nil && d.renames.tooMany && o.TooMany != nil {
+		o.TooMany()
+	}
+	return d, err
 }
 
 // differ is one comparison. Its methods report whether to go on.
@@ -84,31 +98,41 @@ type differ struct {
 	recursive bool
 	within    scope
 	renames   renames
+	moves     bool           // changes that are no part of a rename do not matter
+	met       uint64         // changes that were met and matter
+	quiet     memo[struct{}] // directories below which there is none
 	yield     func(Change, error) bool
 }
 
 // pair compares the two nodes at path, either of which may be missing.
-func (d *differ) pair(path string, old, new store.Node) bool {
+func (d *differ) pair(at *place, old, new store.Node) bool {
+	if old.Kind != new.Kind || old.Kind != store.KindDirectory && !d.moves {
+		d.met++
+	}
 	switch {
 	case same(old, new):
 		return true
 	case old.Kind == 0:
-		return d.added(path, new)
+		return d.added(at, new)
 	case new.Kind == 0:
-		return d.removed(path, old)
+		return d.removed(at, old)
 	case old.Kind != new.Kind:
-		return d.change(Change{Op: Retyped, Path: path, Old: old, New: new}) && d.below(path, old, new)
+		return d.change(Change{Op: Retyped, Path: at.path(), Old: old, New: new}) && d.below(at, old, new)
 	case old.Kind == store.KindDirectory:
-		return d.children(path, old, new)
+		return d.children(at, old, new)
 	}
-	op := Modified
+	return d.change(Change{Op: opOf(old, new), Path: at.path(), Old: old, New: new})
+}
+
+// opOf returns what happened to what is no directory, and is of the same kind in both trees.
+func opOf(old, new store.Node) Op {
 	switch {
 	case old.Kind == store.KindSymlink:
-		op = Retargeted
+		return Retargeted
 	case old.Digest == new.Digest && old.Size == new.Size:
-		op = Executable
+		return Executable
 	}
-	return d.change(Change{Op: op, Path: path, Old: old, New: new})
+	return Modified
 }
 
 // same reports whether two nodes hold the same.
@@ -125,39 +149,42 @@ func (d *differ) change(c Change) bool {
 	return !d.within.inside(c.Path) || d.yield(c, nil)
 }
 
-func (d *differ) added(path string, n store.Node) bool {
+func (d *differ) added(at *place, n store.Node) bool {
+	path := at.path()
 	if from, ok := d.renames.to[path]; ok {
 		return d.change(Change{Op: Renamed, Path: path, From: from.path, Old: from.node, New: n})
 	}
-	return d.change(Change{Op: Added, Path: path, New: n}) && d.below(path, store.Node{}, n)
+	return d.change(Change{Op: Added, Path: path, New: n}) && d.below(at, store.Node{}, n)
 }
 
-func (d *differ) removed(path string, n store.Node) bool {
+func (d *differ) removed(at *place, n store.Node) bool {
+	path := at.path()
 	if _, ok := d.renames.from[path]; ok {
 		return true // it has a line where it is now
 	}
-	return d.change(Change{Op: Removed, Path: path, Old: n}) && d.below(path, n, store.Node{})
+	return d.change(Change{Op: Removed, Path: path, Old: n}) && d.below(at, n, store.Node{})
 }
 
 // below looks into directories that have no counterpart, where that is asked for.
-func (d *differ) below(path string, old, new store.Node) bool {
+func (d *differ) below(at *place, old, new store.Node) bool {
+	path := at.path()
 	if d.recursive || !d.within.inside(path) {
-		return d.children(path, old, new)
+		return d.children(at, old, new)
 	}
 	if _, ok := d.renames.above[path]; !ok || new.Kind != store.KindDirectory {
 		return true
 	}
-	dir, err := getDirectory(d.ctx, d.b, path, new.Digest)
+	dir, err := getDirectory(d.ctx, d.b, at, new.Digest)
 	if err != nil {
 		return d.fail(err)
 	}
 	for _, n := range inPathOrder(dir) {
-		at := join(path, n.Name)
-		if _, ok := d.renames.to[at]; ok {
-			if !d.added(at, n) {
+		entry := at.child(n.Name)
+		if _, ok := d.renames.to[entry.path()]; ok {
+			if !d.added(entry, n) {
 				return false
 			}
-		} else if !d.below(at, store.Node{}, n) {
+		} else if !d.below(entry, store.Node{}, n) {
 			return false
 		}
 	}
@@ -165,10 +192,41 @@ func (d *differ) below(path string, old, new store.Node) bool {
 }
 
 // children compares what two nodes hold. One that is no directory holds nothing.
-func (d *differ) children(path string, old, new store.Node) bool {
-	if !d.within.leadsInto(path) {
+func (d *differ) children(at *place, old, new store.Node) bool {
+	whole, some := d.within.covers(at)
+	key := keyOf(old, new)
+	if _, ok := d.quiet.get(key); !some || whole && ok {
 		return true
 	}
+	both, err := d.pairs(at, old, new)
+	if err != nil {
+		return d.fail(err)
+	}
+	met := d.met
+	for _, p := range both {
+		if !d.pair(at.child(p.name()), p.old, p.new) {
+			return false
+		}
+	}
+	if whole && d.met == met {
+		d.quiet.put(key, struct{}{})
+	}
+	return true
+}
+
+// keyOf returns the key of what two nodes hold.
+func keyOf(old, new store.Node) (k pairKey) {
+	if old.Kind == store.KindDirectory {
+		k.old = old.Digest
+	}
+	if new.Kind == store.KindDirectory {
+		k.new = new.Digest
+	}
+	return k
+}
+
+// pairs returns what differs between what two nodes hold, in the order of Diff.
+func (d *differ) pairs(at *place, old, new store.Node) ([]nodePair, error) {
 	var dirs [2]store.Directory
 	for i, side := range []struct {
 		ds store.Directories
@@ -178,16 +236,11 @@ func (d *differ) children(path string, old, new store.Node) bool {
 			continue
 		}
 		var err error
-		if dirs[i], err = getDirectory(d.ctx, side.ds, path, side.n.Digest); err != nil {
-			return d.fail(err)
+		if dirs[i], err = getDirectory(d.ctx, side.ds, at, side.n.Digest); err != nil {
+			return nil, err
 		}
 	}
-	for _, p := range pairs(dirs[0], dirs[1]) {
-		if !d.pair(join(path, p.name()), p.old, p.new) {
-			return false
-		}
-	}
-	return true
+	return pairs(dirs[0], dirs[1]), nil
 }
 
 // fail ends the comparison.
@@ -252,6 +305,15 @@ func (s *scope) inside(path string) bool {
 // leadsInto reports whether there may be something in the scope below path.
 func (s *scope) leadsInto(path string) bool {
 	return s.inside(path) || slices.ContainsFunc(s.paths, func(p string) bool { return hasParent(p, path) })
+}
+
+// covers reports whether all below a place is in the scope, and whether something may be.
+func (s *scope) covers(at *place) (whole, some bool) {
+	if s.paths == nil {
+		return true, true
+	}
+	path := at.path()
+	return s.inside(path), s.leadsInto(path)
 }
 
 // hasParent reports whether path is dir or below it.

@@ -18,13 +18,14 @@ type Root struct {
 // Mark adds to set all that the roots reach: directories, blobs, and the chunks of blobs that have some. Each directory
 // is read once, several at the same time. The error of what is missing is store.ErrNotFound, and names a path that leads
 // there; Mark ends with the first error, for what is below it is not known.
+// Trees may be of any depth.
 func Mark(ctx context.Context, st *store.Store, roots []Root, set store.ObjectSet) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := &marker{ctx: ctx, st: st, set: set}
 	m.more = sync.NewCond(&m.mu)
 	for _, r := range roots {
-		if err := m.node(r.Node, r.Name, ":"); err != nil {
+		if err := m.node(r.Node, r.Name, nil); err != nil {
 			return err
 		}
 	}
@@ -51,7 +52,8 @@ type marker struct {
 
 type markedDirectory struct {
 	digest store.Digest
-	prefix string // of the paths of its entries; ends in a colon or a slash
+	root   string // its name
+	at     *place
 }
 
 // work marks directories until none is left, or an error.
@@ -86,47 +88,54 @@ func (m *marker) directory(d markedDirectory) error {
 		err = m.ctx.Err()
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", d.prefix[:len(d.prefix)-1], err)
+		return fmt.Errorf("%s: %w", d.at.in(d.root), err)
 	}
 	for i := range dir {
-		if err := m.node(dir[i], d.prefix+dir[i].Name, "/"); err != nil {
+		if err := m.node(dir[i], d.root, d.at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// node marks a node, and has a directory that is new read later. separator is what follows at in the paths below.
-func (m *marker) node(n store.Node, at, separator string) error {
+// node marks a node, an entry of the directory at up or, where that is nil, a root, and has a directory that is new read
+// later.
+func (m *marker) node(n store.Node, root string, up *place) error {
 	if n.Kind == store.KindSymlink {
 		return nil
 	}
-	added, err := m.set.Add(n.Kind, n.Digest)
-	if err != nil {
-		return fmt.Errorf("%s: %w", at, err)
+	at := func() *place {
+		if up == nil {
+			return rootPlace()
+		}
+		return up.child(n.Name)
 	}
-	switch {
-	case !added:
+	added, err := m.set.Add(n.Kind, n.Digest)
+	if err == nil && added && n.Kind == store.KindFile {
+		err = m.chunks(n.Digest)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", at().in(root), err)
+	}
+	if !added || n.Kind == store.KindFile {
 		return nil
-	case n.Kind == store.KindFile:
-		return m.chunks(n.Digest, at)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.waiting = append(m.waiting, markedDirectory{n.Digest, at + separator})
+	m.waiting = append(m.waiting, markedDirectory{n.Digest, root, at()})
 	m.more.Signal()
 	return nil
 }
 
 // chunks marks what a blob is made of.
-func (m *marker) chunks(d store.Digest, at string) error {
+func (m *marker) chunks(d store.Digest) error {
 	chunks, err := m.st.Blobs.Chunks(m.ctx, d)
 	if err != nil {
-		return fmt.Errorf("%s: %w", at, err)
+		return err
 	}
 	for _, c := range chunks {
 		if _, err := m.set.Add(store.KindFile, c.Digest); err != nil {
-			return fmt.Errorf("%s: chunk %w", at, err)
+			return fmt.Errorf("chunk %w", err)
 		}
 	}
 	return nil

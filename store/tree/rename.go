@@ -9,6 +9,28 @@ type renames struct {
 	to    map[string]candidate // by the path in the new tree: what it was in the old one
 	from  map[string]struct{}  // the paths in the old tree
 	above map[string]struct{}  // directories of the new tree with something renamed below them
+
+	tooMany bool // not all were looked for
+}
+
+// maxCandidateBytes is what candidates may take in memory, some hundred thousand of them. Trees with more would need
+// gigabytes to find out what was moved, and those that share directories over and over have no end.
+const maxCandidateBytes = 256 << 20
+
+// candidates is a list of bounded length.
+type candidates struct {
+	all  []candidate
+	left int // bytes
+}
+
+// add appends a candidate, and reports whether there was room for it.
+func (c *candidates) add(path string, n store.Node, parent int) bool {
+	const each = 400 // with its places in maps
+	if c.left -= each + len(path); c.left < 0 {
+		return false
+	}
+	c.all = append(c.all, candidate{path: path, node: n, parent: parent, end: len(c.all) + 1})
+	return true
 }
 
 // candidate is something that was added or removed.
@@ -23,36 +45,45 @@ type candidate struct {
 // findRenames compares the trees with d, and pairs what was removed with what was added. What was moved as a whole is
 // found first, and nothing below it is read.
 func findRenames(d differ, a, b store.Node) (renames, error) {
-	r := renames{map[string]candidate{}, map[string]struct{}{}, map[string]struct{}{}}
-	var old, new []candidate
-	var err error
-	d.recursive = false
+	r := renames{to: map[string]candidate{}, from: map[string]struct{}{}, above: map[string]struct{}{}}
+	old, new, err := r.changed(&d, a, b)
+	if err != nil || r.tooMany {
+		return r, err
+	}
+	r.match(old, new)
+	if old, new = untaken(old), untaken(new); len(old) == 0 || len(new) == 0 {
+		return r, nil
+	}
+	if old, err = r.expand(d, d.a, old); err == nil {
+		new, err = r.expand(d, d.b, new)
+	}
+	if err == nil && !r.tooMany {
+		r.match(old, new)
+	}
+	return r, err
+}
+
+// changed returns what was removed and what was added.
+func (r *renames) changed(d *differ, a, b store.Node) (old, new []candidate, err error) {
+	removed, added := candidates{left: maxCandidateBytes}, candidates{left: maxCandidateBytes}
+	d.recursive, d.moves = false, true
 	d.yield = func(c Change, e error) bool {
 		switch {
 		case e != nil:
 			err = e
 		case c.Op == Removed:
-			old = append(old, candidate{path: c.Path, node: c.Old, parent: -1, end: len(old) + 1})
+			r.tooMany = !removed.add(c.Path, c.Old, -1)
 		case c.Op == Added:
-			new = append(new, candidate{path: c.Path, node: c.New, parent: -1, end: len(new) + 1})
+			r.tooMany = !added.add(c.Path, c.New, -1)
 		case c.Op == Retyped && c.Old.Kind == store.KindDirectory:
-			return d.children(c.Path, c.Old, store.Node{})
+			return d.children(placeOf(c.Path), c.Old, store.Node{})
 		case c.Op == Retyped && c.New.Kind == store.KindDirectory:
-			return d.children(c.Path, store.Node{}, c.New)
+			return d.children(placeOf(c.Path), store.Node{}, c.New)
 		}
-		return err == nil
+		return err == nil && !r.tooMany
 	}
-	d.pair("", a, b)
-	if err == nil {
-		r.match(old, new)
-		if old, new = untaken(old), untaken(new); len(old) > 0 && len(new) > 0 {
-			if old, err = expand(d, d.a, old); err == nil {
-				new, err = expand(d, d.b, new)
-			}
-			r.match(old, new)
-		}
-	}
-	return r, err
+	d.pair(rootPlace(), a, b)
+	return removed.all, added.all, err
 }
 
 func untaken(all []candidate) (left []candidate) {
@@ -64,32 +95,35 @@ func untaken(all []candidate) (left []candidate) {
 	return left
 }
 
-// expand returns the candidates with all that is below them, each directory before what it holds.
-func expand(d differ, ds store.Directories, roots []candidate) (all []candidate, err error) {
-	var add func(path string, n store.Node, parent int) error
-	add = func(path string, n store.Node, parent int) error {
-		at := len(all)
-		all = append(all, candidate{path: path, node: n, parent: parent})
+// expand returns the candidates with all that is below them, each directory before what it holds, if that is not too many.
+func (r *renames) expand(d differ, ds store.Directories, roots []candidate) ([]candidate, error) {
+	list := candidates{left: maxCandidateBytes}
+	var add func(at *place, n store.Node, parent int) error
+	add = func(at *place, n store.Node, parent int) error {
+		number := len(list.all)
+		if r.tooMany = r.tooMany || !list.add(at.path(), n, parent); r.tooMany {
+			return nil
+		}
 		if n.Kind == store.KindDirectory {
-			dir, err := getDirectory(d.ctx, ds, path, n.Digest)
+			dir, err := getDirectory(d.ctx, ds, at, n.Digest)
 			if err != nil {
 				return err
 			}
 			for _, child := range dir {
-				if err := add(join(path, child.Name), child, at); err != nil {
+				if err := add(at.child(child.Name), child, number); err != nil || r.tooMany {
 					return err
 				}
 			}
 		}
-		all[at].end = len(all)
+		list.all[number].end = len(list.all)
 		return nil
 	}
 	for _, c := range roots {
-		if err := add(c.path, c.node, -1); err != nil {
+		if err := add(placeOf(c.path), c.node, -1); err != nil || r.tooMany {
 			return nil, err
 		}
 	}
-	return all, nil
+	return list.all, nil
 }
 
 // match pairs equal candidates: directories before what may be in them, and those that kept their name before others.
@@ -150,9 +184,13 @@ func (r *renames) add(old *candidate, new []candidate, i int) {
 	r.from[old.path] = struct{}{}
 	path := new[i].path
 	for at := len(path) - 1; at >= 0; at-- {
-		if path[at] == '/' {
-			r.above[path[:at]] = struct{}{}
+		if path[at] != '/' {
+			continue
 		}
+		if _, ok := r.above[path[:at]]; ok {
+			break // and so are those above it
+		}
+		r.above[path[:at]] = struct{}{}
 	}
 	r.above[""] = struct{}{}
 }

@@ -13,7 +13,7 @@ func SizeRule(ctx context.Context, ds store.Directories, root store.Node) (rule 
 	if root.Kind != store.KindDirectory {
 		return 0, false, nil
 	}
-	dir, err := getDirectory(ctx, ds, "", root.Digest)
+	dir, err := getDirectory(ctx, ds, rootPlace(), root.Digest)
 	if err != nil {
 		return 0, false, err
 	}
@@ -21,7 +21,7 @@ func SizeRule(ctx context.Context, ds store.Directories, root store.Node) (rule 
 		if n.Kind != store.KindDirectory || n.Size == 0 {
 			continue
 		}
-		below, err := getDirectory(ctx, ds, n.Name, n.Digest)
+		below, err := getDirectory(ctx, ds, rootPlace().child(n.Name), n.Digest)
 		if err != nil {
 			return 0, false, err
 		}
@@ -40,7 +40,7 @@ func Entries(ctx context.Context, ds store.Directories, root store.Node, rule st
 	if root.Kind != store.KindDirectory {
 		return 0, nil
 	}
-	dir, err := getDirectory(ctx, ds, "", root.Digest)
+	dir, err := getDirectory(ctx, ds, rootPlace(), root.Digest)
 	if err != nil {
 		return 0, err
 	}
@@ -67,9 +67,11 @@ func NewFinder(st *store.Store, node store.Node) *Finder {
 }
 
 // In reports whether root is or contains the node: a directory or a file of equal digest, or a symlink of equal target.
-func (f *Finder) In(ctx context.Context, root store.Node) (bool, error) { return f.in(ctx, "", root) }
+func (f *Finder) In(ctx context.Context, root store.Node) (bool, error) {
+	return f.in(ctx, rootPlace(), root)
+}
 
-func (f *Finder) in(ctx context.Context, path string, n store.Node) (bool, error) {
+func (f *Finder) in(ctx context.Context, at *place, n store.Node) (bool, error) {
 	if n.Kind == f.node.Kind && n.Digest == f.node.Digest && n.Target == f.node.Target {
 		return true, nil
 	}
@@ -80,13 +82,13 @@ func (f *Finder) in(ctx context.Context, path string, n store.Node) (bool, error
 	if err == nil && !isNew && !f.unknown[n.Digest] {
 		return f.leads.Has(n.Kind, n.Digest), nil
 	}
-	dir, err := getDirectory(ctx, f.st.Directories, path, n.Digest)
+	dir, err := getDirectory(ctx, f.st.Directories, at, n.Digest)
 	if err != nil {
 		f.unknown[n.Digest] = true
 		return false, err
 	}
 	for i := range dir {
-		found, err := f.in(ctx, join(path, dir[i].Name), dir[i])
+		found, err := f.in(ctx, at.child(dir[i].Name), dir[i])
 		if err != nil {
 			f.unknown[n.Digest] = true
 			return false, err

@@ -2,7 +2,6 @@ package tree
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"math/bits"
 	"sync/atomic"
@@ -70,15 +69,15 @@ func NewUsage(st *store.Store) *Usage {
 // Add measures what root reaches, in u.Unique, and returns what the tree holds when everything counts wherever it
 // occurs. A number that would be too large is the largest there is.
 func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) {
-	c, err := u.count(ctx, "", root)
+	c, err := u.count(ctx, rootPlace(), root)
 	if err == nil {
-		err = u.unique(ctx, "", root)
+		err = u.unique(ctx, rootPlace(), root)
 	}
 	return c, err
 }
 
 // count adds up a tree. A directory that occurs again is read once more at most, then remembered.
-func (u *Usage) count(ctx context.Context, path string, n store.Node) (c store.Counts, err error) {
+func (u *Usage) count(ctx context.Context, at *place, n store.Node) (c store.Counts, err error) {
 	switch n.Kind {
 	case store.KindFile:
 		return store.Counts{Files: 1, Bytes: n.Size}, nil
@@ -90,15 +89,15 @@ func (u *Usage) count(ctx context.Context, path string, n store.Node) (c store.C
 	}
 	isNew, err := u.counted.Add(n.Kind, n.Digest)
 	if err != nil {
-		return c, pathError(path, err)
+		return c, at.wrap(err)
 	}
-	dir, err := getDirectory(ctx, u.st.Directories, path, n.Digest)
+	dir, err := getDirectory(ctx, u.st.Directories, at, n.Digest)
 	if err != nil {
 		return c, err
 	}
 	c.Directories = 1
 	for i := range dir {
-		below, err := u.count(ctx, join(path, dir[i].Name), dir[i])
+		below, err := u.count(ctx, at.child(dir[i].Name), dir[i])
 		if err != nil {
 			return c, err
 		}
@@ -127,46 +126,46 @@ func add(a, b uint64) uint64 {
 }
 
 // unique measures what has not been measured before.
-func (u *Usage) unique(ctx context.Context, path string, n store.Node) error {
+func (u *Usage) unique(ctx context.Context, at *place, n store.Node) error {
 	if n.Kind == store.KindSymlink {
 		return nil
 	}
 	isNew, err := u.seen.Add(n.Kind, n.Digest)
 	if err != nil {
-		return pathError(path, err)
+		return at.wrap(err)
 	}
 	if !isNew {
 		return nil
 	}
 	u.Objects.Add(1)
 	if n.Kind == store.KindFile {
-		return u.uniqueFile(ctx, path, n)
+		return u.uniqueFile(ctx, at, n)
 	}
 	u.Unique.Directories++
-	if err := u.stored(ctx, path, n.Kind, n.Digest, &u.Unique.StoredDirs); err != nil {
+	if err := u.stored(ctx, at, n.Kind, n.Digest, &u.Unique.StoredDirs); err != nil {
 		return err
 	}
-	dir, err := getDirectory(ctx, u.st.Directories, path, n.Digest)
+	dir, err := getDirectory(ctx, u.st.Directories, at, n.Digest)
 	if err != nil {
 		return err
 	}
 	for i := range dir {
-		if err := u.unique(ctx, join(path, dir[i].Name), dir[i]); err != nil {
+		if err := u.unique(ctx, at.child(dir[i].Name), dir[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (u *Usage) uniqueFile(ctx context.Context, path string, n store.Node) error {
+func (u *Usage) uniqueFile(ctx context.Context, at *place, n store.Node) error {
 	u.Unique.Files++
 	u.Unique.Sizes[SizeClass(n.Size)]++
-	if err := u.stored(ctx, path, n.Kind, n.Digest, &u.Unique.Stored); err != nil {
+	if err := u.stored(ctx, at, n.Kind, n.Digest, &u.Unique.Stored); err != nil {
 		return err
 	}
 	chunks, err := u.st.Blobs.Chunks(ctx, n.Digest)
 	if err != nil {
-		return pathError(path, err)
+		return at.wrap(err)
 	}
 	if len(chunks) == 0 {
 		u.Unique.Bytes = add(u.Unique.Bytes, n.Size)
@@ -174,14 +173,14 @@ func (u *Usage) uniqueFile(ctx context.Context, path string, n store.Node) error
 	for _, c := range chunks {
 		isNew, err := u.seen.Add(store.KindFile, c.Digest)
 		if err != nil {
-			return pathError(path, err)
+			return at.wrap(err)
 		}
 		if !isNew {
 			continue
 		}
 		u.Unique.Chunks++
 		u.Unique.Bytes = add(u.Unique.Bytes, c.Size)
-		if err := u.stored(ctx, path, store.KindFile, c.Digest, &u.Unique.Stored); err != nil {
+		if err := u.stored(ctx, at, store.KindFile, c.Digest, &u.Unique.Stored); err != nil {
 			return err
 		}
 	}
@@ -189,13 +188,13 @@ func (u *Usage) uniqueFile(ctx context.Context, path string, n store.Node) error
 }
 
 // stored adds what an object takes to total, where the store can tell.
-func (u *Usage) stored(ctx context.Context, path string, k store.Kind, d store.Digest, total *uint64) error {
+func (u *Usage) stored(ctx context.Context, at *place, k store.Kind, d store.Digest, total *uint64) error {
 	if u.st.Sizer == nil {
 		return nil
 	}
 	size, err := u.st.Sizer.Stored(ctx, k, d)
 	if err != nil {
-		return pathError(path, err)
+		return at.wrap(err)
 	}
 	*total = add(*total, size)
 	return nil
@@ -205,7 +204,7 @@ func (u *Usage) stored(ctx context.Context, path string, k store.Kind, d store.D
 // however many owners it has.
 func (u *Usage) Own(ctx context.Context, root store.Node) error {
 	met := NewSet(u.st)
-	return u.own(ctx, "", root, func(k store.Kind, d store.Digest) (bool, error) {
+	return u.own(ctx, rootPlace(), root, func(k store.Kind, d store.Digest) (bool, error) {
 		if u.shared.Has(k, d) {
 			return false, nil // and so is all that is below it
 		}
@@ -225,13 +224,13 @@ func (u *Usage) Own(ctx context.Context, root store.Node) error {
 // without root. It is 0 where the store cannot tell.
 func (u *Usage) Alone(ctx context.Context, root store.Node) (total uint64, err error) {
 	met := NewSet(u.st)
-	err = u.own(ctx, "", root, func(k store.Kind, d store.Digest) (bool, error) {
+	err = u.own(ctx, rootPlace(), root, func(k store.Kind, d store.Digest) (bool, error) {
 		if u.shared.Has(k, d) {
 			return false, nil
 		}
 		isNew, err := met.Add(k, d)
 		if err == nil && isNew {
-			err = u.stored(ctx, "", k, d, &total)
+			err = u.stored(ctx, rootPlace(), k, d, &total)
 		}
 		return isNew, err
 	})
@@ -239,13 +238,13 @@ func (u *Usage) Alone(ctx context.Context, root store.Node) (total uint64, err e
 }
 
 // own calls mark for each object that root reaches, and goes on below it if that reports true.
-func (u *Usage) own(ctx context.Context, path string, n store.Node, mark func(store.Kind, store.Digest) (bool, error)) error {
+func (u *Usage) own(ctx context.Context, at *place, n store.Node, mark func(store.Kind, store.Digest) (bool, error)) error {
 	if n.Kind == store.KindSymlink {
 		return nil
 	}
 	descend, err := mark(n.Kind, n.Digest)
 	if err != nil {
-		return pathError(path, err)
+		return at.wrap(err)
 	}
 	if !descend {
 		return nil
@@ -253,31 +252,23 @@ func (u *Usage) own(ctx context.Context, path string, n store.Node, mark func(st
 	if n.Kind == store.KindFile {
 		chunks, err := u.st.Blobs.Chunks(ctx, n.Digest)
 		if err != nil {
-			return pathError(path, err)
+			return at.wrap(err)
 		}
 		for _, c := range chunks {
 			if _, err := mark(store.KindFile, c.Digest); err != nil {
-				return pathError(path, err)
+				return at.wrap(err)
 			}
 		}
 		return nil
 	}
-	dir, err := getDirectory(ctx, u.st.Directories, path, n.Digest)
+	dir, err := getDirectory(ctx, u.st.Directories, at, n.Digest)
 	if err != nil {
 		return err
 	}
 	for i := range dir {
-		if err := u.own(ctx, join(path, dir[i].Name), dir[i], mark); err != nil {
+		if err := u.own(ctx, at.child(dir[i].Name), dir[i], mark); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// pathError says where an error was met.
-func pathError(path string, err error) error {
-	if path == "" {
-		path = "."
-	}
-	return fmt.Errorf("%s: %w", path, err)
 }

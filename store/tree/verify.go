@@ -35,7 +35,7 @@ type Finding struct {
 // Hit is the same paths in the trees of some roots.
 type Hit struct {
 	Roots []string
-	Paths []string // raw bytes; "" is the root itself. The first ones only
+	Paths []string // raw bytes, as store.ShortPath returns them; "" is the root itself. The first ones only
 	More  uint64   // how many more paths there are
 	// AtLeast says that there are too many paths to count, More or more.
 	AtLeast bool
@@ -104,7 +104,7 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 
 // hidden reports whether there may be paths that nobody could find.
 func (v *verifier) hidden() bool {
-	return v.tagUnread || slices.ContainsFunc(v.findings, func(f *Finding) bool {
+	return v.tagUnread || v.cut || slices.ContainsFunc(v.findings, func(f *Finding) bool {
 		return f.Kind == store.KindDirectory && f.entry == "" && f.Hits != nil
 	})
 }
@@ -118,7 +118,9 @@ type verifier struct {
 	roots  []Root
 	result VerifyResult
 
-	tagUnread bool // a tag could not be read
+	tagUnread bool                  // a tag could not be read
+	cut       bool                  // a tree is too deep to look for paths in all of it
+	deep      map[store.Digest]bool // directories that were found to be too deep
 
 	mu       sync.Mutex
 	findings []*Finding // of objects, to be reported with their paths

@@ -7,10 +7,7 @@ import (
 )
 
 // Limits of a search for paths, which hostile trees could make endless.
-const (
-	maxPathDepth = 8192    // directories below each other; exports go no deeper
-	maxPathSteps = 1 << 20 // entries that are looked at in the tree of one root again, for another path to them
-)
+const maxPathSteps = 1 << 20 // entries that are looked at in the tree of one root again, for another path to them
 
 // findPaths walks the trees once more, if anything is damaged, to find out where it stands.
 func (v *verifier) findPaths() {
@@ -21,11 +18,11 @@ func (v *verifier) findPaths() {
 	for _, r := range v.roots {
 		node := r.Node
 		node.Name = ""
-		if !p.leads(&node, 0) {
+		if !p.leads(&node, 1) {
 			continue
 		}
 		p.found, p.order, p.listed, p.steps = map[*Finding]*Hit{}, nil, NewSet(v.st), 0
-		p.list(&node, "", 0)
+		p.list(&node, rootPlace())
 		for _, f := range p.order {
 			p.found[f].AtLeast = p.steps > maxPathSteps
 			f.join(r.Name, p.found[f])
@@ -62,7 +59,11 @@ type pathFinder struct {
 // leads reports whether a node is, or leads to, something damaged. It looks at each directory once.
 func (p *pathFinder) leads(n *store.Node, depth int) bool {
 	hit := len(p.v.hits[object{n.Kind, n.Digest}]) > 0
-	if n.Kind != store.KindDirectory || depth > maxPathDepth || p.v.ctx.Err() != nil {
+	if n.Kind != store.KindDirectory || p.v.ctx.Err() != nil {
+		return hit
+	}
+	if depth > store.MaxDepth {
+		p.v.cut = true
 		return hit
 	}
 	if added, err := p.seen.Add(n.Kind, n.Digest); err != nil || !added {
@@ -83,11 +84,11 @@ func (p *pathFinder) leads(n *store.Node, depth int) bool {
 
 // list takes down what is damaged at path and below it. It looks at each directory once whatever that takes, so that
 // nothing is left without a path, and at other paths to it as long as there are steps left.
-func (p *pathFinder) list(n *store.Node, path string, depth int) {
+func (p *pathFinder) list(n *store.Node, at *place) {
 	for _, f := range p.v.hits[object{n.Kind, n.Digest}] {
-		p.add(f, below(path, f.entry))
+		p.add(f, at)
 	}
-	if n.Kind != store.KindDirectory || depth > maxPathDepth || !p.leading.Has(n.Kind, n.Digest) || p.v.ctx.Err() != nil {
+	if n.Kind != store.KindDirectory || at.depth > store.MaxDepth || !p.leading.Has(n.Kind, n.Digest) || p.v.ctx.Err() != nil {
 		return
 	}
 	dir, err := p.v.st.Directories.Get(p.v.ctx, n.Digest)
@@ -102,28 +103,23 @@ func (p *pathFinder) list(n *store.Node, path string, depth int) {
 		if !isNew && p.steps > maxPathSteps {
 			return
 		}
-		p.list(&dir[i], below(path, dir[i].Name), depth+1)
+		p.list(&dir[i], at.child(dir[i].Name))
 	}
 }
 
-func (p *pathFinder) add(f *Finding, path string) {
+func (p *pathFinder) add(f *Finding, at *place) {
 	h := p.found[f]
 	if h == nil {
 		h = &Hit{}
 		p.found[f] = h
 		p.order = append(p.order, f)
 	}
-	if len(h.Paths) < maxPaths {
-		h.Paths = append(h.Paths, path)
-	} else {
+	if len(h.Paths) >= maxPaths {
 		h.More++
+		return
 	}
-}
-
-// below is the path of an entry of the directory at path.
-func below(path, name string) string {
-	if path == "" || name == "" {
-		return path + name
+	if f.entry != "" {
+		at = at.child(f.entry)
 	}
-	return path + "/" + name
+	h.Paths = append(h.Paths, store.ShortPath(at.path()))
 }

@@ -147,7 +147,7 @@ func (v *verifier) chunks(d store.Digest, size uint64) ([]store.Chunk, error) {
 	}
 	sum := uint64(0)
 	for i := range chunks {
-		sum += chunks[i].Size
+		sum = add(sum, chunks[i].Size)
 	}
 	if sum != size {
 		return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("list of chunks of %d bytes, want %d", sum, size)}

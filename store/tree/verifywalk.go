@@ -2,26 +2,26 @@ package tree
 
 import (
 	"fmt"
+	"strings"
 
 	"castar/store"
 )
 
 // walk calls visit for the nodes of all roots in tree order, the roots first. A directory is entered where visit returns
-// one; where it is in memory are those on the way down to it, and no others.
+// one; where it is in memory are those on the way down to it, and no others; that way may be of any length.
 func (v *verifier) walk(visit func() visitor) {
 	look := visit()
 	for _, r := range v.roots {
 		node := r.Node
 		node.Name = ""
 		v.result.Roots++
-		type level struct {
-			digest store.Digest
-			rest   store.Directory
-		}
 		var levels []level
 		enter := func(up *store.Digest, n *store.Node) {
 			if dir := look(up, n, r.Name); dir != nil {
-				levels = append(levels, level{n.Digest, dir})
+				levels = append(levels, level{*n, dir})
+				if len(levels) == store.MaxDepth+1 {
+					v.tooDeep(levels, r.Name)
+				}
 			}
 		}
 		enter(nil, &node)
@@ -33,10 +33,40 @@ func (v *verifier) walk(visit func() visitor) {
 			}
 			n := at.rest[0]
 			at.rest = at.rest[1:]
-			up := at.digest
+			up := at.node.Digest
 			enter(&up, &n)
 		}
 	}
+}
+
+// level is a directory on the way down.
+type level struct {
+	node store.Node
+	rest store.Directory // what is still to be looked at
+}
+
+// tooDeep takes in that a directory is below so many others that nobody but this walk goes there. The walk goes on: what
+// is below it is checked all the same.
+func (v *verifier) tooDeep(levels []level, root string) {
+	d := levels[len(levels)-1].node.Digest
+	if v.deep == nil {
+		v.deep = map[store.Digest]bool{}
+	}
+	if v.deep[d] {
+		return
+	}
+	v.deep[d] = true
+	var names []string
+	for _, l := range levels[1:] {
+		names = append(names, l.node.Name)
+	}
+	path := store.ShortPath(strings.Join(names, "/"))
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.findings = append(v.findings, &Finding{
+		Damage: store.Damage{What: store.WhatDepth, Kind: store.KindDirectory, Digest: d, Err: store.ErrTooDeep},
+		Hits:   []Hit{{Roots: []string{root}, Paths: []string{path}}},
+	})
 }
 
 // visitor looks at a node, an entry of the directory up or, where that is nil, a root, and returns the directory to enter

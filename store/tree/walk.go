@@ -26,11 +26,21 @@ type Entry struct {
 // Diff has the same order.
 //
 // A directory that cannot be read is yielded once more, with the error, which begins with its path and is
-// store.ErrNotFound where the store lacks it; what is not below it still follows.
+// store.ErrNotFound where the store lacks it and store.ErrTooDeep where it is below too many others; what is not below it
+// still follows.
 func Walk(ctx context.Context, ds store.Directories, root store.Node, depth int) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		w := walk{ctx, ds, depth, yield}
-		w.entry(Entry{Node: root, Last: true})
+		w := walk{ctx: ctx, ds: ds, depth: depth, yield: yield}
+		w.entry(rootPlace(), &root, true)
+	}
+}
+
+// Search is Walk of the whole tree, but it yields only the nodes that match takes, and errors. It enters a directory below
+// which it has found nothing once, wherever else that stands: match must depend on nothing but the node.
+func Search(ctx context.Context, ds store.Directories, root store.Node, match func(*store.Node) bool) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		w := walk{ctx: ctx, ds: ds, depth: -1, match: match, yield: yield}
+		w.entry(rootPlace(), &root, true)
 	}
 }
 
@@ -38,57 +48,68 @@ type walk struct {
 	ctx   context.Context
 	ds    store.Directories
 	depth int
+	match func(*store.Node) bool // what to yield; nil: everything
+	bare  memo[struct{}]         // directories without anything below them that match takes
+	met   uint64                 // entries that were yielded
 	yield func(Entry, error) bool
 }
 
-// entry yields e and what is below it. It reports whether to go on.
-func (w *walk) entry(e Entry) bool {
-	if !w.yield(e, nil) {
+// entry yields the node at a place and what is below it. It reports whether to go on.
+func (w *walk) entry(at *place, n *store.Node, last bool) bool {
+	if !w.hand(at, n, last, nil) {
 		return false
 	}
-	if e.Node.Kind != store.KindDirectory || e.Depth == w.depth {
+	if n.Kind != store.KindDirectory || at.depth-1 == w.depth {
 		return true
 	}
-	dir, err := getDirectory(w.ctx, w.ds, e.Path, e.Node.Digest)
-	if err != nil {
-		return w.yield(e, err) && w.ctx.Err() == nil
+	key := pairKey{new: n.Digest}
+	if _, ok := w.bare.get(key); ok {
+		return true
 	}
-	dir = inPathOrder(dir)
+	dir, err := getDirectory(w.ctx, w.ds, at, n.Digest)
+	if err != nil {
+		return w.hand(at, n, last, err) && w.ctx.Err() == nil
+	}
+	dir, met := inPathOrder(dir), w.met
 	for i := range dir {
-		if !w.entry(Entry{join(e.Path, dir[i].Name), dir[i], e.Depth + 1, i == len(dir)-1}) {
+		if !w.entry(at.child(dir[i].Name), &dir[i], i == len(dir)-1) {
 			return false
 		}
+	}
+	if w.match != nil && w.met == met {
+		w.bare.put(key, struct{}{})
 	}
 	return true
 }
 
-// getDirectory reads the directory at path; its errors say where that is.
-func getDirectory(ctx context.Context, ds store.Directories, path string, d store.Digest) (store.Directory, error) {
+// hand yields an entry if it is wanted, or an error.
+func (w *walk) hand(at *place, n *store.Node, last bool, err error) bool {
+	if err == nil && w.match != nil && !w.match(n) {
+		return true
+	}
+	w.met++
+	return w.yield(Entry{at.path(), *n, at.depth - 1, last}, err)
+}
+
+// getDirectory reads the directory at a place; its errors say where that is. It reads none that is too deep.
+func getDirectory(ctx context.Context, ds store.Directories, at *place, d store.Digest) (store.Directory, error) {
 	if ds == nil {
 		return nil, fmt.Errorf("directories: %w", store.ErrUnsupported)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	dir, err := ds.Get(ctx, d)
-	if path == "" {
-		path = "."
+	if at.depth > store.MaxDepth {
+		return nil, at.wrap(store.ErrTooDeep)
 	}
+	dir, err := ds.Get(ctx, d)
 	switch {
 	case store.IsNotFound(err):
-		return nil, fmt.Errorf("%s: directory %s: %w", path, d, store.ErrNotFound)
+		return nil, fmt.Errorf("%s: directory %s: %w", at, d, store.ErrNotFound)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, at.wrap(err)
 	}
 	return dir, nil
-}
-
-// join appends a name to a path.
-func join(path, name string) string {
-	if path == "" {
-		return name
-	}
-	return path + "/" + name
 }
 
 // inPathOrder returns the nodes in the order of Walk. It does not change dir.
