@@ -59,7 +59,7 @@ type DiffOptions struct {
 // sides, which holds for files with an equal executable bit and for symlinks with an equal target as well. Whatever is
 // empty is not taken to be renamed. Renames are looked for below added and removed directories, too, and yielded even
 // if the rest there is not. That needs all that was added and removed in memory, up to some hundred thousand entries, and
-// reads what changed twice, where both happened; what is more than that is added and removed. With NoRenames, memory is
+// reads what changed twice, where both happened; what is beyond that is added and removed. With NoRenames, memory is
 // that of two directories for each level of the trees.
 //
 // Two directories below which nothing changed are compared once, wherever else they stand. The number of changes has no
@@ -98,7 +98,7 @@ type differ struct {
 	recursive bool
 	within    scope
 	renames   renames
-	moves     bool           // changes that are no part of a rename do not matter
+	moves     *search        // not nil: changes that are no part of a rename do not matter
 	met       uint64         // changes that were met and matter
 	quiet     memo[struct{}] // directories below which there is none
 	yield     func(Change, error) bool
@@ -106,7 +106,7 @@ type differ struct {
 
 // pair compares the two nodes at path, either of which may be missing.
 func (d *differ) pair(at *place, old, new store.Node) bool {
-	if old.Kind != new.Kind || old.Kind != store.KindDirectory && !d.moves {
+	if old.Kind != new.Kind || old.Kind != store.KindDirectory && d.moves == nil {
 		d.met++
 	}
 	switch {
@@ -197,6 +197,9 @@ func (d *differ) children(at *place, old, new store.Node) bool {
 	key := keyOf(old, new)
 	if _, ok := d.quiet.get(key); !some || whole && ok {
 		return true
+	}
+	if d.moves != nil && !d.moves.enter(key) {
+		return false
 	}
 	both, err := d.pairs(at, old, new)
 	if err != nil {

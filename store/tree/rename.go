@@ -14,8 +14,27 @@ type renames struct {
 }
 
 // maxCandidateBytes is what candidates may take in memory, some hundred thousand of them. Trees with more would need
-// gigabytes to find out what was moved, and those that share directories over and over have no end.
+// gigabytes to find out what was moved.
 const maxCandidateBytes = 256 << 20
+
+// maxAgain is how many directories are looked into for candidates that had been looked into elsewhere. Trees that share
+// directories over and over have no end of them.
+const maxAgain = 1 << 16
+
+// search is a bound on the work of looking for candidates.
+type search struct {
+	seen  memo[struct{}]
+	again int
+}
+
+// enter takes in that a directory, or two, are looked into, and reports whether they may be.
+func (s *search) enter(k pairKey) bool {
+	if _, ok := s.seen.get(k); ok {
+		s.again++
+	}
+	s.seen.put(k, struct{}{})
+	return s.again <= maxAgain
+}
 
 // candidates is a list of bounded length.
 type candidates struct {
@@ -66,7 +85,7 @@ func findRenames(d differ, a, b store.Node) (renames, error) {
 // changed returns what was removed and what was added.
 func (r *renames) changed(d *differ, a, b store.Node) (old, new []candidate, err error) {
 	removed, added := candidates{left: maxCandidateBytes}, candidates{left: maxCandidateBytes}
-	d.recursive, d.moves = false, true
+	d.recursive, d.moves = false, &search{}
 	d.yield = func(c Change, e error) bool {
 		switch {
 		case e != nil:
@@ -83,6 +102,7 @@ func (r *renames) changed(d *differ, a, b store.Node) (old, new []candidate, err
 		return err == nil && !r.tooMany
 	}
 	d.pair(rootPlace(), a, b)
+	r.tooMany = r.tooMany || d.moves.again > maxAgain
 	return removed.all, added.all, err
 }
 
@@ -97,7 +117,7 @@ func untaken(all []candidate) (left []candidate) {
 
 // expand returns the candidates with all that is below them, each directory before what it holds, if that is not too many.
 func (r *renames) expand(d differ, ds store.Directories, roots []candidate) ([]candidate, error) {
-	list := candidates{left: maxCandidateBytes}
+	list, bound := candidates{left: maxCandidateBytes}, search{}
 	var add func(at *place, n store.Node, parent int) error
 	add = func(at *place, n store.Node, parent int) error {
 		number := len(list.all)
@@ -105,6 +125,9 @@ func (r *renames) expand(d differ, ds store.Directories, roots []candidate) ([]c
 			return nil
 		}
 		if n.Kind == store.KindDirectory {
+			if r.tooMany = !bound.enter(keyOf(n, n)); r.tooMany {
+				return nil
+			}
 			dir, err := getDirectory(d.ctx, ds, at, n.Digest)
 			if err != nil {
 				return err
