@@ -13,16 +13,20 @@ type records struct {
 	env     *env
 	command string
 	tags    []store.Tag
-	damaged bool
+	damaged uint64 // how many cannot be read
 }
+
+// maxWarnings is how many of the same kind are printed one by one.
+const maxWarnings = 20
 
 func newRecords(e *env, command string) *records { return &records{env: e, command: command} }
 
 // add takes what the store yields: a tag, or the reason why one cannot be read.
 func (r *records) add(t store.Tag, err error) {
 	if err != nil {
-		r.damaged = true
-		r.env.warn(r.command, err.Error())
+		if r.damaged++; r.damaged <= maxWarnings {
+			r.env.warn(r.command, err.Error())
+		}
 		return
 	}
 	r.tags = append(r.tags, t)
@@ -41,13 +45,16 @@ type jsonRecord struct {
 
 // print writes the list. It returns errPartial where something could not be read.
 func (r *records) print() error {
+	if r.damaged > maxWarnings {
+		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
+	}
 	var err error
 	if r.env.json {
 		err = r.printJSON()
 	} else {
 		err = r.printTable()
 	}
-	if err == nil && r.damaged {
+	if err == nil && r.damaged > 0 {
 		err = errPartial
 	}
 	return err

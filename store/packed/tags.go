@@ -39,7 +39,11 @@ func encodeTag(t store.Tag) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return seal(b), nil
+	line := seal(b)
+	if len(line) > maxLine {
+		return nil, fmt.Errorf("record of %d bytes, want %d or fewer", len(line), maxLine)
+	}
+	return line, nil
 }
 
 func decodeTag(b []byte) (t store.Tag, err error) {
@@ -73,6 +77,10 @@ func (t tags) Get(_ context.Context, name string) (store.Tag, error) {
 
 // read reads the tag file at a path.
 func (t tags) read(path string) (store.Tag, error) {
+	if fi, err := t.st.fs.Stat(path); err == nil && fi.Size() > maxLine {
+		err := fmt.Errorf("%d bytes, want %d or fewer", fi.Size(), maxLine)
+		return store.Tag{}, &store.CorruptError{Where: t.st.fs.Path(path), Err: err}
+	}
 	b, err := durable.ReadFile(t.st.fs, path)
 	if err != nil {
 		return store.Tag{}, err
@@ -198,23 +206,22 @@ func (t tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
 			yield(store.Tag{}, err)
 			return
 		}
-		lines := bufio.NewReader(io.NewSectionReader(f, 0, size))
-		for number := 1; ; number++ {
-			line, rerr := lines.ReadBytes('\n')
-			if len(bytes.TrimSpace(line)) > 0 {
-				tag, err := decodeTag(line)
-				if err != nil {
-					err = &store.CorruptError{Where: fmt.Sprintf("%s line %d", t.st.fs.Path(logName), number), Err: err}
-				}
-				if !yield(tag, err) {
-					return
-				}
+		r := &logReader{lines: bufio.NewReader(io.NewSectionReader(f, 0, size)), where: t.st.fs.Path(logName)}
+		for ctx.Err() == nil {
+			line, err := r.next()
+			ended := err != nil && !errors.Is(err, errLong)
+			var tag store.Tag
+			if err == nil {
+				tag, err = decodeTag(line)
 			}
-			if rerr == io.EOF || ctx.Err() != nil {
+			if err != nil && !ended {
+				r.spoiled(err)
+				continue
+			}
+			if bad := r.report(ended); bad != nil && !yield(store.Tag{}, bad) {
 				return
 			}
-			if rerr != nil {
-				yield(store.Tag{}, rerr)
+			if ended && err == io.EOF || !yield(tag, err) || ended {
 				return
 			}
 		}
