@@ -66,3 +66,16 @@ func escapeJSON(line []byte) []byte {
 	}
 	return append(b, line[end])
 }
+
+// plainLines passes lines on, one a call, each as escape returns it.
+type plainLines struct {
+	w      io.Writer
+	escape func(line []byte) []byte // with its newline
+}
+
+func (p plainLines) Write(line []byte) (int, error) {
+	if _, err := p.w.Write(p.escape(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}

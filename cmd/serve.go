@@ -203,9 +203,10 @@ func (e *env) logger() *slog.Logger {
 		o.Level = slog.LevelDebug
 	}
 	if e.json {
-		return slog.New(slog.NewJSONHandler(e.stderr, o))
+		return slog.New(slog.NewJSONHandler(plainLines{e.stderr, escapeJSON}, o))
 	}
-	return slog.New(slog.NewTextHandler(e.stderr, o))
+	escape := func(line []byte) []byte { return []byte(store.Escape(string(line[:len(line)-1])) + "\n") }
+	return slog.New(slog.NewTextHandler(plainLines{e.stderr, escape}, o))
 }
 
 // listeners opens what --listen and systemd say.
