@@ -23,6 +23,7 @@ type logReader struct {
 	lines  *bufio.Reader
 	where  string // its path
 	number int    // of the line that was read last, from 1
+	buf    []byte // that line
 
 	// Lines that could not be read and were not reported yet:
 	bad         int
@@ -31,7 +32,7 @@ type logReader struct {
 	runs        int   // that were reported
 }
 
-// next returns the next line that is not empty, or io.EOF after the last. The error is errLong if there is too much of it.
+// next returns the next line that is not empty, until the one after it is read, or io.EOF after the last. The error is errLong if there is too much of it.
 func (r *logReader) next() ([]byte, error) {
 	for {
 		line, err := r.line()
@@ -51,6 +52,8 @@ var errLong = errors.New("line is too long")
 func (r *logReader) line() (line []byte, err error) {
 	r.number++
 	length := 0
+	defer func() { r.buf = line[:0] }()
+	line = r.buf
 	for {
 		part, err := r.lines.ReadSlice('\n')
 		if length += len(part); length <= maxLine {
@@ -60,9 +63,9 @@ func (r *logReader) line() (line []byte, err error) {
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case err != nil && err != io.EOF, err == io.EOF && length == 0:
-			return nil, err
+			return line, err
 		case length > maxLine:
-			return nil, fmt.Errorf("%w: %d bytes, want %d or fewer", errLong, length, maxLine)
+			return line, fmt.Errorf("%w: %d bytes, want %d or fewer", errLong, length, maxLine)
 		}
 		return line, nil
 	}
