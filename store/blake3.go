@@ -6,11 +6,11 @@ import (
 	"lukechampine.com/blake3/guts"
 )
 
-// BLAKE3 hashes chunks of 1 KiB and joins their chaining values in a binary tree, of which every left subtree is a
-// power of two chunks. The kernels of guts hash 16 chunks side by side, so the unit here is a group of 16: its node is
-// computed at once, straight from the bytes of the caller, and only the tree above the groups is built here.
+// BLAKE3 hashes chunks of 1 KiB and joins their chaining values in a binary tree. Every left subtree is a power of two
+// chunks. The kernels of guts hash 16 chunks side by side, so the unit here is a group of 16. The node of a group is
+// computed straight from the caller's bytes; only the tree above the groups is built here.
 //
-// One core and one goroutine hash one input, and nothing is allocated: those who hash much do so many inputs at a time.
+// One goroutine hashes one input and allocates nothing. To use several cores, hash several inputs at a time.
 const groupSize = guts.MaxSIMD * guts.ChunkSize
 
 // Sum returns the BLAKE3-256 digest of b.
@@ -34,8 +34,8 @@ func sumGroups(b []byte) Digest {
 	return t.digest()
 }
 
-// Hasher computes a digest of bytes as they come. The zero value is ready to use; it is not for concurrent use. It
-// holds a buffer of 16 KiB, which writes that begin and end at multiples of that length pass by.
+// Hasher computes the digest of bytes as they come. The zero value is ready to use. It is not for concurrent use. It
+// holds a buffer of 16 KiB; writes that begin and end at multiples of that length are not copied.
 type Hasher struct {
 	tree tree
 	n    int // bytes in buf, less than groupSize
@@ -79,8 +79,8 @@ func (h *Hasher) Reset() {
 	h.n = 0
 }
 
-// tree joins the nodes of successive groups. The last one stays apart, because what it becomes depends on whether
-// another follows. Those before it are a binary counter: one complete subtree for each bit of groups-1 that is set.
+// tree joins the nodes of successive groups. It keeps the last node apart, because what that becomes depends on whether
+// another follows. The nodes before it are a binary counter: one complete subtree for each set bit of groups-1.
 type tree struct {
 	groups   uint64        // all of them but the last one full
 	last     guts.Node     // of the last group, if there is one
@@ -113,8 +113,8 @@ func (t *tree) addGroups(b []byte) {
 	}
 }
 
-// fetch reads a byte of every cache line of a group. The kernels read 16 streams, which the processor does not foresee;
-// bytes that come from memory, such as those of mapped files, are hashed a third faster when they are called up first.
+// fetch reads a byte of every cache line of a group. The kernels read 16 streams, which the processor does not predict.
+// Bytes that are not in its caches, such as those of mapped files, are hashed a third faster after fetch.
 func fetch(group *[groupSize]byte) (x byte) {
 	for i := 0; i < groupSize; i += 512 {
 		lines := (*[512]byte)(group[i:])
@@ -123,7 +123,7 @@ func fetch(group *[groupSize]byte) (x byte) {
 	return x
 }
 
-// digest joins what is there, of which there must be something, and leaves it as it is.
+// digest returns the digest of all that was added, which is at least one group. It does not change t.
 func (t *tree) digest() Digest {
 	n := t.last
 	for top := bits.OnesCount64(t.groups - 1); top > 0; top-- {
@@ -132,11 +132,10 @@ func (t *tree) digest() Digest {
 	return rootDigest(n)
 }
 
-// scalarSize is the length up to which two chunks one after the other take less time than 16 at a time of which most
-// are in vain.
+// scalarSize is the length up to which it is faster to hash chunks one by one than 16 at a time, most of them empty.
 const scalarSize = 2 * guts.ChunkSize
 
-// groupNode returns the node of the group that is b, at most groupSize long.
+// groupNode returns the node of the group b, which is at most groupSize long.
 func groupNode(b []byte, group uint64) guts.Node {
 	switch {
 	case len(b) <= scalarSize:
@@ -149,8 +148,8 @@ func groupNode(b []byte, group uint64) guts.Node {
 	return bufferNode(&buf, len(b), group)
 }
 
-// bufferNode returns the node of the group that is the first n bytes of buf. What follows them does not matter, but the
-// kernels read it.
+// bufferNode returns the node of the group that is the first n bytes of buf. The kernels read the rest of buf, too, but
+// it does not matter.
 func bufferNode(buf *[groupSize]byte, n int, group uint64) guts.Node {
 	if n <= scalarSize {
 		return scalarNode(buf[:n], group)

@@ -6,7 +6,7 @@ import (
 	"iter"
 )
 
-// WalkByGet implements Directories.Walk with Get alone, breadth first, for stores that have nothing better.
+// WalkByGet implements Directories.Walk by Get alone, breadth first. Use it in stores that have nothing better.
 func WalkByGet(ctx context.Context, ds Directories, root Digest) iter.Seq2[NamedDirectory, error] {
 	return func(yield func(NamedDirectory, error) bool) {
 		queue := []Digest{root}
@@ -32,7 +32,7 @@ func WalkByGet(ctx context.Context, ds Directories, root Digest) iter.Seq2[Named
 	}
 }
 
-// UploadByPut implements Directories.Upload with Put alone, for stores in which a directory needs nothing around it.
+// UploadByPut implements Directories.Upload by Put alone. Use it in stores that keep each directory by itself.
 func UploadByPut(ds Directories) DirectoryWriter { return putWriter{ds} }
 
 type putWriter struct{ ds Directories }

@@ -5,19 +5,19 @@ import (
 	"fmt"
 )
 
-// Errors that callers tell apart, always through errors.Is: backends wrap them with what they know.
+// Errors that callers tell apart with errors.Is. Backends wrap them with what they know.
 var (
 	// ErrNotFound says that a store does not have the blob, directory or tag that was asked for.
 	ErrNotFound = errors.New("not found")
-	// ErrNoStore says that there is no store at a place, as opposed to one that lacks something.
+	// ErrNoStore says that there is no store, rather than one that lacks something.
 	ErrNoStore = errors.New("no store here")
-	// ErrLocked says that another process holds a store for itself.
+	// ErrLocked says that another process has locked the store.
 	ErrLocked = errors.New("locked by another process")
 	// ErrReadOnly says that a store was opened only to be read.
 	ErrReadOnly = errors.New("store is read-only")
-	// ErrTooDeep says that a tree has more than MaxDepth directories below each other.
+	// ErrTooDeep says that a tree has more than MaxDepth levels of directories.
 	ErrTooDeep = fmt.Errorf("more than %d directories deep", MaxDepth)
-	// ErrUnsupported says that this kind of store cannot do what was asked, whatever the input.
+	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )
 

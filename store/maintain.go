@@ -5,13 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// Sweeper is implemented by stores that can forget objects. What to keep is for others to find out: Sweep keeps what is
-// in a set, and knows nothing of trees.
+// Sweeper forgets objects. It knows nothing of trees: its caller finds out what to keep.
 type Sweeper interface {
-	// Sweep removes what is not in keep, which came from NewSet of the same Store, and to which nobody adds meanwhile.
-	// Nobody else may have the store open. A crash, an error or a cancelled context at any moment loses nothing that is
-	// in keep, and what was not finished is for the next Sweep. What was kept before and proves to be damaged is reported
-	// and left as it is.
+	// Sweep removes all objects that are not in keep. keep came from NewSet of the same Store and does not change during
+	// the call. No other process may have the store open. Nothing in keep is lost at a crash, an error or a cancelled
+	// context, at any moment; the next Sweep finishes the work. Damage in what is kept is reported and left as it is.
 	Sweep(ctx context.Context, keep ObjectSet, o SweepOptions) (SweepResult, error)
 }
 
@@ -22,7 +20,7 @@ type SweepOptions struct {
 	Progress *SweepProgress // counts while Sweep works; may be nil
 }
 
-// SweepProgress is how much a sweep has moved to new places. It may be read at any time.
+// SweepProgress counts what a sweep has moved to new packs. It may be read at any time.
 type SweepProgress struct{ Objects, Bytes atomic.Uint64 }
 
 // SweepResult is what a sweep did, or would do.
@@ -35,25 +33,24 @@ type SweepResult struct {
 	KeptBytes    uint64 `json:"kept_bytes"` // on disk
 }
 
-// Repairer is implemented by stores that can mend themselves, as far as what is left allows. What is missing then may be
-// copied from another store.
+// Repairer mends a store as far as what is left allows. What is still missing may be copied from another store.
 type Repairer interface {
-	// Repair finds all that is whole, makes the store's own records of it anew where they are lost or damaged, moves what
-	// is whole out of damaged files, and removes or sets aside the damage. Nobody else may have the store open. It writes
-	// what is new before it removes what is old, so that whatever interrupts it, the store has what it had. A sound store
-	// is not changed. An error is a reason to stop, such as a full disk, and never damage.
+	// Repair finds all that is whole. It makes lost or damaged records of it anew, moves it out of damaged files, and
+	// removes or sets aside the damage. No other process may have the store open. Repair writes what is new before it
+	// removes what is old, so the store keeps what it had whatever interrupts the call. It does not change a sound store.
+	// An error is a reason to stop, such as a full disk, and never damage.
 	Repair(ctx context.Context, o RepairOptions) (RepairResult, error)
 }
 
 // RepairOptions say how to repair.
 type RepairOptions struct {
-	Tags []Tag                    // what damaged tags may have been, where the log does not know
+	Tags []Tag                    // what damaged tags may have been, if the log does not know
 	Did  func(where, what string) // called for each thing that was done or found; may be nil
 	// Progress counts while Repair works; may be nil.
 	Progress *RepairProgress
 }
 
-// RepairProgress is how much a repair has read: objects that are whole, and bytes on disk. It may be read at any time.
+// RepairProgress counts what a repair has read: whole objects, and bytes on disk. It may be read at any time.
 type RepairProgress struct{ Objects, Bytes atomic.Uint64 }
 
 // RepairResult is what a repair found.

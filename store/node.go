@@ -37,7 +37,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-// Node is an entry of a directory or, with an empty name, a root: what an archive is named by.
+// Node is an entry of a directory or, with an empty name, a root: the top of an archive.
 // Fields that its kind does not have are zero.
 type Node struct {
 	Name       string // raw bytes, not always UTF-8
@@ -48,8 +48,8 @@ type Node struct {
 	Executable bool // file: whether its owner may run it
 }
 
-// ValidateName reports why name may not stand in a directory, or nil.
-// The order of the checks is that of the protocol, so that all implementations name the same reason.
+// ValidateName reports why name is not allowed in a directory, or nil.
+// The checks are in the order of the protocol, so all implementations name the same reason.
 func ValidateName(name string) error {
 	reason := ""
 	switch {
@@ -71,7 +71,7 @@ func ValidateName(name string) error {
 	return fmt.Errorf("invalid name %q: %s", clip(name), reason)
 }
 
-// ValidateTarget reports why target may not be a symlink's target, or nil.
+// ValidateTarget reports why target is not allowed as the target of a symlink, or nil.
 func ValidateTarget(target string) error {
 	reason := ""
 	switch {
@@ -95,7 +95,7 @@ func clip(s string) string {
 	return s
 }
 
-// Validate reports what is wrong with a root node, or nil: a root has no name and a known kind.
+// Validate reports what is wrong with a root, or nil. A root has no name and a known kind.
 func (n Node) Validate() error {
 	if n.Name != "" {
 		return fmt.Errorf("a root has no name, this one has %q", clip(n.Name))
@@ -114,8 +114,8 @@ func (n Node) validateKind() error {
 	return fmt.Errorf("unknown kind %d", n.Kind)
 }
 
-// RootDigest returns the digest that names a root in print: that of the directory or the file's contents, and for a
-// symlink, which has none of its own, the digest of its encoded Node message.
+// RootDigest returns the digest that stands for a root in print. It is the digest of a directory or of a file's contents.
+// A symlink has no digest of its own, so it is that of its encoded Node message.
 func (n Node) RootDigest() (Digest, error) {
 	if n.Kind != KindSymlink {
 		return n.Digest, n.Validate()
@@ -157,7 +157,7 @@ func DecodeNode(b []byte) (Node, error) {
 	return n, nil
 }
 
-// errNotCanonical refuses messages that decode, but would encode to other bytes and so to another digest.
+// errNotCanonical is the error of a message that would encode to other bytes, and so to another digest.
 var errNotCanonical = errors.New("encoding is not canonical")
 
 // cutMessage splits the first field, which must be a nested message, off b.
@@ -228,7 +228,7 @@ func nodeSize(n Node) int {
 	return size
 }
 
-// decodeNode reads a nested node message. It checks types, lengths and unknown fields; its callers check the rest.
+// decodeNode reads a nested node message. It checks types, lengths and unknown fields. Its callers check the rest.
 func decodeNode(kind Kind, b []byte) (n Node, err error) {
 	n.Kind = kind
 	sawDigest := false

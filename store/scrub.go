@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// Scrubber is implemented by stores that can check everything they hold where it lies. It knows nothing of trees: whether
-// all that a tree refers to is there is for others to find out.
+// Scrubber checks everything that a store holds, where it lies. It knows nothing of trees: its caller finds out whether
+// the store has all that a tree refers to.
 type Scrubber interface {
-	// Scrub reads what the store holds, all that was committed when it was called, or with o.Only when that was made. It
-	// calls found for what is not as it should be, one call at a time. It goes on whatever it finds: its error says only
-	// that it could not finish, and is that of ctx where that has ended. Others may read and write the store meanwhile;
-	// what they add is not looked at.
+	// Scrub reads all that was committed before the call, or with o.Only before that set was made. It calls found for
+	// each damage, one call at a time, and goes on whatever it finds. Its error says only that it could not finish; it is
+	// that of ctx if that has ended. Others may read and write the store during the call; Scrub does not look at what
+	// they add.
 	//
-	// Damaged objects are recorded, unless o forbids it: from then on the store does not have them, so that whoever
-	// comes with the same bytes stores them anew. Those that were recorded before and prove to be whole are so no more.
+	// Scrub records damaged objects, unless o forbids it. From then on the store does not have them, so the next caller
+	// that puts the same bytes stores them anew. Objects found whole again are cleared.
 	Scrub(ctx context.Context, o ScrubOptions, found func(Damage)) (ScrubResult, error)
-	// BlobSize returns the length of a blob, as the store's records have it, and reads no contents. The error is
-	// ErrNotFound where the store does not have it, and a *CorruptError where it is known to be damaged.
+	// BlobSize returns the length of a blob by the store's records. It reads no contents. The error is ErrNotFound if the
+	// store does not have the blob, and a *CorruptError if it is known to be damaged.
 	BlobSize(ctx context.Context, d Digest) (uint64, error)
 }
 
@@ -26,8 +26,8 @@ type Scrubber interface {
 type ScrubOptions struct {
 	Only        ObjectSet      // from NewSet of the same store: look at these objects only; nil: at all
 	Structure   bool           // read no file contents: directories, chunk lists and the store's own records only
-	Parts       int            // of file contents read only one in so many parts, each time the next one; 0 is 1
-	MaxDuration time.Duration  // stop reading file contents after so long; the next such call goes on there; 0: never
+	Parts       int            // read only one part in so many of the file contents, the next one each time; 0 is 1
+	MaxDuration time.Duration  // stop reading file contents after this long; the next such call goes on there; 0: never
 	NoRecord    bool           // write nothing into the store
 	Progress    *ScrubProgress // counts while Scrub works; may be nil
 }
@@ -56,7 +56,7 @@ type ScrubResult struct {
 // Claim is what damage contradicts.
 type Claim string
 
-// The claims that a check makes.
+// The claims that Scrub checks.
 const (
 	ClaimFiles      Claim = "files"      // the store's own files are there and are what they should be
 	ClaimObjects    Claim = "objects"    // every stored object hashes to its name
@@ -68,7 +68,7 @@ const (
 // What is damaged.
 type What string
 
-// What may be damaged. The first eight are files of the store or parts of them, and need not concern any object.
+// What may be damaged. The first eight are files of the store or parts of them. Such damage need not concern an object.
 const (
 	WhatConfig     What = "config"
 	WhatIndex      What = "index"
@@ -109,8 +109,8 @@ type Damage struct {
 	Also   []Digest // the blobs that are lost with it because it is one of their chunks
 	Where  string   // file and offset, as far as the store knows
 	Err    error    // what is wrong, without the names above
-	// Harmless says that nothing is lost: the damage is to what is not needed, such as one of two copies.
+	// Harmless says that nothing is lost: the damage is to something that is not needed, such as one of two copies.
 	Harmless bool
-	// Doubtful says that the object is known only from a damaged record, and may never have been there.
+	// Doubtful says that the object is known only from a damaged record. The store may never have had it.
 	Doubtful bool
 }

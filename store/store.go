@@ -13,16 +13,16 @@ import (
 	"iter"
 )
 
-// Blobs keeps file contents, each named by the digest of its bytes. How a blob is cut into chunks is the store's own
-// business and never shows in its name. All methods may be called concurrently. What was put is visible to the same
-// handle at once, and durable once the store's Sync has returned.
+// Blobs keeps file contents. Each is named by the digest of its bytes. How a store cuts a blob into chunks is its own
+// business and never shows in the name. All methods may be called concurrently. A blob is visible to the same handle as
+// soon as it is put, and durable once the store's Sync has returned.
 type Blobs interface {
-	// Has reports whether the blob or chunk d is there and not known to be damaged.
+	// Has reports whether the store has the blob or chunk d and does not know it to be damaged.
 	Has(ctx context.Context, d Digest) (bool, error)
-	// Open returns the blob or chunk d. The error is ErrNotFound where the store does not have it.
+	// Open returns the blob or chunk d. The error is ErrNotFound if the store does not have it.
 	Open(ctx context.Context, d Digest) (Blob, error)
-	// Chunks returns the chunks that d is made of, in order, or none where it is stored whole.
-	// The error is ErrNotFound where the store does not have it.
+	// Chunks returns the chunks of d, in order, or none if it is stored whole.
+	// The error is ErrNotFound if the store does not have it.
 	Chunks(ctx context.Context, d Digest) ([]Chunk, error)
 	// Put stores a blob that is in memory. It does not keep data.
 	Put(ctx context.Context, data []byte) (Digest, error)
@@ -39,12 +39,13 @@ type Laner interface {
 
 // Grouper is the way to the store's Blobs in groups that are compressed together.
 type Grouper interface {
-	// Group returns the group that has the blob or chunk d, unchecked. The error is ErrNotFound where the store does not
-	// have it, and ErrUnsupported where it is in no group: a blob of several chunks is not, and what is very long.
+	// Group returns the group that holds the blob or chunk d. Nothing in it is checked. The error is ErrNotFound if the
+	// store does not have d, and ErrUnsupported if d is in no group. A blob of several chunks is in none, and neither is
+	// a very long one.
 	Group(ctx context.Context, d Digest) (Group, error)
-	// PutGroup stores blobs. raw is their bytes, one right after the other, sizes their lengths, and frame a zstd frame
-	// (RFC 8878) of raw, which the caller has decoded to know that it is. It returns their digests, in order, and keeps
-	// nothing that it is given.
+	// PutGroup stores blobs and returns their digests, in order. raw is their bytes, one blob right after the other, and
+	// sizes their lengths. frame is a zstd frame (RFC 8878) of raw. The caller has decoded it, so it is known to be that.
+	// PutGroup keeps none of its arguments.
 	PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]Digest, error)
 }
 
@@ -60,19 +61,18 @@ type Joiner interface {
 	// ChunkSize returns the average length, in bytes, of the chunks that the store's Blobs cuts. Castore derives the cut
 	// points from it.
 	ChunkSize() int
-	// Join stores the blob d, whose chunks are stored already: it reads them to see that they make it up. A blob that is
-	// there is not read. The error is ErrNotFound where a chunk is missing, a *CorruptError where one is damaged, and
-	// ErrDigestMismatch where they make up something else.
+	// Join stores the blob d, whose chunks are stored already. It reads them to check that they make up d, unless the
+	// store has d. The error is ErrNotFound if a chunk is missing, a *CorruptError if one is damaged, and
+	// ErrDigestMismatch if they make up another blob.
 	Join(ctx context.Context, d Digest, chunks []Chunk) error
 }
 
-// Blob is an open blob. Read and Seek return only bytes that were checked against a digest; bytes that do not hash to
-// their name are a *CorruptError. It must be closed, until when the store may keep memory for it, and is not for
-// concurrent use.
+// Blob is an open blob. Read returns only bytes that were checked against a digest. Bytes that do not hash to their name
+// are a *CorruptError. The store may hold memory for a Blob until it is closed. A Blob is not for concurrent use.
 type Blob interface {
 	io.ReadSeekCloser
 	// WriteTo writes what follows the current offset. From offset 0 it checks the bytes against the blob's own digest
-	// while it writes, so what w got may be believed only when the error is nil. It is the fast way to a whole blob.
+	// while it writes, so believe what w got only if the error is nil. It is the fast way to read a whole blob.
 	io.WriterTo
 	// Size is the blob's length in bytes.
 	Size() uint64
@@ -81,9 +81,9 @@ type Blob interface {
 // BlobWriter takes the bytes of one blob. It is not for concurrent use.
 type BlobWriter interface {
 	io.Writer
-	// Commit ends the blob and names it. Called again, it returns the same.
+	// Commit ends the blob and returns its name. A second call returns the same.
 	Commit() (Digest, error)
-	// Close discards what was not committed. It may always be deferred, and called more than once.
+	// Close discards a blob that was not committed. It may be called more than once, and after Commit.
 	io.Closer
 }
 
@@ -93,17 +93,17 @@ type Chunk struct {
 	Size   uint64 // in bytes
 }
 
-// Directories keeps Directory messages, each named by the digest of its canonical encoding. What goes in or comes out
-// is valid. All methods may be called concurrently; visibility and durability are those of Blobs.
+// Directories keeps Directory messages. Each is named by the digest of its canonical encoding. All that goes in or comes
+// out is valid. All methods may be called concurrently. Visibility and durability are those of Blobs.
 type Directories interface {
-	// Get returns a directory. The error is ErrNotFound where the store does not have it.
+	// Get returns a directory. The error is ErrNotFound if the store does not have it.
 	Get(ctx context.Context, d Digest) (Directory, error)
-	// Put stores one directory. Its children need not be there.
+	// Put stores one directory. The store need not have its children.
 	Put(ctx context.Context, dir Directory) (Digest, error)
-	// Walk yields the directory root and all that are below it, each digest once, and each only after one that refers
-	// to it. It ends with the first error, which is ErrNotFound where root or something below it is missing.
+	// Walk yields the directory root and all directories below it. It yields each digest once, and only after a directory
+	// that refers to it. It ends with the first error, which is ErrNotFound if root or a directory below it is missing.
 	Walk(ctx context.Context, root Digest) iter.Seq2[NamedDirectory, error]
-	// Upload begins a batch: a closure that is stored as one.
+	// Upload begins a batch, which stores a closure as one.
 	Upload(ctx context.Context) (DirectoryWriter, error)
 }
 
@@ -113,14 +113,14 @@ type NamedDirectory struct {
 	Directory Directory
 }
 
-// DirectoryWriter takes the directories of one closure. Put may be called concurrently, but only after the Put of every
-// child directory has returned.
+// DirectoryWriter takes the directories of one closure. Put may be called concurrently, but a directory must wait until
+// the Put of each of its children has returned.
 type DirectoryWriter interface {
-	// Put adds a directory, and returns its digest. Adding one twice does no harm.
+	// Put adds a directory and returns its digest. Adding one twice does no harm.
 	Put(ctx context.Context, dir Directory) (Digest, error)
-	// Commit ends the batch; root is the one directory that no other refers to.
+	// Commit ends the batch. root is the one directory that no other refers to.
 	Commit(ctx context.Context, root Digest) error
-	// Close discards what was not committed. It may always be deferred, and called more than once.
+	// Close discards a batch that was not committed. It may be called more than once, and after Commit.
 	io.Closer
 }
 
@@ -128,46 +128,45 @@ type DirectoryWriter interface {
 type Tags interface {
 	// Get returns the tag of that name, or an error that is ErrNotFound.
 	Get(ctx context.Context, name string) (Tag, error)
-	// Set makes t.Name point at t.Root, durably and at once: readers see the old tag or the new one.
+	// Set makes t.Name point at t.Root. The change is durable when Set returns. Readers see the old tag or the new one.
 	Set(ctx context.Context, t Tag) error
-	// Delete removes a tag, durably. The error is ErrNotFound where there is none.
+	// Delete removes a tag, durably. The error is ErrNotFound if there is none.
 	Delete(ctx context.Context, name string) error
-	// All yields the tags in order of their names. A tag that cannot be read is an error, and the rest still follow.
+	// All yields the tags in the order of their names. It yields an error for each tag that it cannot read, and goes on.
 	All(ctx context.Context) iter.Seq2[Tag, error]
 	// Record adds an ingest to the end of the log, durably. t.Name may be empty.
 	Record(ctx context.Context, t Tag) error
-	// Log yields the recorded ingests, oldest first. One that cannot be read is an error, and the rest still follow.
+	// Log yields the recorded ingests, oldest first. It yields an error for what it cannot read, and goes on.
 	Log(ctx context.Context) iter.Seq2[Tag, error]
 }
 
-// Lister is implemented by stores that can say what they hold, which prefixes of digests need.
+// Lister says what a store holds. Without it, a digest cannot be shortened to a prefix.
 type Lister interface {
-	// List yields the digests of the directories and blobs, chunks included, that begin with the first nibbles
-	// hexadecimal digits of prefix. The order is not defined, and a digest may come more than once.
+	// List yields the digests of directories, blobs and chunks that begin with the first nibbles hexadecimal digits of
+	// prefix. The order is not defined, and a digest may come more than once.
 	List(ctx context.Context, prefix Digest, nibbles int) iter.Seq2[Digest, error]
 }
 
-// ObjectSet is a set of objects of one store, small enough to mark all that is reachable in a large one. Objects are
-// directories (KindDirectory) and blobs, chunks included (KindFile). Its methods may be called concurrently.
+// ObjectSet is a set of objects of one store. It is small enough to mark all that can be reached in a large store.
+// Objects are directories (KindDirectory), and blobs and chunks (KindFile). All methods may be called concurrently.
 type ObjectSet interface {
-	// Add adds an object, and reports whether it was not in the set. The error is ErrNotFound where the store lacks it.
+	// Add adds an object and reports whether it is new to the set. The error is ErrNotFound if the store lacks it.
 	Add(k Kind, d Digest) (added bool, err error)
 	// Has reports whether an object is in the set.
 	Has(k Kind, d Digest) bool
 }
 
-// Sizer is implemented by stores that know what an object takes.
+// Sizer knows how much room objects take.
 type Sizer interface {
-	// Stored returns how many bytes an object takes in the store: where several are compressed together, its share, by
-	// length. Objects are those of ObjectSet; a blob in chunks is the list of them. The error is ErrNotFound where the
-	// store lacks it. It may be called concurrently.
+	// Stored returns how many bytes an object takes in the store. An object that is compressed together with others
+	// takes its share by length. Objects are those of ObjectSet; a blob in chunks is its list of chunks. The error is
+	// ErrNotFound if the store lacks it. Stored may be called concurrently.
 	Stored(ctx context.Context, k Kind, d Digest) (uint64, error)
 }
 
 // Barrier is what makes writes durable.
 type Barrier interface {
-	// Sync returns once everything that was stored before it was called will survive a crash. A root may be named only
-	// after that.
+	// Sync returns when everything that was stored before the call will survive a crash. Name a root only after that.
 	Sync(ctx context.Context) error
 	// Close releases the store. What was not synced may be lost.
 	Close() error

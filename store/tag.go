@@ -25,9 +25,9 @@ type Counts struct {
 	Bytes       uint64 `json:"bytes"` // of file contents, before deduplication and compression
 }
 
-// ValidateTag reports why name cannot name a tag, or nil. A tag is 1 to 255 bytes of printable UTF-8 without space,
-// colon (which ends a root on the command line) or backslash; its parts between slashes follow the rules of file names;
-// it begins with no dash; and it cannot be read as a digest or the prefix of one.
+// ValidateTag reports why name cannot name a tag, or nil. A tag is 1 to 255 bytes of printable UTF-8. It has no space, no
+// backslash, and no colon, which ends a root on the command line. Its parts between slashes follow the rules of file
+// names. It does not begin with a dash, and it does not read like a digest or the prefix of one.
 func ValidateTag(name string) error {
 	reason := ""
 	switch {
