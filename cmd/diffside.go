@@ -97,6 +97,9 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *diffSide, o ingest.O
 	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.path); err != nil {
 		return nil, err
 	}
+	if o.Landmarks, err = e.landmarks(s.path); err != nil {
+		return nil, err
+	}
 	if useCache {
 		if o.Cache, err = openCache(st, source); err != nil {
 			e.warn("diff", "cache: "+err.Error()) // slower, and no less right
@@ -115,6 +118,7 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *diffSide, o ingest.O
 	if err != nil {
 		return nil, err
 	}
+	e.noteStores("diff", s.path, r.Stores)
 	if err := o.Cache.Save(); err != nil {
 		e.warn("diff", "cache: "+err.Error())
 	}

@@ -22,12 +22,26 @@ the tree says. Symbolic links are made as they are and never followed.
 
 A DEST that exists, unless it is an empty directory, is refused without --overwrite. With it, DEST is made equal to the
 tree file by file, and files that are right already are not touched; what the tree does not have stays, unless
---delete is given. A directory in the place of a file or symbolic link is an error; so is the reverse without --delete,
-and for DEST itself. The store itself is left alone where it is in DEST.
+--delete is given. A directory in the place of a file or symbolic link gives way with --delete, and so does the reverse;
+without it they are errors. DEST itself never gives way to another kind of entry.
+
+Before anything in DEST is changed, castar looks for what would stop it, and names all of it: entries in the way, mount
+points among what is to be deleted, directories that it may not write in and, where --delete has work to do, what the
+store does not have. Your own directories that lack the write bit get it for as long as it takes.
 
 A tree with more than 8192 directories below each other, the root counted, is refused.
 
-The model keeps no times and only one bit of the mode: the flags say what to use instead.
+The model keeps no times and only one bit of the mode: the flags say what to use instead. A file that replaces another
+keeps that one's permission bits, unless --mode-file or --mode-exec is given: if it has become executable, those who may
+read it may run it, and if it no longer is, nobody may. It keeps the owner, too, if you are root, and the group if
+you are in it; otherwise the group gets no more than others have. The setuid, setgid and sticky bits, access lists and
+extended attributes of the old file are gone. Where only the executable bit is wrong, the file stays and the bit is set.
+
+With --sparse, blocks of zeros, of 4 KiB each, become holes in every file that is written, so that a disk image takes no
+more room than where it came from. Without it, zeros are written like other bytes.
+
+The store itself is left alone where it is in DEST, by whatever path that leads to it: it is known by what is in it, so
+that a copy of it is left alone as well. --delete says so on stderr. Another store is deleted like any directory.
 
 With --dry-run, what would be made, replaced or deleted is printed: mkdir, write, chmod or delete, and a path in DEST.
 
@@ -59,6 +73,7 @@ func (e *env) exportCommand() *cli.Command {
 			boolFlag("overwrite", "", &f.options.Overwrite, "make an existing DEST equal to the tree"),
 			boolFlag("delete", "", &f.options.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &f.options.DryRun, "write nothing; say what would be done"),
+			boolFlag("sparse", "", &f.options.Sparse, "leave holes for blocks of zeros in what is written"),
 			&cli.StringFlag{Name: "mode-file", Value: "0644", Destination: &f.fileMode, Usage: "octal `MODE` of files, less the umask"},
 			&cli.StringFlag{Name: "mode-exec", Value: "0755", Destination: &f.execMode, Usage: "octal `MODE` of executable files, less the umask"},
 			&cli.StringFlag{Name: "mode-dir", Value: "0755", Destination: &f.dirMode, Usage: "octal `MODE` of directories, less the umask"},
@@ -72,7 +87,7 @@ func (e *env) exportCommand() *cli.Command {
 			if c.Args().Get(1) == "" {
 				return usagef("export", "DEST is empty")
 			}
-			if err := f.check(); err != nil {
+			if err := f.check(c.IsSet); err != nil {
 				return err
 			}
 			return e.export(c.Context, &f, c.Args().Get(0), c.Args().Get(1))
@@ -80,8 +95,8 @@ func (e *env) exportCommand() *cli.Command {
 	}
 }
 
-// check finds mistakes before anything is touched, and completes the options.
-func (f *exportFlags) check() (err error) {
+// check finds mistakes before anything is touched, and completes the options. given reports whether a flag was.
+func (f *exportFlags) check(given func(flag string) bool) (err error) {
 	if f.options.Delete && !f.options.Overwrite {
 		return usagef("export", "--delete works only with --overwrite")
 	}
@@ -94,6 +109,12 @@ func (f *exportFlags) check() (err error) {
 	}
 	if f.options.ExecMode, err = parseMode("--mode-exec", f.execMode); err != nil {
 		return err
+	}
+	if !given("mode-file") {
+		f.options.FileMode = 0 // the same, but for a file that is replaced
+	}
+	if !given("mode-exec") {
+		f.options.ExecMode = 0
 	}
 	if f.options.DirMode, err = parseMode("--mode-dir", f.dirMode); err != nil {
 		return err
@@ -140,7 +161,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	if err != nil {
 		return err
 	}
-	if f.options.StoreFolders, err = e.foldersBeside(dest); err != nil {
+	if err := e.guardStore(f, dest); err != nil {
 		return err
 	}
 	result, seconds, err := e.write(ctx, f, st, node, dest)
@@ -175,25 +196,31 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 	return result, time.Since(began).Seconds(), err
 }
 
-// foldersBeside returns the folders that the store is in. It is an error if dest is in one.
-func (e *env) foldersBeside(dest string) ([]string, error) {
-	folders, err := e.storeFolders()
+// guardStore has the store left alone where it is in dest. It is an error if dest is in the store.
+func (e *env) guardStore(f *exportFlags, dest string) (err error) {
+	f.options.Spared = func(path string) {
+		e.note("export", fmt.Sprintf("%s: leaving alone the store itself, %s", quote(dest), quote(path)))
+	}
+	if f.options.Landmarks, err = e.landmarks(dest); err != nil {
+		return err
+	}
+	folders, err := e.storeFolders() // one that is new has no landmark
 	if err != nil {
-		return nil, err
+		return err
 	}
 	place, err := realPath(dest)
 	if errors.Is(err, fs.ErrNotExist) {
 		place, err = realPath(filepath.Dir(filepath.Clean(dest)))
 	}
 	if err != nil {
-		return folders, nil // which is for others to complain about
+		return nil // which is for others to complain about
 	}
 	for _, folder := range folders {
 		if folder, err := realPath(folder); err == nil && below(folder, place) {
-			return nil, fmt.Errorf("%s: is in the store", quote(dest))
+			return fmt.Errorf("%s: is in the store", quote(dest))
 		}
 	}
-	return folders, nil
+	return nil
 }
 
 // knownBytes returns how many bytes of file contents node holds, or 0 where nobody can say without reading all of its

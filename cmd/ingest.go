@@ -199,6 +199,9 @@ func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]sour
 	for i, p := range paths {
 		sources[i] = source{p, o}
 		excludes, err := e.excludeStore("ingest", o.Excludes, p)
+		if err == nil {
+			sources[i].options.Landmarks, err = e.landmarks(p)
+		}
 		switch {
 		case err == nil:
 			sources[i].options.Excludes = excludes
@@ -227,6 +230,7 @@ func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.
 	if err != nil {
 		return ingested{}, err
 	}
+	e.noteStores("ingest", s.path, r.Stores)
 	if err := o.Cache.Save(); err != nil {
 		e.warn("ingest", "cache: "+err.Error())
 	}

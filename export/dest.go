@@ -81,6 +81,9 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 		if err != nil {
 			return err
 		}
+		if err := e.preflight(d, at, nodes); err != nil {
+			return err
+		}
 		e.done.met(root.Kind, false)
 		return e.merge(d, at, nodes)
 	}
@@ -148,7 +151,7 @@ func (e *exporter) create(parent *dir, name string, root *store.Node) error {
 		return e.count(nil, root)
 	}
 	temp := tempName(name)
-	err := e.write(parent, temp, nil, root)
+	err := e.write(parent, temp, nil, root, nil)
 	if err == nil {
 		err = e.ctx.Err()
 	}
@@ -195,7 +198,7 @@ func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old 
 }
 
 // fillInPlace writes root into a temporary directory in d, which is empty, and moves its entries up when it is whole.
-func (e *exporter) fillInPlace(d *dir, root *store.Node) error {
+func (e *exporter) fillInPlace(d *dir, root *store.Node) (err error) {
 	at, nodes, err := e.enter(nil, root)
 	if err != nil {
 		return err
@@ -203,6 +206,10 @@ func (e *exporter) fillInPlace(d *dir, root *store.Node) error {
 	if err := d.setTimes(".", e.times); err != nil { // as at the end, when it would be too late
 		return fmt.Errorf("its time: %w", err)
 	}
+	if err := d.borrow(); err != nil {
+		return err
+	}
+	defer func() { err = d.giveBack(err) }()
 	temp := tempName("")
 	from, err := d.mkdir(temp, 0o700)
 	if err != nil {

@@ -131,33 +131,51 @@ func TestReadOnlyDirectories(t *testing.T) {
 	}
 }
 
-// TestMovedMeanwhile: a directory that was closed for the sake of descriptors is not mistaken for another.
+// TestMovedMeanwhile: a directory that was closed for the sake of descriptors is found again where it was, and nowhere
+// else, whatever became of the one in it.
 func TestMovedMeanwhile(t *testing.T) {
-	root := t.TempDir()
-	plant(t, root, tree{"a": tree{"b": tree{}}, "outside": tree{}})
-	for _, moved := range []bool{false, true} {
-		d, err := openPath(filepath.Join(root, "a"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		d.depth = keepOpen
-		child, err := d.open("b")
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = d.within(child, func() error {
-			if d.fd >= 0 {
-				t.Error("not closed")
+	for name, tt := range map[string]struct {
+		move [][2]string
+		err  error
+	}{
+		"nothing": {},
+		"child":   {move: [][2]string{{"top/a/b", "outside/b"}}},
+		"itself":  {move: [][2]string{{"top/a", "outside/a"}}, err: fs.ErrNotExist},
+		"symlink": {move: [][2]string{{"top/a", "outside/a"}, {"link", "top/a"}}, err: unix.ENOTDIR},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			plant(t, root, tree{"top": tree{"a": tree{"b": tree{}}}, "outside": tree{}, "link": link("../outside/a")})
+			top, err := openPath(filepath.Join(root, "top"))
+			if err != nil {
+				t.Fatal(err)
 			}
-			if moved {
-				return os.Rename(filepath.Join(root, "a/b"), filepath.Join(root, "outside/b"))
+			defer top.close()
+			top.depth = keepOpen
+			d, err := top.open("a")
+			if err != nil {
+				t.Fatal(err)
 			}
-			return nil
+			defer d.close()
+			child, err := d.open("b")
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = d.within(child, func() error {
+				if d.fd >= 0 {
+					t.Error("not closed")
+				}
+				for _, m := range tt.move {
+					if err := os.Rename(filepath.Join(root, m[0]), filepath.Join(root, m[1])); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return nil
+			})
+			if !errors.Is(err, tt.err) || (err != nil) != (d.fd < 0) {
+				t.Errorf("descriptor %d, %v, want %v", d.fd, err, tt.err)
+			}
 		})
-		if moved != (err != nil) || moved != (d.fd < 0) {
-			t.Errorf("moved %v: descriptor %d, %v", moved, d.fd, err)
-		}
-		d.close()
 	}
 }
 

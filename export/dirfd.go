@@ -2,9 +2,12 @@ package export
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,11 +16,14 @@ import (
 // that do not follow a symlink of that name. Methods may be called concurrently, but for within.
 type dir struct {
 	fd    int
-	depth int // below the one that was opened first
+	depth int    // below the one that was opened first
+	up    *dir   // the directory that it was opened in; nil: it was opened by a path
+	name  string // there
+	loan  loan
 }
 
-// keepOpen is how many directories of a path are held open at once. Trees that are deeper, which are few, cost a
-// goroutine no more descriptors than that, but are written one directory at a time down there.
+// keepOpen is how many directories of a path are held open at once. Of those below, which few trees have, only every
+// keepOpen-th is, and they are written one at a time.
 const keepOpen = 64
 
 const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
@@ -46,7 +52,7 @@ func openPath(name string) (*dir, error) {
 // open opens a directory in d.
 func (d *dir) open(name string) (*dir, error) {
 	fd, err := d.openat(name, openDir|unix.O_NOFOLLOW, 0)
-	return &dir{fd: fd, depth: d.depth + 1}, err
+	return &dir{fd: fd, depth: d.depth + 1, up: d, name: name}, err
 }
 
 // mkdir makes a directory that its owner may write in, and opens it. Mode is subject to the umask.
@@ -89,42 +95,45 @@ func closeFile(fd int) error {
 }
 
 // deep reports whether within closes d.
-func (d *dir) deep() bool { return d != nil && d.depth >= keepOpen }
+func (d *dir) deep() bool { return d != nil && d.depth >= keepOpen && d.depth%keepOpen != 0 }
 
 // within calls f, which works in child, a directory in d, and closes child. If d is deep it is closed meanwhile, and
-// reopened as the parent of child: then nobody else may use it.
+// opened again afterwards: then nobody else may use it.
 func (d *dir) within(child *dir, f func() error) error {
 	defer child.close()
 	if !d.deep() {
 		return f()
 	}
-	was, err := d.stat()
-	if err != nil {
-		return err
-	}
 	d.close()
-	err = f()
-	if rerr := d.reopen(child, &was); err == nil {
+	err := f()
+	if rerr := d.reopen(); err == nil {
 		err = rerr
 	}
 	return err
 }
 
-// reopen opens the parent of child as d, if it is still the same directory.
-func (d *dir) reopen(child *dir, was *unix.Stat_t) error {
-	fd, err := child.openat("..", openDir, 0)
-	if err != nil {
-		return err
+// reopen opens d again by the names that lead to it from the nearest directory above that is open. So it stays below
+// that, whatever others move meanwhile: the parent of a child could be anywhere by now, and some file systems have no
+// numbers by which one directory could be told from another.
+func (d *dir) reopen() error {
+	var way []string
+	held := d
+	for ; held.fd < 0 && held.up != nil; held = held.up {
+		way = append(way, held.name)
+	}
+	fd := held.fd
+	for _, name := range slices.Backward(way) {
+		next, err := retry(func() (int, error) { return unix.Openat(fd, name, openDir|unix.O_NOFOLLOW, 0) })
+		if fd != held.fd {
+			closeFile(fd)
+		}
+		if err != nil {
+			return fmt.Errorf("moved elsewhere meanwhile: %w", err)
+		}
+		fd = next
 	}
 	d.fd = fd
-	is, err := d.stat()
-	if err == nil && (is.Dev != was.Dev || is.Ino != was.Ino) {
-		err = errors.New("moved elsewhere meanwhile")
-	}
-	if err != nil {
-		d.close()
-	}
-	return err
+	return nil
 }
 
 // stat describes d itself.
@@ -205,17 +214,45 @@ func (d *dir) rmdir(name string) error {
 
 // names returns the names of at most limit entries of d, or of all if it is negative.
 func (d *dir) names(limit int) ([]string, error) {
-	fd, err := d.openat(".", openDir, 0)
+	f, err := d.file()
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), ".")
 	defer f.Close()
 	names, err := f.Readdirnames(limit)
 	if err == io.EOF {
 		err = nil
 	}
-	return names, err
+	return names, reasonOf(err)
+}
+
+// entries returns the entries of d, in order of their names. Nothing but their types may be asked for.
+func (d *dir) entries() ([]fs.DirEntry, error) {
+	f, err := d.file()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, reasonOf(err)
+}
+
+// file opens d once more, to be listed.
+func (d *dir) file() (*os.File, error) {
+	fd, err := d.openat(".", openDir, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "."), nil
+}
+
+// reasonOf returns err without the name that package os gives it, which is that of no entry.
+func reasonOf(err error) error {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathError.Err
+	}
+	return err
 }
 
 // isMount reports whether something is mounted on d, a directory in parent.
@@ -225,5 +262,5 @@ func (d *dir) isMount(parent *dir) (bool, error) {
 		return false, err
 	}
 	up, err := parent.stat()
-	return st.Dev != up.Dev || isMountRoot(d.fd), err
+	return st.Dev != up.Dev || isMountRoot(d.fd, ""), err
 }

@@ -9,7 +9,7 @@ func renameNoReplace(fromDir int, from string, toDir int, to string) error {
 }
 
 // isMountRoot: darwin has no bind mounts, so that the numbers of the devices say it all.
-func isMountRoot(int) bool { return false }
+func isMountRoot(int, string) bool { return false }
 
 // hasAttributes: darwin gives attributes to directories of its own accord.
 func hasAttributes(int) bool { return false }

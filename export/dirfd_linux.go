@@ -13,10 +13,15 @@ func renameNoReplace(fromDir int, from string, toDir int, to string) error {
 	return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE)
 }
 
-// isMountRoot also finds bind mounts of the same file system (Linux 5.8).
-func isMountRoot(fd int) bool {
+// isMountRoot reports whether something is mounted on the entry name of the directory fd, or on fd itself if that is "".
+// It finds bind mounts of the same file system, too (Linux 5.8).
+func isMountRoot(fd int, name string) bool {
+	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	if name == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
 	var st unix.Statx_t
-	err := retryError(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st) })
+	err := retryError(func() error { return unix.Statx(fd, name, flags, 0, &st) })
 	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 

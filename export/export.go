@@ -24,18 +24,23 @@ import (
 type Options struct {
 	// FileMode, ExecMode and DirMode are the permission bits of new files, new executable files and new directories,
 	// subject to the umask. 0 stands for 0644, 0755 and 0755. DirMode must let its owner read and search (0500).
+	// A file that replaces another keeps that one's bits where FileMode, or ExecMode if it is executable, is 0.
 	FileMode, ExecMode, DirMode fs.FileMode
 	// MTime is set on everything in the tree, symlinks too, as the time of access and modification. Zero leaves the
 	// time of writing.
 	MTime time.Time
 	// Overwrite allows a destination that is there and not empty, and rewrites what differs in it.
 	Overwrite bool
-	// Delete, with Overwrite, removes what the tree does not have, inside the destination only. It never follows a
-	// symlink and refuses to remove a mount point.
+	// Delete, with Overwrite, removes what the tree does not have or has as another kind of entry, inside the destination
+	// only. It never follows a symlink and refuses to remove a mount point.
 	Delete bool
-	// StoreFolders are the directories that the store is in, should they be in the destination: nothing is written or
-	// deleted in them. They need not be there.
-	StoreFolders []string
+	// Sparse leaves holes in new files for blocks of zeros.
+	Sparse bool
+	// Landmarks tell the directories that the store is in, should they be in the destination: nothing is written or
+	// deleted in them.
+	Landmarks []store.Landmark
+	// Spared, if not nil, is told of each of these directories that Delete leaves alone. Calls come one at a time.
+	Spared func(path string)
 	// DryRun changes nothing and counts what would be done. It looks for every blob, but reads none.
 	DryRun bool
 	// Jobs is how many files are written at once. 0 stands for the number of processors, but at least 8: on two, four
@@ -113,8 +118,12 @@ var ErrNotEmpty = errors.New("not empty")
 //
 // With Overwrite, entries that are as they should be are left alone, and the others are written under temporary names
 // and renamed, so that an interrupted export leaves old and new entries but no torn file. A directory where the tree has
-// a file or symlink is an error, and so is the reverse unless Delete is set, and for dest itself. A file whose contents
-// are right but whose executable bits are not gets them changed, unless it has other links or is another user's.
+// a file or symlink, and the reverse, gives way if Delete is set and is otherwise an error, as it always is for dest
+// itself. What would stop the export is looked for before anything is changed, and the error joins all that is found:
+// what is in the way, mount points, directories that may not be written in and, if Delete has anything to remove, what
+// the store does not have. A file that replaces another keeps its mode, and its owner and group where the system lets it.
+// A file whose contents are right but whose executable bits are not gets them changed, unless it has other links or is
+// another user's. Directories of the caller's own that are not writable are made so for as long as it takes.
 //
 // All sizes and digests are checked on the way; the recorded size of a directory, the root's too, may exceed what is
 // counted (store.SizeDocumented) but not fall short of it. The first error, or the end of ctx, ends the export: what is
@@ -152,7 +161,8 @@ type exporter struct {
 	slots chan struct{}   // one for each goroutine that works; see group
 	bufs  sync.Pool       // of *[compareSize]byte
 	empty store.Digest    // of no bytes
-	store []unix.Stat_t   // the directories that it is in
+
+	keepsFileMode, keepsExecMode bool // of files that are replaced
 
 	mu   sync.Mutex // for what follows, and for calls of Notify
 	left error      // why something temporary could not be removed
@@ -165,6 +175,7 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 	if o.Delete && !o.Overwrite {
 		return nil, errors.New("delete without overwrite")
 	}
+	e := &exporter{st: st, done: o.Progress, empty: store.Sum(nil), keepsFileMode: o.FileMode == 0, keepsExecMode: o.ExecMode == 0}
 	o.FileMode = orDefault(o.FileMode, 0o644)
 	o.ExecMode = orDefault(o.ExecMode, 0o755)
 	o.DirMode = orDefault(o.DirMode, 0o755)
@@ -174,7 +185,7 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 	if o.Jobs <= 0 {
 		o.Jobs = max(8, runtime.GOMAXPROCS(0))
 	}
-	e := &exporter{st: st, o: o, done: o.Progress, slots: make(chan struct{}, o.Jobs), empty: store.Sum(nil)}
+	e.o, e.slots = o, make(chan struct{}, o.Jobs)
 	if e.done == nil {
 		e.done = new(Progress)
 	}
@@ -184,12 +195,6 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 			return nil, fmt.Errorf("time %v: %w", o.MTime, err)
 		}
 		e.times = []unix.Timespec{ts, ts}
-	}
-	for _, folder := range o.StoreFolders {
-		var st unix.Stat_t
-		if unix.Stat(folder, &st) == nil { // otherwise it cannot be met
-			e.store = append(e.store, st)
-		}
 	}
 	e.bufs.New = func() any { return new([compareSize]byte) }
 	e.ctx, e.stop = context.WithCancelCause(ctx)

@@ -9,13 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// write makes the node n, an entry of up, in d under a name that is not taken. Where it fails it may leave a part.
-func (e *exporter) write(d *dir, name string, up *path, n *store.Node) error {
+// write makes the node n, an entry of up, in d under a name that is not taken. Where it fails it may leave a part. A file
+// is made to replace the one that old describes, if that is not nil.
+func (e *exporter) write(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t) error {
 	switch n.Kind {
 	case store.KindDirectory:
 		return e.writeDir(d, name, up, n)
 	case store.KindFile:
-		if err := e.writeFile(d, name, n); err != nil {
+		if err := e.writeFile(d, name, n, old); err != nil {
 			return err
 		}
 	case store.KindSymlink:
@@ -55,7 +56,7 @@ func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error 
 
 // fill writes the entries of the directory at into d, which is empty.
 func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
-	write := func(n *store.Node) error { return e.write(d, n.Name, at, n) }
+	write := func(n *store.Node) error { return e.write(d, n.Name, at, n, nil) }
 	return e.each(at, d, nodes, write, write)
 }
 
@@ -73,11 +74,7 @@ func (e *exporter) withholdOwner(d *dir) error {
 	return d.chmod(permissions(&st) &^ lent)
 }
 
-func (e *exporter) writeFile(d *dir, name string, n *store.Node) (err error) {
-	mode := e.o.FileMode
-	if n.Executable {
-		mode = e.o.ExecMode
-	}
+func (e *exporter) writeFile(d *dir, name string, n *store.Node, old *unix.Stat_t) (err error) {
 	var blob store.Blob
 	if n.Size > 0 || n.Digest != e.empty { // a store need not be asked for no bytes
 		if blob, err = e.open(n); err != nil {
@@ -85,26 +82,35 @@ func (e *exporter) writeFile(d *dir, name string, n *store.Node) (err error) {
 		}
 		defer blob.Close()
 	}
-	fd, err := d.create(name, mode)
+	fd, err := d.create(name, e.newMode(n, old))
 	if err != nil {
 		return err
 	}
 	if blob != nil {
-		w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done}
-		_, err = blob.WriteTo(&w) // checks the digest
-		switch {
-		case w.err != nil:
-			err = w.err // as it was before the store said what it was doing
-		case err != nil:
-			err = naming("blob", n.Digest, err)
-		case w.written != n.Size:
-			err = sizeMismatch(n, w.written)
-		}
+		err = e.writeBlob(fd, blob, n)
+	}
+	if err == nil && old != nil {
+		err = e.inherit(fd, n, old)
 	}
 	if cerr := closeFile(fd); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// writeBlob writes the contents of n to the file fd, which is empty.
+func (e *exporter) writeBlob(fd int, blob store.Blob, n *store.Node) error {
+	w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done, sparse: e.o.Sparse}
+	_, err := blob.WriteTo(&w) // checks the digest
+	switch {
+	case w.err != nil:
+		return w.err // as it was before the store said what it was doing
+	case err != nil:
+		return naming("blob", n.Digest, err)
+	case w.written != n.Size:
+		return sizeMismatch(n, w.written)
+	}
+	return w.end()
 }
 
 // fileWriter writes a blob to a file, and no more of it than its node says.
@@ -114,6 +120,8 @@ type fileWriter struct {
 	node    *store.Node
 	done    *Progress
 	written uint64
+	sparse  bool  // leave holes
+	hole    bool  // the file ends with one
 	err     error // the first
 }
 
@@ -131,6 +139,9 @@ func (w *fileWriter) Write(p []byte) (n int, err error) {
 	}
 	if uint64(len(p)) > w.node.Size-w.written {
 		return 0, fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has more", w.node.Digest, w.node.Size)
+	}
+	if w.sparse {
+		return w.writeSparse(p)
 	}
 	for n < len(p) {
 		k, err := retry(func() (int, error) { return unix.Write(w.fd, p[n:]) })
@@ -154,17 +165,28 @@ func (e *exporter) count(up *path, n *store.Node) error {
 		next := func(n *store.Node) error { return e.count(at, n) }
 		return e.each(at, nil, nodes, next, next)
 	}
-	if n.Kind == store.KindFile && (n.Size > 0 || n.Digest != e.empty) {
-		has, err := e.st.Blobs.Has(e.ctx, n.Digest)
-		if err == nil && !has {
-			err = store.ErrNotFound
-		}
-		if err != nil {
-			return naming("blob", n.Digest, err)
-		}
+	if err := e.has(n); err != nil {
+		return err
+	}
+	if n.Kind == store.KindFile {
 		e.done.Bytes.Add(n.Size)
 	}
 	e.done.met(n.Kind, true)
 	e.notify(OpWrite, up, n.Name)
+	return nil
+}
+
+// has returns an error unless the store has the contents of the file or symlink n.
+func (e *exporter) has(n *store.Node) error {
+	if n.Kind != store.KindFile || n.Size == 0 && n.Digest == e.empty {
+		return nil
+	}
+	has, err := e.st.Blobs.Has(e.ctx, n.Digest)
+	if err == nil && !has {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return naming("blob", n.Digest, err)
+	}
 	return nil
 }

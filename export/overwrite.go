@@ -16,20 +16,21 @@ var errSpelling = errors.New("file exists, though under another spelling of this
 //
 // What is not in the tree is removed first: where letters of either case make the same name, an entry of the tree may
 // stand under such a name, and is then written anew.
-func (e *exporter) merge(d *dir, at *path, nodes store.Directory) error {
-	if err := e.checkStore(d); err != nil {
-		return err
-	}
+func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
 	names, err := d.names(-1)
 	if err != nil {
 		return err
 	}
 	slices.Sort(names)
+	if err := e.checkStore(d, names); err != nil {
+		return err
+	}
+	defer func() { err = d.giveBack(err) }()
 	for _, name := range names {
 		if _, ok := nodes.Find(name); ok || !e.o.Delete {
 			continue
 		}
-		if err := e.remove(d, at, name); err != nil {
+		if err := e.removeExtra(d, at, name); err != nil {
 			return err
 		}
 	}
@@ -62,26 +63,20 @@ func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) err
 	case err != nil:
 		return err
 	case !exists:
-		return e.install(d, n.Name, up, n)
-	case hasType(&st, unix.S_IFDIR):
-		at, nodes, err := e.enter(up, n)
-		if err != nil {
-			return err
-		}
-		child, err := d.open(n.Name)
-		if err != nil {
-			return err
-		}
-		e.done.met(n.Kind, false)
-		return d.within(child, func() error { return e.merge(child, at, nodes) })
-	case !e.o.Delete:
-		return unix.ENOTDIR
+		return e.install(d, n.Name, up, n, nil)
+	case !hasType(&st, unix.S_IFDIR):
+		return e.install(d, n.Name, up, n, &st)
 	}
-	// What is in the way is a file or a symlink; what that points to is not.
-	if err := e.remove(d, up, n.Name); err != nil {
+	at, nodes, err := e.enter(up, n)
+	if err != nil {
 		return err
 	}
-	return e.install(d, n.Name, up, n)
+	child, err := d.open(n.Name)
+	if err != nil {
+		return err
+	}
+	e.done.met(n.Kind, false)
+	return d.within(child, func() error { return e.merge(child, at, nodes) })
 }
 
 // replace makes the entry name of d into the file or symlink n. names is what d has.
@@ -90,25 +85,46 @@ func (e *exporter) replace(d *dir, name string, up *path, n *store.Node, names [
 	if err != nil {
 		return err
 	}
-	if exists {
-		if hasType(&st, unix.S_IFDIR) {
-			return unix.EISDIR
-		}
+	if !exists {
+		return e.install(d, name, up, n, nil)
+	}
+	if !hasType(&st, unix.S_IFDIR) {
 		kept, err := e.keep(d, name, up, n, &st)
 		if kept || err != nil {
 			return err
 		}
 	}
-	return e.install(d, name, up, n)
+	return e.install(d, name, up, n, &st)
 }
 
-// install writes n under a temporary name in d, and renames it to name.
-func (e *exporter) install(d *dir, name string, up *path, n *store.Node) error {
+// install writes n under a temporary name in d, and renames it to name. old describes what has that name, or is nil. A
+// directory that has it, or anything else where n is one, is removed in between: Delete must be set for that.
+func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t) error {
+	blocked := old != nil && hasType(old, unix.S_IFDIR) != (n.Kind == store.KindDirectory)
+	if blocked && (!e.o.Delete || up == nil) {
+		return inTheWay(n.Kind)
+	}
 	if e.o.DryRun {
+		if blocked {
+			if err := e.clear(d, up, name); err != nil {
+				return err
+			}
+		}
 		return e.count(up, n)
 	}
+	if up != nil { // otherwise d is outside of the destination
+		if err := d.borrow(); err != nil {
+			return err
+		}
+	}
+	if old != nil && !hasType(old, unix.S_IFREG) {
+		old = nil // nothing to inherit
+	}
 	temp := tempName("")
-	err := e.write(d, temp, up, n)
+	err := e.write(d, temp, up, n, old)
+	if err == nil && blocked {
+		err = e.clear(d, up, name)
+	}
 	if err == nil {
 		err = d.rename(temp, d, name)
 	}
@@ -116,6 +132,14 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node) error {
 		e.discard(d, temp)
 	}
 	return err
+}
+
+// inTheWay is the error of an entry that is a directory where the tree has one of another kind, or the reverse.
+func inTheWay(kind store.Kind) error {
+	if kind == store.KindDirectory {
+		return unix.ENOTDIR
+	}
+	return unix.EISDIR
 }
 
 // keep reports whether the entry name of d, which st describes and which is no directory, is what n says, and sets the
@@ -183,18 +207,6 @@ func (e *exporter) keepFile(d *dir, name string, n *store.Node) (kept, changed b
 func fixed(st *unix.Stat_t) bool {
 	euid := unix.Geteuid()
 	return st.Nlink > 1 || euid != 0 && st.Uid != uint32(euid)
-}
-
-// withExec returns mode with the executable bits that a file should have: if any, the owner's, and those of ExecMode
-// for whom the file can be read by, which is what the umask left. A mode that is right already is returned as it is.
-func (e *exporter) withExec(mode uint32, executable bool) uint32 {
-	switch {
-	case executable == (mode&0o100 != 0):
-		return mode
-	case executable:
-		return mode | 0o100 | mode&0o444>>2&uint32(e.o.ExecMode)
-	}
-	return mode &^ 0o111
 }
 
 // compareSize is how much of a file is read at once to compare it.

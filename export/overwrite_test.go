@@ -70,10 +70,17 @@ func TestOverwrite(t *testing.T) {
 			res: Result{Files: 1, Directories: 2, Bytes: 2, Written: 2, Unchanged: 1, Deleted: 1}},
 		{name: "file where a directory should be", before: tree{"s": tree{"d": "1"}}, root: tree{"s": tree{"d": tree{}}}, o: Options{Overwrite: true},
 			err: "s/d: not a directory"},
-		{name: "directory where a file should be", before: tree{"s": tree{"f": tree{}}}, root: tree{"s": tree{"f": "1"}}, o: Options{Overwrite: true, Delete: true},
+		{name: "directory where a file should be", before: tree{"a": "1", "s": tree{"f": tree{}}}, root: tree{"a": "2", "s": tree{"f": "1"}}, o: Options{Overwrite: true},
 			err: "s/f: is a directory"},
+		{name: "the same, deleted", before: tree{"s": tree{"f": tree{"x": "2", "y": tree{}}}}, root: tree{"s": tree{"f": "1"}}, o: Options{Overwrite: true, Delete: true},
+			after: tree{"s": tree{"f": "1"}}, changes: []string{"delete s/f", "delete s/f/x", "delete s/f/y", "write s/f"},
+			res: Result{Files: 1, Directories: 2, Bytes: 1, Written: 1, Unchanged: 2, Deleted: 3}},
 		{name: "directory where a symlink should be", before: tree{"f": tree{"x": "1"}}, root: tree{"f": link("1")}, o: Options{Overwrite: true, Delete: true},
-			err: "f: is a directory"},
+			after: tree{"f": link("1")}, changes: []string{"delete f", "delete f/x", "write f"},
+			res: Result{Directories: 1, Symlinks: 1, Written: 1, Unchanged: 1, Deleted: 2}},
+		{name: "all that is in the way", before: tree{"a": "1", "d": "2", "f": tree{"x": "3"}, "s": tree{"f": tree{}, "d": link("x"), "s": tree{"l": tree{}}}},
+			root: tree{"a": "2", "d": tree{}, "f": "", "s": tree{"f": "1", "d": tree{"y": "z"}, "s": tree{"l": link("x")}}}, o: Options{Overwrite: true},
+			err: "d: not a directory\nf: is a directory\ns/d: not a directory\ns/f: is a directory\ns/s/l: is a directory"},
 		{name: "file over a file", before: "1", root: exec("2"), o: Options{Overwrite: true}, after: exec("2"), changes: []string{"write "},
 			res: Result{Files: 1, Bytes: 1, Written: 1}},
 		{name: "file over a symlink", before: link("outside/precious"), root: "2", o: Options{Overwrite: true}, after: "2", changes: []string{"write "},
@@ -145,13 +152,11 @@ func TestOverwriteAny(t *testing.T) {
 		}
 		o.DryRun = false
 		did, err := Dir(t.Context(), f.store(), root, dest, o)
-		switch {
-		case err == nil && dryErr == nil:
-			if d := cmp.Diff(any(after), read(t, dest)); d != "" || would != did {
-				r.Fatalf("%+v, %+v, %s", would, did, d)
-			}
-		case !errors.Is(err, unix.EISDIR) || !errors.Is(dryErr, unix.EISDIR):
+		if err != nil || dryErr != nil {
 			r.Fatalf("%v, %v", err, dryErr)
+		}
+		if d := cmp.Diff(any(after), read(t, dest)); d != "" || would != did {
+			r.Fatalf("%+v, %+v, %s", would, did, d)
 		}
 	})
 }
@@ -216,16 +221,16 @@ func TestKept(t *testing.T) {
 // TestStoreStays: a store in the destination is left out when that is stored, and must not be deleted as too much.
 func TestStoreStays(t *testing.T) {
 	dir := t.TempDir()
-	plant(t, dir, tree{"out": tree{"a": "1", "x": tree{"b": "2", "store": tree{"packs": "p"}, "z": "3"}}})
+	plant(t, dir, tree{"out": tree{"a": "1", "x": tree{"b": "2", "store": tree{"id": "mine", "packs": "p"}, "z": "3"}}})
 	f := newFake()
-	o := Options{Overwrite: true, Delete: true, StoreFolders: []string{filepath.Join(dir, "none"), filepath.Join(dir, "out/x/store")}}
+	o := Options{Overwrite: true, Delete: true, Landmarks: []store.Landmark{{Path: "id", Contents: []byte("mine")}}}
 	for _, o.DryRun = range []bool{true, false} {
 		r, err := Dir(t.Context(), f.store(), f.put(t, "", tree{}), filepath.Join(dir, "out"), o)
 		if err != nil || r.Deleted != 3 {
 			t.Errorf("%+v, %v", r, err)
 		}
 	}
-	left := tree{"x": tree{"store": tree{"packs": "p"}}}
+	left := tree{"x": tree{"store": tree{"id": "mine", "packs": "p"}}}
 	for dest, contents := range map[string]tree{"out/x/store": {}, "out": {"x": tree{"store": tree{"packs": "damage"}}}} {
 		_, err := Dir(t.Context(), f.store(), f.put(t, "", contents), filepath.Join(dir, dest), o)
 		if !errors.Is(err, errStore) {

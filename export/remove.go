@@ -3,6 +3,7 @@ package export
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"castar/store"
 
@@ -18,27 +19,23 @@ var errStore = errors.New("is the store itself")
 // remover removes entries and all that is below them. It follows no symlink and stops at a mount point, for what is
 // mounted in the destination is not part of it.
 type remover struct {
-	force bool // get into directories that their owner may not write in
+	force bool // get into directories whatever their mode, for they are temporary
 	// check returns errStore for a directory that is to stay, and with it all that it is in. It may be nil.
-	check func(*dir) error
-	// entry is called for each entry, after those in it, and removes it by calling remove.
-	entry func(up *path, name string, remove func() error) error
+	check func(d *dir, at *path, names []string) error
+	// entry is called for each entry of d, after those in it, and removes it by calling remove.
+	entry func(d *dir, up *path, name string, remove func() error) error
 }
 
-// remove removes the entry name of d, the directory up, but for the store in it: what Delete asks for.
-func (e *exporter) remove(d *dir, up *path, name string) error {
-	r := remover{check: e.checkStore, entry: func(up *path, name string, remove func() error) error {
-		if err := e.ctx.Err(); err != nil {
-			return err
+// removeExtra removes the entry name of d, the directory up, but for the store in it.
+func (e *exporter) removeExtra(d *dir, up *path, name string) error {
+	r := remover{entry: e.removeEntry, check: func(d *dir, at *path, names []string) error {
+		err := e.checkStore(d, names)
+		if err == errStore && e.o.Spared != nil {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			e.o.Spared(at.up.join(at.name))
 		}
-		if !e.o.DryRun {
-			if err := remove(); err != nil {
-				return err
-			}
-		}
-		e.done.Deleted.Add(1)
-		e.notify(OpDelete, up, name)
-		return nil
+		return err
 	}}
 	err := r.remove(d, up, name)
 	if errors.Is(err, errStore) {
@@ -47,24 +44,51 @@ func (e *exporter) remove(d *dir, up *path, name string) error {
 	return up.wrap(name, err)
 }
 
-// checkStore returns errStore if d is a directory that the store is in.
-func (e *exporter) checkStore(d *dir) error {
-	if len(e.store) == 0 {
-		return nil
+// clear removes the entry name of d, the directory up, for another kind of entry to have its name. The store in it is an
+// error.
+func (e *exporter) clear(d *dir, up *path, name string) error {
+	r := remover{entry: e.removeEntry, check: func(d *dir, _ *path, names []string) error { return e.checkStore(d, names) }}
+	return up.wrap(name, r.remove(d, up, name))
+}
+
+// removeEntry is the entry of a remover for what Delete asks for.
+func (e *exporter) removeEntry(d *dir, up *path, name string, remove func() error) error {
+	if err := e.ctx.Err(); err != nil {
+		return err
 	}
-	st, err := d.stat()
-	for i := range e.store {
-		if err == nil && e.store[i].Dev == st.Dev && e.store[i].Ino == st.Ino {
-			err = errStore
+	if !e.o.DryRun {
+		err := d.borrow()
+		if err == nil {
+			err = remove()
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return err
+	e.done.Deleted.Add(1)
+	e.notify(OpDelete, up, name)
+	return nil
+}
+
+// checkStore returns errStore if d, whose entries have these names, is a directory that the store is in.
+func (e *exporter) checkStore(d *dir, names []string) error {
+	for _, mark := range e.o.Landmarks {
+		if !slices.Contains(names, mark.Hint()) {
+			continue
+		}
+		if is, err := mark.In(d.fd); err != nil {
+			return err
+		} else if is {
+			return errStore
+		}
+	}
+	return nil
 }
 
 // discard removes what an export that failed had written under a temporary name. The end of the context does not stop
 // it: that is when it is needed.
 func (e *exporter) discard(d *dir, name string) {
-	r := remover{force: true, entry: func(_ *path, _ string, remove func() error) error { return remove() }}
+	r := remover{force: true, entry: func(_ *dir, _ *path, _ string, remove func() error) error { return remove() }}
 	if err := r.remove(d, nil, name); err != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -78,7 +102,7 @@ func (r *remover) remove(d *dir, up *path, name string) error {
 		return err
 	}
 	if !hasType(&st, unix.S_IFDIR) {
-		return r.entry(up, name, func() error { return d.unlink(name) })
+		return r.entry(d, up, name, func() error { return d.unlink(name) })
 	}
 	child, err := d.open(name)
 	if err != nil {
@@ -88,9 +112,6 @@ func (r *remover) remove(d *dir, up *path, name string) error {
 	if err == nil && mounted {
 		err = errMount
 	}
-	if err == nil && r.check != nil {
-		err = r.check(child)
-	}
 	if err != nil {
 		child.close()
 		return err
@@ -98,20 +119,24 @@ func (r *remover) remove(d *dir, up *path, name string) error {
 	if err := d.within(child, func() error { return r.empty(child, &path{up: up, name: name}) }); err != nil {
 		return err
 	}
-	return r.entry(up, name, func() error { return d.rmdir(name) })
+	return r.entry(d, up, name, func() error { return d.rmdir(name) })
 }
 
 // empty removes all that is in the directory d, which is at. Where the store is in it, all else goes.
-func (r *remover) empty(d *dir, at *path) error {
+func (r *remover) empty(d *dir, at *path) (err error) {
 	if r.force {
 		if err := d.chmod(0o700); err != nil {
 			return err
 		}
 	}
 	names, err := d.names(-1)
+	if err == nil && r.check != nil {
+		err = r.check(d, at, names)
+	}
 	if err != nil {
 		return err
 	}
+	defer func() { err = d.giveBack(err) }()
 	var kept error
 	for _, name := range names {
 		err := r.remove(d, at, name)

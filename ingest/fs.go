@@ -41,6 +41,7 @@ type walker struct {
 	mediums       chan struct{} // one for each medium buffer in use
 	mediumBuffers sync.Pool     // the same for mediumFile
 	problems      problems
+	stores        stores
 
 	files, directories, symlinks, bytes, excluded atomic.Uint64
 }
@@ -212,6 +213,9 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Direct
 	slices.Sort(names)
 	names = slices.Compact(names) // a file system that is written to may list an entry twice
 	w.hook(stepListed, at)
+	if err := w.checkStore(f.fd, names, at); err != nil {
+		return nil, err
+	}
 	if names, ignored, err = w.patterns(f.fd, names, at, ignored); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type Options struct {
 	ExcludeCaches bool               // of directories with a valid CACHEDIR.TAG, store only that file
 	GitIgnore     bool               // obey .gitignore files
 	Excludes      []*ignore.Patterns // each list over the earlier ones
+	Landmarks     []store.Landmark   // leave out the directories that have one: the store is in them
 	Cache         *Cache             // nil: read every file
 	Progress      *Progress          // nil: nobody watches
 
@@ -49,6 +50,7 @@ type Result struct {
 	Counts   store.Counts
 	Excluded uint64    // entries left out by patterns and options; those below an excluded directory do not count
 	LeftOut  []Problem // what could not be stored; the order is that of its paths
+	Stores   []string  // directories in the root that have a landmark, which are among the excluded
 }
 
 // Problem is an entry that could not be stored.
@@ -121,7 +123,7 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 	if err != nil {
 		return Result{LeftOut: w.problems.sorted()}, err
 	}
-	r := Result{Root: root, Excluded: w.excluded.Load(), LeftOut: w.problems.sorted(), Counts: store.Counts{
+	r := Result{Root: root, Excluded: w.excluded.Load(), LeftOut: w.problems.sorted(), Stores: w.stores.sorted(), Counts: store.Counts{
 		Files: w.files.Load(), Directories: w.directories.Load(), Symlinks: w.symlinks.Load(), Bytes: w.bytes.Load(),
 	}}
 	if err := w.problems.refused(o); err != nil {

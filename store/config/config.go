@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,16 +66,41 @@ func Folders(spec string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := newBuilder(Options{})
-	b.plan(e.blobs, access{})
-	b.plan(e.directories, access{})
 	var folders []string
-	for _, n := range b.order {
+	for _, n := range e.nodes() {
 		if folder := n.kind.folder(); folder != "" {
 			folders = append(folders, folder)
 		}
 	}
 	return folders, nil
+}
+
+// Landmarks returns what Folders of spec are known by, whatever path leads to them. A folder that is not there, or has
+// nothing in it yet, has none.
+func Landmarks(spec string) ([]store.Landmark, error) {
+	e, err := parse(spec)
+	if err != nil {
+		return nil, err
+	}
+	var marks []store.Landmark
+	for _, n := range e.nodes() {
+		mark, err := n.kind.landmark()
+		switch {
+		case err == nil && len(mark.Contents) > 0:
+			marks = append(marks, mark)
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	return marks, nil
+}
+
+// nodes returns all that e is made of.
+func (e *entry) nodes() []*node {
+	b := newBuilder(Options{})
+	b.plan(e.blobs, access{})
+	b.plan(e.directories, access{})
+	return b.order
 }
 
 // parse returns what spec says is to be built.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"path/filepath"
@@ -41,6 +42,8 @@ type kind interface {
 	detail() string
 	// folder returns the folder on this machine that has what is stored, or "".
 	folder() string
+	// landmark returns what that folder is known by. The error is fs.ErrNotExist where there is nothing.
+	landmark() (store.Landmark, error)
 	// open opens the store; parts are those of uses.
 	open(ctx context.Context, o Options, parts []*store.Store) (*store.Store, error)
 }
@@ -125,6 +128,8 @@ func (single) fits(t table) bool { return true }
 func (single) detail() string    { return "" }
 func (single) folder() string    { return "" }
 
+func (single) landmark() (store.Landmark, error) { return store.Landmark{}, fs.ErrNotExist }
+
 // packedKind is a packed store in a folder.
 type packedKind struct {
 	single
@@ -134,6 +139,8 @@ type packedKind struct {
 func (k *packedKind) setURL(_, rest string) error { k.Path = rest; return nil }
 func (k *packedKind) detail() string              { return k.Path }
 func (k *packedKind) folder() string              { return k.Path }
+
+func (k *packedKind) landmark() (store.Landmark, error) { return packed.Landmark(k.Path) }
 
 func (k *packedKind) check() error {
 	if k.Path == "" {

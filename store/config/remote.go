@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"slices"
 	"strings"
@@ -115,6 +116,14 @@ func (k *objectsKind) folder() string {
 		return u.Path
 	}
 	return ""
+}
+
+func (k *objectsKind) landmark() (store.Landmark, error) {
+	folder := k.folder()
+	if folder == "" {
+		return store.Landmark{}, fs.ErrNotExist
+	}
+	return objects.Landmark(folder)
 }
 
 func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {

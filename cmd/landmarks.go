@@ -1,0 +1,45 @@
+package cmd
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"castar/store"
+	"castar/store/config"
+)
+
+// landmarks returns what the folders of the store are known by, whatever path leads to them. It is an error if the path
+// dir is in one of them.
+func (e *env) landmarks(dir string) ([]store.Landmark, error) {
+	spec, err := e.storeSpec()
+	if err != nil {
+		return nil, err
+	}
+	marks, err := config.Landmarks(spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, mark := range marks {
+		if around(mark, dir) {
+			return nil, fmt.Errorf("%s: is in the store", quote(dir))
+		}
+	}
+	return marks, nil
+}
+
+// around reports whether mark is around dir, or where that is no directory, around the one that it would be in. What
+// cannot be looked at is for others to complain about.
+func around(mark store.Landmark, dir string) bool {
+	inside, err := mark.Around(dir)
+	if err != nil {
+		inside, _ = mark.Around(filepath.Dir(filepath.Clean(dir)))
+	}
+	return inside
+}
+
+// noteStores says which directories in path were left out, since the store is in them.
+func (e *env) noteStores(command, path string, stores []string) {
+	for _, folder := range stores {
+		e.note(command, fmt.Sprintf("%s: leaving out the store itself, %s", quote(path), quote(folder)))
+	}
+}

@@ -1,0 +1,193 @@
+package export
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"castar/store"
+
+	"golang.org/x/sys/unix"
+)
+
+// preflight looks for what would stop an overwriting export half-way, and changes nothing. It lists the directories that
+// are both in the destination and in the tree, and what Delete removes, and describes no file of its own accord: that
+// costs little beside the comparing that follows.
+type preflight struct {
+	*exporter
+	removes atomic.Bool // there is something that Delete removes
+
+	mu    sync.Mutex
+	found []*Error
+}
+
+// preflight returns all that would stop the merging of the directory at, whose entries in the tree are nodes, into d.
+func (e *exporter) preflight(d *dir, at *path, nodes store.Directory) error {
+	p := &preflight{exporter: e}
+	err := p.merge(d, at, nodes)
+	if err == nil && len(p.found) == 0 && p.removes.Load() {
+		err = p.stored(at, nodes)
+	}
+	if err != nil || len(p.found) == 0 {
+		return err
+	}
+	slices.SortFunc(p.found, func(a, b *Error) int { return cmp.Compare(a.Path, b.Path) })
+	all := make([]error, len(p.found))
+	for i := range p.found {
+		all[i] = p.found[i]
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return errors.Join(all...)
+}
+
+// report records what is wrong with the entry name of the directory up. Only what ends the search is an error: the end
+// of the context, or that the directory is the destination itself, of which there is no more to say.
+func (p *preflight) report(up *path, name string, err error) error {
+	if err == nil || p.ctx.Err() != nil || up == nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.found = append(p.found, &Error{Path: up.join(name), Err: err})
+	return nil
+}
+
+// merge does so for what merge of the exporter does.
+func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
+	entries, err := d.entries()
+	if err == nil {
+		err = p.checkStore(d, namesOf(entries))
+	}
+	if err != nil {
+		return p.report(at.up, at.name, err)
+	}
+	var both store.Directory // directories here and there
+	missing, removes := len(nodes), false
+	for _, entry := range entries {
+		n, ok := nodes.Find(entry.Name())
+		blocked := ok && entry.IsDir() != (n.Kind == store.KindDirectory)
+		switch {
+		case ok && !blocked:
+			missing--
+			if entry.IsDir() {
+				both = append(both, n)
+			}
+		case blocked && !p.o.Delete:
+			err = p.report(at, entry.Name(), inTheWay(n.Kind))
+		case p.o.Delete:
+			removes = true
+			err = p.remove(d, at, entry, blocked)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if removes {
+		p.removes.Store(true)
+	}
+	if missing > 0 || removes {
+		if err := p.report(at.up, at.name, d.mayChange()); err != nil {
+			return err
+		}
+	}
+	return p.each(at, d, both, nil, func(n *store.Node) error { return p.mergeSub(d, at, n) })
+}
+
+func (p *preflight) mergeSub(d *dir, up *path, n *store.Node) error {
+	at, nodes, err := p.enter(up, n)
+	if err != nil {
+		return err
+	}
+	child, err := d.open(n.Name)
+	if err != nil {
+		return p.report(up, n.Name, err)
+	}
+	return d.within(child, func() error { return p.merge(child, at, nodes) })
+}
+
+// remove does so for an entry that Delete removes from d, the directory up: whole, or but for the store in it.
+func (p *preflight) remove(d *dir, up *path, entry fs.DirEntry, whole bool) error {
+	name := entry.Name()
+	if err := p.ctx.Err(); err != nil {
+		return err
+	}
+	if err := p.mayUnlink(d, entry); err != nil {
+		return p.report(up, name, err)
+	}
+	if !entry.IsDir() {
+		return nil
+	}
+	child, err := d.open(name)
+	if err != nil {
+		return p.report(up, name, err)
+	}
+	return d.within(child, func() error { return p.removeAll(d, child, &path{up: up, name: name}, whole) })
+}
+
+// removeAll does so for what is in child, the directory at in d.
+func (p *preflight) removeAll(d, child *dir, at *path, whole bool) error {
+	entries, err := child.entries()
+	if err == nil {
+		err = p.checkStore(child, namesOf(entries))
+	}
+	if err == errStore && !whole {
+		return nil // it stays
+	}
+	if err == nil && len(entries) > 0 {
+		err = child.mayChange()
+	}
+	if err != nil {
+		return p.report(at.up, at.name, err)
+	}
+	for _, entry := range entries {
+		if err := p.remove(child, at, entry, whole); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayUnlink returns why an entry of d cannot be removed, as far as it is not for what is in it: it is a mount point, or
+// another's where only owners may remove what is theirs.
+func (p *preflight) mayUnlink(d *dir, entry fs.DirEntry) error {
+	is, exists, err := d.lstat(entry.Name())
+	if err != nil || !exists {
+		return err
+	}
+	st, err := d.stat()
+	switch {
+	case err != nil:
+		return err
+	case isMountRoot(d.fd, entry.Name()) || entry.IsDir() && is.Dev != st.Dev: // an overlay's files have other devices
+		return errMount
+	case st.Mode&unix.S_ISVTX != 0 && !owns(&st) && !owns(&is) && unix.Geteuid() != 0:
+		return unix.EPERM
+	}
+	return nil
+}
+
+// stored returns what the store does not have of the directory at, or why that cannot be told.
+func (p *preflight) stored(at *path, nodes store.Directory) error {
+	return p.each(at, nil, nodes,
+		func(n *store.Node) error { return p.report(at, n.Name, p.has(n)) },
+		func(n *store.Node) error {
+			sub, nodes, err := p.enter(at, n)
+			if err != nil {
+				return p.report(at, n.Name, err)
+			}
+			return p.stored(sub, nodes)
+		})
+}
+
+func namesOf(entries []fs.DirEntry) []string {
+	names := make([]string, len(entries))
+	for i, entry := range entries {
+		names[i] = entry.Name()
+	}
+	return names
+}

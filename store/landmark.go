@@ -1,0 +1,88 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Landmark is a file by which the folder of a store is known, whatever path leads to it: a bind mount, an overlay, a
+// second mount of the same disk. Numbers of devices and inodes cannot tell that. A copy of the folder has the same
+// landmark. It is a value and may be used concurrently.
+type Landmark struct {
+	Path     string // of the file, relative to the folder
+	Contents []byte // all that the file holds
+}
+
+// LandmarkOf returns the file at path, relative to the folder dir, as a landmark. The error is that of reading it.
+func LandmarkOf(dir, path string) (Landmark, error) {
+	contents, err := os.ReadFile(filepath.Join(dir, path))
+	return Landmark{Path: path, Contents: contents}, err
+}
+
+// Hint returns the name that a directory has among its entries if it has the landmark: one without it need not be looked
+// into.
+func (l Landmark) Hint() string {
+	hint, _, _ := strings.Cut(l.Path, "/")
+	return hint
+}
+
+// In reports whether the open directory dirfd has the landmark.
+func (l Landmark) In(dirfd int) (bool, error) { return l.at(dirfd, l.Path) }
+
+// Around reports whether the directory dir, or one that it is in, has the landmark: whether dir is in the store. Where
+// dir is a file, or is not there, the error is syscall.ENOTDIR or fs.ErrNotExist.
+func (l Landmark) Around(dir string) (bool, error) {
+	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false, err
+	}
+	defer d.Close()
+	var below unix.Stat_t
+	for up := "./"; len(up) < unix.PathMax; up += "../" {
+		if found, err := l.at(int(d.Fd()), up+l.Path); found || err != nil {
+			return found, err
+		}
+		var is unix.Stat_t
+		err := unix.Fstatat(int(d.Fd()), up, &is, 0)
+		if err != nil || is.Dev == below.Dev && is.Ino == below.Ino { // the root is its own parent
+			return false, nil
+		}
+		below = is
+	}
+	return false, nil
+}
+
+// at reports whether the file at path, relative to dirfd, is the landmark. One that cannot be read is not.
+func (l Landmark) at(dirfd int, path string) (bool, error) {
+	fd, err := openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
+		return false, err // anything else is not a file of ours
+	}
+	if err != nil {
+		return false, nil
+	}
+	f := os.NewFile(uintptr(fd), path)
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() || fi.Size() != int64(len(l.Contents)) {
+		return false, nil
+	}
+	got, err := io.ReadAll(io.LimitReader(f, int64(len(l.Contents))+1))
+	return err == nil && bytes.Equal(got, l.Contents), nil
+}
+
+// openat opens a file, however often a signal interrupts it.
+func openat(dirfd int, path string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dirfd, path, flags, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
