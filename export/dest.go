@@ -114,7 +114,7 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 // mind: whoever works in d would find itself in a directory that is gone, and another owner or group, or who has access
 // by a list, would lose it.
 func canReplace(parent, d *dir) (bool, error) {
-	if parent == nil || unix.Faccessat(parent.fd, ".", unix.W_OK|unix.X_OK, 0) != nil {
+	if parent == nil || parent.writable() != nil {
 		return false, nil
 	}
 	mounted, err := d.isMount(parent)

@@ -108,44 +108,48 @@ func TestReplacedWhole(t *testing.T) {
 func TestReadOnlyOfOneself(t *testing.T) {
 	before := tree{"d": tree{"f": "1", "g": "old", "x": tree{"y": tree{"z": "old"}}}, "e": tree{"s": tree{"a": "1"}}, "same": tree{"f": "1"}, "w": tree{"q": tree{"r": "s"}}}
 	after := tree{"d": tree{"f": "2", "n": tree{"m": "3"}}, "e": tree{"s": "file"}, "same": tree{"f": "1"}, "w": tree{"q": tree{"r": tree{}}}}
-	broken := errors.New("broken")
 	for _, stop := range []bool{false, true} {
-		dest := shared(t, nobody, before)
-		chown(t, dest)
-		chmodDirs(t, dest, 0o555)
+		t.Run(fmt.Sprint("stopped ", stop), func(t *testing.T) { readOnly(t, before, after, stop) })
+	}
+	t.Run("empty", func(t *testing.T) { // which is filled where it is
+		dest := shared(t, nobody, tree{})
+		if err := os.Chmod(dest, 0o555); err != nil {
+			t.Fatal(err)
+		}
 		f := newFake()
-		root := f.put(t, "", after)
-		if stop {
-			f.onOpen = func(store.Digest) error { return broken }
+		if _, err := Dir(t.Context(), f.store(), f.put(t, "", after), dest, Options{}); err != nil || mode(t, dest) != 0o555 {
+			t.Errorf("%v, mode %o", err, mode(t, dest))
 		}
-		o := overwriteAll
-		for _, o.DryRun = range []bool{true, false} {
-			_, err := Dir(t.Context(), f.store(), root, dest, o)
-			if (err != nil) != (stop && !o.DryRun) || err != nil && !errors.Is(err, broken) {
-				t.Fatalf("error %v", err)
-			}
-			for _, name := range []string{"", "d", "e", "same", "w", "w/q"} {
-				if got := mode(t, filepath.Join(dest, name)); got != 0o555 {
-					t.Errorf("stopped %v, dry %v: %q has mode %o", stop, o.DryRun, name, got)
-				}
-			}
-		}
-		if got := read(t, dest); !stop {
-			if d := cmp.Diff(any(after), got); d != "" {
-				t.Error(d)
-			}
-		}
-		only(t, filepath.Dir(dest), 1)
-	}
-	// So is an empty one that is filled where it is.
-	dest := shared(t, nobody, tree{})
-	if err := os.Chmod(dest, 0o555); err != nil {
-		t.Fatal(err)
-	}
+	})
+}
+
+// readOnly is TestReadOnlyOfOneself from one tree to another, or until the store fails.
+func readOnly(t *testing.T, before, after tree, stop bool) {
+	dest := shared(t, nobody, before)
+	chown(t, dest)
+	chmodDirs(t, dest, 0o555)
+	broken := errors.New("broken")
 	f := newFake()
-	if _, err := Dir(t.Context(), f.store(), f.put(t, "", after), dest, Options{}); err != nil || mode(t, dest) != 0o555 {
-		t.Errorf("%v, mode %o", err, mode(t, dest))
+	root := f.put(t, "", after)
+	if stop {
+		f.onOpen = func(store.Digest) error { return broken }
 	}
+	o := overwriteAll
+	for _, o.DryRun = range []bool{true, false} {
+		_, err := Dir(t.Context(), f.store(), root, dest, o)
+		if (err != nil) != (stop && !o.DryRun) || err != nil && !errors.Is(err, broken) {
+			t.Fatalf("dry %v: error %v", o.DryRun, err)
+		}
+		for _, name := range []string{"", "d", "same", "w"} {
+			if got := mode(t, filepath.Join(dest, name)); got != 0o555 {
+				t.Errorf("dry %v: %q has mode %o", o.DryRun, name, got)
+			}
+		}
+	}
+	if d := cmp.Diff(any(after), read(t, dest)); d != "" && !stop {
+		t.Error(d)
+	}
+	only(t, filepath.Dir(dest), 1)
 }
 
 // chown gives all in dest to nobody, as root.
