@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"castar/export"
 	"castar/store"
@@ -168,6 +169,9 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	isFile := node.Kind != store.KindDirectory // and so is DEST, if it is there: otherwise --overwrite is of no use
 	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && isFile && !f.options.Overwrite {
 		return &failure{err: err, status: statusFailed, hint: "--overwrite makes it equal to what is stored"}
+	}
+	if at := (*export.Error)(nil); errors.As(err, &at) && (at.Err == unix.EISDIR || at.Err == unix.ENOTDIR) && !f.options.Delete {
+		return &failure{err: err, status: statusFailed, hint: "--delete replaces what is in the way"}
 	}
 	if err != nil {
 		return err
