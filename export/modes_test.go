@@ -74,8 +74,8 @@ func TestOwnerStays(t *testing.T) {
 	check := func(name string, uid, gid, mode uint32) {
 		t.Helper()
 		var st unix.Stat_t
-		if err := unix.Lstat(filepath.Join(dest, name), &st); err != nil || st.Uid != uid || st.Gid != gid || st.Mode&0o7777 != mode {
-			t.Errorf("%s: %v, owner %d, group %d, mode %o; want %d, %d, %o", name, err, st.Uid, st.Gid, st.Mode&0o7777, uid, gid, mode)
+		if err := unix.Lstat(filepath.Join(dest, name), &st); err != nil || st.Uid != uid || st.Gid != gid || permissions(&st) != mode {
+			t.Errorf("%s: %v, owner %d, group %d, mode %o; want %d, %d, %o", name, err, st.Uid, st.Gid, permissions(&st), uid, gid, mode)
 		}
 	}
 	export := func(contents string) {
