@@ -39,6 +39,9 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 	blobs := b.s.st.Blobs
 	resp := new(protos.StatBlobResponse)
 	if req.GetSendChunks() {
+		if err := taking(ctx, makers, 1); err != nil {
+			return nil, err
+		}
 		chunks, err := blobs.Chunks(ctx, d)
 		if err != nil {
 			return nil, err
@@ -56,6 +59,9 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 		}
 	}
 	if req.GetSendBao() {
+		if err := taking(ctx, provers, 1); err != nil {
+			return nil, err
+		}
 		blob, err := blobs.Open(ctx, d)
 		if err != nil {
 			return nil, err
@@ -114,7 +120,7 @@ func (w frameWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Put stores a blob. One that comes in a single message is stored from there.
+// Put stores a blob. A short one that comes in a single message is stored from there.
 func (b *blobServer) Put(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) error {
 	if err := b.s.mayPut(stream.Context()); err != nil {
 		return err
@@ -133,35 +139,34 @@ func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 	if err != nil && err != io.EOF {
 		return d, err
 	}
-	second, err := b.recv(stream)
-	if err == io.EOF {
-		return blobs.Put(ctx, first)
-	}
-	if err != nil {
-		return d, err
+	next := first
+	if len(first) <= pieceSize { // otherwise it is not kept until another comes
+		if next, err = b.recv(stream); err == io.EOF {
+			return blobs.Put(ctx, first)
+		}
+		if err != nil {
+			return d, err
+		}
 	}
 	w, err := blobs.Create(ctx)
 	if err != nil {
 		return d, err
 	}
 	defer w.Close()
-	for _, data := range [][]byte{first, second} {
-		if _, err := w.Write(data); err != nil {
+	if len(first) <= pieceSize {
+		if _, err := w.Write(first); err != nil {
 			return d, err
 		}
 	}
-	for {
-		data, err := b.recv(stream)
-		if err == io.EOF {
-			return w.Commit()
-		}
-		if err == nil {
-			_, err = w.Write(data)
-		}
-		if err != nil {
+	for first = nil; err == nil; next, err = b.recv(stream) {
+		if _, err := w.Write(next); err != nil {
 			return d, err
 		}
 	}
+	if err != io.EOF {
+		return d, err
+	}
+	return w.Commit()
 }
 
 func (b *blobServer) recv(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) ([]byte, error) {

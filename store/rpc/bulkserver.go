@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -100,6 +101,9 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 	}
 	raw, frame := req.GetPlain(), req.GetFrame()
 	if frame != nil {
+		if err := taking(ctx, decoded, int64(total)); err != nil {
+			return nil, err
+		}
 		buf := b.buffers.Get(total)
 		defer b.buffers.Put(buf)
 		raw = *buf
@@ -166,6 +170,9 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	if b.s.st.Groups == nil {
 		return nil, store.ErrUnsupported
 	}
+	if err := taking(ctx, makers, 1); err != nil {
+		return nil, err
+	}
 	resp := new(protos.GetBlobsResponse)
 	g, err := b.s.st.Groups.Group(ctx, d)
 	_, damaged := errors.AsType[*store.CorruptError](err)
@@ -190,9 +197,13 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	return resp, nil
 }
 
-// mostChunks is how many chunks a blob has at most that is joined. They are 2 TiB in chunks of 256 KiB, of which the server
-// keeps a list of 320 MB.
-const mostChunks = 8 << 20
+const (
+	// mostChunks is how many chunks a blob has at most that is joined. They are 2 TiB in chunks of 256 KiB, of which the
+	// server keeps a list of 320 MB.
+	mostChunks = 8 << 20
+	// manyChunks is how many make a list that must be the only long one. They are 16 GiB, and the list has 2.5 MB.
+	manyChunks = 64 << 10
+)
 
 // joinStream is a call of Join.
 type joinStream = grpc.ClientStreamingServer[protos.JoinBlobRequest, protos.JoinBlobResponse]
@@ -235,6 +246,9 @@ func recvChunks(stream joinStream, most int) (d store.Digest, chunks []store.Chu
 		sizes := req.GetSizes()
 		if err == nil && (len(sizes) != len(req.GetChunks()) || len(chunks)+len(sizes) > most) {
 			err = invalidf("%d lengths for %d chunks, after %d", len(sizes), len(req.GetChunks()), len(chunks))
+		}
+		if before := len(chunks); err == nil && before <= manyChunks && before+len(sizes) > manyChunks {
+			err = taking(stream.Context(), decoded, math.MaxInt64)
 		}
 		for i := 0; i < len(sizes) && err == nil; i++ {
 			c := store.Chunk{Size: sizes[i]}

@@ -19,9 +19,12 @@ func (codec) Name() string { return "proto" }
 
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if pieces, ok := v.(encoded); ok {
+	switch v := v.(type) {
+	case mem.BufferSlice: // encoded, and counted, before
+		return v, nil
+	case encoded:
 		var all mem.BufferSlice
-		for _, p := range pieces {
+		for _, p := range v {
 			all = append(all, mem.SliceBuffer(p))
 		}
 		return all, nil

@@ -35,6 +35,9 @@ func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.Serv
 	if err != nil {
 		return err
 	}
+	if err := taking(stream.Context(), makers, 1); err != nil {
+		return err
+	}
 	if !req.GetRecursive() {
 		dir, err := ds.s.st.Directories.Get(stream.Context(), d)
 		if err != nil {
@@ -46,6 +49,9 @@ func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.Serv
 	for named, err := range ds.s.st.Directories.Walk(stream.Context(), d) {
 		if err == nil {
 			err = sendDirectory(stream, named.Directory)
+		}
+		if err == nil {
+			err = taking(stream.Context(), makers, 1)
 		}
 		if err != nil && (sent || !store.IsNotFound(err)) {
 			return err

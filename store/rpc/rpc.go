@@ -62,6 +62,11 @@ const (
 	// windowSize is how much a sender may have on its way on one call. It also bounds what is sent in vain where a
 	// reader turns out to want something else.
 	windowSize = 512 << 10
+	// serverWindow is the same on a server, until it reads a message: then it is as much as it reads at once. What is not
+	// asked for stays with the client.
+	serverWindow = 64 << 10
+	// serverBuffer is how much of all calls on a connection a server reads at once.
+	serverBuffer = 64 << 10
 	// bufferSize is how much of all calls together is read or written at once.
 	bufferSize = 128 << 10
 	// connWindowSize is the same for all calls on one connection.

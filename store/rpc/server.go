@@ -28,27 +28,30 @@ import (
 
 // ServerOptions say what a server allows. The zero value is a server that anyone may read from.
 type ServerOptions struct {
-	AllowPut   bool         // let clients store; otherwise Put is the status PermissionDenied
-	MaxMessage int          // length of the longest message that is taken, in bytes, also decompressed; 0 for DefaultMaxMessage
-	MaxStreams int          // calls served at once, but for uploads of directories; others wait; 0 for DefaultMaxStreams
-	TLS        *tls.Config  // nil: speak in the clear
-	Token      string       // what clients must show, in the header authorization: Bearer TOKEN; "": nothing
-	Log        *slog.Logger // gets each call at level debug, those that fail at warn; nil: nobody hears of them
+	AllowPut   bool          // let clients store; otherwise Put is the status PermissionDenied
+	MaxMessage int           // length of the longest message that is taken, in bytes, also decompressed; 0 for DefaultMaxMessage
+	MaxStreams int           // calls served at once, but for uploads of directories; others wait; 0 for DefaultMaxStreams
+	Memory     int64         // bytes of messages and answers that all clients together may have here; 0 for DefaultMemory
+	Idle       time.Duration // how long a client may neither send nor read what is waited for; 0 for DefaultIdle
+	TLS        *tls.Config   // nil: speak in the clear
+	Token      string        // what clients must show, in the header authorization: Bearer TOKEN; "": nothing
+	Log        *slog.Logger  // gets each call at level debug, those that fail at warn; nil: nobody hears of them
 }
 
 const (
 	// DefaultMaxMessage lets directories of a quarter of a million entries in.
 	DefaultMaxMessage = 16 << 20
-	// DefaultMaxStreams is more than clients on one machine ask for, and bounds memory: each call may hold a message, and
-	// a chunk or a frame of its store.
+	// DefaultMaxStreams is more than clients on one machine ask for.
 	DefaultMaxStreams = 256
+	// DefaultMemory lets some clients send messages of the greatest length at once.
+	DefaultMemory = 256 << 20
+	// DefaultIdle is longer than a client that works ever needs.
+	DefaultIdle = 2 * time.Minute
 
 	// moreStreams is how many calls one connection may have open besides those that are served.
 	moreStreams = 100
 	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory as long as the call.
 	maxHeaders = 64 << 10
-	// slotWait is how long a call waits to be served.
-	slotWait = 30 * time.Second
 )
 
 // Server offers a store to clients. Its methods may be called concurrently.
@@ -59,8 +62,9 @@ type Server struct {
 	health   *health.Server
 	syncer   syncer
 	metrics  metrics
-	slots    chan struct{} // one for each call that is served
-	instance metadata.MD   // in answers to Put, and to Stat where Put is allowed
+	limits   *limits
+	pool     *buffers
+	instance metadata.MD // in answers to Put, and to Stat where Put is allowed
 }
 
 // NewServer makes a server for st, which the caller closes after the server has stopped. Only a schema that does not fit
@@ -72,11 +76,18 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 	if o.MaxStreams <= 0 {
 		o.MaxStreams = DefaultMaxStreams
 	}
+	if o.Memory <= 0 {
+		o.Memory = DefaultMemory
+	}
+	if o.Idle <= 0 {
+		o.Idle = DefaultIdle
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	_, local := st.Blobs.(store.Grouper)
 	s := &Server{
-		st: st, o: o, health: health.NewServer(), slots: make(chan struct{}, o.MaxStreams),
+		st: st, o: o, health: health.NewServer(), limits: newLimits(o, local), pool: newBuffers(),
 		syncer: syncer{st: st}, instance: metadata.Pairs(instanceHeader, rand.Text()),
 		metrics: metrics{calls: map[callKind]*callCount{}},
 	}
@@ -100,7 +111,7 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 	}
 	s.grpc.RegisterService(asStreams(protos.BulkService_ServiceDesc), bulk)
 	s.health.SetServingStatus(protos.BulkService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
-	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
 }
 
@@ -110,31 +121,22 @@ func (s *Server) syncLater() {
 }
 
 func (s *Server) grpcOptions() []grpc.ServerOption {
-	pool := newBuffers()
 	options := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(s.o.MaxMessage),
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(uint32(s.o.MaxStreams) + moreStreams),
 		grpc.NumStreamWorkers(inFlight), // whose stacks have grown already
-		experimental.BufferPool(pool),
-		grpc.ForceServerCodecV2(codec{pool}),
-		grpc.StaticStreamWindowSize(windowSize),
+		experimental.BufferPool(s.pool),
+		grpc.ForceServerCodecV2(codec{s.pool}),
+		grpc.StaticStreamWindowSize(serverWindow),
 		grpc.StaticConnWindowSize(connWindowSize),
 		grpc.WriteBufferSize(bufferSize),
-		grpc.ReadBufferSize(bufferSize),
+		grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(serverBuffer),
 		// Peers that have vanished are noticed, and clients may do the same.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.UnaryInterceptor(func(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (resp any, err error) {
-			err = s.serve(ctx, info.FullMethod, func() error {
-				resp, err = next(ctx, req)
-				return err
-			})
-			return resp, err
-		}),
-		grpc.StreamInterceptor(func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-			return s.serve(stream.Context(), info.FullMethod, func() error { return next(srv, stream) })
-		}),
+		grpc.InTapHandle(s.limits.open),
+		grpc.StreamInterceptor(s.serve), // there are no others: see asStreams
 	}
 	if s.o.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.o.TLS)))
@@ -145,7 +147,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 // Serve answers those who connect to l until the server is shut down, and closes l. It may be called for several
 // listeners at once. An error other than nil means that l failed.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.grpc.Serve(l)
+	err := s.grpc.Serve(listener{l, s.limits})
 	if err == grpc.ErrServerStopped {
 		return nil
 	}
@@ -166,8 +168,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 // serve answers one call: who may not is refused, who comes when all slots are taken waits, and all are counted.
-func (s *Server) serve(ctx context.Context, method string, answer func() error) (err error) {
-	method = shortMethod(method)
+func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, answer grpc.StreamHandler) (err error) {
+	ctx, method := stream.Context(), shortMethod(info.FullMethod)
 	begun := time.Now()
 	s.metrics.running.Add(1)
 	defer func() {
@@ -179,33 +181,39 @@ func (s *Server) serve(ctx context.Context, method string, answer func() error) 
 	if err := s.authorize(ctx, method); err != nil {
 		return err
 	}
-	if strings.HasPrefix(method, "BlobService/") || strings.HasPrefix(method, "BulkService/") || method == "DirectoryService/Get" {
-		if err := s.takeSlot(ctx); err != nil {
-			return err
-		}
-		defer func() { <-s.slots }()
+	raw, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
+	if !ok {
+		return status.Error(codes.Internal, errTransport.Error())
 	}
-	return toStatus(answer())
+	terms, needsSlot := s.terms(method)
+	c := &served{
+		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, streams: info.IsClientStream,
+	}
+	c.ctx = context.WithValue(ctx, servedKey{}, c)
+	c.begin()
+	if needsSlot {
+		err = c.take(slots, 1)
+	}
+	if err == nil {
+		err = toStatus(answer(srv, c))
+	}
+	return c.finish(err)
 }
 
-// takeSlot waits for a slot, but not so long that clients whose calls wait for each other would do so for ever. Uploads
-// of directories need none, for they last as long as those of all their blobs, and would keep these out.
-func (s *Server) takeSlot(ctx context.Context) error {
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	default:
+// terms returns what is allowed to the calls of a method, and whether they need a slot. Uploads of directories need none,
+// for they last as long as those of all their blobs, and would keep these out.
+func (s *Server) terms(method string) (t terms, needsSlot bool) {
+	t = terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
+	service, name, _ := strings.Cut(method, "/")
+	switch {
+	case service == "DirectoryService" && name == "Put":
+		return terms{message: s.o.MaxMessage, free: anyMessage, factor: 4, upload: true}, false
+	case service == "BlobService" && name == "Put", service == "BulkService" && name == "Put":
+		t.message = s.o.MaxMessage
+	case service == "BulkService": // lists of digests, which take more room than their encoding
+		t.message, t.factor = s.o.MaxMessage, 3
 	}
-	late := time.NewTimer(slotWait)
-	defer late.Stop()
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	case <-late.C:
-		return status.Error(codes.ResourceExhausted, "too many calls at once")
-	case <-ctx.Done():
-		return toStatus(ctx.Err())
-	}
+	return t, service == "DirectoryService" || service == "BlobService" || service == "BulkService"
 }
 
 // shortMethod returns the service and method without the package, which is not always the one that was called: the

@@ -1,0 +1,149 @@
+package rpc
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
+)
+
+const (
+	// streamCost is what an open call takes, in bytes, before any of its messages is read.
+	streamCost = serverWindow
+	// connCost is what a connection takes, in bytes.
+	connCost = 2 * serverBuffer
+	// fairStreams is how many calls each connection may have open, whatever others have.
+	fairStreams = 16
+)
+
+// account is what one client, which is a connection, holds of a server. Its fields belong to limits.mu.
+type account struct {
+	conn    net.Conn
+	held    [resources]int64
+	streams int           // that are open
+	moved   time.Time     // when some of what is being sent was sent
+	movedAt time.Duration // the same on limits.clock
+	closing bool
+	closed  bool
+	heard   atomic.Int64 // when the client sent anything, in nanoseconds; may be used without limits.mu
+}
+
+// latest returns the later of t and when the client was heard.
+func (a *account) latest(t time.Time) time.Time {
+	if heard := time.Unix(0, a.heard.Load()); heard.After(t) {
+		return heard
+	}
+	return t
+}
+
+// close ends the connection. The caller holds limits.mu.
+func (a *account) close() {
+	if !a.closing {
+		a.closing = true
+		go a.conn.Close() // which takes the lock
+	}
+}
+
+// listener accepts connections that have accounts.
+type listener struct {
+	net.Listener
+	l *limits
+}
+
+// clientConn is a connection that has an account.
+type clientConn struct {
+	net.Conn
+	l *limits
+	a *account
+}
+
+// clientAddr is the address of a client, by which calls find its account.
+type clientAddr struct {
+	net.Addr
+	a *account
+}
+
+// Accept waits for a client. Where there are too many, the one that has been silent for longest has to go.
+func (l listener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	a := new(account)
+	c := &clientConn{conn, l.l, a}
+	a.conn = c
+	a.heard.Store(time.Now().UnixNano())
+	l.l.mu.Lock()
+	defer l.l.mu.Unlock()
+	if int64(len(l.l.accounts))*connCost >= l.l.most[sending] {
+		var oldest *account
+		for o := range l.l.accounts {
+			if !o.closing && (oldest == nil || o.heard.Load() < oldest.heard.Load()) {
+				oldest = o
+			}
+		}
+		if oldest != nil {
+			oldest.close()
+		}
+	}
+	l.l.accounts[a] = struct{}{}
+	return c, nil
+}
+
+func (c *clientConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.a.heard.Store(time.Now().UnixNano())
+	return n, err
+}
+
+func (c *clientConn) RemoteAddr() net.Addr { return &clientAddr{c.Conn.RemoteAddr(), c.a} }
+
+// Close ends the account as well: what was to be sent is no more.
+func (c *clientConn) Close() error {
+	err := c.Conn.Close()
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	if !c.a.closed {
+		c.l.hold(sending, c.a, -c.a.held[sending])
+		c.a.closed = true
+		delete(c.l.accounts, c.a)
+		c.l.grant(sending)
+	}
+	return err
+}
+
+// accountOf returns the account of the client that makes a call.
+func accountOf(ctx context.Context) *account {
+	if p, ok := peer.FromContext(ctx); ok {
+		if addr, ok := p.Addr.(*clientAddr); ok {
+			return addr.a
+		}
+	}
+	return new(account) // of nobody that Serve accepted
+}
+
+// open refuses a call of a client that has more open than others may have, where there are too many: each can have bytes
+// on the way before anybody asks for them.
+func (l *limits) open(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	a := accountOf(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	most := int(l.most[sending] / streamCost)
+	if l.streams >= most && a.streams >= max(most/max(len(l.accounts), 1), fairStreams) {
+		return ctx, status.Error(codes.ResourceExhausted, "too many calls at once")
+	}
+	l.streams++
+	a.streams++
+	context.AfterFunc(ctx, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.streams--
+		a.streams--
+	})
+	return ctx, nil
+}

@@ -1,0 +1,302 @@
+package rpc
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/runtime/protoiface"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+const (
+	// pieceSize is how much of a message is read at once, and then counts as sent by the client.
+	pieceSize = 256 << 10
+	// askedMessage is the length of the longest message that asks for something, of methods that anyone may call.
+	askedMessage = 4 << 10
+	// anyMessage is how long a message may be, in bytes, without being counted, of calls that have no slot.
+	anyMessage = 16 << 10
+)
+
+// transportStream is what gRPC reads the messages of a call from, where they can be read piece by piece: so that a message
+// is counted before it comes, and a client that stops in the middle of one is noticed.
+type transportStream interface {
+	ReadMessageHeader(header []byte) error
+	Read(n int) (mem.BufferSlice, error)
+	WriteStatus(*status.Status) error
+}
+
+// errTransport says that the library has changed, which the tests notice.
+var errTransport = errors.New("no access to the messages of a call")
+
+// served is a call that is served: a grpc.ServerStream whose messages are counted. One goroutine uses it at a time.
+type served struct {
+	grpc.ServerStream
+	ctx     context.Context
+	l       *limits
+	a       *account
+	raw     transportStream
+	pool    *buffers
+	terms   terms
+	streams bool // the client may send several messages
+
+	// The rest belongs to limits.mu.
+	held    [resources]int64
+	since   time.Time      // the client has been waited for since then; zero: it is not
+	clock   time.Duration  // the same on limits.clock
+	between bool           // what is waited for is the next directory of an upload
+	lag     time.Duration  // how long it was silent before, less what it sent meanwhile
+	ended   *status.Status // why the call was ended early, or nil
+}
+
+// terms are what is allowed to the calls of a method.
+type terms struct {
+	message int   // length of the longest message
+	free    int   // length of the longest that is not counted
+	factor  int64 // how many bytes are kept for each of a message
+	upload  bool  // of directories
+}
+
+// begin makes the call count. The caller calls finish in the end.
+func (c *served) begin() {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.l.calls[c] = struct{}{}
+	c.l.look(c.l.idle / 8)
+}
+
+// finish gives back what the call holds, and returns why it was ended early, or else err.
+func (c *served) finish(err error) error {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	delete(c.l.calls, c)
+	for r, n := range c.held {
+		if n > 0 {
+			c.l.hold(resource(r), c.a, -n)
+			c.l.grant(resource(r))
+		}
+	}
+	c.held = [resources]int64{}
+	if c.ended != nil {
+		return c.ended.Err()
+	}
+	return err
+}
+
+// take waits for n of a resource, which the call holds until it gives it back or ends.
+func (c *served) take(r resource, n int64) error {
+	n, err := c.l.take(c.Context(), r, c.a, n)
+	if err != nil {
+		return err
+	}
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.held[r] += n
+	return nil
+}
+
+// give gives back what the call holds of a resource.
+func (c *served) give(r resource) {
+	c.l.mu.Lock()
+	n := c.held[r]
+	c.held[r] = 0
+	c.l.mu.Unlock()
+	c.l.give(r, c.a, n)
+}
+
+// wait notes that the client is waited for.
+func (c *served) wait(between bool) {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	c.since, c.clock, c.between = time.Now(), c.l.clock, between
+}
+
+// waited notes that the client sent or took n bytes.
+func (c *served) waited(n int) {
+	c.l.mu.Lock()
+	defer c.l.mu.Unlock()
+	if !c.between {
+		spare := time.Duration(n) * time.Second / leastRate
+		c.lag = max(0, c.lag+c.l.clock-c.clock-spare)
+	}
+	c.since, c.between = time.Time{}, false
+}
+
+// lags returns how long the client has been silent, or slow. The caller holds limits.mu.
+func (c *served) lags() time.Duration {
+	if c.since.IsZero() || c.between {
+		return 0
+	}
+	return c.lag + c.l.clock - c.clock
+}
+
+// end ends the call early: its client is told st, and whoever waits for the client gets an error. The caller holds
+// limits.mu.
+func (c *served) end(st *status.Status) {
+	if c.ended == nil {
+		c.ended = st
+		go c.raw.WriteStatus(st) // may wait for the lock of a call that waits for limits.mu
+	}
+}
+
+// RecvMsg receives the next message. What the one before it took is given back: whoever keeps that, keeps little.
+func (c *served) RecvMsg(m any) error {
+	c.give(received)
+	message, err := c.recv()
+	if err != nil {
+		return err
+	}
+	if err := decode(message, m); err != nil {
+		return status.Errorf(codes.Internal, "invalid message: %v", err)
+	}
+	if c.streams {
+		return nil
+	}
+	switch err := c.header(new([5]byte)); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return status.Error(codes.Internal, "more than one request")
+	default:
+		return err
+	}
+}
+
+// header reads the header of the next message.
+func (c *served) header(h *[5]byte) error {
+	c.wait(c.terms.upload)
+	err := c.raw.ReadMessageHeader(h[:])
+	c.waited(len(h))
+	if err == nil || err == io.EOF {
+		return err
+	}
+	return toStatus(err)
+}
+
+// recv receives the bytes of the next message.
+func (c *served) recv() ([]byte, error) {
+	var h [5]byte
+	if err := c.header(&h); err != nil {
+		return nil, err
+	}
+	n := int64(binary.BigEndian.Uint32(h[1:]))
+	switch {
+	case h[0] != 0:
+		return nil, status.Error(codes.Unimplemented, "the server takes no compressed messages")
+	case n > int64(c.terms.message):
+		return nil, status.Errorf(codes.ResourceExhausted, "a message of %d bytes is longer than the server takes, which is %d", n, c.terms.message)
+	case n > int64(c.terms.free):
+		if err := c.take(received, n*c.terms.factor); err != nil {
+			return nil, err
+		}
+	}
+	message := make([]byte, 0, n)
+	for len(message) < cap(message) {
+		piece := min(cap(message)-len(message), pieceSize)
+		c.wait(false)
+		data, err := c.raw.Read(piece)
+		c.waited(piece)
+		if err != nil {
+			if err == io.EOF || err == io.ErrUnexpectedEOF {
+				err = status.Error(codes.Internal, "the message is cut off")
+			}
+			return nil, toStatus(err)
+		}
+		for _, b := range data {
+			message = append(message, b.ReadOnlyData()...)
+		}
+		data.Free()
+	}
+	return message, nil
+}
+
+// decode decodes a message, whose bytes may become part of m.
+func decode(message []byte, v any) error {
+	m, ok := v.(proto.Message)
+	if !ok {
+		return errTransport
+	}
+	if e, ok := m.(*emptypb.Empty); ok { // of which all is unknown
+		e.ProtoReflect().SetUnknown(message)
+		return nil
+	}
+	r := m.ProtoReflect()
+	methods := r.ProtoMethods()
+	if methods == nil || methods.Unmarshal == nil {
+		return proto.Unmarshal(message, m)
+	}
+	proto.Reset(m)
+	_, err := methods.Unmarshal(protoiface.UnmarshalInput{
+		Message: r, Buf: message, Flags: protoiface.UnmarshalAliasBuffer, Resolver: protoregistry.GlobalTypes, Depth: protowire.DefaultRecursionLimit,
+	})
+	return err
+}
+
+// SendMsg sends a message. It counts until it is on the wire.
+func (c *served) SendMsg(v any) error {
+	m, ok := v.(proto.Message)
+	if !ok {
+		return errTransport
+	}
+	n := proto.Size(m)
+	buf := &sentBuffer{l: c.l, a: c.a, pool: c.pool}
+	var err error
+	if buf.n, err = c.l.take(c.Context(), sending, c.a, int64(max(n, leastCounted))); err != nil {
+		return err
+	}
+	to := c.pool.Get(max(n, leastCounted))
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend((*to)[:0], m)
+	*to = b
+	if err != nil {
+		buf.Put(to)
+		return err
+	}
+	c.give(provers)
+	c.give(makers)
+	c.wait(false)
+	err = c.ServerStream.SendMsg(mem.BufferSlice{mem.NewBuffer(to, buf)})
+	c.waited(n)
+	return err
+}
+
+// leastCounted is the length of the shortest buffer that gRPC gives back.
+const leastCounted = 1<<10 + 1
+
+// sentBuffer is a mem.BufferPool that one buffer is given back to, when it has been sent.
+type sentBuffer struct {
+	l    *limits
+	a    *account
+	n    int64
+	pool *buffers
+}
+
+func (b *sentBuffer) Get(n int) *[]byte { return b.pool.Get(n) }
+
+func (b *sentBuffer) Put(buf *[]byte) {
+	b.pool.Put(buf)
+	b.l.give(sending, b.a, b.n)
+}
+
+// servedKey is the key of the call in its context.
+type servedKey struct{}
+
+// Context returns a context by which taking finds the call.
+func (c *served) Context() context.Context { return c.ctx }
+
+// taking waits until the call that ctx belongs to has n of a resource. Makers and provers are given back when the answer
+// is sent, all others when the call ends.
+func taking(ctx context.Context, r resource, n int64) error {
+	if c, ok := ctx.Value(servedKey{}).(*served); ok {
+		return c.take(r, n)
+	}
+	return nil
+}
