@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -120,7 +121,11 @@ func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bo
 	if value == "" { // also what is left of "$VARIABLE" where that is not set, which must not pass for no flag at all
 		return nil, usagef(l.name(), "%s needs a value", spelled)
 	}
-	l.flags = append(l.flags, "--"+flag.Names()[0]+"="+value)
+	word := "--" + flag.Names()[0] + "="
+	if takesValue(flag) && !takesMany(flag) && slices.ContainsFunc(l.flags, func(w string) bool { return strings.HasPrefix(w, word) }) {
+		return nil, usagef(l.name(), "--%s given twice", flag.Names()[0])
+	}
+	l.flags = append(l.flags, word+value)
 	return rest, nil
 }
 
@@ -155,6 +160,12 @@ func (l *commandLine) name() string {
 func takesValue(f cli.Flag) bool {
 	d, ok := f.(cli.DocGenerationFlag)
 	return ok && d.TakesValue()
+}
+
+// takesMany reports whether each use of the flag adds to those before it.
+func takesMany(f cli.Flag) bool {
+	d, ok := f.(cli.DocGenerationSliceFlag)
+	return ok && d.IsSliceFlag()
 }
 
 // unknownFlag is the error for a flag that is not known here, with a near one if there is.

@@ -6,15 +6,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
+	"runtime/debug"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -30,15 +26,21 @@ reflection as well. Clients may read, and with --allow-put also store; nothing c
 digests are not part of these services: clients name a root by its whole digest.
 
 ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it. On port 0 the system chooses one. Only
-the machine itself can reach the default. Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen
-only they. Who may connect to a socket is up to its folder and the umask. Once clients can connect, the URL of each
-address is printed, one a line.
+the machine itself can reach the default. --listen may be repeated: all addresses are served, or none if one cannot be
+opened. Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen only they. Who may connect to a
+socket is up to its folder and the umask. Once clients can connect, the URL of each address is printed, one a line.
 
 Whoever can connect may use the store, unless --token-file or --tls-client-ca says who may. Without TLS, what is sent
 can be read on its way, tokens too.
 
 A directory tree whose upload was acknowledged is durable, with all blobs stored before it. Blobs that no tree followed
 are durable within seconds.
+
+All clients share the --memory for messages and answers; the process takes up to twice as much. When it is used up,
+calls wait, and a client that holds little is served before one that holds much. While others wait, clients that
+neither send nor read are cut off (UNAVAILABLE). A call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A
+client that is silent in the middle of a call for the --idle-timeout is cut off, whether others wait or not. Sizes are
+in bytes, or with K, M or G in units of 1024.
 
 SIGINT or SIGTERM ends the server with exit status 0: calls that are running have 10 seconds left. As long as it runs,
 'castar gc' has to wait.
@@ -58,9 +60,10 @@ Examples:
 
 // serveFlags is what was typed after castar serve.
 type serveFlags struct {
-	listen              string
+	listen              []string
 	cert, key, clientCA string
 	tokenFile, metrics  string
+	maxMessage          int64
 	options             rpc.ServerOptions
 }
 
@@ -78,14 +81,16 @@ func (e *env) serveCommand() *cli.Command {
 		UsageText:   "castar serve [flags]",
 		Description: serveHelp,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "listen", Aliases: []string{"l"}, Destination: &f.listen, DefaultText: defaultListen, Usage: "serve at `ADDR`: HOST:PORT, unix:/PATH or a path"},
+			&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, DefaultText: defaultListen, Usage: "serve at `ADDR`: HOST:PORT, unix:/PATH or a path; may be repeated"},
 			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; makes the store if there is none"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate of an authority in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show the token in `FILE`"},
 			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`"},
-			&cli.IntFlag{Name: "max-message", Value: rpc.DefaultMaxMessage, Destination: &f.options.MaxMessage, Usage: "take messages of up to `BYTES`"},
+			sizeFlag("max-message", &f.maxMessage, rpc.DefaultMaxMessage, "take messages of up to `SIZE`, which may be an eighth of --memory"),
+			sizeFlag("memory", &f.options.Memory, rpc.DefaultMemory, "use `SIZE` for messages and answers, of all clients together"),
+			&cli.DurationFlag{Name: "idle-timeout", Value: rpc.DefaultIdle, Destination: &f.options.Idle, Usage: "cut off a client that is silent for `DURATION` in the middle of a call"},
 			&cli.IntFlag{Name: "max-streams", Value: rpc.DefaultMaxStreams, Destination: &f.options.MaxStreams, Usage: "answer `N` calls at once; others wait"},
 		},
 		Action: func(c *cli.Context) error {
@@ -96,9 +101,17 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--tls-cert and --tls-key go together")
 			case f.clientCA != "" && f.cert == "":
 				return usagef("serve", "--tls-client-ca works only with --tls-cert and --tls-key")
-			case f.options.MaxMessage < 1 || f.options.MaxStreams < 1:
-				return usagef("serve", "--max-message and --max-streams must be positive")
+			case f.options.MaxStreams < 1:
+				return usagef("serve", "--max-streams must be positive")
+			case f.options.Idle < time.Second:
+				return usagef("serve", "--idle-timeout must be at least 1s")
+			case f.options.Memory < rpc.LeastMemory:
+				return usagef("serve", "--memory must be at least %d bytes", rpc.LeastMemory)
+			case c.IsSet("max-message") && f.maxMessage > f.options.Memory/8:
+				return usagef("serve", "--memory must be at least 8 times --max-message")
 			}
+			f.maxMessage = min(f.maxMessage, f.options.Memory/8)
+			f.listen, f.options.MaxMessage = c.StringSlice("listen"), int(f.maxMessage)
 			return e.serve(c.Context, &f)
 		},
 	}
@@ -110,7 +123,8 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 		return err
 	}
 	f.options.Log = e.logger()
-	listeners, err := f.listeners()
+	debug.SetMemoryLimit(f.options.Memory * 3 / 2) // collect garbage before it is as much again
+	listeners, err := openListeners(f.listen)
 	if err != nil {
 		return err
 	}
@@ -207,108 +221,6 @@ func (e *env) logger() *slog.Logger {
 	}
 	escape := func(line []byte) []byte { return []byte(store.Escape(string(line[:len(line)-1])) + "\n") }
 	return slog.New(slog.NewTextHandler(plainLines{e.stderr, escape}, o))
-}
-
-// listeners opens what --listen and systemd say.
-func (f *serveFlags) listeners() ([]net.Listener, error) {
-	all, err := passedListeners()
-	if err != nil {
-		return nil, err
-	}
-	address := f.listen
-	if address == "" && len(all) == 0 {
-		address = defaultListen
-	}
-	if address != "" {
-		l, err := listen(address)
-		if err != nil {
-			for _, l := range all {
-				l.Close()
-			}
-			return nil, fmt.Errorf("listen: %s: %s", address, reason(err))
-		}
-		all = append(all, l)
-	}
-	return all, nil
-}
-
-// listen opens one address. The socket of a server that is no more is replaced.
-func listen(address string) (net.Listener, error) {
-	path, isSocket := strings.CutPrefix(address, "unix:")
-	if !isSocket && !strings.Contains(address, "/") {
-		return net.Listen("tcp", address)
-	}
-	if path == "" {
-		return nil, errors.New("no path")
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	l, err := net.Listen("unix", path)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return l, err
-	}
-	if fi, serr := os.Lstat(path); serr != nil || fi.Mode().Type() != fs.ModeSocket {
-		return nil, err
-	}
-	c, derr := net.Dial("unix", path)
-	if !errors.Is(derr, syscall.ECONNREFUSED) {
-		if derr == nil {
-			c.Close()
-		}
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil {
-		return nil, err
-	}
-	return net.Listen("unix", path)
-}
-
-// passedListeners returns the sockets that systemd opened for this process, by its protocol: they begin at descriptor 3
-// (sd_listen_fds(3)).
-func passedListeners() (all []net.Listener, err error) {
-	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
-		return nil, nil
-	}
-	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
-	if err != nil || n < 0 || n > 1000 {
-		return nil, fmt.Errorf("LISTEN_FDS: invalid value %s", quote(os.Getenv("LISTEN_FDS")))
-	}
-	for fd := 3; fd < 3+n; fd++ {
-		file := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
-		l, err := net.FileListener(file)
-		file.Close()
-		if err != nil {
-			for _, l := range all {
-				l.Close()
-			}
-			return nil, fmt.Errorf("descriptor %d: %s", fd, reason(err))
-		}
-		all = append(all, l)
-	}
-	return all, nil
-}
-
-// jsonAddress is an address as JSON.
-type jsonAddress struct {
-	URL string `json:"url"` // as -s takes it
-}
-
-// printAddress prints where clients find the server.
-func (e *env) printAddress(l net.Listener, secure bool) {
-	url := "grpc+http://" + l.Addr().String()
-	switch {
-	case l.Addr().Network() == "unix":
-		url = "grpc+unix:" + l.Addr().String()
-	case secure:
-		url = "grpc+https://" + l.Addr().String()
-	}
-	if e.json {
-		e.stdout.json(jsonAddress{url})
-	} else {
-		fmt.Fprintln(e.stdout, url)
-	}
 }
 
 // serveMetrics answers at --metrics until stop is called. failed gets the reason if it ends before.

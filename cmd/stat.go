@@ -104,7 +104,7 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags bo
 func (j *jsonStat) addDirectory(ctx context.Context, st *store.Store, n store.Node) error {
 	dir, err := st.Directories.Get(ctx, n.Digest)
 	if err != nil {
-		return fmt.Errorf("directory %s: %w", n.Digest, err)
+		return store.About("directory", n.Digest, err)
 	}
 	var counts [store.KindSymlink + 1]int
 	for i := range dir {
@@ -124,7 +124,7 @@ func (j *jsonStat) addFile(ctx context.Context, st *store.Store, n store.Node) e
 	number := max(1, len(chunks))
 	j.Chunks = &number
 	if err != nil {
-		return fmt.Errorf("blob %s: %w", n.Digest, err)
+		return store.About("blob", n.Digest, err)
 	}
 	return nil
 }

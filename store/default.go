@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"iter"
 )
 
@@ -16,7 +15,7 @@ func WalkByGet(ctx context.Context, ds Directories, root Digest) iter.Seq2[Named
 			queue = queue[1:]
 			dir, err := ds.Get(ctx, d)
 			if err != nil {
-				yield(NamedDirectory{Digest: d}, fmt.Errorf("directory %s: %w", d, err))
+				yield(NamedDirectory{Digest: d}, About("directory", d, err))
 				return
 			}
 			if !yield(NamedDirectory{d, dir}, nil) {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Errors that callers tell apart with errors.Is. Backends wrap them with what they know.
@@ -46,3 +47,15 @@ func (e *CorruptError) Unwrap() error { return e.Err }
 
 // ErrDigestMismatch is the reason of a CorruptError whose bytes do not hash to their name.
 var ErrDigestMismatch = errors.New("digest mismatch")
+
+// About returns err with the object that it is about before it, as in "directory DIGEST: not found", unless it says that
+// itself. kind is "blob", "directory" or "root".
+func About(kind string, d Digest, err error) error {
+	switch text := err.Error(); {
+	case strings.HasPrefix(text, kind+" "+d.String()):
+		return err
+	case strings.HasPrefix(text, d.String()):
+		return fmt.Errorf("%s %w", kind, err)
+	}
+	return fmt.Errorf("%s %s: %w", kind, d, err)
+}

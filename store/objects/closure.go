@@ -152,7 +152,7 @@ func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[f
 			}
 			dir, err := store.DecodeDirectory(message)
 			if err != nil {
-				yield(frame{}, fmt.Errorf("directory %s: %w", d, err))
+				yield(frame{}, store.About("directory", d, err))
 				return
 			}
 			wanted[d] = true

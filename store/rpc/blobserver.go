@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"google.golang.org/grpc"
@@ -44,7 +43,7 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 		}
 		chunks, err := blobs.Chunks(ctx, d)
 		if err != nil {
-			return nil, err
+			return nil, about("blob", d, err)
 		}
 		for _, c := range chunks {
 			resp.Chunks = append(resp.Chunks, &protos.StatBlobResponse_ChunkMeta{Digest: c.Digest[:], Size: c.Size})
@@ -52,10 +51,10 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 	} else {
 		has, err := blobs.Has(ctx, d)
 		if err == nil && !has {
-			err = fmt.Errorf("blob %s: %w", d, store.ErrNotFound)
+			err = store.ErrNotFound
 		}
 		if err != nil {
-			return nil, err
+			return nil, about("blob", d, err)
 		}
 	}
 	if req.GetSendBao() {
@@ -64,11 +63,11 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 		}
 		blob, err := blobs.Open(ctx, d)
 		if err != nil {
-			return nil, err
+			return nil, about("blob", d, err)
 		}
 		defer blob.Close()
 		if resp.Bao, err = prove(blob, d); err != nil {
-			return nil, err
+			return nil, about("blob", d, err)
 		}
 	}
 	return resp, nil
@@ -90,11 +89,11 @@ func (b *blobServer) read(req *protos.ReadBlobRequest, stream grpc.ServerStreami
 	}
 	blob, err := b.s.st.Blobs.Open(stream.Context(), d)
 	if err != nil {
-		return err
+		return about("blob", d, err)
 	}
 	defer blob.Close()
 	_, err = blob.WriteTo(frameWriter{b.s, stream})
-	return err
+	return about("blob", d, err)
 }
 
 // headersFirst sends the headers of an answer before the status that ends it. Without messages both would be one, which
@@ -139,8 +138,8 @@ func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 	if err != nil && err != io.EOF {
 		return d, err
 	}
-	next := first
-	if len(first) <= pieceSize { // otherwise it is not kept until another comes
+	next, long := first, passing(ctx)
+	if !long { // otherwise it is not kept until another comes
 		if next, err = b.recv(stream); err == io.EOF {
 			return blobs.Put(ctx, first)
 		}
@@ -148,12 +147,15 @@ func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 			return d, err
 		}
 	}
+	if err := writing(ctx); err != nil {
+		return d, err
+	}
 	w, err := blobs.Create(ctx)
 	if err != nil {
 		return d, err
 	}
 	defer w.Close()
-	if len(first) <= pieceSize {
+	if !long {
 		if _, err := w.Write(first); err != nil {
 			return d, err
 		}

@@ -6,7 +6,7 @@ import (
 )
 
 // buffers is a mem.BufferPool. The one that gRPC has by default clears what it hands out, which took 6% of the time of an
-// ingest, although every byte is overwritten. Buffers have a length of a power of two, from 1 KiB to 4 MiB; longer ones
+// ingest, although every byte is overwritten. Buffers have a length of a power of two, from 1 KiB to 16 MiB; longer ones
 // are left to the garbage collector.
 type buffers struct {
 	pools [leastBuffer + bufferSizes]sync.Pool // of *[]byte; pools[i] has those of 1<<i bytes
@@ -14,7 +14,7 @@ type buffers struct {
 
 const (
 	leastBuffer = 10
-	bufferSizes = 13
+	bufferSizes = 15
 )
 
 func newBuffers() *buffers { return new(buffers) }

@@ -180,7 +180,7 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 		return resp, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, about("blob", d, err)
 	}
 	total := uint64(0)
 	for i := range g.Members {
@@ -222,7 +222,7 @@ func (b *bulkServer) Join(stream joinStream) error {
 	}
 	if err != nil {
 		if errors.Is(err, store.ErrDigestMismatch) {
-			err = errInvalid{err} // where nothing is damaged
+			err = invalidf("%s: %w", d, store.ErrDigestMismatch) // where nothing is damaged
 		}
 		return err
 	}

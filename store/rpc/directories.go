@@ -82,7 +82,7 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return func(yield func(store.NamedDirectory, error) bool) {
 		if err := ds.walk(ctx, root, yield); err != nil {
-			yield(store.NamedDirectory{Digest: root}, naming(root, fromStatus(err, root)))
+			yield(store.NamedDirectory{Digest: root}, store.About("directory", root, fromStatus(err, root)))
 		}
 	}
 }

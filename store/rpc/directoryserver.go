@@ -41,7 +41,7 @@ func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.Serv
 	if !req.GetRecursive() {
 		dir, err := ds.s.st.Directories.Get(stream.Context(), d)
 		if err != nil {
-			return err
+			return about("directory", d, err)
 		}
 		return sendDirectory(stream, dir)
 	}
@@ -54,7 +54,7 @@ func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.Serv
 			err = taking(stream.Context(), makers, 1)
 		}
 		if err != nil && (sent || !store.IsNotFound(err)) {
-			return err
+			return about("directory", named.Digest, err)
 		}
 		sent = true
 	}

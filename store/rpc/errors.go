@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strings"
+	"syscall"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -55,19 +58,100 @@ func codeOf(err error) codes.Code {
 	return codes.Internal
 }
 
-// toStatus turns an error of a store into what the client is told. Where in the store damage lies is not told.
+// refused is an error that the server has words for itself, which the client is told.
+type refused struct {
+	code codes.Code
+	text string
+}
+
+func refusef(code codes.Code, format string, args ...any) error {
+	return &refused{code, fmt.Sprintf(format, args...)}
+}
+
+func (e *refused) Error() string { return e.text }
+
+// GRPCStatus is what the client is told.
+func (e *refused) GRPCStatus() *status.Status { return status.New(e.code, e.text) }
+
+// ofTransport turns an error of gRPC's own into one that the client is told, if it is still there.
+func ofTransport(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	s := status.FromContextError(err)
+	if own, ok := status.FromError(err); ok {
+		s = own
+	}
+	return &refused{s.Code(), s.Message()}
+}
+
+// subject is the object that an error of the store is about, as the client knows it.
+type subject struct {
+	kind string
+	d    store.Digest
+	err  error
+}
+
+func (e *subject) Error() string { return store.About(e.kind, e.d, e.err).Error() }
+func (e *subject) Unwrap() error { return e.err }
+
+// about says what an error of the store is about.
+func about(kind string, d store.Digest, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &subject{kind, d, err}
+}
+
+// toStatus turns an error into what the client is told. Of an error of the store that is a code, the object and a plain
+// reason: the rest may name folders and hosts, and is for the server's log.
 func toStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok {
-		return err
+	if e, ok := errors.AsType[*refused](err); ok {
+		return e.GRPCStatus().Err()
 	}
-	text := err.Error()
+	if e, ok := errors.AsType[errInvalid](err); ok {
+		return status.Error(codes.InvalidArgument, e.Error())
+	}
 	if c, ok := errors.AsType[*store.CorruptError](err); ok {
-		text = (&store.CorruptError{Digest: c.Digest, Err: c.Err}).Error()
+		clean := &store.CorruptError{Digest: c.Digest, Err: errors.New(damage(c.Err))}
+		return status.Error(codes.DataLoss, clean.Error())
 	}
-	return status.Error(codeOf(err), text)
+	code, text := reason(err)
+	if e, ok := errors.AsType[*subject](err); ok && code != codes.Canceled && code != codes.DeadlineExceeded {
+		text = fmt.Sprintf("%s %s: %s", e.kind, e.d, text)
+	}
+	return status.Error(code, text)
+}
+
+// damage returns what is wrong with stored bytes, in words that say nothing of where they are.
+func damage(err error) string {
+	switch {
+	case errors.Is(err, store.ErrDigestMismatch):
+		return store.ErrDigestMismatch.Error()
+	case errors.Is(err, store.ErrNotFound):
+		return "a part of it is not found"
+	}
+	return "the server cannot read it"
+}
+
+// reason returns the code of an error of the store, and words for it.
+func reason(err error) (codes.Code, string) {
+	code := codeOf(err)
+	if is := meaning(code); is != nil {
+		return code, is.Error()
+	}
+	switch remote, ok := errors.AsType[*remoteError](err); {
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return codes.ResourceExhausted, "the server has no space left"
+	case errors.Is(err, store.ErrLocked):
+		return codes.Unavailable, "the store of the server is in use"
+	case ok && slices.Contains([]codes.Code{codes.Unavailable, codes.ResourceExhausted}, remote.code):
+		return remote.code, "the store of the server is not available"
+	}
+	return codes.Internal, "the store of the server fails: see the log there"
 }
 
 // remoteError is why a call failed, in the words of the server or of the connection.
@@ -108,12 +192,4 @@ func fromStatus(err error, d store.Digest) error {
 		}
 	}
 	return &remoteError{s.Code(), s.Message()}
-}
-
-// naming says that err is about a directory, and about which, unless it says so itself.
-func naming(d store.Digest, err error) error {
-	if strings.HasPrefix(err.Error(), d.String()) {
-		return fmt.Errorf("directory %w", err)
-	}
-	return fmt.Errorf("directory %s: %w", d, err)
 }

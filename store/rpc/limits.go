@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // resource is something that a server has so much of and no more.
@@ -17,6 +16,7 @@ type resource int
 // The resources, in the order in which a call takes them. Because all keep to it, no two calls wait for each other.
 const (
 	slots    resource = iota // calls that are served
+	writers                  // bytes that the store takes for blobs that are being written
 	received                 // bytes of messages that have come, or are coming, and of what is made of them
 	decoded                  // bytes of blobs that came compressed
 	makers                   // calls that make an answer, of a length that is not known before
@@ -32,7 +32,7 @@ const (
 	leastRate = 512 << 10
 	// glance is how often a server looks who might give way, while somebody waits.
 	glance = 50 * time.Millisecond
-	// patience is how long a call waits for a resource.
+	// patience is how long a call waits for a resource that nobody gets.
 	patience = 30 * time.Second
 	// uploadPatience is how many times longer than other calls an upload of directories may be silent between two of
 	// them, for the blobs of a directory come before it.
@@ -48,6 +48,7 @@ type limits struct {
 	mu       sync.Mutex
 	used     [resources]int64
 	waiting  [resources][]*waiter
+	granted  [resources]time.Duration // when somebody last got some after a wait, on clock
 	accounts map[*account]struct{}
 	calls    map[*served]struct{}
 	streams  int           // that are open, whether served or not
@@ -60,14 +61,17 @@ type limits struct {
 type waiter struct {
 	a       *account
 	n       int64
-	granted chan struct{}
+	since   time.Duration // on limits.clock
+	decided chan struct{} // closed when it has got it, or err
+	err     error
 }
 
 func newLimits(o ServerOptions, local bool) *limits {
 	l := &limits{idle: o.Idle, accounts: map[*account]struct{}{}, calls: map[*served]struct{}{}}
 	l.most = [resources]int64{
 		slots:    int64(o.MaxStreams),
-		received: o.Memory / 2,
+		writers:  o.Memory / 4,
+		received: o.Memory / 8 * 3,
 		decoded:  o.Memory / 8,
 		makers:   makersHere,
 		provers:  2,
@@ -78,6 +82,9 @@ func newLimits(o ServerOptions, local bool) *limits {
 	}
 	return l
 }
+
+// writerCost is what the store takes for one blob that is being written, in bytes.
+const writerCost = 4 << 20
 
 // makersHere is how many calls make an answer at once where the store is on this machine. Elsewhere they mostly wait.
 const makersHere = 4
@@ -91,30 +98,24 @@ func (l *limits) take(ctx context.Context, r resource, a *account, n int64) (int
 		l.mu.Unlock()
 		return n, nil
 	}
-	w := &waiter{a: a, n: n, granted: make(chan struct{})}
+	w := &waiter{a: a, n: n, since: l.clock, decided: make(chan struct{})}
 	l.waiting[r] = append(l.waiting[r], w)
 	l.look(glance)
 	l.mu.Unlock()
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	var err error
 	select {
-	case <-w.granted:
-		return n, nil
-	case <-late.C:
-		err = status.Error(codes.ResourceExhausted, "the server has too much to do: try again later")
+	case <-w.decided:
+		return w.n, w.err
 	case <-ctx.Done():
-		err = toStatus(ctx.Err())
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if i := slices.Index(l.waiting[r], w); i >= 0 {
 		l.waiting[r] = slices.Delete(l.waiting[r], i, i+1)
-	} else {
+	} else if w.err == nil {
 		l.hold(r, a, -n)
 	}
 	l.grant(r)
-	return 0, err
+	return 0, ofTransport(ctx.Err())
 }
 
 // give returns n of a resource.
@@ -152,9 +153,24 @@ func (l *limits) grant(r resource) {
 			return
 		}
 		l.hold(r, next.a, next.n)
-		close(next.granted)
-		i := slices.Index(l.waiting[r], next)
-		l.waiting[r] = slices.Delete(l.waiting[r], i, i+1)
+		l.granted[r] = l.clock
+		l.decide(r, next, nil)
+	}
+}
+
+// decide ends a wait. The caller holds l.mu.
+func (l *limits) decide(r resource, w *waiter, err error) {
+	w.err = err
+	close(w.decided)
+	l.waiting[r] = slices.DeleteFunc(l.waiting[r], func(o *waiter) bool { return o == w })
+}
+
+// refuse ends the waits for a resource of which nobody got any for too long. The caller holds l.mu.
+func (l *limits) refuse(r resource) {
+	for _, w := range slices.Clone(l.waiting[r]) {
+		if l.clock-max(w.since, l.granted[r]) > patience {
+			l.decide(r, w, refusef(codes.ResourceExhausted, "the server has too much to do: try again later"))
+		}
 	}
 }
 
@@ -184,6 +200,7 @@ func (l *limits) relieve() {
 		l.clock += glance
 		for r := range resources {
 			l.makeWay(r)
+			l.refuse(r)
 		}
 		l.look(glance)
 	} else if len(l.calls) > 0 || l.used[sending] > 0 {
@@ -199,7 +216,7 @@ func (l *limits) endIdle(now time.Time) {
 			since, limit = c.a.latest(since), uploadPatience*l.idle
 		}
 		if !c.since.IsZero() && now.Sub(since) > limit {
-			c.end(status.New(codes.DeadlineExceeded, "the client was silent for too long"))
+			c.end(codes.DeadlineExceeded, "the client was silent for too long")
 		}
 	}
 	for a := range l.accounts {
@@ -239,7 +256,7 @@ func (l *limits) makeWay(r resource) {
 		c := slices.MaxFunc(silent, func(x, y *served) int {
 			return cmp.Or(cmp.Compare(left[x.a], left[y.a]), cmp.Compare(x.lags(), y.lags()))
 		})
-		c.end(status.New(codes.Unavailable, "others waited while the client was silent"))
+		c.end(codes.Unavailable, "others waited while the client was silent")
 		left[c.a] -= c.held[r]
 		need -= c.held[r]
 		silent = slices.DeleteFunc(silent, func(o *served) bool { return o == c })

@@ -13,9 +13,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/runtime/protoiface"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"castar/protos"
 )
 
 const (
@@ -47,15 +47,16 @@ type served struct {
 	raw     transportStream
 	pool    *buffers
 	terms   terms
-	streams bool // the client may send several messages
+	streams bool    // the client may send several messages
+	message *[]byte // of the pool, which the last message is in, or nil
 
 	// The rest belongs to limits.mu.
 	held    [resources]int64
-	since   time.Time      // the client has been waited for since then; zero: it is not
-	clock   time.Duration  // the same on limits.clock
-	between bool           // what is waited for is the next directory of an upload
-	lag     time.Duration  // how long it was silent before, less what it sent meanwhile
-	ended   *status.Status // why the call was ended early, or nil
+	since   time.Time     // the client has been waited for since then; zero: it is not
+	clock   time.Duration // the same on limits.clock
+	between bool          // what is waited for is the next directory of an upload
+	lag     time.Duration // how long it was silent before, less what it sent meanwhile
+	ended   *refused      // why the call was ended early, or nil
 }
 
 // terms are what is allowed to the calls of a method.
@@ -64,6 +65,7 @@ type terms struct {
 	free    int   // length of the longest that is not counted
 	factor  int64 // how many bytes are kept for each of a message
 	upload  bool  // of directories
+	writer  bool  // what is counted goes to a writer of the store, and is kept by nobody
 }
 
 // begin makes the call count. The caller calls finish in the end.
@@ -76,6 +78,7 @@ func (c *served) begin() {
 
 // finish gives back what the call holds, and returns why it was ended early, or else err.
 func (c *served) finish(err error) error {
+	c.recycle()
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	delete(c.l.calls, c)
@@ -87,7 +90,7 @@ func (c *served) finish(err error) error {
 	}
 	c.held = [resources]int64{}
 	if c.ended != nil {
-		return c.ended.Err()
+		return c.ended
 	}
 	return err
 }
@@ -139,24 +142,25 @@ func (c *served) lags() time.Duration {
 	return c.lag + c.l.clock - c.clock
 }
 
-// end ends the call early: its client is told st, and whoever waits for the client gets an error. The caller holds
+// end ends the call early: its client is told why, and whoever waits for the client gets an error. The caller holds
 // limits.mu.
-func (c *served) end(st *status.Status) {
+func (c *served) end(code codes.Code, text string) {
 	if c.ended == nil {
-		c.ended = st
-		go c.raw.WriteStatus(st) // may wait for the lock of a call that waits for limits.mu
+		c.ended = &refused{code, text}
+		go c.raw.WriteStatus(c.ended.GRPCStatus()) // may wait for the lock of a call that waits for limits.mu
 	}
 }
 
 // RecvMsg receives the next message. What the one before it took is given back: whoever keeps that, keeps little.
 func (c *served) RecvMsg(m any) error {
+	c.recycle()
 	c.give(received)
 	message, err := c.recv()
 	if err != nil {
 		return err
 	}
 	if err := decode(message, m); err != nil {
-		return status.Errorf(codes.Internal, "invalid message: %v", err)
+		return refusef(codes.Internal, "invalid message: %v", err)
 	}
 	if c.streams {
 		return nil
@@ -165,7 +169,7 @@ func (c *served) RecvMsg(m any) error {
 	case io.EOF:
 		return nil
 	case nil:
-		return status.Error(codes.Internal, "more than one request")
+		return refusef(codes.Internal, "more than one request")
 	default:
 		return err
 	}
@@ -179,7 +183,7 @@ func (c *served) header(h *[5]byte) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return toStatus(err)
+	return ofTransport(err)
 }
 
 // recv receives the bytes of the next message.
@@ -191,15 +195,15 @@ func (c *served) recv() ([]byte, error) {
 	n := int64(binary.BigEndian.Uint32(h[1:]))
 	switch {
 	case h[0] != 0:
-		return nil, status.Error(codes.Unimplemented, "the server takes no compressed messages")
+		return nil, refusef(codes.Unimplemented, "the server takes no compressed messages")
 	case n > int64(c.terms.message):
-		return nil, status.Errorf(codes.ResourceExhausted, "a message of %d bytes is longer than the server takes, which is %d", n, c.terms.message)
+		return nil, refusef(codes.ResourceExhausted, "a message of %d bytes is longer than the server takes, which is %d", n, c.terms.message)
 	case n > int64(c.terms.free):
-		if err := c.take(received, n*c.terms.factor); err != nil {
+		if err := c.count(n); err != nil {
 			return nil, err
 		}
 	}
-	message := make([]byte, 0, n)
+	message := c.room(int(n))
 	for len(message) < cap(message) {
 		piece := min(cap(message)-len(message), pieceSize)
 		c.wait(false)
@@ -207,9 +211,9 @@ func (c *served) recv() ([]byte, error) {
 		c.waited(piece)
 		if err != nil {
 			if err == io.EOF || err == io.ErrUnexpectedEOF {
-				err = status.Error(codes.Internal, "the message is cut off")
+				err = refusef(codes.Internal, "the message is cut off")
 			}
-			return nil, toStatus(err)
+			return nil, ofTransport(err)
 		}
 		for _, b := range data {
 			message = append(message, b.ReadOnlyData()...)
@@ -219,26 +223,80 @@ func (c *served) recv() ([]byte, error) {
 	return message, nil
 }
 
-// decode decodes a message, whose bytes may become part of m.
-func decode(message []byte, v any) error {
-	m, ok := v.(proto.Message)
-	if !ok {
-		return errTransport
+// count takes what a message of n bytes needs.
+func (c *served) count(n int64) error {
+	if c.terms.writer {
+		if err := c.write(); err != nil {
+			return err
+		}
 	}
-	if e, ok := m.(*emptypb.Empty); ok { // of which all is unknown
-		e.ProtoReflect().SetUnknown(message)
+	return c.take(received, n*c.terms.factor)
+}
+
+// write takes what a writer of the store needs, once.
+func (c *served) write() error {
+	c.l.mu.Lock()
+	has := c.held[writers] > 0
+	c.l.mu.Unlock()
+	if has {
 		return nil
 	}
-	r := m.ProtoReflect()
-	methods := r.ProtoMethods()
-	if methods == nil || methods.Unmarshal == nil {
+	return c.take(writers, writerCost)
+}
+
+// room returns an empty buffer for n bytes.
+func (c *served) room(n int) []byte {
+	if !c.terms.writer || n <= c.terms.free {
+		return make([]byte, 0, n)
+	}
+	c.message = c.pool.Get(n)
+	return (*c.message)[:0:n]
+}
+
+// recycle takes back the buffer of the last message.
+func (c *served) recycle() {
+	if c.message != nil {
+		c.pool.Put(c.message)
+		c.message = nil
+	}
+}
+
+// decode decodes a message, whose bytes may become part of v.
+func decode(message []byte, v any) error {
+	switch m := v.(type) {
+	case *emptypb.Empty: // of which all is unknown
+		m.ProtoReflect().SetUnknown(message)
+		return nil
+	case *protos.BlobChunk:
+		return decodeChunk(message, m)
+	case proto.Message:
 		return proto.Unmarshal(message, m)
 	}
-	proto.Reset(m)
-	_, err := methods.Unmarshal(protoiface.UnmarshalInput{
-		Message: r, Buf: message, Flags: protoiface.UnmarshalAliasBuffer, Resolver: protoregistry.GlobalTypes, Depth: protowire.DefaultRecursionLimit,
-	})
-	return err
+	return errTransport
+}
+
+// decodeChunk decodes the one message that is mostly one field, without a copy.
+func decodeChunk(message []byte, m *protos.BlobChunk) error {
+	m.Reset()
+	for len(message) > 0 {
+		number, kind, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		if number == 1 && kind == protowire.BytesType {
+			data, k := protowire.ConsumeBytes(message[n:])
+			if k < 0 {
+				return protowire.ParseError(k)
+			}
+			m.Data, n = data, n+k
+		} else if k := protowire.ConsumeFieldValue(number, kind, message[n:]); k < 0 {
+			return protowire.ParseError(k)
+		} else {
+			n += k // of a later version
+		}
+		message = message[n:]
+	}
+	return nil
 }
 
 // SendMsg sends a message. It counts until it is on the wire.
@@ -265,7 +323,7 @@ func (c *served) SendMsg(v any) error {
 	c.wait(false)
 	err = c.ServerStream.SendMsg(mem.BufferSlice{mem.NewBuffer(to, buf)})
 	c.waited(n)
-	return err
+	return ofTransport(err)
 }
 
 // leastCounted is the length of the shortest buffer that gRPC gives back.
@@ -291,6 +349,20 @@ type servedKey struct{}
 
 // Context returns a context by which taking finds the call.
 func (c *served) Context() context.Context { return c.ctx }
+
+// passing reports whether the last message of the call that ctx belongs to is only there until the next is received.
+func passing(ctx context.Context) bool {
+	c, ok := ctx.Value(servedKey{}).(*served)
+	return ok && c.message != nil
+}
+
+// writing waits until the call that ctx belongs to may write a blob.
+func writing(ctx context.Context) error {
+	if c, ok := ctx.Value(servedKey{}).(*served); ok {
+		return c.write()
+	}
+	return nil
+}
 
 // taking waits until the call that ctx belongs to has n of a resource. Makers and provers are given back when the answer
 // is sent, all others when the call ends.

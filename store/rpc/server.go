@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -45,6 +44,8 @@ const (
 	DefaultMaxStreams = 256
 	// DefaultMemory lets some clients send messages of the greatest length at once.
 	DefaultMemory = 256 << 20
+	// LeastMemory is how little may be given, in bytes.
+	LeastMemory = 16 << 20
 	// DefaultIdle is longer than a client that works ever needs.
 	DefaultIdle = 2 * time.Minute
 
@@ -174,16 +175,17 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	s.metrics.running.Add(1)
 	defer func() {
 		s.metrics.running.Add(-1)
-		took := time.Since(begun)
+		took, cause := time.Since(begun), err
+		err = toStatus(err)
 		s.metrics.ended(method, status.Code(err), took)
-		s.log(ctx, method, err, took)
+		s.log(ctx, method, status.Code(err), cause, took)
 	}()
 	if err := s.authorize(ctx, method); err != nil {
 		return err
 	}
 	raw, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
-		return status.Error(codes.Internal, errTransport.Error())
+		return errTransport
 	}
 	terms, needsSlot := s.terms(method)
 	c := &served{
@@ -195,7 +197,7 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		err = c.take(slots, 1)
 	}
 	if err == nil {
-		err = toStatus(answer(srv, c))
+		err = answer(srv, c)
 	}
 	return c.finish(err)
 }
@@ -208,8 +210,10 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 	switch {
 	case service == "DirectoryService" && name == "Put":
 		return terms{message: s.o.MaxMessage, free: anyMessage, factor: 4, upload: true}, false
-	case service == "BlobService" && name == "Put", service == "BulkService" && name == "Put":
-		t.message = s.o.MaxMessage
+	case service == "BlobService" && name == "Put":
+		t.message, t.writer, t.free = s.o.MaxMessage, true, frameSize+askedMessage
+	case service == "BulkService" && name == "Put":
+		t.message, t.factor = s.o.MaxMessage, 2 // until it is taken apart
 	case service == "BulkService": // lists of digests, which take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
@@ -234,12 +238,12 @@ func (s *Server) authorize(ctx context.Context, method string) error {
 			return nil
 		}
 	}
-	return status.Error(codes.Unauthenticated, "no valid token")
+	return refusef(codes.Unauthenticated, "no valid token")
 }
 
-func (s *Server) log(ctx context.Context, method string, err error, took time.Duration) {
+// log writes down how a call ended: with all that the server knows, where the client is told less.
+func (s *Server) log(ctx context.Context, method string, code codes.Code, err error, took time.Duration) {
 	level := slog.LevelDebug
-	code := status.Code(err)
 	switch code {
 	case codes.OK, codes.NotFound, codes.Canceled:
 	default:
@@ -255,7 +259,7 @@ func (s *Server) log(ctx context.Context, method string, err error, took time.Du
 		attrs = append(attrs, slog.String("peer", p.Addr.String()))
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", status.Convert(err).Message()))
+		attrs = append(attrs, slog.String("error", err.Error()))
 	}
 	s.o.Log.LogAttrs(ctx, level, "call", attrs...)
 }
@@ -263,7 +267,7 @@ func (s *Server) log(ctx context.Context, method string, err error, took time.Du
 // mayPut refuses to store unless it is allowed, and otherwise has the answer say which instance gave it.
 func (s *Server) mayPut(ctx context.Context) error {
 	if !s.o.AllowPut {
-		return status.Error(codes.PermissionDenied, fmt.Sprintf("%v: the server allows no Put", store.ErrReadOnly))
+		return refusef(codes.PermissionDenied, "%v: the server allows no Put", store.ErrReadOnly)
 	}
 	return s.identify(ctx)
 }

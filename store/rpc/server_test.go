@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -553,13 +555,17 @@ func TestErrors(t *testing.T) {
 	}{
 		{fmt.Errorf("blob %s: %w", d, store.ErrNotFound), codes.NotFound, d.String() + ": not found"},
 		{&store.CorruptError{Digest: d, Where: "/secret/place", Err: store.ErrDigestMismatch}, codes.DataLoss, d.String() + ": corrupt: server: digest mismatch"},
-		{&store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", store.ErrNotFound)}, codes.DataLoss, d.String() + ": corrupt: server: chunk not found"},
+		{&store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", store.ErrNotFound)}, codes.DataLoss, d.String() + ": corrupt: server: a part of it is not found"},
 		{store.ErrReadOnly, codes.PermissionDenied, "server: store is read-only"},
-		{fmt.Errorf("walk: %w", store.ErrUnsupported), codes.Unimplemented, "server: walk: not supported by this kind of store"},
+		{fmt.Errorf("walk: %w", store.ErrUnsupported), codes.Unimplemented, "server: not supported by this kind of store"},
 		{invalidf("no"), codes.InvalidArgument, "server: InvalidArgument: no"},
 		{context.Canceled, codes.Canceled, d.String() + ": context canceled"},
 		{context.DeadlineExceeded, codes.DeadlineExceeded, d.String() + ": context deadline exceeded"},
-		{errors.New("disk full"), codes.Internal, "server: Internal: disk full"},
+		{errors.New("/secret/place: broken"), codes.Internal, "server: Internal: the store of the server fails: see the log there"},
+		{&fs.PathError{Op: "write", Path: "/secret/place", Err: syscall.ENOSPC}, codes.ResourceExhausted, "server: ResourceExhausted: the server has no space left"},
+		{fmt.Errorf("/secret/place: %w", store.ErrLocked), codes.Unavailable, "server: Unavailable: the store of the server is in use"},
+		{status.Error(codes.Unknown, "secret.example: broken"), codes.Internal, "server: Internal: the store of the server fails: see the log there"},
+		{&store.CorruptError{Digest: d, Err: errors.New("/secret/place: broken")}, codes.DataLoss, d.String() + ": corrupt: server: the server cannot read it"},
 	}
 	for _, tt := range tests {
 		sent := toStatus(tt.err)

@@ -191,7 +191,7 @@ func resolveDigest(ctx context.Context, st *store.Store, d store.Digest) (Ref, e
 		}
 	}
 	if err != nil {
-		return Ref{}, fmt.Errorf("root %s: %w", d, err)
+		return Ref{}, store.About("root", d, err)
 	}
 	return Ref{Root: root, RootDigest: d}, nil
 }

@@ -1,0 +1,114 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// openListeners opens the addresses, after what systemd passes. If one cannot be opened, none is.
+func openListeners(addresses []string) ([]net.Listener, error) {
+	all, err := passedListeners()
+	if err != nil {
+		return nil, err
+	}
+	if len(addresses) == 0 && len(all) == 0 {
+		addresses = []string{defaultListen}
+	}
+	for _, address := range addresses {
+		l, err := listen(address)
+		if err != nil {
+			for _, l := range all {
+				l.Close()
+			}
+			return nil, fmt.Errorf("listen: %s: %s", address, reason(err))
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+// listen opens one address. The socket of a server that is no more is replaced.
+func listen(address string) (net.Listener, error) {
+	path, isSocket := strings.CutPrefix(address, "unix:")
+	if !isSocket && !strings.Contains(address, "/") {
+		return net.Listen("tcp", address)
+	}
+	if path == "" {
+		return nil, errors.New("no path")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return l, err
+	}
+	if fi, serr := os.Lstat(path); serr != nil || fi.Mode().Type() != fs.ModeSocket {
+		return nil, err
+	}
+	c, derr := net.Dial("unix", path)
+	if !errors.Is(derr, syscall.ECONNREFUSED) {
+		if derr == nil {
+			c.Close()
+		}
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// passedListeners returns the sockets that systemd opened for this process, by its protocol: they begin at descriptor 3
+// (sd_listen_fds(3)).
+func passedListeners() (all []net.Listener, err error) {
+	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+	if err != nil || n < 0 || n > 1000 {
+		return nil, fmt.Errorf("LISTEN_FDS: invalid value %s", quote(os.Getenv("LISTEN_FDS")))
+	}
+	for fd := 3; fd < 3+n; fd++ {
+		file := os.NewFile(uintptr(fd), "LISTEN_FD_"+strconv.Itoa(fd))
+		l, err := net.FileListener(file)
+		file.Close()
+		if err != nil {
+			for _, l := range all {
+				l.Close()
+			}
+			return nil, fmt.Errorf("descriptor %d: %s", fd, reason(err))
+		}
+		all = append(all, l)
+	}
+	return all, nil
+}
+
+// jsonAddress is an address as JSON.
+type jsonAddress struct {
+	URL string `json:"url"` // as -s takes it
+}
+
+// printAddress prints where clients find the server.
+func (e *env) printAddress(l net.Listener, secure bool) {
+	url := "grpc+http://" + l.Addr().String()
+	switch {
+	case l.Addr().Network() == "unix":
+		url = "grpc+unix:" + l.Addr().String()
+	case secure:
+		url = "grpc+https://" + l.Addr().String()
+	}
+	if e.json {
+		e.stdout.json(jsonAddress{url})
+	} else {
+		fmt.Fprintln(e.stdout, url)
+	}
+}
