@@ -53,7 +53,7 @@ func schemas() []protoreflect.FileDescriptor {
 }
 
 // descriptors returns the descriptors of all that a server offers. Those of snix are made from those of tvix, which
-// differ in nothing that matters but their names.
+// differ in nothing but their names.
 func descriptors() (*protoregistry.Files, error) {
 	files := new(protoregistry.Files)
 	for _, f := range []protoreflect.FileDescriptor{
@@ -82,34 +82,56 @@ func descriptors() (*protoregistry.Files, error) {
 	return files, nil
 }
 
-// rename moves a file of tvix to the package of snix, under the path that it has there.
+// snixName returns the name that snix has for a message or oneof of tvix: where that says node, it says entry.
+func snixName(name string) string {
+	if before, ok := strings.CutSuffix(name, "Node"); ok {
+		return before + "Entry"
+	}
+	if name == "node" {
+		return "entry"
+	}
+	return name
+}
+
+// rename moves a file of tvix to the package of snix, under the path and with the names that it has there.
 func rename(f *descriptorpb.FileDescriptorProto) {
 	const path = "snix/castore/"
 	f.Name = proto.String(path + f.GetName())
 	f.Package = proto.String(snixPackage)
+	f.SourceCodeInfo = nil
 	for i, imported := range f.Dependency {
 		f.Dependency[i] = path + imported
 	}
-	move := func(name *string) {
-		if name != nil {
-			*name = strings.Replace(*name, "."+tvixPackage+".", "."+snixPackage+".", 1)
-		}
-	}
-	var messages func(list []*descriptorpb.DescriptorProto)
-	messages = func(list []*descriptorpb.DescriptorProto) {
-		for _, m := range list {
-			for _, field := range m.Field {
-				move(field.TypeName)
-			}
-			messages(m.NestedType)
-		}
-	}
-	messages(f.MessageType)
+	renameMessages(f.MessageType)
 	for _, s := range f.Service {
 		for _, method := range s.Method {
-			move(method.InputType)
-			move(method.OutputType)
+			renameType(&method.InputType)
+			renameType(&method.OutputType)
 		}
+	}
+}
+
+// renameMessages renames messages, those in them, and what they refer to.
+func renameMessages(list []*descriptorpb.DescriptorProto) {
+	for _, m := range list {
+		m.Name = proto.String(snixName(m.GetName()))
+		for _, field := range m.Field {
+			renameType(&field.TypeName)
+		}
+		for _, o := range m.OneofDecl {
+			o.Name = proto.String(snixName(o.GetName()))
+		}
+		renameMessages(m.NestedType)
+	}
+}
+
+// renameType renames a type that is referred to, if it is one of tvix.
+func renameType(name **string) {
+	if *name == nil {
+		return
+	}
+	if of, ok := strings.CutPrefix(**name, "."+tvixPackage+"."); ok {
+		*name = proto.String("." + snixPackage + "." + snixName(of))
 	}
 }
 

@@ -353,6 +353,23 @@ func checkService(t *testing.T, files *protoregistry.Files, name, pkg string) {
 	if put == nil || string(put.Input().ParentFile().Package()) != pkg {
 		t.Errorf("%s: Put is %v", name, put)
 	}
+	if put.Input().Name() != "Directory" {
+		return
+	}
+	node := map[string]string{tvixPackage: "Node", snixPackage: "Entry"}[pkg]
+	for field, kind := range map[protoreflect.Name]string{"directories": "Directory", "files": "File", "symlinks": "Symlink"} {
+		if got := put.Input().Fields().ByName(field).Message().FullName(); string(got) != pkg+"."+kind+node {
+			t.Errorf("%s: %s are of %s", name, field, got)
+		}
+	}
+	root, err := files.FindDescriptorByName(protoreflect.FullName(pkg + "." + node))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oneof := protoreflect.Name(strings.ToLower(node))
+	if o := root.(protoreflect.MessageDescriptor).Oneofs(); o.Len() != 1 || o.ByName(oneof) == nil || o.Get(0).Fields().Len() != 3 {
+		t.Errorf("%s: %s has no oneof %s", name, root.FullName(), oneof)
+	}
 }
 
 func TestToken(t *testing.T) {
