@@ -40,7 +40,7 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Direct
 		return nil, corrupt(d, errors.New("the answer is empty"))
 	}
 	if err != nil {
-		return nil, fromStatus(err, d)
+		return nil, fromStatus(tooLong(d, err), d)
 	}
 	if got := store.Sum(message); got != d {
 		return nil, corrupt(d, store.ErrDigestMismatch)
@@ -68,13 +68,15 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 		return d, err
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, partialHeader, "1")
-	return d, fromStatus(ds.c.retry(ctx, func(k *call) error {
+	var long longDirectories
+	long.note(d, dir, message)
+	return d, fromStatus(long.explain(ds.c.retry(ctx, func(k *call) error {
 		stream, err := s.Put(k.ctx)
 		if err == nil {
 			err = stream.Send(rawDirectory(message))
 		}
 		return endUpload(stream, err, d, ds.c.ledger.put)
-	}), d)
+	})), d)
 }
 
 // Walk has the server send the whole closure, and checks that it is one: each directory has been referred to, hashes to
@@ -82,7 +84,7 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return func(yield func(store.NamedDirectory, error) bool) {
 		if err := ds.walk(ctx, root, yield); err != nil {
-			yield(store.NamedDirectory{Digest: root}, store.About("directory", root, fromStatus(err, root)))
+			yield(store.NamedDirectory{Digest: root}, store.About("directory", root, fromStatus(tooLong(root, err), root)))
 		}
 	}
 }
@@ -179,6 +181,7 @@ type upload struct {
 	c   *client
 	ctx context.Context
 
+	long   longDirectories
 	mu     sync.Mutex
 	call   *call
 	stream uploadStream
@@ -202,7 +205,8 @@ func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, er
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.err == nil {
-		u.err = fromStatus(u.send(message), d)
+		u.long.note(d, dir, message)
+		u.err = fromStatus(u.long.explain(u.send(message)), d)
 	}
 	return d, u.err
 }
@@ -244,7 +248,7 @@ func (u *upload) Commit(ctx context.Context, root store.Digest) error {
 		})
 	}
 	u.err = errUploadEnded
-	return fromStatus(err, root)
+	return fromStatus(u.long.explain(err), root)
 }
 
 func (u *upload) Close() error {
