@@ -1,0 +1,150 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"strings"
+	"syscall"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/protos"
+	"castar/store"
+)
+
+// marker is what no client may see: a folder, a host, a bucket.
+const marker = "secret.example:/place"
+
+// failing is a store all of whose methods fail in the same way.
+type failing struct{ err error }
+
+func (f failing) Has(context.Context, store.Digest) (bool, error)             { return false, f.err }
+func (f failing) Open(context.Context, store.Digest) (store.Blob, error)      { return nil, f.err }
+func (f failing) Chunks(context.Context, store.Digest) ([]store.Chunk, error) { return nil, f.err }
+func (f failing) Put(context.Context, []byte) (store.Digest, error)           { return store.Digest{}, f.err }
+func (f failing) Create(context.Context) (store.BlobWriter, error)            { return nil, f.err }
+func (f failing) Group(context.Context, store.Digest) (store.Group, error) {
+	return store.Group{}, f.err
+}
+func (f failing) ChunkSize() int                                          { return 1 << 18 }
+func (f failing) Join(context.Context, store.Digest, []store.Chunk) error { return f.err }
+func (f failing) Sync(context.Context) error                              { return f.err }
+func (failing) Close() error                                              { return nil }
+func (f failing) PutGroup(context.Context, []byte, []int, []byte) ([]store.Digest, error) {
+	return nil, f.err
+}
+
+// failingDirectories is the same for directories.
+type failingDirectories struct{ err error }
+
+func (f failingDirectories) Get(context.Context, store.Digest) (store.Directory, error) {
+	return nil, f.err
+}
+func (f failingDirectories) Put(context.Context, store.Directory) (store.Digest, error) {
+	return store.Digest{}, f.err
+}
+func (f failingDirectories) Upload(context.Context) (store.DirectoryWriter, error) { return nil, f.err }
+func (f failingDirectories) Walk(context.Context, store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return func(yield func(store.NamedDirectory, error) bool) {
+		if yield(store.NamedDirectory{}, nil) {
+			yield(store.NamedDirectory{}, f.err)
+		}
+	}
+}
+
+// everyCall makes each call of a server once, and returns how they ended, by method.
+func everyCall(t *testing.T, conn *grpc.ClientConn) map[string]error {
+	ctx, d := t.Context(), make([]byte, 32)
+	blob, dir, bulk := protos.NewBlobServiceClient(conn), protos.NewDirectoryServiceClient(conn), protos.NewBulkServiceClient(conn)
+	ended := map[string]error{}
+	_, ended["Stat"] = blob.Stat(ctx, &protos.StatBlobRequest{Digest: d})
+	_, ended["Stat chunks"] = blob.Stat(ctx, &protos.StatBlobRequest{Digest: d, SendChunks: true})
+	_, ended["Stat bao"] = blob.Stat(ctx, &protos.StatBlobRequest{Digest: d, SendBao: true})
+	read, err := blob.Read(ctx, &protos.ReadBlobRequest{Digest: d})
+	if err == nil {
+		_, err = read.Recv()
+	}
+	ended["Read"] = err
+	for name, data := range map[string][][]byte{"Put": {{1}}, "Put long": {make([]byte, 1<<20)}, "Put of two": {{1}, {2}}} {
+		put, err := blob.Put(ctx)
+		for _, b := range data {
+			if err == nil {
+				put.Send(&protos.BlobChunk{Data: b})
+			}
+		}
+		if err == nil {
+			_, err = put.CloseAndRecv()
+		}
+		ended[name] = err
+	}
+	for _, recursive := range []bool{false, true} {
+		get, err := dir.Get(ctx, request(store.Digest{}, recursive))
+		for err == nil {
+			_, err = get.Recv()
+		}
+		ended[fmt.Sprintf("Get recursive=%v", recursive)] = err
+	}
+	put, err := dir.Put(ctx)
+	if err == nil {
+		put.Send(&protos.Directory{})
+		_, err = put.CloseAndRecv()
+	}
+	ended["Put directory"] = err
+	_, ended["bulk Has"] = bulk.Has(ctx, &protos.HasBlobsRequest{Digests: [][]byte{d}})
+	_, ended["bulk Get"] = bulk.Get(ctx, &protos.GetBlobsRequest{Digest: d})
+	_, ended["bulk Put"] = bulk.Put(ctx, &protos.PutBlobsRequest{Sizes: []uint64{1}, Contents: &protos.PutBlobsRequest_Plain{Plain: []byte{1}}})
+	join, err := bulk.Join(ctx)
+	if err == nil {
+		join.Send(&protos.JoinBlobRequest{Digest: d, Chunks: [][]byte{d}, Sizes: []uint64{1}})
+		_, err = join.CloseAndRecv()
+	}
+	ended["Join"] = err
+	return ended
+}
+
+// TestErrorsSayNoPlace has every call fail in every way, and looks for places in what the client is told. The log has them.
+func TestErrorsSayNoPlace(t *testing.T) {
+	path := &fs.PathError{Op: "open", Path: marker, Err: syscall.EACCES}
+	for name, err := range map[string]error{
+		"permission": path, "not found": fmt.Errorf("%s: %w", marker, store.ErrNotFound),
+		"no space": &fs.PathError{Op: "write", Path: marker, Err: syscall.ENOSPC}, "locked": fmt.Errorf("%s: %w", marker, store.ErrLocked),
+		"read-only": fmt.Errorf("%s: %w", marker, store.ErrReadOnly), "gone": fmt.Errorf("%s: %w", marker, store.ErrNoStore),
+		"damage":        &store.CorruptError{Digest: store.Digest{1}, Where: marker, Err: path},
+		"damage of two": errors.Join(path, &store.CorruptError{Where: marker, Err: fmt.Errorf("%s: %w", marker, store.ErrDigestMismatch)}),
+		"a proxy":       &remoteError{codes.Unavailable, "dial " + marker}, "a status": status.Error(codes.Unknown, marker),
+		"unsupported": fmt.Errorf("%s: %w", marker, store.ErrUnsupported), "a mismatch": fmt.Errorf("%s: %w", marker, store.ErrDigestMismatch),
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			f := failing{err}
+			s, nerr := NewServer(&store.Store{Blobs: f, Directories: failingDirectories{err}, Barrier: f}, ServerOptions{
+				AllowPut: true, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			})
+			if nerr != nil {
+				t.Fatal(nerr)
+			}
+			l := listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
+			ended := everyCall(t, connect(t, l))
+			for call, err := range ended {
+				if err != nil && strings.Contains(err.Error(), marker) {
+					t.Errorf("%s: the client is told %v", call, err)
+				}
+			}
+			if status.Code(ended["Stat"]) == codes.OK || status.Code(ended["Put long"]) == codes.OK {
+				t.Errorf("Stat: %v; Put: %v", ended["Stat"], ended["Put long"])
+			}
+			s.Shutdown(t.Context())
+			if !strings.Contains(log.String(), marker) {
+				t.Errorf("the log does not say where:\n%s", &log)
+			}
+		})
+	}
+}
