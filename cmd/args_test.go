@@ -63,6 +63,11 @@ func TestParseLine(t *testing.T) {
 		{"ingest a -j", "!-j needs a value"},
 		{"ingest --version", "!unknown flag --version"},
 		{"--store", "!--store needs a value"},
+		{"ingest a -t x --tag x", "!--tag given twice"},
+		{"-s /x ingest a --store=/y", "!--store given twice"},
+		{"-s /x -s /x ingest a", "!--store given twice"},
+		{"serve -l a --listen b", "serve --listen=a --listen=b --"},
+		{"ingest -vv a", "ingest --verbose=true --verbose=true -- a"},
 	}
 	app := (&env{stdout: &output{w: io.Discard}, stderr: &console{w: io.Discard}}).app()
 	for _, tt := range tests {

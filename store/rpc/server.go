@@ -131,7 +131,6 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(serverWindow),
 		grpc.StaticConnWindowSize(connWindowSize),
 		grpc.WriteBufferSize(bufferSize),
-		grpc.SharedWriteBuffer(true),
 		grpc.ReadBufferSize(serverBuffer),
 		// Peers that have vanished are noticed, and clients may do the same.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
