@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -138,6 +139,23 @@ func (d *DirFS) SyncDir(name string) error {
 		return err
 	}
 	return fail(d.Path(name), cmp.Or(f.Sync(), f.Close()))
+}
+
+// Free implements FS.
+func (d *DirFS) Free() (int64, error) {
+	f, err := d.openFile(".", os.O_RDONLY|syscall.O_DIRECTORY)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
+		return 0, fail(d.path, err)
+	}
+	if free := st.Bavail * uint64(st.Bsize); free < math.MaxInt64 {
+		return int64(free), nil
+	}
+	return math.MaxInt64, nil
 }
 
 // Lock implements FS.

@@ -50,6 +50,9 @@ type FS interface {
 	// the error is ErrLocked where another handle holds a lock that excludes this one. The file is opened read-only
 	// where it cannot be written, so that a store on read-only media can be locked for reading.
 	Lock(name string, exclusive bool) (Lock, error)
+	// Free returns how many bytes more the file system takes from this user, as far as it says so: statfs(2). Quotas are
+	// not in it. It is for messages: whoever wants to know whether something fits writes it.
+	Free() (int64, error)
 	// Path returns the name as messages should show it.
 	Path(name string) string
 }

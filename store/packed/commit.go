@@ -148,7 +148,8 @@ func (st *Store) publishIndex(part indexPart) error {
 	return nil
 }
 
-// writeIndexFile writes an index durably and returns its name.
+// writeIndexFile writes an index durably and returns its name. The error is a *fullError where there was no room for it,
+// and nothing is left of it then.
 func (st *Store) writeIndexFile(epoch uint32, parts []indexPart) (name string, err error) {
 	name = st.newIndexName()
 	f, err := st.fs.Create(tmpPath(name))
@@ -170,7 +171,7 @@ func (st *Store) writeIndexFile(epoch uint32, parts []indexPart) (name string, e
 	}
 	if err != nil {
 		st.fs.Remove(tmpPath(name)) // the first error is the one to report
-		return "", err
+		return "", orFull(err)
 	}
 	if err := st.fs.SyncDir(indexDir); err != nil {
 		// It can be seen, and will perhaps never be durable: nobody may build on it.

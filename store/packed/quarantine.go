@@ -2,10 +2,12 @@ package packed
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -19,12 +21,61 @@ import (
 //
 //	line = {"pack":"<16 hexadecimal digits>","all":true}                            all of a pack
 //	     | {"pack":…,"frame":<offset>,"items":[{"digest":…,"offset":<in the payload>}…]}   some objects of a frame
+//
+// With "swept":true the objects are not damaged but dead: a sweep that had no room for an index without them removes them.
 const quarantineDir = "quarantine"
 
 // quarantine is the places of damaged objects. It is immutable; nil is the empty one.
 type quarantine struct {
 	packs  map[packID]bool // those that have something in it; true: all of the pack
 	places map[place]struct{}
+	// What of it is no damage: a sweep was removing it. Nil: nothing.
+	swept *quarantine
+}
+
+// isSwept reports whether the object d at l is dead, and perhaps gone, because of a sweep that has not come to its end.
+func (q *quarantine) isSwept(d *store.Digest, l location) bool { return q != nil && q.swept.holds(d, l) }
+
+// with returns what is in q or in more.
+func (q *quarantine) with(more *quarantine) *quarantine {
+	switch {
+	case q == nil:
+		return more
+	case more == nil:
+		return q
+	}
+	sum := &quarantine{packs: maps.Clone(more.packs), places: maps.Clone(q.places), swept: q.swept.with(more.swept)}
+	for id, all := range q.packs {
+		sum.packs[id] = sum.packs[id] || all
+	}
+	if sum.places == nil {
+		sum.places = make(map[place]struct{})
+	}
+	maps.Copy(sum.places, more.places)
+	return sum
+}
+
+// withoutSwept returns what of q is damage.
+func (q *quarantine) withoutSwept() *quarantine {
+	if q == nil || q.swept == nil {
+		return q
+	}
+	rest := &quarantine{packs: make(map[packID]bool), places: make(map[place]struct{})}
+	for id, all := range q.packs {
+		if all && !q.swept.packs[id] {
+			rest.packs[id] = true
+		}
+	}
+	for p := range q.places {
+		if _, swept := q.swept.places[p]; !swept {
+			rest.packs[p.pack] = rest.packs[p.pack]
+			rest.places[p] = struct{}{}
+		}
+	}
+	if len(rest.packs) == 0 {
+		return nil
+	}
+	return rest
 }
 
 // place is where an index says an object is.
@@ -76,7 +127,8 @@ var errQuarantined = errors.New("found damaged by an earlier verify")
 
 // quarantined returns what is known of an object that lookups did not find: a *store.CorruptError if it is damaged.
 func (st *Store) quarantined(k kind, d *store.Digest) error {
-	if l, ok := st.quarantine.Load().find(*st.indexes.Load(), k, d); ok {
+	known := st.quarantine.Load()
+	if l, ok := known.find(*st.indexes.Load(), k, d); ok && !known.isSwept(d, l) {
 		return &store.CorruptError{Digest: *d, Where: st.fs.Path(l.String()), Err: errQuarantined}
 	}
 	return fmt.Errorf("%s: %w", d, store.ErrNotFound)
@@ -88,6 +140,7 @@ type quarantineLine struct {
 	All   bool             `json:"all,omitempty"`
 	Frame int64            `json:"frame,omitempty"`
 	Items []quarantineItem `json:"items,omitempty"`
+	Swept bool             `json:"swept,omitempty"`
 }
 
 type quarantineItem struct {
@@ -98,19 +151,25 @@ type quarantineItem struct {
 // encode returns the file of q.
 func (q *quarantine) encode() (b []byte, err error) {
 	var lines []quarantineLine
+	swept := cmp.Or(q.swept, &quarantine{})
 	for id, all := range q.packs {
 		if all {
-			lines = append(lines, quarantineLine{Pack: id.String(), All: true})
+			lines = append(lines, quarantineLine{Pack: id.String(), All: true, Swept: swept.packs[id]})
 		}
 	}
-	frames := make(map[frameKey]int) // in lines
+	type group struct { // what a line is of
+		frame frameKey
+		swept bool
+	}
+	groups := make(map[group]int) // in lines
 	for p := range q.places {
-		key := frameKey{p.pack, p.frame}
-		n, ok := frames[key]
+		_, isSwept := swept.places[p]
+		key := group{frameKey{p.pack, p.frame}, isSwept}
+		n, ok := groups[key]
 		if !ok {
 			n = len(lines)
-			frames[key] = n
-			lines = append(lines, quarantineLine{Pack: p.pack.String(), Frame: p.frame})
+			groups[key] = n
+			lines = append(lines, quarantineLine{Pack: p.pack.String(), Frame: p.frame, Swept: isSwept})
 		}
 		lines[n].Items = append(lines[n].Items, quarantineItem{p.digest, p.offset})
 	}
@@ -138,11 +197,23 @@ func (q *quarantine) add(sealed []byte) error {
 	if !ok {
 		return fmt.Errorf("invalid pack %q", line.Pack)
 	}
+	q.take(id, line)
+	if !line.Swept {
+		return nil
+	}
+	if q.swept == nil {
+		q.swept = &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
+	}
+	q.swept.take(id, line)
+	return nil
+}
+
+// take adds what a line says.
+func (q *quarantine) take(id packID, line quarantineLine) {
 	q.packs[id] = q.packs[id] || line.All
 	for _, it := range line.Items {
 		q.places[place{id, line.Frame, it.Offset, it.Digest}] = struct{}{}
 	}
-	return nil
 }
 
 // readQuarantine returns what the files say, their names, and what in them cannot be read: those lines do not count. The

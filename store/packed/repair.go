@@ -231,7 +231,8 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 	if err := writeQuarantine(st.fs, r.unreadable(), nil); err != nil {
 		return err
 	}
-	s := &sweep{st: st, done: make(map[packID]bool), damaged: make(map[frameKey]bool), rescued: r.rescued}
+	s := st.newSweep()
+	s.rescued = r.rescued
 	s.o.Damaged = func(err error) { r.did(packsDir, "%v", err) } // it was whole a moment ago
 	p, err := s.plan([]*index{x}, nil)
 	if err != nil {

@@ -39,11 +39,16 @@ func newRewriter(s *sweep, p *plan) *rewriter {
 	return w
 }
 
-// close removes what is not part of the store.
-func (w *rewriter) close() error {
+// close removes what is not part of the store, with the error of the round that ends. Where there was no room, also the
+// new packs go, which no index can name: open files would take their room for as long as the sweep lasts.
+func (w *rewriter) close(failed error) error {
 	err := errors.Join(w.blobs.Close(), w.dirs.Close())
 	for _, p := range w.session.packWriters() {
 		w.st.fs.Remove(tmpPath(p.id.String())) // it is there only after an error, which is the one to report
+		if isFull(failed) {
+			w.st.packs.forget(p.id)
+			w.st.fs.Remove(packPath(p.id))
+		}
 	}
 	return err
 }
@@ -241,7 +246,7 @@ func (st *Store) decodePayload(h *frameHead, payload []byte) ([]byte, error) {
 func (w *rewriter) copy(h frameHead, payload []byte) error {
 	f, err := w.session.copyFrame(h, payload)
 	if err != nil {
-		return w.st.fail(err)
+		return w.sweep.fail(orFull(err))
 	}
 	return w.add(f, h.items)
 }
@@ -298,7 +303,7 @@ func (w *rewriter) append(k kind, it item, data []byte) *group {
 func (w *rewriter) write(g *group) error {
 	f, err := w.session.appendFrame(g)
 	if err != nil {
-		return w.st.fail(err)
+		return w.sweep.fail(orFull(err))
 	}
 	w.st.release(g.raw)
 	return w.add(f, g.items)
@@ -324,7 +329,7 @@ func (w *rewriter) add(f frameRef, items []item) error {
 		value := le.AppendUint32(make([]byte, 0, valueLen), number)
 		value = le.AppendUint32(le.AppendUint32(value, offset), items[i].size)
 		if err := objects.Add(items[i].digest[:], value); err != nil {
-			return w.st.fail(err)
+			return w.sweep.fail(orFull(err))
 		}
 		offset += items[i].size
 	}

@@ -39,15 +39,23 @@ func (s *scrubber) judge() {
 // unmarked returns the records that were to be looked at and are not marked, and those that were not to be looked at and
 // are in the quarantine.
 func (s *scrubber) unmarked() (suspects, rest []badObject) {
+	sweeping := s.known != nil && s.known.swept != nil
 	for i, x := range s.indexes {
 		for _, k := range []kind{kindData, kindDirectory} {
 			for n := range x.table(k).Len() {
 				at := recordAt{i, k, n}
 				asked := s.asked(at)
-				if s.whole.has(at) && asked {
+				if s.whole.has(at) && asked && !sweeping {
 					continue
 				}
 				frame, l, ok := x.record(k, n)
+				if sweeping && ok && s.known.isSwept(x.digest(k, n), l) {
+					s.bad.add(at) // nobody has it any more
+					continue
+				}
+				if s.whole.has(at) && asked {
+					continue
+				}
 				// A chunk list is not whole by itself. Where a record leads nowhere the index is damaged, which is reported.
 				if !ok || s.whole.has(at) && l.frame.kind != kindList {
 					continue
@@ -114,10 +122,20 @@ func (s *scrubber) quarantine() *quarantine {
 			q.places[placeOf(&b.digest, b.l)] = struct{}{}
 		}
 	}
+	if s.known != nil && s.known.swept != nil { // that is for the next sweep
+		swept := *s.known.swept
+		swept.swept = s.known.swept
+		q = q.with(&swept)
+	}
 	if len(q.packs) == 0 {
 		return nil
 	}
 	return q
+}
+
+// swept reports whether a sweep was removing a pack.
+func (s *scrubber) swept(id packID) bool {
+	return s.known != nil && s.known.swept != nil && s.known.swept.packs[id]
 }
 
 // elsewhere returns the first record of an object that is not damaged, in the order in which lookups go over them, and
@@ -201,7 +219,7 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 	}
 	packs := map[packID]error{}
 	for id, p := range s.packs {
-		if err := cmp.Or(p.lost, p.err); err != nil && p.want > 0 {
+		if err := cmp.Or(p.lost, p.err); err != nil && p.want > 0 && !s.swept(id) {
 			packs[id] = err
 		}
 	}

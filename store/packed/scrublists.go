@@ -92,6 +92,9 @@ func (s *scrubber) listsIn(f frameRef) (lists []listAt, err error) {
 // checkList looks for the chunks of a blob and, if whole is set and it is this blob's turn, assembles it; one that is in
 // the quarantine always, for it must be found to be right before it leaves that. It returns how many were assembled.
 func (s *scrubber) checkList(list listAt, whole bool) int64 {
+	if s.known.isSwept(&list.digest, list.l) {
+		return 0
+	}
 	data, err := s.st.object(list.l)
 	var chunks []store.Chunk
 	if err == nil {

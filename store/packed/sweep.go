@@ -1,6 +1,7 @@
 package packed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,12 +49,21 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 			return r, &store.CorruptError{Where: st.fs.Path(indexPath(x.name)), Err: err}
 		}
 	}
-	s := &sweep{st: st, o: o, done: make(map[packID]bool), damaged: make(map[frameKey]bool)}
+	s := st.newSweep()
+	s.o = o
 	before, err := s.diskUse()
 	if err != nil {
 		return r, err
 	}
+	if !o.DryRun {
+		if err := s.removeUnnamed(); err != nil {
+			return s.result, st.fail(err)
+		}
+	}
 	if err := s.rounds(ctx, k); err != nil {
+		if after, derr := s.diskUse(); isFull(err) && derr == nil && after < before {
+			err = fmt.Errorf("%w; %d bytes were freed", err, before-after)
+		}
 		return s.result, err
 	}
 	after := before - min(before, s.estimate)
@@ -75,6 +85,16 @@ type sweep struct {
 	estimate int64                  // bytes that a dry run would free
 	rescued  map[rescuedKey]rescued // by a repair
 	result   store.SweepResult
+
+	// Where room is short; see makeRoom.
+	room     int64 // what a round may move, in bytes
+	tight    bool  // small packs are not merged
+	unmerged bool  // nor are indexes
+	short    error // why packs of which much is dead stay
+}
+
+func (st *Store) newSweep() *sweep {
+	return &sweep{st: st, done: make(map[packID]bool), damaged: make(map[frameKey]bool), room: roundPacks * st.limits.pack}
 }
 
 // diskUse returns the bytes in packs and indexes.
@@ -111,10 +131,18 @@ func (s *sweep) rounds(ctx context.Context, keep *set) error {
 			s.foresee(p)
 			return nil
 		}
-		if !p.needed() {
-			return nil
+		if !s.needed(p) {
+			return cmp.Or(s.unmark(), s.short)
 		}
-		if err := s.round(ctx, p); err != nil {
+		switch err := s.round(ctx, p); {
+		case isFull(err):
+			if err := s.makeRoom(p, err); err != nil {
+				return err
+			}
+			if slices.Equal(p.indexes, *s.st.indexes.Load()) {
+				continue // the set is of these indexes
+			}
+		case err != nil:
 			return err
 		}
 		keep = nil
@@ -135,7 +163,7 @@ func (s *sweep) foresee(p *plan) {
 // round carries out a plan.
 func (s *sweep) round(ctx context.Context, p *plan) (err error) {
 	w := newRewriter(s, p)
-	defer func() { err = errors.Join(err, w.close()) }()
+	defer func() { err = errors.Join(err, w.close(err)) }()
 	if err := w.run(ctx); err != nil {
 		return err
 	}
@@ -143,15 +171,23 @@ func (s *sweep) round(ctx context.Context, p *plan) (err error) {
 		pack.stays = pack.rewrite && w.damaged[pack.id]
 	}
 	if err := s.st.publishPacks(w.session); err != nil {
-		return s.st.fail(err)
+		return s.fail(orFull(err)) // no index names them
 	}
 	for _, ref := range w.session.packRefs() {
 		s.done[ref.id] = true
 	}
 	if err := s.publish(p, w); err != nil {
-		return s.st.fail(err)
+		return s.fail(err)
 	}
 	return s.removePacks(p)
+}
+
+// fail remembers an error after which nothing more may be written. That there is no room is none.
+func (s *sweep) fail(err error) error {
+	if isFull(err) {
+		return err
+	}
+	return s.st.fail(err)
 }
 
 // publish makes an index of what is alive, and of nothing else, the only one.

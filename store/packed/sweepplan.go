@@ -122,14 +122,14 @@ func (s *sweep) choose(p *plan) {
 	}
 	for _, r := range []role{roleData, roleMeta} {
 		of := slices.DeleteFunc(slices.Clone(small), func(p *sweptPack) bool { return p.role != r })
-		if len(of) >= manySmall {
+		if len(of) >= manySmall && !s.tight {
 			all = append(all, of...)
 		}
 	}
 	slices.SortFunc(all, func(a, b *sweptPack) int {
 		return cmp.Or(cmp.Compare(a.live, b.live), slices.Compare(a.id[:], b.id[:]))
 	})
-	room := roundPacks * s.st.limits.pack
+	room := s.room
 	for _, pack := range all {
 		if pack.rewrite = room > 0 || s.o.DryRun; pack.rewrite {
 			room -= pack.live
@@ -138,11 +138,11 @@ func (s *sweep) choose(p *plan) {
 }
 
 // needed reports whether there is anything to do: records or packs that must go, or indexes to be merged.
-func (p *plan) needed() bool {
+func (s *sweep) needed(p *plan) bool {
 	for _, pack := range p.packs {
 		if pack.live == 0 || pack.rewrite {
 			return true
 		}
 	}
-	return p.kept < p.records || len(p.indexes) > 1
+	return p.kept < p.records || len(p.indexes) > 1 && !s.unmerged
 }

@@ -29,6 +29,7 @@ package crashfs
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -155,6 +156,9 @@ func (f *FS) do(op Op) {
 	f.ops = append(f.ops, op)
 	f.live.apply(op)
 }
+
+// Free returns that there is room for everything.
+func (f *FS) Free() (int64, error) { return math.MaxInt64, nil }
 
 // Path returns the name itself.
 func (f *FS) Path(name string) string { return name }

@@ -1,0 +1,261 @@
+package packed
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+
+)
+
+// A sweep must work where the disk is full: nothing else frees space. A round needs room for a new index at least, and
+// where there is none, these steps need less. Each frees space for the next, and after each a crash leaves a store that
+// has all that is kept, and no chunk list without its chunks:
+//
+//  1. Packs that no index names go before anything is written.
+//  2. Packs of which much is dead are moved one after the other, the smallest first, and small ones are left unmerged.
+//  3. An index that has all that is dead, and nothing else, is removed, which takes no room at all. Its packs follow.
+//  4. The quarantine takes the packs in which nothing is alive, a few at a time: a file that names them makes them void at
+//     once, and they can go while an index still names them. It is a block for fifty packs.
+
+// fullError says that there was no room for something that nobody has built on, so that writing may go on.
+type fullError struct{ error }
+
+func (e *fullError) Unwrap() error { return e.error }
+
+// orFull returns err as a *fullError where the disk, or what a user may take of it, is full.
+func orFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &fullError{err}
+	}
+	return err
+}
+
+func isFull(err error) bool {
+	_, full := errors.AsType[*fullError](err)
+	return full
+}
+
+// noRoom is the error for work that takes need bytes for a time.
+func (st *Store) noRoom(err error, need int64) error {
+	free, ferr := st.fs.Free()
+	if ferr != nil || free >= need { // it is a quota, or there are no more inodes
+		return fmt.Errorf("%w: this takes about %d bytes for a time", err, need)
+	}
+	return fmt.Errorf("%w: this takes about %d bytes for a time, and there are %d", err, need, free)
+}
+
+// removeUnnamed removes the packs that no index names.
+func (s *sweep) removeUnnamed() error {
+	ids, err := s.st.packsIn()
+	if err != nil {
+		return err
+	}
+	indexes := *s.st.indexes.Load()
+	named := namedPacks(indexes)
+	p := &plan{indexes: indexes, packs: make(map[packID]*sweptPack)}
+	for _, id := range ids {
+		if !named[id] {
+			p.packs[id] = &sweptPack{id: id}
+		}
+	}
+	if err := s.leaveNewer(p); err != nil {
+		return err
+	}
+	return s.removePacks(p)
+}
+
+// makeRoom does what a round that failed for want of room can do with less. It returns nil where that is worth another
+// round.
+func (s *sweep) makeRoom(p *plan, full error) error {
+	moving, live := p.moving()
+	switch {
+	case moving > 0 && !s.tight:
+		s.tight = true
+		return nil
+	case moving > 1:
+		s.room = live / 2
+		return nil
+	case moving == 1: // the least of all
+		s.room, s.short = 0, s.st.noRoom(full, live+p.indexSize())
+		return nil
+	case p.lone() != nil:
+		return s.removeIndex(p)
+	case len(p.dead()) > 0:
+		return s.setApart(p, full)
+	case p.kept < p.records:
+		return s.st.noRoom(full, p.indexSize())
+	}
+	s.unmerged = true
+	return nil
+}
+
+// moving returns how many packs a round is to move, and how many bytes.
+func (p *plan) moving() (n int, live int64) {
+	for _, pack := range p.packs {
+		if pack.rewrite {
+			n++
+			live += pack.live
+		}
+	}
+	return n, live
+}
+
+// indexSize returns about how long an index of what is kept is.
+func (p *plan) indexSize() (size int64) {
+	for _, x := range p.indexes {
+		size += int64(len(x.data))
+	}
+	return int64(float64(size)*float64(p.kept)/float64(max(1, p.records))) + blockSize
+}
+
+// lone returns the one index that has anything dead, if nothing in it is alive.
+func (p *plan) lone() (lone *index) {
+	for i, x := range p.indexes {
+		kept := 0
+		for _, k := range []kind{kindData, kindDirectory} {
+			for n := range x.table(k).Len() {
+				if p.alive(i, k, n) {
+					kept++
+				}
+			}
+		}
+		switch records := x.blobs.Len() + x.dirs.Len(); {
+		case kept == records:
+		case kept > 0 || lone != nil:
+			return nil
+		default:
+			lone = x
+		}
+	}
+	return lone
+}
+
+// removeIndex removes the lone index of a plan, and then the packs that none names any more. What was removed before must
+// not come back after it is gone: with the last index of an epoch the older ones would count again.
+func (s *sweep) removeIndex(p *plan) error {
+	st, lone := s.st, p.lone()
+	if err := st.fs.SyncDir(indexDir); err != nil {
+		return st.fail(err)
+	}
+	if err := st.fs.Remove(indexPath(lone.name)); err != nil {
+		return st.fail(err)
+	}
+	left := slices.DeleteFunc(slices.Clone(p.indexes), func(x *index) bool { return x == lone })
+	st.indexes.Store(&left)
+	st.retired = append(st.retired, lone)
+	if err := st.fs.SyncDir(indexDir); err != nil {
+		return st.fail(err)
+	}
+	return s.removeUnnamed()
+}
+
+// dead returns the packs in which nothing is alive and that an index names: those with chunk lists and directories first.
+func (p *plan) dead() (dead []*sweptPack) {
+	roles := make(map[packID]role)
+	for _, x := range p.indexes {
+		for n := range x.frames() {
+			if f, ok := x.frame(n); ok {
+				roles[f.pack] = f.kind.role()
+			}
+		}
+	}
+	for id := range namedPacks(p.indexes) {
+		if pack := p.packs[id]; pack != nil && pack.live == 0 {
+			dead = append(dead, pack)
+		}
+	}
+	slices.SortFunc(dead, func(a, b *sweptPack) int {
+		return cmp.Or(-cmp.Compare(roles[a.id], roles[b.id]), -cmp.Compare(a.size, b.size), slices.Compare(a.id[:], b.id[:]))
+	})
+	return dead
+}
+
+// setApart puts the dead packs of a plan into the quarantine and removes them. No chunk list is left without what it
+// lists, in no state: those that are dead go first.
+func (s *sweep) setApart(p *plan, full error) error {
+	const atFirst = 8
+	dead, freed := p.dead(), false
+	void := &quarantine{packs: map[packID]bool{}, places: p.deadLists()}
+	for pl := range void.places {
+		void.packs[pl.pack] = false
+	}
+	for n := atFirst; len(dead) > 0; n *= 2 {
+		now := dead[:min(n, len(dead))]
+		dead = dead[len(now):]
+		for _, pack := range now {
+			void.packs[pack.id] = true
+		}
+		void.swept = &quarantine{packs: void.packs, places: void.places}
+		err := orFull(writeQuarantine(s.st.fs, void, nil))
+		switch {
+		case isFull(err) && freed:
+			return nil
+		case isFull(err):
+			return s.least(full, void)
+		case err != nil:
+			return s.st.fail(err)
+		}
+		s.st.quarantine.Store(s.st.quarantine.Load().with(void))
+		gone := make(map[packID]*sweptPack)
+		for _, pack := range now {
+			gone[pack.id] = pack
+		}
+		if err := s.removePacks(&plan{packs: gone}); err != nil {
+			return err
+		}
+		freed = true
+		void = &quarantine{packs: map[packID]bool{}}
+	}
+	return nil
+}
+
+// least is the error where there is not even room to set packs apart.
+func (s *sweep) least(full error, void *quarantine) error {
+	b, err := void.encode()
+	if err != nil {
+		return err
+	}
+	need := (int64(len(b)) + blockSize - 1) / blockSize * blockSize
+	if _, err := s.st.fs.Stat(quarantineDir); err != nil {
+		need += blockSize
+	}
+	return s.st.noRoom(full, need)
+}
+
+// deadLists returns where the dead chunk lists are in packs that stay.
+func (p *plan) deadLists() map[place]struct{} {
+	places := make(map[place]struct{})
+	for i, x := range p.indexes {
+		for n := range x.blobs.Len() {
+			_, l, ok := x.record(kindData, n)
+			if !ok || l.frame.kind != kindList || p.alive(i, kindData, n) {
+				continue
+			}
+			if pack := p.packs[l.frame.pack]; pack != nil && pack.live > 0 {
+				places[placeOf(x.digest(kindData, n), l)] = struct{}{}
+			}
+		}
+	}
+	return places
+}
+
+// unmark forgets which packs were set apart, once no index names them. What is left of it does no harm.
+func (s *sweep) unmark() error {
+	st := s.st
+	if known := st.quarantine.Load(); known == nil || known.swept == nil {
+		return nil
+	}
+	q, files, damage, err := readQuarantine(st.fs)
+	if err != nil || len(damage) > 0 {
+		return err // a line that cannot be read is for verify to find
+	}
+	q = q.withoutSwept()
+	if err := orFull(writeQuarantine(st.fs, q, files)); err != nil && !isFull(err) {
+		return st.fail(err)
+	}
+	st.quarantine.Store(q)
+	return nil
+}
+
