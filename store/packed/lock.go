@@ -124,7 +124,7 @@ func checkEmpty(fsys durable.FS) error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case lockName, packsDir, indexDir, tagsDir, tmpDir:
+		case lockName, packsDir, indexDir, tagsDir, tmpDir, quarantineDir:
 		default:
 			return fmt.Errorf("%s: %w, and it is not empty: it has %q", fsys.Path("."), store.ErrNoStore, e.Name())
 		}
@@ -138,7 +138,8 @@ func create(fsys durable.FS) (config, error) {
 	if cfg, err := readConfig(fsys); !errors.Is(err, fs.ErrNotExist) {
 		return cfg, err
 	}
-	for _, dir := range []string{packsDir, indexDir, tagsDir, tmpDir} {
+	// The quarantine is needed when the disk is full, which has no room for a folder.
+	for _, dir := range []string{packsDir, indexDir, tagsDir, tmpDir, quarantineDir} {
 		if err := durable.MkdirAll(fsys, dir); err != nil {
 			fsys.Remove(dir)
 			return config{}, err

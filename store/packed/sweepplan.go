@@ -130,8 +130,8 @@ func (s *sweep) choose(p *plan) {
 		return cmp.Or(cmp.Compare(a.live, b.live), slices.Compare(a.id[:], b.id[:]))
 	})
 	room := s.room
-	for _, pack := range all {
-		if pack.rewrite = room > 0 || s.o.DryRun; pack.rewrite {
+	for i, pack := range all {
+		if pack.rewrite = room >= pack.live || i == 0 && room > 0 || s.o.DryRun; pack.rewrite {
 			room -= pack.live
 		}
 	}
