@@ -19,7 +19,11 @@ quarter is dead are written anew without it. What 'castar ingest' stored without
 deleted pointed at, is gone after this, unless --keep names it; 'castar log' still lists it.
 
 Nothing is removed where something that a tag reaches is missing, or a tag cannot be read: see 'castar verify'. Without
-any tag, nothing is removed unless --all is given. Trees may be of any depth.
+any tag, nothing is removed unless --all is given. The same holds after a 'castar repair' that could not restore tags:
+set them again, and confirm with --all that nothing else is needed. Trees may be of any depth.
+
+gc works on a full disk. It removes first what it can remove without writing. Where more room is needed, packs that are
+partly dead stay, and the error says how much room it takes.
 
 gc has the store for itself. If somebody else uses it, the exit status is 11, unless --wait says how long to wait;
 ingests and exports that begin meanwhile wait for it. It may be interrupted at any moment: nothing that is kept can be
@@ -52,7 +56,7 @@ func (e *env) gcCommand() *cli.Command {
 		Description: gcHelp,
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "keep", Usage: "keep `ROOT` as well; may be repeated"},
-			boolFlag("all", "", &f.all, "do it also where there is no tag: everything but --keep is removed"),
+			boolFlag("all", "", &f.all, "do it also where there is no tag, or where tags were lost: all that the rest and --keep do not reach is removed"),
 			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; say what would be freed"),
 			waitFlag(&f.wait),
 		},
@@ -91,10 +95,11 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 		return sample{files: moved.Objects.Load(), bytes: moved.Bytes.Load(), unit: "objects moved"}
 	})
 	defer stop()
-	result, err := st.Sweeper.Sweep(ctx, keep, store.SweepOptions{DryRun: f.dryRun, Progress: &moved, Damaged: func(err error) {
+	o := store.SweepOptions{DryRun: f.dryRun, TagsLost: f.all, Progress: &moved, Damaged: func(err error) {
 		damaged = true
 		e.warn("gc", "kept as it is: "+err.Error())
-	}})
+	}}
+	result, err := st.Sweeper.Sweep(ctx, keep, o)
 	stop()
 	if err != nil {
 		return err
@@ -109,7 +114,10 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 // gcRoots returns what is to be kept, and how many tags are among it.
 func (e *env) gcRoots(ctx context.Context, f *gcFlags, st *store.Store) (roots []tree.Root, tags int, err error) {
 	for t, err := range st.Tags.All(ctx) {
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrTagsLost) && f.all:
+			continue
+		case err != nil:
 			return nil, 0, refuseGC(ctx, err)
 		}
 		roots = append(roots, tree.Root{Name: t.Name, Node: t.Root})
@@ -134,8 +142,11 @@ func refuseGC(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed,
-		hint: "'castar verify' says what is damaged, 'castar repair --from STORE' fetches what is missing"}
+	hint := "'castar verify' says what is damaged, 'castar repair --from STORE' fetches what is missing"
+	if errors.Is(err, store.ErrTagsLost) {
+		hint = "set them again with 'castar tag', 'castar log' lists the roots; then --all removes what no tag reaches"
+	}
+	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: hint}
 }
 
 // jsonGC is what castar gc --json prints.

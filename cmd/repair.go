@@ -24,13 +24,15 @@ With --from, what the tags reach and is missing then is fetched from another sto
 the log does not know are restored from there.
 
 Each thing that was done is printed, and then what is still lost: a tag and a path for each file and directory. The exit
-status is 3 if there is any. It is also 3 if a tag is lost, of which nobody knows the name: 'castar gc' would remove
-what only that tag reached. 'castar log' lists the roots that may have been it.
+status is 3 if there is any. It is also 3 if tags are lost, of which nobody knows the names, or the log, or the folder of
+the packs. After tags were lost 'castar gc' removes nothing until --all confirms that no other tag is needed, and
+'castar verify' reports it; 'castar log' lists the roots that may have been them. A symbolic link in the place of tags,
+log or config is followed to what it leads to, and that is copied back.
 
 repair has the store for itself. If somebody else uses it, the exit status is 11, unless --wait says how long to wait.
 
 With --json, an object for each thing done: did and where; one for each loss: lost, where (both as for people), tag; and
-one at the end: objects, lost, lost_tags, fetched_blobs, fetched_bytes, fetched_directories, still_lost, seconds. A
+one at the end: objects, lost, lost_tags, lost_containers (if any: folders and files), fetched_blobs, fetched_bytes, fetched_directories, still_lost, seconds. A
 name that is not UTF-8 is also there in base64, as where_base64.
 
 Examples:
@@ -98,7 +100,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	}
 	stop()
 	e.printRepaired(r, counts, lost, time.Since(began))
-	if lost > 0 || unseen || r.LostTags > 0 {
+	if lost > 0 || unseen || r.LostTags > 0 || r.LostContainers > 0 {
 		return errPartial
 	}
 	return nil
@@ -124,7 +126,10 @@ func (e *env) fetch(ctx context.Context, st, from *store.Store, counts *tree.Cop
 	both.NewSet = st.NewSet // its sets have what need not be fetched
 	both.Directories = either{st.Directories, from.Directories}
 	for t, err := range st.Tags.All(ctx) {
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrTagsLost):
+			continue // Repair has said so
+		case err != nil:
 			return lost, unseen, err
 		}
 		copier := tree.NewCopier(&both, st, tree.CopyOptions{Progress: counts, Problem: func(path string, err error) {
@@ -210,7 +215,7 @@ func (e *env) printLost(tag, path string, err error) {
 
 // jsonRepaired is the last line of castar repair --json.
 type jsonRepaired struct {
-	store.RepairResult         // objects, lost, lost_tags
+	store.RepairResult         // objects, lost, lost_tags, lost_containers
 	FetchedBlobs       uint64  `json:"fetched_blobs"`
 	FetchedBytes       uint64  `json:"fetched_bytes"`
 	FetchedDirectories uint64  `json:"fetched_directories"`
@@ -227,6 +232,9 @@ func (e *env) printRepaired(r store.RepairResult, c *tree.CopyCounts, lost int, 
 	tags := ""
 	if r.LostTags > 0 {
 		tags = ", and " + plural(r.LostTags, "tag")
+	}
+	if r.LostContainers > 0 {
+		tags += ", and all that was in " + plural(r.LostContainers, "folder or file")
 	}
 	fmt.Fprintf(e.stdout, "%d objects are whole, %d blobs (%s) and %d directories were fetched, %d are lost%s\n",
 		r.Objects, j.FetchedBlobs, humanBytes(j.FetchedBytes), j.FetchedDirectories, lost, tags)

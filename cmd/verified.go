@@ -198,6 +198,9 @@ func (v *verified) advice(f tree.Finding) string {
 	case store.WhatConfig, store.WhatIndex, store.WhatPack, store.WhatFrame:
 		return "'castar repair' mends what can be mended"
 	case store.WhatTag:
+		if errors.Is(f.Err, store.ErrTagsLost) {
+			return "set the tags again: 'castar log' lists the roots; then 'castar gc --all' forgets that some were lost"
+		}
 		return "set the tag again: 'castar log' lists the roots"
 	case store.WhatLog:
 		if v.foreign { // it has no repair

@@ -18,6 +18,8 @@ var (
 	ErrReadOnly = errors.New("store is read-only")
 	// ErrTooDeep says that a tree has more than MaxDepth levels of directories.
 	ErrTooDeep = fmt.Errorf("more than %d directories deep", MaxDepth)
+	// ErrTagsLost says that a store has lost tags, and that their names are unknown. What they reach may be needed.
+	ErrTagsLost = errors.New("tags were lost")
 	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )

@@ -16,6 +16,7 @@ type Sweeper interface {
 // SweepOptions say how to sweep.
 type SweepOptions struct {
 	DryRun   bool           // change nothing, and estimate what would be freed
+	TagsLost bool           // sweep although tags were lost, which is ErrTagsLost otherwise, and forget that in the end
 	Damaged  func(error)    // called for damage in what is kept, one call at a time; may be nil
 	Progress *SweepProgress // counts while Sweep works; may be nil
 }
@@ -57,5 +58,7 @@ type RepairProgress struct{ Objects, Bytes atomic.Uint64 }
 type RepairResult struct {
 	Objects  uint64 `json:"objects"`   // directories, blobs and chunks that are whole
 	Lost     uint64 `json:"lost"`      // of those that were on record, how many are not; some of them may have been dead
-	LostTags uint64 `json:"lost_tags"` // tags that could not be restored: nothing keeps what they reach from a gc
+	LostTags uint64 `json:"lost_tags"` // tags that could not be restored; Sweep refuses until it is told of it
+	// Folders and files that were lost with all that was in them, as far as that was not restored: nobody knows how much.
+	LostContainers uint64 `json:"lost_containers,omitempty"`
 }

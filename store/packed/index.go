@@ -135,6 +135,9 @@ func parseIndex(data []byte) (*index, error) {
 
 // check reads the whole index and reports what in it disagrees with its checksums or with itself.
 func (x *index) check() error {
+	if x.epoch == lastEpoch {
+		return fmt.Errorf("epoch %d, after which there is none", x.epoch)
+	}
 	if checksum(x.data[:len(x.packs)*packRefLen+len(x.refs)]) != x.bodySum {
 		return errors.New("packs and frames do not match their checksum")
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -306,6 +307,18 @@ func (st *Store) openListed(have []*index, ignore func(error) bool) (all []*inde
 func epochOf(all []*index) (epoch uint32) {
 	for _, x := range all {
 		epoch = max(epoch, x.epoch)
+	}
+	return epoch
+}
+
+// lastEpoch has none after it. No store gets there, but an index may claim it.
+const lastEpoch = math.MaxUint32
+
+// nextEpoch returns the epoch of an index that replaces all others.
+func nextEpoch(all []*index) uint32 {
+	epoch := epochOf(all)
+	if epoch < lastEpoch {
+		epoch++
 	}
 	return epoch
 }

@@ -34,7 +34,9 @@ type quarantine struct {
 }
 
 // isSwept reports whether the object d at l is dead, and perhaps gone, because of a sweep that has not come to its end.
-func (q *quarantine) isSwept(d *store.Digest, l location) bool { return q != nil && q.swept.holds(d, l) }
+func (q *quarantine) isSwept(d *store.Digest, l location) bool {
+	return q != nil && q.swept.holds(d, l)
+}
 
 // with returns what is in q or in more.
 func (q *quarantine) with(more *quarantine) *quarantine {

@@ -16,7 +16,7 @@ import (
 // names what is gone, or a pack is damaged, one new index of what is whole replaces all others, in the order of Sweep;
 // before that, what is whole in damaged packs is moved to new ones.
 func (st *Store) Repair(ctx context.Context, o store.RepairOptions) (store.RepairResult, error) {
-	r := &repair{st: st, o: o}
+	r := &repair{st: st, o: o, room: blockSize}
 	if err := st.writable(); err != nil {
 		return r.result, err
 	}
@@ -25,6 +25,9 @@ func (st *Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repai
 	}
 	for _, step := range []func(context.Context) error{r.newer, r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
 		if err := step(ctx); err != nil {
+			if isFull(orFull(err)) {
+				err = st.noRoom(err, r.room)
+			}
 			return r.result, st.fail(err)
 		}
 		if err := ctx.Err(); err != nil {
@@ -38,11 +41,13 @@ func (st *Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repai
 type repair struct {
 	st      *Store
 	o       store.RepairOptions
-	noTags  bool // the folder of the tags was lost
+	noTags  bool              // the folder of the tags was lost
+	linked  map[string][]byte // the files in it, where a link in its place led to it
 	records []store.Tag
 	rescued map[rescuedKey]rescued
 	unread  map[rescuedKey]location // what could not be read now, and keeps its record
 	result  store.RepairResult
+	room    int64 // about what the step under way writes, in bytes
 }
 
 // did tells what was done.
@@ -67,6 +72,7 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	if err := found.run(ctx, ids); err != nil {
 		return err
 	}
+	r.room = indexFootLen + int64(len(found.frames))*frameRefLen + found.objects()*(store.DigestSize+valueLen+2) + blockSize
 	old := *st.indexes.Load()
 	if err := r.rescue(ctx, found, old); err != nil {
 		return err
@@ -163,6 +169,10 @@ func (r *repair) compare(x *index, old []*index) (sound bool, err error) {
 			r.did(indexPath(o.name), "%d objects are not where it says: made anew from the packs", moved)
 		}
 	}
+	if known := st.quarantine.Load(); known != nil && known.swept != nil {
+		sound = false
+		r.did(indexDir, "a gc was interrupted: made anew from the packs")
+	}
 	if len(old) == 0 && r.result.Objects > 0 && sound {
 		sound = false
 		r.did(indexDir, "no index: made anew from the packs")
@@ -176,6 +186,9 @@ func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
 		t := x.table(k)
 		for n := range t.Len() {
 			d := store.Digest(t.Record(n)[:store.DigestSize])
+			if _, l, ok := x.record(k, n); ok && r.st.quarantine.Load().isSwept(&d, l) {
+				continue
+			}
 			if _, ok := r.rescued[rescuedKey{k == kindDirectory, d}]; ok {
 				continue
 			}
@@ -254,12 +267,18 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 			r.did(packPath(id), "and %d more damaged places", more)
 		}
 	}
+	_, live := p.moving()
+	r.room = live + p.indexSize()
 	if err := s.round(ctx, p); err != nil {
 		return err
 	}
+	r.room = blockSize
 	st.retired = append(st.retired, old...)
 	// A damaged index that a crash brings back would not be void: nobody can tell its epoch.
 	if err := st.fs.SyncDir(indexDir); err != nil {
+		return err
+	}
+	if err := st.resetEpoch(); err != nil {
 		return err
 	}
 	if n := len(r.rescued); n > 0 {
@@ -271,4 +290,30 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 		}
 	}
 	return nil
+}
+
+// resetEpoch writes the only index anew where no other epoch can follow its own. Both have the same, so that it does not
+// matter which one a crash leaves.
+func (st *Store) resetEpoch() error {
+	old := *st.indexes.Load()
+	if len(old) != 1 || epochOf(old) < lastEpoch {
+		return nil
+	}
+	name, err := st.writeIndexFile(1, []indexPart{old[0].part()})
+	if err != nil {
+		return err
+	}
+	x, err := st.openIndex(name)
+	if err != nil {
+		return err
+	}
+	if err := x.check(); err != nil {
+		return errors.Join(err, closeIndexes([]*index{x}), st.fs.Remove(indexPath(name)))
+	}
+	st.indexes.Store(&[]*index{x})
+	st.retired = append(st.retired, old[0])
+	if err := st.fs.Remove(indexPath(old[0].name)); err != nil {
+		return err
+	}
+	return st.fs.SyncDir(indexDir)
 }

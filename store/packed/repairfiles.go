@@ -23,20 +23,20 @@ func (r *repair) folders(context.Context) error {
 	fsys := r.st.fs
 	for _, dir := range []string{packsDir, indexDir, tmpDir, tagsDir} {
 		fi, err := fsys.Stat(dir)
-		if err == nil && fi.IsDir() {
-			continue
-		}
-		if err == nil {
-			err = r.setAside(dir, "not a folder")
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		missing := errors.Is(err, fs.ErrNotExist)
+		switch {
+		case err != nil && !missing:
 			return err
+		case missing:
+			err = r.remake(dir)
+		case fi.Mode().Type() == fs.ModeSymlink:
+			err = r.mendLink(dir)
+		case !fi.IsDir():
+			if err = r.setAside(dir, "not a folder"); err == nil {
+				err = r.remake(dir)
+			}
 		}
-		r.did(dir, "folder was missing, and is made again")
-		if r.noTags = dir == tagsDir; r.noTags {
-			continue
-		}
-		if err := durable.MkdirAll(fsys, dir); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -55,6 +55,21 @@ func (r *repair) folders(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// remake makes a folder that is missing, but for that of the tags. Where nothing can restore what was in it, that is a loss.
+func (r *repair) remake(dir string) error {
+	r.did(dir, "folder was missing, and is made again")
+	switch dir {
+	case tagsDir:
+		r.noTags = true
+		return nil
+	case packsDir:
+		if len(r.o.Tags) == 0 { // otherwise what tags reach comes from the other store, or is named
+			r.result.LostContainers++
+		}
+	}
+	return durable.MkdirAll(r.st.fs, dir)
 }
 
 // setAside moves what is in the way to a folder of its own, durably. Nobody looks at it again.
@@ -86,16 +101,25 @@ func (r *repair) config(context.Context) error {
 	if serr == nil && fi.Mode().IsRegular() && !corrupt && !errors.Is(err, syscall.EIO) {
 		return err // nothing says that it is damaged
 	}
+	cfg, how := r.st.config, "with a new ID and the default parameters"
+	if b, ok := r.fileBehind(configName); ok {
+		switch linked, err := parseConfig(b); {
+		case err == nil:
+			cfg, how = linked, "as the link had it"
+		case errors.Is(err, errFormat):
+			return fmt.Errorf("%s: %w", r.st.fs.Path(configName), err)
+		}
+	}
 	if serr == nil && !fi.Mode().IsRegular() {
 		serr = r.setAside(configName, "not a regular file")
 	}
 	if serr != nil && !errors.Is(serr, fs.ErrNotExist) {
 		return serr
 	}
-	if err := writeConfig(r.st.fs, r.st.config); err != nil {
+	if err := writeConfig(r.st.fs, cfg); err != nil {
 		return err
 	}
-	r.did(configName, "%s: made anew, with a new ID and the default parameters", reasonOf(err))
+	r.did(configName, "%s: made anew, %s", reasonOf(err), how)
 	return nil
 }
 
@@ -117,7 +141,9 @@ func (r *repair) log(ctx context.Context) error {
 		return nil
 	}
 	if err == nil && !fi.Mode().IsRegular() {
-		return r.setAside(logName, "not a regular file")
+		if whole, err := r.restoreLog(); !whole {
+			return err
+		}
 	}
 	if err != nil {
 		return err
@@ -146,11 +172,31 @@ func (r *repair) log(ctx context.Context) error {
 	return durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), logName, whole)
 }
 
+// restoreLog puts what is in the place of the log aside, and reports whether that was a link that led to it.
+func (r *repair) restoreLog() (restored bool, err error) {
+	b, ok := r.fileBehind(logName)
+	if err := r.setAside(logName, "not a regular file"); err != nil {
+		return false, err
+	}
+	if !ok {
+		r.result.LostContainers++
+		r.did(logName, "lost: nothing says which ingests there were")
+		return false, nil
+	}
+	if err := durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), logName, b); err != nil {
+		return false, err
+	}
+	r.did(logName, "made anew from the file that the link led to")
+	return true, nil
+}
+
 // tags restores tags that cannot be read, from the log or from what the caller knows. Where the whole folder was lost,
 // that is all tags.
 func (r *repair) tags(ctx context.Context) error {
 	if r.noTags {
-		return r.tagsFolder()
+		if err := r.tagsFolder(); err != nil {
+			return err
+		}
 	}
 	entries, err := r.st.fs.ReadDir(tagsDir)
 	if err != nil {
@@ -158,7 +204,7 @@ func (r *repair) tags(ctx context.Context) error {
 	}
 	for _, e := range entries {
 		name := tagsDir + "/" + e.Name()
-		if strings.HasPrefix(e.Name(), ".") {
+		if strings.HasPrefix(e.Name(), ".") || e.Name() == lostName {
 			continue
 		}
 		t, err := tags{r.st}.read(name)
@@ -183,6 +229,11 @@ func (r *repair) tags(ctx context.Context) error {
 func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
 	name := tagsDir + "/" + e.Name()
 	t, from := r.knownTag(func(t store.Tag) bool { return tagPath(t.Name) == name })
+	if from == "" {
+		if err := r.markLost("a file that was damaged"); err != nil {
+			return err
+		}
+	}
 	if from == "" || e.IsDir() {
 		if err := r.setAside(name, why); err != nil {
 			return err
@@ -199,13 +250,58 @@ func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
 	return r.restored(t, from)
 }
 
-// tagsFolder makes the folder of the tags with all that are known. It gets its name last: were it there before, a repair
-// after this one would take it for whole.
+// markLost says durably that tags were lost.
+func (r *repair) markLost(how string) error {
+	b, err := encodeLost(how)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), lostPath, b)
+}
+
+// tagsFolder makes the folder of the tags. It gets its name last: were it there before, a repair after this one would
+// take it for whole.
 func (r *repair) tagsFolder() error {
 	fsys, dir := r.st.fs, tmpPath(durable.TempName())
 	if err := fsys.Mkdir(dir); err != nil {
 		return err
 	}
+	fill := r.linkedTags
+	if len(r.linked) == 0 {
+		fill = r.knownTags
+	}
+	if err := fill(dir); err != nil {
+		return err
+	}
+	if err := fsys.Rename(dir, tagsDir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(".")
+}
+
+// linkedTags fills a new folder of tags with those to which a link in its place led.
+func (r *repair) linkedTags(dir string) error {
+	for name, b := range r.linked {
+		if err := durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), path.Join(dir, name), b); err != nil {
+			return err
+		}
+	}
+	r.did(tagsDir, "%d tags are there again, from the folder that the link led to", len(r.linked))
+	return nil
+}
+
+// knownTags fills a new folder of tags with those that somebody knows. There may have been others.
+func (r *repair) knownTags(dir string) error {
+	fsys := r.st.fs
+	b, err := encodeLost("the folder was missing")
+	if err != nil {
+		return err
+	}
+	if err := durable.WriteFile(fsys, tmpPath(durable.TempName()), path.Join(dir, lostName), b); err != nil {
+		return err
+	}
+	r.result.LostContainers++
+	r.did(tagsDir, "lost: nothing says which tags 'castar tag' had set")
 	done := make(map[string]bool)
 	for _, t := range slices.Concat(r.records, r.o.Tags) {
 		if t.Name == "" || done[t.Name] {
@@ -224,10 +320,7 @@ func (r *repair) tagsFolder() error {
 			return err
 		}
 	}
-	if err := fsys.Rename(dir, tagsDir); err != nil {
-		return err
-	}
-	return fsys.SyncDir(".")
+	return nil
 }
 
 // knownTag returns a tag as the log last had it, or as the caller knows it, and who says so.

@@ -323,6 +323,11 @@ func (s *salvage) add(f frameRef, items []item, good []bool) error {
 	return nil
 }
 
+// objects returns how many were found.
+func (s *salvage) objects() int64 {
+	return int64(table.Count(s.blobs.Sources()...) + table.Count(s.dirs.Sources()...))
+}
+
 // index returns all that was found as an index, whose file is gone once it is closed.
 func (s *salvage) index(epoch uint32) (x *index, err error) {
 	var packs []packRef

@@ -35,6 +35,9 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 		if !st.alone {
 			return r, errors.New("a sweep needs the store to be opened exclusively")
 		}
+		if err := (tags{st}).lost(); err != nil && !o.TagsLost {
+			return r, err
+		}
 		// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
 		if err := st.fs.SyncDir(indexDir); err != nil {
 			return r, st.fail(err)
@@ -65,6 +68,11 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 			err = fmt.Errorf("%w; %d bytes were freed", err, before-after)
 		}
 		return s.result, err
+	}
+	if o.TagsLost && !o.DryRun {
+		if err := (tags{st}).forgetLost(); err != nil {
+			return s.result, err
+		}
 	}
 	after := before - min(before, s.estimate)
 	if !o.DryRun {
@@ -197,7 +205,8 @@ func (s *sweep) publish(p *plan, w *rewriter) error {
 	for i := range p.indexes {
 		parts = append(parts, s.part(p, i, &left))
 	}
-	name, err := st.writeIndexFile(epochOf(p.indexes)+1, parts)
+	epoch := nextEpoch(p.indexes)
+	name, err := st.writeIndexFile(epoch, parts)
 	if err != nil {
 		return err
 	}
@@ -206,7 +215,7 @@ func (s *sweep) publish(p *plan, w *rewriter) error {
 		switch n := x.blobs.Len() + x.dirs.Len(); {
 		case n != p.kept+w.extra || left != w.moved:
 			err = fmt.Errorf("new index has %d objects, %d of them moved, want %d and %d", n, left, p.kept+w.extra, w.moved)
-		default:
+		case epoch < lastEpoch:
 			err = x.check()
 		}
 	}
@@ -219,7 +228,11 @@ func (s *sweep) publish(p *plan, w *rewriter) error {
 	}
 	st.indexes.Store(&[]*index{x})
 	st.retired = append(st.retired, p.indexes...)
-	return st.removeAll(indexDir, func(file string) bool { return file != name && strings.HasSuffix(file, indexExt) })
+	err = st.removeAll(indexDir, func(file string) bool { return file != name && strings.HasSuffix(file, indexExt) })
+	if err == nil && epoch == lastEpoch { // the others are as good as it: none may come back
+		err = st.fs.SyncDir(indexDir)
+	}
+	return err
 }
 
 // removePacks removes the packs that no index names any more.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
-
 )
 
 // A sweep must work where the disk is full: nothing else frees space. A round needs room for a new index at least, and
@@ -258,4 +257,3 @@ func (s *sweep) unmark() error {
 	st.quarantine.Store(q)
 	return nil
 }
-

@@ -142,6 +142,12 @@ func (t tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
 				continue // not ours
 			}
 			path := tagsDir + "/" + e.Name()
+			if e.Name() == lostName {
+				if err := t.lost(); err != nil && !yield(store.Tag{}, err) {
+					return
+				}
+				continue
+			}
 			tag, err := t.read(path)
 			if errors.Is(err, fs.ErrNotExist) && t.missing(path) {
 				continue // deleted since the folder was read
