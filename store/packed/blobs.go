@@ -233,11 +233,16 @@ func (st *Store) List(ctx context.Context, prefix store.Digest, nibbles int) ite
 				}
 			}
 		}
+		known := st.quarantine.Load()
+		sweeping := known != nil && known.swept != nil
 		for _, x := range *st.indexes.Load() {
 			for _, k := range []kind{kindDirectory, kindData} {
 				t := x.table(k)
 				lo, hi := t.Range(prefix[:], nibbles)
 				for i := lo; i < hi; i++ {
+					if _, l, ok := x.record(k, i); sweeping && ok && known.isSwept(x.digest(k, i), l) {
+						continue
+					}
 					if !yield(store.Digest(t.Record(i)[:store.DigestSize]), ctx.Err()) {
 						return
 					}

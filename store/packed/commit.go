@@ -154,7 +154,7 @@ func (st *Store) writeIndexFile(epoch uint32, parts []indexPart) (name string, e
 	name = st.newIndexName()
 	f, err := st.fs.Create(tmpPath(name))
 	if err != nil {
-		return "", err
+		return "", orFull(err)
 	}
 	w := bufio.NewWriterSize(f, 64<<10)
 	if err = writeIndex(w, epoch, parts); err == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 
 	"castar/store"
 	"castar/store/durable"
@@ -207,4 +208,24 @@ func (x *index) frame(n int) (f frameRef, ok bool) {
 		start: le.Uint32(b[12:]), stored: le.Uint32(b[16:]), raw: le.Uint32(b[20:]),
 		kind: kind(b[24]), codec: codec(b[25]),
 	}, true
+}
+
+// epochOf returns the greatest epoch of indexes.
+func epochOf(all []*index) (epoch uint32) {
+	for _, x := range all {
+		epoch = max(epoch, x.epoch)
+	}
+	return epoch
+}
+
+// lastEpoch has none after it. No store gets there, but an index may claim it.
+const lastEpoch = math.MaxUint32
+
+// nextEpoch returns the epoch of an index that replaces all others.
+func nextEpoch(all []*index) uint32 {
+	epoch := epochOf(all)
+	if epoch < lastEpoch {
+		epoch++
+	}
+	return epoch
 }

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -301,26 +300,6 @@ func (st *Store) openListed(have []*index, ignore func(error) bool) (all []*inde
 	current := slices.DeleteFunc(slices.Clone(all), func(x *index) bool { return x.epoch < epoch })
 	replaced := slices.DeleteFunc(all, func(x *index) bool { return x.epoch == epoch || known(x) })
 	return current, closeIndexes(replaced)
-}
-
-// epochOf returns the greatest epoch of indexes.
-func epochOf(all []*index) (epoch uint32) {
-	for _, x := range all {
-		epoch = max(epoch, x.epoch)
-	}
-	return epoch
-}
-
-// lastEpoch has none after it. No store gets there, but an index may claim it.
-const lastEpoch = math.MaxUint32
-
-// nextEpoch returns the epoch of an index that replaces all others.
-func nextEpoch(all []*index) uint32 {
-	epoch := epochOf(all)
-	if epoch < lastEpoch {
-		epoch++
-	}
-	return epoch
 }
 
 // openIndex maps one index file.
