@@ -39,8 +39,8 @@ func (e *env) catCommand() *cli.Command {
 		UsageText:   "castar cat [flags] ROOT[:path]...",
 		Description: catHelp,
 		Flags: []cli.Flag{
-			&cli.Uint64Flag{Name: "offset", Destination: &f.offset, Usage: "begin after `N` bytes"},
-			&cli.Uint64Flag{Name: "length", Destination: &f.length, DefaultText: "to the end", Usage: "write `N` bytes, or as many as there are"},
+			bytesFlag("offset", &f.offset, "0", "begin after `N` bytes"),
+			bytesFlag("length", &f.length, "to the end", "write `N` bytes, or as many as there are"),
 		},
 		Action: func(c *cli.Context) error {
 			f.all = !c.IsSet("length")

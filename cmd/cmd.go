@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -93,12 +92,11 @@ func (e *env) app() *cli.App {
 		Usage: "store trees, name each with one digest, and get them back",
 		Flags: e.globalFlags(),
 		// Errors come back to Main, which prints them, and help is a command like the others.
-		ExitErrHandler:            func(*cli.Context, error) {},
-		HideHelp:                  true,
-		HideVersion:               true,
-		DisableSliceFlagSeparator: true, // a comma in a pattern is a comma
-		Writer:                    e.stdout,
-		ErrWriter:                 e.stderr,
+		ExitErrHandler: func(*cli.Context, error) {},
+		HideHelp:       true,
+		HideVersion:    true,
+		Writer:         e.stdout,
+		ErrWriter:      e.stderr,
 	}
 	app.Commands = []*cli.Command{
 		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(),
@@ -109,7 +107,7 @@ func (e *env) app() *cli.App {
 	for _, c := range app.Commands {
 		c.HideHelp = true
 		c.OnUsageError = func(cc *cli.Context, err error, _ bool) error {
-			return usagef(cc.Command.Name, "%s", strings.NewReplacer("for flag -", "for flag --", "for -", "for --").Replace(err.Error()))
+			return flagError(cc.Command, err)
 		}
 		if !c.SkipFlagParsing {
 			c.Flags = append(c.Flags, e.globalFlags()...)
@@ -125,12 +123,9 @@ func (e *env) globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "store", Aliases: []string{"s"}, EnvVars: []string{"CASTAR_STORE"}, Destination: &e.store,
 			Usage: "use the `STORE`: a path, a URL, or a composition file; 'castar config --help' tells more", DefaultText: defaultStoreText, Category: category},
-		&cli.BoolFlag{Name: "json", Destination: &e.json, Category: category,
-			Usage: "print results as JSON, one object a line, and so errors and warnings on stderr"},
-		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Destination: &e.quiet, Category: category,
-			Usage: "no progress and no notes on stderr; warnings and errors remain"},
-		&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Destination: &e.verbose, Category: category,
-			Usage: "say more on stderr"},
+		boolFlag("json", "", &e.json, "print results as JSON, one object a line, and so errors and warnings on stderr").in(category),
+		boolFlag("quiet", "q", &e.quiet, "no progress and no notes on stderr; warnings and errors remain").in(category),
+		boolFlag("verbose", "v", &e.verbose, "say more on stderr").in(category),
 		&cli.StringFlag{Name: "progress", Value: "auto", Destination: &e.progress, Category: category,
 			Usage: "`WHEN` to show a progress bar: auto (on a terminal), always or never",
 			Action: func(c *cli.Context, when string) error {

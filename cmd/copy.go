@@ -55,7 +55,7 @@ func (e *env) copyCommand() *cli.Command {
 			boolFlag("tags", "", &f.tags, "copy the tags that point at the roots, too"),
 			boolFlag("overwrite", "", &f.overwrite, "move tags of the destination that point elsewhere"),
 			boolFlag("dry-run", "n", &f.dryRun, "copy nothing; say what would be copied"),
-			&cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Destination: &f.jobs, DefaultText: "32", Usage: "copy `N` blobs at once"},
+			numberFlag("jobs", "j", &f.jobs, "32", "copy `N` blobs at once"),
 		},
 		Action: func(c *cli.Context) error {
 			switch {

@@ -79,7 +79,6 @@ func (e *env) diffCommand() *cli.Command {
 			jobsFlag(&f.live.jobs),
 		}, f.live.sourceFlags()...),
 		Action: func(c *cli.Context) error {
-			f.live.exclude, f.live.excludeFrom = c.StringSlice("exclude"), c.StringSlice("exclude-from")
 			if err := f.check(e, c.NArg()); err != nil {
 				return err
 			}

@@ -16,11 +16,11 @@ import (
 	"castar/store/config"
 )
 
-// sourceFlags returns the flags that say what of a file system is read, and how. The lists are left to be asked for.
+// sourceFlags returns the flags that say what of a file system is read, and how.
 func (f *ingestFlags) sourceFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{Name: "exclude", Aliases: []string{"e"}, Usage: "leave out what `PATTERN` matches; may be repeated"},
-		&cli.StringSliceFlag{Name: "exclude-from", Usage: "leave out what the patterns in `FILE` match, - for stdin; may be repeated"},
+		listFlag("exclude", "e", &f.exclude, "leave out what `PATTERN` matches"),
+		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match, - for stdin"),
 		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files say"),
 		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out what is in folders with a CACHEDIR.TAG"),
 		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "leave out what is on other file systems"),

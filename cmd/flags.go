@@ -2,7 +2,8 @@ package cmd
 
 import (
 	"errors"
-	"math"
+	"flag"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -10,13 +11,150 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// boolFlag returns a flag without a value. The short form may be "".
-func boolFlag(name, short string, to *bool, usage string) cli.Flag {
-	f := &cli.BoolFlag{Name: name, Destination: to, Usage: usage}
-	if short != "" {
-		f.Aliases = []string{short}
+// parsedFlag is a flag whose value is read here. Package cli's own flags cut lists at commas and trim spaces, and of a
+// value that they cannot read they say no more than "parse error".
+type parsedFlag struct {
+	name, short string // short may be ""
+	usage       string
+	initial     string // the default, for the help
+	category    string
+	alone       bool // it needs no value
+	set         func(value string) error
+	err         error // what set returned last
+}
+
+// Apply implements cli.Flag. Only the long name is there to be parsed, as commandLine.words has it.
+func (f *parsedFlag) Apply(s *flag.FlagSet) error {
+	s.Func(f.name, "", func(value string) error {
+		f.err = f.set(value)
+		return f.err
+	})
+	return nil
+}
+
+// Names implements cli.Flag.
+func (f *parsedFlag) Names() []string {
+	if f.short == "" {
+		return []string{f.name}
 	}
+	return []string{f.name, f.short}
+}
+
+// The rest of cli.Flag, cli.DocGenerationFlag and cli.CategorizableFlag.
+
+func (f *parsedFlag) String() string         { return "--" + f.name }
+func (f *parsedFlag) IsSet() bool            { return false } // cli.Context.IsSet asks the flag set first
+func (f *parsedFlag) TakesValue() bool       { return !f.alone }
+func (f *parsedFlag) GetUsage() string       { return f.usage }
+func (f *parsedFlag) GetValue() string       { return "" }
+func (f *parsedFlag) GetDefaultText() string { return f.initial }
+func (f *parsedFlag) GetEnvVars() []string   { return nil }
+func (f *parsedFlag) IsVisible() bool        { return true }
+func (f *parsedFlag) GetCategory() string    { return f.category }
+
+// in puts the flag into a category of the help.
+func (f *parsedFlag) in(category string) *parsedFlag {
+	f.category = category
 	return f
+}
+
+// flagError returns what is wrong with the flags of a command, from the error of package cli.
+func flagError(c *cli.Command, err error) error {
+	for _, f := range c.Flags {
+		if p, ok := f.(*parsedFlag); ok && p.err != nil {
+			return usagef(c.Name, "--%s: %w", p.name, p.err)
+		}
+	}
+	return usagef(c.Name, "%w", err)
+}
+
+// unwanted is the error for a value that is not what a flag wants; why is the error of package strconv, or nil.
+func unwanted(value, want string, why error) error {
+	if errors.Is(why, strconv.ErrRange) {
+		return fmt.Errorf("%s is too large", value)
+	}
+	return fmt.Errorf("want %s, not %q", want, value)
+}
+
+// boolFlag returns a flag without a value. The short form may be "".
+func boolFlag(name, short string, to *bool, usage string) *parsedFlag {
+	return &parsedFlag{name: name, short: short, usage: usage, alone: true, set: func(value string) (err error) {
+		if *to, err = strconv.ParseBool(value); err != nil {
+			return unwanted(value, "true or false", nil)
+		}
+		return nil
+	}}
+}
+
+// listFlag returns a flag that may be repeated. Each value is one item as it is, with its commas and spaces.
+func listFlag(name, short string, to *[]string, usage string) cli.Flag {
+	return &parsedFlag{name: name, short: short, usage: usage + "; may be repeated", set: func(value string) error {
+		*to = append(*to, value)
+		return nil
+	}}
+}
+
+// numberFlag returns a flag for a whole number. initial is what the help says of the default.
+func numberFlag(name, short string, to *int, initial, usage string) cli.Flag {
+	return &parsedFlag{name: name, short: short, usage: usage, initial: initial, set: func(value string) error {
+		n, err := strconv.ParseInt(value, numberBase(value), strconv.IntSize)
+		if err != nil {
+			return unwanted(value, "a whole number", err)
+		}
+		*to = int(n)
+		return nil
+	}}
+}
+
+// bytesFlag returns a flag for a number of bytes. initial is what the help says of the default.
+func bytesFlag[N int | int64 | uint64](name string, to *N, initial, usage string) cli.Flag {
+	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
+		n, err := parseBytes(value)
+		if err != nil || N(n) < 0 || uint64(N(n)) != n {
+			return unwanted(value, "a number of bytes such as 4096, 64K, 256M or 1G", err)
+		}
+		*to = N(n)
+		return nil
+	}}
+}
+
+// parseBytes reads a number of bytes. A K, M, G or T after it multiplies it by 1024 once or more; KiB and the like mean
+// the same.
+func parseBytes(value string) (uint64, error) {
+	number, shift := value, 0
+	for i, unit := range []string{"K", "M", "G", "T"} {
+		for _, suffix := range []string{unit + "IB", unit} {
+			if n := len(value) - len(suffix); n > 0 && shift == 0 && strings.EqualFold(value[n:], suffix) {
+				number, shift = value[:n], 10*(i+1)
+			}
+		}
+	}
+	n, err := strconv.ParseUint(number, numberBase(number), 64)
+	if err == nil && n<<shift>>shift != n {
+		err = strconv.ErrRange
+	}
+	return n << shift, err
+}
+
+// numberBase returns the base for package strconv: 10 for digits alone, of which the first may be 0, otherwise what a
+// prefix such as 0x says.
+func numberBase(value string) int {
+	if strings.Trim(value, "0123456789") == "" {
+		return 10
+	}
+	return 0
+}
+
+// durationFlag returns a flag for a time that is not negative. initial is what the help says of the default.
+func durationFlag(name string, to *time.Duration, initial, usage string) cli.Flag {
+	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return unwanted(value, "a duration such as 10m", nil)
+		}
+		*to = d
+		return nil
+	}}
 }
 
 // maxJobs is more than helps anywhere, and few enough that a slip of the fingers costs little memory.
@@ -24,8 +162,8 @@ const maxJobs = 1 << 16
 
 // jobsFlag returns -j, whose value checkJobs checks.
 func jobsFlag(to *int) cli.Flag {
-	return &cli.IntFlag{Name: "jobs", Aliases: []string{"j"}, Destination: to, DefaultText: "a number that suits the machine's processors",
-		Usage: "work on `N` files at once; the result is the same with any"}
+	return numberFlag("jobs", "j", to, "a number that suits the machine's processors",
+		"work on `N` files at once; the result is the same with any")
 }
 
 // checkJobs returns what is wrong with the value of -j, or nil.
@@ -41,42 +179,5 @@ func checkJobs(command string, jobs int) error {
 
 // waitFlag returns --wait, of commands that have the store for themselves.
 func waitFlag(to *time.Duration) cli.Flag {
-	return &cli.DurationFlag{Name: "wait", Destination: to, DefaultText: "0s",
-		Usage: "wait for `DURATION`, like 90s or 1h, if somebody else uses the store"}
-}
-
-// size is a flag's value in bytes.
-type size struct{ n *int64 }
-
-// Set reads a positive number, with K, M or G after it for units of 1024, and KiB or KB as well.
-func (v size) Set(s string) error {
-	number := strings.TrimRight(strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s), "B"), "I"), "KMG")
-	shift, ok := map[string]int{"": 0, "B": 0, "K": 10, "M": 20, "G": 30}[strings.TrimSuffix(strings.TrimSuffix(strings.ToUpper(s[len(number):]), "B"), "I")]
-	n, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || n < 1 || n > math.MaxInt64>>shift {
-		return errors.New("want a positive number of bytes, like 64M or 1G")
-	}
-	*v.n = n << shift
-	return nil
-}
-
-// String writes the size as Set reads it.
-func (v size) String() string {
-	if v.n == nil {
-		return ""
-	}
-	n, unit := *v.n, ""
-	for _, u := range []string{"K", "M", "G"} {
-		if n == 0 || n%1024 != 0 {
-			break
-		}
-		n, unit = n/1024, u
-	}
-	return strconv.FormatInt(n, 10) + unit
-}
-
-// sizeFlag returns a flag whose value is a number of bytes.
-func sizeFlag(name string, to *int64, value int64, usage string) cli.Flag {
-	*to = value
-	return &cli.GenericFlag{Name: name, Value: size{to}, Usage: usage}
+	return durationFlag("wait", to, "0s", "wait for `DURATION`, like 90s or 1h, if somebody else uses the store")
 }

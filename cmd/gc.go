@@ -55,8 +55,8 @@ func (e *env) gcCommand() *cli.Command {
 		UsageText:   "castar gc [flags]",
 		Description: gcHelp,
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "keep", Usage: "keep `ROOT` as well; may be repeated"},
-			boolFlag("all", "", &f.all, "do it also where there is no tag, or where tags were lost: all that the rest and --keep do not reach is removed"),
+			listFlag("keep", "", &f.keep, "keep `ROOT` as well"),
+			boolFlag("all", "", &f.all, "also if there is no tag, or if tags were lost: remove all that the other tags and --keep do not reach"),
 			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; say what would be freed"),
 			waitFlag(&f.wait),
 		},
@@ -64,7 +64,6 @@ func (e *env) gcCommand() *cli.Command {
 			if c.Args().Present() {
 				return usagef("gc", "unexpected argument %s", quote(c.Args().First()))
 			}
-			f.keep = c.StringSlice("keep")
 			return e.gc(c.Context, &f)
 		},
 	}

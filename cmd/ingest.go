@@ -74,7 +74,6 @@ func (e *env) ingestCommand() *cli.Command {
 			jobsFlag(&f.jobs),
 		}),
 		Action: func(c *cli.Context) error {
-			f.exclude, f.excludeFrom = c.StringSlice("exclude"), c.StringSlice("exclude-from")
 			paths := c.Args().Slice()
 			if err := f.check(paths); err != nil {
 				return err

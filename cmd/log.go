@@ -26,8 +26,7 @@ func (e *env) logCommand() *cli.Command {
 		Usage:       "list what was ingested, newest first",
 		UsageText:   "castar log [-n N]",
 		Description: logHelp,
-		Flags: []cli.Flag{&cli.IntFlag{Name: "number", Aliases: []string{"n"}, Destination: &limit, DefaultText: "all",
-			Usage: "list the last `N` ingests"}},
+		Flags:       []cli.Flag{numberFlag("number", "n", &limit, "all", "list the last `N` ingests")},
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.Args().Present():

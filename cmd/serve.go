@@ -74,24 +74,26 @@ const (
 )
 
 func (e *env) serveCommand() *cli.Command {
-	var f serveFlags
+	f := serveFlags{maxMessage: rpc.DefaultMaxMessage, options: rpc.ServerOptions{
+		Memory: rpc.DefaultMemory, Idle: rpc.DefaultIdle, MaxStreams: rpc.DefaultMaxStreams,
+	}}
 	return &cli.Command{
 		Name:        "serve",
 		Usage:       "offer the store over gRPC",
 		UsageText:   "castar serve [flags]",
 		Description: serveHelp,
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{Name: "listen", Aliases: []string{"l"}, DefaultText: defaultListen, Usage: "serve at `ADDR`: HOST:PORT, unix:/PATH or a path; may be repeated"},
+			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path ("+defaultListen+")"),
 			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; makes the store if there is none"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate of an authority in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show the token in `FILE`"},
 			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`"},
-			sizeFlag("max-message", &f.maxMessage, rpc.DefaultMaxMessage, "take messages of up to `SIZE`, which may be an eighth of --memory"),
-			sizeFlag("memory", &f.options.Memory, rpc.DefaultMemory, "use `SIZE` for messages and answers, of all clients together"),
-			&cli.DurationFlag{Name: "idle-timeout", Value: rpc.DefaultIdle, Destination: &f.options.Idle, Usage: "cut off a client that is silent for `DURATION` in the middle of a call"},
-			&cli.IntFlag{Name: "max-streams", Value: rpc.DefaultMaxStreams, Destination: &f.options.MaxStreams, Usage: "answer `N` calls at once; others wait"},
+			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, which may be an eighth of --memory"),
+			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for messages and answers, of all clients together"),
+			durationFlag("idle-timeout", &f.options.Idle, rpc.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
+			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(rpc.DefaultMaxStreams), "answer `N` calls at once; others wait"),
 		},
 		Action: func(c *cli.Context) error {
 			switch {
@@ -111,7 +113,7 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--memory must be at least 8 times --max-message")
 			}
 			f.maxMessage = min(f.maxMessage, f.options.Memory/8)
-			f.listen, f.options.MaxMessage = c.StringSlice("listen"), int(f.maxMessage)
+			f.options.MaxMessage = int(f.maxMessage)
 			return e.serve(c.Context, &f)
 		},
 	}

@@ -72,8 +72,8 @@ func (e *env) verifyCommand() *cli.Command {
 		Flags: []cli.Flag{
 			boolFlag("structure", "", &f.options.Structure, "read no contents of files"),
 			&cli.StringFlag{Name: "sample", Destination: &f.sample, Usage: "read `PART` of the contents of files, such as 5% or 1/20, the next time another"},
-			&cli.DurationFlag{Name: "max-duration", Destination: &f.duration, DefaultText: "no limit",
-				Usage: "stop reading contents after `DURATION`, such as 10m, and go on there the next time"},
+			durationFlag("max-duration", &f.duration, "no limit",
+				"stop reading contents after `DURATION`, such as 10m, and go on there the next time"),
 			boolFlag("dry-run", "n", &f.options.NoRecord, "write nothing into the store"),
 		},
 		Action: func(c *cli.Context) error {
