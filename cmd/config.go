@@ -33,7 +33,8 @@ A STORE is one of
                                 the directories of A, otherwise those of B; read-only
   bigtable://INSTANCE?project_id=P&table_name=T&family_name=F
                                 directories alone; also is_read_only, channel_size, timeout in seconds, app_profile_id
-where N, F, A and B are STOREs too, with their own % and & written %25 and %26.
+where N, F, A and B are STOREs too, with their own %, & and # written %25, %26 and %23. Whatever else is in a URL is
+refused, such as a word after + that is not above, a host where there is none above, or a parameter without a value.
 
 A composition file is TOML. Each table names a store, as one or blobs and directories apart:
 

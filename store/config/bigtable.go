@@ -38,7 +38,7 @@ func (s *seconds) UnmarshalTOML(v any) error {
 	case string:
 		return s.set(v)
 	}
-	return errors.New("timeout: want a number of seconds")
+	return errors.New("timeout: want a number of seconds, at most a day")
 }
 
 func (s *seconds) set(text string) error {
@@ -55,11 +55,8 @@ func (k *bigtableKind) setURL(_, rest string) error {
 	if err != nil {
 		return errors.New("invalid URL")
 	}
-	if u.Host == "" || u.Path != "" || u.User != nil || u.Fragment != "" {
-		return errors.New("want bigtable://INSTANCE?project_id=P&table_name=T&family_name=F")
-	}
 	k.Instance = u.Host
-	values, err := parseQuery(u.RawQuery)
+	values, err := queryOf(rest)
 	if err != nil {
 		return err
 	}
@@ -67,8 +64,8 @@ func (k *bigtableKind) setURL(_, rest string) error {
 		"project_id": setText(&k.Project), "table_name": setText(&k.Table), "family_name": setText(&k.Family),
 		"app_profile_id": setText(&k.AppProfile), "is_read_only": setBool(&k.ReadOnly), "timeout": k.Timeout.set,
 		"channel_size": func(s string) (err error) {
-			if k.Channels, err = strconv.Atoi(s); err != nil {
-				return errors.New("want a number")
+			if k.Channels, err = strconv.Atoi(s); err != nil || k.Channels < 1 {
+				return errors.New("want a whole number from 1 on")
 			}
 			return nil
 		},

@@ -45,8 +45,9 @@ type Options struct {
 //	                         directories alone, in a table of Bigtable; more parameters are is_read_only=true,
 //	                         channel_size=4, timeout=4 (seconds) and app_profile_id=default
 //
-// What begins with another scheme is an error that says which there are, unless it is there as a path; and what begins
-// with a slash or a dot is always a path. A near store is made where there is none, and written to by readers too.
+// Whatever else is in a URL is an error: a scheme that is not above, a host or a port where there is none, a user but for
+// HTTP, a fragment, an unknown parameter, one that is given twice or has no value. What begins with the scheme of no kind
+// of store is a path if it is there, and what begins with a slash or a dot is always one. A near store is made where there is none, and written to by readers too.
 //
 // The error is store.ErrNoStore where there is none, store.ErrUnsupported where it would have only blobs or only
 // directories, and store.ErrLocked where another process held it for all of o.Wait. The caller closes the store, which
@@ -159,18 +160,14 @@ func isURL(spec string) bool {
 	return ok
 }
 
-// pathUnlessURL returns spec as a URL of a packed store where it is a path: it has no scheme, or one that means nothing
-// but is there.
-func pathUnlessURL(spec string) string {
+// isFile reports whether spec is a path: it has no scheme, or one that means nothing but is there.
+func isFile(spec string) bool {
 	if isURL(spec) {
-		return spec
+		return false
 	}
-	if _, _, ok := splitScheme(spec); ok {
-		if _, err := os.Lstat(spec); err != nil {
-			return spec
-		}
-	}
-	return "packed:" + spec
+	_, _, hasScheme := splitScheme(spec)
+	_, err := os.Lstat(spec)
+	return !hasScheme || err == nil
 }
 
 // splitScheme takes the scheme off spec, if it has one.

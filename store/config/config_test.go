@@ -54,7 +54,7 @@ func TestOpenRefuses(t *testing.T) {
 	tests := []struct{ spec, want string }{
 		{"", `store "": no path`},
 		{"packed:", `store "packed:": no path`},
-		{"memory:x", `store "memory:x": memory: takes nothing after the colon`},
+		{"memory:x", `store "memory:x": memory takes no path: want memory:`},
 		{"s3:bucket", `store "s3:bucket": unknown scheme "s3"` + want + "./s3:bucket"},
 		{"grpcs://host:1", `store "grpcs://host:1": unknown scheme "grpcs"` + want + "./grpcs://host:1"},
 		{"Packed:x", `store "Packed:x": unknown scheme "Packed"` + want + "./Packed:x"},

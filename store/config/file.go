@@ -213,13 +213,15 @@ func (r *reader) typed(n *node, of toml.Primitive) (kind, error) {
 		return nil, fmt.Errorf("type %s is not for %s", n.typ, n.table)
 	}
 	r.kinds[n.name] = k
+	path := []string{string(n.table), n.shortName()}
+	if err := checkTypes(r.meta, path, k); err != nil {
+		return nil, err
+	}
 	if err := r.meta.PrimitiveDecode(of, k); err != nil {
 		return nil, err
 	}
-	for _, key := range keys(k) { // of these the library takes anything, and nothing from what is no table
-		if typ := r.meta.Type(string(n.table), n.shortName(), key); wantsTable(k, key) && typ != "" && typ != "Hash" {
-			return nil, fmt.Errorf("%s: not a table", key)
-		}
+	if err := checkValues(r.meta, path, k); err != nil {
+		return nil, err
 	}
 	if err := k.check(); err != nil {
 		return nil, err

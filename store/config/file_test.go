@@ -56,7 +56,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"unknown key", "[stores.a]\ntype='packed'\npath='x'\npaht='y'\n[stores.b]\nurl='memory:'\nx.y=1",
 			[]string{`stores.a: unknown key "paht": want path`, `stores.b: unknown key "x.y": want url alone, where there is no type`}},
 		{"wrong type of a value", "[stores.a]\ntype='packed'\npath=1",
-			[]string{"stores.a: line 3 (last key \"stores.a.path\"): incompatible types: TOML value has type int64; destination has type string"}},
+			[]string{"stores.a: path: want text in quotes"}},
 		{"wrong type of one value of several", "[stores.a]\ntype='objectstore'\nobject_store_url='file:/x'\nx=1\nobject_store_options={a=3}",
 			[]string{"stores.a: line 5 (last key \"stores.a.object_store_options.a\"): incompatible types: " +
 				"TOML value has type int64; destination has type string",
@@ -70,7 +70,7 @@ func TestLoadRefuses(t *testing.T) {
 			"not supported by this kind of store, for want of a library: serve it with the program that made it, " +
 			"and name that server as grpc+http://host:port"}},
 		{"url", "[stores.a]\nurl='memory:x'\n[stores.b]\nurl='s3:x?secret=1'",
-			[]string{`stores.a: url "memory:x": memory: takes nothing after the colon`,
+			[]string{`stores.a: url "memory:x": memory takes no path: want memory:`,
 				`stores.b: url "s3:x": unknown scheme "s3": ` + wantURL + "./s3:x"}},
 		{"cycle", "[blobservices.default]\ntype='combined'\nlocal='a'\nremote='memory:'\n" +
 			"[blobservices.a]\ntype='cache'\nnear='memory:'\nfar='&default'",
@@ -97,15 +97,38 @@ func TestLoadRefuses(t *testing.T) {
 				`directoryservices.c: services: priorities "01" and "1" are the same`}},
 		{"no table of priorities", "[directoryservices.a]\ntype='priority'\nservices=['memory:']\n" +
 			"[directoryservices.b]\ntype='priority'\nservices=1",
-			[]string{"directoryservices.a: services: not a table", "directoryservices.b: services: not a table"}},
+			[]string{"directoryservices.a: services: want a table", "directoryservices.b: services: want a table"}},
 		{"settings", "[stores.a]\ntype='objectstore'\nobject_store_url='s3://b'\nobject_store_options={aws_regio='x'}\n" +
 			"[stores.b]\ntype='objectstore'\nobject_store_url='file:/x'\navg_chunk_size=-5\n" +
 			"[stores.c]\nurl='objectstore+file:/x?secret=1'\n[stores.d]\nurl='objectstore+http://u:secret@h/?allow_http=x'",
-			[]string{"stores.a: unknown setting aws_regio", "stores.b: average chunk of -5 bytes: want 512 to 2097152",
+			[]string{"stores.a: unknown setting aws_regio", "stores.b: avg_chunk_size: want a whole number from 1 on, not -5",
 				`stores.c: url "objectstore+file:/x": unknown setting secret`,
 				`stores.d: url "objectstore+http://h": setting allow_http is "x": want true or false`}},
 		{"no table of options", "[stores.a]\ntype='objectstore'\nobject_store_url='s3://b'\nobject_store_options=['aws_region=x']",
-			[]string{"stores.a: object_store_options: not a table"}},
+			[]string{"stores.a: object_store_options: want a table"}},
+		{"values of other types", "[stores.a]\ntype='objectstore'\nobject_store_url='memory:'\navg_chunk_size='x'\n" +
+			"[stores.b]\ntype='cache'\nnear='a'\nfar='a'\nwrite_through='yes'\n" +
+			"[directoryservices.c]\ntype='bigtable'\nchannel_size='many'\n[directoryservices.d]\ntype='bigtable'\nchannel_size=1.5\n" +
+			"[directoryservices.e]\ntype='bigtable'\ntimeout=true\n[directoryservices.f]\ntype='bigtable'\nchannel_size=0",
+			[]string{"stores.a: avg_chunk_size: want a whole number", "stores.b: write_through: want true or false",
+				"directoryservices.c: channel_size: want a whole number", "directoryservices.d: channel_size: want a whole number",
+				"directoryservices.e: line 18: timeout: want a number of seconds, at most a day",
+				"directoryservices.f: channel_size: want a whole number from 1 on, not 0"}},
+		{"values that say nothing", "[stores.a]\ntype='packed'\npath=''\n[stores.b]\ntype='cache'\nnear=''\nfar='a'\n" +
+			"[directoryservices.c]\ntype='bigtable'\napp_profile_id=''\n" +
+			"[stores.d]\ntype='objectstore'\nobject_store_url='s3://b'\nobject_store_options={aws_region=''}",
+			[]string{"stores.a: path: has no value", "stores.b: near: has no value", "directoryservices.c: app_profile_id: has no value",
+				"stores.d: setting aws_region has no value"}},
+		{"parts of URLs", "[stores.a]\ntype='grpc'\nurl='grpc+ftp://host'\n[stores.b]\ntype='grpc'\nurl='grpc+http://host?packages=x'\n" +
+			"[stores.c]\ntype='objectstore'\nobject_store_url='file://host/p'\n[stores.d]\ntype='objectstore'\nobject_store_url='packed:/p'\n" +
+			"[stores.e]\nurl='packed+ftp://host/p'\n[stores.f]\ntype='cache'\nnear='packed:/p?x'\nfar='memory:'\n[stores.g]\ntype='grpc'\nurl='host:80'",
+			[]string{`stores.a: unknown scheme "grpc+ftp": want grpc+http, grpc+https, grpc+unix`,
+				`stores.b: unknown parameter "packages": want wait-connect, package, token-path, tls-ca-cert-path, tls-client-cert-path, tls-client-key-path`,
+				"stores.c: objectstore+file takes no host: want objectstore+file:/path",
+				`stores.d: unknown scheme "objectstore+packed": want objectstore+az, objectstore+file, objectstore+gs, objectstore+http, objectstore+https, objectstore+memory, objectstore+s3`,
+				`stores.e: url "packed+ftp://host/p": unknown scheme "packed+ftp": want packed`,
+				`stores.g: unknown scheme "host": want grpc+http, grpc+https, grpc+unix`,
+				`stores.f: near "packed:/p": packed takes no query: want packed:/path`}},
 		{"one name, two stores", "[stores.a]\ntype='memory'\n[blobservices.a]\ntype='memory'",
 			[]string{"blobservices.a: stores.a has the same name"}},
 	}

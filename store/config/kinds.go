@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/url"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,28 +96,6 @@ func unknownURL(scheme, spec string) error {
 	return fmt.Errorf("unknown scheme %q: %s./%s", scheme, wantURL, withoutSecrets(spec))
 }
 
-// keys returns the keys that a table of this kind may have, but for the type.
-func keys(k kind) (names []string) {
-	t := reflect.TypeOf(k).Elem()
-	for i := range t.NumField() {
-		if tag := t.Field(i).Tag.Get("toml"); tag != "" && tag != "-" {
-			names = append(names, tag)
-		}
-	}
-	return names
-}
-
-// wantsTable reports whether the value of a key is a table.
-func wantsTable(k kind, key string) bool {
-	t := reflect.TypeOf(k).Elem()
-	for i := range t.NumField() {
-		if f := t.Field(i); f.Tag.Get("toml") == key {
-			return f.Type.Kind() == reflect.Map
-		}
-	}
-	return false
-}
-
 // single is what most kinds are: stores that are made of no others, for anything.
 type single struct{}
 
@@ -136,9 +113,14 @@ type packedKind struct {
 	Path string `toml:"path"`
 }
 
-func (k *packedKind) setURL(_, rest string) error { k.Path = rest; return nil }
-func (k *packedKind) detail() string              { return k.Path }
-func (k *packedKind) folder() string              { return k.Path }
+// setURL takes a path as it is: a percent sign is one.
+func (k *packedKind) setURL(_, rest string) error {
+	k.Path = strings.TrimPrefix(rest, "//") // after which there is no host
+	return nil
+}
+
+func (k *packedKind) detail() string { return k.Path }
+func (k *packedKind) folder() string { return k.Path }
 
 func (k *packedKind) landmark() (store.Landmark, error) { return packed.Landmark(k.Path) }
 
@@ -172,12 +154,7 @@ func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*st
 // memoryKind is a new store in memory.
 type memoryKind struct{ single }
 
-func (k *memoryKind) setURL(_, rest string) error {
-	if rest != "" && rest != "//" {
-		return errors.New("memory: takes nothing after the colon")
-	}
-	return nil
-}
+func (k *memoryKind) setURL(string, string) error { return nil }
 
 func (k *memoryKind) open(context.Context, Options, []*store.Store) (*store.Store, error) {
 	return memory.New(), nil
@@ -192,7 +169,7 @@ type cacheKind struct {
 }
 
 func (k *cacheKind) setURL(_, rest string) error {
-	values, err := onlyQuery("cache", rest)
+	values, err := queryOf(rest)
 	if err != nil {
 		return err
 	}
@@ -259,7 +236,7 @@ type priorityKind struct {
 }
 
 func (k *priorityKind) setURL(_, rest string) error {
-	values, err := onlyQuery("priority", rest)
+	values, err := queryOf(rest)
 	if err != nil {
 		return err
 	}
@@ -270,8 +247,8 @@ func (k *priorityKind) setURL(_, rest string) error {
 		if !ok || !closed {
 			return fmt.Errorf("unknown parameter %q: want services[N]", key)
 		}
-		if len(v) != 1 {
-			return fmt.Errorf("parameter %q is given twice", key)
+		if err := checkValue(key, v); err != nil {
+			return err
 		}
 		k.Services[prio] = v[0]
 	}
@@ -357,17 +334,10 @@ func missing(pairs ...string) error {
 	return errors.New("missing " + strings.Join(names, " and "))
 }
 
-// onlyQuery returns the query of a URL that has nothing else after its scheme.
-func onlyQuery(scheme, rest string) (url.Values, error) {
-	before, query, _ := strings.Cut(rest, "?")
-	if before != "" && before != "//" {
-		return nil, fmt.Errorf("%s: takes nothing but a query", scheme)
-	}
-	return parseQuery(query)
-}
-
-// parseQuery is url.ParseQuery without the query in the error. A plus is one, as most schemes have it, and no space.
-func parseQuery(query string) (url.Values, error) {
+// queryOf is url.ParseQuery for what follows the scheme of a URL, without the query in the error. A plus is one, as most
+// schemes have it, and no space.
+func queryOf(rest string) (url.Values, error) {
+	_, query, _ := strings.Cut(rest, "?")
 	values, err := url.ParseQuery(strings.ReplaceAll(query, "+", "%2B"))
 	if err != nil {
 		return nil, errors.New("invalid query")
@@ -379,15 +349,26 @@ func parseQuery(query string) (url.Values, error) {
 func setQuery(values url.Values, set map[string]func(string) error) error {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		f, ok := set[key]
-		switch {
-		case !ok:
+		if !ok {
 			return fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(slices.Sorted(maps.Keys(set)), ", "))
-		case len(values[key]) != 1:
-			return fmt.Errorf("parameter %q is given twice", key)
+		}
+		if err := checkValue(key, values[key]); err != nil {
+			return err
 		}
 		if err := f(values[key][0]); err != nil {
 			return fmt.Errorf("parameter %q: %w", key, err)
 		}
+	}
+	return nil
+}
+
+// checkValue reports what is wrong with how often a parameter is given a value.
+func checkValue(key string, values []string) error {
+	switch {
+	case len(values) != 1:
+		return fmt.Errorf("parameter %q is given twice", key)
+	case values[0] == "":
+		return fmt.Errorf("parameter %q has no value", key)
 	}
 	return nil
 }

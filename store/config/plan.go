@@ -147,15 +147,20 @@ func (p *planner) url(t table, spec, folder string) (*node, error) {
 // parseURL returns the kind of store, and its name, of a URL or a path. A relative path begins in folder, unless that is
 // "".
 func parseURL(spec, folder string) (string, kind, error) {
-	spec = pathUnlessURL(spec)
-	scheme, rest, _ := splitScheme(spec)
-	typ := kindOf(scheme)
-	k, ok := newKind(typ)
-	if !ok {
-		return "", nil, unknownURL(scheme, spec)
-	}
-	if err := k.setURL(scheme, rest); err != nil {
-		return "", nil, err
+	typ, k := "packed", kind(&packedKind{Path: spec})
+	if !isFile(spec) {
+		scheme, rest, _ := splitScheme(spec)
+		var ok bool
+		typ = kindOf(scheme)
+		if k, ok = newKind(typ); !ok {
+			return "", nil, unknownURL(scheme, spec)
+		}
+		if err := checkForm(scheme, rest); err != nil {
+			return "", nil, err
+		}
+		if err := k.setURL(scheme, rest); err != nil {
+			return "", nil, err
+		}
 	}
 	if err := k.check(); err != nil {
 		return "", nil, err

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -20,47 +21,47 @@ func TestURLs(t *testing.T) {
 
 		{"memory:", ""},
 		{"memory://", ""},
-		{"memory://foo", "memory: takes nothing after the colon"},
-		{"memory:/", "memory: takes nothing after the colon"},
-		{"memory:/foo", "memory: takes nothing after the colon"},
-		{"memory:?x", "memory: takes nothing after the colon"},
+		{"memory://foo", "memory takes no host: want memory:"},
+		{"memory:/", "memory takes no path"},
+		{"memory:/foo", "memory takes no path"},
+		{"memory:?x", "memory takes no query"},
 
 		{"grpc+http://[::1]:12345", ""},
 		{"grpc+http://localhost", ""},
 		{"grpc+https://localhost", ""},
 		{"grpc+https://localhost?package=snix&token-path=/t", ""},
-		{"grpc+http://localhost/some-path", "grpc+http takes a host and no path"},
-		{"grpc+http:localhost", "grpc+http takes a host and no path"},
-		{"grpc+http://user@localhost", "invalid URL"},
+		{"grpc+http://localhost/some-path", "grpc+http takes no path: want grpc+http://HOST:PORT"},
+		{"grpc+http:localhost", "grpc+http needs a host"},
+		{"grpc+http://user@localhost", "grpc+http takes no user"},
 		{"grpc+unix:/p", ""},
 		{"grpc+unix:///p", ""},
-		{"grpc+unix://host/p", "grpc+unix takes an absolute path and no host"},
-		{"grpc+unix:p", "grpc+unix takes an absolute path and no host"},
+		{"grpc+unix://host/p", "grpc+unix takes no host"},
+		{"grpc+unix:p", "grpc+unix needs a path"},
 		{"grpc+ftp://host", `unknown scheme "grpc+ftp"`},
 		{"grpc://host", `unknown scheme "grpc"`},
 
 		{"objectstore+memory:///", ""},
 		{"objectstore+memory:", ""},
-		{"objectstore+memory://x", "objectstore+memory: takes nothing after the colon"},
+		{"objectstore+memory://x", "objectstore+memory takes no host"},
 		{"objectstore+file:///p", ""},
 		{"objectstore+file:/p", ""},
-		{"objectstore+file:p", "objectstore+file takes an absolute path"},
-		{"objectstore+file://host/p", "objectstore+file takes an absolute path"},
-		{"objectstore+file:/", "objectstore+file takes an absolute path"},
+		{"objectstore+file:p", "objectstore+file needs a path"},
+		{"objectstore+file://host/p", "objectstore+file takes no host"},
+		{"objectstore+file:/", "objectstore+file needs a path"},
 		{"objectstore+s3://bucket/path", ""},
 		{"objectstore+s3://bucket/path?aws_region=x", ""},
-		{"objectstore+s3:///path", "objectstore+s3 takes a bucket"},
+		{"objectstore+s3:///path", "objectstore+s3 needs a host: want objectstore+s3://bucket/path"},
 		{"objectstore+gs://bucket/path", ""},
 		{"objectstore+az://bucket/path", ""},
-		{"objectstore+s3://user@bucket/path", "invalid URL"},
+		{"objectstore+s3://user@bucket/path", "objectstore+s3 takes no user"},
 		{"objectstore+http://host/path", ""},
 		{"objectstore+http://host", ""},
 		{"objectstore+https://user:password@host:8080/path?user_agent=x", ""},
-		{"objectstore+http:///path", "objectstore+http takes a host"},
-		{"objectstore+https:path", "objectstore+https takes a host"},
-		{"objectstore+http://host/path#x", "invalid URL"},
-		{"objectstore+ftp://host/path", `unknown kind of object store "ftp"`},
-		{"objectstore:/p", "want objectstore+file:/path"},
+		{"objectstore+http:///path", "objectstore+http needs a host"},
+		{"objectstore+https:path", "objectstore+https needs a host"},
+		{"objectstore+http://host/path#x", "objectstore+http takes no fragment"},
+		{"objectstore+ftp://host/path", `unknown scheme "objectstore+ftp": want objectstore+az, `},
+		{"objectstore:/p", `unknown scheme "objectstore": want objectstore+az, objectstore+file, `},
 		{"file:///p", unknown},
 
 		{"redb:", noRedb},
@@ -73,7 +74,7 @@ func TestURLs(t *testing.T) {
 		{"cache://?near=memory%3A&far=/p&write_through=true", ""},
 		{"cache:?near=memory:", "missing far"},
 		{"cache:", "missing near and far"},
-		{"cache:x?near=memory:&far=memory:", "cache: takes nothing but a query"},
+		{"cache:x?near=memory:&far=memory:", "cache takes no path: want cache:?near=N&far=F"},
 		{"cache:?near=memory:&far=memory:&x=y", `unknown parameter "x": want far, near, write_through`},
 		{"cache:?near=memory:&near=memory:&far=memory:", `parameter "near" is given twice`},
 		{"cache:?near=memory:&far=memory:&write_through=maybe", `parameter "write_through": want true or false`},
@@ -93,13 +94,13 @@ func TestURLs(t *testing.T) {
 		{"bigtable://instance?project_id=p&table_name=t&family_name=f", half},
 		{"bigtable://instance?project_id=p&table_name=t&family_name=f&channel_size=2&timeout=1.5&is_read_only=true&app_profile_id=x", half},
 		{"bigtable://instance?project_id=p", "missing table_name, family_name"},
-		{"bigtable://instance/path?project_id=p&table_name=t&family_name=f", "want bigtable://INSTANCE?"},
+		{"bigtable://instance/path?project_id=p&table_name=t&family_name=f", "bigtable takes no path: want bigtable://INSTANCE?"},
 		{"bigtable:instance?project_id=p&table_name=t&family_name=f", "want bigtable://INSTANCE?"},
 		{"bigtable://?project_id=p&table_name=t&family_name=f", "want bigtable://INSTANCE?"},
 		{"bigtable://i?project_id=p&table_name=t&family_name=f&timeout=soon", `parameter "timeout": timeout "soon": want a number`},
 		{"bigtable://i?project_id=p&table_name=t&family_name=f&timeout=-1", `timeout "-1": want a number`},
 		{"bigtable://i?project_id=p&table_name=t&family_name=f&timeout=NaN", `timeout "NaN": want a number`},
-		{"bigtable://i?project_id=p&table_name=t&family_name=f&channel_size=x", `parameter "channel_size": want a number`},
+		{"bigtable://i?project_id=p&table_name=t&family_name=f&channel_size=x", `parameter "channel_size": want a whole number from 1 on`},
 		{"bigtable://i?project_id=p&table_name=t&family_name=f&channels=1", `unknown parameter "channels"`},
 
 		{"combined:?local=memory:&remote=memory:", "combined has no URL"},
@@ -114,6 +115,103 @@ func TestURLs(t *testing.T) {
 		case err != nil && (tt.want == "" || !strings.Contains(err.Error(), tt.want)):
 			t.Errorf("%s: error %v, want %q", tt.url, err, tt.want)
 		}
+	}
+}
+
+// What nothing would read is refused, in every kind of URL, and named.
+func TestUnreadParts(t *testing.T) {
+	kinds := []struct {
+		scheme, host, path, query string // of one that is right
+		may                       string // user, port, path
+	}{
+		{"packed", "", "/p", "", "path"},
+		{"memory", "", "", "", ""},
+		{"objectstore+memory", "", "/", "", ""},
+		{"objectstore+file", "", "/p", "", "path"},
+		{"objectstore+s3", "bucket", "/p", "aws_region=r", "path"},
+		{"objectstore+gs", "bucket", "/p", "", "path"},
+		{"objectstore+az", "bucket", "/p", "", "path"},
+		{"objectstore+http", "host", "/p", "user_agent=x", "user port path"},
+		{"objectstore+https", "host", "/p", "user_agent=x", "user port path"},
+		{"grpc+http", "host", "", "package=tvix", "port"},
+		{"grpc+https", "host", "", "package=snix", "port"},
+		{"grpc+unix", "", "/p", "package=snix", "path"},
+		{"cache", "", "", "near=memory:&far=memory:", ""},
+		{"priority", "", "", "services[0]=memory:", ""},
+		{"bigtable", "instance", "", "project_id=p&table_name=t&family_name=f", ""},
+	}
+	for _, k := range kinds {
+		url := func(scheme, authority, path, query string) string {
+			return scheme + "://" + authority + path + strings.TrimSuffix("?"+query, "?")
+		}
+		also := func(parameter string) string {
+			return url(k.scheme, k.host, k.path, strings.TrimPrefix(k.query+"&"+parameter, "&"))
+		}
+		whole := url(k.scheme, k.host, k.path, k.query)
+		if _, _, err := parseURL(whole, ""); err != nil {
+			t.Errorf("%s: %v", whole, err)
+		}
+		first, _, _ := strings.Cut(k.query, "&")
+		key, _, _ := strings.Cut(first, "=")
+		hosts, host := "takes no host", url(k.scheme, "host", k.path, k.query)
+		if k.host != "" {
+			hosts, host = "needs a host", url(k.scheme, "", k.path, k.query)
+		}
+		cloud := strings.HasSuffix(k.scheme, "+gs") || strings.HasSuffix(k.scheme, "+az") // whose keys not every program knows
+		tests := []struct {
+			part, url, want string
+			may             bool // it is right
+		}{
+			{"word", url(k.scheme+"+ftp", k.host, k.path, k.query), "unknown scheme", false},
+			{"empty word", url(k.scheme+"+", k.host, k.path, k.query), "unknown scheme", false},
+			{"host", host, hosts, false},
+			{"user", url(k.scheme, "me@"+k.host, k.path, k.query), "takes no user", strings.Contains(k.may, "user")},
+			{"password", url(k.scheme, "me:pw@"+k.host, k.path, k.query), "takes no user", strings.Contains(k.may, "user")},
+			{"port", url(k.scheme, k.host+":80", k.path, k.query), "takes no port", strings.Contains(k.may, "port")},
+			{"empty port", url(k.scheme, k.host+":", k.path, k.query), "port", false},
+			{"port that is none", url(k.scheme, k.host+":99999", k.path, k.query), "port", false},
+			{"path", url(k.scheme, k.host, "/more", k.query), "takes no path", strings.Contains(k.may, "path")},
+			{"relative path", k.scheme + ":x" + strings.TrimPrefix(whole, k.scheme+"://"+k.host+k.path), "", k.scheme == "packed"},
+			{"fragment", whole + "#f", "takes no fragment", false},
+			{"empty fragment", whole + "#", "takes no fragment", false},
+			{"unknown key", also("x=y"), "", cloud},
+			{"empty key", also("=y"), "", cloud},
+			{"key without a value", also("x="), "", false},
+			{"key given twice", also("x=y&x=z"), "", false},
+			{"known key given twice", also(first), "twice", k.query == ""},
+			{"empty value", url(k.scheme, k.host, k.path, key+"="), "has no value", k.query == ""},
+			{"bad query", also("%zz"), "", false},
+		}
+		for _, tt := range tests {
+			_, _, err := parseURL(tt.url, "")
+			switch {
+			case tt.may && err != nil && k.query != "":
+				t.Errorf("%s: %s: %v", tt.part, tt.url, err)
+			case !tt.may && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("%s: %s: error %v, want %q", tt.part, tt.url, err, tt.want)
+			}
+		}
+	}
+}
+
+// A name that is refused makes nothing.
+func TestRefusedNamesMakeNothing(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, spec := range []string{
+		"packed+ftp://host" + dir + "/x", "packed+ftp:x", "packed:x?y=z", "packed:x#y", "packed://x", "packed://x/y", "packed+s3://b/p",
+		"ftp://host/x", "x+y:z", "memory:x", "memory+file:x", "cache+x:?near=x&far=x", "cache:x?near=near&far=far",
+		"cache:?near=near&far=packed%2Bftp:x", "objectstore+packed:" + dir + "/x", "objectstore+file://host" + dir + "/x",
+		"objectstore+file:" + dir + "/x?a=b", "objectstore+file:" + dir + "/x#f", "grpc+packed:x",
+	} {
+		st, err := Open(t.Context(), spec, Options{Create: true})
+		if err == nil {
+			st.Close()
+			t.Errorf("%s: opened", spec)
+		}
+	}
+	if entries, err := os.ReadDir(dir); len(entries) > 0 || err != nil {
+		t.Errorf("made %v, %v", entries, err)
 	}
 }
 

@@ -111,6 +111,9 @@ func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error
 		if _, twice := settings[key]; twice {
 			return fmt.Errorf("setting %s is given twice", key)
 		}
+		if value == "" {
+			return fmt.Errorf("setting %s has no value", cmp.Or(key, `""`))
+		}
 		settings[key] = value
 		return nil
 	}
@@ -133,7 +136,7 @@ func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" 
 // openBucketURL opens the Bucket that a URL names, and says what suits it.
 func openBucketURL(ctx context.Context, u *url.URL, settings map[string]string, o URLOptions) (Bucket, Options, error) {
 	if u.Scheme == "s3" || u.Scheme == "gs" || u.Scheme == "az" {
-		if u.Host == "" || u.Opaque != "" {
+		if u.Host == "" || u.Opaque != "" || strings.Contains(u.Host, ":") {
 			return nil, Options{}, fmt.Errorf("no bucket: want %s://bucket/path", u.Scheme)
 		}
 	} else if len(settings) > 0 && !isHTTP(u) {
@@ -196,9 +199,12 @@ func s3Config(bucket, path string, settings map[string]string) (c S3Config, err 
 		"allow_http": &c.AllowHTTP, "virtual_hosted_style_request": &c.VirtualHosts, "skip_signature": &c.Anonymous,
 	}
 	other := map[string]string{"endpoint": "endpoint_url", "token": "session_token", "default_region": "region"}
-	set := func(key, value string) (err error) {
+	canonical := func(key string) string {
 		name := strings.TrimPrefix(key, "aws_")
-		name = cmp.Or(other[name], name)
+		return cmp.Or(other[name], name)
+	}
+	set := func(key, value string) (err error) {
+		name := canonical(key)
 		if text, ok := texts[name]; ok {
 			*text = value
 		} else if flag, ok := flags[name]; ok {
@@ -221,7 +227,12 @@ func s3Config(bucket, path string, settings map[string]string) (c S3Config, err 
 			}
 		}
 	}
+	given := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		if first, twice := given[canonical(key)]; twice {
+			return c, fmt.Errorf("settings %s and %s are the same", first, key)
+		}
+		given[canonical(key)] = key
 		if err := set(key, settings[key]); err != nil {
 			return c, err
 		}

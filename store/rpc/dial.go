@@ -114,20 +114,40 @@ var (
 	errPlainTLS  = errors.New("tls-... works only with grpc+https")
 )
 
-func parseTarget(rawURL string) (t target, err error) {
-	u, err := url.Parse(rawURL)
+// CheckURL reports what is wrong with a URL for Dial, as far as can be told without the files and the server that it
+// names.
+func CheckURL(rawURL string) error {
+	_, _, _, err := splitTarget(rawURL)
+	return err
+}
+
+// parseTarget reads a URL and the files that it names.
+func parseTarget(rawURL string) (target, error) {
+	t, u, values, err := splitTarget(rawURL)
+	if err == nil {
+		err = t.credentials(values)
+	}
+	if err == nil {
+		err = t.token(values.Get("token-path"), u.Hostname())
+	}
+	return t, err
+}
+
+// splitTarget reads a URL. The names of files are left among the values of its query.
+func splitTarget(rawURL string) (t target, u *url.URL, values url.Values, err error) {
+	u, err = url.Parse(rawURL)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err
 		}
-		return t, err
+		return t, nil, nil, err
 	}
 	t.scheme = strings.TrimPrefix(u.Scheme, "grpc+")
 	switch {
 	case u.Fragment != "":
-		return t, errors.New("a fragment may not be set")
+		return t, nil, nil, errors.New("a fragment may not be set")
 	case u.User != nil:
-		return t, errors.New("a user may not be set: token-path names a file with a token")
+		return t, nil, nil, errors.New("a user may not be set: token-path names a file with a token")
 	}
 	switch u.Scheme {
 	case "grpc+unix":
@@ -137,10 +157,10 @@ func parseTarget(rawURL string) (t target, err error) {
 	default:
 		err = fmt.Errorf("unknown scheme %q: want grpc+http, grpc+https or grpc+unix", u.Scheme)
 	}
-	if err != nil {
-		return t, err
+	if err == nil {
+		values, err = t.query(u)
 	}
-	return t, t.query(u)
+	return t, u, values, err
 }
 
 func (t *target) unix(u *url.URL) error {
@@ -176,39 +196,41 @@ func (t *target) host(u *url.URL) error {
 }
 
 // query reads the parameters. Those that it does not know are refused.
-func (t *target) query(u *url.URL) error {
+func (t *target) query(u *url.URL) (url.Values, error) {
 	values, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return err
+		return nil, errors.New("invalid query") // no more of it, as of all URLs
 	}
 	known := []string{"wait-connect", "package", "token-path", "tls-ca-cert-path", "tls-client-cert-path", "tls-client-key-path"}
 	for key, v := range values {
 		switch {
 		case !slices.Contains(known, key):
-			return fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(known, ", "))
+			return nil, fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(known, ", "))
 		case len(v) > 1:
-			return fmt.Errorf("parameter %q is given twice", key)
+			return nil, fmt.Errorf("parameter %q is given twice", key)
+		case v[0] == "":
+			return nil, fmt.Errorf("parameter %q has no value", key)
 		case strings.HasPrefix(key, "tls-") && t.scheme != "https":
-			return errPlainTLS
+			return nil, errPlainTLS
 		}
 	}
 	switch v := values.Get("wait-connect"); v {
 	case "", "0", "1":
 		t.wait = v == "1"
 	default:
-		return fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", v)
+		return nil, fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", v)
 	}
 	switch v := values.Get("package"); v {
 	case "":
 	case "tvix", "snix":
 		t.pkg = v + ".castore.v1"
 	default:
-		return fmt.Errorf("invalid value %q for package: want tvix or snix", v)
+		return nil, fmt.Errorf("invalid value %q for package: want tvix or snix", v)
 	}
-	if err := t.credentials(values); err != nil {
-		return err
+	if (values.Get("tls-client-cert-path") == "") != (values.Get("tls-client-key-path") == "") {
+		return nil, errors.New("tls-client-cert-path and tls-client-key-path go together")
 	}
-	return t.token(values.Get("token-path"), u.Hostname())
+	return values, nil
 }
 
 // credentials sets up TLS where the scheme says so.
@@ -228,12 +250,8 @@ func (t *target) credentials(values url.Values) error {
 			return fmt.Errorf("%s: no certificate in it", path)
 		}
 	}
-	cert, key := values.Get("tls-client-cert-path"), values.Get("tls-client-key-path")
-	if (cert == "") != (key == "") {
-		return errors.New("tls-client-cert-path and tls-client-key-path go together")
-	}
-	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
+	if cert := values.Get("tls-client-cert-path"); cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, values.Get("tls-client-key-path"))
 		if err != nil {
 			return err
 		}

@@ -54,6 +54,8 @@ func TestParseTarget(t *testing.T) {
 		{"grpc+http://localhost?wait=1", "", `unknown parameter "wait"`},
 		{"grpc+http://localhost?wait-connect=2", "", `invalid value "2"`},
 		{"grpc+http://localhost?wait-connect=1&wait-connect=1", "", "given twice"},
+		{"grpc+http://localhost?wait-connect=", "", `parameter "wait-connect" has no value`},
+		{"grpc+http://localhost?package", "", `parameter "package" has no value`},
 		{"grpc+http://localhost?package=x", "", `invalid value "x" for package`},
 		{"grpc+http://localhost?tls-ca-cert-path=/x", "", "only with grpc+https"},
 		{"grpc+unix:/p?tls-ca-cert-path=/x", "", "only with grpc+https"},
@@ -284,4 +286,18 @@ func shortDir(t *testing.T) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
+}
+
+// CheckURL reads no file that a URL names, and finds what else is wrong.
+func TestCheckURL(t *testing.T) {
+	for url, want := range map[string]string{
+		"grpc+https://localhost?token-path=/nowhere&tls-ca-cert-path=/nowhere":           "",
+		"grpc+https://localhost?tls-client-cert-path=/nowhere&tls-client-key-path=/none": "",
+		"grpc+https://localhost?tls-client-cert-path=/nowhere":                           "go together",
+		"grpc+http://localhost?tokenpath=/nowhere":                                       "unknown parameter",
+	} {
+		if err := CheckURL(url); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", url, err, want)
+		}
+	}
 }
