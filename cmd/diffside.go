@@ -69,8 +69,9 @@ func findSide(ctx context.Context, st *store.Store, arg string) (*diffSide, erro
 		if _, lerr := os.Lstat(arg); lerr != nil {
 			return nil, err
 		}
-	} else if _, err := os.Lstat(arg); err != nil {
-		return nil, fmt.Errorf("%s: %s", quote(arg), reason(err))
+	}
+	if err := checkSource(arg); err != nil {
+		return nil, err
 	}
 	return &diffSide{arg: arg, path: arg}, nil
 }

@@ -105,9 +105,12 @@ func (e *env) excludeFolder(command string, excludes []*ignore.Patterns, path, f
 
 // realPath returns path absolute and without symlinks.
 func realPath(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
+	if !filepath.IsAbs(path) {
+		dir, err := os.Getwd()
+		if err != nil {
+			return "", err
+		}
+		path = dir + "/" + path // and not cleaned: what is before a .. may be a symlink
 	}
 	return filepath.EvalSymlinks(path)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
@@ -30,6 +29,7 @@ silently: all of it is named on stderr, no root is printed and the exit status i
 --ignore-errors the rest is stored, what was left out is named, and the exit status is 3.
 
 A directory below 8192 others is one that cannot be stored.
+A PATH that is a link into /proc or /dev/fd, as /dev/stdin is, or to a pipe, is refused: there is no tree behind it.
 
 Patterns are those of .gitignore files, relative to PATH; of several the last one counts, and --exclude comes after
 --exclude-from. What they leave out is no error. The store itself is always left out.
@@ -108,13 +108,11 @@ func (f *ingestFlags) check(paths []string) (err error) {
 		return usagef("ingest", "%w", err)
 	}
 	f.options.Jobs = f.jobs
-	var missing []error
+	var errs []error
 	for _, p := range paths { // so that a slip of the pen makes no store
-		if _, err := os.Lstat(p); err != nil {
-			missing = append(missing, fmt.Errorf("%s: %s", quote(p), reason(err)))
-		}
+		errs = append(errs, checkSource(p))
 	}
-	return errors.Join(missing...)
+	return joinSources(errs)
 }
 
 // ingest stores paths and then prints their digests.
