@@ -32,7 +32,9 @@ A directory below 8192 others is one that cannot be stored.
 A PATH that is a link into /proc or /dev/fd, as /dev/stdin is, or to a pipe, is refused: there is no tree behind it.
 
 Patterns are those of .gitignore files, relative to PATH; of several the last one counts, and --exclude comes after
---exclude-from. What they leave out is no error. The store itself is always left out.
+--exclude-from. What they leave out is no error. --gitignore obeys the .gitignore files below PATH as git does, those of
+one repository not in another that lies in it. What git finds elsewhere, as in .git/info/exclude, does not count. The
+store itself and the folder of castar's cache are always left out.
 
 With --json, one object for each PATH: root, kind, source, files, directories, symlinks, bytes, excluded, seconds, tag,
 and left_out, a list of path and reason. A name that is not UTF-8 is also there in base64, as source_base64 or

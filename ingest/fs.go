@@ -236,6 +236,9 @@ func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stac
 			return []string{ignore.CacheDirTag}, ignored, nil
 		}
 	}
+	if w.o.GitIgnore {
+		ignored = repository(fd, names, at, ignored)
+	}
 	const name = ".gitignore"
 	if i, ok := slices.BinarySearch(names, name); ok && w.o.GitIgnore {
 		data, err := readHead(fd, name, maxGitIgnore+1)

@@ -157,6 +157,10 @@ func (s Stack) Push(dir string, p *Patterns) Stack {
 	return s
 }
 
+// Repository returns the Stack of a directory in which another repository begins: of s, only the patterns of the command
+// line hold there.
+func (s Stack) Repository() Stack { return Stack{command: s.command} }
+
 func (f *frame) push(p *Patterns, base int) *frame {
 	if p == nil || len(p.list) == 0 {
 		return f
