@@ -95,6 +95,7 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *diffSide, o ingest.O
 	if err != nil {
 		return nil, err
 	}
+	o.Excludes = e.excludeCache("diff", o.Excludes, s.path)
 	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.path); err != nil {
 		return nil, err
 	}

@@ -197,7 +197,9 @@ func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]sour
 	sources := make([]source, len(paths))
 	for i, p := range paths {
 		sources[i] = source{p, o}
-		excludes, err := e.excludeStore("ingest", o.Excludes, p)
+		excludes := e.excludeCache("ingest", o.Excludes, p)
+		sources[i].options.Excludes = excludes
+		excludes, err := e.excludeStore("ingest", excludes, p)
 		if err == nil {
 			sources[i].options.Landmarks, err = e.landmarks(p)
 		}

@@ -86,11 +86,11 @@ func defaultStore() (string, error) {
 
 // openCache opens what is remembered of earlier ingests of source, an absolute path, into st.
 func openCache(st *store.Store, source string) (*ingest.Cache, error) {
-	dir, err := os.UserCacheDir()
+	dir, err := cacheFolder()
 	if err != nil {
 		return nil, err
 	}
-	return ingest.OpenCache(filepath.Join(dir, "castar"), st.ID, source)
+	return ingest.OpenCache(dir, st.ID, source)
 }
 
 // resolve finds the root, or the node inside it, that ref means.
