@@ -34,10 +34,10 @@ func (e *env) diffSides(ctx context.Context, f *diffFlags, st *store.Store, args
 	// A live tree is hashed by the rule that the stored one follows, or not one directory would be the same.
 	o := f.live.options
 	for _, s := range sides {
-		if s.path == "" {
-			if o.SizeRule, _, err = tree.SizeRule(ctx, st.Directories, s.Root); err != nil {
-				return sides, false, fmt.Errorf("%s: %w", quote(s.arg), err)
-			}
+		if s.path != "" {
+			o.Excludes = e.excludeCache("diff", o.Excludes, s.path)
+		} else if o.SizeRule, _, err = tree.SizeRule(ctx, st.Directories, s.Root); err != nil {
+			return sides, false, fmt.Errorf("%s: %w", quote(s.arg), err)
 		}
 	}
 	for _, s := range sides {
@@ -53,7 +53,7 @@ func (e *env) diffSides(ctx context.Context, f *diffFlags, st *store.Store, args
 			e.warn("diff", "left out: "+p.Error())
 		}
 	}
-	return sides, leftOut, nil
+	return sides, leftOut, e.filterSides(ctx, sides, o, f.stat)
 }
 
 // findSide finds out what arg means.
@@ -95,7 +95,6 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *diffSide, o ingest.O
 	if err != nil {
 		return nil, err
 	}
-	o.Excludes = e.excludeCache("diff", o.Excludes, s.path)
 	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.path); err != nil {
 		return nil, err
 	}

@@ -222,9 +222,6 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Direct
 	return w.entries(f, names, at, ignored)
 }
 
-// maxGitIgnore is more than anybody writes by hand.
-const maxGitIgnore = 1 << 20
-
 // patterns applies what the directory itself says about what to leave out: it may be a cache, and have a .gitignore.
 func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
 	if w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
@@ -239,11 +236,11 @@ func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stac
 	if w.o.GitIgnore {
 		ignored = repository(fd, names, at, ignored)
 	}
-	const name = ".gitignore"
+	const name = ignore.FileName
 	if i, ok := slices.BinarySearch(names, name); ok && w.o.GitIgnore {
-		data, err := readHead(fd, name, maxGitIgnore+1)
-		if err == nil && len(data) > maxGitIgnore {
-			err = fmt.Errorf("longer than %d bytes, too long for a list of patterns", maxGitIgnore)
+		data, err := readHead(fd, name, ignore.MaxFileSize+1)
+		if err == nil && len(data) > ignore.MaxFileSize {
+			err = fmt.Errorf("longer than %d bytes, too long for a list of patterns", ignore.MaxFileSize)
 		}
 		switch {
 		case err == nil:

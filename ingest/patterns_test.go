@@ -71,10 +71,10 @@ func TestGitIgnore(t *testing.T) {
 }
 
 func TestHugeGitIgnore(t *testing.T) {
-	dir := planted(t, tree{"a.o": "", "sub": tree{".gitignore": strings.Repeat("#\n", maxGitIgnore/2) + "*.o\n", "b.o": ""}})
+	dir := planted(t, tree{"a.o": "", "sub": tree{".gitignore": strings.Repeat("#\n", ignore.MaxFileSize/2) + "*.o\n", "b.o": ""}})
 	o := Options{GitIgnore: true}
 	_, err := FS(context.Background(), nil, dir, o)
-	if w := fmt.Sprintf("%s/sub/.gitignore: longer than %d bytes", dir, maxGitIgnore); err == nil || !strings.HasPrefix(err.Error(), w) {
+	if w := fmt.Sprintf("%s/sub/.gitignore: longer than %d bytes", dir, ignore.MaxFileSize); err == nil || !strings.HasPrefix(err.Error(), w) {
 		t.Errorf("error %v, want %s", err, w)
 	}
 	o.IgnoreErrors = true

@@ -17,6 +17,13 @@ import (
 	"strings"
 )
 
+const (
+	// FileName is the name of the file that has the patterns of a directory.
+	FileName = ".gitignore"
+	// MaxFileSize is more than anybody writes by hand, in bytes. Longer files are not read.
+	MaxFileSize = 1 << 20
+)
+
 // Patterns is a list of patterns, the later over the earlier. It is immutable, and for concurrent use.
 type Patterns struct {
 	list []pattern

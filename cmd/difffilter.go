@@ -1,0 +1,144 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"castar/ingest"
+	"castar/ingest/ignore"
+	"castar/store"
+	"castar/store/tree"
+)
+
+// filterSides leaves out of what is stored what castar ingest with the options o would have left out. What is outside the
+// store was read so. whole: both sides will be counted.
+func (e *env) filterSides(ctx context.Context, sides [2]*diffSide, o ingest.Options, whole bool) error {
+	if len(o.Excludes) == 0 && !o.GitIgnore && !o.ExcludeCaches {
+		return nil
+	}
+	// What .gitignore files say of a directory depends on those above it, and so may differ where the directory is the same.
+	filter := tree.FilterOptions{Whole: whole || o.GitIgnore}
+	for i, s := range sides {
+		if s.path == "" {
+			filter.Filters[i] = &storedFilter{s.st, o, ignore.Root(o.Excludes...)}
+		}
+	}
+	filtered, err := tree.FilterSides(ctx, [2]tree.Side{sides[0].Side, sides[1].Side}, filter)
+	for i, s := range sides {
+		s.Side = filtered[i]
+	}
+	return err
+}
+
+// storedFilter is a tree.Filter that does in a stored directory what package ingest does in one of a file system.
+type storedFilter struct {
+	st      *store.Store
+	o       ingest.Options
+	ignored ignore.Stack
+}
+
+// Enter implements tree.Filter.
+func (f *storedFilter) Enter(ctx context.Context, path string, dir store.Directory) (store.Directory, tree.Filter, error) {
+	at := storedPeeker{ctx, f.st, dir}
+	below := *f
+	tag, err := at.cacheTag(f.o.ExcludeCaches)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%s: %w", inside(path, ignore.CacheDirTag), err)
+	case tag != nil:
+		dir = tag
+	case f.o.GitIgnore:
+		if path == ignore.RepositoryName || strings.HasSuffix(path, "/"+ignore.RepositoryName) || ignore.IsRepository(at) {
+			below.ignored = below.ignored.Repository()
+		}
+		var patterns *ignore.Patterns
+		if patterns, err = at.patterns(); err != nil {
+			err = fmt.Errorf("%s: %w", inside(path, ignore.FileName), err)
+		}
+		below.ignored = below.ignored.Push(path, patterns)
+	}
+	var kept store.Directory
+	for _, n := range dir {
+		if !below.ignored.Match(inside(path, n.Name), n.Kind == store.KindDirectory) {
+			kept = append(kept, n)
+		}
+	}
+	return kept, &below, err
+}
+
+// inside returns the path of name in the directory at path.
+func inside(path, name string) string { return strings.TrimPrefix(path+"/"+name, "/") }
+
+// storedPeeker is a stored directory as an ignore.Peeker.
+type storedPeeker struct {
+	ctx context.Context
+	st  *store.Store
+	dir store.Directory
+}
+
+var errNoFile = errors.New("no regular file")
+
+func (p storedPeeker) find(path string) (store.Node, error) {
+	name, rest, deeper := strings.Cut(path, "/")
+	n, ok := p.dir.Find(name)
+	switch {
+	case !ok:
+		return n, errNoFile
+	case deeper:
+		return tree.Lookup(p.ctx, p.st.Directories, n, rest)
+	}
+	return n, nil
+}
+
+// Exists implements ignore.Peeker.
+func (p storedPeeker) Exists(path string) bool {
+	_, err := p.find(path)
+	return err == nil
+}
+
+// Head implements ignore.Peeker. The error is errNoFile where there is no file.
+func (p storedPeeker) Head(path string, limit int) ([]byte, error) {
+	n, err := p.find(path)
+	if err != nil {
+		return nil, err
+	}
+	if n.Kind != store.KindFile {
+		return nil, errNoFile
+	}
+	b, err := openBlob(p.ctx, p.st, n)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	return io.ReadAll(io.LimitReader(b, int64(limit)))
+}
+
+// cacheTag returns what stays of the directory if it is a cache and wanted says to look, and otherwise nil.
+func (p storedPeeker) cacheTag(wanted bool) (store.Directory, error) {
+	if !wanted {
+		return nil, nil
+	}
+	head, err := p.Head(ignore.CacheDirTag, ignore.CacheDirTagSize)
+	if errors.Is(err, errNoFile) || err == nil && !ignore.IsCacheDirTag(head) {
+		return nil, nil
+	}
+	tag, _ := p.dir.Find(ignore.CacheDirTag)
+	return store.Directory{tag}, err
+}
+
+// patterns returns those of the directory's own file, or none.
+func (p storedPeeker) patterns() (*ignore.Patterns, error) {
+	data, err := p.Head(ignore.FileName, ignore.MaxFileSize+1)
+	switch {
+	case errors.Is(err, errNoFile):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case len(data) > ignore.MaxFileSize:
+		return nil, fmt.Errorf("longer than %d bytes, too long for a list of patterns", ignore.MaxFileSize)
+	}
+	return ignore.Parse(data), nil
+}

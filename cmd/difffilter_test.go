@@ -1,0 +1,126 @@
+package cmd
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"castar/ingest"
+	"castar/ingest/ignore"
+	"castar/store"
+	"castar/store/memory"
+	"castar/store/tree"
+)
+
+// randomTree fills a directory with files, directories, rules, caches and repositories.
+func randomTree(t *testing.T, rnd *rand.Rand, dir string, depth int) {
+	t.Helper()
+	pick := func(from ...string) string { return from[rnd.IntN(len(from))] }
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rnd.IntN(3) == 0 {
+		write(dir+"/.gitignore", pick("a*\n", "b/\n!c\n", "/c\n", "*\n!*/\n!a\n", "*.o\n.git\n"))
+	}
+	if depth < 3 && rnd.IntN(6) == 0 {
+		write(dir+"/CACHEDIR.TAG", ignore.CacheDirSignature)
+	}
+	_, err := os.Lstat(dir + "/.git")
+	switch n := rnd.IntN(10); {
+	case err == nil:
+	case n == 0:
+		write(dir+"/.git", "gitdir: elsewhere\n")
+	case n == 1:
+		write(dir+"/.git/HEAD", "ref: refs/heads/x\n")
+		write(dir+"/.git/objects/a", "")
+		write(dir+"/.git/refs/b/c", "")
+	}
+	for range 6 {
+		path := dir + "/" + pick("a", "b", "c", "ab", "a.o", "b.o", "d")
+		if _, err := os.Lstat(path); err == nil {
+			continue
+		}
+		if depth > 0 && rnd.IntN(2) == 0 {
+			if err := os.Mkdir(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			randomTree(t, rnd, path, depth-1)
+		} else {
+			write(path, pick("", "x", "y"))
+		}
+	}
+}
+
+// What is stored is filtered as it would have been stored with the same options; and where only what differs is
+// filtered, the comparison is the same.
+func TestStoredFilter(t *testing.T) {
+	ctx := t.Context()
+	smaller := 0
+	for seed := range uint64(24) {
+		rnd := rand.New(rand.NewPCG(seed, 7))
+		lists := [][]string{{"a*"}, {"b/", "!b"}, {"/a", "/c/b"}, {"*", "!*/", "!a"}, {"*.o", "!a.o"}, {"**/b/*"}, {"a/b"}, nil}
+		o := ingest.Options{Jobs: 1, SizeRule: store.SizeRule(seed % 2), GitIgnore: seed%3 == 0, ExcludeCaches: seed%4 < 2}
+		if list := lists[seed%8]; list != nil {
+			o.Excludes = []*ignore.Patterns{ignore.New(list...)}
+		}
+		st := memory.New()
+		dir := t.TempDir()
+		randomTree(t, rnd, dir, 3)
+		var whole, part [2]*diffSide
+		for i := range whole {
+			randomTree(t, rnd, dir, i) // the second has a little more
+			all, err := ingest.FS(ctx, st, dir, ingest.Options{Jobs: 1, SizeRule: o.SizeRule})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := ingest.FS(ctx, st, dir, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want.Root != all.Root {
+				smaller++
+			}
+			sides := [2]*diffSide{}
+			for j := range sides {
+				sides[j] = &diffSide{Side: tree.Side{Directories: st.Directories, Root: all.Root}, st: st}
+			}
+			whole[i], part[i] = sides[0], sides[1]
+			alone := [2]*diffSide{{Side: whole[i].Side, st: st}, {Side: whole[i].Side, st: st}}
+			if err := (&env{}).filterSides(ctx, alone, o, true); err != nil {
+				t.Fatal(err)
+			}
+			if got := alone[0].Root.Digest; got != want.Root.Digest {
+				t.Errorf("seed %d, side %d: root %s, ingest has %s", seed, i, got, want.Root.Digest)
+				for c, err := range tree.Diff(ctx, tree.Side{Directories: st.Directories, Root: want.Root}, alone[0].Side, tree.DiffOptions{Recursive: true}) {
+					t.Log(string(c.Op), c.Path, err)
+				}
+			}
+		}
+		changes := func(sides [2]*diffSide, whole bool) (all []tree.Change) {
+			if err := (&env{}).filterSides(ctx, sides, o, whole); err != nil {
+				t.Fatal(err)
+			}
+			for c, err := range tree.Diff(ctx, sides[0].Side, sides[1].Side, tree.DiffOptions{}) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, c)
+			}
+			return all
+		}
+		if want, got := changes(whole, true), changes(part, false); !slices.Equal(want, got) {
+			t.Errorf("seed %d: %v, and where all is filtered %v", seed, got, want)
+		}
+	}
+	if smaller < 24 {
+		t.Errorf("only %d trees from which anything was left out", smaller)
+	}
+}
