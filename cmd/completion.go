@@ -1,12 +1,16 @@
 package cmd
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/tree"
 )
 
 // The scripts all ask castar itself what may follow the words typed so far, so that they cannot fall behind it.
@@ -22,7 +26,7 @@ var (
 func (e *env) completionCommand(_ *cli.App) *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
-		Usage:     "print a script that completes commands, flags and tags in a shell",
+		Usage:     "print a script that completes commands, flags, tags and paths in a shell",
 		UsageText: "castar completion bash|zsh|fish",
 		Description: `Examples:
   source <(castar completion bash)                                        # now; in ~/.bashrc for always
@@ -41,7 +45,9 @@ func (e *env) completionCommand(_ *cli.App) *cli.Command {
 }
 
 // completeCommand is what the scripts call: castar __complete WORD..., with the words typed so far and, last, the one
-// that is being typed. It prints what that one could become, a line each, and nothing where file names are wanted.
+// that is being typed. It prints what that one could become, a line each, and nothing where file names are wanted. The
+// shell is trusted to quote what it inserts; names that are not one line without tabs it would take for others, and are
+// left out.
 func (e *env) completeCommand(app *cli.App) *cli.Command {
 	return &cli.Command{
 		Name:            "__complete",
@@ -53,14 +59,43 @@ func (e *env) completeCommand(app *cli.App) *cli.Command {
 				return nil
 			}
 			last := words[len(words)-1]
-			for _, s := range e.complete(c, app, words[:len(words)-1], last) {
-				if strings.HasPrefix(s, last) {
+			for _, s := range e.candidates(c, app, words[:len(words)-1], last) {
+				if !strings.ContainsAny(s, "\n\t") {
 					fmt.Fprintln(e.stdout, s)
 				}
 			}
 			return nil
 		},
 	}
+}
+
+// completeBashCommand is __complete for bash, which neither takes quotes away nor adds any: castar __complete_bash LINE
+// WORD... with COMP_LINE and COMP_WORDS up to the cursor. Each reply ends in a NUL, and may be inserted as it is.
+func (e *env) completeBashCommand(app *cli.App) *cli.Command {
+	return &cli.Command{
+		Name:            "__complete_bash",
+		Hidden:          true,
+		SkipFlagParsing: true,
+		Action: func(c *cli.Context) error {
+			if c.NArg() < 3 {
+				return nil
+			}
+			l := readBashLine(c.Args().First(), c.Args().Slice()[1:])
+			if len(l.before) == 0 {
+				return nil
+			}
+			for _, s := range e.candidates(c, app, l.before[1:], l.last.value) {
+				fmt.Fprint(e.stdout, l.reply(s), "\x00")
+			}
+			return nil
+		},
+	}
+}
+
+// candidates returns what the last word could become after the words before.
+func (e *env) candidates(c *cli.Context, app *cli.App, before []string, last string) []string {
+	all := e.complete(c, app, before, last)
+	return slices.DeleteFunc(all, func(s string) bool { return !strings.HasPrefix(s, last) })
 }
 
 // complete returns what may stand after the words before; the caller drops what does not begin with last.
@@ -89,9 +124,32 @@ func (e *env) complete(c *cli.Context, app *cli.App, before []string, last strin
 				e.store = store
 			}
 		}
+		if root, _, ok := strings.Cut(strings.TrimPrefix(last, "b3:"), ":"); ok && root != "" && !isPath(last) {
+			return e.pathNames(c.Context, last)
+		}
 		return e.tagNames(c.Context)
 	}
 	return nil
+}
+
+// pathNames returns the paths in a root that ref, the beginning of one, could become. Those of directories end in a slash.
+func (e *env) pathNames(ctx context.Context, ref string) (names []string) {
+	dir := ref[:strings.LastIndexAny(ref, "/:")+1]
+	_ = e.withRef(ctx, strings.TrimSuffix(dir, "/"), func(st *store.Store, r tree.Ref) error {
+		if r.Node.Kind != store.KindDirectory {
+			return nil
+		}
+		entries, err := st.Directories.Get(ctx, r.Node.Digest)
+		for _, n := range entries {
+			name := dir + n.Name
+			if n.Kind == store.KindDirectory {
+				name += "/"
+			}
+			names = append(names, name)
+		}
+		return err
+	})
+	return names
 }
 
 // completeValue returns the values that the flag at the end of before may have.

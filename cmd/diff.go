@@ -17,8 +17,8 @@ Says what changed from A to B. Each is a ROOT, or something inside one, or a pat
 without opening files that look unchanged since; what cannot be stored is left out and named on stderr, and the exit
 status is 3. With PATHs, only what is at or below one of these inside A and B is compared.
 
-What --exclude, --exclude-from, --gitignore and --exclude-caches leave out is left out on both sides, of what is stored as
-'castar ingest' with these flags would have left it out. Patterns are relative to A and to B.
+What --exclude, --exclude-from, --gitignore and --exclude-caches leave out is left out on both sides: of what is stored,
+too, as 'castar ingest' with these flags would have done. Patterns are relative to A and to B.
 
 Each line has a letter and a path:
   +  added

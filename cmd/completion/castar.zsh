@@ -1,11 +1,15 @@
 #compdef castar
 # zsh completion for castar; see 'castar completion --help'.
 
+# compadd quotes what it inserts.
 _castar() {
-    local -a candidates
-    candidates=("${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+    local -a candidates directories
+    candidates=("${(@f)$("${(Q)words[1]}" __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
     if [[ -n "${candidates[1]}" ]]; then
-        compadd -a candidates
+        directories=("${(@M)candidates:#*/}")
+        candidates=("${(@)candidates:#*/}")
+        (( $#candidates )) && compadd -a candidates
+        (( $#directories )) && compadd -S '' -a directories
     else
         _files
     fi
