@@ -47,10 +47,10 @@ func (e *env) completionCommand(_ *cli.App) *cli.Command {
 // completeCommand is what the scripts call: castar __complete WORD..., with the words typed so far and, last, the one
 // that is being typed. It prints what that one could become, a line each, and nothing where file names are wanted. The
 // shell is trusted to quote what it inserts; names that are not one line without tabs it would take for others, and are
-// left out.
-func (e *env) completeCommand(app *cli.App) *cli.Command {
+// left out. The last word of __complete_typed is as it was typed, with quotes that may be open.
+func (e *env) completeCommand(app *cli.App, name string) *cli.Command {
 	return &cli.Command{
-		Name:            "__complete",
+		Name:            name,
 		Hidden:          true,
 		SkipFlagParsing: true,
 		Action: func(c *cli.Context) error {
@@ -59,6 +59,9 @@ func (e *env) completeCommand(app *cli.App) *cli.Command {
 				return nil
 			}
 			last := words[len(words)-1]
+			if name == "__complete_typed" {
+				last = parseWord(last).value
+			}
 			for _, s := range e.candidates(c, app, words[:len(words)-1], last) {
 				if !strings.ContainsAny(s, "\n\t") {
 					fmt.Fprintln(e.stdout, s)
@@ -81,7 +84,7 @@ func (e *env) completeBashCommand(app *cli.App) *cli.Command {
 				return nil
 			}
 			l := readBashLine(c.Args().First(), c.Args().Slice()[1:])
-			if len(l.before) == 0 {
+			if len(l.before) == 0 || l.last.code {
 				return nil
 			}
 			for _, s := range e.candidates(c, app, l.before[1:], l.last.value) {

@@ -14,6 +14,7 @@ type shellWord struct {
 	open  string // the quote that is not closed: " or ' or $', or ""
 	tail  int    // where in the word what bash's line editor replaces begins, but for an open quote: behind the last quote
 	until int    // the length of what value holds of the word before tail
+	code  bool   // it has something unquoted that ends a word, or is run
 }
 
 // parseWord takes the quotes of a word away. Nothing is expanded.
@@ -49,6 +50,7 @@ func parseWord(text string) shellWord {
 			i++
 			b.WriteByte(text[i])
 		default:
+			w.code = w.code || w.open == "" && strings.IndexByte("`();&|<>", c) >= 0
 			b.WriteByte(c)
 		}
 		i++
@@ -165,8 +167,11 @@ func readBashLine(line string, words []string) bashLine {
 		}
 		l.last = w
 		cut := len(word) // what is before the last of bash's words
-		if !isBreak(typedLast) {
+		if !isBreak(typedLast) || typedLast[0] == '@' {
 			cut -= len(typedLast)
+		}
+		if strings.HasSuffix(word[:cut], "@") { // with which the name of a host begins, for bash
+			cut--
 		}
 		l.stays = parseWord(word[:cut]).value
 		if w.tail > cut {

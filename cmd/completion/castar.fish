@@ -2,7 +2,7 @@
 
 function __castar_complete
     set -l words (commandline -opc)
-    set -l candidates ($words[1] __complete $words[2..] (commandline -ct) 2>/dev/null)
+    set -l candidates ($words[1] __complete_typed $words[2..] (commandline -ct) 2>/dev/null)
     if test (count $candidates) -gt 0
         printf '%s\n' $candidates
     else

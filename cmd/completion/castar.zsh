@@ -4,7 +4,7 @@
 # compadd quotes what it inserts.
 _castar() {
     local -a candidates directories
-    candidates=("${(@f)$("${(Q)words[1]}" __complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    candidates=("${(@f)$("${(Q)words[1]}" __complete_typed "${(@Q)words[2,CURRENT-1]}" "${words[CURRENT]}" 2>/dev/null)}")
     if [[ -n "${candidates[1]}" ]]; then
         directories=("${(@M)candidates:#*/}")
         candidates=("${(@)candidates:#*/}")
