@@ -19,6 +19,7 @@ type parsedFlag struct {
 	initial     string // the default, for the help
 	category    string
 	alone       bool // it needs no value
+	many        bool // it may be repeated
 	set         func(value string) error
 	err         error // what set returned last
 }
@@ -51,6 +52,7 @@ func (f *parsedFlag) GetDefaultText() string { return f.initial }
 func (f *parsedFlag) GetEnvVars() []string   { return nil }
 func (f *parsedFlag) IsVisible() bool        { return true }
 func (f *parsedFlag) GetCategory() string    { return f.category }
+func (f *parsedFlag) IsSliceFlag() bool      { return f.many }
 
 // in puts the flag into a category of the help.
 func (f *parsedFlag) in(category string) *parsedFlag {
@@ -88,7 +90,7 @@ func boolFlag(name, short string, to *bool, usage string) *parsedFlag {
 
 // listFlag returns a flag that may be repeated. Each value is one item as it is, with its commas and spaces.
 func listFlag(name, short string, to *[]string, usage string) cli.Flag {
-	return &parsedFlag{name: name, short: short, usage: usage + "; may be repeated", set: func(value string) error {
+	return &parsedFlag{name: name, short: short, usage: usage + "; may be repeated", many: true, set: func(value string) error {
 		*to = append(*to, value)
 		return nil
 	}}

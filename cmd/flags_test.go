@@ -58,7 +58,7 @@ func TestNumbers(t *testing.T) {
 		{" 1", 0, `want a whole number, not " 1"`},
 		{"1e3", 0, `want a whole number, not "1e3"`},
 		{"4k", 0, `want a whole number, not "4k"`},
-		{"99999999999999999999", 0, `want a whole number of 64 bits, not "99999999999999999999"`},
+		{"99999999999999999999", 0, `99999999999999999999 is too large`},
 	}
 	for _, tt := range tests {
 		var got int

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -103,6 +104,8 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--tls-cert and --tls-key go together")
 			case f.clientCA != "" && f.cert == "":
 				return usagef("serve", "--tls-client-ca works only with --tls-cert and --tls-key")
+			case f.maxMessage < 1:
+				return usagef("serve", "--max-message must be positive")
 			case f.options.MaxStreams < 1:
 				return usagef("serve", "--max-streams must be positive")
 			case f.options.Idle < time.Second:
