@@ -13,9 +13,13 @@ import (
 
 const diffHelp = `
 Says what changed from A to B. Each is a ROOT, or something inside one, or a path outside the store: what begins with /,
-./ or ../, or is . or .., is a path, and so is what is no root and exists. A path is read as 'castar ingest' would,
-without opening files that look unchanged since; what cannot be stored is left out and named on stderr, and the exit
-status is 3. With PATHs, only what is at or below one of these inside A and B is compared.
+./ or ../, or is . or .., is a path, and so is what is no root and exists. A path is read as 'castar ingest' would; what
+cannot be stored is left out and named on stderr, and the exit status is 3. With PATHs, only what is at or below one of
+these inside A and B is compared.
+
+A file is not opened if 'castar ingest' would not read it again, either: if its path, size, times and inode number are
+those of the last time, on a file system that keeps them reliably. 'castar ingest --help' says which these are, and what
+--trust-cache and --no-cache change.
 
 What --exclude, --exclude-from, --gitignore and --exclude-caches leave out is left out on both sides: of what is stored,
 too, as 'castar ingest' with these flags would have done. Patterns are relative to A and to B.
@@ -111,6 +115,8 @@ func (f *diffFlags) check(e *env, args int) error {
 		return usagef("diff", "--null is not for --stat, --patch or --json")
 	case e.json && (f.nameOnly || f.patch):
 		return usagef("diff", "--json is not for --name-only or --patch")
+	case f.live.noCache && f.live.options.TrustCache:
+		return usagef("diff", "--no-cache and --trust-cache exclude each other")
 	}
 	if err := checkJobs("diff", f.live.jobs); err != nil {
 		return err

@@ -105,7 +105,7 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *diffSide, o ingest.O
 		if o.Cache, err = openCache(st, source); err != nil {
 			e.warn("diff", "cache: "+err.Error()) // slower, and no less right
 		}
-		defer o.Cache.Close()
+		defer func() { e.saveCache("diff", o.Cache) }()
 	}
 	progress := new(ingest.Progress)
 	o.Progress = progress
@@ -120,9 +120,6 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *diffSide, o ingest.O
 		return nil, err
 	}
 	e.noteStores("diff", s.path, r.Stores)
-	if err := o.Cache.Save(); err != nil {
-		e.warn("diff", "cache: "+err.Error())
-	}
 	s.Directories, s.Root = ds, r.Root
 	return r.LeftOut, nil
 }

@@ -24,7 +24,8 @@ func (f *ingestFlags) sourceFlags() []cli.Flag {
 		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files say"),
 		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out what is in folders with a CACHEDIR.TAG"),
 		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "leave out what is on other file systems"),
-		boolFlag("no-cache", "", &f.noCache, "read every file, also those that look unchanged, as some do that a program has mapped"),
+		boolFlag("no-cache", "", &f.noCache, "read every file, also those that look unchanged"),
+		boolFlag("trust-cache", "", &f.options.TrustCache, "believe that a file with the same path, size and times is unchanged, on any file system"),
 	}
 }
 

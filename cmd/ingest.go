@@ -31,6 +31,17 @@ silently: all of it is named on stderr, no root is printed and the exit status i
 A directory below 8192 others is one that cannot be stored.
 A PATH that is a link into /proc or /dev/fd, as /dev/stdin is, or to a pipe, is refused: there is no tree behind it.
 
+A file is read again unless its path, inode number, size, mtime and ctime are those of the last time. They prove that it
+is unchanged where the kernel keeps them reliably: on ext2, ext3, ext4, XFS, btrfs, bcachefs, F2FS, ZFS and tmpfs, and on
+APFS and HFS+ of macOS. On any other file system every file is read each time: FAT, exFAT, NTFS, FUSE (sshfs, rclone),
+NFS, SMB, 9p, overlayfs, squashfs, erofs, ISO 9660. Every file is also read where something was unmounted and mounted
+again, as it may be another file system. After a reboot only those are whose ctime is a whole second, as builders of disk
+images set it. What changed just before it was read is read again the next time.
+
+With --trust-cache, path, size, mtime and ctime are enough, on any file system. With --no-cache every file is read: what a
+program writes through a memory map may not show in a file's times. A file with many names (hard links) is read once.
+What is known of files is kept if an ingest fails, and for 90 days if they are left out or gone.
+
 Patterns are those of .gitignore files, relative to PATH; of several the last one counts, and --exclude comes after
 --exclude-from. What they leave out is no error. --gitignore obeys the .gitignore files below PATH as git does, those of
 one repository not in another that lies in it. What git finds elsewhere, as in .git/info/exclude, does not count. The
@@ -97,6 +108,8 @@ func (f *ingestFlags) check(paths []string) (err error) {
 		return usagef("ingest", "--tag names one root, but there are %d paths", len(paths))
 	case f.tag != "" && f.dryRun:
 		return usagef("ingest", "--tag needs a store, and --dry-run uses none")
+	case f.noCache && f.options.TrustCache:
+		return usagef("ingest", "--no-cache and --trust-cache exclude each other")
 	}
 	if err := checkJobs("ingest", f.jobs); err != nil {
 		return err
@@ -178,6 +191,11 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 		results = append(results, r)
 	}
 	if len(refused) > 0 {
+		if st != nil { // what was stored is not to be read again when what was refused is dealt with
+			if err := st.Sync(ctx); err != nil {
+				e.warn("ingest", "what was stored is not kept: "+err.Error())
+			}
+		}
 		return nil, refusal(refused, paths)
 	}
 	if st != nil {
@@ -225,16 +243,13 @@ func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.
 		if o.Cache, err = openCache(st, path); err != nil {
 			e.warn("ingest", "cache: "+err.Error()) // slower, and no less right
 		}
-		defer o.Cache.Close()
+		defer func() { e.saveCache("ingest", o.Cache) }()
 	}
 	r, err := ingest.FS(ctx, st, s.path, o)
 	if err != nil {
 		return ingested{}, err
 	}
 	e.noteStores("ingest", s.path, r.Stores)
-	if err := o.Cache.Save(); err != nil {
-		e.warn("ingest", "cache: "+err.Error())
-	}
 	return ingested{Result: r, source: path, seconds: time.Since(began).Seconds()}, nil
 }
 

@@ -93,6 +93,13 @@ func openCache(st *store.Store, source string) (*ingest.Cache, error) {
 	return ingest.OpenCache(dir, st.ID, source)
 }
 
+// saveCache keeps what a command has learnt of files, however it ends: the next one need not read them again.
+func (e *env) saveCache(command string, c *ingest.Cache) {
+	if err := errors.Join(c.Save(), c.Close()); err != nil {
+		e.warn(command, "cache: "+err.Error())
+	}
+}
+
 // resolve finds the root, or the node inside it, that ref means.
 func resolve(ctx context.Context, st *store.Store, ref string) (store.Node, error) {
 	r, err := resolveRef(ctx, st, ref)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,8 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/table"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +26,7 @@ type cached struct {
 	st    *store.Store
 	dir   string // of caches
 	limit int
+	later int // days from now on
 }
 
 func newCached(t *testing.T) *cached { return &cached{t: t, st: memory.New(), dir: t.TempDir()} }
@@ -31,6 +35,7 @@ func (c *cached) open(path string) *Cache {
 	c.t.Helper()
 	cache, err := openCache(c.dir, c.st.ID, path, c.limit)
 	try(c.t, err)
+	cache.today += uint16(c.later)
 	return cache
 }
 
@@ -87,7 +92,7 @@ func (c *cached) want(path string, v tree, opened ...string) {
 
 func TestCacheChanges(t *testing.T) {
 	v := tree{"a": "aaa", "b": exec("bbb"), "l": link("a"), "sub": tree{"c": "ccc", "empty": "", "big": strings.Repeat("big", 100_000)}}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
 	c.want(dir, v, "a", "b", "sub/big", "sub/c", "sub/empty")
 	c.want(dir, v)
@@ -118,17 +123,30 @@ func TestCacheChanges(t *testing.T) {
 	})
 	v["sub"].(tree)["c"] = "ddd"
 	c.want(dir, v, "sub/c")
-	try(t, os.Rename(dir+"/sub", dir+"/bus")) // files of other names are still the same
+	try(t, os.Rename(dir+"/sub", dir+"/bus"))
 	v["bus"] = v["sub"]
 	delete(v, "sub")
+	c.want(dir, v, "bus/big", "bus/c", "bus/empty")
 	c.want(dir, v)
-	c.want(dir, v)
+	// Two files of one size and one time change places. Their ctime tells, too.
+	when := time.Now().Add(-time.Hour)
+	for _, name := range []string{"/a", "/b"} {
+		change(t, dir+name, name[1:])
+		try(t, os.Chtimes(dir+name, when, when))
+	}
+	v["a"], v["b"] = "a", "b"
+	c.want(dir, v, "a", "b")
+	try(t, os.Rename(dir+"/a", dir+"/x"))
+	try(t, os.Rename(dir+"/b", dir+"/a"))
+	try(t, os.Rename(dir+"/x", dir+"/b"))
+	v["a"], v["b"] = "b", "a"
+	c.want(dir, v, "a", "b")
 }
 
 // TestCacheOtherStore checks that a cache is worth nothing where the store lacks the blobs.
 func TestCacheOtherStore(t *testing.T) {
 	v := tree{"a": "a", "b": "b"}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
 	c.want(dir, v, "a", "b")
 	id := c.st.ID
@@ -144,7 +162,7 @@ func TestCacheOtherStore(t *testing.T) {
 
 func TestCacheDamaged(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": "c"}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
 	c.want(dir, v, "a", "b", "c")
 	path := cachePath(filepath.Join(c.dir, c.st.ID), dir)
@@ -185,7 +203,7 @@ func TestCacheDamaged(t *testing.T) {
 func TestCacheAbove(t *testing.T) {
 	sub := tree{"a": "a", "b": tree{"c": "c"}}
 	v := tree{"x": "x", "sub": sub}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
 	c.want(dir, v, "sub/a", "sub/b/c", "x")
 	before, err := os.ReadFile(c.files()[0])
@@ -213,21 +231,21 @@ func TestCacheAbove(t *testing.T) {
 	if n := len(c.files()); n != 2 {
 		t.Errorf("%d caches, want 2", n)
 	}
+	if cache := c.open(dir + "/sub"); cache.old.Len() != 2 {
+		t.Errorf("the cache of a part has %d records, want 2", cache.old.Len())
+		try(t, cache.Close())
+	}
 }
 
-// TestCacheSave looks at what is kept, and when the file is written.
+// TestCacheSave looks at when the file is written, and which others are removed then.
 func TestCacheSave(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": "c"}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
-	size := func() (n int) {
-		cache := c.open(dir)
-		defer cache.Close()
-		return cache.old.Len()
-	}
 	c.want(dir, v, "a", "b", "c")
 	file := c.files()[0]
-	long := time.Now().Add(-cacheAge / 2)
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
+	long := ago(cacheDays * 12 * time.Hour)
 	try(t, os.Chtimes(file, long, long))
 	before, err := os.Stat(file)
 	try(t, err)
@@ -237,18 +255,12 @@ func TestCacheSave(t *testing.T) {
 	if !os.SameFile(before, after) || !after.ModTime().After(long) {
 		t.Errorf("a cache that had nothing new was written, or not marked as used")
 	}
-	try(t, os.Remove(dir+"/b"))
-	delete(v, "b")
-	c.want(dir, v)
-	if n := size(); n != 2 {
-		t.Errorf("%d records after a file was removed, want 2", n)
-	}
-	old := filepath.Join(filepath.Dir(file), "old"+cacheExt)
-	tmp := filepath.Join(filepath.Dir(file), "left.tmp")
-	for _, path := range []string{old, tmp} {
+	for name, age := range map[string]time.Duration{
+		"old" + cacheExt: (cacheDays + 1) * 24 * time.Hour, "left.tmp": (cacheDays + 1) * 24 * time.Hour, "young" + oldExt: 0,
+	} {
+		path := filepath.Join(filepath.Dir(file), name)
 		try(t, os.WriteFile(path, nil, 0o600))
-		when := time.Now().Add(-cacheAge - time.Hour)
-		try(t, os.Chtimes(path, when, when))
+		try(t, os.Chtimes(path, ago(age), ago(age)))
 	}
 	change(t, dir+"/a", "new")
 	v["a"] = "new"
@@ -256,16 +268,10 @@ func TestCacheSave(t *testing.T) {
 	if got := c.files(); len(got) != 1 {
 		t.Errorf("caches %q, want one: the others are too old", got)
 	}
-	try(t, os.RemoveAll(dir))
-	plant(t, dir, tree{})
-	c.want(dir, tree{})
-	if n := size(); n != 0 {
-		t.Errorf("%d records of an empty tree", n)
-	}
 
 	cache := c.open(dir)
 	try(t, os.RemoveAll(filepath.Dir(file)))
-	cache.add(&stat{ino: 1}, store.Digest{}, time.Now())
+	cache.add(pathKey{}, &volume{native: true}, &stat{ino: 1}, store.Digest{}, time.Now())
 	if err := cache.failed; err != nil {
 		t.Error(err)
 	}
@@ -273,6 +279,110 @@ func TestCacheSave(t *testing.T) {
 		t.Error("saved where there is no folder")
 	}
 	try(t, cache.Close())
+}
+
+// TestCacheKept checks what stays in a cache that an ingest did not see, and for how long.
+func TestCacheKept(t *testing.T) {
+	v := tree{"a": "a", "b": "b", "c": tree{"d": "d", "e": "e"}, "x": "x"}
+	dir := plantedNative(t, v)
+	c := newCached(t)
+	c.want(dir, v, "a", "b", "c/d", "c/e", "x")
+
+	// Another selection, which changes something.
+	cache := c.open(dir)
+	change(t, dir+"/a", "A")
+	v["a"] = "A"
+	time.Sleep(2 * clockTick)
+	_, err := FS(context.Background(), c.st, dir, Options{Cache: cache, Excludes: []*ignore.Patterns{ignore.New("/c")}})
+	try(t, err)
+	try(t, cache.Save())
+	try(t, cache.Close())
+	c.want(dir, v)
+
+	// A refusal, and an ingest that is interrupted.
+	change(t, dir+"/a", "AA")
+	v["a"] = "AA"
+	try(t, mkfifo(dir+"/pipe"))
+	time.Sleep(2 * clockTick)
+	cache = c.open(dir)
+	if _, err := FS(context.Background(), c.st, dir, Options{Cache: cache}); !errors.Is(err, ErrSpecial) {
+		t.Errorf("error %v, want that a pipe is refused", err)
+	}
+	try(t, cache.Save())
+	try(t, cache.Close())
+	try(t, os.Remove(dir+"/pipe"))
+	c.want(dir, v)
+	change(t, dir+"/a", "AAA")
+	v["a"] = "AAA"
+	time.Sleep(2 * clockTick)
+	ctx, cancel := context.WithCancel(context.Background())
+	o := at(stepFound, dir+"/b", 1, cancel)
+	o.Jobs, o.Cache = 1, c.open(dir)
+	if _, err := FS(ctx, c.st, dir, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that it was cancelled", err)
+	}
+	try(t, o.Cache.Save())
+	try(t, o.Cache.Close())
+	c.want(dir, v)
+
+	// Files that are gone stay as long as any.
+	try(t, os.Remove(dir+"/b"))
+	delete(v, "b")
+	size := func() int {
+		cache := c.open(dir)
+		defer cache.Close()
+		return cache.old.Len()
+	}
+	for _, days := range []int{refreshDays, refreshDays, cacheDays, cacheDays + 1} {
+		c.later += days
+		c.want(dir, v)
+		want := 4
+		if c.later <= cacheDays {
+			want++
+		}
+		if n := size(); n != want {
+			t.Errorf("after %d more days, %d records, want %d", days, n, want)
+		}
+	}
+	c.later -= 1000 // the clock was wrong all the time
+	c.want(dir, v)
+	c.want(dir, v)
+}
+
+// TestCacheTooLarge has more than may be kept.
+func TestCacheTooLarge(t *testing.T) {
+	c := newCached(t)
+	cache := c.open("/")
+	defer cache.Close()
+	var records []byte
+	for i := range 100 { // one of each age
+		var key [16]byte
+		key[0] = byte(i)
+		value := (&record{day: cache.today - uint16(i)}).encode()
+		records = append(append(records, key[:]...), value[:]...)
+	}
+	path := filepath.Join(t.TempDir(), "cache")
+	try(t, cache.write(path, []table.Source{table.Sorted(cacheShape, records)}))
+	data, err := os.ReadFile(path)
+	try(t, err)
+	all, err := table.Open(cacheShape, data)
+	try(t, err)
+	for limit, want := range map[int]int{0: 8, 1: 9, 10: 18, 82: 90, 83: 91, 1000: 91} {
+		if n := cache.kept(all, limit).Len(); n != want {
+			t.Errorf("at most %d that were not seen: %d records are kept, want %d", limit, n, want)
+		}
+	}
+
+	for i, name := range []string{"1", "2", "3"} {
+		path := filepath.Join(cache.dir, name+cacheExt)
+		try(t, os.WriteFile(path, make([]byte, 100), 0o600))
+		when := time.Now().Add(-time.Duration(i) * time.Hour)
+		try(t, os.Chtimes(path, when, when))
+	}
+	try(t, cache.prune(250))
+	if got := c.files(); len(got) != 2 || filepath.Base(got[1]) != "2"+cacheExt {
+		t.Errorf("caches %q, want the two that were used last", got)
+	}
 }
 
 // TestCacheRacy checks which files are too young to be remembered.
@@ -298,7 +408,7 @@ func TestCacheRacy(t *testing.T) {
 	for i, tt := range tests {
 		c := newCached(t).open("/")
 		st := stat{ino: uint64(i), mtime: begun.Add(-tt.mtime).UnixNano(), ctime: begun.Add(-tt.ctime).UnixNano(), mode: unix.S_IFREG}
-		c.add(&st, store.Digest{1}, begun)
+		c.add(pathKey{}, &volume{native: true}, &st, store.Digest{1}, begun)
 		if kept := c.added.Len() == 1; kept != tt.kept {
 			t.Errorf("%s: remembered is %v, want %v", tt.name, kept, tt.kept)
 		}
@@ -314,7 +424,7 @@ func TestCacheSpill(t *testing.T) {
 		names = append(names, fmt.Sprintf("f%02d", i))
 		v[names[i]] = names[i]
 	}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
 	c.limit = 3
 	c.want(dir, v, names...)
@@ -330,7 +440,7 @@ func TestCacheSpill(t *testing.T) {
 // TestCacheSpillFails: no place for the cache is no reason not to ingest.
 func TestCacheSpillFails(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": "c", "d": "d"}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
 	c.limit = 2
 	time.Sleep(2 * clockTick)
@@ -350,7 +460,7 @@ func TestCacheSpillFails(t *testing.T) {
 // TestCacheConcurrentSaves has two ingests of one tree save at once, many times.
 func TestCacheConcurrentSaves(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": tree{"d": "d"}}
-	dir := planted(t, v)
+	dir := plantedNative(t, v)
 	c := newCached(t)
 	time.Sleep(2 * clockTick)
 	for range 20 {
@@ -362,7 +472,7 @@ func TestCacheConcurrentSaves(t *testing.T) {
 				if _, err := FS(context.Background(), c.st, dir, Options{Jobs: 4, Cache: cache}); err != nil {
 					t.Error(err)
 				}
-				cache.own = false // so that it is written every time
+				cache.added.Add(make([]byte, cacheShape.Key), make([]byte, cacheShape.Value)) // so that it is written every time
 				if err := cache.Save(); err != nil {
 					t.Error(err)
 				}
@@ -375,10 +485,11 @@ func TestCacheConcurrentSaves(t *testing.T) {
 
 func TestNoCache(t *testing.T) {
 	var c *Cache
-	if _, ok := c.lookup(&stat{}); ok {
+	v := &volume{native: true}
+	if _, ok, _ := c.lookup(pathKey{}, v, &stat{}); ok {
 		t.Error("found in no cache")
 	}
-	c.add(&stat{}, store.Digest{}, time.Time{})
+	c.add(pathKey{}, v, &stat{}, store.Digest{}, time.Time{})
 	for _, err := range []error{c.Save(), c.Close()} {
 		try(t, err)
 	}

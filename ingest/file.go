@@ -20,29 +20,27 @@ const (
 	attempts = 3
 )
 
-// file stores a regular file. One that the cache knows, and whose blob the store has, is not opened.
-func (w *worker) file(dirfd int, at *place, st *stat, node *store.Node) error {
+// file stores a regular file of the directory up. One that the cache knows, and whose blob the store has, is not opened.
+func (w *worker) file(up *folder, at *place, st *stat, node *store.Node) error {
 	if w.scan != nil {
 		w.scan.TotalFiles.Add(1)
 		w.scan.TotalBytes.Add(st.size)
 		return nil
 	}
-	d, known := w.o.Cache.lookup(st)
-	if known {
-		has, err := w.blobs.Has(w.ctx, d)
-		if err != nil {
-			return err
-		}
-		known = has
-	}
-	if known {
+	d, known, err := w.known(up, at, st)
+	switch {
+	case err != nil:
+		return err
+	case known:
 		w.o.Progress.Unchanged.Add(1)
 		w.o.Progress.Bytes.Add(st.size)
-	} else {
-		var err error
-		if d, err = w.readFile(dirfd, at, st); err != nil {
-			return err
-		}
+	case st.links > 1 && up.volume.holds(st):
+		d, err = w.readOnce(up, at, st)
+	default:
+		d, err = w.readFile(up, at, st)
+	}
+	if err != nil {
+		return err
 	}
 	*node = store.Node{Name: node.Name, Kind: store.KindFile, Digest: d, Size: st.size, Executable: st.executable()}
 	w.files.Add(1)
@@ -51,46 +49,87 @@ func (w *worker) file(dirfd int, at *place, st *stat, node *store.Node) error {
 	return nil
 }
 
-// readFile stores the contents of a file. st is what is known of it, and afterwards what was true all the while it was
-// read: a file that changed is read again, and given up where it will not hold still.
-func (w *worker) readFile(dirfd int, at *place, st *stat) (d store.Digest, err error) {
+// known returns the digest of a file if the cache knows it and the store has it.
+func (w *worker) known(up *folder, at *place, st *stat) (d store.Digest, known bool, err error) {
+	if w.o.Cache == nil {
+		return d, false, nil
+	}
+	key := w.keyOf(up, at)
+	d, known, fresh := w.o.Cache.lookup(key, up.volume, st)
+	if known {
+		known, err = w.blobs.Has(w.ctx, d)
+	}
+	if known && !fresh {
+		w.o.Cache.add(key, up.volume, st, d, w.began)
+	}
+	return d, known, err
+}
+
+// readFile stores the contents of a file of the directory up. st is what is known of it, and afterwards what was true all
+// the while it was read: a file that changed is read again, and given up where it will not hold still.
+func (w *worker) readFile(up *folder, at *place, st *stat) (d store.Digest, err error) {
 	var reason error
-	for range attempts {
+	for try := range attempts {
 		begun := time.Now()
-		fd, err := openFile(dirfd, at.name)
+		fd, err := openFile(up.fd, at.name)
 		if err == unix.ELOOP { // a symlink by now
 			err = ErrChanged
 		}
 		if err != nil {
 			return d, w.problem(at, err)
 		}
-		w.hook(stepOpened, at)
-		d, n, rerr, serr := w.contents(fd, st.size)
-		w.hook(stepRead, at)
-		var after stat
-		err = after.of(fd)
+		r, rerr, serr := w.readOpen(fd, at, st, try == 0 && up.volume.holds(st))
 		unix.Close(fd)
 		switch {
 		case serr != nil:
 			return d, fmt.Errorf("%s: %w", at.path(), serr)
-		case err != nil:
-			return d, w.problem(at, err)
-		case after.kind() != unix.S_IFREG:
+		case r.after.kind() != unix.S_IFREG:
 			return d, w.problem(at, ErrChanged)
 		case rerr != nil:
 			return d, w.problem(at, rerr)
-		case n == st.size && after == *st:
-			w.o.Cache.add(st, d, begun)
-			return d, nil
+		case r.size == st.size && r.after.same(st):
+			*st = r.after
+			w.o.Cache.add(w.keyOf(up, at), up.volume, st, r.digest, begun)
+			return r.digest, nil
 		}
-		w.o.Progress.Bytes.Add(-n) // to be read again
+		w.o.Progress.Bytes.Add(-r.size) // to be read again
 		reason = ErrChanged
-		if after == *st { // as in /proc
+		if r.after.same(st) { // as in /proc
 			reason = fmt.Errorf("%w: its size is given as %d bytes", ErrChanged, st.size)
 		}
-		*st = after
+		*st = r.after
 	}
 	return d, w.problem(at, reason)
+}
+
+// reading is what was read of a file.
+type reading struct {
+	digest store.Digest
+	size   uint64
+	after  stat // what the file was afterwards
+}
+
+// readOpen stores what the open file fd holds. What the file was before is in st. That is asked of the descriptor, as
+// some file systems number a file anew whenever its name is looked up. Only where byName is set, for the first attempt on
+// a native one, is that system call saved, and st is what the name told: there its number says which file it was.
+func (w *worker) readOpen(fd int, at *place, st *stat, byName bool) (r reading, rerr, serr error) {
+	r.after = *st
+	if !byName {
+		if rerr = r.after.of(fd); rerr != nil || r.after.kind() != unix.S_IFREG {
+			return r, rerr, nil
+		}
+		*st = r.after
+	}
+	w.hook(stepOpened, at)
+	r.digest, r.size, rerr, serr = w.contents(fd, st.size)
+	w.hook(stepRead, at)
+	if err := r.after.of(fd); err != nil {
+		return r, err, serr
+	}
+	if !byName {
+		r.after.dev, r.after.ino = st.dev, st.ino // it is one file, whatever they say
+	}
+	return r, rerr, serr
 }
 
 // contents stores what an open file holds and returns its length. Errors of reading and of storing are told apart, for

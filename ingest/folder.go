@@ -22,6 +22,8 @@ type folder struct {
 	fd       int // or closed
 	depth    int // 0 is the root's
 	dev, ino uint64
+	volume   *volume // nil above the root
+	key      pathKey // if there is a cache
 }
 
 const closed = -1000 // no descriptor, and not unix.AT_FDCWD of any system
@@ -48,10 +50,14 @@ func (f *folder) close() {
 // alone reports whether one goroutine has f for itself.
 func (f *folder) alone() bool { return f.depth > heldDepth }
 
-// leave closes f while its child is walked if f is deep, and if the child leads back to it.
+// leave closes f while its child is walked if f is deep, and if the child leads back to it. Where inode numbers do not
+// last, nothing would tell that it is the same directory: there f keeps its descriptor.
 func (f *folder) leave(child *folder) {
 	var here, back stat
-	if !f.alone() || here.of(f.fd) != nil || back.at(child.fd, "..") != nil || here.dev != back.dev || here.ino != back.ino {
+	if !f.alone() || here.of(f.fd) != nil || !f.volume.holds(&here) {
+		return
+	}
+	if back.at(child.fd, "..") != nil || here.dev != back.dev || here.ino != back.ino {
 		return
 	}
 	f.dev, f.ino = here.dev, here.ino

@@ -37,6 +37,8 @@ type walker struct {
 	slots      chan store.Blobs // one for each goroutine that may work: its lane into the store
 	buffers    sync.Pool        // of *[]byte, a byte longer than smallFile, to see that a file is longer than it was
 	device     uint64           // of the root
+	boot       func() string    // what tells this boot from others, or ""
+	links      links
 
 	mediums       chan struct{} // one for each medium buffer in use
 	mediumBuffers sync.Pool     // the same for mediumFile
@@ -47,7 +49,7 @@ type walker struct {
 }
 
 func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error) {
-	w := &walker{st: st, o: o, began: time.Now(), processors: runtime.GOMAXPROCS(0)}
+	w := &walker{st: st, o: o, began: time.Now(), processors: runtime.GOMAXPROCS(0), boot: sync.OnceValue(bootID)}
 	w.lanes = st.Lanes != nil
 	w.slots = make(chan store.Blobs, o.Jobs)
 	for range o.Jobs {
@@ -103,12 +105,36 @@ func (w *worker) root(path string) (node store.Node, err error) {
 		err = w.problem(at, err)
 	} else {
 		w.device = st.dev
+		w.judgeFile(up, at, &st)
 		err = w.store(up, at, &st, ignore.Root(w.o.Excludes...), &node)
 	}
 	if errors.Is(err, errLeftOut) {
 		err = &LeftOutError{w.problems.sorted()} // a root is all or nothing
 	}
 	return node, err
+}
+
+// judgeFile finds the volume of a root that is a file. One that cannot be opened is on none that is known.
+func (w *walker) judgeFile(up *folder, at *place, st *stat) {
+	up.volume = &volume{believed: w.o.TrustCache}
+	if st.kind() != unix.S_IFREG || w.scan != nil {
+		return
+	}
+	if fd, err := openFile(up.fd, at.name); err == nil {
+		up.volume = w.volumeOf(fd)
+		unix.Close(fd)
+	}
+}
+
+// keyOf returns the key of the entry at.name of the directory up.
+func (w *walker) keyOf(up *folder, at *place) pathKey {
+	switch {
+	case w.o.Cache == nil:
+		return pathKey{}
+	case at.parent == nil:
+		return w.o.Cache.root
+	}
+	return up.key.child(at.name)
 }
 
 // store stores the entry at.name of the directory up, and fills node but for its name. The error is errLeftOut where
@@ -119,7 +145,7 @@ func (w *worker) store(up *folder, at *place, st *stat, ignored ignore.Stack, no
 	}
 	switch st.kind() {
 	case unix.S_IFREG:
-		return w.file(up.fd, at, st, node)
+		return w.file(up, at, st, node)
 	case unix.S_IFLNK:
 		return w.symlink(up.fd, at, node)
 	case unix.S_IFDIR:
@@ -174,6 +200,10 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 			return w.problem(at, err)
 		}
 		defer f.close()
+		f.key = w.keyOf(up, at)
+		if f.volume = up.volume; !up.volume.is(st.dev) {
+			f.volume = w.volumeOf(f.fd)
+		}
 		up.leave(f)
 		dir, err = w.enter(f, at, ignored)
 		if rerr := up.comeBack(f); rerr != nil {
@@ -185,6 +215,8 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 		if err != nil {
 			return err
 		}
+	} else {
+		w.exclude()
 	}
 	size, err := dir.Size(w.o.SizeRule)
 	if err != nil {
@@ -301,6 +333,10 @@ func (w *worker) child(g *forks, last bool, up *folder, at *place, ignored ignor
 		w.exclude()
 		return nil
 	}
+	if w.o.OneFileSystem && !isDir && w.isElsewhere(up.fd, at.name, &st) {
+		w.exclude()
+		return nil
+	}
 	w.hook(stepFound, at)
 	if !isDir {
 		return w.unlessLeftOut(w.store(up, at, &st, ignored, node), node)
@@ -330,7 +366,7 @@ type step int
 const (
 	stepListed step = iota // the names in a directory were read
 	stepFound              // an entry was described, and is now stored
-	stepOpened             // a file was opened
+	stepOpened             // a file was opened, and is now read
 	stepRead               // a file was read
 )
 

@@ -59,6 +59,30 @@ func planted(t testing.TB, v tree) string {
 	return dir
 }
 
+// plantedNative is planted on a native file system. In a container that is not where temporary files usually go.
+func plantedNative(t testing.TB, v tree) string {
+	t.Helper()
+	dir := planted(t, v)
+	if isNative(t, dir) {
+		return dir
+	}
+	if dir = onTmpfs(t); !isNative(t, dir) {
+		t.Skip("NOT TESTED: what is remembered of files: there is no local file system")
+	}
+	plant(t, dir+"/tree", v)
+	return dir + "/tree"
+}
+
+// isNative reports whether files in dir may be remembered.
+func isNative(t testing.TB, dir string) bool {
+	t.Helper()
+	f, err := os.Open(dir)
+	try(t, err)
+	defer f.Close()
+	native, _, _ := identify(int(f.Fd()), 0)
+	return native
+}
+
 // onTmpfs makes an empty directory on a file system in memory, where there is one: disks take seconds for what is large.
 func onTmpfs(t testing.TB) string {
 	t.Helper()

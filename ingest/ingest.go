@@ -19,12 +19,13 @@ type Options struct {
 	SizeRule      store.SizeRule     // how directory sizes are counted
 	SkipSpecial   bool               // leave out sockets, pipes and devices, and say so
 	IgnoreErrors  bool               // the same for all that cannot be read or will not hold still, too
-	OneFileSystem bool               // store directories on other file systems as empty ones
+	OneFileSystem bool               // store directories on other file systems as empty ones, and leave out files mounted from there
 	ExcludeCaches bool               // of directories with a valid CACHEDIR.TAG, store only that file
 	GitIgnore     bool               // obey .gitignore files
 	Excludes      []*ignore.Patterns // each list over the earlier ones
 	Landmarks     []store.Landmark   // leave out the directories that have one: the store is in them
 	Cache         *Cache             // nil: read every file
+	TrustCache    bool               // believe path, size, mtime and ctime on any file system
 	Progress      *Progress          // nil: nobody watches
 
 	hook func(s step, path string) // of tests

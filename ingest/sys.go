@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"castar/store"
 
@@ -14,6 +13,7 @@ import (
 // stat is what a walk needs to know of an entry.
 type stat struct {
 	dev, ino     uint64
+	links        uint64 // how many names it has
 	size         uint64
 	mtime, ctime int64 // nanoseconds since 1970
 	mode         uint32
@@ -21,7 +21,7 @@ type stat struct {
 
 func (s *stat) fill(u *unix.Stat_t) {
 	*s = stat{
-		dev: uint64(u.Dev), ino: u.Ino, size: uint64(u.Size), mode: uint32(u.Mode),
+		dev: uint64(u.Dev), ino: u.Ino, links: uint64(u.Nlink), size: uint64(u.Size), mode: uint32(u.Mode),
 		mtime: u.Mtim.Nano(), ctime: u.Ctim.Nano(),
 	}
 }
@@ -34,12 +34,21 @@ func (s *stat) at(dirfd int, name string) error {
 	return err
 }
 
-// of describes an open file.
+// of describes an open file. With an error s is as it was.
 func (s *stat) of(fd int) error {
 	var u unix.Stat_t
 	err := retry(func() error { return unix.Fstat(fd, &u) })
-	s.fill(&u)
+	if err == nil {
+		s.fill(&u)
+	}
 	return err
+}
+
+// same reports whether s and o are of one file that did not change between them.
+func (s *stat) same(o *stat) bool {
+	a, b := *s, *o
+	a.links, b.links = 0, 0 // a change of which changes ctime, where there is one
+	return a == b
 }
 
 // kind returns the bits of the mode that say what the entry is.
@@ -120,40 +129,6 @@ func (fd reader) Read(p []byte) (n int, err error) {
 		err = io.EOF
 	}
 	return max(n, 0), err
-}
-
-// readNames returns the names in an open directory, in no order. It reads through buf. The names that were read
-// together share their memory, so that a million of them cost little more than their bytes.
-func readNames(fd int, buf []byte) (names []string, err error) {
-	var all strings.Builder
-	for {
-		var n int
-		err := retry(func() (err error) {
-			n, err = unix.ReadDirent(fd, buf)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		if n <= 0 {
-			return names, nil
-		}
-		old := len(names)
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-		size := 0
-		for _, name := range names[old:] {
-			size += len(name)
-		}
-		all.Reset()
-		all.Grow(size)
-		for _, name := range names[old:] {
-			all.WriteString(name)
-		}
-		rest := all.String()
-		for i, name := range names[old:] {
-			names[old+i], rest = rest[:len(name)], rest[len(name):]
-		}
-	}
 }
 
 // readlinkat returns the target of a symlink, of any length.

@@ -1,0 +1,215 @@
+package ingest
+
+import (
+	"bufio"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"castar/ingest/ignore"
+	"castar/store"
+	"castar/store/durable"
+	"castar/store/table"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// cacheExt is the extension of cache files. It was oldExt when records had other keys; those are of no use.
+	cacheExt = ".files"
+	oldExt   = ".stat"
+	// cacheDays is how long a record is kept whose file is not seen, and the cache file of a root that nobody ingests.
+	cacheDays = 90
+	// maxUnseen is how many records of files that were not seen of late are kept in a cache file, about 400 MB.
+	maxUnseen = 4 << 20
+	// maxCaches is how many bytes the cache files of one store may have before those that were not used for longest go.
+	maxCaches = 2 << 30
+)
+
+// tagCache marks dir as a cache, so that those who archive what is around it can leave it out. Caches work without.
+func tagCache(dir string) {
+	f, err := os.OpenFile(filepath.Join(dir, ignore.CacheDirTag), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return // mostly because it is there
+	}
+	_, err = f.WriteString(ignore.CacheDirSignature + "\n")
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+	}
+}
+
+func cachePath(dir, root string) string {
+	return filepath.Join(dir, store.Sum([]byte(root)).String()[:32]+cacheExt)
+}
+
+// Save adds what this ingest found to the cache file. It is to be called once the ingest has ended, however that was. What
+// another process adds at the same instant may be lost.
+func (c *Cache) Save() error {
+	if c == nil {
+		return nil
+	}
+	if c.failed != nil {
+		return c.failed
+	}
+	if c.added.Len() == 0 {
+		return c.touch()
+	}
+	before, data, err := loadCache(c.path) // perhaps not c.old any more
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if data != nil {
+		defer unix.Munmap(data)
+	}
+	tmp := filepath.Join(c.dir, durable.TempName()+".tmp")
+	if err = c.write(tmp, append(c.added.Sources(), c.kept(before, maxUnseen))); err == nil {
+		err = os.Rename(tmp, c.path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return err
+	}
+	return c.prune(maxCaches)
+}
+
+// touch marks a cache file to which nothing is added as still in use.
+func (c *Cache) touch() error {
+	if !c.own {
+		return nil
+	}
+	now := time.Now()
+	if err := os.Chtimes(c.path, now, now); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil // another process removed it
+}
+
+// write makes a cache file of the sources, of which the earlier ones count.
+func (c *Cache) write(path string, sources []table.Source) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	if _, err = table.Write(w, cacheShape, table.Count(sources...), table.Merge(cacheShape, sources...)); err == nil {
+		err = w.Flush()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// kept is the records of t that are young enough. At most limit of those that were not seen of late are, the youngest.
+func (c *Cache) kept(t table.Table, limit int) table.Source {
+	var byAge [cacheDays + 2]int
+	for i := range t.Len() {
+		byAge[c.age(t.Record(i))]++
+	}
+	oldest, n := 0, 0
+	for age := range cacheDays + 1 {
+		if age > refreshDays {
+			if n += byAge[age]; n > limit {
+				break
+			}
+		}
+		oldest = age
+	}
+	k := kept{t: t}
+	for i := range t.Len() {
+		if c.age(t.Record(i)) <= oldest {
+			k.numbers = append(k.numbers, uint32(i))
+		}
+	}
+	return k
+}
+
+// age returns how many days ago a record was made, or cacheDays+1 for more than cacheDays. What is made in the future, by
+// a clock that was wrong, is too old.
+func (c *Cache) age(rec []byte) int {
+	r := decodeRecord(rec[cacheShape.Key:])
+	return int(min(c.today-r.day, cacheDays+1))
+}
+
+type kept struct {
+	t       table.Table
+	numbers []uint32
+}
+
+func (k kept) Len() int            { return len(k.numbers) }
+func (k kept) Record(i int) []byte { return k.t.Record(int(k.numbers[i])) }
+
+// prune removes caches that have not been used for a long time or, from the oldest on, are more than limit bytes together
+// with the younger ones, and what an interrupted Save left.
+func (c *Cache) prune(limit int64) error {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return err
+	}
+	var files []fs.FileInfo
+	for _, e := range entries {
+		if fi, err := e.Info(); err == nil { // otherwise another process was faster
+			files = append(files, fi)
+		}
+	}
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return cmp.Compare(b.ModTime().UnixNano(), a.ModTime().UnixNano()) })
+	size := int64(0)
+	for _, fi := range files {
+		ext := filepath.Ext(fi.Name())
+		if ext == cacheExt {
+			size += fi.Size()
+		}
+		tooOld := time.Since(fi.ModTime()) > cacheDays*24*time.Hour
+		if tooOld || ext == oldExt || ext == cacheExt && size > limit && fi.Name() != filepath.Base(c.path) {
+			os.Remove(filepath.Join(c.dir, fi.Name()))
+		}
+	}
+	return nil
+}
+
+// Close releases the cache. What was not saved is lost.
+func (c *Cache) Close() error {
+	if c == nil {
+		return nil
+	}
+	err := c.added.Close()
+	if c.data != nil {
+		err = errors.Join(err, unix.Munmap(c.data))
+		c.data, c.old = nil, table.Table{}
+	}
+	return err
+}
+
+// spill is a temporary file for what the cache of a very large tree cannot keep in memory. It has no name.
+type spill struct {
+	*os.File
+	data []byte
+}
+
+func newSpill(dir string) (table.Spill, error) {
+	f, err := os.CreateTemp(dir, "*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	return &spill{File: f}, os.Remove(f.Name())
+}
+
+func (s *spill) Map() (data []byte, err error) {
+	s.data, err = mapFile(s.File)
+	return s.data, err
+}
+
+func (s *spill) Close() error {
+	if s.data == nil {
+		return s.File.Close()
+	}
+	if err := unix.Munmap(s.data); err != nil {
+		return fmt.Errorf("unmap: %w", err)
+	}
+	return s.File.Close()
+}

@@ -1,0 +1,43 @@
+package ingest
+
+import (
+	"encoding/binary"
+
+	"castar/store"
+)
+
+// encode returns the value of r in a cache file.
+func (r *record) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
+	be := binary.BigEndian
+	be.PutUint64(b[0:], r.size)
+	be.PutUint64(b[8:], uint64(r.mtime))
+	be.PutUint64(b[16:], uint64(r.ctime))
+	be.PutUint64(b[24:], r.ino)
+	be.PutUint64(b[32:], r.mount)
+	be.PutUint32(b[40:], r.boot)
+	be.PutUint16(b[44:], r.day)
+	copy(b[46:], r.digest[:])
+	return b
+}
+
+// decodeRecord returns the record in a value of a cache file.
+func decodeRecord(b []byte) record {
+	be := binary.BigEndian
+	return record{
+		size: be.Uint64(b[0:]), mtime: int64(be.Uint64(b[8:])), ctime: int64(be.Uint64(b[16:])),
+		ino: be.Uint64(b[24:]), mount: be.Uint64(b[32:]), boot: be.Uint32(b[40:]), day: be.Uint16(b[44:]),
+		digest: store.Digest(b[46:]),
+	}
+}
+
+// on returns the key of the file of that path on v in a cache file. The first bytes are mixed, as a table finds keys
+// fast if they are spread evenly.
+func (k pathKey) on(v *volume, st *stat) (key [16]byte) {
+	if v.holds(st) {
+		k.lo ^= v.id
+	}
+	k.hi = (k.hi ^ k.lo) * 0x9e3779b97f4a7c15 // Fibonacci hashing: 2^64 over the golden ratio
+	binary.BigEndian.PutUint64(key[0:], k.hi^k.hi>>32)
+	binary.BigEndian.PutUint64(key[8:], k.lo)
+	return key
+}

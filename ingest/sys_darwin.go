@@ -1,0 +1,33 @@
+package ingest
+
+import "golang.org/x/sys/unix"
+
+// What getdirentries writes: struct dirent.
+const (
+	direntLength = 16
+	direntName   = 21
+	// zeroIsDeleted: its manual says that entries with number 0 are of deleted files.
+	zeroIsDeleted = true
+)
+
+// bootID returns "": nothing here needs it.
+func bootID() string { return "" }
+
+// identify returns whether the file system of an open directory or file, on the device dev, keeps ctime and lasting inode
+// numbers; what is written in it that tells it from others, or ""; and what no other file system that was mounted since
+// the boot has, or "", as darwin does not tell.
+func identify(fd int, _ uint64) (isNative bool, name, mount string) {
+	var fs unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
+		return false, "", ""
+	}
+	switch unix.ByteSliceToString(fs.Fstypename[:]) {
+	case "apfs", "hfs":
+		return true, "", ""
+	}
+	return false, "", ""
+}
+
+// isMount reports whether something is mounted on the entry of that name, which is no directory. darwin mounts on
+// directories only.
+func isMount(int, string) bool { return false }

@@ -1,0 +1,136 @@
+package ingest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What getdents64 writes: struct linux_dirent64.
+const (
+	direntLength = 16
+	direntName   = 19
+	// zeroIsDeleted: no. FUSE and network file systems give number 0 to files like others.
+	zeroIsDeleted = false
+)
+
+// bootID returns what no other boot of any machine has, or "".
+func bootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return string(id)
+}
+
+// native says what is known of a file system whose type keeps ctime and lasting inode numbers.
+type native struct {
+	sysfs  string // the name under /sys/fs of its directory, which has one for each that is mounted
+	named  bool   // f_fsid is made of the UUID that is written in it, and not of a device number
+	unique bool   // f_fsid is random for each mount
+}
+
+// nativeType returns what is known of the type with that magic number. All that are not here number files as they like
+// or do not keep ctime: FAT, exFAT, NTFS, FUSE, 9p, virtiofs, NFS and SMB; or have only the times that some builder
+// wrote: squashfs, erofs, ISO 9660, UDF; or show what is on others, which may change without them: overlayfs, eCryptfs.
+func nativeType(magic uint32) (native, bool) {
+	switch magic {
+	case unix.EXT4_SUPER_MAGIC: // and ext2 and ext3, which the kernel mounts as ext4
+		return native{sysfs: "ext4", named: true}, true
+	case unix.XFS_SUPER_MAGIC:
+		return native{sysfs: "xfs"}, true
+	case unix.F2FS_SUPER_MAGIC:
+		return native{sysfs: "f2fs"}, true
+	case unix.BTRFS_SUPER_MAGIC:
+		return native{sysfs: "btrfs", named: true}, true
+	case unix.TMPFS_MAGIC:
+		return native{unique: true}, true
+	case unix.BCACHEFS_SUPER_MAGIC, zfsMagic:
+		return native{named: true}, true
+	}
+	return native{}, false
+}
+
+const zfsMagic = 0x2fc12fc1 // OpenZFS is not part of Linux
+
+// identify returns whether the file system of an open directory or file, on the device dev, keeps ctime and lasting inode
+// numbers; what is written in it that tells it from others, or ""; and what no other file system that was mounted since
+// the boot has, or "" if the kernel does not tell.
+func identify(fd int, dev uint64) (isNative bool, name, mount string) {
+	var fs unix.Statfs_t
+	if err := retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
+		return false, "", ""
+	}
+	magic := uint32(fs.Type)
+	n, ok := nativeType(magic)
+	if !ok {
+		return false, "", ""
+	}
+	id := fmt.Sprintf("%x %x", magic, fs.Fsid.Val)
+	if n.named {
+		name = id
+	}
+	if n.unique && fs.Fsid != (unix.Fsid{}) { // since Linux 5.13
+		return true, id, id
+	}
+	if n.sysfs != "" {
+		mount = sysfsMount(fd, n.sysfs, dev)
+	}
+	if mount == "" {
+		mount = uniqueMount(fd)
+	}
+	return true, name, mount
+}
+
+// sysfsMount returns the inode number of the directory that sysfs has for a file system as long as that is mounted. sysfs
+// gives no number twice. Unlike the ID of a mount it is the same for bind mounts and in other mount namespaces, as
+// systemd makes one for each start of a service.
+func sysfsMount(fd int, kind string, dev uint64) string {
+	var name string
+	if kind == "btrfs" { // whose device numbers are not those of disks
+		name = btrfsUUID(fd)
+	} else if link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(dev), unix.Minor(dev))); err == nil {
+		name = filepath.Base(link)
+	}
+	path := filepath.Join("/sys/fs", kind, name)
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	if name == "" || unix.Statfs(path, &fs) != nil || uint32(fs.Type) != unix.SYSFS_MAGIC || unix.Stat(path, &st) != nil {
+		return ""
+	}
+	return fmt.Sprintf("%s %d", path, st.Ino)
+}
+
+// btrfsUUID returns the UUID of an open btrfs as sysfs spells it, or "".
+func btrfsUUID(fd int) string {
+	const getInfo = 0x8400941f // BTRFS_IOC_FS_INFO; other on a few processors, where it is an error
+	var info [1024]byte
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), getInfo, uintptr(unsafe.Pointer(&info))); errno != 0 {
+		return ""
+	}
+	u := info[16:32]
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
+}
+
+// uniqueMount returns the ID of the mount that an open file is on, which none had before since the boot, or "" if the
+// kernel has no such IDs (before Linux 6.8).
+func uniqueMount(fd int) string {
+	var st unix.Statx_t
+	err := retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID_UNIQUE, &st) })
+	if err != nil || st.Mask&unix.STATX_MNT_ID_UNIQUE == 0 {
+		return ""
+	}
+	return fmt.Sprintf("mount %d", st.Mnt_id)
+}
+
+// isMount reports whether something is mounted on the entry of that name, which is no directory. A device number of its
+// own does not say so: overlayfs shows files with those of other file systems. It is false if the kernel does not tell
+// (before Linux 5.8).
+func isMount(dirfd int, name string) bool {
+	var st unix.Statx_t
+	err := retry(func() error { return unix.Statx(dirfd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st) })
+	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
