@@ -27,6 +27,7 @@ type cached struct {
 	dir   string // of caches
 	limit int
 	later int // days from now on
+	trust bool
 }
 
 func newCached(t *testing.T) *cached { return &cached{t: t, st: memory.New(), dir: t.TempDir()} }
@@ -47,7 +48,7 @@ func (c *cached) ingest(path string, v tree) (opened []string) {
 	cache := c.open(path)
 	defer cache.Close()
 	var mu sync.Mutex
-	o := Options{Jobs: 8, Cache: cache, Progress: new(Progress), hook: func(s step, p string) {
+	o := Options{Jobs: 8, Cache: cache, TrustCache: c.trust, Progress: new(Progress), hook: func(s step, p string) {
 		if s == stepOpened {
 			mu.Lock()
 			defer mu.Unlock()

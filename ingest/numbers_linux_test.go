@@ -1,0 +1,107 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"castar/store/memory"
+)
+
+// numberings are those of file systems on which an inode number proves nothing.
+var numberings = map[string]numbering{
+	"at the first lookup":    {listed: 0xffffffff},
+	"at each lookup":         {listed: 0xffffffff, everyLookup: true},
+	"whenever it is looked":  {listed: 0xffffffff, everyLookup: true, everyStat: true},
+	"at each opening":        {listed: 0xffffffff, everyOpen: true},
+	"0 in listings":          {listed: 0},
+	"whenever, 0 in listing": {everyLookup: true, everyStat: true},
+}
+
+// TestNumbersAnew mounts a file system again without its first file, so that each other gets the inode number of the one
+// before; all have one size and one time.
+func TestNumbersAnew(t *testing.T) {
+	first := tree{"1": "one", "2": "two", "3": "six", "d": tree{"4": "ten"}}
+	second := tree{"2": "two", "3": "six", "4": "ten"}
+	dir := planted(t, tree{})
+	for name, n := range numberings {
+		c := newCached(t)
+		_, unmount := mountFUSE(t, dir, first, n)
+		c.want(dir, first, "1", "2", "3", "d/4")
+		c.want(dir, first, "1", "2", "3", "d/4") // nobody knows what changed
+		unmount()
+		_, unmount = mountFUSE(t, dir, second, n)
+		c.want(dir, second, "2", "3", "4")
+		cache := c.open(dir) // as castar diff does it
+		r, _, err := Hash(context.Background(), dir, Options{Cache: cache})
+		if err != nil || r.Root != rootOf(t, second) {
+			t.Errorf("%s: hashed to %v, %v", name, r.Root, err)
+		}
+		try(t, cache.Close())
+		unmount()
+	}
+}
+
+// TestTrustCache believes a file system that is not native, and there what is known of each path.
+func TestTrustCache(t *testing.T) {
+	first := tree{"1": "one", "2": "two", "3": "six"}
+	second := tree{"2": "two", "3": "six", "4": "ten"}
+	dir := planted(t, tree{})
+	for _, name := range []string{"at the first lookup", "whenever it is looked"} {
+		n := numberings[name]
+		c := newCached(t)
+		c.trust = true
+		s, unmount := mountFUSE(t, dir, first, n)
+		c.want(dir, first, "1", "2", "3")
+		c.want(dir, first)
+		s.change("1", "ONE")
+		first["1"] = "ONE"
+		c.want(dir, first, "1", "2", "3")
+		first["1"] = "one"
+		unmount()
+		s, unmount = mountFUSE(t, dir, second, n)
+		s.when++
+		c.want(dir, second, "4")
+		c.want(dir, second)
+		c.trust = false
+		c.want(dir, second, "2", "3", "4")
+		if s.reads == 0 {
+			t.Errorf("%s: nothing was read", name)
+		}
+		unmount()
+	}
+}
+
+// TestChangedOnFUSE changes a file while it is read, where its number does not say that it is the same.
+func TestChangedOnFUSE(t *testing.T) {
+	v := tree{"a": "aaa", "b": "bbb"}
+	dir := planted(t, tree{})
+	for name, n := range numberings {
+		s, unmount := mountFUSE(t, dir, v, n)
+		n := 0
+		always := func() { n++; s.change("a", fmt.Sprintf("a%02d", n)) }
+		want(t, dir, at(stepRead, dir+"/a", 1, always), tree{"a": "a01", "b": "bbb"})
+		o := at(stepRead, dir+"/a", 1000, always)
+		if _, err := FS(context.Background(), memory.New(), dir, o); !errors.Is(err, ErrChanged) {
+			t.Errorf("%s: error %v of a file that does not hold still", name, err)
+		}
+		unmount()
+	}
+}
+
+// TestDeepOnFUSE walks deeper than descriptors are held elsewhere.
+func TestDeepOnFUSE(t *testing.T) {
+	v := tree{"bottom": "bottom"}
+	for i := range heldDepth + 20 {
+		v = tree{"a": fmt.Sprint(i), "d": v, "z": "z"}
+	}
+	dir := planted(t, tree{})
+	for _, n := range numberings {
+		_, unmount := mountFUSE(t, dir, v, n)
+		for _, jobs := range []int{1, 4} {
+			want(t, dir, Options{Jobs: jobs}, v)
+		}
+		unmount()
+	}
+}
