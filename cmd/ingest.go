@@ -32,10 +32,10 @@ A directory below 8192 others is one that cannot be stored.
 A PATH that is a link into /proc or /dev/fd, as /dev/stdin is, or to a pipe, is refused: there is no tree behind it.
 
 A file is read again unless its path, inode number, size, mtime and ctime are those of the last time. They prove that
-it is unchanged where the kernel keeps them reliably: on ext2, ext3, ext4, XFS, btrfs, bcachefs, F2FS, ZFS and tmpfs, and
-on APFS and HFS+ of macOS. On any other file system every file is read each time: FAT, exFAT, NTFS, FUSE (sshfs, rclone),
-NFS, SMB, 9p, overlayfs, squashfs, erofs, ISO 9660. Every file is also read where something was unmounted and mounted
-again, as it may be another file system. After a reboot only those are whose ctime is a whole second, as builders of
+it is unchanged where the kernel keeps them reliably: on ext2, ext3, ext4, XFS, btrfs, bcachefs, F2FS, ZFS and tmpfs,
+and on APFS and HFS+ of macOS. Files of any other file system are read each time: FAT, exFAT, NTFS, FUSE (sshfs,
+rclone), NFS, SMB, 9p, overlayfs, squashfs, erofs, ISO 9660. So are those of a file system that was unmounted and
+mounted again, for it may be another. After a reboot only those are read whose ctime is a whole second, as builders of
 disk images set it. What changed just before it was read is read again the next time.
 
 With --trust-cache, path, size, mtime and ctime are enough, on any file system. With --no-cache every file is read: what

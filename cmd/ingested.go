@@ -22,7 +22,7 @@ type jsonIngested struct {
 	SourceBase64 string        `json:"source_base64,omitempty"` // where that is not UTF-8
 	Tag          string        `json:"tag,omitempty"`           // the name it was given
 	store.Counts               // files, directories, symlinks, bytes: what it holds, before deduplication
-	Excluded     uint64        `json:"excluded"` // entries that patterns left out
+	Excluded     uint64        `json:"excluded"` // entries that patterns and options left out
 	Seconds      float64       `json:"seconds"`  // how long reading took
 	LeftOut      []jsonLeftOut `json:"left_out"` // what could not be stored; never null
 }
