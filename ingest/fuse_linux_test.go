@@ -192,3 +192,10 @@ func (s *fuseServer) change(name, data string) {
 	s.nodes[1].kids[name].data = data
 	s.when++
 }
+
+// opened returns how many files were opened.
+func (s *fuseServer) opened() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reads
+}

@@ -61,12 +61,12 @@ func TestTrustCache(t *testing.T) {
 		first["1"] = "one"
 		unmount()
 		s, unmount = mountFUSE(t, dir, second, n)
-		s.when++
+		s.change("4", "ten") // at the time of the first ones
 		c.want(dir, second, "4")
 		c.want(dir, second)
 		c.trust = false
 		c.want(dir, second, "2", "3", "4")
-		if s.reads == 0 {
+		if s.opened() == 0 {
 			t.Errorf("%s: nothing was read", name)
 		}
 		unmount()
