@@ -109,7 +109,7 @@ func mayImport(path, imported string) bool {
 // mayImportInTest also allows the conformance suite, and the reference implementation as something to test with.
 func mayImportInTest(path, imported string) bool {
 	return mayImport(path, imported) ||
-		imported == "castar/store/storetest" || imported == "castar/store/memory"
+		family(imported) == "castar/store/storetest" || imported == "castar/store/memory"
 }
 
 func TestMayImport(t *testing.T) {
@@ -135,6 +135,7 @@ func TestMayImport(t *testing.T) {
 		{"castar/store/packed", "castar/store/config", false},
 		{"castar/store/config", "castar/store/packed", true},
 		{"castar/store/tree", "castar/store/memory", false},
+		{"castar/store/rpc", "castar/store/storetest/peer", false},
 		{"castar/store/chunk", "castar/store/durable", false},
 		{"castar/protos", "castar/store", false},
 		{"castar/store/packed", "castar/nowhere", false},

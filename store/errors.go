@@ -24,6 +24,14 @@ var (
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )
 
+// SizeRuleError reports that a server refuses a tree whose directories count their sizes by another SizeRule than its own.
+type SizeRuleError struct{ Text string } // what the server said
+
+// Error says what the server does, and what it said.
+func (e *SizeRuleError) Error() string {
+	return "the server counts the sizes of directories by another rule: " + e.Text
+}
+
 // CorruptError reports stored bytes that are not what their name or their record says.
 // It is never ErrNotFound: something is there, and it is damaged.
 type CorruptError struct {

@@ -25,6 +25,7 @@ type client struct {
 	conn        *grpc.ClientConn
 	blobs       service[blobService]
 	directories service[protos.DirectoryServiceClient]
+	closures    *closures // of directories
 	bulk        protos.BulkServiceClient
 	lanes       atomic.Uint32
 	known       recent // blobs that the server has
@@ -50,6 +51,7 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c := &client{conn: conn, bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
 	c.flight = newFlight(c)
 	c.groups.init(c)
+	c.closures = newClosures(c)
 	c.blobs = service[blobService]{c: c, make: newBlobService, probe: probeBlobs}
 	c.directories = service[protos.DirectoryServiceClient]{c: c, make: protos.NewDirectoryServiceClient, probe: probeDirectories}
 	if pkg != "" {

@@ -23,12 +23,36 @@ func request(d store.Digest, recursive bool) *protos.GetDirectoryRequest {
 	return &protos.GetDirectoryRequest{ByWhat: &protos.GetDirectoryRequest_Digest{Digest: d[:]}, Recursive: recursive}
 }
 
+// Get asks for the directory alone, and where the server does not find it, for a closure that has it.
 func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Directory, err error) {
+	message, kept, err := ds.c.closures.kept(d)
+	if !kept && err == nil {
+		if message, err = ds.get(ctx, d); store.IsNotFound(err) {
+			kept = true
+			message, err = ds.c.closures.look(ctx, d)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if got := store.Sum(message); got != d {
+		return nil, corrupt(d, store.ErrDigestMismatch)
+	}
+	if dir, err = store.DecodeDirectory(message); err != nil {
+		return nil, corrupt(d, err)
+	}
+	if !kept {
+		ds.c.closures.found(d, dir)
+	}
+	return dir, nil
+}
+
+// get returns what the server has under d, unchecked.
+func (ds directories) get(ctx context.Context, d store.Digest) (message []byte, err error) {
 	s, err := ds.c.directories.get(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var message []byte
 	err = ds.c.retry(ctx, func(k *call) error {
 		stream, err := s.Get(k.ctx, request(d, false))
 		if err == nil {
@@ -39,16 +63,7 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Direct
 	if err == io.EOF {
 		return nil, corrupt(d, errors.New("the answer is empty"))
 	}
-	if err != nil {
-		return nil, fromStatus(tooLong(d, err), d)
-	}
-	if got := store.Sum(message); got != d {
-		return nil, corrupt(d, store.ErrDigestMismatch)
-	}
-	if dir, err = store.DecodeDirectory(message); err != nil {
-		return nil, corrupt(d, err)
-	}
-	return dir, nil
+	return message, fromStatus(tooLong(d, err), d)
 }
 
 // corrupt reports that the server sent something wrong.
@@ -80,17 +95,51 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 }
 
 // Walk has the server send the whole closure, and checks that it is one: each directory has been referred to, hashes to
-// its name, and none is missing at the end. A recorded size is not looked at.
+// its name, and none is missing at the end. A recorded size is not looked at. A closure that the server does not find is
+// looked for in larger ones.
 func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return func(yield func(store.NamedDirectory, error) bool) {
-		if err := ds.walk(ctx, root, yield); err != nil {
-			yield(store.NamedDirectory{Digest: root}, store.About("directory", root, fromStatus(tooLong(root, err), root)))
+		found, more := false, true
+		err := ds.closure(ctx, root, 0, func(named store.NamedDirectory, _ []byte) error {
+			found = true
+			ds.c.closures.found(root, named.Directory)
+			if more = yield(named, nil); !more {
+				return errEnough
+			}
+			return nil
+		})
+		if err = fromStatus(tooLong(root, err), root); !found && store.IsNotFound(err) {
+			if _, err = ds.c.closures.look(ctx, root); err == nil {
+				store.WalkByGet(ctx, ds, root)(yield)
+				return
+			}
+		}
+		if err != nil && more {
+			yield(store.NamedDirectory{Digest: root}, store.About("directory", root, err))
 		}
 	}
 }
 
-// walk yields the directories until something is wrong.
-func (ds directories) walk(ctx context.Context, root store.Digest, yield func(store.NamedDirectory, error) bool) error {
+// errEnough is what a taker of directories returns who wants no more.
+var errEnough = errors.New("enough")
+
+// maxStrays is how many directories are taken from a closure that lacks those which refer to them.
+const maxStrays = 1 << 16
+
+// fetch gives the directories of a closure to take, encoded, as far as the server has them. A directory may come twice.
+func (ds directories) fetch(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error {
+	return again(ctx, func() error {
+		return ds.closure(ctx, root, maxStrays, func(named store.NamedDirectory, message []byte) error {
+			return take(named.Digest, message)
+		})
+	})
+}
+
+// closure gives the directories of a closure to take, decoded and encoded, until it or the server returns an error. That
+// so many come to which no other refers is none.
+func (ds directories) closure(
+	ctx context.Context, root store.Digest, strays int, take func(store.NamedDirectory, []byte) error,
+) error {
 	s, err := ds.c.directories.get(ctx)
 	if err != nil {
 		return err
@@ -101,12 +150,12 @@ func (ds directories) walk(ctx context.Context, root store.Digest, yield func(st
 	if err != nil {
 		return k.why(err)
 	}
-	w := walk{root: root, missing: map[store.Digest]struct{}{root: {}}, seen: map[store.Digest]struct{}{}}
+	w := walk{root: root, strays: strays, missing: map[store.Digest]struct{}{root: {}}, seen: map[store.Digest]struct{}{}}
 	for {
 		var named store.NamedDirectory
+		var message []byte
 		err := k.wait(func() (err error) {
 			for again := true; again && err == nil; { // one that has come before is no answer
-				var message []byte
 				if message, err = recvDirectory(stream); err == nil {
 					named, again, err = w.next(message)
 				}
@@ -119,18 +168,22 @@ func (ds directories) walk(ctx context.Context, root store.Digest, yield func(st
 		if status.Code(err) == codes.NotFound && len(w.seen) > 0 { // the server says what
 			return &remoteError{codes.NotFound, status.Convert(err).Message()}
 		}
+		if err == nil {
+			err = take(named, message)
+		}
 		if err != nil {
 			return err
-		}
-		if !yield(named, nil) {
-			return nil
 		}
 	}
 }
 
+// errMissing is the reason of a closure that ends without a directory to which one in it refers.
+var errMissing = errors.New("missing")
+
 // walk checks a closure that comes root first.
 type walk struct {
 	root    store.Digest
+	strays  int                       // how many may come to which no other refers
 	missing map[store.Digest]struct{} // referred to and not yet there
 	seen    map[store.Digest]struct{}
 }
@@ -141,7 +194,9 @@ func (w *walk) next(message []byte) (named store.NamedDirectory, again bool, err
 	if _, again := w.seen[d]; again {
 		return named, true, nil
 	}
-	if _, ok := w.missing[d]; !ok {
+	if _, ok := w.missing[d]; !ok && w.strays > 0 {
+		w.strays--
+	} else if !ok {
 		return named, false, corrupt(w.root, fmt.Errorf("directory %s, to which no other before it refers", d))
 	}
 	dir, err := store.DecodeDirectory(message)
@@ -167,7 +222,7 @@ func (w *walk) end() error {
 		return fmt.Errorf("%s: %w", w.root, store.ErrNotFound)
 	}
 	for d := range w.missing {
-		return corrupt(w.root, fmt.Errorf("%d directories are missing, among them %s", len(w.missing), d))
+		return corrupt(w.root, fmt.Errorf("%d directories are %w, among them %s", len(w.missing), errMissing, d))
 	}
 	return nil
 }

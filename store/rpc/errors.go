@@ -180,6 +180,10 @@ func fromStatus(err error, d store.Digest) error {
 	if err == nil || !ok {
 		return err
 	}
+	// The first are the words of tvix and snix, the second those of a server of castar's, which takes either rule.
+	if strings.Contains(s.Message(), "wrong size") && !strings.Contains(s.Message(), " throughout") {
+		return &store.SizeRuleError{Text: strings.TrimPrefix(s.Message(), (&store.SizeRuleError{}).Error())} // of a server behind it
+	}
 	switch s.Code() {
 	case codes.NotFound:
 		return fmt.Errorf("%s: %w", d, store.ErrNotFound)

@@ -110,7 +110,7 @@ func (b barrier) Sync(ctx context.Context) error {
 // Close closes the connection. What is on its way to the server is given up.
 func (b barrier) Close() error {
 	b.c.flight.close()
-	return b.c.conn.Close()
+	return errors.Join(b.c.conn.Close(), b.c.closures.close())
 }
 
 // uploadStream is a call of DirectoryService.Put.
