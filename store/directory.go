@@ -38,6 +38,15 @@ func (r SizeRule) String() string {
 	return "documented"
 }
 
+// MarshalText returns the rule as String does.
+func (r SizeRule) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText takes the rule as ParseSizeRule does.
+func (r *SizeRule) UnmarshalText(text []byte) (err error) {
+	*r, err = ParseSizeRule(string(text))
+	return err
+}
+
 // ParseSizeRule is the inverse of SizeRule.String.
 func ParseSizeRule(s string) (SizeRule, error) {
 	for _, r := range []SizeRule{SizeDocumented, SizeSnix} {

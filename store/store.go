@@ -178,6 +178,7 @@ type Store struct {
 	ID          string // differs from store to store and stays with it; names what is cached about it
 	Blobs       Blobs
 	Directories Directories
+	SizeRule    SizeRule         // by which the sizes of directories are counted in trees that are made for this store
 	Lanes       Laner            // of Blobs; nil: it does not matter who puts what
 	Groups      Grouper          // of Blobs; nil: each blob is compressed by itself
 	Joins       Joiner           // of Blobs; nil: it takes whole blobs only

@@ -23,7 +23,11 @@ type bigtableKind struct {
 	Channels   int     `toml:"channel_size"`
 	Timeout    seconds `toml:"timeout"`
 	AppProfile string  `toml:"app_profile_id"`
+
+	Rule *store.SizeRule `toml:"size_rule"`
 }
+
+func (k *bigtableKind) rule() *store.SizeRule { return k.Rule }
 
 // seconds is a duration, which upstream writes as a string of a number.
 type seconds time.Duration
@@ -63,6 +67,7 @@ func (k *bigtableKind) setURL(_, rest string) error {
 	return setQuery(values, map[string]func(string) error{
 		"project_id": setText(&k.Project), "table_name": setText(&k.Table), "family_name": setText(&k.Family),
 		"app_profile_id": setText(&k.AppProfile), "is_read_only": setBool(&k.ReadOnly), "timeout": k.Timeout.set,
+		ruleKey: setRule(&k.Rule),
 		"channel_size": func(s string) (err error) {
 			if k.Channels, err = strconv.Atoi(s); err != nil || k.Channels < 1 {
 				return errors.New("want a whole number from 1 on")

@@ -125,6 +125,9 @@ func (b *builder) get(ctx context.Context, n *node) *store.Store {
 	o := b.o
 	o.ReadOnly, o.Create = !b.access[n].write, b.access[n].create
 	w.st, w.err = n.kind.open(ctx, o, parts)
+	if rule := n.kind.rule(); rule != nil && w.st != nil {
+		w.st.SizeRule = *rule
+	}
 	return w.st
 }
 
@@ -188,6 +191,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		Groups:      blobs.Groups,
 		Joins:       blobs.Joins,
 		Directories: directories.Directories,
+		SizeRule:    directories.SizeRule,
 		Tags:        directories.Tags,
 	}
 	if st.Tags == nil {

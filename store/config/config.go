@@ -19,6 +19,7 @@ import (
 // Options say how a store is opened. A kind of store ignores those that mean nothing to it.
 type Options struct {
 	Create    bool          // make the store where there is none
+	New       bool          // with Create: refuse a store that is there; packed stores only
 	ReadOnly  bool          // refuse to write, and need no permission to
 	Exclusive bool          // have the store for nobody else until it is closed; not for one made of others
 	Wait      time.Duration // how long to wait for other processes whose lock excludes this one; negative: for ever
@@ -45,9 +46,13 @@ type Options struct {
 //	                         directories alone, in a table of Bigtable; more parameters are is_read_only=true,
 //	                         channel_size=4, timeout=4 (seconds) and app_profile_id=default
 //
-// Whatever else is in a URL is an error: a scheme that is not above, a host or a port where there is none, a user but for
-// HTTP, a fragment, an unknown parameter, one that is given twice or has no value. What begins with the scheme of no kind
-// of store is a path if it is there, and what begins with a slash or a dot is always one. A near store is made where there is none, and written to by readers too.
+// Of objectstore, grpc, cache and bigtable, size_rule=snix is a parameter as well: how directories count their sizes in trees
+// that are made for the store.
+//
+// Whatever else is in a URL is an error: an unknown scheme, a host or a port that the scheme does not have, a user except
+// for HTTP, a fragment, an unknown parameter, and a parameter that is given twice or has no value. What begins with the
+// scheme of no kind of store is a path if it exists, and what begins with a slash or a dot is always a path. A near store
+// is made if there is none, and written to by readers too.
 //
 // The error is store.ErrNoStore where there is none, store.ErrUnsupported where it would have only blobs or only
 // directories, and store.ErrLocked where another process held it for all of o.Wait. The caller closes the store, which

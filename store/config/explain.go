@@ -10,6 +10,7 @@ type Line struct {
 	Type   string // "" for an entry of which the halves stand apart
 	Detail string // a parameter to know it by, such as a path; may be ""
 	Shared bool   // it is in more than one place and is built once; what it is made of stands below the first
+	Rule   string // documented or snix, where a parameter says by which rule sizes are counted
 }
 
 // Entries returns the names that there are for Open: the one given, or where that is "" the entry points of the file, or
@@ -88,6 +89,9 @@ func (x *explainer) tell(n *node, use string, depth int) {
 	l := Line{Depth: depth, Use: use, Name: n.name, Type: n.typ, Detail: n.kind.detail(), Shared: x.places[n] > 1}
 	if n.unnamed {
 		l.Name = ""
+	}
+	if rule := n.kind.rule(); rule != nil {
+		l.Rule = rule.String()
 	}
 	x.lines = append(x.lines, l)
 	if x.told[n] {

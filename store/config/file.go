@@ -51,7 +51,12 @@ import (
 //	priority     services = {0 = "first", 1 = "second"}; for directories
 //	bigtable     project_id, instance_name, table_name, family_name, is_read_only = false, channel_size = 4,
 //	             timeout = 4, app_profile_id = "default"; for directories
-//	redb         refused: only the programs that write it can read it
+//	redb, sled   as tvix and snix have them; for directories, of which none can be had: only the programs that write
+//	             them can read them
+//
+// All but priority, redb and sled have size_rule = "documented" or "snix", too: how directories count their sizes in trees
+// that are made for the store (see store.SizeRule). Without it a packed store has its own rule, a cache that of far or
+// remote, and any other store the documented one. Trees follow the rule of the store that has their directories.
 type Composition struct {
 	file     string
 	declared map[string]*node // by their full names
@@ -298,6 +303,9 @@ type entry struct {
 func (e *entry) check() error {
 	if e.blobs != e.directories {
 		return nil
+	}
+	if k, ok := e.blobs.kind.(interface{ refusal() error }); ok {
+		return fmt.Errorf("%s: %w", e.blobs.name, k.refusal())
 	}
 	for t, what := range map[table]string{tableBlobs: "blobs", tableDirectories: "directories"} {
 		if !e.blobs.kind.fits(t) {

@@ -50,25 +50,27 @@ func TestLoadRefuses(t *testing.T) {
 		{"no table inside", "[stores]\na = 1", []string{"stores.a: not a table"}},
 		{"no type", "[blobservices.a]", []string{"blobservices.a: no type"}},
 		{"neither", "[stores.a]", []string{"stores.a: neither type nor url"}},
-		{"both", "[stores.a]\ntype='memory'\nurl='memory:'", []string{`stores.a: unknown key "url": want none but type`}},
+		{"both", "[stores.a]\ntype='memory'\nurl='memory:'", []string{`stores.a: unknown key "url": want size_rule`}},
 		{"unknown type", "[stores.a]\ntype='s3'", []string{`stores.a: unknown type "s3"`}},
 		{"reference to what is wrong", "[stores.a]\ntype='s3'\n[stores.b]\ntype='cache'\nnear='a'\nfar='&a'", []string{`stores.a: unknown type "s3"`}},
 		{"unknown key", "[stores.a]\ntype='packed'\npath='x'\npaht='y'\n[stores.b]\nurl='memory:'\nx.y=1",
-			[]string{`stores.a: unknown key "paht": want path`, `stores.b: unknown key "x.y": want url alone, where there is no type`}},
+			[]string{`stores.a: unknown key "paht": want path, size_rule`, `stores.b: unknown key "x.y": want url alone, where there is no type`}},
 		{"wrong type of a value", "[stores.a]\ntype='packed'\npath=1",
 			[]string{"stores.a: path: want text in quotes"}},
 		{"wrong type of one value of several", "[stores.a]\ntype='objectstore'\nobject_store_url='file:/x'\nx=1\nobject_store_options={a=3}",
 			[]string{"stores.a: line 5 (last key \"stores.a.object_store_options.a\"): incompatible types: " +
 				"TOML value has type int64; destination has type string",
-				`stores.a: unknown key "x": want object_store_url, object_store_options, avg_chunk_size`}},
+				`stores.a: unknown key "x": want object_store_url, object_store_options, avg_chunk_size, size_rule`}},
 		{"missing key", "[stores.a]\ntype='packed'\n[stores.b]\ntype='cache'\n[blobservices.c]\ntype='combined'\nlocal='a'",
 			[]string{"stores.a: no path", "stores.b: missing near and far", "blobservices.c: missing remote"}},
 		{"wrong table", "[stores.a]\ntype='combined'\n[directoryservices.b]\ntype='combined'\n[blobservices.c]\ntype='priority'",
 			[]string{"stores.a: type combined is not for stores", "directoryservices.b: type combined is not for directoryservices",
 				"blobservices.c: type priority is not for blobservices"}},
-		{"redb", "[directoryservices.a]\ntype='redb'\nis_temporary=false\npath='/x'", []string{"directoryservices.a: redb: " +
-			"not supported by this kind of store, for want of a library: serve it with the program that made it, " +
-			"and name that server as grpc+http://host:port"}},
+		{"redb", "[directoryservices.a]\ntype='redb'\npaht='/x'\n[stores.b]\ntype='sled'",
+			[]string{"stores.b: type sled is not for stores", `directoryservices.a: unknown key "paht": want is_temporary, path, cache_size, read_only`}},
+		{"size rule", "[stores.a]\ntype='memory'\nsize_rule='tvix'\n[stores.b]\nurl='grpc+http://h?size_rule=1'",
+			[]string{`stores.a: line 3: unknown size rule "tvix": want documented or snix`,
+				`stores.b: url "grpc+http://h": parameter "size_rule": unknown size rule "1": want documented or snix`}},
 		{"url", "[stores.a]\nurl='memory:x'\n[stores.b]\nurl='s3:x?secret=1'",
 			[]string{`stores.a: url "memory:x": memory takes no path: want memory:`,
 				`stores.b: url "s3:x": unknown scheme "s3": ` + wantURL + "./s3:x"}},
@@ -226,12 +228,12 @@ func TestExplain(t *testing.T) {
 	disk := filepath.Join(filepath.Dir(c.file), "disk")
 	want := []Line{
 		{},
-		{1, "blobs", "blobservices.root", "cache", "", false},
-		{2, "near", "stores.disk", "packed", disk, true},
-		{2, "far", "stores.server", "memory", "", true},
-		{1, "directories", "directoryservices.root", "cache", "", false},
-		{2, "near", "stores.disk", "packed", disk, true},
-		{2, "far", "stores.server", "memory", "", true},
+		{1, "blobs", "blobservices.root", "cache", "", false, ""},
+		{2, "near", "stores.disk", "packed", disk, true, ""},
+		{2, "far", "stores.server", "memory", "", true, ""},
+		{1, "directories", "directoryservices.root", "cache", "", false, ""},
+		{2, "near", "stores.disk", "packed", disk, true, ""},
+		{2, "far", "stores.server", "memory", "", true, ""},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)
@@ -487,14 +489,14 @@ far = "grpc+https://cache.example"
 	}
 	want := []Line{
 		{},
-		{1, "blobs", "blobservices.root", "cache", "", false},
-		{2, "near", "blobservices.near", "objectstore", "s3://bucket/x", false},
-		{2, "far", "", "grpc", "grpc+https://cache.example", true},
-		{1, "directories", "directoryservices.root", "priority", "", false},
-		{2, "services[9]", "", "memory", "", false},
-		{2, "services[10]", "directoryservices.far", "cache", "", false},
-		{3, "near", "", "objectstore", "objectstore+memory:", false},
-		{3, "far", "", "grpc", "grpc+https://cache.example", true},
+		{1, "blobs", "blobservices.root", "cache", "", false, ""},
+		{2, "near", "blobservices.near", "objectstore", "s3://bucket/x", false, ""},
+		{2, "far", "", "grpc", "grpc+https://cache.example", true, ""},
+		{1, "directories", "directoryservices.root", "priority", "", false, ""},
+		{2, "services[9]", "", "memory", "", false, ""},
+		{2, "services[10]", "directoryservices.far", "cache", "", false, ""},
+		{3, "near", "", "objectstore", "objectstore+memory:", false, ""},
+		{3, "far", "", "grpc", "grpc+https://cache.example", true, ""},
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Error(diff)

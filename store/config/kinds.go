@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ type kind interface {
 	uses() []use
 	// fits reports whether the kind has what the table is for.
 	fits(t table) bool
+	// rule returns the parameter that says how sizes of directories are counted, or nil where it is not given.
+	rule() *store.SizeRule
 	// detail is what people are told of the parameters, without secrets.
 	detail() string
 	// folder returns the folder on this machine that has what is stored, or "".
@@ -52,6 +55,7 @@ type use struct {
 	key  string // of the parameter
 	ref  string // a name, &name, a URL or a path
 	need need
+	rule bool // the one that is made of it has its size rule, unless it has the parameter
 }
 
 // need says what a store is used for by the one that is made of it.
@@ -84,6 +88,8 @@ func newKind(name string) (kind, bool) {
 		return &bigtableKind{}, true
 	case "redb":
 		return &redbKind{}, true
+	case "sled":
+		return &sledKind{}, true
 	}
 	return nil, false
 }
@@ -103,15 +109,21 @@ func (single) check() error      { return nil }
 func (single) uses() []use       { return nil }
 func (single) fits(t table) bool { return true }
 func (single) detail() string    { return "" }
-func (single) folder() string    { return "" }
+
+func (single) rule() *store.SizeRule { return nil }
+
+func (single) folder() string { return "" }
 
 func (single) landmark() (store.Landmark, error) { return store.Landmark{}, fs.ErrNotExist }
 
 // packedKind is a packed store in a folder.
 type packedKind struct {
 	single
-	Path string `toml:"path"`
+	Path string          `toml:"path"`
+	Rule *store.SizeRule `toml:"size_rule"`
 }
+
+func (k *packedKind) rule() *store.SizeRule { return k.Rule }
 
 // setURL takes a path as it is: a percent sign is one.
 func (k *packedKind) setURL(_, rest string) error {
@@ -140,7 +152,7 @@ func (k *packedKind) relativeTo(dir string) {
 
 func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
 	options := packed.Options{
-		Create: o.Create, ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait,
+		Create: o.Create, New: o.New, SizeRule: *cmp.Or(k.Rule, new(store.SizeRule)), ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait,
 		Tolerate: o.Tolerate,
 	}
 	st, err := packed.Open(ctx, k.Path, options)
@@ -152,7 +164,12 @@ func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*st
 }
 
 // memoryKind is a new store in memory.
-type memoryKind struct{ single }
+type memoryKind struct {
+	single
+	Rule *store.SizeRule `toml:"size_rule"`
+}
+
+func (k *memoryKind) rule() *store.SizeRule { return k.Rule }
 
 func (k *memoryKind) setURL(string, string) error { return nil }
 
@@ -166,7 +183,11 @@ type cacheKind struct {
 	Near         string `toml:"near"`
 	Far          string `toml:"far"`
 	WriteThrough bool   `toml:"write_through"`
+
+	Rule *store.SizeRule `toml:"size_rule"`
 }
+
+func (k *cacheKind) rule() *store.SizeRule { return k.Rule }
 
 func (k *cacheKind) setURL(_, rest string) error {
 	values, err := queryOf(rest)
@@ -175,17 +196,18 @@ func (k *cacheKind) setURL(_, rest string) error {
 	}
 	return setQuery(values, map[string]func(string) error{
 		"near": setText(&k.Near), "far": setText(&k.Far), "write_through": setBool(&k.WriteThrough),
+		ruleKey: setRule(&k.Rule),
 	})
 }
 
 func (k *cacheKind) check() error { return missing("near", k.Near, "far", k.Far) }
 
 func (k *cacheKind) uses() []use {
-	far := use{"far", k.Far, toRead}
+	far := use{key: "far", ref: k.Far, need: toRead, rule: true}
 	if k.WriteThrough {
 		far.need = toWrite
 	}
-	return []use{{"near", k.Near, toFill}, far}
+	return []use{{key: "near", ref: k.Near, need: toFill}, far}
 }
 
 func (k *cacheKind) detail() string {
@@ -205,7 +227,11 @@ type combinedKind struct {
 	Local        string `toml:"local"`
 	Remote       string `toml:"remote"`
 	WriteThrough bool   `toml:"write_through"`
+
+	Rule *store.SizeRule `toml:"size_rule"`
 }
+
+func (k *combinedKind) rule() *store.SizeRule { return k.Rule }
 
 func (k *combinedKind) cache() *cacheKind {
 	return &cacheKind{Near: k.Local, Far: k.Remote, WriteThrough: k.WriteThrough}
@@ -284,7 +310,7 @@ func (k *priorityKind) uses() (list []use) {
 		return 1
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(k.Services), byNumber) {
-		list = append(list, use{"services[" + key + "]", k.Services[key], toRead})
+		list = append(list, use{key: "services[" + key + "]", ref: k.Services[key], need: toRead})
 	}
 	return list
 }
@@ -297,27 +323,6 @@ func (k *priorityKind) open(_ context.Context, _ Options, parts []*store.Store) 
 		id += " " + p.ID
 	}
 	return &store.Store{ID: hashedID("priority", id), Directories: list}, nil
-}
-
-// redbKind is refused, whatever its parameters are.
-type redbKind struct {
-	single
-	IsTemporary bool   `toml:"is_temporary"`
-	Path        string `toml:"path"`
-	CacheSize   int64  `toml:"cache_size"`
-	ReadOnly    bool   `toml:"read_only"`
-}
-
-func (k *redbKind) setURL(string, string) error { return nil }
-func (k *redbKind) fits(t table) bool           { return t == tableDirectories }
-
-func (k *redbKind) check() error {
-	return fmt.Errorf("redb: %w, for want of a library: serve it with the program that made it, and name that server as grpc+http://host:port",
-		store.ErrUnsupported)
-}
-
-func (k *redbKind) open(context.Context, Options, []*store.Store) (*store.Store, error) {
-	return nil, k.check()
 }
 
 // missing reports the keys without a value, given in pairs.
@@ -375,6 +380,40 @@ func checkValue(key string, values []string) error {
 
 func setText(to *string) func(string) error {
 	return func(s string) error { *to = s; return nil }
+}
+
+// ruleKey is the parameter, of tables and URLs, that says by which rule the sizes of directories are counted.
+const ruleKey = "size_rule"
+
+func setRule(to **store.SizeRule) func(string) error {
+	return func(s string) error {
+		rule, err := store.ParseSizeRule(s)
+		*to = &rule
+		return err
+	}
+}
+
+// cutRule takes the size rule off the query of a URL. It returns nil where there is none.
+func cutRule(text string) (rest string, rule *store.SizeRule, err error) {
+	rest, query, _ := strings.Cut(text, "?")
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		value, ok := strings.CutPrefix(pair, ruleKey+"=")
+		switch {
+		case ok && rule != nil:
+			return text, nil, fmt.Errorf("parameter %q is given twice", ruleKey)
+		case ok:
+			if err := setRule(&rule)(value); err != nil {
+				return text, nil, fmt.Errorf("parameter %q: %w", ruleKey, err)
+			}
+		case pair != "":
+			kept = append(kept, pair)
+		}
+	}
+	if len(kept) > 0 {
+		rest += "?" + strings.Join(kept, "&")
+	}
+	return rest, rule, nil
 }
 
 func setBool(to *bool) func(string) error {

@@ -15,7 +15,19 @@ import (
 // grpcKind is the store of a server.
 type grpcKind struct {
 	single
-	URL string `toml:"url"`
+	URL  string          `toml:"url"`
+	Rule *store.SizeRule `toml:"size_rule"`
+}
+
+func (k *grpcKind) rule() *store.SizeRule { return ruleOf(k.Rule, k.URL) }
+
+// ruleOf returns the size rule of a key, or else of a URL.
+func ruleOf(key *store.SizeRule, text string) *store.SizeRule {
+	if key != nil {
+		return key
+	}
+	_, rule, _ := cutRule(text)
+	return rule
 }
 
 func (k *grpcKind) setURL(scheme, rest string) error {
@@ -31,13 +43,21 @@ func (k *grpcKind) check() error {
 	if err := checkWhole("grpc", k.URL); err != nil {
 		return err
 	}
-	return rpc.CheckURL(k.URL)
+	rest, _, err := cutRule(k.URL)
+	if err != nil {
+		return err
+	}
+	return rpc.CheckURL(rest)
 }
 
 func (k *grpcKind) detail() string { return withoutSecrets(k.URL) }
 
 func (k *grpcKind) open(ctx context.Context, _ Options, _ []*store.Store) (*store.Store, error) {
-	return rpc.Dial(ctx, k.URL)
+	rest, _, err := cutRule(k.URL)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Dial(ctx, rest)
 }
 
 // objectsKind is a bucket of objects in the layout of tvix and snix.
@@ -46,7 +66,10 @@ type objectsKind struct {
 	URL      string            `toml:"object_store_url"`
 	Settings map[string]string `toml:"object_store_options"`
 	Avg      int               `toml:"avg_chunk_size"`
+	Rule     *store.SizeRule   `toml:"size_rule"`
 }
+
+func (k *objectsKind) rule() *store.SizeRule { return ruleOf(k.Rule, k.URL) }
 
 func (k *objectsKind) setURL(scheme, rest string) error {
 	k.URL = scheme + ":" + rest
@@ -70,6 +93,10 @@ func (k *objectsKind) check() error {
 	if err := checkWhole("objectstore", "objectstore+"+strings.TrimPrefix(k.URL, "objectstore+")); err != nil {
 		return err
 	}
+	rest, _, err := cutRule(k.URL)
+	if err != nil {
+		return err
+	}
 	u, err := k.parse()
 	if err != nil {
 		return err
@@ -80,7 +107,7 @@ func (k *objectsKind) check() error {
 	case u.Scheme == "file" && path == "":
 		return errors.New("objectstore+file needs a path: want objectstore+file:/path")
 	}
-	return objects.CheckURL(k.URL, k.options())
+	return objects.CheckURL(rest, k.options())
 }
 
 func (k *objectsKind) options() objects.URLOptions {
@@ -105,9 +132,13 @@ func (k *objectsKind) landmark() (store.Landmark, error) {
 }
 
 func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
+	rest, _, err := cutRule(k.URL)
+	if err != nil {
+		return nil, err
+	}
 	options := k.options()
 	options.Create, options.ReadOnly = o.Create, o.ReadOnly
-	return objects.OpenURL(ctx, k.URL, options)
+	return objects.OpenURL(ctx, rest, options)
 }
 
 // withoutSecrets returns a URL for messages: without the query, and what is before an @. Of one that is none, in which

@@ -75,7 +75,7 @@ func TestURLs(t *testing.T) {
 		{"cache:?near=memory:", "missing far"},
 		{"cache:", "missing near and far"},
 		{"cache:x?near=memory:&far=memory:", "cache takes no path: want cache:?near=N&far=F"},
-		{"cache:?near=memory:&far=memory:&x=y", `unknown parameter "x": want far, near, write_through`},
+		{"cache:?near=memory:&far=memory:&x=y", `unknown parameter "x": want far, near, size_rule, write_through`},
 		{"cache:?near=memory:&near=memory:&far=memory:", `parameter "near" is given twice`},
 		{"cache:?near=memory:&far=memory:&write_through=maybe", `parameter "write_through": want true or false`},
 		{"cache:?near=memory:&far=%zz", "invalid query"},
@@ -105,7 +105,7 @@ func TestURLs(t *testing.T) {
 
 		{"combined:?local=memory:&remote=memory:", "combined has no URL"},
 		{"http://foo.example/test", unknown},
-		{"sled:///p", unknown},
+		{"sled:///p", noRedb},
 	}
 	for _, tt := range tests {
 		_, err := parse(tt.url)

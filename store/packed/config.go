@@ -1,18 +1,23 @@
 package packed
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable"
 )
 
-// formatVersion is that of the whole store. A program refuses a store with a greater one.
-const formatVersion = 1
+// A program refuses a store whose config has a greater version than formatVersion. A store gets the least version with
+// which it can be described, so that older programs can use it as long as they can get it right.
+const (
+	formatVersion   = 2
+	versionBase     = 1
+	versionSizeRule = 2 // the config says how sizes are counted
+)
 
 // config is the contents of the config file, sealed: written when the store is made, read whenever it is opened.
 type config struct {
@@ -22,11 +27,17 @@ type config struct {
 	Chunker     string `json:"chunker"`       // "fastcdc2020"
 	ChunkAvg    int    `json:"chunk_average"` // bytes; the least is half of it, the most twice
 	Compression string `json:"compression"`   // "zstd"
+
+	SizeRule store.SizeRule `json:"size_rule,omitempty"` // "snix", or none
 }
 
-func newConfig() config {
+func newConfig(rule store.SizeRule) config {
+	version := versionBase
+	if rule != store.SizeDocumented {
+		version = versionSizeRule
+	}
 	return config{
-		Version: formatVersion, ID: durable.TempName() + durable.TempName(),
+		Version: version, SizeRule: rule, ID: durable.TempName() + durable.TempName(),
 		Hash: "blake3", Chunker: "fastcdc2020", ChunkAvg: chunk.Default().Avg, Compression: "zstd",
 	}
 }
@@ -54,6 +65,24 @@ func readConfig(fsys durable.FS) (c config, err error) {
 		return c, &store.CorruptError{Where: fsys.Path(configName), Err: err}
 	}
 	return c, nil
+}
+
+// SizeRule returns the rule of the packed store in the folder path, or of the one that would be made there. It opens
+// nothing but the store's config.
+func SizeRule(path string) (store.SizeRule, error) {
+	fsys, err := durable.Dir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.SizeDocumented, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer fsys.Close()
+	c, err := readConfig(fsys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.SizeDocumented, nil
+	}
+	return c.SizeRule, err
 }
 
 // errFormat says that a store is not damaged, but of a newer program.
@@ -92,9 +121,7 @@ func parseConfig(b []byte) (c config, err error) {
 	case v.Version < 1:
 		return c, fmt.Errorf("invalid version %d", v.Version)
 	}
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
+	if err := json.Unmarshal(line, &c); err != nil {
 		return c, err
 	}
 	if c.Hash != "blake3" || c.Chunker != "fastcdc2020" || c.Compression != "zstd" || c.ID == "" {

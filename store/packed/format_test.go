@@ -24,7 +24,7 @@ func exampleStore(t *testing.T) *crashfs.FS {
 	if err := fsys.Remove(configName); err != nil {
 		t.Fatal(err)
 	}
-	cfg := newConfig()
+	cfg := newConfig(store.SizeDocumented)
 	cfg.ID = "0123456789abcdef0123456789abcdef"
 	if err := writeConfig(fsys, cfg); err != nil {
 		t.Fatal(err)

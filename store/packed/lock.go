@@ -19,7 +19,7 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 	for {
 		cfg, err := readConfig(fsys)
 		if o.Tolerate && err != nil && isStore(fsys, err) {
-			cfg, err = newConfig(), nil
+			cfg, err = newConfig(o.SizeRule), nil
 		}
 		missing := errors.Is(err, fs.ErrNotExist)
 		switch {
@@ -27,6 +27,8 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 			return nil, cfg, fmt.Errorf("%s: %w", fsys.Path("."), store.ErrNoStore)
 		case missing:
 			err = checkEmpty(fsys)
+		case err == nil && o.New:
+			err = errThere(fsys)
 		}
 		if err != nil {
 			return nil, cfg, err
@@ -76,7 +78,7 @@ func takeLock(ctx context.Context, fsys durable.FS, o Options) (lock durable.Loc
 func prepare(fsys durable.FS, cfg config, missing bool, o Options) (config, error) {
 	if missing {
 		var err error
-		if cfg, err = create(fsys); err != nil {
+		if cfg, err = create(fsys, o); err != nil {
 			return cfg, err
 		}
 	}
@@ -132,10 +134,18 @@ func checkEmpty(fsys durable.FS) error {
 	return nil
 }
 
+// errThere is the error of who wants a new store where there is one.
+func errThere(fsys durable.FS) error {
+	return fmt.Errorf("%s: a store is there already", fsys.Path("."))
+}
+
 // create makes a store, unless another process has just done so. The caller holds the lock exclusively. What could not be
 // synced is taken away again: a name that is in doubt stays so, however often its folder is synced later.
-func create(fsys durable.FS) (config, error) {
+func create(fsys durable.FS, o Options) (config, error) {
 	if cfg, err := readConfig(fsys); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil && o.New {
+			err = errThere(fsys)
+		}
 		return cfg, err
 	}
 	// The quarantine is needed when the disk is full, which has no room for a folder.
@@ -145,7 +155,7 @@ func create(fsys durable.FS) (config, error) {
 			return config{}, err
 		}
 	}
-	cfg := newConfig()
+	cfg := newConfig(o.SizeRule)
 	err := writeConfig(fsys, cfg)
 	if err != nil {
 		fsys.Remove(configName)

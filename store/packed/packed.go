@@ -30,8 +30,10 @@ import (
 
 // Options says how to open a store.
 type Options struct {
-	Create   bool // make the store where there is none
-	ReadOnly bool // never write; the store may be on a read-only file system
+	Create   bool           // make the store where there is none
+	New      bool           // with Create: refuse a store that is there
+	SizeRule store.SizeRule // that of a store which is made
+	ReadOnly bool           // never write; the store may be on a read-only file system
 	// Exclusive has the store for nobody else until it is closed, which Sweep needs.
 	Exclusive bool
 	Wait      time.Duration // how long to wait for other processes, if their lock excludes this one; negative: for ever
@@ -144,7 +146,8 @@ func makeFolder(path string) error {
 // bundle returns the store as its users see it.
 func (st *Store) bundle() *store.Store {
 	return &store.Store{
-		ID: st.config.ID, Blobs: blobs{st}, Lanes: blobs{st}, Groups: blobs{st}, Joins: blobs{st}, Directories: directories{st}, Tags: tags{st}, Lister: st, Sizer: st,
+		ID: st.config.ID, SizeRule: st.config.SizeRule, Blobs: blobs{st}, Lanes: blobs{st}, Groups: blobs{st}, Joins: blobs{st},
+		Directories: directories{st}, Tags: tags{st}, Lister: st, Sizer: st,
 		NewSet: st.NewSet, Scrubber: st, Sweeper: st, Repairer: st, Barrier: st,
 	}
 }

@@ -85,7 +85,7 @@ func TestTolerate(t *testing.T) {
 	t.Run("newer format", func(t *testing.T) {
 		dir := t.TempDir()
 		open(t, dir, Options{Create: true}).Close()
-		if err := os.WriteFile(filepath.Join(dir, configName), seal([]byte(`{"version":2}`)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, configName), seal([]byte(`{"version":99}`)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var corrupt *store.CorruptError

@@ -23,10 +23,11 @@ type Options struct {
 //
 //   - Tags are those of near, or with WriteThrough those of far: no tag points at what only another store has.
 //   - It can list what is there if both can.
+//   - Its size rule is that of far, which others may share.
 //
 // Closing it syncs near, so that what was fetched need not be fetched again.
 func New(near, far *store.Store, o Options) *store.Store {
-	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, Barrier: barrier{near, far}}
+	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, SizeRule: far.SizeRule, Barrier: barrier{near, far}}
 	if o.WriteThrough {
 		st.Tags = far.Tags
 	}
