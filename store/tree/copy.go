@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +14,9 @@ import (
 
 // CopyOptions say how to copy. The zero CopyOptions are good.
 type CopyOptions struct {
-	DryRun   bool // count what is missing, and copy nothing
-	Jobs     int  // how many blobs are copied at once; 0 is a good number
+	DryRun   bool            // count what is missing, and copy nothing
+	SizeRule *store.SizeRule // by which the sizes of directories are counted in the destination; nil: copy them as they are
+	Jobs     int             // how many blobs are copied at once; 0 is a good number
 	Progress *CopyCounts
 	Problem  func(path string, err error) // called for what cannot be copied, one call at a time; may be nil
 }
@@ -26,6 +26,9 @@ type CopyOptions struct {
 type CopyCounts struct {
 	Directories, Blobs, Bytes          atomic.Uint64
 	NewDirectories, NewBlobs, NewBytes atomic.Uint64
+	// Unchecked is how many sizes that directories record for blobs were not compared with the blobs: the destination had
+	// those, and neither store tells how long they are without reading them.
+	Unchecked atomic.Uint64
 }
 
 // ErrIncomplete says that not all of a closure could be copied; what could not was reported as a problem.
@@ -37,11 +40,12 @@ type Copier struct {
 	from, to *store.Store
 	o        CopyOptions
 	slots    chan struct{}
-	seen     store.ObjectSet     // blobs that to has or that are being copied, and directories that were met
-	whole    map[store.Node]bool // roots that were copied
+	seen     store.ObjectSet           // blobs that to has or that are being copied, and directories that were met
+	whole    map[store.Node]store.Node // roots that were copied, and what they are in to
 
 	mu     sync.Mutex
-	failed map[store.Digest]bool // blobs that could not be copied
+	failed map[store.Digest]bool   // blobs that could not be copied
+	sizes  map[store.Digest]uint64 // lengths of blobs, where neither store tells them
 	counts CopyCounts
 }
 
@@ -52,7 +56,7 @@ const copyJobs = 32
 func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	c := &Copier{
 		from: from, to: to, o: o, seen: NewSet(from),
-		whole: make(map[store.Node]bool), failed: make(map[store.Digest]bool),
+		whole: make(map[store.Node]store.Node), failed: make(map[store.Digest]bool), sizes: make(map[store.Digest]uint64),
 	}
 	if c.o.Jobs <= 0 {
 		c.o.Jobs = max(copyJobs, runtime.GOMAXPROCS(0))
@@ -70,13 +74,19 @@ const syncInterval = 30 * time.Second
 
 // Copy copies all that root reaches and the destination lacks, blobs before the directories that refer to them, and
 // directories before their parents; when it returns nil, all of it is there, and after a Sync durable. Everything is
-// checked against its digest, and file sizes too. What is missing or damaged in the source is reported, the rest is
-// copied, and the error is ErrIncomplete; any other error ended the copy. So is what is too deep (store.ErrTooDeep).
+// checked against its digest, and the sizes that directories and root record: of a directory at least what is counted by
+// the documented rule, and of a blob its length, but for those that CopyCounts has as unchecked. What is missing or
+// damaged in the source is reported, the rest is copied, and the error is ErrIncomplete; any other error ended the copy. So is what is too deep (store.ErrTooDeep).
 func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
-	if c.whole[root.Node] {
+	if _, ok := c.whole[root.Node]; ok {
 		return nil
 	}
-	defer func() { c.whole[root.Node] = err == nil }()
+	as := []store.Node{root.Node}
+	defer func() {
+		if err == nil {
+			c.whole[root.Node] = as[0]
+		}
+	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &rootCopy{Copier: c, ctx: ctx, cancel: cancel, name: root.Name, directories: make(map[store.Digest]*directoryCopy)}
@@ -87,17 +97,26 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 		defer r.upload.Close()
 	}
 	stop := r.syncNowAndThen()
-	ok := r.nodes([]store.Node{root.Node}, func(store.Node) *place { return rootPlace() })
+	ok := r.nodes(as, func(store.Node) *place { return rootPlace() })
 	stop()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if r.upload != nil && ok {
-		if err := r.upload.Commit(ctx, root.Node.Digest); err != nil {
+		if err := r.upload.Commit(ctx, as[0].Digest); err != nil {
 			return err
 		}
 	}
 	return incomplete(ok)
+}
+
+// As returns what a root that was copied is in the destination: itself, unless the sizes in it are counted by another rule
+// there.
+func (c *Copier) As(root store.Node) store.Node {
+	if as, ok := c.whole[root]; ok {
+		return as
+	}
+	return root
 }
 
 func incomplete(ok bool) error {
@@ -122,7 +141,10 @@ type rootCopy struct {
 // directoryCopy is a directory that is being copied, or was.
 type directoryCopy struct {
 	done chan struct{}
-	ok   bool // valid once done is closed
+	// Valid once done is closed:
+	ok   bool
+	size uint64     // what a node has to record at least
+	as   store.Node // the digest and, where it is counted anew, the size in the destination
 }
 
 // syncNowAndThen syncs the destination from time to time until it is stopped.
@@ -152,24 +174,26 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 	}
 }
 
-// nodes copies what nodes refer to, and reports whether all of it is there. Blobs are copied by goroutines, as many as
+// nodes copies what nodes refer to, and reports whether all of it is there. It makes nodes what they are to be in the
+// destination. Blobs are copied by goroutines, as many as
 // there are slots; so are directories as long as slots are free, and otherwise one after the other, so that there are
 // never more goroutines than slots.
 func (r *rootCopy) nodes(nodes []store.Node, place func(store.Node) *place) bool {
 	var working sync.WaitGroup
 	var failed atomic.Bool
-	copyOne := func(n store.Node) {
+	copyOne := func(n *store.Node) {
 		ok := false
-		if at := place(n); n.Kind == store.KindFile {
-			ok = r.blob(n, at)
+		if at := place(*n); n.Kind == store.KindFile {
+			ok = r.blob(*n, at)
 		} else {
-			ok = r.directory(n.Digest, at)
+			ok = r.directory(n, at)
 		}
 		if !ok {
 			failed.Store(true)
 		}
 	}
-	for _, n := range nodes {
+	for i := range nodes {
+		n := &nodes[i]
 		if n.Kind == store.KindSymlink || r.ctx.Err() != nil {
 			continue
 		}
@@ -187,12 +211,26 @@ func (r *rootCopy) nodes(nodes []store.Node, place func(store.Node) *place) bool
 	return !failed.Load() && r.ctx.Err() == nil
 }
 
-// directory copies a directory after all that it refers to, once, whoever asks first.
-func (r *rootCopy) directory(d store.Digest, at *place) bool {
+// directory copies the directory that n refers to, and makes n what it is to be in the destination.
+func (r *rootCopy) directory(n *store.Node, at *place) bool {
 	if at.depth > store.MaxDepth {
 		r.problem(at, store.ErrTooDeep)
 		return false
 	}
+	dc := r.directoryOnce(n.Digest, at)
+	if dc.ok && n.Size < dc.size {
+		err := fmt.Errorf("has size %d, and is recorded with %d", dc.size, n.Size)
+		r.problem(at, &store.CorruptError{Digest: n.Digest, Err: err})
+		return false
+	}
+	if dc.ok && r.o.SizeRule != nil {
+		n.Digest, n.Size = dc.as.Digest, dc.as.Size
+	}
+	return dc.ok
+}
+
+// directoryOnce copies a directory after all that it refers to, once, whoever asks first.
+func (r *rootCopy) directoryOnce(d store.Digest, at *place) *directoryCopy {
 	r.mu.Lock()
 	dc, known := r.directories[d]
 	if !known {
@@ -202,76 +240,53 @@ func (r *rootCopy) directory(d store.Digest, at *place) bool {
 	r.mu.Unlock()
 	if known {
 		<-dc.done // who copies it waits only for what is below it
-		return dc.ok
+		return dc
 	}
 	defer close(dc.done)
 	dir, err := r.from.Directories.Get(r.ctx, d)
 	if err != nil {
 		r.problem(at, err)
-		return false
+		return dc
 	}
+	dc.size, _ = dir.Size(store.SizeDocumented) // valid ones have a size
 	if !r.nodes(dir, func(n store.Node) *place { return at.child(n.Name) }) {
-		return false
+		return dc
 	}
-	if err := r.put(d, dir); err != nil {
+	if dc.as, err = r.put(d, dir); err != nil {
 		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
-		return false
+		return dc
 	}
 	dc.ok = true
-	return true
+	return dc
 }
 
-// put adds a directory to the upload, and counts it.
-func (r *rootCopy) put(d store.Digest, dir store.Directory) error {
+// put adds a directory to the upload, and counts it. dir is d as it is to be in the destination; put returns its node.
+func (r *rootCopy) put(d store.Digest, dir store.Directory) (as store.Node, err error) {
+	as.Digest = d
+	if r.o.SizeRule != nil {
+		message, err := store.EncodeDirectory(dir)
+		if err == nil {
+			as.Size, err = dir.Size(*r.o.SizeRule)
+		}
+		if err != nil {
+			return as, err
+		}
+		as.Digest = store.Sum(message)
+	}
 	if added, err := r.seen.Add(store.KindDirectory, d); err != nil || added {
 		r.o.Progress.Directories.Add(1)
-		if _, err := r.to.Directories.Get(r.ctx, d); err != nil {
+		if _, err := r.to.Directories.Get(r.ctx, as.Digest); err != nil {
 			r.o.Progress.NewDirectories.Add(1)
 		}
 	}
 	if r.upload == nil {
-		return nil
+		return as, nil
 	}
 	got, err := r.upload.Put(r.ctx, dir)
-	if err == nil && got != d {
-		err = &store.CorruptError{Digest: d, Err: fmt.Errorf("destination calls it %s", got)}
+	if err == nil && got != as.Digest {
+		err = &store.CorruptError{Digest: as.Digest, Err: fmt.Errorf("destination calls it %s", got)}
 	}
-	return err
-}
-
-// blob copies what a file node refers to, unless it is there.
-func (r *rootCopy) blob(n store.Node, at *place) bool {
-	if added, err := r.seen.Add(store.KindFile, n.Digest); err == nil && !added {
-		r.Copier.mu.Lock()
-		defer r.Copier.mu.Unlock()
-		return !r.failed[n.Digest]
-	}
-	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
-	if err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
-		return false
-	}
-	r.o.Progress.Blobs.Add(1)
-	r.o.Progress.Bytes.Add(n.Size)
-	if has {
-		return true
-	}
-	if !r.o.DryRun {
-		var from *sourceError
-		if err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, n); errors.As(err, &from) {
-			r.Copier.mu.Lock()
-			r.failed[n.Digest] = true
-			r.Copier.mu.Unlock()
-			r.problem(at, from.error)
-			return false
-		} else if err != nil {
-			r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
-			return false
-		}
-	}
-	r.o.Progress.NewBlobs.Add(1)
-	r.o.Progress.NewBytes.Add(n.Size)
-	return true
+	return as, err
 }
 
 // problem reports what the source does not have or has damaged, and what is too deep. Anything else that its stores say
@@ -286,67 +301,4 @@ func (r *rootCopy) problem(at *place, err error) {
 	if r.o.Problem != nil && r.ctx.Err() == nil {
 		r.o.Problem(at.in(r.name), err)
 	}
-}
-
-// sourceError is an error of the store that is copied from.
-type sourceError struct{ error }
-
-func (e *sourceError) Unwrap() error { return e.error }
-
-// CopyBlob copies the blob that a file node refers to. It is checked against its digest and the node's size before the
-// destination has it.
-func CopyBlob(ctx context.Context, from, to store.Blobs, n store.Node) error {
-	const small = 1 << 20
-	b, err := from.Open(ctx, n.Digest)
-	if err != nil {
-		return &sourceError{err}
-	}
-	defer b.Close()
-	if b.Size() != n.Size {
-		err := fmt.Errorf("has %d bytes, its directory says %d", b.Size(), n.Size)
-		return &sourceError{&store.CorruptError{Digest: n.Digest, Err: err}}
-	}
-	var got store.Digest
-	if n.Size <= small {
-		buf := bytes.NewBuffer(make([]byte, 0, n.Size))
-		if _, err := b.WriteTo(buf); err != nil {
-			return &sourceError{err}
-		}
-		got, err = to.Put(ctx, buf.Bytes())
-	} else {
-		got, err = stream(ctx, b, to)
-	}
-	if err == nil && got != n.Digest {
-		err = &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("destination calls it %s", got)}
-	}
-	return err
-}
-
-// stream copies a large blob.
-func stream(ctx context.Context, b store.Blob, to store.Blobs) (d store.Digest, err error) {
-	w, err := to.Create(ctx)
-	if err != nil {
-		return d, err
-	}
-	defer w.Close()
-	t := &trackedWriter{w: w}
-	if _, err := b.WriteTo(t); err != nil {
-		if t.err != nil {
-			return d, t.err
-		}
-		return d, &sourceError{err}
-	}
-	return w.Commit()
-}
-
-// trackedWriter remembers whether it was the destination that failed.
-type trackedWriter struct {
-	w   store.BlobWriter
-	err error
-}
-
-func (t *trackedWriter) Write(p []byte) (int, error) {
-	n, err := t.w.Write(p)
-	t.err = err
-	return n, err
 }

@@ -180,3 +180,72 @@ func TestCopyGoesOn(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+// A size that a directory records, and that what it refers to does not have, is damage, wherever the other is from.
+func TestCopyChecksSizes(t *testing.T) {
+	ctx := t.Context()
+	knowing := func() *store.Store { // how long its blobs are
+		st := memory.New()
+		st.Scrubber = scrubber{st.Blobs}
+		return st
+	}
+	for _, kinds := range []struct {
+		name     string
+		from, to func() *store.Store
+	}{{"neither knows", memory.New, memory.New}, {"source knows", knowing, memory.New}, {"destination knows", memory.New, knowing}} {
+		from := kinds.from()
+		put := func(dir store.Directory) store.Digest {
+			t.Helper()
+			d, err := from.Directories.Put(ctx, dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		blob, err := from.Blobs.Put(ctx, []byte("12345"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := func(name string, size uint64) store.Node {
+			return store.Node{Name: name, Kind: store.KindFile, Digest: blob, Size: size}
+		}
+		below := put(store.Directory{file("a", 5), file("b", 5)})
+		dir := func(name string, size uint64) store.Node {
+			return store.Node{Name: name, Kind: store.KindDirectory, Digest: below, Size: size}
+		}
+		for _, tt := range []struct {
+			name     string
+			root     store.Node
+			problems []string
+		}{
+			{"a root", dir("", 1), []string{"t"}},
+			{"an excess", dir("", 9), nil},
+			{"a directory", store.Node{Kind: store.KindDirectory, Digest: put(store.Directory{dir("x", 2), dir("y", 1)}), Size: 9}, []string{"t:y"}},
+			{"a file", store.Node{Kind: store.KindDirectory, Digest: put(store.Directory{file("x", 5), file("y", 6)}), Size: 2}, []string{"t:y"}},
+		} {
+			for _, rule := range []*store.SizeRule{nil, new(store.SizeRule)} {
+				to := kinds.to()
+				for range 2 { // the second time the destination has the blob
+					var problems []string
+					var counts tree.CopyCounts
+					c := tree.NewCopier(from, to, tree.CopyOptions{Jobs: 1, SizeRule: rule, Progress: &counts, Problem: func(path string, err error) {
+						problems = append(problems, path)
+						if _, ok := errors.AsType[*store.CorruptError](err); !ok {
+							t.Errorf("%s: %v", path, err)
+						}
+					}})
+					err := c.Copy(ctx, tree.Root{Name: "t", Node: tt.root})
+					if n := counts.Unchecked.Load(); n > 0 {
+						if kinds.name != "neither knows" {
+							t.Errorf("%s, %s: %d sizes were not checked", kinds.name, tt.name, n)
+						}
+						continue
+					}
+					if errors.Is(err, tree.ErrIncomplete) != (tt.problems != nil) || !slices.Equal(problems, tt.problems) {
+						t.Errorf("%s, %s: %v, problems %q, want %q", kinds.name, tt.name, err, problems, tt.problems)
+					}
+				}
+			}
+		}
+	}
+}

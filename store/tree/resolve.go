@@ -3,6 +3,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -28,7 +29,8 @@ type Ref struct {
 // A digest names the directory; or else the root that a tag or the log has under it, of several the newest, which is
 // how symlinks and executable files come back; or else the blob (or chunk), as a file that is not executable. Where a
 // directory and a blob have the same bytes, and so the same digest, the newest such root says which it is. The size of a
-// directory found by its digest follows the documented rule, and is for show only.
+// directory found by its digest is counted by the rule that the sizes below it follow. Where they do not tell, it is the
+// size that is recorded, or else counted by the rule of the store.
 //
 // What is missing is an error that is store.ErrNotFound, and a prefix of several digests an error that lists them.
 func Resolve(ctx context.Context, st *store.Store, ref string) (Ref, error) {
@@ -175,6 +177,7 @@ func resolveTag(ctx context.Context, st *store.Store, name string) (Ref, error) 
 func resolveDigest(ctx context.Context, st *store.Store, d store.Digest) (Ref, error) {
 	root, err := findDirectory(ctx, st, d)
 	switch {
+	case errors.Is(err, store.ErrUnsupported): // there may be blobs all the same
 	case store.IsNotFound(err):
 		root, err = findRecorded(ctx, st, d)
 		if err == nil && root.Kind == store.KindDirectory {
@@ -185,7 +188,7 @@ func resolveDigest(ctx context.Context, st *store.Store, d store.Digest) (Ref, e
 			root = r
 		}
 	}
-	if notRecorded := err; store.IsNotFound(err) {
+	if notRecorded := err; store.IsNotFound(err) || errors.Is(err, store.ErrUnsupported) {
 		if root, err = findBlob(ctx, st, d); store.IsNotFound(err) {
 			err = notRecorded
 		}
@@ -204,8 +207,28 @@ func findDirectory(ctx context.Context, st *store.Store, d store.Digest) (store.
 	if err != nil {
 		return store.Node{}, err
 	}
-	size, err := dir.Size(store.SizeDocumented)
+	rule, known, err := sizeRule(ctx, st.Directories, dir)
+	if err != nil || !known { // what cannot be read does not tell either
+		rule = recordedRule(ctx, st, d, dir)
+	}
+	size, err := dir.Size(rule)
 	return store.Node{Kind: store.KindDirectory, Digest: d, Size: size}, err
+}
+
+// recordedRule returns the rule by which the size of the root dir was counted that is recorded under d, or else that of
+// the store.
+func recordedRule(ctx context.Context, st *store.Store, d store.Digest, dir store.Directory) store.SizeRule {
+	if len(dir) == 0 {
+		return st.SizeRule
+	}
+	if r, err := findRecorded(ctx, st, d); err == nil && r.Kind == store.KindDirectory {
+		for _, rule := range []store.SizeRule{store.SizeDocumented, store.SizeSnix} {
+			if size, err := dir.Size(rule); err == nil && size == r.Size {
+				return rule
+			}
+		}
+	}
+	return st.SizeRule
 }
 
 // isBlob reports whether d is that of a blob, which it may be beside that of a directory: an empty file and an empty

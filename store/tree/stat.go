@@ -17,6 +17,11 @@ func SizeRule(ctx context.Context, ds store.Directories, root store.Node) (rule 
 	if err != nil {
 		return 0, false, err
 	}
+	return sizeRule(ctx, ds, dir)
+}
+
+// sizeRule is SizeRule for the root dir.
+func sizeRule(ctx context.Context, ds store.Directories, dir store.Directory) (rule store.SizeRule, known bool, err error) {
 	for _, n := range dir {
 		if n.Kind != store.KindDirectory || n.Size == 0 {
 			continue

@@ -128,12 +128,18 @@ func (v *verifier) readFile(n store.Node) {
 	}
 	read, err := blob.WriteTo(io.Discard)
 	v.o.Progress.Bytes.Add(uint64(read))
+	var chunks []store.Chunk
 	if err == nil {
-		_, err = v.chunks(n.Digest, blob.Size())
+		chunks, err = v.chunks(n.Digest, blob.Size())
 	}
 	if err != nil {
 		v.lost(store.KindFile, n.Digest, err)
 		return
+	}
+	if len(chunks) > 1 {
+		v.mu.Lock()
+		v.result.Assembled++
+		v.mu.Unlock()
 	}
 	v.o.Progress.Objects.Add(1)
 }

@@ -1,0 +1,154 @@
+package tree
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"castar/store"
+)
+
+// blob copies what a file node refers to, unless it is there, and compares the size that the node records.
+func (r *rootCopy) blob(n store.Node, at *place) bool {
+	if added, err := r.seen.Add(store.KindFile, n.Digest); err == nil && !added {
+		r.Copier.mu.Lock()
+		failed := r.failed[n.Digest]
+		r.Copier.mu.Unlock()
+		return !failed && r.checkSize(n, at)
+	}
+	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
+	if err != nil {
+		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
+		return false
+	}
+	r.o.Progress.Blobs.Add(1)
+	r.o.Progress.Bytes.Add(n.Size)
+	if has {
+		return r.checkSize(n, at)
+	}
+	if !r.o.DryRun && !r.copyBlob(n, at) {
+		return false
+	}
+	r.o.Progress.NewBlobs.Add(1)
+	r.o.Progress.NewBytes.Add(n.Size)
+	return !r.o.DryRun || r.checkSize(n, at)
+}
+
+// copyBlob copies what a file node refers to.
+func (r *rootCopy) copyBlob(n store.Node, at *place) bool {
+	err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, n)
+	if from, ok := errors.AsType[*sourceError](err); ok {
+		r.Copier.mu.Lock()
+		r.failed[n.Digest] = true
+		r.Copier.mu.Unlock()
+		r.problem(at, from.error)
+		return false
+	}
+	if err != nil {
+		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
+		return false
+	}
+	if r.from.Scrubber == nil && r.to.Scrubber == nil {
+		r.Copier.mu.Lock()
+		r.sizes[n.Digest] = n.Size
+		r.Copier.mu.Unlock()
+	}
+	return true
+}
+
+// checkSize compares the size that a file node records with that of the blob, where it can be known without reading it.
+func (r *rootCopy) checkSize(n store.Node, at *place) bool {
+	size, known := r.blobSize(n.Digest)
+	if !known {
+		r.o.Progress.Unchecked.Add(1)
+		return true
+	}
+	if size != n.Size {
+		r.problem(at, wrongSize(n, size))
+		return false
+	}
+	return true
+}
+
+// blobSize returns the length of a blob that one of the stores has.
+func (r *rootCopy) blobSize(d store.Digest) (size uint64, known bool) {
+	for _, st := range []*store.Store{r.from, r.to} {
+		if st.Scrubber != nil {
+			if size, err := st.Scrubber.BlobSize(r.ctx, d); err == nil {
+				return size, true
+			}
+		}
+	}
+	r.Copier.mu.Lock()
+	defer r.Copier.mu.Unlock()
+	size, known = r.sizes[d]
+	return size, known
+}
+
+// sourceError is an error of the store that is copied from.
+type sourceError struct{ error }
+
+func (e *sourceError) Unwrap() error { return e.error }
+
+// CopyBlob copies the blob that a file node refers to. It is checked against its digest and the node's size before the
+// destination has it.
+func CopyBlob(ctx context.Context, from, to store.Blobs, n store.Node) error {
+	const small = 1 << 20
+	b, err := from.Open(ctx, n.Digest)
+	if err != nil {
+		return &sourceError{err}
+	}
+	defer b.Close()
+	if b.Size() != n.Size {
+		return &sourceError{wrongSize(n, b.Size())}
+	}
+	var got store.Digest
+	if n.Size <= small {
+		buf := bytes.NewBuffer(make([]byte, 0, n.Size))
+		if _, err := b.WriteTo(buf); err != nil {
+			return &sourceError{err}
+		}
+		got, err = to.Put(ctx, buf.Bytes())
+	} else {
+		got, err = stream(ctx, b, to)
+	}
+	if err == nil && got != n.Digest {
+		err = &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("destination calls it %s", got)}
+	}
+	return err
+}
+
+// wrongSize is the error for a file node whose blob has another size.
+func wrongSize(n store.Node, size uint64) error {
+	return &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("has %d bytes, its directory says %d", size, n.Size)}
+}
+
+// stream copies a large blob.
+func stream(ctx context.Context, b store.Blob, to store.Blobs) (d store.Digest, err error) {
+	w, err := to.Create(ctx)
+	if err != nil {
+		return d, err
+	}
+	defer w.Close()
+	t := &trackedWriter{w: w}
+	if _, err := b.WriteTo(t); err != nil {
+		if t.err != nil {
+			return d, t.err
+		}
+		return d, &sourceError{err}
+	}
+	return w.Commit()
+}
+
+// trackedWriter remembers whether it was the destination that failed.
+type trackedWriter struct {
+	w   store.BlobWriter
+	err error
+}
+
+func (t *trackedWriter) Write(p []byte) (int, error) {
+	n, err := t.w.Write(p)
+	t.err = err
+	return n, err
+}
