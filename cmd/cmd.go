@@ -101,8 +101,9 @@ func (e *env) app() *cli.App {
 	app.Commands = []*cli.Command{
 		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(),
 		e.diffCommand(), e.lsCommand(), e.catCommand(), e.findCommand(), e.statCommand(), e.statsCommand(),
-		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.serveCommand(), e.configCommand(),
-		e.completionCommand(app), e.completeCommand(app, "__complete"), e.completeCommand(app, "__complete_typed"), e.completeBashCommand(app), e.versionCommand(), e.helpCommand(app),
+		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.initCommand(), e.serveCommand(), e.configCommand(),
+		e.completionCommand(app), e.completeCommand(app, "__complete"), e.completeCommand(app, "__complete_typed"),
+		e.completeBashCommand(app), e.versionCommand(), e.helpCommand(app),
 	}
 	for _, c := range app.Commands {
 		c.HideHelp = true

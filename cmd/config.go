@@ -66,10 +66,15 @@ Tables of tvix and snix can be used as they are. Types and their keys:
   priority   services = {0 = "A", 1 = "B"}; for directories
   bigtable   project_id, instance_name, table_name, family_name, is_read_only, channel_size, timeout, app_profile_id;
              for directories
-  redb       refused: serve it with the program that made it
+  redb, sled
+             for directories, of which none can be had: serve them with the program that made them, and name the server
+All but priority, redb and sled also have size_rule, as has the query of the URLs objectstore, grpc, cache and
+bigtable. It is documented or snix, and says by which rule directories count their size in trees that are ingested
+into the store; see 'castar ingest --help'. A store that tvix or snix use, too, wants snix. Without it a packed store
+has its own rule, a cache that of far or remote, and any other store the documented one.
 
 With --json, one object for each store: entry, depth (0 for the entry itself), use (what it is for, such as near),
-name, type, detail (such as a path), shared; and one with name and unused for each that is in no tree.
+name, type, detail (such as a path), size_rule, shared; and one with name and unused for each that is in no tree.
 
 Examples:
   castar config check stores.toml
@@ -109,6 +114,8 @@ type jsonInstance struct {
 	Detail string `json:"detail,omitempty"` // a path, or what else tells it from others
 	Shared bool   `json:"shared,omitempty"` // it is in more than one place, and is built once
 	Unused bool   `json:"unused,omitempty"` // it is in no tree
+
+	SizeRule string `json:"size_rule,omitempty"` // documented or snix, where a parameter says so
 }
 
 // checkConfig prints what a composition file would build.
@@ -147,7 +154,7 @@ func (e *env) checkConfig(file, name string) error {
 // printInstance prints one line of a tree.
 func (e *env) printInstance(entry string, l config.Line) {
 	if e.json {
-		e.stdout.json(jsonInstance{Entry: entry, Depth: l.Depth, Use: l.Use, Name: l.Name, Type: l.Type, Detail: l.Detail, Shared: l.Shared})
+		e.stdout.json(jsonInstance{Entry: entry, Depth: l.Depth, Use: l.Use, Name: l.Name, Type: l.Type, Detail: l.Detail, SizeRule: l.Rule, Shared: l.Shared})
 		return
 	}
 	use := l.Use
@@ -162,6 +169,9 @@ func (e *env) printInstance(entry string, l config.Line) {
 	}
 	if l.Detail != "" {
 		fmt.Fprintf(e.stdout, " %s", quote(l.Detail))
+	}
+	if l.Rule != "" {
+		fmt.Fprint(e.stdout, " size_rule="+l.Rule)
 	}
 	if l.Name != "" {
 		fmt.Fprintf(e.stdout, " (%s)", quote(l.Name))

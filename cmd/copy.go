@@ -23,23 +23,33 @@ at what was copied are set in the destination as well, once what they reach is t
 points elsewhere there stays unless --overwrite is given, and the exit status is 1.
 
 What is missing or damaged in the source is named, the rest is copied, and the exit status is 3; roots that are not
-whole get no tag. So it is with a directory below 8192 others.
+whole get no tag. So it is with a directory below 8192 others, and with what verify calls damage of sizes: one that a
+directory records for what is in it, and that is not right. Where neither store tells the length of what is there
+already, it is not compared, and stderr says how often.
 
-With --json, one object for each ROOT: root, kind, ref, tags, complete; and one at the end: roots, directories, blobs,
-bytes, new_directories, new_blobs, new_bytes, seconds, dry_run. Those that are new were missing and were copied. A ref
-that is not UTF-8 is also there in base64, as ref_base64.
+With --size-rule, directories count their sizes by that rule in the destination, as 'castar ingest --help' explains
+it. The contents are the same, and directories that hold others get another digest: for each ROOT there is a line with
+the digest of the source and the one of the destination, to which the tags point there.
+
+With --json, one object for each ROOT: root, kind, ref, tags, complete, and with --size-rule size_rule and new_root,
+its digest in the destination; and one at the end: roots, directories, blobs, bytes, new_directories, new_blobs,
+new_bytes, unchecked_sizes, seconds, dry_run. Those that are new were missing and were copied. A ref that is not UTF-8
+is also there in base64, as ref_base64.
 
 Examples:
   castar copy src --tags --to /mnt/backup       # one tag
   castar copy --to /mnt/backup                  # all tags
   castar copy --from /mnt/backup 4fc3b6c1       # back, by the beginning of a root's digest
-  castar copy -n --to /mnt/backup               # how much would be copied`
+  castar copy -n --to /mnt/backup               # how much would be copied
+  castar copy src --size-rule snix --to grpc+http://host:8000   # to a server of snix`
 
 // copyFlags is what was typed after castar copy.
 type copyFlags struct {
 	from, to                string
 	tags, overwrite, dryRun bool
 	jobs                    int
+	sizeRule                string
+	rule                    *store.SizeRule // that was given
 }
 
 func (e *env) copyCommand() *cli.Command {
@@ -55,9 +65,14 @@ func (e *env) copyCommand() *cli.Command {
 			boolFlag("tags", "", &f.tags, "copy the tags that point at the roots, too"),
 			boolFlag("overwrite", "", &f.overwrite, "move tags of the destination that point elsewhere"),
 			boolFlag("dry-run", "n", &f.dryRun, "copy nothing; say what would be copied"),
+			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, DefaultText: "as they are in the source",
+				Usage: "`RULE` by which directories count their size in the destination: documented, or snix as tvix and snix do"},
 			numberFlag("jobs", "j", &f.jobs, "32", "copy `N` blobs at once"),
 		},
-		Action: func(c *cli.Context) error {
+		Action: func(c *cli.Context) (err error) {
+			if f.rule, err = parseRule("copy", f.sizeRule); err != nil {
+				return err
+			}
 			switch {
 			case f.from == "" && f.to == "":
 				return usagef("copy", "want --to STORE, --from STORE, or both")
@@ -94,24 +109,11 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	})
 	defer stop()
 	began := time.Now()
-	named := 0
-	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, Progress: counts,
-		Problem: func(path string, err error) {
-			named++
-			e.warn("copy", path+": "+err.Error())
-		}})
-	for i := range roots {
-		before := named
-		err := copier.Copy(ctx, roots[i].root)
-		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
-			return err
-		}
-		if err != nil && named == before { // each blob is named once, in the first root that has it
-			e.warn("copy", roots[i].root.Name+": lacks something that was named before")
-		}
-		roots[i].whole = err == nil
-		partial = partial || err != nil
+	lacking, err := e.copyAll(ctx, f, from, to, roots, counts)
+	if err != nil {
+		return err
 	}
+	partial = partial || lacking
 	if !f.dryRun {
 		if err := to.Sync(ctx); err != nil {
 			return err
@@ -123,6 +125,9 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		return err
 	}
 	e.printCopied(f, len(roots), counts, time.Since(began))
+	if n := counts.Unchecked.Load(); n > 0 {
+		e.note("copy", "the sizes of "+plural(n, "file")+" that the destination had were not compared")
+	}
 	switch {
 	case elsewhere != nil:
 		return &failure{err: elsewhere, status: statusFailed, hint: "--overwrite moves it"}
@@ -130,6 +135,39 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		return errPartial
 	}
 	return nil
+}
+
+// copyAll copies roots, and fills in what they are in the destination. lacking says that not all of them are whole there.
+func (e *env) copyAll(
+	ctx context.Context, f *copyFlags, from, to *store.Store, roots []copiedRoot, counts *tree.CopyCounts,
+) (lacking bool, err error) {
+	named := 0
+	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, SizeRule: f.rule, Progress: counts,
+		Problem: func(path string, err error) {
+			named++
+			e.warn("copy", path+": "+err.Error())
+		}})
+	for i := range roots {
+		r, before := &roots[i], named
+		err := copier.Copy(ctx, r.root)
+		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
+			rule := store.SizeDocumented
+			if f.rule != nil {
+				rule = *f.rule
+			}
+			return lacking, explainRefusal(err, rule)
+		}
+		if err != nil && named == before { // each blob is named once, in the first root that has it
+			e.warn("copy", r.root.Name+": lacks something that was named before")
+		}
+		r.whole = err == nil
+		lacking = lacking || err != nil
+		r.as = copier.As(r.root.Node)
+		for j := range r.tags {
+			r.tags[j].Root = r.as // which has the right size, also where the tag has not
+		}
+	}
+	return lacking, nil
 }
 
 // finishRoots sets the tags of what was copied, as many as it can, and prints the roots. elsewhere names the other tags.
@@ -143,7 +181,7 @@ func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, ro
 			}
 			all = append(all, conflicts...)
 		}
-		if err := e.printCopiedRoot(r); err != nil {
+		if err := e.printCopiedRoot(f, r); err != nil {
 			return nil, err
 		}
 	}
@@ -187,7 +225,8 @@ func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store
 type copiedRoot struct {
 	root  tree.Root
 	tags  []store.Tag
-	whole bool // all that it reaches is in the destination
+	whole bool       // all that it reaches is in the destination
+	as    store.Node // what it is there, if it is whole
 }
 
 // copyRoots finds what to copy. A tag that cannot be read is a warning where all of them are asked for, and partial.
@@ -263,20 +302,36 @@ type jsonCopiedRoot struct {
 	RefBase64 string   `json:"ref_base64,omitempty"` // where that is not UTF-8
 	Tags      []string `json:"tags,omitempty"`
 	Complete  bool     `json:"complete"` // all that it reaches is there
+
+	SizeRule string `json:"size_rule,omitempty"` // by which sizes are counted in the destination, where that was asked for
+	NewRoot  string `json:"new_root,omitempty"`  // then, and if it is complete: the digest there
 }
 
-func (e *env) printCopiedRoot(r copiedRoot) error {
-	if !e.json {
-		return nil
-	}
+func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
 	d, err := r.root.Node.RootDigest()
 	if err != nil {
 		return err
+	}
+	as, err := r.as.RootDigest()
+	if err != nil {
+		return err
+	}
+	if !e.json {
+		if f.rule != nil && r.whole {
+			fmt.Fprintf(e.stdout, "%s %s\n", d, as)
+		}
+		return nil
 	}
 	j := jsonCopiedRoot{Root: d.String(), Kind: r.root.Node.Kind.String(), Complete: r.whole}
 	j.Ref, j.RefBase64 = jsonName(r.root.Name)
 	for _, t := range r.tags {
 		j.Tags = append(j.Tags, t.Name)
+	}
+	if f.rule != nil {
+		j.SizeRule = f.rule.String()
+	}
+	if f.rule != nil && r.whole {
+		j.NewRoot = as.String()
 	}
 	e.stdout.json(j)
 	return nil
@@ -293,11 +348,12 @@ type jsonCopied struct {
 	NewBytes       uint64  `json:"new_bytes"`
 	Seconds        float64 `json:"seconds"`
 	DryRun         bool    `json:"dry_run"`
+	UncheckedSizes uint64  `json:"unchecked_sizes"`
 }
 
 func (e *env) printCopied(f *copyFlags, roots int, c *tree.CopyCounts, took time.Duration) {
 	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),
-		c.NewBytes.Load(), took.Seconds(), f.dryRun}
+		c.NewBytes.Load(), took.Seconds(), f.dryRun, c.Unchecked.Load()}
 	if e.json {
 		e.stdout.json(j)
 		return

@@ -13,6 +13,7 @@ import (
 
 	"castar/ingest"
 	"castar/store"
+	"castar/store/config"
 )
 
 const ingestHelp = `
@@ -23,6 +24,12 @@ What is kept: names, as bytes; the contents of files; whether a file's owner may
 links. What is not: times, owners, groups, other permission bits, extended attributes and ACLs; hard links, which
 become files of their own (stored once all the same); holes, which become zeros; devices, sockets and fifos.
 So one digest means one tree, whoever stored it, when and where. 'castar export' has flags for what to use instead.
+
+One more thing is part of the digest: how directories count their size. By the rule documented, that of the schema, a
+directory has as many entries as there are below it. tvix since August 2024 and snix count each of them twice, and
+refuse other trees: that is the rule snix. Trees of the two rules hold the same and differ in the digest wherever a
+directory that is not empty is inside another. The rule is that of the store, which 'castar init' or a composition
+file can set, unless --size-rule is given. 'castar copy --size-rule' changes the rule of a tree that is stored.
 
 Something unreadable, or that cannot be stored, or a file that keeps changing while it is read, is never left out
 silently: all of it is named on stderr, no root is printed and the exit status is 1. With --skip-special or
@@ -60,6 +67,7 @@ Examples:
 // ingestFlags is what was typed after castar ingest.
 type ingestFlags struct {
 	tag, sizeRule string
+	rule          *store.SizeRule // that was given
 	dryRun        bool
 	noCache       bool
 	exclude       []string
@@ -82,7 +90,7 @@ func (e *env) ingestCommand() *cli.Command {
 			boolFlag("skip-special", "", &f.options.SkipSpecial, "leave out devices, sockets and fifos"),
 			boolFlag("ignore-errors", "", &f.options.IgnoreErrors, "leave out what cannot be read"),
 		}, f.sourceFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, Value: "documented",
+			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, DefaultText: "that of the store, or else documented",
 				Usage: "`RULE` by which directories count their size, part of the digest: documented, or snix as tvix and snix do"},
 			jobsFlag(&f.jobs),
 		}),
@@ -119,8 +127,8 @@ func (f *ingestFlags) check(paths []string) (err error) {
 			return usagef("ingest", "%w", err)
 		}
 	}
-	if f.options.SizeRule, err = store.ParseSizeRule(f.sizeRule); err != nil {
-		return usagef("ingest", "%w", err)
+	if f.rule, err = parseRule("ingest", f.sizeRule); err != nil {
+		return err
 	}
 	f.options.Jobs = f.jobs
 	var errs []error
@@ -143,9 +151,13 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 			return fmt.Errorf("--tag: %w", store.ErrUnsupported)
 		}
 	}
+	var err error
+	if f.options.SizeRule, err = e.sizeRule(f, st); err != nil {
+		return err
+	}
 	results, err := e.ingestAll(ctx, f, st, paths)
 	if err != nil {
-		return err
+		return explainRefusal(err, f.options.SizeRule)
 	}
 	leftOut := false
 	for _, r := range results {
@@ -161,6 +173,39 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		return errPartial
 	}
 	return nil
+}
+
+// sizeRule returns the rule that was given, or that of the store. A dry run, whose st is nil, asks the store that would be
+// used, and needs none.
+func (e *env) sizeRule(f *ingestFlags, st *store.Store) (store.SizeRule, error) {
+	switch {
+	case f.rule != nil:
+		return *f.rule, nil
+	case st != nil:
+		return st.SizeRule, nil
+	}
+	spec, err := e.storeSpec()
+	if err != nil {
+		return store.SizeDocumented, nil
+	}
+	rule, err := config.SizeRule(spec)
+	if errors.Is(err, store.ErrNoStore) {
+		return store.SizeDocumented, nil
+	}
+	if err != nil {
+		err = &failure{err: err, status: statusOf(err), hint: "--size-rule says how to count without the store"}
+	}
+	return rule, err
+}
+
+// explainRefusal returns the error of an ingest or a copy. A server that counts sizes by another rule than the one that
+// was followed blames some directory, which is not worth naming: no other would do.
+func explainRefusal(err error, rule store.SizeRule) error {
+	refused, ok := errors.AsType[*store.SizeRuleError](err)
+	if !ok || rule == store.SizeSnix {
+		return err
+	}
+	return &failure{err: refused, status: statusFailed, hint: "--size-rule snix counts the sizes of directories as tvix and snix do"}
 }
 
 // ingestAll reads all paths into st and keeps them there, or reads them only where st is nil, showing how far it is.

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"text/tabwriter"
 
@@ -20,8 +21,10 @@ That a directory in some tree cannot be read, so that it is not known whether it
 the exit status is 3.
 
 With --json, one object: path, root, kind, size, executable, digest, target, digest_snix, entries, directories, files,
-symlinks, size_rule, chunks, tags. A path or target that is not UTF-8 is also there in base64, as path_base64 or
-target_base64.
+symlinks, size_rule, chunks, tags, entry, entry_base64url. A path or target that is not UTF-8 is also there in base64,
+as path_base64 or target_base64. entry is what it is as the root of a tree, in the form in which snix prints roots,
+and entry_base64url is the same as a protobuf message in base64url, as it stands in the URLs of snix's binary cache
+after nar/snix-castore/.
 
 Examples:
   castar stat src:cmd/main.go
@@ -61,6 +64,32 @@ type jsonStat struct {
 	SizeRule    string   `json:"size_rule,omitempty"` // documented or snix; none where the tree does not tell
 	Chunks      *int     `json:"chunks,omitempty"`    // of a file; 1 for one that is stored whole
 	Tags        []string `json:"tags,omitempty"`      // that lead to it; none if they were not looked at
+
+	Entry          snixEntry `json:"entry"`
+	EntryBase64URL string    `json:"entry_base64url"` // the Entry message, without padding
+}
+
+// snixEntry is a root as snix prints it. The target of a symlink that is not UTF-8 is not whole, as there; all of it is in
+// the message.
+type snixEntry struct {
+	Type       string  `json:"type"` // directory, file or symlink
+	Digest     string  `json:"digest,omitempty"`
+	Size       *uint64 `json:"size,omitempty"`
+	Executable *bool   `json:"executable,omitempty"`
+	Target     string  `json:"target,omitempty"`
+}
+
+func newSnixEntry(n store.Node) snixEntry {
+	e := snixEntry{Type: n.Kind.String()}
+	if n.Kind == store.KindSymlink {
+		e.Target, _ = jsonName(n.Target)
+		return e
+	}
+	e.Digest, e.Size = n.Digest.Snix(), &n.Size
+	if n.Kind == store.KindFile {
+		e.Executable = &n.Executable
+	}
+	return e
 }
 
 // stat prints what is known of r.
@@ -73,6 +102,12 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags bo
 	}
 	j := jsonStat{Root: r.RootDigest.String(), jsonNode: newJSONNode(n), DigestSnix: digest.Snix()}
 	j.Digest = digest.String()
+	j.Entry = newSnixEntry(n)
+	message, err := store.EncodeNode(n)
+	if err != nil {
+		return err
+	}
+	j.EntryBase64URL = base64.RawURLEncoding.EncodeToString(message)
 	j.Path, j.PathBase64 = jsonName(r.Path)
 	switch n.Kind {
 	case store.KindDirectory:
