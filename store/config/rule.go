@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"castar/store"
 	"castar/store/packed"
@@ -56,4 +57,38 @@ func Init(ctx context.Context, spec string, rule *store.SizeRule) error {
 		return err
 	}
 	return st.Close()
+}
+
+// ruleKey is the parameter, of tables and URLs, that says by which rule the sizes of directories are counted.
+const ruleKey = "size_rule"
+
+func setRule(to **store.SizeRule) func(string) error {
+	return func(s string) error {
+		rule, err := store.ParseSizeRule(s)
+		*to = &rule
+		return err
+	}
+}
+
+// cutRule takes the size rule off the query of a URL. It returns nil where there is none.
+func cutRule(text string) (rest string, rule *store.SizeRule, err error) {
+	rest, query, _ := strings.Cut(text, "?")
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		value, ok := strings.CutPrefix(pair, ruleKey+"=")
+		switch {
+		case ok && rule != nil:
+			return text, nil, fmt.Errorf("parameter %q is given twice", ruleKey)
+		case ok:
+			if err := setRule(&rule)(value); err != nil {
+				return text, nil, fmt.Errorf("parameter %q: %w", ruleKey, err)
+			}
+		case pair != "":
+			kept = append(kept, pair)
+		}
+	}
+	if len(kept) > 0 {
+		rest += "?" + strings.Join(kept, "&")
+	}
+	return rest, rule, nil
 }

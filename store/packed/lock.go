@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"castar/store"
@@ -116,6 +118,46 @@ func waitForLock(ctx context.Context, fsys durable.FS, exclusive bool, o Options
 		case <-time.After(pause):
 		}
 	}
+}
+
+// makeFolder makes the folder of a store, and those above it, durably. Of one that is there and is not a store it makes
+// the name durable: whoever made it may have been killed before that.
+func makeFolder(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(path, configName)); err == nil {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	there := err == nil
+	if there {
+		path = real
+	}
+	above := filepath.Dir(path)
+	for {
+		if fi, err := os.Stat(above); err == nil && fi.IsDir() {
+			break
+		}
+		if parent := filepath.Dir(above); parent != above {
+			above = parent
+			continue
+		}
+		break
+	}
+	rel, err := filepath.Rel(above, path)
+	if err != nil || rel == "." {
+		return err
+	}
+	fsys, err := durable.Dir(above)
+	if err == nil {
+		err = errors.Join(durable.MkdirAll(fsys, filepath.ToSlash(rel)), fsys.Close())
+	}
+	if there && errors.Is(err, fs.ErrPermission) {
+		return nil // the folder above may not be read, which syncing takes
+	}
+	return err
 }
 
 // checkEmpty refuses to make a store in a folder that has something else in it. What an interrupted create made is fine.

@@ -13,8 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -101,46 +99,6 @@ func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
 	}
 	st.closeFS = fsys.Close
 	return st.bundle(), nil
-}
-
-// makeFolder makes the folder of a store, and those above it, durably. Of one that is there and is not a store it makes
-// the name durable: whoever made it may have been killed before that.
-func makeFolder(path string) error {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(filepath.Join(path, configName)); err == nil {
-		return nil
-	}
-	real, err := filepath.EvalSymlinks(path)
-	there := err == nil
-	if there {
-		path = real
-	}
-	above := filepath.Dir(path)
-	for {
-		if fi, err := os.Stat(above); err == nil && fi.IsDir() {
-			break
-		}
-		if parent := filepath.Dir(above); parent != above {
-			above = parent
-			continue
-		}
-		break
-	}
-	rel, err := filepath.Rel(above, path)
-	if err != nil || rel == "." {
-		return err
-	}
-	fsys, err := durable.Dir(above)
-	if err == nil {
-		err = errors.Join(durable.MkdirAll(fsys, filepath.ToSlash(rel)), fsys.Close())
-	}
-	if there && errors.Is(err, fs.ErrPermission) {
-		return nil // the folder above may not be read, which syncing takes
-	}
-	return err
 }
 
 // bundle returns the store as its users see it.
