@@ -5,6 +5,8 @@ import (
 	"reflect"
 
 	"github.com/BurntSushi/toml"
+
+	"castar/store"
 )
 
 // keys returns the keys that a table of this kind may have, but for the type.
@@ -36,6 +38,8 @@ func checkTypes(meta toml.MetaData, path []string, k kind) error {
 		switch v.Interface().(type) {
 		case seconds:
 			continue // it reads more than one type
+		case *store.SizeRule:
+			continue // it says itself what it wants
 		case string:
 			want, types = "String", "text in quotes"
 		case bool:

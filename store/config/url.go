@@ -46,7 +46,7 @@ func forms() map[string]form {
 	return map[string]form{
 		"packed":             {partPath | partOpaque, 0, "packed:/path"},
 		"memory":             {0, 0, "memory:"},
-		"objectstore+memory": {partPath, 0, "objectstore+memory:"}, // the path may be a slash, as upstream
+		"objectstore+memory": {partPath | partQuery, 0, "objectstore+memory:"}, // the path may be a slash, as upstream
 		"objectstore+file":   {partPath | partQuery, partPath, "objectstore+file:/path"},
 		"objectstore+http":   {folder, partHost, "objectstore+http://HOST/path"},
 		"objectstore+https":  {folder, partHost, "objectstore+https://HOST/path"},
@@ -61,6 +61,7 @@ func forms() map[string]form {
 		"combined":           {may: anyPart}, // these have no URL, whatever is in it
 		"redb":               {may: anyPart},
 		"redb+memory":        {may: anyPart},
+		"sled":               {may: anyPart},
 		"bigtable":           {partHost | partQuery, partHost, "bigtable://INSTANCE?project_id=P&table_name=T&family_name=F"},
 	}
 }
