@@ -441,8 +441,12 @@ func checkDamage(t *testing.T, dir string, d spoiling) {
 func mend(t *testing.T, dir, good string, sources []string, d spoiling) bool {
 	t.Helper()
 	if len(d.name)%2 == 0 {
-		if status, _, errs := castar("repair", "-q", "-s", dir, "--from", good); status != 0 {
-			t.Errorf("repair: %d\n%s", status, errs)
+		want := 0
+		if d.what == store.WhatLog && d.name == "a dangling symlink" {
+			want = 3 // the log is lost, and no other store has it
+		}
+		if status, _, errs := castar("repair", "-q", "-s", dir, "--from", good); status != want {
+			t.Errorf("repair: %d, want %d\n%s", status, want, errs)
 		}
 		return true
 	}

@@ -14,26 +14,26 @@ import (
 )
 
 const repairHelp = `
-Mends a damaged store as far as what is left allows. Everything in it is read and checked. Indexes that are lost or
-damaged are made anew from the packs; what is whole in damaged packs is moved to new ones; folders that are missing are
-made again, and so is the config, with a new ID; tags that cannot be read are restored from the log; and temporary files
-of processes that were killed are removed. New files are written before old ones are removed. A sound store is not
-changed.
+Mends a damaged store as far as what is left allows. It reads and checks everything. It makes lost or damaged indexes
+anew from the packs, and moves what is whole in damaged packs to new ones. It makes missing folders again, and the
+config, with a new ID. It restores tags that cannot be read from the log, and removes the temporary files of processes
+that were killed. It writes new files before it removes old ones. It does not change a sound store.
 
-With --from, what the tags reach and is missing then is fetched from another store, and checked as it arrives; tags that
-the log does not know are restored from there.
+With --from, repair then fetches what the tags reach and the store lacks from another store, and checks it as it
+arrives. Tags that the log does not know are restored from there.
 
-Each thing that was done is printed, and then what is still lost: a tag and a path for each file and directory. The exit
-status is 3 if there is any. It is also 3 if tags are lost, of which nobody knows the names, or the log, or the folder of
-the packs. After tags were lost 'castar gc' removes nothing until --all confirms that no other tag is needed, and
-'castar verify' reports it; 'castar log' lists the roots that may have been them. A symbolic link in the place of tags,
-log or config is followed to what it leads to, and that is copied back.
+repair prints each thing that it did, and then what is still lost: a tag and a path for each file and directory. The
+exit status is 3 if anything is lost: such a file, a tag whose name is unknown, the log, or the folder of the packs.
+After tags were lost, 'castar verify' reports it, and 'castar gc' removes nothing until --all confirms that no other tag
+is needed; 'castar log' lists the roots that they may have named. If a symbolic link stands in the place of tags, log or
+config, repair copies back what it leads to.
 
-repair has the store for itself. If somebody else uses it, the exit status is 11, unless --wait says how long to wait.
+repair locks the store. If another process uses it, the exit status is 11, unless --wait says how long to wait.
 
-With --json, an object for each thing done: did and where; one for each loss: lost, where (both as for people), tag; and
-one at the end: objects, lost, lost_tags, lost_containers (if any: folders and files), fetched_blobs, fetched_bytes, fetched_directories, still_lost, seconds. A
-name that is not UTF-8 is also there in base64, as where_base64.
+With --json, there is an object for each thing done: did and where; one for each loss: lost, where (both as for people),
+tag; and one at the end: objects, lost, lost_tags, lost_containers (folders and files, if any), fetched_blobs,
+fetched_bytes, fetched_directories, still_lost, seconds. A name that is not UTF-8 is also there in base64, as
+where_base64.
 
 Examples:
   castar repair
