@@ -31,6 +31,9 @@ refuse other trees: that is the rule snix. Trees of the two rules hold the same 
 directory that is not empty is inside another. The rule is that of the store, which 'castar init' or a composition
 file can set, unless --size-rule is given. 'castar copy --size-rule' changes the rule of a tree that is stored.
 
+A directory has at most 2,097,152 entries, and 128 MiB of names, targets and digests: about two million files with names
+of 20 bytes. Ingest names a larger one and refuses it. A file has at most 7.4 million chunks, which are about 2 TB.
+
 Something unreadable, or that cannot be stored, or a file that keeps changing while it is read, is never left out
 silently: all of it is named on stderr, no root is printed and the exit status is 1. With --skip-special or
 --ignore-errors the rest is stored, what was left out is named, and the exit status is 3.

@@ -120,22 +120,36 @@ func checkOrder(prev, name string) error {
 	return nil
 }
 
+// A directory has limits, for whoever reads one has all of it in memory.
+const (
+	MaxDirectorySize    = 128 << 20 // bytes of its message: about two million files with names of 20 bytes
+	MaxDirectoryEntries = 2 << 20
+)
+
 // EncodeDirectory returns the canonical protobuf Directory message of dir, the bytes whose digest names it.
-// It validates, and nothing else makes such bytes.
+// It validates, and nothing else makes such bytes. A directory beyond the limits is an error.
 func EncodeDirectory(dir Directory) ([]byte, error) {
-	if err := dir.Validate(); err != nil {
+	err := dir.Validate()
+	if n := encodedSize(dir); err == nil && (n > MaxDirectorySize || len(dir) > MaxDirectoryEntries) {
+		err = fmt.Errorf("%d entries of %d bytes: a directory has at most %d entries, and %d bytes", len(dir), n, MaxDirectoryEntries, MaxDirectorySize)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("invalid directory: %w", err)
 	}
 	return encode(dir), nil
 }
 
-func encode(dir Directory) []byte {
-	size := 0
+// encodedSize returns how many bytes encode makes.
+func encodedSize(dir Directory) (size int) {
 	for i := range dir {
 		n := nodeSize(dir[i])
 		size += 1 + (bits.Len(uint(n)|1)+6)/7 + n
 	}
-	b := make([]byte, 0, size)
+	return size
+}
+
+func encode(dir Directory) []byte {
+	b := make([]byte, 0, encodedSize(dir))
 	for _, kind := range []Kind{KindDirectory, KindFile, KindSymlink} {
 		for i := range dir {
 			if dir[i].Kind == kind {
@@ -150,6 +164,9 @@ func encode(dir Directory) []byte {
 // rule of the protocol is checked, unknown fields are refused, and so is an encoding that is not the canonical one, for
 // it would come back under another digest. The result does not refer to b.
 func DecodeDirectory(b []byte) (Directory, error) {
+	if len(b) > MaxDirectorySize {
+		return nil, fmt.Errorf("invalid directory: %d bytes: want at most %d", len(b), MaxDirectorySize)
+	}
 	dir, err := decode(b)
 	if err == nil {
 		err = dir.Validate()
@@ -166,7 +183,11 @@ func DecodeDirectory(b []byte) (Directory, error) {
 // decode reads the three lists, each of which must be in order, and merges them.
 func decode(b []byte) (Directory, error) {
 	var bounds [4]int // nodes of kind k are nodes[bounds[k-1]:bounds[k]]
-	nodes := make(Directory, 0, countNodes(b))
+	count := countNodes(b)
+	if count > MaxDirectoryEntries {
+		return nil, fmt.Errorf("more than %d entries", MaxDirectoryEntries)
+	}
+	nodes := make(Directory, 0, count)
 	last := KindDirectory
 	for len(b) > 0 {
 		num, body, rest, err := cutMessage(b)
@@ -224,11 +245,11 @@ func merge(lists ...Directory) Directory {
 // minNodeLen is the length of the shortest node message: a symlink with a name and a target of one byte each.
 const minNodeLen = 6
 
-// countNodes returns how many nodes b holds, up to the first that cannot be one, so that a hostile message makes
+// countNodes returns how many nodes b holds, up to the first that cannot be one or is one too many, so that a hostile message makes
 // decode reserve no more than a valid one of its length. What is wrong with it is for decode to find.
 func countNodes(b []byte) int {
 	n := 0
-	for len(b) > 0 {
+	for len(b) > 0 && n <= MaxDirectoryEntries {
 		_, body, rest, err := cutMessage(b)
 		if err != nil || len(body) < minNodeLen {
 			break

@@ -44,7 +44,7 @@ func put(t *testing.T, fsys durable.FS, name, data string) {
 
 func get(t *testing.T, fsys durable.FS, name string) string {
 	t.Helper()
-	data, err := durable.ReadFile(fsys, name)
+	data, err := durable.ReadFile(fsys, name, 1<<20)
 	check(t, err)
 	return string(data)
 }
@@ -365,7 +365,7 @@ func testHelpers(t *testing.T, fsys durable.FS) {
 	}
 	want(t, durable.MkdirAll(fsys, "a/b/f"), syscall.ENOTDIR, "a/b/f")
 	want(t, durable.MkdirAll(fsys, "a/b/f/g"), syscall.ENOTDIR, "a/b/f")
-	want(t, second(durable.ReadFile(fsys, "x")), fs.ErrNotExist, "x")
+	want(t, second(durable.ReadFile(fsys, "x", 1<<20)), fs.ErrNotExist, "x")
 
 	put(t, fsys, tmp, "of another") // which WriteFile may not touch
 	want(t, durable.WriteFile(fsys, tmp, "a/b/f", nil), fs.ErrExist, tmp)

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path"
@@ -68,8 +69,12 @@ func MkdirAll(fsys FS, name string) error {
 	return fsys.SyncDir(parent)
 }
 
-// ReadFile returns the contents of a file as long as it is when it is opened.
-func ReadFile(fsys FS, name string) ([]byte, error) {
+// ErrTooLong says that a file is longer than it may be.
+var ErrTooLong = errors.New("file is too long")
+
+// ReadFile returns the contents of a file as long as it is when it is opened. The error is ErrTooLong where that is more
+// than most bytes.
+func ReadFile(fsys FS, name string, most int64) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
@@ -78,6 +83,9 @@ func ReadFile(fsys FS, name string) ([]byte, error) {
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
+	}
+	if size > most {
+		return nil, fail(fsys.Path(name), fmt.Errorf("%w: %d bytes, want %d or fewer", ErrTooLong, size, most))
 	}
 	data := make([]byte, size)
 	n, err := f.ReadAt(data, 0)

@@ -21,8 +21,8 @@ import (
 // Any other order that is as above is accepted, and so is a directory that comes more than once, as often as it is
 // referred to.
 
-// maxFrame is the longest message that the readers of tvix and snix take, in bytes.
-const maxFrame = 1_048_576_000
+// maxFrame is the longest message that is read or written, in bytes. The readers of tvix and snix take 1,048,576,000.
+const maxFrame = store.MaxDirectorySize
 
 // member is a directory of a closure.
 type member struct {

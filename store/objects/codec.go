@@ -17,9 +17,13 @@ const (
 	// maxChunk is the most that a chunk may be long, in bytes, where its blob's record does not say it. The chunkers of
 	// tvix and snix make chunks of at most 4 MiB.
 	maxChunk = 64 << 20
-	// maxWindow is the largest zstd window that is accepted. The level that tvix and snix use needs 2 MiB; theirs is the
-	// default bound of the format's own tools.
+	// maxWindow is the largest zstd window that is accepted, where it does not take memory of its own, and maxStream the
+	// largest of a stream, where it does. The level that tvix and snix use needs 2 MiB; the one is the default bound of the
+	// format's own tools, and the other what all decoders should take (RFC 8878, section 3.1.1.1.2).
 	maxWindow = 128 << 20
+	maxStream = 8 << 20
+	// maxAhead bounds the chunks of one blob that are got ahead, in bytes.
+	maxAhead = 64 << 20
 )
 
 // maxCompressed returns the longest that n bytes may become in a chunk object: zstd adds 3 bytes to each block of
@@ -59,6 +63,11 @@ func (c *codec) decompress(b []byte, size int64) ([]byte, error) {
 	if size < 0 {
 		return c.loose.DecodeAll(b, nil)
 	}
+	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
+	const mostRatio = 128 << 10 / 4
+	if size/mostRatio > int64(len(b)) {
+		return nil, fmt.Errorf("does not decode to %d bytes", size)
+	}
 	data := make([]byte, size)
 	if err := c.exact.Decode(data, b); errors.Is(err, zstd.ErrSize) {
 		return nil, fmt.Errorf("does not decode to %d bytes", size)
@@ -74,7 +83,7 @@ func (c *codec) stream(r io.Reader) (io.ReadCloser, error) {
 	if !ok {
 		var err error
 		dec, err = streams.NewReader(nil, streams.WithDecoderConcurrency(1), streams.WithDecoderLowmem(true),
-			streams.WithDecoderMaxWindow(maxWindow))
+			streams.WithDecoderMaxWindow(maxStream))
 		if err != nil {
 			return nil, err
 		}

@@ -19,7 +19,7 @@ func (w whole) Close() error { return nil }
 // reader returns the blob d. There is a chunk or more, and their sizes do not overflow.
 func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk) *chunk.Reader {
 	return chunk.NewReader(ctx, chunk.Source{
-		Digest: d, Chunks: chunks, Most: b.ahead,
+		Digest: d, Chunks: chunks, Most: b.most(chunks),
 		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
 			data, err := b.chunkOf(ctx, d, chunks[i])
 			return chunk.Piece{Data: data}, err
@@ -30,6 +30,15 @@ func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk
 			return err
 		},
 	})
+}
+
+// most returns how many chunks are got ahead: fewer where they are large.
+func (b *blobs) most(chunks []store.Chunk) int {
+	largest := uint64(1)
+	for i := range chunks {
+		largest = max(largest, min(chunks[i].Size, maxChunk))
+	}
+	return max(1, min(b.ahead, int(maxAhead/largest)))
 }
 
 // chunkOf returns the bytes of a chunk of the blob d, checked. What is wrong with it is wrong with the blob.

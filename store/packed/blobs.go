@@ -127,6 +127,13 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.frame.kind == kindList && l.size > maxContents && data == nil {
+		b, err := newLong(ctx, st, d, l)
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	}
 	if l.frame.kind == kindList {
 		chunks, err := st.chunkList(d, l, data)
 		if err != nil {
@@ -162,33 +169,56 @@ func (st *Store) lookup(k kind, d store.Digest, wantData bool) (location, []byte
 
 // chunkList returns the chunks of the blob d, whose list is at l or, if it is not written yet, in data.
 func (st *Store) chunkList(d store.Digest, l location, data []byte) ([]store.Chunk, error) {
-	if data == nil {
-		var err error
-		if data, err = st.object(l); err != nil {
-			return nil, st.about(d, err)
+	if l.size > maxContents { // room for all is made only where there are as many
+		for _, err := range st.eachChunk(l, data) {
+			if err != nil {
+				return nil, st.about(d, err)
+			}
 		}
 	}
-	chunks, err := parseList(data)
-	if err != nil {
-		return nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
+	chunks := make([]store.Chunk, 0, l.size/itemLen)
+	for c, err := range st.eachChunk(l, data) {
+		if err != nil {
+			return nil, st.about(d, err)
+		}
+		chunks = append(chunks, c)
 	}
 	return chunks, nil
 }
 
-// object returns the bytes at l, unchecked. They are the caller's.
-func (st *Store) object(l location) ([]byte, error) {
+// use calls f with the bytes at l, unchecked, which are not to be kept. Those of large objects wait until others are done
+// with theirs; so f must not ask for any.
+func (st *Store) use(l location, f func(data []byte) error) error {
+	defer st.weigh(l.size)()
 	data, held, err := st.view(l, nil)
-	if held != nil {
-		data = bytes.Clone(data)
+	if err != nil {
+		return err
 	}
-	st.frames.release(held)
-	return data, err
+	defer st.frames.release(held)
+	return f(data)
+}
+
+// weigh waits until there is memory for an object of that size, and for what it decodes to as a directory, several times as
+// much. It returns what gives the memory back. Small objects need not wait.
+func (st *Store) weigh(size uint32) (land func()) {
+	const small, times = 1 << 20, 8
+	if size <= small {
+		return func() {}
+	}
+	return st.flight.take(times * int(size))
 }
 
 // view returns the bytes at l, unchecked. Those of a frame with many objects are part of the cached frame that is
 // returned with them, are valid until it is released, and must not be changed; those of a frame with one are read into
 // buf, or into a new slice where buf is nil or too small, and the frame is then nil.
 func (st *Store) view(l location, buf []byte) ([]byte, *cachedFrame, error) {
+	if l.large() {
+		if l.offset > maxContents {
+			return nil, nil, st.corrupt(l.frame, errOutside)
+		}
+		data, err := st.readPiece(l)
+		return data, nil, err
+	}
 	if l.size == l.frame.raw {
 		data, err := st.readFrame(l.frame, buf)
 		return data, nil, err
@@ -199,7 +229,7 @@ func (st *Store) view(l location, buf []byte) ([]byte, *cachedFrame, error) {
 	}
 	if uint64(l.offset)+uint64(l.size) > uint64(len(payload)) { // two indexes disagree about the frame
 		st.frames.release(held)
-		return nil, nil, st.corrupt(l.frame, errImpossible)
+		return nil, nil, st.corrupt(l.frame, errOutside)
 	}
 	return payload[l.offset:][:l.size:l.size], held, nil
 }

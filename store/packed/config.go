@@ -53,7 +53,7 @@ func writeConfig(fsys durable.FS, c config) error {
 
 // readConfig reads and checks the config file. The error is fs.ErrNotExist where there is none.
 func readConfig(fsys durable.FS) (c config, err error) {
-	b, err := durable.ReadFile(fsys, configName)
+	b, err := readSmall(fsys, configName)
 	if err != nil {
 		return c, err
 	}

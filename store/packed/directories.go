@@ -20,17 +20,23 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (store.Directory,
 	if err != nil {
 		return nil, err
 	}
-	if data == nil {
-		if data, err = st.object(l); err != nil {
-			return nil, st.about(d, err)
+	var dir store.Directory
+	decode := func(data []byte) (err error) {
+		if err := st.verify(d, l, data); err != nil {
+			return err
 		}
+		if dir, err = store.DecodeDirectory(data); err != nil {
+			return &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
+		}
+		return nil
 	}
-	if err := st.verify(d, l, data); err != nil {
-		return nil, err
+	if data != nil {
+		err = decode(data)
+	} else {
+		err = st.use(l, decode)
 	}
-	dir, err := store.DecodeDirectory(data)
 	if err != nil {
-		return nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
+		return nil, st.about(d, err)
 	}
 	return dir, nil
 }

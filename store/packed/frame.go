@@ -58,6 +58,14 @@ func (k kind) role() role {
 	return roleMeta
 }
 
+// String names the table of an index in which objects of that kind are.
+func (k kind) String() string {
+	if k == kindDirectory {
+		return "directories"
+	}
+	return "blobs"
+}
+
 // codec says how a payload is stored.
 type codec uint8
 
@@ -155,6 +163,8 @@ func parseFrameHead(b []byte) (h frameHead, need int, err error) {
 		return h, 0, errors.New("frame head does not fit its items")
 	case h.codec == codecRaw && h.raw != h.stored:
 		return h, 0, errors.New("frame sizes disagree")
+	case h.ref(packID{}, packHeadLen).possible() != nil:
+		return h, 0, h.ref(packID{}, packHeadLen).possible()
 	case uint64(len(b)) < end:
 		return h, int(end), errFrameTooShort
 	case headSum(b[:end]) != u32(frameHeadLen-4):
@@ -170,6 +180,9 @@ func parseFrameHead(b []byte) (h frameHead, need int, err error) {
 	if sum != uint64(h.raw) {
 		return h, 0, errors.New("frame items do not add up to its size")
 	}
+	if count > 0 && sum-uint64(h.items[count-1].size) > maxContents {
+		return h, 0, fmt.Errorf("%w: %d bytes before its last item", errImpossible, sum-uint64(h.items[count-1].size))
+	}
 	return h, 0, nil
 }
 
@@ -184,19 +197,28 @@ func appendList(b []byte, chunks []store.Chunk) []byte {
 	return b
 }
 
-// parseList is the inverse of appendList. A list has at least two chunks: a blob of one is stored whole.
-func parseList(b []byte) ([]store.Chunk, error) {
-	if len(b)%itemLen != 0 || len(b) < 2*itemLen {
-		return nil, fmt.Errorf("chunk list of %d bytes", len(b))
+// checkListSize reports why a chunk list is not n bytes long. It has at least two chunks: a blob of one is stored whole.
+func checkListSize(n int64) error {
+	if n%itemLen != 0 || n < 2*itemLen || n > maxList {
+		return fmt.Errorf("chunk list of %d bytes", n)
 	}
-	chunks := make([]store.Chunk, len(b)/itemLen)
-	for i := range chunks {
-		at := i * itemLen
-		size := binary.LittleEndian.Uint32(b[at+store.DigestSize:])
-		if size == 0 {
-			return nil, errors.New("chunk list names an empty chunk")
-		}
-		chunks[i] = store.Chunk{Digest: store.Digest(b[at : at+store.DigestSize]), Size: uint64(size)}
+	return nil
+}
+
+// parseChunk reads the first chunk of a piece of a list.
+func parseChunk(b []byte) (store.Chunk, error) {
+	size := binary.LittleEndian.Uint32(b[store.DigestSize:])
+	if size == 0 {
+		return store.Chunk{}, errors.New("chunk list names an empty chunk")
 	}
-	return chunks, nil
+	return store.Chunk{Digest: store.Digest(b[:store.DigestSize]), Size: uint64(size)}, nil
+}
+
+// checkList reports what is wrong with a chunk list, as far as it tells by itself.
+func checkList(b []byte) error {
+	err := checkListSize(int64(len(b)))
+	for ; err == nil && len(b) > 0; b = b[itemLen:] {
+		_, err = parseChunk(b)
+	}
+	return err
 }

@@ -15,9 +15,10 @@ const frameCacheBytes = 64 << 20
 // is asked for once more: then it is one that is read over and over, and stays as long as others.
 type frameCache struct {
 	mu     sync.Mutex
-	frames map[frameKey]*cachedFrame
-	recent *list.List // of *cachedFrame; the last is the first to go
+	frames map[frameRef]*cachedFrame // by all that is said of them, as two indexes may disagree
+	recent *list.List                // of *cachedFrame; the last is the first to go
 	bytes  int
+	most   int // bytes
 }
 
 type frameKey struct {
@@ -28,7 +29,7 @@ type frameKey struct {
 func (f frameRef) key() frameKey { return frameKey{f.pack, f.offset} }
 
 type cachedFrame struct {
-	key   frameKey
+	key   frameRef
 	at    *list.Element // nil once it was dropped
 	users int           // as long as there are any, its memory is not used for another
 	size  int
@@ -38,11 +39,11 @@ type cachedFrame struct {
 }
 
 func newFrameCache() frameCache {
-	return frameCache{frames: make(map[frameKey]*cachedFrame), recent: list.New()}
+	return frameCache{frames: make(map[frameRef]*cachedFrame), recent: list.New(), most: frameCacheBytes}
 }
 
-// get returns the payload of f, from the cache or from its pack, for one who wants n bytes of it. It must not be
-// changed, and is valid until the frame is released.
+// get returns the payload of f, from the cache or from its pack, for one who wants n bytes of it: of a frame that is
+// streamed the first maxContents bytes. It must not be changed, and is valid until the frame is released.
 func (c *frameCache) get(st *Store, f frameRef, n int) ([]byte, *cachedFrame, error) {
 	held := c.hold(st, f, n)
 	b, err := held.load()
@@ -60,19 +61,25 @@ func (c *frameCache) get(st *Store, f frameRef, n int) ([]byte, *cachedFrame, er
 func (c *frameCache) hold(st *Store, f frameRef, n int) *cachedFrame {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if held, ok := c.frames[f.key()]; ok {
+	if held, ok := c.frames[f]; ok {
 		c.recent.MoveToFront(held.at)
 		held.users++
 		held.again = held.again || held.left <= 0
 		held.left -= n
 		return held
 	}
-	held := &cachedFrame{key: f.key(), users: 1, size: int(f.raw), left: int(f.raw) - n}
-	held.load = sync.OnceValues(func() ([]byte, error) { return st.readFrame(f, st.room(int(f.raw))) })
+	size := min(int(f.raw), maxContents)
+	held := &cachedFrame{key: f, users: 1, size: size, left: size - n}
+	held.load = sync.OnceValues(func() ([]byte, error) {
+		if f.streamed() {
+			return st.readPiece(location{f, 0, maxContents})
+		}
+		return st.readFrame(f, st.room(size))
+	})
 	held.at = c.recent.PushFront(held)
 	c.frames[held.key] = held
 	c.bytes += held.size
-	for e := c.recent.Back(); c.bytes > frameCacheBytes && e != nil; {
+	for e := c.recent.Back(); c.bytes > c.most && e != nil; {
 		old := e.Value.(*cachedFrame)
 		e = e.Prev()
 		if old.users == 0 {

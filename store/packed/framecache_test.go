@@ -8,7 +8,7 @@ import (
 
 // TestFrameCache reads parts of frames, of which four are kept, and looks which are still there.
 func TestFrameCache(t *testing.T) {
-	const size = frameCacheBytes / 4
+	const size = 1 << 20
 	st := open(t, filepath.Join(t.TempDir(), "store"), Options{Create: true}).Blobs.(blobs).st
 	type read struct{ frame, bytes int }
 	for name, tt := range map[string]struct {
@@ -28,10 +28,11 @@ func TestFrameCache(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newFrameCache()
+			c.most = 4 * size
 			ref := func(i int) frameRef {
 				f := frameRef{offset: int64(i), raw: size}
 				if i == 9 { // larger than the cache
-					f.raw = frameCacheBytes + 1
+					f.raw = 4*size + 1
 				}
 				return f
 			}

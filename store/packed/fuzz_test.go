@@ -125,8 +125,17 @@ func FuzzChunkList(f *testing.F) {
 	f.Add(appendList(nil, []store.Chunk{{Digest: store.Sum(nil), Size: 1}, {Digest: store.Sum([]byte("a")), Size: 1 << 31}}))
 	f.Add(make([]byte, 2*itemLen))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		chunks, err := parseList(b)
-		if err == nil && (len(chunks) < 2 || !bytes.Equal(appendList(nil, chunks), b)) {
+		if checkList(b) != nil {
+			return
+		}
+		var chunks []store.Chunk
+		for c, err := range new(Store).eachChunk(location{size: uint32(len(b))}, b) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			chunks = append(chunks, c)
+		}
+		if len(chunks) < 2 || !bytes.Equal(appendList(nil, chunks), b) {
 			t.Errorf("%d chunks encode to %x, was %x", len(chunks), appendList(nil, chunks), b)
 		}
 	})
@@ -216,10 +225,12 @@ func FuzzPack(f *testing.F) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		l := location{frameRef{offset: offset, start: start, stored: stored, raw: raw, kind: kind(k), codec: codec(c)}, at, size}
-		data, err := st.object(l)
-		if err == nil && len(data) != int(size) {
-			t.Errorf("%d bytes, want %d", len(data), size)
-		}
+		err = st.use(l, func(data []byte) error {
+			if len(data) != int(size) {
+				t.Errorf("%d bytes, want %d", len(data), size)
+			}
+			return nil
+		})
 		if corrupt := (*store.CorruptError)(nil); err != nil && !errors.As(err, &corrupt) {
 			t.Errorf("error %v", err)
 		}

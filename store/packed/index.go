@@ -38,6 +38,7 @@ const (
 	packRefLen   = 16
 	frameRefLen  = 28
 	valueLen     = 12
+	maxPacks     = 1 << 22
 )
 
 // indexShape is that of both tables.
@@ -114,6 +115,9 @@ func parseIndex(data []byte) (*index, error) {
 	}
 	packs, frames := uint64(le.Uint32(foot[12:])), uint64(le.Uint32(foot[16:]))
 	blobsLen, dirsLen := le.Uint64(foot[24:]), le.Uint64(foot[32:])
+	if packs > maxPacks {
+		return nil, fmt.Errorf("index of %d packs, which has at most %d", packs, maxPacks)
+	}
 	refsAt := packs * packRefLen
 	blobsAt := refsAt + frames*frameRefLen
 	if blobsAt > size || blobsLen > size-blobsAt || dirsLen != size-blobsAt-blobsLen {
@@ -149,10 +153,45 @@ func (x *index) check() error {
 		if err := t.table.Check(); err != nil {
 			return fmt.Errorf("%s: %w", t.name, err)
 		}
-		for i := range t.table.Len() {
-			if _, ok := x.locate(t.table.Record(i)[store.DigestSize:]); !ok {
-				return fmt.Errorf("%s: record %d points outside the index", t.name, i)
+	}
+	return x.checkPlaces()
+}
+
+// checkPlaces reports what the records say of packs, frames and objects that cannot be, or not together.
+func (x *index) checkPlaces() error {
+	lengths := make(map[packID]int64, len(x.packs))
+	for i, p := range x.packs {
+		if _, ok := lengths[p.id]; ok {
+			return fmt.Errorf("pack %d: named twice", i)
+		}
+		lengths[p.id] = p.length
+	}
+	room := make([]uint32, x.frames()) // for items, in the head of each frame
+	for n := range room {
+		f, ok := x.frame(n)
+		if !ok {
+			return fmt.Errorf("frame %d: names no pack", n)
+		}
+		if err := f.possible(); err != nil {
+			return fmt.Errorf("frame %d: %w", n, err)
+		}
+		if f.end() > lengths[f.pack] {
+			return fmt.Errorf("frame %d: ends at %d, past the %d bytes of its pack", n, f.end(), lengths[f.pack])
+		}
+		room[n] = (f.start - frameHeadLen) / itemLen
+	}
+	for _, k := range []kind{kindData, kindDirectory} {
+		for i := range x.table(k).Len() {
+			n, l, ok := x.record(k, i)
+			switch {
+			case !ok:
+				return fmt.Errorf("%s: record %d points outside the index", k, i)
+			case l.frame.kind != k && (k != kindData || l.frame.kind != kindList):
+				return fmt.Errorf("%s: record %d points at a frame of another kind", k, i)
+			case room[n] == 0:
+				return fmt.Errorf("%s: record %d points at a frame with fewer objects", k, i)
 			}
+			room[n]--
 		}
 	}
 	return nil

@@ -61,6 +61,7 @@ type Store struct {
 	writers *chunk.Pool   // for blobs that are put in chunks
 	packs   packFiles
 	frames  frameCache
+	flight  *flight // of large objects
 
 	commit  sync.Mutex // held by who commits
 	indexes atomic.Pointer[[]*index]
@@ -144,6 +145,7 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	st.free = make(chan []byte, 2*jobs+laneCount)
 	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
 	st.frames = newFrameCache()
+	st.flight = newFlight(flightBytes)
 	st.current = newSession(st)
 	if err := checkPacks(fsys); err != nil && !o.Tolerate {
 		return nil, err

@@ -1,12 +1,19 @@
 package packed
 
-import "castar/store"
+import (
+	"fmt"
+
+	"castar/store"
+)
 
 // put stores an object under its digest, unless it is there. Only data has other lanes than 0. inSlot says that the
 // caller holds a slot.
 func (st *Store) put(k kind, lane int, d store.Digest, data []byte, inSlot bool) error {
 	if st.has(k, &d) {
 		return nil
+	}
+	if k == kindList && len(data) > maxList {
+		return fmt.Errorf("a blob of %d chunks: at most %d", len(data)/itemLen, maxList/itemLen)
 	}
 	alone := len(data) >= groupSize || k == kindData && len(data) >= alignFrom && st.encoder.Incompressible(data)
 	for {

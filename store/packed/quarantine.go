@@ -1,11 +1,12 @@
 package packed
 
 import (
-	"bytes"
+	"bufio"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
@@ -234,7 +235,7 @@ func readQuarantine(fsys durable.FS) (q *quarantine, files []string, damage []er
 		if strings.HasPrefix(e.Name(), ".") {
 			continue // not ours
 		}
-		b, err := durable.ReadFile(fsys, name)
+		wrong, err := all.readFile(fsys, name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // another scrub has replaced it
 		}
@@ -243,18 +244,40 @@ func readQuarantine(fsys durable.FS) (q *quarantine, files []string, damage []er
 			continue
 		}
 		files = append(files, name)
-		number := 0
-		for line := range bytes.Lines(b) {
-			number++
-			if err := all.add(line); err != nil {
-				damage = append(damage, &store.CorruptError{Where: fmt.Sprintf("%s line %d", fsys.Path(name), number), Err: err})
-			}
-		}
+		damage = append(damage, wrong...)
 	}
 	if len(all.packs) == 0 {
 		all = nil
 	}
 	return all, files, damage, nil
+}
+
+// readFile takes in the lines of a file, and returns what is wrong with the first of those that cannot be read.
+func (q *quarantine) readFile(fsys durable.FS, name string) (damage []error, err error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewReader(io.NewSectionReader(f, 0, size))
+	for number := 1; ; number++ {
+		line, rerr := readLine(lines)
+		if rerr != nil && rerr != io.EOF {
+			return nil, rerr
+		}
+		if len(line) > 0 {
+			if err := q.add(line); err != nil && len(damage) < maxPlaces {
+				damage = append(damage, &store.CorruptError{Where: fmt.Sprintf("%s line %d", fsys.Path(name), number), Err: err})
+			}
+		}
+		if rerr == io.EOF {
+			return damage, nil
+		}
+	}
 }
 
 // writeQuarantine replaces files, which it has read, by one of q.

@@ -128,27 +128,6 @@ func (st *Store) readFrame(f frameRef, dst []byte) ([]byte, error) {
 	return raw, nil
 }
 
-// checkSizes reports what in f is impossible, so that no more is allocated for a damaged one than it has bytes for.
-func checkSizes(f frameRef, pack durable.File) error {
-	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
-	const mostRatio = 128 << 10 / 4
-	switch {
-	case f.codec > codecZstd || f.kind > kindDirectory || f.offset < 0 || f.end() < f.offset:
-		return errImpossible
-	case f.codec == codecRaw && f.raw != f.stored || uint64(f.raw) > mostRatio*uint64(f.stored):
-		return errImpossible
-	case f.stored <= bufferSize:
-		return nil
-	}
-	size, err := pack.Size()
-	if err == nil && f.end() > size {
-		err = io.EOF
-	}
-	return err
-}
-
-var errImpossible = errors.New("index has impossible sizes of a frame")
-
 // unreadable is why a frame could not be read: damage where the pack is gone, too short, or on a disk that fails, and
 // otherwise an error as it is, which says nothing of the pack.
 func (st *Store) unreadable(f frameRef, err error) error {

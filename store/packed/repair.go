@@ -1,7 +1,6 @@
 package packed
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,6 +45,7 @@ type repair struct {
 	records []store.Tag
 	rescued map[rescuedKey]rescued
 	unread  map[rescuedKey]location // what could not be read now, and keeps its record
+	failed  map[frameRef]error      // frames that only an index leads to and that cannot be decoded
 	result  store.RepairResult
 	room    int64 // about what the step under way writes, in bytes
 }
@@ -87,7 +87,7 @@ func (r *repair) objects(ctx context.Context) (err error) {
 		}
 	}()
 	r.result.Objects = uint64(x.blobs.Len() + x.dirs.Len() - len(r.unread) + len(r.rescued))
-	sound, err := r.compare(x, old)
+	sound, err := r.compare(found, x, old)
 	if err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func (r *repair) clearPacks() error {
 }
 
 // compare reports whether the indexes are sound and name nothing that was not found, and counts what they do.
-func (r *repair) compare(x *index, old []*index) (sound bool, err error) {
+func (r *repair) compare(found *salvage, x *index, old []*index) (sound bool, err error) {
 	st := r.st
 	sound = true
 	entries, err := st.fs.ReadDir(indexDir)
@@ -152,8 +152,16 @@ func (r *repair) compare(x *index, old []*index) (sound bool, err error) {
 			return false, err
 		}
 	}
+	frames := make(map[frameRef]bool, len(found.frames))
+	for _, f := range found.frames {
+		frames[f] = true
+	}
 	for _, o := range old {
-		if err := o.check(); err != nil {
+		err := o.check()
+		if err == nil {
+			err = found.contradicts(o, frames)
+		}
+		if err != nil {
 			sound = false
 			r.did(indexPath(o.name), "%s: made anew from the packs", err)
 		}
@@ -180,6 +188,24 @@ func (r *repair) compare(x *index, old []*index) (sound bool, err error) {
 	return sound, nil
 }
 
+// contradicts reports what an index says of packs and frames that they are not.
+func (s *salvage) contradicts(x *index, frames map[frameRef]bool) error {
+	for _, ref := range x.packs {
+		switch p := s.packs[ref.id]; {
+		case p == nil:
+			return fmt.Errorf("names %s, which is not there", packPath(ref.id))
+		case p.size != ref.length:
+			return fmt.Errorf("names %s with %d bytes, which has %d", packPath(ref.id), ref.length, p.size)
+		}
+	}
+	for n := range x.frames() {
+		if f, ok := x.frame(n); !ok || !frames[f] {
+			return fmt.Errorf("frame %d is not the one at %s offset %d", n, packPath(f.pack), f.offset)
+		}
+	}
+	return nil
+}
+
 // lostIn counts the records of x that the index found does not have, and those that point at something else.
 func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
 	for _, k := range []kind{kindData, kindDirectory} {
@@ -204,7 +230,7 @@ func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
 			if l, ok := x.locate(t.Record(n)[store.DigestSize:]); ok && l == have {
 				continue
 			} else if ok { // there may be two of it
-				ok, err = r.same(l, have)
+				ok, err = r.same(&d, l, have)
 				if err != nil {
 					return 0, 0, err
 				}
@@ -218,22 +244,28 @@ func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
 	return lost, moved, nil
 }
 
-// same reports whether the bytes at l are those at have, which were found to be right.
-func (r *repair) same(l, have location) (bool, error) {
-	if l.frame.kind != have.frame.kind {
+// same reports whether the object d is at l as well, with the bytes at have, which were found to be right.
+func (r *repair) same(d *store.Digest, l, have location) (bool, error) {
+	if l.size != have.size || (l.frame.kind == kindList) != (have.frame.kind == kindList) {
 		return false, nil
 	}
-	var data [2][]byte
+	if err := r.st.listed(l, d); err != nil {
+		if isCorrupt(err) {
+			err = nil
+		}
+		return false, err
+	}
+	var sums [2]store.Digest
 	for i, at := range []location{l, have} {
-		var err error
-		if data[i], err = r.st.object(at); err != nil {
-			if _, ok := errors.AsType[*store.CorruptError](err); ok {
-				return false, nil
-			}
+		err := r.st.use(at, func(data []byte) error { sums[i] = store.Sum(data); return nil })
+		if isCorrupt(err) {
+			return false, nil
+		}
+		if err != nil {
 			return false, err
 		}
 	}
-	return bytes.Equal(data[0], data[1]), nil
+	return sums[0] == sums[1], nil
 }
 
 // rebuild replaces the indexes by one of what was found, after it has moved that out of damaged packs.
@@ -282,7 +314,7 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 		return err
 	}
 	if n := len(r.rescued); n > 0 {
-		r.did(packsDir, "%d objects in frames without a head were found through the index", n)
+		r.did(packsDir, "%d objects of which the heads of frames are damaged or wrong were found through the index", n)
 	}
 	for id, pack := range p.packs {
 		if found.packs[id].places > 0 {

@@ -33,7 +33,7 @@ func encodeLost(how string) ([]byte, error) {
 
 // lost returns the error that says that tags were lost, or nil where none were.
 func (t tags) lost() error {
-	b, err := durable.ReadFile(t.st.fs, lostPath)
+	b, err := durable.ReadFile(t.st.fs, lostPath, maxLine)
 	if err != nil && t.missing(lostPath) {
 		return nil
 	}
@@ -115,7 +115,7 @@ func (r *repair) tagsBehind() map[string][]byte {
 		if _, err := store.ParseDigest(e.Name()); err != nil || strings.ToLower(e.Name()) != e.Name() {
 			continue
 		}
-		b, err := durable.ReadFile(fsys, e.Name())
+		b, err := durable.ReadFile(fsys, e.Name(), maxLine)
 		if err != nil {
 			return nil
 		}

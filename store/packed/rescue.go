@@ -1,47 +1,39 @@
 package packed
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"syscall"
 
 	"castar/store"
 )
 
-// rescued is an object that only an old index leads to: the head of its frame is damaged, and what the head would say of
-// the payload the index says as well. Or it is a chunk list that could not be believed without such chunks.
+// rescued is an object that only an old index leads to: the head of its frame is damaged, or says something else, and the
+// bytes are where the index says all the same. Or it is a chunk list that could not be believed without such chunks.
 type rescued struct {
 	kind   kind
 	digest store.Digest
 	at     location
 }
 
-// rescue finds such objects among those that a salvage did not find. It reads each of their frames. Those that the disk
-// does not give now keep their records: with the old index gone, nothing else would lead to them on a better day.
+// rescue finds such objects among those that a salvage did not find, whatever index has them. Those that the disk does not
+// give now keep their records: with the old index gone, nothing else would lead to them on a better day.
 func (r *repair) rescue(ctx context.Context, found *salvage, old []*index) error {
-	whole := make(map[frameRef]bool) // in damaged packs
-	for _, f := range found.frames {
-		if found.packs[f.pack].places > 0 {
-			whole[f] = true
-		}
-	}
 	r.rescued, r.unread = make(map[rescuedKey]rescued), make(map[rescuedKey]location)
+	r.failed = make(map[frameRef]error)
+	found.rescued = func(d store.Digest) (location, bool) {
+		o, ok := r.rescued[rescuedKey{false, d}]
+		return o.at, ok && o.kind == kindData
+	}
 	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
 	// as a salvage leaves out those of which it did not find a chunk.
-	for _, lists := range []bool{false, true} {
+	for _, try := range []rescuer{{r, found, kindDirectory}, {r, found, kindData}, {r, found, kindList}} {
 		for _, x := range old {
-			orphans := make([]bool, x.frames())
-			for n := range orphans {
-				f, ok := x.frame(n)
-				pack := found.packs[f.pack]
-				orphaned := pack != nil && (lists || pack.places > 0 && !whole[f])
-				orphans[n] = ok && orphaned && (f.kind == kindList) == lists
-			}
-			for _, k := range []kind{kindData, kindDirectory} {
-				if err := r.rescueFrom(ctx, found, x, k, orphans); err != nil {
-					return err
-				}
+			if err := try.index(ctx, x); err != nil {
+				return err
 			}
 		}
 	}
@@ -102,96 +94,117 @@ type rescuedKey struct {
 	digest    store.Digest
 }
 
-// rescueFrom rescues what one table of an index has in frames that were not found.
-func (r *repair) rescueFrom(ctx context.Context, found *salvage, x *index, k kind, orphans []bool) error {
-	t, have := x.table(k), found.blobs
-	if k == kindDirectory {
-		have = found.dirs
+// rescuer tries whether what a record leads to is an object of a kind.
+type rescuer struct {
+	*repair
+	found *salvage
+	kind  kind
+}
+
+// orphan is a record of what was not found.
+type orphan struct {
+	key rescuedKey
+	at  location
+}
+
+// index rescues what one index has and nothing else leads to. It goes over the packs in order, again and again where there
+// is very much of it, so that frames are decoded about once.
+func (r rescuer) index(ctx context.Context, x *index) error {
+	const most = 1 << 16
+	k, have := kindData, r.found.blobs
+	if r.kind == kindDirectory {
+		k, have = kindDirectory, r.found.dirs
 	}
-	failed := make(map[frameRef]error)
-	for n := range t.Len() {
-		rec := t.Record(n)
-		d := store.Digest(rec[:store.DigestSize])
-		l, ok := x.locate(rec[store.DigestSize:])
-		frame, _, _ := splitValue(rec[store.DigestSize:])
-		if !ok || !orphans[frame] {
+	var orphans []orphan
+	for n := range x.table(k).Len() {
+		key := rescuedKey{k == kindDirectory, *x.digest(k, n)}
+		_, l, ok := x.record(k, n)
+		_, is := r.rescued[key]
+		if pack := r.found.packs[l.frame.pack]; !ok || is || pack == nil {
 			continue
 		}
-		if _, ok := have.Find(d[:]); ok {
+		if _, ok := have.Find(key.digest[:]); ok {
 			continue
 		}
-		key, data, err := rescuedKey{k == kindDirectory, d}, []byte(nil), failed[l.frame]
+		if orphans = append(orphans, orphan{key, l}); len(orphans) == most {
+			if err := r.try(ctx, orphans); err != nil {
+				return err
+			}
+			orphans = orphans[:0]
+		}
+	}
+	return r.try(ctx, orphans)
+}
+
+// try rescues those of the orphans that are of the kind.
+func (r rescuer) try(ctx context.Context, orphans []orphan) error {
+	slices.SortFunc(orphans, func(a, b orphan) int {
+		return cmp.Or(compareFrames(a.at.frame, b.at.frame), cmp.Compare(a.at.offset, b.at.offset))
+	})
+	tried := attempts{}
+	for _, o := range orphans {
+		err := r.failed[o.at.frame]
+		if err == nil && tried.enough(o.at) {
+			err = r.st.corrupt(o.at.frame, errOutside)
+		}
 		if err == nil {
-			if data, err = r.st.object(l); err != nil {
-				failed[l.frame] = err
-			} else {
-				err = r.isObject(found, l.frame.kind, d, data)
+			if err = r.examine(ctx, o); err != nil && !errors.Is(err, store.ErrDigestMismatch) && r.kind != kindList {
+				r.failed[o.at.frame] = err // of all in it
 			}
 		}
-		_, damaged := errors.AsType[*store.CorruptError](err)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, syscall.EIO):
-			r.unread[key] = l
+			r.unread[o.key] = o.at
 		case err == nil:
-			r.rescued[key] = rescued{l.frame.kind, d, l}
-		case !damaged:
+			r.rescued[o.key] = rescued{r.kind, o.key.digest, o.at}
+		case !isCorrupt(err):
 			return err
 		}
 	}
 	return nil
 }
 
-// isObject reports why data is not the object d: a *store.CorruptError, of the disk where that cannot be told now.
-func (r *repair) isObject(found *salvage, k kind, d store.Digest, data []byte) error {
-	if k == kindList {
-		return r.assembles(found, d, data)
-	}
-	if store.Sum(data) != d {
-		return &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
-	}
-	return nil
-}
-
-// assembles reports why a chunk list does not lead to the blob d. Nothing else vouches for it: the checksum of its frame
-// is lost with the head.
-func (r *repair) assembles(found *salvage, d store.Digest, list []byte) error {
-	mismatch := &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
-	chunks, err := parseList(list)
-	if err != nil {
-		return mismatch
-	}
-	var unread error
-	at := make([]location, len(chunks)) // of all before any is read: most lists that come here lack one
-	for i, c := range chunks {
-		l, ok := found.locate(c.Digest)
-		if !ok {
-			key := rescuedKey{false, c.Digest}
-			if l = r.rescued[key].at; l.size == 0 {
-				if l, ok = r.unread[key]; ok {
-					unread = &store.CorruptError{Digest: c.Digest, Err: syscall.EIO}
-				}
-			}
-		}
-		if uint64(l.size) != c.Size || l.frame.kind != kindData {
+// examine reports why the bytes at a place are not the object: a *store.CorruptError, of the disk where that cannot be told
+// now.
+func (r rescuer) examine(ctx context.Context, o orphan) error {
+	mismatch := &store.CorruptError{Digest: o.key.digest, Err: store.ErrDigestMismatch}
+	if r.kind == kindList {
+		if checkListSize(int64(o.at.size)) != nil {
 			return mismatch
 		}
-		at[i] = l
+		if err := r.unreadChunk(o.at); err != nil {
+			return err
+		}
+		if err := r.found.makesUp(ctx, o.at, o.key.digest); err != errLostChunk {
+			return err
+		}
+		return mismatch
 	}
-	if unread != nil {
-		return unread
+	if r.kind == kindData && o.at.size > maxContents {
+		return mismatch
 	}
-	var h store.Hasher
-	for _, l := range at {
-		data, err := r.st.object(l)
+	return r.st.use(o.at, func(data []byte) error {
+		if wholeObject(r.kind, o.key.digest, data) != nil {
+			return mismatch
+		}
+		return nil
+	})
+}
+
+// unreadChunk returns an error of the disk where a chunk of the list at l cannot be read now.
+func (r rescuer) unreadChunk(l location) error {
+	if len(r.unread) == 0 {
+		return nil
+	}
+	for c, err := range r.st.eachChunk(l, nil) {
 		if err != nil {
 			return err
 		}
-		h.Write(data)
-	}
-	if h.Sum() != d {
-		return mismatch
+		if _, ok := r.unread[rescuedKey{false, c.Digest}]; ok {
+			return &store.CorruptError{Digest: c.Digest, Err: syscall.EIO}
+		}
 	}
 	return nil
 }
@@ -209,15 +222,15 @@ func (s *salvage) locate(d store.Digest) (l location, ok bool) {
 // takeRescued puts rescued objects into new frames.
 func (w *rewriter) takeRescued(all map[rescuedKey]rescued) error {
 	for _, o := range all {
-		data, err := w.st.object(o.at)
+		w.extra++
+		err := w.st.use(o.at, func(data []byte) error {
+			if g := w.append(o.kind, item{o.digest, o.at.size}, data); g != nil {
+				return w.write(g)
+			}
+			return nil
+		})
 		if err != nil {
 			return err
-		}
-		w.extra++
-		if g := w.append(o.kind, item{o.digest, o.at.size}, data); g != nil {
-			if err := w.write(g); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -117,6 +117,9 @@ func (w *rewriter) fail(err error) {
 // move moves what is alive in a frame. Damage is no error: what is damaged stays where it is.
 func (w *rewriter) move(j frameJob) error {
 	f, _ := w.plan.indexes[j.i].frame(j.n)
+	if f.streamed() {
+		return w.moveLarge(j, f)
+	}
 	stored, h, raw, sound, err := w.st.loadFrame(f)
 	defer w.st.release(stored)
 	if c, ok := errors.AsType[*store.CorruptError](err); ok {
@@ -143,7 +146,7 @@ func (w *rewriter) move(j frameJob) error {
 		offset += it.size
 	}
 	if bad == nil && weight != w.plan.live[j.i][j.n] {
-		bad = errors.New("frame lacks objects that the index has in it")
+		bad = errLacks
 	}
 	if bad != nil {
 		w.damage(f, bad)
@@ -157,6 +160,9 @@ func (w *rewriter) move(j frameJob) error {
 	}
 	return w.regroup(h, raw, alive)
 }
+
+// errLacks is what is wrong with a frame that does not have, by its head, what the index says.
+var errLacks = errors.New("frame lacks objects that the index has in it")
 
 // damage records that a frame stays.
 func (w *rewriter) damage(f frameRef, err error) {
@@ -181,8 +187,7 @@ func (w *rewriter) alive(j frameJob, k kind, it item, offset uint32) bool {
 // looked at; the checksum of its frame has been checked.
 func checkItem(k kind, d store.Digest, data []byte) error {
 	if k == kindList {
-		_, err := parseList(data)
-		return err
+		return checkList(data)
 	}
 	if store.Sum(data) != d {
 		return store.ErrDigestMismatch
@@ -311,27 +316,38 @@ func (w *rewriter) write(g *group) error {
 
 // add records where the items of a new frame are.
 func (w *rewriter) add(f frameRef, items []item) error {
+	all := make([]int, len(items))
+	for i := range all {
+		all[i] = i
+	}
+	return w.addSome(f, items, all)
+}
+
+// addSome records where some items of a new frame are, whose numbers are in ascending order.
+func (w *rewriter) addSome(f frameRef, items []item, some []int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sweep.result.Rewritten += uint64(f.end() - f.offset)
 	if p := w.sweep.o.Progress; p != nil {
-		p.Objects.Add(uint64(len(items)))
+		p.Objects.Add(uint64(len(some)))
 		p.Bytes.Add(uint64(f.end() - f.offset))
 	}
 	objects := w.blobs
 	if f.kind == kindDirectory {
 		objects = w.dirs
 	}
-	number, offset := uint32(len(w.frames)), uint32(0)
+	number, offset, next := uint32(len(w.frames)), uint32(0), 0
 	w.frames = append(w.frames, f)
 	le := binary.LittleEndian
-	for i := range items {
+	for _, i := range some {
+		for ; next < i; next++ {
+			offset += items[next].size
+		}
 		value := le.AppendUint32(make([]byte, 0, valueLen), number)
 		value = le.AppendUint32(le.AppendUint32(value, offset), items[i].size)
 		if err := objects.Add(items[i].digest[:], value); err != nil {
 			return w.sweep.fail(orFull(err))
 		}
-		offset += items[i].size
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"sync"
 	"syscall"
@@ -29,6 +30,8 @@ type salvage struct {
 	dirs   *table.Builder
 	packs  map[packID]*salvagedPack
 	err    error
+
+	rescued func(store.Digest) (location, bool) // where chunks are that only an index leads to; may be nil
 }
 
 // salvagedPack is what was found out about a pack.
@@ -77,10 +80,8 @@ func (s *salvage) run(ctx context.Context, ids []packID) error {
 	close(frames)
 	workers.Wait()
 	s.fail(ctx.Err())
-	for _, f := range s.lists {
-		if s.err == nil {
-			s.fail(s.list(f))
-		}
+	if s.err == nil {
+		s.assemble(ctx)
 	}
 	return s.err
 }
@@ -180,6 +181,9 @@ func (s *salvage) packRole(id packID, f durable.File) (r role, err error) {
 // readHead reads the head of the frame at an offset of a pack of that size. Damage is a *store.CorruptError.
 func (st *Store) readHead(f durable.File, id packID, at, size int64) (h frameHead, err error) {
 	where := frameRef{pack: id, offset: at}
+	if at < packHeadLen || at >= size {
+		return h, st.corrupt(where, errors.New("pack is cut short"))
+	}
 	need := min(64<<10, size-at)
 	for {
 		b := make([]byte, need)
@@ -232,6 +236,9 @@ func (st *Store) nextFrame(ctx context.Context, f durable.File, id packID, at, s
 
 // frame takes in what of a frame is whole.
 func (s *salvage) frame(f frameRef) error {
+	if f.streamed() {
+		return s.largeFrame(f)
+	}
 	stored, h, raw, sound, err := s.st.loadFrame(f)
 	defer s.st.release(stored)
 	if _, ok := errors.AsType[*store.CorruptError](err); ok {
@@ -256,7 +263,10 @@ func (s *salvage) frame(f frameRef) error {
 	good := make([]bool, len(h.items))
 	offset := uint32(0)
 	for i, it := range h.items {
-		if err := checkItem(h.kind, it.digest, raw[offset:][:it.size]); err != nil {
+		land := s.st.weigh(it.size)
+		err := wholeObject(h.kind, it.digest, raw[offset:][:it.size])
+		land()
+		if err != nil {
 			s.damage(f, fmt.Errorf("%s: %w", it.digest, err))
 		} else {
 			good[i] = true
@@ -266,33 +276,110 @@ func (s *salvage) frame(f frameRef) error {
 	return s.add(f, h.items, good)
 }
 
-// list takes in the chunk lists of a frame whose chunks were all found.
-func (s *salvage) list(f frameRef) error {
-	stored, h, raw, _, err := s.st.loadFrame(f)
-	defer s.st.release(stored)
+// largeFrame takes in what is whole of a frame that is too large to be decoded as a whole.
+func (s *salvage) largeFrame(f frameRef) error {
+	r, err := s.st.checkLarge(f, func(item, int) bool { return true })
+	if err == nil && r.err != nil {
+		s.damage(f, r.err)
+	} else if err == nil && !r.sound {
+		s.damage(f, errPayload)
+	}
+	if isCorrupt(err) {
+		s.damage(f, err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i, it := range r.head.items {
+		if !r.good[i] && r.err == nil && (r.sound || f.kind != kindList) {
+			s.damage(f, fmt.Errorf("%s: %w", it.digest, store.ErrDigestMismatch))
+		}
+	}
+	if f.kind != kindList {
+		return s.add(f, r.head.items, r.good)
+	}
+	if r.sound {
+		s.mu.Lock()
+		s.lists = append(s.lists, f)
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+// assemble takes in the chunk lists that make up their blobs, several frames at once. A list is named by the digest of what
+// it lists, which nothing but all of that can prove.
+func (s *salvage) assemble(ctx context.Context) {
+	lists := make(chan frameRef)
+	var workers sync.WaitGroup
+	for range cap(s.st.slots) {
+		workers.Go(func() {
+			for f := range lists {
+				s.fail(s.list(ctx, f))
+			}
+		})
+	}
+	for _, f := range s.lists {
+		lists <- f
+	}
+	close(lists)
+	workers.Wait()
+}
+
+// list takes in the chunk lists of a frame that make up their blobs.
+func (s *salvage) list(ctx context.Context, f frameRef) error {
+	h, err := s.st.headOf(f)
 	if err != nil {
 		return err
 	}
 	good := make([]bool, len(h.items))
 	offset := uint32(0)
 	for i, it := range h.items {
-		chunks, err := parseList(raw[offset:][:it.size])
-		if err != nil {
-			s.damage(f, fmt.Errorf("%s: %w", it.digest, err))
-		}
-		good[i] = err == nil
-		for _, c := range chunks {
-			good[i] = good[i] && s.hasChunk(c)
+		err := s.makesUp(ctx, location{f, offset, it.size}, it.digest)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			good[i] = true
+		case err != errLostChunk && !errors.Is(err, syscall.EIO):
+			if !isCorrupt(err) {
+				return err
+			}
+			s.damage(f, fmt.Errorf("%s: %w", it.digest, reasonOf(err)))
 		}
 		offset += it.size
 	}
 	return s.add(f, h.items, good)
 }
 
-// hasChunk reports whether a chunk was found.
-func (s *salvage) hasChunk(c store.Chunk) bool {
-	l, ok := s.locate(c.Digest)
-	return ok && l.frame.kind == kindData && uint64(l.size) == c.Size
+// makesUp reports why the chunk list at l does not lead to the blob d: errLostChunk where a chunk was not found, and
+// otherwise a *store.CorruptError if it is damage.
+func (s *salvage) makesUp(ctx context.Context, l location, d store.Digest) error {
+	for c, err := range s.st.eachChunk(l, nil) { // before any is read
+		if err != nil {
+			return err
+		}
+		if _, ok := s.chunk(c); !ok {
+			return errLostChunk
+		}
+	}
+	load := func(c store.Chunk, buf []byte) ([]byte, *cachedFrame, error) {
+		at, _ := s.chunk(c)
+		return s.st.view(at, buf)
+	}
+	sum, _, err := s.st.joinChunks(ctx, s.st.eachChunk(l, nil), load, io.Discard)
+	if err == nil && sum != d {
+		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
+	}
+	return err
+}
+
+// chunk returns where a chunk was found.
+func (s *salvage) chunk(c store.Chunk) (l location, ok bool) {
+	if l, ok = s.locate(c.Digest); !ok && s.rescued != nil {
+		l, ok = s.rescued(c.Digest)
+	}
+	return l, ok && l.frame.kind != kindList && uint64(l.size) == c.Size
 }
 
 // add records where the good ones of the items of a frame are.

@@ -268,15 +268,18 @@ func (st *Store) BlobSize(_ context.Context, d store.Digest) (uint64, error) {
 	if err != nil || l.frame.kind != kindList {
 		return uint64(l.size), err
 	}
-	chunks, err := st.chunkList(d, l, data)
-	return listSize(chunks), err
+	return st.listSize(d, l, data)
 }
 
-func listSize(chunks []store.Chunk) (size uint64) {
-	for i := range chunks {
-		size += chunks[i].Size
+// listSize returns how long the blob d is, whose list is at l or, if it is not written yet, in data.
+func (st *Store) listSize(d store.Digest, l location, data []byte) (size uint64, err error) {
+	for c, err := range st.eachChunk(l, data) {
+		if err != nil {
+			return 0, st.about(d, err)
+		}
+		size += c.Size
 	}
-	return size
+	return size, nil
 }
 
 // record returns the frame number and the place that record n of a table leads to, as far as it is possible.

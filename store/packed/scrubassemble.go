@@ -14,8 +14,10 @@ type assembler struct {
 	s       *scrubber
 	awaited map[store.Digest]*assembly // by the chunk that comes next
 	begun   []*assembly                // the oldest first
+	lists   int                        // bytes of their lists
 
 	frames []*scrubFrame              // the last ones
+	bytes  int                        // in these
 	recent map[store.Digest]wholeItem // in these
 
 	mu   sync.Mutex
@@ -36,6 +38,9 @@ const (
 	maxAwaited = 1 << 18 // blobs, each about 200 bytes
 	maxBegun   = 256     // blobs, each about 20 KiB and its list
 	maxRecent  = 16      // frames, each about 2.5 MiB
+
+	maxLists       = 32 << 20 // bytes of the lists of blobs that are begun
+	maxRecentBytes = 64 << 20 // of the last frames
 )
 
 // newAssembler returns one that knows the beginnings of all blobs that are to be put together.
@@ -55,8 +60,14 @@ func (s *scrubber) newAssembler() *assembler {
 			if s.ctx.Err() != nil || len(a.awaited) == maxAwaited {
 				return a
 			}
-			if chunks := a.chunks(list); chunks != nil && s.inPart(list.digest[:], 0) {
-				a.await(&assembly{list: list}, chunks[0].Digest)
+			if list.l.size > maxLists || !s.inPart(list.digest[:], 0) {
+				continue
+			}
+			for first, err := range s.st.eachChunk(list.l, nil) {
+				if err == nil {
+					a.await(&assembly{list: list}, first.Digest)
+				}
+				break
 			}
 		}
 	}
@@ -65,11 +76,7 @@ func (s *scrubber) newAssembler() *assembler {
 
 // chunks reads a list. One that cannot be read is for others to report.
 func (a *assembler) chunks(list listAt) []store.Chunk {
-	data, err := a.s.st.object(list.l)
-	if err != nil {
-		return nil
-	}
-	chunks, err := parseList(data)
+	chunks, err := a.s.st.chunkList(list.digest, list.l, nil)
 	if err != nil {
 		return nil
 	}
@@ -106,17 +113,19 @@ func (a *assembler) take(i int, f *scrubFrame) (next *scrubFrame) {
 // keep makes f one of the last frames, and returns the oldest of them or a new one in its place.
 func (a *assembler) keep(f *scrubFrame) (oldest *scrubFrame) {
 	a.frames = append(a.frames, f)
+	a.bytes += len(f.stored) + len(f.raw)
 	for _, it := range f.whole {
 		a.recent[it.digest] = it
 	}
-	if len(a.frames) <= maxRecent {
-		return new(scrubFrame)
-	}
-	oldest = a.frames[0]
-	a.frames = append(a.frames[:0], a.frames[1:]...)
-	for _, it := range oldest.whole {
-		if r := a.recent[it.digest]; len(it.data) == 0 || &r.data[0] == &it.data[0] {
-			delete(a.recent, it.digest)
+	oldest = new(scrubFrame)
+	for len(a.frames) > maxRecent || a.bytes > maxRecentBytes && len(a.frames) > 1 {
+		oldest = a.frames[0]
+		a.frames = append(a.frames[:0], a.frames[1:]...)
+		a.bytes -= len(oldest.stored) + len(oldest.raw)
+		for _, it := range oldest.whole {
+			if r := a.recent[it.digest]; len(it.data) == 0 || &r.data[0] == &it.data[0] {
+				delete(a.recent, it.digest)
+			}
 		}
 	}
 	return oldest
@@ -163,13 +172,20 @@ func (a *assembler) finish(b *assembly) {
 	if b.hash.Sum() == b.list.digest {
 		a.s.assembled.add(b.list.at)
 	}
-	b.hash, b.chunks = nil, b.chunks[:0]
+	a.end(b)
 }
 
-// begin keeps the number of begun blobs within bounds. Those that are done or given up have no hash.
+// end forgets what a blob needed, whether it was finished or not. It has no hash then.
+func (a *assembler) end(b *assembly) {
+	a.lists -= int(b.list.l.size)
+	b.hash, b.chunks = nil, []store.Chunk{}
+}
+
+// begin keeps the number of begun blobs, and their lists, within bounds.
 func (a *assembler) begin(b *assembly) {
 	a.begun = append(a.begun, b)
-	if len(a.begun) < 2*maxBegun {
+	a.lists += int(b.list.l.size)
+	if len(a.begun) < 2*maxBegun && a.lists <= maxLists {
 		return
 	}
 	open := a.begun[:0]
@@ -178,8 +194,8 @@ func (a *assembler) begin(b *assembly) {
 			open = append(open, b)
 		}
 	}
-	for len(open) > maxBegun {
-		open[0].hash, open[0].chunks = nil, open[0].chunks[:0]
+	for len(open) > maxBegun || a.lists > maxLists {
+		a.end(open[0])
 		open = open[1:]
 	}
 	a.begun = append([]*assembly(nil), open...)

@@ -49,7 +49,14 @@ func (s *scrubber) readFrame(w *scrubFrame, at frameAt) {
 		return
 	}
 	defer s.st.packs.release(p)
-	if checkSizes(f, p.file) != nil {
+	if err := checkSizes(f, p.file); err != nil {
+		if errors.Is(err, errImpossible) {
+			s.oddFrame(f, err)
+		}
+		return
+	}
+	if f.streamed() {
+		s.readLarge(f)
 		return
 	}
 	w.stored = resize(w.stored, int(s.cost(f)))
@@ -64,12 +71,29 @@ func (s *scrubber) readFrame(w *scrubFrame, at frameAt) {
 		}
 	}
 	if s.o.Structure && f.kind == kindData {
-		s.markItems(f, h, func(it item, offset int) bool { // what was damaged is read all the same
-			return !s.known.holds(&it.digest, location{f, uint32(offset), it.size})
+		s.markItems(f, h, func(n, offset int) bool { // what was damaged is read all the same
+			return !s.known.holds(&h.items[n].digest, location{f, uint32(offset), h.items[n].size})
 		})
 		return
 	}
 	s.readPayload(w, f, h)
+}
+
+// readLarge checks a frame that is too large to be decoded as a whole.
+func (s *scrubber) readLarge(f frameRef) {
+	r, err := s.st.checkLarge(f, func(it item, offset int) bool {
+		return len(s.recordsOf(f.kind, location{f, uint32(offset), it.size}, &it.digest)) > 0
+	})
+	if err != nil {
+		if c, ok := errors.AsType[*store.CorruptError](err); ok {
+			s.oddFrame(f, c.Err)
+		}
+		return
+	}
+	if !r.sound {
+		s.oddFrame(f, errPayload)
+	}
+	s.markItems(f, r.head, func(n, _ int) bool { return r.good[n] })
 }
 
 // readPayload checks what is behind the head of a frame, which w holds.
@@ -92,8 +116,12 @@ func (s *scrubber) readPayload(w *scrubFrame, f frameRef, h frameHead) {
 		}
 		payload = w.raw
 	}
-	s.markItems(f, h, func(it item, offset int) bool {
+	s.markItems(f, h, func(n, offset int) bool {
+		it := h.items[n]
 		data := payload[offset:][:it.size]
+		if f.kind == kindDirectory {
+			defer s.st.weigh(it.size)()
+		}
 		if wholeObject(f.kind, it.digest, data) != nil {
 			return false
 		}
@@ -129,7 +157,7 @@ var (
 func wholeObject(k kind, d store.Digest, data []byte) (err error) {
 	switch {
 	case k == kindList:
-		_, err = parseList(data)
+		err = checkList(data)
 	case store.Sum(data) != d:
 		err = store.ErrDigestMismatch
 	case k == kindDirectory:
@@ -139,13 +167,13 @@ func wholeObject(k kind, d store.Digest, data []byte) (err error) {
 }
 
 // markItems marks the records that lead to those items of a frame that are whole.
-func (s *scrubber) markItems(f frameRef, h frameHead, whole func(it item, offset int) bool) {
+func (s *scrubber) markItems(f frameRef, h frameHead, whole func(n, offset int) bool) {
 	offset := 0
-	for _, it := range h.items {
-		records := s.recordsOf(f, it, offset)
+	for n, it := range h.items {
+		records := s.recordsOf(f.kind, location{f, uint32(offset), it.size}, &it.digest)
 		switch {
 		case len(records) == 0:
-		case whole(it, offset):
+		case whole(n, offset):
 			s.markWhole(records)
 		default:
 			s.progress.Damaged.Add(1)
@@ -165,16 +193,15 @@ func (s *scrubber) markWhole(records []recordAt) {
 	}
 }
 
-// recordsOf returns the records that lead to an item of a frame.
-func (s *scrubber) recordsOf(f frameRef, it item, offset int) (records []recordAt) {
-	l := location{f, uint32(offset), it.size}
+// recordsOf returns the records of an object that lead to a place.
+func (s *scrubber) recordsOf(k kind, l location, d *store.Digest) (records []recordAt) {
 	for i, x := range s.indexes {
-		n, ok := x.table(f.kind).Search(it.digest[:])
+		n, ok := x.table(k).Search(d[:])
 		if !ok {
 			continue
 		}
-		if _, at, ok := x.record(f.kind, n); ok && at == l {
-			records = append(records, recordAt{i, f.kind, n})
+		if _, at, ok := x.record(k, n); ok && at == l {
+			records = append(records, recordAt{i, k, n})
 		}
 	}
 	return records

@@ -15,17 +15,22 @@ func (s *scrubber) judge() {
 	slices.SortFunc(suspects, func(a, b badObject) int {
 		return cmp.Or(compareFrames(a.l.frame, b.l.frame), cmp.Compare(a.l.offset, b.l.offset))
 	})
+	tried := attempts{}
 	for _, b := range suspects {
 		if s.ctx.Err() != nil {
 			return
 		}
-		if b.err = s.examine(b); b.err != nil {
+		if b.err = s.st.corrupt(b.l.frame, errOutside); !tried.enough(b.l) {
+			b.err = s.examine(b)
+		}
+		if b.err != nil {
 			s.isBad(b)
 			continue
 		}
+		s.checkHead(b)
 		s.whole.add(b.at)
 		s.progress.Objects.Add(1)
-		if b.l.frame.kind == kindList {
+		if readAs(b.at.kind, b.l) == kindList {
 			s.lists = append(s.lists, listAt{b.at, b.l, b.digest})
 		}
 	}
@@ -57,7 +62,7 @@ func (s *scrubber) unmarked() (suspects, rest []badObject) {
 					continue
 				}
 				// A chunk list is not whole by itself. Where a record leads nowhere the index is damaged, which is reported.
-				if !ok || s.whole.has(at) && l.frame.kind != kindList {
+				if !ok || s.whole.has(at) && readAs(k, l) != kindList {
 					continue
 				}
 				b := badObject{at: at, l: l, digest: *x.digest(k, n), what: store.WhatObject}
@@ -79,21 +84,44 @@ func (s *scrubber) examine(b badObject) error {
 	if p := s.packs[b.l.frame.pack]; p != nil && p.lost != nil {
 		return p.lost
 	}
-	data, err := s.st.object(b.l)
-	if err != nil {
-		return err
+	k := readAs(b.at.kind, b.l)
+	if k == kindList {
+		for _, err := range s.st.eachChunk(b.l, nil) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	if err := wholeObject(b.l.frame.kind, b.digest, data); err != nil {
-		return &store.CorruptError{Err: err}
+	return s.st.use(b.l, func(data []byte) error {
+		if err := wholeObject(k, b.digest, data); err != nil {
+			return &store.CorruptError{Err: err}
+		}
+		return nil
+	})
+}
+
+// readAs is what a record of a table of kind k leads to, whatever else the frame may say that it is.
+func readAs(k kind, l location) kind {
+	if k != kindDirectory && l.frame.kind == kindList {
+		return kindList
 	}
-	return nil
+	return k
+}
+
+// checkHead takes down why the frame of an object that is whole, where the index says, does not say so itself: without the
+// index it would be lost.
+func (s *scrubber) checkHead(b badObject) {
+	if c, ok := errors.AsType[*store.CorruptError](s.st.listed(b.l, &b.digest)); ok {
+		s.oddFrame(b.l.frame, c.Err)
+	}
 }
 
 // isBad takes an object down as damaged.
 func (s *scrubber) isBad(b badObject) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, at := range s.recordsOf(b.l.frame, item{b.digest, b.l.size}, int(b.l.offset)) {
+	for _, at := range s.recordsOf(b.at.kind, b.l, &b.digest) {
 		s.bad.add(at)
 	}
 	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !isCorrupt(b.err) {

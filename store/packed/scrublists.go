@@ -68,6 +68,9 @@ func (s *scrubber) listsIn(f frameRef) (lists []listAt, err error) {
 		return nil, err
 	}
 	defer s.st.packs.release(p)
+	if checkSizes(f, p.file) != nil {
+		return nil, nil
+	}
 	head := make([]byte, f.start)
 	if _, err := p.file.ReadAt(head, f.offset); err != nil {
 		return nil, err
@@ -78,9 +81,10 @@ func (s *scrubber) listsIn(f frameRef) (lists []listAt, err error) {
 	}
 	offset := 0
 	for _, it := range h.items {
-		for _, at := range s.recordsOf(f, it, offset) {
+		l := location{f, uint32(offset), it.size}
+		for _, at := range s.recordsOf(f.kind, l, &it.digest) {
 			if s.whole.has(at) && s.asked(at) {
-				lists = append(lists, listAt{at, location{f, uint32(offset), it.size}, it.digest})
+				lists = append(lists, listAt{at, l, it.digest})
 				break // any other leads to the same place
 			}
 		}
@@ -95,23 +99,14 @@ func (s *scrubber) checkList(list listAt, whole bool) int64 {
 	if s.known.isSwept(&list.digest, list.l) {
 		return 0
 	}
-	data, err := s.st.object(list.l)
-	var chunks []store.Chunk
-	if err == nil {
-		chunks, err = parseList(data)
-	}
-	if err != nil { // but it was whole a moment ago
-		s.isBad(badObject{at: list.at, l: list.l, digest: list.digest, what: store.WhatObject, err: err})
-		return 0
-	}
 	turn := whole && !s.o.Structure && s.inPart(list.digest[:], 0) || s.known.holds(&list.digest, list.l)
-	if !s.checkChunks(list, chunks) || !turn {
+	if !s.checkChunks(list) || !turn {
 		return 0
 	}
 	if s.assembled.has(list.at) {
 		return 1
 	}
-	n, err := s.st.reader(s.ctx, list.digest, chunks).WriteTo(io.Discard)
+	n, err := s.st.writeChunks(s.ctx, list.digest, s.st.eachChunk(list.l, nil), io.Discard)
 	s.progress.Bytes.Add(uint64(n))
 	s.progress.Total.Add(uint64(n))
 	if err != nil && s.ctx.Err() == nil {
@@ -124,9 +119,14 @@ func (s *scrubber) checkList(list listAt, whole bool) int64 {
 var errLostChunk = errors.New("a chunk of it is lost")
 
 // checkChunks reports whether all chunks of a blob are there, and of the right size.
-func (s *scrubber) checkChunks(list listAt, chunks []store.Chunk) (ok bool) {
+func (s *scrubber) checkChunks(list listAt) (ok bool) {
 	b := badObject{at: list.at, l: list.l, digest: list.digest}
-	for _, c := range chunks {
+	for c, err := range s.st.eachChunk(list.l, nil) {
+		if err != nil { // but it was whole a moment ago
+			b.what, b.err = store.WhatObject, err
+			s.isBad(b)
+			return false
+		}
 		l, found, damaged := s.elsewhere(kindData, &c.Digest)
 		switch {
 		case !found:

@@ -48,7 +48,7 @@ func (s *scrubState) String() string {
 
 // readState finds out which part is to be read, and where to go on. A state that cannot be read is as good as none.
 func (s *scrubber) readState(found func(store.Damage)) {
-	b, err := durable.ReadFile(s.st.fs, stateName)
+	b, err := readSmall(s.st.fs, stateName)
 	if err == nil {
 		err = s.state.parse(b)
 	}

@@ -48,7 +48,7 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 		}
 	}
 	for _, x := range k.indexes {
-		if err := x.check(); err != nil {
+		if err := cmp.Or(x.check(), st.checkRoles(x)); err != nil {
 			return r, &store.CorruptError{Where: st.fs.Path(indexPath(x.name)), Err: err}
 		}
 	}
@@ -89,7 +89,7 @@ type sweep struct {
 	st       *Store
 	o        store.SweepOptions
 	done     map[packID]bool // packs that no further round is to rewrite
-	damaged  map[frameKey]bool
+	damaged  map[frameRef]bool
 	estimate int64                  // bytes that a dry run would free
 	rescued  map[rescuedKey]rescued // by a repair
 	result   store.SweepResult
@@ -102,7 +102,7 @@ type sweep struct {
 }
 
 func (st *Store) newSweep() *sweep {
-	return &sweep{st: st, done: make(map[packID]bool), damaged: make(map[frameKey]bool), room: roundPacks * st.limits.pack}
+	return &sweep{st: st, done: make(map[packID]bool), damaged: make(map[frameRef]bool), room: roundPacks * st.limits.pack}
 }
 
 // diskUse returns the bytes in packs and indexes.
@@ -270,10 +270,10 @@ func (st *Store) removeAll(dir string, gone func(file string) bool) error {
 
 // report tells of damage in a frame, once.
 func (s *sweep) report(f frameRef, err error) {
-	if !s.damaged[f.key()] && s.o.Damaged != nil {
+	if !s.damaged[f] && s.o.Damaged != nil {
 		s.o.Damaged(s.st.corrupt(f, err))
 	}
-	s.damaged[f.key()] = true
+	s.damaged[f] = true
 }
 
 // part returns what is alive in an index, for a new one. Frames of packs that go are left out: what was moved from there
@@ -286,7 +286,7 @@ func (s *sweep) part(p *plan, i int, left *int) indexPart {
 	for n, live := range p.live[i] {
 		numbers[n] = noFrame
 		f, _ := x.frame(n)
-		if pack := p.packs[f.pack]; live > 0 && (pack == nil || !pack.rewrite || s.damaged[f.key()]) {
+		if pack := p.packs[f.pack]; live > 0 && (pack == nil || !pack.rewrite || s.damaged[f]) {
 			numbers[n] = uint32(len(frames))
 			frames = append(frames, uint32(n))
 			used[f.pack] = true

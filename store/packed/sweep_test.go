@@ -422,7 +422,7 @@ func checkSpace(t *testing.T, fsys *crashfs.FS, r store.SweepResult, damaged boo
 	t.Helper()
 	st := openSmall(t, fsys, true)
 	defer closeStore(t, st)
-	s := &sweep{st: st, done: map[packID]bool{}, damaged: map[frameKey]bool{}}
+	s := &sweep{st: st, done: map[packID]bool{}, damaged: map[frameRef]bool{}}
 	p, err := s.plan(*st.indexes.Load(), nil)
 	if err != nil {
 		t.Fatal(err)

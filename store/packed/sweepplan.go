@@ -2,6 +2,7 @@ package packed
 
 import (
 	"cmp"
+	"fmt"
 	"io/fs"
 	"slices"
 
@@ -145,4 +146,40 @@ func (s *sweep) needed(p *plan) bool {
 		}
 	}
 	return p.kept < p.records || len(p.indexes) > 1 && !s.unmerged
+}
+
+// checkRoles reports a frame of an index that, by its kind, is not of the pack that it is said to be in. What a chunk list
+// leads to would be taken for dead.
+func (st *Store) checkRoles(x *index) error {
+	roles := make(map[packID]role)
+	for n := range x.frames() {
+		f, _ := x.frame(n)
+		r, ok := roles[f.pack]
+		if !ok {
+			r = st.roleOf(f.pack, f.kind.role())
+			roles[f.pack] = r
+		}
+		if r != f.kind.role() {
+			return fmt.Errorf("frame %d: its kind is not that of the pack %s", n, f.pack)
+		}
+	}
+	return nil
+}
+
+// roleOf returns the role of a pack, or another where that cannot be told.
+func (st *Store) roleOf(id packID, other role) role {
+	p, err := st.packs.acquire(id)
+	if err != nil {
+		return other
+	}
+	defer st.packs.release(p)
+	var head [packHeadLen]byte
+	if _, err := p.file.ReadAt(head[:], 0); err != nil {
+		return other
+	}
+	r, err := parsePackHead(head[:])
+	if err != nil {
+		return other
+	}
+	return r
 }

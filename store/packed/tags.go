@@ -77,11 +77,7 @@ func (t tags) Get(_ context.Context, name string) (store.Tag, error) {
 
 // read reads the tag file at a path.
 func (t tags) read(path string) (store.Tag, error) {
-	if fi, err := t.st.fs.Stat(path); err == nil && fi.Size() > maxLine {
-		err := fmt.Errorf("%d bytes, want %d or fewer", fi.Size(), maxLine)
-		return store.Tag{}, &store.CorruptError{Where: t.st.fs.Path(path), Err: err}
-	}
-	b, err := durable.ReadFile(t.st.fs, path)
+	b, err := readSmall(t.st.fs, path)
 	if err != nil {
 		return store.Tag{}, err
 	}

@@ -6,6 +6,8 @@ package zstd
 
 import (
 	"errors"
+	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -36,13 +38,16 @@ func (e *Encoder) Incompressible(data []byte) bool {
 var ErrSize = errors.New("decodes to another size")
 
 // Decoder decompresses. Its methods may be called concurrently.
-type Decoder struct{ decoder *zstd.Decoder }
+type Decoder struct {
+	decoder *zstd.Decoder
+	streams sync.Pool // of *zstd.Decoder
+}
 
 // NewDecoder returns a decoder that decompresses n buffers at once; further calls wait.
 func NewDecoder(n int) (*Decoder, error) {
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(n), zstd.WithDecoderMaxMemory(1<<32),
 		zstd.WithDecodeAllCapLimit(true))
-	return &Decoder{dec}, err
+	return &Decoder{decoder: dec}, err
 }
 
 // Decode fills dst with what src decodes to. The error is ErrSize where that is more or fewer bytes than dst has, and
@@ -52,5 +57,33 @@ func (d *Decoder) Decode(dst, src []byte) error {
 	if err == nil && len(out) != len(dst) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
 		return ErrSize
 	}
+	return err
+}
+
+// Stream returns a reader of what r decodes to, as a whole too large for memory. It takes what Single accepts: the window
+// bounds its memory, about 8 MiB. It is to be closed, and is for one goroutine.
+func (d *Decoder) Stream(r io.Reader) (io.ReadCloser, error) {
+	dec, ok := d.streams.Get().(*zstd.Decoder)
+	if !ok {
+		var err error
+		dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &stream{dec, d}, dec.Reset(r)
+}
+
+// stream is what a Decoder reads piece by piece.
+type stream struct {
+	*zstd.Decoder
+	d *Decoder
+}
+
+// Close gives the memory to the next stream.
+func (s *stream) Close() error {
+	err := s.Reset(nil)
+	s.d.streams.Put(s.Decoder)
 	return err
 }

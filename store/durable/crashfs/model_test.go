@@ -32,7 +32,7 @@ func describe(t *testing.T, fsys durable.FS) string {
 				walk(name)
 				continue
 			}
-			data, err := durable.ReadFile(fsys, name)
+			data, err := durable.ReadFile(fsys, name, 1<<20)
 			check(t, err)
 			parts = append(parts, name+"="+strings.ReplaceAll(string(data), "\x00", "."))
 		}

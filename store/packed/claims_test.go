@@ -1,0 +1,406 @@
+package packed
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"castar/store"
+	"castar/store/storetest"
+	"castar/store/table"
+
+	streams "github.com/klauspost/compress/zstd"
+)
+
+// A bomb is a store of few bytes that says it has very many, all under right checksums. Each is to be opened, verified,
+// read, collected and repaired in this much memory and processor time.
+const (
+	bombMemory = 500 << 20
+	bombTime   = 10 * time.Second
+)
+
+// zeros returns a zstd frame of n zeros, four bytes for each 128 KiB.
+func zeros(n int) []byte {
+	b := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38} // a window of 128 KiB
+	for left := n; ; {
+		size := min(left, 128<<10)
+		left -= size
+		head := uint32(size)<<3 | 1<<1
+		if left == 0 {
+			head |= 1
+		}
+		b = append(b, byte(head), byte(head>>8), byte(head>>16), 0)
+		if left == 0 {
+			return b
+		}
+	}
+}
+
+// repeated returns a zstd frame of a piece that comes n times.
+func repeated(t testing.TB, piece []byte, n int) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := streams.NewWriter(&b, streams.WithEncoderCRC(false), streams.WithWindowSize(1<<20), streams.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := bytes.Repeat(piece, 1<<10)
+	for ; n > 0; n -= 1 << 10 {
+		if _, err := w.Write(many[:len(piece)*min(n, 1<<10)]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// bombFrame is a frame of a bomb.
+type bombFrame struct {
+	kind    kind
+	items   []item
+	payload []byte
+	raw     uint32 // 0: what the items add up to
+	plain   bool   // not compressed
+}
+
+// bomb is a store with one pack of such frames, and with an index of it or none. The tag reaches the first item of each.
+type bomb struct {
+	frames  []bombFrame
+	noIndex bool
+	spoil   func(dir string) error // may be nil
+}
+
+// one is a frame with one item of n bytes, which has any digest.
+func one(k kind, n uint32, payload []byte) bombFrame {
+	return bombFrame{kind: k, items: []item{{store.Sum(fmt.Append(nil, k, n)), n}}, payload: payload}
+}
+
+// write makes the bomb in a folder.
+func (b bomb) write(t *testing.T, dir string) {
+	t.Helper()
+	st := open(t, dir, Options{Create: true})
+	var root store.Directory
+	for i, f := range b.frames {
+		n := store.Node{Kind: store.KindFile, Name: fmt.Sprintf("%05d", i), Digest: f.items[0].digest, Size: uint64(f.items[0].size)}
+		if f.kind == kindDirectory {
+			n.Kind = store.KindDirectory
+		}
+		root = append(root, n)
+	}
+	d, err := st.Directories.Put(t.Context(), root)
+	if err == nil {
+		err = st.Tags.Set(t.Context(), store.Tag{Name: "bomb", Root: store.Node{Kind: store.KindDirectory, Digest: d, Size: 1 << 20}, Time: time.Now()})
+	}
+	if err := cmp.Or(err, st.Sync(t.Context()), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	id, role := packID{'B', 'O', 'M', 'B'}, roleData
+	if len(b.frames) > 0 {
+		role = b.frames[0].kind.role()
+	}
+	pack, refs := appendPackHead(nil, role), []frameRef(nil)
+	builders := map[kind]*table.Builder{}
+	for _, k := range []kind{kindData, kindDirectory} {
+		builders[k], _ = table.NewBuilder(indexShape, 1<<20, func() (table.Spill, error) { return nil, errors.New("too much") })
+	}
+	for n, f := range b.frames {
+		h := frameHead{kind: f.kind, codec: codecZstd, stored: uint32(len(f.payload)), raw: f.raw, items: f.items, payloadSum: checksum(f.payload)}
+		if f.plain {
+			h.codec = codecRaw
+		}
+		h.start = uint32(frameHeadLen + len(f.items)*itemLen)
+		offset := uint32(0)
+		for _, it := range f.items {
+			if f.raw == 0 {
+				h.raw += it.size
+			}
+			value := binary.LittleEndian.AppendUint32(nil, uint32(n))
+			value = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(value, offset), it.size)
+			if err := builders[f.kind&kindDirectory].Add(it.digest[:], value); err != nil {
+				t.Fatal(err)
+			}
+			offset += it.size
+		}
+		refs = append(refs, h.ref(id, int64(len(pack))))
+		pack = append(appendFrameHead(pack, &h), f.payload...)
+	}
+	err = os.WriteFile(filepath.Join(dir, packPath(id)), pack, 0o600)
+	if err == nil && !b.noIndex {
+		var x bytes.Buffer
+		err = writeIndex(&x, 0, []indexPart{{
+			packs: []packRef{{id, int64(len(pack))}}, frames: len(refs), frame: func(n int) (frameRef, bool) { return refs[n], true },
+			blobs: builders[kindData].Sources(), dirs: builders[kindDirectory].Sources(),
+		}})
+		err = cmp.Or(err, os.WriteFile(filepath.Join(dir, indexPath("0000000000000000-bomb"+indexExt)), x.Bytes(), 0o600))
+	}
+	if err == nil && b.spoil != nil {
+		err = b.spoil(dir)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// many returns n frames as f makes them, each with another digest.
+func many(n int, f bombFrame) (all []bombFrame) {
+	for i := range n {
+		g := f
+		g.items = append([]item(nil), f.items...)
+		g.items[0].digest = store.Sum(fmt.Append(nil, f.kind, i))
+		all = append(all, g)
+	}
+	return all
+}
+
+// sparse makes a file in a store longer than it has bytes.
+func sparse(name string, size int64) func(dir string) error {
+	return func(dir string) error {
+		path := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(path), 0o700)
+		f, cerr := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err = cmp.Or(err, cerr); err != nil {
+			return err
+		}
+		return errors.Join(f.Truncate(size), f.Close())
+	}
+}
+
+// bombs are all kinds of frames, of lengths up to what can be said, and other files.
+func bombs(t testing.TB) map[string]bomb {
+	all := map[string]bomb{}
+	for _, k := range []kind{kindData, kindList, kindDirectory} {
+		for _, mib := range []int{9, 127, 1024, 4095} {
+			f := one(k, uint32(mib)<<20, zeros(mib<<20))
+			all[fmt.Sprintf("kind %d of %d MiB", k, mib)] = bomb{frames: many(3, f)}
+			all[fmt.Sprintf("kind %d of %d MiB, no index", k, mib)] = bomb{frames: many(3, f), noIndex: true}
+		}
+		f := one(k, maxContents, zeros(maxContents))
+		all[fmt.Sprintf("many of kind %d", k)] = bomb{frames: many(60, f)}
+		f = one(k, 1<<20, zeros(64<<20))
+		all[fmt.Sprintf("kind %d longer than it says", k)] = bomb{frames: many(3, f)}
+		f = one(k, 100<<20, zeros(1<<20))
+		all[fmt.Sprintf("kind %d shorter than it says", k)] = bomb{frames: many(3, f)}
+		f.items = nil
+		for i := range 100_000 {
+			f.items = append(f.items, item{store.Sum(fmt.Append(nil, i)), uint32(maxRaw(k)) / 100_000})
+		}
+		n := f.items[0].size * 100_000
+		f.payload = zeros(int(n))
+		all[fmt.Sprintf("kind %d of many items", k)] = bomb{frames: []bombFrame{f}}
+	}
+	chunkOf := appendList(nil, []store.Chunk{{Digest: store.Sum([]byte("a")), Size: math.MaxUint32}})
+	for _, mib := range []int{9, 250, 256} {
+		n := mib << 20 / itemLen
+		f := one(kindList, uint32(n*itemLen), repeated(t, chunkOf, n))
+		all[fmt.Sprintf("a list of %d MiB of what is missing", mib)] = bomb{frames: many(4, f)}
+	}
+	there := appendList(nil, []store.Chunk{{Digest: store.Sum([]byte("a")), Size: 1}})
+	list := one(kindList, 100_000*itemLen, repeated(t, there, 100_000))
+	all["lists of what is there"] = bomb{frames: many(8, list)}
+	link := []byte{0x1a, 6, 0x0a, 1, 'a', 0x12, 1, 'b'}
+	dir := one(kindDirectory, 100<<20, repeated(t, link, 100<<20/8))
+	dir.items[0].digest = store.Sum(bytes.Repeat(link, 100<<20/8)) // right, but it is no directory
+	all["a directory of one name"] = bomb{frames: []bombFrame{dir, dir}}
+	all["a long config"] = bomb{spoil: sparse(configName, 1<<33)}
+	all["a long tag"] = bomb{spoil: sparse(tagPath("bomb"), 1<<33)}
+	all["a long line of the log"] = bomb{spoil: sparse(logName, 1<<29)}
+	all["a long line of the quarantine"] = bomb{spoil: sparse(quarantineDir+"/x", 1<<29)}
+	all["a long state"] = bomb{spoil: sparse(stateName, 1<<33)}
+	all["a long index"] = bomb{spoil: sparse(indexPath("1"+indexExt), 1<<33)}
+	return all
+}
+
+const bombVar = "CASTAR_TEST_BOMBS"
+
+// TestBombs goes over all bombs in another process, whose memory is measured.
+func TestBombs(t *testing.T) {
+	if dir := os.Getenv(bombVar); dir != "" {
+		setOff(t, dir)
+		return
+	}
+	if runtime.GOOS != "linux" {
+		t.Skip("NOT TESTED: the memory that hostile stores take, which only Linux tells")
+	}
+	dir, n, step := t.TempDir(), 0, 1
+	if storetest.UnderRace {
+		step = 12 // and its memory is not that of castar
+	}
+	for name, b := range bombs(t) {
+		if n++; n%step == 0 {
+			b.write(t, filepath.Join(dir, name))
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestBombs$", "-test.v")
+	cmd.Env = append(os.Environ(), bombVar+"="+dir, "GOMEMLIMIT=off", "GOGC=100")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "MiB") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+}
+
+// setOff does to each store in a folder all that a command may.
+func setOff(t *testing.T, dir string) {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, name.Name())
+		began := cpuTime(t)
+		steps := []struct {
+			name string
+			step func(context.Context, string) error
+		}{{"read", readBomb}, {"verify", scrubBomb}, {"gc", sweepBomb}, {"repair", repairBomb}, {"verify again", scrubBomb}}
+		for _, s := range steps {
+			used := cpuTime(t)
+			if err := s.step(t.Context(), path); err != nil {
+				t.Logf("%s: %s: %v", name.Name(), s.name, err)
+			}
+			if d := cpuTime(t) - used; d > bombTime && !storetest.UnderRace {
+				t.Errorf("%s: %s took %v", name.Name(), s.name, d)
+			}
+		}
+		used := peakMemory(t)
+		t.Logf("%s: %d MiB at most until now, %v", name.Name(), used>>20, cpuTime(t)-began)
+		if used > bombMemory && !storetest.UnderRace {
+			t.Fatalf("%s: %d MiB", name.Name(), used>>20)
+		}
+	}
+}
+
+// cpuTime returns how long the process has used a processor. How long it takes depends on what else runs.
+func cpuTime(t *testing.T) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// peakMemory returns the most memory that the process has had, in bytes.
+func peakMemory(t *testing.T) (n int) {
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if _, err := fmt.Sscanf(s.Text(), "VmHWM: %d kB", &n); err == nil {
+			return n << 10
+		}
+	}
+	t.Fatal("no VmHWM")
+	return 0
+}
+
+// readBomb reads what the tag reaches, several at once.
+func readBomb(ctx context.Context, path string) error {
+	st, err := Open(ctx, path, Options{})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	tag, err := st.Tags.Get(ctx, "bomb")
+	if err != nil {
+		return err
+	}
+	root, err := st.Directories.Get(ctx, tag.Root.Digest)
+	if err != nil {
+		return err
+	}
+	errs := make(chan error, len(root))
+	turns := make(chan struct{}, 8)
+	for _, n := range root {
+		go func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			if n.Kind == store.KindDirectory {
+				_, err := st.Directories.Get(ctx, n.Digest)
+				errs <- err
+				return
+			}
+			b, err := st.Blobs.Open(ctx, n.Digest)
+			if err == nil {
+				_, err = io.Copy(io.Discard, b)
+				b.Close()
+			}
+			errs <- err
+		}()
+	}
+	for range root {
+		if err := <-errs; err == nil {
+			return errors.New("the bomb was read, and nothing was wrong")
+		}
+	}
+	return nil
+}
+
+func scrubBomb(ctx context.Context, path string) error {
+	st, err := Open(ctx, path, Options{Tolerate: true})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	_, err = st.Scrubber.Scrub(ctx, store.ScrubOptions{}, func(store.Damage) {})
+	return err
+}
+
+func sweepBomb(ctx context.Context, path string) error {
+	st, err := Open(ctx, path, Options{Exclusive: true})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	keep := st.NewSet()
+	tag, err := st.Tags.Get(ctx, "bomb")
+	if err != nil {
+		return err
+	}
+	root, err := st.Directories.Get(ctx, tag.Root.Digest)
+	for _, n := range root {
+		_, aerr := keep.Add(n.Kind, n.Digest)
+		err = cmp.Or(err, aerr)
+		if n.Kind == store.KindFile && err == nil {
+			_, err = st.Blobs.Chunks(ctx, n.Digest)
+		}
+	}
+	if err == nil {
+		_, err = st.Sweeper.Sweep(ctx, keep, store.SweepOptions{})
+	}
+	return err
+}
+
+func repairBomb(ctx context.Context, path string) error {
+	st, err := Open(ctx, path, Options{Exclusive: true, Tolerate: true})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	_, err = st.Repairer.Repair(ctx, store.RepairOptions{})
+	return err
+}

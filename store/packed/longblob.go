@@ -1,0 +1,187 @@
+package packed
+
+import (
+	"context"
+	"io"
+	"iter"
+
+	"castar/store"
+	"castar/store/chunk"
+)
+
+// long is a blob of so many chunks that their list is not to be in memory. It is read chunk by chunk, and the list as it
+// goes; from a place before the last one the list is read again.
+type long struct {
+	ctx    context.Context
+	st     *Store
+	digest store.Digest
+	list   location
+	size   uint64
+	at     uint64 // may be past the end
+
+	next  func() (store.Chunk, error, bool) // nil: the list is not open
+	stop  func()
+	start uint64 // in the blob, of the chunk in data
+	end   uint64
+	data  []byte // nil: none is loaded
+	held  *cachedFrame
+}
+
+func newLong(ctx context.Context, st *Store, d store.Digest, list location) (*long, error) {
+	size, err := st.listSize(d, list, nil)
+	return &long{ctx: ctx, st: st, digest: d, list: list, size: size}, err
+}
+
+func (b *long) Size() uint64 { return b.size }
+
+func (b *long) Close() error {
+	b.unload()
+	if b.next != nil {
+		b.stop()
+	}
+	b.next, b.start, b.end = nil, 0, 0
+	return nil
+}
+
+func (b *long) unload() {
+	b.st.frames.release(b.held)
+	b.data, b.held = nil, nil
+}
+
+func (b *long) Seek(offset int64, whence int) (int64, error) {
+	at, err := store.SeekTo(b.at, b.size, offset, whence)
+	if err == nil {
+		b.at = at
+	}
+	return int64(at), err
+}
+
+func (b *long) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if b.at >= b.size {
+		return 0, io.EOF
+	}
+	if err := b.load(); err != nil {
+		b.Close()
+		return 0, err
+	}
+	n := copy(p, b.data[b.at-b.start:])
+	b.at += uint64(n)
+	return n, nil
+}
+
+// load makes the chunk at which the next byte is the one that is read from.
+func (b *long) load() error {
+	if b.data != nil && b.start <= b.at && b.at < b.end {
+		return nil
+	}
+	if b.next == nil || b.at < b.end {
+		b.Close()
+		b.next, b.stop = iter.Pull2(b.st.eachChunk(b.list, nil))
+	}
+	b.unload()
+	for {
+		c, err, ok := b.next()
+		if err == nil && !ok {
+			err = io.ErrUnexpectedEOF // it was longer a moment ago
+		}
+		if err == nil {
+			err = b.ctx.Err()
+		}
+		if err != nil {
+			return b.st.about(b.digest, err)
+		}
+		b.start, b.end = b.end, b.end+c.Size
+		if b.at >= b.end {
+			continue
+		}
+		if b.data, b.held, err = b.st.chunk(b.digest, c, nil); err != nil {
+			return err
+		}
+		return b.st.verifyChunk(b.digest, c, b.data)
+	}
+}
+
+// WriteTo decodes chunks ahead, in parallel. From the beginning it hashes what it writes, once; from elsewhere it checks
+// each chunk.
+func (b *long) WriteTo(w io.Writer) (n int64, err error) {
+	if b.at != 0 {
+		return io.Copy(w, struct{ io.Reader }{b})
+	}
+	n, err = b.st.writeChunks(b.ctx, b.digest, b.st.eachChunk(b.list, nil), w)
+	b.at += uint64(n)
+	return n, err
+}
+
+// writeChunks writes the blob d, which consists of chunks, and checks it as a whole.
+func (st *Store) writeChunks(ctx context.Context, d store.Digest, chunks iter.Seq2[store.Chunk, error], w io.Writer) (n int64, err error) {
+	load := func(c store.Chunk, buf []byte) ([]byte, *cachedFrame, error) { return st.chunk(d, c, buf) }
+	sum, n, err := st.joinChunks(ctx, chunks, load, w)
+	if err == nil && sum != d {
+		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
+	}
+	return n, st.about(d, err)
+}
+
+// chunkLoader reads a chunk as view does.
+type chunkLoader func(c store.Chunk, buf []byte) ([]byte, *cachedFrame, error)
+
+// joinChunks writes chunks one after the other, some of them read ahead, and returns the digest of all.
+func (st *Store) joinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, error], load chunkLoader, w io.Writer) (sum store.Digest, n int64, err error) {
+	var h store.Hasher
+	for some, err := range batches(chunks) {
+		if err != nil {
+			return sum, n, err
+		}
+		fetch := func(_ context.Context, i int) (chunk.Piece, error) {
+			buf := st.buffer(min(int(some[i].Size), bufferSize))
+			data, held, err := load(some[i], buf)
+			release := func() {
+				st.frames.release(held)
+				st.release(buf)
+			}
+			if err != nil {
+				release()
+			}
+			return chunk.Piece{Data: data, Release: release}, err
+		}
+		release := func(p chunk.Piece) { p.Release() }
+		for piece, err := range chunk.Ahead(ctx, len(some), cap(st.slots)+1, fetch, release) {
+			if err != nil {
+				return sum, n, err
+			}
+			h.Write(piece.Data)
+			m, err := w.Write(piece.Data)
+			n += int64(m)
+			if err != nil {
+				return sum, n, err
+			}
+		}
+	}
+	return h.Sum(), n, nil
+}
+
+// batches yields chunks, many at a time. They are valid until the next.
+func batches(chunks iter.Seq2[store.Chunk, error]) iter.Seq2[[]store.Chunk, error] {
+	const many = 1 << 10
+	return func(yield func([]store.Chunk, error) bool) {
+		var some []store.Chunk
+		for c, err := range chunks {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if some = append(some, c); len(some) == many {
+				if !yield(some, nil) {
+					return
+				}
+				some = some[:0]
+			}
+		}
+		if len(some) > 0 {
+			yield(some, nil)
+		}
+	}
+}
