@@ -43,10 +43,11 @@ type Copier struct {
 	seen     store.ObjectSet           // blobs that to has or that are being copied, and directories that were met
 	whole    map[store.Node]store.Node // roots that were copied, and what they are in to
 
-	mu     sync.Mutex
-	failed map[store.Digest]bool   // blobs that could not be copied
-	sizes  map[store.Digest]uint64 // lengths of blobs, where neither store tells them
-	counts CopyCounts
+	mu      sync.Mutex
+	failed  map[store.Digest]bool          // blobs that could not be copied
+	sizes   map[store.Digest]uint64        // lengths of blobs, where neither store tells them
+	copying map[store.Digest]chan struct{} // blobs that are being copied; each is closed when that ended
+	counts  CopyCounts
 }
 
 // copyJobs is how many blobs are copied at once by default: more than processors, for stores on a network.
@@ -56,7 +57,7 @@ const copyJobs = 32
 func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	c := &Copier{
 		from: from, to: to, o: o, seen: NewSet(from),
-		whole: make(map[store.Node]store.Node), failed: make(map[store.Digest]bool), sizes: make(map[store.Digest]uint64),
+		whole: make(map[store.Node]store.Node), failed: make(map[store.Digest]bool), sizes: make(map[store.Digest]uint64), copying: make(map[store.Digest]chan struct{}),
 	}
 	if c.o.Jobs <= 0 {
 		c.o.Jobs = max(copyJobs, runtime.GOMAXPROCS(0))

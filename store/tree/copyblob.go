@@ -11,12 +11,10 @@ import (
 
 // blob copies what a file node refers to, unless it is there, and compares the size that the node records.
 func (r *rootCopy) blob(n store.Node, at *place) bool {
-	if added, err := r.seen.Add(store.KindFile, n.Digest); err == nil && !added {
-		r.Copier.mu.Lock()
-		failed := r.failed[n.Digest]
-		r.Copier.mu.Unlock()
-		return !failed && r.checkSize(n, at)
+	if !r.claim(n.Digest) {
+		return r.copied(n.Digest) && r.checkSize(n, at)
 	}
+	defer r.settle(n.Digest)
 	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
 	if err != nil {
 		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
@@ -33,6 +31,46 @@ func (r *rootCopy) blob(n store.Node, at *place) bool {
 	r.o.Progress.NewBlobs.Add(1)
 	r.o.Progress.NewBytes.Add(n.Size)
 	return !r.o.DryRun || r.checkSize(n, at)
+}
+
+// claim reports whether the caller is the first to meet a blob, and has to settle it.
+func (r *rootCopy) claim(d store.Digest) bool {
+	r.Copier.mu.Lock()
+	defer r.Copier.mu.Unlock()
+	if added, err := r.seen.Add(store.KindFile, d); err == nil && !added {
+		return false
+	}
+	if r.copying[d] == nil { // else the set could not take it
+		r.copying[d] = make(chan struct{})
+	}
+	return true
+}
+
+// settle ends the wait of all that met a blob since it was claimed.
+func (r *rootCopy) settle(d store.Digest) {
+	r.Copier.mu.Lock()
+	defer r.Copier.mu.Unlock()
+	if done := r.copying[d]; done != nil {
+		delete(r.copying, d)
+		close(done)
+	}
+}
+
+// copied waits until a blob that was met before is settled, and reports whether it is there. Its length is known only
+// then.
+func (r *rootCopy) copied(d store.Digest) bool {
+	r.Copier.mu.Lock()
+	done := r.copying[d]
+	r.Copier.mu.Unlock()
+	if done != nil {
+		select {
+		case <-done:
+		case <-r.ctx.Done():
+		}
+	}
+	r.Copier.mu.Lock()
+	defer r.Copier.mu.Unlock()
+	return !r.failed[d]
 }
 
 // copyBlob copies what a file node refers to.

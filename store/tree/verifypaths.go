@@ -7,7 +7,7 @@ import (
 )
 
 // Limits of a search for paths, which hostile trees could make endless.
-const maxPathSteps = 1 << 20 // entries that are looked at in the tree of one root again, for another path to them
+const maxPathSteps = 1 << 17 // entries that are looked at in the tree of one root again, for another path to them
 
 // findPaths walks the trees once more, if anything is damaged, to find out where it stands.
 func (v *verifier) findPaths() {
