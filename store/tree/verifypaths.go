@@ -91,18 +91,18 @@ func (p *pathFinder) list(n *store.Node, at *place) {
 	if n.Kind != store.KindDirectory || at.depth > store.MaxDepth || !p.leading.Has(n.Kind, n.Digest) || p.v.ctx.Err() != nil {
 		return
 	}
+	isNew, _ := p.listed.Add(n.Kind, n.Digest) // it is in the store: leading has taken it
+	if !isNew && p.steps > maxPathSteps {
+		return
+	}
 	dir, err := p.v.st.Directories.Get(p.v.ctx, n.Digest)
 	if err != nil {
 		return
 	}
-	isNew, _ := p.listed.Add(n.Kind, n.Digest) // it is in the store: leading has taken it
+	if !isNew {
+		p.steps += 1 + len(dir)
+	}
 	for i := range dir {
-		if !isNew {
-			p.steps++
-		}
-		if !isNew && p.steps > maxPathSteps {
-			return
-		}
 		p.list(&dir[i], at.child(dir[i].Name))
 	}
 }
