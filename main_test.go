@@ -1,15 +1,24 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"log"
+	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"castar/export"
+	"castar/ingest"
+	"castar/store/memory"
 )
 
 // layers orders the packages of this module: a package may import those of lower layers only, so that no backend knows
@@ -148,4 +157,102 @@ func TestMayImport(t *testing.T) {
 			t.Errorf("mayImport(%s, %s) = %v", tt.path, tt.imported, got)
 		}
 	}
+}
+
+// packedImports are the packages of others that a program with a packed store is built from, subpackages included.
+var packedImports = []string{
+	"github.com/DataDog/zstd",
+	"github.com/klauspost/compress",
+	"golang.org/x/sys",
+	"google.golang.org/protobuf/encoding/protowire",
+	"lukechampine.com/blake3",
+}
+
+// TestPackedIsSmall asserts that a program that opens a packed store is not built from packages for the network or for a
+// cloud. It follows the imports of every file, whatever it is built for.
+func TestPackedIsSmall(t *testing.T) {
+	seen, queue := map[string]bool{}, []string{"castar/store/packed"}
+	for len(queue) > 0 {
+		pkg := queue[0]
+		queue = queue[1:]
+		if seen[pkg] {
+			continue
+		}
+		seen[pkg] = true
+		for _, imported := range importsOf(t, pkg) {
+			switch first, _, _ := strings.Cut(imported, "/"); {
+			case first == "castar":
+				queue = append(queue, imported)
+			case first == "net":
+				t.Errorf("%s imports %s", pkg, imported)
+			case strings.Contains(first, ".") && !isBelow(imported, packedImports):
+				t.Errorf("%s imports %s", pkg, imported)
+			}
+		}
+	}
+	if !seen["castar/store/durable"] {
+		t.Errorf("only %v were read", seen)
+	}
+}
+
+// importsOf returns what the files of a package of this module import, its tests left out.
+func importsOf(t *testing.T, pkg string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(strings.TrimPrefix(pkg, "castar/"), "*.go"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("%s: %d files, %v", pkg, len(names), err)
+	}
+	var imports []string
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, spec := range f.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			imports = append(imports, imported)
+		}
+	}
+	return imports
+}
+
+// isBelow reports whether a package is one of others or below one.
+func isBelow(pkg string, others []string) bool {
+	return slices.ContainsFunc(others, func(o string) bool { return strings.HasPrefix(pkg+"/", o+"/") })
+}
+
+// A tree in, a root, the tree out again: another program can use the packages as castar does.
+func Example() {
+	dir, err := os.MkdirTemp("", "example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	if err := os.CopyFS(in, os.DirFS("testdata/vectors")); err != nil {
+		log.Fatal(err)
+	}
+
+	ctx, st := context.Background(), memory.New()
+	defer st.Close()
+	stored, err := ingest.FS(ctx, st, in, ingest.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	written, err := export.Dir(ctx, st, stored.Root, out, export.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	again, err := ingest.FS(ctx, nil, out, ingest.Options{}) // with no store, it computes the root only
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%d file, %d directory; same root: %v\n", written.Files, written.Directories, again.Root == stored.Root)
+	// Output: 1 file, 1 directory; same root: true
 }

@@ -42,7 +42,7 @@ type Hasher struct {
 	buf  [groupSize]byte
 }
 
-// Write adds p to what is hashed. It never fails.
+// Write adds p to the input. It never fails.
 func (h *Hasher) Write(p []byte) (int, error) {
 	written := len(p)
 	if h.n > 0 {
@@ -60,7 +60,7 @@ func (h *Hasher) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// Sum returns the digest of all bytes written since the last Reset. More may be written after.
+// Sum returns the digest of all bytes written since the last Reset. It does not change the state.
 func (h *Hasher) Sum() Digest {
 	if h.tree.groups == 0 {
 		return rootDigest(bufferNode(&h.buf, h.n, 0))
@@ -73,7 +73,7 @@ func (h *Hasher) Sum() Digest {
 	return t.digest()
 }
 
-// Reset forgets what was written.
+// Reset returns the Hasher to its initial state.
 func (h *Hasher) Reset() {
 	h.tree.groups = 0
 	h.n = 0
@@ -83,7 +83,7 @@ func (h *Hasher) Reset() {
 // another follows. The nodes before it are a binary counter: one complete subtree for each set bit of groups-1.
 type tree struct {
 	groups   uint64        // all of them but the last one full
-	last     guts.Node     // of the last group, if there is one
+	last     guts.Node     // of the last group, if groups > 0
 	subtrees [50][8]uint32 // enough for 2^64 bytes
 	fetched  byte          // keeps the compiler from leaving fetch out
 }
@@ -104,7 +104,7 @@ func (t *tree) add(n guts.Node) {
 	t.groups++
 }
 
-// addGroups appends b, which is any number of full groups.
+// addGroups appends b, which holds any number of full groups.
 func (t *tree) addGroups(b []byte) {
 	for ; len(b) > 0; b = b[groupSize:] {
 		group := (*[groupSize]byte)(b)

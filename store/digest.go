@@ -50,8 +50,8 @@ func ParseDigest(s string) (Digest, error) {
 	return d, err
 }
 
-// CutDigest reads the digest that s begins with, in any form that ParseDigest takes, and returns it and what
-// follows it. Callers need it because one of the forms holds a colon, which otherwise ends a root.
+// CutDigest reads the digest that s begins with, in any form that ParseDigest takes, and returns it and the rest of s.
+// Callers need it because one of the forms contains a colon, which otherwise ends a root.
 func CutDigest(s string) (d Digest, rest string, err error) {
 	for _, prefix := range []string{snixPrefix, tvixPrefix} {
 		body, ok := strings.CutPrefix(s, prefix)
@@ -76,7 +76,7 @@ func CutDigest(s string) (d Digest, rest string, err error) {
 	return d, s[2*DigestSize:], nil
 }
 
-// DigestFromBytes copies a raw digest, as messages carry it. Any length but DigestSize is an error.
+// DigestFromBytes copies a raw digest from a message. Any length but DigestSize is an error.
 func DigestFromBytes(b []byte) (Digest, error) {
 	if len(b) != DigestSize {
 		return Digest{}, fmt.Errorf("invalid digest length %d, want %d", len(b), DigestSize)
@@ -84,10 +84,10 @@ func DigestFromBytes(b []byte) (Digest, error) {
 	return Digest(b), nil
 }
 
-// MinPrefixLen is the number of hexadecimal digits that a shortened digest must at least have.
+// MinPrefixLen is the minimum number of hexadecimal digits of a shortened digest.
 const MinPrefixLen = 8
 
-// IsDigestPrefix reports whether s could be a whole or shortened digest in hexadecimal.
+// IsDigestPrefix reports whether s looks like a whole or shortened digest in hexadecimal.
 func IsDigestPrefix(s string) bool {
 	return len(s) >= MinPrefixLen && len(s) <= 2*DigestSize && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }

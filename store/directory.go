@@ -11,22 +11,22 @@ import (
 
 // Directory is the contents of one directory: its nodes, strictly ascending by the bytes of their names.
 //
-// On the wire (castore.proto) the nodes of each kind stand in a list of their own; here they are one list, so that
-// whoever walks, compares or writes trees meets them in the order of their names.
+// On the wire (castore.proto) each kind of node has a list of its own. Here they are one list, so code that walks,
+// compares or writes trees sees them in the order of their names.
 type Directory []Node
 
-// MaxDepth is how many directories may stand below each other in a tree that is walked, the root counted. Path names end
-// at 4096 bytes (PATH_MAX), which is 2048 levels; what is deeper by far is an attack on the stack. It is no rule of the
-// format: stores take each directory by itself, and what needs no path, such as gc, takes any depth.
+// MaxDepth is the maximum number of levels of a tree that is walked, the root included. A path of 4096 bytes (PATH_MAX)
+// has at most 2048 levels; a much deeper tree is an attack on the stack. MaxDepth is not a rule of the format: stores
+// take each directory by itself, and operations that need no path, such as gc, take any depth.
 const MaxDepth = 8192
 
-// SizeRule says how the size of a directory, which its parent records, is counted.
+// SizeRule says how to count the size of a directory, which its parent records.
 type SizeRule uint8
 
 const (
-	// SizeDocumented is the rule of the schema: the number of entries, and the sizes of the directories among them.
+	// SizeDocumented is the rule of the schema: the number of entries plus the sizes of the directories among them.
 	SizeDocumented SizeRule = iota
-	// SizeSnix counts each entry twice, as tvix has done since August 2024, and snix does, against their own schema.
+	// SizeSnix counts each entry twice, as tvix (since August 2024) and snix do, contrary to their own schema.
 	SizeSnix
 )
 
@@ -57,8 +57,8 @@ func ParseSizeRule(s string) (SizeRule, error) {
 	return 0, fmt.Errorf("unknown size rule %q: want documented or snix", s)
 }
 
-// Size returns the size of the directory under rule, the number that its parent records for it.
-// A sum past the largest uint64 is an error.
+// Size returns the size of the directory under rule, the number that its parent records.
+// A size that does not fit in 64 bits is an error.
 func (dir Directory) Size(rule SizeRule) (uint64, error) {
 	each := uint64(1)
 	if rule == SizeSnix {
@@ -88,8 +88,8 @@ func (dir Directory) Find(name string) (Node, bool) {
 	return dir[i], true
 }
 
-// Validate reports the first thing that is wrong with the directory, or nil: names, order, uniqueness over all kinds,
-// targets, kinds and an overflow of the size.
+// Validate returns the first fault of the directory, or nil. It checks names, order, uniqueness over all kinds,
+// targets, kinds, and that the size fits in 64 bits.
 func (dir Directory) Validate() error {
 	for i := range dir {
 		n := &dir[i]
@@ -109,7 +109,7 @@ func (dir Directory) Validate() error {
 	return err
 }
 
-// checkOrder reports why name may not follow prev in a list.
+// checkOrder returns nil if name may follow prev in a list.
 func checkOrder(prev, name string) error {
 	switch c := strings.Compare(prev, name); {
 	case c == 0:
@@ -120,14 +120,14 @@ func checkOrder(prev, name string) error {
 	return nil
 }
 
-// A directory has limits, for whoever reads one has all of it in memory.
+// Limits of a directory. They exist because readers hold a whole directory in memory.
 const (
 	MaxDirectorySize    = 128 << 20 // bytes of its message: about two million files with names of 20 bytes
 	MaxDirectoryEntries = 2 << 20
 )
 
-// EncodeDirectory returns the canonical protobuf Directory message of dir, the bytes whose digest names it.
-// It validates, and nothing else makes such bytes. A directory beyond the limits is an error.
+// EncodeDirectory returns the canonical protobuf Directory message of dir. The digest of these bytes names dir.
+// A directory that is invalid or beyond the limits is an error. No other function makes such bytes.
 func EncodeDirectory(dir Directory) ([]byte, error) {
 	err := dir.Validate()
 	if n := encodedSize(dir); err == nil && (n > MaxDirectorySize || len(dir) > MaxDirectoryEntries) {
@@ -160,9 +160,9 @@ func encode(dir Directory) []byte {
 	return b
 }
 
-// DecodeDirectory reads a protobuf Directory message. It validates, and nothing else makes a Directory of bytes: every
-// rule of the protocol is checked, unknown fields are refused, and so is an encoding that is not the canonical one, for
-// it would come back under another digest. The result does not refer to b.
+// DecodeDirectory reads a protobuf Directory message. It checks every rule of the protocol. It refuses unknown fields,
+// and any encoding but the canonical one, because the directory would get another digest when it is encoded again. The
+// result does not refer to b. No other function makes a Directory from bytes.
 func DecodeDirectory(b []byte) (Directory, error) {
 	if len(b) > MaxDirectorySize {
 		return nil, fmt.Errorf("invalid directory: %d bytes: want at most %d", len(b), MaxDirectorySize)
@@ -180,7 +180,7 @@ func DecodeDirectory(b []byte) (Directory, error) {
 	return dir, nil
 }
 
-// decode reads the three lists, each of which must be in order, and merges them.
+// decode reads the three lists, checks the order of each, and merges them.
 func decode(b []byte) (Directory, error) {
 	var bounds [4]int // nodes of kind k are nodes[bounds[k-1]:bounds[k]]
 	count := countNodes(b)
@@ -222,7 +222,7 @@ func decode(b []byte) (Directory, error) {
 	return merge(nodes[:bounds[1]], nodes[bounds[1]:bounds[2]], nodes[bounds[2]:]), nil
 }
 
-// merge joins three lists, each in order, into one. Names that stand in two of them come out next to each other.
+// merge merges lists, each in order, into one. A name that is in two lists comes out twice in a row.
 func merge(lists ...Directory) Directory {
 	total := 0
 	for _, l := range lists {
@@ -245,8 +245,9 @@ func merge(lists ...Directory) Directory {
 // minNodeLen is the length of the shortest node message: a symlink with a name and a target of one byte each.
 const minNodeLen = 6
 
-// countNodes returns how many nodes b holds, up to the first that cannot be one or is one too many, so that a hostile message makes
-// decode reserve no more than a valid one of its length. What is wrong with it is for decode to find.
+// countNodes returns how many nodes b holds. It stops at the first invalid one, and at one more than a directory may
+// have. So decode reserves no more memory for a hostile message than for a valid one of the same length. decode reports
+// what is wrong.
 func countNodes(b []byte) int {
 	n := 0
 	for len(b) > 0 && n <= MaxDirectoryEntries {

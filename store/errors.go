@@ -24,23 +24,23 @@ var (
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )
 
-// SizeRuleError reports that a server refuses a tree whose directories count their sizes by another SizeRule than its own.
-type SizeRuleError struct{ Text string } // what the server said
+// SizeRuleError reports that a server refuses a tree because its directories count their sizes by another SizeRule.
+type SizeRuleError struct{ Text string } // the server's own message
 
-// Error says what the server does, and what it said.
+// Error returns the reason and the server's own message.
 func (e *SizeRuleError) Error() string {
 	return "the server counts the sizes of directories by another rule: " + e.Text
 }
 
-// CorruptError reports stored bytes that are not what their name or their record says.
-// It is never ErrNotFound: something is there, and it is damaged.
+// CorruptError reports stored bytes that do not match their digest or the store's record of them.
+// IsNotFound is false for it.
 type CorruptError struct {
-	Digest Digest // what was asked for; zero where the damage is not to one object
-	Where  string // file and offset, or "" where the store cannot tell
+	Digest Digest // of the object that was asked for; zero if the damage is not to one object
+	Where  string // file and offset, or "" if the store does not know
 	Err    error  // what is wrong
 }
 
-// Error names the object, the place and the reason, as far as they are known.
+// Error names the object, the file and the reason, if they are known.
 func (e *CorruptError) Error() string {
 	s := "corrupt"
 	if e.Digest != (Digest{}) {

@@ -7,9 +7,10 @@ import (
 
 // Sweeper forgets objects. It knows nothing of trees: its caller finds out what to keep.
 type Sweeper interface {
-	// Sweep removes all objects that are not in keep. keep came from NewSet of the same Store and does not change during
-	// the call. No other process may have the store open. Nothing in keep is lost at a crash, an error or a cancelled
-	// context, at any moment; the next Sweep finishes the work. Damage in what is kept is reported and left as it is.
+	// Sweep removes all objects that are not in keep. keep came from NewSet of the same Store and does not change
+	// during the call. No other process may have the store open. Nothing in keep is lost at a crash, an error or a
+	// cancelled context, at any moment; the next Sweep finishes the work. Damage in what is kept is reported and left
+	// as it is.
 	Sweep(ctx context.Context, keep ObjectSet, o SweepOptions) (SweepResult, error)
 }
 
@@ -29,7 +30,7 @@ type SweepResult struct {
 	FreedObjects uint64 `json:"freed_objects"` // directories, blobs and chunks
 	FreedBytes   uint64 `json:"freed_bytes"`   // on disk
 	FreedPacks   uint64 `json:"freed_packs"`   // files removed
-	Rewritten    uint64 `json:"rewritten"`     // bytes that were moved from some of those to new ones
+	Rewritten    uint64 `json:"rewritten"`     // bytes moved from removed files to new ones
 	KeptObjects  uint64 `json:"kept_objects"`
 	KeptBytes    uint64 `json:"kept_bytes"` // on disk
 }
@@ -38,8 +39,8 @@ type SweepResult struct {
 type Repairer interface {
 	// Repair finds all that is whole. It makes lost or damaged records of it anew, moves it out of damaged files, and
 	// removes or sets aside the damage. No other process may have the store open. Repair writes what is new before it
-	// removes what is old, so the store keeps what it had whatever interrupts the call. It does not change a sound store.
-	// An error is a reason to stop, such as a full disk, and never damage.
+	// removes what is old, so the store keeps what it had whatever interrupts the call. It does not change a sound
+	// store. An error is a reason to stop, such as a full disk, and never damage.
 	Repair(ctx context.Context, o RepairOptions) (RepairResult, error)
 }
 
@@ -57,8 +58,9 @@ type RepairProgress struct{ Objects, Bytes atomic.Uint64 }
 // RepairResult is what a repair found.
 type RepairResult struct {
 	Objects  uint64 `json:"objects"`   // directories, blobs and chunks that are whole
-	Lost     uint64 `json:"lost"`      // of those that were on record, how many are not; some of them may have been dead
-	LostTags uint64 `json:"lost_tags"` // tags that could not be restored; Sweep refuses until it is told of it
-	// Folders and files that were lost with all that was in them, as far as that was not restored: nobody knows how much.
+	Lost     uint64 `json:"lost"`      // recorded objects that are not whole; some may have been unreachable
+	LostTags uint64 `json:"lost_tags"` // tags that could not be restored; Sweep refuses to run until told of them
+	// LostContainers counts folders and files that were lost with their contents and not restored. Nobody knows how much
+	// was in them.
 	LostContainers uint64 `json:"lost_containers,omitempty"`
 }

@@ -41,11 +41,11 @@ func (k Kind) String() string {
 // Fields that its kind does not have are zero.
 type Node struct {
 	Name       string // raw bytes, not always UTF-8
-	Target     string // symlink: where it points, raw bytes
+	Target     string // symlink: its target, raw bytes
 	Digest     Digest // directory: of its message; file: of its contents
 	Size       uint64 // directory: see SizeRule; file: its length in bytes
 	Kind       Kind
-	Executable bool // file: whether its owner may run it
+	Executable bool // file: its owner may execute it
 }
 
 // ValidateName reports why name is not allowed in a directory, or nil.
@@ -87,7 +87,7 @@ func ValidateTarget(target string) error {
 	return fmt.Errorf("invalid symlink target %q: %s", clip(target), reason)
 }
 
-// clip keeps hostile names from filling a screen.
+// clip shortens a name, so that a hostile one cannot fill the screen.
 func clip(s string) string {
 	if len(s) > 64 {
 		return s[:64] + "…"
@@ -103,7 +103,7 @@ func (n Node) Validate() error {
 	return n.validateKind()
 }
 
-// validateKind checks all but the name.
+// validateKind checks everything but the name.
 func (n Node) validateKind() error {
 	switch n.Kind {
 	case KindDirectory, KindFile:
@@ -114,8 +114,8 @@ func (n Node) validateKind() error {
 	return fmt.Errorf("unknown kind %d", n.Kind)
 }
 
-// RootDigest returns the digest that stands for a root in print. It is the digest of a directory or of a file's contents.
-// A symlink has no digest of its own, so it is that of its encoded Node message.
+// RootDigest returns the digest that stands for a root in print. It is the digest of a directory or of a file's
+// contents. A symlink has no digest of its own, so it is that of its encoded Node message.
 func (n Node) RootDigest() (Digest, error) {
 	if n.Kind != KindSymlink {
 		return n.Digest, n.Validate()
@@ -132,7 +132,7 @@ func EncodeNode(n Node) ([]byte, error) {
 	return appendNode(nil, n), nil
 }
 
-// DecodeNode reads a root from its protobuf Node message. Only the canonical encoding of a valid root is accepted.
+// DecodeNode reads a root from its protobuf Node message. It accepts only the canonical encoding of a valid root.
 func DecodeNode(b []byte) (Node, error) {
 	if len(b) == 0 {
 		return Node{}, errors.New("invalid root: no node set")
@@ -160,7 +160,7 @@ func DecodeNode(b []byte) (Node, error) {
 // errNotCanonical is the error of a message that would encode to other bytes, and so to another digest.
 var errNotCanonical = errors.New("encoding is not canonical")
 
-// cutMessage splits the first field, which must be a nested message, off b.
+// cutMessage splits the first field off b. The field must be a nested message.
 func cutMessage(b []byte) (num protowire.Number, body, rest []byte, err error) {
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 {
@@ -184,7 +184,7 @@ const (
 	fieldExecutable = 4
 )
 
-// appendNode appends n as a field of its kind's number, the form that both Node and Directory share.
+// appendNode appends n as a field with the number of its kind, a form that Node and Directory share.
 func appendNode(b []byte, n Node) []byte {
 	b = protowire.AppendTag(b, protowire.Number(n.Kind), protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(nodeSize(n)))

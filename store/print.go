@@ -8,9 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// IsPlain reports whether r may be shown to people as it is: whether it can be seen, or is a space, and does nothing to
-// the text around it. Controls, marks of direction, spaces other than that of ASCII, and whatever has no width or no ink
-// are not plain.
+// IsPlain reports whether r is safe to print: it is visible or an ASCII space, and does not change the text around it.
+// Control characters, direction marks, other spaces, and characters without width or ink are not plain.
 func IsPlain(r rune) bool {
 	if r < utf8.RuneSelf {
 		return ' ' <= r && r <= '~'
@@ -18,7 +17,7 @@ func IsPlain(r rune) bool {
 	return unicode.IsPrint(r) && !isInvisible(r)
 }
 
-// isInvisible reports whether r shows nothing although it is a letter, a mark or a symbol to Unicode.
+// isInvisible reports whether r shows nothing although Unicode calls it a letter, a mark or a symbol.
 func isInvisible(r rune) bool {
 	switch r {
 	case 0x2800, 0x16FE4, 0x1D159: // a pattern of no dots, a filler, a note without head
@@ -27,8 +26,8 @@ func isInvisible(r rune) bool {
 	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
-// Quote returns a name as people should see it: unchanged where it is plain text, otherwise as a quoted Go string, so
-// that no name can forge a line, move a cursor or hide that it has a space at its end.
+// Quote returns a name in printable form: unchanged if it is plain text, otherwise as a quoted Go string. So no name
+// can forge a line, move the cursor or hide a trailing space.
 func Quote(name string) string {
 	if isPlainWord(name) {
 		return name
@@ -37,7 +36,7 @@ func Quote(name string) string {
 	if name != "" && escaped == name && !strings.ContainsAny(name, `"\`) && strings.TrimSpace(name) == name {
 		return name
 	}
-	// A byte below 0x80 that Escape left alone is itself in a Go string, but for these two.
+	// In a Go string, every ASCII byte that Escape leaves alone stands for itself, except these two.
 	var b strings.Builder
 	b.WriteByte('"')
 	for len(name) > 0 {
@@ -54,7 +53,7 @@ func Quote(name string) string {
 	return b.String()
 }
 
-// isPlainWord reports whether name is such that Quote need not look closer: most names are.
+// isPlainWord is a fast test for names that need no quotes. Most names pass it.
 func isPlainWord(name string) bool {
 	for i := range len(name) {
 		if c := name[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
@@ -64,8 +63,8 @@ func isPlainWord(name string) bool {
 	return name != ""
 }
 
-// Escape returns text, such as a message with a file name in it, with all that is not plain as Go escapes: \x1b for a
-// byte, \u202e for a character. Unlike Quote it adds no quotation marks.
+// Escape returns text, such as a message with a file name in it, with a Go escape for everything that is not plain:
+// \x1b for a byte, \u202e for a character. Unlike Quote it adds no quotation marks.
 func Escape(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool { return !IsPlain(r) || r == utf8.RuneError }) {
 		return text
@@ -79,7 +78,7 @@ func Escape(text string) string {
 	return b.String()
 }
 
-// escapeRune returns r, which is encoded as text, or its escape. One byte that is no character is utf8.RuneError.
+// escapeRune returns text, the encoding of r, or its escape. An invalid byte has the rune utf8.RuneError.
 func escapeRune(r rune, text string) string {
 	switch {
 	case r == utf8.RuneError && len(text) == 1:
@@ -95,17 +94,16 @@ func escapeRune(r rune, text string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// longestPath is the length of the longest path that ShortPath returns whole, in bytes: no system call takes one as long.
+// longestPath is the length of the longest path that ShortPath returns whole, in bytes. System calls take shorter ones.
 const longestPath = 4096
 
-// ShortPath returns a path as errors name it. The middle of one that is longer than any that a system call takes is
-// left out.
+// ShortPath returns a path for an error message. It leaves out the middle of a path that is too long for a system call.
 func ShortPath(path string) string { return shorten(path, longestPath) }
 
-// ShortMessage returns the text of an error, without its middle where that is longer than a few paths.
+// ShortMessage returns the text of an error. It leaves out the middle of a text that is longer than a few paths.
 func ShortMessage(text string) string { return shorten(text, 4*longestPath) }
 
-// shorten returns the first and the last bytes of text where it is longer than most, cut between characters.
+// shorten leaves out the middle of a text that is longer than most bytes. It cuts between characters.
 func shorten(text string, most int) string {
 	const kept = 100 // at each end
 	if len(text) <= most {

@@ -10,15 +10,15 @@ import (
 // the store has all that a tree refers to.
 type Scrubber interface {
 	// Scrub reads all that was committed before the call, or with o.Only before that set was made. It calls found for
-	// each damage, one call at a time, and goes on whatever it finds. Its error says only that it could not finish; it is
-	// that of ctx if that has ended. Others may read and write the store during the call; Scrub does not look at what
-	// they add.
+	// each damage, one call at a time, and goes on whatever it finds. Its error says only that it could not finish; it
+	// is that of ctx if that has ended. Others may read and write the store during the call; Scrub does not look at
+	// what they add.
 	//
 	// Scrub records damaged objects, unless o forbids it. From then on the store does not have them, so the next caller
 	// that puts the same bytes stores them anew. Objects found whole again are cleared.
 	Scrub(ctx context.Context, o ScrubOptions, found func(Damage)) (ScrubResult, error)
-	// BlobSize returns the length of a blob by the store's records. It reads no contents. The error is ErrNotFound if the
-	// store does not have the blob, and a *CorruptError if it is known to be damaged.
+	// BlobSize returns the length of a blob by the store's records. It reads no contents. The error is ErrNotFound if
+	// the store does not have the blob, and a *CorruptError if it is known to be damaged.
 	BlobSize(ctx context.Context, d Digest) (uint64, error)
 }
 
@@ -43,14 +43,14 @@ type ScrubProgress struct {
 // ScrubResult is what a Scrub did.
 type ScrubResult struct {
 	Objects     uint64 // found to be whole
-	Bytes       uint64 // read, of what the store has on disk
-	Assembled   uint64 // blobs of several chunks that were put together and hashed
-	Part        int    // with Parts: which one was read, from 1
-	Resumed     string // with MaxDuration: where the last one had stopped, or ""
-	Stopped     string // with MaxDuration: where this one stopped, or "" where it came to the end
-	Recorded    int    // damaged objects that the store now does without
-	Released    int    // objects that were recorded as damaged and are not
-	NotRecorded error  // why the store could not be written, or nil
+	Bytes       uint64 // bytes on disk that were read
+	Assembled   uint64 // blobs of several chunks that were assembled and hashed
+	Part        int    // with Parts: the part that was read, from 1
+	Resumed     string // with MaxDuration: where the previous call stopped, or ""
+	Stopped     string // with MaxDuration: where this call stopped, or "" if it finished
+	Recorded    int    // damaged objects that were recorded
+	Released    int    // objects that had been recorded as damaged and were found whole
+	NotRecorded error  // why the damage could not be recorded, or nil
 }
 
 // Claim is what damage contradicts.
@@ -76,17 +76,17 @@ const (
 	WhatFrame      What = "frame" // a part of a pack
 	WhatTag        What = "tag"
 	WhatLog        What = "log"
-	WhatState      What = "state"   // what a check remembers
+	WhatState      What = "state"   // the progress of earlier checks
 	WhatUnknown    What = "unknown" // not a file of the store
 	WhatObject     What = "object"
 	WhatMissing    What = "missing"    // an object that something refers to
 	WhatSize       What = "size"       // of an entry, or of a chunk
 	WhatAssembly   What = "assembly"   // a blob of chunks
 	WhatUnreadable What = "unreadable" // an object that may be whole
-	WhatDepth      What = "depth"      // a directory below more than MaxDepth others
+	WhatDepth      What = "depth"      // a directory more than MaxDepth levels deep
 )
 
-// Claim returns what such damage contradicts.
+// Claim returns the claim that such damage contradicts.
 func (w What) Claim() Claim {
 	switch w {
 	case WhatObject, WhatUnreadable:

@@ -6,9 +6,9 @@ import (
 	"io"
 )
 
-// SeekTo returns the offset that Seek(offset, whence) moves to in a Blob of size bytes whose current offset is at. It may
-// be past the end, as with any io.Seeker. A whence that package io does not have is an error, and so is an offset before
-// the beginning.
+// SeekTo returns the offset that Seek(offset, whence) moves to in a Blob of size bytes whose current offset is at. It
+// may be past the end, as with any io.Seeker. A whence that package io does not have is an error, and so is an offset
+// before the beginning.
 func SeekTo(at, size uint64, offset int64, whence int) (uint64, error) {
 	switch whence {
 	case io.SeekStart:

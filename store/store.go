@@ -1,9 +1,18 @@
-// Package store is the vocabulary of castar: digests, nodes and directories, the two doors between directories and
-// bytes, and the small interfaces that every kind of store implements. Read it first.
+// Package store is the vocabulary of castar: digests, nodes, directories, and the small interfaces that every kind of
+// store implements. Read it first.
 //
 // A store keeps three things. Blobs are file contents and directories are Directory messages; both are named by the
-// BLAKE3 digest of their bytes. Tags are names that point at roots and may move. Subpackages implement the interfaces
-// (packed on disk, memory, and others); storetest is the suite that each of them passes.
+// BLAKE3 digest of their bytes. EncodeDirectory and DecodeDirectory alone turn directories into bytes and back. Tags
+// are names that point at roots and may move.
+//
+// # For other programs
+//
+// These packages are meant for other programs too, and keep their names: store; the stores store/packed, store/memory,
+// store/objects and store/rpc; store/config, which opens any of them by its URL; store/tree, which answers questions
+// about stored trees; store/storetest, which tests a store of one's own; ingest and export. Each has an example or a
+// package comment to begin with. The others (store/chunk, store/durable, store/retry, store/table, store/zstd,
+// store/tier, store/bigtable, cmd) serve castar and may change. A program that opens a packed store with store/packed
+// alone is built without any package for the network.
 package store
 
 import (
@@ -30,36 +39,36 @@ type Blobs interface {
 	Create(ctx context.Context) (BlobWriter, error)
 }
 
-// Laner keeps together what is put by one lane, so that it is cheap to read in that order. A caller that puts by several
-// goroutines, each of which goes through a part of a tree, gives each goroutine a lane.
+// Laner keeps the blobs of one lane together, so that they are cheap to read in the order they were put. A caller that
+// walks parts of a tree in several goroutines gives each goroutine a lane.
 type Laner interface {
-	// Lane returns a view of the store's Blobs that puts by a lane of its own. It takes no room by itself.
+	// Lane returns a view of the store's Blobs that puts into a new lane. An unused lane takes no room.
 	Lane() Blobs
 }
 
-// Grouper is the way to the store's Blobs in groups that are compressed together.
+// Grouper gives access to the groups of blobs that the store compresses together.
 type Grouper interface {
 	// Group returns the group that holds the blob or chunk d. Nothing in it is checked. The error is ErrNotFound if the
-	// store does not have d, and ErrUnsupported if d is in no group. A blob of several chunks is in none, and neither is
-	// a very long one.
+	// store does not have d, and ErrUnsupported if d is in no group. A blob of several chunks is in none, and neither
+	// is a very long one.
 	Group(ctx context.Context, d Digest) (Group, error)
-	// PutGroup stores blobs and returns their digests, in order. raw is their bytes, one blob right after the other, and
-	// sizes their lengths. frame is a zstd frame (RFC 8878) of raw. The caller has decoded it, so it is known to be that.
-	// PutGroup keeps none of its arguments.
+	// PutGroup stores blobs and returns their digests, in order. raw is their bytes, one blob right after the other,
+	// and sizes their lengths. frame is a zstd frame (RFC 8878) of raw. The caller has decoded it, so it is known to be
+	// that. PutGroup keeps none of its arguments.
 	PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]Digest, error)
 }
 
-// Group is blobs and chunks whose bytes, one right after the other, are compressed together.
+// Group is blobs and chunks that are compressed together.
 type Group struct {
 	Members []Chunk
-	Frame   []byte // a zstd frame (RFC 8878) of their bytes, or nil
-	Plain   []byte // their bytes, where they are not compressed
+	Frame   []byte // a zstd frame (RFC 8878) of their concatenated bytes, or nil
+	Plain   []byte // their concatenated bytes, if Frame is nil
 }
 
 // Joiner names a long blob by its chunks, so a caller need not resend chunks that the store has.
 type Joiner interface {
-	// ChunkSize returns the average length, in bytes, of the chunks that the store's Blobs cuts. Castore derives the cut
-	// points from it.
+	// ChunkSize returns the average length, in bytes, of the chunks that the store's Blobs cuts. Castore derives the
+	// cut points from it.
 	ChunkSize() int
 	// Join stores the blob d, whose chunks are stored already. It reads them to check that they make up d, unless the
 	// store has d. The error is ErrNotFound if a chunk is missing, a *CorruptError if one is damaged, and
@@ -67,8 +76,8 @@ type Joiner interface {
 	Join(ctx context.Context, d Digest, chunks []Chunk) error
 }
 
-// Blob is an open blob. Read returns only bytes that were checked against a digest. Bytes that do not hash to their name
-// are a *CorruptError. The store may hold memory for a Blob until it is closed. A Blob is not for concurrent use.
+// Blob is an open blob. Read returns only bytes that were checked against a digest. Bytes that do not hash to their
+// name are a *CorruptError. The store may hold memory for a Blob until it is closed. A Blob is not for concurrent use.
 type Blob interface {
 	io.ReadSeekCloser
 	// WriteTo writes what follows the current offset. From offset 0 it checks the bytes against the blob's own digest
@@ -93,15 +102,16 @@ type Chunk struct {
 	Size   uint64 // in bytes
 }
 
-// Directories keeps Directory messages. Each is named by the digest of its canonical encoding. All that goes in or comes
-// out is valid. All methods may be called concurrently. Visibility and durability are those of Blobs.
+// Directories keeps Directory messages. Each is named by the digest of its canonical encoding. All that goes in or
+// comes out is valid. All methods may be called concurrently. Visibility and durability are those of Blobs.
 type Directories interface {
 	// Get returns a directory. The error is ErrNotFound if the store does not have it.
 	Get(ctx context.Context, d Digest) (Directory, error)
 	// Put stores one directory. The store need not have its children.
 	Put(ctx context.Context, dir Directory) (Digest, error)
-	// Walk yields the directory root and all directories below it. It yields each digest once, and only after a directory
-	// that refers to it. It ends with the first error, which is ErrNotFound if root or a directory below it is missing.
+	// Walk yields the directory root and all directories below it. It yields each digest once, and only after a
+	// directory that refers to it. It ends with the first error, which is ErrNotFound if root or a directory below it
+	// is missing.
 	Walk(ctx context.Context, root Digest) iter.Seq2[NamedDirectory, error]
 	// Upload begins a batch, which stores a closure as one.
 	Upload(ctx context.Context) (DirectoryWriter, error)
@@ -132,7 +142,8 @@ type Tags interface {
 	Set(ctx context.Context, t Tag) error
 	// Delete removes a tag, durably. The error is ErrNotFound if there is none.
 	Delete(ctx context.Context, name string) error
-	// All yields the tags in the order of their names. It yields an error for each tag that it cannot read, and goes on.
+	// All yields the tags in the order of their names. It yields an error for each tag that it cannot read, and goes
+	// on.
 	All(ctx context.Context) iter.Seq2[Tag, error]
 	// Record adds an ingest to the end of the log, durably. t.Name may be empty.
 	Record(ctx context.Context, t Tag) error
@@ -173,9 +184,9 @@ type Barrier interface {
 }
 
 // Store is one place that keeps archives. A part that its kind does not have is nil. Nothing else says what a store can
-// do, so code that wraps a part wraps each part that leads to the same data.
+// do, so code that wraps one part must wrap every part that leads to the same data.
 type Store struct {
-	ID          string // differs from store to store and stays with it; names what is cached about it
+	ID          string // unique and permanent; caches about the store are named by it
 	Blobs       Blobs
 	Directories Directories
 	SizeRule    SizeRule         // by which the sizes of directories are counted in trees that are made for this store
@@ -206,8 +217,8 @@ func (s *Store) Sync(ctx context.Context) error { return s.Barrier.Sync(ctx) }
 // Close releases the store; see Barrier.
 func (s *Store) Close() error { return s.Barrier.Close() }
 
-// IsNotFound reports whether err says that a store lacks what it was asked for. A *CorruptError does not, also where its
-// reason is that a part is not found: something is there, and it is damaged.
+// IsNotFound reports whether err says that a store lacks an object or tag. A *CorruptError never does, even if its
+// reason is ErrNotFound: the object is there, and a part of it is missing.
 func IsNotFound(err error) bool {
 	_, corrupt := errors.AsType[*CorruptError](err)
 	return !corrupt && errors.Is(err, ErrNotFound)

@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// Tag is a name for a root, with what is known of the ingest that made it.
+// Tag is a name for a root, with facts about the ingest that made it.
 type Tag struct {
 	Name   string
-	Root   Node      // its own name is empty
-	Time   time.Time // when the ingest ended
-	Source string    // the path that was ingested, raw bytes
+	Root   Node      // without a name of its own
+	Time   time.Time // the end of the ingest
+	Source string    // the ingested path, raw bytes
 	Counts Counts
 }
 
-// Counts is what an ingest met.
+// Counts is how much an ingest found.
 type Counts struct {
 	Files       uint64 `json:"files"`
 	Directories uint64 `json:"directories"`
@@ -25,8 +25,8 @@ type Counts struct {
 	Bytes       uint64 `json:"bytes"` // of file contents, before deduplication and compression
 }
 
-// ValidateTag reports why name cannot name a tag, or nil. A tag is 1 to 255 bytes of printable UTF-8. It has no space, no
-// backslash, and no colon, which ends a root on the command line. Its parts between slashes follow the rules of file
+// ValidateTag reports why name cannot name a tag, or nil. A tag is 1 to 255 bytes of printable UTF-8. It has no space,
+// no backslash, and no colon, which ends a root on the command line. Its parts between slashes follow the rules of file
 // names. It does not begin with a dash, and it does not read like a digest or the prefix of one.
 func ValidateTag(name string) error {
 	reason := ""
