@@ -1,4 +1,4 @@
-// Command castar is a content-addressed archiver: it stores trees, names them with one digest, and gives them back.
+// Command castar is a content-addressed archiver. It stores a tree of files, names it by one digest, and restores it.
 package main
 
 import (
@@ -13,9 +13,9 @@ func main() {
 	os.Exit(cmd.Main(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 
-// tuneGC trades memory that nobody misses for time: what is alive is mostly buffers that are used again, so collecting
-// four times as seldom saves 3 % of an ingest. The limit brings the collector back before a large directory, whose
-// entries are alive all at once, takes castar near the 400 MB that it promises. GOGC and GOMEMLIMIT still decide.
+// tuneGC trades memory for time. Most live memory is buffers that are reused, so collecting a quarter as often saves 3
+// % of an ingest. All entries of a large directory are live at once; the limit makes the collector run again before
+// castar gets near the 400 MB that it promises. The environment variables GOGC and GOMEMLIMIT take precedence.
 func tuneGC() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(400)

@@ -21,8 +21,8 @@ import (
 	"castar/store/memory"
 )
 
-// layers orders the packages of this module: a package may import those of lower layers only, so that no backend knows
-// another, and ingest and export never meet. What is not here but under store is a backend, or as good as one.
+// layers orders the packages of this module. A package may import only packages of lower layers, so no backend knows
+// another, and ingest and export never meet. Packages below store that are not listed are backends or on their layer.
 var layers = map[string]int{
 	"castar/protos":        0,
 	"castar/store":         1,
@@ -39,8 +39,8 @@ var layers = map[string]int{
 	"castar":               6,
 }
 
-// TestLayers asserts the order of layers over the imports of every file, whatever it is built for. It reads the files
-// itself, and not what go list says of them, so that a cached result of this test never outlives a change.
+// TestLayers asserts the order of layers for the imports of every file, whatever system it is built for. It reads the
+// files itself and does not run go list, so a cached result of this test never outlives a change.
 func TestLayers(t *testing.T) {
 	files := 0
 	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
@@ -88,7 +88,7 @@ func checkImports(t *testing.T, name string, f *ast.File) {
 	}
 }
 
-// family returns the package that has a layer, of which path may be a subpackage: castar/x or castar/store/x.
+// family returns the package that has a layer, castar/x or castar/store/x. path is that package or a subpackage.
 func family(path string) string {
 	parts, n := strings.Split(path, "/"), 2
 	if strings.HasPrefix(path, "castar/store/") {
@@ -108,14 +108,14 @@ func layerOf(path string) (layer int, ok bool) {
 
 func mayImport(path, imported string) bool {
 	if !strings.HasPrefix(imported+"/", "castar/") || family(path) == family(imported) {
-		return true // somebody else's, or a part of the same package
+		return true // another module's, or a part of the same package
 	}
 	from, _ := layerOf(path)
 	to, ok := layerOf(imported)
 	return ok && to < from
 }
 
-// mayImportInTest also allows the conformance suite, and the reference implementation as something to test with.
+// mayImportInTest also allows the conformance suite and the store in memory.
 func mayImportInTest(path, imported string) bool {
 	return mayImport(path, imported) ||
 		family(imported) == "castar/store/storetest" || imported == "castar/store/memory"
@@ -159,7 +159,7 @@ func TestMayImport(t *testing.T) {
 	}
 }
 
-// packedImports are the packages of others that a program with a packed store is built from, subpackages included.
+// packedImports are the packages of other modules that a packed store needs. Subpackages are included.
 var packedImports = []string{
 	"github.com/DataDog/zstd",
 	"github.com/klauspost/compress",
@@ -168,8 +168,8 @@ var packedImports = []string{
 	"lukechampine.com/blake3",
 }
 
-// TestPackedIsSmall asserts that a program that opens a packed store is not built from packages for the network or for a
-// cloud. It follows the imports of every file, whatever it is built for.
+// TestPackedIsSmall asserts that opening a packed store pulls in no package for the network, gRPC or a cloud. It
+// follows the imports of every file, whatever system it is built for.
 func TestPackedIsSmall(t *testing.T) {
 	seen, queue := map[string]bool{}, []string{"castar/store/packed"}
 	for len(queue) > 0 {

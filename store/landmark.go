@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Landmark is a file by which the folder of a store is known, whatever path leads to it: a bind mount, an overlay, a
-// second mount of the same disk. Numbers of devices and inodes cannot tell that. A copy of the folder has the same
-// landmark. It is a value and may be used concurrently.
+// Landmark is a file that identifies the folder of a store, whatever path leads to it: a bind mount, an overlay, a
+// second mount of the same disk. Device and inode numbers differ there. A copy of the folder has the same landmark. A
+// Landmark is a value and may be used concurrently.
 type Landmark struct {
 	Path     string // of the file, relative to the folder
-	Contents []byte // all that the file holds
+	Contents []byte // the whole contents of the file
 }
 
 // LandmarkOf returns the file at path, relative to the folder dir, as a landmark. The error is that of reading it.
@@ -25,8 +25,8 @@ func LandmarkOf(dir, path string) (Landmark, error) {
 	return Landmark{Path: path, Contents: contents}, err
 }
 
-// Hint returns the name that a directory has among its entries if it has the landmark: one without it need not be looked
-// into.
+// Hint returns the name of an entry that every directory with the landmark has. Without that entry, In need not be
+// called.
 func (l Landmark) Hint() string {
 	hint, _, _ := strings.Cut(l.Path, "/")
 	return hint
@@ -35,8 +35,8 @@ func (l Landmark) Hint() string {
 // In reports whether the open directory dirfd has the landmark.
 func (l Landmark) In(dirfd int) (bool, error) { return l.at(dirfd, l.Path) }
 
-// Around reports whether the directory dir, or one that it is in, has the landmark: whether dir is in the store. Where
-// dir is a file, or is not there, the error is syscall.ENOTDIR or fs.ErrNotExist.
+// Around reports whether the directory dir is in the store: whether dir or a directory above it has the landmark. The
+// error is syscall.ENOTDIR if dir is a file, and fs.ErrNotExist if it does not exist.
 func (l Landmark) Around(dir string) (bool, error) {
 	d, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -58,7 +58,7 @@ func (l Landmark) Around(dir string) (bool, error) {
 	return false, nil
 }
 
-// at reports whether the file at path, relative to dirfd, is the landmark. One that cannot be read is not.
+// at reports whether the file at path, relative to dirfd, is the landmark. A file that cannot be read is not.
 func (l Landmark) at(dirfd int, path string) (bool, error) {
 	fd, err := openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
@@ -77,7 +77,7 @@ func (l Landmark) at(dirfd int, path string) (bool, error) {
 	return err == nil && bytes.Equal(got, l.Contents), nil
 }
 
-// openat opens a file, however often a signal interrupts it.
+// openat opens a file, and tries again whenever a signal interrupts the call.
 func openat(dirfd int, path string, flags int) (int, error) {
 	for {
 		fd, err := unix.Openat(dirfd, path, flags, 0)

@@ -11,7 +11,7 @@ import (
 	"castar/store/durable/crashfs"
 )
 
-// written returns an FS in which the file name durably holds old, and a folder tmp is, and its length.
+// written returns an FS with a folder tmp, in which the file name durably holds old, and the length of its log.
 func written(t *testing.T, name, old string) (*crashfs.FS, int) {
 	t.Helper()
 	fsys := crashfs.New()
@@ -20,7 +20,8 @@ func written(t *testing.T, name, old string) (*crashfs.FS, int) {
 	return fsys, fsys.Len()
 }
 
-// After every crash name holds the old contents or the new ones whole, and the new ones once WriteFile has returned.
+// After every crash the file has its complete old contents or the complete new ones, and the new ones once WriteFile
+// has returned.
 func TestWriteFileCrash(t *testing.T) {
 	for _, tmp := range []string{"1", "tmp/1"} {
 		fsys, before := written(t, "f", "old")
@@ -41,7 +42,7 @@ func TestWriteFileCrash(t *testing.T) {
 	}
 }
 
-// Without any one of its syncs, the crash test would find WriteFile wrong.
+// If WriteFile lacked any one of its syncs, the crash test would find a wrong state.
 func TestWriteFileNeedsSyncs(t *testing.T) {
 	for _, omit := range []string{"sync", "syncdir"} {
 		fsys, _ := written(t, "f", "old")
@@ -69,7 +70,7 @@ func TestWriteFileNeedsSyncs(t *testing.T) {
 	}
 }
 
-// Whichever operation fails, WriteFile reports it, the old contents stay until the rename, and tmp does not.
+// WriteFile reports the failure of any operation. The old contents stay until the rename, and tmp is removed.
 func TestWriteFileFaults(t *testing.T) {
 	short := &crashfs.Short{N: 2, Err: syscall.ENOSPC}
 	for _, injected := range []error{syscall.EIO, syscall.EMFILE, short} {
@@ -99,7 +100,7 @@ func TestWriteFileFaults(t *testing.T) {
 	}
 }
 
-// checkFault looks at what WriteFile left, and what a crash then may leave.
+// checkFault checks what WriteFile left, and what a crash may leave after it.
 func checkFault(t *testing.T, fsys *crashfs.FS, failed crashfs.Op) {
 	t.Helper()
 	visible := "old"
@@ -116,8 +117,8 @@ func checkFault(t *testing.T, fsys *crashfs.FS, failed crashfs.Op) {
 	}
 }
 
-// A folder that MkdirAll returned nil for is there after every crash, also where a process that was killed had made it
-// or one above it without a sync.
+// Once MkdirAll has returned nil, the folder survives every crash, even if a killed process had made it or a folder
+// above it without a sync.
 func TestMkdirAllCrash(t *testing.T) {
 	first := crashfs.New()
 	check(t, durable.MkdirAll(first, "a/b/c"))
@@ -133,13 +134,13 @@ func TestMkdirAllCrash(t *testing.T) {
 	}
 }
 
-// A file that became shorter while it was read is an error, not fewer bytes.
+// A file that becomes shorter while it is read is an error, not fewer bytes.
 func TestReadFileShrunk(t *testing.T) {
 	_, err := durable.ReadFile(shrinking{crashfs.New()}, "f", 1<<20)
 	want(t, err, io.ErrUnexpectedEOF, "f")
 }
 
-// shrinking has files whose size is one byte too much.
+// shrinking has files that say they are one byte longer than they are.
 type shrinking struct{ durable.FS }
 
 type shrunk struct{ durable.File }
@@ -151,7 +152,7 @@ func (s shrinking) Open(name string) (durable.File, error) {
 
 func (s shrunk) Size() (int64, error) { return 1, nil }
 
-// What was written does not change with the buffer it was written from, in a crash either.
+// Reusing a buffer after a write does not change what was written, not even after a crash.
 func TestCrashKeepsWrites(t *testing.T) {
 	fsys := crashfs.New()
 	f, err := fsys.Create("f")

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DirFS is a folder of the operating system. It holds the folder open, so it stays with it if the folder is moved. Names
-// need not be UTF-8, for it may have to make a folder that a user names.
+// DirFS is a folder of the operating system. It keeps the folder open, so it follows the folder when that is moved.
+// Names need not be UTF-8, because some are chosen by users.
 type DirFS struct {
 	root *os.Root
 	path string
@@ -25,7 +25,7 @@ type DirFS struct {
 
 var _ FS = (*DirFS)(nil)
 
-// Dir opens the folder at path. The error is fs.ErrNotExist where there is none.
+// Dir opens the folder at path. The error is fs.ErrNotExist if there is none.
 func Dir(path string) (*DirFS, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
@@ -34,7 +34,7 @@ func Dir(path string) (*DirFS, error) {
 	return &DirFS{root: root, path: path}, nil
 }
 
-// Close closes the folder. Files, maps and locks that are open stay so.
+// Close closes the folder. Open files, maps and locks stay open.
 func (d *DirFS) Close() error { return d.root.Close() }
 
 // Path returns the name joined to the path that was given to Dir.
@@ -53,7 +53,7 @@ func (d *DirFS) Append(name string) (File, error) {
 	return d.open(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE)
 }
 
-// open opens a regular file. O_NONBLOCK keeps open(2) from waiting at a named pipe; regular files ignore it.
+// open opens a regular file. O_NONBLOCK keeps open(2) from blocking on a named pipe; regular files ignore it.
 func (d *DirFS) open(name string, flag int) (File, error) {
 	f, err := d.openFile(name, flag|syscall.O_NONBLOCK)
 	if err != nil {
@@ -189,7 +189,7 @@ func (d *DirFS) valid(name string) error {
 	return nil
 }
 
-// lock is a lock of flock(2), which belongs to the open file: closing that releases it.
+// lock is a lock of flock(2). It belongs to the open file, and closing the file releases it.
 type lock struct {
 	f    *os.File
 	path string
@@ -213,7 +213,7 @@ func (l *lock) flock(how int) error {
 	}
 }
 
-// file is an open file of the operating system. Package os repeats short writes and calls that a signal interrupted.
+// file is an open file of the operating system. Package os completes short writes and repeats interrupted calls.
 type file struct {
 	f    *os.File
 	path string
@@ -273,7 +273,8 @@ func (f *file) Unmap(data []byte) error {
 	return fail(f.path, unix.Munmap(data))
 }
 
-// fail puts the path before the bare reason of err, without the name of the system call. It passes nil.
+// fail returns the bare reason of err with the path before it and without the name of the system call. It returns nil
+// for nil.
 func fail(path string, err error) error {
 	if err == nil {
 		return nil

@@ -25,7 +25,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// want fails unless err is target and names the path.
+// want fails the test unless err is target and names the path.
 func want(t *testing.T, err, target error, name string) {
 	t.Helper()
 	if !errors.Is(err, target) || !strings.Contains(err.Error(), name+": ") {
@@ -59,7 +59,7 @@ func dir(t *testing.T, path string) *durable.DirFS {
 	return d
 }
 
-// TestFS holds the operating system and its model to the same behaviour.
+// TestFS checks that the operating system and its model behave alike.
 func TestFS(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -410,7 +410,7 @@ func TestDirSymlinks(t *testing.T) {
 	}
 }
 
-// A named pipe in the place of a file is an error, and is not waited for.
+// A named pipe in place of a file is an error, and does not block.
 func TestDirPipe(t *testing.T) {
 	path := t.TempDir()
 	check(t, syscall.Mkfifo(filepath.Join(path, "f"), 0o600))
@@ -423,7 +423,7 @@ func TestDirPipe(t *testing.T) {
 	}
 }
 
-// A lock file that cannot be written can still be locked. Root can write every file, and has another user do this.
+// A lock file that cannot be written can still be locked. Root can write every file, so it runs the test as nobody.
 func TestDirLockReadOnly(t *testing.T) {
 	if os.Geteuid() == 0 {
 		asNobody(t)
@@ -440,20 +440,21 @@ func TestDirLockReadOnly(t *testing.T) {
 	want(t, second(fsys.Lock("missing", false)), fs.ErrPermission, "missing")
 }
 
-// asNobody runs the test that calls it once more, in a process of a user who may do nothing special.
+// asNobody runs the calling test again, in a process of an unprivileged user.
 func asNobody(t *testing.T) {
 	t.Helper()
-	// The folder of the test program is often its owner's alone.
+	// Only its owner may enter the folder of the test program, and often the folder for temporary files too.
 	dir, err := os.MkdirTemp("", "castar-")
 	check(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	check(t, os.Chmod(dir, 0o755))
+	check(t, os.Chmod(dir, 0o777))
 	program, err := os.ReadFile(os.Args[0])
 	check(t, err)
 	copied := filepath.Join(dir, "test")
 	check(t, os.WriteFile(copied, program, 0o755))
 	c := exec.Command(copied, "-test.v", "-test.run=^"+t.Name()+"$")
 	c.Dir = dir
+	c.Env = append(os.Environ(), "TMPDIR="+dir)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	out, err := c.CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
@@ -466,7 +467,7 @@ func TestDirMissing(t *testing.T) {
 	want(t, second(durable.Dir(path)), fs.ErrNotExist, path)
 }
 
-// Each write of several at once to the end of a file is whole.
+// Concurrent writes to the end of a file do not mix.
 func TestDirConcurrent(t *testing.T) {
 	fsys := dir(t, t.TempDir())
 	done := make(chan error)

@@ -11,17 +11,17 @@ import (
 	"syscall"
 )
 
-// TempName returns a name that no other file has: 16 random hexadecimal digits.
+// TempName returns a unique file name: 16 random hexadecimal digits.
 func TempName() string {
 	var b [8]byte
 	rand.Read(b[:]) // never fails, and always fills b
 	return hex.EncodeToString(b[:])
 }
 
-// WriteFile makes name hold data, durably, and replaces what it held. At every instant and after every crash name holds
-// its old contents whole or the new ones whole, and after WriteFile returned nil the new ones. tmp is a name in the
-// same FS, in a folder that exists, that no file has. After an error name may hold either, and tmp is removed if that
-// can be done; the error is the first.
+// WriteFile durably replaces the contents of the file name by data. At any moment and after any crash the file has
+// either its complete old contents or the complete new ones; once WriteFile has returned nil, it has the new ones. tmp
+// is an unused name in an existing folder of the same FS. After an error the file may have either contents, and
+// WriteFile has tried to remove tmp; it returns the first error.
 func WriteFile(fsys FS, tmp, name string, data []byte) error {
 	f, err := fsys.Create(tmp)
 	if err != nil {
@@ -44,8 +44,8 @@ func WriteFile(fsys FS, tmp, name string, data []byte) error {
 	return fsys.SyncDir(path.Dir(name))
 }
 
-// MkdirAll makes the folder name and those above it that are missing, and syncs the folder above each. It does so also
-// above a folder that was there: whoever made that may have been stopped before its own SyncDir.
+// MkdirAll makes the folder name and all missing folders above it, and syncs the parent of each. It also syncs the
+// parent of a folder that exists, because the process that made the folder may have stopped before its SyncDir.
 func MkdirAll(fsys FS, name string) error {
 	if name == "." {
 		return nil
@@ -72,8 +72,8 @@ func MkdirAll(fsys FS, name string) error {
 // ErrTooLong says that a file is longer than it may be.
 var ErrTooLong = errors.New("file is too long")
 
-// ReadFile returns the contents of a file as long as it is when it is opened. The error is ErrTooLong where that is more
-// than most bytes.
+// ReadFile returns the contents of a file up to its length at the time of the call. The error is ErrTooLong if that is
+// more than most bytes.
 func ReadFile(fsys FS, name string, most int64) ([]byte, error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -92,7 +92,7 @@ func ReadFile(fsys FS, name string, most int64) ([]byte, error) {
 	if n == len(data) {
 		return data, nil
 	}
-	if err == io.EOF { // it was made shorter while it was read
+	if err == io.EOF { // the file became shorter
 		err = fail(fsys.Path(name), io.ErrUnexpectedEOF)
 	}
 	return nil, err
