@@ -8,44 +8,44 @@ import (
 )
 
 const (
-	// DefaultLimit is how many records a Builder keeps in memory if it is not told: 14 MB of 44 bytes each.
+	// DefaultLimit is how many records a Builder keeps in memory by default: 14 MB at 44 bytes each.
 	DefaultLimit = 256 << 10
-	// runsPerLevel is how many runs of one level are merged into one of the next. With four, each record is rewritten
-	// once for each factor of four that all are more than the limit, and a lookup asks at most three runs a level.
+	// runsPerLevel is how many runs of one level are merged into one of the next. With four, a record is written again
+	// each time the total grows by a factor of four past the limit, and a lookup asks at most three runs of each level.
 	runsPerLevel = 4
 )
 
-// Spill is a place outside the heap for one sorted run of a Builder, usually a temporary file.
+// Spill stores one sorted run of a Builder outside the heap. It is usually a temporary file.
 type Spill interface {
 	io.Writer
-	// Map returns all that was written. It is called once, after the last Write. The bytes stay until Close.
+	// Map returns all written bytes. It is called once, after the last Write. The bytes stay valid until Close.
 	Map() ([]byte, error)
-	// Close gives back what Map returned, and removes the file.
+	// Close frees the bytes that Map returned, and removes the file.
 	Close() error
 }
 
-// Builder collects records in any order in bounded memory: what exceeds it goes to sorted runs outside. All that was
-// added can be found at any time. Create one with NewBuilder. It is not for concurrent use, but for Finds that run
-// while nothing else does.
+// Builder collects records in any order in bounded memory, and spills the rest in sorted runs. Every added record can
+// be found at any time. Create one with NewBuilder. A Builder is not safe for concurrent use, except that Finds may run
+// concurrently with each other.
 type Builder struct {
 	shape  Shape
 	limit  int
 	create func() (Spill, error)
 
-	records []byte   // packed, in the order they came
-	slots   []uint32 // hash table, 2^k long, probed from the first k bits of a key on: 1 + number of its record, or 0
-	runs    []run    // from the oldest to the newest, levels never ascending
+	records []byte   // packed, in the order they were added
+	slots   []uint32 // hash table of length 2^k, probed from the first k bits of a key: 1 + number of a record, or 0
+	runs    []run    // from oldest to newest; levels never ascend
 }
 
-// run is records that went outside.
+// run is records that were spilled.
 type run struct {
 	Table
 	spill Spill
 	level int
 }
 
-// NewBuilder returns an empty Builder that keeps at most limit records in memory, or DefaultLimit if limit is 0 or less,
-// and puts the others where create says.
+// NewBuilder returns an empty Builder that keeps at most limit records in memory, or DefaultLimit if limit is 0 or
+// less. It calls create for each run that it spills.
 func NewBuilder(shape Shape, limit int, create func() (Spill, error)) (*Builder, error) {
 	if err := shape.validate(); err != nil {
 		return nil, err
@@ -56,7 +56,7 @@ func NewBuilder(shape Shape, limit int, create func() (Spill, error)) (*Builder,
 	return &Builder{shape: shape, limit: min(limit, maxCount-1), create: create}, nil
 }
 
-// Len returns how many records were added, or a few more: a key that is added again after it went outside counts again.
+// Len returns how many records were added, or a few more: a key that is added again after it was spilled counts again.
 func (b *Builder) Len() int {
 	n := b.inMemory()
 	for i := range b.runs {
@@ -67,8 +67,8 @@ func (b *Builder) Len() int {
 
 func (b *Builder) inMemory() int { return len(b.records) / b.shape.Size() }
 
-// Add adds a record; it copies both. A key that was added before keeps its first value. An error leaves the Builder with
-// all it had, without the new record.
+// Add adds a record, and copies key and value. A key that was added before keeps its first value. After an error the
+// Builder has all its records but the new one.
 func (b *Builder) Add(key, value []byte) error {
 	if len(key) != b.shape.Key || len(value) != b.shape.Value {
 		return fmt.Errorf("record of %d+%d bytes, want %d+%d", len(key), len(value), b.shape.Key, b.shape.Value)
@@ -90,7 +90,8 @@ func (b *Builder) Add(key, value []byte) error {
 	return nil
 }
 
-// slot returns the slot in which the number of key's record is, and the record; or where it would go, and nil.
+// slot returns the slot with the number of key's record, and the record. If there is none, it returns the free slot for
+// the number, and nil.
 func (b *Builder) slot(key []byte) (int, []byte) {
 	size, mask := b.shape.Size(), len(b.slots)-1
 	for i := int(bucket(prefix(key), bits.Len(uint(mask)))); ; i = (i + 1) & mask {
@@ -104,7 +105,7 @@ func (b *Builder) slot(key []byte) (int, []byte) {
 	}
 }
 
-// index puts every record of the memory into empty slots.
+// index fills the slots, which must be empty, with every record in memory.
 func (b *Builder) index() {
 	size := b.shape.Size()
 	for n := range b.inMemory() {
@@ -113,12 +114,13 @@ func (b *Builder) index() {
 	}
 }
 
-// Find returns the value that was added with key. It is valid until the next call of another method: read it only.
+// Find returns the value that was added with key. It is valid until the next call of another method, and must not be
+// changed.
 func (b *Builder) Find(key []byte) (value []byte, ok bool) {
 	if len(key) != b.shape.Key {
 		return nil, false
 	}
-	// The oldest first, for there is the first value of a key that was added twice.
+	// The oldest run first, because it has the first value of a key that was added twice.
 	for i := range b.runs {
 		if value, ok := b.runs[i].Find(key); ok {
 			return value, true
@@ -132,8 +134,7 @@ func (b *Builder) Find(key []byte) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Sources returns all that was added, to be merged in the order of the result. They are valid until the next Add or
-// Close.
+// Sources returns all records as Sources, for Merge in this order. They are valid until the next Add or Close.
 func (b *Builder) Sources() []Source {
 	b.sortMemory()
 	sources := make([]Source, 0, len(b.runs)+1)
@@ -149,7 +150,7 @@ func (b *Builder) sortMemory() {
 	b.index()
 }
 
-// spillMemory moves the records of the memory to a new run, and merges runs where there are many of one level.
+// spillMemory moves the records in memory to a new run, and merges runs once a level has runsPerLevel of them.
 func (b *Builder) spillMemory() error {
 	b.sortMemory()
 	r, err := b.writeRun(0, Sorted(b.shape, b.records))
@@ -170,7 +171,7 @@ func (b *Builder) spillMemory() error {
 	}
 }
 
-// mergeRuns replaces the runs from that number on by one.
+// mergeRuns replaces the runs from number from on by one.
 func (b *Builder) mergeRuns(from int) error {
 	old := b.runs[from:]
 	sources := make([]Source, len(old))
@@ -211,7 +212,7 @@ func (b *Builder) writeRun(level int, sources ...Source) (run, error) {
 	return r, nil
 }
 
-// Close drops all records and closes the runs. It returns the first error of those.
+// Close drops all records and closes the runs. It returns the first error of the runs.
 func (b *Builder) Close() error {
 	var err error
 	for i := range b.runs {

@@ -7,13 +7,13 @@ import (
 	"slices"
 )
 
-// Source is records in ascending order of their keys, no two of which are equal. A Table is one.
+// Source is records in strictly ascending order of their keys. A Table is a Source.
 type Source interface {
 	Len() int            // the number of records
-	Record(i int) []byte // record i, 0 <= i < Len, which nobody changes
+	Record(i int) []byte // record i, 0 <= i < Len; it never changes
 }
 
-// Sorted returns a Source of packed records that are in order, as Sort leaves them. It refers to them.
+// Sorted returns a Source of packed records that are in order, as Sort leaves them. The Source refers to records.
 func Sorted(shape Shape, records []byte) Source { return packed{shape.Size(), records} }
 
 // packed is records of size bytes each, one after the other.
@@ -26,7 +26,7 @@ func (p packed) Len() int { return len(p.records) / p.size }
 
 func (p packed) Record(i int) []byte { return p.records[i*p.size : (i+1)*p.size : (i+1)*p.size] }
 
-// Count returns how many records the sources have together, a bound on what Merge yields.
+// Count returns the total number of records of the sources, an upper bound of what Merge yields.
 func Count(sources ...Source) int {
 	n := 0
 	for _, s := range sources {
@@ -35,9 +35,9 @@ func Count(sources ...Source) int {
 	return n
 }
 
-// Merge yields the records of all sources in ascending order of their keys; of records with equal keys that of the
-// earliest source only. What it yields is part of a source. It looks at each source for each record, so it is meant for
-// a few of them. Tables that could be damaged should be checked first: a merge would put its own checksum on the damage.
+// Merge yields the records of all sources in ascending order of their keys. Of several records with one key it yields
+// only that of the earliest source. The records it yields are parts of the sources. It compares all sources for each
+// record, so it is meant for a few of them. Check tables before a merge: it would put a right checksum on damage.
 func Merge(shape Shape, sources ...Source) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		heads := make([]head, 0, len(sources))
@@ -82,7 +82,7 @@ func (h *head) compare(shape Shape, o *head) int {
 	return bytes.Compare(h.rec[:shape.Key], o.rec[:shape.Key])
 }
 
-// advance moves every head with the key of first to its next record, and drops those that have none.
+// advance moves every head with the key of first to its next record, and drops heads that have none.
 func advance(shape Shape, heads []head, first *head) []head {
 	ended := false
 	for i := range heads {
@@ -102,8 +102,8 @@ func advance(shape Shape, heads []head, first *head) []head {
 	return heads
 }
 
-// Sort sorts packed records in place by key. Of records with equal keys it keeps the first and drops the others; it
-// returns what is left. While it works it takes 16 bytes a record. Bytes after the last whole record are dropped.
+// Sort sorts packed records in place by key, and returns them. It keeps only the first of several records with one key,
+// and drops bytes after the last whole record. It uses 16 bytes of memory for each record while it runs.
 func Sort(shape Shape, records []byte) []byte {
 	size := shape.Size()
 	n := len(records) / size
@@ -123,31 +123,32 @@ func Sort(shape Shape, records []byte) []byte {
 	return records[:kept*size]
 }
 
-// place is where a record stands, and what of its key decides nearly every comparison without going there.
-type place struct {
+// ref is the number of a record and the prefix of its key, which decides nearly every comparison without a look at
+// the record.
+type ref struct {
 	prefix uint64
 	index  int
 }
 
-// sortedOrder returns the places of the records in the order of their keys, equal ones in the order they stand in.
-// The keys are first dealt into buckets of a few by their first bits, for which uniform keys need no comparison.
-func sortedOrder(shape Shape, records []byte, n int) []place {
+// sortedOrder returns the records in the order of their keys, and records with one key in their original order. It
+// first distributes them over small buckets by the first bits of their keys, which takes no comparison.
+func sortedOrder(shape Shape, records []byte, n int) []ref {
 	size, b := shape.Size(), bitsFor(n)
-	ends := make([]int, 1<<b+1) // entry i+1: the end of what is in bucket i so far
+	ends := make([]int, 1<<b+1) // element i+1: the end of bucket i so far
 	for i := range n {
 		ends[bucket(prefix(records[i*size:]), b)+1]++
 	}
 	for i := 1; i < len(ends); i++ {
 		ends[i] += ends[i-1]
 	}
-	order := make([]place, n)
+	order := make([]ref, n)
 	for i := range n {
 		p := prefix(records[i*size:])
 		end := &ends[bucket(p, b)]
-		order[*end] = place{p, i}
+		order[*end] = ref{p, i}
 		*end++
 	}
-	compare := func(x, y place) int {
+	compare := func(x, y ref) int {
 		if c := cmp.Compare(x.prefix, y.prefix); c != 0 {
 			return c
 		}
@@ -162,8 +163,9 @@ func sortedOrder(shape Shape, records []byte, n int) []place {
 	return order
 }
 
-// permute moves the record at order[i] to i, for all i, along the cycles of the permutation. It spoils order.
-func permute(records []byte, size int, order []place) {
+// permute moves the record with number order[i].index to i, for all i, along the cycles of the permutation. It changes
+// order.
+func permute(records []byte, size int, order []ref) {
 	at := func(i int) []byte { return records[i*size : (i+1)*size] }
 	first := make([]byte, size)
 	for start := range order {

@@ -1,15 +1,15 @@
-// Package table keeps fixed-width records in immutable sorted tables that are read where they lie, usually from a
-// memory map: opening one costs the same whatever its size, and a lookup allocates nothing.
+// Package table keeps fixed-width records in immutable sorted tables. A table is read in place, usually from a memory
+// map. Opening it costs the same whatever its size, and a lookup allocates nothing.
 //
-// A record is a key and a value. The first 8 bytes of the keys should be uniformly distributed, as those of digests
-// are: a lookup guesses from them where the key is. Other keys are found as well, only slower.
+// A record is a key and a value. The first 8 bytes of the keys should be uniformly distributed, as in digests, because
+// a lookup guesses the position of a key from them. Lookups of other keys work too, but are slower.
 //
 // # Format
 //
 // A table is one section of bytes. Integers are little endian.
 //
 //	records   count × (key, value)      strictly ascending by key, compared as bytes
-//	fan-out   (2^bits + 1) × uint32     entry i: how many keys have their first bits bits, as a number, below i
+//	fan-out   (2^bits + 1) × uint32     entry i: how many keys have a number below i in their first bits bits
 //	footer    8  magic "castable"
 //	          1  version, 1
 //	          1  bits, 0 to 28
@@ -20,7 +20,7 @@
 //	          4  CRC-32C of records and fan-out
 //	          4  CRC-32C of the 28 bytes of the footer before this
 //
-// The footer stands last because whoever merges tables knows only at the end how many keys are left.
+// The footer is last, because a merge of tables knows the number of keys only at its end.
 package table
 
 import (
@@ -40,11 +40,11 @@ const (
 	footerSize = 32
 	entrySize  = 4 // of the fan-out
 
-	prefixSize = 8 // bytes of a key that fan-out and interpolation look at
+	prefixSize = 8 // bytes of a key that fan-out and interpolation use
 	maxBits    = 28
 	maxCount   = math.MaxUint32
-	maxNear    = 8  // records that a lookup looks at one by one; more than the guess is wrong by for nearly all uniform keys
-	perBucket  = 16 // the least average number of records a bucket of the fan-out; the most is twice that
+	maxNear    = 8  // records that a lookup checks one by one; enough for nearly all uniform keys
+	perBucket  = 16 // the minimum average number of records in a bucket of the fan-out; the maximum is twice that
 )
 
 // Shape is the widths, in bytes, of the keys and the values of a table.
@@ -60,10 +60,10 @@ func (s Shape) validate() error {
 	return nil
 }
 
-// prefix returns the first bytes of a key as a number that compares as they do.
+// prefix returns the first bytes of a key as a number that compares like them.
 func prefix(key []byte) uint64 { return binary.BigEndian.Uint64(key) }
 
-// compare orders the record rec, whose shape is s, by its key against key, whose prefix is p.
+// compare compares the key of the record rec, of shape s, with key, whose prefix is p.
 func (s Shape) compare(rec, key []byte, p uint64) int {
 	switch r := prefix(rec); {
 	case r < p:
@@ -74,8 +74,8 @@ func (s Shape) compare(rec, key []byte, p uint64) int {
 	return bytes.Compare(rec[prefixSize:s.Key], key[prefixSize:])
 }
 
-// Table reads a table from bytes. It is a small value, to be copied freely, and for concurrent use as long as the bytes
-// stay mapped and as they are. The zero Table is empty.
+// Table reads a table from bytes. It is a small value and may be copied. It may be used concurrently while the bytes
+// stay mapped and do not change. The zero Table is empty.
 type Table struct {
 	shape   Shape
 	count   int
@@ -87,8 +87,8 @@ type Table struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Open returns the table in data, which must be one whole section, as Write wrote it, of that shape. It reads the
-// footer and the ends of the fan-out only: a damaged record is noticed by Check. The table refers to data.
+// Open returns the table in data, which must be one whole section of that shape, as Write wrote it. It reads only the
+// footer and the ends of the fan-out; Check finds damaged records. The table refers to data.
 func Open(shape Shape, data []byte) (Table, error) {
 	if err := shape.validate(); err != nil {
 		return Table{}, err
@@ -124,25 +124,25 @@ func Open(shape Shape, data []byte) (Table, error) {
 	return t, nil
 }
 
-// fanoutSize returns the bytes of the fan-out over that many bits.
+// fanoutSize returns the size in bytes of a fan-out over that many bits.
 func fanoutSize(bits int) int { return (1<<bits + 1) * entrySize }
 
 func (t Table) entry(i uint64) int { return int(binary.LittleEndian.Uint32(t.fanout[i*entrySize:])) }
 
-// bucket returns the number that the first n bits of a key's prefix are.
+// bucket returns the first n bits of a key's prefix as a number.
 func bucket(prefix uint64, n int) uint64 { return prefix >> (64 - n) }
 
 // Len returns the number of records.
 func (t Table) Len() int { return t.count }
 
-// Record returns record i, 0 <= i < Len, of the ascending order. It is part of the table: read it only.
+// Record returns record i in ascending order, 0 <= i < Len. It is a part of the table and must not be changed.
 func (t Table) Record(i int) []byte {
 	size := t.shape.Size()
 	return t.records[i*size : (i+1)*size : (i+1)*size]
 }
 
-// Find returns the value of key. The value is part of the table: read it only. A damaged table may miss a key, or return
-// a damaged value.
+// Find returns the value of key. The value is a part of the table and must not be changed. In a damaged table, Find may
+// miss a key or return a damaged value.
 func (t Table) Find(key []byte) (value []byte, ok bool) {
 	i, ok := t.Search(key)
 	if !ok {
@@ -151,7 +151,7 @@ func (t Table) Find(key []byte) (value []byte, ok bool) {
 	return t.Record(i)[t.shape.Key:], true
 }
 
-// Search returns the number of the record that has key. A damaged table may miss it; Search ends in any case, after a
+// Search returns the number of the record with that key. In a damaged table it may miss the key. It always ends after a
 // number of steps logarithmic in Len.
 func (t Table) Search(key []byte) (i int, ok bool) {
 	if t.count == 0 || len(key) != t.shape.Key {
@@ -163,8 +163,9 @@ func (t Table) Search(key []byte) (i int, ok bool) {
 	if hi > t.count {
 		return 0, false
 	}
-	// The bits after those of the bucket say how far into it the key is, as a fraction of 2^64. The true place is a few
-	// records from there, mostly in the same cache lines; where it is not, as keys are not uniform, halving finds it.
+	// The bits after those of the bucket say how far into the bucket the key is, as a fraction of 2^64. The record is
+	// at most a few records from there, usually in the same cache lines. If it is not, because the keys are not
+	// uniform, binary search finds it.
 	far, _ := bits.Mul64(p<<t.bits, uint64(max(hi-lo, 0)))
 	probe := lo + int(far)
 	for near := maxNear; lo < hi; near-- {
@@ -186,9 +187,8 @@ func (t Table) Search(key []byte) (i int, ok bool) {
 	return 0, false
 }
 
-// Range returns the bounds, lo <= i < hi, of the records whose keys begin with the first nibbles half bytes of prefix,
-// the high half first: as many as the hexadecimal digits that somebody typed. More nibbles than prefix or a key has
-// match nothing.
+// Range returns the bounds, lo <= i < hi, of the records whose keys begin with the first nibbles half bytes of prefix.
+// The high half of a byte is first, as in hexadecimal. If nibbles is more than prefix or a key has, no record matches.
 func (t Table) Range(prefix []byte, nibbles int) (lo, hi int) {
 	if nibbles < 0 || nibbles > 2*min(len(prefix), t.shape.Key) {
 		return 0, 0
@@ -206,7 +206,7 @@ func (t Table) Range(prefix []byte, nibbles int) (lo, hi int) {
 	return lo, lo + sort.Search(t.count-lo, func(i int) bool { return compare(lo+i) > 0 })
 }
 
-// Check reads the whole table and reports the first thing wrong with it, or nil: checksum, order of the keys, fan-out.
+// Check reads the whole table and returns the first fault of its checksum, order or fan-out, or nil.
 func (t Table) Check() error {
 	if t.fanout == nil {
 		return nil // the zero Table
@@ -215,7 +215,7 @@ func (t Table) Check() error {
 	if sum != t.sum {
 		return errors.New("damaged table: wrong checksum")
 	}
-	next := uint64(0) // first entry of the fan-out not yet checked
+	next := uint64(0) // the first entry of the fan-out that is not yet checked
 	for i := range t.count {
 		rec := t.Record(i)
 		if i > 0 && bytes.Compare(t.Record(i - 1)[:t.shape.Key], rec[:t.shape.Key]) >= 0 {

@@ -11,20 +11,20 @@ import (
 	"math/bits"
 )
 
-// writeBuffer is how many bytes Write hands on at once, at most.
+// writeBuffer is the maximum size of one write by Write, in bytes.
 const writeBuffer = 256 << 10
 
-// Write writes a table of the records of src as one section, and returns its length in bytes. The keys of src must
-// ascend strictly; an error says where they do not. n is the number of records, or a bound above it where that is not
-// known before: it decides how fine the fan-out can be, and so the memory used, n/4 bytes at most.
+// Write writes a table of the records of src as one section, and returns its length in bytes. The keys of src must be
+// strictly ascending; otherwise the error names the record. n is the number of records, or an upper bound of it. It
+// limits the fan-out, and so the memory that Write uses: at most n/4 bytes.
 //
-// Write keeps no record, so src may yield the same bytes, overwritten, again and again.
+// Write keeps no record, so src may yield the same slice each time with new contents.
 func Write(w io.Writer, shape Shape, n int, src iter.Seq[[]byte]) (size int64, err error) {
 	if err := shape.validate(); err != nil {
 		return 0, err
 	}
 	sum := crc32.New(castagnoli)
-	fan := make([]uint32, 1<<bitsFor(n)+1) // entry i+1: how many are in bucket i, until finish adds them up
+	fan := make([]uint32, 1<<bitsFor(n)+1) // entry i+1: number of records in bucket i, until finish adds them up
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), min(n*shape.Size()+len(fan)*entrySize, writeBuffer))
 	count, err := writeRecords(out, shape, src, fan)
 	if err != nil {
@@ -45,7 +45,7 @@ func Write(w io.Writer, shape Shape, n int, src iter.Seq[[]byte]) (size int64, e
 	return int64(count)*int64(shape.Size()) + int64(len(fan)*entrySize+footerSize), nil
 }
 
-// writeRecords writes the records, counts them, and counts each in the entry of fan after its bucket's.
+// writeRecords writes and counts the records. It also counts each bucket, in the entry of fan after the bucket's own.
 func writeRecords(out *bufio.Writer, shape Shape, src iter.Seq[[]byte], fan []uint32) (count int, err error) {
 	n := fanBits(fan)
 	last := make([]byte, shape.Key)
@@ -68,13 +68,13 @@ func writeRecords(out *bufio.Writer, shape Shape, src iter.Seq[[]byte], fan []ui
 	return count, nil
 }
 
-// bitsFor returns over how many bits to spread n records.
+// bitsFor returns the number of bits for the fan-out of n records.
 func bitsFor(n int) int { return min(bits.Len(uint(max(n, 0)/perBucket)|1)-1, maxBits) }
 
 // fanBits returns the number of bits of a fan-out of len(fan) entries.
 func fanBits(fan []uint32) int { return bits.Len(uint(len(fan)-1)) - 1 }
 
-// finish turns counts into a fan-out, and one that proved too fine for count records into a coarser one.
+// finish turns counts into a fan-out. If that is too fine for count records, finish makes it coarser.
 func finish(fan []uint32, count int) []uint32 {
 	for i := 1; i < len(fan); i++ {
 		fan[i] += fan[i-1]

@@ -7,20 +7,19 @@ import (
 	"slices"
 )
 
-// sector is the number of bytes that a disk writes at once.
+// sector is the number of bytes that a disk writes atomically.
 const sector = 512
 
-// Crash returns a state that a crash after the first k operations may leave, as a new FS that begins a log of its own.
-// choose is asked once for every thing that is free, in an order that depends on the log, k and its own answers alone.
-// It returns one of 0 to n-1, of which 0 is always that nothing happened after the sync, and n-1 that all did.
-// k is 0 to Len.
+// Crash returns a state that a crash after the first k operations may leave, k from 0 to Len, as a new FS with an empty
+// log. It calls choose once for every uncertain change, in an order that depends only on the log, k and the answers so
+// far. choose returns one of 0 to n-1: 0 loses the change, n-1 keeps all of it, and the others keep a part.
 func (f *FS) Crash(k int, choose func(n int) int) *FS {
 	return f.plan(k).state(choose)
 }
 
-// States yields states that a crash after the first k operations may leave: every one if that takes no more than limit
-// ways to choose, of which several may lead to the same. Else it yields limit of them: those in which nothing and
-// everything survived, then those in which one thing went the other way, and then others that seed determines.
+// States yields states that a crash after the first k operations may leave. If there are no more than limit ways to
+// choose, it yields the state of each; several may be equal. Otherwise it yields limit states: first those in which
+// nothing and everything survived, then those with one exception, and then random ones that seed determines.
 func (f *FS) States(k, limit int, seed uint64) iter.Seq[*FS] {
 	return func(yield func(*FS) bool) {
 		p := f.plan(k)
@@ -41,7 +40,7 @@ func (f *FS) States(k, limit int, seed uint64) iter.Seq[*FS] {
 	}
 }
 
-// all returns the state of every way to choose, unless there are more than limit.
+// all returns the state of every way to choose, or false if there are more than limit.
 func (p *plan) all(limit int) ([]*FS, bool) {
 	ways := 1
 	for _, c := range p.changes {
@@ -60,7 +59,7 @@ func (p *plan) all(limit int) ([]*FS, bool) {
 	return all, true
 }
 
-// odometer enumerates the answers to a sequence of questions of which each may depend on the answers before it.
+// odometer enumerates the answers to a sequence of questions. Each question may depend on earlier answers.
 type odometer struct {
 	digits, sizes []int
 	pos           int
@@ -74,7 +73,7 @@ func (o *odometer) choose(n int) int {
 	return o.digits[o.pos-1]
 }
 
-// next turns to the next sequence of answers. It returns false after the last.
+// next moves on to the next sequence of answers. It returns false after the last.
 func (o *odometer) next() bool {
 	o.pos = 0
 	for i := len(o.digits) - 1; i >= 0; i-- {
@@ -86,8 +85,8 @@ func (o *odometer) next() bool {
 	return false
 }
 
-// samples yields ways to choose, without end: the extremes, each thing alone against the rest, and random ones, of which
-// some lean to one side: most faults need one thing lost among many that are there, or the reverse.
+// samples yields ways to choose, without end: the extremes, each change alone against all others, and random ones. Some
+// random ones favour one side, because most faults show when one change of many is lost, or one survives.
 func samples(seed uint64) iter.Seq[func(n int) int] {
 	none := func(int) int { return 0 }
 	every := func(n int) int { return n - 1 }
@@ -117,7 +116,7 @@ func samples(seed uint64) iter.Seq[func(n int) int] {
 	}
 }
 
-// except answers question i by other, and the rest by most.
+// except answers question i with other, and the rest with most.
 func except(i int, most, other func(n int) int) func(n int) int {
 	asked := -1
 	return func(n int) int {
@@ -128,19 +127,19 @@ func except(i int, most, other func(n int) int) func(n int) int {
 	}
 }
 
-// plan is what is certain after a number of operations, and what is not.
+// plan is the certain and the uncertain part of the disk after a number of operations.
 type plan struct {
 	disk    tree
 	changes []change            // of names, in order
 	writes  map[int][]lateWrite // by file, in order
 }
 
-// fate says whether something is on disk.
+// fate says whether a change is on disk.
 type fate uint8
 
 const (
-	pending  fate = iota // it may be, and the next sync will see to it
-	doubtful             // it may be, and no sync will help
+	pending  fate = iota // it may be, and will be after the next sync
+	doubtful             // it may be, and no sync changes that
 	settled              // it is
 )
 
@@ -155,7 +154,7 @@ func (f fate) sync(failed bool) fate {
 	return settled
 }
 
-// lateWrite is a write that was not on disk when something of its file was not.
+// lateWrite is a write that is uncertain, or follows an uncertain write to the same file.
 type lateWrite struct {
 	off  int64
 	data []byte
@@ -186,7 +185,7 @@ func (f *FS) plan(k int) *plan {
 	return p
 }
 
-// sync settles the writes of a file, and does those that no uncertain one precedes.
+// sync settles the writes of a file, and applies those that follow no uncertain write.
 func (p *plan) sync(id int, failed bool) {
 	writes := p.writes[id]
 	for i := range writes {
@@ -199,7 +198,7 @@ func (p *plan) sync(id int, failed bool) {
 	p.writes[id] = writes
 }
 
-// syncDir settles the changes of names in a folder, and does those that no uncertain one precedes.
+// syncDir settles the changes of names in a folder, and applies those that follow no uncertain change.
 func (p *plan) syncDir(dir int, failed bool) {
 	for i := range p.changes {
 		c := &p.changes[i]
@@ -216,7 +215,7 @@ func (p *plan) syncDir(dir int, failed bool) {
 	}
 }
 
-// state chooses among all that is uncertain: names first, and then the contents of files that have one.
+// state decides all uncertain changes: first the names, and then the contents of files that have a name.
 func (p *plan) state(choose func(n int) int) *FS {
 	disk := p.disk.clone()
 	for i := range p.changes {

@@ -1,29 +1,30 @@
-// Package crashfs is a durable.FS in memory that remembers every change, and from that builds the states in which a
+// Package crashfs is a durable.FS in memory. It records every change, and builds from the record the states in which a
 // crash may leave a disk. It is for tests.
 //
 // # What a crash leaves
 //
-// After the first k operations the machine stops. What was synced is there; of the rest, each of these survives or not
-// on its own, in any combination, as POSIX leaves it open (fsync(2), rename(2)) and file systems have shown (Pillai et
-// al., "All File Systems Are Not Created Equal", OSDI 2014). An operation that is cut off in the middle needs no case of
-// its own: what it did is what the next k may lose.
+// The machine stops after the first k operations. Everything synced survives. Each of the following survives or is lost
+// independently, in any combination. POSIX allows this (fsync(2), rename(2)), and file systems do it (Pillai et al.,
+// "All File Systems Are Not Created Equal", OSDI 2014). An operation that is cut off in the middle needs no case of its
+// own, because a crash after k+1 operations may lose parts of the last one.
 //
-//   - A write since the file's last Sync is there whole; or absent; or its first bytes only, cut at a sector of 512
-//     bytes, or at any byte where the write is no longer than a sector; or its last sectors only, with what was there
-//     before, or zeros, ahead of them. Where a write makes the file longer, the length may be there without the data,
-//     or with the first sectors of it: the rest reads as zeros (delayed allocation in ext4 and XFS). The length of a
-//     file follows what survived, and holes read as zeros.
-//   - A Create, Mkdir or Remove since the last SyncDir of its folder happened or did not. A file or folder that has no
-//     name left is gone, with all that is in it, synced or not.
+//   - A write since the file's last Sync may survive whole or not at all. Its first bytes alone may survive, up to a
+//     sector of 512 bytes, or up to any byte if the write is no longer than a sector. Its last sectors alone may survive,
+//     after the old contents or zeros. If the write makes the file longer, the length may survive without the data, or
+//     with the first sectors only; the rest reads as zeros (delayed allocation in ext4 and XFS). The file is as long as
+//     the surviving writes make it, and holes read as zeros.
+//   - A Create, Mkdir or Remove since the last SyncDir of its folder happened or did not. A file or folder without a
+//     name is gone with all its contents, even if those were synced.
 //   - A Rename of a file since the last SyncDir of either folder happened, or did not, or left the file under both
-//     names. The new name means the file it had or the file it got, never nothing. Where only the folder of the new name
-//     was synced, the old name may still be there; where only that of the old name was, the whole rename may be lost. A
-//     folder is never under two names.
-//   - What a failed Sync or SyncDir was to make durable stays in doubt for good, whatever later ones return: kernels
-//     mark the pages clean (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
+//     names. The new name is that of the old file or the new one, never of nothing. If only the folder of the new name
+//     was synced, the old name may survive too. If only the folder of the old name was synced, the whole rename may be
+//     lost. A folder never has two names.
+//   - After a failed Sync or SyncDir, the changes that it should have made durable stay in doubt, whatever later calls
+//     return: kernels mark the pages clean (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
 //
-// It is more than any one file system does: two writes to one sector may survive apart, and so may a rename and the
-// later use of its old name. It never leaves bytes in a file that were not written to it, except zeros.
+// This is worse than any one file system. For instance, one of two writes to a sector may survive without the other,
+// and so may one of a rename and the later use of its old name. A file never has bytes that were not written to it,
+// except zeros.
 package crashfs
 
 import (
@@ -39,15 +40,15 @@ import (
 	"castar/store/durable"
 )
 
-// FS is a folder in memory with the log of its changes. All methods may be called concurrently.
+// FS is a folder in memory with a log of its changes. All methods may be called concurrently.
 type FS struct {
 	mu   sync.Mutex
 	base tree // before the first operation; durable
-	live tree // after the last
+	live tree // after the last operation
 	ops  []Op
 	hook func(Op) error
 
-	locks map[int]int // by file: how many share it, or -1
+	locks map[int]int // by file: the number of shared locks, or -1 for an exclusive one
 	maps  map[*byte]bool
 	files int // open
 }
@@ -59,7 +60,7 @@ func New() *FS {
 	return newFS(&tree{token: new(token), nodes: []*node{{dir: true, entries: map[string]int{}}}}, nil)
 }
 
-// newFS returns base as it is after ops.
+// newFS returns an FS that had the contents base, and then the changes ops.
 func newFS(base *tree, ops []Op) *FS {
 	f := &FS{base: base.clone(), live: base.clone(), ops: ops, locks: map[int]int{}, maps: map[*byte]bool{}}
 	for _, op := range ops {
@@ -75,15 +76,15 @@ func (f *FS) Len() int {
 	return len(f.ops)
 }
 
-// Ops returns the changes since New or the crash, in order: creates, writes, syncs and so on, also a Sync or SyncDir that
-// was made to fail, but nothing that only looks, and no locks.
+// Ops returns the changes since New or the crash, in order. They include a Sync or SyncDir that a hook made fail, but
+// no operations that only read, and no locks.
 func (f *FS) Ops() []Op {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.ops)
 }
 
-// Files returns the contents of every file by its name. They are not to be changed.
+// Files returns the contents of every file by its name. The caller must not change them.
 func (f *FS) Files() map[string][]byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,18 +97,18 @@ func (f *FS) Files() map[string][]byte {
 	return files
 }
 
-// Clone returns a copy with its own future. It has the log, but no open files, maps, locks or hook.
+// Clone returns an independent copy. It has the log, but no open files, maps, locks or hook.
 func (f *FS) Clone() *FS { return f.Kill(f.Len()) }
 
-// Kill returns what the next process finds if the one before was killed after the first k operations, and the machine
-// went on: all that was done is there, and what was not synced may still be lost in a crash. Its log has k operations.
+// Kill returns the folder after a process was killed after its first k operations, while the machine kept running. All
+// k changes are there, and those that were not synced may still be lost in a crash. Its log has k operations.
 func (f *FS) Kill(k int) *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return newFS(&f.base, slices.Clone(f.ops[:k]))
 }
 
-// InUse returns how many files are open, maps not yet unmapped and locks held: 0 at the end of a test without leaks.
+// InUse returns the number of open files, maps and locks. It is 0 at the end of a test without leaks.
 func (f *FS) InUse() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,17 +119,18 @@ func (f *FS) InUse() int {
 	return n
 }
 
-// Inject has hook called before every operation, also those that only look, and fails those for which it returns an
-// error with that error and the name. They have no effect, but a failed Close closes, a failed Sync or SyncDir leaves
-// doubt, and a write for which the error is a *Short is done in part. Nil ends it. The hook may use f, but is then
-// called for that as well. An operation that was begun before Inject may still miss the new hook.
+// Inject makes f call hook before every operation, including those that only read. If hook returns an error, the
+// operation fails with that error and the name, and has no effect. There are exceptions: a failed Close closes, a
+// failed Sync or SyncDir leaves its changes in doubt, and a write that fails with a *Short is done in part. A nil hook
+// ends this. The hook may use f, and is then called for those operations too. An operation that began before Inject may
+// miss the hook.
 func (f *FS) Inject(hook func(op Op) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hook = hook
 }
 
-// ask calls the hook, without the mutex.
+// ask calls the hook. The caller must not hold the mutex.
 func (f *FS) ask(op Op) error {
 	f.mu.Lock()
 	hook := f.hook
@@ -139,7 +141,7 @@ func (f *FS) ask(op Op) error {
 	return fail(op.Name, hook(op))
 }
 
-// begin asks the hook and checks the name, and then takes the mutex. On error it is not taken.
+// begin checks the name, asks the hook, and locks the mutex unless it returns an error.
 func (f *FS) begin(op Op) error {
 	if !fs.ValidPath(op.Name) || op.Kind == Rename && !fs.ValidPath(op.To) {
 		return fail(op.Name, fs.ErrInvalid)
@@ -218,7 +220,7 @@ func (f *FS) Mkdir(name string) error {
 	return fail(name, err)
 }
 
-// make makes an empty file or folder of a name that is free.
+// make makes an empty file or folder. The name must be free.
 func (f *FS) make(kind Kind, name string) (int, error) {
 	dir, err := f.live.find(path.Dir(name))
 	if err != nil {
@@ -247,8 +249,8 @@ func (f *FS) findOrMake(name string) (int, error) {
 	return id, err
 }
 
-// Rename implements durable.FS. As in rename(2), it does nothing where both names are of one file, which happens after
-// a crash in the middle of a rename.
+// Rename implements durable.FS. Like rename(2), it does nothing if both names are of the same file. A crash in the
+// middle of a rename can leave such names.
 func (f *FS) Rename(oldname, newname string) error {
 	op := Op{Kind: Rename, Name: oldname, To: newname}
 	if err := f.begin(op); err != nil {
@@ -351,7 +353,7 @@ func (f *FS) SyncDir(name string) error {
 	return injected
 }
 
-// fail puts the name before the reason. It passes nil.
+// fail puts the name before the reason. It returns nil for nil.
 func fail(name string, err error) error {
 	if err == nil {
 		return nil

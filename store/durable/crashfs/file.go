@@ -22,7 +22,7 @@ type file struct {
 	closed bool
 }
 
-// begin asks the hook and then takes the mutex of an open file. On error it is not taken.
+// begin asks the hook, and locks the mutex unless it returns an error. A closed file is an error.
 func (f *file) begin(op Op) error {
 	op.Name = f.name
 	if err := f.fs.ask(op); err != nil {
@@ -36,7 +36,7 @@ func (f *file) begin(op Op) error {
 	return nil
 }
 
-// node returns the file's contents and length, under the mutex.
+// node returns the file's node. The caller must hold the mutex.
 func (f *file) node() *node { return f.fs.live.nodes[f.id] }
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
@@ -83,7 +83,8 @@ func (f *file) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// put writes p, or as much as the hook lets it, at the offset that at returns under the mutex. It leaves that taken.
+// put writes p, or the part that the hook allows, at the offset that at returns. It calls at with the mutex locked, and
+// returns with the mutex locked.
 func (f *file) put(p []byte, at func() int64) (int, error) {
 	f.fs.mu.Lock()
 	op := Op{Kind: Write, Name: f.name, Off: at(), Len: len(p), id: f.id}
@@ -144,11 +145,11 @@ func (f *file) Map() ([]byte, error) {
 	return m, nil
 }
 
-// Evict does nothing: it is no operation that could fail, and the bytes stay what they are.
+// Evict does nothing. It cannot fail, and never changes the bytes.
 func (f *file) Evict([]byte) {}
 
-// Unmap spoils the bytes, so that who still reads them gets wrong ones, and is seen by the race detector. It may be
-// called after Close.
+// Unmap overwrites the bytes, so a later read gets wrong ones, and the race detector reports it. It may be called after
+// Close.
 func (f *file) Unmap(data []byte) error {
 	if err := f.fs.ask(Op{Kind: Unmap, Name: f.name}); err != nil {
 		return err
@@ -168,7 +169,7 @@ func (f *file) Unmap(data []byte) error {
 	return nil
 }
 
-// Close closes the file even where it was made to fail, as close(2) does.
+// Close closes the file even if the hook makes it fail, as close(2) does.
 func (f *file) Close() error {
 	err := f.fs.ask(Op{Kind: Close, Name: f.name})
 	f.fs.mu.Lock()
@@ -181,7 +182,7 @@ func (f *file) Close() error {
 	return err
 }
 
-// Lock implements durable.FS. Where the file is missing, the log has its Create.
+// Lock implements durable.FS. If the file is missing, the log gets its Create.
 func (f *FS) Lock(name string, exclusive bool) (durable.Lock, error) {
 	if err := f.begin(Op{Kind: Lock, Name: name}); err != nil {
 		return nil, err
@@ -203,7 +204,7 @@ func (f *FS) Lock(name string, exclusive bool) (durable.Lock, error) {
 	return &lock{fs: f, id: id, name: name, held: true}, nil
 }
 
-// lock is a lock that is held until it is closed.
+// lock is a lock that is held until Close.
 type lock struct {
 	fs   *FS
 	id   int

@@ -48,7 +48,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// script runs operations, one a word: verb:name[:more].
+// script runs operations, one for each word: verb:name[:more].
 func script(t *testing.T, fsys *crashfs.FS, ops string) {
 	t.Helper()
 	open := map[string]durable.File{}
@@ -97,7 +97,7 @@ func script(t *testing.T, fsys *crashfs.FS, ops string) {
 	}
 }
 
-// made begins with a file f of contents ab that is durable.
+// made is a script that makes a durable file f with the contents ab.
 const made = "create:f write:f:ab sync:f syncdir:. "
 
 func TestModel(t *testing.T) {
@@ -164,7 +164,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// A write of several sectors is torn between them only, and its later ones may be there without the first.
+// A write of several sectors is torn only between sectors, and later sectors may survive without the first.
 func TestTornSectors(t *testing.T) {
 	fsys := crashfs.New()
 	script(t, fsys, "create:f syncdir:. sync:f")
@@ -188,7 +188,7 @@ func TestTornSectors(t *testing.T) {
 	}
 }
 
-// States are all there is under the limit, and over it are as many as the limit with both extremes.
+// States yields all states if they are within the limit, and otherwise as many as the limit, with both extremes.
 func TestStatesLimit(t *testing.T) {
 	fsys := crashfs.New()
 	script(t, fsys, "create:a create:b create:c create:d create:e")
@@ -226,7 +226,7 @@ func TestStatesLimit(t *testing.T) {
 	}
 }
 
-// What is in a file that is lost is no choice: one state without it, and five with it.
+// The contents of a lost file offer no choice: there is one state without the file, and there are five with it.
 func TestStatesOfLostFile(t *testing.T) {
 	fsys := crashfs.New()
 	script(t, fsys, "create:f write:f:abc")
@@ -239,7 +239,7 @@ func TestStatesOfLostFile(t *testing.T) {
 	}
 }
 
-// A state has a log of its own, and what it began with is durable. Nothing that is done to it shows elsewhere.
+// A state has its own log, and its initial contents are durable. Changes to it do not show elsewhere.
 func TestCrashIsFresh(t *testing.T) {
 	fsys := crashfs.New()
 	script(t, fsys, "create:f write:f:ab")
@@ -293,8 +293,8 @@ func TestKillAndClone(t *testing.T) {
 	}
 }
 
-// After a crash that left one file under two names, writing to one shows in the other, and renaming one to the other
-// does nothing, as rename(2) says.
+// A crash can leave a file under two names. A write to one then shows in the other, and renaming one to the other does
+// nothing, as rename(2) says.
 func TestTwoNames(t *testing.T) {
 	fsys := crashfs.New()
 	script(t, fsys, made+"rename:f:g")

@@ -5,7 +5,7 @@ import "fmt"
 // Kind says what an operation does.
 type Kind uint8
 
-// The operations. Those up to SyncDir are changes and recorded; the others only reach a hook.
+// The operations. Those up to SyncDir are changes, and are recorded. Only a hook sees the others.
 const (
 	Create  Kind = iota // an empty file
 	Write               // Len bytes at Off
@@ -14,7 +14,7 @@ const (
 	Rename              // from Name to To
 	Remove              // a file or an empty folder
 	SyncDir             // of a folder
-	Open                // to read
+	Open                // for reading
 	Append              // open to append, which may create
 	Read                // Len bytes at Off
 	Size
@@ -34,7 +34,7 @@ var kinds = [...]string{"create", "write", "sync", "mkdir", "rename", "remove", 
 // String returns the operation in one word.
 func (k Kind) String() string { return kinds[k] }
 
-// Op is an operation. Of a file that was renamed while it was open, Name is the name it was opened by.
+// Op is an operation. If a file was renamed while it was open, Name is the name that it was opened by.
 type Op struct {
 	Kind   Kind
 	Name   string
@@ -43,8 +43,8 @@ type Op struct {
 	Len    int    // of a Read or Write, in bytes
 	Failed bool   // of a Sync or SyncDir that had an error injected
 
-	id    int // the file or folder; of a change
-	dir   int // the folder of Name, where its entries change
+	id    int // of a change: the file or folder
+	dir   int // the folder of Name, if its entries change
 	toDir int // the folder of To
 	data  []byte
 }
@@ -64,7 +64,7 @@ func (op Op) String() string {
 	return s
 }
 
-// Short is an error for a hook to return: a write then writes its first N bytes, and returns Err.
+// Short is an error that a hook may return for a write. The write then writes its first N bytes and returns Err.
 type Short struct {
 	N   int
 	Err error

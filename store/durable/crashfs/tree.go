@@ -10,30 +10,30 @@ import (
 	"time"
 )
 
-// tree is the files and folders of an FS by number; 0 is the folder itself. Trees share nodes, and a tree changes only
-// those that carry its token; others it copies first.
+// tree is the files and folders of an FS by number; 0 is the folder itself. Trees share nodes. A tree changes only
+// nodes with its own token, and copies others first.
 type tree struct {
 	token *token
 	nodes []*node
 }
 
-// token is an identity. It has a size because pointers to distinct variables of none may be equal.
+// token is an identity. It is not empty, because pointers to distinct variables of size zero may be equal.
 type token struct{ _ byte }
 
-// node is a file or folder. One that has no name left stays in the tree, because a crash may bring it back.
+// node is a file or folder. A node without a name stays in the tree, because a crash may bring it back.
 type node struct {
 	token   *token
 	dir     bool
-	data    []byte         // of a file; no byte of it changes in place
+	data    []byte         // of a file; its bytes never change in place
 	entries map[string]int // of a folder
 }
 
-// clone returns a copy that copies every node before it changes it. t itself must not change any more.
+// clone returns a copy that shares all nodes with t. t itself must not change afterwards.
 func (t *tree) clone() tree {
 	return tree{token: new(token), nodes: slices.Clone(t.nodes)}
 }
 
-// own returns a node that may be changed.
+// own returns node id for changing, and copies it first if it is shared.
 func (t *tree) own(id int) *node {
 	n := t.nodes[id]
 	if n.token != t.token {
@@ -68,7 +68,7 @@ func (t *tree) write(id int, off int64, data []byte) {
 	n.data = b
 }
 
-// extend makes a file at least size bytes long, with zeros.
+// extend makes a file at least size bytes long, and fills it with zeros.
 func (t *tree) extend(id int, size int64) {
 	if n := t.own(id); size > int64(len(n.data)) {
 		n.data = append(n.data, make([]byte, size-int64(len(n.data)))...)
@@ -118,7 +118,7 @@ func (t *tree) findDir(name string) (int, error) {
 	return id, err
 }
 
-// replaceable says why a rename of id may not replace target, if so.
+// replaceable returns nil if a rename of id may replace target, and otherwise says why not.
 func (t *tree) replaceable(id, target int) error {
 	switch {
 	case t.nodes[target].dir:
@@ -132,7 +132,7 @@ func (t *tree) replaceable(id, target int) error {
 // names returns the names in a folder, in order.
 func (t *tree) names(id int) []string { return slices.Sorted(maps.Keys(t.nodes[id].entries)) }
 
-// walk calls visit for all that is below a folder, in order of names within each.
+// walk calls visit for every file and folder below a folder, in order of names within each.
 func (t *tree) walk(id int, name string, visit func(name string, id int)) {
 	for _, base := range t.names(id) {
 		child, childName := t.nodes[id].entries[base], path.Join(name, base)

@@ -5,10 +5,10 @@ type change struct {
 	kind     Kind
 	id       int
 	isDir    bool // of a Rename
-	dir      int  // where name is lost, or -1
+	dir      int  // the folder in which id loses name, or -1
 	name     string
 	unlinked fate
-	toDir    int // where to is got, or -1
+	toDir    int // the folder in which id gets the name to, or -1
 	to       string
 	linked   fate
 }
@@ -27,8 +27,8 @@ func newChange(op Op, isDir bool) change {
 	return c
 }
 
-// ways returns how many outcomes the change has: 1 if it is on disk. A file has both names where nothing of its rename
-// is synced, or only the new name.
+// ways returns the number of outcomes of the change, which is 1 if it is on disk. A renamed file can have both names if
+// neither folder is synced, or only that of the new name.
 func (c *change) ways() int {
 	switch {
 	case c.linked == settled && c.unlinked == settled:
@@ -41,7 +41,7 @@ func (c *change) ways() int {
 	return 2
 }
 
-// apply makes the change in t, as far as choose lets it.
+// apply makes the change in t, or the part of it that choose selects.
 func (c *change) apply(t *tree, choose func(n int) int) {
 	link, unlink := true, true
 	if n := c.ways(); n > 1 {
@@ -57,7 +57,7 @@ func (c *change) apply(t *tree, choose func(n int) int) {
 	}
 }
 
-// unlink takes the old name away. A folder loses every name, since an earlier rename of it may have been lost.
+// unlink removes the old name. A folder loses all its names, because an earlier rename of it may have been lost.
 func (c *change) unlink(t *tree) {
 	t.unlink(c.dir, c.name)
 	if c.kind != Rename || !c.isDir {
@@ -72,7 +72,7 @@ func (c *change) unlink(t *tree) {
 	}
 }
 
-// apply does the write to file id in t, as far as choose lets it.
+// apply does the write to file id in t, or the part of it that choose selects.
 func (w lateWrite) apply(t *tree, id int, choose func(n int) int) {
 	if w.fate == settled {
 		t.write(id, w.off, w.data)
@@ -82,7 +82,7 @@ func (w lateWrite) apply(t *tree, id int, choose func(n int) int) {
 	longer := end > int64(len(t.nodes[id].data))
 	sectors, bytes := w.cuts()
 
-	// The outcomes, from nothing to all. Each takes one of its cuts.
+	// The outcomes, from nothing to all. An outcome with cuts is done at one of them.
 	type outcome struct {
 		cuts []int
 		do   func(cut int)
@@ -112,8 +112,8 @@ func (w lateWrite) apply(t *tree, id int, choose func(n int) int) {
 	o.do(cut)
 }
 
-// cuts returns where the write may be cut in two: between sectors of the disk, and where its first part alone may be
-// there, which in a write no longer than a sector is at any byte.
+// cuts returns the offsets at which the write may be cut in two: sectors between sectors of the disk, and bytes where
+// the first part alone may survive. In a write no longer than a sector, that is any byte.
 func (w lateWrite) cuts() (sectors, bytes []int) {
 	for cut := sector - int(w.off%sector); cut < len(w.data); cut += sector {
 		sectors = append(sectors, cut)
