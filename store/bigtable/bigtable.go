@@ -1,12 +1,13 @@
-// Package bigtable keeps directories in a table of Google's Bigtable, in the layout of tvix and snix: a row for each,
+// Package bigtable keeps directories in a table of Google's Bigtable. Each directory is a row, in the layout of tvix
+// and snix:
 //
 //	row key    the digest in lower-case hexadecimal
-//	family     the one that the table is configured with
+//	family     the configured one
 //	column     the same as the row key
-//	value      the canonical encoding, at most 10 MiB; of several versions the latest counts
+//	value      the canonical encoding, at most 10 MiB; the latest version counts
 //
-// It speaks the protocol itself (google.bigtable.v2, ReadRows and CheckAndMutateRow), which makes the program 20 MB
-// smaller than Google's client would.
+// The package speaks the protocol itself (google.bigtable.v2, ReadRows and CheckAndMutateRow). Google's client would
+// make the program 20 MB larger.
 package bigtable
 
 import (
@@ -33,27 +34,27 @@ import (
 	"castar/store"
 )
 
-// Config says where the table is, and how it is used.
+// Config says where the table is and how to use it.
 type Config struct {
 	Project    string
 	Instance   string
 	Table      string
 	Family     string        // of columns
-	AppProfile string        // "default" where it is empty
-	Channels   int           // connections; 4 where it is 0
-	Timeout    time.Duration // of each call, which is repeated a few times; 4 seconds where it is 0
+	AppProfile string        // empty: "default"
+	Channels   int           // number of connections; 0: 4
+	Timeout    time.Duration // of each try of a call; 0: 4 seconds
 	ReadOnly   bool
 }
 
 const (
 	endpoint = "bigtable.googleapis.com:443"
-	// emulatorVariable has the host and port of an emulator, as Google's own clients know it.
+	// emulatorVariable has the host and port of an emulator, as for Google's own clients.
 	emulatorVariable = "BIGTABLE_EMULATOR_HOST"
-	// maxMessage bounds the messages that are received, in bytes: a few of the longest cells.
+	// maxMessage is the longest message that is sent or received, in bytes: a few of the longest cells.
 	maxMessage = 64 << 20
 )
 
-// Check reports what c lacks.
+// Check returns nil if c is complete and valid, and otherwise says what is wrong with it.
 func (c Config) Check() error {
 	var missing []string
 	for _, field := range []struct{ name, value string }{
@@ -74,8 +75,9 @@ func (c Config) Check() error {
 	return nil
 }
 
-// Open returns the store in a table, which must be there, with the credentials that Google's own programs would use, or
-// in the emulator that BIGTABLE_EMULATOR_HOST names. The first call connects. The store has directories only.
+// Open returns the store in a table, which must exist. It uses the credentials that Google's own programs would find,
+// or the emulator that the environment variable BIGTABLE_EMULATOR_HOST names. It connects at the first call. The store
+// has directories only.
 func Open(ctx context.Context, c Config) (*store.Store, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -109,7 +111,7 @@ func Open(ctx context.Context, c Config) (*store.Store, error) {
 	return New(conns, c), nil
 }
 
-// New returns the store in a table at the other end of conns, which are used in turn and closed with the store.
+// New returns the store in a table that conns lead to. The store uses the connections in turn, and closes them.
 func New(conns []*grpc.ClientConn, c Config) *store.Store {
 	c.AppProfile, c.Timeout = cmp.Or(c.AppProfile, "default"), cmp.Or(c.Timeout, 4*time.Second)
 	t := &remote{Config: c, conns: conns}
@@ -141,13 +143,13 @@ func (t *remote) client() bigtablepb.BigtableClient {
 	return t.clients[t.calls.Add(1)%uint64(len(t.clients))]
 }
 
-// routed adds to ctx what the service needs to find the table.
+// routed adds to ctx the header by which the service finds the table.
 func (t *remote) routed(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "x-goog-request-params",
 		"table_name="+url.QueryEscape(t.name())+"&app_profile_id="+url.QueryEscape(t.AppProfile))
 }
 
-// barrier has nothing to do for durability: what the service has acknowledged is durable.
+// barrier does nothing for durability, because the service acknowledges only durable writes.
 type barrier struct{ t *remote }
 
 func (barrier) Sync(context.Context) error { return nil }

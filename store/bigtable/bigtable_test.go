@@ -68,7 +68,7 @@ func open(t *testing.T, c Config) *store.Store {
 	return st
 }
 
-// The parts that Bigtable does not have are those of memory. Each store has an emulator of its own.
+// The parts that Bigtable does not have come from memory. Each store has its own emulator.
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *store.Store {
 		t.Setenv(emulatorVariable, emulator(t))
@@ -113,7 +113,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// set writes a cell as nobody should.
+// set writes a cell that the store itself would not write.
 func set(t *testing.T, addr, row, family, column, value string, micros int64) {
 	t.Helper()
 	cell := &bigtablepb.Mutation_SetCell{FamilyName: family, ColumnQualifier: []byte(column), Value: []byte(value), TimestampMicros: micros}
@@ -217,7 +217,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// That there is no table is not that a directory is absent.
+// A missing table does not mean that a directory is missing.
 func TestNoTable(t *testing.T) {
 	t.Setenv(emulatorVariable, emulator(t))
 	c := config
@@ -329,7 +329,7 @@ func TestMerger(t *testing.T) {
 		{"reset", chunks{chunk("a", "a", "1", 2, false), reset, chunk("a", "a", "2", 0, true)}, "a=2", ""},
 		{"no row", chunks{chunk("", "a", "1", 0, true)}, "", "a cell without a row"},
 		{"no commit", chunks{chunk("a", "a", "1", 0, false), chunk("b", "b", "1", 0, true)}, "", `row "a" is not ended`},
-		{"cut off", chunks{chunk("a", "a", "1", 0, false)}, "", `it ends within row "a"`},
+		{"cut off", chunks{chunk("a", "a", "1", 0, false)}, "", `ends within row "a"`},
 		{"half a value", chunks{chunk("a", "a", "1", 2, true)}, "", `row "a" ends within a value`},
 		{"endless", chunks{chunk("a", "a", "1", maxCell+1, false)}, "", "a value of more than 10485760 bytes"},
 	}

@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// maxCell is the length of the longest value that upstream writes, in bytes.
+	// maxCell is the length of the longest value that tvix and snix write, in bytes.
 	maxCell = 10 << 20
-	// walkRows is how many directories a walk asks for at once, and readBytes is after how many bytes an answer is cut
-	// off.
-	walkRows  = 256
+	// walkRows is how many directories a walk asks for at once.
+	walkRows = 256
+	// readBytes is the length, in bytes of values, at which an answer is cut off.
 	readBytes = 32 << 20
 )
 
 // directories implements store.Directories.
 type directories struct{ t *remote }
 
-// cell selects the latest version in the column of a row. Without a column it selects all of them.
+// cell selects the latest version in a column of a row, or in all columns if column is "".
 func (t *remote) cell(column string) *bigtablepb.RowFilter {
 	family := &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_FamilyNameRegexFilter{FamilyNameRegexFilter: regexp.QuoteMeta(t.Family)}}
 	latest := &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_CellsPerColumnLimitFilter{CellsPerColumnLimitFilter: 1}}
@@ -36,7 +36,7 @@ func (t *remote) cell(column string) *bigtablepb.RowFilter {
 	return &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_Chain_{Chain: &bigtablepb.RowFilter_Chain{Filters: chain}}}
 }
 
-// decode returns the directory whose encoding is value, checked.
+// decode checks value, which should be the encoding of the directory d, and decodes it.
 func (t *remote) decode(d store.Digest, value []byte) (store.Directory, error) {
 	err := store.ErrDigestMismatch
 	if store.Sum(value) == d {
@@ -64,7 +64,7 @@ func (t *remote) absent(d store.Digest) error {
 	return fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
 }
 
-// Put stores a directory unless there is one of that name.
+// Put stores a directory unless the table has it.
 func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
 	if ds.t.ReadOnly {
 		return store.Digest{}, store.ErrReadOnly
@@ -75,7 +75,7 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 	}
 	d := store.Sum(value)
 	if len(value) > maxCell {
-		return d, fmt.Errorf("directory %s: %d bytes, and bigtable takes %d", d, len(value), maxCell)
+		return d, fmt.Errorf("directory %s: %d bytes, but bigtable takes at most %d", d, len(value), maxCell)
 	}
 	key := []byte(d.String())
 	set := &bigtablepb.Mutation_SetCell{FamilyName: ds.t.Family, ColumnQualifier: key, TimestampMicros: -1, Value: value}
@@ -88,7 +88,7 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 	})
 }
 
-// Walk asks for many directories at a time, breadth first.
+// Walk reads many directories at once, breadth first.
 func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return func(yield func(store.NamedDirectory, error) bool) {
 		queue := []store.Digest{root}
@@ -103,7 +103,7 @@ func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[sto
 				case err == nil && !ok && whole:
 					err = ds.t.absent(d)
 				case err == nil && !ok:
-					queue = append(queue, d) // there was no room for it
+					queue = append(queue, d) // the answer was cut off before it
 					continue
 				}
 				named := store.NamedDirectory{Digest: d}

@@ -17,10 +17,10 @@ import (
 	"castar/store/retry"
 )
 
-// attempts is how often a call is made while the service cannot be reached or does not answer in time.
+// attempts is how often a call is tried if the service cannot be reached or does not answer in time.
 const attempts = 4
 
-// retry makes a call, which may be made again, each time with the timeout of the configuration.
+// retry makes a call, up to attempts times, each time with the configured timeout.
 func (t *remote) retry(ctx context.Context, call func(context.Context) error) error {
 	policy := retry.Policy{Tries: attempts, First: 75 * time.Millisecond, Timeout: t.Timeout}
 	passes := func(err error) bool {
@@ -33,8 +33,8 @@ func (t *remote) retry(ctx context.Context, call func(context.Context) error) er
 	return t.failure(err)
 }
 
-// failure returns an error of the service as one of the table. That something is not found, such as the table, does not
-// mean that a directory is not.
+// failure returns an error of the service as an error of the table. It never matches ErrNotFound: a missing table does
+// not mean that a directory is missing.
 func (t *remote) failure(err error) error {
 	if s, ok := status.FromError(err); ok {
 		err = errors.New(s.Message())
@@ -45,8 +45,7 @@ func (t *remote) failure(err error) error {
 	return fmt.Errorf("%s: %w", t.where(), err)
 }
 
-// read returns the values of those rows that are there. An answer that is too long is cut off after the first rows of
-// it, and not whole.
+// read returns the values of the rows that exist. It cuts off an answer that is too long; whole is then false.
 func (t *remote) read(ctx context.Context, rows []store.Digest) (found map[store.Digest][]byte, whole bool, err error) {
 	keys := make([][]byte, len(rows))
 	for i, d := range rows {
@@ -98,20 +97,21 @@ func (t *remote) readOnce(ctx context.Context, req *bigtablepb.ReadRowsRequest) 
 	return found, false, nil
 }
 
-// merger puts rows together from the chunks of an answer: a chunk has what differs from the one before it, and a part of
-// a value, which is the last part where it does not say how long the whole is. A row counts once it is committed.
+// merger assembles rows from the chunks of an answer. A chunk has the fields that differ from the previous chunk, and a
+// part of a value. It is the last part unless it gives the length of the whole value. A row counts once it is
+// committed.
 type merger struct {
-	row func(key string, value []byte) // is given every row that has the column of its name
+	row func(key string, value []byte) // called for every row that has a column of its own name
 
-	key    string // of the row that is being read, or ""
+	key    string // of the current row, or ""
 	column string
-	value  []byte // of the cell that is being read
-	within bool   // a cell
+	value  []byte // of the current cell
+	within bool   // the current cell is not complete
 	found  []byte // the value in the column of the row's name
-	has    bool
+	has    bool   // found is set
 }
 
-var errProtocol = errors.New("an answer that is none of the protocol")
+var errProtocol = errors.New("invalid answer")
 
 // add takes the next chunk.
 func (m *merger) add(c *bigtablepb.ReadRowsResponse_CellChunk) error {
@@ -160,7 +160,7 @@ func (m *merger) add(c *bigtablepb.ReadRowsResponse_CellChunk) error {
 // end reports whether the answer may end here.
 func (m *merger) end() error {
 	if m.key != "" {
-		return fmt.Errorf("%w: it ends within row %q", errProtocol, m.key)
+		return fmt.Errorf("%w: ends within row %q", errProtocol, m.key)
 	}
 	return nil
 }

@@ -5,10 +5,10 @@ import (
 	"iter"
 )
 
-// Ahead yields what fetch returns for 0 up to n, in order. While the loop body has one, it fetches up to most of those
-// that follow, each in a goroutine of its own. It ends after the first error, and leaves no goroutine behind. release,
-// which may be nil, is called for every value that was fetched, once nothing uses it any more: a value is the body's
-// until the body returns.
+// Ahead yields the results of fetch for 0 to n-1, in order. While the loop body has one, Ahead fetches up to most of
+// the following ones, each in its own goroutine. It ends after the first error, and waits for all goroutines. The loop
+// body may use a value until it returns. release, which may be nil, is called for every fetched value when it is no
+// longer used.
 func Ahead[V any](ctx context.Context, n, most int, fetch func(ctx context.Context, i int) (V, error), release func(V)) iter.Seq2[V, error] {
 	type result struct {
 		value V
@@ -21,7 +21,7 @@ func Ahead[V any](ctx context.Context, n, most int, fetch func(ctx context.Conte
 	}
 	return func(yield func(V, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		var queue []chan result // of those being fetched, in order
+		var queue []chan result // of the running fetches, in order
 		defer func() {
 			cancel()
 			for _, c := range queue {

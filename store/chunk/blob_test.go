@@ -51,7 +51,7 @@ func (s *shelf) PutList(d store.Digest, chunks []store.Chunk) error {
 	return nil
 }
 
-// want commits w, and fails unless it stored data in chunks of these lengths.
+// want commits w, and fails the test unless it stored data in chunks of these lengths.
 func (s *shelf) want(t *testing.T, w *Writer, data []byte, lengths []int) {
 	t.Helper()
 	d, err := w.Commit()
@@ -78,7 +78,7 @@ func (s *shelf) want(t *testing.T, w *Writer, data []byte, lengths []int) {
 	}
 }
 
-// The cut points do not depend on how the input comes, nor on how many goroutines there are.
+// The cut points do not depend on the sizes of reads or on the number of goroutines.
 func TestWriter(t *testing.T) {
 	data := inputs(5<<20 + 123)["mixed"]
 	for _, avg := range []int{1 << 10, 256 << 10} {
@@ -107,7 +107,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// A writer that fails says why, and names nothing.
+// A writer that fails says why, and returns no digest.
 func TestWriterError(t *testing.T) {
 	data := inputs(9 << 20)["random"]
 	pool := NewPool(newCutter(t, Default()), make(chan struct{}, 2))
@@ -154,7 +154,7 @@ func TestWriterError(t *testing.T) {
 	}
 }
 
-// pieces returns data cut into chunks, as a Source that counts the pieces that it gave out and got back.
+// pieces returns data cut into chunks, as a Source that counts pieces that it returned and that were released.
 func pieces(t *testing.T, data []byte, held *atomic.Int32) Source {
 	t.Helper()
 	var parts [][]byte
@@ -213,7 +213,7 @@ func (f *failing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Whatever ends the reading, all pieces are given back.
+// All pieces are released, whatever ends the read.
 func TestReaderGivesBack(t *testing.T) {
 	data := inputs(4 << 20)["random"]
 	var held atomic.Int32
@@ -244,8 +244,8 @@ func TestReaderGivesBack(t *testing.T) {
 	}
 }
 
-// A list of chunks that are whole but make up another blob is found out when it is read in order, before its last byte
-// is returned, and is not believed after that.
+// Whole chunks that make up another blob are an error when they are read in order, before the last byte is returned and
+// ever after.
 func TestReaderMismatch(t *testing.T) {
 	data := inputs(3 << 20)["random"]
 	var held atomic.Int32

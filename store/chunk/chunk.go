@@ -1,10 +1,11 @@
-// Package chunk cuts data into chunks at places that its contents choose, so that equal stretches of unequal inputs
-// become equal chunks wherever they stand.
+// Package chunk cuts data into chunks at positions that its contents determine. So equal stretches of different inputs
+// become equal chunks, wherever they are. Reader and Writer read and write blobs of several chunks.
 //
-// The rules are FastCDC's of 2020 with normalization level 1, in the form that tvix and snix use, and the cut points are
-// theirs for every input. A hash rolls over the bytes, shifted left by one and increased by a number for each byte, so
-// that a bit k of it depends on the last k+1 bytes alone. A chunk ends before the byte at which chosen bits of the hash
-// are all zero: one bit more than the average asks for before the average length is reached, one less after it.
+// The rules are those of FastCDC (2020) with normalization level 1, as tvix and snix use them, and the cut points are
+// the same as theirs for every input. A rolling hash is shifted left by one for each byte, and a number for the byte is
+// added to it; so bit k depends only on the last k+1 bytes. A chunk ends before the byte at which the chosen bits of
+// the hash are all zero. One bit more than the average requires is chosen before the average length, and one bit less
+// after it.
 package chunk
 
 import (
@@ -15,7 +16,7 @@ import (
 	"sync"
 )
 
-// Bounds of the average, so that those of FastCDC hold for the lengths that are derived from it.
+// Bounds of the average. They keep the lengths derived from it within the bounds of FastCDC.
 const (
 	MinAvg = 512     // bytes
 	MaxAvg = 2 << 20 // bytes
@@ -27,15 +28,15 @@ const (
 	mostMax  = 16 << 20
 )
 
-// Params are the lengths of chunks in bytes. All chunks of an input but its last are at least Min, less one where Min is
-// odd, and at most Max long; Avg is what the cut points aim at.
+// Params are the lengths of chunks in bytes. Every chunk of an input but the last is at least Min long (Min-1 if Min is
+// odd), and every chunk is at most Max long. Avg is the average that the cut points aim at.
 type Params struct{ Min, Avg, Max int }
 
 // Default returns the parameters of tvix and snix: 128, 256 and 512 KiB.
 func Default() Params { return Params{128 << 10, 256 << 10, 512 << 10} }
 
-// ParamsFor returns the parameters that tvix and snix derive from an average: a minimum of half of it and a maximum of
-// twice as much. An average outside MinAvg and MaxAvg is an error.
+// ParamsFor returns the parameters that tvix and snix derive from an average: half of it as the minimum, and twice as
+// much as the maximum. An average outside MinAvg to MaxAvg is an error.
 func ParamsFor(avg int) (Params, error) {
 	p := Params{avg / 2, avg, 2 * avg}
 	if err := p.Validate(); err != nil {
@@ -44,7 +45,7 @@ func ParamsFor(avg int) (Params, error) {
 	return p, nil
 }
 
-// Validate reports why no chunks can be cut by p, or nil.
+// Validate returns nil if p is within the bounds, and otherwise says why not.
 func (p Params) Validate() error {
 	if p.Avg < MinAvg || p.Avg > MaxAvg {
 		return fmt.Errorf("average chunk of %d bytes: want %d to %d", p.Avg, MinAvg, MaxAvg)
@@ -55,11 +56,11 @@ func (p Params) Validate() error {
 	return nil
 }
 
-// Cutter finds where chunks end. It never changes, and may be used concurrently and for any number of inputs.
+// Cutter finds the ends of chunks. It never changes, and may be used concurrently and for any number of inputs.
 type Cutter struct {
 	params      Params
 	early, late uint64              // masks before and after the average
-	gear        func() *[256]uint64 // computed when it is first needed: few who open a store cut anything
+	gear        func() *[256]uint64 // computed at first use, because most programs that open a store cut nothing
 }
 
 // NewCutter returns a Cutter, or the error of p.Validate.
@@ -67,14 +68,14 @@ func NewCutter(p Params) (*Cutter, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	// The logarithm of the average, rounded to the nearest: a square has twice the logarithm of its root.
+	// The logarithm of the average, rounded: the logarithm of the square is twice as much.
 	log2 := bits.Len64(uint64(p.Avg)*uint64(p.Avg)) / 2
 	return &Cutter{
 		params: p, early: mask(log2 + 1), late: mask(log2 - 1), gear: sync.OnceValue(newGear),
 	}, nil
 }
 
-// newGear returns the number that stands for each byte.
+// newGear returns the number that the hash adds for each byte.
 func newGear() *[256]uint64 {
 	gear := new([256]uint64)
 	for b := range gear {
@@ -82,20 +83,20 @@ func newGear() *[256]uint64 {
 		for i := range block {
 			block[i] = byte(b)
 		}
-		sum := md5.Sum(block[:]) // a source of arbitrary numbers, the one that the paper's authors took
+		sum := md5.Sum(block[:]) // a source of arbitrary numbers, chosen by the authors of FastCDC
 		gear[b] = binary.BigEndian.Uint64(sum[:8])
 	}
 	return gear
 }
 
-// Params returns what the Cutter was made with.
+// Params returns the parameters of the Cutter.
 func (c *Cutter) Params() Params { return c.params }
 
-// Cut returns the length of the first chunk of data, which must be Max bytes or more, or reach to the end of the input.
-// It is 0 only where data is empty.
+// Cut returns the length of the first chunk of data. data must have at least Max bytes, or reach to the end of the
+// input. The length is 0 only if data is empty.
 //
-// All bounds of the search are rounded down to even, for the cut points are defined by a search in steps of two: so an
-// odd last byte is never looked at, and a chunk may be one byte shorter than an odd minimum.
+// The cut points are defined by a search in steps of two bytes, so all bounds of the search are rounded down to even
+// numbers. It never reads an odd last byte, and a chunk may be one byte shorter than an odd minimum.
 func (c *Cutter) Cut(data []byte) int {
 	n := min(len(data), c.params.Max)
 	if n <= c.params.Min {
@@ -114,19 +115,19 @@ func (c *Cutter) Cut(data []byte) int {
 }
 
 const (
-	// stripe is how many bytes scan hashes in each of two places at a time.
+	// stripe is how many bytes scan hashes at a time in each of two positions.
 	stripe = 1 << 10
-	// warm is how many bytes the judged bits of the hash depend on: no mask has a bit above the 48th.
+	// warm is how many bytes the masked bits of the hash depend on: no mask has a bit above the 48th.
 	warm = 48
 )
 
 // scan rolls h over data from index at on. It returns the first index at which the bits of mask are zero, or the length
-// of data, and the hash there. Each step waits for the one before it, so two stripes are hashed side by side, and two
-// bytes in a step, which keeps the processor busy; the second stripe starts with the bytes before it that still matter.
-// Where one of them has a cut point, scanPlain looks for the first one again.
+// of data, and the hash there. Each step depends on the one before it. To keep the processor busy, scan hashes two
+// stripes side by side, and two bytes in a step. The hash of the second stripe starts with the last bytes of the first
+// one. If there is a cut point in a pair of stripes, scanPlain finds the first one.
 //
-// The race detector is not told of each byte that is looked at, which was two thirds of the time of the tests here: who
-// copies the same bytes does tell it.
+// The race detector does not see these reads, which took two thirds of the time of the tests. It sees the callers,
+// which copy the same bytes.
 //
 //go:norace
 func (c *Cutter) scan(data []byte, at int, h, mask uint64) (int, uint64) {
@@ -165,7 +166,7 @@ func (c *Cutter) scanPlain(data []byte, at int, h, mask uint64) (int, uint64) {
 	return at, h
 }
 
-// mask returns the bits to judge where one cut point in 2^n bytes is wanted: n of them, spread as the paper's authors
+// mask returns the mask for one cut point in 2^n bytes. It has n bits, in the positions that the authors of FastCDC
 // found best.
 func mask(n int) uint64 {
 	masks := [...]uint64{

@@ -128,8 +128,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// reference finds the cut as the definition says it: two bytes a step, in halves of the index, with masks shifted for
-// the first of the two.
+// reference finds the cut by the definition: in steps of two bytes, with the index halved, and with the mask shifted
+// for the first of the two.
 //
 //go:norace
 func reference(c *Cutter, data []byte) int {
@@ -163,7 +163,7 @@ func reference(c *Cutter, data []byte) int {
 	return at
 }
 
-// inputs are of the kinds that make for other cuts: random, of few values, and mixed.
+// inputs returns data that is cut in different ways: random, of few values, and mixed.
 func inputs(n int) map[string][]byte {
 	rng := rand.NewChaCha8([32]byte{7})
 	random, few := make([]byte, n), make([]byte, n)
@@ -232,7 +232,7 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// Each mask has as many bits as its index says, and none that depends on more bytes than scan starts its second stripe
+// Each mask has as many bits as its index, and no bit that depends on more bytes than scan starts its second stripe
 // with.
 func TestMasks(t *testing.T) {
 	for n := 8; n <= 22; n++ {
@@ -243,7 +243,7 @@ func TestMasks(t *testing.T) {
 	}
 }
 
-// The same input is cut in the same places however it is written, and each chunk is as long as it may be.
+// An input is cut at the same points however it is written, and the length of each chunk is within the bounds.
 func FuzzWriter(f *testing.F) {
 	f.Add([]byte{}, uint32(512), uint16(1))
 	f.Add(splitmix(20000), uint32(512), uint16(1000))

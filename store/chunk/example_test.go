@@ -10,7 +10,7 @@ import (
 	"castar/store/chunk"
 )
 
-// A few bytes put in near the front move all that follows them, yet most chunks of the two inputs are the same.
+// A few bytes that are inserted near the start move everything after them, but most chunks stay the same.
 func Example() {
 	old := make([]byte, 1<<20)
 	rand.NewChaCha8([32]byte{}).Read(old)

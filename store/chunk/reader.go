@@ -9,24 +9,25 @@ import (
 	"castar/store"
 )
 
-// Source is where a Reader gets the chunks of a blob.
+// Source tells a Reader how to get the chunks of a blob.
 type Source struct {
 	Digest store.Digest  // of the blob
 	Chunks []store.Chunk // in order, at least one; the sum of their sizes fits in 64 bits
-	Most   int           // how many chunks WriteTo fetches before it needs them
-	// Fetch returns the bytes of chunk i, as many as its size says. With checked they hash to the chunk's digest;
-	// without, the Reader hashes them as a part of the whole blob. Several calls may run at once.
+	Most   int           // how many chunks WriteTo fetches ahead
+	// Fetch returns the bytes of chunk i, which must have the size in Chunks. If checked is true, Fetch checks them
+	// against the chunk's digest. Otherwise the Reader checks them as a part of the whole blob. Several calls may run
+	// at once.
 	Fetch func(ctx context.Context, i int, checked bool) (Piece, error)
-	// Took, if not nil, is given each chunk as it is read. Its error ends the reading.
+	// Took, if not nil, is called with each chunk that is read. Its error ends the read.
 	Took func(i int, data []byte) error
-	// Mismatch, if not nil, is told that the chunks make up another blob, and returns what the Reader should say.
+	// Mismatch, if not nil, is called if the chunks make up another blob. The Reader returns its result.
 	Mismatch func(error) error
 }
 
 // Piece is the bytes of one chunk.
 type Piece struct {
 	Data    []byte
-	Release func() // called once nothing uses Data any more; may be nil
+	Release func() // called when Data is no longer used; may be nil
 }
 
 func (p Piece) release() {
@@ -35,23 +36,23 @@ func (p Piece) release() {
 	}
 }
 
-// Reader reads a blob chunk by chunk. It implements store.Blob. Every byte that Read returns is part of a chunk with the
-// right digest. What is read in order, from the first chunk to the last, is also checked against the digest of the blob,
-// before the last chunk is returned.
+// Reader reads a blob chunk by chunk. It implements store.Blob. Every byte that Read returns is part of a chunk with
+// the right digest. If the chunks are read in order, the Reader also checks them against the digest of the blob before
+// it returns the last one.
 type Reader struct {
 	ctx    context.Context
 	src    Source
 	ends   []uint64 // of each chunk
 	at     uint64   // may be past the end
 	number int      // of the chunk in piece
-	loaded bool
+	loaded bool     // piece is set
 	piece  Piece
 	next   int          // chunks before this one were hashed, in order
-	hash   store.Hasher // of those
-	wrong  error        // the chunks make up another blob
+	hash   store.Hasher // of the chunks before next
+	wrong  error        // set if the chunks make up another blob
 }
 
-// NewReader returns a Reader of src, at offset 0. ctx bounds all that the Reader fetches.
+// NewReader returns a Reader of src at offset 0. ctx applies to every Fetch.
 func NewReader(ctx context.Context, src Source) *Reader {
 	r := &Reader{ctx: ctx, src: src, ends: make([]uint64, len(src.Chunks))}
 	end := uint64(0)
@@ -65,7 +66,7 @@ func NewReader(ctx context.Context, src Source) *Reader {
 // Size implements store.Blob.
 func (r *Reader) Size() uint64 { return r.ends[len(r.ends)-1] }
 
-// Close gives back the chunk that is held.
+// Close releases the current chunk.
 func (r *Reader) Close() error {
 	if r.loaded {
 		r.piece.release()
@@ -107,12 +108,12 @@ func (r *Reader) find() int {
 	return sort.Search(len(r.ends), func(i int) bool { return r.ends[i] > r.at })
 }
 
-// rest returns what follows the current offset in chunk i.
+// rest returns the bytes of chunk i from the current offset on.
 func (r *Reader) rest(i int, data []byte) []byte {
 	return data[r.at-(r.ends[i]-r.src.Chunks[i].Size):]
 }
 
-// load makes chunk i the one that is read from.
+// load makes chunk i the current one.
 func (r *Reader) load(i int) error {
 	r.Close()
 	piece, err := r.src.Fetch(r.ctx, i, true)
@@ -127,7 +128,7 @@ func (r *Reader) load(i int) error {
 	return nil
 }
 
-// WriteTo implements io.WriterTo. From offset 0 it hashes each byte once, as a part of the blob.
+// WriteTo implements io.WriterTo. From offset 0 it hashes each byte only once, as a part of the blob.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	if r.at >= r.Size() {
 		return 0, nil
@@ -158,8 +159,8 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	return n, nil
 }
 
-// take hashes chunk i if it is the next in order, compares the hash with the blob's digest after the last, and hands the
-// chunk to Took.
+// take hashes chunk i if it is the next in order, and passes it to Took. After the last chunk it compares the hash with
+// the blob's digest.
 func (r *Reader) take(i int, data []byte) error {
 	if r.wrong != nil {
 		return r.wrong
@@ -180,7 +181,7 @@ func (r *Reader) take(i int, data []byte) error {
 	return nil
 }
 
-// mismatch is the error of a list of chunks that make up another blob. Nothing is read from it any more.
+// mismatch returns the error of chunks that make up another blob. Later reads return it too.
 func (r *Reader) mismatch() error {
 	r.wrong = &store.CorruptError{Digest: r.src.Digest, Err: fmt.Errorf("put together from its chunks: %w", store.ErrDigestMismatch)}
 	if r.src.Mismatch != nil {

@@ -10,25 +10,28 @@ import (
 	"castar/store"
 )
 
-// Sink is where a Writer stores a blob.
+// Sink stores the blob of a Writer.
 type Sink interface {
-	// Ready reports why nothing can be stored now. The Writer calls it before each segment. It may wait.
+	// Ready returns nil if the Sink can store more, and otherwise says why not. The Writer calls it before each
+	// segment. It may wait.
 	Ready() error
-	// Has reports whether the blob d is there, so that what is left of it need not be stored. It may always say no.
+	// Has reports whether the store has the blob d. If so, the Writer stores no more of it. Has may always return
+	// false.
 	Has(d store.Digest) (bool, error)
 	// PutChunk stores a chunk of a longer blob. It does not keep data. Several calls may run at once.
 	PutChunk(d store.Digest, data []byte) error
 	// PutWhole stores the blob d, which is a single chunk or empty. It does not keep data.
 	PutWhole(d store.Digest, data []byte) error
-	// PutList stores the blob d as a list of chunks, each of which PutChunk has stored.
+	// PutList stores the blob d as a list of chunks. PutChunk has stored all of them.
 	PutList(d store.Digest, chunks []store.Chunk) error
 }
 
-// segmentSize is how much of a blob a Writer gathers before it cuts it, in bytes. It is a few of the longest chunks, so
-// that little is carried over to the next segment.
+// segmentSize is how much of a blob a Writer collects before it cuts it, in bytes. It is several times the longest
+// chunk, so little is carried over to the next segment.
 const segmentSize = 4 << 20
 
-// Pool says how the Writers of one store cut, and bounds what all of them do at once. It may be used concurrently.
+// Pool is shared by the Writers of one store. It limits how many chunks they store at once. It may be used
+// concurrently.
 type Pool struct {
 	cutter   *Cutter
 	slots    chan struct{}
@@ -36,7 +39,8 @@ type Pool struct {
 	segments sync.Pool // of *[]byte
 }
 
-// NewPool returns a Pool that cuts with cutter. A chunk is stored while its Writer holds a place in slots.
+// NewPool returns a Pool that cuts with cutter. At most cap(slots) chunks are stored at once: each sends to slots
+// first, and receives from it afterwards.
 func NewPool(cutter *Cutter, slots chan struct{}) *Pool {
 	return &Pool{cutter: cutter, slots: slots, segment: max(segmentSize, 4*cutter.Params().Max)}
 }
@@ -49,16 +53,16 @@ func (p *Pool) get() []byte {
 	return make([]byte, 0, p.segment)
 }
 
-// put takes a segment back, unless it never grew to be one.
+// put takes back a segment that grew to its full size.
 func (p *Pool) put(b []byte) {
 	if cap(b) >= p.segment {
 		p.segments.Put(&b)
 	}
 }
 
-// Writer cuts a blob and stores its chunks. It implements store.BlobWriter and io.ReaderFrom. Hashing the blob and
-// finding its cut points is done in order, by whoever writes; goroutines hash and store the chunks. So the result does
-// not depend on how many there are.
+// Writer cuts a blob and stores its chunks. It implements store.BlobWriter and io.ReaderFrom. The calling goroutine
+// hashes the blob and finds its cut points in order; other goroutines hash and store the chunks. So the result does not
+// depend on the number of goroutines.
 type Writer struct {
 	ctx  context.Context
 	pool *Pool
@@ -69,13 +73,13 @@ type Writer struct {
 	chunks  []*store.Chunk // in order; a goroutine fills in the digest
 	working sync.WaitGroup
 	mu      sync.Mutex
-	err     error // the first of the goroutines, or that of ctx
+	err     error // the first error of the goroutines, or that of ctx
 
 	committed, closed bool
 	digest            store.Digest
 }
 
-// NewWriter returns a Writer that stores a blob in to. It is stopped by the end of ctx.
+// NewWriter returns a Writer that stores a blob in to. The end of ctx stops it.
 func NewWriter(ctx context.Context, pool *Pool, to Sink) *Writer {
 	return &Writer{ctx: ctx, pool: pool, to: to}
 }
@@ -116,7 +120,7 @@ func (w *Writer) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// space returns the free end of the segment. It cuts a full segment first. Small blobs are many, so a segment begins
+// space returns the free end of the segment. It cuts a full segment first. Most blobs are small, so a segment starts
 // small and grows.
 func (w *Writer) space() ([]byte, error) {
 	if w.committed || w.closed {
@@ -143,7 +147,7 @@ func (w *Writer) took(n int) {
 	w.buf = w.buf[:len(w.buf)+n]
 }
 
-// failed returns the first error of the goroutines or of the context.
+// failed returns the first error of the goroutines, or that of the context.
 func (w *Writer) failed() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -161,8 +165,8 @@ func (w *Writer) fail(err error) {
 	}
 }
 
-// flush cuts the segment and has its chunks stored. What may go on in bytes yet to come is kept, unless last says that
-// none will.
+// flush cuts the segment and starts to store its chunks. It keeps the end of the segment for the next one, unless last
+// is true.
 func (w *Writer) flush(last bool) error {
 	if err := w.to.Ready(); err != nil {
 		return err
@@ -221,7 +225,7 @@ func (w *Writer) Commit() (store.Digest, error) {
 	return d, nil
 }
 
-// finish stores what is left of the blob d.
+// finish stores the rest of the blob d.
 func (w *Writer) finish(d store.Digest) error {
 	has, err := w.to.Has(d)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package memory is a store in maps: the shortest reading of the contracts in package store, against which the other
-// stores are compared, and a place for tests.
+// Package memory is a store in maps. It is the shortest implementation of the contracts in package store; other stores
+// are compared with it, and tests use it.
 package memory
 
 import (
@@ -18,8 +18,8 @@ import (
 	"castar/store"
 )
 
-// New returns an empty store with all its parts. It keeps every blob whole. Its contents live as long as something
-// refers to it: Sync and Close do nothing, and it may be used after Close. Contexts are not looked at, for nothing waits.
+// New returns an empty store with Blobs, Directories, Tags and a Lister. It keeps every blob whole, in memory. Sync and
+// Close do nothing, and the store may be used after Close. Nothing blocks, so contexts are ignored.
 func New() *store.Store {
 	s := &state{
 		blobs:       map[store.Digest][]byte{},
@@ -36,7 +36,7 @@ func New() *store.Store {
 	}
 }
 
-// state is what the parts of a store share. What the maps hold is never changed, only replaced.
+// state is shared by the parts of a store. Values in the maps are never changed, only replaced.
 type state struct {
 	mu          sync.RWMutex
 	blobs       map[store.Digest][]byte
@@ -62,7 +62,7 @@ func (b blobs) get(d store.Digest) ([]byte, error) {
 	return data, nil
 }
 
-// put keeps data, which nobody may change afterwards.
+// put keeps data. The caller must not change it afterwards.
 func (b blobs) put(data []byte) store.Digest {
 	d := store.Sum(data)
 	b.s.mu.Lock()
@@ -95,7 +95,7 @@ func (b blobs) Put(_ context.Context, data []byte) (store.Digest, error) {
 
 func (b blobs) Create(context.Context) (store.BlobWriter, error) { return &writer{blobs: b}, nil }
 
-// blob needs no check when it is read: its digest was computed from these very bytes.
+// blob does not check what it reads, because its digest was computed from these very bytes.
 type blob struct{ r *bytes.Reader }
 
 func (b *blob) Read(p []byte) (int, error)                   { return b.r.Read(p) }
@@ -206,7 +206,7 @@ func (ts tags) Delete(_ context.Context, name string) error {
 	return nil
 }
 
-// All yields the tags as they were when the loop began, which may change them.
+// All yields the tags as they were when the loop began. The loop may change tags.
 func (ts tags) All(context.Context) iter.Seq2[store.Tag, error] {
 	return func(yield func(store.Tag, error) bool) {
 		ts.s.mu.RLock()
@@ -226,7 +226,7 @@ func (ts tags) Record(_ context.Context, t store.Tag) error {
 	return nil
 }
 
-// Log yields the log as it was when the loop began, which may add to it.
+// Log yields the log as it was when the loop began. The loop may add to it.
 func (ts tags) Log(context.Context) iter.Seq2[store.Tag, error] {
 	return func(yield func(store.Tag, error) bool) {
 		ts.s.mu.RLock()
@@ -238,7 +238,7 @@ func (ts tags) Log(context.Context) iter.Seq2[store.Tag, error] {
 
 type lister struct{ s *state }
 
-// List yields what was there when the loop began, which may store more.
+// List yields the objects that were there when the loop began. The loop may store more.
 func (l lister) List(_ context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
 	return func(yield func(store.Digest, error) bool) {
 		want := prefix.String()[:min(max(nibbles, 0), 2*store.DigestSize)]

@@ -12,7 +12,7 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(*testing.T) *store.Store { return memory.New() })
 }
 
-// Close lets go of nothing, so the same store opened "again" has to have all.
+// Close frees nothing, so a store must have everything when it is "opened" again.
 func TestAfterClose(t *testing.T) {
 	stores := map[string]*store.Store{}
 	storetest.RunReopen(t, func(_ *testing.T, dir string) *store.Store {

@@ -6,15 +6,15 @@ import "github.com/DataDog/zstd"
 
 // Encoder compresses. Its methods may be called concurrently.
 type Encoder struct {
-	contexts chan zstd.Ctx // each serves one call at a time, and is freed with the garbage
+	contexts chan zstd.Ctx // each serves one call at a time; the garbage collector frees them
 	level    int
 }
 
-// NewEncoder returns an encoder of a level that compresses n buffers at once; further calls wait.
+// NewEncoder returns an Encoder that compresses up to n buffers at once; further calls wait.
 func NewEncoder(n, level int) (*Encoder, error) {
 	e := &Encoder{make(chan zstd.Ctx, n), level}
 	for range n {
-		e.contexts <- nil // made when it is first needed
+		e.contexts <- nil // made at first use
 	}
 	return e, nil
 }
@@ -22,7 +22,7 @@ func NewEncoder(n, level int) (*Encoder, error) {
 // Append appends the frame of src to dst.
 func (e *Encoder) Append(dst, src []byte) ([]byte, error) {
 	at := len(dst)
-	// The library writes into room that holds the worst case, and never beyond it.
+	// The library writes into dst if that has room for the worst case.
 	if bound := zstd.CompressBound(len(src)); cap(dst)-at < bound {
 		dst = append(make([]byte, 0, at+bound), dst...)
 	}

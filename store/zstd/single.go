@@ -2,13 +2,13 @@ package zstd
 
 import "encoding/binary"
 
-// maxWindow is how far back a frame may refer, in bytes, to what it decodes to: all decoders should take that (RFC 8878,
-// section 3.1.1.1.2).
+// maxWindow is how far back a frame may refer to its own output, in bytes. All decoders should support that much (RFC
+// 8878, section 3.1.1.1.2).
 const maxWindow = 8 << 20
 
-// Single reports whether b is what an Encoder here makes: one frame, without checksum or dictionary, whose window is at
-// most 8 MiB or all of its contents, and nothing else. What is in its blocks only Decode can tell. (RFC 8878, section
-// 3.1.1:)
+// Single reports whether b has the form of an Encoder's output: exactly one frame, without checksum or dictionary, with
+// a window of at most 8 MiB or of its whole contents. It does not look into blocks; only Decode does. The format is
+// that of RFC 8878, section 3.1.1:
 //
 //	frame = 0xfd2fb528:u32 descriptor:u8 [window:u8] [contentsize:1|2|4|8] block+
 //	block = head:u24 contents
@@ -33,7 +33,7 @@ func Single(b []byte) bool {
 		}
 		at++
 	}
-	switch descriptor >> 6 { // how long the field is that says how long the contents are
+	switch descriptor >> 6 { // the length of the field contentsize
 	case 0:
 		if descriptor&oneSegment != 0 {
 			at++

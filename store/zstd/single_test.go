@@ -9,7 +9,7 @@ import (
 	other "github.com/klauspost/compress/zstd"
 )
 
-// What an Encoder makes is single; what has a checksum, or anything before or behind it, or is cut short, is not.
+// The output of an Encoder is single. A frame with a checksum is not, nor one that is cut short or has bytes around it.
 func TestSingle(t *testing.T) {
 	enc, dec := codec(t)
 	plain, err := other.NewWriter(nil, other.WithEncoderCRC(false))
@@ -58,7 +58,7 @@ func TestSingle(t *testing.T) {
 	}
 }
 
-// Whatever it is given, Single ends, and the beginnings of what is single are not.
+// Single ends for every input, and no prefix of a single frame is single.
 func FuzzSingle(f *testing.F) {
 	enc, _ := codec(f)
 	golden, _ := goldenFrame(f)

@@ -41,7 +41,7 @@ func samples() [][]byte {
 	return all
 }
 
-// What is compressed here is read here and by another implementation, and the other way round, by many at once.
+// This package and another implementation read each other's frames, with many calls at once.
 func TestRoundTrip(t *testing.T) {
 	enc, dec := codec(t)
 	otherEnc, err := other.NewWriter(nil)
@@ -79,7 +79,7 @@ func TestRoundTrip(t *testing.T) {
 	all.Wait()
 }
 
-// A frame of the C library's best level, so that a program without it is tested against it too.
+// A frame of the C library's best level, to test programs without the library too.
 const golden = "28b52ffd20bd95000040636173746172200a02005b08a9a0ce6204"
 
 func goldenFrame(t testing.TB) (frame []byte, text string) {
@@ -118,7 +118,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// Whatever is decoded, nothing is written beyond the room for it.
+// Decode never writes past the end of dst.
 func FuzzDecode(f *testing.F) {
 	enc, dec := codec(f)
 	frame, text := goldenFrame(f)
