@@ -105,7 +105,7 @@ func (v *verifier) mark(set store.ObjectSet) (whole bool) {
 
 // checked returns a visitor that looks for what nodes refer to, and at their sizes.
 func (v *verifier) checked() visitor {
-	seen := NewSet(v.st)
+	c := &checker{verifier: v, seen: NewSet(v.st), sizes: map[store.Digest]uint64{}}
 	v.result.Roots, v.result.Directories, v.result.Files = 0, 0, 0
 	return func(up *store.Digest, n *store.Node, root string) store.Directory {
 		switch n.Kind {
@@ -118,7 +118,7 @@ func (v *verifier) checked() visitor {
 				v.addEntry(up, n, root, blobSizeError(n, size))
 			}
 		case store.KindDirectory:
-			return v.checkedDirectory(up, n, root, seen)
+			return c.directory(up, n, root)
 		}
 		return nil
 	}
@@ -132,19 +132,41 @@ func directorySizeError(n *store.Node, size uint64) error {
 	return fmt.Errorf("directory %s is recorded with size %d and has %d", n.Digest, n.Size, size)
 }
 
-// checkedDirectory returns the directory n if it was not seen before.
-func (v *verifier) checkedDirectory(up *store.Digest, n *store.Node, root string, seen store.ObjectSet) store.Directory {
-	dir, err := v.st.Directories.Get(v.ctx, n.Digest)
-	if err != nil {
-		v.lost(n.Kind, n.Digest, err)
+// checker looks at directories.
+type checker struct {
+	*verifier
+	seen  store.ObjectSet
+	sizes map[store.Digest]uint64 // of some directories, so that one with many references is not read for each
+}
+
+// mostSizes bounds checker.sizes, to about 8 MB.
+const mostSizes = 1 << 17
+
+// directory returns the directory n if it was not seen before.
+func (c *checker) directory(up *store.Digest, n *store.Node, root string) store.Directory {
+	var dir store.Directory
+	size, known := c.sizes[n.Digest]
+	if !known {
+		var err error
+		if dir, err = c.st.Directories.Get(c.ctx, n.Digest); err != nil {
+			c.lost(n.Kind, n.Digest, err)
+			return nil
+		}
+		size, _ = dir.Size(store.SizeDocumented) // valid ones have a size
+		if len(c.sizes) == mostSizes {
+			clear(c.sizes)
+		}
+		c.sizes[n.Digest] = size
+	}
+	if n.Size < size {
+		c.addEntry(up, n, root, directorySizeError(n, size))
+	}
+	if known { // and so it was seen
 		return nil
 	}
-	if size, _ := dir.Size(store.SizeDocumented); n.Size < size { // valid ones have a size
-		v.addEntry(up, n, root, directorySizeError(n, size))
-	}
-	if added, err := seen.Add(n.Kind, n.Digest); !added || err != nil {
+	if added, err := c.seen.Add(n.Kind, n.Digest); !added || err != nil {
 		return nil
 	}
-	v.result.Directories++
+	c.result.Directories++
 	return dir
 }
