@@ -55,6 +55,12 @@ func (e *CorruptError) Error() string {
 // Unwrap returns the reason.
 func (e *CorruptError) Unwrap() error { return e.Err }
 
+// IsCorrupt reports whether err is or wraps a *CorruptError: something is damaged, rather than absent or out of reach.
+func IsCorrupt(err error) bool {
+	_, ok := errors.AsType[*CorruptError](err)
+	return ok
+}
+
 // ErrDigestMismatch is the reason of a CorruptError whose bytes do not hash to their name.
 var ErrDigestMismatch = errors.New("digest mismatch")
 

@@ -219,7 +219,4 @@ func (s *Store) Close() error { return s.Barrier.Close() }
 
 // IsNotFound reports whether err says that a store lacks an object or tag. A *CorruptError never does, even if its
 // reason is ErrNotFound: the object is there, and a part of it is missing.
-func IsNotFound(err error) bool {
-	_, corrupt := errors.AsType[*CorruptError](err)
-	return !corrupt && errors.Is(err, ErrNotFound)
-}
+func IsNotFound(err error) bool { return errors.Is(err, ErrNotFound) && !IsCorrupt(err) }

@@ -1,7 +1,6 @@
 package objects
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -154,24 +153,24 @@ func (b *blobs) record(ctx context.Context, d store.Digest) ([]store.Chunk, erro
 // the record may still list others.
 func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if d == emptyBlob {
-		return whole{bytes.NewReader(nil)}, ctx.Err()
+		return store.BytesBlob(nil), ctx.Err()
 	}
 	data, cerr := b.chunk(ctx, d, -1)
 	if cerr == nil {
-		return whole{bytes.NewReader(data)}, nil
+		return store.BytesBlob(data), nil
 	}
-	if !store.IsNotFound(cerr) && !isCorrupt(cerr) {
+	if !store.IsNotFound(cerr) && !store.IsCorrupt(cerr) {
 		return nil, cerr
 	}
 	chunks, err := b.record(ctx, d)
 	if err == nil && !anyBytes(chunks) && store.IsNotFound(cerr) {
 		// A writer may have stored both since: the chunk, and then its record.
 		if data, cerr = b.chunk(ctx, d, -1); cerr == nil {
-			return whole{bytes.NewReader(data)}, nil
+			return store.BytesBlob(data), nil
 		}
 	}
 	switch {
-	case isCorrupt(cerr) && (store.IsNotFound(err) || err == nil && len(chunks) == 0):
+	case store.IsCorrupt(cerr) && (store.IsNotFound(err) || err == nil && len(chunks) == 0):
 		err = cerr
 	case store.IsNotFound(err):
 		return nil, fmt.Errorf("blob %w", err)
@@ -192,14 +191,9 @@ func anyBytes(chunks []store.Chunk) bool {
 
 // doubt remembers that the blob d is damaged, if err says so, so that it is stored again when it is put.
 func (b *blobs) doubt(d store.Digest, err error) {
-	if isCorrupt(err) {
+	if store.IsCorrupt(err) {
 		b.records.damage(d)
 	}
-}
-
-func isCorrupt(err error) bool {
-	_, ok := errors.AsType[*store.CorruptError](err)
-	return ok
 }
 
 // chunk returns the bytes of a chunk, of which size are wanted, or any number where size is negative. They were checked.

@@ -139,10 +139,10 @@ func TestDamagedClosures(t *testing.T) {
 			b := byHand{NewMemory(), t}
 			b.put(dirName(d["D"]), tt.body)
 			st := open1(t, b)
-			if _, err := st.Directories.Get(t.Context(), d["D"]); !isCorrupt(err) || store.IsNotFound(err) {
+			if _, err := st.Directories.Get(t.Context(), d["D"]); !store.IsCorrupt(err) || store.IsNotFound(err) {
 				t.Errorf("Get: %v, want *CorruptError", err)
 			}
-			if list, err := walkDigests(t.Context(), st, d["D"]); !isCorrupt(err) || store.IsNotFound(err) {
+			if list, err := walkDigests(t.Context(), st, d["D"]); !store.IsCorrupt(err) || store.IsNotFound(err) {
 				t.Errorf("Walk: %d directories, %v, want *CorruptError", len(list), err)
 			}
 			w, err := st.Directories.Upload(t.Context()) // heals it
@@ -166,7 +166,7 @@ func TestDamagedClosures(t *testing.T) {
 	t.Run("an invalid directory under its own name", func(t *testing.T) {
 		b := byHand{NewMemory(), t}
 		b.closure(store.Sum(unsorted), unsorted)
-		if _, err := open1(t, b).Directories.Get(t.Context(), store.Sum(unsorted)); !isCorrupt(err) {
+		if _, err := open1(t, b).Directories.Get(t.Context(), store.Sum(unsorted)); !store.IsCorrupt(err) {
 			t.Errorf("Get: %v, want *CorruptError", err)
 		}
 	})
@@ -263,7 +263,7 @@ func TestDirectoryOfDamagedClosure(t *testing.T) {
 	if _, err := st.Directories.Get(t.Context(), store.Sum([]byte("absent"))); !store.IsNotFound(err) {
 		t.Errorf("Get of nothing: %v", err) // and what is in closures is known
 	}
-	if _, err := st.Directories.Get(t.Context(), d["A"]); !isCorrupt(err) {
+	if _, err := st.Directories.Get(t.Context(), d["A"]); !store.IsCorrupt(err) {
 		t.Errorf("Get from a damaged closure: %v", err)
 	}
 	b.closure(d["A"], m["A"])

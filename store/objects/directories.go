@@ -85,7 +85,7 @@ func (ds *directories) Get(ctx context.Context, d store.Digest) (store.Directory
 		root = d
 	}
 	dir, err := ds.within(ctx, root, d)
-	if isCorrupt(err) && root != d {
+	if store.IsCorrupt(err) && root != d {
 		if dir, oerr := ds.within(ctx, d, d); oerr == nil {
 			return dir, nil
 		}

@@ -233,7 +233,7 @@ func testFaults(t *testing.T, service string) {
 	}
 }
 
-func isTruncation(err error) bool { return err == nil || isCorrupt(err) }
+func isTruncation(err error) bool { return err == nil || store.IsCorrupt(err) }
 
 // checkReads reads blobs, each of which is right or an error, which is not that it is not there. Where all is to be
 // well, damage that was made on the way is allowed for.
@@ -248,7 +248,7 @@ func checkReads(t *testing.T, st *store.Store, blobs [][]byte, well bool) {
 			}
 			b.Close()
 		}
-		if store.IsNotFound(err) || well && err != nil && !isCorrupt(err) {
+		if store.IsNotFound(err) || well && err != nil && !store.IsCorrupt(err) {
 			t.Errorf("blob of %d bytes: %v", len(data), err)
 		}
 	}

@@ -114,7 +114,7 @@ func (ds *directories) members(ctx context.Context, root store.Digest, list bool
 	}
 	var members []store.Digest
 	for f, err := range ds.read(ctx, root, new([]store.Digest)) {
-		if isCorrupt(err) || store.IsNotFound(err) {
+		if store.IsCorrupt(err) || store.IsNotFound(err) {
 			return nil, nil
 		}
 		if err != nil {

@@ -235,7 +235,7 @@ func TestDamagedBlobs(t *testing.T) {
 			tt.damage(b)
 			st := open1(t, b)
 			got, err := readAll(t, st, d)
-			if !isCorrupt(err) || store.IsNotFound(err) {
+			if !store.IsCorrupt(err) || store.IsNotFound(err) {
 				t.Fatalf("read %d bytes, error %v, want *CorruptError", len(got), err)
 			}
 			if has, err := st.Blobs.Has(t.Context(), d); has || err != nil {

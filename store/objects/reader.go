@@ -1,7 +1,6 @@
 package objects
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,12 +8,6 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 )
-
-// whole is a blob that is in memory and checked.
-type whole struct{ *bytes.Reader }
-
-func (w whole) Size() uint64 { return uint64(w.Reader.Size()) }
-func (w whole) Close() error { return nil }
 
 // reader returns the blob d. There is a chunk or more, and their sizes do not overflow.
 func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk) *chunk.Reader {

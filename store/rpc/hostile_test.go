@@ -345,7 +345,7 @@ func TestSpool(t *testing.T) {
 func TestProof(t *testing.T) {
 	data := random(longBlob)
 	d := store.Sum(data)
-	proof, err := prove(whole{bytes.NewReader(data)}, d)
+	proof, err := prove(store.BytesBlob(data), d)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ func TestProofRanges(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		data := all[:rapid.IntRange(proofGroupSize+1, len(all)).Draw(t, "size")]
 		d := store.Sum(data)
-		proof, err := prove(whole{bytes.NewReader(data)}, d)
+		proof, err := prove(store.BytesBlob(data), d)
 		if err != nil {
 			t.Fatal(err)
 		}

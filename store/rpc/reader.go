@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -28,7 +27,7 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if data, err := c.groups.read(ctx, d); err != nil {
 		return nil, err
 	} else if data != nil {
-		return whole{bytes.NewReader(data)}, nil
+		return store.BytesBlob(data), nil
 	}
 	var head []byte
 	var rest *stream
@@ -49,7 +48,7 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		if store.Sum(head) != d {
 			return nil, corrupt(d, store.ErrDigestMismatch)
 		}
-		return whole{bytes.NewReader(head)}, nil
+		return store.BytesBlob(head), nil
 	}
 	defer rest.close()
 	chunks, err := b.Chunks(ctx, d)
@@ -82,12 +81,6 @@ func (c *client) proof(ctx context.Context, d store.Digest) (uint64, []byte, err
 	}
 	return size, resp.GetBao(), nil
 }
-
-// whole is a blob that is in memory and checked.
-type whole struct{ *bytes.Reader }
-
-func (w whole) Size() uint64 { return uint64(w.Reader.Size()) }
-func (w whole) Close() error { return nil }
 
 // stream is a call of BlobService.Read.
 type stream struct {

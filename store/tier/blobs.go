@@ -1,7 +1,6 @@
 package tier
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +79,7 @@ func (b *Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	case o.long:
 		return b.Far.Open(ctx, d)
 	}
-	return whole{bytes.NewReader(o.data)}, nil
+	return store.BytesBlob(o.data), nil
 }
 
 // opened is how a blob that Near lacked can be had now.
@@ -90,12 +89,6 @@ type opened struct {
 	kept   bool          // Near has it
 	long   bool          // Far has it, and Near takes nothing
 }
-
-// whole is a blob that is in memory and checked.
-type whole struct{ *bytes.Reader }
-
-func (w whole) Size() uint64 { return uint64(w.Reader.Size()) }
-func (w whole) Close() error { return nil }
 
 // fetch gets a blob from Far into Near, or finds out of which chunks it is.
 func (b *Blobs) fetch(ctx context.Context, d store.Digest) (o opened, err error) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -24,3 +25,11 @@ func SeekTo(at, size uint64, offset int64, whence int) (uint64, error) {
 	}
 	return uint64(offset), nil
 }
+
+// BytesBlob returns a Blob of bytes in memory, which the caller has checked. It keeps data.
+func BytesBlob(data []byte) Blob { return bytesBlob{bytes.NewReader(data)} }
+
+type bytesBlob struct{ *bytes.Reader }
+
+func (b bytesBlob) Size() uint64 { return uint64(b.Reader.Size()) }
+func (b bytesBlob) Close() error { return nil }
