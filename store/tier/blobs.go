@@ -9,41 +9,34 @@ import (
 	"castar/store"
 )
 
-// Blobs is the blobs of two stores: those of Near, and those of Far, which are kept in Near once they were read. It
-// implements store.Blobs.
+// Blobs is the blobs of two stores. A blob of Far is kept in Near once it is read. Blobs implements store.Blobs.
 //
-// A blob that Near lacks is read from Far; a long one in chunks, where Far has a list of them, of which only those are
-// fetched that Near lacks. Bytes are checked against their digest before they are stored. A long blob is whole in Near
-// when it was read from the beginning to the end; until then, Near has the chunks that were read. A Near that is
-// read-only is not filled.
+// If Near lacks a blob, it is read from Far. A long blob is read in chunks if Far has a list of them, and only chunks
+// that Near lacks are fetched. Bytes are checked against their digest before they are stored. A long blob is complete
+// in Near after it was read from beginning to end; until then Near has the chunks that were read. A read-only Near is
+// not filled.
 //
-// That a store has not got something is what only store.ErrNotFound says: every other error, of either, is returned, and
-// nothing is read from Far because Near is out of order or damaged.
+// Only store.ErrNotFound says that a store lacks something. Every other error of either store is returned: a Near that
+// is out of order or damaged does not make Blobs read from Far.
 type Blobs struct {
 	Near, Far store.Blobs
-	// WriteThrough has what is put go to Far as well as to Near, otherwise it goes to Near alone.
+	// WriteThrough makes writes go to Far as well as to Near. Otherwise they go to Near alone.
 	WriteThrough bool
 
-	opening flights[opened]
-	reading flights[[]byte]
+	opening sharedCalls[opener]
+	reading sharedCalls[[]byte]
 }
 
 const (
-	// wholeSize is the length in bytes up to which a blob is fetched at once, whatever chunks it has.
+	// wholeSize is the length in bytes up to which a blob is fetched in one piece, whatever its chunks.
 	wholeSize = 512 << 10
-	// maxChunk is the length of the longest chunk that is read as one: castore allows no averages above 2 MiB, nor
-	// chunks of more than twice that; this leaves room for others.
+	// maxChunk is the length of the longest chunk that is read as one. Castore's averages are at most 2 MiB and its chunks
+	// at most twice that. This leaves room for others.
 	maxChunk = 16 << 20
 )
 
-// absent reports whether a store says that it has not got something, rather than only a part of it.
-func absent(err error) bool {
-	_, damaged := errors.AsType[*store.CorruptError](err)
-	return store.IsNotFound(err) && !damaged
-}
-
-// Has asks Near, and then Far. With WriteThrough it asks Far alone, for who is told that a blob is there does not put
-// it.
+// Has asks Near, and then Far. With WriteThrough it asks Far alone, because a caller that is told a blob exists will not
+// put it.
 func (b *Blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	if !b.WriteThrough {
 		if has, err := b.Near.Has(ctx, d); has || err != nil {
@@ -56,7 +49,7 @@ func (b *Blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 // Chunks asks Near, and then Far.
 func (b *Blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
 	chunks, err := b.Near.Chunks(ctx, d)
-	if absent(err) {
+	if store.IsNotFound(err) {
 		return b.Far.Chunks(ctx, d)
 	}
 	return chunks, err
@@ -65,56 +58,48 @@ func (b *Blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, erro
 // Open opens the blob of Near, or fetches it from Far.
 func (b *Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	blob, err := b.Near.Open(ctx, d)
-	if !absent(err) {
+	if !store.IsNotFound(err) {
 		return blob, err
 	}
-	o, err := b.opening.do(ctx, d, func(ctx context.Context) (opened, error) { return b.fetch(ctx, d) })
-	switch {
-	case err != nil:
+	open, err := b.opening.do(ctx, d, func(ctx context.Context) (opener, error) { return b.fetch(ctx, d) })
+	if err != nil {
 		return nil, err
-	case o.chunks != nil:
-		return b.chunked(ctx, d, o.chunks), nil
-	case o.kept:
-		return b.Near.Open(ctx, d)
-	case o.long:
-		return b.Far.Open(ctx, d)
 	}
-	return store.BytesBlob(o.data), nil
+	return open(ctx, d)
 }
 
-// opened is how a blob that Near lacked can be had now.
-type opened struct {
-	data   []byte        // it is short, and here
-	chunks []store.Chunk // it is long, and made of these
-	kept   bool          // Near has it
-	long   bool          // Far has it, and Near takes nothing
-}
+// opener opens a blob that Near lacked, for each of the callers that waited for it.
+type opener func(context.Context, store.Digest) (store.Blob, error)
 
-// fetch gets a blob from Far into Near, or finds out of which chunks it is.
-func (b *Blobs) fetch(ctx context.Context, d store.Digest) (o opened, err error) {
-	if o.kept, err = b.Near.Has(ctx, d); o.kept || err != nil { // stored since
-		return o, err
+// fetch copies a blob of Far to Near, or finds its chunks, and returns what opens it.
+func (b *Blobs) fetch(ctx context.Context, d store.Digest) (opener, error) {
+	if has, err := b.Near.Has(ctx, d); has || err != nil { // stored since Open looked
+		return b.Near.Open, err
 	}
 	far, err := b.Far.Open(ctx, d)
 	if err != nil {
-		return o, err
+		return nil, err
 	}
 	defer far.Close()
 	if far.Size() <= wholeSize {
-		if o.data, err = readAll(far, d); err == nil {
-			err = b.keep(ctx, o.data)
+		data, err := readAll(far, d)
+		if err == nil {
+			err = b.keep(ctx, data)
 		}
-		return o, err
+		return func(context.Context, store.Digest) (store.Blob, error) { return store.BytesBlob(data), nil }, err
 	}
-	if o.chunks, err = b.farChunks(ctx, d, far.Size()); o.chunks != nil || err != nil {
-		return o, err
+	chunks, err := b.farChunks(ctx, d, far.Size())
+	if len(chunks) > 0 || err != nil {
+		return func(ctx context.Context, d store.Digest) (store.Blob, error) { return b.chunked(ctx, d, chunks), nil }, err
 	}
-	o.kept, err = b.copy(ctx, d, far)
-	o.long = !o.kept
-	return o, err
+	kept, err := b.copy(ctx, d, far)
+	if !kept {
+		return b.Far.Open, err
+	}
+	return b.Near.Open, err
 }
 
-// farChunks returns the chunks that Far has a blob in, or none where it has it whole or in pieces too long.
+// farChunks returns the chunks of a blob in Far, or none if Far has it whole or in chunks longer than maxChunk.
 func (b *Blobs) farChunks(ctx context.Context, d store.Digest, size uint64) ([]store.Chunk, error) {
 	chunks, err := b.Far.Chunks(ctx, d)
 	if err != nil || len(chunks) == 0 {
@@ -135,7 +120,7 @@ func (b *Blobs) farChunks(ctx context.Context, d store.Digest, size uint64) ([]s
 
 // readAll returns the bytes of a short blob, checked.
 func readAll(blob store.Blob, d store.Digest) ([]byte, error) {
-	buf := limited{data: make([]byte, 0, blob.Size())}
+	buf := fixedBuffer{make([]byte, 0, blob.Size())}
 	if _, err := blob.WriteTo(&buf); err != nil {
 		return nil, err
 	}
@@ -145,18 +130,18 @@ func readAll(blob store.Blob, d store.Digest) ([]byte, error) {
 	return buf.data, nil
 }
 
-// limited is a buffer that does not grow.
-type limited struct{ data []byte }
+// fixedBuffer is a buffer that does not grow, so that a store that misstates a blob's size cannot fill the memory.
+type fixedBuffer struct{ data []byte }
 
-func (l *limited) Write(p []byte) (int, error) {
-	if len(p) > cap(l.data)-len(l.data) {
-		return 0, fmt.Errorf("blob of more than its %d bytes", cap(l.data))
+func (b *fixedBuffer) Write(p []byte) (int, error) {
+	if len(p) > cap(b.data)-len(b.data) {
+		return 0, fmt.Errorf("blob is longer than its %d bytes", cap(b.data))
 	}
-	l.data = append(l.data, p...)
+	b.data = append(b.data, p...)
 	return len(p), nil
 }
 
-// keep stores in Near what was checked, unless Near is read-only.
+// keep stores checked bytes in Near, unless Near is read-only.
 func (b *Blobs) keep(ctx context.Context, data []byte) error {
 	_, err := b.Near.Put(ctx, data)
 	if errors.Is(err, store.ErrReadOnly) {
@@ -165,7 +150,7 @@ func (b *Blobs) keep(ctx context.Context, data []byte) error {
 	return err
 }
 
-// copy stores a long blob of Far in Near, unless Near is read-only.
+// copy stores a long blob of Far in Near. It reports false and no error if Near is read-only.
 func (b *Blobs) copy(ctx context.Context, d store.Digest, far store.Blob) (kept bool, err error) {
 	w, err := b.Near.Create(ctx)
 	if errors.Is(err, store.ErrReadOnly) {

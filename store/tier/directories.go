@@ -9,35 +9,36 @@ import (
 	"castar/store"
 )
 
-// Directories is the directories of two stores: those of Near, and those of Far, of which whole closures are kept in
-// Near once a directory was asked for. It implements store.Directories. What Blobs says of errors goes for it too.
+// Directories is the directories of two stores. When a directory of Far is read, it is kept in Near with all the
+// directories below it. Directories implements store.Directories, and treats errors as Blobs does.
 type Directories struct {
 	Near, Far store.Directories
-	// WriteThrough has what is put go to Far as well as to Near, otherwise it goes to Near alone.
+	// WriteThrough makes writes go to Far as well as to Near. Otherwise they go to Near alone.
 	WriteThrough bool
 
-	fetching flights[store.Directory]
+	fetching sharedCalls[store.Directory]
 }
 
-// Get returns the directory of Near, or fetches it from Far with all that are below it.
+// Get returns the directory of Near, or fetches it from Far with all directories below it.
 func (ds *Directories) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
 	dir, err := ds.Near.Get(ctx, d)
-	if !absent(err) {
+	if !store.IsNotFound(err) {
 		return dir, err
 	}
 	dir, err = ds.fetching.do(ctx, d, func(ctx context.Context) (store.Directory, error) { return ds.fetch(ctx, d) })
-	return append(store.Directory(nil), dir...), err // who else waited has the same
+	return append(store.Directory(nil), dir...), err // other waiters have the same slice
 }
 
-// fetch keeps the closure of root in Near, and returns root. A closure that is not whole in Far is not kept.
+// fetch stores the closure of root in Near and returns the directory root. A closure that is incomplete in Far is not
+// stored.
 func (ds *Directories) fetch(ctx context.Context, root store.Digest) (store.Directory, error) {
-	dir, err := ds.Near.Get(ctx, root) // stored since
-	if !absent(err) {
+	dir, err := ds.Near.Get(ctx, root) // stored since Get looked
+	if !store.IsNotFound(err) {
 		return dir, err
 	}
-	closure := map[store.Digest][]byte{} // encoded, which is a fraction of a Directory's size
+	closure := map[store.Digest][]byte{} // encoded: a fraction of the size of a Directory
 	for named, err := range ds.Far.Walk(ctx, root) {
-		if absent(err) && dir != nil {
+		if store.IsNotFound(err) && dir != nil {
 			return dir, nil
 		}
 		if err != nil {
@@ -80,7 +81,7 @@ func (ds *Directories) keep(ctx context.Context, root store.Digest, closure map[
 		return err
 	}
 	defer w.Close()
-	// On the way down a digest is pushed, on the way back it is met again and popped. What is stored leaves the closure.
+	// A digest is pushed on the way down, and met again and popped on the way back. What is stored leaves the closure.
 	stack, entered := []store.Digest{root}, map[store.Digest]bool{}
 	for len(stack) > 0 {
 		d := stack[len(stack)-1]
@@ -88,7 +89,7 @@ func (ds *Directories) keep(ctx context.Context, root store.Digest, closure map[
 		if !ok && !entered[d] {
 			return &store.CorruptError{Digest: root, Err: fmt.Errorf("directory %s is missing below it", d)}
 		}
-		if !ok { // stored, and here again
+		if !ok { // already stored
 			stack = stack[:len(stack)-1]
 			continue
 		}
@@ -114,7 +115,7 @@ func (ds *Directories) keep(ctx context.Context, root store.Digest, closure map[
 	return w.Commit(ctx, root)
 }
 
-// Put stores a directory in Near. With WriteThrough it is stored in Far before.
+// Put stores a directory in Near. With WriteThrough it stores it in Far first.
 func (ds *Directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
 	if ds.WriteThrough {
 		if d, err := ds.Far.Put(ctx, dir); err != nil {
@@ -124,19 +125,19 @@ func (ds *Directories) Put(ctx context.Context, dir store.Directory) (store.Dige
 	return ds.Near.Put(ctx, dir)
 }
 
-// Walk walks Near, if that has all. From where it lacks something on, it walks both.
+// Walk walks Near. From the first directory that Near lacks, it walks both stores.
 func (ds *Directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return walkFirst(ctx, ds.Near, ds, root)
 }
 
-// walkFirst walks first, as far as that has everything, and then all.
+// walkFirst walks first until it lacks a directory, and then walks the rest in all.
 func walkFirst(ctx context.Context, first, all store.Directories, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return func(yield func(store.NamedDirectory, error) bool) {
 		seen := map[store.Digest]struct{}{}
-		whole := true
+		complete := true
 		for named, err := range first.Walk(ctx, root) {
-			if absent(err) {
-				whole = false
+			if store.IsNotFound(err) {
+				complete = false
 				break
 			}
 			if !yield(named, err) || err != nil {
@@ -144,7 +145,7 @@ func walkFirst(ctx context.Context, first, all store.Directories, root store.Dig
 			}
 			seen[named.Digest] = struct{}{}
 		}
-		if whole {
+		if complete {
 			return
 		}
 		for named, err := range store.WalkByGet(ctx, all, root) {
@@ -158,7 +159,7 @@ func walkFirst(ctx context.Context, first, all store.Directories, root store.Dig
 	}
 }
 
-// Upload begins a batch in Near. With WriteThrough, in both.
+// Upload begins a batch in Near, or with WriteThrough in both stores.
 func (ds *Directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
 	near, err := ds.Near.Upload(ctx)
 	if err != nil || !ds.WriteThrough {
@@ -181,7 +182,7 @@ func (w *bothUpload) Put(ctx context.Context, dir store.Directory) (store.Digest
 	return w.near.Put(ctx, dir)
 }
 
-// Commit ends the batch in Far before it does in Near, so that what Near has Far has too.
+// Commit commits in Far before Near, so that Far has everything that Near has.
 func (w *bothUpload) Commit(ctx context.Context, root store.Digest) error {
 	if err := w.far.Commit(ctx, root); err != nil {
 		return err

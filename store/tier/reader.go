@@ -9,13 +9,13 @@ import (
 	"castar/store/chunk"
 )
 
-// readAhead bounds the chunks that WriteTo fetches before they are needed, in number and bytes.
+// readAheadChunks and readAheadBytes bound the chunks that WriteTo fetches before it needs them.
 const (
 	readAheadChunks = 8
 	readAheadBytes  = 32 << 20
 )
 
-// chunked returns a long blob of Far, read chunk by chunk, each from Near where that has it. What is read from the first
+// chunked returns a long blob of Far. Each chunk is read from Near if Near has it. A blob that is read from the first
 // chunk to the last is copied to Near.
 func (b *Blobs) chunked(ctx context.Context, d store.Digest, chunks []store.Chunk) store.Blob {
 	longest := uint64(1)
@@ -34,26 +34,25 @@ func (b *Blobs) chunked(ctx context.Context, d store.Digest, chunks []store.Chun
 	return c
 }
 
-// copying is a blob that is copied while it is read.
+// copying is a blob that is copied to Near while it is read.
 type copying struct {
 	*chunk.Reader
 	copy copier
 }
 
-// Close discards the copy of what was not read to its end.
+// Close discards the copy of a blob that was not read to its end.
 func (c *copying) Close() error { return errors.Join(c.Reader.Close(), c.copy.close()) }
 
-// copier puts a blob together from its chunks. The reader has checked that they make up the blob before it hands over
-// the last one.
+// copier stores a blob from its chunks. The reader hands over the last chunk only after it has checked the whole blob.
 type copier struct {
 	to   store.Blobs
-	last int              // chunk
-	next int              // the chunk that is wanted
-	w    store.BlobWriter // nil: not begun, or ended, or the store is read-only
-	err  error            // that ended it
+	last int              // number of the last chunk
+	next int              // number of the next chunk
+	w    store.BlobWriter // nil before the first chunk, after the last, and if the store is read-only
+	err  error            // sticky
 }
 
-// add takes the chunk i, if it is the next.
+// add adds chunk i if it is the next one.
 func (c *copier) add(ctx context.Context, i int, data []byte) error {
 	if i != c.next || c.err != nil {
 		return c.err
@@ -89,15 +88,15 @@ func (c *copier) close() error {
 	return w.Close()
 }
 
-// chunk returns the bytes of a chunk of the blob d, checked, from Near or else from Far.
+// chunk returns the checked bytes of a chunk of the blob d, from Near or else from Far.
 func (b *Blobs) chunk(ctx context.Context, d store.Digest, c store.Chunk) ([]byte, error) {
 	data, err := readChunk(ctx, b.Near, c)
-	if !absent(err) {
+	if !store.IsNotFound(err) {
 		return data, err
 	}
 	data, err = b.reading.do(ctx, c.Digest, func(ctx context.Context) ([]byte, error) {
-		data, err := readChunk(ctx, b.Near, c) // stored since
-		if !absent(err) {
+		data, err := readChunk(ctx, b.Near, c) // stored since the first look
+		if !store.IsNotFound(err) {
 			return data, err
 		}
 		if data, err = readChunk(ctx, b.Far, c); err == nil {
@@ -105,13 +104,13 @@ func (b *Blobs) chunk(ctx context.Context, d store.Digest, c store.Chunk) ([]byt
 		}
 		return data, err
 	})
-	if absent(err) {
+	if store.IsNotFound(err) {
 		return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
 	}
 	return data, err
 }
 
-// readChunk returns the bytes of a chunk that a store has, checked.
+// readChunk returns the checked bytes of a chunk in a store.
 func readChunk(ctx context.Context, from store.Blobs, c store.Chunk) ([]byte, error) {
 	blob, err := from.Open(ctx, c.Digest)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package tier puts a near store before a far one: what is read from the far store is kept in the near one, where the
-// next reader finds it. Blobs and Directories do so for the two parts of a store, New for a store as one.
+// Package tier puts a near store in front of a far one. What is read from the far store is kept in the near one, where
+// the next reader finds it. New joins two whole stores. Blobs and Directories join one part each.
 package tier
 
 import (
@@ -13,19 +13,19 @@ import (
 
 // Options say how a tier writes.
 type Options struct {
-	// WriteThrough has what is put go to both stores, and be a success only where both have it; otherwise it goes to
-	// the near one alone.
+	// WriteThrough makes writes go to both stores; a write succeeds only if both have it. Otherwise writes go to the near
+	// store alone.
 	WriteThrough bool
 }
 
-// New returns near before far as one store, which closes both. A part that only one of the two has is that one's, but
-// for tags and the list of what is there:
+// New returns one store made of near and far, and closes both when it is closed. If only one of the two has a part, the
+// part is that one's. The exceptions:
 //
-//   - Tags are those of near, or with WriteThrough those of far: no tag points at what only another store has.
-//   - It can list what is there if both can.
-//   - Its size rule is that of far, which others may share.
+//   - Tags are those of near, or with WriteThrough those of far. No tag points at something that only the other store has.
+//   - The store can list its objects if both can.
+//   - The size rule is that of far, which others may share.
 //
-// Closing it syncs near, so that what was fetched need not be fetched again.
+// Close syncs near first, so that what was fetched need not be fetched again.
 func New(near, far *store.Store, o Options) *store.Store {
 	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, SizeRule: far.SizeRule, Barrier: barrier{near, far}}
 	if o.WriteThrough {
@@ -53,7 +53,7 @@ func New(near, far *store.Store, o Options) *store.Store {
 	return st
 }
 
-// both returns the blobs of two stores, and the ways to put them that every store has that they are put to.
+// both returns the blobs of two stores, and the further ways to write that every store written to has.
 func both(near, far *store.Store, o Options) (store.Blobs, store.Laner, store.Grouper, store.Joiner) {
 	b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
 	l := lanes{b, near, far}
@@ -67,7 +67,7 @@ func both(near, far *store.Store, o Options) (store.Blobs, store.Laner, store.Gr
 		present[store.Joiner](near.Joins != nil && far.Joins != nil, joins{b, near.Joins, far.Joins})
 }
 
-// present returns v, or nil where it is not there.
+// present returns v if there is true, and otherwise nil.
 func present[T any](there bool, v T) (none T) {
 	if there {
 		return v
@@ -75,7 +75,7 @@ func present[T any](there bool, v T) (none T) {
 	return none
 }
 
-// id names what a tier is made of: what it has depends on both, and on what it does with what is put.
+// id returns an ID that depends on both stores and on where writes go.
 func id(near, far *store.Store, o Options) string {
 	kind := "tier "
 	if o.WriteThrough {
@@ -87,7 +87,7 @@ func id(near, far *store.Store, o Options) string {
 
 type barrier struct{ near, far *store.Store }
 
-// Sync syncs far before near, so that what near has far has too.
+// Sync syncs far before near, so that far has everything that near has.
 func (b barrier) Sync(ctx context.Context) error {
 	if err := b.far.Sync(ctx); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (b barrier) Close() error {
 	return errors.Join(b.near.Sync(context.Background()), b.near.Close(), b.far.Close())
 }
 
-// lister lists what either has.
+// lister lists what either store has.
 type lister struct{ near, far store.Lister }
 
 func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {

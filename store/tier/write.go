@@ -8,12 +8,12 @@ import (
 	"castar/store"
 )
 
-// Put stores a blob in Near. With WriteThrough it is stored in Far before.
+// Put stores a blob in Near. With WriteThrough it stores it in Far first.
 func (b *Blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return lane{b, b.Near, b.Far}.Put(ctx, data)
 }
 
-// Create begins a blob in Near. With WriteThrough, in both.
+// Create begins a blob in Near, or with WriteThrough in both stores.
 func (b *Blobs) Create(ctx context.Context) (store.BlobWriter, error) {
 	return lane{b, b.Near, b.Far}.Create(ctx)
 }
@@ -24,10 +24,10 @@ type lanes struct {
 	near, far *store.Store
 }
 
-// Lane puts by a lane of each of the two stores.
+// Lane returns blobs that are put by one lane of each store.
 func (l lanes) Lane() store.Blobs { return lane{l.b, l.near.Lane(), l.far.Lane()} }
 
-// lane is the blobs of both, with their lanes to put by.
+// lane is the blobs of both stores, put by one lane of each.
 type lane struct {
 	*Blobs
 	near, far store.Blobs
@@ -64,7 +64,7 @@ func (w *bothWriter) Write(p []byte) (int, error) {
 	return w.near.Write(p)
 }
 
-// Commit ends the blob in Far before it does in Near, so that what Near has Far has too.
+// Commit commits in Far before Near, so that Far has everything that Near has.
 func (w *bothWriter) Commit() (store.Digest, error) {
 	if d, err := w.far.Commit(); err != nil {
 		return d, err
@@ -80,10 +80,10 @@ type groups struct {
 	near, far store.Grouper // far is nil without WriteThrough
 }
 
-// Group returns the group that Near has. A blob that only Far has is in none here: reading it by itself brings it to Near.
+// Group returns the group in Near. A blob that only Far has is in no group here; reading it by itself brings it to Near.
 func (g groups) Group(ctx context.Context, d store.Digest) (store.Group, error) {
 	group, err := g.near.Group(ctx, d)
-	if !absent(err) {
+	if !store.IsNotFound(err) {
 		return group, err
 	}
 	has, err := g.b.Far.Has(ctx, d)
@@ -96,7 +96,7 @@ func (g groups) Group(ctx context.Context, d store.Digest) (store.Group, error) 
 	return store.Group{}, err
 }
 
-// PutGroup stores blobs in Near. With WriteThrough they are stored in Far before.
+// PutGroup stores blobs in Near. With WriteThrough it stores them in Far first.
 func (g groups) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
 	if g.far != nil {
 		if _, err := g.far.PutGroup(ctx, raw, sizes, frame); err != nil {
@@ -112,7 +112,7 @@ type joins struct {
 	near, far store.Joiner // far is nil without WriteThrough
 }
 
-// ChunkSize is that of Far where blobs are joined there too.
+// ChunkSize is that of Far if blobs are joined there too, and otherwise that of Near.
 func (j joins) ChunkSize() int {
 	if j.far != nil {
 		return j.far.ChunkSize()
@@ -120,7 +120,7 @@ func (j joins) ChunkSize() int {
 	return j.near.ChunkSize()
 }
 
-// Join stores a blob in Near, with WriteThrough in Far before. Chunks that only Far has are fetched.
+// Join stores a blob in Near, and with WriteThrough in Far first. Chunks that only Far has are fetched.
 func (j joins) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
 	if j.far != nil {
 		if err := j.far.Join(ctx, d, chunks); err != nil {
@@ -128,13 +128,13 @@ func (j joins) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) e
 		}
 	}
 	err := j.near.Join(ctx, d, chunks)
-	if !absent(err) {
+	if !store.IsNotFound(err) {
 		return err
 	}
 	for _, c := range chunks {
 		if _, err := j.b.chunk(ctx, c.Digest, c); err != nil {
 			if cause, ok := errors.AsType[*store.CorruptError](err); ok && errors.Is(cause.Err, store.ErrNotFound) {
-				err = cause.Err // nothing is damaged: the chunk was never stored
+				err = cause.Err // the chunk was never stored: nothing is damaged
 			}
 			return err
 		}
