@@ -489,3 +489,25 @@ func TestDirConcurrent(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestMakeFolder(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a/b/c", "a/b/c", "a", "a/d"} {
+		folder := filepath.Join(dir, name)
+		if err := durable.MakeFolder(folder); err != nil {
+			t.Error(err)
+		}
+		if fi, err := os.Stat(folder); err != nil || !fi.IsDir() {
+			t.Errorf("%s: %v, %v", name, fi, err)
+		}
+	}
+	for _, name := range []string{file, file + "/below"} {
+		if err := durable.MakeFolder(name); !errors.Is(err, syscall.ENOTDIR) {
+			t.Errorf("%s: %v, want ENOTDIR", name, err)
+		}
+	}
+}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"syscall"
 )
 
@@ -67,6 +69,31 @@ func MkdirAll(fsys FS, name string) error {
 		}
 	}
 	return fsys.SyncDir(parent)
+}
+
+// MakeFolder makes the folder at a path of the operating system, and those above it that are missing, durably. It syncs
+// the name of a folder that exists too, because its maker may have been stopped before its own sync.
+func MakeFolder(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	above := filepath.Dir(dir)
+	for {
+		if fi, err := os.Stat(above); err == nil && fi.IsDir() || filepath.Dir(above) == above {
+			break
+		}
+		above = filepath.Dir(above)
+	}
+	rel, err := filepath.Rel(above, dir)
+	if err != nil {
+		return err
+	}
+	fsys, err := Dir(above)
+	if err != nil {
+		return err
+	}
+	return errors.Join(MkdirAll(fsys, filepath.ToSlash(rel)), fsys.Close())
 }
 
 // ErrTooLong says that a file is longer than it may be.

@@ -15,19 +15,19 @@ type blobs struct {
 	q       *queue
 	codec   *codec
 	cutter  *chunk.Cutter
-	ahead   int         // chunks that are read before they are needed
-	pool    *chunk.Pool // for what is put in chunks
+	ahead   int         // chunks to read before they are needed
+	pool    *chunk.Pool // for blobs put in chunks
 	records *presence
 	chunks  *presence
 }
 
-// emptyBlob is the digest of no bytes: the blob of no chunks.
+// emptyBlob is the digest of no bytes. That blob has no chunks.
 var emptyBlob = store.Sum(nil)
 
-// maxRecord bounds the records that are read, in bytes: about 12 million chunks, or 3 TB in one blob.
+// maxRecord is the length of the longest record that is read, in bytes: about 12 million chunks, or 3 TB in one blob.
 const maxRecord = 512 << 20
 
-// Has asks for the record, and then for a chunk of that digest.
+// Has looks for the record, and then for a chunk of that digest.
 func (b *blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	if has, err := b.records.has(ctx, d); has || err != nil {
 		return has, err
@@ -35,7 +35,7 @@ func (b *blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	return b.chunks.has(ctx, d)
 }
 
-// Put stores the chunk before the record, and neither where the record is there: it is written last.
+// Put stores the chunk, and then the record. It stores nothing if the record exists, since that is written last.
 func (b *blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if err := errors.Join(ctx.Err(), b.q.writable()); err != nil {
 		return store.Digest{}, err
@@ -55,8 +55,8 @@ func (b *blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return w.Commit()
 }
 
-// putWhole stores a blob of one chunk, or none. Whether the chunk is there is not asked: a chunk of another blob is
-// seldom a blob of its own.
+// putWhole stores a blob of one chunk, or none. It does not ask whether the chunk exists, because a chunk of another blob
+// is seldom a blob of its own.
 func (b *blobs) putWhole(ctx context.Context, d store.Digest, data []byte) error {
 	if len(data) > 0 {
 		if err := b.store(ctx, d, data); err != nil {
@@ -74,7 +74,7 @@ func (b *blobs) putRecord(ctx context.Context, d store.Digest, chunks []store.Ch
 	return err
 }
 
-// putChunk stores a chunk of a larger blob, unless it is there.
+// putChunk stores a chunk of a larger blob, unless the chunk exists.
 func (b *blobs) putChunk(ctx context.Context, d store.Digest, data []byte) error {
 	had, err := b.chunks.had(ctx, d)
 	if had || err != nil {
@@ -132,7 +132,7 @@ func (b *blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, erro
 	return nil, err
 }
 
-// record returns the chunks that the record of a blob lists. The error is store.ErrNotFound where there is no record.
+// record returns the chunks in the record of a blob. The error is store.ErrNotFound if there is no record.
 func (b *blobs) record(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
 	name := blobName(d)
 	body, err := b.q.get(ctx, name, 0, maxRecord+1)
@@ -149,8 +149,8 @@ func (b *blobs) record(ctx context.Context, d store.Digest) ([]store.Chunk, erro
 	return chunks, nil
 }
 
-// Open asks for a chunk of that digest first, for most blobs are one, and then for the record. Where the chunk is damaged
-// the record may still list others.
+// Open looks for a chunk of that digest first, because most blobs are one chunk, and then for the record. If the chunk is
+// damaged, the record may still list others.
 func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if d == emptyBlob {
 		return store.BytesBlob(nil), ctx.Err()
@@ -164,7 +164,7 @@ func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	}
 	chunks, err := b.record(ctx, d)
 	if err == nil && !anyBytes(chunks) && store.IsNotFound(cerr) {
-		// A writer may have stored both since: the chunk, and then its record.
+		// A writer may have stored the chunk and then its record since.
 		if data, cerr = b.chunk(ctx, d, -1); cerr == nil {
 			return store.BytesBlob(data), nil
 		}
@@ -189,15 +189,15 @@ func anyBytes(chunks []store.Chunk) bool {
 	return slices.ContainsFunc(chunks, func(c store.Chunk) bool { return c.Size > 0 })
 }
 
-// doubt remembers that the blob d is damaged, if err says so, so that it is stored again when it is put.
+// doubt remembers that the blob d is damaged, if err says so. Then a Put of it stores it again.
 func (b *blobs) doubt(d store.Digest, err error) {
 	if store.IsCorrupt(err) {
 		b.records.damage(d)
 	}
 }
 
-// chunk returns the bytes of a chunk, of which size are wanted, or any number where size is negative. They were checked.
-// What is wrong is got once more before it is called damage, for it may have gone wrong on its way.
+// chunk returns the checked bytes of a chunk. The chunk must be size bytes long, unless size is negative. Wrong bytes are
+// fetched once more before they count as damage, because they may have been damaged on the way.
 func (b *blobs) chunk(ctx context.Context, d store.Digest, size int64) ([]byte, error) {
 	name, most := chunkName(d), size
 	if size < 0 {
@@ -219,10 +219,10 @@ func (b *blobs) chunk(ctx context.Context, d store.Digest, size int64) ([]byte, 
 	return nil, &store.CorruptError{Digest: d, Where: b.q.where(name), Err: damage}
 }
 
-// decode returns the bytes of the chunk d, whose object is body.
+// decode returns the bytes of the chunk d from its object, and checks them.
 func (b *blobs) decode(d store.Digest, body []byte, size, most int64) ([]byte, error) {
 	if int64(len(body)) > maxCompressed(most) {
-		return nil, fmt.Errorf("longer than %d bytes can become", most)
+		return nil, fmt.Errorf("longer than any compressed form of %d bytes", most)
 	}
 	data, err := b.codec.decompress(body, size)
 	if err == nil && store.Sum(data) != d {

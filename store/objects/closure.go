@@ -12,22 +12,23 @@ import (
 	"castar/store"
 )
 
-// A closure is one zstd stream of directories, root first, each after one that refers to it:
+// A closure is one zstd stream of directories. The root comes first, and every other directory after one that refers to
+// it. Each is a frame:
 //
-//	4 bytes   length of what follows, big-endian
+//	4 bytes   length of the message, big-endian
 //	          Directory message
 //
-// tvix and snix write them breadth first, the children of a directory from its last to its first; so does this package.
-// Any other order that is as above is accepted, and so is a directory that comes more than once, as often as it is
-// referred to.
+// Like tvix and snix, this package writes directories breadth first, and the children of each from last to first. It
+// reads any order that obeys the rule above, and takes a directory as often as others refer to it.
 
-// maxFrame is the longest message that is read or written, in bytes. The readers of tvix and snix take 1,048,576,000.
+// maxFrame is the length of the longest message that is read or written, in bytes. The readers of tvix and snix take up
+// to 1,048,576,000.
 const maxFrame = store.MaxDirectorySize
 
 // member is a directory of a closure.
 type member struct {
 	message  []byte
-	children []store.Digest // those of its directories, in the order of their names
+	children []store.Digest // of its directories, in the order of their names
 }
 
 func newMember(dir store.Directory) (store.Digest, member, error) {
@@ -44,8 +45,8 @@ func children(dir store.Directory) (list []store.Digest) {
 	return list
 }
 
-// order returns the digests of all that are below root, root included, in the order of a closure. One that is not in
-// members is an error that is store.ErrNotFound.
+// order returns root and the directories below it, in the order of a closure. The error is store.ErrNotFound if members
+// lacks one.
 func order(root store.Digest, members map[store.Digest]member) ([]store.Digest, error) {
 	list := []store.Digest{root}
 	seen := map[store.Digest]struct{}{root: {}}
@@ -64,7 +65,7 @@ func order(root store.Digest, members map[store.Digest]member) ([]store.Digest, 
 	return list, nil
 }
 
-// writeClosure writes the members of list, in that order.
+// writeClosure writes the members in list, in that order.
 func writeClosure(w io.Writer, list []store.Digest, members map[store.Digest]member) error {
 	for _, d := range list {
 		if err := writeFrame(w, members[d].message); err != nil {
@@ -95,7 +96,8 @@ func writeFrame(w io.Writer, message []byte) error {
 	return err
 }
 
-// readFrame returns the next message, or io.EOF. It takes no more memory than there are bytes.
+// readFrame returns the next message, or io.EOF. It takes no more memory than the stream has bytes, whatever its length
+// field claims.
 func readFrame(r io.Reader) ([]byte, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
@@ -114,20 +116,20 @@ func readFrame(r io.Reader) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// frame is a directory as a closure has it, and checked.
+// frame is a directory of a closure, checked.
 type frame struct {
 	digest  store.Digest
 	message []byte
 	dir     store.Directory
 }
 
-// frames yields the directories of the closure of root, each once, and each after one that refers to it. Anything else
-// in it is an error, as is what is wrong with the stream. Directories that it lacks are no error: missing has them in
-// the end, for they may be elsewhere.
+// frames yields the directories of the closure of root, each once and after one that refers to it. Anything else in the
+// closure is an error, and so is a damaged stream. Directories that the closure lacks are not an error, because they may
+// be elsewhere: frames adds them to missing at the end.
 func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
-		wanted := map[store.Digest]bool{root: false} // those that were referred to, and whether they came
-		repeats := 0                                 // how many more may come that came before: one for each reference
+		wanted := map[store.Digest]bool{root: false} // the directories referred to so far, and whether they came
+		repeats := 0                                 // how many repeated directories may still come: one for each reference
 		for {
 			message, err := readFrame(r)
 			if err == io.EOF {
@@ -140,12 +142,12 @@ func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[f
 			d := store.Sum(message)
 			came, ok := wanted[d]
 			if !ok {
-				yield(frame{}, fmt.Errorf("has directory %s, to which nothing before it refers", d))
+				yield(frame{}, fmt.Errorf("directory %s: nothing before it refers to it", d))
 				return
 			}
 			if came {
 				if repeats--; repeats < 0 {
-					yield(frame{}, errors.New("repeats itself"))
+					yield(frame{}, errors.New("too many repeated directories"))
 					return
 				}
 				continue
@@ -167,7 +169,7 @@ func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[f
 			}
 		}
 		if !wanted[root] {
-			yield(frame{}, errors.New("is empty"))
+			yield(frame{}, errors.New("empty"))
 			return
 		}
 		for d, came := range wanted {

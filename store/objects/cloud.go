@@ -19,7 +19,7 @@ import (
 )
 
 // openCloud opens a bucket of Google's (gs) or Azure's (az) service. The settings are the query parameters of
-// gocloud.dev's URLs; credentials are from where those services' own tools take them.
+// gocloud.dev's URLs. Credentials come from where the services' own tools look for them.
 func openCloud(ctx context.Context, scheme, bucket, path string, settings map[string]string) (Bucket, error) {
 	query := url.Values{}
 	for key, value := range settings {
@@ -35,11 +35,11 @@ func openCloud(ctx context.Context, scheme, bucket, path string, settings map[st
 		c.Close()
 		return nil, fmt.Errorf("%s: %w", c, store.ErrNoStore)
 	}
-	// A listing can only begin anew, and the services' own clients repeat its requests.
+	// A listing can only start over, and the services' own clients repeat its requests.
 	return listing{retrying{c, remote()}}, nil
 }
 
-// cloudBucket is a bucket of any service that gocloud.dev knows. Its Put is durable.
+// cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.
 type cloudBucket struct {
 	b    *blob.Bucket
 	name string
@@ -55,7 +55,7 @@ func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
 // String implements Bucket.
 func (c *cloudBucket) String() string { return c.name }
 
-// Get implements Bucket. Services do not agree on what a range that begins at the end is, so none is asked for.
+// Get implements Bucket. Services disagree about a range that begins at the end, so Get never asks for one.
 func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if offset > 0 {
 		if size, err := c.Head(ctx, name); err != nil || offset >= size {
@@ -97,7 +97,7 @@ func (c *cloudBucket) Delete(ctx context.Context, name string) error {
 	return c.fail(ctx, name, c.b.Delete(ctx, name))
 }
 
-// List implements Bucket. The services begin each listing anew, so that names up to after are passed over.
+// List implements Bucket. The services start each listing at the beginning, so List skips names up to after.
 func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		names := c.b.List(&blob.ListOptions{Prefix: prefix})
@@ -123,7 +123,7 @@ func (c *cloudBucket) Sync(context.Context) error { return nil }
 // Close implements Bucket.
 func (c *cloudBucket) Close() error { return c.b.Close() }
 
-// fail names the object that an error is about, and says which kind it is.
+// fail adds the name of the object to an error, and says what kind of error it is.
 func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
 	if err == nil {
 		return nil

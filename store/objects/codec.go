@@ -14,27 +14,27 @@ import (
 )
 
 const (
-	// maxChunk is the most that a chunk may be long, in bytes, where its blob's record does not say it. The chunkers of
-	// tvix and snix make chunks of at most 4 MiB.
+	// maxChunk is the length of the longest chunk, in bytes. The chunkers of tvix and snix make chunks of at most 4 MiB.
 	maxChunk = 64 << 20
-	// maxWindow is the largest zstd window that is accepted, where it does not take memory of its own, and maxStream the
-	// largest of a stream, where it does. The level that tvix and snix use needs 2 MiB; the one is the default bound of the
-	// format's own tools, and the other what all decoders should take (RFC 8878, section 3.1.1.1.2).
+	// maxWindow is the largest zstd window of a chunk, where a window needs no memory of its own. It is the default limit
+	// of the format's own tools. The level that tvix and snix use needs 2 MiB.
 	maxWindow = 128 << 20
+	// maxStream is the largest zstd window of a stream, which does need memory. All decoders should accept it (RFC 8878,
+	// section 3.1.1.1.2).
 	maxStream = 8 << 20
-	// maxAhead bounds the chunks of one blob that are got ahead, in bytes.
+	// maxAhead bounds the chunks of one blob that are read ahead, in bytes.
 	maxAhead = 64 << 20
 )
 
-// maxCompressed returns the longest that n bytes may become in a chunk object: zstd adds 3 bytes to each block of
-// 128 KiB that does not compress, and streams that are flushed often have more blocks.
+// maxCompressed returns the greatest length of the object of a chunk of n bytes. Zstd adds 3 bytes to each block of
+// 128 KiB that does not compress, and a stream that is flushed often has more blocks.
 func maxCompressed(n int64) int64 { return n + n/64 + 1<<10 }
 
 // codec compresses and decompresses. Its methods may be called concurrently.
 type codec struct {
 	enc   *zstd.Encoder
-	exact *zstd.Decoder    // where it is known how long the result is
-	loose *streams.Decoder // up to maxChunk
+	exact *zstd.Decoder    // for results of known length
+	loose *streams.Decoder // for results of up to maxChunk
 
 	encoders, decoders sync.Pool // of *streams.Encoder and *streams.Decoder
 }
@@ -58,7 +58,7 @@ func (c *codec) close() { c.loose.Close() }
 
 func (c *codec) compress(data []byte) ([]byte, error) { return c.enc.Append(nil, data) }
 
-// decompress returns what b decodes to: size bytes, or where size is negative at most maxChunk.
+// decompress decodes b. The result must have size bytes, or at most maxChunk if size is negative.
 func (c *codec) decompress(b []byte, size int64) ([]byte, error) {
 	if size < 0 {
 		return c.loose.DecodeAll(b, nil)
@@ -77,7 +77,7 @@ func (c *codec) decompress(b []byte, size int64) ([]byte, error) {
 	return data, nil
 }
 
-// stream returns a reader of what r decodes to. It must be closed.
+// stream returns a reader of the decoded bytes of r. The caller closes it.
 func (c *codec) stream(r io.Reader) (io.ReadCloser, error) {
 	dec, ok := c.decoders.Get().(*streams.Decoder)
 	if !ok {
@@ -94,13 +94,13 @@ func (c *codec) stream(r io.Reader) (io.ReadCloser, error) {
 	return &decoding{dec, c}, nil
 }
 
-// decoding is a stream that is being decoded.
+// decoding is a stream in the course of being decoded.
 type decoding struct {
 	*streams.Decoder
 	c *codec
 }
 
-// Close gives the decoder to the next stream.
+// Close makes the decoder free for the next stream.
 func (d *decoding) Close() error {
 	if err := d.Reset(nil); err != nil {
 		return err
@@ -109,10 +109,10 @@ func (d *decoding) Close() error {
 	return nil
 }
 
-// atOnce is how many bytes are compressed in one piece, in memory, rather than as a stream.
+// atOnce is the greatest number of bytes that are compressed in one piece, in memory, rather than as a stream.
 const atOnce = 1 << 20
 
-// encode returns the compressed form of what write writes, which is n bytes.
+// encode returns the compressed form of the n bytes that write writes.
 func (c *codec) encode(n int, write func(io.Writer) error) ([]byte, error) {
 	if n <= atOnce {
 		b := bytes.NewBuffer(make([]byte, 0, n))
@@ -125,7 +125,7 @@ func (c *codec) encode(n int, write func(io.Writer) error) ([]byte, error) {
 	if !ok {
 		var err error
 		enc, err = streams.NewWriter(nil, streams.WithEncoderConcurrency(1), streams.WithEncoderCRC(false),
-			streams.WithLowerEncoderMem(true), streams.WithWindowSize(atOnce)) // for the digest is a checksum
+			streams.WithLowerEncoderMem(true), streams.WithWindowSize(atOnce)) // no CRC: the digest is a checksum
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -16,30 +17,30 @@ import (
 
 // directories implements store.Directories.
 //
-// An upload is stored as a closure, under its root. tvix and snix find a directory only if it is the root of one. Here
-// every directory is found: which closure it is in is remembered of each closure that was read or written, and looked up
-// for others in castar/closures/<root>, which holds the digests of all directories of a closure, 32 bytes each, in
-// order. Those lists are made from the closures where they are missing.
+// An upload is stored as a closure, named by its root. Tvix and snix find a directory only if it is the root of a
+// closure. This package finds every directory. It remembers what is in each closure that it reads or writes. For the
+// others it reads a list, castar/closures/<root>: the digests of all directories of the closure, 32 bytes each, sorted.
+// A missing list is made from its closure.
 //
-// A directory that is put alone and has no child directories is a closure, and is stored as one. Any other would be a
-// closure that lacks something, which would keep tvix and snix from storing the whole one under that name; it goes to
-// castar/dirs/, where they do not see it, as a zstd frame with its message.
+// A single directory without child directories is a closure, and is stored as one. A single directory with children
+// would be an incomplete closure, and would keep tvix and snix from storing the complete one under that name. It goes to
+// castar/dirs/, where they do not look, as a zstd frame of its message.
 type directories struct {
 	q       *queue
 	codec   *codec
 	ahead   int
 	cache   closureCache
 	mu      sync.RWMutex
-	roots   []store.Digest          // of the closures that are known
-	home    map[store.Digest]uint32 // for each directory that is in one of them, the number of that
-	damaged map[store.Digest]bool   // roots whose closures are of no use
+	roots   []store.Digest          // of known closures
+	home    map[store.Digest]uint32 // for each directory in a known closure, the index of its root in roots
+	damaged map[store.Digest]bool   // roots of damaged closures
 
 	scanning sync.Mutex
 	scanned  time.Time             // when the closures were last listed
-	listed   map[store.Digest]bool // roots whose directories are known, or cannot be had
+	listed   map[store.Digest]bool // roots of closures that are known or cannot be read
 }
 
-// rescanAfter is how old a listing may be that says that no closure has a directory.
+// rescanAfter is how long a listing counts as proof that no closure has a directory.
 const rescanAfter = 10 * time.Second
 
 func newDirectories(q *queue, c *codec, ahead int) *directories {
@@ -49,7 +50,7 @@ func newDirectories(q *queue, c *codec, ahead int) *directories {
 	}
 }
 
-// learn remembers that the closure of root holds those directories.
+// learn remembers that the closure of root holds the directories in list.
 func (ds *directories) learn(root store.Digest, list iter.Seq[store.Digest]) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
@@ -65,7 +66,7 @@ func (ds *directories) learn(root store.Digest, list iter.Seq[store.Digest]) {
 	}
 }
 
-// find returns the root of a closure that has the directory d, as far as is remembered.
+// find returns the root of a known closure that has the directory d.
 func (ds *directories) find(d store.Digest) (root store.Digest, ok bool) {
 	ds.mu.RLock()
 	defer ds.mu.RUnlock()
@@ -76,9 +77,8 @@ func (ds *directories) find(d store.Digest) (root store.Digest, ok bool) {
 	return root, ok
 }
 
-// Get asks for the closure that is known to have the directory, for its own closure, for it alone, and then for the
-// lists of closures, unless the Bucket cannot list. Where the closure is damaged that is known to have it, another may
-// not be.
+// Get looks in the closure known to have the directory, in the directory's own closure, for the single directory, and then
+// in the lists of all closures, if the Bucket can list. If the known closure is damaged, the directory's own may be whole.
 func (ds *directories) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
 	root, known := ds.find(d)
 	if !known {
@@ -107,7 +107,8 @@ func (ds *directories) Get(ctx context.Context, d store.Digest) (store.Directory
 	return dir, err
 }
 
-// within returns a directory of the closure of root. The error is store.ErrNotFound where either is not there.
+// within returns a directory of the closure of root. The error is store.ErrNotFound if the closure does not exist or does
+// not have the directory.
 func (ds *directories) within(ctx context.Context, root, d store.Digest) (store.Directory, error) {
 	c, err := ds.cache.get(root, func() (*closure, error) { return ds.load(ctx, root) })
 	if err != nil {
@@ -128,24 +129,18 @@ func (ds *directories) load(ctx context.Context, root store.Digest) (*closure, e
 			return nil, err
 		}
 		if len(c.messages)+len(f.message) > maxCached {
-			return nil, fmt.Errorf("closure %s: more than %d bytes: too large to look into", root, maxCached)
+			return nil, fmt.Errorf("closure %s: more than %d bytes: too large to find a directory in", root, maxCached)
 		}
 		start := len(c.messages)
 		c.messages = append(c.messages, f.message...)
 		c.at[f.digest] = span{start, len(c.messages)}
 	}
-	ds.learn(root, func(yield func(store.Digest) bool) {
-		for d := range c.at {
-			if !yield(d) {
-				return
-			}
-		}
-	})
+	ds.learn(root, maps.Keys(c.at))
 	return c, nil
 }
 
-// read yields what is in the closure of root. An error of the closure is a *store.CorruptError, and store.ErrNotFound
-// where there is none.
+// read yields the directories of the closure of root. The error is store.ErrNotFound if there is none, and a
+// *store.CorruptError if it is damaged.
 func (ds *directories) read(ctx context.Context, root store.Digest, missing *[]store.Digest) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		name := dirName(root)
@@ -163,7 +158,7 @@ func (ds *directories) read(ctx context.Context, root store.Digest, missing *[]s
 		for f, err := range frames(raw, root, missing) {
 			switch {
 			case err == nil:
-			case r.err != nil: // not of what is stored
+			case r.err != nil: // the Bucket failed; the closure may be whole
 				err = r.err
 			default:
 				ds.damage(root)
@@ -176,14 +171,14 @@ func (ds *directories) read(ctx context.Context, root store.Digest, missing *[]s
 	}
 }
 
-// damage remembers that a closure is of no use, so that it is stored again when it is put.
+// damage remembers that a closure is damaged. Then a Put of it stores it again.
 func (ds *directories) damage(root store.Digest) {
 	ds.mu.Lock()
 	defer ds.mu.Unlock()
 	ds.damaged[root] = true
 }
 
-// alone returns a directory that was put without its children.
+// alone returns a directory that was stored without its children.
 func (ds *directories) alone(ctx context.Context, d store.Digest) (store.Directory, error) {
 	name := ownDirName(d)
 	r, err := ds.q.newReader(ctx, name)
@@ -231,14 +226,14 @@ func (ds *directories) Put(ctx context.Context, dir store.Directory) (store.Dige
 	return d, ds.store(ctx, d, map[store.Digest]member{d: m})
 }
 
-// store stores the closure of root, unless it is there, and the list of what is in it.
+// store stores the closure of root, unless it exists, and the list of its directories.
 func (ds *directories) store(ctx context.Context, root store.Digest, members map[store.Digest]member) error {
 	list, err := order(root, members)
 	if err != nil {
 		return err
 	}
 	has := false
-	if len(list) > 1 && !ds.isDamaged(root) { // one directory is stored sooner than asked for
+	if len(list) > 1 && !ds.isDamaged(root) { // storing one directory costs no more than asking for it
 		if has, err = ds.q.has(ctx, dirName(root)); err != nil {
 			return err
 		}
@@ -265,7 +260,7 @@ func (ds *directories) isDamaged(root store.Digest) bool {
 	return ds.damaged[root]
 }
 
-// Walk yields a closure as it comes. What is not in it is looked for elsewhere.
+// Walk yields a closure in its order. It looks elsewhere for directories that the closure lacks.
 func (ds *directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return func(yield func(store.NamedDirectory, error) bool) {
 		seen := map[store.Digest]struct{}{}

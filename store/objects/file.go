@@ -7,40 +7,37 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"castar/store"
 	"castar/store/durable"
 )
 
-// A fileBucket is a folder with a file for each object, as tvix and snix lay it out. They write each file under its own
-// name; here it is written under a temporary one, and gets its name in Sync, after its bytes were synced:
+// A fileBucket is a folder with a file for each object, in the layout of tvix and snix. They write each file under its
+// own name. A fileBucket writes it under a temporary name, and Sync renames it after it has synced the bytes:
 //
 //	blobs/b3/… chunks/b3/… dirs/b3/…   objects
-//	castar/…                           objects of this program's own
-//	castar/tmp/<16 hex>                bytes that no name has yet
-//	castar/lock                        held, shared, by whoever may have files in castar/tmp
+//	castar/…                           this program's own objects
+//	castar/tmp/<16 hex>                objects that have no name yet
+//	castar/lock                        held, shared, by processes that may have files in castar/tmp
 //
-// One sync is made for many files: that of the whole file system where the operating system can, else one for each file
-// and folder.
+// Sync syncs the whole file system at once if the operating system can do that, and otherwise each file and folder.
 type fileBucket struct {
 	fs      durable.FS
-	syncAll func() error // syncs all the file system that fs is in; nil where that cannot be had
+	syncAll func() error // syncs the whole file system that holds fs; may be nil
 	close   func() error
 
-	begin   sync.Once // what the first Put needs
+	begin   sync.Once // for the first Put
 	begun   error
 	lock    durable.Lock
 	syncing sync.Mutex // held by Sync
 
-	mu      sync.Mutex
-	fresh   map[string]string   // temporary names, by the names they are to get
-	naming  map[string]string   // the same, while Sync names them
-	folders map[string]struct{} // in which there are names that a crash may undo
-	err     error               // of a sync: never forgotten, for a later sync may succeed though bytes were lost
+	mu       sync.Mutex
+	fresh    map[string]string   // temporary names of files, by object
+	renaming map[string]string   // the same for files that Sync is renaming
+	folders  map[string]struct{} // folders with names that a crash may undo
+	err      error               // of a sync; sticky, because a later sync may succeed although bytes were lost
 }
 
 const (
@@ -48,11 +45,11 @@ const (
 	lockName = ownPrefix + "lock"
 )
 
-// OpenFile opens the folder at path as a Bucket, and makes it if create is set. The error is store.ErrNoStore where it
-// is not there. Nothing is written before the first Put.
+// OpenFile opens the folder dir as a Bucket, and makes it if create is set. The error is store.ErrNoStore if it does not
+// exist. Nothing is written to the folder before the first Put.
 func OpenFile(dir string, create bool) (Bucket, error) {
-	if create {
-		if err := makeFolder(dir); err != nil {
+	if _, err := os.Stat(dir); create && errors.Is(err, fs.ErrNotExist) {
+		if err := durable.MakeFolder(dir); err != nil {
 			return nil, err
 		}
 	}
@@ -74,45 +71,11 @@ func newFileBucket(fsys durable.FS, syncAll, closeAll func() error) *fileBucket 
 	}
 }
 
-// makeFolder makes a folder and those above it that are missing, durably.
-func makeFolder(dir string) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return err
-	}
-	above := dir
-	for {
-		fi, err := os.Stat(above)
-		if err == nil && !fi.IsDir() {
-			return fmt.Errorf("%s: %w", above, syscall.ENOTDIR)
-		}
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(above) == above {
-			return err
-		}
-		above = filepath.Dir(above)
-	}
-	if above == dir {
-		return nil
-	}
-	d, err := durable.Dir(above)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	rel, err := filepath.Rel(above, dir)
-	if err != nil {
-		return err
-	}
-	return durable.MkdirAll(d, filepath.ToSlash(rel))
-}
-
 // String implements Bucket.
 func (f *fileBucket) String() string { return f.fs.Path(".") }
 
-// prepare makes castar/tmp, takes the lock, and removes what processes that are gone left behind, if no other is there.
+// prepare makes castar/tmp and takes the lock. If no other process has the lock, it removes files that dead processes
+// left in castar/tmp.
 func (f *fileBucket) prepare() error {
 	if err := durable.MkdirAll(f.fs, tmpDir); err != nil {
 		return err
@@ -122,7 +85,7 @@ func (f *fileBucket) prepare() error {
 		var left []fs.DirEntry
 		if left, err = f.fs.ReadDir(tmpDir); err == nil {
 			for _, e := range left {
-				f.fs.Remove(tmpDir + "/" + e.Name()) // it is in nobody's way
+				f.fs.Remove(tmpDir + "/" + e.Name()) // a file that stays does no harm
 			}
 			err = lock.Shared()
 		}
@@ -132,7 +95,7 @@ func (f *fileBucket) prepare() error {
 		}
 		lock.Close()
 	}
-	for range 100 { // another process cleans up, which takes no long
+	for range 100 { // another process is cleaning up, which is quick
 		if !errors.Is(err, store.ErrLocked) {
 			break
 		}
@@ -162,12 +125,12 @@ func (f *fileBucket) Put(ctx context.Context, name string, data []byte) error {
 	f.fresh[name] = tmp
 	f.mu.Unlock()
 	if replaced {
-		f.fs.Remove(old) // the next who takes the lock alone does it otherwise
+		f.fs.Remove(old) // if this fails, a later prepare removes it
 	}
 	return nil
 }
 
-// write writes a temporary file, and syncs it if Sync will not.
+// write writes a temporary file, and syncs it unless Sync will.
 func (f *fileBucket) write(tmp string, data []byte) error {
 	file, err := f.fs.Create(tmp)
 	if err != nil {
@@ -193,7 +156,7 @@ func (f *fileBucket) Sync(ctx context.Context) error {
 		return err
 	}
 	f.mu.Lock()
-	f.naming, f.fresh = f.fresh, map[string]string{}
+	f.renaming, f.fresh = f.fresh, map[string]string{}
 	err := f.err
 	f.mu.Unlock()
 	if err != nil {
@@ -207,14 +170,14 @@ func (f *fileBucket) Sync(ctx context.Context) error {
 	return err
 }
 
-// settle gives the files in naming their names, and makes names durable.
+// settle renames the files in renaming, and makes all new names durable.
 func (f *fileBucket) settle() error {
-	if f.syncAll != nil && len(f.naming) > 0 {
+	if f.syncAll != nil && len(f.renaming) > 0 {
 		if err := f.syncAll(); err != nil {
 			return err
 		}
 	}
-	for name, tmp := range f.naming {
+	for name, tmp := range f.renaming {
 		if err := f.rename(tmp, name); err != nil {
 			return err
 		}
@@ -222,7 +185,7 @@ func (f *fileBucket) settle() error {
 	}
 	f.mu.Lock()
 	folders := f.folders
-	f.naming, f.folders = nil, map[string]struct{}{}
+	f.renaming, f.folders = nil, map[string]struct{}{}
 	f.mu.Unlock()
 	if f.syncAll != nil && len(folders) > 0 {
 		return f.syncAll()
@@ -235,7 +198,7 @@ func (f *fileBucket) settle() error {
 	return nil
 }
 
-// rename gives a file its name, in a folder that may have to be made.
+// rename gives a file its name, and makes the folder if necessary.
 func (f *fileBucket) rename(tmp, name string) error {
 	err := f.fs.Rename(tmp, name)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -247,7 +210,7 @@ func (f *fileBucket) rename(tmp, name string) error {
 	return f.fs.Rename(tmp, name)
 }
 
-// mkdir makes a folder and those above it that are missing, which settle will sync.
+// mkdir makes a folder and the missing ones above it. Settle will sync them.
 func (f *fileBucket) mkdir(folder string) error {
 	if folder == "." {
 		return nil
@@ -265,13 +228,13 @@ func (f *fileBucket) mkdir(folder string) error {
 	return err
 }
 
-// rely has the next Sync make a name durable. The process that gave it may have been stopped before its own Sync.
+// rely makes the next Sync sync a name. The process that gave the name may have been stopped before its own Sync.
 func (f *fileBucket) rely(name string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for folder := path.Dir(name); ; folder = path.Dir(folder) {
 		if _, ok := f.folders[folder]; ok {
-			return // with all above it
+			return // all folders above are there too
 		}
 		f.folders[folder] = struct{}{}
 		if folder == "." {
@@ -287,7 +250,7 @@ func (f *fileBucket) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, tmp := range f.fresh {
-		f.fs.Remove(tmp) // what was not synced may be lost
+		f.fs.Remove(tmp) // objects that were not synced may be lost
 	}
 	f.fresh = map[string]string{}
 	var err error

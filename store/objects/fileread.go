@@ -14,12 +14,12 @@ import (
 	"castar/store/durable"
 )
 
-// current returns the name that an object's file has, unless it is the object's own.
+// current returns the temporary name of an object's file. It reports false if the file has the object's own name.
 func (f *fileBucket) current(name string) (tmp string, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if tmp, ok = f.fresh[name]; !ok {
-		tmp, ok = f.naming[name]
+		tmp, ok = f.renaming[name]
 	}
 	return tmp, ok
 }
@@ -52,8 +52,8 @@ func (f *fileBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	return b, nil
 }
 
-// under does what call does with a file, under the name that the object's file has, and again where Sync or a later Put
-// had changed that before call came to it.
+// under calls call with the current name of an object's file, and again if Sync or a later Put changed the name before
+// call used it.
 func (f *fileBucket) under(name string, call func(file string) error) error {
 	for {
 		tmp, ok := f.current(name)
@@ -64,12 +64,12 @@ func (f *fileBucket) under(name string, call func(file string) error) error {
 			return err
 		}
 		if now, _ := f.current(name); now == tmp {
-			return call(name) // Sync gave it that, and has yet to say so
+			return call(name) // Sync has renamed it, but not yet recorded that
 		}
 	}
 }
 
-// missing turns the errors of names that are not there into store.ErrNotFound.
+// missing turns the error of a name that does not exist into store.ErrNotFound.
 func (f *fileBucket) missing(name string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return fmt.Errorf("%s: %w", f.fs.Path(name), store.ErrNotFound)
@@ -103,7 +103,7 @@ func (f *fileBucket) Head(ctx context.Context, name string) (int64, error) {
 
 // Delete implements Bucket.
 func (f *fileBucket) Delete(ctx context.Context, name string) error {
-	if err := f.Sync(ctx); err != nil { // so that nothing gives the name back
+	if err := f.Sync(ctx); err != nil { // or a later Sync could bring the name back
 		return err
 	}
 	if err := f.fs.Remove(name); err != nil {
@@ -136,7 +136,7 @@ func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[s
 	}
 }
 
-// readFolder returns the names of what is in a folder, but for this program's own.
+// readFolder returns the names in a folder, except those of castar/tmp and castar/lock.
 func (f *fileBucket) readFolder(ctx context.Context, folder string) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// readFolder returns the names of what is in a folder, which is "" or ends with a slash, as do those names that are
-// folders. Of a folder that is not there it returns none.
+// readFolder returns the names in a folder. The folder is "" or ends with a slash, and so do the names of folders in it.
+// A folder that does not exist has no names.
 type readFolder func(ctx context.Context, folder string) ([]string, error)
 
-// listFolders is Bucket.List for Buckets that have folders.
+// listFolders implements Bucket.List for a Bucket that has folders.
 func listFolders(ctx context.Context, prefix, after string, read readFolder) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		var list func(folder string) bool // returns whether more names are wanted
+		var list func(folder string) bool // reports whether the caller wants more names
 		list = func(folder string) bool {
 			names, err := read(ctx, folder)
 			if err != nil {

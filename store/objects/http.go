@@ -20,32 +20,31 @@ import (
 	"castar/store/retry"
 )
 
-// HTTPConfig says where on an HTTP server the objects are, and who asks.
+// HTTPConfig says where on an HTTP server the objects are, and as which user to ask for them.
 type HTTPConfig struct {
-	// URL is that of the folder below which all objects are, http or https, with the user and the password of basic
-	// authentication if there are any.
+	// URL is the http or https URL of the folder that holds all objects. It may have the user and password of basic
+	// authentication.
 	URL       *url.URL
-	UserAgent string // castar where it is empty
+	UserAgent string // "castar" if empty
 }
 
-// httpBucket is a folder of an HTTP server. Objects are read with GET and HEAD, which any server can do; to be listed
-// they need WebDAV's PROPFIND, and to be stored PUT, DELETE and MKCOL. What the server acknowledged is taken to be
-// durable.
+// httpBucket is a folder of an HTTP server. Reading takes GET and HEAD, which any server has. Listing takes WebDAV's
+// PROPFIND, and storing takes PUT, DELETE and MKCOL. An acknowledged object counts as durable.
 //
-// Objects are put under their own names at once, as tvix and snix do. Servers such as Apache and nginx keep what
-// arrives apart until it is whole. Of one that does not, readers may see half an object, and half of it stays when both
-// the connection and this program break; verify tells of those.
+// Objects are put under their own names, as tvix and snix do. Servers such as Apache and nginx hold back an object until
+// it is complete. With a server that does not, readers may see half an object, and it stays half if both the connection
+// and this program break. Verify reports such objects.
 type httpBucket struct {
 	client *http.Client
-	base   url.URL // with a slash at the end, without user
+	base   url.URL // ends with a slash, has no user
 	user   *url.Userinfo
 	agent  string
 	again  retry.Policy // for each request of Put and List
 }
 
-// OpenHTTP returns the Bucket that c names, and repeats calls that fail for reasons that may go away. Whether the
-// server answers is asked at once; folders are made as they are needed. Redirections are followed by what only reads,
-// and never to another host or away from TLS.
+// OpenHTTP returns the Bucket that c describes. It asks the server once, and returns an error if there is no answer.
+// Calls that fail for a reason that may go away are repeated. Put makes missing folders. Only reads follow redirects, and
+// never to another host or away from TLS.
 func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
 	b := newHTTP(c, remote())
 	if err := first().Do(ctx, passes, b.reach); err != nil {
@@ -67,7 +66,7 @@ func newHTTP(c HTTPConfig, again retry.Policy) *httpBucket {
 	}
 }
 
-// checkRedirect has the client stop at redirections that are not to be followed, and return them as they are.
+// checkRedirect makes the client return a redirect that it must not follow as its answer.
 func checkRedirect(next *http.Request, via []*http.Request) error {
 	first := via[0]
 	switch {
@@ -81,8 +80,8 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 // String implements Bucket.
 func (h *httpBucket) String() string { return strings.TrimSuffix(h.base.String(), "/") }
 
-// send sends a request about an absolute path of the server, with header fields, each a name and a value. The caller
-// closes the answer with discard.
+// send sends a request for an absolute path of the server. The header has names and values in turn. The caller ends the
+// answer with discard.
 func (h *httpBucket) send(
 	ctx context.Context, method, path string, body []byte, header ...string,
 ) (*http.Response, error) {
@@ -107,7 +106,7 @@ func (h *httpBucket) send(
 	return answer, nil
 }
 
-// status sends a request of whose answer only the status counts.
+// status sends a request and returns the status of the answer.
 func (h *httpBucket) status(ctx context.Context, method, path string, body []byte, header ...string) (int, error) {
 	answer, err := h.send(ctx, method, path, body, header...)
 	if err != nil {
@@ -117,16 +116,16 @@ func (h *httpBucket) status(ctx context.Context, method, path string, body []byt
 	return answer.StatusCode, nil
 }
 
-// discard ends an answer. Where little of it is left, that is read, so that the connection can be used again.
+// discard ends an answer. It reads a short rest, so that the connection can be used again.
 func discard(answer *http.Response) {
-	io.CopyN(io.Discard, answer.Body, 64<<10) // an error costs the connection
+	io.CopyN(io.Discard, answer.Body, 64<<10) // an error costs only the connection
 	answer.Body.Close()
 }
 
-// broken is the error of a request that had no answer, or of an answer that broke off.
+// broken returns the error for a request without an answer, or for an answer that broke off.
 func (h *httpBucket) broken(ctx context.Context, method, path string, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err // without method and URL
+		err = e.Err // leaves out method and URL
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", h.where(path), ctx.Err())
@@ -138,7 +137,7 @@ func (h *httpBucket) broken(ctx context.Context, method, path string, err error)
 	return &Unavailable{err}
 }
 
-// refused is the error of an answer whose status is not that of success.
+// refused returns the error for an answer whose status is not that of success.
 func (h *httpBucket) refused(method, path string, code int) error {
 	err := fmt.Errorf("%s: %s: status %d %s", h.where(path), method, code, http.StatusText(code))
 	switch code {
@@ -153,12 +152,12 @@ func (h *httpBucket) refused(method, path string, code int) error {
 	case code >= 500:
 		return &Unavailable{err}
 	case code >= 300 && code < 400:
-		return fmt.Errorf("%w, which is not followed", err)
+		return fmt.Errorf("%w: redirect not followed", err)
 	}
 	return err
 }
 
-// absent is refused for requests about what may not be there.
+// absent is like refused, for a request about an object that may not exist.
 func (h *httpBucket) absent(method, path string, code int) error {
 	if code == http.StatusNotFound || code == http.StatusGone {
 		return fmt.Errorf("%s: %w", h.where(path), store.ErrNotFound)
@@ -166,15 +165,15 @@ func (h *httpBucket) absent(method, path string, code int) error {
 	return h.refused(method, path, code)
 }
 
-// where names an absolute path of the server in messages.
+// where returns the URL of an absolute path of the server, for messages.
 func (h *httpBucket) where(path string) string {
 	u := h.base
 	u.Path = path
 	return u.String()
 }
 
-// reach reports that the server does not answer, or does not know the user. It need not say more of the folder itself:
-// servers of files have their own ways with those.
+// reach returns an error if the server does not answer, or does not know the user. It ignores what the answer says of the
+// folder, because file servers differ in that.
 func (h *httpBucket) reach(ctx context.Context) error {
 	code, err := h.status(ctx, http.MethodHead, h.base.Path, nil)
 	if err == nil && (code == http.StatusUnauthorized || code >= 500) {
@@ -186,7 +185,7 @@ func (h *httpBucket) reach(ctx context.Context) error {
 	return err
 }
 
-// Get implements Bucket. What a server that knows no ranges sends before the range is passed over.
+// Get implements Bucket. A server without ranges sends the whole object, and Get skips what comes before offset.
 func (h *httpBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if n <= 0 {
 		return nil, nil
@@ -198,10 +197,10 @@ func (h *httpBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 		return nil, err
 	}
 	defer discard(answer)
-	want := int64(-1) // not known
+	want := int64(-1) // unknown
 	switch answer.StatusCode {
 	case http.StatusRequestedRangeNotSatisfiable:
-		return nil, nil // the object ends before offset; of an empty one, offset 0 is past the end
+		return nil, nil // the object ends at or before offset
 	case http.StatusPartialContent:
 		if want, err = rangeLength(answer.Header.Get("Content-Range"), offset, n); err != nil {
 			return nil, fmt.Errorf("%s: %w", h.where(path), err)
@@ -227,17 +226,18 @@ func (h *httpBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	return b.Bytes(), nil
 }
 
-// rangeLength returns how many bytes an answer has whose Content-Range is header, to a request for n from offset on.
+// rangeLength returns the number of bytes in the answer to a request for n bytes at offset. The answer's Content-Range is
+// header.
 func rangeLength(header string, offset, n int64) (int64, error) {
 	var first, last int64
 	_, err := fmt.Sscanf(header, "bytes %d-%d/", &first, &last)
 	if err != nil || first != offset || last < first || last-first >= n {
-		return 0, fmt.Errorf("the server sent the range %q, want %d bytes from %d on", header, n, offset)
+		return 0, fmt.Errorf("the server sent the range %q, want %d bytes at offset %d", header, n, offset)
 	}
 	return last - first + 1, nil
 }
 
-// Head implements Bucket. A page of HTML is no object: some servers send one for whatever is not there.
+// Head implements Bucket. A page of HTML is not an object: some servers send one for any missing object.
 func (h *httpBucket) Head(ctx context.Context, name string) (int64, error) {
 	path := h.base.Path + name
 	answer, err := h.send(ctx, http.MethodHead, path, nil, "Accept-Encoding", "identity")
@@ -251,15 +251,15 @@ func (h *httpBucket) Head(ctx context.Context, name string) (int64, error) {
 	case isPage(answer.Header):
 		return 0, fmt.Errorf("%s: %w", h.where(path), errPage)
 	case answer.ContentLength < 0:
-		return 0, fmt.Errorf("%s: the server does not tell the length", h.where(path))
+		return 0, fmt.Errorf("%s: the server does not report the length", h.where(path))
 	}
 	return answer.ContentLength, nil
 }
 
-// errNoFolder says that what was to be made has nowhere to go.
+// errNoFolder says that there is no folder for a new object or folder.
 var errNoFolder = errors.New("no such folder")
 
-// Put implements Bucket. Where there is no folder for the object, it is made.
+// Put implements Bucket. It makes missing folders.
 func (h *httpBucket) Put(ctx context.Context, name string, data []byte) error {
 	at := h.base.Path + name
 	put := func(ctx context.Context) error { return h.put(ctx, at, data) }
@@ -279,17 +279,17 @@ func (h *httpBucket) put(ctx context.Context, at string, data []byte) error {
 		return err
 	case code == http.StatusCreated, code == http.StatusNoContent:
 		return nil
-	case code == http.StatusOK: // which servers of files answer whatever is asked
+	case code == http.StatusOK: // the answer of some file servers to any request
 		got, err := h.Get(ctx, strings.TrimPrefix(at, h.base.Path), 0, int64(len(data))+1)
 		if err == nil && !bytes.Equal(got, data) {
 			err = h.ignored(http.MethodPut, at)
 		}
 		return err
 	}
-	return h.placeless(http.MethodPut, at, code)
+	return h.notMade(http.MethodPut, at, code)
 }
 
-// makeFolder makes the folder at an absolute path of the server, and those above it.
+// makeFolder makes the folder at an absolute path of the server, and missing folders above it.
 func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 	const mkcol = "MKCOL"
 	folder := strings.TrimSuffix(at, "/") + "/"
@@ -298,12 +298,12 @@ func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 		switch {
 		case err != nil:
 			return err
-		case code == http.StatusCreated, code == http.StatusMethodNotAllowed: // it is there
+		case code == http.StatusCreated, code == http.StatusMethodNotAllowed: // made, or it exists
 			return nil
 		case code == http.StatusOK:
 			return h.ignored(mkcol, folder)
 		}
-		return h.placeless(mkcol, folder, code)
+		return h.notMade(mkcol, folder, code)
 	}
 	err := h.again.Do(ctx, passes, one)
 	if errors.Is(err, errNoFolder) && at != "/" {
@@ -314,8 +314,8 @@ func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 	return err
 }
 
-// placeless is refused for requests that make something.
-func (h *httpBucket) placeless(method, path string, code int) error {
+// notMade is like refused, for a request to make an object or a folder.
+func (h *httpBucket) notMade(method, path string, code int) error {
 	err := h.refused(method, path, code)
 	if code == http.StatusConflict || code == http.StatusNotFound {
 		err = fmt.Errorf("%w: %w", err, errNoFolder)
@@ -323,9 +323,9 @@ func (h *httpBucket) placeless(method, path string, code int) error {
 	return err
 }
 
-// ignored is the error of a server that answers as if it had been asked for what is there.
+// ignored returns the error for a server that ignores the method and answers as if to a GET.
 func (h *httpBucket) ignored(method, path string) error {
-	return fmt.Errorf("%s: %s: the server does not do this: %w", h.where(path), method, store.ErrUnsupported)
+	return fmt.Errorf("%s: %s: the server ignores this method: %w", h.where(path), method, store.ErrUnsupported)
 }
 
 // Delete implements Bucket.
@@ -335,7 +335,7 @@ func (h *httpBucket) Delete(ctx context.Context, name string) error {
 	switch {
 	case err != nil:
 		return err
-	case code == http.StatusOK: // which servers of files answer too
+	case code == http.StatusOK: // perhaps ignored: see put
 		if _, err = h.Head(ctx, name); err == nil {
 			return h.ignored(http.MethodDelete, path)
 		}
@@ -369,7 +369,7 @@ func (h *httpBucket) Close() error {
 	return nil
 }
 
-// httpConfig reads settings.
+// httpConfig returns the HTTPConfig that a URL and settings describe.
 func httpConfig(u *url.URL, settings map[string]string) (c HTTPConfig, err error) {
 	c.URL = u
 	for _, key := range slices.Sorted(maps.Keys(settings)) {
@@ -383,7 +383,7 @@ func httpConfig(u *url.URL, settings map[string]string) (c HTTPConfig, err error
 				return c, fmt.Errorf("setting %s is %q: want true or false", key, value)
 			}
 			if !allow && u.Scheme == "http" {
-				return c, errors.New("without TLS, which allow_http=false forbids")
+				return c, errors.New("allow_http=false forbids a URL without TLS")
 			}
 		default:
 			return c, fmt.Errorf("unknown setting %s", key)

@@ -118,7 +118,7 @@ func TestHTTPUser(t *testing.T) {
 	if data, err := readAll(t, moved, store.Sum([]byte("x"))); string(data) != "x" || err != nil {
 		t.Errorf("read where it was moved to: %q, %v", data, err)
 	}
-	if err := fill(t, moved, [][]byte{[]byte("y")}); err == nil || !strings.Contains(err.Error(), "301 Moved Permanently, which is not followed") {
+	if err := fill(t, moved, [][]byte{[]byte("y")}); err == nil || !strings.Contains(err.Error(), "301 Moved Permanently: redirect not followed") {
 		t.Errorf("stored where it was moved to: %v", err)
 	}
 	for _, user := range []*url.Userinfo{nil, url.UserPassword("us", "SECRET")} {
@@ -140,7 +140,7 @@ func TestHTTPRedirect(t *testing.T) {
 		"Get": second(b.Get(ctx, "x", 0, 1)), "Head": second(b.Head(ctx, "x")), "Put": b.Put(ctx, "x", nil),
 		"Delete": b.Delete(ctx, "x"), "List": errorOf(b.List(ctx, "", "")),
 	} {
-		if err == nil || !strings.Contains(err.Error(), "307 Temporary Redirect, which is not followed") {
+		if err == nil || !strings.Contains(err.Error(), "307 Temporary Redirect: redirect not followed") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

@@ -1,11 +1,31 @@
 // Package objects is a store of small objects in a bucket: a folder, a service that speaks S3, an HTTP server, or memory.
-// Its layout is that of tvix and snix (paths.go), so that what the one stored the others read.
+// The layout is that of tvix and snix, so castar can read what they stored and they can read what castar stored. The
+// names of objects are in paths.go.
 //
-// A blob is cut into chunks. Each is an object of its own, named by the digest of its bytes and compressed with zstd;
-// the blob's record lists them, or is empty where there is one chunk, which then has the blob's own name. Directories are
-// stored in closures: one object, named by the root, with the root and all that are below it. Package store wants every
-// directory to be found under its own name too: beside the closures this package keeps lists of what is in them, which
-// it can do without (directories.go).
+// A blob goes in from left to right, and comes out from right to left:
+//
+//	          cut              compress
+//	blob ───────────► chunks ───────────► chunks/b3/…   one object for each chunk, named by its digest
+//	                                      blobs/b3/…    the record: the list of chunks, written last
+//
+// The record of a blob of one chunk is empty, and its chunk has the blob's own name. A tree of directories goes into one
+// object, its closure: dirs/b3/…, named by the root, with the root and all directories below it. Package store wants to
+// find every directory by its own name. For this the package keeps lists of the directories in each closure; it works
+// without them, but more slowly (directories.go).
+//
+// A caller opens a Bucket and puts a store on it, or opens a URL, which does both:
+//
+//	st, err := objects.OpenURL(ctx, "objectstore+s3://bucket/path", objects.URLOptions{})
+//	if err != nil {
+//		return err
+//	}
+//	defer st.Close()
+//	for _, data := range files {
+//		if _, err := st.Blobs.Put(ctx, data); err != nil { // returns before data is in the bucket
+//			return err
+//		}
+//	}
+//	return st.Sync(ctx) // returns when everything is, or with the first failure
 package objects
 
 import (
@@ -17,29 +37,30 @@ import (
 	"castar/store/chunk"
 )
 
-// Options say how a Bucket is used. The zero value is good for one in memory.
+// Options say how to use a Bucket. The zero value suits a Bucket in memory.
 type Options struct {
-	// ID is the store's, by which other things know it; random where it is empty.
+	// ID identifies the store. If it is empty, the store gets a random one.
 	ID string
-	// ReadOnly refuses to write.
+	// ReadOnly makes the store refuse writes.
 	ReadOnly bool
-	// AvgChunkSize is the average length of chunks in bytes, 256 KiB where it is 0. It must be the same each time for
-	// equal data to be found again; whoever reads need not know it.
+	// AvgChunkSize is the average length of chunks in bytes; 0 means 256 KiB. Equal data is stored once only if the length
+	// is the same each time. Readers need not know it.
 	AvgChunkSize int
-	// Concurrency is how many calls of the Bucket are made at once for one purpose: to upload, or to read ahead; 8
-	// where it is 0. It is made less where chunks of the longest kind would then be more than 64 MiB together.
+	// Concurrency is how many calls of the Bucket run at once for one purpose, to upload or to read ahead; 0 means 8. It is
+	// lowered if that many chunks of the greatest length would exceed 64 MiB.
 	Concurrency int
-	// ListPage is how many names one call of List gets for the price of one call of Head, or 0 where that is no saving.
+	// ListPage is how many names one call of List returns at the cost of one call of Head. 0 means that listing saves
+	// nothing.
 	ListPage int
 }
 
-// bytesInFlight bounds what is on its way, in bytes.
+// bytesInFlight bounds the bytes of chunks on their way.
 const bytesInFlight = 64 << 20
 
-// Open returns the store in a Bucket, which it closes. The store has all parts. Blobs and directories are stored in the
-// background: what was put can be read at once, and is lost unless Sync succeeds. Sync reports every failure to store,
-// and once one was reported nothing more can be put. Objects that are there are taken to stay there while the store is
-// open. Several programs may use one Bucket at once.
+// Open returns the store in a Bucket. The store has all parts, and closes the Bucket, also if Open fails. Blobs and
+// directories are stored in the background. What was put can be read at once, and may be lost unless Sync succeeds. Sync
+// reports every failure to store; after a failure nothing more can be put. An open store assumes that the objects in the
+// Bucket stay there. Several programs may use one Bucket at once.
 func Open(ctx context.Context, b Bucket, o Options) (*store.Store, error) {
 	st, err := open(b, o)
 	if err != nil {
@@ -56,7 +77,7 @@ func Open(ctx context.Context, b Bucket, o Options) (*store.Store, error) {
 	}, ctx.Err()
 }
 
-// bucketStore is what the parts of a store share.
+// bucketStore holds what the parts of a store share.
 type bucketStore struct {
 	q           *queue
 	codec       *codec

@@ -56,7 +56,7 @@ func TestOpenURL(t *testing.T) {
 		{"objectstore+http:host/path", false, "no host"},
 		{"objectstore+http://user:SECRET@127.0.0.1:1/path?aws_region=x", false, "unknown setting aws_region"},
 		{"objectstore+http://user:SECRET@127.0.0.1:1/path?allow_http=maybe", false, "want true or false"},
-		{"objectstore+http://user:SECRET@127.0.0.1:1/path?allow_http=false&user_agent=x", false, "without TLS"},
+		{"objectstore+http://user:SECRET@127.0.0.1:1/path?allow_http=false&user_agent=x", false, "forbids a URL without TLS"},
 		{"objectstore+http://user:SEC/RET@host/path", false, "invalid"},
 		{"objectstore+http://user:SECRET@127.0.0.1:1/path", false, "http://127.0.0.1:1/path"},
 		{"objectstore+ftp://host/path", false, "unknown kind"},

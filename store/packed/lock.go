@@ -120,8 +120,7 @@ func waitForLock(ctx context.Context, fsys durable.FS, exclusive bool, o Options
 	}
 }
 
-// makeFolder makes the folder of a store, and those above it, durably. Of one that is there and is not a store it makes
-// the name durable: whoever made it may have been killed before that.
+// makeFolder makes the folder of a store, and those above it, durably. It leaves the folder of a store alone.
 func makeFolder(path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -131,31 +130,11 @@ func makeFolder(path string) error {
 		return nil
 	}
 	real, err := filepath.EvalSymlinks(path)
-	there := err == nil
-	if there {
-		path = real
+	if err != nil {
+		return durable.MakeFolder(path)
 	}
-	above := filepath.Dir(path)
-	for {
-		if fi, err := os.Stat(above); err == nil && fi.IsDir() {
-			break
-		}
-		if parent := filepath.Dir(above); parent != above {
-			above = parent
-			continue
-		}
-		break
-	}
-	rel, err := filepath.Rel(above, path)
-	if err != nil || rel == "." {
-		return err
-	}
-	fsys, err := durable.Dir(above)
-	if err == nil {
-		err = errors.Join(durable.MkdirAll(fsys, filepath.ToSlash(rel)), fsys.Close())
-	}
-	if there && errors.Is(err, fs.ErrPermission) {
-		return nil // the folder above may not be read, which syncing takes
+	if err = durable.MakeFolder(real); errors.Is(err, fs.ErrPermission) {
+		return nil // the folder exists, and syncing its name takes a folder above that may be read
 	}
 	return err
 }

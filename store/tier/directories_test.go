@@ -14,7 +14,7 @@ import (
 	"castar/store/tier"
 )
 
-// tree puts directories into ds: a root with two children, which share one. It returns the root, then the others.
+// tree puts a root with two children, which share a child, into ds. It returns the root, then the others.
 func tree(t *testing.T, ds store.Directories) []store.Digest {
 	t.Helper()
 	add := func(dir store.Directory) store.Digest {
@@ -29,7 +29,7 @@ func tree(t *testing.T, ds store.Directories) []store.Digest {
 	}
 	shared := add(store.Directory{{Name: "link", Kind: store.KindSymlink, Target: "x"}})
 	left := add(store.Directory{node("shared", shared)})
-	// Walks breadth first yield shared before right, which refers to it as well.
+	// A breadth-first walk would yield shared before right, which also refers to it.
 	right := add(store.Directory{node("left", left), node("z", shared)})
 	return []store.Digest{add(store.Directory{node("a", left), node("b", right), node("c", shared)}), left, right, shared}
 }
@@ -56,7 +56,7 @@ func wantWalk(t *testing.T, ds store.Directories, want []store.Digest) {
 	}
 }
 
-// ordered wants children before parents.
+// ordered fails the test if a parent is put before its children.
 type ordered struct {
 	store.Directories
 	t *testing.T
@@ -107,7 +107,7 @@ func TestFetchesClosure(t *testing.T) {
 	}
 }
 
-// Near has the root alone, as after a Put: the rest comes from Far.
+// Near has only the root, as after a Put. The rest comes from Far.
 func TestWalksBoth(t *testing.T) {
 	near, far := memory.New().Directories, memory.New().Directories
 	all := tree(t, far)
@@ -122,7 +122,7 @@ func TestWalksBoth(t *testing.T) {
 	wantWalk(t, near, all)
 }
 
-// A closure that Far has in part is not kept, but what there is of it can be had.
+// A closure that is incomplete in Far is not kept, but its directories can be read.
 func TestIncompleteClosure(t *testing.T) {
 	near, full, far := memory.New().Directories, memory.New().Directories, memory.New().Directories
 	all := tree(t, full)
@@ -190,7 +190,7 @@ func TestFetchesClosureOnce(t *testing.T) {
 	wantWalk(t, ds, all)
 }
 
-// renaming has every closure under one name.
+// renaming yields the same closure for every name.
 type renaming struct {
 	store.Directories
 	name, root store.Digest
@@ -214,7 +214,7 @@ func (r *renaming) Walk(ctx context.Context, _ store.Digest) iter.Seq2[store.Nam
 	}
 }
 
-// uploads counts the batches that are ended, and fails them.
+// uploads counts the batches that are committed, and fails them.
 type uploads struct {
 	store.Directories
 	ended *int
@@ -266,7 +266,7 @@ func TestDirectoryWrites(t *testing.T) {
 	}
 }
 
-// A batch that Far does not take is not stored in Near either.
+// A batch that Far refuses is not stored in Near either.
 func TestUploadFails(t *testing.T) {
 	ended := 0
 	near := uploads{memory.New().Directories, &ended, nil}

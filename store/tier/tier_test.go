@@ -32,8 +32,8 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// What is put by a lane, in a group or by its chunks goes where other blobs go, and a blob whose chunks only the far
-// store has can be joined.
+// Blobs put by a lane, in a group or by their chunks go where other blobs go. A blob can be joined even if only the far
+// store has its chunks.
 func TestWritesByOtherWays(t *testing.T) {
 	for _, through := range []bool{false, true} {
 		near, far := memory.New(), memory.New()
@@ -108,7 +108,7 @@ func (p *putAll) Join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 	return err
 }
 
-// readThrough is a store whose readers find nothing near that was not fetched: what is put goes to far alone.
+// readThrough is a store whose writes go to far alone, so that readers find near only what was fetched.
 func readThrough() *store.Store {
 	near, far := memory.New(), memory.New()
 	cut := &cutting{Blobs: far.Blobs}
@@ -142,7 +142,7 @@ func TestReadThrough(t *testing.T) {
 	storetest.Run(t, func(*testing.T) *store.Store { return readThrough() })
 }
 
-// cutting says that blobs are made of chunks of this length, and has those chunks as blobs of their own.
+// cutting says that blobs are made of chunks of one length, and has each chunk as a blob.
 type cutting struct {
 	store.Blobs
 	lie func([]store.Chunk) []store.Chunk
@@ -175,7 +175,7 @@ func (c *cutting) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, er
 	return chunks, nil
 }
 
-// counting counts calls, and fails them where it is told to.
+// counting counts calls, and fails them if told to.
 type counting struct {
 	store.Blobs
 	opens, puts, creates atomic.Int64
@@ -262,7 +262,7 @@ func wantHas(t *testing.T, b store.Blobs, d store.Digest, want bool) {
 	}
 }
 
-// What was read once is near, however long it is and whether or not it comes in chunks, and Far is not asked again.
+// A blob that was read once is in Near, whatever its length and whether or not it has chunks. Far is not asked again.
 func TestFills(t *testing.T) {
 	tests := []struct {
 		name string
@@ -298,7 +298,7 @@ func TestFills(t *testing.T) {
 	}
 }
 
-// Read fills Near as WriteTo does; what is read of a blob here and there leaves its chunks.
+// Read fills Near as WriteTo does. Reading parts of a blob leaves their chunks in Near.
 func TestFillsByRead(t *testing.T) {
 	near, far := memory.New().Blobs, &cutting{Blobs: memory.New().Blobs}
 	b := &tier.Blobs{Near: near, Far: far}
@@ -333,7 +333,7 @@ func TestFillsByRead(t *testing.T) {
 	wantRead(t, near, d, data)
 }
 
-// Of a long blob only the chunks are fetched that Near lacks.
+// Only chunks that Near lacks are fetched.
 func TestFetchesWhatIsMissing(t *testing.T) {
 	backing := memory.New().Blobs
 	far := &counting{Blobs: &cutting{Blobs: backing}}
@@ -352,7 +352,7 @@ func TestFetchesWhatIsMissing(t *testing.T) {
 	}
 }
 
-// Readers that come while a blob is fetched wait for it, and those that come later find it.
+// Readers that come while a blob is fetched wait for it. Later readers find it in Near.
 func TestFetchesOnce(t *testing.T) {
 	for _, size := range []int{1000, 2 << 20} {
 		far := &counting{Blobs: memory.New().Blobs, gate: make(chan struct{})}
@@ -377,7 +377,7 @@ func TestFetchesOnce(t *testing.T) {
 	}
 }
 
-// Who gives up ends the fetch if nobody else waits for it.
+// A fetch ends when its last reader gives up.
 func TestFetchCanceled(t *testing.T) {
 	far := &counting{Blobs: memory.New().Blobs, gate: make(chan struct{})}
 	b := &tier.Blobs{Near: memory.New().Blobs, Far: far}
@@ -390,7 +390,7 @@ func TestFetchCanceled(t *testing.T) {
 
 var errBroken = errors.New("broken")
 
-// What a store out of order says is not that it lacks something.
+// An error of a store is not taken to mean that it lacks something.
 func TestErrorsAreNotAbsence(t *testing.T) {
 	data := []byte("x")
 	for _, broken := range []string{"near", "far"} {
@@ -414,7 +414,7 @@ func TestErrorsAreNotAbsence(t *testing.T) {
 	}
 }
 
-// A blob of Near of which a chunk is missing is damaged, which ErrNotFound in the reason does not change.
+// A blob of Near that lacks a chunk is damaged, although the reason is ErrNotFound.
 func TestDamageIsNotAbsence(t *testing.T) {
 	damage := &store.CorruptError{Err: store.ErrNotFound}
 	far := memory.New().Blobs
@@ -424,7 +424,7 @@ func TestDamageIsNotAbsence(t *testing.T) {
 	}
 }
 
-// lying has other bytes than it says, which a store must not, but what is stored is checked all the same.
+// lying returns other bytes than it was asked for. No store should, but what is stored is checked all the same.
 type lying struct {
 	store.Blobs
 	data []byte
@@ -452,7 +452,7 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// A list of chunks that is wrong is found out, and the blob that it makes is not kept.
+// A wrong list of chunks is detected, and the blob that it makes is not kept.
 func TestWrongChunks(t *testing.T) {
 	absent := store.Chunk{Digest: store.Sum([]byte("absent")), Size: cutLength}
 	tests := []struct {
@@ -480,7 +480,7 @@ func TestWrongChunks(t *testing.T) {
 	}
 }
 
-// Chunks too long to be held in memory are no chunks.
+// A blob with chunks too long to hold in memory is read as if it had none.
 func TestLongChunks(t *testing.T) {
 	far := &cutting{Blobs: memory.New().Blobs, lie: func([]store.Chunk) []store.Chunk {
 		return []store.Chunk{{Digest: store.Sum(nil), Size: 1 << 62}}
@@ -489,7 +489,7 @@ func TestLongChunks(t *testing.T) {
 	wantRead(t, &tier.Blobs{Near: memory.New().Blobs, Far: far}, put(t, far, data), data)
 }
 
-// readOnly takes nothing.
+// readOnly refuses writes.
 type readOnly struct{ store.Blobs }
 
 func (readOnly) Put(context.Context, []byte) (store.Digest, error) {
@@ -532,12 +532,12 @@ func TestWrites(t *testing.T) {
 		wantHas(t, near.Blobs, d, true)
 		wantHas(t, far.Blobs, d, through)
 
-		// Who is told that a blob is there does not put it, and far would go without it.
+		// A caller that is told a blob exists does not put it, and far would never get it.
 		wantHas(t, st.Blobs, put(t, near.Blobs, []byte("near only")), !through)
 	}
 }
 
-// full takes no blob to its end.
+// full refuses every blob at its end.
 type full struct{ store.Blobs }
 
 func (full) Put(context.Context, []byte) (store.Digest, error) { return store.Digest{}, errBroken }
@@ -550,7 +550,7 @@ type fullWriter struct{ store.BlobWriter }
 
 func (fullWriter) Commit() (store.Digest, error) { return store.Digest{}, errBroken }
 
-// Writing through succeeds only where both stores have it, and fetching only where Near keeps it.
+// Writing through succeeds only if both stores have the blob, and fetching only if Near keeps it.
 func TestOneIsFull(t *testing.T) {
 	for _, isFull := range []string{"near", "far"} {
 		near, far := memory.New().Blobs, memory.New().Blobs
@@ -583,7 +583,7 @@ func TestOneIsFull(t *testing.T) {
 	}
 }
 
-// barrier counts, and remembers in which order two were called.
+// barrier records the calls of two barriers, in order.
 type barrier struct {
 	name  string
 	calls *[]string
@@ -618,7 +618,7 @@ func TestBarrier(t *testing.T) {
 	}
 }
 
-// A part that only one store has is that one's.
+// A part that only one store has is taken from that store.
 func TestParts(t *testing.T) {
 	a, b := memory.New(), memory.New()
 	blobs := &store.Store{ID: "a", Blobs: a.Blobs, Barrier: a.Barrier}
