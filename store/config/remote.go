@@ -97,16 +97,6 @@ func (k *objectsKind) check() error {
 	if err != nil {
 		return err
 	}
-	u, err := k.parse()
-	if err != nil {
-		return err
-	}
-	switch path := strings.Trim(u.Path, "/"); {
-	case u.Scheme == "memory" && path != "":
-		return errors.New("objectstore+memory takes no path: want objectstore+memory:")
-	case u.Scheme == "file" && path == "":
-		return errors.New("objectstore+file needs a path: want objectstore+file:/path")
-	}
 	return objects.CheckURL(rest, k.options())
 }
 

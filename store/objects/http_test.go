@@ -252,7 +252,7 @@ func TestHTTPList(t *testing.T) {
 		{head + object("/b/c/x") + foot, nil, "not in the folder"},
 		{head + object("/b/..") + foot, nil, "not in the folder"},
 		{head + object("/b/c%2f..%2fx") + foot, nil, "not in the folder"},
-		{head + object("%zz") + foot, nil, "no URL"},
+		{head + object("%zz") + foot, nil, "not a URL"},
 		{head + object("/b/x"), nil, "EOF"},
 		{head + object("/b/x") + "<D:response>", nil, "EOF"},
 		{head, nil, "EOF"},

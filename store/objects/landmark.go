@@ -9,9 +9,9 @@ import (
 	"castar/store"
 )
 
-// Landmark returns what the store in the folder dir is known by: the oldest ingest in its log, whose name is random, or
-// the first of its directories where there is no log, as tvix and snix have none. The error is fs.ErrNotExist where it has
-// neither: then there is nothing in it that it could be known by.
+// Landmark returns the landmark of the store in the folder dir: the oldest ingest in its log, whose name is random, or its
+// first directory if there is no log, since tvix and snix keep none. The error is fs.ErrNotExist if the store has neither,
+// and thus nothing to recognize it by.
 func Landmark(dir string) (store.Landmark, error) {
 	if name, err := firstFile(dir, logPrefix); err == nil {
 		return store.LandmarkOf(dir, name)
@@ -23,7 +23,7 @@ func Landmark(dir string) (store.Landmark, error) {
 	return store.LandmarkOf(dir, name)
 }
 
-// firstFile returns the path of the first file below folder, in order of names, relative to dir.
+// firstFile returns the path, relative to dir, of the first file below folder in the order of names.
 func firstFile(dir, folder string) (string, error) {
 	entries, err := os.ReadDir(filepath.Join(dir, folder))
 	for _, e := range entries {

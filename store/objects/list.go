@@ -11,7 +11,7 @@ import (
 // lister implements store.Lister.
 type lister struct{ st *bucketStore }
 
-// List yields what is listed below the four prefixes, and what is known of what is in closures.
+// List yields the digests of objects below the four prefixes, and of directories in known closures.
 func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
 	nibbles = min(max(nibbles, 0), 2*store.DigestSize)
 	return func(yield func(store.Digest, error) bool) {
@@ -38,7 +38,7 @@ func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter
 	}
 }
 
-// match returns the directories in closures whose digests begin with prefix, in hexadecimal.
+// match returns the digests of directories in known closures that begin with prefix, in hexadecimal.
 func (ds *directories) match(prefix string) (found []store.Digest) {
 	ds.mu.RLock()
 	defer ds.mu.RUnlock()

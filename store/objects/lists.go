@@ -12,8 +12,8 @@ import (
 	"castar/store/chunk"
 )
 
-// putList stores the list of what is in the closure of root, unless it is there, which is asked only where ask says that
-// it may be. A closure of one directory needs none.
+// putList stores the list of the directories in the closure of root. If ask is set, it first asks whether the list exists.
+// A closure of one directory needs no list.
 func (ds *directories) putList(ctx context.Context, root store.Digest, members []store.Digest, ask bool) error {
 	if len(members) < 2 {
 		return nil
@@ -33,7 +33,7 @@ func (ds *directories) putList(ctx context.Context, root store.Digest, members [
 	return ds.q.putAfter(ctx, name, body)
 }
 
-// parseList reads what putList wrote for the closure of root. Where it is not that, as far as can be told, it returns nil.
+// parseList reads the list of the closure of root. It returns nil if b is visibly not such a list.
 func parseList(b []byte, root store.Digest) []store.Digest {
 	if len(b)%store.DigestSize != 0 {
 		return nil
@@ -51,11 +51,11 @@ func parseList(b []byte, root store.Digest) []store.Digest {
 	return members
 }
 
-// maxList bounds the lists that are read, in bytes: 32 million directories.
+// maxList is the length of the longest list that is read, in bytes: 32 million directories.
 const maxList = 1 << 30
 
-// scan learns what is in all closures that were not yet known, unless it did so a moment ago. A closure that cannot be
-// read is passed over: it is not what was asked for, and says so to whoever does.
+// scan learns what is in closures that are not known yet, unless it did so a moment ago. It skips a closure that cannot be
+// read: nobody asked for that one, and a caller that asks for it gets the error.
 func (ds *directories) scan(ctx context.Context) error {
 	ds.scanning.Lock()
 	defer ds.scanning.Unlock()
@@ -103,8 +103,8 @@ func (ds *directories) scan(ctx context.Context) error {
 	return nil
 }
 
-// members returns what is in the closure of root, from its list if there is one, else from the closure, of which it then
-// stores the list. What cannot be read has no members.
+// members returns the directories in the closure of root. They come from the list, or else from the closure, and then
+// members stores a list. A closure that is missing or damaged has no members.
 func (ds *directories) members(ctx context.Context, root store.Digest, list bool) ([]store.Digest, error) {
 	if list {
 		body, err := ds.q.get(ctx, closureName(root), 0, maxList)
@@ -128,7 +128,7 @@ func (ds *directories) members(ctx context.Context, root store.Digest, list bool
 	return members, nil
 }
 
-// closure is one that was read and checked.
+// closure is a closure in memory, checked.
 type closure struct {
 	messages []byte
 	at       map[store.Digest]span // in messages
@@ -137,13 +137,13 @@ type closure struct {
 type span struct{ start, end int }
 
 const (
-	// maxCached bounds the closures in which a single directory can be looked up, in bytes.
+	// maxCached is the length in bytes of the largest closure in which a single directory can be found.
 	maxCached = 4 << 30
-	// cacheBytes bounds what is kept of closures. The one that was used last is always kept.
+	// cacheBytes bounds the cached closures, in bytes. The last one used is always kept.
 	cacheBytes = 64 << 20
 )
 
-// closureCache keeps closures that were used recently, and reads each once however many ask for it.
+// closureCache keeps recently used closures. It reads a closure once for all callers that want it at the same time.
 type closureCache struct {
 	mu      sync.Mutex
 	entries map[store.Digest]*list.Element
@@ -162,7 +162,7 @@ func newClosureCache() closureCache {
 	return closureCache{entries: map[store.Digest]*list.Element{}, recent: list.New()}
 }
 
-// get returns the closure of root, from the cache or by load. An error is not kept.
+// get returns the closure of root, from the cache or from load. Errors are not cached.
 func (c *closureCache) get(root store.Digest, load func() (*closure, error)) (*closure, error) {
 	c.mu.Lock()
 	e, ok := c.entries[root]
@@ -200,7 +200,7 @@ func (c *closureCache) get(root store.Digest, load func() (*closure, error)) (*c
 	return loaded, nil
 }
 
-// drop forgets an entry. Its caller holds mu.
+// drop removes an entry. The caller holds mu.
 func (c *closureCache) drop(e *list.Element) {
 	entry := c.recent.Remove(e).(*cachedClosure)
 	delete(c.entries, entry.root)

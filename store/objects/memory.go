@@ -13,7 +13,7 @@ import (
 	"castar/store"
 )
 
-// NewMemory returns an empty Bucket in memory. Its contents live as long as something refers to it, also after Close.
+// NewMemory returns an empty Bucket in memory. Its objects live as long as something refers to it, even after Close.
 func NewMemory() Bucket { return &memoryBucket{objects: map[string][]byte{}} }
 
 type memoryBucket struct {
@@ -41,7 +41,7 @@ func (m *memoryBucket) Get(ctx context.Context, name string, offset, n int64) ([
 	return bytes.Clone(part(b, offset, n)), err
 }
 
-// part returns at most n bytes of b from offset on.
+// part returns at most n bytes of b, starting at offset.
 func part(b []byte, offset, n int64) []byte {
 	b = b[min(offset, int64(len(b))):]
 	return b[:min(n, int64(len(b)))]
@@ -69,7 +69,7 @@ func (m *memoryBucket) Delete(ctx context.Context, name string) error {
 	return ctx.Err()
 }
 
-// List yields the names that were there when the loop began, which may change them.
+// List yields the names that existed when the loop began. The loop may add and remove objects.
 func (m *memoryBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		m.mu.RLock()

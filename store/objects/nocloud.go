@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// openCloud opens a bucket of a service that this program was not built for.
+// openCloud returns an error: the program was built without these services.
 func openCloud(context.Context, string, string, string, map[string]string) (Bucket, error) {
 	return nil, errors.New("built without this service: build castar with -tags cloud")
 }

@@ -6,16 +6,17 @@ import (
 	"castar/store"
 )
 
-// Names of objects. The first three are those of tvix and snix, where a folder has the first two bytes of the digest.
-// What is below castar/ is this program's own: they never look there, and nothing they wrote depends on it.
+// Names of objects. The first three are those of tvix and snix; the folders are named by the first two bytes of the
+// digest. Objects below castar/ are this program's own. Tvix and snix never look there, and no object that they wrote
+// depends on one.
 //
 //	blobs/b3/<4 hex>/<64 hex>         the record of a blob
 //	chunks/b3/<4 hex>/<64 hex>        the bytes of a chunk
-//	dirs/b3/<4 hex>/<64 hex>          a directory and all that are below it
+//	dirs/b3/<4 hex>/<64 hex>          a closure: a directory and all directories below it
 //	castar/dirs/b3/<4 hex>/<64 hex>   a directory that was stored without its children
-//	castar/closures/<64 hex>          what is in the closure of that root
+//	castar/closures/<64 hex>          the list of the directories in the closure of that root
 //	castar/tags/<64 hex>              a tag, by the digest of its name
-//	castar/log/<16 hex>-<26 letters>  an ingest, by the time of its record
+//	castar/log/<16 hex>-<26 letters>  an ingest, by the time when it was recorded
 const (
 	blobsPrefix    = "blobs/b3/"
 	chunksPrefix   = "chunks/b3/"
@@ -27,7 +28,7 @@ const (
 	logPrefix      = ownPrefix + "log/"
 )
 
-// shardLen is the number of hexadecimal digits that the names of folders have.
+// shardLen is the number of hexadecimal digits in the name of a folder.
 const shardLen = 4
 
 func blobName(d store.Digest) string    { return sharded(blobsPrefix, d) }
@@ -42,7 +43,8 @@ func sharded(prefix string, d store.Digest) string {
 	return prefix + hex[:shardLen] + "/" + hex
 }
 
-// shardedPrefix returns what the sharded names begin with whose digests begin with the first nibbles digits of d.
+// shardedPrefix returns the common prefix of the sharded names of all digests that begin with the first nibbles digits of
+// d.
 func shardedPrefix(prefix string, d store.Digest, nibbles int) string {
 	hex := d.String()[:nibbles]
 	if nibbles <= shardLen {
@@ -51,8 +53,8 @@ func shardedPrefix(prefix string, d store.Digest, nibbles int) string {
 	return prefix + hex[:shardLen] + "/" + hex
 }
 
-// digestOf returns the digest that a name below prefix, sharded or not, ends with. Other names have none: strangers may
-// keep what they like beside the objects.
+// digestOf returns the digest in a name below prefix, sharded or not. It reports false for any other name: others may keep
+// files of their own beside the objects.
 func digestOf(prefix, name string) (store.Digest, bool) {
 	hex := name[strings.LastIndexByte(name, '/')+1:]
 	d, err := store.ParseDigest(hex)

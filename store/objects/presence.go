@@ -9,31 +9,31 @@ import (
 	"castar/store"
 )
 
-// presence remembers which objects below a prefix there are, so that it need not be asked again: objects of a store are
-// only ever added. Where a listing tells of many for the price of one question, presence lists them once it has asked
-// about as many questions as the listing would have cost, so that it never costs more than twice the better way.
-// How many there are follows from the first page, for digests are spread evenly.
+// presence remembers which objects below a prefix exist, so that it asks only once: objects are only ever added to a
+// store. If one page of a listing costs no more than one question, presence lists the prefix as soon as it has asked as
+// many questions as the listing has pages. So it never costs more than twice the cheaper way. The first page tells how
+// many pages there are, because digests are spread evenly.
 type presence struct {
 	q      *queue
 	prefix string
 	name   func(store.Digest) string
-	page   int // names that one call of List gets; 0: never list
+	page   int // names in one page of a listing; 0: never list
 
 	mu       sync.RWMutex
 	known    map[store.Digest]struct{}
-	damaged  map[store.Digest]struct{} // there, but of no use
-	complete bool                      // all that there were when they were listed are known
-	asked    int                       // questions to the Bucket
-	listAt   int                       // list when asked is that
-	last     string                    // the name up to which they were listed
+	damaged  map[store.Digest]struct{} // objects that exist but are damaged
+	complete bool                      // known has all objects that existed at the listing
+	asked    int                       // number of questions to the Bucket
+	listAt   int                       // list when asked reaches this
+	last     string                    // the last name listed
 
 	listing sync.Mutex
 }
 
 const (
-	// firstListing is how many questions are asked before the first page is listed.
+	// firstListing is the number of questions before the first page is listed.
 	firstListing = 32
-	// mostKnown bounds what is remembered, to about 200 MB.
+	// mostKnown bounds the names in known, and so the memory to about 200 MB.
 	mostKnown = 4 << 20
 )
 
@@ -44,7 +44,7 @@ func newPresence(q *queue, prefix string, name func(store.Digest) string, page i
 	}
 }
 
-// recall returns what is known without a question: whether the object is there, and whether that is certain.
+// recall reports, without a question, whether the object exists and whether that is certain.
 func (p *presence) recall(d store.Digest) (there, certain bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -55,7 +55,7 @@ func (p *presence) recall(d store.Digest) (there, certain bool) {
 	return ok, ok
 }
 
-// has reports whether the object is there and not known to be damaged.
+// has reports whether the object exists and is not known to be damaged.
 func (p *presence) has(ctx context.Context, d store.Digest) (bool, error) {
 	if there, certain := p.recall(d); certain {
 		return there, nil
@@ -76,8 +76,8 @@ func (p *presence) has(ctx context.Context, d store.Digest) (bool, error) {
 	return there, err
 }
 
-// had is has for those who would store the object: it may say no where somebody else stored it since they were listed,
-// so that it is stored again, which does no harm.
+// had is has for a caller that would store the object. It may report false although another program has stored the object
+// since the listing. Storing it again does no harm.
 func (p *presence) had(ctx context.Context, d store.Digest) (bool, error) {
 	if there, certain := p.recall(d); certain {
 		return there, nil
@@ -95,7 +95,7 @@ func (p *presence) had(ctx context.Context, d store.Digest) (bool, error) {
 	return p.has(ctx, d)
 }
 
-// remember says that the object is there.
+// remember records that the object exists.
 func (p *presence) remember(d store.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *presence) remember(d store.Digest) {
 	}
 }
 
-// stored says that the object is on its way, in place of one that may have been damaged.
+// stored records that the object was put, in place of one that may have been damaged.
 func (p *presence) stored(d store.Digest) {
 	p.remember(d)
 	p.mu.Lock()
@@ -112,14 +112,14 @@ func (p *presence) stored(d store.Digest) {
 	delete(p.damaged, d)
 }
 
-// damage says that the object is there and of no use.
+// damage records that the object exists but is damaged.
 func (p *presence) damage(d store.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.damaged[d] = struct{}{}
 }
 
-// maybeList lists if enough was asked. Those who ask meanwhile wait, for they will be told.
+// maybeList lists if enough questions were asked. Concurrent callers wait, because the listing may answer them.
 func (p *presence) maybeList(ctx context.Context) error {
 	due := func() bool {
 		p.mu.RLock()
@@ -162,14 +162,14 @@ func (p *presence) maybeList(ctx context.Context) error {
 	return nil
 }
 
-// pause ends a listing at the name last, to go on where left questions were asked.
+// pause ends a listing at the name last. The next goes on from there once asked reaches left.
 func (p *presence) pause(left int, last string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.listAt, p.last = left, last
 }
 
-// pagesLeft estimates how many pages follow the name of d, at which the page of that number of this listing ended.
+// pagesLeft estimates how many pages follow d, the last name on the given page of this listing.
 func (p *presence) pagesLeft(d store.Digest, pages int) int {
 	p.mu.RLock()
 	listed := len(p.known)

@@ -10,13 +10,13 @@ import (
 	"castar/store"
 )
 
-// queue stands between the store and its Bucket. What is put comes back at once to whoever asks the queue, and is
-// stored by goroutines of its own, in batches of two phases: first what refers to nothing, then what is a promise that
-// something else is there, such as the record of a blob. Between the two the Bucket is synced, so that no crash leaves
-// a promise that is not kept. Batches end one after the other.
+// queue stands between the store and its Bucket. An object that is put can be read from the queue at once, and the
+// queue's goroutines store it. They do so in batches of two phases: first objects that refer to nothing, then objects that
+// promise that another exists, such as the record of a blob. The Bucket is synced between the phases, so that no crash
+// leaves a broken promise. Batches end one after another.
 //
-// An object that cannot be stored fails the queue for good: nobody can tell any more whose it was. Every later put and
-// sync returns the error.
+// An object that cannot be stored fails the queue for good, because nobody can tell any more whose it was. Every later put
+// and sync returns the error.
 type queue struct {
 	bucket   Bucket
 	readOnly bool
@@ -26,8 +26,8 @@ type queue struct {
 	working  sync.WaitGroup // all goroutines
 
 	mu      sync.Mutex
-	pending map[string][]byte // what was put and is not yet in the Bucket
-	batch   *batch            // that is being filled
+	pending map[string][]byte // objects that were put and are not yet in the Bucket
+	batch   *batch            // the batch being filled
 	err     error
 	closed  bool
 }
@@ -37,16 +37,16 @@ type object struct {
 	body []byte
 }
 
-// batch is what is stored together.
+// batch is a set of objects that are stored together.
 type batch struct {
-	first  sync.WaitGroup // of the first phase
-	second []object
-	n      int
-	before <-chan struct{} // closed once the batch before it is stored, or the queue failed
-	done   chan struct{}
+	first  sync.WaitGroup  // goroutines of the first phase
+	second []object        // objects of the second phase
+	n      int             // number of objects
+	before <-chan struct{} // closed when the batch before this one has ended
+	done   chan struct{}   // closed when this one has ended
 }
 
-// batchSize is how many objects a batch has. Each batch costs the syncs of the Bucket once or twice.
+// batchSize is the number of objects in a full batch. Each batch costs one or two syncs of the Bucket.
 const batchSize = 4096
 
 var errClosed = errors.New("store is closed")
@@ -64,7 +64,7 @@ func newBatch(before <-chan struct{}) *batch {
 	return &batch{before: before, done: make(chan struct{})}
 }
 
-// writable returns why nothing can be put, or nil.
+// writable returns the reason why nothing can be put, or nil.
 func (q *queue) writable() error {
 	if q.readOnly {
 		return store.ErrReadOnly
@@ -86,7 +86,7 @@ func (q *queue) fail(err error) {
 	}
 }
 
-// put has an object stored in the first phase. It waits while too much is on its way.
+// put adds an object to the first phase. It waits while too many objects are on their way.
 func (q *queue) put(ctx context.Context, name string, body []byte) error {
 	if err := q.writable(); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (q *queue) put(ctx context.Context, name string, body []byte) error {
 	return nil
 }
 
-// enter makes an object pending, and returns the batch that it is now part of, or nil where it is on its way already.
+// enter makes an object pending and returns its batch, or nil if the object is already on its way.
 func (q *queue) enter(name string, body []byte) (*batch, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -124,7 +124,7 @@ func (q *queue) enter(name string, body []byte) (*batch, error) {
 	return q.batch, nil
 }
 
-// store stores one object, and forgets that it was pending.
+// store stores one object, which is then no longer pending.
 func (q *queue) store(o object) {
 	err := q.failed()
 	if err == nil {
@@ -136,7 +136,7 @@ func (q *queue) store(o object) {
 	q.mu.Unlock()
 }
 
-// putAfter has an object stored in the second phase, once all that was put before is durable.
+// putAfter adds an object to the second phase: it is stored once all objects put before it are durable.
 func (q *queue) putAfter(ctx context.Context, name string, body []byte) error {
 	if err := q.writable(); err != nil {
 		return err
@@ -157,7 +157,7 @@ func (q *queue) putAfter(ctx context.Context, name string, body []byte) error {
 	q.mu.Unlock()
 	if full {
 		select {
-		case <-b.before: // no more than two batches are kept
+		case <-b.before: // so that there are never more than two batches
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -165,7 +165,7 @@ func (q *queue) putAfter(ctx context.Context, name string, body []byte) error {
 	return nil
 }
 
-// seal ends the batch and begins another. Its caller holds mu.
+// seal ends the batch and begins another. The caller holds mu.
 func (q *queue) seal() *batch {
 	b := q.batch
 	q.batch = newBatch(b.done)
@@ -178,7 +178,7 @@ func (q *queue) seal() *batch {
 	return b
 }
 
-// finish stores a batch.
+// finish stores the rest of a batch.
 func (q *queue) finish(b *batch) {
 	<-b.before
 	b.first.Wait()
@@ -199,7 +199,7 @@ func (q *queue) finish(b *batch) {
 	second.Wait()
 }
 
-// sync returns once all that was put before is durable.
+// sync returns once all objects put before the call are durable.
 func (q *queue) sync(ctx context.Context) error {
 	if q.readOnly {
 		return nil
@@ -222,7 +222,7 @@ func (q *queue) sync(ctx context.Context) error {
 	return q.bucket.Sync(ctx)
 }
 
-// close ends all goroutines and the Bucket. What was not synced may be lost.
+// close ends all goroutines and closes the Bucket. Objects that were not synced may be lost.
 func (q *queue) close() error {
 	q.mu.Lock()
 	if q.closed {
@@ -240,7 +240,7 @@ func (q *queue) close() error {
 	return q.bucket.Close()
 }
 
-// get is Bucket.Get, of what is pending too. The bytes must not be changed.
+// get is Bucket.Get, but finds pending objects too. The caller must not change the bytes.
 func (q *queue) get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if body, ok := q.waiting(name); ok {
 		return part(body, offset, n), ctx.Err()
@@ -248,7 +248,7 @@ func (q *queue) get(ctx context.Context, name string, offset, n int64) ([]byte, 
 	return q.bucket.Get(ctx, name, offset, n)
 }
 
-// waiting returns the bytes of an object that is pending.
+// waiting returns the bytes of a pending object.
 func (q *queue) waiting(name string) ([]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -256,7 +256,7 @@ func (q *queue) waiting(name string) ([]byte, bool) {
 	return body, ok
 }
 
-// has reports whether there is an object of that name.
+// has reports whether there is an object of that name, stored or pending.
 func (q *queue) has(ctx context.Context, name string) (bool, error) {
 	if _, ok := q.waiting(name); ok {
 		return true, ctx.Err()
@@ -268,7 +268,7 @@ func (q *queue) has(ctx context.Context, name string) (bool, error) {
 	return err == nil, err
 }
 
-// list is Bucket.List, of what is pending too, which comes first.
+// list is Bucket.List, but yields pending objects too. They come first, and may come again.
 func (q *queue) list(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		q.mu.Lock()
@@ -292,5 +292,5 @@ func (q *queue) list(ctx context.Context, prefix, after string) iter.Seq2[string
 	}
 }
 
-// where names an object in messages.
+// where returns the name of an object for messages.
 func (q *queue) where(name string) string { return q.bucket.String() + "/" + name }

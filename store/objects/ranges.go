@@ -11,15 +11,15 @@ type reader struct {
 	q      *queue
 	name   string
 	offset int64
-	buf    []byte // read and not yet returned
-	ended  bool
-	err    error // of the Bucket
+	buf    []byte // bytes read and not yet returned
+	ended  bool   // buf has the last bytes
+	err    error  // of the Bucket
 }
 
-// rangeSize is how many bytes of a large object one call gets.
+// rangeSize is the number of bytes that one call gets of a large object.
 const rangeSize = 4 << 20
 
-// newReader opens an object, of which it gets the first range.
+// newReader opens an object and gets its first range.
 func (q *queue) newReader(ctx context.Context, name string) (*reader, error) {
 	r := &reader{ctx: ctx, q: q, name: name}
 	return r, r.fill()

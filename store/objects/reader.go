@@ -9,7 +9,7 @@ import (
 	"castar/store/chunk"
 )
 
-// reader returns the blob d. There is a chunk or more, and their sizes do not overflow.
+// reader returns the blob d. It has at least one chunk, and the sizes do not overflow.
 func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk) *chunk.Reader {
 	return chunk.NewReader(ctx, chunk.Source{
 		Digest: d, Chunks: chunks, Most: b.most(chunks),
@@ -25,7 +25,7 @@ func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk
 	})
 }
 
-// most returns how many chunks are got ahead: fewer where they are large.
+// most returns how many chunks to read ahead: fewer if they are large.
 func (b *blobs) most(chunks []store.Chunk) int {
 	largest := uint64(1)
 	for i := range chunks {
@@ -34,7 +34,7 @@ func (b *blobs) most(chunks []store.Chunk) int {
 	return max(1, min(b.ahead, int(maxAhead/largest)))
 }
 
-// chunkOf returns the bytes of a chunk of the blob d, checked. What is wrong with it is wrong with the blob.
+// chunkOf returns the checked bytes of a chunk of the blob d. Damage to the chunk is reported as damage to the blob.
 func (b *blobs) chunkOf(ctx context.Context, d store.Digest, c store.Chunk) (data []byte, err error) {
 	if c.Size > maxChunk {
 		err = &store.CorruptError{Where: b.q.where(blobName(d)), Err: fmt.Errorf("%d bytes long", c.Size)}

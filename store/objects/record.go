@@ -11,12 +11,12 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A record is a StatBlobResponse message, not compressed (rpc_blobstore.proto):
+// A record is a StatBlobResponse message (rpc_blobstore.proto), not compressed:
 //
-//	2  repeated message   a chunk, in order: 1 its digest, bytes; 2 its size, varint
+//	2  repeated message   the chunks, in order; in each 1 is its digest, bytes, and 2 its size, varint
 //	3  bytes              an outboard encoding, never written
 //
-// A blob that is one chunk, or none, has the record of no chunks, which is no bytes.
+// The record of a blob of one chunk, or of none, lists no chunks and so has no bytes.
 const (
 	fieldChunks = 2
 	fieldDigest = 1
@@ -39,8 +39,8 @@ func encodeRecord(chunks []store.Chunk) []byte {
 	return b
 }
 
-// decodeRecord reads a record. Fields that it does not know are passed over, as in other readers; the sum of the sizes
-// is that of something that can be sought in.
+// decodeRecord reads a record. It skips unknown fields, as other readers do. The sum of the sizes must fit in an int64, so
+// that one can seek in the blob.
 func decodeRecord(b []byte) ([]store.Chunk, error) {
 	var chunks []store.Chunk
 	total := uint64(0)
@@ -83,7 +83,7 @@ func decodeChunk(b []byte) (c store.Chunk, err error) {
 	return c, err
 }
 
-// fields calls f for each field of a message of which the value is bytes, which are then not nil, or a varint.
+// fields calls f for each field of a message whose value is bytes or a varint. The body is nil for a varint only.
 func fields(b []byte, f func(num protowire.Number, body []byte, value uint64) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)

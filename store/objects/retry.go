@@ -9,20 +9,20 @@ import (
 	"castar/store/retry"
 )
 
-// remote is the policy for services in a network: up to about a minute of waiting. A call moves a few MiB at most, and
-// two minutes are enough for those on a slow line.
+// remote is the policy for services in a network: up to about a minute of waiting. A call moves a few MiB at most, for
+// which two minutes are enough on a slow line.
 func remote() retry.Policy {
 	return retry.Policy{Tries: 10, First: 50 * time.Millisecond, Most: 8 * time.Second, Timeout: 2 * time.Minute}
 }
 
-// first is the policy for the first call to a service: what is not there now may be misspelt.
+// first is the policy for the first call to a service. It gives up sooner, since the URL may be misspelt.
 func first() retry.Policy {
 	p := remote()
 	p.Tries = 4
 	return p
 }
 
-// passes reports whether an error may go away.
+// passes reports whether an error may go away if the call is repeated.
 func passes(err error) bool {
 	_, unavailable := errors.AsType[*Unavailable](err)
 	return unavailable
@@ -62,9 +62,8 @@ func (r retrying) Delete(ctx context.Context, name string) error {
 	return r.do(ctx, func(ctx context.Context) error { return r.Bucket.Delete(ctx, name) })
 }
 
-// List goes on after the last name that it got. Each name is progress, after which the count of tries begins anew; the
-// timeout is for a number of names, which are gathered before they are yielded, so that the time that the loop takes
-// does not count.
+// List continues after the last name that it got. Each name is progress and starts a new count of tries. The timeout is
+// for up to 1000 names, which are collected before they are yielded, so that the time the loop takes does not count.
 func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		const most = 1000
@@ -99,15 +98,15 @@ func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[stri
 	}
 }
 
-// listing repeats all calls but List, for Buckets that repeat the requests of a listing themselves.
+// listing repeats all calls but List. It is for Buckets that repeat the requests of a listing themselves.
 type listing struct{ retrying }
 
 func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return l.Bucket.List(ctx, prefix, after)
 }
 
-// stepwise repeats all calls but List and Put, for Buckets that repeat the requests of both themselves: those for many
-// folders would hardly all succeed at once where some fail.
+// stepwise repeats all calls but List and Put. It is for Buckets that repeat the single requests of both themselves: a
+// call that takes requests for many folders would hardly ever succeed as a whole if some of them fail.
 type stepwise struct{ listing }
 
 func (s stepwise) Put(ctx context.Context, name string, data []byte) error {

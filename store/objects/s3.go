@@ -24,33 +24,33 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// S3Config says where an S3 bucket is, and who asks. What is empty comes from where AWS's own tools take it.
+// S3Config says where an S3 bucket is, and with which credentials to ask for it.
 type S3Config struct {
 	Bucket       string
-	Path         string // below which all objects are; without slashes at its ends
-	Endpoint     string // URL; of AWS where it is empty
-	Region       string // asked for, or us-east-1 with an Endpoint, where it is empty
+	Path         string // the path of all objects, without slashes at its ends
+	Endpoint     string // the service's URL; if empty, AWS
+	Region       string // if empty, us-east-1 with an Endpoint, and otherwise the service is asked
 	AllowHTTP    bool   // allow an Endpoint without TLS
-	VirtualHosts bool   // the bucket is part of the host's name, also with an Endpoint
-	// KeyID, Secret and Token are credentials. Where they are empty, they come from the variables AWS_ACCESS_KEY_ID,
-	// AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, from the Profile in AWS's files, or from the machine's or
-	// container's role, in this order; and without any, requests are not signed.
+	VirtualHosts bool   // make the bucket a part of the host name, even with an Endpoint
+	// KeyID, Secret and Token are credentials. If they are empty, credentials come from Profile in AWS's files. If that is
+	// empty too, they come from the variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, from AWS's
+	// files, or from the role of the machine or container, in this order. Without any, requests are not signed.
 	KeyID, Secret, Token string
 	Profile              string
 	Anonymous            bool   // do not sign requests
-	UserAgent            string // added to that of the client
+	UserAgent            string // added to the client's own
 }
 
 // s3Bucket is a bucket of a service that speaks S3. Its Put is durable.
 type s3Bucket struct {
 	client minio.Core
 	bucket string
-	base   string // what all names begin with
+	base   string // prefix of all names
 	host   string
 }
 
-// OpenS3 returns the Bucket that c names, and repeats calls that fail for reasons that may go away. The error is
-// store.ErrNoStore where there is no such bucket, which is asked for at once.
+// OpenS3 returns the Bucket that c describes. It asks the service for the bucket; the error is store.ErrNoStore if there is
+// none. Calls that fail for a reason that may go away are repeated.
 func OpenS3(ctx context.Context, c S3Config) (Bucket, error) {
 	b, err := newS3(c)
 	if err != nil {
@@ -71,7 +71,7 @@ func newS3(c S3Config) (*s3Bucket, error) {
 		}
 		host, secure = u.Host, u.Scheme == "https"
 		if !secure && (u.Scheme != "http" || !c.AllowHTTP) {
-			return nil, fmt.Errorf("endpoint %q: without TLS, which aws_allow_http=true would allow", c.Endpoint)
+			return nil, fmt.Errorf("endpoint %q: no TLS: to allow it, set aws_allow_http=true", c.Endpoint)
 		}
 		c.Region = cmp.Or(c.Region, "us-east-1")
 	}
@@ -112,9 +112,9 @@ func s3Credentials(c S3Config) *credentials.Credentials {
 	})
 }
 
-// noPages refuses pages of HTML, the answer to anything of what is no S3 server, such as a portal that wants a login. The
-// client would take one for an empty listing, and for the word that an object is there or was stored. Some servers call
-// answers HTML that have no bytes.
+// noPages refuses pages of HTML. They come from something that is not an S3 server, such as a portal that wants a login.
+// The client would take a page for an empty listing, or for the news that an object exists or was stored. Some S3 servers
+// call an answer of no bytes HTML, so noPages lets that pass.
 type noPages struct{ http.RoundTripper }
 
 func (t noPages) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -137,7 +137,7 @@ func (s *s3Bucket) String() string {
 	return strings.TrimSuffix("s3://"+s.bucket+"/"+s.base, "/")
 }
 
-// exists reports that there is no such bucket. Who may not ask for buckets may still ask for objects.
+// exists returns an error if there is no such bucket. A caller that may not ask for buckets may still ask for objects.
 func (s *s3Bucket) exists(ctx context.Context) error {
 	ok, err := s.client.BucketExists(ctx, s.bucket)
 	if r, isResponse := errors.AsType[minio.ErrorResponse](err); isResponse && r.StatusCode == http.StatusForbidden {
@@ -158,14 +158,14 @@ func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byt
 	o.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-"+strconv.FormatInt(offset+n-1, 10))
 	body, _, header, err := s.client.GetObject(ctx, s.bucket, s.base+name, o)
 	if r, ok := errors.AsType[minio.ErrorResponse](err); ok && r.StatusCode == http.StatusRequestedRangeNotSatisfiable {
-		return nil, nil // the object ends before offset; of an empty one, offset 0 is past the end
+		return nil, nil // the object ends at or before offset
 	}
 	if err != nil {
 		return nil, s.fail(ctx, name, err)
 	}
 	defer body.Close()
 	if offset > 0 && header.Get("Content-Range") == "" {
-		return nil, fmt.Errorf("%s/%s: the server does not give ranges", s, name)
+		return nil, fmt.Errorf("%s/%s: the server does not support ranges", s, name)
 	}
 	var b bytes.Buffer
 	if size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil {
@@ -177,13 +177,13 @@ func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byt
 	return b.Bytes(), nil
 }
 
-// Put implements Bucket. The digest in the request lets the server refuse what was damaged on its way.
+// Put implements Bucket. The digest in the request lets the server refuse an object that was damaged on the way.
 func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
 	sum := sha256.Sum256(data)
 	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableContentSha256: true}
 	info, err := s.client.PutObject(ctx, s.bucket, s.base+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
 	if err == nil && info.ETag == "" {
-		err = errors.New("the server does not say that it stored this")
+		err = errors.New("the server did not confirm that it stored the object")
 	}
 	return s.fail(ctx, name, err)
 }
@@ -199,7 +199,7 @@ func (s *s3Bucket) Delete(ctx context.Context, name string) error {
 	return s.fail(ctx, name, s.client.RemoveObject(ctx, s.bucket, s.base+name, minio.RemoveObjectOptions{}))
 }
 
-// listPage is how many names the services list at once.
+// listPage is the number of names in one page of a service's listing.
 const listPage = 1000
 
 // List implements Bucket.
@@ -219,7 +219,7 @@ func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[str
 				return
 			}
 		}
-		if err := ctx.Err(); err != nil { // which ends a listing without a word
+		if err := ctx.Err(); err != nil { // the client ends a listing without an error
 			yield("", err)
 		}
 	}
@@ -231,8 +231,8 @@ func (s *s3Bucket) Sync(context.Context) error { return nil }
 // Close implements Bucket.
 func (s *s3Bucket) Close() error { return nil }
 
-// again returns the codes of errors that go away though their status does not say so: what was sent was cut short or
-// damaged.
+// again returns the codes of errors that may go away although their status does not say so. Most mean that a request was
+// cut short, damaged or late.
 func again() []string {
 	return []string{
 		"BadDigest", "ExpiredToken", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
@@ -240,7 +240,7 @@ func again() []string {
 	}
 }
 
-// fail names the object that an error is about, and says which kind it is.
+// fail adds the name of the object to an error, and says what kind of error it is.
 func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
 	if err == nil {
 		return nil
@@ -270,8 +270,7 @@ func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
 	return named
 }
 
-// isFinal reports whether an error of the connection will stay: a name that is not known, or a certificate that is not
-// believed.
+// isFinal reports whether an error of the connection will stay: an unknown host, or a certificate that cannot be verified.
 func isFinal(err error) bool {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
 		return dns.IsNotFound

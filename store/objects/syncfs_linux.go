@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileSystemSync returns a function that syncs the whole file system that dir is in, and one that ends its use; nil in
-// place of the first where that cannot be had, or where its errors would be lost: syncfs(2) reports those of writing
-// back only since Linux 5.8, and those that came since the descriptor was opened. It is used on file systems that are
-// known to make all durable by it; those in user space, for one, do not hear of it.
+// fileSystemSync returns a function that syncs the whole file system that holds dir, and one that releases it. The first
+// is nil if syncfs(2) does not serve. Since Linux 5.8 syncfs reports the write errors that came after its descriptor was
+// opened; before, it reported none. Only some file systems are known to make everything durable by it. Those in user space
+// never hear of the call.
 func fileSystemSync(dir string) (syncAll, end func() error) {
 	none := func() error { return nil }
 	var fs unix.Statfs_t
@@ -34,7 +34,7 @@ func fileSystemSync(dir string) (syncAll, end func() error) {
 	}, f.Close
 }
 
-// atLeast reports whether the kernel is of that version or a later one.
+// atLeast reports whether the kernel has the given version or a later one.
 func atLeast(major, minor int) bool {
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {

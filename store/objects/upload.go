@@ -8,16 +8,16 @@ import (
 	"castar/store"
 )
 
-// upload implements store.DirectoryWriter. It keeps all messages until Commit, for the root comes last and is stored
+// upload implements store.DirectoryWriter. It keeps all messages until Commit, because the root comes last and is stored
 // first.
 type upload struct {
 	ds *directories
 
 	mu      sync.Mutex
-	members map[store.Digest]member // nil: closed
+	members map[store.Digest]member // nil after Commit and Close
 }
 
-// Upload implements store.Directories. The directories of the batch are kept in memory until it ends.
+// Upload implements store.Directories. The batch keeps its directories in memory until it ends.
 func (ds *directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
 	if err := errors.Join(ctx.Err(), ds.q.writable()); err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, er
 	return d, nil
 }
 
-// Commit implements store.DirectoryWriter. A child that was not put is an error that is store.ErrNotFound.
+// Commit implements store.DirectoryWriter. The error is store.ErrNotFound if a child was not put.
 func (u *upload) Commit(ctx context.Context, root store.Digest) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -17,18 +17,18 @@ import (
 	"castar/store/chunk"
 )
 
-// URLOptions say how the store that a URL names is opened. The zero value opens one that is there.
+// URLOptions say how to open the store that a URL names. The zero value opens a store that exists.
 type URLOptions struct {
-	Create       bool              // make the folder of a file: store where there is none; buckets are never made
-	ReadOnly     bool              // refuse to write
+	Create       bool              // make the folder of a file: store if it does not exist; buckets are never made
+	ReadOnly     bool              // refuse writes
 	AvgChunkSize int               // see Options
-	Settings     map[string]string // the same keys as in the query; a key in both is an error
+	Settings     map[string]string // more settings, as in the query; a key in both is an error
 }
 
 // OpenURL opens the store that a URL names:
 //
 //	objectstore+file:/path, objectstore+file:///path   a folder
-//	objectstore+memory:, objectstore+memory:///        a new, empty one, gone with the process
+//	objectstore+memory:, objectstore+memory:///        a new, empty store, gone with the process
 //	objectstore+s3://bucket/path                       S3
 //	objectstore+http://host/path, objectstore+https://user:password@host/path
 //	                                                   an HTTP server; to list or write it must speak WebDAV
@@ -36,61 +36,57 @@ type URLOptions struct {
 //	                                                   Google's and Azure's services, in programs built with the
 //	                                                   tag cloud
 //
-// "objectstore+" may be left out. The query may have the settings of S3 (see S3Config; also without "aws_"):
-// aws_access_key_id, aws_secret_access_key, aws_session_token, aws_profile, aws_skip_signature, aws_region,
-// aws_endpoint_url, aws_allow_http, aws_virtual_hosted_style_request, and user_agent. Those that are not there are
-// taken from the environment, where they have the same names in capitals. Those of HTTP are user_agent, and allow_http,
-// which is true unless it is false. Unknown settings are an error.
+// "objectstore+" may be left out. OpenURL reads only the parts shown here; package config refuses URLs with others.
 //
-// The error is store.ErrNoStore where there is none. The ID of the store depends on the place alone.
+// The query may have the settings of S3 (see S3Config): aws_access_key_id, aws_secret_access_key, aws_session_token,
+// aws_profile, aws_skip_signature, aws_region, aws_endpoint_url, aws_allow_http, aws_virtual_hosted_style_request, and
+// user_agent. "aws_" may be left out. Missing settings come from the environment, where they have the same names in
+// capitals. The settings of HTTP are user_agent and allow_http, which is true by default. An unknown setting is an error.
+//
+// The error is store.ErrNoStore if there is no such store. The ID of the store depends only on where it is.
 func OpenURL(ctx context.Context, raw string, o URLOptions) (*store.Store, error) {
-	u, err := url.Parse(strings.TrimPrefix(raw, "objectstore+"))
+	u, err := parseURL(raw)
 	if err != nil {
-		return nil, errors.New("invalid store URL") // no more of it, for it may hold secrets
+		return nil, err
 	}
-	settings, err := mergeSettings(u, o.Settings)
-	if err != nil {
-		return nil, fmt.Errorf("store %q: %w", show(u), err)
+	open, options, err := locate(u, o)
+	var b Bucket
+	if err == nil {
+		b, err = open(ctx)
 	}
-	b, options, err := openBucketURL(ctx, u, settings, o)
-	if err != nil {
-		if errors.Is(err, store.ErrNoStore) {
-			return nil, err
-		}
+	switch {
+	case errors.Is(err, store.ErrNoStore):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("store %q: %w", show(u), err)
 	}
 	options.ReadOnly, options.AvgChunkSize = o.ReadOnly, o.AvgChunkSize
 	return Open(ctx, b, options)
 }
 
-// CheckURL reports what is wrong with the settings that OpenURL would be given, and with the length of chunks, without
-// opening anything. Those that it knows are checked as far as can be told without the service.
+// CheckURL returns the error that OpenURL would return for the URL, its settings or the length of chunks, as far as that
+// can be known without opening anything. The settings of gs and az are not checked, because not every program knows them.
 func CheckURL(raw string, o URLOptions) error {
-	u, err := url.Parse(strings.TrimPrefix(raw, "objectstore+"))
-	if err != nil {
-		return errors.New("invalid store URL")
-	}
-	settings, err := mergeSettings(u, o.Settings)
+	u, err := parseURL(raw)
 	if err == nil && o.AvgChunkSize != 0 {
 		_, err = chunk.ParamsFor(o.AvgChunkSize)
 	}
-	switch {
-	case err != nil, u.Scheme == "gs", u.Scheme == "az": // whose settings not every program knows
-	case u.Scheme == "s3":
-		_, err = s3Config(u.Host, u.Path, settings)
-	case isHTTP(u):
-		_, err = httpConfig(u, settings)
-	case len(settings) > 0:
-		err = unknownSetting(settings)
+	if err == nil {
+		_, _, err = locate(u, o)
 	}
 	return err
 }
 
-func unknownSetting(settings map[string]string) error {
-	return fmt.Errorf("unknown setting %s", slices.Min(slices.Collect(maps.Keys(settings))))
+// parseURL parses the URL of a store. The error does not show the URL, because it may hold secrets.
+func parseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimPrefix(raw, "objectstore+"))
+	if err != nil {
+		return nil, errors.New("invalid store URL")
+	}
+	return u, nil
 }
 
-// show returns what messages say of a URL: no query, for it may hold secrets.
+// show returns a URL for messages, without its query and user, which may hold secrets.
 func show(u *url.URL) string {
 	if u.Opaque != "" || u.Host == "" {
 		return u.Scheme + ":" + u.Opaque + u.Path
@@ -98,8 +94,8 @@ func show(u *url.URL) string {
 	return u.Scheme + "://" + u.Host + u.Path
 }
 
-// mergeSettings returns the settings of a query and others. A plus in the query is one, and no space: secret keys have
-// some, and no setting has spaces.
+// mergeSettings returns the settings of a query and others. A plus in the query stands for itself and not for a space:
+// secret keys have pluses, and no setting has spaces.
 func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error) {
 	query, err := url.ParseQuery(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
 	if err != nil {
@@ -125,70 +121,63 @@ func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error
 	for key, value := range more {
 		err = cmp.Or(err, add(key, value))
 	}
-	if u.User != nil && !isHTTP(u) || u.Fragment != "" {
-		err = cmp.Or(err, errors.New("user or fragment in the URL"))
-	}
 	return settings, err
 }
 
-func isHTTP(u *url.URL) bool { return u.Scheme == "http" || u.Scheme == "https" }
+// opening opens a Bucket.
+type opening func(context.Context) (Bucket, error)
 
-// openBucketURL opens the Bucket that a URL names, and says what suits it.
-func openBucketURL(ctx context.Context, u *url.URL, settings map[string]string, o URLOptions) (Bucket, Options, error) {
-	if u.Scheme == "s3" || u.Scheme == "gs" || u.Scheme == "az" {
-		if u.Host == "" || u.Opaque != "" || strings.Contains(u.Host, ":") {
-			return nil, Options{}, fmt.Errorf("no bucket: want %s://bucket/path", u.Scheme)
-		}
-	} else if len(settings) > 0 && !isHTTP(u) {
-		return nil, Options{}, unknownSetting(settings)
+// locate checks a URL and its settings, and returns what opens its Bucket and the Options that suit it.
+func locate(u *url.URL, o URLOptions) (opening, Options, error) {
+	settings, err := mergeSettings(u, o.Settings)
+	if err != nil {
+		return nil, Options{}, err
 	}
 	path := strings.Trim(u.Path, "/")
 	far := Options{ID: id(u.Scheme, u.Host, path), Concurrency: 32, ListPage: listPage}
 	switch u.Scheme {
-	case "memory":
-		if u.Opaque != "" || u.Host != "" || path != "" {
-			return nil, Options{}, errors.New("memory: takes nothing after the colon")
+	case "memory", "file":
+		if len(settings) > 0 {
+			return nil, far, fmt.Errorf("unknown setting %s", slices.Min(slices.Collect(maps.Keys(settings))))
 		}
-		return NewMemory(), Options{}, nil
-	case "file":
-		if u.Opaque != "" || u.Host != "" || path == "" {
-			return nil, Options{}, errors.New("no absolute path: want file:/path or file:///path")
-		}
-		dir := filepath.Clean(u.Path)
-		b, err := OpenFile(dir, o.Create && !o.ReadOnly)
-		return b, Options{ID: id("file", dir), Concurrency: 8}, err
+		return locateHere(u, path, o)
 	case "s3":
 		c, err := s3Config(u.Host, path, settings)
-		if err != nil {
-			return nil, far, err
-		}
 		far.ID = id("s3", c.Endpoint, c.Bucket, c.Path)
-		b, err := OpenS3(ctx, c)
-		return b, far, err
+		return func(ctx context.Context) (Bucket, error) { return OpenS3(ctx, c) }, far, err
 	case "http", "https":
-		if u.Hostname() == "" {
-			return nil, far, fmt.Errorf("no host: want %s://host/path", u.Scheme)
-		}
 		c, err := httpConfig(u, settings)
-		if err != nil {
-			return nil, far, err
-		}
 		far.ListPage = 0 // a request lists one folder
-		b, err := OpenHTTP(ctx, c)
-		return b, far, err
+		return func(ctx context.Context) (Bucket, error) { return OpenHTTP(ctx, c) }, far, err
 	case "gs", "az":
-		b, err := openCloud(ctx, u.Scheme, u.Host, path, settings)
-		return b, far, err
+		open := func(ctx context.Context) (Bucket, error) { return openCloud(ctx, u.Scheme, u.Host, path, settings) }
+		return open, far, nil
 	}
-	return nil, Options{}, fmt.Errorf("unknown kind of object store %q: want file, memory, s3, gs, az, http or https", u.Scheme)
+	return nil, far, fmt.Errorf("unknown kind of object store %q: want file, memory, s3, gs, az, http or https", u.Scheme)
 }
 
-// id returns the ID of the store at a place.
+// locateHere is locate for stores on this machine.
+func locateHere(u *url.URL, path string, o URLOptions) (opening, Options, error) {
+	if u.Scheme == "memory" {
+		if path != "" {
+			return nil, Options{}, errors.New("objectstore+memory takes no path: want objectstore+memory:")
+		}
+		return func(context.Context) (Bucket, error) { return NewMemory(), nil }, Options{}, nil
+	}
+	if path == "" {
+		return nil, Options{}, errors.New("objectstore+file needs a path: want objectstore+file:/path")
+	}
+	dir := filepath.Clean(u.Path)
+	open := func(context.Context) (Bucket, error) { return OpenFile(dir, o.Create && !o.ReadOnly) }
+	return open, Options{ID: id("file", dir), Concurrency: 8}, nil
+}
+
+// id returns the ID of a store, which depends on the parts of its location.
 func id(parts ...string) string {
 	return "objects-" + store.Sum([]byte(strings.Join(parts, "\x00"))).String()[:32]
 }
 
-// s3Config reads settings, and the environment where they say nothing.
+// s3Config returns the S3Config that settings describe. Missing settings come from the environment.
 func s3Config(bucket, path string, settings map[string]string) (c S3Config, err error) {
 	c = S3Config{Bucket: bucket, Path: path}
 	texts := map[string]*string{
@@ -216,7 +205,7 @@ func s3Config(bucket, path string, settings map[string]string) (c S3Config, err 
 		}
 		return err
 	}
-	// Credentials in the environment and the profile are for the client's own chain.
+	// The client itself reads credentials and the profile from the environment.
 	for _, name := range []string{
 		"AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
 		"AWS_SKIP_SIGNATURE",
@@ -238,7 +227,7 @@ func s3Config(bucket, path string, settings map[string]string) (c S3Config, err 
 		}
 	}
 	if (c.KeyID == "") != (c.Secret == "") {
-		return c, errors.New("settings aws_access_key_id and aws_secret_access_key: want both or none")
+		return c, errors.New("settings aws_access_key_id and aws_secret_access_key: want both or neither")
 	}
 	return c, nil
 }

@@ -10,13 +10,14 @@ import (
 	"strings"
 )
 
-// The request for what is in a folder, and the most that is read of the answer, in bytes: about half a million names.
 const (
+	// propfindBody asks for the contents of a folder.
 	propfindBody = `<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><resourcetype/></prop></propfind>`
-	maxPropfind  = 256 << 20
+	// maxPropfind is the length of the longest answer that is read, in bytes: about half a million names.
+	maxPropfind = 256 << 20
 )
 
-// readFolder returns the names of what is in a folder, for listFolders.
+// readFolder returns the names in a folder, for listFolders.
 func (h *httpBucket) readFolder(ctx context.Context, folder string) ([]string, error) {
 	const propfind = "PROPFIND"
 	path := h.base.Path + folder
@@ -38,7 +39,7 @@ func (h *httpBucket) readFolder(ctx context.Context, folder string) ([]string, e
 	switch {
 	case err == nil:
 	case limited.N == 0:
-		return nil, fmt.Errorf("%s: %s: an answer of more than %d bytes", h.where(path), propfind, maxPropfind)
+		return nil, fmt.Errorf("%s: %s: answer of more than %d bytes", h.where(path), propfind, maxPropfind)
 	default:
 		return nil, h.broken(ctx, propfind, path, err)
 	}
@@ -55,19 +56,19 @@ func (h *httpBucket) readFolder(ctx context.Context, folder string) ([]string, e
 	return names, nil
 }
 
-// resource is what is told of one object or folder.
+// resource describes one object or folder.
 type resource struct {
 	Href    string     `xml:"href"`
-	Folders []struct{} `xml:"propstat>prop>resourcetype>collection"` // not empty: it is one
+	Folders []struct{} `xml:"propstat>prop>resourcetype>collection"` // empty for an object
 }
 
-// parseMultistatus reads the answer to a PROPFIND. One that was cut is an error.
+// parseMultistatus reads the answer to a PROPFIND. An answer that was cut short is an error.
 func parseMultistatus(r io.Reader) (list []resource, err error) {
 	dec := xml.NewDecoder(r)
-	whole := false
+	complete := false
 	for {
 		token, err := dec.Token()
-		if err == io.EOF && !whole {
+		if err == io.EOF && !complete {
 			err = io.ErrUnexpectedEOF
 		}
 		if err == io.EOF {
@@ -78,7 +79,7 @@ func parseMultistatus(r io.Reader) (list []resource, err error) {
 		}
 		switch e := token.(type) {
 		case xml.EndElement:
-			whole = whole || e.Name.Local == "multistatus"
+			complete = complete || e.Name.Local == "multistatus"
 		case xml.StartElement:
 			if e.Name.Local != "response" {
 				continue
@@ -96,7 +97,7 @@ func parseMultistatus(r io.Reader) (list []resource, err error) {
 func (r resource) name(path string) (string, error) {
 	u, err := url.Parse(r.Href)
 	if err != nil {
-		return "", fmt.Errorf("lists %q, which is no URL", r.Href)
+		return "", fmt.Errorf("lists %q, which is not a URL", r.Href)
 	}
 	if u.Path+"/" == path {
 		return "", nil
