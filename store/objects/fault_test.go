@@ -21,6 +21,7 @@ import (
 	"castar/store"
 	"castar/store/retry"
 
+	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
 )
 
@@ -164,13 +165,16 @@ func faulty(t *testing.T, service string, seed uint64, kinds ...string) (*faults
 		return f
 	})
 	return f, func() Bucket {
-		tries := 8
+		tries, timeout := 8, time.Minute
 		if f.rate == 1 {
 			tries = 2 // more do not help
 		}
-		timeout := time.Minute
-		if slices.Contains(kinds, "no answer") {
-			timeout = 400 * time.Millisecond // of those that do come, some may take as long, and are asked for again
+		switch {
+		case f.rate == 0 || !slices.Contains(kinds, "no answer"):
+		case f.rate == 1 && len(kinds) == 1:
+			timeout = 20 * time.Millisecond // there is never an answer to wait for
+		default:
+			timeout = 400 * time.Millisecond // a slow answer may take longer: then the request is repeated
 		}
 		return open(retry.Policy{Tries: tries, First: time.Millisecond, Most: 4 * time.Millisecond, Timeout: timeout})
 	}
@@ -286,20 +290,23 @@ func testManyFaults(t *testing.T, service string) {
 		rounds = 1
 	}
 	for seed := range uint64(rounds) {
-		f, open := faulty(t, service, seed, faultKinds()...)
-		f.set(0.3)
-		st := openBucket(t, open(), faultOptions())
-		blobs := [][]byte{[]byte("a"), []byte("b"), inputs()["counters"][:130_000]}
-		err := fill(t, st, blobs)
-		if err == nil {
-			checkReads(t, st, blobs, false)
-		}
-		st.Close()
-		f.set(0)
-		checkObjects(t, open())
-		if err == nil {
-			checkReads(t, openBucket(t, open(), faultOptions()), blobs, true)
-		}
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			f, open := faulty(t, service, seed, faultKinds()...)
+			f.set(0.3)
+			st := openBucket(t, open(), faultOptions())
+			blobs := [][]byte{[]byte("a"), []byte("b"), inputs()["counters"][:130_000]}
+			err := fill(t, st, blobs)
+			if err == nil {
+				checkReads(t, st, blobs, false)
+			}
+			st.Close()
+			f.set(0)
+			checkObjects(t, open())
+			if err == nil {
+				checkReads(t, openBucket(t, open(), faultOptions()), blobs, true)
+			}
+		})
 	}
 }
 
@@ -402,9 +409,10 @@ func TestReaderRanges(t *testing.T) {
 	}
 }
 
-// Many tests here wait for a service to be asked again, and should not keep others from going on.
+// Many tests here wait to ask a service again. They should not keep other tests waiting.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	minio.DefaultRetryUnit = time.Millisecond // the client waits that long after a last try, too
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		flag.Set(f.Name, strconv.Itoa(4*runtime.GOMAXPROCS(0)))
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"castar/store"
@@ -54,8 +55,8 @@ func readVectors(t *testing.T) (v vectors) {
 	return v
 }
 
-// inputs are the contents of the blobs of the vectors.
-func inputs() map[string][]byte {
+// inputs returns the contents of the blobs of the vectors, which are shared: nobody changes them.
+var inputs = sync.OnceValue(func() map[string][]byte {
 	block := make([]byte, 255)
 	for i := range block {
 		block[i] = byte(i)
@@ -69,7 +70,7 @@ func inputs() map[string][]byte {
 		"empty": nil, "hello": []byte("Hello World!"), "blob A": {0, 1}, "blob B": bytes.Repeat(block, 4096),
 		"zeros": make([]byte, 2<<20), "counters": counters,
 	}
-}
+})
 
 // objectsOf returns what a Bucket holds.
 func objectsOf(t *testing.T, b Bucket) map[string][]byte {
