@@ -13,7 +13,7 @@ import (
 	"castar/store/durable/crashfs"
 )
 
-// hookFS calls before, once, ahead of the first call of Open or Stat for a temporary file.
+// hookFS calls before once, ahead of the first Open or Stat of a temporary file.
 type hookFS struct {
 	durable.FS
 	before func()
@@ -36,7 +36,7 @@ func (h *hookFS) Stat(name string) (fs.FileInfo, error) {
 	return h.FS.Stat(name)
 }
 
-// TestFileReadDuringPut has an object's file put again, or named, between a reader's two looks at it.
+// TestFileReadDuringPut puts or renames an object's file between the two steps of a reader.
 func TestFileReadDuringPut(t *testing.T) {
 	t.Parallel()
 	const name = "chunks/b3/ab/abcd"
@@ -79,14 +79,14 @@ func TestFileReadDuringPut(t *testing.T) {
 					t.Errorf("Head = %d, %v", n, err)
 				}
 				if !called {
-					t.Error("nothing happened between")
+					t.Error("nothing happened in between")
 				}
 			})
 		}
 	}
 }
 
-// lateBucket calls before, once, ahead of the first Get of a record.
+// lateBucket calls before once, ahead of the first Get of a record.
 type lateBucket struct {
 	Bucket
 	before func()
@@ -100,7 +100,7 @@ func (l *lateBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	return l.Bucket.Get(ctx, name, offset, n)
 }
 
-// TestOpenDuringPut has another process store a blob between a reader's look for its chunk and that for its record.
+// TestOpenDuringPut stores a blob after a reader has looked for its chunk and before it looks for its record.
 func TestOpenDuringPut(t *testing.T) {
 	t.Parallel()
 	shared := NewMemory()

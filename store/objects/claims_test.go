@@ -7,7 +7,7 @@ import (
 	"castar/store"
 )
 
-// What a chunk or its record claims is not allocated for before there are bytes that can be as many.
+// A size that a chunk or record claims is not allocated unless the bytes could decode to that many.
 func TestClaims(t *testing.T) {
 	c, err := newCodec()
 	if err != nil {
@@ -31,7 +31,7 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// Of large chunks fewer are got ahead than of small ones.
+// Fewer large chunks than small ones are read ahead.
 func TestAheadByBytes(t *testing.T) {
 	b := &blobs{ahead: 64}
 	for size, want := range map[uint64]int{0: 64, 1: 64, 512 << 10: 64, 4 << 20: 16, maxChunk: 1, 1 << 60: 1} {

@@ -11,7 +11,7 @@ import (
 	"castar/store"
 )
 
-// encoded returns the fixtures' messages and digests by their names.
+// encoded returns the messages and digests of the fixtures by name.
 func encoded(t *testing.T, rule store.SizeRule) (message map[string][]byte, digest map[string]store.Digest) {
 	message, digest = map[string][]byte{}, map[string]store.Digest{}
 	dirs, names := fixtures(t, rule)
@@ -25,7 +25,7 @@ func encoded(t *testing.T, rule store.SizeRule) (message map[string][]byte, dige
 	return message, digest
 }
 
-// walkDigests returns what Walk yields.
+// walkDigests returns the digests that Walk yields.
 func walkDigests(ctx context.Context, st *store.Store, root store.Digest) (list []store.Digest, err error) {
 	for named, err := range st.Directories.Walk(ctx, root) {
 		if err != nil {
@@ -36,7 +36,7 @@ func walkDigests(ctx context.Context, st *store.Store, root store.Digest) (list 
 	return list, nil
 }
 
-// Closures in any order that the rules allow, under both size rules, and every directory of them under its own name.
+// Closures are read in any order that the rules allow, under both size rules, and so is each of their directories by name.
 func TestReadForeignClosures(t *testing.T) {
 	t.Parallel()
 	for _, rule := range []store.SizeRule{store.SizeDocumented, store.SizeSnix} {
@@ -87,7 +87,7 @@ func TestReadForeignClosures(t *testing.T) {
 	}
 }
 
-// A closure that tvix stored without looking for what it lacks is completed from elsewhere, or says what is missing.
+// An incomplete closure, as tvix may store, is completed from elsewhere. Otherwise the error says what is missing.
 func TestIncompleteClosure(t *testing.T) {
 	t.Parallel()
 	m, d := encoded(t, store.SizeDocumented)
@@ -128,11 +128,11 @@ func TestDamagedClosures(t *testing.T) {
 		{"children first", streamed(t, frame("A", "B", "D"))},
 		{"a grandchild first", streamed(t, frame("E", "B"))},
 		{"another root", streamed(t, frame("C", "A"))},
-		{"a stranger", streamed(t, frame("D", "B", "keep", "A"))},
-		{"a stranger at the end", streamed(t, frame("D", "B", "A", "keep"))},
+		{"an unrelated directory", streamed(t, frame("D", "B", "keep", "A"))},
+		{"an unrelated directory at the end", streamed(t, frame("D", "B", "A", "keep"))},
 		{"repeats without end", streamed(t, append(frame("D", "B", "A"), make([]byte, 1<<20)...))},
 		{"a huge length", streamed(t, append(frame("D"), 0xff, 0xff, 0xff, 0xff, 1))},
-		{"a large length that is not there", streamed(t, append(frame("D"), 0x3e, 0x80, 0, 0, 1))},
+		{"a length greater than the rest", streamed(t, append(frame("D"), 0x3e, 0x80, 0, 0, 1))},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -172,7 +172,7 @@ func TestDamagedClosures(t *testing.T) {
 	})
 }
 
-// Children are found without their lists, with lists that are no lists, and with lists that lie.
+// Children are found without lists, with malformed lists, and with lists that lie.
 func TestListsAreOptional(t *testing.T) {
 	t.Parallel()
 	m, d := encoded(t, store.SizeDocumented)
@@ -189,7 +189,7 @@ func TestListsAreOptional(t *testing.T) {
 		}
 		st := open1(t, b)
 		if _, err := st.Directories.Get(t.Context(), stranger); !store.IsNotFound(err) {
-			t.Errorf("%s: Get of a stranger: %v", name, err)
+			t.Errorf("%s: Get of an unrelated directory: %v", name, err)
 		}
 		if name == "only the root" || name == "leaves out" {
 			continue // it hides the children until their closure is read
@@ -200,7 +200,7 @@ func TestListsAreOptional(t *testing.T) {
 	}
 }
 
-// noLists is a Bucket of which the lists cannot be read.
+// noLists is a Bucket whose lists cannot be read.
 type noLists struct{ Bucket }
 
 func (b noLists) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
@@ -210,7 +210,7 @@ func (b noLists) Get(ctx context.Context, name string, offset, n int64) ([]byte,
 	return b.Bucket.Get(ctx, name, offset, n)
 }
 
-// What an unreadable list would tell is read from the closure.
+// If a list cannot be read, its closure is read instead.
 func TestUnreadableList(t *testing.T) {
 	t.Parallel()
 	m, d := encoded(t, store.SizeDocumented)
@@ -224,7 +224,7 @@ func TestUnreadableList(t *testing.T) {
 
 func digestBytes(d store.Digest) []byte { return d[:] }
 
-// FuzzClosure reads any bytes as a closure: what comes out hashes to what referred to it.
+// FuzzClosure reads any bytes as a closure. Each directory that comes out hashes to the digest that referred to it.
 func FuzzClosure(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 0}, true)
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0}, true)
@@ -242,7 +242,7 @@ func FuzzClosure(f *testing.F) {
 				return
 			}
 			if store.Sum(fr.message) != fr.digest || n == 0 && fr.digest != root {
-				t.Fatalf("yields %s", fr.digest)
+				t.Fatalf("yields %s, whose digest is another", fr.digest)
 			}
 			n++
 		}
@@ -252,7 +252,7 @@ func FuzzClosure(f *testing.F) {
 	})
 }
 
-// A directory that is in two closures is found though the one that it was known to be in is damaged.
+// A directory in two closures is found although the closure that it was known to be in is damaged.
 func TestDirectoryOfDamagedClosure(t *testing.T) {
 	t.Parallel()
 	m, d := encoded(t, store.SizeDocumented)
@@ -261,7 +261,7 @@ func TestDirectoryOfDamagedClosure(t *testing.T) {
 	b.put(closureName(d["E"]), slices.Concat(digestBytes(d["A"]), digestBytes(d["E"])))
 	st := open1(t, b)
 	if _, err := st.Directories.Get(t.Context(), store.Sum([]byte("absent"))); !store.IsNotFound(err) {
-		t.Errorf("Get of nothing: %v", err) // and what is in closures is known
+		t.Errorf("Get of nothing: %v", err) // now the closures are known
 	}
 	if _, err := st.Directories.Get(t.Context(), d["A"]); !store.IsCorrupt(err) {
 		t.Errorf("Get from a damaged closure: %v", err)

@@ -11,7 +11,7 @@ import (
 	"castar/store"
 )
 
-// counting counts the requests that a service would get: one for each call, and one for each page of a listing.
+// counting counts the requests that a service would get: one for each call, or one for each page of a listing.
 type counting struct {
 	Bucket
 	mu    sync.Mutex
@@ -58,7 +58,7 @@ func (c *counting) List(ctx context.Context, prefix, after string) iter.Seq2[str
 	}
 }
 
-// want checks that there were no more calls than those, and forgets them.
+// want checks that there were at most the given numbers of calls, and resets the counts.
 func (c *counting) want(t *testing.T, what string, most map[string]int) {
 	t.Helper()
 	c.mu.Lock()
@@ -72,7 +72,7 @@ func (c *counting) want(t *testing.T, what string, most map[string]int) {
 	c.calls = map[string]int{}
 }
 
-// An ingest costs two requests for each new small file, and a second one hardly any.
+// An ingest costs two requests for each new small file. Repeating it costs hardly any.
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	const n = 5000
@@ -133,7 +133,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// A large store is not listed for a few questions.
+// A few questions do not cause a listing of a large store.
 func TestRequestsOfLargeStore(t *testing.T) {
 	t.Parallel()
 	const n = 16_000
@@ -156,8 +156,8 @@ func TestRequestsOfLargeStore(t *testing.T) {
 	}
 }
 
-// One directory of a closure costs the closure once, and all that are in it no more; opened anew, what is in closures is
-// learnt from their lists.
+// Reading directories of a closure gets the closure only once. A store that is opened again learns from the lists what is
+// in closures.
 func TestRequestsForDirectories(t *testing.T) {
 	t.Parallel()
 	c := newCounting(NewMemory())
@@ -188,7 +188,7 @@ func TestRequestsForDirectories(t *testing.T) {
 	c.want(t, "Walk", map[string]int{"Get": 1})
 }
 
-// What is on its way is bounded, and a blob in many chunks is read ahead.
+// Uploads at one time are bounded, and a blob of many chunks is read ahead.
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	slow := &gate{Bucket: NewMemory(), open: make(chan struct{})}
@@ -219,7 +219,7 @@ func TestBounds(t *testing.T) {
 	st.Close()
 }
 
-// gate lets nothing be stored until it opens.
+// gate holds all uploads until it opens.
 type gate struct {
 	Bucket
 	open chan struct{}

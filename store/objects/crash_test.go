@@ -15,7 +15,7 @@ import (
 	"castar/store/storetest"
 )
 
-// syncEverything is what syncing a whole file system comes to in the model of one.
+// syncEverything syncs the whole of a model of a file system.
 func syncEverything(fsys *crashfs.FS) func() error {
 	return func() error {
 		folders := map[string]bool{".": true}
@@ -43,7 +43,7 @@ func syncEverything(fsys *crashfs.FS) func() error {
 
 func noClose() error { return nil }
 
-// crashStore opens a store in a model of a file system. Chunks are small, so that small blobs have many.
+// crashStore opens a store in a model of a file system. Chunks are small, so that even small blobs have many.
 func crashStore(t *testing.T, fsys *crashfs.FS, all bool) *store.Store {
 	t.Helper()
 	b := newFileBucket(fsys, nil, noClose)
@@ -85,8 +85,8 @@ func fill(t *testing.T, st *store.Store, blobs [][]byte) error {
 	return st.Sync(t.Context())
 }
 
-// After every crash a blob that is there can be read, and once Sync has returned it is there; the next ingest, which
-// asks what is there, leaves everything readable.
+// After every crash a blob that exists can be read, and a blob exists once Sync has returned. The next ingest, which asks
+// what exists, leaves everything readable.
 func TestFileCrash(t *testing.T) {
 	t.Parallel()
 	for _, all := range []bool{false, true} {
@@ -113,7 +113,7 @@ func TestFileCrash(t *testing.T) {
 			if k == first || k == last {
 				limit = 50
 			}
-			if k%4 == 0 { // the process is killed, and the machine only after the next one
+			if k%4 == 0 { // the process is killed, and the machine crashes only after the next one
 				checkCrash(t, fsys.Kill(k), all, blobs, k >= last, k >= first)
 			}
 			for s := range fsys.States(k, limit, uint64(k)) {
@@ -181,7 +181,7 @@ func checkCrash(t *testing.T, s *crashfs.FS, all bool, blobs [][]byte, whole, be
 	if err := fill(t, st, blobs); err != nil {
 		t.Fatal(err)
 	}
-	again := crashStore(t, s.Crash(s.Len(), func(int) int { return 0 }), all) // of what was synced, and no more
+	again := crashStore(t, s.Crash(s.Len(), func(int) int { return 0 }), all) // only synced changes survive
 	defer again.Close()
 	for i, data := range blobs {
 		if got, err := readAll(t, again, store.Sum(data)); err != nil || !bytes.Equal(got, data) {
@@ -190,7 +190,7 @@ func checkCrash(t *testing.T, s *crashfs.FS, all bool, blobs [][]byte, whole, be
 	}
 }
 
-// Whichever operation fails, Sync says so, then and ever after, and what is there can be read.
+// Whichever operation fails, Sync reports it, then and ever after, and what exists can be read.
 func TestFileFaults(t *testing.T) {
 	t.Parallel()
 	for _, injected := range []error{syscall.EIO, syscall.ENOSPC} {
@@ -210,7 +210,7 @@ func TestFileFaults(t *testing.T) {
 			})
 			err := fill(t, st, crashBlobs())
 			fsys.Inject(nil)
-			mu.Lock() // what fill began may go on where it failed
+			mu.Lock() // uploads that fill began may go on after it failed
 			few := n < fault
 			mu.Unlock()
 			if few {
@@ -232,7 +232,7 @@ func TestFileFaults(t *testing.T) {
 			mu.Lock()
 			doubtful := synced
 			mu.Unlock()
-			if !doubtful { // after a sync that failed, nothing is sure of what is there without a restart
+			if !doubtful { // after a failed sync, only a restart shows what exists
 				checkCrash(t, fsys.Clone(), false, crashBlobs(), err == nil, false)
 			}
 		}

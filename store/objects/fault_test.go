@@ -9,12 +9,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,106 +23,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// faults stands between client and server, and spoils requests at random.
-type faults struct {
-	server http.Handler
-	kinds  []func(f *faults, w http.ResponseWriter, r *http.Request)
-
-	mu   sync.Mutex
-	rate float64 // of requests that are spoiled
-	rnd  *rand.Rand
-	hits int
-}
-
-func (f *faults) count() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.hits
-}
-
-func (f *faults) set(rate float64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.rate = rate
-}
-
-func (f *faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f.mu.Lock()
-	serve := f.server.ServeHTTP
-	if f.rnd.Float64() < f.rate {
-		f.hits++
-		kind := f.kinds[f.rnd.IntN(len(f.kinds))]
-		serve = func(w http.ResponseWriter, r *http.Request) { kind(f, w, r) }
-	}
-	f.mu.Unlock()
-	serve(w, r)
-}
-
-// allFaults are the ways in which services and networks fail.
-var allFaults = map[string]func(f *faults, w http.ResponseWriter, r *http.Request){
-	"status 500": func(_ *faults, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
-	"slow down": func(_ *faults, w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		io.WriteString(w, "<Error><Code>SlowDown</Code></Error>")
-	},
-	"no answer": func(_ *faults, _ http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) // or the server does not see that the client went away
-		<-r.Context().Done()
-	},
-	"cut before": func(_ *faults, w http.ResponseWriter, _ *http.Request) { hangUp(w, nil, nil) },
-	"cut after": func(f *faults, w http.ResponseWriter, r *http.Request) {
-		f.server.ServeHTTP(httptest.NewRecorder(), r)
-		hangUp(w, nil, nil)
-	},
-	"body cut by the connection": func(f *faults, w http.ResponseWriter, r *http.Request) {
-		rec := httptest.NewRecorder()
-		f.server.ServeHTTP(rec, r)
-		body := rec.Body.Bytes()
-		if r.Method == http.MethodHead {
-			body = nil
-		}
-		hangUp(w, rec, body[:len(body)/2])
-	},
-	"body cut by a proxy": func(f *faults, w http.ResponseWriter, r *http.Request) {
-		rec := httptest.NewRecorder()
-		f.server.ServeHTTP(rec, r)
-		body := rec.Body.Bytes()
-		if r.Method == http.MethodGet && rec.Code < 300 {
-			body = body[:len(body)/2]
-		}
-		for k, v := range rec.Header() {
-			w.Header()[k] = v
-		}
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(rec.Code)
-		w.Write(body)
-	},
-	"upload cut": func(f *faults, w http.ResponseWriter, r *http.Request) {
-		r.Body = io.NopCloser(io.LimitReader(r.Body, r.ContentLength/2))
-		f.server.ServeHTTP(w, r)
-	},
-}
-
-// hangUp ends the connection, after the head of an answer and some of its body where there is one.
-func hangUp(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte) {
-	conn, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	if answer != nil {
-		// Who is told so does not send the next request into the connection that ends.
-		fmt.Fprintf(conn, "HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %d\r\n", answer.Code, answer.Body.Len())
-		for k, v := range answer.Header() {
-			if k != "Content-Length" {
-				fmt.Fprintf(conn, "%s: %s\r\n", k, v[0])
-			}
-		}
-		fmt.Fprintf(conn, "\r\n%s", body)
-	}
-}
-
-// services start a server behind what wrap puts before it, and return what opens a new client of the same part of it.
+// services start a server behind wrap, and return a function that opens new clients of the same part of the server.
 var services = map[string]func(t *testing.T, wrap func(http.Handler) http.Handler) func(retry.Policy) Bucket{
 	"S3":   s3Service,
 	"HTTP": davService,
@@ -153,7 +52,7 @@ func eachService(t *testing.T, test func(t *testing.T, service string)) {
 	}
 }
 
-// faulty starts a server behind faults, and returns what opens a new client of the same part of it.
+// faulty starts a server behind faults, and returns a function that opens new clients of the same part of the server.
 func faulty(t *testing.T, service string, seed uint64, kinds ...string) (*faults, func() Bucket) {
 	t.Helper()
 	f := &faults{rnd: rand.New(rand.NewPCG(seed, 0))}
@@ -188,8 +87,8 @@ func faultKinds() (kinds []string) {
 	return kinds
 }
 
-// With faults of one kind at a rate that retries are made for, all goes well. With so many that they do not help, Sync
-// says so. Either way nothing that is stored is damaged.
+// With some faults of one kind, retries succeed. With too many, Sync reports an error. Either way nothing stored is
+// damaged.
 func TestFaults(t *testing.T) { eachService(t, testFaults) }
 
 // faultOptions makes chunks small, so that few bytes are many requests.
@@ -210,18 +109,18 @@ func testFaults(t *testing.T, service string) {
 				st := openBucket(t, open(), faultOptions())
 				err := fill(t, st, blobs)
 				if kind == "body cut by a proxy" && rate < 1 && isTruncation(err) {
-					err = nil // half an object is damage, if it comes twice
+					err = nil // half an object counts as damage if it comes twice
 				} else if rate < 1 && err != nil {
 					t.Errorf("store: %v", err)
 				}
 				if f.count() == 0 {
 					t.Error("no faults")
 				}
-				harmless := strings.HasPrefix(kind, "body cut") // spoils no upload
+				harmless := strings.HasPrefix(kind, "body cut") // does not affect uploads
 				if err == nil && rate == 1 && !harmless {
 					t.Error("Sync succeeds")
 				}
-				if kind != "upload cut" || err == nil { // else it was not stored, and may say so
+				if kind != "upload cut" || err == nil { // otherwise a blob may be absent
 					checkReads(t, st, blobs, rate < 1)
 				}
 				f.set(0)
@@ -239,8 +138,8 @@ func testFaults(t *testing.T, service string) {
 
 func isTruncation(err error) bool { return err == nil || store.IsCorrupt(err) }
 
-// checkReads reads blobs, each of which is right or an error, which is not that it is not there. Where all is to be
-// well, damage that was made on the way is allowed for.
+// checkReads reads blobs. Each must come out right or fail, but not with store.ErrNotFound. If well is set, the only
+// failure allowed is damage, which may come from the network.
 func checkReads(t *testing.T, st *store.Store, blobs [][]byte, well bool) {
 	t.Helper()
 	for _, data := range blobs {
@@ -258,7 +157,7 @@ func checkReads(t *testing.T, st *store.Store, blobs [][]byte, well bool) {
 	}
 }
 
-// checkObjects checks that every object in a Bucket is what its name says, and that records keep their promise.
+// checkObjects checks that every object in a Bucket is what its name says, and that what a record promises exists.
 func checkObjects(t *testing.T, b Bucket) {
 	t.Helper()
 	objects := objectsOf(t, b)
@@ -310,7 +209,7 @@ func testManyFaults(t *testing.T, service string) {
 	}
 }
 
-// A service that is gone is no proof of absence, and what is final is not tried again.
+// A service that is gone proves no absence, and a final error is not retried.
 func TestUnavailable(t *testing.T) { eachService(t, testUnavailable) }
 
 func testUnavailable(t *testing.T, service string) {
@@ -372,7 +271,7 @@ func cancelled(st *store.Store, d store.Digest) error {
 	return err
 }
 
-// Only what the service may get over is tried again.
+// Only errors that may go away are retried.
 func TestRetrying(t *testing.T) {
 	calls := 0
 	r := retrying{nil, retry.Policy{Tries: 5, First: time.Microsecond}}
@@ -387,7 +286,7 @@ func TestRetrying(t *testing.T) {
 	}
 }
 
-// A large object is read in ranges, of which the last may be full.
+// A large object is read in ranges. The last may be full.
 func TestReaderRanges(t *testing.T) {
 	t.Parallel()
 	data := make([]byte, 2*rangeSize+1)

@@ -20,7 +20,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// vectors are what castore says of the objects of its fixtures.
+// vectors are what castore says about the objects of its fixtures.
 type vectors struct {
 	Blobs []struct {
 		Input     string   `json:"input"`
@@ -72,7 +72,7 @@ var inputs = sync.OnceValue(func() map[string][]byte {
 	}
 })
 
-// objectsOf returns what a Bucket holds.
+// objectsOf returns the objects in a Bucket.
 func objectsOf(t *testing.T, b Bucket) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
@@ -161,7 +161,7 @@ func TestBlobVectors(t *testing.T) {
 	}
 }
 
-// checkChunks checks that the chunk objects hold data, in chunks of those lengths, unless lengths is nil.
+// checkChunks checks that the chunk objects hold data, and unless lengths is nil, that the chunks have those lengths.
 func checkChunks(t *testing.T, objects map[string][]byte, chunks []store.Chunk, data []byte, lengths []uint64) {
 	t.Helper()
 	var got []byte
@@ -178,7 +178,7 @@ func checkChunks(t *testing.T, objects map[string][]byte, chunks []store.Chunk, 
 	}
 }
 
-// fixtures returns castore's directories under a rule, children first, and the names of all.
+// fixtures returns castore's directories under a rule, children first, and their names.
 func fixtures(t *testing.T, rule store.SizeRule) (list []store.Directory, name map[store.Digest]string) {
 	name = map[store.Digest]string{}
 	digest := func(dir store.Directory) store.Digest {
@@ -245,7 +245,7 @@ func TestClosureVectors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, dir := range dirs { // more than the closure has
+			for _, dir := range dirs { // also some that are not in the closure
 				if _, err := w.Put(t.Context(), dir); err != nil {
 					t.Fatal(err)
 				}
@@ -323,7 +323,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// What is on disk is what tvix and snix would look for, and nothing of this program's own is where they look.
+// Files are where tvix and snix look for them, and this program's own files are elsewhere.
 func TestFileTree(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -38,8 +38,7 @@ func startHTTP(t *testing.T, h http.Handler) *url.URL {
 	return u
 }
 
-// webDAV returns a server of an empty tree, which takes what it is sent whole or not at all, as servers do that are
-// good for more than tests.
+// webDAV returns a server of an empty tree. It takes an object as a whole or not at all, as real servers do.
 func webDAV() http.Handler {
 	h := &webdav.Handler{FileSystem: webdav.NewMemFS(), LockSystem: webdav.NewMemLS()}
 	var mu sync.RWMutex
@@ -61,7 +60,7 @@ func webDAV() http.Handler {
 	})
 }
 
-// openDAV opens a folder that is not there yet.
+// openDAV opens a folder that does not exist yet.
 func openDAV(t *testing.T, server *url.URL) Bucket {
 	t.Helper()
 	b, err := OpenHTTP(t.Context(), HTTPConfig{URL: server.JoinPath("a path", rand.Text())})
@@ -71,7 +70,7 @@ func openDAV(t *testing.T, server *url.URL) Bucket {
 	return b
 }
 
-// httpOptions are those that OpenURL gives.
+// httpOptions are the Options of OpenURL.
 func httpOptions() Options { return Options{Concurrency: 32} }
 
 func TestHTTP(t *testing.T) {
@@ -81,8 +80,7 @@ func TestHTTP(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) *store.Store { return openBucket(t, openDAV(t, server), httpOptions()) })
 }
 
-// A user who is named in the URL is known to the server, also where it sends elsewhere on the same host, and no error
-// shows the password.
+// The user in the URL is sent to the server, also after a redirect on the same host. No error shows the password.
 func TestHTTPUser(t *testing.T) {
 	t.Parallel()
 	dav := webDAV()
@@ -146,7 +144,7 @@ func TestHTTPRedirect(t *testing.T) {
 	}
 }
 
-// checkStatic reads what is on a server that only serves files, and sees it refuse all else.
+// checkStatic reads from a server that only serves files, and checks that everything else is an error.
 func checkStatic(t *testing.T, server *url.URL) {
 	t.Helper()
 	ctx := t.Context()
@@ -173,7 +171,7 @@ func checkStatic(t *testing.T, server *url.URL) {
 		"Open": second(st.Blobs.Open(ctx, absent)), "Get": second(st.Directories.Get(ctx, absent)), "tag": second(st.Tags.Get(ctx, "absent")),
 	} {
 		if !store.IsNotFound(err) {
-			t.Errorf("%s of what is not there: %v", what, err)
+			t.Errorf("%s of something absent: %v", what, err)
 		}
 	}
 	tag.Source = "changed"
@@ -187,8 +185,8 @@ func checkStatic(t *testing.T, server *url.URL) {
 	}
 }
 
-// Servers of files can be read, whether they take every request for a GET or refuse what they do not know, and whether
-// they know ranges or not. That they do not list or store is said, and never taken for success.
+// A file server can be read, whether it answers every request like a GET or refuses unknown methods, and with or without
+// ranges. Listing and storing are errors, and never look like success.
 func TestHTTPStatic(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -228,7 +226,7 @@ func TestHTTPStatic(t *testing.T) {
 	}
 }
 
-// What a server says of a folder, in the forms that there are, and what is not believed.
+// Listings of a folder are read in the forms that servers use. Others are errors.
 func TestHTTPList(t *testing.T) {
 	t.Parallel()
 	const head, foot = `<?xml version="1.0"?><D:multistatus xmlns:D="DAV:">`, `</D:multistatus>`
@@ -283,7 +281,7 @@ func TestHTTPList(t *testing.T) {
 	}
 }
 
-// A range is what was asked for, or an error.
+// A range that was not asked for is an error.
 func TestHTTPRanges(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -301,7 +299,7 @@ func TestHTTPRanges(t *testing.T) {
 	}
 }
 
-// davService is the service of tests with faults.
+// davService starts the HTTP server of the tests with faults.
 func davService(t *testing.T, wrap func(http.Handler) http.Handler) func(retry.Policy) Bucket {
 	server := startHTTP(t, wrap(webDAV()))
 	return func(again retry.Policy) Bucket {
@@ -309,7 +307,7 @@ func davService(t *testing.T, wrap func(http.Handler) http.Handler) func(retry.P
 	}
 }
 
-// A server that does not answer is waited for only as long as somebody wants to.
+// A caller may cancel while it waits for a server.
 func TestHTTPCancel(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -11,7 +11,7 @@ import (
 	"castar/store/retry"
 )
 
-// Something that answers everything with a page of HTML is no store: nothing is there, and nothing was stored.
+// A server that answers everything with a page of HTML is not a store: it has nothing and stores nothing.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -15,8 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// streamed compresses as the programs of tvix and snix do: a stream of which the length is not known before, flushed as
-// it comes.
+// streamed compresses as tvix and snix do: as a stream of unknown length that is flushed after each piece.
 func streamed(t *testing.T, pieces ...[]byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -38,7 +37,7 @@ func streamed(t *testing.T, pieces ...[]byte) []byte {
 	return b.Bytes()
 }
 
-// byHand is a Bucket that a test fills.
+// byHand is a Bucket that a test fills object by object.
 type byHand struct {
 	Bucket
 	t *testing.T
@@ -80,7 +79,7 @@ func open1(t *testing.T, b Bucket) *store.Store {
 	return st
 }
 
-// readAll reads a blob in both ways, which must agree.
+// readAll reads a blob by Read and by WriteTo, which must agree.
 func readAll(t *testing.T, st *store.Store, d store.Digest) ([]byte, error) {
 	t.Helper()
 	b, err := st.Blobs.Open(t.Context(), d)
@@ -102,7 +101,7 @@ func readAll(t *testing.T, st *store.Store, d store.Digest) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Blobs that others stored by the rules, whatever they chose where the rules leave a choice.
+// Blobs of other programs are read, whatever these chose where the rules leave a choice.
 func TestReadForeignBlobs(t *testing.T) {
 	t.Parallel()
 	b := byHand{NewMemory(), t}
@@ -117,7 +116,7 @@ func TestReadForeignBlobs(t *testing.T) {
 	b.record(store.Sum(hello), nil)
 	b.chunk([]byte("a chunk of something else"))
 
-	// A record with what later versions may add, and a field that is not used yet.
+	// A record with a field that later versions may add, and one that is not used yet.
 	two := protowire.AppendTag(nil, 9, protowire.Fixed32Type)
 	two = protowire.AppendFixed32(two, 7)
 	two = protowire.AppendTag(two, 3, protowire.BytesType)
@@ -140,7 +139,7 @@ func TestReadForeignBlobs(t *testing.T) {
 	}
 }
 
-// Damage is told, as damage, and never as absence; what is put again then is stored again.
+// Damage is reported as damage and never as absence. A damaged blob that is put again is stored again.
 func TestDamagedBlobs(t *testing.T) {
 	t.Parallel()
 	counters := inputs()["counters"][:256<<10]
@@ -170,7 +169,7 @@ func TestDamagedBlobs(t *testing.T) {
 			c[0].Size, c[1].Size = math.MaxUint64, 2
 			b.record(d, encodeRecord(c))
 		}},
-		{"size is past what can be sought", func(b byHand) {
+		{"size is too large to seek in", func(b byHand) {
 			c := whole(b)
 			c[0].Size = 1 << 63
 			b.record(d, encodeRecord(c))

@@ -48,8 +48,8 @@ func fakeS3(t *testing.T, wrap func(http.Handler) http.Handler) S3Config {
 	}
 }
 
-// versitygw starts a real S3 server. It is found in the folder that CASTAR_TEST_BIN names, in the PATH, or where go
-// install puts what it builds; .ci/run sees to it that there is one.
+// versitygw starts a real S3 server. The program is in the folder CASTAR_TEST_BIN, in the PATH, or where go install puts
+// programs. .ci/run provides it.
 func versitygw(t *testing.T) S3Config {
 	t.Helper()
 	program := findProgram("versitygw")
@@ -124,7 +124,7 @@ func openS3(t *testing.T, c S3Config) Bucket {
 	return b
 }
 
-// s3Options are those that OpenURL gives.
+// s3Options are the Options of OpenURL.
 func s3Options() Options { return Options{Concurrency: 32, ListPage: listPage} }
 
 func TestS3(t *testing.T) {
@@ -157,7 +157,7 @@ func TestBuckets(t *testing.T) {
 	})
 }
 
-// checkBucket checks the contract of Bucket on one that is empty.
+// checkBucket checks the contract of Bucket on an empty one.
 func checkBucket(t *testing.T, b Bucket) {
 	ctx := t.Context()
 	if _, err := b.Get(ctx, "a/x", 0, 10); !store.IsNotFound(err) {
@@ -187,7 +187,7 @@ func checkBucket(t *testing.T, b Bucket) {
 		t.Fatal(err)
 	}
 	if _, err := b.Head(ctx, "a0/y"); !store.IsNotFound(err) {
-		t.Errorf("Head of what was deleted: %v", err)
+		t.Errorf("Head of a deleted object: %v", err)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return name == "a0/y" })
 	for _, prefix := range []string{"", "a", "a/", "a/b", "a/b/", "a/b/x", "a/b/xx", "c", "a/c/"} {
@@ -206,7 +206,7 @@ func checkBucket(t *testing.T, b Bucket) {
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := b.Get(cancelled, "a/b/x", 0, 1); !errors.Is(err, context.Canceled) {
-		t.Errorf("Get that is cancelled: %v", err)
+		t.Errorf("canceled Get: %v", err)
 	}
 }
 
@@ -253,7 +253,7 @@ func absentBucket(t *testing.T, c S3Config) {
 	}
 }
 
-// A wrong secret is told at once, or when something is asked for, and not taken for absence.
+// A wrong secret is an error of OpenS3 or of the first call, and never looks like absence.
 func TestS3Denied(t *testing.T) {
 	t.Parallel()
 	c := versitygw(t)
@@ -268,7 +268,7 @@ func TestS3Denied(t *testing.T) {
 	}
 }
 
-// Listings are longer than a page, and only so many pages are asked for as are needed.
+// A listing may be longer than a page. Only the pages needed are asked for.
 func TestS3Pages(t *testing.T) {
 	t.Parallel()
 	requests := 0

@@ -68,7 +68,7 @@ func TestOpenURL(t *testing.T) {
 		}
 	}
 	if fi, err := os.Stat(filepath.Join(dir, "a b", "c")); err != nil || !fi.IsDir() {
-		t.Errorf("folder that was to be made: %v", err)
+		t.Errorf("the folder was not made: %v", err)
 	}
 	for _, create := range []bool{false, true} {
 		o := URLOptions{Create: create, ReadOnly: create}
@@ -78,7 +78,7 @@ func TestOpenURL(t *testing.T) {
 	}
 }
 
-// The same place has the same ID, however it is written, and another has another.
+// A store has the same ID however its URL is written.
 func TestURLID(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -127,7 +127,7 @@ func TestS3Config(t *testing.T) {
 	}
 }
 
-// A plus in a query is one: secret keys have some.
+// A plus in a query stands for itself, because secret keys have pluses.
 func TestPlusInQuery(t *testing.T) {
 	t.Parallel()
 	u, err := url.Parse("s3://b?aws_secret_access_key=a+b/c%2Bd%20e")
@@ -140,7 +140,7 @@ func TestPlusInQuery(t *testing.T) {
 	}
 }
 
-// A store in S3 by its URL, with what another handle stored, tags included, and no other below another path.
+// A store in S3 opened by its URL has what another handle stored, tags included. A store at another path has not.
 func TestS3URL(t *testing.T) {
 	t.Parallel()
 	c := fakeS3(t, nil)
@@ -202,7 +202,7 @@ func checkReadOnly(t *testing.T, st *store.Store) {
 	}
 }
 
-// A folder that is opened to be read is not written to.
+// Nothing is written to a folder that is opened read-only.
 func TestReadOnlyFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
