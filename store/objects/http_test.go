@@ -239,7 +239,7 @@ func TestHTTPList(t *testing.T) {
 	tests := []struct {
 		answer  string
 		want    []string
-		wantErr string // part of the error; "" where there is none
+		wantErr string // part of the error; "" for none
 	}{
 		{head + foot, nil, ""},
 		{head + folder("/b/") + object("/b/y") + object("/b/x") + foot, []string{"x", "y"}, ""},

@@ -139,99 +139,120 @@ func TestReadForeignBlobs(t *testing.T) {
 	}
 }
 
+// damaged is a Bucket for a blob of two chunks, each half of it, which a test damages.
+type damaged struct {
+	byHand
+	data   []byte
+	half   int
+	digest store.Digest
+}
+
+// whole adds the chunks of the blob.
+func (b *damaged) whole() []store.Chunk {
+	return []store.Chunk{b.chunk(b.data[:b.half]), b.chunk(b.data[b.half:])}
+}
+
+func clip(body []byte) []byte { return body[:len(body)-1] }
+
+// damage is one way to damage a blob.
+type damage struct {
+	name string
+	make func(b *damaged)
+}
+
+func damagedRecords() []damage {
+	return []damage{
+		{"record is no message", func(b *damaged) { b.whole(); b.record(b.digest, []byte{0xff}) }},
+		{"record is cut", func(b *damaged) { b.record(b.digest, clip(encodeRecord(b.whole()))) }},
+		{"digest of 31 bytes", func(b *damaged) {
+			b.whole()
+			m := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), b.digest[:31])
+			b.record(b.digest, protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), m))
+		}},
+		{"sizes overflow", func(b *damaged) {
+			c := b.whole()
+			c[0].Size, c[1].Size = math.MaxUint64, 2
+			b.record(b.digest, encodeRecord(c))
+		}},
+		{"size is too large to seek in", func(b *damaged) {
+			c := b.whole()
+			c[0].Size = 1 << 63
+			b.record(b.digest, encodeRecord(c))
+		}},
+		{"size is not plausible", func(b *damaged) {
+			c := b.whole()
+			c[0].Size = 1 << 50
+			b.record(b.digest, encodeRecord(c))
+		}},
+		{"size is one more", func(b *damaged) { c := b.whole(); c[1].Size++; b.record(b.digest, encodeRecord(c)) }},
+		{"size is one less", func(b *damaged) { c := b.whole(); c[1].Size--; b.record(b.digest, encodeRecord(c)) }},
+		{"size is 0", func(b *damaged) { c := b.whole(); c[1].Size = 0; b.record(b.digest, encodeRecord(c)) }},
+		{"all sizes are 0", func(b *damaged) { c := b.whole(); c[0].Size, c[1].Size = 0, 0; b.record(b.digest, encodeRecord(c)) }},
+		{"no chunks", func(b *damaged) { b.record(b.digest, nil) }},
+	}
+}
+
+func damagedChunks() []damage {
+	return []damage{
+		{"a chunk is missing", func(b *damaged) {
+			c := b.whole()
+			b.record(b.digest, encodeRecord(c))
+			if err := b.Delete(b.t.Context(), chunkName(c[1].Digest)); err != nil {
+				b.t.Fatal(err)
+			}
+		}},
+		{"chunks change places", func(b *damaged) { c := b.whole(); slices.Reverse(c); b.record(b.digest, encodeRecord(c)) }},
+		{"a chunk too many", func(b *damaged) { c := b.whole(); b.record(b.digest, encodeRecord(append(c, c[0]))) }},
+		{"a chunk is another", func(b *damaged) {
+			c := b.whole()
+			b.record(b.digest, encodeRecord(c))
+			b.put(chunkName(c[0].Digest), streamed(b.t, b.data[b.half:]))
+		}},
+		{"a chunk is cut", func(b *damaged) {
+			c := b.whole()
+			b.record(b.digest, encodeRecord(c))
+			b.put(chunkName(c[0].Digest), clip(streamed(b.t, b.data[:b.half])))
+		}},
+		{"a chunk is not compressed", func(b *damaged) {
+			c := b.whole()
+			b.record(b.digest, encodeRecord(c))
+			b.put(chunkName(c[0].Digest), b.data[:b.half])
+		}},
+		{"a chunk is empty", func(b *damaged) {
+			c := b.whole()
+			b.record(b.digest, encodeRecord(c))
+			b.put(chunkName(c[0].Digest), nil)
+		}},
+		{"a chunk is a bomb", func(b *damaged) {
+			c := b.whole()
+			b.record(b.digest, encodeRecord(c))
+			b.put(chunkName(c[0].Digest), streamed(b.t, make([]byte, maxChunk+1<<20)))
+		}},
+		{"a chunk is long", func(b *damaged) {
+			c := b.whole()
+			b.record(b.digest, encodeRecord(c))
+			b.put(chunkName(c[0].Digest), make([]byte, 3*b.half))
+		}},
+		{"the only chunk is another", func(b *damaged) { b.record(b.digest, nil); b.put(chunkName(b.digest), streamed(b.t, b.data[:b.half])) }},
+		{"the only chunk is a bomb", func(b *damaged) {
+			b.record(b.digest, nil)
+			b.put(chunkName(b.digest), streamed(b.t, make([]byte, maxChunk+1<<20)))
+		}},
+	}
+}
+
 // Damage is reported as damage and never as absence. A damaged blob that is put again is stored again.
 func TestDamagedBlobs(t *testing.T) {
 	t.Parallel()
 	counters := inputs()["counters"][:256<<10]
-	half := len(counters) / 2
-	bomb := streamed(t, make([]byte, maxChunk+1<<20))
 	d := store.Sum(counters)
-	whole := func(b byHand) []store.Chunk {
-		return []store.Chunk{b.chunk(counters[:half]), b.chunk(counters[half:])}
-	}
-	replace := func(b byHand, c store.Chunk, body []byte) {
-		b.put(chunkName(c.Digest), body)
-	}
-	cut := func(body []byte) []byte { return body[:len(body)-1] }
-	tests := []struct {
-		name   string
-		damage func(b byHand)
-	}{
-		{"record is no message", func(b byHand) { whole(b); b.record(d, []byte{0xff}) }},
-		{"record is cut", func(b byHand) { b.record(d, cut(encodeRecord(whole(b)))) }},
-		{"digest of 31 bytes", func(b byHand) {
-			whole(b)
-			m := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), d[:31])
-			b.record(d, protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), m))
-		}},
-		{"sizes overflow", func(b byHand) {
-			c := whole(b)
-			c[0].Size, c[1].Size = math.MaxUint64, 2
-			b.record(d, encodeRecord(c))
-		}},
-		{"size is too large to seek in", func(b byHand) {
-			c := whole(b)
-			c[0].Size = 1 << 63
-			b.record(d, encodeRecord(c))
-		}},
-		{"size is not plausible", func(b byHand) {
-			c := whole(b)
-			c[0].Size = 1 << 50
-			b.record(d, encodeRecord(c))
-		}},
-		{"size is one more", func(b byHand) { c := whole(b); c[1].Size++; b.record(d, encodeRecord(c)) }},
-		{"size is one less", func(b byHand) { c := whole(b); c[1].Size--; b.record(d, encodeRecord(c)) }},
-		{"size is 0", func(b byHand) { c := whole(b); c[1].Size = 0; b.record(d, encodeRecord(c)) }},
-		{"all sizes are 0", func(b byHand) { c := whole(b); c[0].Size, c[1].Size = 0, 0; b.record(d, encodeRecord(c)) }},
-		{"no chunks", func(b byHand) { b.record(d, nil) }},
-		{"a chunk is missing", func(b byHand) {
-			c := whole(b)
-			b.record(d, encodeRecord(c))
-			if err := b.Delete(t.Context(), chunkName(c[1].Digest)); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		{"chunks change places", func(b byHand) { c := whole(b); slices.Reverse(c); b.record(d, encodeRecord(c)) }},
-		{"a chunk too many", func(b byHand) { c := whole(b); b.record(d, encodeRecord(append(c, c[0]))) }},
-		{"a chunk is another", func(b byHand) {
-			c := whole(b)
-			b.record(d, encodeRecord(c))
-			replace(b, c[0], streamed(t, counters[half:]))
-		}},
-		{"a chunk is cut", func(b byHand) {
-			c := whole(b)
-			b.record(d, encodeRecord(c))
-			replace(b, c[0], cut(streamed(t, counters[:half])))
-		}},
-		{"a chunk is not compressed", func(b byHand) {
-			c := whole(b)
-			b.record(d, encodeRecord(c))
-			replace(b, c[0], counters[:half])
-		}},
-		{"a chunk is empty", func(b byHand) { c := whole(b); b.record(d, encodeRecord(c)); replace(b, c[0], nil) }},
-		{"a chunk is a bomb", func(b byHand) {
-			c := whole(b)
-			b.record(d, encodeRecord(c))
-			replace(b, c[0], bomb)
-		}},
-		{"a chunk is long", func(b byHand) {
-			c := whole(b)
-			b.record(d, encodeRecord(c))
-			replace(b, c[0], make([]byte, 3*half))
-		}},
-		{"the only chunk is another", func(b byHand) { b.record(d, nil); b.put(chunkName(d), streamed(t, counters[:half])) }},
-		{"the only chunk is a bomb", func(b byHand) {
-			b.record(d, nil)
-			b.put(chunkName(d), bomb)
-		}},
-	}
-	for _, tt := range tests {
+	for _, tt := range append(damagedRecords(), damagedChunks()...) {
 		t.Run(tt.name, func(t *testing.T) {
 			if storetest.UnderRace && strings.HasSuffix(tt.name, "bomb") {
 				t.Skip("NOT TESTED HERE: bombs take seconds under the race detector; .ci/run has them go off without it")
 			}
-			b := byHand{NewMemory(), t}
-			tt.damage(b)
+			b := &damaged{byHand{NewMemory(), t}, counters, len(counters) / 2, d}
+			tt.make(b)
 			st := open1(t, b)
 			got, err := readAll(t, st, d)
 			if !store.IsCorrupt(err) || store.IsNotFound(err) {

@@ -23,7 +23,7 @@ func TestOpenURL(t *testing.T) {
 	tests := []struct {
 		url     string
 		create  bool
-		wantErr string // part of the error; "" where there is none
+		wantErr string // part of the error; "" for none
 	}{
 		{"objectstore+memory:", false, ""},
 		{"objectstore+memory:///", false, ""},
@@ -70,9 +70,14 @@ func TestOpenURL(t *testing.T) {
 	if fi, err := os.Stat(filepath.Join(dir, "a b", "c")); err != nil || !fi.IsDir() {
 		t.Errorf("the folder was not made: %v", err)
 	}
+}
+
+func TestOpenURLOfNoFolder(t *testing.T) {
+	t.Parallel()
+	url := "objectstore+file:" + t.TempDir() + "/absent"
 	for _, create := range []bool{false, true} {
 		o := URLOptions{Create: create, ReadOnly: create}
-		if _, err := OpenURL(t.Context(), "objectstore+file:"+dir+"/absent", o); !errors.Is(err, store.ErrNoStore) {
+		if _, err := OpenURL(t.Context(), url, o); !errors.Is(err, store.ErrNoStore) {
 			t.Errorf("absent folder: %v, want ErrNoStore", err)
 		}
 	}
