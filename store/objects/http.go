@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
 	"net/http"
 	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"castar/store"
@@ -367,27 +365,4 @@ func (h *httpBucket) Sync(context.Context) error { return nil }
 func (h *httpBucket) Close() error {
 	h.client.CloseIdleConnections()
 	return nil
-}
-
-// httpConfig returns the HTTPConfig that a URL and settings describe.
-func httpConfig(u *url.URL, settings map[string]string) (c HTTPConfig, err error) {
-	c.URL = u
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		value := settings[key]
-		switch key {
-		case "user_agent":
-			c.UserAgent = value
-		case "allow_http":
-			allow, err := strconv.ParseBool(value)
-			if err != nil {
-				return c, fmt.Errorf("setting %s is %q: want true or false", key, value)
-			}
-			if !allow && u.Scheme == "http" {
-				return c, errors.New("allow_http=false forbids a URL without TLS")
-			}
-		default:
-			return c, fmt.Errorf("unknown setting %s", key)
-		}
-	}
-	return c, nil
 }
