@@ -17,8 +17,8 @@ func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk
 			data, err := b.chunkOf(ctx, d, chunks[i])
 			return chunk.Piece{Data: data}, err
 		},
-		Mismatch: func(err error) error {
-			err = &store.CorruptError{Digest: d, Where: b.q.where(blobName(d)), Err: store.ErrDigestMismatch}
+		Mismatch: func(error) error {
+			err := &store.CorruptError{Digest: d, Where: b.q.where(blobName(d)), Err: store.ErrDigestMismatch}
 			b.doubt(d, err)
 			return err
 		},

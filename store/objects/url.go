@@ -160,7 +160,7 @@ func locate(u *url.URL, o URLOptions) (opening, Options, error) {
 func locateHere(u *url.URL, path string, o URLOptions) (opening, Options, error) {
 	if u.Scheme == "memory" {
 		if path != "" {
-			return nil, Options{}, errors.New("objectstore+memory takes no path: want objectstore+memory:")
+			return nil, Options{}, errors.New("objectstore+memory takes no path")
 		}
 		return func(context.Context) (Bucket, error) { return NewMemory(), nil }, Options{}, nil
 	}
