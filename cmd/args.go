@@ -9,16 +9,16 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// commandLine is what the user typed, sorted out.
+// commandLine is what the user typed, in parts.
 type commandLine struct {
-	command *cli.Command // nil: none was named
+	command *cli.Command // or nil
 	flags   []string     // each one word, --name=value
-	args    []string     // what is not a flag, in order
+	args    []string     // the words that are not flags
 	help    bool         // --help or -h was among the flags
 	version bool         // --version was
 }
 
-// words returns the form that package cli parses, which stops looking for flags at the first argument.
+// words returns a form that package cli parses. It takes no flags after the first argument.
 func (l *commandLine) words(name string) []string {
 	words := append([]string{name, l.command.Name}, l.flags...)
 	if !l.command.SkipFlagParsing {
@@ -27,9 +27,9 @@ func (l *commandLine) words(name string) []string {
 	return append(words, l.args...)
 }
 
-// parseLine sorts out args, the command line without the program's name. Flags may stand before and after the
-// arguments, up to a "--"; those that all commands share may stand before the command as well. Short flags may be
-// joined (-nq), and their values too (-j4). The line is filled in as far as it was understood, also with an error.
+// parseLine parses args, the command line without the program's name. Flags may stand before and after the arguments, up
+// to a "--"; flags of every command may also stand before the command. Short flags may be joined (-nq), and their values
+// too (-j4). With an error, the result has everything before the mistake.
 func parseLine(app *cli.App, args []string) (*commandLine, error) {
 	l := &commandLine{}
 	for len(args) > 0 {
@@ -101,7 +101,7 @@ func (l *commandLine) takeFlag(app *cli.App, args []string) ([]string, error) {
 	return rest, nil
 }
 
-// add appends the flag of that name, typed as spelled, in the one form that words uses.
+// add appends the flag of that name, typed as spelled, in the form that words uses.
 func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bool, rest []string) ([]string, error) {
 	flag := l.find(app, name)
 	switch {
@@ -118,7 +118,7 @@ func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bo
 	case !hasValue && len(rest) > 0:
 		value, rest = rest[0], rest[1:]
 	}
-	if value == "" { // also what is left of "$VARIABLE" where that is not set, which must not pass for no flag at all
+	if value == "" { // an unset "$VARIABLE" must not look like no flag
 		return nil, usagef(l.name(), "%s needs a value", spelled)
 	}
 	word := "--" + flag.Names()[0] + "="
@@ -129,7 +129,7 @@ func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bo
 	return rest, nil
 }
 
-// find returns the flag of that name, short or long, which may be used at this point of the line, or nil.
+// find returns the flag of that name, short or long, that may be used at this point of the line, or nil.
 func (l *commandLine) find(app *cli.App, name string) cli.Flag {
 	for _, f := range l.known(app) {
 		for _, n := range f.Names() {
@@ -149,7 +149,7 @@ func (l *commandLine) known(app *cli.App) []cli.Flag {
 	return l.command.Flags
 }
 
-// name returns the command's name, or "" where none was typed yet.
+// name returns the command's name, or "" if none was typed yet.
 func (l *commandLine) name() string {
 	if l.command == nil {
 		return ""
@@ -168,7 +168,7 @@ func takesMany(f cli.Flag) bool {
 	return ok && d.IsSliceFlag()
 }
 
-// unknownFlag is the error for a flag that is not known here, with a near one if there is.
+// unknownFlag is the error for an unknown flag. It suggests a similar one.
 func (l *commandLine) unknownFlag(app *cli.App, spelled, name string) error {
 	if len(name) > 1 {
 		var names []string
@@ -182,7 +182,7 @@ func (l *commandLine) unknownFlag(app *cli.App, spelled, name string) error {
 	return usagef(l.name(), "unknown flag %s", quote(spelled))
 }
 
-// unknownCommand is the error for a command that does not exist, with a near one if there is.
+// unknownCommand is the error for a command that does not exist. It suggests a similar one.
 func unknownCommand(app *cli.App, name string) error {
 	var names []string
 	for _, c := range app.VisibleCommands() {
@@ -194,8 +194,8 @@ func unknownCommand(app *cli.App, name string) error {
 	return usagef("", "unknown command %s", quote(name))
 }
 
-// nearest returns the one of names that is fewest edits from s, or "" where all are further than a slip of the fingers:
-// two edits, or one in a short word.
+// nearest returns the one of names that is the fewest edits from s, or "" if all are further away than a typo: two edits,
+// or one in a short word.
 func nearest(s string, names []string) string {
 	best, limit := "", 2
 	if len(s) < 5 {

@@ -9,20 +9,24 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"castar/store"
+	"castar/store/tree"
 )
 
 const catHelp = `
-Writes the contents of stored files to stdout, one after the other. ROOT may be a file itself, and so the digest of any
-file's contents will do, which is what b3sum prints. All that is written was checked against a digest; where damage is
-met, the command stops with an error, and what was written so far is to be thrown away.
+Writes the contents of stored files to stdout, one after the other. ROOT may
+itself be a file, so the digest of a file's contents will do: it is what b3sum
+prints. Everything that cat writes was checked against a digest first. If it
+meets damage, it stops with an error; do not use what it wrote before.
 
-On a terminal, what could control it is shown, as ^[ or \u202e; elsewhere the bytes are as they are.
+On a terminal, control characters are shown as ^[ or \u202e; elsewhere the bytes
+are unchanged.
 
-With --offset and --length it writes a part of one file, and reads no more of the store than the chunks with that part.
+With --offset and --length, cat writes a part of one file, and reads only the
+chunks that hold it.
 
 Examples:
   castar cat src:README.md
-  castar cat 4a8d4dbb0f5e2b17                       # by the beginning of the digest of the contents
+  castar cat 4a8d4dbb0f5e2b17                       # by digest of the contents
   castar cat --offset 1048576 --length 512 disk:image`
 
 // catFlags is what was typed after castar cat.
@@ -48,14 +52,14 @@ func (e *env) catCommand() *cli.Command {
 			case c.NArg() == 0:
 				return usagef("cat", "no ROOT given")
 			case c.NArg() > 1 && (f.offset > 0 || !f.all):
-				return usagef("cat", "--offset and --length are for one file, but there are %d", c.NArg())
+				return usagef("cat", "--offset and --length work with one file, got %d", c.NArg())
 			}
 			return e.cat(c.Context, &f, c.Args().Slice())
 		},
 	}
 }
 
-// cat writes files, once it has found all of them.
+// cat writes files after it has found all of them.
 func (e *env) cat(ctx context.Context, f *catFlags, refs []string) error {
 	st, err := e.openStore(ctx, forRead)
 	if err != nil {
@@ -71,7 +75,7 @@ func (e *env) cat(ctx context.Context, f *catFlags, refs []string) error {
 		case store.KindDirectory:
 			return &failure{err: fmt.Errorf("%s: is a directory", quote(ref)), status: statusFailed, hint: "'castar ls' lists it"}
 		case store.KindSymlink:
-			return fmt.Errorf("%s: symlink to %s, which is not followed", quote(ref), quote(nodes[i].Target))
+			return fmt.Errorf("%s: is a symbolic link to %s, and is not followed", quote(ref), quote(nodes[i].Target))
 		}
 	}
 	for i, n := range nodes {
@@ -82,16 +86,16 @@ func (e *env) cat(ctx context.Context, f *catFlags, refs []string) error {
 	return nil
 }
 
-// catFile writes a file, or the part of it that f says.
+// catFile writes a file, or a part of it.
 func (e *env) catFile(ctx context.Context, f *catFlags, st *store.Store, n store.Node) (err error) {
-	b, err := openBlob(ctx, st, n)
+	b, err := tree.OpenFile(ctx, st, n)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
 	switch {
 	case f.offset > n.Size:
-		return fmt.Errorf("offset %d is behind its end at %d", f.offset, n.Size)
+		return fmt.Errorf("offset %d is past the end (%s)", f.offset, plural(n.Size, "byte"))
 	case f.offset > 0:
 		if _, err := b.Seek(int64(f.offset), io.SeekStart); err != nil {
 			return err
@@ -110,17 +114,4 @@ func (e *env) catFile(ctx context.Context, f *catFlags, st *store.Store, n store
 	}
 	_, err = io.CopyN(out, b, int64(f.length))
 	return err
-}
-
-// openBlob opens the contents of a file, which must have the size that its node says.
-func openBlob(ctx context.Context, st *store.Store, n store.Node) (store.Blob, error) {
-	b, err := st.Blobs.Open(ctx, n.Digest)
-	if err != nil {
-		return nil, err
-	}
-	if b.Size() != n.Size {
-		b.Close()
-		return nil, &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("%d bytes, but %d where it is named", b.Size(), n.Size)}
-	}
-	return b, nil
 }

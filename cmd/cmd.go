@@ -1,5 +1,5 @@
-// Package cmd is castar's command line: one file a subcommand, with its flags, its help and what it runs. The work
-// itself is done elsewhere, in ingest, export and store.
+// Package cmd is castar's command line. Each command has a file of its name, with its flags, its help and its output.
+// The work is done in packages ingest, export and store.
 package cmd
 
 import (
@@ -16,13 +16,13 @@ import (
 	"castar/store"
 )
 
-// env is what all commands share: the streams, and the flags that every command has.
+// env is what all commands share: the streams, and the flags of every command.
 type env struct {
 	stdin  io.Reader
 	stdout *output
 	stderr *console
 
-	store    string // -s, or CASTAR_STORE, or "" for the default
+	store    string // -s or CASTAR_STORE; "" is the default
 	json     bool
 	quiet    bool
 	verbose  bool
@@ -36,27 +36,26 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	idle := make(chan os.Signal, 1)
-	signal.Notify(idle, syscall.SIGUSR1) // who asks for progress when there is none to tell must not kill us
+	signal.Notify(idle, syscall.SIGUSR1) // it must not kill a command that shows no progress
 	defer signal.Stop(idle)
 	e := &env{stdin: stdin, stderr: &console{w: stderr}}
 	e.stdout = &output{w: stdout, console: e.stderr}
 	args = args[min(1, len(args)):]
 	command, err := e.run(ctx, args)
 	if ctx.Err() != nil && err != nil {
-		err = context.Canceled // whatever gave up first: this is why
+		err = context.Canceled // the reason, whatever gave up first
 	}
 	if e.stdout.err != nil {
 		err = e.stdout.err
 	}
 	if err != nil {
-		// A line that could not be understood may have had no time to set the flag.
+		// A command line with a mistake may not have set the flag.
 		printError(e.stderr, e.json || asksForJSON(args), command, err)
 	}
 	return statusOf(err)
 }
 
-// endings returns the signals that end castar: SIGHUP, which a terminal sends that is closed, not where nohup has it
-// ignored.
+// endings returns the signals that end castar. SIGHUP, which a closing terminal sends, is one unless nohup ignores it.
 func endings() []os.Signal {
 	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -85,7 +84,7 @@ func (e *env) run(ctx context.Context, args []string) (command string, err error
 	return line.name(), app.RunContext(ctx, line.words(app.Name))
 }
 
-// app lists every command there is.
+// app lists every command.
 func (e *env) app() *cli.App {
 	app := &cli.App{
 		Name:  "castar",
@@ -118,17 +117,17 @@ func (e *env) app() *cli.App {
 	return app
 }
 
-// globalFlags returns the flags that every command has. They may stand before the command as well.
+// globalFlags returns the flags of every command. They may also stand before the command.
 func (e *env) globalFlags() []cli.Flag {
 	const category = "Flags of every command"
 	return []cli.Flag{
 		&cli.StringFlag{Name: "store", Aliases: []string{"s"}, EnvVars: []string{"CASTAR_STORE"}, Destination: &e.store,
-			Usage: "use the `STORE`: a path, a URL, or a composition file; 'castar config --help' tells more", DefaultText: defaultStoreText, Category: category},
-		boolFlag("json", "", &e.json, "print results as JSON, one object a line, and so errors and warnings on stderr").in(category),
-		boolFlag("quiet", "q", &e.quiet, "no progress and no notes on stderr; warnings and errors remain").in(category),
-		boolFlag("verbose", "v", &e.verbose, "say more on stderr").in(category),
+			Usage: "use `STORE`: a path, a URL or a composition file; see 'castar config --help'", DefaultText: defaultStoreText, Category: category},
+		boolFlag("json", "", &e.json, "print results, errors and warnings as JSON, one object a line").in(category),
+		boolFlag("quiet", "q", &e.quiet, "print only warnings and errors on stderr, no progress or notes").in(category),
+		boolFlag("verbose", "v", &e.verbose, "print more on stderr").in(category),
 		&cli.StringFlag{Name: "progress", Value: "auto", Destination: &e.progress, Category: category,
-			Usage: "`WHEN` to show a progress bar: auto (on a terminal), always or never",
+			Usage: "show a progress bar at `WHEN`: auto (on a terminal), always or never",
 			Action: func(c *cli.Context, when string) error {
 				if !slices.Contains(progressModes(), when) {
 					return usagef(c.Command.Name, "invalid value %s for --progress: want auto, always or never", quote(when))
@@ -138,7 +137,7 @@ func (e *env) globalFlags() []cli.Flag {
 	}
 }
 
-// warn says on stderr that something was not as it should be. The command goes on.
+// warn says on stderr that something is wrong. The command goes on.
 func (e *env) warn(command, text string) {
 	text = store.ShortMessage(text)
 	m := jsonMessage{Level: "warning", Command: command}
@@ -146,17 +145,17 @@ func (e *env) warn(command, text string) {
 	m.print(e.stderr, e.json, text)
 }
 
-// note says something on stderr that is good to know, unless the user wants quiet or JSON.
+// note says something useful on stderr, unless the user wants quiet or JSON.
 func (e *env) note(command, text string) {
 	if !e.quiet && !e.json {
 		io.WriteString(e.stderr, "castar: "+command+": "+store.Escape(store.ShortMessage(text))+"\n")
 	}
 }
 
-// output is stdout: it remembers the first error, so that what could not be written is never taken for a success.
+// output is stdout. It remembers the first error, so a command whose output is lost never succeeds.
 type output struct {
 	w       io.Writer
-	console *console // which may have a bar on the same terminal; or nil
+	console *console // may draw a bar on the same terminal; or nil
 	err     error
 }
 
@@ -178,7 +177,7 @@ func (o *output) Write(p []byte) (int, error) {
 // json writes v as one line.
 func (o *output) json(v any) { _ = writeJSON(o, v) } // o remembers
 
-// reason returns what went wrong without the operation and path that os puts before it.
+// reason returns what went wrong, without the operation and path that package os puts before it.
 func reason(err error) string {
 	var errno syscall.Errno
 	if errors.As(err, &errno) {

@@ -9,11 +9,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"castar/ingest/compare"
 	"castar/store"
 	"castar/store/tree"
 )
 
-// The scripts all ask castar itself what may follow the words typed so far, so that they cannot fall behind it.
+// All scripts ask castar itself what may follow the words typed so far, so they are never out of date.
 var (
 	//go:embed completion/castar.bash
 	bashCompletion string
@@ -26,12 +27,16 @@ var (
 func (e *env) completionCommand(_ *cli.App) *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
-		Usage:     "print a script that completes commands, flags, tags and paths in a shell",
+		Usage:     "print a shell script that completes commands, flags, tags and paths",
 		UsageText: "castar completion bash|zsh|fish",
-		Description: `Examples:
-  source <(castar completion bash)                                        # now; in ~/.bashrc for always
-  castar completion zsh > "${fpath[1]}/_castar"                           # for always, from the next shell on
-  castar completion fish > ~/.config/fish/completions/castar.fish         # for always`,
+		Description: `
+Prints a script for a shell. For bash, the first example works in the current shell; in ~/.bashrc it works in every new
+one. The other examples install the script for every new shell.
+
+Examples:
+  source <(castar completion bash)
+  castar completion zsh > "${fpath[1]}/_castar"
+  castar completion fish > ~/.config/fish/completions/castar.fish`,
 		Action: func(c *cli.Context) error {
 			scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
 			script, ok := scripts[c.Args().First()]
@@ -44,10 +49,10 @@ func (e *env) completionCommand(_ *cli.App) *cli.Command {
 	}
 }
 
-// completeCommand is what the scripts call: castar __complete WORD..., with the words typed so far and, last, the one
-// that is being typed. It prints what that one could become, a line each, and nothing where file names are wanted. The
-// shell is trusted to quote what it inserts; names that are not one line without tabs it would take for others, and are
-// left out. The last word of __complete_typed is as it was typed, with quotes that may be open.
+// completeCommand is what the scripts call: castar __complete WORD..., with the words typed so far; the last is being
+// typed. It prints what the last word could become, one candidate a line, and nothing if file names are wanted. The shell
+// quotes what it inserts. Candidates with a newline or a tab are left out, because the shell would misread them. The last
+// word of __complete_typed is as it was typed, with quotes that may be open.
 func (e *env) completeCommand(app *cli.App, name string) *cli.Command {
 	return &cli.Command{
 		Name:            name,
@@ -72,8 +77,8 @@ func (e *env) completeCommand(app *cli.App, name string) *cli.Command {
 	}
 }
 
-// completeBashCommand is __complete for bash, which neither takes quotes away nor adds any: castar __complete_bash LINE
-// WORD... with COMP_LINE and COMP_WORDS up to the cursor. Each reply ends in a NUL, and may be inserted as it is.
+// completeBashCommand is __complete for bash, which neither removes quotes nor adds them: castar __complete_bash LINE
+// WORD... with COMP_LINE and COMP_WORDS up to the cursor. Each reply ends in a NUL and is already quoted.
 func (e *env) completeBashCommand(app *cli.App) *cli.Command {
 	return &cli.Command{
 		Name:            "__complete_bash",
@@ -101,10 +106,10 @@ func (e *env) candidates(c *cli.Context, app *cli.App, before []string, last str
 	return slices.DeleteFunc(all, func(s string) bool { return !strings.HasPrefix(s, last) })
 }
 
-// complete returns what may stand after the words before; the caller drops what does not begin with last.
+// complete returns what may follow the words before. The caller drops what does not begin with last.
 func (e *env) complete(c *cli.Context, app *cli.App, before []string, last string) []string {
 	line, err := parseLine(app, before)
-	if err != nil { // most likely a flag that waits for its value
+	if err != nil { // most likely a flag without its value
 		return e.completeValue(line, before)
 	}
 	if isFlag(last) || last == "-" {
@@ -127,7 +132,7 @@ func (e *env) complete(c *cli.Context, app *cli.App, before []string, last strin
 				e.store = store
 			}
 		}
-		if root, _, ok := strings.Cut(strings.TrimPrefix(last, "b3:"), ":"); ok && root != "" && !isPath(last) {
+		if root, _, ok := strings.Cut(strings.TrimPrefix(last, "b3:"), ":"); ok && root != "" && !compare.IsPath(last) {
 			return e.pathNames(c.Context, last)
 		}
 		return e.tagNames(c.Context)
@@ -135,7 +140,7 @@ func (e *env) complete(c *cli.Context, app *cli.App, before []string, last strin
 	return nil
 }
 
-// pathNames returns the paths in a root that ref, the beginning of one, could become. Those of directories end in a slash.
+// pathNames returns the paths in a root that ref could become. Those of directories end in a slash.
 func (e *env) pathNames(ctx context.Context, ref string) (names []string) {
 	dir := ref[:strings.LastIndexAny(ref, "/:")+1]
 	_ = e.withRef(ctx, strings.TrimSuffix(dir, "/"), func(st *store.Store, r tree.Ref) error {

@@ -10,33 +10,36 @@ import (
 )
 
 const configHelp = `
-Checks a composition file, and shows what castar would build from it as a STORE, without opening or connecting to
-anything: a tree of the stores and what they are made of, one a line, with their types, names and places. A store in
-several places is built once, and marked as shared. Without a NAME it shows the entry point, which is root or default,
-or everything where there is neither. What is wrong with the file is told in full, a line for each mistake.
+Checks a composition file, and shows what castar would build from it as a STORE,
+without opening or connecting to anything. It prints a tree of stores, one a
+line, with their types, names and places. A store in several places is built
+once, and marked as shared. Without a NAME, config shows the entry point, which
+is root or default; if there is neither, it shows everything. If the file is
+wrong, every mistake has a line.
 
 A STORE is one of
   /path, ./path                 a packed store
-  FILE, FILE#NAME               what a composition file says
+  FILE, FILE#NAME               a store of a composition file
   packed:/path                  a packed store
-  memory:                       nothing that lasts
+  memory:                       a store that is gone when castar exits
   objectstore+file:/path        objects in the layout of tvix and snix, in a folder
-  objectstore+s3://bucket/path  the same in S3, with AWS's usual variables, or ?aws_region=... and so on; also gs and az
-                                in programs built for them
-  objectstore+http://HOST/path  the same on an HTTP server, of files to be read and of WebDAV for all else; also https,
-                                and USER:PASSWORD@ before the host
-  objectstore+memory:           the same, and nothing that lasts
+  objectstore+s3://bucket/path  the same in S3; AWS's usual variables apply, or ?aws_region=... and so on; gs and az
+                                work in programs built for them
+  objectstore+http://HOST/path  the same on an HTTP server: any server for reading, WebDAV for the rest; https works
+                                too, and USER:PASSWORD@ before the host
+  objectstore+memory:           the same, gone when castar exits
   grpc+http://HOST:PORT         the store of a server; also grpc+https and grpc+unix:/SOCKET; parameters are package,
                                 token-path, wait-connect, tls-ca-cert-path, tls-client-cert-path, tls-client-key-path
-  cache:?near=N&far=F           N before F, and N keeps what was read; with &write_through=true both take what is put
-  priority:?services[0]=A&services[1]=B
-                                the directories of A, otherwise those of B; read-only
-  bigtable://INSTANCE?project_id=P&table_name=T&family_name=F
-                                directories alone; also is_read_only, channel_size, timeout in seconds, app_profile_id
-where N, F, A and B are STOREs too, with their own %, & and # written %25, %26 and %23. Whatever else is in a URL is
-refused, such as a word after + that is not above, a host where there is none above, or a parameter without a value.
+  cache:?near=N&far=F           N in front of F; N keeps what was read, and with &write_through=true both take what is
+                                put
+  priority:?services[0]=A&services[1]=B  directories of A, or else of B; read-only
+  bigtable://INSTANCE?project_id=P&table_name=T&family_name=F  directories only; also is_read_only, channel_size, timeout in seconds, app_profile_id
+N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23.
+Anything else in a URL is refused: an unknown word after +, a host that is not
+shown above, a parameter without a value.
 
-A composition file is TOML. Each table names a store, as one or blobs and directories apart:
+A composition file is TOML. Each table names a store; blobs and directories may
+have tables of their own:
 
   [stores.disk]
   type = "packed"
@@ -55,26 +58,28 @@ A composition file is TOML. Each table names a store, as one or blobs and direct
   near = "&disk"
   far = "&server"
 
-Tables of tvix and snix can be used as they are. Types and their keys:
-  packed     path
-  memory
-  objectstore
-             object_store_url, object_store_options = {aws_region = "..."}, avg_chunk_size
-  grpc       url
-  cache      near, far, write_through
-  combined   local, remote, write_through; the same, for blobs
-  priority   services = {0 = "A", 1 = "B"}; for directories
-  bigtable   project_id, instance_name, table_name, family_name, is_read_only, channel_size, timeout, app_profile_id;
-             for directories
-  redb, sled
-             for directories, of which none can be had: serve them with the program that made them, and name the server
-All but priority, redb and sled also have size_rule, as has the query of the URLs objectstore, grpc, cache and
-bigtable. It is documented or snix, and says by which rule directories count their size in trees that are ingested
-into the store; see 'castar ingest --help'. A store that tvix or snix use, too, wants snix. Without it a packed store
-has its own rule, a cache that of far or remote, and any other store the documented one.
+Tables of tvix and snix work unchanged. The types and their keys are
+  packed       path
+  memory       none
+  objectstore  object_store_url, object_store_options = {aws_region = "..."}, avg_chunk_size
+  grpc         url
+  cache        near, far, write_through
+  combined     local, remote, write_through; the same as cache, for blobs
+  priority     services = {0 = "A", 1 = "B"}; for directories
+  bigtable     project_id, instance_name, table_name, family_name, is_read_only, channel_size, timeout, app_profile_id;
+               for directories
+  redb, sled   castar cannot open them: serve them with the program that made them, and name the server
+Every type except priority, redb and sled also takes size_rule, and so do the
+URLs of objectstore, grpc, cache and bigtable. It is documented or snix, the
+rule by which directories count their size in trees that are ingested into the
+store: see 'castar ingest --help'. A store that tvix or snix also use needs
+snix. Without size_rule, a packed store follows its own rule, a cache follows
+that of far or remote, and any other store follows documented.
 
-With --json, one object for each store: entry, depth (0 for the entry itself), use (what it is for, such as near),
-name, type, detail (such as a path), size_rule, shared; and one with name and unused for each that is in no tree.
+With --json, there is an object for each store: entry, depth (0 for the entry
+itself), use (its role, such as near), name, type, detail (such as a path),
+size_rule, shared; and one with name and unused for each store that is in no
+tree.
 
 Examples:
   castar config check stores.toml
@@ -110,9 +115,9 @@ type jsonInstance struct {
 	Depth  int    `json:"depth"`            // 0 for the entry, more for what it is made of
 	Use    string `json:"use,omitempty"`    // blobs, directories, near, far and so on; none for the entry
 	Name   string `json:"name,omitempty"`   // with its table; none where a URL stands for it
-	Type   string `json:"type,omitempty"`   // none for an entry of which blobs and directories stand apart
-	Detail string `json:"detail,omitempty"` // a path, or what else tells it from others
-	Shared bool   `json:"shared,omitempty"` // it is in more than one place, and is built once
+	Type   string `json:"type,omitempty"`   // none for an entry whose blobs and directories are apart
+	Detail string `json:"detail,omitempty"` // a path, or whatever tells it from others
+	Shared bool   `json:"shared,omitempty"` // it is in several places, and is built once
 	Unused bool   `json:"unused,omitempty"` // it is in no tree
 
 	SizeRule string `json:"size_rule,omitempty"` // documented or snix, where a parameter says so

@@ -14,34 +14,41 @@ import (
 )
 
 const copyHelp = `
-Copies each ROOT, with all that it reaches, from the store of --from to that of --to; where one of them is not given, it
-is the store of -s, CASTAR_STORE or the default. The destination is made where it does not exist. Only what it lacks is
-copied, everything is checked on the way, and what an interrupted copy has brought is there when it is run again.
+Copies each ROOT, with everything that it reaches, from the store of --from to
+the store of --to. If one of these flags is missing, it is the store of -s,
+CASTAR_STORE or the default. The destination is made if it does not exist. copy
+sends only what the destination lacks, and checks everything on the way. After
+an interruption, run it again: it keeps what has arrived.
 
-Without ROOT, every tag of the source is copied, and --tags is implied. With --tags, the tags of the source that point
-at what was copied are set in the destination as well, once what they reach is there, whole and durable. A tag that
-points elsewhere there stays unless --overwrite is given, and the exit status is 1.
+Without a ROOT, every tag of the source is copied, and --tags is implied. With
+--tags, tags of the source that point at a copied root are also set in the
+destination, once the root is there, whole and durable. A tag that points
+elsewhere in the destination stays, and the exit status is 1, unless --overwrite
+is given.
 
-What is missing or damaged in the source is named, the rest is copied, and the exit status is 3; roots that are not
-whole get no tag. So it is with a directory below 8192 others, and with what verify calls damage of sizes: one that a
-directory records for what is in it, and that is not right. Where neither store tells the length of what is there
-already, it is not compared, and stderr says how often.
+If something in the source is missing or damaged, copy names it, copies the
+rest, and exits with status 3. Roots that are not whole get no tag. The same
+goes for a directory below 8192 others, and for a directory that records wrong
+sizes. If neither store knows the length of a file that the destination already
+has, copy does not compare it, and stderr says how many such files there are.
 
-With --size-rule, directories count their sizes by that rule in the destination, as 'castar ingest --help' explains
-it. The contents are the same, and directories that hold others get another digest: for each ROOT there is a line with
-the digest of the source and the one of the destination, to which the tags point there.
+With --size-rule, directories in the destination count their size by that rule:
+see 'castar ingest --help'. The contents are the same, but directories that hold
+others get another digest. For each ROOT, copy prints the digest in the source
+and the digest in the destination. Tags in the destination point at the latter.
 
-With --json, one object for each ROOT: root, kind, ref, tags, complete, and with --size-rule size_rule and new_root,
-its digest in the destination; and one at the end: roots, directories, blobs, bytes, new_directories, new_blobs,
-new_bytes, unchecked_sizes, seconds, dry_run. Those that are new were missing and were copied. A ref that is not UTF-8
-is also there in base64, as ref_base64.
+With --json, there is an object for each ROOT: root, kind, ref, tags, complete,
+and with --size-rule size_rule and new_root, the digest in the destination. The
+last object has roots, directories, blobs, bytes, new_directories, new_blobs,
+new_bytes, unchecked_sizes, seconds, dry_run; the new ones were missing and were
+copied. If a ref is not UTF-8, ref_base64 has it in base64.
 
 Examples:
   castar copy src --tags --to /mnt/backup       # one tag
   castar copy --to /mnt/backup                  # all tags
-  castar copy --from /mnt/backup 4fc3b6c1       # back, by the beginning of a root's digest
+  castar copy --from /mnt/backup 4fc3b6c1       # back, by digest
   castar copy -n --to /mnt/backup               # how much would be copied
-  castar copy src --size-rule snix --to grpc+http://host:8000   # to a server of snix`
+  castar copy src --size-rule snix --to grpc+http://host:8000`
 
 // copyFlags is what was typed after castar copy.
 type copyFlags struct {
@@ -62,11 +69,11 @@ func (e *env) copyCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Destination: &f.from, Usage: "copy from `STORE`"},
 			&cli.StringFlag{Name: "to", Destination: &f.to, Usage: "copy to `STORE`"},
-			boolFlag("tags", "", &f.tags, "copy the tags that point at the roots, too"),
-			boolFlag("overwrite", "", &f.overwrite, "move tags of the destination that point elsewhere"),
-			boolFlag("dry-run", "n", &f.dryRun, "copy nothing; say what would be copied"),
-			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, DefaultText: "as they are in the source",
-				Usage: "`RULE` by which directories count their size in the destination: documented, or snix as tvix and snix do"},
+			boolFlag("tags", "", &f.tags, "also copy the tags that point at the roots"),
+			boolFlag("overwrite", "", &f.overwrite, "move tags in the destination that point elsewhere"),
+			boolFlag("dry-run", "n", &f.dryRun, "copy nothing; print what would be copied"),
+			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, DefaultText: "as in the source",
+				Usage: "count sizes of directories in the destination by `RULE`: documented, or snix, as tvix and snix do"},
 			numberFlag("jobs", "j", &f.jobs, "32", "copy `N` blobs at once"),
 		},
 		Action: func(c *cli.Context) (err error) {
@@ -87,7 +94,7 @@ func (e *env) copyCommand() *cli.Command {
 	}
 }
 
-// copy copies what refs mean, or all tags where there are none.
+// copy copies what refs mean, or all tags if there are none.
 func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	from, to, err := e.openBoth(ctx, f)
 	if err != nil {
@@ -126,18 +133,18 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	}
 	e.printCopied(f, len(roots), counts, time.Since(began))
 	if n := counts.Unchecked.Load(); n > 0 {
-		e.note("copy", "the sizes of "+plural(n, "file")+" that the destination had were not compared")
+		e.note("copy", plural(n, "file")+" that the destination already has: size not compared")
 	}
 	switch {
 	case elsewhere != nil:
-		return &failure{err: elsewhere, status: statusFailed, hint: "--overwrite moves it"}
+		return &failure{err: elsewhere, status: statusFailed, hint: "--overwrite moves such tags"}
 	case partial:
 		return errPartial
 	}
 	return nil
 }
 
-// copyAll copies roots, and fills in what they are in the destination. lacking says that not all of them are whole there.
+// copyAll copies roots, and fills in what they are in the destination. lacking says that not all are whole there.
 func (e *env) copyAll(
 	ctx context.Context, f *copyFlags, from, to *store.Store, roots []copiedRoot, counts *tree.CopyCounts,
 ) (lacking bool, err error) {
@@ -158,19 +165,19 @@ func (e *env) copyAll(
 			return lacking, explainRefusal(err, rule)
 		}
 		if err != nil && named == before { // each blob is named once, in the first root that has it
-			e.warn("copy", r.root.Name+": lacks something that was named before")
+			e.warn("copy", r.root.Name+": lacks something that is named above")
 		}
 		r.whole = err == nil
 		lacking = lacking || err != nil
 		r.as = copier.As(r.root.Node)
 		for j := range r.tags {
-			r.tags[j].Root = r.as // which has the right size, also where the tag has not
+			r.tags[j].Root = r.as // its size is right even if the tag's is not
 		}
 	}
 	return lacking, nil
 }
 
-// finishRoots sets the tags of what was copied, as many as it can, and prints the roots. elsewhere names the other tags.
+// finishRoots sets as many tags of copied roots as it can, and prints the roots. elsewhere names the other tags.
 func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, roots []copiedRoot) (elsewhere, err error) {
 	var all []error
 	for _, r := range roots {
@@ -203,13 +210,13 @@ func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store
 	if dest == "" {
 		dest = own
 	}
-	wait := func() { e.note("copy", "waiting for another process, which has the store for itself") }
+	wait := func() { e.note("copy", "waiting for another process, which has locked the store") }
 	if from, err = config.Open(ctx, source, config.Options{ReadOnly: true, Wait: -1, OnWait: wait}); err != nil {
 		return nil, nil, err
 	}
 	to, err = config.Open(ctx, dest, config.Options{Create: !f.dryRun, ReadOnly: f.dryRun, Wait: -1, OnWait: wait})
 	if f.dryRun && errors.Is(err, store.ErrNoStore) {
-		to, err = config.Open(ctx, "memory:", config.Options{}) // as empty as what would be made
+		to, err = config.Open(ctx, "memory:", config.Options{}) // as empty as a new store
 	}
 	if err == nil && (to.Blobs == nil || to.Directories == nil || from.Blobs == nil || from.Directories == nil) {
 		err = errors.Join(store.ErrUnsupported, to.Close())
@@ -221,7 +228,7 @@ func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store
 	return from, to, nil
 }
 
-// copiedRoot is a root that is to be copied, and the tags that follow it.
+// copiedRoot is a root to copy, and the tags that follow it.
 type copiedRoot struct {
 	root  tree.Root
 	tags  []store.Tag
@@ -229,7 +236,7 @@ type copiedRoot struct {
 	as    store.Node // what it is there, if it is whole
 }
 
-// copyRoots finds what to copy. A tag that cannot be read is a warning where all of them are asked for, and partial.
+// copyRoots finds what to copy. It warns of tags that cannot be read; partial says that there are some.
 func (e *env) copyRoots(
 	ctx context.Context, f *copyFlags, from *store.Store, refs []string,
 ) (roots []copiedRoot, partial bool, err error) {
@@ -266,8 +273,8 @@ func (e *env) copyRoots(
 	return roots, partial, nil
 }
 
-// sameRoot reports whether two roots are the same thing. The size of a directory that was found by its digest is not
-// always the one that a tag has.
+// sameRoot reports whether two roots are the same. A directory that was found by its digest may have another size than
+// one that was found by a tag.
 func sameRoot(a, b store.Node) bool {
 	if a.Kind == store.KindDirectory {
 		a.Size, b.Size = 0, 0
@@ -275,8 +282,8 @@ func sameRoot(a, b store.Node) bool {
 	return a == b
 }
 
-// copyTags sets tags whose root is there. It returns an error for each that may not be moved: what points elsewhere, or
-// what cannot be read and may do so.
+// copyTags sets tags whose root is there. It returns an error for each tag that it may not move: one that points
+// elsewhere, or one that cannot be read, and may.
 func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) (conflicts []error, err error) {
 	for _, t := range tags {
 		old, err := to.Tags.Get(ctx, t.Name)
@@ -303,8 +310,8 @@ type jsonCopiedRoot struct {
 	Tags      []string `json:"tags,omitempty"`
 	Complete  bool     `json:"complete"` // all that it reaches is there
 
-	SizeRule string `json:"size_rule,omitempty"` // by which sizes are counted in the destination, where that was asked for
-	NewRoot  string `json:"new_root,omitempty"`  // then, and if it is complete: the digest there
+	SizeRule string `json:"size_rule,omitempty"` // the rule in the destination, if one was asked for
+	NewRoot  string `json:"new_root,omitempty"`  // then, if complete: the digest there
 }
 
 func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
@@ -362,6 +369,6 @@ func (e *env) printCopied(f *copyFlags, roots int, c *tree.CopyCounts, took time
 	if f.dryRun {
 		verb = "would copy"
 	}
-	fmt.Fprintf(e.stdout, "%s %s: %d blobs and %d directories of %d and %d in %d roots\n",
-		verb, humanBytes(j.NewBytes), j.NewBlobs, j.NewDirectories, j.Blobs, j.Directories, roots)
+	fmt.Fprintf(e.stdout, "%s %s in %s: %d of %s, %d of %s\n", verb, humanBytes(j.NewBytes), plural(uint64(roots), "root"),
+		j.NewBlobs, plural(j.Blobs, "blob"), j.NewDirectories, plural(j.Directories, "directory"))
 }

@@ -272,7 +272,7 @@ func TestDamage(t *testing.T) {
 					t.Fatal(err)
 				}
 				checkDamage(t, dir, d)
-				if mend(t, dir, pristine, sources, d) {
+				if mendSpoilt(t, dir, pristine, sources, d) {
 					checkMended(t, dir, whole)
 				}
 			})
@@ -436,9 +436,9 @@ func checkDamage(t *testing.T, dir string, d spoiling) {
 	}
 }
 
-// mend brings back what a spoilt store has lost: half of the times by ingesting the same trees again, otherwise from
+// mendSpoilt brings back what a spoilt store has lost: every other time by ingesting the same trees again, otherwise from
 // another store. It reports false where that takes more.
-func mend(t *testing.T, dir, good string, sources []string, d spoiling) bool {
+func mendSpoilt(t *testing.T, dir, good string, sources []string, d spoiling) bool {
 	t.Helper()
 	if len(d.name)%2 == 0 {
 		want := 0

@@ -4,61 +4,73 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/urfave/cli/v2"
 
+	"castar/ingest"
+	"castar/ingest/compare"
 	"castar/store"
 	"castar/store/tree"
 )
 
 const diffHelp = `
-Says what changed from A to B. Each is a ROOT, or something inside one, or a path outside the store: what begins with /,
-./ or ../, or is . or .., is a path, and so is what is no root and exists. A path is read as 'castar ingest' would; what
-cannot be stored is left out and named on stderr, and the exit status is 3. With PATHs, only what is at or below one of
-these inside A and B is compared.
+Says what changed from A to B. Each is a ROOT, something inside one, or a path
+outside the store. An argument that begins with /, ./ or ../, or is . or .., is
+a path; so is one that exists and is no root. A path is read as 'castar ingest'
+would read it. What cannot be stored is left out and named on stderr, and the
+exit status is 3. With PATHs, diff compares only what is at or below one of them
+inside A and B.
 
-A file is not opened if 'castar ingest' would not read it again, either: if its path, size, times and inode number are
-those of the last time, on a file system that keeps them reliably. 'castar ingest --help' says which these are, and what
---trust-cache and --no-cache change.
+A file is opened only if 'castar ingest' would read it again. 'castar ingest
+--help' says when that is, and what --trust-cache and --no-cache change.
 
-What --exclude, --exclude-from, --gitignore and --exclude-caches leave out is left out on both sides: of what is stored,
-too, as 'castar ingest' with these flags would have done. Patterns are relative to A and to B.
+--exclude, --exclude-from, --gitignore and --exclude-caches leave things out on
+both sides: from a stored tree they take what 'castar ingest' would have left
+out. Patterns are relative to A and to B.
 
 Each line has a letter and a path:
   +  added
   -  removed
-  M  a file has other contents, whatever else changed
-  X  a file may be run now, or may no longer
+  M  a file has other contents; anything else may have changed too
+  X  a file became executable, or is no longer executable
   T  a file, directory or symbolic link became another of these
   L  a symbolic link points elsewhere
   R  renamed: A has it at the first path, and B has the same at the second
-The path of what is or was a directory ends in a slash, and by the bytes of these paths lines are sorted. A directory
-that was added, removed or renamed is one line. Empty files and directories are not taken to be renamed.
+The path of a directory, or of what was one, ends in a slash. Lines are sorted
+by path, bytewise, slash included. A directory that was added, removed or
+renamed is one line. Empty files and directories never count as renamed.
 
-What is the same on both sides is not read, however large. Trees that differ only in the rule by which their directories
-count sizes are the same. Finding renames needs all that was added and removed in memory; --no-renames does not. Where
-that is more than some hundred thousand entries, renames among them are shown as removed and added. A tree with more
-than 8192 directories below each other is an error.
+What is the same on both sides is not read, however large it is. Trees that
+differ only in the rule by which directories count their size are the same. To
+find renames, diff holds everything that was added and removed in memory;
+--no-renames avoids that. If it is more than some hundred thousand entries,
+renames among them are shown as removed and added. A tree with more than 8192
+directories inside each other is an error.
 
-With -z, lines end in NUL, and a NUL stands also between the two paths of R. On a terminal, what was added is green and
-what was removed is red, unless NO_COLOR is set.
+With -z, lines end in NUL, and a NUL also separates the two paths of R. On a
+terminal, additions are green and removals are red, unless NO_COLOR is set.
 
-With --patch, what changed in text files is shown line by line, as git does. Files with a NUL byte near their beginning
-and those larger than 16 MiB are only named, and directories that are empty are not. git apply refuses the whole patch
-for a file that is only named, unless it is given --exclude=FILE. On a terminal, what could control it is shown, as ^[
-or \u202e; elsewhere the bytes of the files are as they are.
+With --patch, diff shows changes in text files line by line, as git does. It
+only names files that have a NUL byte near their beginning or are larger than 16
+MiB, and does not show empty directories. git apply refuses the whole patch if a
+file is only named, unless --exclude=FILE skips that file. On a terminal,
+control characters are shown as ^[ or \u202e; elsewhere the bytes of files are
+unchanged.
 
-With --json, one object for each change: op, path, from (of R), old, new; old and new, where there is one, have kind,
-size, executable, digest, target. With --stat, one object: added, removed, changed, renamed (numbers of entries),
-bytes_added, bytes_removed, bytes_changed_old, bytes_changed_new, entries_old, entries_new, share. A number that is
-18446744073709551615 is that or more. A path or target that is not UTF-8 is also there in base64, as path_base64,
-from_base64 or target_base64.
+With --json, there is an object for each change: op, path, from (for R), old and
+new. old and new, if there is one, have kind, size, executable, digest, target.
+With --stat, there is one object: added, removed, changed, renamed (numbers of
+entries), bytes_added, bytes_removed, bytes_changed_old, bytes_changed_new,
+entries_old, entries_new, share. The number 18446744073709551615 means that or
+more. If a path or target is not UTF-8, path_base64, from_base64 or
+target_base64 has it in base64.
 
 Examples:
   castar diff v1 v2
-  castar diff v1 .                                  # what changed here since
+  castar diff v1 .                                  # what changed here since v1
   castar diff --stat v1:src v2:src
-  castar diff -p v1 v2 | git apply                  # here
+  castar diff -p v1 v2 | git apply
   castar diff --exit-code src ./src > /dev/null || echo changed`
 
 // diffFlags is what was typed after castar diff.
@@ -76,11 +88,11 @@ func (e *env) diffCommand() *cli.Command {
 		UsageText:   "castar diff [flags] A B [PATH...]",
 		Description: diffHelp,
 		Flags: append([]cli.Flag{
-			boolFlag("recursive", "r", &f.options.Recursive, "list what is below added and removed directories, too"),
-			boolFlag("no-renames", "R", &f.options.NoRenames, "show what was renamed as removed and added"),
+			boolFlag("recursive", "r", &f.options.Recursive, "also list what is below added and removed directories"),
+			boolFlag("no-renames", "R", &f.options.NoRenames, "show renames as removed and added"),
 			boolFlag("stat", "", &f.stat, "print only how much changed"),
-			boolFlag("name-only", "", &f.nameOnly, "print only the paths, of R the second"),
-			boolFlag("patch", "p", &f.patch, "print what changed in text files, for git apply"),
+			boolFlag("name-only", "", &f.nameOnly, "print only paths; of R, the second"),
+			boolFlag("patch", "p", &f.patch, "print changes in text files, for git apply"),
 			nullFlag(&f.null),
 			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed"),
 			jobsFlag(&f.live.jobs),
@@ -112,9 +124,9 @@ func (f *diffFlags) check(e *env, args int) error {
 	case forms > 1:
 		return usagef("diff", "--stat, --name-only and --patch exclude each other")
 	case f.null && (f.stat || f.patch || e.json):
-		return usagef("diff", "--null is not for --stat, --patch or --json")
+		return usagef("diff", "--null does not work with --stat, --patch or --json")
 	case e.json && (f.nameOnly || f.patch):
-		return usagef("diff", "--json is not for --name-only or --patch")
+		return usagef("diff", "--json does not work with --name-only or --patch")
 	case f.live.noCache && f.live.options.TrustCache:
 		return usagef("diff", "--no-cache and --trust-cache exclude each other")
 	}
@@ -123,19 +135,23 @@ func (f *diffFlags) check(e *env, args int) error {
 	}
 	f.options.Recursive = f.options.Recursive || f.stat || f.patch
 	f.live.options.Jobs = f.live.jobs
-	// What cannot be read shows as removed, and is named.
+	// What cannot be read is shown as removed, and named.
 	f.live.options.SkipSpecial, f.live.options.IgnoreErrors = true, true
 	return nil
 }
 
-// diff prints what changed between what args mean.
+// diff prints what changed between the two args.
 func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	st, err := e.openStore(ctx, forRead)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	sides, leftOut, err := e.diffSides(ctx, f, st, args)
+	sides, err := e.findSides(ctx, st, args)
+	if err != nil {
+		return err
+	}
+	leftOut, err := e.hashSides(ctx, f, st, sides)
 	if err != nil {
 		return err
 	}
@@ -143,7 +159,7 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		return err
 	}
 	f.options.TooMany = func() {
-		e.note("diff", "more was added and removed than can be searched for renames, and is shown as that")
+		e.note("diff", "too much was added and removed to search for renames; they are shown as removed and added")
 	}
 	p := e.newDiffPrinter(f, sides)
 	if err := e.printDiff(ctx, p); err != nil {
@@ -156,6 +172,78 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		return errDiffers
 	}
 	return nil
+}
+
+// findSides finds out what args mean.
+func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (sides [2]*compare.Side, err error) {
+	for i, arg := range args {
+		if sides[i], err = compare.Find(ctx, st, arg); err != nil {
+			return sides, hintAtRoots(err)
+		}
+		if sides[i].Path != "" {
+			if err := checkSource(sides[i].Path); err != nil {
+				return sides, err
+			}
+		}
+	}
+	return sides, nil
+}
+
+// hashSides reads the sides outside the store, and names on stderr what it leaves out. It leaves the same out of the
+// stored sides.
+func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, sides [2]*compare.Side) (leftOut bool, err error) {
+	o := f.live.options
+	if o.SizeRule, err = compare.SizeRule(ctx, sides, o.SizeRule); err != nil {
+		return false, err
+	}
+	for _, s := range sides {
+		if s.Path != "" {
+			o.Excludes = e.excludeCache("diff", o.Excludes, s.Path)
+		}
+	}
+	for _, s := range sides {
+		if s.Path == "" {
+			continue
+		}
+		problems, err := e.hash(ctx, st, s, o, !f.live.noCache)
+		if err != nil {
+			return false, err
+		}
+		for _, p := range problems {
+			leftOut = true
+			e.warn("diff", "left out: "+p.Error())
+		}
+	}
+	return leftOut, compare.Filter(ctx, sides, o, f.stat)
+}
+
+// hash reads a side outside the store, showing how far it is, and returns what it left out.
+func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o ingest.Options, useCache bool) ([]ingest.Problem, error) {
+	source, err := filepath.Abs(s.Path)
+	if err != nil {
+		return nil, err
+	}
+	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.Path); err != nil {
+		return nil, err
+	}
+	if o.Landmarks, err = e.landmarks(s.Path); err != nil {
+		return nil, err
+	}
+	if useCache {
+		o.Cache = e.openCache("diff", st, source)
+		defer func() { e.saveCache("diff", o.Cache) }()
+	}
+	o.Progress = new(ingest.Progress)
+	defer e.startProgress("diff", sampleIngest(o.Progress))()
+	r, err := s.Hash(ctx, o)
+	if left := (*ingest.LeftOutError)(nil); errors.As(err, &left) {
+		return nil, refusal(left.Problems, []string{s.Path})
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.noteStores("diff", s.Path, r.Stores)
+	return r.LeftOut, nil
 }
 
 // printDiff prints what changed, in the form that was asked for.
@@ -178,18 +266,18 @@ func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
 	return p.out.Flush()
 }
 
-// checkPaths reports the paths that neither side has: a slip of the pen must not pass for no change.
-func checkPaths(ctx context.Context, sides [2]*diffSide, paths []string) error {
+// checkPaths reports a path that neither side has: a typo must not look like no change.
+func checkPaths(ctx context.Context, sides [2]*compare.Side, paths []string) error {
 	for _, path := range paths {
-		_, err := sides[0].lookup(ctx, path)
+		_, err := sides[0].Lookup(ctx, path)
 		if err != nil {
-			_, err = sides[1].lookup(ctx, path)
+			_, err = sides[1].Lookup(ctx, path)
 		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, store.ErrNotFound):
-			return &failure{err: fmt.Errorf("%s: neither in %s nor in %s", quote(path), quote(sides[0].arg), quote(sides[1].arg)),
+			return &failure{err: fmt.Errorf("%s: neither in %s nor in %s", quote(path), quote(sides[0].Arg), quote(sides[1].Arg)),
 				status: statusNotFound}
 		case err != nil:
 			return err

@@ -8,24 +8,32 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"castar/ingest/compare"
 	"castar/store"
 	"castar/store/tree"
+	"castar/store/tree/patch"
 )
 
-// diffPrinter prints changes in the form that the flags ask for.
+// diffPrinter prints changes in the form that the flags select.
 type diffPrinter struct {
 	e        *env
 	f        *diffFlags
-	sides    [2]*diffSide
+	sides    [2]*compare.Side
 	out      *listing
+	patch    patch.Writer
 	color    bool
-	terminal bool // contents are made visible
+	terminal bool // control characters are shown
 	differs  bool // something changed
 }
 
-func (e *env) newDiffPrinter(f *diffFlags, sides [2]*diffSide) *diffPrinter {
-	return &diffPrinter{e: e, f: f, sides: sides, out: e.newListing(f.null), color: e.wantsColor() && !f.null,
+func (e *env) newDiffPrinter(f *diffFlags, sides [2]*compare.Side) *diffPrinter {
+	p := &diffPrinter{e: e, f: f, sides: sides, out: e.newListing(f.null), color: e.wantsColor() && !f.null,
 		terminal: e.isTerminal()}
+	p.patch = patch.Writer{New: sides[1].Directories, Line: p.patchLine,
+		Contents: func(ctx context.Context, side int, path string, n store.Node) ([]byte, error) {
+			return sides[side].Contents(ctx, path, n)
+		}}
+	return p
 }
 
 // change takes the next change.
@@ -33,7 +41,7 @@ func (p *diffPrinter) change(ctx context.Context, c *tree.Change) error {
 	p.differs = true
 	switch {
 	case p.f.patch:
-		return p.patch(ctx, c)
+		return p.patch.Change(ctx, c)
 	case p.f.nameOnly:
 		p.out.line(p.out.name(c.Path, c.IsDirectory()))
 	case p.e.json:
@@ -64,7 +72,7 @@ func (p *diffPrinter) count(ctx context.Context) error {
 	return p.out.Flush()
 }
 
-// SGR sequences (ECMA-48) in the colours of git.
+// SGR sequences (ECMA-48) in the colors of git.
 const (
 	colorBold  = "\x1b[1m"
 	colorRed   = "\x1b[31m"
@@ -73,12 +81,33 @@ const (
 	colorNone  = "\x1b[m"
 )
 
-// paint returns text in a colour, or as it is where the color is "" or there are none.
+// paint returns text in a color, or unchanged if the color is "" or there are no colors.
 func (p *diffPrinter) paint(color, text string) string {
 	if !p.color || color == "" {
 		return text
 	}
 	return color + text + colorNone
+}
+
+// patchLine prints a line of a patch. A terminal gets colors, and does not obey what is in files.
+func (p *diffPrinter) patchLine(part patch.Part, line []byte) {
+	if !p.terminal {
+		p.out.Write(line)
+		p.out.WriteByte(p.out.end)
+		return
+	}
+	color := ""
+	switch part {
+	case patch.Head:
+		color = colorBold
+	case patch.Hunk:
+		color = colorCyan
+	case patch.Added:
+		color = colorGreen
+	case patch.Removed:
+		color = colorRed
+	}
+	p.out.line(p.paint(color, string(appendVisible(nil, line))))
 }
 
 func (p *diffPrinter) line(c *tree.Change) {
@@ -141,8 +170,8 @@ type jsonDiffStat struct {
 	Share           float64 `json:"share"`             // of the entries of either that are added, removed or changed: 0 to 1
 }
 
-// finish adds what is known of the whole trees.
-func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*diffSide) error {
+// finish adds what is known about the whole trees.
+func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*compare.Side) error {
 	for i, to := range []*uint64{&j.EntriesOld, &j.EntriesNew} {
 		s := sides[i]
 		rule, _, err := tree.SizeRule(ctx, s.Directories, s.Root)
@@ -150,11 +179,11 @@ func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*diffSide) error {
 			*to, err = tree.Entries(ctx, s.Directories, s.Root, rule)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", quote(s.arg), err)
+			return fmt.Errorf("%s: %w", quote(s.Arg), err)
 		}
 	}
 	touched := float64(j.Added) + float64(j.Removed) + float64(j.Changed)
-	// The root may have changed itself, and be counted nowhere.
+	// A changed root is an entry of nothing, so it is counted nowhere else.
 	if all := max(float64(j.EntriesOld)+float64(j.Added), touched); all > 0 {
 		j.Share = touched / all
 	}
@@ -171,7 +200,7 @@ func (p *diffPrinter) printStat(j *jsonDiffStat) {
 	w.Flush()
 }
 
-// count returns a number that may have been too large to know.
+// count returns a number that may have been too large to count.
 func count(n uint64) string {
 	if n == math.MaxUint64 {
 		return fmt.Sprintf("%d or more", n)
@@ -179,7 +208,7 @@ func count(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-// percent returns a share so that little is not taken for nothing, nor nearly all for all.
+// percent returns a share. A little is never shown as 0 %, and nearly all is never shown as 100 %.
 func percent(share float64) string {
 	switch text := strings.TrimSuffix(fmt.Sprintf("%.2f", 100*share), ".00"); {
 	case share > 0 && text == "0":

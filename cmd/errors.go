@@ -8,20 +8,21 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/tree/advice"
 )
 
-// Exit statuses. Scripts rely on them; see also the help of the program itself.
+// Exit statuses. Scripts rely on them. The help of castar lists them.
 const (
 	statusDone        = 0
 	statusFailed      = 1
 	statusUsage       = 2
 	statusPartial     = 3   // finished, but damage was found or input was left out
 	statusNotFound    = 10  // there is no such store or root
-	statusLocked      = 11  // another process has the store for itself
+	statusLocked      = 11  // another process has locked the store
 	statusInterrupted = 130 // as shells report a death by SIGINT
 )
 
-// failure is an error that knows its exit status, and what the user might do about it.
+// failure is an error with its exit status and what the user can do about it.
 type failure struct {
 	err    error
 	status int
@@ -40,10 +41,10 @@ func usagef(command, format string, args ...any) error {
 	}
 }
 
-// errPartial ends a command that did its work, but not all of it: what was left out or damaged has been said before.
+// errPartial ends a command that could not do all of its work. What was left out or damaged has been printed.
 var errPartial = errors.New("finished, but not everything is right")
 
-// errDiffers ends a comparison that was asked to fail where something changed. What did has been printed.
+// errDiffers ends a diff with --exit-code that found changes. They have been printed.
 var errDiffers = errors.New("the trees differ")
 
 // statusOf returns the exit status for what a command returned.
@@ -66,35 +67,27 @@ func statusOf(err error) int {
 	return statusFailed
 }
 
-// hintOf returns a line of advice for err, or "".
+// hintOf returns a line of advice about err, or "".
 func hintOf(err error) string {
 	var f *failure
-	var damage *store.CorruptError
-	switch {
-	case errors.As(err, &f):
+	if errors.As(err, &f) {
 		return f.hint
-	case errors.As(err, &damage):
-		return "'castar verify' lists what is damaged, and what to do about it"
-	case errors.Is(err, store.ErrNoStore):
-		return "'castar ingest' makes a store in a new or empty folder; -s or CASTAR_STORE names it"
-	case errors.Is(err, store.ErrLocked):
-		return "wait until the other process is done"
 	}
-	return ""
+	return advice.OnError(err)
 }
 
 // jsonMessage is a line on stderr under --json.
 type jsonMessage struct {
 	Level      string `json:"level"`                 // "error": the command failed; "warning": it went on
-	Command    string `json:"command,omitempty"`     // the subcommand; none where the command line names none
+	Command    string `json:"command,omitempty"`     // the command, if the command line names one
 	Text       string `json:"text"`                  // a path and a reason, as without --json
-	TextBase64 string `json:"text_base64,omitempty"` // the text once more, where a name in it is not UTF-8
-	Hint       string `json:"hint,omitempty"`        // what the user might do
+	TextBase64 string `json:"text_base64,omitempty"` // the text, if a name in it is not UTF-8
+	Hint       string `json:"hint,omitempty"`        // what the user can do
 	Status     int    `json:"status,omitempty"`      // of an error: the exit status
 }
 
 // printError writes a command's error to w in the form that the user asked for: a line for each error that err joins,
-// and one for the hint. errPartial and errDiffers are silent, for what they sum up has been said.
+// and one for the hint. errPartial and errDiffers print nothing, because everything has been said.
 func printError(w io.Writer, asJSON bool, command string, err error) {
 	status, hint := statusOf(err), hintOf(err)
 	if status == statusPartial || errors.Is(err, errDiffers) {
@@ -134,13 +127,13 @@ func (m jsonMessage) print(w io.Writer, asJSON bool, raw string) {
 	}
 }
 
-// errorLines is errors each of which gets a line, perhaps very many.
+// errorLines is a list of errors, perhaps long. Each gets a line.
 type errorLines []error
 
 func (l errorLines) Error() string   { return errors.Join(l...).Error() }
 func (l errorLines) Unwrap() []error { return l }
 
-// split returns the errors that err joins, each of which gets a line, or err alone.
+// split returns the errors that err joins, or err alone. Each gets a line.
 func split(err error) []error {
 	var f *failure
 	if errors.As(err, &f) {
@@ -150,7 +143,7 @@ func split(err error) []error {
 		return l
 	}
 	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok || !strings.Contains(err.Error(), "\n") { // one that fmt made of several is one line
+	if !ok || !strings.Contains(err.Error(), "\n") { // fmt makes one line of several errors
 		return []error{err}
 	}
 	var all []error

@@ -16,20 +16,20 @@ import (
 	"castar/store/config"
 )
 
-// sourceFlags returns the flags that say what of a file system is read, and how.
+// sourceFlags returns the flags that say which files are read, and how.
 func (f *ingestFlags) sourceFlags() []cli.Flag {
 	return []cli.Flag{
 		listFlag("exclude", "e", &f.exclude, "leave out what `PATTERN` matches"),
-		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match, - for stdin"),
-		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files say"),
-		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out what is in folders with a CACHEDIR.TAG"),
-		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "leave out what is on other file systems"),
-		boolFlag("no-cache", "", &f.noCache, "read every file, also those that look unchanged"),
-		boolFlag("trust-cache", "", &f.options.TrustCache, "believe that a file with the same path, size and times is unchanged, on any file system"),
+		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match; - is stdin"),
+		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files exclude"),
+		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out the contents of folders with a CACHEDIR.TAG"),
+		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "stay on one file system"),
+		boolFlag("no-cache", "", &f.noCache, "read every file, even if it looks unchanged"),
+		boolFlag("trust-cache", "", &f.options.TrustCache, "take a file with the same path, size and times for unchanged, on any file system"),
 	}
 }
 
-// readExcludes completes the options by what --exclude and --exclude-from say, the former over the latter.
+// readExcludes adds the patterns of --exclude-from and --exclude to the options. The latter decide.
 func (e *env) readExcludes(f *ingestFlags) error {
 	for _, name := range f.excludeFrom {
 		var data []byte
@@ -50,11 +50,11 @@ func (e *env) readExcludes(f *ingestFlags) error {
 	return nil
 }
 
-// excludeStore returns excludes, and what leaves the store out where that is in path: it changes while it is written
-// to, and would hold itself. A path in the store is an error.
+// excludeStore returns excludes, and a pattern for the store if it is in path: it changes while it is written to, and
+// would hold itself. A path in the store is an error.
 func (e *env) excludeStore(command string, excludes []*ignore.Patterns, path string) ([]*ignore.Patterns, error) {
 	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
-		return excludes, nil // a missing path is for others to complain about
+		return excludes, nil // the ingest will say what is wrong
 	}
 	folders, err := e.storeFolders()
 	if err != nil {
@@ -68,7 +68,7 @@ func (e *env) excludeStore(command string, excludes []*ignore.Patterns, path str
 	return excludes, nil
 }
 
-// storeFolders returns the folders that the store is in, which need not be there.
+// storeFolders returns the folders of the store. They need not exist.
 func (e *env) storeFolders() ([]string, error) {
 	spec, err := e.storeSpec()
 	if err != nil {
@@ -77,7 +77,7 @@ func (e *env) storeFolders() ([]string, error) {
 	return config.Folders(spec)
 }
 
-// excludeFolder is excludeStore for one of the folders that the store is in.
+// excludeFolder is excludeStore for one folder of the store.
 func (e *env) excludeFolder(command string, excludes []*ignore.Patterns, path, folder string) ([]*ignore.Patterns, error) {
 	folder, err := realPath(folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -100,7 +100,7 @@ func (e *env) excludeFolder(command string, excludes []*ignore.Patterns, path, f
 	if err != nil {
 		return nil, err
 	}
-	e.note(command, fmt.Sprintf("%s: leaving out the store itself, %s", quote(path), quote(inside)))
+	e.note(command, fmt.Sprintf("%s: the store itself is left out: %s", quote(path), quote(inside)))
 	return append(slices.Clip(excludes), ignore.New("/"+escapePattern(inside))), nil
 }
 

@@ -17,43 +17,55 @@ import (
 )
 
 const exportHelp = `
-Writes the tree, file or symbolic link ROOT, or what is at path inside it, as DEST. Every byte is checked against its
-digest on the way. DEST appears when it is complete, or not at all, and nothing is ever written outside it, whatever
-the tree says. Symbolic links are made as they are and never followed.
+Writes the tree, file or symbolic link ROOT, or what is at path inside it, to
+DEST. Every byte is checked against its digest on the way. DEST appears when it
+is complete, or not at all. Nothing is ever written outside it, whatever the
+tree says. Symbolic links are made as they are, and never followed.
 
-A DEST that exists, unless it is an empty directory, is refused without --overwrite. With it, DEST is made equal to the
-tree file by file, and files that are right already are not touched; what the tree does not have stays, unless
---delete is given. A directory in the place of a file or symbolic link gives way with --delete, and so does the reverse;
-without it they are errors. DEST itself never gives way to another kind of entry.
+An existing DEST is refused, unless it is an empty directory or --overwrite is
+given. With --overwrite, export makes DEST equal to the tree, file by file. It
+does not touch files that are right already. Other files in DEST stay, unless
+--delete is given. With --delete, a directory gives way to a file or symbolic
+link of the same name, and the other way round; without it, that is an error.
+DEST itself never gives way to another kind of entry.
 
-Before anything in DEST is changed, castar looks for what would stop it, and names all of it: entries in the way, mount
-points among what is to be deleted, directories that it may not write in and, where --delete has work to do, what the
-store does not have. Your own directories that lack the write bit get it for as long as it takes.
+Before it changes DEST, export looks for what would stop it, and names all of
+it: entries in the way, mount points among what is to be deleted, directories
+that it may not write in, and, if --delete has work to do, contents that the
+store does not have. If you own a directory without its write bit, export sets
+the bit while it works.
 
-A tree with more than 8192 directories below each other, the root counted, is refused.
+A tree with more than 8192 directories inside each other is refused.
 
-The model keeps no times and only one bit of the mode: the flags say what to use instead. A file that replaces another
-keeps that one's permission bits, unless --mode-file or --mode-exec is given: if it has become executable, those who may
-read it may run it, and if it no longer is, nobody may. It keeps the owner, too, if you are root, and the group if
-you are in it; otherwise the group gets no more than others have. The setuid, setgid and sticky bits, access lists and
-extended attributes of the old file are gone. Where only the executable bit is wrong, the file stays and the bit is set.
+The model keeps no times and only one bit of the mode; flags set the rest. A
+file that replaces another keeps the old permission bits, unless --mode-file or
+--mode-exec is given. If it has become executable, whoever may read it may run
+it; if it is no longer executable, nobody may. It keeps the owner if you are
+root, and the group if you are in it; otherwise the group gets no more rights
+than others have. The setuid, setgid and sticky bits, access lists and extended
+attributes of the old file are lost. If only the executable bit is wrong, export
+sets the bit and keeps the file.
 
-With --sparse, blocks of zeros, of 4 KiB each, become holes in every file that is written, so that a disk image takes no
-more room than where it came from. Without it, zeros are written like other bytes.
+With --sparse, blocks of 4 KiB zeros become holes in every file that is written,
+so a disk image takes no more room than its original. Without it, zeros are
+written like other bytes.
 
-The store itself is left alone where it is in DEST, by whatever path that leads to it: it is known by what is in it, so
-that a copy of it is left alone as well. --delete says so on stderr. Another store is deleted like any directory.
+If the store is inside DEST, export leaves it alone, whatever path leads to it.
+It knows the store by its contents, so it leaves a copy of the store alone too.
+--delete says so on stderr. Another store is deleted like any directory.
 
-With --dry-run, what would be made, replaced or deleted is printed: mkdir, write, chmod or delete, and a path in DEST.
+With --dry-run, export prints what it would make, replace or delete: mkdir,
+write, chmod or delete, and a path in DEST.
 
-With --json, one object: root, kind, dest, files, directories, symlinks, bytes, written, unchanged, deleted, seconds,
-dry_run. With --dry-run, objects with op and path come before it. A name that is not UTF-8 is also there in base64, as
-dest_base64 or path_base64.
+With --json, there is one object: root, kind, dest, files, directories,
+symlinks, bytes, written, unchanged, deleted, seconds, dry_run. With --dry-run,
+objects with op and path come before it. If a name is not UTF-8, dest_base64 or
+path_base64 has it in base64.
 
 Examples:
   castar export src ~/restored                      # by tag
-  castar export 4fc3b6c1:cmd/main.go ./main.go      # one file, by the beginning of its root's digest
-  castar export --overwrite --delete -n src ~/src   # what would have to change to make ~/src the stored tree`
+  castar export 4fc3b6c1:cmd/main.go ./main.go      # one file, by digest
+  castar export --overwrite --delete -n src ~/src   # how ~/src differs`
 
 // exportFlags is what was typed after castar export.
 type exportFlags struct {
@@ -73,12 +85,12 @@ func (e *env) exportCommand() *cli.Command {
 		Flags: []cli.Flag{
 			boolFlag("overwrite", "", &f.options.Overwrite, "make an existing DEST equal to the tree"),
 			boolFlag("delete", "", &f.options.Delete, "with --overwrite, delete what the tree does not have"),
-			boolFlag("dry-run", "n", &f.options.DryRun, "write nothing; say what would be done"),
-			boolFlag("sparse", "", &f.options.Sparse, "leave holes for blocks of zeros in what is written"),
-			&cli.StringFlag{Name: "mode-file", Value: "0644", Destination: &f.fileMode, Usage: "octal `MODE` of files, less the umask"},
-			&cli.StringFlag{Name: "mode-exec", Value: "0755", Destination: &f.execMode, Usage: "octal `MODE` of executable files, less the umask"},
-			&cli.StringFlag{Name: "mode-dir", Value: "0755", Destination: &f.dirMode, Usage: "octal `MODE` of directories, less the umask"},
-			&cli.StringFlag{Name: "mtime", Value: "now", Destination: &f.mtime, Usage: "modification `TIME` of all: now, epoch, or like 2006-01-02T15:04:05Z"},
+			boolFlag("dry-run", "n", &f.options.DryRun, "write nothing; print what would be done"),
+			boolFlag("sparse", "", &f.options.Sparse, "write blocks of zeros as holes"),
+			&cli.StringFlag{Name: "mode-file", Value: "0644", Destination: &f.fileMode, Usage: "octal `MODE` of files, before the umask"},
+			&cli.StringFlag{Name: "mode-exec", Value: "0755", Destination: &f.execMode, Usage: "octal `MODE` of executable files, before the umask"},
+			&cli.StringFlag{Name: "mode-dir", Value: "0755", Destination: &f.dirMode, Usage: "octal `MODE` of directories, before the umask"},
+			&cli.StringFlag{Name: "mtime", Value: "now", Destination: &f.mtime, Usage: "modification `TIME` of everything: now, epoch, or such as 2006-01-02T15:04:05Z"},
 			jobsFlag(&f.jobs),
 		},
 		Action: func(c *cli.Context) error {
@@ -96,7 +108,7 @@ func (e *env) exportCommand() *cli.Command {
 	}
 }
 
-// check finds mistakes before anything is touched, and completes the options. given reports whether a flag was.
+// check finds mistakes before anything is touched, and completes the options. given reports whether a flag was given.
 func (f *exportFlags) check(given func(flag string) bool) (err error) {
 	if f.options.Delete && !f.options.Overwrite {
 		return usagef("export", "--delete works only with --overwrite")
@@ -112,7 +124,7 @@ func (f *exportFlags) check(given func(flag string) bool) (err error) {
 		return err
 	}
 	if !given("mode-file") {
-		f.options.FileMode = 0 // the same, but for a file that is replaced
+		f.options.FileMode = 0 // the same, except for a file that is replaced
 	}
 	if !given("mode-exec") {
 		f.options.ExecMode = 0
@@ -121,7 +133,7 @@ func (f *exportFlags) check(given func(flag string) bool) (err error) {
 		return err
 	}
 	if f.options.DirMode&0o500 != 0o500 {
-		return usagef("export", "invalid value %s for --mode-dir: its owner could not enter a directory", quote(f.dirMode))
+		return usagef("export", "invalid value %s for --mode-dir: the owner could not enter directories", quote(f.dirMode))
 	}
 	f.options.MTime, err = parseTime(f.mtime)
 	return err
@@ -136,7 +148,7 @@ func parseMode(flag, s string) (fs.FileMode, error) {
 	return fs.FileMode(n), nil
 }
 
-// parseTime reads --mtime. The zero time means that files keep the times at which they are written.
+// parseTime reads --mtime. The zero time means that files keep the time of writing.
 func parseTime(s string) (time.Time, error) {
 	switch s {
 	case "now":
@@ -145,8 +157,8 @@ func parseTime(s string) (time.Time, error) {
 		return time.Unix(0, 0), nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || t.IsZero() { // which would mean now
-		return t, usagef("export", "invalid value %s for --mtime: want now, epoch or a time like 2006-01-02T15:04:05Z", quote(s))
+	if err != nil || t.IsZero() { // the zero time means now
+		return t, usagef("export", "invalid value %s for --mtime: want now, epoch or a time such as 2006-01-02T15:04:05Z", quote(s))
 	}
 	return t, nil
 }
@@ -166,7 +178,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 		return err
 	}
 	result, seconds, err := e.write(ctx, f, st, node, dest)
-	isFile := node.Kind != store.KindDirectory // and so is DEST, if it is there: otherwise --overwrite is of no use
+	isFile := node.Kind != store.KindDirectory // --overwrite does not help if DEST is of another kind
 	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && isFile && !f.options.Overwrite {
 		return &failure{err: err, status: statusFailed, hint: "--overwrite makes it equal to what is stored"}
 	}
@@ -179,13 +191,13 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	return e.printExported(f, node, dest, result, seconds)
 }
 
-// write does the work, showing how far it is.
+// write does the work, and shows how far it is.
 func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node store.Node, dest string) (export.Result, float64, error) {
 	f.options.Progress = &export.Progress{}
 	if f.options.DryRun || e.verbose {
 		f.options.Notify = func(c export.Change) { e.printChange(f.options.DryRun, c) }
 	}
-	if !f.options.DryRun { // which is quick, and has lines for the same terminal
+	if !f.options.DryRun { // a dry run is quick, and prints lines to the same terminal
 		total := uint64(0)
 		if e.wantsBar() {
 			total = knownBytes(ctx, st, node)
@@ -200,35 +212,35 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 	return result, time.Since(began).Seconds(), err
 }
 
-// guardStore has the store left alone where it is in dest. It is an error if dest is in the store.
+// guardStore makes the export leave alone a store inside dest. It is an error if dest is in the store.
 func (e *env) guardStore(f *exportFlags, dest string) (err error) {
 	f.options.Spared = func(path string) {
-		e.note("export", fmt.Sprintf("%s: leaving alone the store itself, %s", quote(dest), quote(path)))
+		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
 	}
 	if f.options.Landmarks, err = e.landmarks(dest); err != nil {
 		return err
 	}
-	folders, err := e.storeFolders() // one that is new has no landmark
+	folders, err := e.storeFolders() // a new one has no landmark
 	if err != nil {
 		return err
 	}
-	place, err := realPath(dest)
+	path, err := realPath(dest)
 	if errors.Is(err, fs.ErrNotExist) {
-		place, err = realPath(filepath.Dir(filepath.Clean(dest)))
+		path, err = realPath(filepath.Dir(filepath.Clean(dest)))
 	}
 	if err != nil {
-		return nil // which is for others to complain about
+		return nil // the export will say what is wrong
 	}
 	for _, folder := range folders {
-		if folder, err := realPath(folder); err == nil && below(folder, place) {
+		if folder, err := realPath(folder); err == nil && below(folder, path) {
 			return fmt.Errorf("%s: is in the store", quote(dest))
 		}
 	}
 	return nil
 }
 
-// knownBytes returns how many bytes of file contents node holds, or 0 where nobody can say without reading all of its
-// directories: a root that was ingested here is in the log.
+// knownBytes returns how many bytes of file contents node holds. The log knows a root that was ingested here. For others
+// the result is 0, because all directories would have to be read.
 func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 	if node.Kind != store.KindDirectory {
 		return node.Size
@@ -241,4 +253,66 @@ func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 		}
 	}
 	return 0
+}
+
+// jsonChange is a line of castar export --dry-run --json.
+type jsonChange struct {
+	Op         export.Op `json:"op"`                    // mkdir, write, chmod or delete
+	Path       string    `json:"path"`                  // inside DEST; "" is DEST itself
+	PathBase64 string    `json:"path_base64,omitempty"` // where that is not UTF-8
+}
+
+// printChange prints a change, as the result of a dry run or as a note.
+func (e *env) printChange(isResult bool, c export.Change) {
+	path := "."
+	if c.Path != "" {
+		path = quote(c.Path)
+	}
+	switch {
+	case !isResult:
+		e.note("export", fmt.Sprintf("%s %s", c.Op, path))
+	case e.json:
+		j := jsonChange{Op: c.Op}
+		j.Path, j.PathBase64 = jsonName(c.Path)
+		e.stdout.json(j)
+	default:
+		fmt.Fprintf(e.stdout, "%-6s %s\n", c.Op, path)
+	}
+}
+
+// jsonExported is what castar export --json prints at the end. With --dry-run it counts what would be done.
+type jsonExported struct {
+	Root          string  `json:"root"`                  // digest of what was written, 64 hexadecimal digits
+	Kind          string  `json:"kind"`                  // directory, file or symlink
+	Dest          string  `json:"dest"`                  // as it was given
+	DestBase64    string  `json:"dest_base64,omitempty"` // where that is not UTF-8
+	export.Result         // files, directories, symlinks, bytes of the tree; entries written, unchanged, deleted
+	Seconds       float64 `json:"seconds"`
+	DryRun        bool    `json:"dry_run"`
+}
+
+// printExported says what was done: as JSON, or as a note if there is more to say than that all of it was written.
+func (e *env) printExported(f *exportFlags, node store.Node, dest string, r export.Result, seconds float64) error {
+	if e.json {
+		digest, err := node.RootDigest()
+		if err != nil {
+			return err
+		}
+		j := jsonExported{Root: digest.String(), Kind: node.Kind.String(), Result: r, Seconds: seconds, DryRun: f.options.DryRun}
+		j.Dest, j.DestBase64 = jsonName(dest)
+		e.stdout.json(j)
+		return nil
+	}
+	if e.verbose {
+		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s in %.1f s", dest, plural(r.Files, "file"),
+			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), seconds))
+	}
+	if f.options.Overwrite || f.options.DryRun {
+		text := "%s: wrote %d, kept %d, deleted %d"
+		if f.options.DryRun {
+			text = "%s: would write %d, keep %d, delete %d"
+		}
+		e.note("export", fmt.Sprintf(text, dest, r.Written, r.Unchanged, r.Deleted))
+	}
+	return nil
 }

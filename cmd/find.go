@@ -12,26 +12,31 @@ import (
 )
 
 const findHelp = `
-Lists what matches a PATTERN in the directory ROOT, or in the one at path inside it: the paths from there, sorted, those
-of directories with a slash at their end. Without a PATTERN it lists everything.
+Lists what matches a PATTERN in the directory ROOT, or in the directory at path
+inside it. It prints paths from there, sorted; those of directories end in a
+slash. Without a PATTERN it lists everything.
 
-Patterns are those of .gitignore files: ? stands for a byte but a slash, * for any run of them, [a-z] for one of a set,
-and ** between slashes for any directories. A pattern with a slash before its end is matched with the whole path, one
-without with the last name. One that ends in a slash finds directories only; one that begins with ! takes back what
-those before it have found. What is inside a directory that matches does not match for that.
+Patterns are those of .gitignore files. ? stands for any byte except a slash, *
+for any run of them, [a-z] for one of a set, and ** between slashes for any
+directories. A pattern with a slash before its end is matched with the whole
+path, any other with the last name. A pattern that ends in a slash finds only
+directories. One that begins with ! takes back what the patterns before it have
+found. A matching directory does not make its contents match.
 
-Where nothing matches below a directory that occurs many times, it is read once, unless a pattern is matched with whole
-paths. A tree with more than 8192 directories below each other is an error.
+If a directory occurs many times and nothing below it matches, it is read once,
+unless a pattern is matched with whole paths. A tree with more than 8192
+directories inside each other is an error.
 
-A directory that cannot be read is named on stderr, and the exit status is 3.
+If a directory cannot be read, find names it on stderr and exits with status 3.
 
-With --json, one object for each entry: path, kind, size, executable, digest, target. A path or target that is not
-UTF-8 is also there in base64, as path_base64 or target_base64.
+With --json, there is an object for each entry: path, kind, size, executable,
+digest, target. If a path or target is not UTF-8, path_base64 or target_base64
+has it in base64.
 
 Examples:
   castar find src '*.go'
   castar find src 'cmd/**/testdata/*' '!*.txt'
-  castar find --type x src                          # what may be run`
+  castar find --type x src                          # executable files`
 
 func (e *env) findCommand() *cli.Command {
 	var types string
@@ -42,8 +47,8 @@ func (e *env) findCommand() *cli.Command {
 		UsageText:   "castar find [flags] ROOT[:path] [PATTERN...]",
 		Description: findHelp,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "type", Aliases: []string{"t"}, Destination: &types, DefaultText: "all of them",
-				Usage: "find only what is one of the `LETTERS`: d directories, f files, x those that may be run, l symbolic links"},
+			&cli.StringFlag{Name: "type", Aliases: []string{"t"}, Destination: &types, DefaultText: "all of these",
+				Usage: "find only `LETTERS`: d directories, f files, x executable files, l symbolic links"},
 			nullFlag(&null),
 		},
 		Action: func(c *cli.Context) error {
@@ -62,7 +67,8 @@ func (e *env) findCommand() *cli.Command {
 	}
 }
 
-// find lists what in the tree root matches the patterns, if there are some, and is of one of the types, likewise.
+// find lists what in the tree root matches the patterns and is of one of the types. No patterns match everything, and no
+// types are all.
 func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patterns []string, types string, null bool) error {
 	list := ignore.New(patterns...)
 	matching := ignore.Root(list)
@@ -95,7 +101,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patter
 	return err
 }
 
-// isType reports whether n is one of the types, letters as --type has them. None are all.
+// isType reports whether n is of one of the types, letters of --type. No types are all.
 func isType(n store.Node, types string) bool {
 	letters := "f"
 	switch {

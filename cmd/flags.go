@@ -11,8 +11,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// parsedFlag is a flag whose value is read here. Package cli's own flags cut lists at commas and trim spaces, and of a
-// value that they cannot read they say no more than "parse error".
+// parsedFlag is a flag whose value is parsed here. Package cli's own flags cut lists at commas and trim spaces, and say no
+// more than "parse error" about a bad value.
 type parsedFlag struct {
 	name, short string // short may be ""
 	usage       string
@@ -24,7 +24,7 @@ type parsedFlag struct {
 	err         error // what set returned last
 }
 
-// Apply implements cli.Flag. Only the long name is there to be parsed, as commandLine.words has it.
+// Apply implements cli.Flag. It knows only the long name, because commandLine.words uses no other.
 func (f *parsedFlag) Apply(s *flag.FlagSet) error {
 	s.Func(f.name, "", func(value string) error {
 		f.err = f.set(value)
@@ -60,7 +60,7 @@ func (f *parsedFlag) in(category string) *parsedFlag {
 	return f
 }
 
-// flagError returns what is wrong with the flags of a command, from the error of package cli.
+// flagError returns what is wrong with the flags of a command; err is the error of package cli.
 func flagError(c *cli.Command, err error) error {
 	for _, f := range c.Flags {
 		if p, ok := f.(*parsedFlag); ok && p.err != nil {
@@ -70,7 +70,7 @@ func flagError(c *cli.Command, err error) error {
 	return usagef(c.Name, "%w", err)
 }
 
-// unwanted is the error for a value that is not what a flag wants; why is the error of package strconv, or nil.
+// unwanted is the error for a value that a flag does not take; why is the error of package strconv, or nil.
 func unwanted(value, want string, why error) error {
 	if errors.Is(why, strconv.ErrRange) {
 		return fmt.Errorf("%s is too large", value)
@@ -88,7 +88,7 @@ func boolFlag(name, short string, to *bool, usage string) *parsedFlag {
 	}}
 }
 
-// listFlag returns a flag that may be repeated. Each value is one item as it is, with its commas and spaces.
+// listFlag returns a flag that may be repeated. Each value is one item, with its commas and spaces.
 func listFlag(name, short string, to *[]string, usage string) cli.Flag {
 	return &parsedFlag{name: name, short: short, usage: usage + "; may be repeated", many: true, set: func(value string) error {
 		*to = append(*to, value)
@@ -96,7 +96,7 @@ func listFlag(name, short string, to *[]string, usage string) cli.Flag {
 	}}
 }
 
-// numberFlag returns a flag for a whole number. initial is what the help says of the default.
+// numberFlag returns a flag for a whole number. initial describes the default in the help.
 func numberFlag(name, short string, to *int, initial, usage string) cli.Flag {
 	return &parsedFlag{name: name, short: short, usage: usage, initial: initial, set: func(value string) error {
 		n, err := strconv.ParseInt(value, numberBase(value), strconv.IntSize)
@@ -108,7 +108,7 @@ func numberFlag(name, short string, to *int, initial, usage string) cli.Flag {
 	}}
 }
 
-// bytesFlag returns a flag for a number of bytes. initial is what the help says of the default.
+// bytesFlag returns a flag for a number of bytes. initial describes the default in the help.
 func bytesFlag[N int | int64 | uint64](name string, to *N, initial, usage string) cli.Flag {
 	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
 		n, err := parseBytes(value)
@@ -138,8 +138,8 @@ func parseBytes(value string) (uint64, error) {
 	return n << shift, err
 }
 
-// numberBase returns the base for package strconv: 10 for digits alone, of which the first may be 0, otherwise what a
-// prefix such as 0x says.
+// numberBase returns the base for package strconv: 10 if value has only digits, even if the first is 0; otherwise a prefix
+// such as 0x decides.
 func numberBase(value string) int {
 	if strings.Trim(value, "0123456789") == "" {
 		return 10
@@ -147,7 +147,7 @@ func numberBase(value string) int {
 	return 0
 }
 
-// durationFlag returns a flag for a time that is not negative. initial is what the help says of the default.
+// durationFlag returns a flag for a duration that is not negative. initial describes the default in the help.
 func durationFlag(name string, to *time.Duration, initial, usage string) cli.Flag {
 	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
 		d, err := time.ParseDuration(value)
@@ -159,13 +159,13 @@ func durationFlag(name string, to *time.Duration, initial, usage string) cli.Fla
 	}}
 }
 
-// maxJobs is more than helps anywhere, and few enough that a slip of the fingers costs little memory.
+// maxJobs is more than helps anywhere, and few enough that a typo costs little memory.
 const maxJobs = 1 << 16
 
-// jobsFlag returns -j, whose value checkJobs checks.
+// jobsFlag returns -j. checkJobs checks its value.
 func jobsFlag(to *int) cli.Flag {
-	return numberFlag("jobs", "j", to, "a number that suits the machine's processors",
-		"work on `N` files at once; the result is the same with any")
+	return numberFlag("jobs", "j", to, "what suits the processors",
+		"work on `N` files at once; the result does not depend on it")
 }
 
 // checkJobs returns what is wrong with the value of -j, or nil.
@@ -179,7 +179,7 @@ func checkJobs(command string, jobs int) error {
 	return nil
 }
 
-// waitFlag returns --wait, of commands that have the store for themselves.
+// waitFlag returns --wait, for commands that lock the store.
 func waitFlag(to *time.Duration) cli.Flag {
-	return durationFlag("wait", to, "0s", "wait for `DURATION`, like 90s or 1h, if somebody else uses the store")
+	return durationFlag("wait", to, "0s", "wait for `DURATION`, such as 90s or 1h, if another process uses the store")
 }

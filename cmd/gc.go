@@ -11,32 +11,41 @@ import (
 	"castar/store"
 	"castar/store/config"
 	"castar/store/tree"
+	"castar/store/tree/advice"
 )
 
 const gcHelp = `
-Removes what no tag reaches, and gives its space back: packs in which nothing is left go, and packs of which more than a
-quarter is dead are written anew without it. What 'castar ingest' stored without --tag, and what a tag that was moved or
-deleted pointed at, is gone after this, unless --keep names it; 'castar log' still lists it.
+Removes what no tag reaches, and frees its space. Packs with nothing left in
+them are removed; packs that are more than a quarter dead are rewritten without
+the dead part. gc removes roots that 'castar ingest' stored without --tag, and
+roots whose tag was moved or deleted, unless --keep names them. 'castar log'
+still lists them.
 
-Nothing is removed where something that a tag reaches is missing, or a tag cannot be read: see 'castar verify'. Without
-any tag, nothing is removed unless --all is given. The same holds after a 'castar repair' that could not restore tags:
-set them again, and confirm with --all that nothing else is needed. Trees may be of any depth.
+gc removes nothing if something that a tag reaches is missing, or if a tag
+cannot be read: see 'castar verify'. If there is no tag, it removes nothing
+unless --all is given. The same holds after a 'castar repair' that could not
+restore tags: set them again, then confirm with --all that nothing else is
+needed. Trees may have any depth.
 
-gc works on a full disk. It removes first what it can remove without writing. Where more room is needed, packs that are
-partly dead stay, and the error says how much room it takes.
+gc works on a full disk: it first removes what it can remove without writing. If
+it needs more room, packs that are partly dead stay, and the error says how much
+room it needs.
 
-gc has the store for itself. If somebody else uses it, the exit status is 11, unless --wait says how long to wait;
-ingests and exports that begin meanwhile wait for it. It may be interrupted at any moment: nothing that is kept can be
-lost, and the next gc goes on.
+gc locks the store. If another process uses it, the exit status is 11, unless
+--wait says how long to wait. Ingests and exports that start during a gc wait
+for it. You may interrupt gc at any time: nothing that is kept can be lost, and
+the next gc continues.
 
-With --json, one object: tags, kept_objects, kept_bytes, freed_objects, freed_bytes, freed_packs, rewritten, seconds,
-dry_run. Bytes are as stored on disk; rewritten are those that were moved to new packs; with --dry-run, estimates.
+With --json, there is one object: tags, kept_objects, kept_bytes, freed_objects,
+freed_bytes, freed_packs, rewritten, seconds, dry_run. Bytes are those on disk.
+rewritten counts bytes that were moved to new packs. With --dry-run, the numbers
+are estimates.
 
 Examples:
   castar tag -d old && castar gc
   castar gc -n                       # what would be freed
   castar gc --keep 4fc3b6c1          # keep a root that has no tag
-  castar gc --wait 1h                # let a long ingest end first`
+  castar gc --wait 1h                # let a long ingest finish first`
 
 // gcFlags is what was typed after castar gc.
 type gcFlags struct {
@@ -55,9 +64,9 @@ func (e *env) gcCommand() *cli.Command {
 		UsageText:   "castar gc [flags]",
 		Description: gcHelp,
 		Flags: []cli.Flag{
-			listFlag("keep", "", &f.keep, "keep `ROOT` as well"),
-			boolFlag("all", "", &f.all, "also if there is no tag, or if tags were lost: remove all that the other tags and --keep do not reach"),
-			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; say what would be freed"),
+			listFlag("keep", "", &f.keep, "also keep `ROOT`"),
+			boolFlag("all", "", &f.all, "remove what tags and --keep do not reach even if there is no tag, or if tags were lost"),
+			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; print what would be freed"),
 			waitFlag(&f.wait),
 		},
 		Action: func(c *cli.Context) error {
@@ -110,7 +119,7 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	return nil
 }
 
-// gcRoots returns what is to be kept, and how many tags are among it.
+// gcRoots returns the roots to keep, and how many of them are tags.
 func (e *env) gcRoots(ctx context.Context, f *gcFlags, st *store.Store) (roots []tree.Root, tags int, err error) {
 	for t, err := range st.Tags.All(ctx) {
 		switch {
@@ -124,7 +133,7 @@ func (e *env) gcRoots(ctx context.Context, f *gcFlags, st *store.Store) (roots [
 	tags = len(roots)
 	if tags == 0 && !f.all {
 		return nil, 0, &failure{err: errors.New("there is no tag, so everything would be removed"), status: statusFailed,
-			hint: "'castar tag NAME ROOT' keeps a root, --all removes everything"}
+			hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
 	}
 	for _, ref := range f.keep {
 		node, err := resolve(ctx, st, ref)
@@ -136,16 +145,12 @@ func (e *env) gcRoots(ctx context.Context, f *gcFlags, st *store.Store) (roots [
 	return roots, tags, nil
 }
 
-// refuseGC is the error for a store of which nobody can say what is alive.
+// refuseGC is the error if it is not known what is alive.
 func refuseGC(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	hint := "'castar verify' says what is damaged, 'castar repair --from STORE' fetches what is missing"
-	if errors.Is(err, store.ErrTagsLost) {
-		hint = "set them again with 'castar tag', 'castar log' lists the roots; then --all removes what no tag reaches"
-	}
-	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: hint}
+	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: advice.OnRefusedGC(err)}
 }
 
 // jsonGC is what castar gc --json prints.
@@ -161,10 +166,10 @@ func (e *env) printGC(r store.SweepResult, tags int, dryRun bool, took time.Dura
 		e.stdout.json(jsonGC{tags, r, took.Seconds(), dryRun})
 		return
 	}
-	verb := "freed"
+	freed, kept := "freed", "kept"
 	if dryRun {
-		verb = "would free about"
+		freed, kept = "would free about", "would keep"
 	}
-	fmt.Fprintf(e.stdout, "%s %s: %d objects, %d packs; %s with %d objects remain\n",
-		verb, humanBytes(r.FreedBytes), r.FreedObjects, r.FreedPacks, humanBytes(r.KeptBytes), r.KeptObjects)
+	fmt.Fprintf(e.stdout, "%s %s: %s, %s; %s %s: %s\n", freed, humanBytes(r.FreedBytes), plural(r.FreedObjects, "object"),
+		plural(r.FreedPacks, "pack"), kept, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object"))
 }

@@ -7,13 +7,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // TestHelpNamesFields looks for every field that --json prints in the help of the command.
 func TestHelpNamesFields(t *testing.T) {
 	var help bytes.Buffer
 	app := (&env{stdout: &output{w: &help}, stderr: &console{w: io.Discard}}).app()
-	printHelp(&help, app)
+	printHelp(&help, app, helpColumns)
 	wantFields(t, "", help.String(), jsonMessage{})
 	for command, objects := range map[string][]any{
 		"ingest":  {jsonIngested{}, jsonLeftOut{}},
@@ -34,7 +35,7 @@ func TestHelpNamesFields(t *testing.T) {
 		"version": {versionInfo{}},
 	} {
 		help.Reset()
-		printCommandHelp(&help, app.Command(command))
+		printCommandHelp(&help, app.Command(command), helpColumns)
 		wantFields(t, command, help.String(), objects...)
 	}
 }
@@ -51,17 +52,43 @@ func wantFields(t *testing.T, command, help string, objects ...any) {
 	}
 }
 
-// TestHelpWidth looks for lines that are longer than others.
+// TestHelpWidth looks for lines that are longer than the terminal. Only examples may be, on one of less than 80 columns.
 func TestHelpWidth(t *testing.T) {
-	var help bytes.Buffer
-	app := (&env{stdout: &output{w: &help}, stderr: &console{w: io.Discard}}).app()
-	printHelp(&help, app)
-	for _, c := range app.VisibleCommands() {
-		printCommandHelp(&help, c)
+	app := (&env{stdout: &output{w: io.Discard}, stderr: &console{w: io.Discard}}).app()
+	for _, width := range []int{helpColumns, 60, leastColumns} {
+		var help bytes.Buffer
+		printHelp(&help, app, width)
+		for _, c := range app.VisibleCommands() {
+			printCommandHelp(&help, c, width)
+		}
+		for line := range strings.Lines(help.String()) {
+			line = strings.TrimSuffix(line, "\n")
+			isExample := strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "      ")
+			if utf8.RuneCountInString(line) > width && !(isExample && width < helpColumns) {
+				t.Errorf("%d columns of %d: %s", utf8.RuneCountInString(line), width, line)
+			}
+		}
 	}
-	for line := range strings.Lines(help.String()) {
-		if len(line) > helpWidth+len("\n") {
-			t.Errorf("%d bytes: %s", len(line), line)
+}
+
+// TestReflow wraps paragraphs and the second columns of tables, and leaves examples alone.
+func TestReflow(t *testing.T) {
+	for _, tt := range []struct {
+		name, text, want string
+		width            int
+	}{
+		{"a paragraph", "one two\nthree four\n\nfive\n", "one two three\nfour\n\nfive\n", 14},
+		{"a long word", "a0123456789 b", "a0123456789\nb\n", 8},
+		{"characters count, not bytes", "ää öö üü", "ää öö\nüü\n", 5},
+		{"a table", "Rows:\n  a    one two three four five six\n  bcd  seven\n",
+			"Rows:\n  a    one two three four five\n       six\n  bcd  seven\n", 31},
+		{"a row that goes on", "  a  one\n       two\nthree\n", "  a  one two\nthree\n", 40},
+		{"too narrow for a table", "  --a-long-flag  one two three\n", "  --a-long-flag\n      one two three\n", 24},
+		{"an example", "  castar cat one two three\n", "  castar cat one two three\n", 12},
+		{"an example with a comment", "  castar cat   # one two three\n", "  castar cat   # one two three\n", 12},
+	} {
+		if got := reflow(tt.text, tt.width); got != tt.want {
+			t.Errorf("%s: got\n%swant\n%s", tt.name, got, tt.want)
 		}
 	}
 }

@@ -11,21 +11,24 @@ import (
 )
 
 const initHelp = `
-Makes a packed store in a new or empty folder. It is an error if there is a store already. An ingest makes a store where
-there is none, so this is needed only for a store that is to be set up in another way.
+Makes a packed store in a new or empty folder. It is an error if a store exists
+there. Ingest makes a store if there is none, so init is needed only for a store
+with other settings.
 
---size-rule says by which rule directories count their size in trees that are ingested into the store; 'castar ingest
---help' tells what that means. It is written in the store, and every ingest follows it unless its own --size-rule says
-otherwise. A program that does not know about it refuses a store with the rule snix.
+--size-rule sets the rule by which directories count their size in trees that
+are ingested into the store: see 'castar ingest --help'. The store keeps the
+rule, and every ingest follows it unless its own --size-rule says otherwise. A
+castar that does not know the rule snix refuses such a store.
 
-Other kinds of store are made by what is put into them, and keep nothing about themselves. They take the rule as a
-parameter, such as objectstore+file:/path?size_rule=snix, or as size_rule in a composition file.
+Other kinds of store need no init and keep no settings. They take the rule as a
+parameter, such as objectstore+file:/path?size_rule=snix, or as size_rule in a
+composition file.
 
-With --json, one object: store, size_rule.
+With --json, there is one object: store, size_rule.
 
 Examples:
   castar init -s /mnt/backup
-  castar init -s ~/shared --size-rule snix          # for trees that tvix or snix take, too`
+  castar init -s ~/shared --size-rule snix          # to share with tvix or snix`
 
 func (e *env) initCommand() *cli.Command {
 	var rule string
@@ -35,7 +38,7 @@ func (e *env) initCommand() *cli.Command {
 		UsageText:   "castar init [flags]",
 		Description: initHelp,
 		Flags: []cli.Flag{&cli.StringFlag{Name: "size-rule", Destination: &rule, DefaultText: "documented",
-			Usage: "`RULE` by which directories count their size: documented, or snix as tvix and snix do"}},
+			Usage: "count sizes of directories by `RULE`: documented, or snix, as tvix and snix do"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return usagef("init", "want no arguments, got %d; -s names the store", c.NArg())
@@ -47,18 +50,6 @@ func (e *env) initCommand() *cli.Command {
 			return e.init(c.Context, chosen)
 		},
 	}
-}
-
-// parseRule returns the value of --size-rule, or nil where the flag is not given.
-func parseRule(command, text string) (*store.SizeRule, error) {
-	if text == "" {
-		return nil, nil
-	}
-	rule, err := store.ParseSizeRule(text)
-	if err != nil {
-		return nil, usagef(command, "%w", err)
-	}
-	return &rule, nil
 }
 
 // jsonInit is what castar init --json prints.
@@ -75,7 +66,7 @@ func (e *env) init(ctx context.Context, rule *store.SizeRule) error {
 	}
 	err = config.Init(ctx, spec, rule)
 	if errors.Is(err, store.ErrUnsupported) {
-		return &failure{err: err, status: statusFailed, hint: "other kinds take the rule as a parameter: see 'castar config --help'"}
+		return &failure{err: err, status: statusFailed, hint: "other kinds of store take the rule as a parameter: see 'castar config --help'"}
 	}
 	if err != nil || !e.json {
 		return err

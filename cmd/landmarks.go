@@ -8,7 +8,7 @@ import (
 	"castar/store/config"
 )
 
-// landmarks returns what the folders of the store are known by, whatever path leads to them. It is an error if the path
+// landmarks returns the marks by which the folders of the store are known, whatever path leads to them. It is an error if
 // dir is in one of them.
 func (e *env) landmarks(dir string) ([]store.Landmark, error) {
 	spec, err := e.storeSpec()
@@ -27,8 +27,8 @@ func (e *env) landmarks(dir string) ([]store.Landmark, error) {
 	return marks, nil
 }
 
-// around reports whether mark is around dir, or where that is no directory, around the one that it would be in. What
-// cannot be looked at is for others to complain about.
+// around reports whether mark is around dir, or around its parent if dir is no directory. If neither can be read, the
+// command will say so later.
 func around(mark store.Landmark, dir string) bool {
 	inside, err := mark.Around(dir)
 	if err != nil {
@@ -37,9 +37,9 @@ func around(mark store.Landmark, dir string) bool {
 	return inside
 }
 
-// noteStores says which directories in path were left out, since the store is in them.
+// noteStores says which directories in path were left out because they are the store.
 func (e *env) noteStores(command, path string, stores []string) {
 	for _, folder := range stores {
-		e.note(command, fmt.Sprintf("%s: leaving out the store itself, %s", quote(path), quote(folder)))
+		e.note(command, fmt.Sprintf("%s: the store itself is left out: %s", quote(path), quote(folder)))
 	}
 }

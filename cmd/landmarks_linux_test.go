@@ -49,7 +49,7 @@ func TestStoreByAnotherPath(t *testing.T) {
 // elsewhere ingests home, compares it with the tag of that name, and exports over it and into the store in it. None is
 // where the store was made to be.
 func elsewhere(t *testing.T, spec, home string) {
-	const left = "leaving out the store itself, share/store\n"
+	const left = "the store itself is left out: share/store\n"
 	want := mustRun(t, "ls", "-s", spec, "home")
 	status, out, errs := castar("ingest", "-s", spec, "--tag", "again", home)
 	if status != 0 || !strings.Contains(errs, left) {
@@ -73,7 +73,7 @@ func elsewhere(t *testing.T, spec, home string) {
 		}
 	}
 	status, _, errs = castar("export", "-s", spec, "--overwrite", "--delete", "none", home)
-	if status != 0 || !strings.Contains(errs, "leaving alone the store itself, share/store\n") {
+	if status != 0 || !strings.Contains(errs, "the store itself is left alone: share/store\n") {
 		t.Errorf("export: status %d: %s", status, errs)
 	}
 	if _, err := os.Lstat(filepath.Join(home, "file")); err == nil {

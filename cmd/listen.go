@@ -12,7 +12,7 @@ import (
 	"syscall"
 )
 
-// openListeners opens the addresses, after what systemd passes. If one cannot be opened, none is.
+// openListeners opens what systemd passes, and the addresses. If one cannot be opened, it closes all.
 func openListeners(addresses []string) ([]net.Listener, error) {
 	all, err := passedListeners()
 	if err != nil {
@@ -34,7 +34,7 @@ func openListeners(addresses []string) ([]net.Listener, error) {
 	return all, nil
 }
 
-// listen opens one address. The socket of a server that is no more is replaced.
+// listen opens one address. It replaces the socket of a server that is gone.
 func listen(address string) (net.Listener, error) {
 	path, isSocket := strings.CutPrefix(address, "unix:")
 	if !isSocket && !strings.Contains(address, "/") {
@@ -67,8 +67,8 @@ func listen(address string) (net.Listener, error) {
 	return net.Listen("unix", path)
 }
 
-// passedListeners returns the sockets that systemd opened for this process, by its protocol: they begin at descriptor 3
-// (sd_listen_fds(3)).
+// passedListeners returns the sockets that systemd opened for this process: they begin at descriptor 3; see
+// sd_listen_fds(3).
 func passedListeners() (all []net.Listener, err error) {
 	if os.Getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil
@@ -97,7 +97,7 @@ type jsonAddress struct {
 	URL string `json:"url"` // as -s takes it
 }
 
-// printAddress prints where clients find the server.
+// printAddress prints the URL of the server for clients.
 func (e *env) printAddress(l net.Listener, secure bool) {
 	url := "grpc+http://" + l.Addr().String()
 	switch {

@@ -30,7 +30,7 @@ func (e *env) newListing(nul bool) *listing {
 	return l
 }
 
-// name returns a path as this listing prints it. That of a directory ends in a slash, and that of the root is a dot.
+// name returns a path as this listing prints it. A directory ends in a slash, and the root is a dot.
 func (l *listing) name(path string, isDir bool) string {
 	switch {
 	case path == "":
@@ -86,7 +86,8 @@ func newJSONEntry(path string, n store.Node) jsonEntry {
 	return j
 }
 
-// walk calls do for each entry of tree.Walk or tree.Search. It names on stderr what cannot be read, and then returns errPartial.
+// walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
+// errPartial in the end.
 func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.Entry, error], do func(tree.Entry)) error {
 	damaged := false
 	for entry, err := range entries {
@@ -96,7 +97,7 @@ func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.E
 		case e.stdout.err != nil:
 			return e.stdout.err
 		case err != nil && entry.Depth == 0, errors.Is(err, store.ErrTooDeep):
-			return err // there is nothing else, or nobody wants to see it
+			return err // there is nothing else to list, or too much
 		case err != nil:
 			damaged = true
 			e.warn(command, err.Error())
@@ -112,16 +113,16 @@ func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.E
 
 // nullFlag returns -z.
 func nullFlag(to *bool) cli.Flag {
-	return boolFlag("null", "z", to, "end lines with NUL, and print names as they are")
+	return boolFlag("null", "z", to, "end lines with NUL, and print names unchanged")
 }
 
-// isTerminal reports whether stdout is one that people look at.
+// isTerminal reports whether stdout is a terminal.
 func (e *env) isTerminal() bool {
 	f, ok := e.stdout.w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// wantsColor reports whether stdout may be coloured.
+// wantsColor reports whether stdout may have colors.
 func (e *env) wantsColor() bool {
 	return e.isTerminal() && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

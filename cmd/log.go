@@ -9,11 +9,13 @@ import (
 )
 
 const logHelp = `
-Lists what was ingested into the store, newest first: when, the beginning of the root's digest, which will do as a
-ROOT, the number of files and their size, the tag that it was given then, and the path that was read.
+Lists what was ingested into the store, newest first. Each line has the time,
+the beginning of the root's digest, which you can use as a ROOT, the number of
+files and their size, the tag given at that time, and the path that was read.
 
-With --json, one object for each ingest: name, root, kind, time, source, files, directories, symlinks, bytes. A source
-that is not UTF-8 is also there in base64, as source_base64.
+With --json, there is an object for each ingest: name, root, kind, time, source,
+files, directories, symlinks, bytes. If a source is not UTF-8, source_base64 has
+it in base64.
 
 Examples:
   castar log -n 5

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"castar/ingest/compare"
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/tree"
+	"castar/store/tree/patch"
 )
 
 // run runs castar, and returns its exit status and what it printed.
@@ -19,39 +21,6 @@ func run(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	var out, err bytes.Buffer
 	status = Main(append([]string{"castar"}, args...), nil, &out, &err)
 	return status, out.String(), err.String()
-}
-
-func TestSides(t *testing.T) {
-	tests := []struct {
-		arg    string
-		isPath bool
-		root   bool
-	}{
-		{".", true, false}, {"..", true, false}, {"./x", true, false}, {"../x", true, false}, {"/x", true, false}, {"./", true, false},
-		{".x", false, true}, {"x", false, true}, {"x/y", false, true}, {"x:y z", false, true}, {"x y", false, false},
-		{"..x", false, true}, {"0123456789", false, true}, {"-x", false, false}, {"x//y", false, false},
-		{store.Sum(nil).Snix() + ":x y", false, true}, {"b3:" + strings.TrimPrefix(store.Sum(nil).Snix(), "blake3-"), false, true},
-	}
-	for _, tt := range tests {
-		if got := isPath(tt.arg); got != tt.isPath {
-			t.Errorf("isPath(%q) = %v", tt.arg, got)
-		}
-		if got := couldBeRoot(tt.arg); !tt.isPath && got != tt.root {
-			t.Errorf("couldBeRoot(%q) = %v", tt.arg, got)
-		}
-	}
-}
-
-func TestPatchName(t *testing.T) {
-	tests := map[string]string{
-		"x": "a/x", "x y": "a/x y", "": "a/root", "\xff": `"a/\377"`, "a\n": `"a/a\012"`, `"`: `"a/\""`, `\`: `"a/\\"`, "ü": `"a/\303\274"`,
-		"x /y": `"a/x /y"`, "x/ y": "a/x/ y",
-	}
-	for path, want := range tests {
-		if got := patchName("a/", path); got != want {
-			t.Errorf("patchName(%q) = %s, want %s", path, got, want)
-		}
-	}
 }
 
 func TestPercent(t *testing.T) {
@@ -68,18 +37,22 @@ func TestPercent(t *testing.T) {
 func TestDiffColors(t *testing.T) {
 	var out bytes.Buffer
 	e := &env{stdout: &output{w: &out}}
-	p := e.newDiffPrinter(&diffFlags{}, [2]*diffSide{})
+	p := e.newDiffPrinter(&diffFlags{}, [2]*compare.Side{{}, {}})
 	if p.color {
-		t.Error("colours, and no terminal")
+		t.Error("colors, and no terminal")
 	}
 	p.color, p.terminal = true, true
 	p.line(&tree.Change{Op: tree.Added, Path: "a"})
 	p.line(&tree.Change{Op: tree.Removed, Path: "b", Old: store.Node{Kind: store.KindDirectory}})
 	p.line(&tree.Change{Op: tree.Modified, Path: "c"})
-	p.lines([]byte("diff\n--- a\n+++ b\n@@ -1 +1 @@\n--- a line\n+new\x1b]0;title\a\r\n same\n"))
+	p.patchLine(patch.Head, []byte("+++ b"))
+	p.patchLine(patch.Hunk, []byte("@@ -1 +1 @@"))
+	p.patchLine(patch.Removed, []byte("--- a line"))
+	p.patchLine(patch.Added, []byte("+new\x1b]0;title\a\r"))
+	p.patchLine(patch.Text, []byte(" same"))
 	p.out.Flush()
 	want := "\x1b[32m+ a\x1b[m\n\x1b[31m- b/\x1b[m\nM c\n" +
-		"\x1b[1m--- a\x1b[m\n\x1b[1m+++ b\x1b[m\n\x1b[36m@@ -1 +1 @@\x1b[m\n\x1b[31m--- a line\x1b[m\n\x1b[32m+new^[]0;title^G^M\x1b[m\n same\n"
+		"\x1b[1m+++ b\x1b[m\n\x1b[36m@@ -1 +1 @@\x1b[m\n\x1b[31m--- a line\x1b[m\n\x1b[32m+new^[]0;title^G^M\x1b[m\n same\n"
 	if out.String() != want {
 		t.Errorf("got  %q\nwant %q", &out, want)
 	}
@@ -141,29 +114,6 @@ func TestMissingDirectory(t *testing.T) {
 		if !damaged || len(names) > 0 {
 			t.Errorf("tags %v, %v", names, damaged)
 		}
-	}
-}
-
-// TestPatchChanged compares with a file that changed after it was hashed.
-func TestPatchChanged(t *testing.T) {
-	dir := t.TempDir()
-	s := &diffSide{arg: dir, path: dir}
-	n := store.Node{Kind: store.KindFile, Digest: store.Sum([]byte("old")), Size: 3}
-	for _, contents := range []string{"old", "new", "longer"} {
-		if err := os.WriteFile(filepath.Join(dir, "f"), []byte(contents), 0o666); err != nil {
-			t.Fatal(err)
-		}
-		data, err := s.contents(t.Context(), "f", n)
-		if contents == "old" {
-			if err != nil || string(data) != "old" {
-				t.Errorf("%q, %v", data, err)
-			}
-		} else if err == nil || !strings.HasSuffix(err.Error(), "changed while it was read") {
-			t.Errorf("%s: %v", contents, err)
-		}
-	}
-	if _, err := s.contents(t.Context(), "../f", n); err == nil {
-		t.Error("outside")
 	}
 }
 

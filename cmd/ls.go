@@ -12,22 +12,27 @@ import (
 )
 
 const lsHelp = `
-Lists the directory ROOT, or what is at path inside it. A file or symbolic link is listed itself. The names of
-directories end in a slash, and by the bytes of these names, slash included, lines are sorted.
+Lists the directory ROOT, or what is at path inside it. A file or symbolic link
+is listed itself. Names of directories end in a slash. Lines are sorted by name,
+bytewise, slash included.
 
-With -l, each line has, before the name: d for a directory, - for a file, x for one that may be run or l for a symbolic
-link; the size, of a file in bytes, and of a directory in entries at any depth; and the digest, 64 hexadecimal digits.
-After the name of a symbolic link stand -> and where it points.
+With -l, each line begins with the kind: d for a directory, - for a file, x for
+an executable file, l for a symbolic link. Then come the size and the digest, 64
+hexadecimal digits. The size of a file is in bytes; that of a directory is its
+number of entries at any depth. After the name of a symbolic link come -> and
+its target.
 
-A directory that cannot be read is named on stderr, the rest is listed all the same, and the exit status is 3. A tree
-with more than 8192 directories below each other is an error.
+If a directory cannot be read, ls names it on stderr, lists the rest, and exits
+with status 3. A tree with more than 8192 directories inside each other is an
+error.
 
-With --json, one object for each entry: path, kind, size, executable, digest, target. A path or target that is not
-UTF-8 is also there in base64, as path_base64 or target_base64.
+With --json, there is an object for each entry: path, kind, size, executable,
+digest, target. If a path or target is not UTF-8, path_base64 or target_base64
+has it in base64.
 
 Examples:
   castar ls src                                     # by tag
-  castar ls -lR 4fc3b6c1:cmd                        # all that is in a part of a tree
+  castar ls -lR 4fc3b6c1:cmd                        # everything below cmd
   castar ls -Rz src | xargs -0 -n 1 echo            # safe for any name`
 
 // lsFlags is what was typed after castar ls.
@@ -42,8 +47,8 @@ func (e *env) lsCommand() *cli.Command {
 		UsageText:   "castar ls [flags] ROOT[:path]",
 		Description: lsHelp,
 		Flags: []cli.Flag{
-			boolFlag("long", "l", &f.long, "show kind, size and digest as well"),
-			boolFlag("recursive", "R", &f.recursive, "list what is in its directories, too"),
+			boolFlag("long", "l", &f.long, "also show kind, size and digest"),
+			boolFlag("recursive", "R", &f.recursive, "list directories inside it too"),
 			boolFlag("tree", "", &f.tree, "draw the tree"),
 			nullFlag(&f.null),
 		},
@@ -52,7 +57,7 @@ func (e *env) lsCommand() *cli.Command {
 			case c.NArg() != 1:
 				return usagef("ls", "want one ROOT, got %d arguments", c.NArg())
 			case f.tree && (f.null || e.json):
-				return usagef("ls", "--tree is for people: not with --null or --json")
+				return usagef("ls", "--tree does not work with --null or --json")
 			case f.null && e.json:
 				return usagef("ls", "--null and --json exclude each other")
 			}
@@ -70,7 +75,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		depth = -1
 	}
 	out := e.newListing(f.null)
-	var branches []string // of the tree: what is drawn before the entries at each depth
+	var branches []string // what --tree draws before the entries, for each depth
 	err := e.walk(ctx, "ls", tree.Walk(ctx, st.Directories, r.Node, depth), func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		switch {
@@ -101,7 +106,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 	return err
 }
 
-// longFields returns what stands before a name with -l.
+// longFields returns what -l prints before a name.
 func longFields(long bool, n store.Node) string {
 	if !long {
 		return ""
@@ -118,7 +123,7 @@ func longFields(long bool, n store.Node) string {
 	return fmt.Sprintf("%c %11d %s ", kind, n.Size, digest)
 }
 
-// branch is what is drawn before all that is below an entry, and twig before the entry itself.
+// branch is drawn before everything below an entry, and twig before the entry itself.
 func branch(last bool) string {
 	if last {
 		return "    "

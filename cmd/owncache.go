@@ -12,14 +12,14 @@ import (
 	"castar/ingest/ignore"
 )
 
-// cacheFolder returns the folder in which castar remembers what it has read. It need not be there.
+// cacheFolder returns the folder in which castar remembers what it has read. It need not exist.
 func cacheFolder() (string, error) {
 	dir, err := os.UserCacheDir()
 	return filepath.Join(dir, "castar"), err
 }
 
-// excludeCache returns excludes, and what leaves castar's own cache out where that is in path: each ingest changes it,
-// and so the digest of what it is in.
+// excludeCache returns excludes, and a pattern for castar's own cache if it is in path: each ingest changes the cache, and
+// so the digest of any tree that holds it.
 func (e *env) excludeCache(command string, excludes []*ignore.Patterns, path string) []*ignore.Patterns {
 	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
 		return excludes
@@ -30,20 +30,20 @@ func (e *env) excludeCache(command string, excludes []*ignore.Patterns, path str
 	}
 	root, rootErr := realPath(path)
 	switch {
-	case err != nil || rootErr != nil || !below(root, folder): // who has no cache has none to leave out
+	case err != nil || rootErr != nil || !below(root, folder): // there is no cache to leave out
 		return excludes
 	case folder == root:
-		e.note(command, fmt.Sprintf("%s: is the cache of castar itself, which changes each time", quote(path)))
+		e.note(command, fmt.Sprintf("%s: is castar's own cache, which every ingest changes", quote(path)))
 		return excludes
 	}
 	inside := strings.TrimPrefix(strings.TrimPrefix(folder, root), "/")
 	if _, err := os.Lstat(folder); err == nil {
-		e.note(command, fmt.Sprintf("%s: leaving out the cache of castar itself, %s", quote(path), quote(inside)))
+		e.note(command, fmt.Sprintf("%s: castar's own cache is left out: %s", quote(path), quote(inside)))
 	}
 	return append(slices.Clip(excludes), ignore.New("/"+escapePattern(inside)))
 }
 
-// futurePath is realPath for what may yet be made, with all that is above it.
+// futurePath is realPath for a path that may not exist yet, nor any folder above it.
 func futurePath(path string) (string, error) {
 	there, err := realPath(path)
 	if !errors.Is(err, fs.ErrNotExist) || path == filepath.Dir(path) {

@@ -16,33 +16,35 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"castar/ingest"
 )
 
 // progressModes returns the values of --progress.
 func progressModes() []string { return []string{"auto", "always", "never"} }
 
-// progressInterval is the time between two pictures of the bar: quick enough to look alive, and too slow to cost.
+// progressInterval is the time between two pictures of the bar: short enough to look alive, and long enough to cost
+// nothing.
 const progressInterval = 100 * time.Millisecond
 
 // sample is how far a command has come.
 type sample struct {
 	files uint64
 	bytes uint64
-	total uint64 // bytes there are in all, or 0 where that is not known yet; may grow
+	total uint64 // bytes in all; 0 if not known yet; may grow
 	unit  string // what files counts; "" is files
 }
 
-// console is stderr: lines, and at times a bar below them, of which a line must not get into the middle. Write may be
-// called concurrently.
+// console is stderr: lines, and sometimes a bar below them, which no line may break. Write may be called concurrently.
 type console struct {
 	w       io.Writer
 	mu      sync.Mutex
 	bar     *progressbar.ProgressBar // or nil
-	known   bool                     // whether bar has been told of a total
-	picture bytes.Buffer             // what bar has drawn, to be shown
+	known   bool                     // bar knows the total
+	picture bytes.Buffer             // what bar has drawn and nobody has seen yet
 }
 
-// Write writes whole lines, in the place of the bar; the next picture of that comes below.
+// Write writes whole lines in place of the bar. The next picture of the bar comes below them.
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -50,7 +52,7 @@ func (c *console) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
-// makeWay erases the bar until its next picture, for lines that others write to the same terminal.
+// makeWay erases the bar until its next picture, so that stdout can write lines to the same terminal.
 func (c *console) makeWay() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,7 +87,7 @@ func (c *console) show(command string) {
 	c.bar, c.known = newBar(&c.picture, command), false
 }
 
-// hide erases the bar, and has no more drawn.
+// hide erases the bar for good.
 func (c *console) hide() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -93,7 +95,7 @@ func (c *console) hide() {
 	c.bar = nil
 }
 
-// paint draws s. A full bar would end, so that it stops just short of it: what follows the last byte takes time too.
+// paint draws s. A full bar ends, so the bar stays just short of full: the work after the last byte takes time too.
 func (c *console) paint(command string, s sample) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,8 +105,8 @@ func (c *console) paint(command string, s sample) {
 	done := s.bytes
 	if s.total > 0 {
 		done = min(done, s.total)
-		if !c.known { // what the bar counted before is in its sum but not in its share, so that it begins anew
-			_ = c.bar.Set64(int64(done)) // first, so that its rate does not see the step back
+		if !c.known { // start again: the bar has summed up bytes without a share of the total
+			_ = c.bar.Set64(int64(done)) // first, so its rate does not see the step back
 			_ = c.bar.Set64(0)
 			c.known = true
 		}
@@ -117,9 +119,16 @@ func (c *console) paint(command string, s sample) {
 	c.draw()
 }
 
-// startProgress shows on stderr how far command has come, which it asks read for, several times a second and from
-// another goroutine, until the returned function is called. That one erases the bar; it may be called twice.
-// Whatever the mode, SIGUSR1 prints one line.
+// sampleIngest returns a function that says how far an ingest is.
+func sampleIngest(p *ingest.Progress) func() sample {
+	return func() sample {
+		return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load()}
+	}
+}
+
+// startProgress shows on stderr how far command has come, until the returned function is called. It calls read several
+// times a second, from another goroutine. The returned function erases the bar; it may be called twice. SIGUSR1 prints a
+// line in any mode.
 func (e *env) startProgress(command string, read func() sample) (stop func()) {
 	if e.wantsBar() {
 		e.stderr.show(command)
@@ -151,8 +160,8 @@ func (e *env) startProgress(command string, read func() sample) (stop func()) {
 	})
 }
 
-// wantsBar decides as --progress says. On its own a bar is shown to people only: on a terminal that can move its cursor,
-// and not among the lines that --verbose writes.
+// wantsBar reports whether to show a bar. --progress decides; auto shows it only on a terminal that can move its cursor,
+// and not among the lines of --verbose.
 func (e *env) wantsBar() bool {
 	switch {
 	case e.progress == "always":
@@ -175,7 +184,7 @@ func newBar(w io.Writer, command string) *progressbar.ProgressBar {
 		progressbar.OptionShowCount(),
 		progressbar.OptionSetWidth(20),
 		progressbar.OptionSpinnerType(14),
-		progressbar.OptionSetSpinnerChangeInterval(0), // otherwise a goroutine of its own paints, for ever
+		progressbar.OptionSetSpinnerChangeInterval(0), // otherwise it starts a goroutine that never ends
 		progressbar.OptionSetElapsedTime(true),
 		progressbar.OptionSetPredictTime(true),
 		progressbar.OptionClearOnFinish(),
@@ -183,8 +192,8 @@ func newBar(w io.Writer, command string) *progressbar.ProgressBar {
 	)
 }
 
-// fitPictures cuts each picture, from one carriage return to the next, to what stands in a row of so many columns: the
-// next one is drawn over one row only.
+// fitPictures cuts each picture, from one carriage return to the next, to a row of so many columns: the next picture is
+// drawn over one row only.
 func fitPictures(text string, columns int) string {
 	pictures := strings.Split(text, "\r")
 	for i, p := range pictures {
@@ -192,12 +201,12 @@ func fitPictures(text string, columns int) string {
 		if at := strings.IndexByte(p, '\x1b'); at >= 0 {
 			p, end = p[:at], p[at:]
 		}
-		pictures[i] = fitPicture([]rune(p), columns-1) + end // the cursor has a column too
+		pictures[i] = fitPicture([]rune(p), columns-1) + end // the cursor needs a column too
 	}
 	return strings.Join(pictures, "\r")
 }
 
-// fitPicture shortens the gauge of a picture first, which stands between two bars, and then cuts off its end.
+// fitPicture first shortens the gauge of a picture, which is between two | characters, and then cuts off its end.
 func fitPicture(p []rune, columns int) string {
 	from := slices.Index(p, '|') + 1
 	to := from + slices.Index(p[from:], '|')
@@ -224,12 +233,12 @@ func (s sample) line(elapsed time.Duration) string {
 	return text + fmt.Sprintf(", %s", elapsed.Round(progressInterval))
 }
 
-// humanBytes returns n with three digits or so, in binary units.
+// humanBytes returns n in binary units, with about three digits.
 func humanBytes(n uint64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
 	}
-	if n == math.MaxUint64 { // where sums end
+	if n == math.MaxUint64 { // sums stop here
 		return "16 EiB or more"
 	}
 	value, units := float64(n)/1024, "KMGTPE"

@@ -13,10 +13,10 @@ import (
 	"castar/store"
 )
 
-// quote returns a name as people should see it; see store.Quote.
+// quote returns a name for people to read; see store.Quote.
 func quote(name string) string { return store.Quote(name) }
 
-// quoteAll returns names, joined by a separator, as people should see them.
+// quoteAll returns names for people to read, joined by a separator.
 func quoteAll(names []string, separator string) string {
 	quoted := make([]string, len(names))
 	for i, name := range names {
@@ -25,8 +25,8 @@ func quoteAll(names []string, separator string) string {
 	return strings.Join(quoted, separator)
 }
 
-// jsonName returns the two fields in which JSON carries a name: JSON strings are Unicode, so a name that is not UTF-8
-// stands in the second, in standard base64, and the first shows what can be shown of it.
+// jsonName returns the two JSON fields of a name. JSON strings are Unicode, so if the name is not UTF-8, the second field
+// has it in standard base64, and the first has what can be shown of it.
 func jsonName(name string) (text, base64Text string) {
 	if utf8.ValidString(name) {
 		return name, ""
@@ -34,8 +34,8 @@ func jsonName(name string) (text, base64Text string) {
 	return strings.ToValidUTF8(name, "\uFFFD"), base64.StdEncoding.EncodeToString([]byte(name))
 }
 
-// writeJSON writes v as one line. What is not plain in its strings is escaped, so that whoever shows the line on a terminal
-// sees it and is not misled: JSON asks for that of the controls below a space only.
+// writeJSON writes v as one line. It escapes everything in strings that is not plain, so that a terminal shows the line and
+// does not obey it. JSON itself asks only for escapes of control characters below the space.
 func writeJSON(w io.Writer, v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -47,7 +47,7 @@ func writeJSON(w io.Writer, v any) error {
 	return err
 }
 
-// escapeJSON returns a line of JSON with escapes for all that is not plain; outside its strings there is no such thing.
+// escapeJSON returns a line of JSON with escapes for everything that is not plain. Such characters occur only in strings.
 func escapeJSON(line []byte) []byte {
 	end := len(line) - 1 // a newline
 	if bytes.IndexFunc(line[:end], func(r rune) bool { return !store.IsPlain(r) }) < 0 {
@@ -67,7 +67,7 @@ func escapeJSON(line []byte) []byte {
 	return append(b, line[end])
 }
 
-// plainLines passes lines on, one a call, each as escape returns it.
+// plainLines passes on one line with each call of Write, as escape returns it.
 type plainLines struct {
 	w      io.Writer
 	escape func(line []byte) []byte // with its newline
@@ -78,4 +78,16 @@ func (p plainLines) Write(line []byte) (int, error) {
 		return 0, err
 	}
 	return len(line), nil
+}
+
+// plural returns n and the noun, in the plural unless n is 1.
+func plural(n uint64, noun string) string {
+	switch stem, isY := strings.CutSuffix(noun, "y"); {
+	case n == 1:
+	case isY:
+		noun = stem + "ies"
+	default:
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }

@@ -8,20 +8,20 @@ import (
 	"castar/store"
 )
 
-// records is a list of tags or log entries on its way to stdout.
+// records is a list of tags or log entries to print.
 type records struct {
 	env     *env
 	command string
 	tags    []store.Tag
-	damaged uint64 // how many cannot be read
+	damaged uint64 // the number of those that cannot be read
 }
 
-// maxWarnings is how many of the same kind are printed one by one.
+// maxWarnings is how many warnings of one kind are printed.
 const maxWarnings = 20
 
 func newRecords(e *env, command string) *records { return &records{env: e, command: command} }
 
-// add takes what the store yields: a tag, or the reason why one cannot be read.
+// add takes what the store yields: a tag, or the reason why it cannot be read.
 func (r *records) add(t store.Tag, err error) {
 	if err != nil {
 		if r.damaged++; r.damaged <= maxWarnings {
@@ -43,7 +43,7 @@ type jsonRecord struct {
 	store.Counts           // files, directories, symlinks, bytes; all 0 for a tag that was set by hand
 }
 
-// print writes the list. It returns errPartial where something could not be read.
+// print writes the list. It returns errPartial if something could not be read.
 func (r *records) print() error {
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
@@ -73,7 +73,7 @@ func (r *records) printJSON() error {
 	return nil
 }
 
-// shortDigits is how much of a digest a table shows: enough to name it, and short enough to leave room for the rest.
+// shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.
 const shortDigits = 16
 
 func (r *records) printTable() error {

@@ -243,7 +243,7 @@ func (d harmedStore) repairAlone(t *testing.T, st, file, kind string) {
 		before[tag] = exports(tag)
 	}
 	status, mended, errs := castar("-s", st, "repair")
-	lost := strings.Contains("\n"+mended, "\nlost: ") || strings.Contains(mended, ", and all that was in 1 folder or file")
+	lost := strings.Contains("\n"+mended, "\nlost: ") || strings.Contains(mended, ", and everything in 1 folder or file")
 	if status != 0 && status != statusPartial || errs != "" || lost != (status == statusPartial) {
 		t.Fatalf("exit status %d: %s%s", status, mended, errs)
 	}
@@ -297,7 +297,7 @@ func (d harmedStore) repairFrom(t *testing.T, st, file, kind string) {
 		}
 	}
 	again := mustRun(t, "-s", st, "repair")
-	if strings.Count(again, "\n") != 1 || !strings.HasSuffix(again, ", 0 are lost\n") {
+	if strings.Count(again, "\n") != 1 || !strings.HasSuffix(again, "; lost 0 entries\n") {
 		t.Errorf("repair once more: %s", again)
 	}
 	if file == "tags" {

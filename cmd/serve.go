@@ -21,43 +21,52 @@ import (
 )
 
 const serveHelp = `
-Offers the store to other programs over gRPC, as the BlobService and DirectoryService of castore: to castar, as the
-store grpc+http://ADDR, and to whatever speaks tvix.castore.v1 or snix.castore.v1. There are health checks and
-reflection as well. Clients may read, and with --allow-put also store; nothing can be deleted. Tags and shortened
-digests are not part of these services: clients name a root by its whole digest.
+Offers the store to other programs over gRPC, as the BlobService and
+DirectoryService of castore: to castar, as the store grpc+http://ADDR, and to
+any program that speaks tvix.castore.v1 or snix.castore.v1. Health checks and
+reflection are included. Clients may read, and with --allow-put also store; they
+cannot delete. These services have no tags and no shortened digests: clients
+name a root by its whole digest.
 
-ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it. On port 0 the system chooses one. Only
-the machine itself can reach the default. --listen may be repeated: all addresses are served, or none if one cannot be
-opened. Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen only they. Who may connect to a
-socket is up to its folder and the umask. Once clients can connect, the URL of each address is printed, one a line.
+ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it.
+On port 0 the system chooses a port. Only this machine can reach the default.
+--listen may be repeated; if one address cannot be opened, none is served.
+Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen
+only those. The folder of a socket and the umask decide who may connect to it.
+As soon as clients can connect, the URL of each address is printed, one a line.
 
-Whoever can connect may use the store, unless --token-file or --tls-client-ca says who may. Without TLS, what is sent
-can be read on its way, tokens too.
+Whoever can connect may use the store, unless --token-file or --tls-client-ca
+restricts it. Without TLS, everything that is sent can be read on its way,
+tokens included.
 
-A directory tree whose upload was acknowledged is durable, with all blobs stored before it. Blobs that no tree followed
-are durable within seconds.
+When the upload of a directory tree is acknowledged, the tree is durable, with
+all blobs stored before it. Blobs without a tree are durable within seconds.
 
-All clients share the --memory for messages and answers; the process takes up to twice as much. When it is used up,
-calls wait, and a client that holds little is served before one that holds much. While others wait, clients that
-neither send nor read are cut off (UNAVAILABLE). A call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A
-client that is silent in the middle of a call for the --idle-timeout is cut off, whether others wait or not. Sizes are
-in bytes, or with K, M or G in units of 1024.
+--memory limits the messages and answers of all clients together; the process
+takes up to twice as much. When it is used up, calls wait, and a client that
+holds little is served before one that holds much. While others wait, clients
+that neither send nor read are cut off (UNAVAILABLE). A call that waits for 30
+seconds is refused (RESOURCE_EXHAUSTED). A client that is silent in the middle
+of a call for the --idle-timeout is cut off, whether others wait or not. Sizes
+are in bytes, or with K, M or G in units of 1024.
 
-SIGINT or SIGTERM ends the server with exit status 0: calls that are running have 10 seconds left. As long as it runs,
-'castar gc' has to wait.
+SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
+seconds to finish. 'castar gc' waits until the server stops.
 
-Log lines on stderr have a time, a level and fields; --json makes them JSON, with time, level, msg, method, code, took
-(in nanoseconds), peer and error. Failed calls are logged, with --verbose all, with --quiet none.
-With --json the addresses are objects: url.
+Log lines on stderr have a time, a level and fields. --json makes them JSON,
+with time, level, msg, method, code, took (in nanoseconds), peer and error.
+serve logs failed calls, with --verbose all calls, and with --quiet none. With
+--json, each address is an object: url.
 
---metrics serves, as text for Prometheus under /metrics, castar_rpc_calls_total and castar_rpc_call_seconds_total by
-method and code, castar_rpc_calls_running, and castar_rpc_blob_bytes_total by direction.
+--metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and
+castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running, and
+castar_rpc_blob_bytes_total by direction.
 
 Examples:
-  castar serve                                          # read-only, for this machine
+  castar serve                                    # read-only, for this machine
   castar serve --listen unix:/run/castar.sock --allow-put
-  castar serve --listen :8000 --tls-cert cert.pem --tls-key key.pem --token-file token
-  castar export -s grpc+unix:/run/castar.sock ROOT DEST # a client`
+  castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem --token-file token
+  castar export -s grpc+unix:/run/castar.sock ROOT DEST    # a client`
 
 // serveFlags is what was typed after castar serve.
 type serveFlags struct {
@@ -69,8 +78,8 @@ type serveFlags struct {
 }
 
 const (
-	defaultListen = "[::1]:8000" // where clients of tvix and snix look
-	// stopTime is how long calls may go on when the server is to stop.
+	defaultListen = "[::1]:8000" // clients of tvix and snix look here
+	// stopTime is how long running calls may take when the server stops.
 	stopTime = 10 * time.Second
 )
 
@@ -85,14 +94,14 @@ func (e *env) serveCommand() *cli.Command {
 		Description: serveHelp,
 		Flags: []cli.Flag{
 			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path ("+defaultListen+")"),
-			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; makes the store if there is none"),
+			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; make the store if there is none"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
-			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate of an authority in `FILE` (PEM)"},
+			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate signed by an authority in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show the token in `FILE`"},
 			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`"},
-			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, which may be an eighth of --memory"),
-			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for messages and answers, of all clients together"),
+			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
+			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
 			durationFlag("idle-timeout", &f.options.Idle, rpc.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
 			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(rpc.DefaultMaxStreams), "answer `N` calls at once; others wait"),
 		},
@@ -128,14 +137,14 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 		return err
 	}
 	f.options.Log = e.logger()
-	debug.SetMemoryLimit(f.options.Memory * 3 / 2) // collect garbage before it is as much again
+	debug.SetMemoryLimit(f.options.Memory * 3 / 2) // collect garbage before it doubles the memory
 	listeners, err := openListeners(f.listen)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		for _, l := range listeners {
-			l.Close() // again, where the server has closed it
+			l.Close() // the server may have closed it already
 		}
 	}()
 	mode := forRead
@@ -166,7 +175,7 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 	}
 	for _, l := range listeners {
 		if f.options.TLS != nil && l.Addr().Network() == "unix" {
-			return fmt.Errorf("%s: a socket is served without TLS", l.Addr())
+			return fmt.Errorf("%s: a socket does not use TLS", l.Addr())
 		}
 	}
 	for _, l := range listeners {
@@ -206,13 +215,13 @@ func (f *serveFlags) read() (err error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("%s: no certificate in it", f.clientCA)
+		return fmt.Errorf("%s: contains no certificate", f.clientCA)
 	}
 	f.options.TLS.ClientCAs, f.options.TLS.ClientAuth = pool, tls.RequireAndVerifyClientCert
 	return nil
 }
 
-// logger returns what writes the log to stderr.
+// logger returns a logger that writes to stderr.
 func (e *env) logger() *slog.Logger {
 	o := &slog.HandlerOptions{Level: slog.LevelInfo}
 	switch {

@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// shellWord is a word of bash's command line as it was typed, perhaps not to its end.
+// shellWord is a word of bash's command line, as far as it was typed.
 type shellWord struct {
 	value string // without quotes
 	open  string // the quote that is not closed: " or ' or $', or ""
-	tail  int    // where in the word what bash's line editor replaces begins, but for an open quote: behind the last quote
-	until int    // the length of what value holds of the word before tail
-	code  bool   // it has something unquoted that ends a word, or is run
+	tail  int    // where in the word the part begins that bash's line editor replaces: after the last quote
+	until int    // the length of value up to tail
+	code  bool   // it has unquoted characters that end a word or run a command
 }
 
-// parseWord takes the quotes of a word away. Nothing is expanded.
+// parseWord removes the quotes of a word. It expands nothing.
 func parseWord(text string) shellWord {
 	var w shellWord
 	var b strings.Builder
@@ -42,7 +42,7 @@ func parseWord(text string) shellWord {
 			continue
 		case c == '\\' && (w.open == "" || w.open == `"`):
 			if i+1 == len(text) {
-				break // what it quotes is yet to be typed
+				break // the character that it quotes has not been typed yet
 			}
 			if w.open != "" && !strings.ContainsRune("$`\"\\\n", rune(text[i+1])) {
 				b.WriteByte(c)
@@ -59,7 +59,8 @@ func parseWord(text string) shellWord {
 	return w
 }
 
-// ansiEscape returns the length and the meaning of the escape that text begins with, of those that quoteANSI writes.
+// ansiEscape returns the length and the meaning of the escape at the beginning of text. It knows those that quoteANSI
+// writes.
 func ansiEscape(text string) (n int, char string) {
 	end := 1
 	for end < len(text) && end < 4 && '0' <= text[end] && text[end] <= '7' {
@@ -78,8 +79,8 @@ func ansiEscape(text string) (n int, char string) {
 	return 2, text[1:2]
 }
 
-// quoteBash returns text as a word, or the rest of one, that bash reads as that and nothing else; open is the quote that
-// it begins in, and ends.
+// quoteBash returns text as a word, or as the rest of one, that bash reads as text. open is the quote that the word has
+// opened; the result closes it.
 func quoteBash(text, open string) string {
 	switch {
 	case open == "$'":
@@ -87,7 +88,7 @@ func quoteBash(text, open string) string {
 	case open == "'":
 		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 	case open == `"`:
-		// Before a ! a backslash would stay, and without one bash takes it for the history's.
+		// A backslash before ! would stay, and without one bash would look up its history.
 		return `"` + strings.NewReplacer("$", `\$`, "`", "\\`", `"`, `\"`, `\`, `\\`, "!", `"\!"`).Replace(text) + `"`
 	case !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
 		return "$'" + quoteANSI(text) + "'"
@@ -102,12 +103,12 @@ func quoteBash(text, open string) string {
 	return b.String()
 }
 
-// isWordByte reports whether a byte of ASCII means itself to every shell, wherever it stands in a word.
+// isWordByte reports whether an ASCII byte means itself to every shell, anywhere in a word.
 func isWordByte(c byte) bool {
 	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("_-./,+@:=%", c) >= 0
 }
 
-// quoteANSI returns text as it stands in $'...'. It would do no harm in '...'.
+// quoteANSI returns text as it is written in $'...'. It is safe in '...' too.
 func quoteANSI(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); {
@@ -126,13 +127,13 @@ func quoteANSI(text string) string {
 
 // bashLine is a command line that is being typed in bash.
 type bashLine struct {
-	before []string // the words before the last, without quotes; the first is the program
+	before []string // the words before the last, without quotes, from the program's name on
 	last   shellWord
-	stays  string // what last has before the part that bash replaces
+	stays  string // the part of last that bash does not replace
 }
 
-// readBashLine makes words of COMP_WORDS up to the cursor, which bash cuts at other places than it does to run them: at
-// colons, for one. line is COMP_LINE up to the cursor, by which it is known what was cut, or "".
+// readBashLine makes words of COMP_WORDS up to the cursor. For completion, bash cuts words at more places than it does to
+// run them, such as colons. line is COMP_LINE up to the cursor, which tells what was cut, or "".
 func readBashLine(line string, words []string) bashLine {
 	var typed []string
 	typedLast, known := "", line != ""
@@ -166,11 +167,11 @@ func readBashLine(line string, words []string) bashLine {
 			continue
 		}
 		l.last = w
-		cut := len(word) // what is before the last of bash's words
+		cut := len(word) // the length of word before the last of bash's words
 		if !isBreak(typedLast) || typedLast[0] == '@' {
 			cut -= len(typedLast)
 		}
-		if strings.HasSuffix(word[:cut], "@") { // with which the name of a host begins, for bash
+		if strings.HasSuffix(word[:cut], "@") { // bash takes it for the beginning of a host's name
 			cut--
 		}
 		l.stays = parseWord(word[:cut]).value
@@ -181,10 +182,10 @@ func readBashLine(line string, words []string) bashLine {
 	return l
 }
 
-// isBreak reports whether a word of COMP_WORDS is one that only cuts others.
+// isBreak reports whether a word of COMP_WORDS only separates others.
 func isBreak(word string) bool { return word != "" && strings.Trim(word, ":=@") == "" }
 
-// reply returns a candidate as COMPREPLY wants it.
+// reply returns a candidate for COMPREPLY.
 func (l bashLine) reply(candidate string) string {
 	return quoteBash(strings.TrimPrefix(candidate, l.stays), l.last.open)
 }

@@ -1,16 +1,21 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
+
+	"castar/ingest"
 )
 
-// checkSource reports why path, which is outside the store, cannot be read as a tree: it is not there, or it is a link
-// to what has no place in a file system. That would be stored as the link, and nothing of what it leads to: with
-// 'dump | castar ingest /dev/stdin' the dump would be lost.
+// checkSource reports why path, which is outside the store, cannot be read as a tree: it does not exist, or it is a link
+// to something outside any file system. Only the link would be stored: 'dump | castar ingest /dev/stdin' would lose the
+// dump.
 func checkSource(path string) error {
 	fi, err := os.Lstat(path)
 	if err != nil {
@@ -27,24 +32,24 @@ func checkSource(path string) error {
 		case mode&fs.ModeSocket != 0:
 			to = "to a socket"
 		case mode&fs.ModeIrregular != 0:
-			to = "to what is no file"
+			to = "to something that is not a file"
 		}
 	}
 	if to == "" {
 		return nil
 	}
 	return &failure{err: fmt.Errorf("%s: is a link %s: only the link would be stored, not what it leads to", quote(path), to),
-		status: statusFailed, hint: "write what comes from there into a file first, and name that"}
+		status: statusFailed, hint: "write the data to a file first, and name that file"}
 }
 
-// maxLinks is how many links the system follows one after the other.
+// maxLinks is how many links the kernel follows in a path.
 const maxLinks = 40
 
-// leadsInto follows path, link by link. It returns "into /proc" or "into /dev/fd" where it leads there, and otherwise "".
+// leadsInto follows path, link by link. It returns "into /proc" or "into /dev/fd" if it leads there, and "" otherwise.
 func leadsInto(path string) string {
 	for range maxLinks {
 		dir, name := ".", strings.TrimRight(path, "/")
-		if i := strings.LastIndexByte(name, '/'); i >= 0 { // package filepath would take dir/.. away, where dir may be a link
+		if i := strings.LastIndexByte(name, '/'); i >= 0 { // package filepath would drop dir/.., but dir may be a link
 			dir, name = name[:i+1], name[i+1:]
 		}
 		dir, err := realPath(dir)
@@ -75,4 +80,72 @@ func joinSources(errs []error) error {
 		return &failure{err: err, status: f.status, hint: f.hint}
 	}
 	return err
+}
+
+// refusal is the error for what could not be stored and may not be left out. No flag helps if it is one of paths.
+func refusal(problems []ingest.Problem, paths []string) error {
+	errs, hint, whole := make(errorLines, len(problems)), "--skip-special stores the rest", false
+	for i, p := range problems {
+		errs[i] = p
+		if !p.Special {
+			hint = "--ignore-errors stores the rest"
+		}
+		whole = whole || slices.Contains(paths, p.Path)
+	}
+	if whole {
+		hint = ""
+	}
+	return &failure{err: errs, status: statusFailed, hint: hint}
+}
+
+// source is a PATH, and how it is read.
+type source struct {
+	path    string
+	options ingest.Options
+}
+
+// sources returns how to read paths with the options o, and without the store. A dry run goes on if the store is unusable.
+func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]source, error) {
+	sources := make([]source, len(paths))
+	for i, p := range paths {
+		sources[i] = source{p, o}
+		excludes := e.excludeCache("ingest", o.Excludes, p)
+		sources[i].options.Excludes = excludes
+		excludes, err := e.excludeStore("ingest", excludes, p)
+		if err == nil {
+			sources[i].options.Landmarks, err = e.landmarks(p)
+		}
+		switch {
+		case err == nil:
+			sources[i].options.Excludes = excludes
+		case needsStore:
+			return nil, err
+		}
+	}
+	return sources, nil
+}
+
+// startScan counts the bytes in sources, if a bar is shown. total is 0 until it is done; stop ends it earlier.
+func (e *env) startScan(ctx context.Context, sources []source) (total *atomic.Uint64, stop func()) {
+	total = new(atomic.Uint64)
+	if !e.wantsBar() {
+		return total, func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		bytes := uint64(0)
+		for _, s := range sources {
+			ingest.Scan(ctx, s.path, s.options)
+			bytes = s.options.Progress.TotalBytes.Load() // all sources share it
+		}
+		if ctx.Err() == nil {
+			total.Store(bytes)
+		}
+	}()
+	return total, func() {
+		cancel()
+		<-done
+	}
 }

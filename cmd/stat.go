@@ -13,18 +13,22 @@ import (
 )
 
 const statHelp = `
-Says what is known of the root, or of what is at path inside it: its kind, size and digest, how many entries a directory
-has or how many chunks a file, by which rule the sizes of the directories in it are counted (see 'castar ingest
---help'; one of them is looked at), and which tags lead to it, be it deep inside another tree.
+Says what is known about the root, or about what is at path inside it: its kind,
+size and digest; the number of entries in a directory, or of chunks in a file;
+the rule by which directories in it count their size (see 'castar ingest
+--help'; stat looks at one of them); and the tags that lead to it, even from
+deep inside another tree.
 
-That a directory in some tree cannot be read, so that it is not known whether its tag leads here, is said on stderr, and
-the exit status is 3.
+If a directory in a tagged tree cannot be read, stat cannot tell whether that
+tag leads here. It says so on stderr and exits with status 3.
 
-With --json, one object: path, root, kind, size, executable, digest, target, digest_snix, entries, directories, files,
-symlinks, size_rule, chunks, tags, entry, entry_base64url. A path or target that is not UTF-8 is also there in base64,
-as path_base64 or target_base64. entry is what it is as the root of a tree, in the form in which snix prints roots,
-and entry_base64url is the same as a protobuf message in base64url, as it stands in the URLs of snix's binary cache
-after nar/snix-castore/.
+With --json, there is one object: path, root, kind, size, executable, digest,
+target, digest_snix, entries, directories, files, symlinks, size_rule, chunks,
+tags, entry, entry_base64url. If a path or target is not UTF-8, path_base64 or
+target_base64 has it in base64. entry describes it as the root of a tree, in the
+form in which snix prints roots. entry_base64url is the same as a protobuf
+message in base64url, as in the URLs of snix's binary cache after
+nar/snix-castore/.
 
 Examples:
   castar stat src:cmd/main.go
@@ -34,10 +38,10 @@ func (e *env) statCommand() *cli.Command {
 	var noTags bool
 	return &cli.Command{
 		Name:        "stat",
-		Usage:       "say what is known of a root, or of something inside it",
+		Usage:       "say what is known about a root, or something inside it",
 		UsageText:   "castar stat [flags] ROOT[:path]",
 		Description: statHelp,
-		Flags:       []cli.Flag{boolFlag("no-tags", "", &noTags, "do not look which tags lead to it, which reads all tagged trees")},
+		Flags:       []cli.Flag{boolFlag("no-tags", "", &noTags, "do not look for tags that lead to it: that reads all tagged trees")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usagef("stat", "want one ROOT, got %d arguments", c.NArg())
@@ -61,16 +65,15 @@ type jsonStat struct {
 	Directories *int     `json:"directories,omitempty"` // of these, by kind
 	Files       *int     `json:"files,omitempty"`
 	Symlinks    *int     `json:"symlinks,omitempty"`
-	SizeRule    string   `json:"size_rule,omitempty"` // documented or snix; none where the tree does not tell
-	Chunks      *int     `json:"chunks,omitempty"`    // of a file; 1 for one that is stored whole
-	Tags        []string `json:"tags,omitempty"`      // that lead to it; none if they were not looked at
+	SizeRule    string   `json:"size_rule,omitempty"` // documented or snix; none if the tree does not tell
+	Chunks      *int     `json:"chunks,omitempty"`    // of a file; 1 if it is stored whole
+	Tags        []string `json:"tags,omitempty"`      // that lead to it; none with --no-tags
 
 	Entry          snixEntry `json:"entry"`
 	EntryBase64URL string    `json:"entry_base64url"` // the Entry message, without padding
 }
 
-// snixEntry is a root as snix prints it. The target of a symlink that is not UTF-8 is not whole, as there; all of it is in
-// the message.
+// snixEntry is a root as snix prints it. Like snix, it loses the bytes of a target that are not UTF-8; the message has them.
 type snixEntry struct {
 	Type       string  `json:"type"` // directory, file or symlink
 	Digest     string  `json:"digest,omitempty"`
@@ -92,7 +95,7 @@ func newSnixEntry(n store.Node) snixEntry {
 	return e
 }
 
-// stat prints what is known of r.
+// stat prints what is known about r.
 func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags bool) error {
 	n := r.Node
 	n.Name = ""
@@ -164,7 +167,7 @@ func (j *jsonStat) addFile(ctx context.Context, st *store.Store, n store.Node) e
 	return nil
 }
 
-// tagsTo returns the tags of the trees that n is in. It names on stderr those of which it cannot tell.
+// tagsTo returns the tags of the trees that contain n. It names on stderr those that it cannot check.
 func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names []string, damaged bool) {
 	finder := tree.NewFinder(st, n)
 	for t, err := range st.Tags.All(ctx) {
@@ -187,7 +190,7 @@ func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names 
 	return names, damaged
 }
 
-// printStat prints j for people.
+// printStat prints j as a table.
 func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	defer w.Flush()
@@ -205,7 +208,8 @@ func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 	row("", "%s", j.DigestSnix)
 	switch r.Node.Kind {
 	case store.KindDirectory:
-		row("entries", "%d: %d directories, %d files, %d symlinks", *j.Entries, *j.Directories, *j.Files, *j.Symlinks)
+		row("entries", "%d: %s, %s, %s", *j.Entries, plural(uint64(*j.Directories), "directory"), plural(uint64(*j.Files), "file"),
+			plural(uint64(*j.Symlinks), "symbolic link"))
 		rule := ""
 		if j.SizeRule != "" {
 			rule = ", by the rule " + j.SizeRule

@@ -14,36 +14,42 @@ import (
 )
 
 const statsHelp = `
-Counts what the ROOTs hold, or all tags where none is given, together and for each.
+Counts what each ROOT holds, and all of them together. Without a ROOT it counts
+all tags.
 
-Logical is the size of all files, each wherever it occurs. Unique is what is left of it when everything that is the same
-counts once, contents and chunks of contents. Stored is what that takes in the store, compressed, and what its
-directories take: what was compressed together is divided by length, and the index and what no ROOT reaches do not
-count. Where the store cannot tell, as one behind a network, it is 0.
+LOGICAL is the size of all files, each counted wherever it occurs. "unique"
+counts equal contents, and equal chunks of contents, once. "stored" is the room
+that they take in the store, compressed, and the room that their directories
+take. If several objects were compressed together, each has a share of the room
+by its length. The index does not count, nor does anything that no ROOT reaches.
+If the store cannot tell, as over a network, stored_bytes is 0.
 
-Alone is what a tag takes that no other one does, and so what deleting it and 'castar gc' would free; it is shown for
-tags only if no ROOT is given. On a terminal a histogram of the sizes of different files follows.
+ALONE is the room that one tag takes and no other tag needs: deleting the tag
+and running 'castar gc' would free it. It is shown only if no ROOT is given. On
+a terminal a histogram of file sizes follows.
 
-With --json, one object for each tag or ROOT: name, root, kind, files, directories, symlinks, bytes, alone. Then one
-with total true, without name, root, kind and alone, but with unique_files, unique_directories, chunks, unique_bytes,
-stored_bytes, stored_directories, dedup_ratio, compression_ratio, and sizes, a list of below (bytes; 0: no limit) and
-files. A name that is not UTF-8 is also there in base64, as name_base64.
+With --json, there is an object for each tag or ROOT: name, root, kind, files,
+directories, symlinks, bytes, alone. The last object is the sum: total (true),
+files, directories, symlinks, bytes, unique_files, unique_directories, chunks,
+unique_bytes, stored_bytes, stored_directories, dedup_ratio, compression_ratio,
+and sizes, a list of below (bytes; 0 means no limit) and files. If a name is not
+UTF-8, name_base64 has it in base64.
 
 Examples:
-  castar stats                                      # what costs how much
-  castar stats v1 v2                                # two versions, and what they share`
+  castar stats                                      # what each tag takes
+  castar stats v1 v2                                # what two versions share`
 
 func (e *env) statsCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "stats",
-		Usage:       "count what is stored, and what that takes",
+		Usage:       "count what is stored, and the room it takes",
 		UsageText:   "castar stats [ROOT[:path]...]",
 		Description: statsHelp,
 		Action:      func(c *cli.Context) error { return e.stats(c.Context, c.Args().Slice()) },
 	}
 }
 
-// measured is a root with what it holds.
+// measured is a root and what it holds.
 type measured struct {
 	name   string // a tag, or as it was typed
 	root   store.Node
@@ -84,7 +90,7 @@ func (e *env) stats(ctx context.Context, refs []string) error {
 	return err
 }
 
-// toMeasure returns what refs mean, or all tags. A tag that cannot be read is named on stderr.
+// toMeasure returns what refs mean, or all tags. It names on stderr each tag that cannot be read.
 func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (roots []*measured, damaged bool, err error) {
 	for _, ref := range refs {
 		n, err := resolve(ctx, st, ref)
@@ -110,7 +116,7 @@ func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (ro
 	return roots, damaged, ctx.Err()
 }
 
-// measure fills in the roots, and u. The roots own what they reach if they are all that there are.
+// measure fills in the roots and u. owners says that the roots are all tags, so each owns what only it reaches.
 func measure(ctx context.Context, u *tree.Usage, roots []*measured, owners bool) (err error) {
 	for _, m := range roots {
 		if m.counts, err = u.Add(ctx, m.root); err == nil && owners {
@@ -156,7 +162,7 @@ type jsonTotal struct {
 	Sizes             []jsonSize `json:"sizes"`              // how many different files are how large
 }
 
-// jsonSize is how many different files have fewer bytes than Below, and no fewer than the one before it says.
+// jsonSize is the number of different files that have fewer than Below bytes, and are not in an earlier class.
 type jsonSize struct {
 	Below uint64 `json:"below"` // 0: no limit
 	Files uint64 `json:"files"`
@@ -186,7 +192,7 @@ func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Uniq
 	return out.Flush()
 }
 
-// ratio returns a/b, or 0 where there is none.
+// ratio returns a/b, or 0 if b is 0.
 func ratio(a, b uint64) float64 {
 	if b == 0 {
 		return 0
@@ -216,13 +222,13 @@ func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, 
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	stored := "not known"
+	stored := "unknown"
 	if u.Stored+u.StoredDirs > 0 {
-		stored = fmt.Sprintf("%s, compressed %.2f to 1, and directories in %s",
+		stored = fmt.Sprintf("%s of files, compressed %.2f to 1, and %s of directories",
 			humanBytes(u.Stored), ratio(u.Bytes, u.Stored), humanBytes(u.StoredDirs))
 	}
-	fmt.Fprintf(e.stdout, "\nunique  %s in %d files, deduplicated %.2f to 1, and %d directories\nstored  %s\n",
-		humanBytes(u.Bytes), u.Files, ratio(total.Bytes, u.Bytes), u.Directories, stored)
+	fmt.Fprintf(e.stdout, "\nunique  %s in %s, deduplicated %.2f to 1, and %s\nstored  %s\n", humanBytes(u.Bytes),
+		plural(u.Files, "file"), ratio(total.Bytes, u.Bytes), plural(u.Directories, "directory"), stored)
 	if e.isTerminal() && u.Files > 0 {
 		fmt.Fprintln(e.stdout)
 		printHistogram(e.stdout, &u.Sizes)
@@ -233,7 +239,7 @@ func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, 
 // histogramWidth is the length of the longest bar.
 const histogramWidth = 40
 
-// printHistogram draws how many files there are of each class of sizes, up to the last that has some.
+// printHistogram draws the number of files in each class of sizes, up to the last class with files.
 func printHistogram(out io.Writer, sizes *[tree.SizeClasses]uint64) {
 	most, last := uint64(1), 0
 	for i, n := range sizes {

@@ -12,11 +12,11 @@ import (
 	"castar/store/tree"
 )
 
-// packedFormat is the newest format of packed stores that this program knows; a test compares it with a new store.
+// packedFormat is the newest format of packed stores that this program knows. A test compares it with a new store.
 const packedFormat = 1
 
-// defaultStoreText says in the help where the store is when nobody says.
-const defaultStoreText = "$CASTAR_STORE, otherwise $XDG_DATA_HOME/castar"
+// defaultStoreText says in the help where the default store is.
+const defaultStoreText = "$CASTAR_STORE, or $XDG_DATA_HOME/castar"
 
 // openMode is what a command will do with a store.
 type openMode int
@@ -24,7 +24,7 @@ type openMode int
 const (
 	forRead   openMode = iota
 	forWrite           // it must exist
-	forIngest          // it is made where there is none
+	forIngest          // it is made if it does not exist
 )
 
 // openStore opens the store that the flags and the environment name.
@@ -36,19 +36,19 @@ func (e *env) openStore(ctx context.Context, mode openMode) (*store.Store, error
 	return config.Open(ctx, spec, config.Options{Create: mode == forIngest, ReadOnly: mode == forRead})
 }
 
-// openPatient is openStore for commands that are run when nobody watches: it waits while another process has the store
-// for itself, and says so.
+// openPatient is openStore for commands that run unattended: if another process has locked the store, it says so and
+// waits.
 func (e *env) openPatient(ctx context.Context, command string, mode openMode) (*store.Store, error) {
 	spec, err := e.storeSpec()
 	if err != nil {
 		return nil, err
 	}
 	o := config.Options{Create: mode == forIngest, ReadOnly: mode == forRead, Wait: -1}
-	o.OnWait = func() { e.note(command, "waiting for another process, which has the store for itself") }
+	o.OnWait = func() { e.note(command, "waiting for another process, which has locked the store") }
 	return config.Open(ctx, spec, o)
 }
 
-// openAlone opens the store for this process and no other.
+// openAlone opens and locks the store.
 func (e *env) openAlone(ctx context.Context, o config.Options) (*store.Store, error) {
 	spec, err := e.storeSpec()
 	if err != nil {
@@ -57,7 +57,7 @@ func (e *env) openAlone(ctx context.Context, o config.Options) (*store.Store, er
 	o.Exclusive = true
 	st, err := config.Open(ctx, spec, o)
 	if errors.Is(err, store.ErrLocked) {
-		err = &failure{err: err, status: statusLocked, hint: "--wait lets the other process end first"}
+		err = &failure{err: err, status: statusLocked, hint: "--wait lets the other process finish first"}
 	}
 	return st, err
 }
@@ -70,8 +70,8 @@ func (e *env) storeSpec() (string, error) {
 	return defaultStore()
 }
 
-// defaultStore returns the folder of the default store, as the XDG Base Directory Specification has it, by which a path
-// that is not absolute counts as none.
+// defaultStore returns the folder of the default store by the XDG Base Directory Specification, which ignores paths that
+// are not absolute.
 func defaultStore() (string, error) {
 	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
 		return filepath.Join(data, "castar"), nil
@@ -84,16 +84,21 @@ func defaultStore() (string, error) {
 	return filepath.Join(home, ".local", "share", "castar"), nil
 }
 
-// openCache opens what is remembered of earlier ingests of source, an absolute path, into st.
-func openCache(st *store.Store, source string) (*ingest.Cache, error) {
+// openCache opens what is remembered of earlier ingests of source, an absolute path, into st. If it cannot, it warns and
+// returns nil: the command is slower then, and no less right.
+func (e *env) openCache(command string, st *store.Store, source string) *ingest.Cache {
 	dir, err := cacheFolder()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		var c *ingest.Cache
+		if c, err = ingest.OpenCache(dir, st.ID, source); err == nil {
+			return c
+		}
 	}
-	return ingest.OpenCache(dir, st.ID, source)
+	e.warn(command, "cache: "+err.Error())
+	return nil
 }
 
-// saveCache keeps what a command has learnt of files, however it ends: the next one need not read them again.
+// saveCache keeps what a command has learnt about files, even if it failed: the next one need not read them again.
 func (e *env) saveCache(command string, c *ingest.Cache) {
 	if err := errors.Join(c.Save(), c.Close()); err != nil {
 		e.warn(command, "cache: "+err.Error())
@@ -110,10 +115,15 @@ func resolve(ctx context.Context, st *store.Store, ref string) (store.Node, erro
 // resolveRef finds the root and the node inside it that ref means.
 func resolveRef(ctx context.Context, st *store.Store, ref string) (tree.Ref, error) {
 	r, err := tree.Resolve(ctx, st, ref)
-	if store.IsNotFound(err) {
-		err = &failure{err: err, status: statusNotFound, hint: "'castar tag' and 'castar log' list what there is"}
+	return r, hintAtRoots(err)
+}
+
+// hintAtRoots returns the error of a reference to a root, with a hint if no such root exists.
+func hintAtRoots(err error) error {
+	if !store.IsNotFound(err) {
+		return err
 	}
-	return r, err
+	return &failure{err: err, status: statusNotFound, hint: "'castar tag' and 'castar log' list the roots"}
 }
 
 // withRef runs do with the store, opened to be read, and what ref means in it.

@@ -12,15 +12,17 @@ import (
 )
 
 const tagHelp = `
-A tag is a name that points at a root and may be moved. Without arguments, lists the tags; with a NAME and a ROOT,
-makes NAME point at it; with -d, deletes tags. What a tag pointed at stays in the store.
+A tag is a name that points at a root. It can be moved. Without arguments, tag
+lists the tags. With a NAME and a ROOT, it makes NAME point at ROOT. With -d, it
+deletes tags. The roots stay in the store until 'castar gc'.
 
-With --json, one object for each tag: name, root, kind, time, source, files, directories, symlinks, bytes. A source that
-is not UTF-8 is also there in base64, as source_base64.
+With --json, there is an object for each tag: name, root, kind, time, source,
+files, directories, symlinks, bytes. If a source is not UTF-8, source_base64 has
+it in base64.
 
 Examples:
   castar tag                              # list
-  castar tag release/1.2 4fc3b6c1         # set, or move
+  castar tag release/1.2 4fc3b6c1         # set or move
   castar tag docs src:doc                 # name a part of another root
   castar tag -d release/1.1               # delete`
 
@@ -52,7 +54,7 @@ func (e *env) tagCommand() *cli.Command {
 	}
 }
 
-// withTags runs do with the store, which must have tags, and closes it after.
+// withTags runs do with the store, which must have tags, and then closes it.
 func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store) error) error {
 	st, err := e.openStore(ctx, mode)
 	if err != nil {
@@ -65,20 +67,21 @@ func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store)
 	return do(st)
 }
 
-// setTag makes name point at root, which may have been ingested by anyone: what is known of that ingest is not copied.
+// setTag makes name point at root. The tag does not say when and from where root was ingested: that may have been
+// somebody else's work.
 func setTag(ctx context.Context, st *store.Store, name, root string) error {
 	node, err := resolve(ctx, st, root)
 	if err != nil {
 		return err
 	}
-	// What another process has just stored is there to be found before it is safe from a power cut.
+	// What another process has just stored can be found before it is safe from a power cut.
 	if err := st.Sync(ctx); err != nil {
 		return err
 	}
 	return st.Tags.Set(ctx, store.Tag{Name: name, Root: node, Time: time.Now()})
 }
 
-// deleteTags deletes every tag that it can, and names those that it cannot.
+// deleteTags deletes every tag that it can, and returns an error for the others.
 func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 	var errs []error
 	for _, name := range names {
@@ -87,7 +90,7 @@ func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 	return errors.Join(errs...)
 }
 
-// listTags prints every tag. Those that cannot be read are named, and the rest still follow.
+// listTags prints every tag, and warns of those that cannot be read.
 func (e *env) listTags(ctx context.Context, st *store.Store) error {
 	list := newRecords(e, "tag")
 	for t, err := range st.Tags.All(ctx) {
@@ -96,7 +99,7 @@ func (e *env) listTags(ctx context.Context, st *store.Store) error {
 	return list.print()
 }
 
-// tagNames returns the names of all tags, for completion, and none where there is no store.
+// tagNames returns the names of all tags, for completion, or none if there is no store.
 func (e *env) tagNames(ctx context.Context) (names []string) {
 	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
 		for t, err := range st.Tags.All(ctx) {

@@ -3,9 +3,11 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,42 +19,47 @@ import (
 )
 
 const verifyHelp = `
-Checks the whole store, or what each ROOT reaches, and says of each of these claims whether it holds. Of a store that is
-not a packed one only what its tags or the ROOTs reach is checked, so that it needs one of these.
+Checks the whole store, or what each ROOT reaches, and says whether each of
+these claims holds. In a store that is not a packed one, verify checks only what
+tags or ROOTs reach, so it needs a tag or a ROOT.
 
   objects     every stored object hashes to its name
-  references  all that the trees refer to is there, and none has more than 8192 directories below each other
-  sizes       every size is what it says
-  chunks      every file that is stored in chunks, put together, hashes to its name
+  references  everything that trees refer to exists, and no tree has more than 8192 directories inside each other
+  sizes       every recorded size is right
+  chunks      every file that is stored in chunks hashes to its name when it is put together
   files       the store's own files are whole
 
-All damage is listed: what and where it is, the paths that are hit in every tag (or ROOT), and what to do. Damaged
-objects are recorded as such in the store, unless --dry-run is given, so that a later ingest that meets the same
-contents stores them again. What verify finds whole again is recorded no more. With -v, what is odd but harmless is
-listed too.
+verify lists all damage: what and where it is, the paths that it hits in every
+tag (or ROOT), and what to do. It records damaged objects in the store, unless
+--dry-run is given, so that a later ingest of the same contents stores them
+again. Objects found whole again are cleared. With -v, it also lists harmless
+oddities.
 
-Other processes may use the store meanwhile. A gc waits.
+Other processes may use the store at the same time. A gc waits.
 
---structure reads no contents of files. --sample reads a part of them, 5% or 1/20, each time the next one, so that
-twenty runs have read everything. --max-duration stops reading them after such a time, like 90s or 10m, and the next run
-with it goes on there. Directories and the store's own records are always checked in full.
+--structure reads no file contents. --sample reads a part of them, such as 5% or
+1/20, and a different part each time: twenty runs read everything.
+--max-duration stops reading contents after a time, such as 90s or 10m, and the
+next run with it continues there. Directories and the store's own records are
+always checked in full.
 
-With --json, one object a line, whose type is
+With --json, there is one object a line. Its type is
   progress  once a second: bytes, total (so far), objects, damaged
   finding   what (config, index, pack, frame, tag, log, state, unknown, object, missing, size, assembly, unreadable or
-            depth),
-            claim, harmless, kind (directory or blob) and digest if an object is damaged, blobs (the files in chunks
-            that are lost with it), where, reason, advice, and hits: roots, paths (each path, and path_base64 if it is
-            not UTF-8; an empty one is the root itself), more (how many other paths), at_least (more is a lower bound)
-  summary   claims (how many findings against each), harmless_findings, roots, directories, files, objects,
-            bytes (read), assembled, recorded, released, not_recorded (why not), part, parts, resumed, stopped, seconds
+            depth), claim, harmless, where, reason, advice; for a damaged object kind (directory or blob) and digest;
+            blobs (the files in chunks that are lost with it); and hits: roots, paths (each has path, and path_base64
+            if it is not UTF-8; an empty path is the root itself), more (the number of other paths), at_least (more is
+            a lower bound)
+  summary   claims (the number of findings against each), harmless_findings, roots, directories, files, objects, bytes
+            (read), assembled, recorded, released, not_recorded (the reason), part, parts, resumed, stopped, seconds
 
-Exit status 0: no damage; 3: damage was found; 1: it could not finish.
+The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could
+not finish.
 
 Examples:
   castar verify                          # everything
-  castar verify --sample 5% -q           # every night: all of it in twenty
-  castar verify src:doc                  # what one tree, or a part of it, reaches`
+  castar verify --sample 5% -q           # nightly: everything in 20 days
+  castar verify src:doc                  # a part of one tree`
 
 // verifyFlags is what was typed after castar verify.
 type verifyFlags struct {
@@ -70,11 +77,11 @@ func (e *env) verifyCommand() *cli.Command {
 		UsageText:   "castar verify [flags] [ROOT[:path]...]",
 		Description: verifyHelp,
 		Flags: []cli.Flag{
-			boolFlag("structure", "", &f.options.Structure, "read no contents of files"),
-			&cli.StringFlag{Name: "sample", Destination: &f.sample, Usage: "read `PART` of the contents of files, such as 5% or 1/20, the next time another"},
+			boolFlag("structure", "", &f.options.Structure, "read no file contents"),
+			&cli.StringFlag{Name: "sample", Destination: &f.sample, Usage: "read `PART` of the contents of files, such as 5% or 1/20, and another part next time"},
 			durationFlag("max-duration", &f.duration, "no limit",
-				"stop reading contents after `DURATION`, such as 10m, and go on there the next time"),
-			boolFlag("dry-run", "n", &f.options.NoRecord, "write nothing into the store"),
+				"stop reading contents after `DURATION`, such as 10m, and continue there next time"),
+			boolFlag("dry-run", "n", &f.options.NoRecord, "write nothing to the store"),
 		},
 		Action: func(c *cli.Context) error {
 			if err := f.check(c); err != nil {
@@ -97,9 +104,9 @@ func (f *verifyFlags) check(c *cli.Context) (err error) {
 	case limits > 1:
 		return usagef("verify", "--structure, --sample and --max-duration exclude each other")
 	case c.IsSet("max-duration") && f.duration <= 0:
-		return usagef("verify", "--max-duration must be longer than nothing")
+		return usagef("verify", "--max-duration must be more than 0s")
 	case c.IsSet("max-duration") && c.Args().Present():
-		return usagef("verify", "--max-duration is for the whole store, without a ROOT")
+		return usagef("verify", "--max-duration works only without a ROOT")
 	}
 	f.options.MaxDuration = f.duration
 	if f.sample != "" {
@@ -108,10 +115,10 @@ func (f *verifyFlags) check(c *cli.Context) (err error) {
 	return err
 }
 
-// maxParts bounds --sample: what is less than a millionth is a mistake.
+// maxParts bounds --sample: less than a millionth is a mistake.
 const maxParts = 1_000_000
 
-// parseSample returns how many parts there are when one of them is to be as large as s says, or a little larger.
+// parseSample returns into how many parts to cut so that one is as large as s says, or a little larger.
 func parseSample(s string) (parts int, err error) {
 	number, over, ratio := strings.Cut(s, "/")
 	percent, isPercent := strings.CutSuffix(s, "%")
@@ -158,14 +165,14 @@ func (e *env) verify(ctx context.Context, f *verifyFlags, refs []string) error {
 	return out.summary(result, time.Since(began))
 }
 
-// openDamaged opens the store as far as it goes, and for writing if that is allowed.
+// openDamaged opens the store even if it is damaged, and for writing if that is allowed.
 func (e *env) openDamaged(ctx context.Context, command string, readOnly bool) (*store.Store, error) {
 	spec, err := e.storeSpec()
 	if err != nil {
 		return nil, err
 	}
 	o := config.Options{ReadOnly: readOnly, Tolerate: true, Wait: -1}
-	o.OnWait = func() { e.note(command, "waiting for another process, which has the store for itself") }
+	o.OnWait = func() { e.note(command, "waiting for another process, which has locked the store") }
 	st, err := config.Open(ctx, spec, o)
 	if !readOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) {
 		o.ReadOnly = true
@@ -174,7 +181,7 @@ func (e *env) openDamaged(ctx context.Context, command string, readOnly bool) (*
 	return st, err
 }
 
-// resolveDamaged is resolve, but it finds a root directory also if that is damaged.
+// resolveDamaged is resolve, but it also finds a root directory that is damaged.
 func resolveDamaged(ctx context.Context, st *store.Store, ref string) (store.Node, error) {
 	node, err := resolve(ctx, st, ref)
 	if damage, ok := errors.AsType[*store.CorruptError](err); ok {
@@ -191,5 +198,180 @@ func resolveDamaged(ctx context.Context, st *store.Store, ref string) (store.Nod
 	return node, err
 }
 
-// maxDirectorySize is recorded for a directory that nobody could read: too large a size does no harm.
+// maxDirectorySize is the size of a directory that cannot be read: one that is too large does no harm.
 const maxDirectorySize = 1<<64 - 1
+
+// verified is what a verify finds on its way to stdout.
+type verified struct {
+	env     *env
+	foreign bool // the store cannot check its own files
+	options *tree.VerifyOptions
+	mu      sync.Mutex // for stdout
+}
+
+// jsonVerifying is a line of castar verify --json that says how far the check is.
+type jsonVerifying struct {
+	Type    string `json:"type"` // "progress"
+	Bytes   uint64 `json:"bytes"`
+	Total   uint64 `json:"total"`
+	Objects uint64 `json:"objects"`
+	Damaged uint64 `json:"damaged"`
+}
+
+// jsonVerified is the last line of castar verify --json.
+type jsonVerified struct {
+	Type        string                 `json:"type"`   // "summary"
+	Claims      map[store.Claim]uint64 `json:"claims"` // findings against each
+	Harmless    uint64                 `json:"harmless_findings"`
+	Roots       uint64                 `json:"roots"`
+	Directories uint64                 `json:"directories"`
+	Files       uint64                 `json:"files"`
+	Objects     uint64                 `json:"objects"`
+	Bytes       uint64                 `json:"bytes"`
+	Assembled   uint64                 `json:"assembled"`
+	Recorded    int                    `json:"recorded"`
+	Released    int                    `json:"released"`
+	NotRecorded string                 `json:"not_recorded,omitempty"`
+	Part        int                    `json:"part,omitempty"`
+	Parts       int                    `json:"parts,omitempty"`
+	Resumed     string                 `json:"resumed,omitempty"`
+	Stopped     string                 `json:"stopped,omitempty"`
+	Seconds     float64                `json:"seconds"`
+}
+
+// progress shows how far the check is, as a bar or as JSON, until the function it returns is called.
+func (v *verified) progress(p *store.ScrubProgress) (stop func()) {
+	stopBar := v.env.startProgress("verify", func() sample {
+		return sample{files: p.Objects.Load(), bytes: p.Bytes.Load(), total: p.Total.Load(), unit: "objects"}
+	})
+	if !v.env.json {
+		return stopBar
+	}
+	quit, finished := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(finished)
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-ticker.C:
+				v.mu.Lock()
+				v.env.stdout.json(jsonVerifying{"progress", p.Bytes.Load(), p.Total.Load(), p.Objects.Load(), p.Damaged.Load()})
+				v.mu.Unlock()
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-finished
+		stopBar()
+	}
+}
+
+// summary says what was checked, and returns errPartial if something is damaged.
+func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
+	total := uint64(0)
+	for _, n := range r.Findings {
+		total += n
+	}
+	if v.env.json {
+		v.jsonSummary(r, took)
+	} else {
+		v.table(r)
+		v.notes(r)
+	}
+	if total > 0 {
+		return errPartial
+	}
+	return nil
+}
+
+func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {
+	j := jsonVerified{
+		Type: "summary", Claims: map[store.Claim]uint64{}, Harmless: r.Harmless, Roots: r.Roots, Directories: r.Directories,
+		Files: r.Files, Objects: r.Objects, Bytes: r.Bytes, Assembled: r.Assembled, Recorded: r.Recorded, Released: r.Released,
+		Part: r.Part, Resumed: r.Resumed, Stopped: r.Stopped, Seconds: took.Seconds(),
+	}
+	if r.Part > 0 {
+		j.Parts = v.options.Parts
+	}
+	if r.NotRecorded != nil {
+		j.NotRecorded, _ = jsonName(r.NotRecorded.Error())
+	}
+	for _, c := range v.claims() {
+		j.Claims[c] = r.Findings[c]
+	}
+	v.env.stdout.json(j)
+}
+
+// claims returns the claims in the order of printing.
+func (v *verified) claims() []store.Claim {
+	return []store.Claim{store.ClaimFiles, store.ClaimObjects, store.ClaimReferences, store.ClaimSizes, store.ClaimChunks}
+}
+
+// table prints a line for each claim.
+func (v *verified) table(r tree.VerifyResult) {
+	objects := plural(r.Objects, "object") + " whole"
+	chunks := plural(r.Assembled, "file") + " in chunks whole"
+	switch {
+	case v.options.Structure:
+		objects, chunks = plural(r.Objects, "object")+" present; file contents were not read", "not read"
+	case r.Part > 0:
+		objects += fmt.Sprintf("; part %d of %d of the file contents", r.Part, v.options.Parts)
+	}
+	text := map[store.Claim]string{
+		store.ClaimFiles:      "the store's own files are whole",
+		store.ClaimObjects:    objects,
+		store.ClaimReferences: fmt.Sprintf("%s, %s, %s complete", plural(r.Roots, "root"), plural(r.Directories, "directory"), plural(r.Files, "file")),
+		store.ClaimSizes:      "every recorded size is right",
+		store.ClaimChunks:     chunks,
+	}
+	for _, c := range v.claims() {
+		state, n := "ok", r.Findings[c]
+		if v.foreign && c == store.ClaimFiles {
+			state, text[c] = "-", "not checked in this kind of store, except tags"
+		}
+		if n > 0 {
+			state = "DAMAGED"
+			text[c] = fmt.Sprintf("%d found", n)
+			if c == store.ClaimObjects {
+				text[c] += "; " + objects
+			}
+		}
+		fmt.Fprintf(v.env.stdout, "%-10s  %-7s  %s\n", c, state, text[c])
+	}
+}
+
+// notes says what else the user may want to know.
+func (v *verified) notes(r tree.VerifyResult) {
+	e := v.env
+	if r.Resumed != "" {
+		e.note("verify", "continued where the last run stopped: "+r.Resumed)
+	}
+	if r.Stopped != "" {
+		next := "; the next run with --max-duration continues there"
+		if v.options.NoRecord || r.NotRecorded != nil {
+			next = ""
+		}
+		e.note("verify", "stopped at "+r.Stopped+next)
+	}
+	if r.Recorded > 0 && r.NotRecorded == nil && !v.options.NoRecord {
+		e.note("verify", "recorded "+plural(uint64(r.Recorded), "damaged object")+": an ingest of the same contents stores them again")
+	}
+	if r.Released > 0 && r.NotRecorded == nil && !v.options.NoRecord {
+		e.note("verify", "cleared "+plural(uint64(r.Released), "object")+" that an earlier run recorded as damaged and are whole now")
+	}
+	if r.Harmless > 0 && !e.verbose {
+		e.note("verify", plural(r.Harmless, "harmless finding")+"; -v lists them")
+	}
+	switch {
+	case r.NotRecorded == nil:
+	case errors.Is(r.NotRecorded, store.ErrReadOnly) && v.options.NoRecord:
+	case r.Recorded == 0 && r.Released == 0:
+		e.warn("verify", "progress was not recorded: "+reason(r.NotRecorded))
+	default:
+		e.warn("verify", "damage was not recorded: "+reason(r.NotRecorded))
+	}
+}

@@ -16,7 +16,7 @@ type versionInfo struct {
 	Go       string `json:"go"`                 // version of Go
 	Platform string `json:"platform"`           // operating system and processor
 	Formats  struct {
-		Packed int    `json:"packed"` // the newest format of a packed store that this program writes and reads
+		Packed int    `json:"packed"` // the newest format of packed stores that this program knows
 		Model  string `json:"model"`  // the data model that digests follow
 	} `json:"formats"`
 }
@@ -26,7 +26,7 @@ func (e *env) versionCommand() *cli.Command {
 		Name:        "version",
 		Usage:       "show the version of castar and of the formats it knows",
 		UsageText:   "castar version [--json]",
-		Description: "Prints a line for people. With --json: version, revision, modified, go, platform, and formats: packed, model.",
+		Description: "Prints one line. With --json, there is one object: version, revision, modified, go, platform, and formats: packed, model.",
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("version", "unexpected argument %s", quote(c.Args().First()))
@@ -43,7 +43,7 @@ func (e *env) versionCommand() *cli.Command {
 	}
 }
 
-// readVersion reads what the go command put into the program.
+// readVersion reads what the go command recorded in the program.
 func readVersion() versionInfo {
 	v := versionInfo{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	v.Formats.Packed = packedFormat

@@ -9,9 +9,10 @@ import (
 	"castar/store"
 )
 
-// visible writes what files hold to a terminal, so that nothing in it is obeyed: a control is shown as ^ and a letter, as
-// by cat -v and less, and what is no character, or has no width, or changes the direction of the text, as a Go escape.
-// Newlines, tabs, spaces of any kind and the carriage return of a line's end are as they are. Flush must follow.
+// visible writes contents of files to a terminal, so that the terminal obeys nothing in them. It shows a control character
+// as ^ and a letter, like cat -v and less. Bytes that are no character, and characters that have no width or change the
+// direction of text, become Go escapes. Newlines, tabs, all spaces and the carriage return before a newline stay. Flush
+// must follow.
 type visible struct {
 	w    io.Writer
 	rest []byte // an unfinished character, or a carriage return
@@ -28,7 +29,7 @@ func (v *visible) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what was left of the text, which has ended.
+// Flush writes the rest of the text.
 func (v *visible) Flush() error {
 	text := appendVisible(nil, v.rest)
 	v.rest = nil
@@ -36,7 +37,7 @@ func (v *visible) Flush() error {
 	return err
 }
 
-// unfinished returns the number of bytes at the end of text that cannot be judged without what follows.
+// unfinished returns the number of bytes at the end of text whose meaning depends on the next byte.
 func unfinished(text []byte) int {
 	if len(text) > 0 && text[len(text)-1] == '\r' {
 		return 1
@@ -52,7 +53,7 @@ func unfinished(text []byte) int {
 	return 0
 }
 
-// appendVisible appends text as visible writes it to b.
+// appendVisible appends to b what visible writes for text.
 func appendVisible(b, text []byte) []byte {
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)

@@ -1,4 +1,4 @@
-package cmd
+package compare
 
 import (
 	"context"
@@ -13,16 +13,17 @@ import (
 	"castar/store/tree"
 )
 
-// filterSides leaves out of what is stored what castar ingest with the options o would have left out. What is outside the
-// store was read so. whole: both sides will be counted.
-func (e *env) filterSides(ctx context.Context, sides [2]*diffSide, o ingest.Options, whole bool) error {
+// Filter leaves out of the stored sides what an ingest with the options o would have left out. Live sides were read with
+// these options already. whole says that the caller looks at all of both trees, and not only at what differs.
+func Filter(ctx context.Context, sides [2]*Side, o ingest.Options, whole bool) error {
 	if len(o.Excludes) == 0 && !o.GitIgnore && !o.ExcludeCaches {
 		return nil
 	}
-	// What .gitignore files say of a directory depends on those above it, and so may differ where the directory is the same.
+	// What .gitignore files exclude in a directory depends on the files above it, so it may differ though the directory is
+	// the same.
 	filter := tree.FilterOptions{Whole: whole || o.GitIgnore}
 	for i, s := range sides {
-		if s.path == "" {
+		if s.Path == "" {
 			filter.Filters[i] = &storedFilter{s.st, o, ignore.Root(o.Excludes...)}
 		}
 	}
@@ -33,7 +34,7 @@ func (e *env) filterSides(ctx context.Context, sides [2]*diffSide, o ingest.Opti
 	return err
 }
 
-// storedFilter is a tree.Filter that does in a stored directory what package ingest does in one of a file system.
+// storedFilter is a tree.Filter that does to a stored directory what package ingest does to one in a file system.
 type storedFilter struct {
 	st      *store.Store
 	o       ingest.Options
@@ -99,7 +100,7 @@ func (p storedPeeker) Exists(path string) bool {
 	return err == nil
 }
 
-// Head implements ignore.Peeker. The error is errNoFile where there is no file.
+// Head implements ignore.Peeker. The error is errNoFile if there is no such file.
 func (p storedPeeker) Head(path string, limit int) ([]byte, error) {
 	n, err := p.find(path)
 	if err != nil {
@@ -108,7 +109,7 @@ func (p storedPeeker) Head(path string, limit int) ([]byte, error) {
 	if n.Kind != store.KindFile {
 		return nil, errNoFile
 	}
-	b, err := openBlob(p.ctx, p.st, n)
+	b, err := tree.OpenFile(p.ctx, p.st, n)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +117,7 @@ func (p storedPeeker) Head(path string, limit int) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(b, int64(limit)))
 }
 
-// cacheTag returns what stays of the directory if it is a cache and wanted says to look, and otherwise nil.
+// cacheTag returns what stays of the directory if wanted says to look and it is a cache, and nil otherwise.
 func (p storedPeeker) cacheTag(wanted bool) (store.Directory, error) {
 	if !wanted {
 		return nil, nil
@@ -129,7 +130,7 @@ func (p storedPeeker) cacheTag(wanted bool) (store.Directory, error) {
 	return store.Directory{tag}, err
 }
 
-// patterns returns those of the directory's own file, or none.
+// patterns returns the patterns of the directory's own file, or nil.
 func (p storedPeeker) patterns() (*ignore.Patterns, error) {
 	data, err := p.Head(ignore.FileName, ignore.MaxFileSize+1)
 	switch {

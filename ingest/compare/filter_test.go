@@ -1,4 +1,4 @@
-package cmd
+package compare
 
 import (
 	"math/rand/v2"
@@ -74,7 +74,7 @@ func TestStoredFilter(t *testing.T) {
 		st := memory.New()
 		dir := t.TempDir()
 		randomTree(t, rnd, dir, 3)
-		var whole, part [2]*diffSide
+		var whole, part [2]*Side
 		for i := range whole {
 			randomTree(t, rnd, dir, i) // the second has a little more
 			all, err := ingest.FS(ctx, st, dir, ingest.Options{Jobs: 1, SizeRule: o.SizeRule})
@@ -88,13 +88,13 @@ func TestStoredFilter(t *testing.T) {
 			if want.Root != all.Root {
 				smaller++
 			}
-			sides := [2]*diffSide{}
+			sides := [2]*Side{}
 			for j := range sides {
-				sides[j] = &diffSide{Side: tree.Side{Directories: st.Directories, Root: all.Root}, st: st}
+				sides[j] = &Side{Side: tree.Side{Directories: st.Directories, Root: all.Root}, st: st}
 			}
 			whole[i], part[i] = sides[0], sides[1]
-			alone := [2]*diffSide{{Side: whole[i].Side, st: st}, {Side: whole[i].Side, st: st}}
-			if err := (&env{}).filterSides(ctx, alone, o, true); err != nil {
+			alone := [2]*Side{{Side: whole[i].Side, st: st}, {Side: whole[i].Side, st: st}}
+			if err := Filter(ctx, alone, o, true); err != nil {
 				t.Fatal(err)
 			}
 			if got := alone[0].Root.Digest; got != want.Root.Digest {
@@ -104,8 +104,8 @@ func TestStoredFilter(t *testing.T) {
 				}
 			}
 		}
-		changes := func(sides [2]*diffSide, whole bool) (all []tree.Change) {
-			if err := (&env{}).filterSides(ctx, sides, o, whole); err != nil {
+		changes := func(sides [2]*Side, whole bool) (all []tree.Change) {
+			if err := Filter(ctx, sides, o, whole); err != nil {
 				t.Fatal(err)
 			}
 			for c, err := range tree.Diff(ctx, sides[0].Side, sides[1].Side, tree.DiffOptions{}) {

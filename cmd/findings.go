@@ -1,0 +1,119 @@
+package cmd
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"castar/store"
+	"castar/store/tree"
+	"castar/store/tree/advice"
+)
+
+// jsonFinding is a line of castar verify --json about something wrong.
+type jsonFinding struct {
+	Type     string      `json:"type"` // "finding"
+	What     store.What  `json:"what"`
+	Claim    store.Claim `json:"claim"`
+	Harmless bool        `json:"harmless"`
+	Kind     string      `json:"kind,omitempty"` // directory or blob
+	Digest   string      `json:"digest,omitempty"`
+	Blobs    []string    `json:"blobs,omitempty"` // that are lost with a chunk
+	Where    string      `json:"where,omitempty"` // file and offset
+	Reason   string      `json:"reason"`
+	Advice   string      `json:"advice,omitempty"`
+	Hits     []jsonHit   `json:"hits,omitempty"`
+}
+
+type jsonHit struct {
+	Roots   []string   `json:"roots"` // tags, or the ROOTs that were given
+	Paths   []jsonPath `json:"paths"` // the first ones
+	More    uint64     `json:"more,omitempty"`
+	AtLeast bool       `json:"at_least,omitempty"`
+}
+
+type jsonPath struct {
+	Path       string `json:"path"`
+	PathBase64 string `json:"path_base64,omitempty"`
+}
+
+// kindName names an object: chunks are blobs too.
+func kindName(k store.Kind) string {
+	switch k {
+	case 0:
+		return ""
+	case store.KindFile:
+		return "blob"
+	}
+	return k.String()
+}
+
+// finding prints one.
+func (v *verified) finding(f tree.Finding) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.env.json:
+		v.env.stdout.json(v.jsonFinding(f))
+	case !f.Harmless:
+		io.WriteString(v.env.stdout, v.text(f))
+	case v.env.verbose:
+		v.env.note("verify", f.Where+": "+f.Err.Error())
+	}
+}
+
+func (v *verified) jsonFinding(f tree.Finding) jsonFinding {
+	j := jsonFinding{Type: "finding", What: f.What, Claim: f.What.Claim(), Harmless: f.Harmless, Kind: kindName(f.Kind),
+		Where: f.Where, Advice: advice.OnFinding(f, !v.foreign)}
+	j.Reason, _ = jsonName(store.ShortMessage(f.Err.Error()))
+	if f.Kind != 0 {
+		j.Digest = f.Digest.String()
+	}
+	for _, d := range f.Also {
+		j.Blobs = append(j.Blobs, d.String())
+	}
+	for _, h := range f.Hits {
+		hit := jsonHit{Roots: h.Roots, More: h.More, AtLeast: h.AtLeast}
+		for _, p := range h.Paths {
+			path := jsonPath{}
+			path.Path, path.PathBase64 = jsonName(p)
+			hit.Paths = append(hit.Paths, path)
+		}
+		j.Hits = append(j.Hits, hit)
+	}
+	return j
+}
+
+// text returns the lines of a finding.
+func (v *verified) text(f tree.Finding) string {
+	var b strings.Builder
+	fmt.Fprint(&b, f.What)
+	if f.Kind != 0 {
+		fmt.Fprintf(&b, " %s %s", kindName(f.Kind), f.Digest)
+	}
+	fmt.Fprintf(&b, ": %s\n", store.Escape(store.ShortMessage(f.Err.Error())))
+	if f.Where != "" {
+		fmt.Fprintf(&b, "  at %s\n", quote(f.Where))
+	}
+	for _, h := range f.Hits {
+		roots := quoteAll(h.Roots, ", ")
+		for _, p := range h.Paths {
+			if p == "" {
+				fmt.Fprintf(&b, "  hits %s itself\n", roots)
+			} else {
+				fmt.Fprintf(&b, "  hits %s: %s\n", roots, quote(p))
+			}
+		}
+		if h.More > 0 || h.AtLeast {
+			least := ""
+			if h.AtLeast {
+				least = "at least "
+			}
+			fmt.Fprintf(&b, "  hits %s: %s%d more\n", roots, least, h.More)
+		}
+	}
+	if advice := advice.OnFinding(f, !v.foreign); advice != "" {
+		fmt.Fprintf(&b, "  %s\n", advice)
+	}
+	return b.String()
+}

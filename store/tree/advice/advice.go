@@ -1,0 +1,77 @@
+// Package advice says what a user of castar can do about damage and about a refusal. Each text is one line.
+package advice
+
+import (
+	"context"
+	"errors"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+// OnFinding says what to do about damage that tree.Verify found. repairable says that the store can check and repair its
+// own files. The result is "" if there is nothing to say.
+func OnFinding(f tree.Finding, repairable bool) string {
+	if !repairable && f.Kind == 0 && f.Where == "" { // verify could not even look at it
+		return "check permissions and the connection to the store, and verify again"
+	}
+	switch f.What {
+	case store.WhatConfig, store.WhatIndex, store.WhatPack, store.WhatFrame:
+		return "'castar repair' mends what can be mended"
+	case store.WhatTag:
+		if errors.Is(f.Err, store.ErrTagsLost) {
+			return "set the tags again: 'castar log' lists the roots; then 'castar gc --all' forgets that some were lost"
+		}
+		return "set the tag again: 'castar log' lists the roots"
+	case store.WhatLog:
+		if !repairable {
+			return "remove this entry; nothing but a line of the log is lost"
+		}
+		return "'castar repair' drops the line; nothing else is lost"
+	case store.WhatSize:
+		return "the tree was made with this size; ingest it again"
+	case store.WhatDepth:
+		return "verify checks what is below it and gc keeps it, but no other command goes there"
+	case store.WhatUnreadable:
+		return "check permissions and the disk, and verify again"
+	case store.WhatObject, store.WhatMissing, store.WhatAssembly:
+		return onObject(f, repairable)
+	}
+	return ""
+}
+
+// onObject says what to do about an object that is damaged or missing.
+func onObject(f tree.Finding, repairable bool) string {
+	switch {
+	case f.Unreached:
+		return "no tag reaches it: 'castar gc' removes it"
+	case !repairable: // an ingest takes a damaged object there for a good one
+		return "'castar copy' copies what is whole to another store; ingest the same files there"
+	}
+	return "ingest the same files again, or run 'castar repair --from STORE'"
+}
+
+// OnError says what to do about an error of a store, or "".
+func OnError(err error) string {
+	damage := (*store.CorruptError)(nil)
+	switch {
+	case errors.As(err, &damage):
+		return "'castar verify' lists what is damaged, and what to do about it"
+	case errors.Is(err, store.ErrNoStore):
+		return "'castar ingest' makes a store in a new or empty folder; -s or CASTAR_STORE names it"
+	case errors.Is(err, store.ErrLocked):
+		return "wait until the other process is done"
+	}
+	return ""
+}
+
+// OnRefusedGC says what to do if a gc cannot find out what is alive: err says why.
+func OnRefusedGC(err error) string {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return ""
+	case errors.Is(err, store.ErrTagsLost):
+		return "set them again with 'castar tag'; 'castar log' lists the roots; then --all removes what no tag reaches"
+	}
+	return "'castar verify' says what is damaged, 'castar repair --from STORE' fetches what is missing"
+}

@@ -1,0 +1,57 @@
+package advice
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+// If a store cannot check itself, nothing may be removed or rebuilt only because it could not be read.
+func TestOnFinding(t *testing.T) {
+	lost := fmt.Errorf("%w: a file that was damaged", store.ErrTagsLost)
+	tests := []struct {
+		finding    tree.Finding
+		repairable bool
+		want       string
+	}{
+		{tree.Finding{Damage: store.Damage{What: store.WhatLog, Where: "castar/log/x", Err: store.ErrDigestMismatch}}, false, "remove this entry"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatLog, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Where: "castar/tags/x", Err: store.ErrDigestMismatch}}, false, "set the tag again"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Err: lost}}, true, "set the tags again: 'castar log'"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatUnreadable}}, true, "check permissions and the disk"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}, Unreached: true}, true, "no tag reaches it"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}}, true, "ingest the same files again"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}}, false, "'castar copy'"},
+	}
+	for _, tt := range tests {
+		if got := OnFinding(tt.finding, tt.repairable); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%+v: %q, want %q", tt.finding, got, tt.want)
+		}
+	}
+	// Every kind of finding has advice.
+	for _, what := range []store.What{store.WhatConfig, store.WhatIndex, store.WhatPack, store.WhatFrame, store.WhatTag, store.WhatLog,
+		store.WhatObject, store.WhatMissing, store.WhatSize, store.WhatAssembly, store.WhatUnreadable, store.WhatDepth} {
+		if OnFinding(tree.Finding{Damage: store.Damage{What: what}}, true) == "" {
+			t.Errorf("%s: no advice", what)
+		}
+	}
+}
+
+func TestOnRefusedGC(t *testing.T) {
+	for err, want := range map[error]string{
+		context.Canceled:      "",
+		store.ErrTagsLost:     "set them again with 'castar tag'",
+		store.ErrNotFound:     "'castar verify'",
+		&store.CorruptError{}: "'castar verify'",
+	} {
+		if got := OnRefusedGC(fmt.Errorf("x: %w", err)); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("%v: %q, want %q", err, got, want)
+		}
+	}
+}
