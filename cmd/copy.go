@@ -15,10 +15,10 @@ import (
 
 const copyHelp = `
 Copies each ROOT, with everything that it reaches, from the store of --from to
-the store of --to. If one of these flags is missing, it is the store of -s,
-CASTAR_STORE or the default. The destination is made if it does not exist. copy
-sends only what the destination lacks, and checks everything on the way. After
-an interruption, run it again: it keeps what has arrived.
+the store of --to. If one of these flags is missing, copy uses the store of -s,
+CASTAR_STORE or the default instead. It makes the destination if there is none.
+It sends only what the destination lacks, and checks everything on the way. If
+it is interrupted, run it again: what has arrived is kept.
 
 Without a ROOT, every tag of the source is copied, and --tags is implied. With
 --tags, tags of the source that point at a copied root are also set in the

@@ -40,8 +40,8 @@ A tree with more than 8192 directories inside each other is refused.
 The model keeps no times and only one bit of the mode; flags set the rest. A
 file that replaces another keeps the old permission bits, unless --mode-file or
 --mode-exec is given. If it has become executable, whoever may read it may run
-it; if it is no longer executable, nobody may. It keeps the owner if you are
-root, and the group if you are in it; otherwise the group gets no more rights
+it; if it is no longer executable, nobody may. The file keeps its owner if you
+are root, and its group if you are in it; otherwise the group gets no more rights
 than others have. The setuid, setgid and sticky bits, access lists and extended
 attributes of the old file are lost. If only the executable bit is wrong, export
 sets the bit and keeps the file.
@@ -87,10 +87,10 @@ func (e *env) exportCommand() *cli.Command {
 			boolFlag("delete", "", &f.options.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &f.options.DryRun, "write nothing; print what would be done"),
 			boolFlag("sparse", "", &f.options.Sparse, "write blocks of zeros as holes"),
-			&cli.StringFlag{Name: "mode-file", Value: "0644", Destination: &f.fileMode, Usage: "octal `MODE` of files, before the umask"},
-			&cli.StringFlag{Name: "mode-exec", Value: "0755", Destination: &f.execMode, Usage: "octal `MODE` of executable files, before the umask"},
-			&cli.StringFlag{Name: "mode-dir", Value: "0755", Destination: &f.dirMode, Usage: "octal `MODE` of directories, before the umask"},
-			&cli.StringFlag{Name: "mtime", Value: "now", Destination: &f.mtime, Usage: "modification `TIME` of everything: now, epoch, or such as 2006-01-02T15:04:05Z"},
+			&cli.StringFlag{Name: "mode-file", Value: "0644", Destination: &f.fileMode, Usage: "octal `MODE` of files; the umask applies"},
+			&cli.StringFlag{Name: "mode-exec", Value: "0755", Destination: &f.execMode, Usage: "octal `MODE` of executable files; the umask applies"},
+			&cli.StringFlag{Name: "mode-dir", Value: "0755", Destination: &f.dirMode, Usage: "octal `MODE` of directories; the umask applies"},
+			&cli.StringFlag{Name: "mtime", Value: "now", Destination: &f.mtime, Usage: "modification `TIME` of everything: now, epoch or a time such as 2006-01-02T15:04:05Z"},
 			jobsFlag(&f.jobs),
 		},
 		Action: func(c *cli.Context) error {

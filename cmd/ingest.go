@@ -27,14 +27,14 @@ sockets and fifos cannot be stored. So equal trees have equal digests, whoever
 stored them, wherever and whenever. 'castar export' has flags for what is not
 kept.
 
-The digest also depends on how directories count their size. By the rule
-documented, which is the schema's, the size of a directory is the number of
-entries below it. tvix, since August 2024, and snix count each entry twice and
-refuse other trees: that is the rule snix. A tree has the same contents by both
-rules, but another digest if it has a directory that is not empty inside
-another. --size-rule selects the rule; without it the store does, as 'castar
-init' or a composition file has set it. 'castar copy --size-rule' changes the
-rule of a stored tree.
+The digest also depends on how directories count their size. The rule
+"documented" is that of the schema: the size of a directory is the number of
+entries below it. tvix, since August 2024, and snix count each of these entries
+twice, and refuse trees that are counted in another way: this is the rule
+"snix". The contents of a tree are the same by both rules. Its digest differs if
+a directory that is not empty is inside another one. --size-rule selects the
+rule; without the flag, the store does, as 'castar init' or a composition file
+has set it. 'castar copy --size-rule' changes the rule of a stored tree.
 
 A directory has at most 2,097,152 entries, and 128 MiB of names, targets and
 digests: about two million files with names of 20 bytes. A file has at most 7.4
@@ -80,7 +80,7 @@ Examples:
   castar ingest ~/src                               # print the digest of ~/src
   castar ingest --tag src ~/src                     # and name it src
   castar ingest -x --exclude '*.o' --gitignore .    # leave things out
-  castar ingest -n .                                # compute the digest only`
+  castar ingest -n .                                # print the digest only`
 
 // ingestFlags is what was typed after castar ingest.
 type ingestFlags struct {

@@ -17,9 +17,9 @@ const repairHelp = `
 Mends a damaged store as far as what is left allows. It reads and checks
 everything. It rebuilds lost or damaged indexes from the packs, and moves what
 is whole in damaged packs to new ones. It makes missing folders again, and the
-config, with a new ID. It restores tags that cannot be read from the log, and
-removes temporary files of processes that were killed. It writes new files
-before it removes old ones. It does not change a sound store.
+config, with a new ID. It restores unreadable tags from the log, and removes
+temporary files of processes that were killed. It writes new files before it
+removes old ones. It does not change a sound store.
 
 With --from, repair then fetches from another store what the tags reach and the
 store lacks, and checks it as it arrives. It restores from there the tags that

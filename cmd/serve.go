@@ -51,7 +51,7 @@ of a call for the --idle-timeout is cut off, whether others wait or not. Sizes
 are in bytes, or with K, M or G in units of 1024.
 
 SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
-seconds to finish. 'castar gc' waits until the server stops.
+seconds to finish. 'castar gc' must wait until the server stops.
 
 Log lines on stderr have a time, a level and fields. --json makes them JSON,
 with time, level, msg, method, code, took (in nanoseconds), peer and error.
@@ -93,7 +93,7 @@ func (e *env) serveCommand() *cli.Command {
 		UsageText:   "castar serve [flags]",
 		Description: serveHelp,
 		Flags: []cli.Flag{
-			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path ("+defaultListen+")"),
+			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+")"),
 			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; make the store if there is none"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},

@@ -38,7 +38,7 @@ oddities.
 Other processes may use the store at the same time. A gc waits.
 
 --structure reads no file contents. --sample reads a part of them, such as 5% or
-1/20, and a different part each time: twenty runs read everything.
+1/20, and each run reads the next part: with 5%, twenty runs read everything.
 --max-duration stops reading contents after a time, such as 90s or 10m, and the
 next run with it continues there. Directories and the store's own records are
 always checked in full.

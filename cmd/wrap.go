@@ -13,8 +13,6 @@ const (
 	helpColumns = 80
 	// leastColumns is the narrowest terminal that help texts are wrapped for.
 	leastColumns = 40
-	// leastColumn is the narrowest second column of a table.
-	leastColumn = 24
 )
 
 // helpWidth returns how long the lines of the help may be: 80 columns, or as many as the terminal has if those are fewer.
@@ -63,11 +61,11 @@ func reflow(text string, width int) string {
 	return b.String()
 }
 
-// writeRow writes a row of a table: term, which is as long as its column, and text wrapped beside it. If that leaves
-// too little room, text stands below.
+// writeRow writes a row of a table: term, which is as long as its column, and text wrapped beside it. If term takes more
+// than half of the width, text stands below.
 func writeRow(b *strings.Builder, term, text string, width int) {
 	indent := strings.Repeat(" ", len(term))
-	if term != "" && width-len(term) < leastColumn {
+	if term != "" && len(term) > width/2 {
 		b.WriteString(strings.TrimRight(term, " ") + "\n")
 		indent = "      "
 		term = indent
