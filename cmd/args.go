@@ -77,7 +77,7 @@ func asksForJSON(args []string) bool {
 // isFlag reports whether arg looks like one. A lone dash is an argument, as everywhere.
 func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }
 
-// takeFlag takes the flag that args begins with, and its value where that is the next word. It returns what follows.
+// takeFlag takes the flag that args begins with, and its value if that is the next word. It returns what follows.
 func (l *commandLine) takeFlag(app *cli.App, args []string) ([]string, error) {
 	if long, ok := strings.CutPrefix(args[0], "--"); ok {
 		name, value, hasValue := strings.Cut(long, "=")

@@ -114,13 +114,13 @@ type jsonInstance struct {
 	Entry  string `json:"entry,omitempty"`  // the name that Open takes
 	Depth  int    `json:"depth"`            // 0 for the entry, more for what it is made of
 	Use    string `json:"use,omitempty"`    // blobs, directories, near, far and so on; none for the entry
-	Name   string `json:"name,omitempty"`   // with its table; none where a URL stands for it
+	Name   string `json:"name,omitempty"`   // with its table; none for a URL
 	Type   string `json:"type,omitempty"`   // none for an entry whose blobs and directories are apart
 	Detail string `json:"detail,omitempty"` // a path, or whatever tells it from others
 	Shared bool   `json:"shared,omitempty"` // it is in several places, and is built once
 	Unused bool   `json:"unused,omitempty"` // it is in no tree
 
-	SizeRule string `json:"size_rule,omitempty"` // documented or snix, where a parameter says so
+	SizeRule string `json:"size_rule,omitempty"` // documented or snix, if a parameter says so
 }
 
 // checkConfig prints what a composition file would build.

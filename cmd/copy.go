@@ -306,7 +306,7 @@ type jsonCopiedRoot struct {
 	Root      string   `json:"root"`                 // 64 hexadecimal digits
 	Kind      string   `json:"kind"`                 // directory, file or symlink
 	Ref       string   `json:"ref"`                  // as it was given, or the tag
-	RefBase64 string   `json:"ref_base64,omitempty"` // where that is not UTF-8
+	RefBase64 string   `json:"ref_base64,omitempty"` // if that is not UTF-8
 	Tags      []string `json:"tags,omitempty"`
 	Complete  bool     `json:"complete"` // all that it reaches is there
 

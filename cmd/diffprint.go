@@ -132,9 +132,9 @@ func (p *diffPrinter) line(c *tree.Change) {
 type jsonDiff struct {
 	Op         string    `json:"op"`                    // a letter, as without --json
 	Path       string    `json:"path"`                  // "" is the root
-	PathBase64 string    `json:"path_base64,omitempty"` // where that is not UTF-8
+	PathBase64 string    `json:"path_base64,omitempty"` // if that is not UTF-8
 	From       string    `json:"from,omitempty"`        // of R: the path in A
-	FromBase64 string    `json:"from_base64,omitempty"` // where that is not UTF-8
+	FromBase64 string    `json:"from_base64,omitempty"` // if that is not UTF-8
 	Old        *jsonNode `json:"old,omitempty"`         // what A has
 	New        *jsonNode `json:"new,omitempty"`         // what B has
 }

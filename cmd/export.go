@@ -259,7 +259,7 @@ func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 type jsonChange struct {
 	Op         export.Op `json:"op"`                    // mkdir, write, chmod or delete
 	Path       string    `json:"path"`                  // inside DEST; "" is DEST itself
-	PathBase64 string    `json:"path_base64,omitempty"` // where that is not UTF-8
+	PathBase64 string    `json:"path_base64,omitempty"` // if that is not UTF-8
 }
 
 // printChange prints a change, as the result of a dry run or as a note.
@@ -285,7 +285,7 @@ type jsonExported struct {
 	Root          string  `json:"root"`                  // digest of what was written, 64 hexadecimal digits
 	Kind          string  `json:"kind"`                  // directory, file or symlink
 	Dest          string  `json:"dest"`                  // as it was given
-	DestBase64    string  `json:"dest_base64,omitempty"` // where that is not UTF-8
+	DestBase64    string  `json:"dest_base64,omitempty"` // if that is not UTF-8
 	export.Result         // files, directories, symlinks, bytes of the tree; entries written, unchanged, deleted
 	Seconds       float64 `json:"seconds"`
 	DryRun        bool    `json:"dry_run"`

@@ -105,7 +105,7 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	defer stop()
 	o := store.SweepOptions{DryRun: f.dryRun, TagsLost: f.all, Progress: &moved, Damaged: func(err error) {
 		damaged = true
-		e.warn("gc", "kept as it is: "+err.Error())
+		e.warn("gc", "damaged, and kept: "+err.Error())
 	}}
 	result, err := st.Sweeper.Sweep(ctx, keep, o)
 	stop()

@@ -291,7 +291,7 @@ type jsonIngested struct {
 	Root         string        `json:"root"`                    // 64 hexadecimal digits
 	Kind         string        `json:"kind"`                    // directory, file or symlink
 	Source       string        `json:"source"`                  // the absolute path that was read
-	SourceBase64 string        `json:"source_base64,omitempty"` // where that is not UTF-8
+	SourceBase64 string        `json:"source_base64,omitempty"` // if that is not UTF-8
 	Tag          string        `json:"tag,omitempty"`           // the name it was given
 	store.Counts               // files, directories, symlinks, bytes: what it holds, before deduplication
 	Excluded     uint64        `json:"excluded"` // entries that patterns and options left out
@@ -302,7 +302,7 @@ type jsonIngested struct {
 // jsonLeftOut is an entry that could not be stored.
 type jsonLeftOut struct {
 	Path       string `json:"path"`
-	PathBase64 string `json:"path_base64,omitempty"` // where that is not UTF-8
+	PathBase64 string `json:"path_base64,omitempty"` // if that is not UTF-8
 	Reason     string `json:"reason"`
 }
 

@@ -60,7 +60,7 @@ type jsonNode struct {
 	Executable   bool   `json:"executable,omitempty"`    // of a file
 	Digest       string `json:"digest,omitempty"`        // 64 hexadecimal digits; a symlink has none
 	Target       string `json:"target,omitempty"`        // of a symlink
-	TargetBase64 string `json:"target_base64,omitempty"` // where that is not UTF-8
+	TargetBase64 string `json:"target_base64,omitempty"` // if that is not UTF-8
 }
 
 func newJSONNode(n store.Node) jsonNode {
@@ -76,7 +76,7 @@ func newJSONNode(n store.Node) jsonNode {
 // jsonEntry is a line of castar ls --json and castar find --json.
 type jsonEntry struct {
 	Path       string `json:"path"`                  // below what was asked for
-	PathBase64 string `json:"path_base64,omitempty"` // where that is not UTF-8
+	PathBase64 string `json:"path_base64,omitempty"` // if that is not UTF-8
 	jsonNode
 }
 

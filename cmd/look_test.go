@@ -75,7 +75,7 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// TestMissingDirectory lists a tree that is not all there: what is there is listed, and what is not is named.
+// TestMissingDirectory lists a tree with a missing directory, which is named; the rest is listed.
 func TestMissingDirectory(t *testing.T) {
 	st := memory.New()
 	gone := store.Node{Name: "gone", Kind: store.KindDirectory, Digest: store.Sum([]byte("gone")), Size: 1}

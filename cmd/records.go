@@ -38,8 +38,8 @@ type jsonRecord struct {
 	Root         string    `json:"root"`                    // 64 hexadecimal digits
 	Kind         string    `json:"kind"`                    // directory, file or symlink
 	Time         time.Time `json:"time"`                    // when the ingest ended or the tag was set
-	Source       string    `json:"source,omitempty"`        // the absolute path that was ingested, where known
-	SourceBase64 string    `json:"source_base64,omitempty"` // where that is not UTF-8
+	Source       string    `json:"source,omitempty"`        // the absolute path that was ingested, if known
+	SourceBase64 string    `json:"source_base64,omitempty"` // if that is not UTF-8
 	store.Counts           // files, directories, symlinks, bytes; all 0 for a tag that was set by hand
 }
 

@@ -112,7 +112,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 type jsonMended struct {
 	Did         string `json:"did"`
 	Where       string `json:"where"`
-	WhereBase64 string `json:"where_base64,omitempty"` // where that is not UTF-8
+	WhereBase64 string `json:"where_base64,omitempty"` // if that is not UTF-8
 }
 
 func (e *env) printMended(where, what string) {

@@ -247,7 +247,7 @@ func (d harmedStore) repairAlone(t *testing.T, st, file, kind string) {
 	if status != 0 && status != statusPartial || errs != "" || lost != (status == statusPartial) {
 		t.Fatalf("exit status %d: %s%s", status, mended, errs)
 	}
-	if lostWhole(file, kind) != strings.Contains(mended, ", and all that was in ") && file != "packs" {
+	if lostWhole(file, kind) != strings.Contains(mended, ", and everything in ") && file != "packs" {
 		t.Errorf("what was lost with %s: %s", file, mended)
 	}
 	// All but the contents of packs, and a tag that is deleted, can be had from elsewhere in the store.
@@ -267,7 +267,7 @@ func (d harmedStore) repairAlone(t *testing.T, st, file, kind string) {
 	}
 }
 
-// lostWhole reports whether nobody can know what else was in what was harmed.
+// lostWhole reports whether it is impossible to know what else was in the harmed folder.
 func lostWhole(file, kind string) bool {
 	return file == "tags" || file == "log" && (kind == "a symlink" || kind == "a folder")
 }

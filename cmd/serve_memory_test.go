@@ -90,7 +90,7 @@ func peakMemory(t *testing.T, pid int) int64 {
 	return n << 10
 }
 
-// crowd is a server and those who use it.
+// crowd is a server and its clients.
 type crowd struct {
 	t      *testing.T
 	served *served
@@ -327,7 +327,7 @@ func TestServeManyPuts(t *testing.T) {
 	c.peak()
 }
 
-// TestServeIdle has silent clients cut off although nobody else wants anything.
+// TestServeIdle has silent clients cut off although no other client waits.
 func TestServeIdle(t *testing.T) {
 	c := newCrowd(t, false, "--idle-timeout", "1s")
 	conn := c.connect()

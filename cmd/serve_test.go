@@ -31,7 +31,7 @@ type served struct {
 	stderr lines
 }
 
-// lines is what a process has written, to be read meanwhile.
+// lines is what a process has written. It may be read while the process runs.
 type lines struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

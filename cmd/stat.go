@@ -56,7 +56,7 @@ func (e *env) statCommand() *cli.Command {
 // jsonStat is what castar stat --json prints.
 type jsonStat struct {
 	Path       string `json:"path"`                  // below the root
-	PathBase64 string `json:"path_base64,omitempty"` // where that is not UTF-8
+	PathBase64 string `json:"path_base64,omitempty"` // if that is not UTF-8
 	Root       string `json:"root"`                  // its digest, 64 hexadecimal digits
 	jsonNode          // of a symlink, digest is that of its Node message, as castar ingest prints it
 

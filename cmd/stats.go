@@ -140,7 +140,7 @@ func measure(ctx context.Context, u *tree.Usage, roots []*measured, owners bool)
 // jsonMeasured is what castar stats --json prints of each root.
 type jsonMeasured struct {
 	Name         string  `json:"name"`                  // a tag, or the ROOT as it was typed
-	NameBase64   string  `json:"name_base64,omitempty"` // where that is not UTF-8
+	NameBase64   string  `json:"name_base64,omitempty"` // if that is not UTF-8
 	Root         string  `json:"root"`                  // 64 hexadecimal digits
 	Kind         string  `json:"kind"`                  // directory, file or symlink
 	store.Counts         // files, directories, symlinks, bytes: each wherever it occurs
@@ -155,10 +155,10 @@ type jsonTotal struct {
 	UniqueDirectories uint64     `json:"unique_directories"` // different directories
 	Chunks            uint64     `json:"chunks"`             // different chunks, of files that have more than one
 	UniqueBytes       uint64     `json:"unique_bytes"`       // of different contents, and different chunks of these
-	StoredBytes       uint64     `json:"stored_bytes"`       // that these take in the store; 0 where it cannot tell
-	StoredDirectories uint64     `json:"stored_directories"` // bytes that directories take; 0 where it cannot tell
-	DedupRatio        float64    `json:"dedup_ratio"`        // bytes / unique_bytes; 0 where there are none
-	CompressionRatio  float64    `json:"compression_ratio"`  // unique_bytes / stored_bytes; 0 where not known
+	StoredBytes       uint64     `json:"stored_bytes"`       // that these take in the store; 0 if it cannot tell
+	StoredDirectories uint64     `json:"stored_directories"` // bytes that directories take; 0 if it cannot tell
+	DedupRatio        float64    `json:"dedup_ratio"`        // bytes / unique_bytes; 0 if there are none
+	CompressionRatio  float64    `json:"compression_ratio"`  // unique_bytes / stored_bytes; 0 if unknown
 	Sizes             []jsonSize `json:"sizes"`              // how many different files are how large
 }
 

@@ -15,7 +15,7 @@ import (
 	"castar/store"
 )
 
-// TestUnreadable verifies stores of which one file may not be read. That may be whole: it is reported, and not recorded.
+// TestUnreadable verifies stores with a file that may not be read. It may be whole, so it is reported and not recorded.
 func TestUnreadable(t *testing.T) {
 	uid := os.Getuid()
 	dir, err := os.MkdirTemp("", "castar")

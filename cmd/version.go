@@ -11,7 +11,7 @@ import (
 // versionInfo is what castar version prints.
 type versionInfo struct {
 	Version  string `json:"version"`            // of castar, as the go command derives it, or "(devel)"
-	Revision string `json:"revision,omitempty"` // the commit it was built from, where known
+	Revision string `json:"revision,omitempty"` // the commit it was built from, if known
 	Modified bool   `json:"modified,omitempty"` // whether the sources differed from that commit
 	Go       string `json:"go"`                 // version of Go
 	Platform string `json:"platform"`           // operating system and processor
