@@ -25,6 +25,7 @@ import (
 // another, and ingest and export never meet. Packages below store that are not listed are backends or on their layer.
 var layers = map[string]int{
 	"castar/protos":        0,
+	"castar/store/posix":   0,
 	"castar/store":         1,
 	"castar/store/chunk":   2,
 	"castar/store/durable": 2,
@@ -137,6 +138,8 @@ func TestMayImport(t *testing.T) {
 		{"castar/export/mount", "castar/export", true},
 		{"castar/export/mount", "castar/ingest", false},
 		{"castar/store", "castar/protos", true},
+		{"castar/store", "castar/store/posix", true},
+		{"castar/store/posix", "castar/store", false},
 		{"castar/store", "castar/store/chunk", false},
 		{"castar/store", "castar/store/packed", false},
 		{"castar/store/packed", "castar/store/memory", false},

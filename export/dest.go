@@ -87,7 +87,7 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 		e.done.met(root.Kind, false)
 		return e.merge(d, at, nodes)
 	}
-	names, err := d.names(1)
+	names, err := d.names()
 	if err != nil {
 		return err
 	}

@@ -1,13 +1,13 @@
 package export
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
+
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,44 +20,31 @@ type dir struct {
 	up    *dir   // the directory that it was opened in; nil: it was opened by a path
 	name  string // there
 	loan  loan
+
+	listed atomic.Bool // its entries were read through fd, or cannot be
 }
 
 // keepOpen is how many directories of a path are held open at once. Of those below, which few trees have, only every
 // keepOpen-th is, and they are written one at a time.
 const keepOpen = 64
 
-const openDir = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
-
-// retry repeats a system call that a signal interrupted; Go sends itself signals.
-func retry[T any](call func() (T, error)) (T, error) {
-	for {
-		v, err := call()
-		if err != unix.EINTR {
-			return v, err
-		}
-	}
-}
-
-func retryError(call func() error) error {
-	_, err := retry(func() (struct{}, error) { return struct{}{}, call() })
-	return err
-}
-
 // openPath opens a directory that the user named, through whatever symlinks the path holds.
 func openPath(name string) (*dir, error) {
-	fd, err := retry(func() (int, error) { return unix.Open(name, openParent, 0) })
-	return &dir{fd: fd}, err
+	fd, err := posix.Open(unix.AT_FDCWD, name, openParent, 0)
+	d := &dir{fd: fd}
+	d.listed.Store(true) // openParent may not allow it
+	return d, err
 }
 
 // open opens a directory in d.
 func (d *dir) open(name string) (*dir, error) {
-	fd, err := d.openat(name, openDir|unix.O_NOFOLLOW, 0)
+	fd, err := posix.OpenDir(d.fd, name)
 	return &dir{fd: fd, depth: d.depth + 1, up: d, name: name}, err
 }
 
 // mkdir makes a directory that its owner may write in, and opens it. Mode is subject to the umask.
 func (d *dir) mkdir(name string, mode fs.FileMode) (*dir, error) {
-	if err := retryError(func() error { return unix.Mkdirat(d.fd, name, uint32(mode)|0o700) }); err != nil {
+	if err := posix.Retry(func() error { return unix.Mkdirat(d.fd, name, uint32(mode)|0o700) }); err != nil {
 		return nil, err
 	}
 	return d.open(name)
@@ -65,16 +52,7 @@ func (d *dir) mkdir(name string, mode fs.FileMode) (*dir, error) {
 
 // create makes a file and opens it to be written. Mode is subject to the umask.
 func (d *dir) create(name string, mode fs.FileMode) (int, error) {
-	return d.openat(name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, uint32(mode))
-}
-
-// openFile opens a file to be read. It does not wait for the other end of a fifo.
-func (d *dir) openFile(name string) (int, error) {
-	return d.openat(name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-}
-
-func (d *dir) openat(name string, flags int, mode uint32) (int, error) {
-	return retry(func() (int, error) { return unix.Openat(d.fd, name, flags, mode) })
+	return posix.Open(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, uint32(mode))
 }
 
 func (d *dir) close() error {
@@ -123,7 +101,7 @@ func (d *dir) reopen() error {
 	}
 	fd := held.fd
 	for _, name := range slices.Backward(way) {
-		next, err := retry(func() (int, error) { return unix.Openat(fd, name, openDir|unix.O_NOFOLLOW, 0) })
+		next, err := posix.OpenDir(fd, name)
 		if fd != held.fd {
 			closeFile(fd)
 		}
@@ -140,13 +118,13 @@ func (d *dir) reopen() error {
 func (d *dir) stat() (unix.Stat_t, error) { return statFile(d.fd) }
 
 func statFile(fd int) (st unix.Stat_t, err error) {
-	err = retryError(func() error { return unix.Fstat(fd, &st) })
+	err = posix.Retry(func() error { return unix.Fstat(fd, &st) })
 	return st, err
 }
 
 // lstat describes an entry of d, if it is there.
 func (d *dir) lstat(name string) (st unix.Stat_t, exists bool, err error) {
-	err = retryError(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+	err = posix.Retry(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if err == unix.ENOENT {
 		return st, false, nil
 	}
@@ -160,7 +138,7 @@ func permissions(st *unix.Stat_t) uint32 { return uint32(st.Mode) & 0o7777 }
 func (d *dir) chmod(mode uint32) error { return chmodFile(d.fd, mode) }
 
 func chmodFile(fd int, mode uint32) error {
-	return retryError(func() error { return unix.Fchmod(fd, mode) })
+	return posix.Retry(func() error { return unix.Fchmod(fd, mode) })
 }
 
 // setTimes sets the times of an entry of d, or of d itself where name is ".". Nil times change nothing.
@@ -168,29 +146,29 @@ func (d *dir) setTimes(name string, times []unix.Timespec) error {
 	if times == nil {
 		return nil
 	}
-	return retryError(func() error { return unix.UtimesNanoAt(d.fd, name, times, unix.AT_SYMLINK_NOFOLLOW) })
+	return posix.Retry(func() error { return unix.UtimesNanoAt(d.fd, name, times, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
 func (d *dir) symlink(target, name string) error {
-	return retryError(func() error { return unix.Symlinkat(target, d.fd, name) })
+	return posix.Retry(func() error { return unix.Symlinkat(target, d.fd, name) })
 }
 
 // pointsTo reports whether name is a symlink to target.
 func (d *dir) pointsTo(name, target string) (bool, error) {
 	buf := make([]byte, len(target)+1)
-	n, err := retry(func() (int, error) { return unix.Readlinkat(d.fd, name, buf) })
+	n, err := posix.RetryValue(func() (int, error) { return unix.Readlinkat(d.fd, name, buf) })
 	return err == nil && string(buf[:n]) == target, err
 }
 
 // rename gives the entry from of d the name to in another directory, and replaces what has it.
 func (d *dir) rename(from string, in *dir, to string) error {
-	return retryError(func() error { return unix.Renameat(d.fd, from, in.fd, to) })
+	return posix.Retry(func() error { return unix.Renameat(d.fd, from, in.fd, to) })
 }
 
 // renameNew is rename, but the error is EEXIST if the name is taken. File systems that cannot do that in one step leave
 // a moment in which another process's file, though not its directory, could be replaced.
 func (d *dir) renameNew(from string, in *dir, to string) error {
-	err := retryError(func() error { return renameNoReplace(d.fd, from, in.fd, to) })
+	err := posix.Retry(func() error { return renameNoReplace(d.fd, from, in.fd, to) })
 	if err != unix.EINVAL && err != unix.ENOSYS && err != unix.ENOTSUP {
 		return err
 	}
@@ -205,54 +183,77 @@ func (d *dir) renameNew(from string, in *dir, to string) error {
 }
 
 func (d *dir) unlink(name string) error {
-	return retryError(func() error { return unix.Unlinkat(d.fd, name, 0) })
+	return posix.Retry(func() error { return unix.Unlinkat(d.fd, name, 0) })
 }
 
 func (d *dir) rmdir(name string) error {
-	return retryError(func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
+	return posix.Retry(func() error { return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR) })
 }
 
-// names returns the names of at most limit entries of d, or of all if it is negative.
-func (d *dir) names(limit int) ([]string, error) {
-	f, err := d.file()
+// listSize is how many bytes of a listing are read at once.
+const listSize = 8 << 10
+
+// names returns the names of all entries of d, in no order.
+func (d *dir) names() ([]string, error) {
+	fd, err := d.unread()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	names, err := f.Readdirnames(limit)
-	if err == io.EOF {
-		err = nil
-	}
-	return names, reasonOf(err)
+	defer d.doneWith(fd)
+	var buf [listSize]byte
+	return posix.ReadNames(fd, buf[:])
 }
 
-// entries returns the entries of d, in order of their names. Nothing but their types may be asked for.
-func (d *dir) entries() ([]fs.DirEntry, error) {
-	f, err := d.file()
+// entry is a name in a directory.
+type entry struct {
+	name  string
+	isDir bool
+}
+
+// entries returns the entries of d, sorted by name.
+func (d *dir) entries() ([]entry, error) {
+	fd, err := d.unread()
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	entries, err := f.ReadDir(-1)
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-	return entries, reasonOf(err)
-}
-
-// file opens d once more, to be listed.
-func (d *dir) file() (*os.File, error) {
-	fd, err := d.openat(".", openDir, 0)
+	defer d.doneWith(fd)
+	var buf [listSize]byte
+	listed, err := posix.ReadEntries(fd, buf[:])
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), "."), nil
+	entries := make([]entry, 0, len(listed))
+	for _, l := range listed {
+		isDir := l.Type == unix.DT_DIR
+		if l.Type == unix.DT_UNKNOWN {
+			st, exists, err := d.lstat(l.Name)
+			if err != nil {
+				return nil, err
+			}
+			if !exists {
+				continue // removed just now
+			}
+			isDir = hasType(&st, unix.S_IFDIR)
+		}
+		entries = append(entries, entry{l.Name, isDir})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	return entries, nil
 }
 
-// reasonOf returns err without the name that package os gives it, which is that of no entry.
-func reasonOf(err error) error {
-	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
-		return pathError.Err
+// unread returns a descriptor of d to list its entries from: the first time d's own, and later another one.
+func (d *dir) unread() (int, error) {
+	if !d.listed.Swap(true) {
+		return d.fd, nil
 	}
-	return err
+	return posix.OpenDir(d.fd, ".")
+}
+
+// doneWith closes a descriptor that unread returned.
+func (d *dir) doneWith(fd int) {
+	if fd != d.fd {
+		closeFile(fd)
+	}
 }
 
 // isMount reports whether something is mounted on d, a directory in parent.
@@ -262,5 +263,5 @@ func (d *dir) isMount(parent *dir) (bool, error) {
 		return false, err
 	}
 	up, err := parent.stat()
-	return st.Dev != up.Dev || isMountRoot(d.fd, ""), err
+	return st.Dev != up.Dev || posix.IsMountRoot(d.fd, ""), err
 }

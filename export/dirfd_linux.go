@@ -7,22 +7,10 @@ import (
 )
 
 // openParent opens a directory to reach what is in it, for which it need not be readable.
-const openParent = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+const openParent = unix.O_PATH | unix.O_DIRECTORY
 
 func renameNoReplace(fromDir int, from string, toDir int, to string) error {
 	return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE)
-}
-
-// isMountRoot reports whether something is mounted on the entry name of the directory fd, or on fd itself if that is "".
-// It finds bind mounts of the same file system, too (Linux 5.8).
-func isMountRoot(fd int, name string) bool {
-	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
-	if name == "" {
-		flags |= unix.AT_EMPTY_PATH
-	}
-	var st unix.Statx_t
-	err := retryError(func() error { return unix.Statx(fd, name, flags, 0, &st) })
-	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // hasAttributes reports whether fd has what a new directory would lack: a list of who has access, or a user's notes.

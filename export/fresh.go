@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -144,7 +145,7 @@ func (w *fileWriter) Write(p []byte) (n int, err error) {
 		return w.writeSparse(p)
 	}
 	for n < len(p) {
-		k, err := retry(func() (int, error) { return unix.Write(w.fd, p[n:]) })
+		k, err := posix.RetryValue(func() (int, error) { return unix.Write(w.fd, p[n:]) })
 		if err != nil {
 			return n, err
 		}

@@ -3,6 +3,8 @@ package export
 import (
 	"sync"
 
+	"castar/store/posix"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -66,7 +68,7 @@ func (d *dir) mayChange() error {
 
 // writable returns why the entries of d cannot be changed as it stands, or nil.
 func (d *dir) writable() error {
-	return retryError(func() error { return unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
+	return posix.Retry(func() error { return unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
 }
 
 // owns reports whether the caller is the owner of what st describes.

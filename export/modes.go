@@ -4,6 +4,7 @@ import (
 	"io/fs"
 
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ func (e *exporter) inherit(fd int, n *store.Node, old *unix.Stat_t) error {
 		return err
 	}
 	if is.Uid != old.Uid || is.Gid != old.Gid {
-		_ = retryError(func() error { return giveTo(fd, old) }) // what came of it is seen below
+		_ = posix.Retry(func() error { return giveTo(fd, old) }) // what came of it is seen below
 		if is, err = statFile(fd); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +18,7 @@ var errSpelling = errors.New("file exists, though under another spelling of this
 // What is not in the tree is removed first: where letters of either case make the same name, an entry of the tree may
 // stand under such a name, and is then written anew.
 func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
-	names, err := d.names(-1)
+	names, err := d.names()
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func (d *dir) look(name string, names []string) (st unix.Stat_t, exists bool, er
 	if _, listed := slices.BinarySearch(names, name); err != nil || !exists || listed {
 		return st, exists, err
 	}
-	if names, err = d.names(-1); err == nil && !slices.Contains(names, name) {
+	if names, err = d.names(); err == nil && !slices.Contains(names, name) {
 		err = errSpelling
 	}
 	return st, exists, err
@@ -174,7 +175,7 @@ func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.S
 
 // keepFile is the part of keep that needs the file open: its contents and its executable bits, which changed is about.
 func (e *exporter) keepFile(d *dir, name string, n *store.Node) (kept, changed bool, err error) {
-	fd, err := d.openFile(name)
+	fd, err := posix.OpenFile(d.fd, name)
 	if err == unix.EACCES || err == unix.ELOOP || err == unix.ENOENT {
 		return false, false, nil // cannot be read, or was replaced just now: write it
 	}
@@ -222,7 +223,7 @@ func (e *exporter) holds(fd int, n *store.Node) (bool, error) {
 		if err := e.ctx.Err(); err != nil {
 			return false, err
 		}
-		got, err := retry(func() (int, error) { return unix.Read(fd, buf[:]) })
+		got, err := posix.RetryValue(func() (int, error) { return unix.Read(fd, buf[:]) })
 		if err != nil {
 			return false, err
 		}

@@ -3,12 +3,12 @@ package export
 import (
 	"cmp"
 	"errors"
-	"io/fs"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -69,16 +69,16 @@ func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
 	var both store.Directory // directories here and there
 	missing, removes := len(nodes), false
 	for _, entry := range entries {
-		n, ok := nodes.Find(entry.Name())
-		blocked := ok && entry.IsDir() != (n.Kind == store.KindDirectory)
+		n, ok := nodes.Find(entry.name)
+		blocked := ok && entry.isDir != (n.Kind == store.KindDirectory)
 		switch {
 		case ok && !blocked:
 			missing--
-			if entry.IsDir() {
+			if entry.isDir {
 				both = append(both, n)
 			}
 		case blocked && !p.o.Delete:
-			err = p.report(at, entry.Name(), inTheWay(n.Kind))
+			err = p.report(at, entry.name, inTheWay(n.Kind))
 		case p.o.Delete:
 			removes = true
 			err = p.remove(d, at, entry, blocked)
@@ -111,15 +111,15 @@ func (p *preflight) mergeSub(d *dir, up *path, n *store.Node) error {
 }
 
 // remove does so for an entry that Delete removes from d, the directory up: whole, or but for the store in it.
-func (p *preflight) remove(d *dir, up *path, entry fs.DirEntry, whole bool) error {
-	name := entry.Name()
+func (p *preflight) remove(d *dir, up *path, entry entry, whole bool) error {
+	name := entry.name
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
 	if err := p.mayUnlink(d, entry); err != nil {
 		return p.report(up, name, err)
 	}
-	if !entry.IsDir() {
+	if !entry.isDir {
 		return nil
 	}
 	child, err := d.open(name)
@@ -154,8 +154,8 @@ func (p *preflight) removeAll(d, child *dir, at *path, whole bool) error {
 
 // mayUnlink returns why an entry of d cannot be removed, as far as it is not for what is in it: it is a mount point, or
 // another's where only owners may remove what is theirs.
-func (p *preflight) mayUnlink(d *dir, entry fs.DirEntry) error {
-	is, exists, err := d.lstat(entry.Name())
+func (p *preflight) mayUnlink(d *dir, entry entry) error {
+	is, exists, err := d.lstat(entry.name)
 	if err != nil || !exists {
 		return err
 	}
@@ -163,7 +163,7 @@ func (p *preflight) mayUnlink(d *dir, entry fs.DirEntry) error {
 	switch {
 	case err != nil:
 		return err
-	case isMountRoot(d.fd, entry.Name()) || entry.IsDir() && is.Dev != st.Dev: // an overlay's files have other devices
+	case posix.IsMountRoot(d.fd, entry.name) || entry.isDir && is.Dev != st.Dev: // an overlay's files have other devices
 		return errMount
 	case st.Mode&unix.S_ISVTX != 0 && !owns(&st) && !owns(&is) && unix.Geteuid() != 0:
 		return unix.EPERM
@@ -184,10 +184,10 @@ func (p *preflight) stored(at *path, nodes store.Directory) error {
 		})
 }
 
-func namesOf(entries []fs.DirEntry) []string {
+func namesOf(entries []entry) []string {
 	names := make([]string, len(entries))
 	for i, entry := range entries {
-		names[i] = entry.Name()
+		names[i] = entry.name
 	}
 	return names
 }

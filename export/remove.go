@@ -129,7 +129,7 @@ func (r *remover) empty(d *dir, at *path) (err error) {
 			return err
 		}
 	}
-	names, err := d.names(-1)
+	names, err := d.names()
 	if err == nil && r.check != nil {
 		err = r.check(d, at, names)
 	}

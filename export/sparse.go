@@ -3,6 +3,8 @@ package export
 import (
 	"bytes"
 
+	"castar/store/posix"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +47,7 @@ func runOf(p []byte, at uint64) (n int, zero bool) {
 
 func (w *fileWriter) writeAt(p []byte, at uint64) error {
 	for len(p) > 0 {
-		n, err := retry(func() (int, error) { return unix.Pwrite(w.fd, p, int64(at)) })
+		n, err := posix.RetryValue(func() (int, error) { return unix.Pwrite(w.fd, p, int64(at)) })
 		if err != nil {
 			return err
 		}
@@ -59,7 +61,7 @@ func (w *fileWriter) end() error {
 	if !w.hole {
 		return nil
 	}
-	err := retryError(func() error { return unix.Ftruncate(w.fd, int64(w.written)) })
+	err := posix.Retry(func() error { return unix.Ftruncate(w.fd, int64(w.written)) })
 	switch err {
 	case unix.ENOTSUP, unix.EPERM, unix.EINVAL, unix.ENOSYS:
 		err = w.writeAt([]byte{0}, w.written-1)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -71,7 +72,7 @@ func (w *worker) readFile(up *folder, at *place, st *stat) (d store.Digest, err 
 	var reason error
 	for try := range attempts {
 		begun := time.Now()
-		fd, err := openFile(up.fd, at.name)
+		fd, err := posix.OpenFile(up.fd, at.name)
 		if err == unix.ELOOP { // a symlink by now
 			err = ErrChanged
 		}

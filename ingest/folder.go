@@ -3,9 +3,10 @@ package ingest
 import (
 	"errors"
 
-	"golang.org/x/sys/unix"
-
 	"castar/store"
+	"castar/store/posix"
+
+	"golang.org/x/sys/unix"
 )
 
 // heldDepth is how deep a directory may be and still keep its descriptor while those below it are walked. Deeper ones give
@@ -33,7 +34,7 @@ func (f *folder) open(name string) (*folder, error) {
 	if f.depth+1 >= store.MaxDepth {
 		return nil, store.ErrTooDeep
 	}
-	fd, err := openDirectory(f.fd, name)
+	fd, err := posix.OpenDir(f.fd, name)
 	if err == unix.ENOTDIR || err == unix.ELOOP {
 		err = ErrChanged
 	}
@@ -73,7 +74,7 @@ func (f *folder) comeBack(child *folder) error {
 	if child.fd == closed {
 		return errLost
 	}
-	fd, err := openDirectory(child.fd, "..")
+	fd, err := posix.OpenDir(child.fd, "..")
 	if isShortage(err) {
 		return err
 	}

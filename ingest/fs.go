@@ -13,6 +13,7 @@ import (
 
 	"castar/ingest/ignore"
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -120,7 +121,7 @@ func (w *walker) judgeFile(up *folder, at *place, st *stat) {
 	if st.kind() != unix.S_IFREG || w.scan != nil {
 		return
 	}
-	if fd, err := openFile(up.fd, at.name); err == nil {
+	if fd, err := posix.OpenFile(up.fd, at.name); err == nil {
 		up.volume = w.volumeOf(fd)
 		unix.Close(fd)
 	}
@@ -237,7 +238,7 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 // enter stores what is in an open directory and returns its nodes, in order.
 func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Directory, error) {
 	buf := w.buffers.Get().(*[]byte)
-	names, err := readNames(f.fd, *buf)
+	names, err := posix.ReadNames(f.fd, *buf)
 	w.buffers.Put(buf)
 	if err != nil {
 		return nil, w.problem(at, err)

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,7 +30,7 @@ func (s *stat) fill(u *unix.Stat_t) {
 // at describes the entry of that name, itself where it is a symlink.
 func (s *stat) at(dirfd int, name string) error {
 	var u unix.Stat_t
-	err := retry(func() error { return unix.Fstatat(dirfd, name, &u, unix.AT_SYMLINK_NOFOLLOW) })
+	err := posix.Retry(func() error { return unix.Fstatat(dirfd, name, &u, unix.AT_SYMLINK_NOFOLLOW) })
 	s.fill(&u)
 	return err
 }
@@ -37,7 +38,7 @@ func (s *stat) at(dirfd int, name string) error {
 // of describes an open file. With an error s is as it was.
 func (s *stat) of(fd int) error {
 	var u unix.Stat_t
-	err := retry(func() error { return unix.Fstat(fd, &u) })
+	err := posix.Retry(func() error { return unix.Fstat(fd, &u) })
 	if err == nil {
 		s.fill(&u)
 	}
@@ -78,15 +79,6 @@ type specialError string
 func (e specialError) Error() string { return ErrSpecial.Error() + ": it is " + string(e) }
 func (e specialError) Unwrap() error { return ErrSpecial }
 
-// retry repeats a system call that a signal interrupted, as network file systems let happen.
-func retry(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
-}
-
 // isShortage reports whether err says that the process or the system has run out of descriptors or memory.
 func isShortage(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
@@ -95,25 +87,6 @@ func isShortage(err error) bool {
 // errNotRegular says that what was to be read is no regular file.
 var errNotRegular = errors.New("not a regular file")
 
-// openFile opens a file to be read. It does not follow symlinks, and does not wait for what may have taken the file's
-// place: a pipe or a terminal.
-func openFile(dirfd int, name string) (fd int, err error) {
-	err = retry(func() error {
-		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-		return err
-	})
-	return fd, err
-}
-
-// openDirectory opens a directory to be listed. It does not follow symlinks.
-func openDirectory(dirfd int, name string) (fd int, err error) {
-	err = retry(func() error {
-		fd, err = unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_DIRECTORY, 0)
-		return err
-	})
-	return fd, err
-}
-
 // reader reads an open file by plain system calls. It is an io.Reader.
 type reader int
 
@@ -121,10 +94,7 @@ func (fd reader) Read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	err = retry(func() error {
-		n, err = unix.Read(int(fd), p)
-		return err
-	})
+	n, err = posix.RetryValue(func() (int, error) { return unix.Read(int(fd), p) })
 	if err == nil && n == 0 {
 		err = io.EOF
 	}
@@ -135,11 +105,7 @@ func (fd reader) Read(p []byte) (n int, err error) {
 func readlinkat(dirfd int, name string) (string, error) {
 	for size := 256; ; size *= 4 {
 		buf := make([]byte, size)
-		var n int
-		err := retry(func() (err error) {
-			n, err = unix.Readlinkat(dirfd, name, buf)
-			return err
-		})
+		n, err := posix.RetryValue(func() (int, error) { return unix.Readlinkat(dirfd, name, buf) })
 		if err != nil {
 			return "", err
 		}
@@ -158,7 +124,7 @@ func readHead(dirfd int, name string, limit int) ([]byte, error) {
 	if st.kind() != unix.S_IFREG {
 		return nil, errNotRegular
 	}
-	fd, err := openFile(dirfd, name)
+	fd, err := posix.OpenFile(dirfd, name)
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,9 @@
 package ingest
 
-import "golang.org/x/sys/unix"
+import (
+	"castar/store/posix"
 
-// What getdirentries writes: struct dirent.
-const (
-	direntLength = 16
-	direntName   = 21
-	// zeroIsDeleted: its manual says that entries with number 0 are of deleted files.
-	zeroIsDeleted = true
+	"golang.org/x/sys/unix"
 )
 
 // bootID returns "": nothing here needs it.
@@ -18,7 +14,7 @@ func bootID() string { return "" }
 // the boot has, or "", as darwin does not tell.
 func identify(fd int, _ uint64) (isNative bool, name, mount string) {
 	var fs unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
+	if err := posix.Retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
 		return false, "", ""
 	}
 	switch unix.ByteSliceToString(fs.Fstypename[:]) {
@@ -27,7 +23,3 @@ func identify(fd int, _ uint64) (isNative bool, name, mount string) {
 	}
 	return false, "", ""
 }
-
-// isMount reports whether something is mounted on the entry of that name, which is no directory. darwin mounts on
-// directories only.
-func isMount(int, string) bool { return false }

@@ -6,15 +6,9 @@ import (
 	"path/filepath"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-)
+	"castar/store/posix"
 
-// What getdents64 writes: struct linux_dirent64.
-const (
-	direntLength = 16
-	direntName   = 19
-	// zeroIsDeleted: no. FUSE and network file systems give number 0 to files like others.
-	zeroIsDeleted = false
+	"golang.org/x/sys/unix"
 )
 
 // bootID returns what no other boot of any machine has, or "".
@@ -61,7 +55,7 @@ const zfsMagic = 0x2fc12fc1 // OpenZFS is not part of Linux
 // the boot has, or "" if the kernel does not tell.
 func identify(fd int, dev uint64) (isNative bool, name, mount string) {
 	var fs unix.Statfs_t
-	if err := retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
+	if err := posix.Retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
 		return false, "", ""
 	}
 	magic := uint32(fs.Type)
@@ -119,18 +113,9 @@ func btrfsUUID(fd int) string {
 // kernel has no such IDs (before Linux 6.8).
 func uniqueMount(fd int) string {
 	var st unix.Statx_t
-	err := retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID_UNIQUE, &st) })
+	err := posix.Retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID_UNIQUE, &st) })
 	if err != nil || st.Mask&unix.STATX_MNT_ID_UNIQUE == 0 {
 		return ""
 	}
 	return fmt.Sprintf("mount %d", st.Mnt_id)
-}
-
-// isMount reports whether something is mounted on the entry of that name, which is no directory. A device number of its
-// own does not say so: overlayfs shows files with those of other file systems. It is false if the kernel does not tell
-// (before Linux 5.8).
-func isMount(dirfd int, name string) bool {
-	var st unix.Statx_t
-	err := retry(func() error { return unix.Statx(dirfd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st) })
-	return err == nil && st.Attributes_mask&st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -111,5 +112,5 @@ func (k pathKey) add(b byte) pathKey {
 // isElsewhere reports whether an entry that is no directory is mounted on its own, from another file system than that of
 // the root.
 func (w *walker) isElsewhere(dirfd int, name string, st *stat) bool {
-	return st.dev != w.device && st.kind() != unix.S_IFDIR && isMount(dirfd, name)
+	return st.dev != w.device && st.kind() != unix.S_IFDIR && posix.IsMountRoot(dirfd, name)
 }

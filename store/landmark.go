@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"castar/store/posix"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -60,7 +62,7 @@ func (l Landmark) Around(dir string) (bool, error) {
 
 // at reports whether the file at path, relative to dirfd, is the landmark. A file that cannot be read is not.
 func (l Landmark) at(dirfd int, path string) (bool, error) {
-	fd, err := openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	fd, err := posix.OpenFile(dirfd, path)
 	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
 		return false, err // anything else is not a file of ours
 	}
@@ -75,14 +77,4 @@ func (l Landmark) at(dirfd int, path string) (bool, error) {
 	}
 	got, err := io.ReadAll(io.LimitReader(f, int64(len(l.Contents))+1))
 	return err == nil && bytes.Equal(got, l.Contents), nil
-}
-
-// openat opens a file, and tries again whenever a signal interrupts the call.
-func openat(dirfd int, path string, flags int) (int, error) {
-	for {
-		fd, err := unix.Openat(dirfd, path, flags, 0)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
 }

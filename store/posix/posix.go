@@ -1,0 +1,40 @@
+// Package posix makes the system calls that package os does not offer: on a name in an open directory, without
+// following a symlink, repeated when a signal interrupts them. Packages ingest and export walk file systems with it.
+package posix
+
+import "golang.org/x/sys/unix"
+
+// Retry calls call again for as long as a signal interrupts it. Network file systems let that happen, and Go sends
+// itself signals.
+func Retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// RetryValue is Retry for a call that also returns a value.
+func RetryValue[T any](call func() (T, error)) (T, error) {
+	for {
+		if v, err := call(); err != unix.EINTR {
+			return v, err
+		}
+	}
+}
+
+// Open opens name in the directory dirfd. The descriptor is closed on exec.
+func Open(dirfd int, name string, flags int, mode uint32) (fd int, err error) {
+	return RetryValue(func() (int, error) { return unix.Openat(dirfd, name, flags|unix.O_CLOEXEC, mode) })
+}
+
+// OpenFile opens a file for reading. It does not follow a symlink, and it does not wait if a pipe or a terminal has
+// taken the place of the file.
+func OpenFile(dirfd int, name string) (fd int, err error) {
+	return Open(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+}
+
+// OpenDir opens a directory for reading. It does not follow a symlink.
+func OpenDir(dirfd int, name string) (fd int, err error) {
+	return Open(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_DIRECTORY, 0)
+}
