@@ -57,7 +57,13 @@ func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error 
 
 // fill writes the entries of the directory at into d, which is empty.
 func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
-	write := func(n *store.Node) error { return e.write(d, n.Name, at, n, nil) }
+	write := func(n *store.Node) error {
+		err := e.write(d, n.Name, at, n, nil)
+		if err == unix.EEXIST {
+			err = errSpelling
+		}
+		return err
+	}
 	return e.each(at, d, nodes, write, write)
 }
 

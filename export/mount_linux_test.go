@@ -35,6 +35,19 @@ func TestMountPoints(t *testing.T) {
 		t.Error(d)
 	}
 
+	// Nor can a file that another is mounted on be replaced. One that is right stays.
+	plant(t, dir, tree{"theirs": "mounted", "files": tree{"f": ""}})
+	mount("theirs", "files/f")
+	for content, want := range map[string]string{"changed": "f: is a mount point", "mounted": ""} {
+		_, err := Dir(t.Context(), f.store(), f.put(t, "", tree{"f": content}), filepath.Join(dir, "files"), Options{Overwrite: true})
+		if (err != nil || want != "") && (err == nil || err.Error() != want) {
+			t.Errorf("%s: error %v", content, err)
+		}
+		if d := cmp.Diff(any(tree{"f": "mounted"}), read(t, filepath.Join(dir, "files"))); d != "" {
+			t.Error(d)
+		}
+	}
+
 	// A mount point cannot be replaced by rename.
 	plant(t, dir, tree{"empty": tree{}})
 	mount("empty", "bind")

@@ -11,7 +11,7 @@ import (
 )
 
 // errSpelling stops an entry from being lost in another where the file system does not tell their names apart.
-var errSpelling = errors.New("file exists, though under another spelling of this name")
+var errSpelling = errors.New("another entry has this name in a different spelling, and the file system does not tell them apart")
 
 // merge makes d, a directory that is there, into the directory at, and rewrites what differs.
 //
@@ -128,6 +128,9 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *un
 	}
 	if err == nil {
 		err = d.rename(temp, d, name)
+		if err == unix.EBUSY && posix.IsMountRoot(d.fd, name) {
+			err = errMount
+		}
 	}
 	if err != nil {
 		e.discard(d, temp)

@@ -301,6 +301,30 @@ func TestSpelling(t *testing.T) {
 	}
 }
 
+// TestSpellingOfNew exports to a directory that nothing but the export writes to. An entry that exists there already must
+// be one of the tree, under a name that the file system takes for the same: the test plants it.
+func TestSpellingOfNew(t *testing.T) {
+	for _, second := range []any{"file", link("x"), tree{}} {
+		dir := t.TempDir()
+		f := newFake()
+		root := f.put(t, "", tree{"D": tree{}, "d": second})
+		f.onGet = func(d store.Digest) error {
+			temps, err := filepath.Glob(filepath.Join(dir, ".out.castar-*"))
+			if err == nil && len(temps) == 1 {
+				os.Mkdir(filepath.Join(temps[0], "d"), 0o700)
+			}
+			return err
+		}
+		_, err := Dir(t.Context(), f.store(), root, filepath.Join(dir, "out"), Options{Jobs: 1})
+		if !errors.Is(err, errSpelling) || !strings.HasPrefix(err.Error(), "d: another entry has this name") {
+			t.Errorf("%v: error %v", second, err)
+		}
+		if left, err := os.ReadDir(dir); len(left) > 0 || err != nil {
+			t.Errorf("%v: left %v, %v", second, left, err)
+		}
+	}
+}
+
 // TestMadeMeanwhile: what another process makes while its directory is written is as good as what was there before.
 func TestMadeMeanwhile(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
