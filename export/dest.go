@@ -54,8 +54,8 @@ func (e *exporter) exportTo(root *store.Node, dest string) error {
 	return unix.ENOTDIR
 }
 
-// splitDest returns the path of the directory that dest is in, and its name there. The name is "." where it has none of
-// its own, and the path then that of dest itself.
+// splitDest returns the path of the directory that dest is in, and the name of dest there. If dest has no name of its
+// own, the name is "." and the path is that of dest itself.
 func splitDest(dest string) (parent, name string) {
 	trimmed := strings.TrimRight(dest, "/")
 	i := strings.LastIndexByte(trimmed, '/')
@@ -71,7 +71,7 @@ func splitDest(dest string) (parent, name string) {
 	return parent, name
 }
 
-// exportInto writes root as the directory d, which is there: as name in parent, or parent is nil.
+// exportInto writes root as the existing directory d, which is name in parent. Parent may be nil.
 func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) error {
 	if root.Kind != store.KindDirectory {
 		return unix.EISDIR
@@ -110,9 +110,9 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 	return e.fillInPlace(d, root)
 }
 
-// canReplace reports whether the empty directory d in parent can give way to another by rename, and nobody is likely to
-// mind: whoever works in d would find itself in a directory that is gone, and another owner or group, or who has access
-// by a list, would lose it.
+// canReplace reports whether a rename can replace the empty directory d in parent without harm. A process whose working
+// directory is d would be left in a removed directory. Another owner or group, or users with access by a list, would
+// lose d.
 func canReplace(parent, d *dir) (bool, error) {
 	if parent == nil || parent.writable() != nil {
 		return false, nil
@@ -134,8 +134,8 @@ func canReplace(parent, d *dir) (bool, error) {
 	return err != nil || cwd.Dev != is.Dev || cwd.Ino != is.Ino, nil
 }
 
-// hasGroupOfNew reports whether the directory that is describes has the group, and gives it to what is made in it or
-// not, as one would that is made now in the directory up.
+// hasGroupOfNew reports whether a directory has the group, and the rule for the group of new entries, that a directory
+// made now in up would have. is and up describe the two directories.
 func hasGroupOfNew(is, up *unix.Stat_t) bool {
 	group := uint32(unix.Getegid())
 	inherits := up.Mode & unix.S_ISGID
@@ -145,7 +145,7 @@ func hasGroupOfNew(is, up *unix.Stat_t) bool {
 	return is.Gid == group && is.Mode&unix.S_ISGID == inherits
 }
 
-// create writes root beside name in parent, which is not taken, and renames it to that when it is whole.
+// create writes root beside name in parent, and renames it to name when it is complete. The name is free.
 func (e *exporter) create(parent *dir, name string, root *store.Node) error {
 	if e.o.DryRun {
 		return e.count(nil, root)
@@ -164,8 +164,8 @@ func (e *exporter) create(parent *dir, name string, root *store.Node) error {
 	return err
 }
 
-// replaceEmpty is create where name is taken by an empty directory that old describes. Its mode is taken over in the
-// end; until then nobody else can look into what may be private.
+// replaceEmpty is create for the name of an empty directory, which old describes. The new directory gets the mode of the
+// old one at the end. Until then only its owner can read it, because its contents may be private.
 func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old *unix.Stat_t) error {
 	at, nodes, err := e.enter(nil, root)
 	if err != nil {
@@ -189,7 +189,7 @@ func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old 
 		err = parent.rename(temp, parent, name)
 	}
 	if err == unix.ENOTEMPTY || err == unix.EEXIST {
-		err = ErrNotEmpty // by now
+		err = ErrNotEmpty // somebody has just written to it
 	}
 	if err != nil {
 		e.discard(parent, temp)
@@ -197,13 +197,13 @@ func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old 
 	return err
 }
 
-// fillInPlace writes root into a temporary directory in d, which is empty, and moves its entries up when it is whole.
+// fillInPlace writes root to a temporary directory in d, which is empty, and moves its entries up when it is complete.
 func (e *exporter) fillInPlace(d *dir, root *store.Node) (err error) {
 	at, nodes, err := e.enter(nil, root)
 	if err != nil {
 		return err
 	}
-	if err := d.setTimes(".", e.times); err != nil { // as at the end, when it would be too late
+	if err := d.setTimes(".", e.times); err != nil { // an error at the end would come too late
 		return fmt.Errorf("its time: %w", err)
 	}
 	if err := d.borrow(); err != nil {
@@ -231,7 +231,7 @@ func (e *exporter) fillInPlace(d *dir, root *store.Node) (err error) {
 	return d.setTimes(".", e.times)
 }
 
-// moveUp moves nodes from one directory to another, or none of them.
+// moveUp moves all nodes from one directory to another. If one cannot be moved, it moves the others back.
 func moveUp(from, to *dir, at *path, nodes store.Directory) (err error) {
 	for i := range nodes {
 		if err = moveEntry(from, to, &nodes[i]); err == nil {
@@ -248,7 +248,7 @@ func moveUp(from, to *dir, at *path, nodes store.Directory) (err error) {
 	return nil
 }
 
-// moveEntry moves an entry. A directory must be writable for that, since its parent is an entry in it.
+// moveEntry moves an entry. A directory that moves must be writable, since its entry ".." changes.
 func moveEntry(from, to *dir, n *store.Node) error {
 	err := from.renameNew(n.Name, to, n.Name)
 	if err != unix.EACCES || n.Kind != store.KindDirectory {
@@ -273,7 +273,8 @@ func moveEntry(from, to *dir, n *store.Node) error {
 	return err
 }
 
-// tempName returns a name that nothing has, beside name or, if that is empty, in a directory of the destination.
+// tempName returns an unused name for a temporary entry beside name. If name is empty, the entry is inside the
+// destination.
 func tempName(name string) string {
 	if name != "" {
 		name = "." + name[:min(len(name), 200)]

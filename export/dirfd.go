@@ -12,23 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dir is an open directory. All that is done in it is done by system calls that take its descriptor and one name, and
-// that do not follow a symlink of that name. Methods may be called concurrently, but for within.
+// dir is an open directory. Its methods make system calls that take its descriptor and one name, and that do not follow
+// a symlink of that name. All methods except within may be called concurrently.
 type dir struct {
 	fd    int
-	depth int    // below the one that was opened first
-	up    *dir   // the directory that it was opened in; nil: it was opened by a path
-	name  string // there
+	depth int    // below the directory that was opened by a path
+	up    *dir   // the directory that it was opened in; nil if it was opened by a path
+	name  string // in up
 	loan  loan
 
 	listed atomic.Bool // its entries were read through fd, or cannot be
 }
 
-// keepOpen is how many directories of a path are held open at once. Of those below, which few trees have, only every
-// keepOpen-th is, and they are written one at a time.
+// keepOpen is how many directories of a path are open at once. Few trees are deeper. Below, only every keepOpen-th
+// directory stays open, and directories are written one at a time.
 const keepOpen = 64
 
-// openPath opens a directory that the user named, through whatever symlinks the path holds.
+// openPath opens a directory that the user named. It follows symlinks in the path.
 func openPath(name string) (*dir, error) {
 	fd, err := posix.Open(unix.AT_FDCWD, name, openParent, 0)
 	d := &dir{fd: fd}
@@ -42,7 +42,7 @@ func (d *dir) open(name string) (*dir, error) {
 	return &dir{fd: fd, depth: d.depth + 1, up: d, name: name}, err
 }
 
-// mkdir makes a directory that its owner may write in, and opens it. Mode is subject to the umask.
+// mkdir makes a directory that its owner can write to, and opens it. Mode is subject to the umask.
 func (d *dir) mkdir(name string, mode fs.FileMode) (*dir, error) {
 	if err := posix.Retry(func() error { return unix.Mkdirat(d.fd, name, uint32(mode)|0o700) }); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (d *dir) mkdir(name string, mode fs.FileMode) (*dir, error) {
 	return d.open(name)
 }
 
-// create makes a file and opens it to be written. Mode is subject to the umask.
+// create makes a file and opens it for writing. Mode is subject to the umask.
 func (d *dir) create(name string, mode fs.FileMode) (int, error) {
 	return posix.Open(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, uint32(mode))
 }
@@ -64,7 +64,7 @@ func (d *dir) close() error {
 	return closeFile(fd)
 }
 
-// closeFile closes fd. After EINTR it is closed all the same (Linux), or its number may be in use again.
+// closeFile closes fd. After EINTR, Linux has closed it, and its number may be in use again.
 func closeFile(fd int) error {
 	if err := unix.Close(fd); err != unix.EINTR {
 		return err
@@ -72,11 +72,11 @@ func closeFile(fd int) error {
 	return nil
 }
 
-// deep reports whether within closes d.
+// deep reports whether within closes d for a time.
 func (d *dir) deep() bool { return d != nil && d.depth >= keepOpen && d.depth%keepOpen != 0 }
 
-// within calls f, which works in child, a directory in d, and closes child. If d is deep it is closed meanwhile, and
-// opened again afterwards: then nobody else may use it.
+// within calls f, which works in child, a directory in d, and then closes child. If d is deep, within closes d while f
+// runs and opens it again afterwards. Nobody else may use d during that time.
 func (d *dir) within(child *dir, f func() error) error {
 	defer child.close()
 	if !d.deep() {
@@ -90,9 +90,9 @@ func (d *dir) within(child *dir, f func() error) error {
 	return err
 }
 
-// reopen opens d again by the names that lead to it from the nearest directory above that is open. So it stays below
-// that, whatever others move meanwhile: the parent of a child could be anywhere by now, and some file systems have no
-// numbers by which one directory could be told from another.
+// reopen opens d again, by the names that lead to it from the nearest open directory above it. So the result is below
+// that directory, whatever others have moved. The parent of the child would not do: it could be anywhere by now, and
+// some file systems have no inode numbers that tell one directory from another.
 func (d *dir) reopen() error {
 	var way []string
 	held := d
@@ -106,7 +106,7 @@ func (d *dir) reopen() error {
 			closeFile(fd)
 		}
 		if err != nil {
-			return fmt.Errorf("moved elsewhere meanwhile: %w", err)
+			return fmt.Errorf("moved elsewhere during the export: %w", err)
 		}
 		fd = next
 	}
@@ -122,7 +122,7 @@ func statFile(fd int) (st unix.Stat_t, err error) {
 	return st, err
 }
 
-// lstat describes an entry of d, if it is there.
+// lstat describes an entry of d, if it exists.
 func (d *dir) lstat(name string) (st unix.Stat_t, exists bool, err error) {
 	err = posix.Retry(func() error { return unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	if err == unix.ENOENT {
@@ -141,7 +141,7 @@ func chmodFile(fd int, mode uint32) error {
 	return posix.Retry(func() error { return unix.Fchmod(fd, mode) })
 }
 
-// setTimes sets the times of an entry of d, or of d itself where name is ".". Nil times change nothing.
+// setTimes sets the times of an entry of d, or of d itself if name is ".". Nil times change nothing.
 func (d *dir) setTimes(name string, times []unix.Timespec) error {
 	if times == nil {
 		return nil
@@ -160,13 +160,13 @@ func (d *dir) pointsTo(name, target string) (bool, error) {
 	return err == nil && string(buf[:n]) == target, err
 }
 
-// rename gives the entry from of d the name to in another directory, and replaces what has it.
+// rename moves the entry from of d to the name to in another directory, and replaces an entry of that name.
 func (d *dir) rename(from string, in *dir, to string) error {
 	return posix.Retry(func() error { return unix.Renameat(d.fd, from, in.fd, to) })
 }
 
-// renameNew is rename, but the error is EEXIST if the name is taken. File systems that cannot do that in one step leave
-// a moment in which another process's file, though not its directory, could be replaced.
+// renameNew is rename, but the error is EEXIST if the name is taken. Some file systems cannot do that in one step: there,
+// a file that another process makes at the same moment can be replaced, but not a directory.
 func (d *dir) renameNew(from string, in *dir, to string) error {
 	err := posix.Retry(func() error { return renameNoReplace(d.fd, from, in.fd, to) })
 	if err != unix.EINVAL && err != unix.ENOSYS && err != unix.ENOTSUP {
@@ -193,7 +193,7 @@ func (d *dir) rmdir(name string) error {
 // listSize is how many bytes of a listing are read at once.
 const listSize = 8 << 10
 
-// names returns the names of all entries of d, in no order.
+// names returns the names of all entries of d, in no particular order.
 func (d *dir) names() ([]string, error) {
 	fd, err := d.unread()
 	if err != nil {
@@ -241,7 +241,7 @@ func (d *dir) entries() ([]entry, error) {
 	return entries, nil
 }
 
-// unread returns a descriptor of d to list its entries from: the first time d's own, and later another one.
+// unread returns a descriptor of d from which nothing was read: d's own the first time, and later a new one.
 func (d *dir) unread() (int, error) {
 	if !d.listed.Swap(true) {
 		return d.fd, nil

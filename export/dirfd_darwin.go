@@ -8,5 +8,5 @@ func renameNoReplace(fromDir int, from string, toDir int, to string) error {
 	return unix.RenameatxNp(fromDir, from, toDir, to, unix.RENAME_EXCL)
 }
 
-// hasAttributes: darwin gives attributes to directories of its own accord.
+// hasAttributes returns false, because darwin itself gives attributes to directories.
 func hasAttributes(int) bool { return false }

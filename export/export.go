@@ -1,8 +1,16 @@
-// Package export brings what a store holds back out of it: Dir writes a stored tree as a local directory.
+// Package export writes trees of a store to the local file system. This is how Dir writes a tree to out:
 //
-// A new tree is written under a temporary name beside its destination and gets its own name by one rename when it is
-// whole. Every entry is made relative to the open directory it belongs in, by a system call that follows no symlink, so
-// that neither a hostile tree nor a race can lead outside the destination.
+//	root ── Directories.Get ── entries ──┬─ directory: mkdir, and the same for its entries
+//	                                     ├─ file:      Blobs.Open, create, write
+//	                                     └─ symlink:   symlink
+//
+//	all below .out.castar-RANDOM  ── rename ──> out
+//
+// So a new tree gets its name when it is complete. With Overwrite, Dir instead compares the tree with the entries of
+// out, and replaces every entry that differs in the same way.
+//
+// Every entry is made in an open directory, by a system call that takes its name and follows no symlink. So neither a
+// hostile tree nor a race leads outside the destination.
 package export
 
 import (
@@ -24,42 +32,42 @@ import (
 type Options struct {
 	// FileMode, ExecMode and DirMode are the permission bits of new files, new executable files and new directories,
 	// subject to the umask. 0 stands for 0644, 0755 and 0755. DirMode must let its owner read and search (0500).
-	// A file that replaces another keeps that one's bits where FileMode, or ExecMode if it is executable, is 0.
+	// A file that replaces another keeps the bits of the old one if FileMode, or ExecMode if it is executable, is 0.
 	FileMode, ExecMode, DirMode fs.FileMode
-	// MTime is set on everything in the tree, symlinks too, as the time of access and modification. Zero leaves the
-	// time of writing.
+	// MTime is the time of access and modification that every entry of the tree gets, symlinks too. Zero keeps the time
+	// of writing.
 	MTime time.Time
-	// Overwrite allows a destination that is there and not empty, and rewrites what differs in it.
+	// Overwrite allows a destination that exists and is not empty. Entries that differ from the tree are rewritten.
 	Overwrite bool
-	// Delete, with Overwrite, removes what the tree does not have or has as another kind of entry, inside the destination
-	// only. It never follows a symlink and refuses to remove a mount point.
+	// Delete, with Overwrite, removes entries that the tree does not have, or has as another kind. It removes only
+	// inside the destination, never follows a symlink, and refuses to remove a mount point.
 	Delete bool
 	// Sparse leaves holes in new files for blocks of zeros.
 	Sparse bool
-	// Landmarks tell the directories that the store is in, should they be in the destination: nothing is written or
-	// deleted in them.
+	// Landmarks identify the directories of the store, if they are in the destination. Nothing in them is written or
+	// deleted.
 	Landmarks []store.Landmark
-	// Spared, if not nil, is told of each of these directories that Delete leaves alone. Calls come one at a time.
+	// Spared, if not nil, is called for each directory of the store that Delete leaves alone. Calls do not overlap.
 	Spared func(path string)
-	// DryRun changes nothing and counts what would be done. It looks for every blob, but reads none.
+	// DryRun changes nothing and counts what would be done. It asks for every blob, but reads none.
 	DryRun bool
-	// Jobs is how many files are written at once. 0 stands for the number of processors, but at least 8: on two, four
-	// writers took three quarters of the time of two, and eight no longer from a local store but four fifths of it from
-	// a server on the same machine.
+	// Jobs is how many files are written at once. 0 stands for the number of processors, but at least 8. On two
+	// processors, four writers took three quarters of the time of two writers. Eight took as long as four from a local
+	// store, and four fifths of it from a server on the same machine.
 	Jobs int
-	// Progress, if not nil, counts while Dir works. It must not be shared between calls.
+	// Progress, if not nil, counts while Dir works. Each call needs its own.
 	Progress *Progress
-	// Notify, if not nil, is told of every change after it was made, or with DryRun would be. Calls come one at a time,
-	// in no set order. What is removed because an export failed is not told.
+	// Notify, if not nil, is called after every change, or with DryRun for every change to be made. Calls do not overlap,
+	// and come in no set order. There are none for what is removed because an export failed.
 	Notify func(Change)
 }
 
 // Progress is what an export has done so far. It may be read at any time.
 type Progress struct {
-	Files, Directories, Symlinks atomic.Uint64 // entries of the tree that are done, the root among them
-	Bytes                        atomic.Uint64 // of file contents, written or found to be there
+	Files, Directories, Symlinks atomic.Uint64 // finished entries of the tree, including the root
+	Bytes                        atomic.Uint64 // of file contents, written or unchanged
 	Written                      atomic.Uint64 // entries that were made, replaced or given another mode
-	Unchanged                    atomic.Uint64 // entries that were found as they should be; Written has all others
+	Unchanged                    atomic.Uint64 // entries that were right already
 	Deleted                      atomic.Uint64 // entries that were removed because the tree does not have them
 }
 
@@ -77,58 +85,63 @@ type Result struct {
 // Op is what was done to an entry.
 type Op string
 
-// What Notify is told of.
+// The operations that Notify is called for.
 const (
 	OpMkdir  Op = "mkdir"  // a directory was made
 	OpWrite  Op = "write"  // a file or a symlink was made or replaced
-	OpChmod  Op = "chmod"  // a file's contents were right and its executable bits were not
+	OpChmod  Op = "chmod"  // a file had the right contents and the wrong executable bits
 	OpDelete Op = "delete" // an entry was removed
 )
 
-// Change is one thing that was done.
+// Change is one operation on one entry.
 type Change struct {
-	Path string // inside the destination, raw bytes; "" is the destination itself
+	Path string // relative to the destination, raw bytes; "" is the destination itself
 	Op   Op
 }
 
-// Error is a reason with the path of the entry it is about.
+// Error is an error about one entry of the tree.
 type Error struct {
 	Path string // in the tree, raw bytes
 	Err  error
 }
 
-// Error returns the path, quoted where it would not print, and the reason.
+// Error returns the path, quoted if it would not print, and the reason.
 func (e *Error) Error() string { return store.Quote(store.ShortPath(e.Path)) + ": " + e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrNotEmpty says that the destination is a directory that has entries, and Overwrite was not set.
+// ErrNotEmpty is the error for a destination that is a directory with entries if Overwrite is not set.
 var ErrNotEmpty = errors.New("not empty")
 
-// Dir writes the tree, file or symlink root, whose name is ignored, as dest.
+// Dir writes the tree, file or symlink root as dest, and ignores the name of root.
 //
-// If dest is not there, or is an empty directory, the tree is written beside it, under the name .NAME.castar-RANDOM,
-// and renamed to dest when it is whole. An empty directory that should not be replaced (the working directory, a mount
-// point, another user's or group's, one with access lists, one whose parent is read-only) is filled from a temporary
-// directory in it instead, entry by entry; only a crash in the middle of that leaves a part, and the temporary directory
-// beside it. A directory that was there keeps its mode.
-// Any other dest is an error unless Overwrite is set: ErrNotEmpty, or fs.ErrExist for what is not a directory. A symlink
-// is not followed to a directory. Its parents are whatever the path says, symlinks included, and must be there.
+// If dest does not exist or is an empty directory, Dir writes the tree beside it, as .NAME.castar-RANDOM, and renames it
+// to dest when it is complete. Some empty directories must not be replaced: the working directory, a mount point, one of
+// another user or group, one with an access list, one in a read-only parent. These are filled from a temporary directory
+// inside them, entry by entry. Only a crash during these moves leaves a part of the tree, with the temporary directory
+// beside it. A directory that existed keeps its mode.
 //
-// With Overwrite, entries that are as they should be are left alone, and the others are written under temporary names
-// and renamed, so that an interrupted export leaves old and new entries but no torn file. A directory where the tree has
-// a file or symlink, and the reverse, gives way if Delete is set and is otherwise an error, as it always is for dest
-// itself. What would stop the export is looked for before anything is changed, and the error joins all that is found:
-// what is in the way, mount points, directories that may not be written in and, if Delete has anything to remove, what
-// the store does not have. A file that replaces another keeps its mode, and its owner and group where the system lets it.
-// A file whose contents are right but whose executable bits are not gets them changed, unless it has other links or is
-// another user's. Directories of the caller's own that are not writable are made so for as long as it takes.
+// Any other dest is an error unless Overwrite is set: ErrNotEmpty for a directory, fs.ErrExist for the rest. Dir does not
+// follow dest if it is a symlink. It follows symlinks in the path to dest, which must exist.
 //
-// All sizes and digests are checked on the way; the recorded size of a directory, the root's too, may exceed what is
-// counted (store.SizeDocumented) but not fall short of it. The first error, or the end of ctx, ends the export: what is
-// temporary is removed, and the error is returned, an *Error where it is about one entry of the tree. Nothing is synced:
-// like a copy, an export is durable when the system gets round to it.
+// With Overwrite, Dir leaves entries alone that are right already. It writes the others under temporary names and
+// renames them, so an interrupted export leaves old and new entries but no torn file. If the tree has a file or symlink
+// in place of a directory, or the reverse, Delete allows Dir to replace the entry; without Delete it is an error, and for
+// dest itself it always is.
+//
+// Before Dir changes anything it looks for what would stop it, and its error joins all that it finds: entries in the
+// way, mount points to be removed, directories that it cannot write to and, if Delete has anything to remove, objects
+// that the store lacks. A file mounted over a file that differs from the tree is found only when it is to be replaced.
+//
+// A file that replaces another keeps the mode of the old one, and its owner and group if the system allows that. If only
+// the executable bits of a file are wrong, Dir changes them in place, unless the file has other links or belongs to
+// another user. A directory of the caller that is not writable is made writable for as long as Dir needs it.
+//
+// Dir checks all sizes and digests. The recorded size of a directory may be larger than the counted size
+// (store.SizeDocumented), but not smaller. The first error, or the end of ctx, ends the export: Dir removes temporary
+// entries and returns the error, an *Error if it is about one entry of the tree. Nothing is synced: as with any copy,
+// the system decides when an export becomes durable.
 func Dir(ctx context.Context, st *store.Store, root store.Node, dest string, o Options) (Result, error) {
 	e, err := newExporter(ctx, st, o)
 	if err != nil {
@@ -140,10 +153,10 @@ func Dir(ctx context.Context, st *store.Store, root store.Node, dest string, o O
 		return Result{}, err
 	}
 	if err := e.export(&root, dest); err != nil {
-		e.stop(err) // unless another goroutine's error came first, and this one is only its echo
+		e.stop(err) // no effect if the error of another goroutine came first and caused this one
 		err = context.Cause(e.ctx)
 		if e.left != nil {
-			err = fmt.Errorf("%w; what is temporary was left there: %v", err, e.left)
+			err = fmt.Errorf("%w; a temporary entry was left behind: %v", err, e.left)
 		}
 		return e.done.result(), err
 	}
@@ -157,15 +170,15 @@ type exporter struct {
 	st    *store.Store
 	o     Options
 	done  *Progress
-	times []unix.Timespec // access and modification, or nil to leave them
+	times []unix.Timespec // access and modification, or nil to keep those of writing
 	slots chan struct{}   // one for each goroutine that works; see group
 	bufs  sync.Pool       // of *[compareSize]byte
 	empty store.Digest    // of no bytes
 
-	keepsFileMode, keepsExecMode bool // of files that are replaced
+	keepsFileMode, keepsExecMode bool // a file that replaces another gets the mode of the old one
 
-	mu   sync.Mutex // for what follows, and for calls of Notify
-	left error      // why something temporary could not be removed
+	mu   sync.Mutex // guards left and the calls of Notify and Spared
+	left error      // why a temporary entry could not be removed
 }
 
 func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, error) {
@@ -198,7 +211,7 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 	}
 	e.bufs.New = func() any { return new([compareSize]byte) }
 	e.ctx, e.stop = context.WithCancelCause(ctx)
-	e.slots <- struct{}{} // the caller's own goroutine works too
+	e.slots <- struct{}{} // for the goroutine of the caller
 	return e, nil
 }
 
@@ -216,7 +229,7 @@ func (p *Progress) result() Result {
 	}
 }
 
-// met counts an entry of the tree, all but a file's bytes.
+// met counts an entry of the tree, but not the bytes of a file.
 func (p *Progress) met(kind store.Kind, written bool) {
 	switch kind {
 	case store.KindDirectory:
@@ -233,7 +246,7 @@ func (p *Progress) met(kind store.Kind, written bool) {
 	}
 }
 
-// notify tells of a change to the entry name of the directory up.
+// notify reports a change to the entry name of the directory up.
 func (e *exporter) notify(op Op, up *path, name string) {
 	if e.o.Notify == nil {
 		return

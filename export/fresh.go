@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// write makes the node n, an entry of up, in d under a name that is not taken. Where it fails it may leave a part. A file
-// is made to replace the one that old describes, if that is not nil.
+// write writes the node n, an entry of the directory up, to d under a free name. If it fails it may leave a part. If old
+// is not nil, it describes the file that the new file is to replace.
 func (e *exporter) write(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t) error {
 	switch n.Kind {
 	case store.KindDirectory:
@@ -55,7 +55,7 @@ func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error 
 	})
 }
 
-// fill writes the entries of the directory at into d, which is empty.
+// fill writes the entries of the directory at to d, which is empty.
 func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
 	write := func(n *store.Node) error {
 		err := e.write(d, n.Name, at, n, nil)
@@ -67,8 +67,8 @@ func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
 	return e.each(at, d, nodes, write, write)
 }
 
-// withholdOwner takes from a directory that is complete what DirMode does not give its owner, and what it was lent to
-// be written. The umask has had its say when the directory was made.
+// withholdOwner removes from a complete directory the permissions of its owner that DirMode does not have. It had them
+// only while it was written. The umask was applied when the directory was made.
 func (e *exporter) withholdOwner(d *dir) error {
 	lent := 0o700 &^ uint32(e.o.DirMode)
 	if lent == 0 {
@@ -83,7 +83,7 @@ func (e *exporter) withholdOwner(d *dir) error {
 
 func (e *exporter) writeFile(d *dir, name string, n *store.Node, old *unix.Stat_t) (err error) {
 	var blob store.Blob
-	if n.Size > 0 || n.Digest != e.empty { // a store need not be asked for no bytes
+	if n.Size > 0 || n.Digest != e.empty { // the empty blob need not come from the store
 		if blob, err = e.open(n); err != nil {
 			return err
 		}
@@ -111,16 +111,16 @@ func (e *exporter) writeBlob(fd int, blob store.Blob, n *store.Node) error {
 	_, err := blob.WriteTo(&w) // checks the digest
 	switch {
 	case w.err != nil:
-		return w.err // as it was before the store said what it was doing
+		return w.err // without the context that the store added
 	case err != nil:
-		return naming("blob", n.Digest, err)
+		return objectError("blob", n.Digest, err)
 	case w.written != n.Size:
 		return sizeMismatch(n, w.written)
 	}
 	return w.end()
 }
 
-// fileWriter writes a blob to a file, and no more of it than its node says.
+// fileWriter writes a blob to a file. It fails if the blob is longer than its node says.
 type fileWriter struct {
 	ctx     context.Context
 	fd      int
@@ -128,8 +128,8 @@ type fileWriter struct {
 	done    *Progress
 	written uint64
 	sparse  bool  // leave holes
-	hole    bool  // the file ends with one
-	err     error // the first
+	hole    bool  // the file ends with a hole
+	err     error // the first error
 }
 
 func (w *fileWriter) Write(p []byte) (n int, err error) {
@@ -160,7 +160,7 @@ func (w *fileWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// count does what write does in a dry run.
+// count stands in for write in a dry run.
 func (e *exporter) count(up *path, n *store.Node) error {
 	if n.Kind == store.KindDirectory {
 		at, nodes, err := e.enter(up, n)
@@ -183,7 +183,7 @@ func (e *exporter) count(up *path, n *store.Node) error {
 	return nil
 }
 
-// has returns an error unless the store has the contents of the file or symlink n.
+// has returns an error if n is a file and the store lacks its contents.
 func (e *exporter) has(n *store.Node) error {
 	if n.Kind != store.KindFile || n.Size == 0 && n.Digest == e.empty {
 		return nil
@@ -193,7 +193,7 @@ func (e *exporter) has(n *store.Node) error {
 		err = store.ErrNotFound
 	}
 	if err != nil {
-		return naming("blob", n.Digest, err)
+		return objectError("blob", n.Digest, err)
 	}
 	return nil
 }

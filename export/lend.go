@@ -8,17 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loan is the write bit that a directory's owner gets for as long as an export needs it.
+// loan is the write permission that the owner of a directory gets for as long as an export needs it.
 type loan struct {
 	mu    sync.Mutex
 	asked bool
 	taken bool
-	mode  uint32 // before that
+	mode  uint32 // without the loan
 }
 
-// borrow makes sure that the caller may change the entries of d: where d is its own and not writable it gets the write
-// bit, until giveBack. What is another user's is left as it is, for the change itself to fail. It may be called
-// concurrently.
+// borrow makes d writable until giveBack, if it belongs to the caller and is not writable. A directory of another user
+// stays as it is, and the change to it fails. borrow may be called concurrently.
 func (d *dir) borrow() error {
 	d.loan.mu.Lock()
 	defer d.loan.mu.Unlock()
@@ -40,7 +39,7 @@ func (d *dir) borrow() error {
 	return nil
 }
 
-// giveBack ends what borrow began. It returns err, or else what goes wrong.
+// giveBack undoes borrow. It returns err, or if err is nil its own error.
 func (d *dir) giveBack(err error) error {
 	d.loan.mu.Lock()
 	defer d.loan.mu.Unlock()
@@ -53,7 +52,7 @@ func (d *dir) giveBack(err error) error {
 	return err
 }
 
-// mayChange returns why the entries of d cannot be changed, not even after borrow, or nil.
+// mayChange returns nil if the entries of d can be changed, perhaps after borrow, and otherwise the reason.
 func (d *dir) mayChange() error {
 	err := d.writable()
 	if err != unix.EACCES {
@@ -66,10 +65,10 @@ func (d *dir) mayChange() error {
 	return err
 }
 
-// writable returns why the entries of d cannot be changed as it stands, or nil.
+// writable returns nil if the entries of d can be changed without borrow, and otherwise the reason.
 func (d *dir) writable() error {
 	return posix.Retry(func() error { return unix.Faccessat(d.fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
 }
 
-// owns reports whether the caller is the owner of what st describes.
+// owns reports whether the caller owns the entry that st describes.
 func owns(st *unix.Stat_t) bool { return st.Uid == uint32(unix.Geteuid()) }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newMode returns the mode with which the file n is made, less the umask. One that replaces another, which old
-// describes, is nobody else's to read until inherit.
+// newMode returns the mode to make the file n with, before the umask. A file that is to inherit its mode from the one
+// that it replaces, which old describes, is readable by its owner only until then.
 func (e *exporter) newMode(n *store.Node, old *unix.Stat_t) fs.FileMode {
 	switch {
 	case old != nil && e.keepsMode(n):
@@ -21,7 +21,7 @@ func (e *exporter) newMode(n *store.Node, old *unix.Stat_t) fs.FileMode {
 	return e.o.FileMode
 }
 
-// keepsMode reports whether n keeps the mode of the file that it replaces, as nobody asked for another.
+// keepsMode reports whether n keeps the mode of the file that it replaces, because the options set no other.
 func (e *exporter) keepsMode(n *store.Node) bool {
 	if n.Executable {
 		return e.keepsExecMode
@@ -29,16 +29,16 @@ func (e *exporter) keepsMode(n *store.Node) bool {
 	return e.keepsFileMode
 }
 
-// inherit gives the file fd, which has the contents of n, the owner, group and mode of the file that it replaces, which
-// old describes. Whoever is not root does without what only root can give. Bits that lend the rights of an owner or group
-// to those who run a file were given to other contents, and are dropped.
+// inherit gives the file fd, which has the contents of n, the owner, group and mode of the file that it replaces. old
+// describes that file. A caller other than root gives what it can. The set-user-ID and set-group-ID bits are dropped,
+// because they were granted to other contents.
 func (e *exporter) inherit(fd int, n *store.Node, old *unix.Stat_t) error {
 	is, err := statFile(fd)
 	if err != nil {
 		return err
 	}
 	if is.Uid != old.Uid || is.Gid != old.Gid {
-		_ = posix.Retry(func() error { return giveTo(fd, old) }) // what came of it is seen below
+		_ = posix.Retry(func() error { return giveTo(fd, old) }) // the result shows below
 		if is, err = statFile(fd); err != nil {
 			return err
 		}
@@ -47,13 +47,13 @@ func (e *exporter) inherit(fd int, n *store.Node, old *unix.Stat_t) error {
 		return nil
 	}
 	mode := e.withExec(uint32(old.Mode)&0o777, n.Executable)
-	if is.Gid != old.Gid { // what one group had is not for another
+	if is.Gid != old.Gid { // one group's permissions are not for another group
 		mode &^= 0o070 &^ (mode & 0o007 << 3)
 	}
 	return chmodFile(fd, mode)
 }
 
-// giveTo gives the file fd the owner and group that old has. Whoever is not root can only give it a group of their own.
+// giveTo gives the file fd the owner and group of old. A caller other than root sets only the group.
 func giveTo(fd int, old *unix.Stat_t) error {
 	if unix.Geteuid() != 0 {
 		return unix.Fchown(fd, -1, int(old.Gid))
@@ -61,8 +61,8 @@ func giveTo(fd int, old *unix.Stat_t) error {
 	return unix.Fchown(fd, int(old.Uid), int(old.Gid))
 }
 
-// withExec returns mode with the executable bits that a file should have: if any, the owner's, and those of ExecMode
-// for whom the file can be read by, which is what the umask left. A mode that is right already is returned as it is.
+// withExec returns mode with the executable bits that a file should have. For an executable file these are the owner's,
+// and those of ExecMode for everybody who can read the file, as the umask decided. A right mode is returned unchanged.
 func (e *exporter) withExec(mode uint32, executable bool) uint32 {
 	switch {
 	case executable == (mode&0o100 != 0):

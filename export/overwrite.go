@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errSpelling stops an entry from being lost in another where the file system does not tell their names apart.
+// errSpelling keeps one entry from overwriting another if the file system does not tell their names apart.
 var errSpelling = errors.New("another entry has this name in a different spelling, and the file system does not tell them apart")
 
-// merge makes d, a directory that is there, into the directory at, and rewrites what differs.
+// merge turns the existing directory d into the directory at, and rewrites entries that differ.
 //
-// What is not in the tree is removed first: where letters of either case make the same name, an entry of the tree may
-// stand under such a name, and is then written anew.
+// It first removes entries that are not in the tree. On a file system that ignores case, the entry to be removed may
+// also be an entry of the tree in another case, which is then written again.
 func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
 	names, err := d.names()
 	if err != nil {
@@ -44,8 +44,8 @@ func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
 	return d.setTimes(".", e.times)
 }
 
-// look describes the entry name of d, if it is there. It must be one of names, which are sorted, or have been made since
-// those were read, as by another export.
+// look describes the entry name of d, if it exists. It must be among names, the sorted names of d, or newer than they
+// are, such as an entry that another export just made.
 func (d *dir) look(name string, names []string) (st unix.Stat_t, exists bool, err error) {
 	st, exists, err = d.lstat(name)
 	if _, listed := slices.BinarySearch(names, name); err != nil || !exists || listed {
@@ -57,7 +57,7 @@ func (d *dir) look(name string, names []string) (st unix.Stat_t, exists bool, er
 	return st, exists, err
 }
 
-// mergeSub makes the entry of d that n names into the directory n. names is what d has.
+// mergeSub turns the entry of d with the name of n into the directory n. names are the names in d.
 func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) error {
 	st, exists, err := d.look(n.Name, names)
 	switch {
@@ -80,7 +80,7 @@ func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) err
 	return d.within(child, func() error { return e.merge(child, at, nodes) })
 }
 
-// replace makes the entry name of d into the file or symlink n. names is what d has.
+// replace turns the entry name of d into the file or symlink n. names are the names in d.
 func (e *exporter) replace(d *dir, name string, up *path, n *store.Node, names []string) error {
 	st, exists, err := d.look(name, names)
 	if err != nil {
@@ -98,8 +98,9 @@ func (e *exporter) replace(d *dir, name string, up *path, n *store.Node, names [
 	return e.install(d, name, up, n, &st)
 }
 
-// install writes n under a temporary name in d, and renames it to name. old describes what has that name, or is nil. A
-// directory that has it, or anything else where n is one, is removed in between: Delete must be set for that.
+// install writes n under a temporary name in d, and renames it to name. old describes the entry that has this name, or is
+// nil. If one of the two is a directory and the other is not, the old entry is removed before the rename, which needs
+// Delete.
 func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t) error {
 	blocked := old != nil && hasType(old, unix.S_IFDIR) != (n.Kind == store.KindDirectory)
 	if blocked && (!e.o.Delete || up == nil) {
@@ -113,13 +114,13 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *un
 		}
 		return e.count(up, n)
 	}
-	if up != nil { // otherwise d is outside of the destination
+	if up != nil { // otherwise d is outside the destination
 		if err := d.borrow(); err != nil {
 			return err
 		}
 	}
 	if old != nil && !hasType(old, unix.S_IFREG) {
-		old = nil // nothing to inherit
+		old = nil // only files pass on their mode
 	}
 	temp := tempName("")
 	err := e.write(d, temp, up, n, old)
@@ -138,7 +139,7 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *un
 	return err
 }
 
-// inTheWay is the error of an entry that is a directory where the tree has one of another kind, or the reverse.
+// inTheWay is the error for an entry that is a directory while the node of kind is not, or the reverse.
 func inTheWay(kind store.Kind) error {
 	if kind == store.KindDirectory {
 		return unix.ENOTDIR
@@ -146,8 +147,9 @@ func inTheWay(kind store.Kind) error {
 	return unix.EISDIR
 }
 
-// keep reports whether the entry name of d, which st describes and which is no directory, is what n says, and sets the
-// executable bits and times of one that is. One that would have to change, and must not, is not kept.
+// keep reports whether the entry name of d can stay because it is what n says. If so, it sets the executable bits and the
+// times. An entry that needs such a change and must not be changed in place is not kept. st describes the entry, which is
+// not a directory.
 func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.Stat_t) (bool, error) {
 	kept, changed := false, false
 	var err error
@@ -176,11 +178,11 @@ func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.S
 	return true, nil
 }
 
-// keepFile is the part of keep that needs the file open: its contents and its executable bits, which changed is about.
+// keepFile is the part of keep for the contents and executable bits of a file. changed says that it set the bits.
 func (e *exporter) keepFile(d *dir, name string, n *store.Node) (kept, changed bool, err error) {
 	fd, err := posix.OpenFile(d.fd, name)
 	if err == unix.EACCES || err == unix.ELOOP || err == unix.ENOENT {
-		return false, false, nil // cannot be read, or was replaced just now: write it
+		return false, false, nil // unreadable, or replaced just now: write it
 	}
 	if err != nil {
 		return false, false, err
@@ -206,17 +208,17 @@ func (e *exporter) keepFile(d *dir, name string, n *store.Node) (kept, changed b
 	return true, true, err
 }
 
-// fixed reports whether the file that st describes must not be changed where it stands: it has other links, perhaps
-// outside the destination, or it is another user's, and only root may.
+// fixed reports whether the file that st describes must not be changed in place: because it has other links, perhaps
+// outside the destination, or because it belongs to another user and the caller is not root.
 func fixed(st *unix.Stat_t) bool {
 	euid := unix.Geteuid()
 	return st.Nlink > 1 || euid != 0 && st.Uid != uint32(euid)
 }
 
-// compareSize is how much of a file is read at once to compare it.
+// compareSize is how many bytes of a file are read at once for comparing.
 const compareSize = 256 << 10
 
-// holds reports whether the file fd holds the bytes that n says.
+// holds reports whether the file fd has the size and digest of n.
 func (e *exporter) holds(fd int, n *store.Node) (bool, error) {
 	buf := e.bufs.Get().(*[compareSize]byte)
 	defer e.bufs.Put(buf)
@@ -237,7 +239,7 @@ func (e *exporter) holds(fd int, n *store.Node) (bool, error) {
 			return false, nil
 		}
 		if left -= uint64(got); left == 0 && uint64(got) == n.Size {
-			return store.Sum(buf[:got]) == n.Digest, nil // all of a small file: the faster hash
+			return store.Sum(buf[:got]) == n.Digest, nil // the whole file is in buf: Sum is faster
 		}
 		h.Write(buf[:got])
 	}

@@ -14,17 +14,17 @@ import (
 )
 
 // preflight looks for what would stop an overwriting export half-way, and changes nothing. It lists the directories that
-// are both in the destination and in the tree, and what Delete removes, and describes no file of its own accord: that
-// costs little beside the comparing that follows.
+// are both in the destination and in the tree, and those that Delete removes. It does not look at files that stay, so it
+// costs little beside the comparison that follows.
 type preflight struct {
 	*exporter
-	removes atomic.Bool // there is something that Delete removes
+	removes atomic.Bool // Delete has something to remove
 
 	mu    sync.Mutex
 	found []*Error
 }
 
-// preflight returns all that would stop the merging of the directory at, whose entries in the tree are nodes, into d.
+// preflight returns an error with every reason not to merge the directory at, which has the entries nodes, into d.
 func (e *exporter) preflight(d *dir, at *path, nodes store.Directory) error {
 	p := &preflight{exporter: e}
 	err := p.merge(d, at, nodes)
@@ -45,8 +45,8 @@ func (e *exporter) preflight(d *dir, at *path, nodes store.Directory) error {
 	return errors.Join(all...)
 }
 
-// report records what is wrong with the entry name of the directory up. Only what ends the search is an error: the end
-// of the context, or that the directory is the destination itself, of which there is no more to say.
+// report records what is wrong with the entry name of the directory up, and returns nil so that the search goes on. It
+// returns the error if the context has ended, or if the error is about the destination itself.
 func (p *preflight) report(up *path, name string, err error) error {
 	if err == nil || p.ctx.Err() != nil || up == nil {
 		return err
@@ -57,7 +57,7 @@ func (p *preflight) report(up *path, name string, err error) error {
 	return nil
 }
 
-// merge does so for what merge of the exporter does.
+// merge checks what merge of the exporter will do.
 func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
 	entries, err := d.entries()
 	if err == nil {
@@ -66,7 +66,7 @@ func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
 	if err != nil {
 		return p.report(at.up, at.name, err)
 	}
-	var both store.Directory // directories here and there
+	var both store.Directory // directories in d and in the tree
 	missing, removes := len(nodes), false
 	for _, entry := range entries {
 		n, ok := nodes.Find(entry.name)
@@ -110,7 +110,8 @@ func (p *preflight) mergeSub(d *dir, up *path, n *store.Node) error {
 	return d.within(child, func() error { return p.merge(child, at, nodes) })
 }
 
-// remove does so for an entry that Delete removes from d, the directory up: whole, or but for the store in it.
+// remove checks the removal of an entry of d, the directory up. Unless whole is set, a directory of the store in it may
+// stay.
 func (p *preflight) remove(d *dir, up *path, entry entry, whole bool) error {
 	name := entry.name
 	if err := p.ctx.Err(); err != nil {
@@ -129,7 +130,7 @@ func (p *preflight) remove(d *dir, up *path, entry entry, whole bool) error {
 	return d.within(child, func() error { return p.removeAll(d, child, &path{up: up, name: name}, whole) })
 }
 
-// removeAll does so for what is in child, the directory at in d.
+// removeAll checks the removal of all entries of child, which is in d and stands at at.
 func (p *preflight) removeAll(d, child *dir, at *path, whole bool) error {
 	entries, err := child.entries()
 	if err == nil {
@@ -152,8 +153,8 @@ func (p *preflight) removeAll(d, child *dir, at *path, whole bool) error {
 	return nil
 }
 
-// mayUnlink returns why an entry of d cannot be removed, as far as it is not for what is in it: it is a mount point, or
-// another's where only owners may remove what is theirs.
+// mayUnlink returns nil if an entry of d, without regard to its contents, can be removed, and otherwise the reason: it is
+// a mount point, or it belongs to another user in a directory where only owners may remove their entries.
 func (p *preflight) mayUnlink(d *dir, entry entry) error {
 	is, exists, err := d.lstat(entry.name)
 	if err != nil || !exists {
@@ -171,7 +172,7 @@ func (p *preflight) mayUnlink(d *dir, entry entry) error {
 	return nil
 }
 
-// stored returns what the store does not have of the directory at, or why that cannot be told.
+// stored reports all objects below the directory at that the store lacks, and errors of asking for them.
 func (p *preflight) stored(at *path, nodes store.Directory) error {
 	return p.each(at, nil, nodes,
 		func(n *store.Node) error { return p.report(at, n.Name, p.has(n)) },

@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errMount stops what would remove the contents of another file system.
+// errMount is the error for a mount point that would be removed or replaced.
 var errMount = errors.New("is a mount point")
 
-// errStore stops what would write or remove in the store that the tree comes from.
+// errStore is the error for writing or removing in the store that the tree comes from.
 var errStore = errors.New("is the store itself")
 
-// remover removes entries and all that is below them. It follows no symlink and stops at a mount point, for what is
-// mounted in the destination is not part of it.
+// remover removes entries and everything below them. It follows no symlink. It stops at a mount point, because a mounted
+// file system is not part of the destination.
 type remover struct {
-	force bool // get into directories whatever their mode, for they are temporary
-	// check returns errStore for a directory that is to stay, and with it all that it is in. It may be nil.
+	force bool // change the mode of directories to enter them, because they are temporary
+	// check returns errStore for a directory that must stay, with all its parents. It may be nil.
 	check func(d *dir, at *path, names []string) error
-	// entry is called for each entry of d, after those in it, and removes it by calling remove.
+	// entry is called for each entry of d, after the entries below it. It removes the entry by calling remove.
 	entry func(d *dir, up *path, name string, remove func() error) error
 }
 
-// removeExtra removes the entry name of d, the directory up, but for the store in it.
+// removeExtra removes the entry name of d, the directory up, except for the store in it.
 func (e *exporter) removeExtra(d *dir, up *path, name string) error {
 	r := remover{entry: e.removeEntry, check: func(d *dir, at *path, names []string) error {
 		err := e.checkStore(d, names)
@@ -44,14 +44,14 @@ func (e *exporter) removeExtra(d *dir, up *path, name string) error {
 	return up.wrap(name, err)
 }
 
-// clear removes the entry name of d, the directory up, for another kind of entry to have its name. The store in it is an
-// error.
+// clear removes the entry name of d, the directory up, to make room for another kind of entry. It is an error if the
+// store is in it.
 func (e *exporter) clear(d *dir, up *path, name string) error {
 	r := remover{entry: e.removeEntry, check: func(d *dir, _ *path, names []string) error { return e.checkStore(d, names) }}
 	return up.wrap(name, r.remove(d, up, name))
 }
 
-// removeEntry is the entry of a remover for what Delete asks for.
+// removeEntry is the function entry of a remover that works for Delete.
 func (e *exporter) removeEntry(d *dir, up *path, name string, remove func() error) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (e *exporter) removeEntry(d *dir, up *path, name string, remove func() erro
 	return nil
 }
 
-// checkStore returns errStore if d, whose entries have these names, is a directory that the store is in.
+// checkStore returns errStore if d, whose entries have these names, is a directory of the store.
 func (e *exporter) checkStore(d *dir, names []string) error {
 	for _, mark := range e.o.Landmarks {
 		if !slices.Contains(names, mark.Hint()) {
@@ -85,8 +85,8 @@ func (e *exporter) checkStore(d *dir, names []string) error {
 	return nil
 }
 
-// discard removes what an export that failed had written under a temporary name. The end of the context does not stop
-// it: that is when it is needed.
+// discard removes the temporary entry of an export that failed. It runs even when the context has ended, because that is
+// one of the reasons to fail.
 func (e *exporter) discard(d *dir, name string) {
 	r := remover{force: true, entry: func(_ *dir, _ *path, _ string, remove func() error) error { return remove() }}
 	if err := r.remove(d, nil, name); err != nil {
@@ -122,7 +122,7 @@ func (r *remover) remove(d *dir, up *path, name string) error {
 	return r.entry(d, up, name, func() error { return d.rmdir(name) })
 }
 
-// empty removes all that is in the directory d, which is at. Where the store is in it, all else goes.
+// empty removes all entries of d, which stands at at. If the store is below d, everything else goes.
 func (r *remover) empty(d *dir, at *path) (err error) {
 	if r.force {
 		if err := d.chmod(0o700); err != nil {

@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holeSize is the least hole that Sparse leaves, in bytes, and what its place is a multiple of. It is a block of nearly
-// every file system, so that a file takes no more room than where it came from.
+// holeSize is the size of the smallest hole that Sparse leaves, in bytes. Holes start at multiples of it. It is the block
+// size of nearly every file system, so a file takes no more room than the original.
 const holeSize = 4 << 10
 
-// writeSparse writes p at the end of the file, all but blocks of zeros: what is not written of a new file reads as
-// zeros. Of a block that comes in parts, those are left out that are zeros.
+// writeSparse writes p at the end of the file, except for blocks of zeros: parts of a new file that are never written
+// read as zeros. If a block comes in several parts, each part of zeros is left out.
 func (w *fileWriter) writeSparse(p []byte) (n int, err error) {
 	for n < len(p) {
 		at := w.written + uint64(n)
@@ -29,13 +29,13 @@ func (w *fileWriter) writeSparse(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// runOf returns how many bytes p begins with that are blocks of zeros, or that are other blocks. at is the place of p in
-// the file.
+// runOf returns how many bytes at the start of p are blocks of zeros, or are other blocks if the first block is not of
+// zeros. at is the offset of p in the file.
 func runOf(p []byte, at uint64) (n int, zero bool) {
 	var zeros [holeSize]byte
 	for n < len(p) {
 		block := p[n:min(len(p), n+holeSize-int((at+uint64(n))%holeSize))]
-		is := bytes.Equal(block, zeros[:len(block)]) // as fast as memory is read
+		is := bytes.Equal(block, zeros[:len(block)]) // runs at the speed of memory
 		if n > 0 && is != zero {
 			break
 		}
@@ -56,7 +56,7 @@ func (w *fileWriter) writeAt(p []byte, at uint64) error {
 	return nil
 }
 
-// end gives a file that ends with a hole its length. Where the file system cannot, writing the last byte does.
+// end sets the length of a file that ends with a hole. If the file system cannot do that, end writes the last byte.
 func (w *fileWriter) end() error {
 	if !w.hole {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"castar/store"
 )
 
-// path is where in the tree a directory stands: a chain that ends at the root. nil is where the root itself stands.
+// path is the position of a directory in the tree, as a chain that ends at the root. The root is an entry of nil.
 type path struct {
 	up     *path
 	name   string
@@ -32,7 +32,7 @@ func (p *path) join(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// wrap says which entry err is about, unless it has been said, or it is the root.
+// wrap adds the path of the entry name to err, unless err has a path or the entry is the root.
 func (p *path) wrap(name string, err error) error {
 	var named *Error
 	if err == nil || p == nil || errors.As(err, &named) {
@@ -41,8 +41,8 @@ func (p *path) wrap(name string, err error) error {
 	return &Error{Path: p.join(name), Err: err}
 }
 
-// enter fetches the directory n, an entry of up, and checks all that Get promises and a store could still get wrong: a
-// name with a slash in it must not reach a system call.
+// enter fetches the directory n, an entry of up. It checks what Get promises, because a name with a slash must not reach
+// a system call even if a store is wrong.
 func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error) {
 	at := &path{up: up, name: n.Name, digest: n.Digest, depth: 1}
 	if up != nil {
@@ -61,17 +61,17 @@ func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error
 		err = dir.Validate()
 	}
 	if err != nil {
-		return nil, nil, naming("directory", n.Digest, err)
+		return nil, nil, objectError("directory", n.Digest, err)
 	}
-	// Both rules of counting give at least the documented size, and more than that does no harm.
+	// Both size rules give at least the documented size, and a larger size does no harm.
 	if size, _ := dir.Size(store.SizeDocumented); n.Size < size {
 		return nil, nil, fmt.Errorf("size mismatch: directory %s is recorded with %d and has %d", n.Digest, n.Size, size)
 	}
 	return at, dir, nil
 }
 
-// naming says which object err is about, unless it says so itself.
-func naming(kind string, d store.Digest, err error) error {
+// objectError adds to err the object that it is about, unless err says that itself.
+func objectError(kind string, d store.Digest, err error) error {
 	var corrupt *store.CorruptError
 	if errors.As(err, &corrupt) && corrupt.Digest == d {
 		return fmt.Errorf("%s %w", kind, err)
@@ -83,7 +83,7 @@ func naming(kind string, d store.Digest, err error) error {
 func (e *exporter) open(n *store.Node) (store.Blob, error) {
 	blob, err := e.st.Blobs.Open(e.ctx, n.Digest)
 	if err != nil {
-		return nil, naming("blob", n.Digest, err)
+		return nil, objectError("blob", n.Digest, err)
 	}
 	if blob.Size() != n.Size {
 		blob.Close()
@@ -96,13 +96,13 @@ func sizeMismatch(n *store.Node, size uint64) error {
 	return fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has %d", n.Digest, n.Size, size)
 }
 
-// each calls leaf for the files and symlinks among nodes, and sub for the directories, several at once, and returns when
-// all have returned. Errors get the name of their entry in the directory at. d is what the calls work in, or nil.
+// each calls leaf for the files and symlinks among nodes and sub for the directories, several at once, and returns when
+// all calls have returned. Errors get the path of their entry in the directory at. The calls work in d, which may be nil.
 func (e *exporter) each(at *path, d *dir, nodes store.Directory, leaf, sub func(n *store.Node) error) (err error) {
 	g := group{e: e}
 	defer func() {
 		if err != nil {
-			e.stop(err) // before the wait, which it shortens
+			e.stop(err) // shortens the wait
 		}
 		if werr := g.wait(); err == nil {
 			err = werr
@@ -120,7 +120,7 @@ func (e *exporter) each(at *path, d *dir, nodes store.Directory, leaf, sub func(
 		if !d.deep() && at.depth < keepOpen {
 			err = g.do(task)
 		} else if err = g.wait(); err == nil {
-			err = task() // nobody else may use d meanwhile: see within
+			err = task() // with d for itself, as within demands
 		}
 	}
 	return err
@@ -134,22 +134,23 @@ func (e *exporter) eachOf(at *path, run store.Directory, do func(n *store.Node) 
 		if err := do(&run[i]); err != nil {
 			return at.wrap(run[i].Name, err)
 		}
-		// A goroutine loses its processor after 10 ms. Where it is in a system call at that moment, as is likely here, a
-		// second thread goes on in its stead, and the system has more threads than processors to move about. Giving the
-		// processor up in between, which costs next to nothing, saves nine switches of ten and 7 % of the time.
+		// A goroutine loses its processor after 10 ms. If it is in a system call at that moment, which is likely here,
+		// another thread takes over, and the system has more threads to switch between than processors. Yielding here
+		// costs next to nothing. It saves nine of ten switches and 7% of the time.
 		runtime.Gosched()
 	}
 	return nil
 }
 
-// A run is what one goroutine writes of one directory: so many files, or so many bytes, or one directory. Shorter ones
-// cost more in handing over than they gain, and those who create in one directory wait for each other in the kernel.
+// A run is the part of a directory that one goroutine writes: at most runFiles files, about runBytes bytes, or one
+// directory. Shorter runs cost more to hand over than they gain, because goroutines that create entries in one directory
+// wait for each other in the kernel.
 const (
 	runFiles = 64
 	runBytes = 1 << 20
 )
 
-// runLength returns how many of nodes, of which there is one at least, make a run.
+// runLength returns how many of nodes make the first run. There is at least one node.
 func runLength(nodes store.Directory) int {
 	bytes := uint64(0)
 	for i := range nodes {
@@ -165,15 +166,15 @@ func runLength(nodes store.Directory) int {
 	return len(nodes)
 }
 
-// group is the tasks of one directory. A task gets a goroutine of its own while there is a slot for it, and is otherwise
-// done on the spot; so at most Jobs goroutines work, whatever the shape of the tree, and nothing is ever queued.
+// group is the tasks of one directory. A task runs in a new goroutine if a slot is free, and otherwise in the caller's. So
+// at most Jobs goroutines work, whatever the shape of the tree, and no task is ever queued.
 type group struct {
 	e      *exporter
 	wg     sync.WaitGroup
 	forked bool
 }
 
-// do does f, now or meanwhile. The error of one that is done meanwhile ends the export.
+// do runs f, and returns its error, or starts it in a goroutine, where an error ends the export.
 func (g *group) do(f func() error) error {
 	select {
 	case g.e.slots <- struct{}{}:
@@ -190,7 +191,7 @@ func (g *group) do(f func() error) error {
 	return nil
 }
 
-// wait returns when all tasks are done, with an error if the export is over. Who waits lends its slot to who works.
+// wait returns when all tasks are done, with an error if the export has ended. It frees its slot while it waits.
 func (g *group) wait() error {
 	if g.forked {
 		<-g.e.slots
