@@ -14,39 +14,38 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cache remembers the digests of files that have not changed since, so that ingesting a tree again reads only what did.
+// Cache remembers the digests of files, so that ingesting a tree again reads only the files that changed.
 //
-// There is one cache file for each store and root path; where a root has none, that of the nearest directory above it is
-// read. It is a table (store/table) of one record a file:
+// There is one cache file for each store and root path. If a root has none, that of the nearest directory above it is
+// read. A cache file is a table (store/table) of one record for each file:
 //
 //	key   = path:u128                              hash of the absolute path and the file system's name
 //	value = size:u64 mtime:u64 ctime:u64           times in nanoseconds
 //	        inode:u64 mount:u64 boot:u32 day:u16   where and when the file was seen; see volume
 //	        digest
 //
-// All numbers are big-endian. A record holds only if all of it is true of the file and volume.proves says so, and it is
-// kept only if any later change must show: file systems stamp changes with a clock that stands still for some
-// milliseconds, so a file that was changed just before it was read could change again without a trace. Those are read
-// again the next time (git's rule for racy timestamps). What a program writes through a memory map shows only when it
-// first touches a page: to what it does there later only reading the file is proof.
+// All numbers are big-endian. A record is believed only if all of it matches the file, volume.proves agrees, and the
+// store has the blob. A record is made only if any later change must show. File systems stamp changes with a clock that
+// stands still for some milliseconds, so a file that changed just before it was read could change again unnoticed. Such a
+// file is read again the next time (git's rule for racy timestamps). Writes through a memory map show only when a page is
+// first touched. Only reading the file reveals later ones.
 //
-// A record stays until the file was not seen for a long time, whatever else is ingested meanwhile and however that ends.
-// What it says counts only where the store has the blob. A cache may be removed at any time. A nil *Cache is empty and
-// stays so. All methods may be called concurrently, but for Save and Close.
+// A record stays until its file has not been seen for a long time, whatever else is ingested. A cache may be removed at
+// any time. A nil *Cache is empty and stays empty. All methods except Save and Close may be called concurrently.
 type Cache struct {
 	dir, path string
 	root      pathKey
 	old       table.Table
 	data      []byte // memory map of old
-	own       bool   // old is path itself, and not that of a directory above
+	own       bool   // old is the file at path, not that of a directory above
 	today     uint16 // days since 1970
 
 	mu     sync.Mutex
 	added  *table.Builder
-	failed error // why nothing is added any more
+	failed error // why no more records are added
 }
 
-// record is what a cache knows of a file beside its key.
+// record is what a cache stores about a file under its key.
 type record struct {
 	size         uint64
 	mtime, ctime int64
@@ -59,20 +58,20 @@ type record struct {
 var cacheShape = table.Shape{Key: 16, Value: 3*8 + 2*8 + 4 + 2 + store.DigestSize}
 
 const (
-	// clockTick is more than the coarsest clock that a kernel stamps changes with: one tick at 100 Hz.
+	// clockTick is longer than a tick of the coarsest clock that a kernel stamps changes with (100 Hz).
 	clockTick = 20 * time.Millisecond
-	// coarseTick is the same for file systems that keep whole seconds, FAT even pairs of them.
+	// coarseTick is the same for file systems that keep whole seconds, or pairs of seconds (FAT).
 	coarseTick = 2 * time.Second
-	// refreshDays is how old the day of a record gets before a file that is seen again is recorded again: seldom enough
-	// that a cache to which nothing is added is mostly not written.
+	// refreshDays is the age of a record, in days, at which it is renewed when its file is seen again. Renewals are rare
+	// enough that a cache to which nothing is added is mostly not written.
 	refreshDays = 7
 )
 
-// OpenCache opens the cache of the tree at path, an absolute path, for the store with that ID, in the folder dir, which
-// is made if it is missing. A damaged cache is as good as none.
+// OpenCache opens the cache in the folder dir for the store with that ID and the tree at path, which is absolute. It
+// makes dir if it is missing. A damaged cache counts as empty.
 func OpenCache(dir, storeID, path string) (*Cache, error) { return openCache(dir, storeID, path, 0) }
 
-// openCache keeps at most limit new records in memory, or as many as is usual if limit is 0.
+// openCache is OpenCache with at most limit new records in memory, or the default number if limit is 0.
 func openCache(dir, storeID, path string, limit int) (*Cache, error) {
 	folder := filepath.Join(dir, storeID)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
@@ -102,8 +101,7 @@ func openCache(dir, storeID, path string, limit int) (*Cache, error) {
 
 func dayOf(t time.Time) uint16 { return uint16(t.Unix() / (24 * 60 * 60)) }
 
-// loadCache maps a cache file, if it is whole; what is not whole is as good as empty. A pipe in its place is not waited
-// for.
+// loadCache maps a cache file. A damaged file counts as empty. loadCache does not wait for a pipe in place of the file.
 func loadCache(path string) (t table.Table, data []byte, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -124,7 +122,7 @@ func loadCache(path string) (t table.Table, data []byte, err error) {
 	return t, data, nil
 }
 
-// mapFile returns a memory map of a file, nil where it is empty or no regular file.
+// mapFile returns a memory map of a file, or nil if the file is empty or not regular.
 func mapFile(f *os.File) ([]byte, error) {
 	fi, err := f.Stat()
 	if err != nil || fi.Size() == 0 || !fi.Mode().IsRegular() {
@@ -133,8 +131,8 @@ func mapFile(f *os.File) ([]byte, error) {
 	return unix.Mmap(int(f.Fd()), 0, int(fi.Size()), unix.PROT_READ, unix.MAP_SHARED)
 }
 
-// lookup returns the digest of a file on v if it has not changed. fresh is false where that is to be recorded again,
-// with add, so that it will be known longer.
+// lookup returns the digest of a file on v if the file has not changed. If fresh is false, the caller should record the
+// file again, with add, to keep it in the cache.
 func (c *Cache) lookup(k pathKey, v *volume, st *stat) (d store.Digest, known, fresh bool) {
 	if c == nil || !v.holds(st) && !v.believed {
 		return d, false, false
@@ -151,8 +149,8 @@ func (c *Cache) lookup(k pathKey, v *volume, st *stat) (d store.Digest, known, f
 	return r.digest, true, c.own && r.mount == v.mount && c.today-r.day < refreshDays
 }
 
-// add records the digest of a file on v that was read from the instant begun on, unless a later change might not show.
-// Where that fails, on a full disk, it is for Save to say so: the ingest itself is none the worse.
+// add records the digest of a file on v, unless a later change might not show. begun is the time just before the file was
+// read. If adding fails, on a full disk, Save returns the error: the ingest itself goes on.
 func (c *Cache) add(k pathKey, v *volume, st *stat, d store.Digest, begun time.Time) {
 	if c == nil || !v.holds(st) && !v.believed {
 		return

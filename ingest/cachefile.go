@@ -20,22 +20,22 @@ import (
 )
 
 const (
-	// cacheExt is the extension of cache files. It was oldExt when records had other keys; those are of no use.
+	// cacheExt is the extension of cache files. It was oldExt when records had other keys. Those files are useless now.
 	cacheExt = ".files"
 	oldExt   = ".stat"
-	// cacheDays is how long a record is kept whose file is not seen, and the cache file of a root that nobody ingests.
+	// cacheDays is how many days a record is kept if its file is not seen, and a cache file if its root is not ingested.
 	cacheDays = 90
-	// maxUnseen is how many records of files that were not seen of late are kept in a cache file, about 400 MB.
+	// maxUnseen is how many records of files not seen lately a cache file keeps, about 400 MB.
 	maxUnseen = 4 << 20
-	// maxCaches is how many bytes the cache files of one store may have before those that were not used for longest go.
+	// maxCaches is how many bytes the cache files of one store may take. Beyond that the least recently used are removed.
 	maxCaches = 2 << 30
 )
 
-// tagCache marks dir as a cache, so that those who archive what is around it can leave it out. Caches work without.
+// tagCache marks dir as a cache, so that backups can leave it out. It ignores errors, because a cache works without.
 func tagCache(dir string) {
 	f, err := os.OpenFile(filepath.Join(dir, ignore.CacheDirTag), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return // mostly because it is there
+		return // mostly because it exists
 	}
 	_, err = f.WriteString(ignore.CacheDirSignature + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -47,8 +47,8 @@ func cachePath(dir, root string) string {
 	return filepath.Join(dir, store.Sum([]byte(root)).String()[:32]+cacheExt)
 }
 
-// Save adds what this ingest found to the cache file. It is to be called once the ingest has ended, however that was. What
-// another process adds at the same instant may be lost.
+// Save adds what this ingest found to the cache file. Call it when the ingest has ended, even with an error. Records that
+// another process saves at the same moment may be lost.
 func (c *Cache) Save() error {
 	if c == nil {
 		return nil
@@ -59,7 +59,7 @@ func (c *Cache) Save() error {
 	if c.added.Len() == 0 {
 		return c.touch()
 	}
-	before, data, err := loadCache(c.path) // perhaps not c.old any more
+	before, data, err := loadCache(c.path) // another process may have replaced c.old
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -77,7 +77,7 @@ func (c *Cache) Save() error {
 	return c.prune(maxCaches)
 }
 
-// touch marks a cache file to which nothing is added as still in use.
+// touch marks a cache file as used if nothing is added to it.
 func (c *Cache) touch() error {
 	if !c.own {
 		return nil
@@ -89,7 +89,7 @@ func (c *Cache) touch() error {
 	return nil // another process removed it
 }
 
-// write makes a cache file of the sources, of which the earlier ones count.
+// write makes a cache file from sources. For a key in several sources the first one counts.
 func (c *Cache) write(path string, sources []table.Source) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -105,7 +105,8 @@ func (c *Cache) write(path string, sources []table.Source) error {
 	return err
 }
 
-// kept is the records of t that are young enough. At most limit of those that were not seen of late are, the youngest.
+// kept returns the records of t that are young enough to keep. Of those not seen lately it keeps about limit, the
+// youngest.
 func (c *Cache) kept(t table.Table, limit int) table.Source {
 	var byAge [cacheDays + 2]int
 	for i := range t.Len() {
@@ -129,8 +130,8 @@ func (c *Cache) kept(t table.Table, limit int) table.Source {
 	return k
 }
 
-// age returns how many days ago a record was made, or cacheDays+1 for more than cacheDays. What is made in the future, by
-// a clock that was wrong, is too old.
+// age returns how many days ago a record was made, or cacheDays+1 if that is more than cacheDays. A record from the
+// future, made when the clock was wrong, counts as too old.
 func (c *Cache) age(rec []byte) int {
 	r := decodeRecord(rec[cacheShape.Key:])
 	return int(min(c.today-r.day, cacheDays+1))
@@ -144,8 +145,8 @@ type kept struct {
 func (k kept) Len() int            { return len(k.numbers) }
 func (k kept) Record(i int) []byte { return k.t.Record(int(k.numbers[i])) }
 
-// prune removes caches that have not been used for a long time or, from the oldest on, are more than limit bytes together
-// with the younger ones, and what an interrupted Save left.
+// prune removes caches not used for a long time, the least recently used caches beyond a total of limit bytes, and what
+// an interrupted Save left.
 func (c *Cache) prune(limit int64) error {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
@@ -153,7 +154,7 @@ func (c *Cache) prune(limit int64) error {
 	}
 	var files []fs.FileInfo
 	for _, e := range entries {
-		if fi, err := e.Info(); err == nil { // otherwise another process was faster
+		if fi, err := e.Info(); err == nil { // otherwise another process removed it
 			files = append(files, fi)
 		}
 	}
@@ -172,7 +173,7 @@ func (c *Cache) prune(limit int64) error {
 	return nil
 }
 
-// Close releases the cache. What was not saved is lost.
+// Close releases the cache. Records that were not saved are lost.
 func (c *Cache) Close() error {
 	if c == nil {
 		return nil
@@ -185,7 +186,7 @@ func (c *Cache) Close() error {
 	return err
 }
 
-// spill is a temporary file for what the cache of a very large tree cannot keep in memory. It has no name.
+// spill is a nameless temporary file for new records of a very large tree, which do not fit in memory.
 type spill struct {
 	*os.File
 	data []byte

@@ -8,14 +8,14 @@ import (
 	"castar/store"
 )
 
-// discard returns a store that names what is put and keeps nothing, for dry runs.
+// discard returns a store for dry runs. It computes digests and keeps nothing.
 func discard() *store.Store {
 	return &store.Store{Blobs: discardBlobs{}, Directories: discardDirectories{}, Barrier: discardBarrier{}}
 }
 
 type discardBlobs struct{}
 
-// Has says yes, for only a cache asks, whose answers a dry run believes.
+// Has returns true. Only a lookup in the cache asks, and a dry run believes the cache.
 func (discardBlobs) Has(context.Context, store.Digest) (bool, error) { return true, nil }
 
 func (discardBlobs) Open(context.Context, store.Digest) (store.Blob, error) {

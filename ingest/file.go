@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// smallFile is the length up to which a file is read into a buffer that every goroutine may have.
+	// smallFile is the largest size of a file that is read whole into a small buffer. Every goroutine can have one.
 	smallFile = 128 << 10
-	// mediumFile is the length up to which a file is read in one piece, into one of a few larger buffers. What is larger
-	// goes to the store as it is read.
+	// mediumFile is the largest size of a file that is read whole into a medium buffer, one of a few. A larger file is
+	// streamed to the store.
 	mediumFile = 4 << 20
-	// attempts is how often a file is read that changes meanwhile.
+	// attempts is how often a file is read if it keeps changing.
 	attempts = 3
 )
 
-// file stores a regular file of the directory up. One that the cache knows, and whose blob the store has, is not opened.
+// file stores a regular file of the directory up. It does not open a file that the cache knows and the store has.
 func (w *worker) file(up *folder, at *place, st *stat, node *store.Node) error {
 	if w.scan != nil {
 		w.scan.TotalFiles.Add(1)
@@ -66,14 +66,14 @@ func (w *worker) known(up *folder, at *place, st *stat) (d store.Digest, known b
 	return d, known, err
 }
 
-// readFile stores the contents of a file of the directory up. st is what is known of it, and afterwards what was true all
-// the while it was read: a file that changed is read again, and given up where it will not hold still.
+// readFile stores the contents of a file of the directory up. If the file changes, readFile reads it again, and gives up
+// after some attempts. st describes the file, and is updated to describe it as it was throughout the last read.
 func (w *worker) readFile(up *folder, at *place, st *stat) (d store.Digest, err error) {
 	var reason error
 	for try := range attempts {
 		begun := time.Now()
 		fd, err := posix.OpenFile(up.fd, at.name)
-		if err == unix.ELOOP { // a symlink by now
+		if err == unix.ELOOP { // it became a symlink
 			err = ErrChanged
 		}
 		if err != nil {
@@ -95,7 +95,7 @@ func (w *worker) readFile(up *folder, at *place, st *stat) (d store.Digest, err 
 		}
 		w.o.Progress.Bytes.Add(-r.size) // to be read again
 		reason = ErrChanged
-		if r.after.same(st) { // as in /proc
+		if r.after.same(st) { // such as a file in /proc
 			reason = fmt.Errorf("%w: its size is given as %d bytes", ErrChanged, st.size)
 		}
 		*st = r.after
@@ -107,12 +107,13 @@ func (w *worker) readFile(up *folder, at *place, st *stat) (d store.Digest, err 
 type reading struct {
 	digest store.Digest
 	size   uint64
-	after  stat // what the file was afterwards
+	after  stat // describes the file after the read
 }
 
-// readOpen stores what the open file fd holds. What the file was before is in st. That is asked of the descriptor, as
-// some file systems number a file anew whenever its name is looked up. Only where byName is set, for the first attempt on
-// a native one, is that system call saved, and st is what the name told: there its number says which file it was.
+// readOpen stores the contents of the open file fd. It sets st to what the descriptor says before the read, because some
+// file systems give a file a new inode number whenever its name is looked up. If byName is set, it saves that system call
+// and takes st as it is, from the name. That is safe on a native file system, where the inode number tells whether the
+// name still meant this file.
 func (w *worker) readOpen(fd int, at *place, st *stat, byName bool) (r reading, rerr, serr error) {
 	r.after = *st
 	if !byName {
@@ -128,13 +129,13 @@ func (w *worker) readOpen(fd int, at *place, st *stat, byName bool) (r reading, 
 		return r, err, serr
 	}
 	if !byName {
-		r.after.dev, r.after.ino = st.dev, st.ino // it is one file, whatever they say
+		r.after.dev, r.after.ino = st.dev, st.ino // the descriptor is the same, so the file is
 	}
 	return r, rerr, serr
 }
 
-// contents stores what an open file holds and returns its length. Errors of reading and of storing are told apart, for
-// the one is the file's and the other the store's.
+// contents stores the contents of an open file and returns their digest and length. rerr is an error of reading, which
+// concerns the file, and serr an error of storing, which ends the walk.
 func (w *worker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, serr error) {
 	if size <= mediumFile {
 		buffers := &w.buffers
@@ -150,11 +151,11 @@ func (w *worker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, 
 		if rerr != nil || uint64(len(data)) != size {
 			return d, uint64(len(data)), rerr, nil
 		}
-		w.stores()
+		w.answered()
 		d, serr = w.blobs.Put(w.ctx, data)
 		return d, size, nil, serr
 	}
-	w.stores()
+	w.answered()
 	blob, serr := w.blobs.Create(w.ctx)
 	if serr != nil {
 		return d, 0, nil, serr
@@ -167,14 +168,15 @@ func (w *worker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, 
 		return d, n, src.err, nil
 	}
 	if err != nil || n != size {
-		return d, n, nil, err // a blob that is not committed leaves no trace
+		return d, n, nil, err // without Commit, the blob leaves no trace
 	}
 	d, serr = blob.Commit()
 	return d, n, nil, serr
 }
 
-// readWhole reads until buf is full or the file ends. The last byte of buf is for one more than the file should have:
-// where all others are filled, it is not asked for. A read that is short ends a regular file.
+// readWhole reads until buf is full or the file ends. buf is one byte longer than the file should be, to detect a longer
+// file. When all but the last byte are filled, a short read has shown that the file ends, and readWhole does not read
+// again.
 func readWhole(r reader, buf []byte) ([]byte, error) {
 	n := 0
 	for n < len(buf) {
@@ -193,7 +195,7 @@ func readWhole(r reader, buf []byte) ([]byte, error) {
 	return buf[:n], nil
 }
 
-// source reads at most left bytes for as long as the walk goes on, and keeps the error that r ended with.
+// source reads at most left bytes, until the walk ends, and keeps the error of r.
 type source struct {
 	w    *walker
 	r    reader

@@ -9,27 +9,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// heldDepth is how deep a directory may be and still keep its descriptor while those below it are walked. Deeper ones give
-// it up, so that any depth is walked with few descriptors, and are left to one goroutine, whose own they are. Real trees
-// are not so deep: those of Linux and Go have 10 levels.
+// heldDepth is how deep a directory may be to keep its descriptor while the directories below it are walked. A deeper one
+// closes it, so that a walk of any depth needs few descriptors, and belongs to one goroutine. Real trees are shallower:
+// those of Linux and Go have 10 levels.
 const heldDepth = 64
 
-// errLost says that the way back from a deep directory is gone, for somebody moved a directory on it. All up to the
-// first one that kept its descriptor is left out.
+// errLost is the error for a deep directory to which there is no way back, because somebody moved a directory. Everything
+// below the nearest directory that kept its descriptor is left out.
 var errLost = errors.New("lost")
 
 // folder is an open directory of a walk, or unix.AT_FDCWD.
 type folder struct {
 	fd       int // or closed
-	depth    int // 0 is the root's
+	depth    int // 0 for the root
 	dev, ino uint64
 	volume   *volume // nil above the root
-	key      pathKey // if there is a cache
+	key      pathKey // set if there is a cache
 }
 
 const closed = -1000 // no descriptor, and not unix.AT_FDCWD of any system
 
-// open opens the directory name in f. Where something else has that name by now, the error is ErrChanged.
+// open opens the directory name in f. The error is ErrChanged if it is no longer a directory.
 func (f *folder) open(name string) (*folder, error) {
 	if f.depth+1 >= store.MaxDepth {
 		return nil, store.ErrTooDeep
@@ -48,11 +48,11 @@ func (f *folder) close() {
 	}
 }
 
-// alone reports whether one goroutine has f for itself.
+// alone reports whether f belongs to one goroutine.
 func (f *folder) alone() bool { return f.depth > heldDepth }
 
-// leave closes f while its child is walked if f is deep, and if the child leads back to it. Where inode numbers do not
-// last, nothing would tell that it is the same directory: there f keeps its descriptor.
+// leave closes f, if f is deep, while its child is walked. f stays open if the child does not lead back to it, or if
+// inode numbers do not last, because then nothing would identify f afterwards.
 func (f *folder) leave(child *folder) {
 	var here, back stat
 	if !f.alone() || here.of(f.fd) != nil || !f.volume.holds(&here) {
@@ -65,8 +65,7 @@ func (f *folder) leave(child *folder) {
 	f.close()
 }
 
-// comeBack opens f again if leave closed it. The error is errLost where the child does not lead back any more, or a
-// shortage.
+// comeBack opens f again if leave closed it. The error is errLost if the child no longer leads back, or a shortage.
 func (f *folder) comeBack(child *folder) error {
 	if f.fd != closed {
 		return nil

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// forks is the goroutines that work on one directory.
+// forks are the goroutines that work on one directory.
 type forks struct {
 	running sync.WaitGroup
 	count   atomic.Int32
@@ -27,8 +27,8 @@ func (g *forks) failed() error {
 	return g.err
 }
 
-// fork runs f in a new goroutine if w may give away work and there is a free slot, and otherwise here. What is last is
-// done here in any case, for the caller would only wait for it.
+// fork runs f in a new goroutine if w may give away work and a slot is free, and otherwise in the caller's. It runs the
+// last piece of work in the caller's too, because the caller would only wait for it.
 func (w *worker) fork(g *forks, last bool, f func(*worker) error) {
 	if !last && w.mayFork() {
 		select {
@@ -50,7 +50,7 @@ func (w *worker) fork(g *forks, last bool, f func(*worker) error) {
 	}
 }
 
-// join waits for the goroutines of g, and lends its own slot to others meanwhile.
+// join waits for the goroutines of g. It frees its slot while it waits.
 func (w *worker) join(g *forks) error {
 	if g.count.Load() > 0 {
 		w.rest()

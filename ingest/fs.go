@@ -18,27 +18,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// walker is one walk over a file system. Every directory is read through its own descriptor and every name relative to
-// it, so that no path is resolved twice and none is too long. Work is shared out by forking: whoever meets a
-// directory or a batch of entries gives it to a new goroutine if there is a free slot, and does it itself otherwise;
-// order says who may. So no queue grows, and memory follows the depth of the tree.
+// walker is one walk over a file system. Every directory is read through its own descriptor, and every name relative to
+// it, so no path is resolved twice and none is too long. Work is shared by forking: a goroutine that meets a directory or
+// a batch of entries gives it to a new goroutine if a slot is free and order allows it, and otherwise does it itself. So
+// there are no queues, and memory grows only with the depth of the tree.
 type walker struct {
 	ctx    context.Context // ends with the first error
 	stop   context.CancelCauseFunc
 	st     *store.Store
 	upload store.DirectoryWriter
 	o      Options
-	scan   *Progress  // not nil: only count, into its totals
-	unused store.Node // where nodes go that nobody looks at: a scan has one goroutine
+	scan   *Progress  // if not nil, only count, into its totals
+	unused store.Node // receives the nodes of a scan, which nobody reads; a scan has one goroutine
 
 	began      time.Time
-	processors int  // fewer workers than that leave one idle
-	lanes      bool // the store keeps together what is put by one lane
+	processors int  // with fewer workers, one is idle
+	lanes      bool // the store keeps together what one lane puts
 	order      order
-	slots      chan store.Blobs // one for each goroutine that may work: its lane into the store
-	buffers    sync.Pool        // of *[]byte, a byte longer than smallFile, to see that a file is longer than it was
+	slots      chan store.Blobs // for each goroutine that may work, its lane into the store
+	buffers    sync.Pool        // of *[]byte, a byte longer than smallFile, to detect that a file grew
 	device     uint64           // of the root
-	boot       func() string    // what tells this boot from others, or ""
+	boot       func() string    // identifies this boot, or returns ""
 	links      links
 
 	mediums       chan struct{} // one for each medium buffer in use
@@ -68,18 +68,18 @@ func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error)
 	return w, nil
 }
 
-// worker is the walker as one goroutine has it.
+// worker is a goroutine of a walk.
 type worker struct {
 	*walker
-	blobs store.Blobs   // the goroutine's lane, which is its slot too
+	blobs store.Blobs   // its lane, which is also its slot
 	at    *list.Element // in the order of the workers
-	asked atomic.Int64  // the age of the walk when it asked the file system for what it waits for; 0: it does not wait
+	asked atomic.Int64  // the age of the walk when it began to wait for the file system; 0 if it does not wait
 }
 
 // work takes a slot for the worker that begins the walk.
 func (w *walker) work() *worker { return w.hire(<-w.slots, nil) }
 
-// rest lends the worker's slot to others.
+// rest frees the worker's slot.
 func (w *worker) rest() { w.slots <- w.blobs }
 
 func newBuffer(size int) func() any {
@@ -94,7 +94,7 @@ func (w *walker) close() {
 	w.stop(nil)
 }
 
-// errLeftOut says that an entry was added to the problems or excluded, and is to be left out.
+// errLeftOut is the error for an entry to leave out, after it was added to the problems or excluded.
 var errLeftOut = errors.New("left out")
 
 // root stores the tree at a path.
@@ -115,7 +115,7 @@ func (w *worker) root(path string) (node store.Node, err error) {
 	return node, err
 }
 
-// judgeFile finds the volume of a root that is a file. One that cannot be opened is on none that is known.
+// judgeFile finds the volume of a root that is a file. It is unknown if the file cannot be opened.
 func (w *walker) judgeFile(up *folder, at *place, st *stat) {
 	up.volume = &volume{believed: w.o.TrustCache}
 	if st.kind() != unix.S_IFREG || w.scan != nil {
@@ -138,8 +138,8 @@ func (w *walker) keyOf(up *folder, at *place) pathKey {
 	return up.key.child(at.name)
 }
 
-// store stores the entry at.name of the directory up, and fills node but for its name. The error is errLeftOut where
-// the entry is to be left out; any other ends the walk.
+// store stores the entry at.name of the directory up, and fills in node except for its name. The error is errLeftOut if
+// the entry is to be left out. Any other error ends the walk.
 func (w *worker) store(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
@@ -161,8 +161,8 @@ func (w *walker) exclude() {
 	w.o.Progress.Excluded.Add(1)
 }
 
-// problem records that an entry cannot be stored, unless the walk was cancelled or the system is short of something:
-// then the error is not the entry's, and ends the walk.
+// problem records that an entry cannot be stored. If the walk was cancelled or the system is short of a resource, the
+// error is not about the entry, and problem returns an error that ends the walk.
 func (w *walker) problem(at *place, err error) error {
 	switch {
 	case w.ctx.Err() != nil:
@@ -188,11 +188,11 @@ func (w *walker) symlink(dirfd int, at *place, node *store.Node) error {
 	return nil
 }
 
-// batchSize is how many entries of a directory are given to a goroutine at once: enough to be worth it, and few enough
-// that big files next to each other are read in parallel.
+// batchSize is how many entries of a directory a goroutine gets at once: enough to be worth a goroutine, and few enough
+// that large files beside each other are read in parallel.
 const batchSize = 16
 
-// directory stores the directory at.name of up and all below it.
+// directory stores the directory at.name of up and everything below it.
 func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
 	var dir store.Directory
 	if !w.o.OneFileSystem || st.dev == w.device {
@@ -235,7 +235,7 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 	return nil
 }
 
-// enter stores what is in an open directory and returns its nodes, in order.
+// enter stores the entries of an open directory and returns their nodes, in order.
 func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Directory, error) {
 	buf := w.buffers.Get().(*[]byte)
 	names, err := posix.ReadNames(f.fd, *buf)
@@ -244,7 +244,7 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Direct
 		return nil, w.problem(at, err)
 	}
 	slices.Sort(names)
-	names = slices.Compact(names) // a file system that is written to may list an entry twice
+	names = slices.Compact(names) // a directory that changes may list an entry twice
 	w.hook(stepListed, at)
 	if err := w.checkStore(f.fd, names, at); err != nil {
 		return nil, err
@@ -255,7 +255,8 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Direct
 	return w.entries(f, names, at, ignored)
 }
 
-// patterns applies what the directory itself says about what to leave out: it may be a cache, and have a .gitignore.
+// patterns applies what the directory itself leaves out, with a CACHEDIR.TAG or a .gitignore. It returns the names that
+// remain and the patterns that hold for them.
 func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
 	if w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
 		head, err := readHead(fd, ignore.CacheDirTag, ignore.CacheDirTagSize)
@@ -288,7 +289,7 @@ func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stac
 	return names, ignored, nil
 }
 
-// entries stores the entries of an open directory, whose names are in order, and returns their nodes.
+// entries stores the entries names, which are sorted, of an open directory and returns their nodes.
 func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.Stack) (store.Directory, error) {
 	var nodes store.Directory
 	if w.scan == nil {
@@ -307,7 +308,7 @@ func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.St
 				if err := w.child(&group, i == len(names)-1, f, &place{at, names[i]}, ignored, node); err != nil {
 					return err
 				}
-				runtime.Gosched() // as in package export: it saves half of the switches between threads, and 7 % of the time
+				runtime.Gosched() // as in package export: saves half of the thread switches, and 7% of the time
 			}
 			return nil
 		})
@@ -318,11 +319,12 @@ func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.St
 	return slices.DeleteFunc(nodes, func(n store.Node) bool { return n.Kind == 0 }), nil
 }
 
-// child stores one entry of a directory, or has a goroutine of the group do it. What is left out keeps kind 0.
+// child stores one entry of a directory, itself or in a goroutine of the group. The node of an entry that is left out
+// keeps kind 0.
 func (w *worker) child(g *forks, last bool, up *folder, at *place, ignored ignore.Stack, node *store.Node) error {
 	w.asks()
 	var st stat
-	err := store.ValidateName(at.name) // some file systems have longer ones
+	err := store.ValidateName(at.name) // some file systems have longer names
 	if err == nil {
 		err = st.at(up.fd, at.name)
 	}
@@ -342,14 +344,14 @@ func (w *worker) child(g *forks, last bool, up *folder, at *place, ignored ignor
 	if !isDir {
 		return w.unlessLeftOut(w.store(up, at, &st, ignored, node), node)
 	}
-	of := st // only directories cost an allocation
+	of := st // a copy, so that only directories cost an allocation
 	w.fork(g, last || up.alone(), func(w *worker) error {
 		return w.unlessLeftOut(w.store(up, at, &of, ignored, node), node)
 	})
 	return g.failed()
 }
 
-// unlessLeftOut drops the error of an entry that is left out. One that ends the walk stops the other goroutines.
+// unlessLeftOut returns nil for an entry that is left out. An error that ends the walk stops the other goroutines.
 func (w *walker) unlessLeftOut(err error, node *store.Node) error {
 	switch {
 	case errors.Is(err, errLeftOut):
@@ -361,14 +363,14 @@ func (w *walker) unlessLeftOut(err error, node *store.Node) error {
 	return err
 }
 
-// step is a moment of a walk at which a test may change what is walked over.
+// step is a moment of a walk at which a test may change the tree.
 type step int
 
 const (
-	stepListed step = iota // the names in a directory were read
-	stepFound              // an entry was described, and is now stored
-	stepOpened             // a file was opened, and is now read
-	stepRead               // a file was read
+	stepListed step = iota // after the names in a directory were read
+	stepFound              // after an entry was described, before it is stored
+	stepOpened             // after a file was opened, before it is read
+	stepRead               // after a file was read
 )
 
 func (w *walker) hook(s step, at *place) {

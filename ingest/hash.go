@@ -9,8 +9,8 @@ import (
 	"castar/store"
 )
 
-// Hash returns the root that FS would store, and the directories below it, and stores nothing. The directories are kept
-// in memory, encoded: about 45 bytes and its name for each entry. What o.Cache knows is believed.
+// Hash returns the root that FS would store, and its directories, and stores nothing. It keeps the directories in memory,
+// encoded: each entry takes about 45 bytes and its name. Hash believes o.Cache.
 func Hash(ctx context.Context, path string, o Options) (Result, store.Directories, error) {
 	kept := &keptDirectories{messages: map[store.Digest][]byte{}}
 	st := discard()
@@ -19,7 +19,7 @@ func Hash(ctx context.Context, path string, o Options) (Result, store.Directorie
 	return r, kept, err
 }
 
-// keptDirectories is Directories in memory, each as its message.
+// keptDirectories keeps directories in memory, encoded.
 type keptDirectories struct {
 	mu       sync.Mutex
 	messages map[store.Digest][]byte

@@ -1,5 +1,13 @@
-// Package ingest brings trees into a store: it walks a file system, stores what the files hold, and builds the
-// directories from the leaves up, so that every directory is stored after all that it refers to.
+// Package ingest stores trees of the local file system. This is how FS stores a directory:
+//
+//	names ── excludes ── stat ──┬─ file:      unchanged in the Cache? ── its digest
+//	                            │             otherwise read ── Blobs.Put ── its digest
+//	                            ├─ symlink:   its target
+//	                            └─ directory: the same for its entries ── its digest
+//	   │
+//	   └── all nodes of the directory ── Directories.Upload ── its digest
+//
+// So a directory is stored after everything that it refers to, and the root comes last.
 package ingest
 
 import (
@@ -13,22 +21,22 @@ import (
 	"castar/store"
 )
 
-// Options says what to ingest, and how.
+// Options says what to ingest, and how. The zero value stores everything.
 type Options struct {
 	Jobs          int                // files read at once; 0 for a number that suits the machine
 	SizeRule      store.SizeRule     // how directory sizes are counted
-	SkipSpecial   bool               // leave out sockets, pipes and devices, and say so
-	IgnoreErrors  bool               // the same for all that cannot be read or will not hold still, too
-	OneFileSystem bool               // store directories on other file systems as empty ones, and leave out files mounted from there
-	ExcludeCaches bool               // of directories with a valid CACHEDIR.TAG, store only that file
+	SkipSpecial   bool               // leave out sockets, pipes and devices, and report them
+	IgnoreErrors  bool               // leave out and report these, and entries that cannot be read or keep changing
+	OneFileSystem bool               // store directories on other file systems empty, and leave out files mounted from there
+	ExcludeCaches bool               // of a directory with a valid CACHEDIR.TAG, store only that file
 	GitIgnore     bool               // obey .gitignore files
-	Excludes      []*ignore.Patterns // each list over the earlier ones
-	Landmarks     []store.Landmark   // leave out the directories that have one: the store is in them
-	Cache         *Cache             // nil: read every file
+	Excludes      []*ignore.Patterns // a later list overrides the earlier ones
+	Landmarks     []store.Landmark   // leave out directories that have one, because they belong to the store
+	Cache         *Cache             // if nil, read every file
 	TrustCache    bool               // believe path, size, mtime and ctime on any file system
-	Progress      *Progress          // nil: nobody watches
+	Progress      *Progress          // may be nil
 
-	hook func(s step, path string) // of tests
+	hook func(s step, path string) // for tests
 }
 
 // Progress is updated while an ingest runs. All fields may be read at any time.
@@ -36,32 +44,32 @@ type Progress struct {
 	Files       atomic.Uint64
 	Directories atomic.Uint64
 	Symlinks    atomic.Uint64
-	Bytes       atomic.Uint64 // of file contents, read or known from the cache
-	Unchanged   atomic.Uint64 // files that the cache knew
+	Bytes       atomic.Uint64 // of file contents, read or found in the cache
+	Unchanged   atomic.Uint64 // files found in the cache
 	Excluded    atomic.Uint64 // entries that a pattern or option left out
 
-	TotalFiles atomic.Uint64 // what Scan has counted so far
+	TotalFiles atomic.Uint64 // counted by Scan so far
 	TotalBytes atomic.Uint64
 	Scanned    atomic.Bool // the totals are final
 }
 
-// Result is what an ingest made.
+// Result is the outcome of an ingest.
 type Result struct {
 	Root     store.Node
 	Counts   store.Counts
-	Excluded uint64    // entries left out by patterns and options; those below an excluded directory do not count
-	LeftOut  []Problem // what could not be stored; the order is that of its paths
-	Stores   []string  // directories in the root that have a landmark, which are among the excluded
+	Excluded uint64    // entries that patterns and options left out; entries below an excluded directory do not count
+	LeftOut  []Problem // entries that could not be stored, sorted by path
+	Stores   []string  // directories below the root with a landmark; they count as excluded
 }
 
 // Problem is an entry that could not be stored.
 type Problem struct {
-	Path    string // as the ingest was given it, and the way down from there
+	Path    string // the path given to FS, continued down to the entry
 	Err     error
 	Special bool // a socket, a pipe or a device
 }
 
-// Error is the path, quoted where it is empty or would not print, and the reason.
+// Error returns the path, quoted if it is empty or would not print, and the reason.
 func (p Problem) Error() string {
 	return store.Quote(store.ShortPath(p.Path)) + ": " + p.Err.Error()
 }
@@ -69,10 +77,10 @@ func (p Problem) Error() string {
 // Unwrap returns the reason.
 func (p Problem) Unwrap() error { return p.Err }
 
-// LeftOutError says that an ingest met entries that it could not store and was not told to leave out. It has them all.
+// LeftOutError is the error for entries that could not be stored and that the options do not leave out.
 type LeftOutError struct{ Problems []Problem }
 
-// Error counts the problems; each has an error of its own.
+// Error returns the problem if there is one, and otherwise how many there are.
 func (e *LeftOutError) Error() string {
 	if len(e.Problems) == 1 {
 		return e.Problems[0].Error()
@@ -89,19 +97,19 @@ func (e *LeftOutError) Unwrap() []error {
 	return all
 }
 
-// Reasons of a Problem; others are those of the system.
+// Reasons of a Problem. Other reasons come from the system.
 var (
 	ErrSpecial = errors.New("not a file, directory or symlink")
 	ErrChanged = errors.New("changed while it was read")
 )
 
 // FS stores the file, directory or symlink at path in st, and returns its root. A symlink is stored, not followed, unless
-// path ends in a slash. With a nil st nothing is stored, and the root is what it would be.
+// path ends in a slash. If st is nil, FS computes the root and stores nothing. Nothing is durable before st.Sync.
 //
-// Entries that cannot be read, that are no file, directory or symlink, or that change while they are read however often
-// it is tried, are left out as far as o allows; otherwise the error is a *LeftOutError that names all of them, after
-// the whole tree was looked at, and there is no root. Result.LeftOut has them in any case. Where descriptors or memory
-// run out the walk ends, as it does with the first error of the store. Nothing is durable before st.Sync.
+// Some entries cannot be stored: those that cannot be read, that keep changing while they are read, or that are not
+// files, directories or symlinks. FS leaves them out if o allows it. Otherwise it walks the rest of the tree and returns
+// a *LeftOutError that has all of them, and no root. Result.LeftOut has them in both cases. The first error of the store
+// ends the walk, and so does a lack of descriptors or memory.
 func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, error) {
 	if st == nil {
 		st = discard()
@@ -119,7 +127,7 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 	defer w.close()
 	root, err := w.work().root(path)
 	if err != nil && w.ctx.Err() != nil {
-		err = context.Cause(w.ctx) // the first error, of which others are the echo
+		err = context.Cause(w.ctx) // the first error, which caused the others
 	}
 	if err != nil {
 		return Result{LeftOut: w.problems.sorted()}, err
@@ -137,8 +145,8 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 	return r, err
 }
 
-// Scan counts what FS with the same path and options will meet, in the totals of o.Progress, while FS is running.
-// Errors are left for FS to find.
+// Scan counts what FS with the same path and options will meet, in the totals of o.Progress. It is meant to run beside
+// FS, and ignores errors, because FS reports them.
 func Scan(ctx context.Context, path string, o Options) {
 	progress := o.Progress
 	o.Jobs, o.Cache, o.Progress = 1, nil, new(Progress)
@@ -153,5 +161,5 @@ func Scan(ctx context.Context, path string, o Options) {
 	}
 }
 
-// defaultJobs keeps every core busy, and some requests waiting at the disk.
+// defaultJobs returns a number that keeps every core busy, and some requests waiting at the disk.
 func defaultJobs() int { return max(4, 2*runtime.GOMAXPROCS(0)) }

@@ -6,7 +6,7 @@ import (
 	"castar/store"
 )
 
-// maxLinks is how many files with other names to come are remembered at once, in 30 MB. Any others are read by each name.
+// maxLinks is how many files with names still to come are remembered at once, in 30 MB. Others are read by each name.
 const maxLinks = 128 << 10
 
 // links remembers what was read of files with several names, so that one walk reads each of them once.
@@ -15,20 +15,20 @@ type links struct {
 	files map[inode]*linked
 }
 
-// inode is a file, for as long as a walk lasts and on a native file system.
+// inode identifies a file on a native file system during a walk.
 type inode struct{ dev, ino uint64 }
 
 // linked is a file with several names.
 type linked struct {
-	left  uint64        // names that nobody came by yet
-	read  chan struct{} // closed when what follows is final
+	left  uint64        // names that the walk has not met yet
+	read  chan struct{} // closed when the fields below are final
 	ok    bool
-	stat  stat // while it was read
+	stat  stat // as it was while the file was read
 	found store.Digest
 }
 
-// meet returns the file of st, and whether it is to be read by the caller, as the first that came by. It returns nil
-// where it cannot be remembered.
+// meet returns the file of st, and whether the caller is the first to meet it and must read it. It returns nil if there
+// is no room to remember the file.
 func (l *links) meet(st *stat) (file *linked, first bool) {
 	key := inode{st.dev, st.ino}
 	l.mu.Lock()
@@ -50,8 +50,7 @@ func (l *links) meet(st *stat) (file *linked, first bool) {
 	return file, true
 }
 
-// readOnce is readFile for a file with several names: what was read by another one is not read again, if the file is
-// still the same.
+// readOnce is readFile for a file with several names. A file read by another name is not read again if it is unchanged.
 func (w *worker) readOnce(up *folder, at *place, st *stat) (d store.Digest, err error) {
 	file, first := w.links.meet(st)
 	switch {
@@ -63,7 +62,7 @@ func (w *worker) readOnce(up *folder, at *place, st *stat) (d store.Digest, err 
 		file.ok, file.stat, file.found = err == nil, *st, d
 		return d, err
 	}
-	<-file.read // whoever reads it waits for no other file
+	<-file.read // no deadlock: its reader waits for no other file
 	if !file.ok || file.stat != *st {
 		return w.readFile(up, at, st)
 	}

@@ -8,16 +8,16 @@ import (
 	"castar/store"
 )
 
-// order is the workers of a walk, as what they do stands in the tree. Where the store has lanes, only the first worker
-// gives work away, unless a processor would be idle. So all of them are near each other in the tree, and what the store
-// puts into one frame is read together again: an export of a Linux tree decodes a tenth fewer frames.
+// order is the workers of a walk, in the order of their work in the tree. If the store has lanes, only the first worker
+// gives work away, unless a processor would be idle. So all workers are near each other in the tree, and the contents of
+// one frame of the store are needed together later: an export of a Linux tree decodes a tenth fewer frames.
 type order struct {
 	mu      sync.Mutex
 	workers list.List // of *worker
 }
 
-// waitsLong is how long the first may wait for the file system before others give work away in its stead: longer than
-// anything takes that is in memory.
+// waitsLong is how long the first worker may wait for the file system before others give away work too. Answers from
+// memory take less.
 const waitsLong = time.Millisecond
 
 // mayFork reports whether w may give away work.
@@ -26,7 +26,7 @@ func (w *worker) mayFork() bool {
 	return free > 0 && (!w.lanes || cap(w.slots)-free < w.processors || w.leads())
 }
 
-// leads reports whether w is the first, or the first one waits for the file system.
+// leads reports whether w is the first worker, or the first worker waits for the file system.
 func (w *worker) leads() bool {
 	w.order.mu.Lock()
 	defer w.order.mu.Unlock()
@@ -41,14 +41,14 @@ func (w *worker) leads() bool {
 // age is how long the walk has lasted, in nanoseconds.
 func (w *walker) age() int64 { return int64(time.Since(w.began)) }
 
-// asks says that w now asks the file system for something.
+// asks notes that w begins to wait for the file system.
 func (w *worker) asks() { w.asked.Store(w.age()) }
 
-// stores says that w now has what it asked for, and stores it.
-func (w *worker) stores() { w.asked.Store(0) }
+// answered notes that w no longer waits for the file system.
+func (w *worker) answered() { w.asked.Store(0) }
 
-// hire returns a worker with the slot blobs, for what comes before what next goes on with, or for all if next is nil. The
-// worker leaves when that is done.
+// hire returns a worker with the slot blobs. Its work comes before the remaining work of next in the tree, or is the whole
+// tree if next is nil. The worker must leave when its work is done.
 func (w *walker) hire(blobs store.Blobs, next *worker) *worker {
 	hired := &worker{walker: w, blobs: blobs}
 	w.order.mu.Lock()
@@ -61,7 +61,7 @@ func (w *walker) hire(blobs store.Blobs, next *worker) *worker {
 	return hired
 }
 
-// leave gives back the worker's slot, and its place in the order.
+// leave frees the worker's slot and its position in the order.
 func (w *worker) leave() {
 	w.order.mu.Lock()
 	w.order.workers.Remove(w.at)

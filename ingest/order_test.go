@@ -37,7 +37,7 @@ func TestOrder(t *testing.T) {
 	first.asks()
 	first.asked.Add(int64(time.Hour))
 	check("when the first has just asked", last, false)
-	first.stores()
+	first.answered()
 	check("while the first stores something", last, false)
 	w.lanes = false
 	check("where the store has no lanes", last, true)

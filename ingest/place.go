@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// place is where an entry is: a list from the entry up to the root, from which its path is made only when it is needed.
+// place is the position of an entry in the tree, as a chain that ends at the root. A path is made from it only when it is
+// needed.
 type place struct {
 	parent *place
 	name   string
 }
 
-// path returns the path as people know it: what they typed, and the way down from there.
+// path returns the path as the user knows it: the path of the root as typed, continued down to the entry.
 func (p *place) path() string {
 	inside := p.inside()
 	for p.parent != nil {
@@ -23,7 +24,7 @@ func (p *place) path() string {
 	return p.name + "/" + inside
 }
 
-// inside returns the path relative to the root, without it.
+// inside returns the path relative to the root, which is "".
 func (p *place) inside() string {
 	if p.parent == nil {
 		return ""

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// problems collects what could not be stored. Its methods may be called concurrently.
+// problems collects entries that could not be stored. Its methods may be called concurrently.
 type problems struct {
 	mu  sync.Mutex
 	all []Problem
@@ -18,7 +18,7 @@ func (p *problems) add(q Problem) {
 	p.mu.Unlock()
 }
 
-// sorted returns all problems, once the walk is over. The list is to be read only, as it may be long and is not copied.
+// sorted returns all problems, sorted by path, after the walk. The list may be long and is not copied: do not change it.
 func (p *problems) sorted() []Problem {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -26,7 +26,7 @@ func (p *problems) sorted() []Problem {
 	return slices.Clip(p.all)
 }
 
-// refused returns the problems that o does not allow to leave out, as one error.
+// refused returns an error with the problems that o does not leave out, or nil if there are none.
 func (p *problems) refused(o Options) error {
 	refused := p.sorted()
 	switch {

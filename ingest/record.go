@@ -6,7 +6,7 @@ import (
 	"castar/store"
 )
 
-// encode returns the value of r in a cache file.
+// encode returns r as a value of a cache file.
 func (r *record) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
 	be := binary.BigEndian
 	be.PutUint64(b[0:], r.size)
@@ -20,7 +20,7 @@ func (r *record) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
 	return b
 }
 
-// decodeRecord returns the record in a value of a cache file.
+// decodeRecord returns the record that a value of a cache file holds.
 func decodeRecord(b []byte) record {
 	be := binary.BigEndian
 	return record{
@@ -30,8 +30,8 @@ func decodeRecord(b []byte) record {
 	}
 }
 
-// on returns the key of the file of that path on v in a cache file. The first bytes are mixed, as a table finds keys
-// fast if they are spread evenly.
+// on returns the key in a cache file for the file with path key k on v. Its first bytes are mixed, because a table finds
+// keys fast if they are spread evenly.
 func (k pathKey) on(v *volume, st *stat) (key [16]byte) {
 	if v.holds(st) {
 		k.lo ^= v.id

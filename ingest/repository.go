@@ -6,8 +6,8 @@ import (
 	"castar/ingest/ignore"
 )
 
-// repository returns the Stack of an open directory, whose names are in order, before its own patterns: what those above
-// it say ends where git sees another repository, and at a .git, in which git ignores nothing.
+// repository returns the Stack of an open directory without its own patterns. names are its names, sorted. Patterns of
+// the directories above do not hold in another git repository, and not in .git, where git ignores nothing.
 func repository(fd int, names []string, at *place, ignored ignore.Stack) ignore.Stack {
 	if at.name == ignore.RepositoryName {
 		return ignored.Repository()
@@ -18,7 +18,7 @@ func repository(fd int, names []string, at *place, ignored ignore.Stack) ignore.
 	return ignored
 }
 
-// peeker is an open directory as an ignore.Peeker.
+// peeker is the descriptor of a directory. It implements ignore.Peeker.
 type peeker int
 
 func (fd peeker) Head(path string, limit int) ([]byte, error) { return readHead(int(fd), path, limit) }

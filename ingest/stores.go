@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// errStore says that a path is a directory that the store is in, which would hold itself.
+// errStore is the error for a root that is a directory of the store. The store would then contain itself.
 var errStore = errors.New("is the store itself")
 
-// stores is the directories with a landmark that a walk met. It may be used concurrently.
+// stores collects the directories with a landmark that a walk meets. It may be used concurrently.
 type stores struct {
 	mu    sync.Mutex
 	paths []string
@@ -28,7 +28,7 @@ func (s *stores) sorted() []string {
 	return s.paths
 }
 
-// checkStore returns errLeftOut if the directory at, which is open as fd and whose names are in order, has a landmark.
+// checkStore returns errLeftOut if the directory at has a landmark. It is open as fd, and names are its names, sorted.
 func (w *walker) checkStore(fd int, names []string, at *place) error {
 	for _, mark := range w.o.Landmarks {
 		if _, ok := slices.BinarySearch(names, mark.Hint()); !ok {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stat is what a walk needs to know of an entry.
+// stat describes an entry.
 type stat struct {
 	dev, ino     uint64
 	links        uint64 // how many names it has
@@ -27,7 +27,7 @@ func (s *stat) fill(u *unix.Stat_t) {
 	}
 }
 
-// at describes the entry of that name, itself where it is a symlink.
+// at makes s describe the entry name of the directory dirfd. It does not follow a symlink.
 func (s *stat) at(dirfd int, name string) error {
 	var u unix.Stat_t
 	err := posix.Retry(func() error { return unix.Fstatat(dirfd, name, &u, unix.AT_SYMLINK_NOFOLLOW) })
@@ -35,7 +35,7 @@ func (s *stat) at(dirfd int, name string) error {
 	return err
 }
 
-// of describes an open file. With an error s is as it was.
+// of makes s describe an open file. With an error s stays as it is.
 func (s *stat) of(fd int) error {
 	var u unix.Stat_t
 	err := posix.Retry(func() error { return unix.Fstat(fd, &u) })
@@ -45,20 +45,20 @@ func (s *stat) of(fd int) error {
 	return err
 }
 
-// same reports whether s and o are of one file that did not change between them.
+// same reports whether s and o describe the same file, unchanged.
 func (s *stat) same(o *stat) bool {
 	a, b := *s, *o
-	a.links, b.links = 0, 0 // a change of which changes ctime, where there is one
+	a.links, b.links = 0, 0 // ctime shows a change of links, if there is a ctime
 	return a == b
 }
 
-// kind returns the bits of the mode that say what the entry is.
+// kind returns the bits of the mode that hold the kind of entry.
 func (s *stat) kind() uint32 { return s.mode & unix.S_IFMT }
 
-// executable reports whether the owner may run it: the one permission that the model carries.
+// executable reports whether the owner may execute the file. It is the only permission that the model has.
 func (s *stat) executable() bool { return s.mode&unix.S_IXUSR != 0 }
 
-// special names what is neither file, directory nor symlink.
+// special says what an entry is that is not a file, directory or symlink.
 func (s *stat) special() string {
 	switch s.kind() {
 	case unix.S_IFIFO:
@@ -73,7 +73,7 @@ func (s *stat) special() string {
 	return fmt.Sprintf("of mode %o", s.mode)
 }
 
-// specialError is ErrSpecial with what the entry is, which takes little memory: there may be a million of them.
+// specialError is ErrSpecial with what the entry is. It is small, because there may be a million of them.
 type specialError string
 
 func (e specialError) Error() string { return ErrSpecial.Error() + ": it is " + string(e) }
@@ -84,10 +84,10 @@ func isShortage(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
-// errNotRegular says that what was to be read is no regular file.
+// errNotRegular is the error for reading an entry that is not a regular file.
 var errNotRegular = errors.New("not a regular file")
 
-// reader reads an open file by plain system calls. It is an io.Reader.
+// reader reads an open file with plain system calls.
 type reader int
 
 func (fd reader) Read(p []byte) (n int, err error) {
@@ -115,7 +115,7 @@ func readlinkat(dirfd int, name string) (string, error) {
 	}
 }
 
-// readHead returns at most limit bytes of a regular file. It is errNotRegular where the name is anything else.
+// readHead returns at most the first limit bytes of a regular file. The error is errNotRegular for any other entry.
 func readHead(dirfd int, name string, limit int) ([]byte, error) {
 	var st stat
 	if err := st.at(dirfd, name); err != nil {

@@ -6,12 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootID returns "": nothing here needs it.
+// bootID returns "", because identify never returns a mount.
 func bootID() string { return "" }
 
-// identify returns whether the file system of an open directory or file, on the device dev, keeps ctime and lasting inode
-// numbers; what is written in it that tells it from others, or ""; and what no other file system that was mounted since
-// the boot has, or "", as darwin does not tell.
+// identify describes the file system of an open directory or file. isNative says that it keeps ctime and lasting inode
+// numbers. name and mount are empty, because darwin does not tell.
 func identify(fd int, _ uint64) (isNative bool, name, mount string) {
 	var fs unix.Statfs_t
 	if err := posix.Retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootID returns what no other boot of any machine has, or "".
+// bootID returns a name of this boot that no other boot of any machine has, or "".
 func bootID() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -20,16 +20,18 @@ func bootID() string {
 	return string(id)
 }
 
-// native says what is known of a file system whose type keeps ctime and lasting inode numbers.
+// native describes a type of file system that keeps ctime and lasting inode numbers.
 type native struct {
-	sysfs  string // the name under /sys/fs of its directory, which has one for each that is mounted
-	named  bool   // f_fsid is made of the UUID that is written in it, and not of a device number
+	sysfs  string // the directory of /sys/fs with an entry for each mounted file system of the type, if there is one
+	named  bool   // f_fsid is made from the UUID on the disk, not from a device number
 	unique bool   // f_fsid is random for each mount
 }
 
-// nativeType returns what is known of the type with that magic number. All that are not here number files as they like
-// or do not keep ctime: FAT, exFAT, NTFS, FUSE, 9p, virtiofs, NFS and SMB; or have only the times that some builder
-// wrote: squashfs, erofs, ISO 9660, UDF; or show what is on others, which may change without them: overlayfs, eCryptfs.
+// nativeType describes the type with that magic number. The types that it does not know fall into three groups:
+//
+//   - FAT, exFAT, NTFS, FUSE, 9p, virtiofs, NFS and SMB choose inode numbers freely or do not keep ctime.
+//   - squashfs, erofs, ISO 9660 and UDF have only the times that the builder of the image wrote.
+//   - overlayfs and eCryptfs show files of other file systems, which may change underneath.
 func nativeType(magic uint32) (native, bool) {
 	switch magic {
 	case unix.EXT4_SUPER_MAGIC: // and ext2 and ext3, which the kernel mounts as ext4
@@ -50,9 +52,9 @@ func nativeType(magic uint32) (native, bool) {
 
 const zfsMagic = 0x2fc12fc1 // OpenZFS is not part of Linux
 
-// identify returns whether the file system of an open directory or file, on the device dev, keeps ctime and lasting inode
-// numbers; what is written in it that tells it from others, or ""; and what no other file system that was mounted since
-// the boot has, or "" if the kernel does not tell.
+// identify describes the file system of an open directory or file on the device dev. isNative says that it keeps ctime
+// and lasting inode numbers. name identifies the file system by what is written in it, or is "". mount differs from that
+// of every other file system mounted since the boot, or is "" if the kernel does not tell.
 func identify(fd int, dev uint64) (isNative bool, name, mount string) {
 	var fs unix.Statfs_t
 	if err := posix.Retry(func() error { return unix.Fstatfs(fd, &fs) }); err != nil {
@@ -79,12 +81,12 @@ func identify(fd int, dev uint64) (isNative bool, name, mount string) {
 	return true, name, mount
 }
 
-// sysfsMount returns the inode number of the directory that sysfs has for a file system as long as that is mounted. sysfs
-// gives no number twice. Unlike the ID of a mount it is the same for bind mounts and in other mount namespaces, as
-// systemd makes one for each start of a service.
+// sysfsMount returns the inode number of the directory that sysfs has for a file system while that is mounted. sysfs gives
+// no number twice. Unlike a mount ID, the number is the same for bind mounts and in other mount namespaces, such as those
+// that systemd makes for each start of a service.
 func sysfsMount(fd int, kind string, dev uint64) string {
 	var name string
-	if kind == "btrfs" { // whose device numbers are not those of disks
+	if kind == "btrfs" { // its device numbers are not those of disks
 		name = btrfsUUID(fd)
 	} else if link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(dev), unix.Minor(dev))); err == nil {
 		name = filepath.Base(link)
@@ -98,9 +100,9 @@ func sysfsMount(fd int, kind string, dev uint64) string {
 	return fmt.Sprintf("%s %d", path, st.Ino)
 }
 
-// btrfsUUID returns the UUID of an open btrfs as sysfs spells it, or "".
+// btrfsUUID returns the UUID of the btrfs of an open file, as sysfs spells it, or "".
 func btrfsUUID(fd int) string {
-	const getInfo = 0x8400941f // BTRFS_IOC_FS_INFO; other on a few processors, where it is an error
+	const getInfo = 0x8400941f // BTRFS_IOC_FS_INFO; a few processors have another number, and there this fails
 	var info [1024]byte
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), getInfo, uintptr(unsafe.Pointer(&info))); errno != 0 {
 		return ""
@@ -109,8 +111,8 @@ func btrfsUUID(fd int) string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
-// uniqueMount returns the ID of the mount that an open file is on, which none had before since the boot, or "" if the
-// kernel has no such IDs (before Linux 6.8).
+// uniqueMount returns the ID of the mount that an open file is on. No other mount has had it since the boot. It is "" if
+// the kernel has no such IDs (before Linux 6.8).
 func uniqueMount(fd int) string {
 	var st unix.Statx_t
 	err := posix.Retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID_UNIQUE, &st) })

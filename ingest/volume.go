@@ -12,24 +12,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// volume is a mounted file system, and how far it can be believed that a file on it is unchanged.
+// volume is a mounted file system. It decides what proves that a file is unchanged.
 //
-// On a native one the kernel stamps every change of a file with its clock, as ctime, which programs cannot set. While it
-// stays mounted, a file of one inode number, size, mtime and ctime is therefore unchanged. mount tells such a time from
-// all others.
+// On a native file system the kernel stamps every change of a file with its clock, as ctime. Programs cannot set ctime.
+// So while the file system stays mounted, a file with the same inode number, size, mtime and ctime is unchanged. The
+// field mount identifies the time from mounting to unmounting.
 //
-// A file system that was mounted anew may be another image at the same place, with the inode numbers and the times of
-// the first: who builds images clamps their times, and a copied image has the UUID of its original. Within a boot such
-// files are read. After a boot, when every disk was mounted anew, the ctime has to prove it alone. It can if it has a
-// fraction of a second: that is the instant of a change, and no builder's choice, for times are clamped to whole seconds
-// (SOURCE_DATE_EPOCH). Then another file of the same path, inode number, size, mtime and ctime is a copy, made with all
-// of its metadata, in which nothing changed. So an unchanged disk is not read again after each boot.
+// A file system that was mounted again may be another image, with the same inode numbers and times: builders of images
+// clamp times, and a copied image has the UUID of the original. Within a boot, files of such a file system are read.
+// After a boot every disk was mounted again, and the ctime alone must be the proof. A ctime with a fraction of a second
+// is the instant of a real change, because builders clamp times to whole seconds (SOURCE_DATE_EPOCH). Another file with
+// the same path, inode number, size, mtime and ctime is then a copy with all metadata, in which nothing changed. So an
+// unchanged disk is not read again after each boot.
 type volume struct {
 	dev      uint64
 	native   bool   // it keeps ctime and lasting inode numbers
-	believed bool   // the user says that size, mtime and ctime are proof enough
-	id       uint64 // made of what is written in it, so that file systems that take turns at one place have own records
-	mount    uint64 // of its being mounted; 0 if not known
+	believed bool   // the user says that size, mtime and ctime are enough proof
+	id       uint64 // from data on the disk, so that file systems mounted in turn at one path have their own records
+	mount    uint64 // identifies the time since it was mounted; 0 if unknown
 	boot     uint32 // 0 if mount is 0
 }
 
@@ -61,11 +61,11 @@ func hashOf(s string) uint64 {
 // is reports whether v has that device number.
 func (v *volume) is(dev uint64) bool { return v != nil && v.dev == dev }
 
-// holds reports whether v is native and has the file of st on it.
+// holds reports whether v is native and the file of st is on it.
 func (v *volume) holds(st *stat) bool { return v.is(st.dev) && v.native }
 
-// proves reports whether the file that r was made of, found with the same size, mtime and ctime on v, is unchanged. st is
-// what it is now.
+// proves reports whether the file of r on v is unchanged, given that st, which describes it now, has the size, mtime and
+// ctime of r.
 func (v *volume) proves(r *record, st *stat) bool {
 	switch {
 	case !v.holds(st):
@@ -78,11 +78,11 @@ func (v *volume) proves(r *record, st *stat) bool {
 	return st.ctime%int64(time.Second) != 0 && (v.mount == 0 || r.boot != 0 && r.boot != v.boot)
 }
 
-// pathKey is the FNV-1a hash, of 128 bits, of an absolute path: a directory's is continued for what is in it. Paths with
-// one key share a record, which holds for one of them at most, as their files have other inode numbers.
+// pathKey is the 128-bit FNV-1a hash of an absolute path. The key of an entry continues the hash of its directory. Two
+// paths with the same key share a record. It matches at most one of them, because their files differ in inode number.
 type pathKey struct{ hi, lo uint64 }
 
-// keyOf returns the key of an absolute path, which is clean.
+// keyOf returns the key of an absolute and clean path.
 func keyOf(path string) pathKey {
 	k := pathKey{0x6c62272e07bb0142, 0x62b821756295c58d}
 	for name := range strings.SplitSeq(path, "/") {
@@ -109,8 +109,8 @@ func (k pathKey) add(b byte) pathKey {
 	return pathKey{carry + k.hi*0x13b + lo<<24, low}
 }
 
-// isElsewhere reports whether an entry that is no directory is mounted on its own, from another file system than that of
-// the root.
+// isElsewhere reports whether an entry that is not a directory is itself mounted, from another file system than the
+// root's.
 func (w *walker) isElsewhere(dirfd int, name string, st *stat) bool {
 	return st.dev != w.device && st.kind() != unix.S_IFDIR && posix.IsMountRoot(dirfd, name)
 }

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Maker makes trees. It may be used for any number of them, one after the other or at the same time.
+// Maker makes trees. It may be used concurrently.
 type Maker struct {
 	noise []byte // what files are made of
 }
@@ -23,8 +23,8 @@ func New() *Maker {
 	return m
 }
 
-// Tree draws a tree of at most depth levels and makes it at path, where nothing is yet: directories, files of the sizes
-// that matter to a store, symbolic links of all kinds, and names of any bytes. It fails t where that cannot be done.
+// Tree draws a tree of at most depth levels and makes it at path, which must not exist: directories, files of sizes that
+// matter to a store, symlinks of all kinds, and names of any bytes. It fails t if it cannot make the tree.
 func (m *Maker) Tree(t *rapid.T, path string, depth int) {
 	try := func(err error) {
 		if err != nil {
@@ -49,15 +49,15 @@ func (m *Maker) Tree(t *rapid.T, path string, depth int) {
 	}
 }
 
-// content draws what is in a file. Its length is near what a store keeps whole, cuts at or reads at once; small ones come
-// oftener.
+// content draws the contents of a file. Its length is near a size at which a store or a walk changes its method. Small
+// files are more frequent.
 func (m *Maker) content(t *rapid.T) []byte {
 	near := rapid.SampledFrom([]int{1, 1, 1, 1, 1, 1, 1, 1, 16 << 10, 128 << 10, 256 << 10, 512 << 10}).Draw(t, "near")
 	from := rapid.IntRange(0, 9).Draw(t, "from")
 	return m.noise[from:][:near+rapid.IntRange(-1, 2).Draw(t, "off")]
 }
 
-// name draws names of one to 255 bytes, few enough that the odd ones come often.
+// name draws a name of 1 to 255 bytes. There are few kinds, so that odd names are frequent.
 func name(t *rapid.T) string {
 	name := rapid.OneOf(
 		rapid.StringMatching(`[a-c]{1,3}`),
