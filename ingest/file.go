@@ -96,7 +96,7 @@ func (w *worker) readFile(up *folder, at *place, st *stat) (d store.Digest, err 
 		w.o.Progress.Bytes.Add(-r.size) // to be read again
 		reason = ErrChanged
 		if r.after.same(st) { // such as a file in /proc
-			reason = fmt.Errorf("%w: its size is given as %d bytes", ErrChanged, st.size)
+			reason = fmt.Errorf("%w: it reports a size of %d bytes", ErrChanged, st.size)
 		}
 		*st = r.after
 	}

@@ -2,8 +2,8 @@ package ignore
 
 import "strings"
 
-// glob is a compiled pattern: text that begins with prefix, ends with suffix, and between them matches the elements.
-// Most patterns are one of name, *.suffix and prefix*, and need no more than two comparisons of strings.
+// glob is a compiled pattern. It matches text that begins with prefix, ends with suffix, and matches the elements in
+// between. Most patterns are of the forms name, *.suffix and prefix*, which need at most two string comparisons.
 type glob struct {
 	prefix, suffix string
 	middle         []element
@@ -12,21 +12,21 @@ type glob struct {
 // element matches a part of a text.
 type element struct {
 	kind kind
-	char byte    // of a literal
-	set  byteSet // what a one matches
+	char byte    // that a literal matches
+	set  byteSet // that a one matches
 }
 
 type kind uint8
 
 const (
-	literal kind = iota // its char
+	literal kind = iota // the byte char
 	one                 // one byte of the set
-	star                // any bytes but slashes
+	star                // any bytes except slashes
 	deep                // any bytes
-	dirs                // nothing, or any bytes and a slash after them
+	dirs                // nothing, or any bytes followed by a slash
 )
 
-// byteSet is a set of bytes, a bit each.
+// byteSet is a set of bytes, one bit for each.
 type byteSet [4]uint64
 
 func (s *byteSet) add(c byte)           { s[c/64] |= 1 << (c % 64) }
@@ -45,11 +45,11 @@ func (s *byteSet) invert() {
 	}
 }
 
-// compile reads a pattern without what stands before and after it: no !, no slash at either end. It is not ok if the
-// pattern can match nothing.
+// compile compiles a pattern without its ! and without a slash at either end. ok is false if the pattern matches
+// nothing.
 //
-// As in git, the text before the first special character is cut off before the rest is read, so a ** right after it
-// stands at the start of something: foo**/bar means foo, then **/bar.
+// As in git, the text before the first special character is cut off, and the rest is read as if it were at the start:
+// foo**/bar means foo, then **/bar.
 func compile(p string) (g glob, ok bool) {
 	wild := strings.IndexAny(p, `*?[\`)
 	if wild < 0 {
@@ -86,8 +86,8 @@ func literals(elements []element) string {
 	return string(b)
 }
 
-// parseElement reads the element that p begins with, and returns it and its length, which is 0 if it is malformed.
-// atStart says that nothing, or a slash, is before it.
+// parseElement returns the first element of p and its length, which is 0 if it is malformed. atStart says that p is at
+// the start or follows a slash.
 func parseElement(p string, atStart bool) (e element, n int) {
 	switch p[0] {
 	case '*':
@@ -105,8 +105,8 @@ func parseElement(p string, atStart bool) (e element, n int) {
 	return e, n
 }
 
-// parseStars reads the stars that p begins with. Two or more are special only if they are all that stands between
-// slashes, or the ends; atStart says that they are so on the left.
+// parseStars reads the stars that p begins with. Two or more are special only if they fill the space between slashes or
+// the ends of the pattern. atStart says that they do so on the left.
 func parseStars(p string, atStart bool) (k kind, n int) {
 	rest := strings.TrimLeft(p, "*")
 	n = len(p) - len(rest)
@@ -121,8 +121,8 @@ func parseStars(p string, atStart bool) (k kind, n int) {
 	return star, n
 }
 
-// parseSet reads the bracket expression that p begins with, and returns what it matches and its length, which is 0 if it
-// is malformed: not closed, or with an unknown class.
+// parseSet returns the set of the bracket expression that p begins with, and its length, which is 0 if the expression is
+// malformed: not closed, or with an unknown class.
 func parseSet(p string) (set byteSet, n int) {
 	i := 1
 	negated := i < len(p) && (p[i] == '!' || p[i] == '^')
@@ -158,7 +158,7 @@ func parseSet(p string) (set byteSet, n int) {
 				before, i = -1, i+2+end+1
 				continue
 			}
-			fallthrough // without :] it is a [ like others
+			fallthrough // without :] it is an ordinary [
 		default:
 			c, next := member(p, i)
 			if next == 0 {
@@ -170,8 +170,8 @@ func parseSet(p string) (set byteSet, n int) {
 	}
 }
 
-// member reads the byte at p[i], or the one after it if that is a backslash, and returns where the next is, or 0 if
-// there is none to read.
+// member returns the byte at p[i], or the byte after it if p[i] is a backslash. next is the index after that byte, or 0
+// if p ends first.
 func member(p string, i int) (c byte, next int) {
 	if p[i] == '\\' {
 		i++
@@ -182,7 +182,7 @@ func member(p string, i int) (c byte, next int) {
 	return p[i], i + 1
 }
 
-// addClass adds the bytes of a POSIX class in the C locale. As in git, vertical tab and form feed are no space.
+// addClass adds the bytes of a POSIX class in the C locale. As in git, vertical tab and form feed do not count as space.
 func (s *byteSet) addClass(name string) bool {
 	const (
 		digits = "09"
@@ -190,7 +190,7 @@ func (s *byteSet) addClass(name string) bool {
 		upper  = "AZ"
 		punct  = "!/:@[`{~"
 	)
-	ranges, ok := map[string]string{ // pairs of the first and the last
+	ranges, ok := map[string]string{ // pairs of first and last bytes
 		"alnum":  digits + lower + upper,
 		"alpha":  lower + upper,
 		"blank":  "\t\t  ",
@@ -210,7 +210,7 @@ func (s *byteSet) addClass(name string) bool {
 	return ok
 }
 
-// last returns the byte that whatever g matches ends with, or 0 if there is no such byte.
+// last returns the byte that every text matched by g ends with, or 0 if it is not fixed.
 func (g *glob) last() byte {
 	end := g.suffix
 	if len(g.middle) == 0 {
@@ -222,8 +222,8 @@ func (g *glob) last() byte {
 	return end[len(end)-1]
 }
 
-// match reports whether g matches the whole of text, and in how many steps it found out. They are at most about
-// len(text) times the length of the pattern.
+// match reports whether g matches the whole text, and how many steps that took: at most about len(text) times the length
+// of the pattern.
 func (g *glob) match(text string) (ok bool, steps int) {
 	if len(g.middle) == 0 {
 		return text == g.prefix, 1
@@ -238,19 +238,19 @@ func (g *glob) match(text string) (ok bool, steps int) {
 	return matchElements(g.middle, text)
 }
 
-// matches reports whether e, a literal or a one, matches c.
+// matches reports whether e is a literal or a one that matches c.
 func (e *element) matches(c byte) bool {
 	return e.kind == literal && e.char == c || e.kind == one && e.set.contains(c)
 }
 
-// matchElements matches greedily from the left, and where it fails has the last star take one byte more, or, when that
-// star comes to a slash, the last of deep and dirs as much more as makes a difference. Those before need not be tried
-// again: what they could take in addition the last one of their kind can take as well, for only deep and dirs can
-// change how many slashes there are before it.
+// matchElements matches greedily from the left. When it fails, it extends the last star by one byte. If that star has
+// reached a slash, it extends the last deep or dirs by the least that makes a difference. Earlier elements need not be
+// extended: the last one of their kind can take the same bytes, because only deep and dirs change how many slashes come
+// before it.
 func matchElements(elements []element, text string) (ok bool, steps int) {
-	e, t := 0, 0          // what is next
-	starE, starT := -1, 0 // the last star, and the end of what it takes
-	deepE, deepT := -1, 0 // the same of the last deep or dirs
+	e, t := 0, 0          // the next element and byte
+	starE, starT := -1, 0 // the last star, and the end of its match
+	deepE, deepT := -1, 0 // the same for the last deep or dirs
 	for ; ; steps++ {
 		switch {
 		case e == len(elements):

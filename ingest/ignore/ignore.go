@@ -1,14 +1,20 @@
-// Package ignore decides which entries of a tree are left out, by patterns that mean exactly what they mean to git
-// (gitignore(5), and the code where that is silent). Names and patterns are bytes; upper and lower case differ.
+// Package ignore decides which entries of a tree to leave out. Its patterns mean exactly what they mean to git, by
+// gitignore(5) and by git's code if the manual is silent. Names and patterns are bytes. Case matters.
 //
-// A pattern that ends in a slash matches directories only; a symlink is no directory, whatever it points at. A pattern
-// with another slash is matched against the path from the directory of its file, one without against the last name of
-// the path. In patterns, ? matches any byte but a slash, * any run of them, [...] one of a set, and ** between slashes
-// any directories. A backslash takes the meaning from what follows. A pattern that begins with ! makes exceptions to
-// those before it.
+// A pattern that ends in a slash matches only directories. A symlink is not a directory, whatever its target. A pattern
+// with any other slash is matched against the path relative to its file, and a pattern without one against the last name
+// of the path. In patterns, ? matches any byte except a slash, * any number of such bytes, [...] one byte of a set, and
+// ** between slashes any directories. A backslash makes the next character literal. A pattern that begins with ! makes
+// exceptions to the patterns before it.
 //
-// Walk a tree with a Stack: start with Root, Push the patterns of each directory that is entered, ask Match for each
-// entry, and enter no directory that matches. That is also why nothing inside an ignored directory can be an exception.
+// To walk a tree, start with the Stack that Root returns, Push the patterns of each directory, and ask Match about each
+// entry:
+//
+//	ignored := ignore.Root(commandLine)
+//	ignored = ignored.Push("", ignore.Parse(contents)) // of .gitignore in the root
+//	if ignored.Match("a/b", isDir) { ... }             // leave it out
+//
+// Do not enter a directory that matches. So nothing inside an ignored directory can be an exception.
 package ignore
 
 import (
@@ -18,17 +24,18 @@ import (
 )
 
 const (
-	// FileName is the name of the file that has the patterns of a directory.
+	// FileName is the name of the file with the patterns of a directory.
 	FileName = ".gitignore"
-	// MaxFileSize is more than anybody writes by hand, in bytes. Longer files are not read.
+	// MaxFileSize is the largest size of such a file, in bytes. Nobody writes so many patterns by hand.
 	MaxFileSize = 1 << 20
 )
 
-// Patterns is a list of patterns, the later over the earlier. It is immutable, and for concurrent use.
+// Patterns is a list of patterns. A later pattern overrides the earlier ones. Patterns is immutable and may be used
+// concurrently.
 type Patterns struct {
 	list []pattern
-	// byLast says which patterns can match a path, by its last byte: the numbers of those that end in this byte, and
-	// under 0, which is in no path, of those whose end is not fixed; in ascending order.
+	// byLast tells which patterns can match a path, by its last byte. It has the indexes, in ascending order, of the
+	// patterns that end in that byte. Patterns whose last byte is not fixed are under 0, which is in no path.
 	byLast map[byte][]int32
 }
 
@@ -37,12 +44,12 @@ type pattern struct {
 	glob
 	exception bool // it began with !
 	dirOnly   bool // it ended in a slash
-	wholePath bool // it is for the path, not for the last name
+	wholePath bool // it is matched against the path, not against the last name
 }
 
-// Parse reads the patterns of a file, one a line. Empty lines and those that begin with # are none. Unescaped spaces at
-// the end of a line, a carriage return before its end, and the UTF-8 byte order mark at the start of data are dropped.
-// There are no errors: a pattern that makes no sense matches nothing. The result does not refer to data.
+// Parse parses a file of patterns, one on each line. It skips empty lines and lines that begin with #. It drops
+// unescaped spaces at the end of a line, a carriage return before the end, and a UTF-8 byte order mark at the start of
+// data. There are no errors: a malformed pattern matches nothing. The result does not refer to data.
 func Parse(data []byte) *Patterns {
 	p := &Patterns{}
 	text := string(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
@@ -51,14 +58,14 @@ func Parse(data []byte) *Patterns {
 			continue
 		}
 		line = strings.TrimSuffix(line, "\r")
-		line, _, _ = strings.Cut(line, "\x00") // as in git, whose lines are C strings
+		line, _, _ = strings.Cut(line, "\x00") // lines are C strings in git
 		p.add(trimSpaces(line))
 	}
 	p.index()
 	return p
 }
 
-// New returns patterns as they stand on a command line: each is one whole, with spaces at its end, and # has no meaning.
+// New returns patterns from a command line. Each argument is one pattern: spaces at its end count, and # is not special.
 func New(patterns ...string) *Patterns {
 	p := &Patterns{}
 	for _, line := range patterns {
@@ -68,9 +75,9 @@ func New(patterns ...string) *Patterns {
 	return p
 }
 
-// trimSpaces cuts the spaces at the end of line, but for one after a backslash.
+// trimSpaces removes the spaces at the end of line, except for one after a backslash.
 func trimSpaces(line string) string {
-	end := 0 // after the last character that stays
+	end := 0 // just past the last character to keep
 	for i := 0; i < len(line); i++ {
 		switch line[i] {
 		case ' ':
@@ -83,7 +90,7 @@ func trimSpaces(line string) string {
 	return line[:min(end, len(line))]
 }
 
-// ByName reports whether each pattern is matched with the last name of a path, and none with the whole of it.
+// ByName reports whether all patterns are matched against the last name of a path.
 func (p *Patterns) ByName() bool {
 	return !slices.ContainsFunc(p.list, func(n pattern) bool { return n.wholePath })
 }
@@ -108,8 +115,8 @@ func (p *Patterns) index() {
 	}
 }
 
-// match returns the number of the last pattern that matches, or -1. The path is relative to where the patterns are, and
-// name is its last name.
+// match returns the index of the last pattern that matches, or -1. The path is relative to the directory of the patterns,
+// and name is its last name.
 func (p *Patterns) match(path, name string, isDir bool) int {
 	found := -1
 	for _, last := range [2]byte{path[len(path)-1], 0} {
@@ -131,20 +138,20 @@ func (p *Patterns) match(path, name string, isDir bool) int {
 	return found
 }
 
-// Stack is all patterns that hold in one directory. It is a small immutable value, to be copied freely, and for
-// concurrent use. The zero Stack ignores nothing.
+// Stack is all patterns that hold in one directory. It is a small immutable value: copy it freely and use it
+// concurrently. The zero Stack ignores nothing.
 type Stack struct{ command, dirs *frame }
 
-// frame is the patterns of one file, and those under it.
+// frame is the patterns of one file, and the frames that it overrides.
 type frame struct {
 	under *frame
 	*Patterns
-	base int // length of the directory they are in, with its slash: what to cut from a path
+	base int // length of the path of their directory, with its slash, to cut from a path
 }
 
-// Root returns the Stack of the root of a tree, where only patterns of the command line hold, the later lists over the
-// earlier. They hold in the whole tree, their paths begin at the root, and they go over the patterns of every directory
-// (as git's --exclude does, and its --exclude-from does not).
+// Root returns the Stack of the root of a tree, with the patterns of the command line. A later list overrides the earlier
+// ones. These patterns hold in the whole tree, their paths begin at the root, and they override the patterns of every
+// directory. In git, --exclude does the same, but --exclude-from does not.
 func Root(command ...*Patterns) Stack {
 	var s Stack
 	for _, p := range command {
@@ -153,8 +160,9 @@ func Root(command ...*Patterns) Stack {
 	return s
 }
 
-// Push returns the Stack of dir, which has the patterns p, over those of the directories above it: s is the Stack of the
-// directory that it is in, or of the root. The path of dir is relative to the root, which is "".
+// Push returns the Stack of a directory with the patterns p, which override those of the directories above. s is the Stack
+// of its parent, or the result of Root for the root itself. dir is the path of the directory, relative to the root, which
+// is "".
 func (s Stack) Push(dir string, p *Patterns) Stack {
 	base := len(dir)
 	if base > 0 {
@@ -164,8 +172,8 @@ func (s Stack) Push(dir string, p *Patterns) Stack {
 	return s
 }
 
-// Repository returns the Stack of a directory in which another repository begins: of s, only the patterns of the command
-// line hold there.
+// Repository returns the Stack of a directory that is the root of another repository. It has only the patterns of the
+// command line from s.
 func (s Stack) Repository() Stack { return Stack{command: s.command} }
 
 func (f *frame) push(p *Patterns, base int) *frame {
@@ -175,12 +183,12 @@ func (f *frame) push(p *Patterns, base int) *frame {
 	return &frame{f, p, base}
 }
 
-// Empty reports whether the Stack ignores nothing, so that callers need not make up paths for it.
+// Empty reports whether the Stack ignores nothing. Callers can then save building paths.
 func (s Stack) Empty() bool { return s.command == nil && s.dirs == nil }
 
-// Match reports whether to leave out the entry at path, which is relative to the root, with slashes, and lies somewhere
-// in the directory that s is of. The last pattern that matches decides, in the innermost file that has one. Match does
-// not look whether a directory on the way is ignored.
+// Match reports whether to leave out the entry at path, which is relative to the root, with slashes, and is below the
+// directory of s. The innermost file with a pattern that matches decides, by its last such pattern. Match does not check
+// whether a directory on the way is ignored.
 func (s Stack) Match(path string, isDir bool) bool {
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	if name == "" {

@@ -2,21 +2,21 @@ package ignore
 
 import "bytes"
 
-// RepositoryName is the name of the entry that makes the directory it is in the root of a git repository.
+// RepositoryName is the name of the entry that makes its directory the root of a git repository.
 const RepositoryName = ".git"
 
-// Peeker looks at what is in a directory with an entry RepositoryName. Paths are relative to it, with slashes.
+// Peeker looks into a directory that has an entry RepositoryName. Paths are relative to the directory, with slashes.
 type Peeker interface {
-	// Head returns at most limit bytes of the regular file at path. Anything else there is an error.
+	// Head returns at most the first limit bytes of the regular file at path. It fails for any other entry.
 	Head(path string, limit int) ([]byte, error)
-	// Exists reports whether there is anything at path.
+	// Exists reports whether there is an entry at path.
 	Exists(path string) bool
 }
 
-// IsRepository reports whether the directory that p looks into is the root of a git repository, so that the patterns of
-// those above it do not hold in it. Its .git is a directory with what every repository has, or a file that says where
-// that is, as submodules and linked worktrees have one. Whether it is there is not asked: git, which does, goes on with
-// the patterns from above where it is not, but they were not written for these files.
+// IsRepository reports whether the directory of p is the root of a git repository. The patterns of the directories above
+// do not hold there. In such a directory, .git is a directory with the entries that every repository has, or a file that
+// points to one, as in submodules and linked worktrees. IsRepository does not check that the target of a file exists. Git
+// does, and applies the patterns from above if it is missing, but they were not written for these files.
 func IsRepository(p Peeker) bool {
 	if head, err := p.Head(RepositoryName, 8); err == nil {
 		return bytes.HasPrefix(head, []byte("gitdir: "))
@@ -27,8 +27,8 @@ func IsRepository(p Peeker) bool {
 		}
 	}
 	head, err := p.Head(RepositoryName+"/HEAD", 40)
-	return err != nil || bytes.HasPrefix(head, []byte("ref:")) || isHex(head) // an older git had a symlink there
+	return err != nil || bytes.HasPrefix(head, []byte("ref:")) || isHex(head) // err: an older git has a symlink there
 }
 
-// isHex reports whether b is the beginning of an object's name, 40 hexadecimal digits.
+// isHex reports whether b is 40 hexadecimal digits, the name of an object or its beginning.
 func isHex(b []byte) bool { return len(b) == 40 && len(bytes.Trim(b, "0123456789abcdefABCDEF")) == 0 }
