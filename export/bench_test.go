@@ -13,7 +13,7 @@ import (
 )
 
 // BenchmarkDir writes a tree with the shape of a kernel's sources from memory: 78 thousand files of 17 kB in 5 thousand
-// directories. -benchtime 1x or so; TMPDIR says where.
+// directories. Use it with -benchtime 1x, and TMPDIR for the place.
 func BenchmarkDir(b *testing.B) {
 	f := newFake()
 	root := f.put(b, "", sources(78000))
@@ -37,14 +37,14 @@ func BenchmarkDir(b *testing.B) {
 	}
 }
 
-// trusting is f without the time that hashing takes, which is the store's.
+// trusting is f without hashing, whose time belongs to the store.
 func trusting(f *fake) *store.Store {
 	st := f.store()
 	st.Blobs = trustingBlobs{fakeBlobs{f: f}}
 	return st
 }
 
-// sources returns a tree of n files, 15 or so in a directory.
+// sources returns a tree of n files, about 15 in a directory.
 func sources(n int) tree {
 	r := rand.New(rand.NewPCG(1, 2))
 	data := make([]byte, 1<<20)

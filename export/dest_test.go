@@ -28,8 +28,8 @@ func TestSplitDest(t *testing.T) {
 	}
 }
 
-// TestMeanwhile has another process make something where the export is about to be.
-func TestMeanwhile(t *testing.T) {
+// TestMadeAtDest has another process make an entry at dest during an export.
+func TestMadeAtDest(t *testing.T) {
 	contents := tree{"a": "1", "b": tree{"c": "2"}, "z": "last"}
 	tests := []struct {
 		name   string
@@ -80,7 +80,7 @@ func TestMeanwhile(t *testing.T) {
 	}
 }
 
-// TestReadOnlyDirectories: directories that their owner may not write in must still be written, moved and discarded.
+// TestReadOnlyDirectories writes, moves and discards directories that their owner cannot write to.
 func TestReadOnlyDirectories(t *testing.T) {
 	f := newFake()
 	want := tree{"d": tree{"e": tree{"f": "1"}}, "z": "last"}
@@ -131,9 +131,9 @@ func TestReadOnlyDirectories(t *testing.T) {
 	}
 }
 
-// TestMovedMeanwhile: a directory that was closed for the sake of descriptors is found again where it was, and nowhere
-// else, whatever became of the one in it.
-func TestMovedMeanwhile(t *testing.T) {
+// TestMovedDuring moves directories of a deep path during an export. A directory that was closed to save descriptors is
+// found again only where it was, even if the directory in it moved.
+func TestMovedDuring(t *testing.T) {
 	for name, tt := range map[string]struct {
 		move [][2]string
 		err  error
@@ -179,7 +179,7 @@ func TestMovedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestGroup: a directory that was made for a group stays the group's, and what is written into it is too.
+// TestGroup exports to an empty directory of another group. It keeps its group, and new entries get it.
 func TestGroup(t *testing.T) {
 	dir := t.TempDir()
 	const group = 12345
@@ -188,7 +188,7 @@ func TestGroup(t *testing.T) {
 	for path, gid := range map[string]int{"group": group, "inherited": group, "parent": group, "parent/inherited": group, "parent/own": own} {
 		path = filepath.Join(dir, path)
 		if err := os.Chown(path, -1, gid); err != nil {
-			t.Skipf("NOT TESTED: the group of a destination, for only root can choose any: %v", err)
+			t.Skipf("NOT TESTED: the group of a destination, because only root can choose any: %v", err)
 		}
 		if strings.HasSuffix(path, "inherited") || strings.HasSuffix(path, "parent") {
 			if err := os.Chmod(path, 0o775|fs.ModeSetgid); err != nil {
@@ -217,7 +217,8 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestTimeOfAnothers: only its owner can give a directory a time, which is found out before anything appears in it.
+// TestTimeOfAnothers exports with a time to a directory of another user. It fails before anything appears there, because
+// only the owner can set the time.
 func TestTimeOfAnothers(t *testing.T) {
 	dest := shared(t, 0, tree{})
 	f := newFake()
@@ -233,12 +234,12 @@ func TestTimeOfAnothers(t *testing.T) {
 // nobody is another user.
 const nobody = 65534
 
-// shared returns a directory of owner's in which everybody may write, with contents that are root's, and makes the rest
-// of the test nobody's.
+// shared returns a directory of owner that everybody can write to, with contents of root, and runs the rest of the test
+// as nobody.
 func shared(t *testing.T, owner int, contents tree) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("NOT TESTED: what is another user's, for only root can become another")
+		t.Skip("NOT TESTED: directories of another user, because only root can become another user")
 	}
 	dir, err := os.MkdirTemp("", "castar")
 	if err != nil {
@@ -259,12 +260,12 @@ func shared(t *testing.T, owner int, contents tree) string {
 	return dest
 }
 
-// TestOwner: a directory that was made for somebody stays theirs.
+// TestOwner exports to an empty directory of another user, which keeps its owner.
 func TestOwner(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
 	plant(t, dest, tree{})
 	if err := os.Chown(dest, 12345, 12345); err != nil {
-		t.Skipf("NOT TESTED: the owner of a destination, for only root can give files away: %v", err)
+		t.Skipf("NOT TESTED: the owner of a destination, because only root can give files away: %v", err)
 	}
 	f := newFake()
 	if _, err := Dir(t.Context(), f.store(), f.put(t, "", tree{"a": "1"}), dest, Options{}); err != nil {

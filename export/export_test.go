@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// names that a directory may have and that something may stumble on.
+// names are valid names that are easy to get wrong.
 func genName() *rapid.Generator[string] {
 	odd := []string{"a", "b", "A", "..a", ".castar-x", " ", "-rf", "a\nb", "ü", strings.Repeat("n", 255), "\x01"}
 	if runtime.GOOS != "darwin" { // where names are UTF-8
@@ -79,7 +79,7 @@ func TestRoundTrip(t *testing.T) {
 	})
 }
 
-// only checks that nothing but n entries is in dir, and nothing temporary.
+// only checks that dir has n entries, none of them temporary.
 func only(t *testing.T, dir string, n int) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -169,7 +169,7 @@ func TestRelative(t *testing.T) {
 	if _, err := Dir(t.Context(), f.store(), root, ".", Options{}); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("working directory: %v", err)
 	}
-	// The working directory stays the one that is worked in, whatever it is called.
+	// The working directory stays in place, by whatever path it is named.
 	for _, dest := range []string{".", "./", "../inner", "absolute"} {
 		inner := filepath.Join(t.TempDir(), "inner")
 		if err := os.Mkdir(inner, 0o700); err != nil {
@@ -240,7 +240,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// TestReplacedDirectoryKeepsMode: whoever made a private directory to export into wants it to stay private.
+// TestReplacedDirectoryKeepsMode exports to an empty private directory, which must stay private.
 func TestReplacedDirectoryKeepsMode(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
 	if err := os.Mkdir(dest, 0o700); err != nil {

@@ -26,7 +26,7 @@ type (
 	link string
 )
 
-// fake is a store in two maps that can be made to lie: whatever stands under a digest is what it gives out.
+// fake is a store in two maps that can lie: it returns whatever is under a digest.
 type fake struct {
 	mu       sync.Mutex
 	blobs    map[store.Digest][]byte
@@ -49,7 +49,7 @@ func (f *fake) store() *store.Store {
 	return &store.Store{ID: "fake", Blobs: fakeBlobs{f: f}, Directories: fakeDirs{f: f}}
 }
 
-// put stores v under name, honestly.
+// put stores v with its right digest, and returns a node with that name.
 func (f *fake) put(t testing.TB, name string, v any) store.Node {
 	t.Helper()
 	switch v := v.(type) {
@@ -100,7 +100,7 @@ func (f *fake) dir(t testing.TB, name string, dir store.Directory) store.Node {
 	return store.Node{Name: name, Kind: store.KindDirectory, Digest: d, Size: size}
 }
 
-// forge stores a directory that need not be valid under a digest that is not its own, with room in its size.
+// forge stores a directory, which may be invalid, under a digest that is not its own. Its size is larger than needed.
 func (f *fake) forge(name string, dir store.Directory) store.Node {
 	d := store.Sum(fmt.Appendf(nil, "forged %s %d", name, len(f.dirs)))
 	f.dirs[d] = dir
@@ -183,7 +183,7 @@ func (d fakeDirs) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.N
 	return store.WalkByGet(ctx, d, root)
 }
 
-// plant writes v at path with ordinary calls.
+// plant writes v at path with package os.
 func plant(t testing.TB, path string, v any) {
 	t.Helper()
 	var err error
@@ -209,7 +209,7 @@ func plant(t testing.TB, path string, v any) {
 	}
 }
 
-// read is what stands at path, as plant would take it; nil if nothing does.
+// read returns the entry at path, as plant takes it, or nil if there is none.
 func read(t testing.TB, path string) any {
 	t.Helper()
 	fi, err := os.Lstat(path)

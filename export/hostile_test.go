@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHostile exports from stores that lie. Nothing may be left, and nothing written elsewhere.
+// TestHostile exports from stores that lie. No temporary entry may be left, and nothing may be written elsewhere.
 func TestHostile(t *testing.T) {
 	fileNode := func(f *fake, name string) store.Node { return f.file(name, "data") }
 	missing := store.Sum([]byte("missing"))
@@ -155,7 +155,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// TestExcessSizeIsHarmless: snix counts entries twice, and the schema forgives any excess.
+// TestExcessSizeIsHarmless accepts directory sizes that are too large: snix counts entries twice.
 func TestExcessSizeIsHarmless(t *testing.T) {
 	f := newFake()
 	root := f.dir(t, "", store.Directory{{Name: "d", Kind: store.KindDirectory, Digest: f.dir(t, "", nil).Digest, Size: 99}})
@@ -165,8 +165,8 @@ func TestExcessSizeIsHarmless(t *testing.T) {
 	}
 }
 
-// TestSwap replaces a directory of the destination by a symlink to the outside, and back, while it is written: between
-// any two system calls, and once for every object that is read.
+// TestSwap replaces a directory of the destination by a symlink to the outside, and back, during an export: at random
+// moments, and once for every object that is read.
 func TestSwap(t *testing.T) {
 	dir := t.TempDir()
 	outside := tree{"d": tree{"precious": "p"}, "precious": "p"}
@@ -219,7 +219,7 @@ func TestSwap(t *testing.T) {
 	}
 }
 
-// TestDeep writes, compares, interrupts and removes a tree that is deeper than names and descriptors reach.
+// TestDeep writes, compares, interrupts and removes a tree that is too deep for one path or for open descriptors.
 func TestDeep(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -271,7 +271,7 @@ func TestDeep(t *testing.T) {
 	}
 }
 
-// TestTooDeep: a store may make up directories for ever.
+// TestTooDeep exports from a store that makes up directories without end.
 func TestTooDeep(t *testing.T) {
 	f := newFake()
 	next := store.Node{Name: "d", Kind: store.KindDirectory, Size: 1 << 40}

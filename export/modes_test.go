@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestModeStays: a file that replaces another keeps its bits, but for the one that the tree has.
+// TestModeStays replaces files. The new file keeps the mode of the old one, except for the executable bits.
 func TestModeStays(t *testing.T) {
 	for _, tt := range []struct {
 		before fs.FileMode
@@ -60,8 +60,8 @@ func TestModeStays(t *testing.T) {
 	}
 }
 
-// TestOwnerStays: root keeps the owner and group of what is replaced; others keep a group if they are in it, and give
-// another none of its rights.
+// TestOwnerStays replaces files of others. Root keeps the owner and group of the old file. Other users keep the group if
+// they are in it, and otherwise drop its permissions.
 func TestOwnerStays(t *testing.T) {
 	dest := shared(t, nobody, tree{"f": "1", "g": "1", "l": link("x")})
 	asRoot(t, func() {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMountPoints needs the right to mount, and is otherwise skipped.
+// TestMountPoints skips if it may not mount.
 func TestMountPoints(t *testing.T) {
 	dir := t.TempDir()
 	contents := tree{"precious": "p"}
@@ -18,7 +18,7 @@ func TestMountPoints(t *testing.T) {
 		t.Helper()
 		to = filepath.Join(dir, to)
 		if err := unix.Mount(filepath.Join(dir, from), to, "", unix.MS_BIND, ""); err != nil {
-			t.Skipf("NOT TESTED: mount points, for only root can make them: %v", err)
+			t.Skipf("NOT TESTED: mount points, because only root can make them: %v", err)
 		}
 		t.Cleanup(func() { unix.Unmount(to, unix.MNT_DETACH) })
 	}
@@ -35,7 +35,7 @@ func TestMountPoints(t *testing.T) {
 		t.Error(d)
 	}
 
-	// Nor can a file that another is mounted on be replaced. One that is right stays.
+	// A file that another is mounted on cannot be replaced either, but it may stay if it is right.
 	plant(t, dir, tree{"theirs": "mounted", "files": tree{"f": ""}})
 	mount("theirs", "files/f")
 	for content, want := range map[string]string{"changed": "f: is a mount point", "mounted": ""} {

@@ -161,7 +161,8 @@ func TestOverwriteAny(t *testing.T) {
 	})
 }
 
-// TestKept: what is as it should be is not written again, and what is written is not written through another link.
+// TestKept overwrites a tree with right and wrong entries. Right ones are not written again, and no file is changed
+// through one of several links.
 func TestKept(t *testing.T) {
 	dir := t.TempDir()
 	dest := filepath.Join(dir, "out")
@@ -200,7 +201,7 @@ func TestKept(t *testing.T) {
 		t.Error(d)
 	}
 
-	// Times that are asked for are set on what is kept, but not on another's link to it.
+	// MTime is set on entries that are kept, but not on a file with other links.
 	if err := os.Link(filepath.Join(dest, "same"), filepath.Join(dir, "outside", "same")); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// TestStoreStays: a store in the destination is left out when that is stored, and must not be deleted as too much.
+// TestStoreStays overwrites a tree that contains the store, which Delete must not remove.
 func TestStoreStays(t *testing.T) {
 	dir := t.TempDir()
 	plant(t, dir, tree{"out": tree{"a": "1", "x": tree{"b": "2", "store": tree{"id": "mine", "packs": "p"}, "z": "3"}}})
@@ -242,7 +243,8 @@ func TestStoreStays(t *testing.T) {
 	}
 }
 
-// TestFilesOfAnother: bits and times, which only the owner of a file can set, are right after it was written anew.
+// TestFilesOfAnother overwrites files of another user whose bits or times are wrong. Only their owner can change them in
+// place, so they are written again.
 func TestFilesOfAnother(t *testing.T) {
 	for _, o := range []Options{{Overwrite: true}, {Overwrite: true, MTime: time.Unix(1, 0)}} {
 		t.Run(o.MTime.String(), func(t *testing.T) {
@@ -285,7 +287,7 @@ func TestExecutableBitsFollowWhoMayRead(t *testing.T) {
 	e.stop(nil)
 }
 
-// TestSpelling: ./a stands for a name that leads to a where the file system does not tell z from Z.
+// TestSpelling looks up ./a, which leads to a as A would on a file system that ignores case.
 func TestSpelling(t *testing.T) {
 	dir := t.TempDir()
 	plant(t, dir, tree{"a": "1"})
@@ -301,8 +303,8 @@ func TestSpelling(t *testing.T) {
 	}
 }
 
-// TestSpellingOfNew exports to a directory that nothing but the export writes to. An entry that exists there already must
-// be one of the tree, under a name that the file system takes for the same: the test plants it.
+// TestSpellingOfNew plants an entry in the temporary directory of an export. It stands for an entry of the tree with a
+// name that the file system does not tell from the next one.
 func TestSpellingOfNew(t *testing.T) {
 	for _, second := range []any{"file", link("x"), tree{}} {
 		dir := t.TempDir()
@@ -325,8 +327,8 @@ func TestSpellingOfNew(t *testing.T) {
 	}
 }
 
-// TestMadeMeanwhile: what another process makes while its directory is written is as good as what was there before.
-func TestMadeMeanwhile(t *testing.T) {
+// TestMadeDuring has another process make entries during an export. They are treated like those from before.
+func TestMadeDuring(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
 	plant(t, dest, tree{"d": tree{}})
 	f := newFake()
@@ -347,7 +349,7 @@ func TestMadeMeanwhile(t *testing.T) {
 	}
 }
 
-// TestSpecial: what is neither file, directory nor symlink is replaced, without being opened.
+// TestSpecial replaces entries that are not files, directories or symlinks, without opening them.
 func TestSpecial(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
 	plant(t, dest, tree{})

@@ -19,7 +19,7 @@ import (
 
 var overwriteAll = Options{Overwrite: true, Delete: true}
 
-// TestNothingTouched: what can be known to stop an export stops it before anything is changed, and all of it is named.
+// TestNothingTouched exports to destinations with obstacles. The error names all of them, and nothing is changed.
 func TestNothingTouched(t *testing.T) {
 	missing := store.Node{Kind: store.KindFile, Digest: store.Sum([]byte("no")), Size: 2}
 	noDir := store.Node{Kind: store.KindDirectory, Digest: store.Sum([]byte("none")), Size: 2}
@@ -60,7 +60,8 @@ func TestNothingTouched(t *testing.T) {
 	}
 }
 
-// TestOverwriteAsksForBlobsOnlyToDelete: a store far away is not asked for every file where nothing is at stake.
+// TestOverwriteAsksForBlobsOnlyToDelete overwrites an unchanged tree from a store that has lost its blobs. If nothing is
+// to be removed, the store is not asked for them, because a remote store is slow.
 func TestOverwriteAsksForBlobsOnlyToDelete(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
 	plant(t, dest, tree{"a": "1", "b": "2"})
@@ -74,7 +75,7 @@ func TestOverwriteAsksForBlobsOnlyToDelete(t *testing.T) {
 	}
 }
 
-// TestReplacedWhole: where writing what is to replace a directory fails or is interrupted, the directory is still there.
+// TestReplacedWhole fails or interrupts the writing of an entry that is to replace a directory, which must stay.
 func TestReplacedWhole(t *testing.T) {
 	before := tree{"d": tree{"x": "1", "y": tree{"z": "2"}}, "f": "3", "l": link("d")}
 	after := tree{"d": "new", "f": tree{"g": "new"}, "l": tree{"g": "new"}}
@@ -104,7 +105,7 @@ func TestReplacedWhole(t *testing.T) {
 	}
 }
 
-// TestReadOnlyOfOneself: directories of one's own that are not writable are lent the bit, and have their mode afterwards.
+// TestReadOnlyOfOneself changes directories of the caller that are not writable. They have their old mode afterwards.
 func TestReadOnlyOfOneself(t *testing.T) {
 	before := tree{"d": tree{"f": "1", "g": "old", "x": tree{"y": tree{"z": "old"}}}, "e": tree{"s": tree{"a": "1"}}, "same": tree{"f": "1"}, "w": tree{"q": tree{"r": "s"}}}
 	after := tree{"d": tree{"f": "2", "n": tree{"m": "3"}}, "e": tree{"s": "file"}, "same": tree{"f": "1"}, "w": tree{"q": tree{"r": tree{}}}}
@@ -123,7 +124,7 @@ func TestReadOnlyOfOneself(t *testing.T) {
 	})
 }
 
-// readOnly is TestReadOnlyOfOneself from one tree to another, or until the store fails.
+// readOnly overwrites the tree before with after. If stop is set, the store fails during that.
 func readOnly(t *testing.T, before, after tree, stop bool) {
 	dest := shared(t, nobody, before)
 	chown(t, dest)
@@ -152,7 +153,7 @@ func readOnly(t *testing.T, before, after tree, stop bool) {
 	only(t, filepath.Dir(dest), 1)
 }
 
-// chown gives all in dest to nobody, as root.
+// chown gives all entries in dest to nobody.
 func chown(t *testing.T, dest string) {
 	t.Helper()
 	asRoot(t, func() {
@@ -162,7 +163,7 @@ func chown(t *testing.T, dest string) {
 	})
 }
 
-// chmodDirs gives all directories in dest a mode, and makes them writable when the test is over.
+// chmodDirs sets the mode of all directories in dest, and makes them writable at the end of the test.
 func chmodDirs(t *testing.T, dest string, mode fs.FileMode) {
 	t.Helper()
 	set := func(mode fs.FileMode) {
@@ -181,7 +182,7 @@ func chmodDirs(t *testing.T, dest string, mode fs.FileMode) {
 	t.Cleanup(func() { set(0o755) })
 }
 
-// asRoot does something as root in a test that shared has made another's.
+// asRoot calls do as root in a test that runs as nobody because of shared.
 func asRoot(t *testing.T, do func()) {
 	t.Helper()
 	if err := unix.Setreuid(-1, 0); err != nil {
@@ -193,7 +194,7 @@ func asRoot(t *testing.T, do func()) {
 	}
 }
 
-// TestNotAllowed: what another user's directories do not let one do is found before anything is changed.
+// TestNotAllowed exports to directories of another user. The error names all of them, and nothing is changed.
 func TestNotAllowed(t *testing.T) {
 	tests := []struct {
 		name string

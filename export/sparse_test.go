@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestSparse writes files of zeros and other bytes in pieces of any length, and compares.
+// TestSparse writes files of zeros and other bytes in parts of random lengths, and compares the result.
 func TestSparse(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(r *rapid.T) {
@@ -43,7 +43,7 @@ func TestSparse(t *testing.T) {
 	})
 }
 
-// TestHoles: zeros take no room with Sparse, at the beginning, in the middle, at the end and alone, and do without it.
+// TestHoles writes zeros at the beginning, in the middle, at the end and alone. They take no room if Sparse is set.
 func TestHoles(t *testing.T) {
 	const long = 4 << 20
 	zeros, data := strings.Repeat("\x00", long), strings.Repeat("x", 2*holeSize)
@@ -69,7 +69,7 @@ func TestHoles(t *testing.T) {
 	}
 }
 
-// TestSparseIsChecked: a hole is as good as the zeros that it stands for, and no better.
+// TestSparseIsChecked writes a blob of zeros with a wrong digest, which must fail even if all of it is a hole.
 func TestSparseIsChecked(t *testing.T) {
 	f := newFake()
 	n := f.file("f", "12345678")

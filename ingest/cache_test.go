@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cached is an ingest with a cache, over and over.
+// cached ingests one path with a cache, any number of times.
 type cached struct {
 	t     *testing.T
 	st    *store.Store
@@ -37,8 +37,8 @@ func (c *cached) open(path string) *Cache {
 	return cache
 }
 
-// ingest brings path, which holds v, into the store, and returns which files were opened, relative to it. It waits
-// until the changes that were made so far are old enough for the cache.
+// ingest stores path, which holds v, and returns the paths, relative to it, of the files that were opened. First it waits
+// until all changes are old enough for the cache.
 func (c *cached) ingest(path string, v tree) (opened []string) {
 	c.t.Helper()
 	time.Sleep(2 * clockTick)
@@ -80,7 +80,7 @@ func (c *cached) files() (names []string) {
 	return names
 }
 
-// want is ingest, and checks which files are opened.
+// want calls ingest and checks which files it opens.
 func (c *cached) want(path string, v tree, opened ...string) {
 	c.t.Helper()
 	if got := c.ingest(path, v); !slices.Equal(got, opened) {
@@ -126,7 +126,7 @@ func TestCacheChanges(t *testing.T) {
 	delete(v, "sub")
 	c.want(dir, v, "bus/big", "bus/c", "bus/empty")
 	c.want(dir, v)
-	// Two files of one size and one time change places. Their ctime tells, too.
+	// Two files of the same size and mtime trade names. Inode number and ctime show it.
 	when := time.Now().Add(-time.Hour)
 	for _, name := range []string{"/a", "/b"} {
 		change(t, dir+name, name[1:])
@@ -141,7 +141,7 @@ func TestCacheChanges(t *testing.T) {
 	c.want(dir, v, "a", "b")
 }
 
-// TestCacheOtherStore checks that a cache is worth nothing where the store lacks the blobs.
+// TestCacheOtherStore checks that a cache has no effect if the store lacks the blobs.
 func TestCacheOtherStore(t *testing.T) {
 	v := tree{"a": "a", "b": "b"}
 	dir := plantedNative(t, v)
@@ -197,7 +197,7 @@ func TestCacheDamaged(t *testing.T) {
 	try(t, c.open(dir).Close())
 }
 
-// TestCacheAbove checks that a directory without a cache uses that of one above, and does not write it.
+// TestCacheAbove checks that a directory without a cache reads that of a directory above, and does not write it.
 func TestCacheAbove(t *testing.T) {
 	sub := tree{"a": "a", "b": tree{"c": "c"}}
 	v := tree{"x": "x", "sub": sub}
@@ -235,7 +235,7 @@ func TestCacheAbove(t *testing.T) {
 	}
 }
 
-// TestCacheRacy checks which files are too young to be remembered.
+// TestCacheRacy checks which files changed too recently to be remembered.
 func TestCacheRacy(t *testing.T) {
 	begun := time.Unix(1_700_000_000, 500_000_000)
 	tests := []struct {

@@ -15,7 +15,7 @@ import (
 	"castar/store/table"
 )
 
-// TestCacheSave looks at when the file is written, and which others are removed then.
+// TestCacheSave checks when Save writes the cache file, and which other files it removes.
 func TestCacheSave(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": "c"}
 	dir := plantedNative(t, v)
@@ -59,14 +59,14 @@ func TestCacheSave(t *testing.T) {
 	try(t, cache.Close())
 }
 
-// TestCacheKept checks what stays in a cache that an ingest did not see, and for how long.
+// TestCacheKept checks which records stay in a cache if an ingest does not see their files, and for how long.
 func TestCacheKept(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": tree{"d": "d", "e": "e"}, "x": "x"}
 	dir := plantedNative(t, v)
 	c := newCached(t)
 	c.want(dir, v, "a", "b", "c/d", "c/e", "x")
 
-	// Another selection, which changes something.
+	// An ingest of other files, one of which changed.
 	cache := c.open(dir)
 	change(t, dir+"/a", "A")
 	v["a"] = "A"
@@ -77,7 +77,7 @@ func TestCacheKept(t *testing.T) {
 	try(t, cache.Close())
 	c.want(dir, v)
 
-	// A refusal, and an ingest that is interrupted.
+	// An ingest that fails, and one that is interrupted.
 	change(t, dir+"/a", "AA")
 	v["a"] = "AA"
 	try(t, mkfifo(dir+"/pipe"))
@@ -103,7 +103,7 @@ func TestCacheKept(t *testing.T) {
 	try(t, o.Cache.Close())
 	c.want(dir, v)
 
-	// Files that are gone stay as long as any.
+	// Records of removed files stay as long as others.
 	try(t, os.Remove(dir+"/b"))
 	delete(v, "b")
 	size := func() int {
@@ -127,7 +127,7 @@ func TestCacheKept(t *testing.T) {
 	c.want(dir, v)
 }
 
-// TestCacheTooLarge has more than may be kept.
+// TestCacheTooLarge saves more records than a cache may keep.
 func TestCacheTooLarge(t *testing.T) {
 	c := newCached(t)
 	cache := c.open("/")
@@ -163,7 +163,7 @@ func TestCacheTooLarge(t *testing.T) {
 	}
 }
 
-// TestCacheSpill keeps nearly all records of an ingest outside of memory.
+// TestCacheSpill keeps nearly all new records of an ingest on disk.
 func TestCacheSpill(t *testing.T) {
 	v := tree{}
 	var names []string
@@ -184,7 +184,7 @@ func TestCacheSpill(t *testing.T) {
 	c.want(dir, v)
 }
 
-// TestCacheSpillFails: no place for the cache is no reason not to ingest.
+// TestCacheSpillFails checks that an ingest succeeds even if there is no room for the cache.
 func TestCacheSpillFails(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": "c", "d": "d"}
 	dir := plantedNative(t, v)
@@ -204,7 +204,7 @@ func TestCacheSpillFails(t *testing.T) {
 	}
 }
 
-// TestCacheConcurrentSaves has two ingests of one tree save at once, many times.
+// TestCacheConcurrentSaves saves the caches of two ingests of one tree at once, many times.
 func TestCacheConcurrentSaves(t *testing.T) {
 	v := tree{"a": "a", "b": "b", "c": tree{"d": "d"}}
 	dir := plantedNative(t, v)

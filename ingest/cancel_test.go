@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// descriptors returns how many the process has open.
+// descriptors returns how many descriptors the process has open.
 func descriptors(t testing.TB) int {
 	t.Helper()
 	all, err := os.ReadDir("/dev/fd")
@@ -85,7 +85,7 @@ func TestCancel(t *testing.T) {
 	goleak.VerifyNone(t)
 }
 
-// failing is Blobs whose n-th Put, and no other, fails.
+// failing is Blobs of which only the n-th Put fails.
 type failing struct {
 	store.Blobs
 	n, puts atomic.Int32
@@ -100,7 +100,7 @@ func (f *failing) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return f.Blobs.Put(ctx, data)
 }
 
-// TestStoreFails checks that the first error of the store ends an ingest, at once, and is what it returns.
+// TestStoreFails checks that an ingest ends with the first error of the store, and returns it.
 func TestStoreFails(t *testing.T) {
 	dir := wide(t)
 	for _, jobs := range []int{1, 8} {

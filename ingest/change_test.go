@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// at returns Options whose hook calls f, the first times it comes to that step at path.
+// at returns Options with a hook that calls f the first times that the walk comes to a step at path.
 func at(s step, path string, times int32, f func()) Options {
 	var done atomic.Int32
 	return Options{hook: func(got step, p string) {
@@ -24,7 +24,7 @@ func at(s step, path string, times int32, f func()) Options {
 	}}
 }
 
-// touch makes sure that the change of a file shows, on however coarse a clock.
+// touch makes sure that a change of a file shows even with a coarse clock.
 func touch(t testing.TB, path string) {
 	var before, after stat
 	try(t, before.at(unix.AT_FDCWD, path))
@@ -44,7 +44,7 @@ func change(t testing.TB, path, v string) {
 	touch(t, path)
 }
 
-// replace puts a new v where another entry was.
+// replace replaces an entry by a new v.
 func replace(t testing.TB, path string, v any) {
 	try(t, os.RemoveAll(path))
 	plant(t, path, v)
@@ -96,7 +96,7 @@ func TestChangesOnce(t *testing.T) {
 			o.Progress = new(Progress)
 			var got any = tt.after
 			if tt.name == "replaced while it is open" || tt.name == "removed while it is open" {
-				// The change of its links shows on the open file, which is then read anew, if it is still there.
+				// The open file shows that its links changed. It is then read again, if it still exists.
 				r, err := FS(context.Background(), nil, base, o)
 				if err == nil && r.Root != rootOf(t, tree{"sub": tree{"x": "old"}}) && r.Root != rootOf(t, tree{"sub": tree{"x": "new"}}) {
 					t.Errorf("root %v is neither the old nor the new", r.Root)
@@ -115,7 +115,7 @@ func TestChangesOnce(t *testing.T) {
 	}
 }
 
-// TestChangesAlways has files that do not hold still, or become something else.
+// TestChangesAlways ingests files that change during every read, or become another kind of entry.
 func TestChangesAlways(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -169,7 +169,7 @@ func TestChangesAlways(t *testing.T) {
 	}
 }
 
-// TestRemovedWhileWalked removes a whole directory when its names are known: every one of them is named.
+// TestRemovedWhileWalked removes a directory after its names were read. Each of its entries becomes a problem.
 func TestRemovedWhileWalked(t *testing.T) {
 	dir := planted(t, tree{"gone": tree{"a": "", "b": tree{"c": ""}, "d": link("x")}, "kept": ""})
 	all := tree{"kept": "", "gone": tree{}}

@@ -16,8 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chain makes depth directories inside each other in dir, each with a file beside, before and behind it, and returns the
-// root of it all.
+// chain makes depth nested directories in dir, each between two files in the order of names, and returns the root.
 func chain(t testing.TB, dir string, depth int) store.Node {
 	t.Helper()
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -52,7 +51,7 @@ func chain(t testing.TB, dir string, depth int) store.Node {
 	return root
 }
 
-// unchain removes a chain by moving its parts up to dir, as their paths are too long.
+// unchain removes a chain. It moves parts of it up to dir, because their paths are too long.
 func unchain(dir string, depth int) {
 	for i := 0; i < depth; i += 500 {
 		deep := dir + strings.Repeat("/d", 500)
@@ -74,8 +73,8 @@ func TestDeep(t *testing.T) {
 	}
 }
 
-// TestFewDescriptors walks a deep tree in a process that may open few files, and a wide one in one that may open fewer
-// than it needs.
+// TestFewDescriptors walks a deep tree in a process that may open only few files, and a wide tree in a process that may
+// open too few.
 func TestFewDescriptors(t *testing.T) {
 	const mark = "CASTAR_TEST_FILES"
 	if os.Getenv(mark) == "" {
@@ -120,7 +119,7 @@ func TestTooDeep(t *testing.T) {
 	}
 }
 
-// TestMovedAway moves a directory while the walk is below it and has no descriptor of it.
+// TestMovedAway moves a directory while the walk is below it and has no descriptor for it.
 func TestMovedAway(t *testing.T) {
 	base := onTmpfs(t)
 	other := base + "/other"

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// numbering says how a fuseServer numbers files, and what it lists.
+// numbering says which inode numbers a fuseServer gives to files, and which it lists.
 type numbering struct {
 	everyLookup bool   // anew at each lookup of a name, and not only at the first
 	everyStat   bool   // and whenever a file is described
@@ -21,8 +21,8 @@ type numbering struct {
 	listed      uint64 // the number of each entry in listings
 }
 
-// fuseServer serves a tree of files over /dev/fuse. It speaks as much of the protocol as reading takes; the structures
-// are those of linux/fuse.h. All times are one second, and the kernel may keep nothing that it is told.
+// fuseServer serves a tree of files over /dev/fuse. It knows only the part of the protocol that reading needs. The
+// structures are those of linux/fuse.h. All files have the same time, and the kernel may not cache any answer.
 type fuseServer struct {
 	numbering
 	fd int
@@ -40,7 +40,7 @@ type fuseNode struct {
 	kids map[string]*fuseNode // of a directory
 }
 
-// mountFUSE serves v, a tree of files and directories, at dir until unmount is called, or the test ends.
+// mountFUSE serves v, a tree of files and directories, at dir until unmount is called or the test ends.
 func mountFUSE(t *testing.T, dir string, v tree, n numbering) (s *fuseServer, unmount func()) {
 	t.Helper()
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
@@ -82,7 +82,7 @@ func newFUSENode(v any) *fuseNode {
 	return n
 }
 
-// serve answers until nothing is mounted any more.
+// serve answers requests until the file system is unmounted.
 func (s *fuseServer) serve() {
 	buf := make([]byte, 1<<17)
 	for {
@@ -185,7 +185,7 @@ func (s *fuseServer) list(n *fuseNode, from, size int) (b []byte) {
 	return b
 }
 
-// change gives the file at the root of that name other contents, and all files another time.
+// change gives the file of that name in the root other contents, and all files another time.
 func (s *fuseServer) change(name, data string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"castar/store/memory"
 )
 
-// TestHash asserts that Hash knows the tree that FS stores.
+// TestHash checks that Hash returns the tree that FS stores.
 func TestHash(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"a/b/c", "a/d", "e"} {

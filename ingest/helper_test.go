@@ -51,7 +51,7 @@ func plant(t testing.TB, path string, v any) {
 	}
 }
 
-// planted makes a directory of v and returns its path.
+// planted makes a directory with the entries of v and returns its path.
 func planted(t testing.TB, v tree) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
@@ -59,7 +59,7 @@ func planted(t testing.TB, v tree) string {
 	return dir
 }
 
-// plantedNative is planted on a native file system. In a container that is not where temporary files usually go.
+// plantedNative is planted on a native file system. In a container, the usual folder for temporary files is not on one.
 func plantedNative(t testing.TB, v tree) string {
 	t.Helper()
 	dir := planted(t, v)
@@ -67,7 +67,7 @@ func plantedNative(t testing.TB, v tree) string {
 		return dir
 	}
 	if dir = onTmpfs(t); !isNative(t, dir) {
-		t.Skip("NOT TESTED: what is remembered of files: there is no local file system")
+		t.Skip("NOT TESTED: the cache: there is no native file system")
 	}
 	plant(t, dir+"/tree", v)
 	return dir + "/tree"
@@ -83,7 +83,7 @@ func isNative(t testing.TB, dir string) bool {
 	return native
 }
 
-// onTmpfs makes an empty directory on a file system in memory, where there is one: disks take seconds for what is large.
+// onTmpfs makes an empty directory, on a file system in memory if there is one. For large trees a disk takes seconds.
 func onTmpfs(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "castar-test-")
@@ -94,7 +94,7 @@ func onTmpfs(t testing.TB) string {
 	return dir
 }
 
-// rootOf is the root of v, computed from memory alone.
+// rootOf returns the root of v, computed in memory.
 func rootOf(t testing.TB, v any) store.Node {
 	t.Helper()
 	switch v := v.(type) {
@@ -119,7 +119,7 @@ func rootOf(t testing.TB, v any) store.Node {
 	return store.Node{Kind: store.KindDirectory, Digest: store.Sum(b), Size: size}
 }
 
-// want ingests path into a new store and checks that its root is that of v, and that all of it is there.
+// want ingests path into a new store and checks that the root is that of v, and that the store has all of it.
 func want(t testing.TB, path string, o Options, v any) Result {
 	t.Helper()
 	st := memory.New()
@@ -145,8 +145,8 @@ func want(t testing.TB, path string, o Options, v any) Result {
 	return r
 }
 
-// wantLeftOut ingests path and checks that the entries of those names, relative to it, are the problems; that the ingest
-// fails because of them; and that with IgnoreErrors it is v.
+// wantLeftOut ingests path and checks that it fails with problems at those names, relative to path, and that with
+// IgnoreErrors it stores v.
 func wantLeftOut(t *testing.T, path string, o Options, v any, names map[string]error) {
 	t.Helper()
 	check := func(what string, got []Problem) {

@@ -10,7 +10,7 @@ import (
 	"castar/store/memory"
 )
 
-// TestLinks reads a file once that has many names, and again when it changed meanwhile.
+// TestLinks checks that a file with many names is read once, and again if it changes during the walk.
 func TestLinks(t *testing.T) {
 	v := tree{"a": "text", "d": tree{}, "single": "single", "empty": ""}
 	dir := plantedNative(t, v)
@@ -39,7 +39,7 @@ func TestLinks(t *testing.T) {
 	v["d"] = tree{"e": "TEXT", "f": "TEXT"}
 	want(t, dir, o, v)
 
-	// The cache knows every name, though one was read.
+	// The cache knows every name, although the file was read by one.
 	for _, name := range []string{"a", "b", "c"} {
 		v[name] = "TEXT"
 	}
@@ -53,7 +53,7 @@ func TestLinks(t *testing.T) {
 	c.want(dir, v)
 }
 
-// TestLinksFull has more files than are remembered, and one that cannot be read.
+// TestLinksFull ingests more files with several names than are remembered, and one that cannot be read.
 func TestLinksFull(t *testing.T) {
 	var l links
 	for i := range maxLinks + 1 {

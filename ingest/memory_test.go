@@ -13,8 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMemory ingests large trees and looks at the heap meanwhile. The bounds are for what lives; a tree of a million is
-// measured by hand.
+// TestMemory ingests large trees and watches the live heap. Trees of a million entries are measured by hand.
 func TestMemory(t *testing.T) {
 	if testing.Short() || storetest.UnderRace { // which has a heap of its own
 		t.Skip("NOT TESTED: large trees, in short tests and under the race detector")
@@ -28,7 +27,7 @@ func TestMemory(t *testing.T) {
 		count uint64 // of files and directories
 		most  uint64 // bytes of heap
 	}{
-		// A file's name is held once, with 16 bytes that say where, its node in 80, and its encoding in about 60.
+		// A file takes its name once, 16 bytes to point to it, 80 for its node, and about 60 for its encoding.
 		{"one directory of files", func(dir string) {
 			for i := range files {
 				try(t, unix.Mknod(fmt.Sprintf("%s/file-%06d", dir, i), unix.S_IFREG|0o644, 0))
@@ -73,7 +72,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// makeFan makes n directories, up to ten in each and five levels deep, and returns how many it did not make.
+// makeFan makes n directories, at most ten in each and five levels deep, and returns how many it did not make.
 func makeFan(t testing.TB, dir string, levels, n int) int {
 	for i := 0; i < 10 && n > 0; i++ {
 		path := fmt.Sprintf("%s/%d", dir, i)

@@ -9,7 +9,7 @@ import (
 	"castar/store/memory"
 )
 
-// numberings are those of file systems on which an inode number proves nothing.
+// numberings are ways of numbering files in which an inode number proves nothing.
 var numberings = map[string]numbering{
 	"at the first lookup":    {listed: 0xffffffff},
 	"at each lookup":         {listed: 0xffffffff, everyLookup: true},
@@ -19,8 +19,8 @@ var numberings = map[string]numbering{
 	"whenever, 0 in listing": {everyLookup: true, everyStat: true},
 }
 
-// TestNumbersAnew mounts a file system again without its first file, so that each other gets the inode number of the one
-// before; all have one size and one time.
+// TestNumbersAnew mounts a file system again without its first file, so that every other file gets the inode number of
+// the one before it. All files have the same size and time.
 func TestNumbersAnew(t *testing.T) {
 	first := tree{"1": "one", "2": "two", "3": "six", "d": tree{"4": "ten"}}
 	second := tree{"2": "two", "3": "six", "4": "ten"}
@@ -43,7 +43,7 @@ func TestNumbersAnew(t *testing.T) {
 	}
 }
 
-// TestTrustCache believes a file system that is not native, and there what is known of each path.
+// TestTrustCache believes the cache on a file system that is not native, for each path alone.
 func TestTrustCache(t *testing.T) {
 	first := tree{"1": "one", "2": "two", "3": "six"}
 	second := tree{"2": "two", "3": "six", "4": "ten"}
@@ -73,7 +73,7 @@ func TestTrustCache(t *testing.T) {
 	}
 }
 
-// TestChangedOnFUSE changes a file while it is read, where its number does not say that it is the same.
+// TestChangedOnFUSE changes a file while it is read, on a file system whose inode numbers do not identify files.
 func TestChangedOnFUSE(t *testing.T) {
 	v := tree{"a": "aaa", "b": "bbb"}
 	dir := planted(t, tree{})
@@ -90,7 +90,7 @@ func TestChangedOnFUSE(t *testing.T) {
 	}
 }
 
-// TestDeepOnFUSE walks deeper than descriptors are held elsewhere.
+// TestDeepOnFUSE walks a tree so deep that directories would give up their descriptors on a native file system.
 func TestDeepOnFUSE(t *testing.T) {
 	v := tree{"bottom": "bottom"}
 	for i := range heldDepth + 20 {

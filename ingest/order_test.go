@@ -8,8 +8,8 @@ import (
 	"castar/store/memory"
 )
 
-// TestOrder follows who may give away work: the first in the order of the tree, and others only where a processor would
-// be idle or the first waits for the file system.
+// TestOrder checks which worker may give away work: the first in the order of the tree, and others only if a processor
+// would be idle or the first waits for the file system.
 func TestOrder(t *testing.T) {
 	w, err := newWalker(context.Background(), memory.New(), Options{Jobs: 4, Progress: new(Progress)})
 	try(t, err)
@@ -50,7 +50,7 @@ func TestOrder(t *testing.T) {
 	check("alone again", last, true)
 }
 
-// TestNobodyStays checks that all who worked on a tree have left the order, whatever came of it.
+// TestNobodyStays checks that all workers have left the order at the end of a walk, even of one that failed.
 func TestNobodyStays(t *testing.T) {
 	wide := tree{}
 	for _, name := range []string{"a", "b", "c", "d"} {

@@ -44,7 +44,7 @@ func TestExcludes(t *testing.T) {
 		}
 	}
 	want(t, dir+"/a.o", Options{Excludes: tests[0].excludes}, "") // what was asked for is not left out
-	// What is excluded is not looked into, and no problem.
+	// Excluded entries are not opened, and are never problems.
 	try(t, mkfifo(dir+"/sub/tmp/pipe"))
 	want(t, dir, Options{Excludes: tests[1].excludes}, tests[1].want)
 }
@@ -81,7 +81,7 @@ func TestHugeGitIgnore(t *testing.T) {
 	want(t, dir, o, tree{"a.o": "", "sub": tree{"b.o": ""}})
 }
 
-// TestGit compares with what git would add.
+// TestGit compares with the entries that git would add.
 func TestGit(t *testing.T) {
 	if _, err := osexec.LookPath("git"); err != nil {
 		t.Skip("NOT TESTED: git is not installed, so nothing here was compared with it")

@@ -22,7 +22,7 @@ import (
 	"castar/store/packed"
 )
 
-// reference is the slow and obvious way to the node of what is at path: generated messages, whole files, no descriptors.
+// reference computes the node of path in the slow and obvious way: generated messages, whole files, no descriptors.
 func reference(t testing.TB, path string, rule store.SizeRule, counts *store.Counts) *protos.Node {
 	t.Helper()
 	try := func(err error) {
@@ -80,7 +80,7 @@ func reference(t testing.TB, path string, rule store.SizeRule, counts *store.Cou
 	return &protos.Node{Node: &protos.Node_Directory{Directory: &protos.DirectoryNode{Digest: sum(b), Size: size}}}
 }
 
-// referenceNode returns the same as a root, and what it counted.
+// referenceNode returns the reference as a root, and its counts.
 func referenceNode(t testing.TB, path string, rule store.SizeRule) (store.Node, store.Counts) {
 	t.Helper()
 	var counts store.Counts
@@ -106,7 +106,7 @@ func pack(t testing.TB) *store.Store {
 	return st
 }
 
-// directory makes an empty directory, in memory if it can.
+// directory makes an empty directory, in memory if possible.
 func directory(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "castar-test-")
@@ -117,7 +117,7 @@ func directory(t testing.TB) string {
 	return dir
 }
 
-// TestReference compares ingests in every way there is, and Scan, with the reference.
+// TestReference compares all ways to ingest, and Scan, with the reference.
 func TestReference(t *testing.T) {
 	ctx := context.Background()
 	base, trees := directory(t), treetest.New()
@@ -160,7 +160,7 @@ func TestReference(t *testing.T) {
 	})
 }
 
-// TestGolden makes the trees of castore's fixtures.
+// TestGolden ingests the trees of castore's fixtures.
 func TestGolden(t *testing.T) {
 	html := "<!DOCTYPE html><html><body>Hello World!</body></html>"
 	nested := map[string]string{
@@ -215,7 +215,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// plant makes one entry and the directories above it.
+// plant makes an entry and the directories above it.
 func plant(path string, isDir bool, content string) error {
 	if isDir {
 		return os.MkdirAll(path, 0o755)

@@ -29,7 +29,7 @@ const (
 	otherText  = "another text"
 )
 
-// image writes ext4Image with text in its file to path, and changes nothing else of it.
+// image writes ext4Image to path, with text as the contents of its file and no other change.
 func image(t *testing.T, path, text string) {
 	t.Helper()
 	z, err := gzip.NewReader(bytes.NewReader(ext4Image))
@@ -42,7 +42,7 @@ func image(t *testing.T, path, text string) {
 	try(t, os.WriteFile(path, bytes.Replace(data, []byte(firstText), []byte(text), 1), 0o600))
 }
 
-// attach makes a disk of the file at path, which is gone when it is not mounted any more and the file is closed.
+// attach makes a disk of the file at path. The disk goes away when it is unmounted and the file is closed.
 func attach(t *testing.T, path string) (*os.File, string) {
 	t.Helper()
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
@@ -76,7 +76,7 @@ func attach(t *testing.T, path string) (*os.File, string) {
 	return nil, ""
 }
 
-// mount mounts something at dir until unmount is called, or the test ends.
+// mount mounts a file system at dir until unmount is called or the test ends.
 func mount(t *testing.T, source, dir, kind string, flags uintptr, options string) (unmount func()) {
 	t.Helper()
 	if err := unix.Mount(source, dir, kind, flags, options); err != nil {
@@ -101,7 +101,7 @@ func mountImage(t *testing.T, path, dir string) (unmount func()) {
 	return mount(t, name, dir, "ext4", unix.MS_RDONLY, "")
 }
 
-// TestOtherImage mounts two images at one place that differ in nothing but the bytes of a file.
+// TestOtherImage mounts two images in turn that differ only in the bytes of a file.
 func TestOtherImage(t *testing.T) {
 	first, second := t.TempDir()+"/1", t.TempDir()+"/2"
 	image(t, first, firstText)
@@ -114,7 +114,7 @@ func TestOtherImage(t *testing.T) {
 	c.want(dir, tree{"image": one}, "image/dir/other", "image/file")
 	c.want(dir, tree{"image": one})
 	c.want(dir+"/image", one)
-	// The same by another way, which a service gets that systemd starts.
+	// The same mount in another mount namespace, as in a service of systemd.
 	away := mount(t, dir+"/image", dir+"/image", "", unix.MS_BIND, "")
 	c.want(dir+"/image", one)
 	away()
@@ -128,7 +128,7 @@ func TestOtherImage(t *testing.T) {
 	c.want(dir, tree{"image": two})
 }
 
-// TestRemountedTmpfs: each is another one, which the device and inode numbers do not tell.
+// TestRemountedTmpfs mounts a tmpfs again, which is a new one with the same device and inode numbers.
 func TestRemountedTmpfs(t *testing.T) {
 	dir := planted(t, tree{"m": tree{}})
 	when := time.Now().Add(-time.Hour)
@@ -152,7 +152,7 @@ func TestRemountedTmpfs(t *testing.T) {
 	}
 }
 
-// TestOverlay changes a file below an overlay, where that does not see it.
+// TestOverlay changes a file under an overlay, which does not notice it.
 func TestOverlay(t *testing.T) {
 	base := onTmpfs(t)
 	plant(t, base+"/tree", tree{"lower": tree{"a": "one", "b": "b"}, "upper": tree{"c": "c"}, "work": tree{}, "m": tree{}})
@@ -171,7 +171,7 @@ func TestOverlay(t *testing.T) {
 	c.want(dir+"/m", tree{"a": "two", "b": "b", "c": "c"}, "a", "b", "c")
 }
 
-// TestOneFileSystemFiles leaves out files that are mounted on their own, and counts what it leaves out.
+// TestOneFileSystemFiles leaves out mounted files, and counts them.
 func TestOneFileSystemFiles(t *testing.T) {
 	dir := planted(t, tree{"a": "a", "mounted": "below", "same": "", "d": tree{"sub": "sub"}, "m": tree{}})
 	mount(t, "castar-test", dir+"/m", "tmpfs", 0, "size=1m")
@@ -188,7 +188,7 @@ func TestOneFileSystemFiles(t *testing.T) {
 	c.want(dir, whole, "mounted")
 }
 
-// TestOneFileSystemOverlay: an overlay shows files with the device numbers of other file systems, which is no reason.
+// TestOneFileSystemOverlay stores the files of an overlay, although they have the device numbers of other file systems.
 func TestOneFileSystemOverlay(t *testing.T) {
 	base := planted(t, tree{"disk": tree{"a": "a"}, "m": tree{}})
 	lower := onTmpfs(t)
@@ -201,7 +201,7 @@ func TestOneFileSystemOverlay(t *testing.T) {
 	}
 }
 
-// TestRootIsFile remembers a file that is a root of its own.
+// TestRootIsFile checks that the cache works for a root that is a file.
 func TestRootIsFile(t *testing.T) {
 	dir := plantedNative(t, tree{"a": "a"})
 	c := newCached(t)

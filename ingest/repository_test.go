@@ -13,8 +13,8 @@ import (
 	"castar/store/memory"
 )
 
-// TestNestedRepositories compares with what git would add to each of several repositories in one another: one made by
-// init, one whose .git is a file, a linked worktree, one in another nested one, and what only looks like one.
+// TestNestedRepositories compares with the entries that git would add to each of several nested repositories: one made by
+// init, one whose .git is a file, a linked worktree, one two levels deep, and directories that only look like one.
 func TestNestedRepositories(t *testing.T) {
 	if _, err := osexec.LookPath("git"); err != nil {
 		t.Skip("NOT TESTED: git is not installed, so nothing here was compared with it")
@@ -77,7 +77,7 @@ func TestNestedRepositories(t *testing.T) {
 	}
 }
 
-// What is in a .git is left alone, and patterns of the command line hold everywhere.
+// In a .git, only patterns of the command line hold.
 func TestRepositoryItself(t *testing.T) {
 	repository := tree{"HEAD": "ref: refs/heads/build/x\n", "objects": tree{"a.o": ""}, "refs": tree{"heads": tree{"build": tree{"x": ""}}}}
 	inner := tree{".git": "gitdir: ../nowhere\n", "a.o": "", "b": ""} // moved away from its repository

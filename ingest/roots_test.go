@@ -71,7 +71,7 @@ func TestBadRoots(t *testing.T) {
 	}
 }
 
-// TestSizes has files round all lengths at which they are read otherwise.
+// TestSizes ingests files near the sizes at which the way of reading changes.
 func TestSizes(t *testing.T) {
 	long := strings.Repeat("0123456789abcde", (mediumFile+1024)/15)
 	v := tree{}
@@ -86,7 +86,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// TestProblemPath checks that paths are named as they were given, without doubled slashes.
+// TestProblemPath checks that problems have paths as they were given, without double slashes.
 func TestProblemPath(t *testing.T) {
 	dir := planted(t, tree{"a": tree{"b": tree{}}})
 	try(t, mkfifo(filepath.Join(dir, "a/b/pipe")))
@@ -109,7 +109,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestInvalidName checks that an entry with a name that no directory may have is a problem of its own.
+// TestInvalidName checks that an entry with an invalid name is a problem.
 func TestInvalidName(t *testing.T) {
 	dir := planted(t, tree{"a": ""})
 	long := strings.Repeat("x", 256)

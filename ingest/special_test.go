@@ -45,7 +45,7 @@ func TestSpecial(t *testing.T) {
 			t.Errorf("%v is not marked as special", p)
 		}
 	}
-	// What is not special is still refused, and alone.
+	// Other problems are still refused, and only they.
 	o := Options{SkipSpecial: true, hook: func(s step, path string) {
 		if s == stepListed && path == dir {
 			os.Remove(dir + "/a")
@@ -58,8 +58,8 @@ func TestSpecial(t *testing.T) {
 	}
 }
 
-// asNobody runs the test again in a process without root's powers, if this one has them, and reports whether it is to go
-// on here.
+// asNobody runs the test again in a process without the powers of root, if this one has them. It reports whether the test
+// must go on in this process.
 func asNobody(t *testing.T) bool {
 	t.Helper()
 	const mark = "CASTAR_TEST_NOBODY"
@@ -75,7 +75,7 @@ func asNobody(t *testing.T) bool {
 	try(t, syscall.Setgid(nobody))
 	try(t, syscall.Setuid(nobody))
 	if f, err := os.CreateTemp("", ""); err != nil {
-		t.Skipf("NOT TESTED: unreadable files, for only root can write to the temporary directory: %v", err)
+		t.Skipf("NOT TESTED: unreadable files, because only root can write to the temporary directory: %v", err)
 	} else {
 		f.Close()
 		os.Remove(f.Name())
@@ -126,7 +126,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// TestReadError reads files of the system that are not what they say they are.
+// TestReadError ingests files in /proc: one that cannot be read, and one with a wrong size.
 func TestReadError(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("NOT TESTED: needs the proc file system")

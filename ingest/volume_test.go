@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestProves says what proves that a file is unchanged whose path, size, mtime and ctime are as they were.
+// TestProves checks what proves that a file with the same path, size, mtime and ctime is unchanged.
 func TestProves(t *testing.T) {
 	const whole, fraction = 1_600_000_000_000_000_000, 1_600_000_000_004_000_000
 	tests := []struct {
@@ -41,7 +41,7 @@ func TestProves(t *testing.T) {
 	}
 }
 
-// TestPathKey compares with package fnv, as keys are on disk.
+// TestPathKey compares with package fnv, because keys are stored on disk.
 func TestPathKey(t *testing.T) {
 	for _, path := range []string{"/", "/a", "/a/b", "/home/user/\xff\x00", "/" + strings.Repeat("long/", 100) + "end"} {
 		h := fnv.New128a()
@@ -61,7 +61,7 @@ func TestPathKey(t *testing.T) {
 	}
 }
 
-// TestRecord: what is written is what is read.
+// TestRecord decodes an encoded record.
 func TestRecord(t *testing.T) {
 	r := record{size: 1, mtime: -2, ctime: 3, ino: 4, mount: 5, boot: 6, day: 7}
 	r.digest[0], r.digest[31] = 8, 9

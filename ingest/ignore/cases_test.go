@@ -2,8 +2,8 @@ package ignore
 
 import "strings"
 
-// patternCase says which paths the patterns of a file leave out, and which not. The lists are separated by spaces; ␠ is
-// a space in a name, and a path that ends in a slash is a directory.
+// patternCase says which paths the patterns of a file leave out, and which they do not. Paths are separated by spaces. ␠
+// is a space in a name, and a path that ends in a slash is a directory.
 type patternCase struct {
 	name, file   string
 	ignored, not string
@@ -27,7 +27,7 @@ func (c patternCase) entries() (list []patternEntry) {
 	return list
 }
 
-// patternCases returns the rules of gitignore(5), and those of git's code where that is silent, as examples.
+// patternCases returns examples of the rules of gitignore(5), and of git's code if the manual is silent.
 func patternCases() []patternCase {
 	return []patternCase{
 		{"name", "foo", "foo foo/ a/foo a/b/foo/", "foo1 1foo Foo a/foo.o"},

@@ -61,7 +61,7 @@ func (r repository) write(path, content string) {
 	}
 }
 
-// walk calls visit with every entry but .git and with whether it is ignored, by what an ingest would do.
+// walk calls visit for every entry except .git, and says whether an ingest would ignore it.
 func (r repository) walk(s Stack, visit func(path string, d fs.DirEntry, ignored bool)) {
 	r.t.Helper()
 	var enter func(dir string, s Stack, ignored bool)
@@ -88,7 +88,7 @@ func (r repository) walk(s Stack, visit func(path string, d fs.DirEntry, ignored
 	enter("", s, false)
 }
 
-// The parts that random names and patterns are made of: few, so that they meet.
+// The parts of random names and patterns. They are few, so that many patterns match.
 var (
 	nameParts    = []string{"a", "b", "ab", "aab", "ba", ".o", "-", "[", "]", "\\", "!", "#", " ", "*", "\xff", "é", "^", "A", "1", "\t"}
 	patternParts = []string{"a", "b", "ab", "ba", ".o", "*", "*", "*", "**", "?", "/", "/", "/", "**/", "/**", "/**/", "[a-b]", "[!a]", "[^a-]",
@@ -119,7 +119,7 @@ func randomFile(r *rand.Rand) string {
 	return b.String()
 }
 
-// randomTree writes a few directories and files under dir, and patterns into some of the directories.
+// randomTree makes a few directories and files under dir, and patterns in some of the directories.
 func (r repository) randomTree(rnd *rand.Rand, dir string) {
 	r.write(dir+"/.gitignore", randomFile(rnd))
 	for range 6 {
@@ -137,7 +137,7 @@ func (r repository) randomTree(rnd *rand.Rand, dir string) {
 	}
 }
 
-// TestGit compares with git check-ignore: many small trees, each with patterns of its own, in one repository.
+// TestGit compares with git check-ignore on many small trees with patterns, in one repository.
 func TestGit(t *testing.T) {
 	r := newRepository(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -165,7 +165,7 @@ func TestGit(t *testing.T) {
 	}
 }
 
-// TestGitOnCases lets git confirm the examples, each entry in a directory of its own.
+// TestGitOnCases checks the examples with git, each in its own directory.
 func TestGitOnCases(t *testing.T) {
 	r := newRepository(t)
 	type example struct {
@@ -188,7 +188,7 @@ func TestGitOnCases(t *testing.T) {
 			want[path] = example{c, e}
 		}
 	}
-	// Without -v it would be silent about what it does not ignore; with it, each entry has four fields.
+	// With -v, git also prints paths that it does not ignore, each with four fields.
 	fields := strings.Split(string(r.git(paths, "check-ignore", "--no-index", "--stdin", "-z", "-v", "-n")), "\x00")
 	if len(fields) != 4*len(want)+1 {
 		t.Fatalf("%d fields for %d paths", len(fields), len(want))
@@ -202,7 +202,7 @@ func TestGitOnCases(t *testing.T) {
 	}
 }
 
-// TestGitCommandLine compares patterns of the command line, over those of the files, with git ls-files.
+// TestGitCommandLine compares patterns of the command line, which override those of files, with git ls-files.
 func TestGitCommandLine(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
 	r := newRepository(t)

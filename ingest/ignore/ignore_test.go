@@ -17,7 +17,7 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// The innermost file with a pattern that matches decides, and the command line before them all.
+// The command line decides first, and then the innermost file with a pattern that matches.
 func TestStack(t *testing.T) {
 	root := Root(New("*.log"), New("!keep.log", "/top")).Push("", Parse([]byte("*.o\n/sub/x\n!*.log\ny")))
 	sub := root.Push("sub", Parse([]byte("!*.o\n/z\nz.log\n")))
@@ -55,7 +55,7 @@ func TestStack(t *testing.T) {
 	}
 }
 
-// What means something in a file means nothing on a command line.
+// Comments and spaces at the end have no special meaning on a command line.
 func TestCommandLine(t *testing.T) {
 	s := Root(New("#a", "b ", "\xef\xbb\xbfc", "d\r", "*.o", "!e.o", "f/"))
 	for entry, want := range map[string]bool{
@@ -76,7 +76,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
-// Patterns made to be slow take no more steps than the lengths of pattern and text multiplied.
+// Patterns designed to be slow take no more steps than the product of the lengths of pattern and text.
 func TestStepsAreBounded(t *testing.T) {
 	long := strings.Repeat("a", 255)
 	for _, c := range []struct{ pattern, text string }{
