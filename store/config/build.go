@@ -11,16 +11,6 @@ import (
 	"castar/store"
 )
 
-// Open builds the store of that name, or where name is "" the entry point: root or default, whichever there is. What it
-// is made of is built once and shared, and is closed with it.
-func (c *Composition) Open(ctx context.Context, name string, o Options) (*store.Store, error) {
-	e, err := c.entry(name)
-	if err != nil {
-		return nil, err
-	}
-	return build(ctx, e, o)
-}
-
 // access says what a store will be used for.
 type access struct {
 	write, create bool

@@ -314,10 +314,10 @@ func TestExclusive(t *testing.T) {
 		t.Errorf("a cache: error %v", err)
 	}
 	c := load(t, shared)
-	if _, err := c.Open(t.Context(), "root", Options{Exclusive: true}); !errors.Is(err, store.ErrUnsupported) {
+	if _, err := openNamed(t.Context(), c, "root", Options{Exclusive: true}); !errors.Is(err, store.ErrUnsupported) {
 		t.Errorf("two halves: error %v", err)
 	}
-	st, err := c.Open(t.Context(), "disk", Options{Exclusive: true, Create: true})
+	st, err := openNamed(t.Context(), c, "disk", Options{Exclusive: true, Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -536,4 +536,13 @@ app_profile_id = "x"
 	if err == nil || !strings.Contains(err.Error(), "timeout: want a number of seconds") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// openNamed builds the store of a composition that has a name, or its entry point if the name is "".
+func openNamed(ctx context.Context, c *Composition, name string, o Options) (*store.Store, error) {
+	e, err := c.entry(name)
+	if err != nil {
+		return nil, err
+	}
+	return build(ctx, e, o)
 }

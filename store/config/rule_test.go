@@ -162,7 +162,7 @@ func TestInit(t *testing.T) {
 func TestLackingDirectories(t *testing.T) {
 	for _, kind := range []string{"redb", "sled"} {
 		c := load(t, "[blobservices.root]\ntype='memory'\n[directoryservices.root]\ntype='"+kind+"'\npath='/nowhere'\n")
-		st, err := c.Open(t.Context(), "", Options{})
+		st, err := openNamed(t.Context(), c, "", Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

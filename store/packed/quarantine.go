@@ -71,7 +71,9 @@ func (q *quarantine) withoutSwept() *quarantine {
 	}
 	for p := range q.places {
 		if _, swept := q.swept.places[p]; !swept {
-			rest.packs[p.pack] = rest.packs[p.pack]
+			if !rest.packs[p.pack] {
+				rest.packs[p.pack] = false // it is known, and not damaged as a whole
+			}
 			rest.places[p] = struct{}{}
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"testing"
 
-
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/tier"

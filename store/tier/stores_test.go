@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/tier"
