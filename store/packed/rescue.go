@@ -209,8 +209,10 @@ func (r rescuer) unreadChunk(l location) error {
 	return nil
 }
 
-// locate returns where a blob or chunk was found.
+// locate returns where a blob or chunk was found. It may be called concurrently, and while more are added.
 func (s *salvage) locate(d store.Digest) (l location, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	value, ok := s.blobs.Find(d[:])
 	if !ok {
 		return l, false
