@@ -19,7 +19,7 @@ import (
 	"castar/store/config"
 	"castar/store/memory"
 	"castar/store/packed"
-	"castar/store/rpc"
+	"castar/store/rpc/server"
 	"castar/store/tree"
 )
 
@@ -216,7 +216,7 @@ func goldenKinds(t *testing.T) map[string]func(t *testing.T) *store.Store {
 func startServer(t *testing.T, st *store.Store) (sock string) {
 	t.Helper()
 	sock = filepath.Join(shortDir(t), "s")
-	s, err := rpc.NewServer(st, rpc.ServerOptions{AllowPut: true})
+	s, err := server.New(st, server.Options{AllowPut: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"castar/store"
 	"castar/store/rpc"
+	"castar/store/rpc/server"
 )
 
 const serveHelp = `
@@ -74,7 +75,7 @@ type serveFlags struct {
 	cert, key, clientCA string
 	tokenFile, metrics  string
 	maxMessage          int64
-	options             rpc.ServerOptions
+	options             server.Options
 }
 
 const (
@@ -84,8 +85,8 @@ const (
 )
 
 func (e *env) serveCommand() *cli.Command {
-	f := serveFlags{maxMessage: rpc.DefaultMaxMessage, options: rpc.ServerOptions{
-		Memory: rpc.DefaultMemory, Idle: rpc.DefaultIdle, MaxStreams: rpc.DefaultMaxStreams,
+	f := serveFlags{maxMessage: server.DefaultMaxMessage, options: server.Options{
+		Memory: server.DefaultMemory, Idle: server.DefaultIdle, MaxStreams: server.DefaultMaxStreams,
 	}}
 	return &cli.Command{
 		Name:        "serve",
@@ -102,8 +103,8 @@ func (e *env) serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`"},
 			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
-			durationFlag("idle-timeout", &f.options.Idle, rpc.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
-			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(rpc.DefaultMaxStreams), "answer `N` calls at once; others wait"),
+			durationFlag("idle-timeout", &f.options.Idle, server.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
+			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(server.DefaultMaxStreams), "answer `N` calls at once; others wait"),
 		},
 		Action: func(c *cli.Context) error {
 			switch {
@@ -119,8 +120,8 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--max-streams must be positive")
 			case f.options.Idle < time.Second:
 				return usagef("serve", "--idle-timeout must be at least 1s")
-			case f.options.Memory < rpc.LeastMemory:
-				return usagef("serve", "--memory must be at least %d bytes", rpc.LeastMemory)
+			case f.options.Memory < server.LeastMemory:
+				return usagef("serve", "--memory must be at least %d bytes", server.LeastMemory)
 			case c.IsSet("max-message") && f.maxMessage > f.options.Memory/8:
 				return usagef("serve", "--memory must be at least 8 times --max-message")
 			}
@@ -161,13 +162,13 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 
 // serveStore answers at all listeners until ctx ends or one of them fails.
 func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners []net.Listener) error {
-	server, err := rpc.NewServer(st, f.options)
+	s, err := server.New(st, f.options)
 	if err != nil {
 		return err
 	}
 	failed := make(chan error, len(listeners)+1)
 	if f.metrics != "" {
-		stop, err := serveMetrics(f, server, failed)
+		stop, err := serveMetrics(f, s, failed)
 		if err != nil {
 			return err
 		}
@@ -179,7 +180,7 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		}
 	}
 	for _, l := range listeners {
-		go func() { failed <- server.Serve(l) }()
+		go func() { failed <- s.Serve(l) }()
 		e.printAddress(l, f.options.TLS != nil)
 	}
 	select {
@@ -188,7 +189,7 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
-	return errors.Join(err, server.Shutdown(grace))
+	return errors.Join(err, s.Shutdown(grace))
 }
 
 // read reads the files that the flags name.
@@ -238,7 +239,7 @@ func (e *env) logger() *slog.Logger {
 }
 
 // serveMetrics answers at --metrics until stop is called. failed gets the reason if it ends before.
-func serveMetrics(f *serveFlags, server *rpc.Server, failed chan<- error) (stop func(), err error) {
+func serveMetrics(f *serveFlags, s *server.Server, failed chan<- error) (stop func(), err error) {
 	l, err := net.Listen("tcp", f.metrics)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %s: %s", f.metrics, reason(err))
@@ -247,7 +248,7 @@ func serveMetrics(f *serveFlags, server *rpc.Server, failed chan<- error) (stop 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
-		_ = server.WriteMetrics(w) // the client is gone
+		_ = s.WriteMetrics(w) // the client is gone
 	})
 	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime}
 	go func() {

@@ -21,6 +21,7 @@ import (
 	"castar/store"
 	"castar/store/packed"
 	"castar/store/rpc"
+	"castar/store/rpc/server"
 	"castar/store/storetest"
 )
 
@@ -228,7 +229,7 @@ func TestServePacked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := rpc.NewServer(backend, rpc.ServerOptions{AllowPut: true})
+		s, err := server.New(backend, server.Options{AllowPut: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 	"castar/store/zstd"
 )
 
@@ -21,12 +22,8 @@ const (
 	// batchSize is the length at which a batch is full, in bytes. It is that of the groups in which a packed store
 	// compresses what it is given, so that it may keep a batch as it comes.
 	batchSize = 2 << 20
-	// mostInBatch bounds the question before it and the answer, which have a digest for each.
-	mostInBatch = 8192
 	// digestField is how long that is in a message.
 	digestField = store.DigestSize + 2
-	// lengthsSize is how long the rest of a message is at most, besides the blobs: each length takes up to 3 bytes.
-	lengthsSize = 3*mostInBatch + 64
 )
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
@@ -81,7 +78,7 @@ func (b *batch) without(drop []bool) *batch {
 //	1 byte, varint, bytes    0x12: field 2, a zstd frame of the blobs; or 0x1a: field 3, the blobs as they are
 //
 // It is valid until the batch is cleared.
-func (b *batch) message(enc *zstd.Encoder) (encoded, error) {
+func (b *batch) message(enc *zstd.Encoder) (wire.Encoded, error) {
 	var err error
 	if b.frame, err = enc.Append(b.frame[:0], b.raw); err != nil {
 		return nil, err
@@ -94,7 +91,7 @@ func (b *batch) message(enc *zstd.Encoder) (encoded, error) {
 	head = protowire.AppendBytes(head, b.sizes)
 	head = protowire.AppendTag(head, field, protowire.BytesType)
 	head = protowire.AppendVarint(head, uint64(len(contents)))
-	return encoded{head, contents}, nil
+	return wire.Encoded{head, contents}, nil
 }
 
 // The fields of a PutBlobsRequest.

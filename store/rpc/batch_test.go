@@ -9,6 +9,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/rpctest"
 	"castar/store/zstd"
 )
 
@@ -72,9 +73,9 @@ func TestBatch(t *testing.T) {
 		blobs  [][]byte
 		framed bool
 	}{
-		{[][]byte{{}, {1}, random(300)}, false},
-		{[][]byte{make([]byte, inlineSize), random(askSize), []byte("hello")}, true},
-		{[][]byte{random(7)}, false},
+		{[][]byte{{}, {1}, rpctest.Random(300)}, false},
+		{[][]byte{make([]byte, inlineSize), rpctest.Random(askSize), []byte("hello")}, true},
+		{[][]byte{rpctest.Random(7)}, false},
 		{[][]byte{{}}, false},
 		{[][]byte{bytes.Repeat([]byte("castar\n"), 99)}, true},
 	} {
@@ -114,7 +115,7 @@ func TestBatch(t *testing.T) {
 
 // What is in two batches is in one that they are joined to.
 func TestBatchJoin(t *testing.T) {
-	one, two := [][]byte{[]byte("a"), {}, random(300)}, [][]byte{random(200), []byte("b")}
+	one, two := [][]byte{[]byte("a"), {}, rpctest.Random(300)}, [][]byte{rpctest.Random(200), []byte("b")}
 	fill := func(blobs [][]byte) *batch {
 		b := newBatch()
 		for _, data := range blobs {
@@ -136,7 +137,7 @@ func TestBatchJoin(t *testing.T) {
 
 // Without some of its blobs, a batch has the others, in order.
 func TestBatchWithout(t *testing.T) {
-	all := [][]byte{[]byte("a"), {}, random(300), []byte("b")}
+	all := [][]byte{[]byte("a"), {}, rpctest.Random(300), []byte("b")}
 	b := newBatch()
 	for _, data := range all {
 		b.add(store.Sum(data), data)

@@ -11,6 +11,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/rpc/internal/wire"
 )
 
 // blobs implements store.Blobs.
@@ -144,7 +145,7 @@ func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
 
 // putBlob sends a blob that is in memory.
 func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error {
-	if len(data) > frameSize {
+	if len(data) > wire.FrameSize {
 		return c.putStream(ctx, d, func(k *call, stream blobStream) error { return sendBytes(k, stream, data) })
 	}
 	s, err := c.blobs.get(ctx)
@@ -183,7 +184,7 @@ type blobStream = grpc.ClientStreamingClient[protos.BlobChunk, protos.PutBlobRes
 // sendBytes sends the next bytes of a blob. The error is for endPut to explain.
 func sendBytes(k *call, stream blobStream, data []byte) (err error) {
 	for err == nil && len(data) > 0 {
-		n := min(len(data), frameSize)
+		n := min(len(data), wire.FrameSize)
 		err = k.wait(func() error { return stream.Send(&protos.BlobChunk{Data: data[:n]}) })
 		data = data[n:]
 	}

@@ -11,6 +11,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 	"castar/store/zstd"
 )
 
@@ -81,7 +82,7 @@ func (c *client) putBlobs(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 		var headers metadata.MD
 		resp := new(protos.PutBlobsResponse)
 		err := c.conn.Invoke(k.ctx, protos.BulkService_Put_FullMethodName, message, resp,
-			grpc.StaticMethod(), grpc.ForceCodecV2(codec{mem.DefaultBufferPool()}), grpc.Header(&headers))
+			grpc.StaticMethod(), grpc.ForceCodecV2(wire.Codec{Pool: mem.DefaultBufferPool()}), grpc.Header(&headers))
 		if err != nil {
 			return err
 		}

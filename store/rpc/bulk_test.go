@@ -16,6 +16,9 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
+	"castar/store/rpc/server"
 )
 
 // bulkLiar is a server that takes many blobs at once, and answers what it likes.
@@ -41,29 +44,20 @@ func (l *bulkLiar) Has(_ context.Context, req *protos.HasBlobsRequest) (*protos.
 	return l.has(len(req.GetDigests()))
 }
 
-// sums returns the digests of blobs.
-func sums(blobs [][]byte) (all [][]byte) {
-	for _, b := range blobs {
-		d := store.Sum(b)
-		all = append(all, d[:])
-	}
-	return all
-}
-
 // What a server says wrongly of blobs that it took together is noticed, at the latest by Sync.
 func TestHostileBulk(t *testing.T) {
 	for name, put := range map[string]func(blobs [][]byte) ([][]byte, error){
-		"too few":      func(blobs [][]byte) ([][]byte, error) { return sums(blobs)[1:], nil },
-		"too many":     func(blobs [][]byte) ([][]byte, error) { return append(sums(blobs), make([]byte, 32)), nil },
+		"too few":      func(blobs [][]byte) ([][]byte, error) { return rpctest.Sums(blobs)[1:], nil },
+		"too many":     func(blobs [][]byte) ([][]byte, error) { return append(rpctest.Sums(blobs), make([]byte, 32)), nil },
 		"none":         func([][]byte) ([][]byte, error) { return nil, nil },
-		"of another":   func(blobs [][]byte) ([][]byte, error) { return append(sums(blobs[1:]), make([]byte, 32)), nil },
-		"not a digest": func(blobs [][]byte) ([][]byte, error) { return append(sums(blobs[1:]), []byte("short")), nil },
+		"of another":   func(blobs [][]byte) ([][]byte, error) { return append(rpctest.Sums(blobs[1:]), make([]byte, 32)), nil },
+		"not a digest": func(blobs [][]byte) ([][]byte, error) { return append(rpctest.Sums(blobs[1:]), []byte("short")), nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := grpc.NewServer()
 			protos.RegisterBulkServiceServer(s, &bulkLiar{t: t, put: put})
-			s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), &liar{})
-			c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
+			s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), &liar{})
+			c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
 			t.Cleanup(c.flight.close)
 			var err error
 			for i := 0; i < 5 && err == nil; i++ {
@@ -85,7 +79,7 @@ func TestBulkRetry(t *testing.T) {
 		if calls.Add(1) == 1 {
 			return nil, status.Error(codes.Unavailable, "not now")
 		}
-		return sums(blobs), nil
+		return rpctest.Sums(blobs), nil
 	}})
 	stats := &liar{stat: func(*protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 		if calls.Load() < 2 {
@@ -93,8 +87,8 @@ func TestBulkRetry(t *testing.T) {
 		}
 		return new(protos.StatBlobResponse), nil
 	}}
-	s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), stats)
-	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
+	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), stats)
+	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
 	t.Cleanup(c.flight.close)
 	d, err := blobs{c: c}.Put(t.Context(), []byte("one"))
 	if err != nil {
@@ -114,7 +108,7 @@ func TestBulk(t *testing.T) {
 	remote, c := countCalls(t, st)
 	data := make([][]byte, 2000)
 	for i := range data {
-		data[i] = random(i % 3000)[:i%3000]
+		data[i] = rpctest.Random(i % 3000)[:i%3000]
 		data[i] = append(fmt.Append(nil, i, " "), data[i]...)
 		if _, err := remote.Blobs.Put(t.Context(), data[i]); err != nil {
 			t.Fatal(err)
@@ -147,7 +141,7 @@ func (silentBulk) Put(ctx context.Context, _ *protos.PutBlobsRequest) (*protos.P
 func TestBulkSilent(t *testing.T) {
 	s := grpc.NewServer()
 	protos.RegisterBulkServiceServer(s, silentBulk{})
-	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), tvixPackage)
+	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), wire.TvixPackage)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := (blobs{c: c}).Put(ctx, []byte("x")); !errors.Is(err, context.DeadlineExceeded) {
@@ -180,11 +174,11 @@ func TestBulkSendsWhatIsLacking(t *testing.T) {
 	st := memory.New()
 	blobs := &counted{Blobs: st.Blobs}
 	st.Blobs = blobs
-	l := serveStore(t, st, ServerOptions{AllowPut: true})
+	l := serveStore(t, st, server.Options{AllowPut: true})
 	for _, n := range []int{50, 120, 120, 0, 121} {
 		before, had := blobs.puts.Load(), 0
 		var c calls
-		remote := New(connect(t, l, c.options()...), "lacking", tvixPackage)
+		remote := New(connect(t, l, c.options()...), "lacking", wire.TvixPackage)
 		for i := range n {
 			data := bytes.Repeat(fmt.Appendf(nil, "%d\n", i), i)
 			if has, err := st.Blobs.Has(t.Context(), store.Sum(data)); err != nil {
@@ -230,15 +224,87 @@ func TestHostileHas(t *testing.T) {
 			s := grpc.NewServer()
 			protos.RegisterBulkServiceServer(s, &bulkLiar{
 				t:   t,
-				put: func(blobs [][]byte) ([][]byte, error) { return sums(blobs), nil },
+				put: func(blobs [][]byte) ([][]byte, error) { return rpctest.Sums(blobs), nil },
 				has: func(int) (*protos.HasBlobsResponse, error) { return &protos.HasBlobsResponse{Has: tt.has}, tt.err },
 			})
-			c := newClient(connect(t, listen(t, s.Serve, s.Stop)), tvixPackage)
+			c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), wire.TvixPackage)
 			t.Cleanup(c.flight.close)
 			if _, err := (blobs{c: c}).Put(t.Context(), []byte("x")); err != nil {
 				t.Fatal(err)
 			}
 			wantCorrupt(t, barrier{c}.Sync(t.Context()), tt.want)
 		})
+	}
+}
+
+// What lanes put is sent together before anybody is told that it is there, and in one call where it fits.
+func TestLanes(t *testing.T) {
+	st, g := rpctest.NewGrouped(memory.New())
+	remote := New(connect(t, serveStore(t, st, server.Options{AllowPut: true})), "lanes", "")
+	defer remote.Close()
+	var digests []store.Digest
+	for i := range 3 * laneCount {
+		d, err := remote.Lane().Put(t.Context(), bytes.Repeat(fmt.Appendf(nil, "%d\n", i), 100))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, d)
+	}
+	if n := len(g.Frames); n > 0 {
+		t.Errorf("%d calls before anybody asks", n)
+	}
+	if has, err := remote.Blobs.Has(t.Context(), digests[5]); !has || err != nil {
+		t.Errorf("Has: %v, %v", has, err)
+	}
+	if n := len(g.Frames); n != 1 {
+		t.Errorf("%d calls for the blobs of a lane, want 1", n)
+	}
+	if err := remote.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(g.Frames); n != 2 {
+		t.Errorf("%d calls for the blobs of all lanes, want 2", n)
+	}
+	for i, d := range digests {
+		if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
+			t.Errorf("blob %d: %v, %v", i, has, err)
+		}
+	}
+}
+
+// A client sends no more in one call than the server takes, however little that is.
+func TestBulkRoom(t *testing.T) {
+	for _, most := range []int{wire.LengthsSize - 1, wire.LengthsSize + askSize - 1, wire.LengthsSize + askSize, 300 << 10, 3 << 20} {
+		st := memory.New()
+		l := serveStore(t, st, server.Options{AllowPut: true, MaxMessage: most})
+		remote := New(connect(t, l), "room", "")
+		data := rpctest.Random(20 * 20_000)
+		for i := range 20 {
+			blob := data[i*20_000:][:min(20_000, most-100)]
+			if _, err := remote.Blobs.Put(t.Context(), blob); err != nil {
+				t.Fatalf("%d bytes in a message: %v", most, err)
+			}
+		}
+		if err := remote.Sync(t.Context()); err != nil {
+			t.Errorf("%d bytes in a message: %v", most, err)
+		}
+		for i := range 20 {
+			d := store.Sum(data[i*20_000:][:min(20_000, most-100)])
+			if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
+				t.Errorf("%d bytes in a message: blob %d: %v, %v", most, i, has, err)
+			}
+		}
+		for i := range 2500 { // of which the digests are longer than the blobs
+			if most < wire.LengthsSize+askSize {
+				break // they go one by one
+			}
+			if _, err := remote.Blobs.Put(t.Context(), fmt.Append(nil, i)); err != nil {
+				t.Fatalf("%d bytes in a message: %v", most, err)
+			}
+		}
+		if err := remote.Sync(t.Context()); err != nil {
+			t.Errorf("%d bytes in a message, of small blobs: %v", most, err)
+		}
+		remote.Close()
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/retry"
+	"castar/store/rpc/internal/wire"
 )
 
 // client is a connection to a server, and what is known about the server.
@@ -87,7 +88,7 @@ func (s *service[T]) get(ctx context.Context) (T, error) {
 		return *p, nil
 	}
 	var err error
-	for _, pkg := range []string{tvixPackage, snixPackage} {
+	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
 		err = s.c.retry(ctx, func(k *call) error { return s.probe(k.ctx, s.make(renamed{s.c.conn, pkg})) })
 		_, answered := status.FromError(err)
 		code := status.Code(err)
@@ -144,7 +145,7 @@ func probeDirectories(ctx context.Context, s protos.DirectoryServiceClient) erro
 	empty := store.Sum(nil)
 	stream, err := s.Get(ctx, &protos.GetDirectoryRequest{ByWhat: &protos.GetDirectoryRequest_Digest{Digest: empty[:]}})
 	if err == nil {
-		_, err = recvDirectory(stream)
+		_, err = wire.RecvDirectory(stream)
 	}
 	if err == io.EOF {
 		return nil // odd, but an answer
@@ -159,10 +160,10 @@ type renamed struct {
 }
 
 func (r renamed) method(name string) string {
-	if r.pkg == tvixPackage {
+	if r.pkg == wire.TvixPackage {
 		return name
 	}
-	return "/" + r.pkg + strings.TrimPrefix(name, "/"+tvixPackage)
+	return "/" + r.pkg + strings.TrimPrefix(name, "/"+wire.TvixPackage)
 }
 
 func (r renamed) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
@@ -230,7 +231,7 @@ func again(ctx context.Context, do func() error) error {
 
 // instanceOf returns the instance of a server of castar's, from the headers of an answer, or "".
 func instanceOf(headers metadata.MD) string {
-	if v := headers.Get(instanceHeader); len(v) > 0 {
+	if v := headers.Get(wire.InstanceHeader); len(v) > 0 {
 		return v[0]
 	}
 	return ""

@@ -14,6 +14,8 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 	"castar/store/storetest/peer"
 )
 
@@ -175,7 +177,7 @@ func (b *brokenClosures) Get(req *protos.GetDirectoryRequest, stream grpc.Server
 	if d := store.Sum(b.root); string(req.GetDigest()) != string(d[:]) {
 		return status.Error(codes.NotFound, "directory not found")
 	}
-	if err := stream.Send(rawDirectory(b.root)); err != nil || !req.GetRecursive() {
+	if err := stream.Send(wire.RawDirectory(b.root)); err != nil || !req.GetRecursive() {
 		return err
 	}
 	return b.err
@@ -201,7 +203,7 @@ func TestBrokenClosures(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			g := grpc.NewServer()
 			protos.RegisterDirectoryServiceServer(g, &brokenClosures{root: root, err: tt.err})
-			c := newClient(connect(t, listen(t, func(l net.Listener) error { return g.Serve(l) }, g.Stop)), tvixPackage)
+			c := newClient(connect(t, rpctest.Listen(t, func(l net.Listener) error { return g.Serve(l) }, g.Stop)), wire.TvixPackage)
 			if _, err := (directories{c}).Get(t.Context(), store.Sum(root)); err != nil {
 				t.Fatal(err)
 			}

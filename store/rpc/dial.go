@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 )
 
 // Dial returns the store of the server that a URL names:
@@ -68,11 +69,11 @@ func dialOptions() []grpc.DialOption {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		agent += "/" + strings.Trim(info.Main.Version, "()")
 	}
-	pool := newBuffers()
+	pool := new(wire.Buffers)
 	return []grpc.DialOption{
 		grpc.WithUserAgent(agent),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(clientMessageSize), grpc.ForceCodecV2(codec{pool})),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(clientMessageSize), grpc.ForceCodecV2(wire.Codec{Pool: pool})),
 		grpc.WithStaticStreamWindowSize(windowSize),
 		grpc.WithStaticConnWindowSize(connWindowSize),
 		experimental.WithBufferPool(pool),

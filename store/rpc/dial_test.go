@@ -19,6 +19,8 @@ import (
 
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/server"
 )
 
 func TestParseTarget(t *testing.T) {
@@ -160,9 +162,9 @@ func issue(t *testing.T, dir, name string, by *certificate) *certificate {
 }
 
 // serveTCP starts a server on a port of this host, and returns its address.
-func serveTCP(t *testing.T, o ServerOptions) string {
+func serveTCP(t *testing.T, o server.Options) string {
 	t.Helper()
-	s, err := NewServer(memory.New(), o)
+	s, err := server.New(memory.New(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,10 +185,10 @@ func serveTCP(t *testing.T, o ServerOptions) string {
 func TestTLS(t *testing.T) {
 	dir := t.TempDir()
 	ca := issue(t, dir, "ca", nil)
-	server, client := issue(t, dir, "server", ca), issue(t, dir, "client", ca)
+	owner, client := issue(t, dir, "server", ca), issue(t, dir, "client", ca)
 	strangers := issue(t, dir, "strangers", nil)
 	stranger := issue(t, dir, "stranger", strangers)
-	pair, err := tls.LoadX509KeyPair(server.certPath, server.keyPath)
+	pair, err := tls.LoadX509KeyPair(owner.certPath, owner.keyPath)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,12 +216,12 @@ func TestTLS(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel() // failures take a second each, in which they are tried again
-			st, err := Dial(t.Context(), "grpc+"+tt.scheme+"://"+serveTCP(t, ServerOptions{TLS: tt.config, AllowPut: true})+tt.query)
+			st, err := Dial(t.Context(), "grpc+"+tt.scheme+"://"+serveTCP(t, server.Options{TLS: tt.config, AllowPut: true})+tt.query)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer st.Close()
-			_, err = st.Blobs.Put(t.Context(), random(askSize+1))
+			_, err = st.Blobs.Put(t.Context(), rpctest.Random(askSize+1))
 			if (err == nil) != tt.ok || store.IsNotFound(err) {
 				t.Errorf("Put: %v", err)
 			}
@@ -232,7 +234,7 @@ func TestRestarted(t *testing.T) {
 	sock := filepath.Join(shortDir(t), "s")
 	backend := memory.New()
 	start := func() (stop func()) {
-		s, err := NewServer(backend, ServerOptions{AllowPut: true})
+		s, err := server.New(backend, server.Options{AllowPut: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 )
 
 // directories implements store.Directories.
@@ -56,7 +57,7 @@ func (ds directories) get(ctx context.Context, d store.Digest) (message []byte, 
 	err = ds.c.retry(ctx, func(k *call) error {
 		stream, err := s.Get(k.ctx, request(d, false))
 		if err == nil {
-			message, err = recvDirectory(stream)
+			message, err = wire.RecvDirectory(stream)
 		}
 		return err
 	})
@@ -64,11 +65,6 @@ func (ds directories) get(ctx context.Context, d store.Digest) (message []byte, 
 		return nil, corrupt(d, errors.New("the answer is empty"))
 	}
 	return message, fromStatus(tooLong(d, err), d)
-}
-
-// corrupt reports that the server sent something wrong.
-func corrupt(d store.Digest, err error) error {
-	return &store.CorruptError{Digest: d, Where: "the server", Err: err}
 }
 
 // Put sends a directory without those below it, which only servers of castar's take where there are any.
@@ -82,13 +78,13 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 	if err != nil {
 		return d, err
 	}
-	ctx = metadata.AppendToOutgoingContext(ctx, partialHeader, "1")
+	ctx = metadata.AppendToOutgoingContext(ctx, wire.PartialHeader, "1")
 	var long longDirectories
 	long.note(d, dir, message)
 	return d, fromStatus(long.explain(ds.c.retry(ctx, func(k *call) error {
 		stream, err := s.Put(k.ctx)
 		if err == nil {
-			err = stream.Send(rawDirectory(message))
+			err = stream.Send(wire.RawDirectory(message))
 		}
 		return endUpload(stream, err, d, ds.c.ledger.put)
 	})), d)
@@ -156,7 +152,7 @@ func (ds directories) closure(
 		var message []byte
 		err := k.wait(func() (err error) {
 			for again := true; again && err == nil; { // one that has come before is no answer
-				if message, err = recvDirectory(stream); err == nil {
+				if message, err = wire.RecvDirectory(stream); err == nil {
 					named, again, err = w.next(message)
 				}
 			}
@@ -166,7 +162,7 @@ func (ds directories) closure(
 			return w.end()
 		}
 		if status.Code(err) == codes.NotFound && len(w.seen) > 0 { // the server says what
-			return &remoteError{codes.NotFound, status.Convert(err).Message()}
+			return &wire.Error{Code: codes.NotFound, Text: status.Convert(err).Message()}
 		}
 		if err == nil {
 			err = take(named, message)
@@ -277,7 +273,7 @@ func (u *upload) send(message []byte) error {
 			return u.call.why(err)
 		}
 	}
-	err := u.call.wait(func() error { return u.stream.Send(rawDirectory(message)) })
+	err := u.call.wait(func() error { return u.stream.Send(wire.RawDirectory(message)) })
 	return u.call.why(sendError(u.stream, err))
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 )
 
 // A server that goes on sending, and gets no further, is waited for no longer than one that is silent.
@@ -23,11 +25,11 @@ func TestEndlessNothing(t *testing.T) {
 			}
 		}
 	}}
-	c := serveLies(t, tvixPackage, l, dl)
-	c.blobs.settle(tvixPackage)
-	c.directories.settle(tvixPackage)
+	c := serveLies(t, wire.TvixPackage, l, dl)
+	c.blobs.settle(wire.TvixPackage)
+	c.directories.settle(wire.TvixPackage)
 	c.patience = 200 * time.Millisecond
-	_, err := blobs{c: c}.Open(t.Context(), store.Sum(random(1000)))
+	_, err := blobs{c: c}.Open(t.Context(), store.Sum(rpctest.Random(1000)))
 	wantSilence(t, err)
 	for _, err = range (directories{c}).Walk(t.Context(), store.Sum(nil)) {
 	}

@@ -7,6 +7,7 @@ import (
 
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/rpc/internal/wire"
 	"castar/store/zstd"
 )
 
@@ -66,7 +67,7 @@ func (f *flight) start() {
 	terms := f.c.bulkTerms(f.ctx)
 	if room := int(min(terms.GetMostBytes(), batchSize+inlineSize)); room >= askSize {
 		calls, send = bulkCalls, func(b *batch) error { return f.c.putBatch(f.ctx, b, enc) }
-		f.most, f.longest = capacity{min(mostInBatch, room/digestField), room}, min(inlineSize, room)
+		f.most, f.longest = capacity{min(wire.MostBlobs, room/digestField), room}, min(inlineSize, room)
 		f.pool = poolFor(terms.GetChunkSize(), f.longest)
 	}
 	batches := 2*calls + laneCount // so that some are full while others are on their way, and each lane fills one

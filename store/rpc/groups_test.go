@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,40 +20,15 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
+	"castar/store/rpc/server"
 )
-
-// grouped is a store that has some of its blobs in groups, and takes note of the frames that it is given.
-type grouped struct {
-	store.Blobs
-	groups map[store.Digest]store.Group
-	frames [][]byte
-}
-
-func (g *grouped) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) (all []store.Digest, err error) {
-	g.frames = append(g.frames, slices.Clone(frame))
-	for _, n := range sizes {
-		d, err := g.Put(ctx, raw[:n])
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, d)
-		raw = raw[n:]
-	}
-	return all, nil
-}
-
-func (g *grouped) Group(_ context.Context, d store.Digest) (store.Group, error) {
-	if group, ok := g.groups[d]; ok {
-		return group, nil
-	}
-	return store.Group{}, store.ErrUnsupported
-}
 
 // newGrouped returns a store with n blobs, in groups of each, every other of them compressed.
 func newGrouped(t *testing.T, n, each int) (*store.Store, [][]byte) {
 	t.Helper()
-	st := memory.New()
-	g := &grouped{Blobs: st.Blobs, groups: map[store.Digest]store.Group{}}
+	st, g := rpctest.NewGrouped(memory.New())
 	enc := newEncoder(t)
 	var all [][]byte
 	for i := range n {
@@ -75,10 +51,9 @@ func newGrouped(t *testing.T, n, each int) (*store.Store, [][]byte) {
 			group.Members = append(group.Members, store.Chunk{Digest: store.Sum(data), Size: uint64(len(data))})
 		}
 		for _, data := range part {
-			g.groups[store.Sum(data)] = group
+			g.Groups[store.Sum(data)] = group
 		}
 	}
-	st.Blobs, st.Groups = g, g
 	return st, all
 }
 
@@ -94,7 +69,7 @@ func (c *calls) count(method string) {
 	if c.n == nil {
 		c.n = map[string]int{}
 	}
-	c.n[shortMethod(method)]++
+	c.n[method[strings.LastIndexByte(method[:strings.LastIndexByte(method, '/')], '.')+1:]]++
 }
 
 func (c *calls) options() []grpc.DialOption {
@@ -114,7 +89,7 @@ func (c *calls) options() []grpc.DialOption {
 func countCalls(t *testing.T, served *store.Store) (*store.Store, *calls) {
 	t.Helper()
 	c := new(calls)
-	st := New(connect(t, serveStore(t, served, ServerOptions{AllowPut: true}), c.options()...), "counted", tvixPackage)
+	st := New(connect(t, serveStore(t, served, server.Options{AllowPut: true}), c.options()...), "counted", wire.TvixPackage)
 	t.Cleanup(func() { st.Close() })
 	return st, c
 }
@@ -242,8 +217,8 @@ func serveGroups(t *testing.T, bl *liar, get func() (*protos.GetBlobsResponse, e
 	t.Helper()
 	s := grpc.NewServer()
 	protos.RegisterBulkServiceServer(s, &groupLiar{get: get})
-	s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), bl)
-	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), tvixPackage)
+	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), bl)
+	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), wire.TvixPackage)
 	t.Cleanup(c.flight.close)
 	c.groups.reads = groupsAfter
 	return c
@@ -256,7 +231,7 @@ func TestHostileGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digests := sums([][]byte{one, two})
+	digests := rpctest.Sums([][]byte{one, two})
 	plain := func(b string) *protos.GetBlobsResponse_Plain { return &protos.GetBlobsResponse_Plain{Plain: []byte(b)} }
 	framed := &protos.GetBlobsResponse_Frame{Frame: frame}
 	for name, tt := range map[string]struct {
@@ -300,7 +275,7 @@ func TestHostileGroups(t *testing.T) {
 
 // A blob that is in no group is read by itself, and an error is one.
 func TestGroupsElsewhere(t *testing.T) {
-	data := random(1000)
+	data := rpctest.Random(1000)
 	bl, _ := honest(data, 300)
 	answer, failure := new(protos.GetBlobsResponse), error(nil)
 	c := serveGroups(t, bl, func() (*protos.GetBlobsResponse, error) { return answer, failure })
@@ -330,7 +305,7 @@ func nth(group, blob int) (d store.Digest) {
 func TestGroupsKept(t *testing.T) {
 	for _, tt := range []struct{ members, size int }{{1, maxGroup - memberCost}, {maxGroup / memberCost, 0}} {
 		t.Run(fmt.Sprint(tt.members), func(t *testing.T) {
-			g := &newClient(nil, tvixPackage).groups
+			g := &newClient(nil, wire.TvixPackage).groups
 			var first, last store.Digest
 			for i := range groupsSize/maxGroup + 2 {
 				resp := &protos.GetBlobsResponse{Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("later")}}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,8 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 )
 
 // liar is a server that does whatever a test wants. What it is not told is Unimplemented.
@@ -71,7 +72,7 @@ func (l *directoryLiar) Get(_ *protos.GetDirectoryRequest, stream grpc.ServerStr
 	if l.get == nil {
 		return status.Error(codes.NotFound, "no")
 	}
-	return l.get(func(b []byte) error { return stream.SendMsg(rawDirectory(b)) })
+	return l.get(func(b []byte) error { return stream.SendMsg(wire.RawDirectory(b)) })
 }
 
 func (l *directoryLiar) Put(stream grpc.ClientStreamingServer[protos.Directory, protos.PutDirectoryResponse]) error {
@@ -90,19 +91,13 @@ func (l *directoryLiar) Put(stream grpc.ClientStreamingServer[protos.Directory, 
 func serveLies(t *testing.T, pkg string, bl *liar, dl *directoryLiar) *client {
 	t.Helper()
 	s := grpc.NewServer()
-	s.RegisterService(under(pkg, protos.BlobService_ServiceDesc), bl)
+	s.RegisterService(wire.Under(pkg, protos.BlobService_ServiceDesc), bl)
 	if dl != nil {
-		s.RegisterService(under(pkg, protos.DirectoryService_ServiceDesc), dl)
+		s.RegisterService(wire.Under(pkg, protos.DirectoryService_ServiceDesc), dl)
 	}
-	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
+	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
 	t.Cleanup(c.flight.close)
 	return c
-}
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	rand.NewChaCha8([32]byte{7}).Read(b)
-	return b
 }
 
 // cut cuts data into chunks of a fixed length.
@@ -130,13 +125,13 @@ func wantCorrupt(t *testing.T, err error, text string) {
 }
 
 func TestHostileSmallBlobs(t *testing.T) {
-	data := random(1000)
+	data := rpctest.Random(1000)
 	d := store.Sum(data)
 	tests := []struct {
 		name, want string
 		read       func(send func([]byte) error) error
 	}{
-		{"wrong bytes", "digest mismatch", func(send func([]byte) error) error { return send(random(1001)) }},
+		{"wrong bytes", "digest mismatch", func(send func([]byte) error) error { return send(rpctest.Random(1001)) }},
 		{"truncated", "digest mismatch", func(send func([]byte) error) error { return send(data[:999]) }},
 		{"empty", "digest mismatch", func(func([]byte) error) error { return nil }},
 		{"too long", "digest mismatch", func(send func([]byte) error) error {
@@ -146,7 +141,7 @@ func TestHostileSmallBlobs(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := serveLies(t, tvixPackage, &liar{read: func(_ store.Digest, send func([]byte) error) error { return tt.read(send) }}, nil)
+			c := serveLies(t, wire.TvixPackage, &liar{read: func(_ store.Digest, send func([]byte) error) error { return tt.read(send) }}, nil)
 			_, err := blobs{c: c}.Open(t.Context(), d)
 			wantCorrupt(t, err, tt.want)
 		})
@@ -187,8 +182,8 @@ const (
 )
 
 func TestUpstreamServer(t *testing.T) {
-	data := random(longBlob)
-	for _, pkg := range []string{tvixPackage, snixPackage} {
+	data := rpctest.Random(longBlob)
+	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
 		l, _ := honest(data, longChunk)
 		c := serveLies(t, pkg, l, nil)
 		b, err := blobs{c: c}.Open(t.Context(), store.Sum(data))
@@ -214,9 +209,9 @@ func TestUpstreamServer(t *testing.T) {
 }
 
 func TestHostileChunks(t *testing.T) {
-	data := random(longBlob)
+	data := rpctest.Random(longBlob)
 	d := store.Sum(data)
-	other := random(longBlob + 1)[1:]
+	other := rpctest.Random(longBlob + 1)[1:]
 	chunks, _ := cut(data, longChunk)
 	spoiled := store.Digest(chunks[7].GetDigest())
 	tests := []struct {
@@ -235,7 +230,7 @@ func TestHostileChunks(t *testing.T) {
 			read := l.read
 			l.read = func(d store.Digest, send func([]byte) error) error {
 				for d == spoiled {
-					if err := send(data[:frameSize]); err != nil {
+					if err := send(data[:wire.FrameSize]); err != nil {
 						return err
 					}
 				}
@@ -263,7 +258,7 @@ func TestHostileChunks(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			l, parts := honest(data, longChunk)
 			tt.lie(l, parts)
-			c := serveLies(t, snixPackage, l, nil)
+			c := serveLies(t, wire.SnixPackage, l, nil)
 			for name, read := range map[string]func(store.Blob) error{
 				"WriteTo": func(b store.Blob) error { _, err := b.WriteTo(io.Discard); return err },
 				"Read": func(b store.Blob) error {
@@ -286,7 +281,7 @@ func TestHostileChunks(t *testing.T) {
 }
 
 func TestHostileLists(t *testing.T) {
-	data := random(longBlob)
+	data := rpctest.Random(longBlob)
 	tests := []struct {
 		name, want string
 		chunk      *protos.StatBlobResponse_ChunkMeta
@@ -303,7 +298,7 @@ func TestHostileLists(t *testing.T) {
 			l.stat = func(*protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 				return &protos.StatBlobResponse{Chunks: []*protos.StatBlobResponse_ChunkMeta{first, tt.chunk}}, nil
 			}
-			_, err := blobs{c: serveLies(t, tvixPackage, l, nil)}.Open(t.Context(), store.Sum(data))
+			_, err := blobs{c: serveLies(t, wire.TvixPackage, l, nil)}.Open(t.Context(), store.Sum(data))
 			wantCorrupt(t, err, tt.want)
 		})
 	}
@@ -311,12 +306,12 @@ func TestHostileLists(t *testing.T) {
 
 // Without chunks and proofs, all must be read before anything can be believed.
 func TestSpool(t *testing.T) {
-	data := random(longBlob)
+	data := rpctest.Random(longBlob)
 	l, parts := honest(data, longBlob)
 	l.stat = func(*protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 		return new(protos.StatBlobResponse), nil
 	}
-	c := serveLies(t, tvixPackage, l, nil)
+	c := serveLies(t, wire.TvixPackage, l, nil)
 	b, err := blobs{c: c}.Open(t.Context(), store.Sum(data))
 	if err != nil {
 		t.Fatal(err)
@@ -332,7 +327,7 @@ func TestSpool(t *testing.T) {
 	c.maxSpool = 2 * longBlob
 	l.read = func(_ store.Digest, send func([]byte) error) error {
 		for {
-			if err := send(data[:frameSize]); err != nil {
+			if err := send(data[:wire.FrameSize]); err != nil {
 				return err
 			}
 		}
@@ -343,9 +338,9 @@ func TestSpool(t *testing.T) {
 
 // A proof shows at once where a stream goes wrong, or a list of chunks.
 func TestProof(t *testing.T) {
-	data := random(longBlob)
+	data := rpctest.Random(longBlob)
 	d := store.Sum(data)
-	proof, err := prove(store.BytesBlob(data), d)
+	proof, err := wire.Prove(store.BytesBlob(data), d)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -400,7 +395,7 @@ func TestProof(t *testing.T) {
 				}
 				return nil
 			}
-			c := serveLies(t, tvixPackage, l, nil)
+			c := serveLies(t, wire.TvixPackage, l, nil)
 			got := make([]byte, 100)
 			b, err := blobs{c: c}.Open(t.Context(), d)
 			if err == nil {
@@ -422,21 +417,21 @@ func TestProof(t *testing.T) {
 func TestHostilePut(t *testing.T) {
 	l := &liar{put: func([]byte) store.Digest { return store.Sum([]byte("something else")) }}
 	dl := &directoryLiar{put: func() store.Digest { return store.Digest{1} }}
-	for _, n := range []int{0, 10, askSize + 1, frameSize + 1, longBlob} {
-		c := serveLies(t, snixPackage, l, dl)
-		_, err := blobs{c: c}.Put(t.Context(), random(n))
+	for _, n := range []int{0, 10, askSize + 1, wire.FrameSize + 1, longBlob} {
+		c := serveLies(t, wire.SnixPackage, l, dl)
+		_, err := blobs{c: c}.Put(t.Context(), rpctest.Random(n))
 		if err == nil {
 			err = barrier{c}.Sync(t.Context())
 		}
 		wantCorrupt(t, err, "digest mismatch")
-		if c.known.has(store.Sum(random(n))) {
+		if c.known.has(store.Sum(rpctest.Random(n))) {
 			t.Error("it is taken to be there")
 		}
 	}
-	c := serveLies(t, snixPackage, l, dl)
+	c := serveLies(t, wire.SnixPackage, l, dl)
 	w, _ := blobs{c: c}.Create(t.Context())
 	defer w.Close()
-	w.Write(random(longBlob))
+	w.Write(rpctest.Random(longBlob))
 	_, err := w.Commit()
 	wantCorrupt(t, err, "digest mismatch")
 
@@ -450,8 +445,8 @@ func TestHostilePut(t *testing.T) {
 }
 
 func TestHostileDirectories(t *testing.T) {
-	tr := newTree(t)
-	a, b, root := tr.encoded["a"], tr.encoded["b"], tr.encoded["root"]
+	tr := rpctest.NewTree(t)
+	a, b, root := tr.Encoded["a"], tr.Encoded["b"], tr.Encoded["root"]
 	stranger, err := store.EncodeDirectory(store.Directory{{Name: "stranger", Kind: store.KindSymlink, Target: "x"}})
 	if err != nil {
 		t.Fatal(err)
@@ -471,7 +466,7 @@ func TestHostileDirectories(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := serveLies(t, tvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error {
+			c := serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error {
 				for _, b := range tt.send {
 					if err := send(b); err != nil {
 						return err
@@ -479,7 +474,7 @@ func TestHostileDirectories(t *testing.T) {
 				}
 				return tt.end
 			}})
-			c.directories.settle(tvixPackage)
+			c.directories.settle(wire.TvixPackage)
 			n := 0
 			for _, err = range (directories{c}).Walk(t.Context(), store.Sum(root)) {
 				n++
@@ -495,7 +490,7 @@ func TestHostileDirectories(t *testing.T) {
 		})
 	}
 	t.Run("duplicates are left out", func(t *testing.T) {
-		c := serveLies(t, tvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error {
+		c := serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error {
 			return errors.Join(send(root), send(b), send(root), send(a), send(a))
 		}})
 		n := 0
@@ -513,17 +508,17 @@ func TestHostileDirectories(t *testing.T) {
 // What hashes to its name and is no directory must not get through either.
 func TestHostileMessages(t *testing.T) {
 	noDirectory := []byte{0x20, 0x01}
-	c := serveLies(t, tvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error { return send(noDirectory) }})
+	c := serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error { return send(noDirectory) }})
 	_, err := directories{c}.Get(t.Context(), store.Sum(noDirectory))
 	wantCorrupt(t, err, "invalid directory")
 
-	c = serveLies(t, tvixPackage, &liar{}, &directoryLiar{get: func(func([]byte) error) error { return nil }})
+	c = serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{get: func(func([]byte) error) error { return nil }})
 	_, err = directories{c}.Get(t.Context(), store.Sum(noDirectory))
 	wantCorrupt(t, err, "the answer is empty")
 
 	huge := make([]byte, clientMessageSize)
 	l := &liar{read: func(_ store.Digest, send func([]byte) error) error { return send(huge) }}
-	_, err = blobs{c: serveLies(t, tvixPackage, l, nil)}.Open(t.Context(), store.Sum(huge))
+	_, err = blobs{c: serveLies(t, wire.TvixPackage, l, nil)}.Open(t.Context(), store.Sum(huge))
 	if err == nil || !strings.Contains(err.Error(), "larger than max") || store.IsNotFound(err) {
 		t.Errorf("a message that is too long: %v", err)
 	}
@@ -536,13 +531,13 @@ func TestSilence(t *testing.T) {
 		read: func(store.Digest, func([]byte) error) error { <-release; return nil },
 		put:  func([]byte) store.Digest { <-release; return store.Digest{} },
 	}
-	c := serveLies(t, tvixPackage, l, &directoryLiar{
+	c := serveLies(t, wire.TvixPackage, l, &directoryLiar{
 		get: func(func([]byte) error) error { <-release; return nil },
 		put: func() store.Digest { <-release; return store.Digest{} },
 	})
 	t.Cleanup(func() { close(release) })
-	c.blobs.settle(tvixPackage)
-	c.directories.settle(tvixPackage)
+	c.blobs.settle(wire.TvixPackage)
+	c.directories.settle(wire.TvixPackage)
 	c.patience = 20 * time.Millisecond
 	_, err := blobs{c: c}.Open(t.Context(), store.Sum(nil))
 	wantSilence(t, err)
@@ -551,7 +546,7 @@ func TestSilence(t *testing.T) {
 	for _, err = range (directories{c}).Walk(t.Context(), store.Sum(nil)) {
 	}
 	wantSilence(t, err)
-	_, err = blobs{c: c}.Put(t.Context(), random(longBlob))
+	_, err = blobs{c: c}.Put(t.Context(), rpctest.Random(longBlob))
 	wantSilence(t, err)
 	u, _ := directories{c}.Upload(t.Context())
 	defer u.Close()
@@ -570,7 +565,7 @@ func wantSilence(t *testing.T, err error) {
 
 // A server that is not reached yet is asked again.
 func TestRetry(t *testing.T) {
-	data := random(1000)
+	data := rpctest.Random(1000)
 	failures := 2
 	l := &liar{read: func(_ store.Digest, send func([]byte) error) error {
 		if failures > 0 {
@@ -579,7 +574,7 @@ func TestRetry(t *testing.T) {
 		}
 		return send(data)
 	}}
-	c := serveLies(t, tvixPackage, l, nil)
+	c := serveLies(t, wire.TvixPackage, l, nil)
 	b, err := blobs{c: c}.Open(t.Context(), store.Sum(data))
 	if err != nil {
 		t.Fatal(err)

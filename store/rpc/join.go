@@ -12,6 +12,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/rpc/internal/wire"
 )
 
 // A long blob goes to a server of castar's in chunks, cut as the server would cut it. They are sent as small blobs are, so
@@ -166,7 +167,7 @@ func (c *client) joinBlob(ctx context.Context, d store.Digest, chunks []store.Ch
 		return c.endPut(k, stream, new(protos.JoinBlobResponse), err, d)
 	})
 	if status.Code(err) == codes.NotFound { // not of the blob, but of a chunk, which the text names
-		return &remoteError{codes.NotFound, fmt.Sprintf("blob %s: %s", d, status.Convert(err).Message())}
+		return &wire.Error{Code: codes.NotFound, Text: fmt.Sprintf("blob %s: %s", d, status.Convert(err).Message())}
 	}
 	return fromStatus(err, d)
 }

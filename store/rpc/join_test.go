@@ -20,52 +20,9 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/memory"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 )
-
-// joiner is a store that takes blobs by their chunks, and counts what it is given.
-type joiner struct {
-	store.Blobs
-	size  int
-	bytes atomic.Int64 // that were put
-	join  func()       // is called by each Join; nil: nothing is
-}
-
-func newJoiner() (*store.Store, *joiner) {
-	st := memory.New()
-	j := &joiner{Blobs: st.Blobs, size: chunk.Default().Avg}
-	st.Blobs, st.Joins = j, j
-	return st, j
-}
-
-func (j *joiner) Put(ctx context.Context, data []byte) (store.Digest, error) {
-	j.bytes.Add(int64(len(data)))
-	return j.Blobs.Put(ctx, data)
-}
-
-func (j *joiner) ChunkSize() int { return j.size }
-
-func (j *joiner) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
-	if j.join != nil {
-		j.join()
-	}
-	var data []byte
-	for _, c := range chunks {
-		b, err := j.Open(ctx, c.Digest)
-		if err != nil {
-			return fmt.Errorf("chunk %w", err)
-		}
-		part, err := io.ReadAll(b)
-		if err = errors.Join(err, b.Close()); err != nil {
-			return err
-		}
-		data = append(data, part...)
-	}
-	if store.Sum(data) != d {
-		return fmt.Errorf("%s: %w", d, store.ErrDigestMismatch)
-	}
-	_, err := j.Blobs.Put(ctx, data)
-	return err
-}
 
 // create puts a blob by a writer.
 func create(ctx context.Context, b store.Blobs, data []byte) (store.Digest, error) {
@@ -87,8 +44,8 @@ func putWhole(ctx context.Context, b store.Blobs, data []byte) (store.Digest, er
 
 // Of a long blob those chunks are sent that the server lacks, and none of one that it has; nothing goes by BlobService.Put.
 func TestJoin(t *testing.T) {
-	served, j := newJoiner()
-	data := random(8 << 20)
+	served, j := rpctest.NewJoiner(memory.New())
+	data := rpctest.Random(8 << 20)
 	for _, tt := range []struct {
 		name       string
 		change     int // a byte that is changed first, or -1
@@ -105,7 +62,7 @@ func TestJoin(t *testing.T) {
 		if tt.change >= 0 {
 			data[tt.change] ^= 1
 		}
-		before := j.bytes.Load()
+		before := j.Bytes.Load()
 		d, err := tt.put(t.Context(), st.Blobs, data)
 		if err == nil {
 			err = st.Sync(t.Context())
@@ -116,7 +73,7 @@ func TestJoin(t *testing.T) {
 		if has, err := served.Blobs.Has(t.Context(), d); !has || err != nil {
 			t.Errorf("%s: the server has it: %v, %v", tt.name, has, err)
 		}
-		if n := j.bytes.Load() - before; n < tt.least || n >= tt.end {
+		if n := j.Bytes.Load() - before; n < tt.least || n >= tt.end {
 			t.Errorf("%s: %d bytes of chunks, want from %d to less than %d", tt.name, n, tt.least, tt.end)
 		}
 		if puts, joins := c.n["BlobService/Put"], c.n["BulkService/Join"]; puts != 0 || joins != 1 {
@@ -127,14 +84,14 @@ func TestJoin(t *testing.T) {
 
 // A long blob is there for who put it as soon as that has returned, and a second one of the same is not joined again.
 func TestJoinVisible(t *testing.T) {
-	served, j := newJoiner()
+	served, j := rpctest.NewJoiner(memory.New())
 	var joins atomic.Int32
-	j.join = func() {
+	j.OnJoin = func() {
 		joins.Add(1)
 		time.Sleep(50 * time.Millisecond) // so that who does not wait is too early
 	}
 	st, _ := countCalls(t, served)
-	all := random(10 << 20)
+	all := rpctest.Random(10 << 20)
 	for i, see := range []func(store.Digest) error{
 		func(d store.Digest) error {
 			has, err := st.Blobs.Has(t.Context(), d)
@@ -177,7 +134,7 @@ func headOf(t *testing.T) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := random(3 << 20)
+	data := rpctest.Random(3 << 20)
 	at := 0
 	for at < 1<<20 {
 		at += cutter.Cut(data[at:])
@@ -188,7 +145,7 @@ func headOf(t *testing.T) []byte {
 // More long blobs may be put than wait to be joined, though the last chunks of all of them are in batches that are not
 // full; and who waits for these is not lost where they become one.
 func TestManyJoins(t *testing.T) {
-	served, _ := newJoiner()
+	served, _ := rpctest.NewJoiner(memory.New())
 	st, c := countCalls(t, served)
 	head := headOf(t)
 	const n = 2*joinsWaiting + 10
@@ -215,14 +172,14 @@ func TestManyJoins(t *testing.T) {
 
 // Who waits for room among those that wait ends with its context, and with the store.
 func TestJoinEnds(t *testing.T) {
-	served, j := newJoiner()
+	served, j := rpctest.NewJoiner(memory.New())
 	stuck := make(chan struct{})
-	j.join = func() { <-stuck }
+	j.OnJoin = func() { <-stuck }
 	st, _ := countCalls(t, served)
 	t.Cleanup(func() { close(stuck) })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	head := random(1 << 20)
+	head := rpctest.Random(1 << 20)
 	var err error
 	for i := 0; i < 2*joinsWaiting && err == nil; i++ {
 		_, err = create(ctx, st.Blobs, slices.Concat(head, fmt.Append(nil, i)))
@@ -251,12 +208,15 @@ func (l *joinLiar) Put(ctx context.Context, req *protos.PutBlobsRequest) (*proto
 	return resp, err
 }
 
-func (l *joinLiar) Join(stream joinStream) error {
-	d, _, err := recvChunks(stream, mostChunks)
-	if err != nil {
+func (l *joinLiar) Join(stream grpc.ClientStreamingServer[protos.JoinBlobRequest, protos.JoinBlobResponse]) error {
+	first, err := stream.Recv()
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if err != io.EOF {
 		return err
 	}
-	answer, err := l.join(d)
+	answer, err := l.join(store.Digest(first.GetDigest()))
 	if err != nil {
 		return err
 	}
@@ -281,16 +241,16 @@ func TestHostileJoin(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := &joinLiar{size: uint64(chunk.Default().Avg), join: tt.join}
-			l.bulkLiar = bulkLiar{t: t, put: func(blobs [][]byte) ([][]byte, error) { return sums(blobs), nil }}
+			l.bulkLiar = bulkLiar{t: t, put: func(blobs [][]byte) ([][]byte, error) { return rpctest.Sums(blobs), nil }}
 			c := serveJoinLies(t, l, new(liar))
-			_, err := create(t.Context(), blobs{c: c}, random(longBlob))
+			_, err := create(t.Context(), blobs{c: c}, rpctest.Random(longBlob))
 			if err == nil {
 				err = barrier{c}.Sync(t.Context())
 			}
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%v, want %q", err, tt.want)
 			}
-			if has := c.known.has(store.Sum(random(longBlob))); has {
+			if has := c.known.has(store.Sum(rpctest.Random(longBlob))); has {
 				t.Error("the blob counts as stored")
 			}
 		})
@@ -301,8 +261,8 @@ func serveJoinLies(t *testing.T, l *joinLiar, bl *liar) *client {
 	t.Helper()
 	s := grpc.NewServer()
 	protos.RegisterBulkServiceServer(s, l)
-	s.RegisterService(under(tvixPackage, protos.BlobService_ServiceDesc), bl)
-	c := newClient(connect(t, listen(t, s.Serve, s.Stop)), "")
+	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), bl)
+	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
 	t.Cleanup(c.flight.close)
 	return c
 }
@@ -317,7 +277,7 @@ func TestImpossibleChunks(t *testing.T) {
 			got = append(got, data)
 			return store.Sum(data)
 		}})
-		data := random(longBlob)
+		data := rpctest.Random(longBlob)
 		_, err := create(t.Context(), blobs{c: c}, data)
 		if err != nil || len(got) != 1 || !bytes.Equal(got[0], data) {
 			t.Errorf("chunks of %d: %d blobs, %v", size, len(got), err)

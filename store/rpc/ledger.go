@@ -137,7 +137,7 @@ func endUpload(stream uploadStream, err error, root store.Digest, acked func(ins
 }
 
 // sendError returns why sending failed. Of a stream that the server has ended, sending only knows that.
-func sendError(stream receiver, err error) error {
+func sendError(stream grpc.ClientStream, err error) error {
 	if err == io.EOF {
 		err = stream.RecvMsg(new(protos.PutDirectoryResponse))
 		if err == nil {

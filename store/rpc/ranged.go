@@ -10,6 +10,7 @@ import (
 
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/rpc/internal/wire"
 )
 
 // source is where a long blob comes from.
@@ -21,7 +22,7 @@ type source interface {
 }
 
 // provenWindow is how much is read at once where a proof is used: some groups.
-const provenWindow = 16 * proofGroupSize
+const provenWindow = 16 * wire.ProofGroup
 
 // ranged is a long blob of which parts are fetched. It implements store.Blob.
 type ranged struct {
@@ -96,7 +97,7 @@ func (r *ranged) load() error {
 	if err != nil {
 		return err
 	}
-	if !proven(r.proof, data, off, r.digest) {
+	if !wire.Proven(r.proof, data, off, r.digest) {
 		return corrupt(r.digest, fmt.Errorf("bytes from %d: %w", off, store.ErrDigestMismatch))
 	}
 	r.data, r.dataAt = data, off

@@ -9,6 +9,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 )
 
 // Open reads a blob of one chunk with its group, where the server has those and many blobs are read; see groups. Another of
@@ -75,7 +76,7 @@ func (c *client) proof(ctx context.Context, d store.Digest) (uint64, []byte, err
 	if err != nil || len(resp.GetBao()) == 0 {
 		return 0, nil, err
 	}
-	size, ok := provenSize(resp.GetBao())
+	size, ok := wire.ProvenSize(resp.GetBao())
 	if !ok {
 		return 0, nil, corrupt(d, fmt.Errorf("a proof of %d bytes for a blob of %d", len(resp.GetBao()), size))
 	}

@@ -1,35 +1,58 @@
-// Package rpc offers any store over gRPC, as the BlobService and DirectoryService of castore, and is itself a store
-// whose other end is such a server: castar's, tvix's or snix's.
+// Package rpc is a client: it presents a server of castore's BlobService and DirectoryService as a store. The server may
+// be castar's (package server below), tvix's or snix's.
 //
-// tvix and snix speak the same messages under two package names, tvix.castore.v1 and snix.castore.v1. A Server answers
-// to both; a client finds out which of them its server knows.
+//	ctx := context.Background()
+//	st, err := rpc.Dial(ctx, "grpc+unix:/run/castar.sock")
+//	...
+//	defer st.Close()
+//	w, err := st.Blobs.Create(ctx) // or Put, for a blob in memory
+//	io.Copy(w, file)
+//	d, err := w.Commit()           // the digest; the blob may still be on its way
+//	err = st.Sync(ctx)             // now it is durable
+//	...
+//	b, err := st.Blobs.Open(ctx, d)
+//	_, err = b.WriteTo(out)        // every byte is checked before it is written
 //
-// # What is durable when
+// A blob goes to the server, and comes back, in the first of these ways that the server offers:
 //
-// The protocol has no word for it, so the server gives its answers a meaning. A directory upload (DirectoryService.Put)
-// that was acknowledged is durable, and so is every blob whose Put was acknowledged before that upload was ended. A
-// blob alone is visible at once, and durable after the next directory upload, at the latest after syncDelay, or when the
-// server is shut down. Servers of others promise less.
+//	             to the server                          from the server
 //
-// A client's Sync therefore does nothing where a directory upload has just made everything durable, and otherwise puts
-// the empty directory. Against the crash of a server in between, answers to Put carry the server's instance in a
-// header: a client that sees it change, while something is not yet durable, fails from then on. So the servers behind
-// one name must be one.
+//	up to        in a batch with others, once the       in a group with those that were compressed
+//	512 KiB      server has said which it lacks         with it, after some were read one by one
+//	             by itself: BlobService.Put             by itself: BlobService.Read
+//	longer       as chunks, each put like a blob        chunk by chunk, each checked by its digest,
+//	             of its own; then Join makes the        out of order with a proof
+//	             blob of them
+//	             as one stream, after the server        as one stream, checked against a proof
+//	             has said that it lacks the blob
+//	                                                    into a nameless file, and checked there
 //
-// # Beyond the protocol
+// Batches, groups and Join are castar.v1.BulkService (protos/rpc_bulk.proto), which only castar's server has. tvix and
+// snix have the same messages in two packages, tvix.castore.v1 and snix.castore.v1. The client finds out which of the two
+// its server knows.
 //
-// A service, castar.v1.BulkService, which moves many blobs in one call, compressed together: what a client sends so, the
-// store keeps as it comes, and what it asks for is sent as the store has it. A long blob is sent as the chunks of it that
-// the store lacks. To servers of others a client sends a blob whole, after it has asked for it; directories go to all of
-// them by closures, as the protocol wants it. And two headers, which other programs ignore:
+// # Durability
 //
-//	castar-instance: TEXT   of answers to Put and Stat, where Put is allowed: differs each time a server is started
-//	castar-partial: 1       of a request to DirectoryService.Put: the directories need not be a closure, nor durable
+// The protocol does not mention it, so a server of castar gives its answers a meaning. A directory upload
+// (DirectoryService.Put) is durable once it is acknowledged, and so is every blob acknowledged before the upload ended. A
+// blob by itself is visible at once. It becomes durable with the next directory upload, after a few seconds, or when the
+// server shuts down, whichever comes first. Other servers promise less.
+//
+// So Sync does nothing right after a directory upload, and otherwise puts the empty directory. A server that crashed in
+// between must not go unnoticed: its answers to Put name its instance. When the instance changes before everything is
+// durable, the client fails from then on. The servers behind one name must therefore be one server.
+//
+// # Headers
+//
+// Two headers are castar's own. Other programs ignore them.
+//
+//	castar-instance: TEXT   in answers to Put, and to Stat if Put is allowed: changes when the server starts
+//	castar-partial: 1       in a request to DirectoryService.Put: the directories need not be a closure, nor durable
 //
 // # Proofs
 //
-// StatBlobResponse.bao is a Bao outboard encoding with chunk groups of 16 KiB (a shift of 4). A blob that is longer than
-// one group has one; upstream has not decided on a format, and sends none:
+// StatBlobResponse.bao is a Bao outboard encoding with chunk groups of 16 KiB (a shift of 4). A blob longer than one
+// group has one. Upstream has not settled on a format and sends none.
 //
 //	offset  size
 //	0       8     length of the blob in bytes, little-endian
@@ -37,71 +60,23 @@
 //	              and right child
 package rpc
 
-import (
-	"errors"
-	"time"
-
-	"google.golang.org/protobuf/types/known/emptypb"
-
-	"castar/protos"
-)
+import "errors"
 
 const (
-	// tvixPackage and snixPackage are the names under which tvix, and snix since March 2025, have the services.
-	tvixPackage = "tvix.castore.v1"
-	snixPackage = "snix.castore.v1"
-
-	// frameSize is how many bytes of a blob go in one message: far below the 4 MiB that receivers take by default, and
-	// so much that the cost of a message does not matter.
-	frameSize = 256 << 10
-
-	// inlineSize is the length up to which a blob is read in one call, without asking first what it is made of. It is
-	// the greatest length of a chunk as castore cuts them.
+	// inlineSize is the length up to which a blob is read in one call, without asking for its chunks first. It is the
+	// length of the longest chunk that castore cuts.
 	inlineSize = 512 << 10
-
-	// windowSize is how much a sender may have on its way on one call. It also bounds what is sent in vain where a
-	// reader turns out to want something else.
+	// windowSize is how much a server may send ahead on one call. It also bounds what is wasted when a reader turns
+	// elsewhere.
 	windowSize = 512 << 10
-	// serverWindow is the same on a server, until it reads a message: then it is as much as it reads at once. What is not
-	// asked for stays with the client.
-	serverWindow = 64 << 10
-	// serverBuffer is how much of all calls on a connection a server reads at once.
-	serverBuffer = 64 << 10
-	// bufferSize is how much of all calls together is read or written at once.
-	bufferSize = 128 << 10
-	// connWindowSize is the same for all calls on one connection.
+	// connWindowSize is how much a server may send ahead on all calls together.
 	connWindowSize = 16 << 20
-
-	// clientMessageSize is the length of the longest message that a client takes. A directory of a million entries, or
-	// the chunks of a blob of 350 GiB, have about that.
+	// bufferSize is how much is read from the connection, or written to it, at once.
+	bufferSize = 128 << 10
+	// clientMessageSize is the length of the longest message that a client takes: a directory of a million entries, or
+	// the chunks of a blob of 350 GiB.
 	clientMessageSize = 64 << 20
-
-	// syncDelay is how long a blob that was put may stay without being durable.
-	syncDelay = 5 * time.Second
-
-	instanceHeader = "castar-instance"
-	partialHeader  = "castar-partial"
 )
 
-// errNoAnswer ends a call on which the other side did nothing for too long.
+// errNoAnswer ends a call that the server left unanswered for too long.
 var errNoAnswer = errors.New("the server does not answer")
-
-// rawDirectory returns a message that is encoded as b, the encoding of a directory: what is unknown is passed on as it
-// is, so that nothing has to be taken apart and put together again.
-func rawDirectory(b []byte) *protos.Directory {
-	m := new(protos.Directory)
-	m.ProtoReflect().SetUnknown(b)
-	return m
-}
-
-// receiver is a stream from which messages come, on either side.
-type receiver interface{ RecvMsg(m any) error }
-
-// recvDirectory returns the next directory as it is encoded. For the message without fields all are unknown.
-func recvDirectory(r receiver) ([]byte, error) {
-	var m emptypb.Empty
-	if err := r.RecvMsg(&m); err != nil {
-		return nil, err
-	}
-	return m.ProtoReflect().GetUnknown(), nil
-}

@@ -9,6 +9,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 )
 
 // A blob that must be seen whole before anything can be done with it is kept in a file without a name: one that comes
@@ -139,7 +140,7 @@ func (h *held) explain(err error) error {
 
 // sendFile sends what the file has.
 func (h *held) sendFile(k *call, stream blobStream) error {
-	from, buf := io.NewSectionReader(h.file, 0, h.size), make([]byte, frameSize)
+	from, buf := io.NewSectionReader(h.file, 0, h.size), make([]byte, wire.FrameSize)
 	for {
 		n, err := from.Read(buf)
 		if err == io.EOF {

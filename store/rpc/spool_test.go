@@ -13,12 +13,14 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 )
 
 // A server that takes blobs only whole gets a long one once, and not at all if it has it; unless it is longer than what is
 // kept of it, or cannot be kept: then it is sent without asking.
 func TestHeld(t *testing.T) {
-	data := random(longBlob)
+	data := rpctest.Random(longBlob)
 	for _, tt := range []struct {
 		name     string
 		there    bool
@@ -45,7 +47,7 @@ func TestHeld(t *testing.T) {
 				}
 				return nil, status.Error(codes.NotFound, "no")
 			}
-			c := serveLies(t, tvixPackage, l, nil)
+			c := serveLies(t, wire.TvixPackage, l, nil)
 			c.maxSpool = tt.maxSpool
 			if strings.HasSuffix(tt.name, "no file can be made") {
 				t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
@@ -96,7 +98,7 @@ func fill(t *testing.T, h *held) {
 
 // A long blob that is cut off on its way is sent again from its beginning, for it was kept.
 func TestHeldRetry(t *testing.T) {
-	data := random(longBlob)
+	data := rpctest.Random(longBlob)
 	var calls atomic.Int32
 	var got []byte
 	l := &liar{put: func(data []byte) store.Digest {
@@ -109,7 +111,7 @@ func TestHeldRetry(t *testing.T) {
 		}
 		return nil
 	}
-	c := serveLies(t, tvixPackage, l, nil)
+	c := serveLies(t, wire.TvixPackage, l, nil)
 	if _, err := create(t.Context(), blobs{c: c}, data); err != nil {
 		t.Fatal(err)
 	}
@@ -122,9 +124,9 @@ func TestHeldRetry(t *testing.T) {
 func TestHostileHeld(t *testing.T) {
 	for _, maxSpool := range []int64{0, longBlob} {
 		l := &liar{put: func(data []byte) store.Digest { return store.Sum(data[1:]) }}
-		c := serveLies(t, tvixPackage, l, nil)
+		c := serveLies(t, wire.TvixPackage, l, nil)
 		c.maxSpool = maxSpool
-		_, err := create(t.Context(), blobs{c: c}, random(longBlob))
+		_, err := create(t.Context(), blobs{c: c}, rpctest.Random(longBlob))
 		wantCorrupt(t, err, "the server calls it")
 	}
 }

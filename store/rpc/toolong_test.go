@@ -12,6 +12,9 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
+	"castar/store/rpc/server"
 )
 
 // wide returns a directory with so many entries.
@@ -31,7 +34,7 @@ type tonic struct {
 
 func (s *tonic) Put(stream grpc.ClientStreamingServer[protos.Directory, protos.PutDirectoryResponse]) error {
 	for {
-		b, err := recvDirectory(stream)
+		b, err := wire.RecvDirectory(stream)
 		if err != nil {
 			return err
 		}
@@ -46,16 +49,16 @@ func (s *tonic) Put(stream grpc.ClientStreamingServer[protos.Directory, protos.P
 func TestLongDirectory(t *testing.T) {
 	const limit = 4 << 20
 	servers := map[string]func(t *testing.T) *client{
-		"gRPC": func(t *testing.T) *client { return serveLies(t, tvixPackage, &liar{}, &directoryLiar{}) },
+		"gRPC": func(t *testing.T) *client { return serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{}) },
 		"castar": func(t *testing.T) *client {
-			c := newClient(connect(t, serveStore(t, memory.New(), ServerOptions{AllowPut: true, MaxMessage: limit})), "")
+			c := newClient(connect(t, serveStore(t, memory.New(), server.Options{AllowPut: true, MaxMessage: limit})), "")
 			t.Cleanup(c.flight.close)
 			return c
 		},
 		"tonic": func(t *testing.T) *client {
 			s := grpc.NewServer(grpc.MaxRecvMsgSize(limit * 4))
-			s.RegisterService(under(snixPackage, protos.DirectoryService_ServiceDesc), &tonic{most: limit})
-			c := newClient(connect(t, listen(t, s.Serve, s.Stop)), snixPackage)
+			s.RegisterService(wire.Under(wire.SnixPackage, protos.DirectoryService_ServiceDesc), &tonic{most: limit})
+			c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), wire.SnixPackage)
 			t.Cleanup(c.flight.close)
 			return c
 		},
@@ -97,7 +100,7 @@ func TestLongDirectory(t *testing.T) {
 // TestLongAnswer has a directory refused that is longer than a client takes.
 func TestLongAnswer(t *testing.T) {
 	message := make([]byte, clientMessageSize+1)
-	c := serveLies(t, tvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error { return send(message) }})
+	c := serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error { return send(message) }})
 	d := store.Digest{1}
 	_, err := directories{c}.Get(t.Context(), d)
 	want := fmt.Sprintf("%s: the message of the server is longer than the %d bytes that are taken", d, clientMessageSize)

@@ -1,8 +1,7 @@
-package rpc
+package server
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -17,33 +16,8 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"castar/protos"
+	"castar/store/rpc/internal/wire"
 )
-
-// under returns the description of a service with the name that it has in another package.
-func under(pkg string, desc grpc.ServiceDesc) *grpc.ServiceDesc {
-	desc.ServiceName = pkg + strings.TrimPrefix(desc.ServiceName, tvixPackage)
-	return &desc
-}
-
-// asStreams returns the description of a service whose requests are streams of one message, which on the wire is the
-// same. gRPC reads the request of a method before interceptors are asked whether the client may call it, and that of a
-// stream when the method wants it: then the call has been let in, and has its slot.
-func asStreams(desc grpc.ServiceDesc) *grpc.ServiceDesc {
-	streams := slices.Clone(desc.Streams)
-	for _, m := range desc.Methods {
-		handler := func(srv any, stream grpc.ServerStream) error {
-			resp, err := m.Handler(srv, stream.Context(), stream.RecvMsg, nil)
-			if err != nil {
-				return err
-			}
-			return stream.SendMsg(resp)
-		}
-		// Interceptors are asked about nothing that is not a stream.
-		streams = append(streams, grpc.StreamDesc{StreamName: m.MethodName, Handler: handler, ClientStreams: true})
-	}
-	desc.Methods, desc.Streams = nil, streams
-	return &desc
-}
 
 // schemas are the files that both packages consist of, each after those that it imports.
 func schemas() []protoreflect.FileDescriptor {
@@ -97,7 +71,7 @@ func snixName(name string) string {
 func rename(f *descriptorpb.FileDescriptorProto) {
 	const path = "snix/castore/"
 	f.Name = proto.String(path + f.GetName())
-	f.Package = proto.String(snixPackage)
+	f.Package = proto.String(wire.SnixPackage)
 	f.SourceCodeInfo = nil
 	for i, imported := range f.Dependency {
 		f.Dependency[i] = path + imported
@@ -130,8 +104,8 @@ func renameType(name **string) {
 	if *name == nil {
 		return
 	}
-	if of, ok := strings.CutPrefix(**name, "."+tvixPackage+"."); ok {
-		*name = proto.String("." + snixPackage + "." + snixName(of))
+	if of, ok := strings.CutPrefix(**name, "."+wire.TvixPackage+"."); ok {
+		*name = proto.String("." + wire.SnixPackage + "." + snixName(of))
 	}
 }
 

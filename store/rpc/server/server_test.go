@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"bytes"
@@ -6,11 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -29,47 +27,13 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/rpc"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 )
 
-// tree is root{a: a, b: b{a: a}}, under the documented rule and under that of snix.
-type tree struct {
-	encoded map[string][]byte // by name; those of snix begin with "snix "
-}
-
-func newTree(t *testing.T) *tree {
-	t.Helper()
-	tr := &tree{map[string][]byte{}}
-	for _, rule := range []store.SizeRule{store.SizeDocumented, store.SizeSnix} {
-		prefix := ""
-		if rule == store.SizeSnix {
-			prefix = "snix "
-		}
-		add := func(name string, dir store.Directory) func(name string) store.Node {
-			b, err := store.EncodeDirectory(dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			size, err := dir.Size(rule)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tr.encoded[prefix+name] = b
-			return func(name string) store.Node {
-				return store.Node{Name: name, Kind: store.KindDirectory, Digest: store.Sum(b), Size: size}
-			}
-		}
-		a := add("a", store.Directory{{Name: "x", Kind: store.KindSymlink, Target: "y"}})
-		b := add("b", store.Directory{a("a")})
-		add("root", store.Directory{a("a"), b("b")})
-		n := b("b")
-		n.Size++
-		add("wrong", store.Directory{a("a"), n})
-	}
-	return tr
-}
-
 func TestPutDirectories(t *testing.T) {
-	tr := newTree(t)
+	tr := rpctest.NewTree(t)
 	tests := []struct {
 		name string
 		send []string
@@ -87,20 +51,20 @@ func TestPutDirectories(t *testing.T) {
 		{"two rules in one", []string{"a", "b", "snix b", "both"}, "wrong size"},
 		{"no directory", []string{"junk"}, "invalid directory"},
 	}
-	tr.encoded["junk"] = []byte{0x20, 1}
-	tr.encoded["b-less"], _ = store.EncodeDirectory(store.Directory{{Name: "f", Kind: store.KindFile}})
-	both := store.Directory{{Name: "1", Kind: store.KindDirectory, Digest: store.Sum(tr.encoded["b"]), Size: 2}, {Name: "2", Kind: store.KindDirectory, Digest: store.Sum(tr.encoded["snix b"]), Size: 4}}
-	tr.encoded["both"], _ = store.EncodeDirectory(both)
+	tr.Encoded["junk"] = []byte{0x20, 1}
+	tr.Encoded["b-less"], _ = store.EncodeDirectory(store.Directory{{Name: "f", Kind: store.KindFile}})
+	both := store.Directory{{Name: "1", Kind: store.KindDirectory, Digest: store.Sum(tr.Encoded["b"]), Size: 2}, {Name: "2", Kind: store.KindDirectory, Digest: store.Sum(tr.Encoded["snix b"]), Size: 4}}
+	tr.Encoded["both"], _ = store.EncodeDirectory(both)
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			st := memory.New()
-			conn := connect(t, serveStore(t, st, ServerOptions{AllowPut: true}))
+			conn := rpctest.Connect(t, serveStore(t, st, Options{AllowPut: true}))
 			stream, err := protos.NewDirectoryServiceClient(conn).Put(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
 			for _, name := range tt.send {
-				stream.Send(rawDirectory(tr.encoded[name])) // fails when the server has had enough
+				stream.Send(wire.RawDirectory(tr.Encoded[name])) // fails when the server has had enough
 			}
 			resp, err := stream.CloseAndRecv()
 			if tt.want != "" {
@@ -109,7 +73,7 @@ func TestPutDirectories(t *testing.T) {
 				}
 				return
 			}
-			root := store.Sum(tr.encoded[tt.send[len(tt.send)-1]])
+			root := store.Sum(tr.Encoded[tt.send[len(tt.send)-1]])
 			if err != nil || !bytes.Equal(resp.GetRootDigest(), root[:]) {
 				t.Fatalf("%v, %v, want %s", resp, err, root)
 			}
@@ -124,7 +88,7 @@ func TestPutDirectories(t *testing.T) {
 
 // TestNotFound sees that headers come before the status, and what upstream answers where something is absent.
 func TestNotFound(t *testing.T) {
-	conn := connect(t, serveStore(t, memory.New(), ServerOptions{}))
+	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{}))
 	absent := bytes.Repeat([]byte{1}, 32)
 	for _, digest := range [][]byte{absent, absent[:2], nil} {
 		want := codes.NotFound
@@ -191,12 +155,12 @@ func (s chunkedStore) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk
 }
 
 func TestStat(t *testing.T) {
-	data := random(longBlob)
+	data := rpctest.Random(3 << 20)
 	st := memory.New()
 	d, _ := st.Blobs.Put(t.Context(), data)
-	small, _ := st.Blobs.Put(t.Context(), data[:proofGroupSize])
-	st.Blobs = chunkedStore{st.Blobs, []store.Chunk{{Digest: store.Digest{1}, Size: 5}, {Digest: store.Digest{2}, Size: longBlob - 5}}}
-	conn := connect(t, serveStore(t, st, ServerOptions{}))
+	small, _ := st.Blobs.Put(t.Context(), data[:wire.ProofGroup])
+	st.Blobs = chunkedStore{st.Blobs, []store.Chunk{{Digest: store.Digest{1}, Size: 5}, {Digest: store.Digest{2}, Size: 3<<20 - 5}}}
+	conn := rpctest.Connect(t, serveStore(t, st, Options{}))
 	stat := func(d store.Digest, chunks, proof bool) *protos.StatBlobResponse {
 		resp, err := protos.NewBlobServiceClient(conn).Stat(t.Context(), &protos.StatBlobRequest{Digest: d[:], SendChunks: chunks, SendBao: proof})
 		if err != nil {
@@ -208,7 +172,7 @@ func TestStat(t *testing.T) {
 	for _, chunks := range []bool{false, true} {
 		for _, proof := range []bool{false, true} {
 			resp := stat(d, chunks, proof)
-			if got := len(resp.GetChunks()); got > 0 != chunks || chunks && resp.GetChunks()[1].GetSize() != longBlob-5 {
+			if got := len(resp.GetChunks()); got > 0 != chunks || chunks && resp.GetChunks()[1].GetSize() != 3<<20-5 {
 				t.Errorf("send_chunks=%v: %v", chunks, resp.GetChunks())
 			}
 			if want := map[bool][]byte{true: outboard}[proof]; !bytes.Equal(resp.GetBao(), want) {
@@ -222,10 +186,10 @@ func TestStat(t *testing.T) {
 }
 
 func TestReadFrames(t *testing.T) {
-	data := random(longBlob + 1)
+	data := rpctest.Random(3<<20 + 1)
 	st := memory.New()
 	d, _ := st.Blobs.Put(t.Context(), data)
-	conn := connect(t, serveStore(t, st, ServerOptions{}))
+	conn := rpctest.Connect(t, serveStore(t, st, Options{}))
 	stream, err := protos.NewBlobServiceClient(conn).Read(t.Context(), &protos.ReadBlobRequest{Digest: d[:]})
 	if err != nil {
 		t.Fatal(err)
@@ -243,15 +207,15 @@ func TestReadFrames(t *testing.T) {
 		n++
 		got = append(got, m.GetData()...)
 	}
-	if want := longBlob/frameSize + 1; n != want || !bytes.Equal(got, data) {
+	if want := 3<<20/wire.FrameSize + 1; n != want || !bytes.Equal(got, data) {
 		t.Errorf("%d bytes in %d messages, want %d in %d", len(got), n, len(data), want)
 	}
 }
 
 func TestReadOnly(t *testing.T) {
-	st := New(connect(t, serveStore(t, memory.New(), ServerOptions{})), "x", "")
+	st := rpc.New(rpctest.Connect(t, serveStore(t, memory.New(), Options{})), "x", "")
 	t.Cleanup(func() { st.Close() })
-	if _, err := st.Blobs.Put(t.Context(), random(askSize+1)); !errors.Is(err, store.ErrReadOnly) {
+	if _, err := st.Blobs.Put(t.Context(), rpctest.Random(64<<10+1)); !errors.Is(err, store.ErrReadOnly) {
 		t.Errorf("Put of a blob: %v", err)
 	}
 	if _, err := st.Directories.Put(t.Context(), nil); !errors.Is(err, store.ErrReadOnly) {
@@ -269,14 +233,14 @@ func TestReadOnly(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	s, err := NewServer(memory.New(), ServerOptions{Token: "secret"})
+	s, err := New(memory.New(), Options{Token: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
-	c := grpc_health_v1.NewHealthClient(connect(t, l))
+	l := rpctest.Listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
+	c := grpc_health_v1.NewHealthClient(rpctest.Connect(t, l))
 	for _, service := range []string{
-		"", tvixPackage + ".BlobService", tvixPackage + ".DirectoryService", snixPackage + ".BlobService", snixPackage + ".DirectoryService",
+		"", wire.TvixPackage + ".BlobService", wire.TvixPackage + ".DirectoryService", wire.SnixPackage + ".BlobService", wire.SnixPackage + ".DirectoryService",
 	} {
 		resp, err := c.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: service})
 		if err != nil || resp.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
@@ -287,7 +251,7 @@ func TestHealth(t *testing.T) {
 
 // TestReflection asks in both versions, as grpcurl does, and resolves what it is told.
 func TestReflection(t *testing.T) {
-	conn := connect(t, serveStore(t, memory.New(), ServerOptions{}))
+	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{}))
 	v1, err := reflectv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -317,7 +281,7 @@ func TestReflection(t *testing.T) {
 	for _, s := range ask(&reflectv1.ServerReflectionRequest{MessageRequest: &reflectv1.ServerReflectionRequest_ListServices{}}).GetListServicesResponse().GetService() {
 		names = append(names, s.GetName())
 	}
-	for _, pkg := range []string{tvixPackage, snixPackage} {
+	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
 		for _, service := range []string{"BlobService", "DirectoryService"} {
 			name := pkg + "." + service
 			if !slices.Contains(names, name) {
@@ -356,7 +320,7 @@ func checkService(t *testing.T, files *protoregistry.Files, name, pkg string) {
 	if put.Input().Name() != "Directory" {
 		return
 	}
-	node := map[string]string{tvixPackage: "Node", snixPackage: "Entry"}[pkg]
+	node := map[string]string{wire.TvixPackage: "Node", wire.SnixPackage: "Entry"}[pkg]
 	for field, kind := range map[protoreflect.Name]string{"directories": "Directory", "files": "File", "symlinks": "Symlink"} {
 		if got := put.Input().Fields().ByName(field).Message().FullName(); string(got) != pkg+"."+kind+node {
 			t.Errorf("%s: %s are of %s", name, field, got)
@@ -373,7 +337,7 @@ func checkService(t *testing.T, files *protoregistry.Files, name, pkg string) {
 }
 
 func TestToken(t *testing.T) {
-	l := serveStore(t, memory.New(), ServerOptions{Token: "secret"})
+	l := serveStore(t, memory.New(), Options{Token: "secret"})
 	for _, tt := range []struct {
 		header string
 		want   codes.Code
@@ -383,7 +347,7 @@ func TestToken(t *testing.T) {
 		{"Bearer secret", codes.NotFound}, {"bearer secret", codes.NotFound},
 	} {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", tt.header)
-		_, err := protos.NewBlobServiceClient(connect(t, l)).Stat(ctx, &protos.StatBlobRequest{Digest: make([]byte, 32)})
+		_, err := protos.NewBlobServiceClient(rpctest.Connect(t, l)).Stat(ctx, &protos.StatBlobRequest{Digest: make([]byte, 32)})
 		if status.Code(err) != tt.want {
 			t.Errorf("%q: %v, want %v", tt.header, err, tt.want)
 		}
@@ -392,7 +356,7 @@ func TestToken(t *testing.T) {
 
 // TestRefusedUnheard has clients that send nothing refused: who may not call is not waited for, nor kept in memory.
 func TestRefusedUnheard(t *testing.T) {
-	conn := connect(t, serveStore(t, memory.New(), ServerOptions{Token: "secret"}))
+	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{Token: "secret"}))
 	for _, method := range []string{
 		protos.BlobService_Stat_FullMethodName, protos.BlobService_Put_FullMethodName,
 		protos.DirectoryService_Get_FullMethodName, protos.DirectoryService_Put_FullMethodName,
@@ -410,7 +374,7 @@ func TestRefusedUnheard(t *testing.T) {
 
 // TestLongHeaders has headers refused that are longer than any that are of use, also where no token is asked for.
 func TestLongHeaders(t *testing.T) {
-	c := grpc_health_v1.NewHealthClient(connect(t, serveStore(t, memory.New(), ServerOptions{Token: "secret"})))
+	c := grpc_health_v1.NewHealthClient(rpctest.Connect(t, serveStore(t, memory.New(), Options{Token: "secret"})))
 	for n, want := range map[int]codes.Code{maxHeaders / 2: codes.OK, maxHeaders: codes.Internal} {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("~", n))
 		if _, err := c.Check(ctx, new(grpc_health_v1.HealthCheckRequest)); status.Code(err) != want {
@@ -421,7 +385,7 @@ func TestLongHeaders(t *testing.T) {
 
 // TestOneStream ingests with one call at a time, beside an upload that stays open.
 func TestOneStream(t *testing.T) {
-	st := New(connect(t, serveStore(t, memory.New(), ServerOptions{AllowPut: true, MaxStreams: 1})), "x", "")
+	st := rpc.New(rpctest.Connect(t, serveStore(t, memory.New(), Options{AllowPut: true, MaxStreams: 1})), "x", "")
 	defer st.Close()
 	u, err := st.Directories.Upload(t.Context())
 	if err != nil {
@@ -443,12 +407,12 @@ func TestOneStream(t *testing.T) {
 }
 
 func TestMaxMessage(t *testing.T) {
-	conn := connect(t, serveStore(t, memory.New(), ServerOptions{AllowPut: true, MaxMessage: 1000}))
+	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{AllowPut: true, MaxMessage: 1000}))
 	stream, err := protos.NewBlobServiceClient(conn).Put(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	stream.Send(&protos.BlobChunk{Data: random(1001)})
+	stream.Send(&protos.BlobChunk{Data: rpctest.Random(1001)})
 	if _, err := stream.CloseAndRecv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("error %v, want ResourceExhausted", err)
 	}
@@ -503,8 +467,8 @@ func TestDurable(t *testing.T) {
 	st := memory.New()
 	n := &syncs{Barrier: st.Barrier}
 	st.Barrier = n
-	l := serveStore(t, st, ServerOptions{AllowPut: true})
-	c := New(connect(t, l), "x", "")
+	l := serveStore(t, st, Options{AllowPut: true})
+	c := rpc.New(rpctest.Connect(t, l), "x", "")
 	t.Cleanup(func() { c.Close() })
 	want := func(what string, synced int32) {
 		t.Helper()
@@ -561,52 +525,4 @@ type syncs struct {
 func (s *syncs) Sync(ctx context.Context) error {
 	s.n.Add(1)
 	return s.Barrier.Sync(ctx)
-}
-
-func TestErrors(t *testing.T) {
-	d := store.Sum([]byte("x"))
-	tests := []struct {
-		err  error
-		code codes.Code
-		text string // of what comes back
-	}{
-		{fmt.Errorf("blob %s: %w", d, store.ErrNotFound), codes.NotFound, d.String() + ": not found"},
-		{&store.CorruptError{Digest: d, Where: "/secret/place", Err: store.ErrDigestMismatch}, codes.DataLoss, d.String() + ": corrupt: server: digest mismatch"},
-		{&store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", store.ErrNotFound)}, codes.DataLoss, d.String() + ": corrupt: server: a part of it is not found"},
-		{store.ErrReadOnly, codes.PermissionDenied, "server: store is read-only"},
-		{fmt.Errorf("walk: %w", store.ErrUnsupported), codes.Unimplemented, "server: not supported by this kind of store"},
-		{invalidf("no"), codes.InvalidArgument, "server: InvalidArgument: no"},
-		{context.Canceled, codes.Canceled, d.String() + ": context canceled"},
-		{context.DeadlineExceeded, codes.DeadlineExceeded, d.String() + ": context deadline exceeded"},
-		{errors.New("/secret/place: broken"), codes.Internal, "server: Internal: the store of the server fails: see the log there"},
-		{&fs.PathError{Op: "write", Path: "/secret/place", Err: syscall.ENOSPC}, codes.ResourceExhausted, "server: ResourceExhausted: the server has no space left"},
-		{fmt.Errorf("/secret/place: %w", store.ErrLocked), codes.Unavailable, "server: Unavailable: the store of the server is in use"},
-		{status.Error(codes.Unknown, "secret.example: broken"), codes.Internal, "server: Internal: the store of the server fails: see the log there"},
-		{&store.CorruptError{Digest: d, Err: errors.New("/secret/place: broken")}, codes.DataLoss, d.String() + ": corrupt: server: the server cannot read it"},
-	}
-	for _, tt := range tests {
-		sent := toStatus(tt.err)
-		if status.Code(sent) != tt.code {
-			t.Errorf("%v: code %v, want %v", tt.err, status.Code(sent), tt.code)
-		}
-		got := fromStatus(sent, d)
-		if got.Error() != tt.text {
-			t.Errorf("%v came back as %q, want %q", tt.err, got, tt.text)
-		}
-		for _, is := range []error{store.ErrReadOnly, store.ErrUnsupported, context.Canceled, context.DeadlineExceeded} {
-			if errors.Is(got, is) != errors.Is(tt.err, is) {
-				t.Errorf("%v came back as %v, which is %v: %v", tt.err, got, is, errors.Is(got, is))
-			}
-		}
-		_, was := errors.AsType[*store.CorruptError](tt.err)
-		if _, is := errors.AsType[*store.CorruptError](got); is != was {
-			t.Errorf("%v came back as %v", tt.err, got)
-		}
-		if store.IsNotFound(got) != (tt.code == codes.NotFound) {
-			t.Errorf("%v came back as %v, for which IsNotFound is %v", tt.err, got, store.IsNotFound(got))
-		}
-	}
-	if toStatus(nil) != nil || fromStatus(nil, d) != nil || fromStatus(io.EOF, d) != io.EOF {
-		t.Error("no error became one")
-	}
 }

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 
 const (
 	// streamCost is what an open call takes, in bytes, before any of its messages is read.
-	streamCost = serverWindow
+	streamCost = streamWindow
 	// connCost is what a connection takes, in bytes.
-	connCost = 2 * serverBuffer
+	connCost = 2 * readBuffer
 	// fairStreams is how many calls each connection may have open, whatever others have.
 	fairStreams = 16
 )

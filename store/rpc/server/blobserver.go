@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 )
 
 // blobServer implements BlobService over a store.
@@ -21,7 +22,7 @@ type blobServer struct {
 func requested(b []byte) (store.Digest, error) {
 	d, err := store.DigestFromBytes(b)
 	if err != nil {
-		err = errInvalid{err}
+		err = invalidf("%v", err)
 	}
 	return d, err
 }
@@ -66,7 +67,7 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 			return nil, about("blob", d, err)
 		}
 		defer blob.Close()
-		if resp.Bao, err = prove(blob, d); err != nil {
+		if resp.Bao, err = wire.Prove(blob, d); err != nil {
 			return nil, about("blob", d, err)
 		}
 	}
@@ -108,7 +109,7 @@ type frameWriter struct {
 
 func (w frameWriter) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
-		frame := p[:min(len(p), frameSize)]
+		frame := p[:min(len(p), wire.FrameSize)]
 		if err := w.stream.Send(&protos.BlobChunk{Data: frame}); err != nil {
 			return n, err
 		}

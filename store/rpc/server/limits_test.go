@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"castar/protos"
 	"castar/store/memory"
+	"castar/store/rpc/internal/rpctest"
 )
 
 // silentStream is the stream of a client that does nothing.
@@ -30,7 +31,7 @@ func (s silentStream) call(l *limits, a *account) *served {
 
 // TestLimitsFair has one client with all there is, which is silent: it has to give way, and to whoever holds the least.
 func TestLimitsFair(t *testing.T) {
-	l := newLimits(ServerOptions{MaxStreams: 3, Memory: DefaultMemory, Idle: time.Hour}, true)
+	l := newLimits(Options{MaxStreams: 3, Memory: DefaultMemory, Idle: time.Hour}, true)
 	ended := silentStream{make(chan *status.Status, 3)}
 	greedy, modest := new(account), new(account)
 	var calls []*served
@@ -91,7 +92,7 @@ func TestLimitsFair(t *testing.T) {
 
 // TestOthersMessages has messages refused that are too long for what they ask, or compressed.
 func TestOthersMessages(t *testing.T) {
-	conn := connect(t, serveStore(t, memory.New(), ServerOptions{AllowPut: true}))
+	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{AllowPut: true}))
 	var headers metadata.MD
 	req := &protos.StatBlobRequest{Digest: make([]byte, askedMessage)}
 	_, err := protos.NewBlobServiceClient(conn).Stat(t.Context(), req, grpc.Header(&headers))

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,10 +24,11 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 )
 
-// ServerOptions say what a server allows. The zero value is a server that anyone may read from.
-type ServerOptions struct {
+// Options say what a server allows. The zero value is a server that anyone may read from.
+type Options struct {
 	AllowPut   bool          // let clients store; otherwise Put is the status PermissionDenied
 	MaxMessage int           // length of the longest message that is taken, in bytes, also decompressed; 0 for DefaultMaxMessage
 	MaxStreams int           // calls served at once, but for uploads of directories; others wait; 0 for DefaultMaxStreams
@@ -51,6 +53,16 @@ const (
 
 	// moreStreams is how many calls one connection may have open besides those that are served.
 	moreStreams = 100
+	// streamWorkers is how many goroutines serve calls one after the other; their stacks have grown already.
+	streamWorkers = 64
+	// streamWindow is how much a client may send on a call before the server reads a message. Then it may send as much as
+	// is read at once, so what nobody asked for stays with the client.
+	streamWindow = 64 << 10
+	// connWindow is how much a client may send on all calls of a connection.
+	connWindow = 16 << 20
+	// readBuffer and writeBuffer are how much of a connection is read and written at once.
+	readBuffer  = 64 << 10
+	writeBuffer = 128 << 10
 	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory as long as the call.
 	maxHeaders = 64 << 10
 )
@@ -58,19 +70,19 @@ const (
 // Server offers a store to clients. Its methods may be called concurrently.
 type Server struct {
 	st       *store.Store
-	o        ServerOptions
+	o        Options
 	grpc     *grpc.Server
 	health   *health.Server
 	syncer   syncer
 	metrics  metrics
 	limits   *limits
-	pool     *buffers
+	pool     *wire.Buffers
 	instance metadata.MD // in answers to Put, and to Stat where Put is allowed
 }
 
-// NewServer makes a server for st, which the caller closes after the server has stopped. Only a schema that does not fit
+// New makes a server for st, which the caller closes after the server has stopped. Only a schema that does not fit
 // the program is an error.
-func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
+func New(st *store.Store, o Options) (*Server, error) {
 	if o.MaxMessage <= 0 {
 		o.MaxMessage = DefaultMaxMessage
 	}
@@ -88,12 +100,12 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 	}
 	_, local := st.Blobs.(store.Grouper)
 	s := &Server{
-		st: st, o: o, health: health.NewServer(), limits: newLimits(o, local), pool: newBuffers(),
-		syncer: syncer{st: st}, instance: metadata.Pairs(instanceHeader, rand.Text()),
+		st: st, o: o, health: health.NewServer(), limits: newLimits(o, local), pool: new(wire.Buffers),
+		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
 		metrics: metrics{calls: map[callKind]*callCount{}},
 	}
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
-	for _, pkg := range []string{tvixPackage, snixPackage} {
+	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
 		for _, service := range []struct {
 			desc grpc.ServiceDesc
 			impl any
@@ -101,7 +113,7 @@ func NewServer(st *store.Store, o ServerOptions) (*Server, error) {
 			{protos.BlobService_ServiceDesc, &blobServer{s: s}},
 			{protos.DirectoryService_ServiceDesc, &directoryServer{s: s}},
 		} {
-			desc := asStreams(*under(pkg, service.desc))
+			desc := asStreams(*wire.Under(pkg, service.desc))
 			s.grpc.RegisterService(desc, service.impl)
 			s.health.SetServingStatus(desc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
 		}
@@ -125,13 +137,13 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.MaxConcurrentStreams(uint32(s.o.MaxStreams) + moreStreams),
-		grpc.NumStreamWorkers(inFlight), // whose stacks have grown already
+		grpc.NumStreamWorkers(streamWorkers),
 		experimental.BufferPool(s.pool),
-		grpc.ForceServerCodecV2(codec{s.pool}),
-		grpc.StaticStreamWindowSize(serverWindow),
-		grpc.StaticConnWindowSize(connWindowSize),
-		grpc.WriteBufferSize(bufferSize),
-		grpc.ReadBufferSize(serverBuffer),
+		grpc.ForceServerCodecV2(wire.Codec{Pool: s.pool}),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
+		grpc.WriteBufferSize(writeBuffer),
+		grpc.ReadBufferSize(readBuffer),
 		// Peers that have vanished are noticed, and clients may do the same.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
@@ -210,7 +222,7 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 	case service == "DirectoryService" && name == "Put":
 		return terms{message: s.o.MaxMessage, free: anyMessage, factor: 4, upload: true}, false
 	case service == "BlobService" && name == "Put":
-		t.message, t.writer, t.free = s.o.MaxMessage, true, frameSize+askedMessage
+		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
 		t.message, t.factor = s.o.MaxMessage, 2 // until it is taken apart
 	case service == "BulkService": // lists of digests, which take more room than their encoding
@@ -277,4 +289,24 @@ func (s *Server) identify(ctx context.Context) error {
 		return nil
 	}
 	return grpc.SetHeader(ctx, s.instance)
+}
+
+// asStreams returns the description of a service whose requests are streams of one message, which on the wire is the
+// same. gRPC reads the request of a method before interceptors are asked whether the client may call it, and that of a
+// stream when the method wants it: then the call has been let in, and has its slot.
+func asStreams(desc grpc.ServiceDesc) *grpc.ServiceDesc {
+	streams := slices.Clone(desc.Streams)
+	for _, m := range desc.Methods {
+		handler := func(srv any, stream grpc.ServerStream) error {
+			resp, err := m.Handler(srv, stream.Context(), stream.RecvMsg, nil)
+			if err != nil {
+				return err
+			}
+			return stream.SendMsg(resp)
+		}
+		// Interceptors are asked about nothing that is not a stream.
+		streams = append(streams, grpc.StreamDesc{StreamName: m.MethodName, Handler: handler, ClientStreams: true})
+	}
+	desc.Methods, desc.Streams = nil, streams
+	return &desc
 }

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"castar/protos"
+	"castar/store/rpc/internal/wire"
 )
 
 const (
@@ -45,7 +46,7 @@ type served struct {
 	l       *limits
 	a       *account
 	raw     transportStream
-	pool    *buffers
+	pool    *wire.Buffers
 	terms   terms
 	streams bool    // the client may send several messages
 	message *[]byte // of the pool, which the last message is in, or nil
@@ -183,7 +184,7 @@ func (c *served) header(h *[5]byte) error {
 	if err == nil || err == io.EOF {
 		return err
 	}
-	return ofTransport(err)
+	return fromTransport(err)
 }
 
 // recv receives the bytes of the next message.
@@ -213,7 +214,7 @@ func (c *served) recv() ([]byte, error) {
 			if err == io.EOF || err == io.ErrUnexpectedEOF {
 				err = refusef(codes.Internal, "the message is cut off")
 			}
-			return nil, ofTransport(err)
+			return nil, fromTransport(err)
 		}
 		for _, b := range data {
 			message = append(message, b.ReadOnlyData()...)
@@ -323,7 +324,7 @@ func (c *served) SendMsg(v any) error {
 	c.wait(false)
 	err = c.ServerStream.SendMsg(mem.BufferSlice{mem.NewBuffer(to, buf)})
 	c.waited(n)
-	return ofTransport(err)
+	return fromTransport(err)
 }
 
 // leastCounted is the length of the shortest buffer that gRPC gives back.
@@ -334,7 +335,7 @@ type sentBuffer struct {
 	l    *limits
 	a    *account
 	n    int64
-	pool *buffers
+	pool *wire.Buffers
 }
 
 func (b *sentBuffer) Get(n int) *[]byte { return b.pool.Get(n) }

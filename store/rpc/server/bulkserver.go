@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 	"castar/store/zstd"
 )
 
@@ -20,12 +21,12 @@ type bulkServer struct {
 	protos.UnimplementedBulkServiceServer
 	s       *Server
 	decoder *zstd.Decoder
-	buffers *buffers
+	buffers *wire.Buffers
 }
 
 func newBulkServer(s *Server) (*bulkServer, error) {
 	dec, err := zstd.NewDecoder(runtime.GOMAXPROCS(0))
-	return &bulkServer{s: s, decoder: dec, buffers: newBuffers()}, err
+	return &bulkServer{s: s, decoder: dec, buffers: new(wire.Buffers)}, err
 }
 
 // Has answers for each blob.
@@ -108,7 +109,7 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 		defer b.buffers.Put(buf)
 		raw = *buf
 		if err := b.decoder.Decode(raw, frame); err != nil {
-			return nil, invalidf("frame: %w", err)
+			return nil, invalidf("frame: %v", err)
 		}
 	}
 	if len(raw) != total {
@@ -135,14 +136,14 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 // countBlobs refuses a request with more blobs than one may have: they need not have any bytes, and would take a hundred
 // times the room of the request and minutes.
 func countBlobs(n int) error {
-	if n > mostInBatch {
-		return invalidf("%d blobs in one request, want at most %d", n, mostInBatch)
+	if n > wire.MostBlobs {
+		return invalidf("%d blobs in one request, want at most %d", n, wire.MostBlobs)
 	}
 	return nil
 }
 
 // room returns how many bytes of blobs are taken in one call: what a message may have besides their lengths.
-func (b *bulkServer) room() int { return max(b.s.o.MaxMessage-lengthsSize, 0) }
+func (b *bulkServer) room() int { return max(b.s.o.MaxMessage-wire.LengthsSize, 0) }
 
 // sizes checks the lengths of blobs.
 func (b *bulkServer) sizes(list []uint64) (sizes []int, total int, err error) {
@@ -222,7 +223,7 @@ func (b *bulkServer) Join(stream joinStream) error {
 	}
 	if err != nil {
 		if errors.Is(err, store.ErrDigestMismatch) {
-			err = invalidf("%s: %w", d, store.ErrDigestMismatch) // where nothing is damaged
+			err = invalidf("%s: %v", d, store.ErrDigestMismatch) // where nothing is damaged
 		}
 		return err
 	}

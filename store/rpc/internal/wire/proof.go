@@ -1,4 +1,4 @@
-package rpc
+package wire
 
 import (
 	"encoding/binary"
@@ -12,8 +12,8 @@ import (
 
 const (
 	// proofGroup is the chunk group of proofs: 1 KiB shifted by 4 is 16 KiB.
-	proofGroup     = 4
-	proofGroupSize = 1 << (10 + proofGroup)
+	groupShift = 4
+	ProofGroup = 1 << (10 + groupShift)
 	// maxProof bounds the proofs that a server sends, so that a Stat stays below what receivers take by default. It is
 	// enough for a blob of 895 MiB.
 	maxProof = 3500 << 10
@@ -22,7 +22,7 @@ const (
 // proofSize returns the length of the proof of a blob of that size, which must be more than a group, or 0 where it would
 // be too long to be sent.
 func proofSize(size uint64) int {
-	groups := (size + proofGroupSize - 1) / proofGroupSize
+	groups := (size + ProofGroup - 1) / ProofGroup
 	if n := 8 + 64*(groups-1); n <= maxProof {
 		return int(n)
 	}
@@ -30,9 +30,9 @@ func proofSize(size uint64) int {
 }
 
 // prove returns the proof of a blob, or nil where it has none.
-func prove(blob store.Blob, d store.Digest) ([]byte, error) {
+func Prove(blob store.Blob, d store.Digest) ([]byte, error) {
 	size := blob.Size()
-	if size <= proofGroupSize || proofSize(size) == 0 {
+	if size <= ProofGroup || proofSize(size) == 0 {
 		return nil, nil
 	}
 	// Reading through WriteTo is the fast and checked way.
@@ -48,7 +48,7 @@ func prove(blob store.Blob, d store.Digest) ([]byte, error) {
 		<-done // the blob is not for concurrent use
 	}()
 	proof := make(fixed, proofSize(size))
-	root, err := bao.Encode(proof, r, int64(size), proofGroup, true)
+	root, err := bao.Encode(proof, r, int64(size), groupShift, true)
 	if err != nil {
 		return nil, err
 	}
@@ -71,15 +71,15 @@ func (b fixed) WriteAt(p []byte, off int64) (int, error) {
 }
 
 // provenSize returns the length of the blob that a proof claims to be of, and whether the proof has the right form.
-func provenSize(proof []byte) (uint64, bool) {
+func ProvenSize(proof []byte) (uint64, bool) {
 	if len(proof) < 8 {
 		return 0, false
 	}
 	size := binary.LittleEndian.Uint64(proof)
-	return size, size > proofGroupSize && proofSize(size) == len(proof)
+	return size, size > ProofGroup && proofSize(size) == len(proof)
 }
 
 // proven reports whether data, which begins and ends at groups or the end of the blob, stands at that offset of d.
-func proven(proof, data []byte, offset uint64, d store.Digest) bool {
-	return bao.VerifyChunk(data, proof, proofGroup, offset, d)
+func Proven(proof, data []byte, offset uint64, d store.Digest) bool {
+	return bao.VerifyChunk(data, proof, groupShift, offset, d)
 }

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 
 	"castar/store"
 )
+
+// syncDelay is how long a blob that was put may stay without being durable.
+const syncDelay = 5 * time.Second
 
 // syncer makes a store durable for many callers at once: those who come while a sync is running share the next one.
 type syncer struct {

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"bytes"
@@ -18,6 +18,8 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 )
 
 // marker is what no client may see: a folder, a host, a bucket.
@@ -86,7 +88,9 @@ func everyCall(t *testing.T, conn *grpc.ClientConn) map[string]error {
 		ended[name] = err
 	}
 	for _, recursive := range []bool{false, true} {
-		get, err := dir.Get(ctx, request(store.Digest{}, recursive))
+		get, err := dir.Get(ctx, &protos.GetDirectoryRequest{
+			ByWhat: &protos.GetDirectoryRequest_Digest{Digest: d}, Recursive: recursive,
+		})
 		for err == nil {
 			_, err = get.Recv()
 		}
@@ -119,20 +123,20 @@ func TestErrorsSayNoPlace(t *testing.T) {
 		"read-only": fmt.Errorf("%s: %w", marker, store.ErrReadOnly), "gone": fmt.Errorf("%s: %w", marker, store.ErrNoStore),
 		"damage":        &store.CorruptError{Digest: store.Digest{1}, Where: marker, Err: path},
 		"damage of two": errors.Join(path, &store.CorruptError{Where: marker, Err: fmt.Errorf("%s: %w", marker, store.ErrDigestMismatch)}),
-		"a proxy":       &remoteError{codes.Unavailable, "dial " + marker}, "a status": status.Error(codes.Unknown, marker),
+		"a proxy":       &wire.Error{Code: codes.Unavailable, Text: "dial " + marker}, "a status": status.Error(codes.Unknown, marker),
 		"unsupported": fmt.Errorf("%s: %w", marker, store.ErrUnsupported), "a mismatch": fmt.Errorf("%s: %w", marker, store.ErrDigestMismatch),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			f := failing{err}
-			s, nerr := NewServer(&store.Store{Blobs: f, Directories: failingDirectories{err}, Barrier: f}, ServerOptions{
+			s, nerr := New(&store.Store{Blobs: f, Directories: failingDirectories{err}, Barrier: f}, Options{
 				AllowPut: true, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			})
 			if nerr != nil {
 				t.Fatal(nerr)
 			}
-			l := listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
-			ended := everyCall(t, connect(t, l))
+			l := rpctest.Listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
+			ended := everyCall(t, rpctest.Connect(t, l))
 			for call, err := range ended {
 				if err != nil && strings.Contains(err.Error(), marker) {
 					t.Errorf("%s: the client is told %v", call, err)

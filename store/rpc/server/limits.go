@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"cmp"
@@ -66,7 +66,7 @@ type waiter struct {
 	err     error
 }
 
-func newLimits(o ServerOptions, local bool) *limits {
+func newLimits(o Options, local bool) *limits {
 	l := &limits{idle: o.Idle, accounts: map[*account]struct{}{}, calls: map[*served]struct{}{}}
 	l.most = [resources]int64{
 		slots:    int64(o.MaxStreams),
@@ -115,7 +115,7 @@ func (l *limits) take(ctx context.Context, r resource, a *account, n int64) (int
 		l.hold(r, a, -n)
 	}
 	l.grant(r)
-	return 0, ofTransport(ctx.Err())
+	return 0, fromTransport(ctx.Err())
 }
 
 // give returns n of a resource.

@@ -1,9 +1,7 @@
-package rpc
+package server
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -16,11 +14,17 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
+	"castar/store/zstd"
 )
 
 // A server stores what is sent to it, and hands on a frame only if it is one. What cannot be is the client's mistake.
 func TestBulkServer(t *testing.T) {
-	enc := newEncoder(t)
+	enc, err := zstd.NewEncoder(1, zstd.Fast)
+	if err != nil {
+		t.Fatal(err)
+	}
 	compressed := func(data []byte) []byte {
 		frame, err := enc.Append(nil, data)
 		if err != nil {
@@ -62,21 +66,19 @@ func TestBulkServer(t *testing.T) {
 		{"a bomb", &protos.PutBlobsRequest{
 			Sizes: []uint64{most / 2, most / 2}, Contents: asFrame(compressed(make([]byte, most))),
 		}, codes.InvalidArgument, nil, false},
-		{"too many", &protos.PutBlobsRequest{Sizes: make([]uint64, mostInBatch+1)}, codes.InvalidArgument, nil, false},
+		{"too many", &protos.PutBlobsRequest{Sizes: make([]uint64, wire.MostBlobs+1)}, codes.InvalidArgument, nil, false},
 		{"impossible lengths", &protos.PutBlobsRequest{
 			Sizes: []uint64{math.MaxUint64, 4801}, Contents: asFrame(frame),
 		}, codes.InvalidArgument, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			st := memory.New()
-			g := &grouped{Blobs: st.Blobs}
-			st.Blobs, st.Groups = g, g
-			l := serveStore(t, st, ServerOptions{AllowPut: true, MaxMessage: most})
-			resp, err := protos.NewBulkServiceClient(connect(t, l)).Put(t.Context(), tt.req)
+			st, g := rpctest.NewGrouped(memory.New())
+			l := serveStore(t, st, Options{AllowPut: true, MaxMessage: most})
+			resp, err := protos.NewBulkServiceClient(rpctest.Connect(t, l)).Put(t.Context(), tt.req)
 			if status.Code(err) != tt.code {
 				t.Fatalf("%v, want %v", err, tt.code)
 			}
-			if got, want := resp.GetDigests(), sums(tt.blobs); !equal(got, want) {
+			if got, want := resp.GetDigests(), rpctest.Sums(tt.blobs); !slices.EqualFunc(got, want, bytes.Equal) {
 				t.Errorf("digests %x, want %x", got, want)
 			}
 			for i, data := range tt.blobs {
@@ -84,7 +86,7 @@ func TestBulkServer(t *testing.T) {
 					t.Errorf("blob %d: %v, %v", i, has, err)
 				}
 			}
-			if grouped := len(g.frames) > 0; grouped != tt.grouped || grouped && !bytes.Equal(g.frames[0], frame) {
+			if grouped := len(g.Frames) > 0; grouped != tt.grouped || grouped && !bytes.Equal(g.Frames[0], frame) {
 				t.Errorf("handed on: %v, want %v", grouped, tt.grouped)
 			}
 		})
@@ -93,11 +95,11 @@ func TestBulkServer(t *testing.T) {
 
 // A server answers a question about many blobs, but not about any number of them.
 func TestHasMany(t *testing.T) {
-	l := serveStore(t, memory.New(), ServerOptions{})
+	l := serveStore(t, memory.New(), Options{})
 	absent := store.Sum(nil)
-	for n, want := range map[int]codes.Code{mostInBatch: codes.OK, mostInBatch + 1: codes.InvalidArgument} {
+	for n, want := range map[int]codes.Code{wire.MostBlobs: codes.OK, wire.MostBlobs + 1: codes.InvalidArgument} {
 		req := &protos.HasBlobsRequest{Digests: slices.Repeat([][]byte{absent[:]}, n)}
-		if _, err := protos.NewBulkServiceClient(connect(t, l)).Has(t.Context(), req); status.Code(err) != want {
+		if _, err := protos.NewBulkServiceClient(rpctest.Connect(t, l)).Has(t.Context(), req); status.Code(err) != want {
 			t.Errorf("%d blobs: %v, want %v", n, err, want)
 		}
 	}
@@ -105,92 +107,18 @@ func TestHasMany(t *testing.T) {
 
 // A server that lets nobody store takes no groups either.
 func TestBulkServerReadOnly(t *testing.T) {
-	l := serveStore(t, memory.New(), ServerOptions{})
+	l := serveStore(t, memory.New(), Options{})
 	for _, req := range []*protos.PutBlobsRequest{{}, {Sizes: []uint64{0}}} {
-		_, err := protos.NewBulkServiceClient(connect(t, l)).Put(t.Context(), req)
+		_, err := protos.NewBulkServiceClient(rpctest.Connect(t, l)).Put(t.Context(), req)
 		if status.Code(err) != codes.PermissionDenied {
 			t.Errorf("%v: %v", req, err)
 		}
 	}
 }
 
-// What lanes put is sent together before anybody is told that it is there, and in one call where it fits.
-func TestLanes(t *testing.T) {
-	st := memory.New()
-	g := &grouped{Blobs: st.Blobs}
-	st.Blobs, st.Groups = g, g
-	remote := New(connect(t, serveStore(t, st, ServerOptions{AllowPut: true})), "lanes", "")
-	defer remote.Close()
-	var digests []store.Digest
-	for i := range 3 * laneCount {
-		d, err := remote.Lane().Put(t.Context(), bytes.Repeat(fmt.Appendf(nil, "%d\n", i), 100))
-		if err != nil {
-			t.Fatal(err)
-		}
-		digests = append(digests, d)
-	}
-	if n := len(g.frames); n > 0 {
-		t.Errorf("%d calls before anybody asks", n)
-	}
-	if has, err := remote.Blobs.Has(t.Context(), digests[5]); !has || err != nil {
-		t.Errorf("Has: %v, %v", has, err)
-	}
-	if n := len(g.frames); n != 1 {
-		t.Errorf("%d calls for the blobs of a lane, want 1", n)
-	}
-	if err := remote.Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if n := len(g.frames); n != 2 {
-		t.Errorf("%d calls for the blobs of all lanes, want 2", n)
-	}
-	for i, d := range digests {
-		if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
-			t.Errorf("blob %d: %v, %v", i, has, err)
-		}
-	}
-}
-
-// A client sends no more in one call than the server takes, however little that is.
-func TestBulkRoom(t *testing.T) {
-	for _, most := range []int{lengthsSize - 1, lengthsSize + askSize - 1, lengthsSize + askSize, 300 << 10, 3 << 20} {
-		st := memory.New()
-		l := serveStore(t, st, ServerOptions{AllowPut: true, MaxMessage: most})
-		remote := New(connect(t, l), "room", "")
-		data := random(20 * 20_000)
-		for i := range 20 {
-			blob := data[i*20_000:][:min(20_000, most-100)]
-			if _, err := remote.Blobs.Put(t.Context(), blob); err != nil {
-				t.Fatalf("%d bytes in a message: %v", most, err)
-			}
-		}
-		if err := remote.Sync(t.Context()); err != nil {
-			t.Errorf("%d bytes in a message: %v", most, err)
-		}
-		for i := range 20 {
-			d := store.Sum(data[i*20_000:][:min(20_000, most-100)])
-			if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
-				t.Errorf("%d bytes in a message: blob %d: %v, %v", most, i, has, err)
-			}
-		}
-		for i := range 2500 { // of which the digests are longer than the blobs
-			if most < lengthsSize+askSize {
-				break // they go one by one
-			}
-			if _, err := remote.Blobs.Put(t.Context(), fmt.Append(nil, i)); err != nil {
-				t.Fatalf("%d bytes in a message: %v", most, err)
-			}
-		}
-		if err := remote.Sync(t.Context()); err != nil {
-			t.Errorf("%d bytes in a message, of small blobs: %v", most, err)
-		}
-		remote.Close()
-	}
-}
-
 // A server joins what it can, and says what is wrong with the rest.
 func TestJoinServer(t *testing.T) {
-	st, _ := newJoiner()
+	st, _ := rpctest.NewJoiner(memory.New())
 	one, two := []byte("one"), []byte("two")
 	for _, data := range [][]byte{one, two} {
 		if _, err := st.Blobs.Put(t.Context(), data); err != nil {
@@ -198,9 +126,9 @@ func TestJoinServer(t *testing.T) {
 		}
 	}
 	both := store.Sum([]byte("onetwo"))
-	chunks := sums([][]byte{one, two})
+	chunks := rpctest.Sums([][]byte{one, two})
 	sizes := []uint64{3, 3}
-	absent := sums([][]byte{[]byte("absent")})
+	absent := rpctest.Sums([][]byte{[]byte("absent")})
 	type requests = []*protos.JoinBlobRequest
 	for _, tt := range []struct {
 		name string
@@ -220,7 +148,7 @@ func TestJoinServer(t *testing.T) {
 		{"a missing chunk", requests{{Digest: both[:], Chunks: absent, Sizes: []uint64{6}}}, codes.NotFound},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			client := protos.NewBulkServiceClient(connect(t, serveStore(t, st, ServerOptions{AllowPut: true})))
+			client := protos.NewBulkServiceClient(rpctest.Connect(t, serveStore(t, st, Options{AllowPut: true})))
 			stream, err := client.Join(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -240,17 +168,17 @@ func TestJoinServer(t *testing.T) {
 
 // A server whose store cannot join, or that lets nobody store, says so.
 func TestJoinRefused(t *testing.T) {
-	joins, _ := newJoiner()
+	joins, _ := rpctest.NewJoiner(memory.New())
 	for _, tt := range []struct {
 		name string
 		st   *store.Store
-		o    ServerOptions
+		o    Options
 		code codes.Code
 	}{
-		{"another store", memory.New(), ServerOptions{AllowPut: true}, codes.Unimplemented},
-		{"read-only", joins, ServerOptions{}, codes.PermissionDenied},
+		{"another store", memory.New(), Options{AllowPut: true}, codes.Unimplemented},
+		{"read-only", joins, Options{}, codes.PermissionDenied},
 	} {
-		client := protos.NewBulkServiceClient(connect(t, serveStore(t, tt.st, tt.o)))
+		client := protos.NewBulkServiceClient(rpctest.Connect(t, serveStore(t, tt.st, tt.o)))
 		stream, err := client.Join(t.Context())
 		if err == nil {
 			_, err = stream.CloseAndRecv()
@@ -279,14 +207,14 @@ func (s *requestStream) Recv() (*protos.JoinBlobRequest, error) {
 // A list of chunks that is too long is not read to its end.
 func TestTooManyChunks(t *testing.T) {
 	d := store.Sum([]byte("blob"))
-	part := &protos.JoinBlobRequest{Chunks: sums([][]byte{[]byte("one"), []byte("two")}), Sizes: []uint64{3, 3}}
+	part := &protos.JoinBlobRequest{Chunks: rpctest.Sums([][]byte{[]byte("one"), []byte("two")}), Sizes: []uint64{3, 3}}
 	for most, want := range map[int]bool{5: false, 6: true, 7: true} {
 		stream := &requestStream{left: []*protos.JoinBlobRequest{{Digest: d[:]}, part, part, part}}
 		got, chunks, err := recvChunks(stream, most)
 		if want && (err != nil || got != d || len(chunks) != 6) {
 			t.Errorf("at most %d: %d chunks of %s, %v", most, len(chunks), got, err)
 		}
-		if _, invalid := errors.AsType[errInvalid](err); !want && !invalid {
+		if !want && status.Code(toStatus(err)) != codes.InvalidArgument {
 			t.Errorf("at most %d: %v, want that it is the client's mistake", most, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 )
 
 // directoryServer implements DirectoryService over a store.
@@ -66,7 +67,7 @@ func sendDirectory(stream grpc.ServerStream, dir store.Directory) error {
 	if err != nil {
 		return err
 	}
-	return stream.SendMsg(rawDirectory(b))
+	return stream.SendMsg(wire.RawDirectory(b))
 }
 
 // Put stores a closure, and answers when it is durable, unless the client said that it is none.
@@ -75,7 +76,7 @@ func (ds *directoryServer) Put(stream grpc.ClientStreamingServer[protos.Director
 	if err := ds.s.mayPut(ctx); err != nil {
 		return err
 	}
-	partial := len(metadata.ValueFromIncomingContext(ctx, partialHeader)) > 0
+	partial := len(metadata.ValueFromIncomingContext(ctx, wire.PartialHeader)) > 0
 	root, err := ds.put(ctx, stream, partial)
 	if err == nil && !partial {
 		err = ds.s.syncer.sync(ctx)
@@ -89,7 +90,7 @@ func (ds *directoryServer) Put(stream grpc.ClientStreamingServer[protos.Director
 	return stream.SendAndClose(&protos.PutDirectoryResponse{RootDigest: root[:]})
 }
 
-func (ds *directoryServer) put(ctx context.Context, stream receiver, partial bool) (root store.Digest, err error) {
+func (ds *directoryServer) put(ctx context.Context, stream grpc.ServerStream, partial bool) (root store.Digest, err error) {
 	w := store.UploadByPut(ds.s.st.Directories)
 	if !partial {
 		if w, err = ds.s.st.Directories.Upload(ctx); err != nil {
@@ -99,7 +100,7 @@ func (ds *directoryServer) put(ctx context.Context, stream receiver, partial boo
 	defer w.Close()
 	order := newClosure(partial)
 	for {
-		b, err := recvDirectory(stream)
+		b, err := wire.RecvDirectory(stream)
 		if err == io.EOF {
 			break
 		}
@@ -108,10 +109,10 @@ func (ds *directoryServer) put(ctx context.Context, stream receiver, partial boo
 		}
 		dir, err := store.DecodeDirectory(b)
 		if err != nil {
-			return root, errInvalid{err}
+			return root, invalidf("%v", err)
 		}
 		if err := order.add(store.Sum(b), dir); err != nil {
-			return root, errInvalid{err}
+			return root, invalidf("%v", err)
 		}
 		if _, err := w.Put(ctx, dir); err != nil {
 			return root, err

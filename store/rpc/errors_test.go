@@ -1,0 +1,53 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"castar/store"
+)
+
+// What a server says becomes the error of package store that it was. TestToStatus of the server has the other half.
+func TestFromStatus(t *testing.T) {
+	d := store.Sum([]byte("x"))
+	for _, tt := range []struct {
+		code    codes.Code
+		message string
+		text    string
+		is      error // nil: none of them
+	}{
+		{codes.NotFound, "blob " + d.String() + ": not found", d.String() + ": not found", store.ErrNotFound},
+		{codes.DataLoss, d.String() + ": corrupt: digest mismatch", d.String() + ": corrupt: server: digest mismatch", nil},
+		{codes.DataLoss, d.String() + ": corrupt: a part of it is not found", d.String() + ": corrupt: server: a part of it is not found", nil},
+		{codes.PermissionDenied, "store is read-only", "server: store is read-only", store.ErrReadOnly},
+		{codes.PermissionDenied, "go away", "server: go away: store is read-only", store.ErrReadOnly},
+		{codes.Unimplemented, "not supported by this kind of store", "server: not supported by this kind of store", store.ErrUnsupported},
+		{codes.InvalidArgument, "no", "server: InvalidArgument: no", nil},
+		{codes.Canceled, "context canceled", d.String() + ": context canceled", context.Canceled},
+		{codes.DeadlineExceeded, "context deadline exceeded", d.String() + ": context deadline exceeded", context.DeadlineExceeded},
+		{codes.Internal, "broken", "server: Internal: broken", nil},
+		{codes.ResourceExhausted, "the server has no space left", "server: ResourceExhausted: the server has no space left", nil},
+		{codes.Unavailable, "the server's store is in use", "server: Unavailable: the server's store is in use", nil},
+	} {
+		got := fromStatus(status.Error(tt.code, tt.message), d)
+		if got.Error() != tt.text {
+			t.Errorf("%v %q became %q, want %q", tt.code, tt.message, got, tt.text)
+		}
+		for _, is := range []error{store.ErrReadOnly, store.ErrUnsupported, context.Canceled, context.DeadlineExceeded, store.ErrNotFound} {
+			if errors.Is(got, is) != (is == tt.is) {
+				t.Errorf("%v became %v, which is %v: %v", tt.code, got, is, errors.Is(got, is))
+			}
+		}
+		if store.IsCorrupt(got) != (tt.code == codes.DataLoss) || store.IsNotFound(got) != (tt.code == codes.NotFound) {
+			t.Errorf("%v became %v: corrupt %v, not found %v", tt.code, got, store.IsCorrupt(got), store.IsNotFound(got))
+		}
+	}
+	if fromStatus(nil, d) != nil || fromStatus(io.EOF, d) != io.EOF {
+		t.Error("what is no status was changed")
+	}
+}
