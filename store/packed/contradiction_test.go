@@ -191,7 +191,7 @@ func (s *sampler) gc(ctx context.Context, fsys *crashfs.FS) (err error) {
 		}
 	}
 	_, err = st.Sweep(ctx, keep, store.SweepOptions{})
-	if isCorrupt(err) {
+	if store.IsCorrupt(err) {
 		err = nil
 	}
 	return err

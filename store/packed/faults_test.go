@@ -227,7 +227,7 @@ func TestReadFaults(t *testing.T) {
 			if ferr := checkFault(f, err); ferr != nil && !isLog(f.failed) {
 				t.Errorf("operation %d: %v", n, ferr)
 			}
-			if _, corrupt := errors.AsType[*store.CorruptError](err); corrupt && injected == syscall.EMFILE {
+			if store.IsCorrupt(err) && injected == syscall.EMFILE {
 				t.Errorf("%v failed, and the error is %v", f.failed, err)
 			}
 			if err := verifyStore(ctx, st, r.final()); err != nil {

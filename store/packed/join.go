@@ -29,7 +29,7 @@ func (b blobs) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) e
 		return fmt.Errorf("no chunks of %s: %w", d, store.ErrDigestMismatch)
 	}
 	_, err = st.reader(ctx, d, chunks).WriteTo(io.Discard)
-	if _, damaged := errors.AsType[*store.CorruptError](err); damaged {
+	if store.IsCorrupt(err) {
 		err = st.blame(ctx, d, chunks)
 	}
 	if err != nil || len(chunks) == 1 { // which is the blob itself, and there

@@ -48,7 +48,7 @@ func (st *Store) checkLarge(f frameRef, wanted func(it item, offset int) bool) (
 		sum, r.err = s.end()
 		r.sound = r.err == nil && sum == r.head.payloadSum
 	}
-	if r.err != nil && !isCorrupt(r.err) {
+	if r.err != nil && !store.IsCorrupt(r.err) {
 		return r, r.err
 	}
 	if f.kind == kindList && !r.sound {

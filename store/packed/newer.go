@@ -18,7 +18,7 @@ func (st *Store) newer(id packID) error {
 	defer st.packs.release(p)
 	var head [packHeadLen]byte
 	if _, err := p.file.ReadAt(head[:], 0); err != nil {
-		if _, damaged := errors.AsType[*store.CorruptError](st.unreadable(frameRef{pack: id}, err)); damaged {
+		if store.IsCorrupt(st.unreadable(frameRef{pack: id}, err)) {
 			return nil
 		}
 		return err

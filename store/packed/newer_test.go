@@ -59,7 +59,7 @@ func TestNewer(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := fsys.Files()
-			if _, err := s.repair(fsys, store.RepairOptions{}); !errors.Is(err, errFormat) || isCorrupt(err) {
+			if _, err := s.repair(fsys, store.RepairOptions{}); !errors.Is(err, errFormat) || store.IsCorrupt(err) {
 				t.Errorf("got %v", err)
 			}
 			if !maps.EqualFunc(before, fsys.Files(), bytes.Equal) {

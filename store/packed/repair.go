@@ -131,7 +131,7 @@ func (r *repair) compare(found *salvage, x *index, old []*index) (sound bool, er
 			continue
 		}
 		replaced, err := st.openIndex(e.Name())
-		_, corrupt := errors.AsType[*store.CorruptError](err)
+		corrupt := store.IsCorrupt(err)
 		switch {
 		case err != nil && !corrupt && e.Type().IsRegular() && !errors.Is(err, syscall.EIO):
 			return false, err
@@ -250,7 +250,7 @@ func (r *repair) same(d *store.Digest, l, have location) (bool, error) {
 		return false, nil
 	}
 	if err := r.st.listed(l, d); err != nil {
-		if isCorrupt(err) {
+		if store.IsCorrupt(err) {
 			err = nil
 		}
 		return false, err
@@ -258,7 +258,7 @@ func (r *repair) same(d *store.Digest, l, have location) (bool, error) {
 	var sums [2]store.Digest
 	for i, at := range []location{l, have} {
 		err := r.st.use(at, func(data []byte) error { sums[i] = store.Sum(data); return nil })
-		if isCorrupt(err) {
+		if store.IsCorrupt(err) {
 			return false, nil
 		}
 		if err != nil {

@@ -96,7 +96,7 @@ func (r *repair) config(context.Context) error {
 	if err == nil {
 		return nil
 	}
-	_, corrupt := errors.AsType[*store.CorruptError](err)
+	corrupt := store.IsCorrupt(err)
 	fi, serr := r.st.fs.Stat(configName)
 	if serr == nil && fi.Mode().IsRegular() && !corrupt && !errors.Is(err, syscall.EIO) {
 		return err // nothing says that it is damaged
@@ -151,7 +151,7 @@ func (r *repair) log(ctx context.Context) error {
 	var whole []byte
 	dropped := 0
 	for t, err := range (tags{r.st}).Log(ctx) {
-		if _, ok := errors.AsType[*store.CorruptError](err); ok {
+		if store.IsCorrupt(err) {
 			dropped++
 			r.did(logName, "%v: dropped", err)
 			continue
@@ -214,7 +214,7 @@ func (r *repair) tags(ctx context.Context) error {
 		if err == nil {
 			err = fmt.Errorf("names tag %q, which is not its own", t.Name)
 		}
-		if _, ok := errors.AsType[*store.CorruptError](err); !ok && e.Type().IsRegular() && t.Name == "" {
+		if !store.IsCorrupt(err) && e.Type().IsRegular() && t.Name == "" {
 			return err // not damage: it cannot be read now
 		}
 		if err := r.mendTag(ctx, e, reasonOf(err).Error()); err != nil {
@@ -361,7 +361,7 @@ func (r *repair) quarantine(context.Context) error {
 		return err
 	}
 	for _, err := range damage {
-		if _, ok := errors.AsType[*store.CorruptError](err); ok {
+		if store.IsCorrupt(err) {
 			r.did(quarantineDir, "%v: dropped", err)
 		}
 	}

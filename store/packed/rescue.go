@@ -159,7 +159,7 @@ func (r rescuer) try(ctx context.Context, orphans []orphan) error {
 			r.unread[o.key] = o.at
 		case err == nil:
 			r.rescued[o.key] = rescued{r.kind, o.key.digest, o.at}
-		case !isCorrupt(err):
+		case !store.IsCorrupt(err):
 			return err
 		}
 	}

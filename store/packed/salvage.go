@@ -158,7 +158,7 @@ func (s *salvage) scan(ctx context.Context, id packID, frames chan<- frameRef) e
 
 // isDamage reports whether an error is damage, and records it.
 func (s *salvage) isDamage(f frameRef, err error) bool {
-	_, ok := errors.AsType[*store.CorruptError](err)
+	ok := store.IsCorrupt(err)
 	if ok {
 		s.damage(f, err)
 	}
@@ -225,7 +225,7 @@ func (st *Store) nextFrame(ctx context.Context, f durable.File, id packID, at, s
 			}
 			i += j
 			_, err := st.readHead(f, id, at+int64(i), size)
-			if _, damaged := errors.AsType[*store.CorruptError](err); !damaged {
+			if !store.IsCorrupt(err) {
 				return at + int64(i), err
 			}
 		}
@@ -240,7 +240,7 @@ func (s *salvage) frame(f frameRef) error {
 	}
 	stored, h, raw, sound, err := s.st.loadFrame(f)
 	defer s.st.release(stored)
-	if _, ok := errors.AsType[*store.CorruptError](err); ok {
+	if store.IsCorrupt(err) {
 		s.damage(f, err)
 		return nil
 	}
@@ -283,7 +283,7 @@ func (s *salvage) largeFrame(f frameRef) error {
 	} else if err == nil && !r.sound {
 		s.damage(f, errPayload)
 	}
-	if isCorrupt(err) {
+	if store.IsCorrupt(err) {
 		s.damage(f, err)
 		return nil
 	}

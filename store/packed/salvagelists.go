@@ -46,7 +46,7 @@ func (s *salvage) list(ctx context.Context, f frameRef) error {
 		case err == nil:
 			good[i] = true
 		case err != errLostChunk && !errors.Is(err, syscall.EIO):
-			if !isCorrupt(err) {
+			if !store.IsCorrupt(err) {
 				return err
 			}
 			s.damage(f, fmt.Errorf("%s: %w", it.digest, reasonOf(err)))

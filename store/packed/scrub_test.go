@@ -312,7 +312,7 @@ func TestQuarantineMerge(t *testing.T) {
 			putAll(t, st, fmt.Appendf(nil, "%d %d", i, j))
 		}
 		_, err = st.Blobs.Open(ctx, store.Sum(blobs[5]))
-		if _, corrupt := errors.AsType[*store.CorruptError](err); corrupt != (i == 0) {
+		if store.IsCorrupt(err) != (i == 0) {
 			t.Errorf("session %d: %v", i, err)
 		}
 		set := st.NewSet()

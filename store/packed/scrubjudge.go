@@ -124,28 +124,22 @@ func (s *scrubber) isBad(b badObject) {
 	for _, at := range s.recordsOf(b.at.kind, b.l, &b.digest) {
 		s.bad.add(at)
 	}
-	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !isCorrupt(b.err) {
+	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !store.IsCorrupt(b.err) {
 		b.what = store.WhatUnreadable
 	}
 	s.list = append(s.list, b)
-}
-
-// isCorrupt reports whether err is damage. Otherwise something could not be read, and may be whole.
-func isCorrupt(err error) bool {
-	_, ok := errors.AsType[*store.CorruptError](err)
-	return ok
 }
 
 // quarantine returns the places of all that is damaged.
 func (s *scrubber) quarantine() *quarantine {
 	q := &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
 	for id, p := range s.packs {
-		if isCorrupt(p.lost) && p.want > 0 {
+		if store.IsCorrupt(p.lost) && p.want > 0 {
 			q.packs[id] = true
 		}
 	}
 	for _, b := range s.list {
-		if isCorrupt(b.err) && !q.packs[b.l.frame.pack] {
+		if store.IsCorrupt(b.err) && !q.packs[b.l.frame.pack] {
 			q.packs[b.l.frame.pack] = false
 			q.places[placeOf(&b.digest, b.l)] = struct{}{}
 		}
@@ -221,7 +215,7 @@ func (s *scrubber) objectDamage(b badObject) store.Damage {
 	}
 	_, whole, behind := s.elsewhere(b.at.kind, &b.digest)
 	d.Harmless = whole
-	if whole && (s.o.NoRecord || !isCorrupt(b.err)) {
+	if whole && (s.o.NoRecord || !store.IsCorrupt(b.err)) {
 		d.Harmless = !behind // otherwise readers still meet the damaged one
 	}
 	return d
