@@ -28,7 +28,6 @@ type rewriter struct {
 	moved   int // objects of frames that are not damaged
 	extra   int // objects that no frame of the plan has
 	damaged map[packID]bool
-	err     error
 }
 
 func newRewriter(s *sweep, p *plan) *rewriter {
@@ -67,50 +66,33 @@ type frameJob struct{ i, n int }
 
 // run moves all that the plan says, several frames at once.
 func (w *rewriter) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	jobs := make(chan frameJob)
-	var workers sync.WaitGroup
-	for range cap(w.st.slots) {
-		workers.Go(func() {
-			for j := range jobs {
-				if err := w.move(j); err != nil {
-					w.fail(err)
-					cancel()
-				}
-			}
-		})
+	if err := w.takeRescued(w.sweep.rescued); err != nil {
+		return err
 	}
-	w.fail(w.takeRescued(w.sweep.rescued))
+	if err := runParallel(ctx, cap(w.st.slots), w.jobs, w.move); err != nil {
+		return err
+	}
+	for _, g := range w.open {
+		if g == nil {
+			continue
+		}
+		if err := w.write(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jobs yields the frames to move.
+func (w *rewriter) jobs(yield func(frameJob) bool) {
 	for i, live := range w.plan.live {
 		for n := range live {
 			f, _ := w.plan.indexes[i].frame(n)
-			if pack := w.plan.packs[f.pack]; live[n] == 0 || pack == nil || !pack.rewrite {
-				continue
-			}
-			select {
-			case jobs <- frameJob{i, n}:
-			case <-ctx.Done():
+			pack := w.plan.packs[f.pack]
+			if live[n] > 0 && pack != nil && pack.rewrite && !yield(frameJob{i, n}) {
+				return
 			}
 		}
-	}
-	close(jobs)
-	workers.Wait()
-	w.fail(ctx.Err())
-	for k := range w.open {
-		if g := w.open[k]; g != nil && w.err == nil {
-			w.fail(w.write(g))
-		}
-	}
-	return w.err
-}
-
-// fail remembers the first error.
-func (w *rewriter) fail(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		w.err = err
 	}
 }
 

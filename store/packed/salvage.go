@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -28,7 +29,6 @@ type salvage struct {
 	blobs  *table.Builder
 	dirs   *table.Builder
 	packs  map[packID]*salvagedPack
-	err    error
 
 	rescued func(store.Digest) (location, bool) // where chunks are that only an index leads to; may be nil
 }
@@ -53,45 +53,26 @@ func (s *salvage) close() error { return errors.Join(s.blobs.Close(), s.dirs.Clo
 
 // run reads the packs, several frames at once.
 func (s *salvage) run(ctx context.Context, ids []packID) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	frames := make(chan frameRef)
-	var workers sync.WaitGroup
-	for range cap(s.st.slots) {
-		workers.Go(func() {
-			for f := range frames {
-				if err := s.frame(f); err != nil {
-					s.fail(err)
-					cancel()
-				}
-			}
-		})
-	}
 	for _, id := range ids {
 		s.packs[id] = &salvagedPack{}
 	}
-	for _, id := range ids {
-		if err := s.scan(ctx, id, frames); err != nil {
-			s.fail(err)
-			break
+	var scanned error
+	frames := func(yield func(frameRef) bool) {
+		for _, id := range ids {
+			more := true
+			scanned = s.scan(ctx, id, func(f frameRef) bool { more = yield(f); return more })
+			if scanned != nil || !more {
+				return
+			}
 		}
 	}
-	close(frames)
-	workers.Wait()
-	s.fail(ctx.Err())
-	if s.err == nil {
-		s.assemble(ctx)
+	if err := runParallel(ctx, cap(s.st.slots), frames, s.frame); err != nil {
+		return err
 	}
-	return s.err
-}
-
-// fail remembers the first error.
-func (s *salvage) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err == nil {
-		s.err = err
+	if scanned != nil {
+		return scanned
 	}
+	return runParallel(ctx, cap(s.st.slots), slices.Values(s.lists), func(f frameRef) error { return s.list(ctx, f) })
 }
 
 // damage records a damaged place.
@@ -112,8 +93,8 @@ func (s *salvage) damage(f frameRef, err error) {
 // maxPlaces is how many damaged places of a pack are told apart.
 const maxPlaces = 10
 
-// scan finds the frames of a pack. An error is not damage, but a reason to stop.
-func (s *salvage) scan(ctx context.Context, id packID, frames chan<- frameRef) error {
+// scan yields the frames of a pack. An error is not damage, but a reason to stop.
+func (s *salvage) scan(ctx context.Context, id packID, yield func(frameRef) bool) error {
 	p, err := s.st.packs.acquire(id)
 	if err != nil {
 		return s.st.unreadable(frameRef{pack: id}, err)
@@ -146,10 +127,8 @@ func (s *salvage) scan(ctx context.Context, id packID, frames chan<- frameRef) e
 		if err != nil {
 			return err
 		}
-		select {
-		case frames <- f:
-		case <-ctx.Done():
-			return ctx.Err()
+		if !yield(f) {
+			return nil
 		}
 		at = f.end()
 	}

@@ -5,32 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"syscall"
 
 	"castar/store"
 )
 
-// assemble takes in the chunk lists that make up their blobs, several frames at once. A list is named by the digest of what
-// it lists, which nothing but all of that can prove.
-func (s *salvage) assemble(ctx context.Context) {
-	lists := make(chan frameRef)
-	var workers sync.WaitGroup
-	for range cap(s.st.slots) {
-		workers.Go(func() {
-			for f := range lists {
-				s.fail(s.list(ctx, f))
-			}
-		})
-	}
-	for _, f := range s.lists {
-		lists <- f
-	}
-	close(lists)
-	workers.Wait()
-}
-
-// list takes in the chunk lists of a frame that make up their blobs.
+// list takes in the chunk lists of a frame that make up their blobs. A list is named by the digest of what it lists, and
+// nothing but all of that can prove it.
 func (s *salvage) list(ctx context.Context, f frameRef) error {
 	h, err := s.st.headOf(f)
 	if err != nil {

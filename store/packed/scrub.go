@@ -161,28 +161,19 @@ func (s *scrubber) run(found func(store.Damage)) error {
 	return nil
 }
 
-// parallel calls work for 0, 1, 2 and so on up to n, begun in this order but several at once, until the context ends or
-// enough, asked before each, says so. It returns how many it called work for.
-func (s *scrubber) parallel(n int, enough func() bool, work func(i int)) (done int) {
-	var mu sync.Mutex
-	claim := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		if done == n || s.ctx.Err() != nil || enough() {
-			return n
-		}
-		done++
-		return done - 1
-	}
-	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) + 2 { // some may wait for their turn, or for the disk
-		workers.Go(func() {
-			for i := claim(); i < n; i = claim() {
-				work(i)
+// each calls work for 0, 1, 2 and so on up to n, several at once, until the context ends or enough, asked before each, says
+// so. It returns how many it called work for.
+func (s *scrubber) each(n int, enough func() bool, work func(i int)) (done int) {
+	numbers := func(yield func(int) bool) {
+		for done < n && !enough() {
+			done++
+			if !yield(done - 1) {
+				return
 			}
-		})
+		}
 	}
-	workers.Wait()
+	workers := runtime.GOMAXPROCS(0) + 2                                            // some may wait for their turn, or for the disk
+	runParallel(s.ctx, workers, numbers, func(i int) error { work(i); return nil }) // the caller looks at the context
 	return done
 }
 

@@ -13,7 +13,7 @@ import (
 func (s *scrubber) readFrames() {
 	meta, data := s.plan[:s.meta], s.plan[s.meta:]
 	free := sync.Pool{New: func() any { return new(scrubFrame) }}
-	s.parallel(len(meta), func() bool { return false }, func(i int) {
+	s.each(len(meta), func() bool { return false }, func(i int) {
 		w := free.Get().(*scrubFrame)
 		s.readFrame(w, meta[i])
 		free.Put(w)
@@ -25,7 +25,7 @@ func (s *scrubber) readFrames() {
 		begun = true
 		return late
 	}
-	done := s.parallel(len(data), enough, func(i int) {
+	done := s.each(len(data), enough, func(i int) {
 		w := free.Get().(*scrubFrame)
 		s.readFrame(w, data[i])
 		free.Put(a.take(i, w))

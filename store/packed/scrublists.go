@@ -32,7 +32,7 @@ func (s *scrubber) checkLists() {
 		first++
 	}
 	stopped := len(frames) // where there was no more time
-	s.parallel(len(frames), func() bool { return false }, func(i int) {
+	s.each(len(frames), func() bool { return false }, func(i int) {
 		s.mu.Lock()
 		if i < stopped && (i > first || !s.from.Lists) && inTime && s.late() {
 			stopped = i
