@@ -21,13 +21,16 @@ const (
 	fairStreams = 16
 )
 
-// account is what one client, which is a connection, holds of a server. Its fields belong to limits.mu.
+// account records what one client holds of a server. A client is a connection. The fields belong to limits.mu.
 type account struct {
 	conn    net.Conn
 	held    [resources]int64
-	streams int           // that are open
-	moved   time.Time     // when some of what is being sent was sent
-	movedAt time.Duration // the same on limits.clock
+	lent    [resources]int64 // of held, from the reserve
+	known   bool             // a call of the client has ended
+	prompt  bool             // the last one was not ended for silence
+	streams int              // open ones
+	moved   time.Time        // when some of what is being sent was sent
+	movedAt time.Duration    // the same on limits.clock
 	closing bool
 	closed  bool
 	heard   atomic.Int64 // when the client sent anything, in nanoseconds; may be used without limits.mu
@@ -45,30 +48,30 @@ func (a *account) latest(t time.Time) time.Time {
 func (a *account) close() {
 	if !a.closing {
 		a.closing = true
-		go a.conn.Close() // which takes the lock
+		go a.conn.Close() // takes the lock
 	}
 }
 
-// listener accepts connections that have accounts.
+// listener accepts connections and gives each an account.
 type listener struct {
 	net.Listener
 	l *limits
 }
 
-// clientConn is a connection that has an account.
+// clientConn is a connection with an account.
 type clientConn struct {
 	net.Conn
 	l *limits
 	a *account
 }
 
-// clientAddr is the address of a client, by which calls find its account.
+// clientAddr is the address of a client. Calls find their account by it.
 type clientAddr struct {
 	net.Addr
 	a *account
 }
 
-// Accept waits for a client. Where there are too many, the one that has been silent for longest has to go.
+// Accept waits for a client. If there are too many, it closes the connection that has been silent for longest.
 func (l listener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
@@ -103,13 +106,13 @@ func (c *clientConn) Read(p []byte) (int, error) {
 
 func (c *clientConn) RemoteAddr() net.Addr { return &clientAddr{c.Conn.RemoteAddr(), c.a} }
 
-// Close ends the account as well: what was to be sent is no more.
+// Close also ends the account, and frees what was to be sent.
 func (c *clientConn) Close() error {
 	err := c.Conn.Close()
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	if !c.a.closed {
-		c.l.hold(sending, c.a, -c.a.held[sending])
+		c.l.release(sending, c.a, c.a.held[sending])
 		c.a.closed = true
 		delete(c.l.accounts, c.a)
 		c.l.grant(sending)
@@ -124,11 +127,11 @@ func accountOf(ctx context.Context) *account {
 			return addr.a
 		}
 	}
-	return new(account) // of nobody that Serve accepted
+	return new(account) // the connection did not come from listener
 }
 
-// open refuses a call of a client that has more open than others may have, where there are too many: each can have bytes
-// on the way before anybody asks for them.
+// open refuses a call when too many are open and its client has more than its share. Each open call can have bytes on
+// the way before anybody asks for them.
 func (l *limits) open(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	a := accountOf(ctx)
 	l.mu.Lock()

@@ -23,8 +23,8 @@ type silentStream struct{ ended chan *status.Status }
 func (s silentStream) ReadMessageHeader([]byte) error      { return errors.New("not called") }
 func (s silentStream) Read(int) (mem.BufferSlice, error)   { return nil, errors.New("not called") }
 func (s silentStream) WriteStatus(st *status.Status) error { s.ended <- st; return nil }
-func (s silentStream) call(l *limits, a *account) *served {
-	c := &served{ctx: context.Background(), l: l, a: a, raw: s}
+func (s silentStream) call(l *limits, a *account) *call {
+	c := &call{ctx: context.Background(), l: l, a: a, raw: s}
 	c.begin()
 	return c
 }
@@ -34,7 +34,7 @@ func TestLimitsFair(t *testing.T) {
 	l := newLimits(Options{MaxStreams: 3, Memory: DefaultMemory, Idle: time.Hour}, true)
 	ended := silentStream{make(chan *status.Status, 3)}
 	greedy, modest := new(account), new(account)
-	var calls []*served
+	var calls []*call
 	for range 3 {
 		c := ended.call(l, greedy)
 		if err := c.take(slots, 1); err != nil {
@@ -87,6 +87,112 @@ func TestLimitsFair(t *testing.T) {
 	case st := <-ended.ended:
 		t.Errorf("a call at work was ended: %v", st)
 	default:
+	}
+}
+
+// try takes n of a resource if it can be had at once.
+func try(l *limits, r resource, a *account, n int64) bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := l.take(ctx, r, a, n)
+	return err == nil
+}
+
+// A prompt client has a little of what is left when others hold the rest, and need not wait until they are cut off.
+func TestReserve(t *testing.T) {
+	l := newLimits(Options{MaxStreams: 16, Memory: DefaultMemory, Idle: time.Hour}, true)
+	silent, newcomer := new(account), new(account)
+	prompt, other, third := &account{prompt: true}, &account{prompt: true}, &account{prompt: true}
+	for i := range 12 {
+		if !try(l, slots, silent, 1) {
+			t.Fatalf("slot %d of 16 is not to be had", i)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		a    *account
+		want bool
+	}{
+		{"one that holds the rest", silent, false}, {"a newcomer", newcomer, false},
+		{"a prompt one", prompt, true}, {"a second call", prompt, true}, {"a third call", prompt, false},
+		{"another", other, true}, {"another's second call", other, true}, {"a third client", third, false},
+	} {
+		if got := try(l, slots, tt.a, 1); got != tt.want {
+			t.Errorf("%s has a slot: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	l.give(slots, prompt, 1)
+	if !try(l, slots, third, 1) {
+		t.Error("what was lent and came back is not lent again")
+	}
+	for a, n := range map[*account]int64{silent: 12, prompt: 1, other: 2, third: 1} {
+		l.give(slots, a, n)
+	}
+	if l.used != [resources]int64{} || l.lent != [resources]int64{} {
+		t.Errorf("in use at the end: %v, lent %v", l.used, l.lent)
+	}
+}
+
+// One that waits for much is not kept waiting by those that take from the reserve.
+func TestReserveKeepsOrder(t *testing.T) {
+	l := newLimits(Options{MaxStreams: 16, Memory: DefaultMemory, Idle: time.Hour}, true)
+	silent, large, prompt := new(account), new(account), &account{prompt: true, known: true}
+	most := l.most[received] - l.reserve[received]
+	if !try(l, received, silent, most) || !try(l, received, prompt, 1<<20) {
+		t.Fatal("not to be had")
+	}
+	got := make(chan int64)
+	go func() {
+		n, err := l.take(t.Context(), received, large, 1<<40)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- n
+	}()
+	for waits := 0; waits == 0; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		waits = len(l.waiting[received])
+		l.mu.Unlock()
+	}
+	if !try(l, received, prompt, 1<<20) {
+		t.Error("a little is not to be had while one waits for much")
+	}
+	l.give(received, silent, most)
+	if n := <-got; n != most {
+		t.Errorf("took %d, want %d", n, most)
+	}
+}
+
+// Of newcomers that wait the last comes first, and all of them before clients that were served.
+func TestNewcomers(t *testing.T) {
+	l := newLimits(Options{MaxStreams: 1, Memory: DefaultMemory, Idle: time.Hour}, true)
+	holder := &account{known: true}
+	if !try(l, slots, holder, 1) {
+		t.Fatal("not to be had")
+	}
+	order := make(chan string)
+	for i, w := range []struct {
+		name string
+		a    *account
+	}{{"known", &account{known: true}}, {"first", new(account)}, {"last", new(account)}} {
+		go func() {
+			if _, err := l.take(t.Context(), slots, w.a, 1); err != nil {
+				t.Error(err)
+			}
+			order <- w.name
+			l.give(slots, w.a, 1)
+		}()
+		for waits := 0; waits <= i; time.Sleep(time.Millisecond) {
+			l.mu.Lock()
+			waits = len(l.waiting[slots])
+			l.mu.Unlock()
+		}
+	}
+	l.give(slots, holder, 1)
+	for _, want := range []string{"last", "first", "known"} {
+		if got := <-order; got != want {
+			t.Errorf("%s came, want %s", got, want)
+		}
 	}
 }
 

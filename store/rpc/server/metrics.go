@@ -18,11 +18,11 @@ type metrics struct {
 	sent, received atomic.Uint64 // bytes of blobs
 
 	mu    sync.Mutex
-	calls map[callKind]*callCount
+	calls map[outcome]*callCount
 }
 
-// callKind is a method, as service/method, and how its calls ended.
-type callKind struct {
+// outcome is a method, as service/method, and how its calls ended.
+type outcome struct {
 	method string
 	code   codes.Code
 }
@@ -35,7 +35,7 @@ type callCount struct {
 func (m *metrics) ended(method string, code codes.Code, took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k := callKind{method, code}
+	k := outcome{method, code}
 	c := m.calls[k]
 	if c == nil {
 		c = new(callCount)
@@ -55,7 +55,7 @@ func (s *Server) WriteMetrics(w io.Writer) error {
 	m := &s.metrics
 	m.mu.Lock()
 	type line struct {
-		callKind
+		outcome
 		callCount
 	}
 	var lines []line

@@ -102,7 +102,7 @@ func New(st *store.Store, o Options) (*Server, error) {
 	s := &Server{
 		st: st, o: o, health: health.NewServer(), limits: newLimits(o, local), pool: new(wire.Buffers),
 		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
-		metrics: metrics{calls: map[callKind]*callCount{}},
+		metrics: metrics{calls: map[outcome]*callCount{}},
 	}
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
 	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
@@ -199,10 +199,10 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		return errTransport
 	}
 	terms, needsSlot := s.terms(method)
-	c := &served{
+	c := &call{
 		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, streams: info.IsClientStream,
 	}
-	c.ctx = context.WithValue(ctx, servedKey{}, c)
+	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
 	if needsSlot {
 		err = c.take(slots, 1)
@@ -220,7 +220,7 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 	service, name, _ := strings.Cut(method, "/")
 	switch {
 	case service == "DirectoryService" && name == "Put":
-		return terms{message: s.o.MaxMessage, free: anyMessage, factor: 4, upload: true}, false
+		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true}, false
 	case service == "BlobService" && name == "Put":
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
