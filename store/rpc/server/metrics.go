@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// metrics counts what a server does.
+// metrics counts the calls of a server and the bytes of blobs that it moves.
 type metrics struct {
 	running        atomic.Int64
 	sent, received atomic.Uint64 // bytes of blobs
@@ -45,11 +45,11 @@ func (m *metrics) ended(method string, code codes.Code, took time.Duration) {
 	c.time += took
 }
 
-// WriteMetrics writes what the server has done since it was made, in the text format of Prometheus:
+// WriteMetrics writes what the server has done since New, in the text format of Prometheus:
 //
-//	castar_rpc_calls_total{method,code}           calls that ended
+//	castar_rpc_calls_total{method,code}           calls that have ended
 //	castar_rpc_call_seconds_total{method,code}    the time they took
-//	castar_rpc_calls_running                      calls that have not ended
+//	castar_rpc_calls_running                      calls that are running
 //	castar_rpc_blob_bytes_total{direction}        bytes of blobs, sent or received
 func (s *Server) WriteMetrics(w io.Writer) error {
 	m := &s.metrics

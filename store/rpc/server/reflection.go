@@ -19,15 +19,15 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// schemas are the files that both packages consist of, each after those that it imports.
+// schemas are the files of castore's services, each after those that it imports.
 func schemas() []protoreflect.FileDescriptor {
 	return []protoreflect.FileDescriptor{
 		protos.File_protos_castore_proto, protos.File_protos_rpc_blobstore_proto, protos.File_protos_rpc_directory_proto,
 	}
 }
 
-// descriptors returns the descriptors of all that a server offers. Those of snix are made from those of tvix, which
-// differ in nothing but their names.
+// descriptors returns the descriptors of everything that a server offers. Those of snix are those of tvix under other
+// names.
 func descriptors() (*protoregistry.Files, error) {
 	files := new(protoregistry.Files)
 	for _, f := range []protoreflect.FileDescriptor{
@@ -56,7 +56,7 @@ func descriptors() (*protoregistry.Files, error) {
 	return files, nil
 }
 
-// snixName returns the name that snix has for a message or oneof of tvix: where that says node, it says entry.
+// snixName returns snix's name for a message or oneof of tvix. snix says entry for node.
 func snixName(name string) string {
 	if before, ok := strings.CutSuffix(name, "Node"); ok {
 		return before + "Entry"
@@ -67,7 +67,7 @@ func snixName(name string) string {
 	return name
 }
 
-// rename moves a file of tvix to the package of snix, under the path and with the names that it has there.
+// rename moves a file of tvix to the package of snix, with its path and names there.
 func rename(f *descriptorpb.FileDescriptorProto) {
 	const path = "snix/castore/"
 	f.Name = proto.String(path + f.GetName())
@@ -85,7 +85,7 @@ func rename(f *descriptorpb.FileDescriptorProto) {
 	}
 }
 
-// renameMessages renames messages, those in them, and what they refer to.
+// renameMessages renames messages, the messages in them, and the types that they refer to.
 func renameMessages(list []*descriptorpb.DescriptorProto) {
 	for _, m := range list {
 		m.Name = proto.String(snixName(m.GetName()))
@@ -99,7 +99,7 @@ func renameMessages(list []*descriptorpb.DescriptorProto) {
 	}
 }
 
-// renameType renames a type that is referred to, if it is one of tvix.
+// renameType renames a reference to a type of tvix.
 func renameType(name **string) {
 	if *name == nil {
 		return

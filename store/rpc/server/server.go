@@ -1,3 +1,22 @@
+// Package server serves a store over gRPC, as castore's BlobService and DirectoryService, and as castar's own
+// BulkService. Package rpc is the client, and says what answers mean.
+//
+//	s, err := server.New(st, server.Options{AllowPut: true, Log: log})
+//	...
+//	go func() { failed <- s.Serve(listener) }()
+//	...
+//	err = s.Shutdown(ctx) // waits for running calls, and makes what they stored durable
+//	err = st.Close()
+//
+// What happens to a blob that a client puts, and to one that it reads:
+//
+//	client ── Put ──▶ slot ──▶ message, counted ──▶ Blobs.Put, or Create for a long one ──▶ digest
+//	                  (limits.go)  (message.go)     (blobs.go, bulk.go)                     durable later (sync.go)
+//	client ◀── Read ── message, counted until it is on the wire ◀── Blobs.Open
+//
+// Clients are not trusted. Each message is counted before it is read, so memory is bounded whatever clients send. Clients
+// that neither send nor read are cut off while others wait for what they hold. Errors tell the client no paths and
+// hosts; the log has them.
 package server
 
 import (
@@ -27,31 +46,31 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// Options say what a server allows. The zero value is a server that anyone may read from.
+// Options say what a server allows. The zero value is a server that anybody may read from.
 type Options struct {
-	AllowPut   bool          // let clients store; otherwise Put is the status PermissionDenied
-	MaxMessage int           // length of the longest message that is taken, in bytes, also decompressed; 0 for DefaultMaxMessage
-	MaxStreams int           // calls served at once, but for uploads of directories; others wait; 0 for DefaultMaxStreams
-	Memory     int64         // bytes of messages and answers that all clients together may have here; 0 for DefaultMemory
-	Idle       time.Duration // how long a client may neither send nor read what is waited for; 0 for DefaultIdle
+	AllowPut   bool          // let clients store; otherwise Put fails with PermissionDenied
+	MaxMessage int           // length of the longest message taken, in bytes, also when decompressed; 0 for DefaultMaxMessage
+	MaxStreams int           // calls served at once, without uploads of directories; others wait; 0 for DefaultMaxStreams
+	Memory     int64         // bytes of messages and answers of all clients together; 0 for DefaultMemory
+	Idle       time.Duration // how long a client may be silent in the middle of a call; 0 for DefaultIdle
 	TLS        *tls.Config   // nil: speak in the clear
-	Token      string        // what clients must show, in the header authorization: Bearer TOKEN; "": nothing
-	Log        *slog.Logger  // gets each call at level debug, those that fail at warn; nil: nobody hears of them
+	Token      string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
+	Log        *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
 }
 
 const (
-	// DefaultMaxMessage lets directories of a quarter of a million entries in.
+	// DefaultMaxMessage admits directories of a quarter of a million entries.
 	DefaultMaxMessage = 16 << 20
-	// DefaultMaxStreams is more than clients on one machine ask for.
+	// DefaultMaxStreams is more than clients on one machine use.
 	DefaultMaxStreams = 256
-	// DefaultMemory lets some clients send messages of the greatest length at once.
+	// DefaultMemory lets several clients send messages of the greatest length at once.
 	DefaultMemory = 256 << 20
-	// LeastMemory is how little may be given, in bytes.
+	// LeastMemory is the least value of Options.Memory, in bytes.
 	LeastMemory = 16 << 20
-	// DefaultIdle is longer than a client that works ever needs.
+	// DefaultIdle is longer than a working client ever needs.
 	DefaultIdle = 2 * time.Minute
 
-	// moreStreams is how many calls one connection may have open besides those that are served.
+	// moreStreams is how many calls one connection may have open besides those being served.
 	moreStreams = 100
 	// streamWorkers is how many goroutines serve calls one after the other; their stacks have grown already.
 	streamWorkers = 64
@@ -63,7 +82,7 @@ const (
 	// readBuffer and writeBuffer are how much of a connection is read and written at once.
 	readBuffer  = 64 << 10
 	writeBuffer = 128 << 10
-	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory as long as the call.
+	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory until the call ends.
 	maxHeaders = 64 << 10
 )
 
@@ -80,8 +99,8 @@ type Server struct {
 	instance metadata.MD // in answers to Put, and to Stat where Put is allowed
 }
 
-// New makes a server for st, which the caller closes after the server has stopped. Only a schema that does not fit
-// the program is an error.
+// New makes a server for st. The caller closes st after the server has stopped. The error is one of the program: a
+// schema that does not fit it.
 func New(st *store.Store, o Options) (*Server, error) {
 	if o.MaxMessage <= 0 {
 		o.MaxMessage = DefaultMaxMessage
@@ -128,7 +147,7 @@ func New(st *store.Store, o Options) (*Server, error) {
 	return s, registerReflection(s.grpc)
 }
 
-// syncLater sees to it that blobs that were just stored are durable before long.
+// syncLater makes blobs that were just stored durable before long.
 func (s *Server) syncLater() {
 	s.syncer.later(func(err error) { s.o.Log.Error("sync", "error", err) })
 }
@@ -144,11 +163,11 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		grpc.StaticConnWindowSize(connWindow),
 		grpc.WriteBufferSize(writeBuffer),
 		grpc.ReadBufferSize(readBuffer),
-		// Peers that have vanished are noticed, and clients may do the same.
+		// The server notices clients that have vanished, and lets clients notice that it has.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.InTapHandle(s.limits.open),
-		grpc.StreamInterceptor(s.serve), // there are no others: see asStreams
+		grpc.StreamInterceptor(s.serve), // every call is a stream: see asStreams
 	}
 	if s.o.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(s.o.TLS)))
@@ -156,8 +175,8 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 	return options
 }
 
-// Serve answers those who connect to l until the server is shut down, and closes l. It may be called for several
-// listeners at once. An error other than nil means that l failed.
+// Serve answers clients that connect to l until the server is shut down, and closes l. It may be called for several
+// listeners at once. It returns an error only if l failed.
 func (s *Server) Serve(l net.Listener) error {
 	err := s.grpc.Serve(listener{l, s.limits})
 	if err == grpc.ErrServerStopped {
@@ -166,8 +185,7 @@ func (s *Server) Serve(l net.Listener) error {
 	return err
 }
 
-// Shutdown takes no more calls, waits for those that are running, but no longer than ctx lasts, and makes durable what
-// was stored.
+// Shutdown takes no more calls, waits for running ones until ctx ends, and makes what was stored durable.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
 	stop := context.AfterFunc(ctx, s.grpc.Stop)
@@ -179,7 +197,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return s.syncer.sync(context.WithoutCancel(ctx))
 }
 
-// serve answers one call: who may not is refused, who comes when all slots are taken waits, and all are counted.
+// serve answers one call: it checks the token, waits for a slot, and counts the call.
 func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, answer grpc.StreamHandler) (err error) {
 	ctx, method := stream.Context(), shortMethod(info.FullMethod)
 	begun := time.Now()
@@ -213,8 +231,8 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	return c.finish(err)
 }
 
-// terms returns what is allowed to the calls of a method, and whether they need a slot. Uploads of directories need none,
-// for they last as long as those of all their blobs, and would keep these out.
+// terms returns what the calls of a method may do, and whether they need a slot. Uploads of directories need none: they
+// last as long as the uploads of all their blobs, and would keep these out.
 func (s *Server) terms(method string) (t terms, needsSlot bool) {
 	t = terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
 	service, name, _ := strings.Cut(method, "/")
@@ -225,20 +243,19 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
 		t.message, t.factor = s.o.MaxMessage, 2 // until it is taken apart
-	case service == "BulkService": // lists of digests, which take more room than their encoding
+	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
 	return t, service == "DirectoryService" || service == "BlobService" || service == "BulkService"
 }
 
-// shortMethod returns the service and method without the package, which is not always the one that was called: the
-// methods of both packages are the same.
+// shortMethod returns the service and method without the package, because both packages have the same methods.
 func shortMethod(full string) string {
 	slash := strings.LastIndexByte(full, '/')
 	return full[strings.LastIndexByte(full[:max(slash, 0)], '.')+1:]
 }
 
-// authorize checks the token. Whether the server is well may be asked by anyone.
+// authorize checks the token. Health checks need none.
 func (s *Server) authorize(ctx context.Context, method string) error {
 	if s.o.Token == "" || strings.HasPrefix(method, "Health/") {
 		return nil
@@ -252,7 +269,7 @@ func (s *Server) authorize(ctx context.Context, method string) error {
 	return refusef(codes.Unauthenticated, "no valid token")
 }
 
-// log writes down how a call ended: with all that the server knows, where the client is told less.
+// log records how a call ended, with all that the server knows. The client is told less.
 func (s *Server) log(ctx context.Context, method string, code codes.Code, err error, took time.Duration) {
 	level := slog.LevelDebug
 	switch code {
@@ -275,7 +292,7 @@ func (s *Server) log(ctx context.Context, method string, code codes.Code, err er
 	s.o.Log.LogAttrs(ctx, level, "call", attrs...)
 }
 
-// mayPut refuses to store unless it is allowed, and otherwise has the answer say which instance gave it.
+// mayPut refuses to store unless that is allowed. The answer will name the instance.
 func (s *Server) mayPut(ctx context.Context) error {
 	if !s.o.AllowPut {
 		return refusef(codes.PermissionDenied, "%v: the server allows no Put", store.ErrReadOnly)
@@ -283,7 +300,7 @@ func (s *Server) mayPut(ctx context.Context) error {
 	return s.identify(ctx)
 }
 
-// identify has the answer to a call say which instance gave it, where clients may store and so need to know.
+// identify makes the answer to a call name the instance if clients may store, because they need to know it then.
 func (s *Server) identify(ctx context.Context) error {
 	if !s.o.AllowPut {
 		return nil
@@ -291,9 +308,9 @@ func (s *Server) identify(ctx context.Context) error {
 	return grpc.SetHeader(ctx, s.instance)
 }
 
-// asStreams returns the description of a service whose requests are streams of one message, which on the wire is the
-// same. gRPC reads the request of a method before interceptors are asked whether the client may call it, and that of a
-// stream when the method wants it: then the call has been let in, and has its slot.
+// asStreams returns the description of a service with its requests as streams of one message, which is the same on the
+// wire. gRPC reads the request of a plain method before it asks interceptors whether the client may call it. It reads
+// that of a stream when the method asks for it, and by then the call is admitted and has its slot.
 func asStreams(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 	streams := slices.Clone(desc.Streams)
 	for _, m := range desc.Methods {
@@ -304,7 +321,7 @@ func asStreams(desc grpc.ServiceDesc) *grpc.ServiceDesc {
 			}
 			return stream.SendMsg(resp)
 		}
-		// Interceptors are asked about nothing that is not a stream.
+		// gRPC asks stream interceptors only about streams.
 		streams = append(streams, grpc.StreamDesc{StreamName: m.MethodName, Handler: handler, ClientStreams: true})
 	}
 	desc.Methods, desc.Streams = nil, streams

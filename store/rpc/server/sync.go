@@ -8,17 +8,17 @@ import (
 	"castar/store"
 )
 
-// syncDelay is how long a blob that was put may stay without being durable.
+// syncDelay is how long a blob may stay without being durable after it was put.
 const syncDelay = 5 * time.Second
 
-// syncer makes a store durable for many callers at once: those who come while a sync is running share the next one.
+// syncer makes a store durable for many callers at once. Those that come while a sync is running share the next one.
 type syncer struct {
 	st *store.Store
 
 	mu      sync.Mutex
 	running bool
-	next    *round      // which has not begun
-	delayed *time.Timer // of what was put and nobody has waited for
+	next    *round      // has not begun
+	delayed *time.Timer // runs for what was put and nobody waits for
 }
 
 // round is one sync of the store.
@@ -27,7 +27,7 @@ type round struct {
 	err  error
 }
 
-// sync returns once everything that was stored before it was called is durable.
+// sync returns when everything that was stored before the call is durable.
 func (s *syncer) sync(ctx context.Context) error {
 	s.mu.Lock()
 	if s.next == nil {
@@ -47,7 +47,7 @@ func (s *syncer) sync(ctx context.Context) error {
 	}
 }
 
-// work syncs until nobody waits any more.
+// work syncs until nobody waits.
 func (s *syncer) work(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,7 +66,7 @@ func (s *syncer) work(ctx context.Context) {
 	s.running = false
 }
 
-// later sees to it that what was stored is durable before long. failed is told if that does not succeed.
+// later makes what was stored durable before long. It calls failed if that does not succeed.
 func (s *syncer) later(failed func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -18,8 +18,8 @@ type directoryServer struct {
 	s *Server
 }
 
-// Get sends a directory or a whole closure, in the order of the store's Walk, each once. A closure whose root is absent
-// has no messages and is no error, as upstream has it.
+// Get sends a directory, or each directory of a closure once, in the order of the store's Walk. A closure whose root is
+// absent has no messages and is no error, as in tvix and snix.
 func (ds *directoryServer) Get(req *protos.GetDirectoryRequest, stream grpc.ServerStreamingServer[protos.Directory]) error {
 	err := ds.get(req, stream)
 	if err != nil {
@@ -70,7 +70,7 @@ func sendDirectory(stream grpc.ServerStream, dir store.Directory) error {
 	return stream.SendMsg(wire.RawDirectory(b))
 }
 
-// Put stores a closure, and answers when it is durable, unless the client said that it is none.
+// Put stores a closure, and answers when it is durable. Directories that the client calls partial need be neither.
 func (ds *directoryServer) Put(stream grpc.ClientStreamingServer[protos.Directory, protos.PutDirectoryResponse]) error {
 	ctx := stream.Context()
 	if err := ds.s.mayPut(ctx); err != nil {
@@ -85,7 +85,7 @@ func (ds *directoryServer) Put(stream grpc.ClientStreamingServer[protos.Director
 		return err
 	}
 	if partial {
-		ds.s.syncer.later(func(err error) { ds.s.o.Log.Error("sync", "error", err) })
+		ds.s.syncLater()
 	}
 	return stream.SendAndClose(&protos.PutDirectoryResponse{RootDigest: root[:]})
 }

@@ -6,14 +6,14 @@ import (
 	"castar/store"
 )
 
-// closure checks the directories of one upload as they come, children first. It keeps for each what its parents must
-// say about it, and under which rules of counting all the sizes so far are right: a closure follows one of them.
+// closure checks the directories of one upload as they come, children first. It keeps the size that the parents of each
+// must have for it, under each rule of counting. A closure follows one rule, so it also keeps the rules broken so far.
 type closure struct {
-	partial bool // children need not be there
+	partial bool // children may be missing
 	sizes   map[store.Digest]sizes
-	roots   map[store.Digest]struct{} // those that no other refers to, so far
+	roots   map[store.Digest]struct{} // directories that no other refers to, so far
 	last    store.Digest
-	wrong   [len(sizes{})]bool // rules that a size has broken
+	wrong   [len(sizes{})]bool // rules that some size has broken
 }
 
 // sizes has the size of a directory under each rule.

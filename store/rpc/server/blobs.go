@@ -27,7 +27,7 @@ func requested(b []byte) (store.Digest, error) {
 	return d, err
 }
 
-// Stat answers what a blob is made of, as far as the client wants to know.
+// Stat answers what a blob is made of, as far as the client asks.
 func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 	d, err := requested(req.GetDigest())
 	if err != nil {
@@ -74,7 +74,8 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 	return resp, nil
 }
 
-// Read sends a blob as the store yields it. What is sent before the store sees damage is for the client to check.
+// Read sends a blob as the store yields it. The store may find damage after the first bytes are sent, so clients check
+// what they get.
 func (b *blobServer) Read(req *protos.ReadBlobRequest, stream grpc.ServerStreamingServer[protos.BlobChunk]) error {
 	err := b.read(req, stream)
 	if err != nil {
@@ -97,11 +98,11 @@ func (b *blobServer) read(req *protos.ReadBlobRequest, stream grpc.ServerStreami
 	return about("blob", d, err)
 }
 
-// headersFirst sends the headers of an answer before the status that ends it. Without messages both would be one, which
-// the clients of snix do not take for "not found".
-func headersFirst(stream grpc.ServerStream) { _ = stream.SendHeader(metadata.MD{}) } // an error: they were sent
+// headersFirst sends the headers of an answer before its status. In an answer without messages both would be one frame,
+// and snix does not read "not found" from that.
+func headersFirst(stream grpc.ServerStream) { _ = stream.SendHeader(metadata.MD{}) } // fails if they were sent already
 
-// frameWriter sends what is written, in messages of a length that all receivers take.
+// frameWriter sends what is written, in messages short enough for all receivers.
 type frameWriter struct {
 	s      *Server
 	stream grpc.ServerStreamingServer[protos.BlobChunk]
@@ -120,7 +121,7 @@ func (w frameWriter) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// Put stores a blob. A short one that comes in a single message is stored from there.
+// Put stores a blob. A short one in a single message is stored without a copy.
 func (b *blobServer) Put(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) error {
 	if err := b.s.mayPut(stream.Context()); err != nil {
 		return err
@@ -140,7 +141,7 @@ func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 		return d, err
 	}
 	next, long := first, passing(ctx)
-	if !long { // otherwise it is not kept until another comes
+	if !long { // a long message is gone when the next one comes
 		if next, err = b.recv(stream); err == io.EOF {
 			return blobs.Put(ctx, first)
 		}

@@ -29,7 +29,7 @@ func newBulkServer(s *Server) (*bulkServer, error) {
 	return &bulkServer{s: s, decoder: dec, buffers: new(wire.Buffers)}, err
 }
 
-// Has answers for each blob.
+// Has answers which blobs the store has.
 func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*protos.HasBlobsResponse, error) {
 	if err := b.s.identify(ctx); err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*pro
 	return resp, nil
 }
 
-// each calls f for each number up to n, until one fails. Where the store does not keep blobs in groups, but each by itself
-// and perhaps far away, several calls run at once.
+// each calls f for each number below n, until one call fails. Several run at once unless the store keeps blobs in groups:
+// another store keeps each blob by itself, perhaps far away.
 func (b *bulkServer) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	calls, callsCtx := errgroup.WithContext(ctx)
 	calls.SetLimit(atOnce)
@@ -68,10 +68,10 @@ func (b *bulkServer) each(ctx context.Context, n int, f func(ctx context.Context
 	return ctx.Err()
 }
 
-// atOnce is how many blobs of a call are asked for, or put, at a time.
+// atOnce is how many blobs of one call the server looks up, or puts, at a time.
 const atOnce = 16
 
-// Put stores blobs, those of one call next to each other.
+// Put stores blobs. The store keeps those of one call together, if it has groups. A call without blobs asks for the terms.
 func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
 	if err := b.s.mayPut(ctx); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 		}
 	}
 	if len(raw) != total {
-		return nil, invalidf("blobs of %d bytes, and contents of %d", total, len(raw))
+		return nil, invalidf("%d bytes of contents, want %d", len(raw), total)
 	}
 	b.s.metrics.received.Add(uint64(total))
 	if b.s.st.Groups != nil && frame != nil && zstd.Single(frame) {
@@ -133,8 +133,8 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 	return digests, nil
 }
 
-// countBlobs refuses a request with more blobs than one may have: they need not have any bytes, and would take a hundred
-// times the room of the request and minutes.
+// countBlobs refuses a request with too many blobs. Empty ones cost the client almost nothing, and the server minutes and
+// a hundred times the memory of the request.
 func countBlobs(n int) error {
 	if n > wire.MostBlobs {
 		return invalidf("%d blobs in one request, want at most %d", n, wire.MostBlobs)
@@ -142,7 +142,7 @@ func countBlobs(n int) error {
 	return nil
 }
 
-// room returns how many bytes of blobs are taken in one call: what a message may have besides their lengths.
+// room returns how many bytes of blobs one call may carry: what a message has room for besides their lengths.
 func (b *bulkServer) room() int { return max(b.s.o.MaxMessage-wire.LengthsSize, 0) }
 
 // sizes checks the lengths of blobs.
@@ -153,7 +153,7 @@ func (b *bulkServer) sizes(list []uint64) (sizes []int, total int, err error) {
 	sizes = make([]int, len(list))
 	for i, n := range list {
 		if n > uint64(b.room()-total) {
-			return nil, 0, invalidf("blobs of more than %d bytes together", b.room())
+			return nil, 0, invalidf("more than %d bytes of blobs in one request", b.room())
 		}
 		sizes[i] = int(n)
 		total += sizes[i]
@@ -161,8 +161,8 @@ func (b *bulkServer) sizes(list []uint64) (sizes []int, total int, err error) {
 	return sizes, total, nil
 }
 
-// Get hands on a group as the store has it. Of what is damaged each blob must be read by itself, for others in the group
-// may be whole.
+// Get returns the group of a blob as the store has it. It returns none if the group is damaged: then the client reads
+// blobs one by one, and gets those that are whole.
 func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*protos.GetBlobsResponse, error) {
 	d, err := requested(req.GetDigest())
 	if err != nil {
@@ -176,8 +176,7 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	}
 	resp := new(protos.GetBlobsResponse)
 	g, err := b.s.st.Groups.Group(ctx, d)
-	_, damaged := errors.AsType[*store.CorruptError](err)
-	if damaged || errors.Is(err, store.ErrUnsupported) {
+	if store.IsCorrupt(err) || errors.Is(err, store.ErrUnsupported) {
 		return resp, nil
 	}
 	if err != nil {
@@ -199,10 +198,10 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 }
 
 const (
-	// mostChunks is how many chunks a blob has at most that is joined. They are 2 TiB in chunks of 256 KiB, of which the
-	// server keeps a list of 320 MB.
+	// mostChunks is how many chunks a joined blob may have: 2 TiB in chunks of 256 KiB, and a list of 320 MB.
 	mostChunks = 8 << 20
-	// manyChunks is how many make a list that must be the only long one. They are 16 GiB, and the list has 2.5 MB.
+	// manyChunks is the length from which a list takes most of the memory for decoded blobs, so that only one such list is
+	// received at a time. It stands for 16 GiB, and 2.5 MB of memory.
 	manyChunks = 64 << 10
 )
 
@@ -223,7 +222,7 @@ func (b *bulkServer) Join(stream joinStream) error {
 	}
 	if err != nil {
 		if errors.Is(err, store.ErrDigestMismatch) {
-			err = invalidf("%s: %v", d, store.ErrDigestMismatch) // where nothing is damaged
+			err = invalidf("%s: %v", d, store.ErrDigestMismatch) // the request is wrong, and nothing is damaged
 		}
 		return err
 	}
@@ -231,7 +230,7 @@ func (b *bulkServer) Join(stream joinStream) error {
 	return stream.SendAndClose(&protos.JoinBlobResponse{Digest: d[:]})
 }
 
-// recvChunks returns the blob that is to be joined, and its chunks, of which there may be most.
+// recvChunks returns the digest and the chunks of a blob to be joined. It refuses more than most chunks.
 func recvChunks(stream joinStream, most int) (d store.Digest, chunks []store.Chunk, err error) {
 	for first := true; ; first = false {
 		req, err := stream.Recv()
@@ -245,8 +244,11 @@ func recvChunks(stream joinStream, most int) (d store.Digest, chunks []store.Chu
 			d, err = requested(req.GetDigest())
 		}
 		sizes := req.GetSizes()
-		if err == nil && (len(sizes) != len(req.GetChunks()) || len(chunks)+len(sizes) > most) {
-			err = invalidf("%d lengths for %d chunks, after %d", len(sizes), len(req.GetChunks()), len(chunks))
+		if err == nil && len(sizes) != len(req.GetChunks()) {
+			err = invalidf("%d sizes for %d chunks", len(sizes), len(req.GetChunks()))
+		}
+		if err == nil && len(chunks)+len(sizes) > most {
+			err = invalidf("more than %d chunks", most)
 		}
 		if before := len(chunks); err == nil && before <= manyChunks && before+len(sizes) > manyChunks {
 			err = taking(stream.Context(), decoded, math.MaxInt64)
