@@ -8,57 +8,57 @@ import (
 	"castar/store/zstd"
 )
 
-// batch is blobs that go together in one call, one right after the other.
+// batch is a sequence of blobs that go together in one call.
 type batch struct {
-	lane    int // that fills it
+	lane    int // the one that fills it
 	digests []store.Digest
-	sizes   []byte // in the encoding of a PutBlobsRequest
+	sizes   []byte // as in a PutBlobsRequest
 	raw     []byte
 	frame   []byte
-	done    chan struct{} // closed when the batch has arrived, or failed
+	done    chan struct{} // closed when the batch is acknowledged, or has failed
 }
 
 const (
-	// batchSize is the length at which a batch is full, in bytes. It is that of the groups in which a packed store
-	// compresses what it is given, so that it may keep a batch as it comes.
+	// batchSize is the length at which a batch is full, in bytes. A packed store compresses groups of this length, so it
+	// can keep a batch as it comes.
 	batchSize = 2 << 20
-	// digestField is how long that is in a message.
+	// digestField is the length of a digest in a message.
 	digestField = store.DigestSize + 2
 )
 
 func newBatch() *batch { return &batch{done: make(chan struct{})} }
 
-// add takes a blob.
+// add appends a blob.
 func (b *batch) add(d store.Digest, data []byte) {
 	b.digests = append(b.digests, d)
 	b.sizes = protowire.AppendVarint(b.sizes, uint64(len(data)))
 	b.raw = append(b.raw, data...)
 }
 
-// capacity is how much goes in a batch.
+// capacity is how much a batch may hold.
 type capacity struct {
 	blobs int
-	bytes int // at most; one that has batchSize is full before
+	bytes int
 }
 
-// full reports whether the batch is to be sent now.
+// full reports whether the batch should be sent now: it has batchSize or is at its capacity.
 func (b *batch) full(c capacity) bool {
 	return len(b.digests) >= c.blobs || len(b.raw) >= min(batchSize, c.bytes)
 }
 
-// takes reports whether blobs, and the bytes that they have, go in as well.
+// takes reports whether the batch has room for so many more blobs and bytes.
 func (b *batch) takes(c capacity, blobs, bytes int) bool {
 	return len(b.digests)+blobs <= c.blobs && len(b.raw)+bytes <= c.bytes
 }
 
-// join moves the blobs of another batch into b.
-func (b *batch) join(o *batch) {
+// merge appends the blobs of another batch to b.
+func (b *batch) merge(o *batch) {
 	b.digests = append(b.digests, o.digests...)
 	b.sizes = append(b.sizes, o.sizes...)
 	b.raw = append(b.raw, o.raw...)
 }
 
-// without returns a batch of the blobs for which drop is not set.
+// without returns a batch of the blobs that drop is not set for.
 func (b *batch) without(drop []bool) *batch {
 	rest := newBatch()
 	sizes, raw := b.sizes, b.raw
@@ -77,7 +77,7 @@ func (b *batch) without(drop []bool) *batch {
 //	1 byte, varint, bytes    0x0a: field 1, the lengths of the blobs, each a varint
 //	1 byte, varint, bytes    0x12: field 2, a zstd frame of the blobs; or 0x1a: field 3, the blobs as they are
 //
-// It is valid until the batch is cleared.
+// The message is valid until the batch is cleared.
 func (b *batch) message(enc *zstd.Encoder) (wire.Encoded, error) {
 	var err error
 	if b.frame, err = enc.Append(b.frame[:0], b.raw); err != nil {
@@ -101,7 +101,7 @@ const (
 	plainField = 3
 )
 
-// clear makes the batch ready to be filled again, in the same memory if reuse is set.
+// clear empties the batch. It keeps the memory if reuse is set.
 func (b *batch) clear(reuse bool) {
 	next := newBatch()
 	if reuse {

@@ -114,7 +114,7 @@ func TestBatch(t *testing.T) {
 }
 
 // What is in two batches is in one that they are joined to.
-func TestBatchJoin(t *testing.T) {
+func TestBatchMerge(t *testing.T) {
 	one, two := [][]byte{[]byte("a"), {}, rpctest.Random(300)}, [][]byte{rpctest.Random(200), []byte("b")}
 	fill := func(blobs [][]byte) *batch {
 		b := newBatch()
@@ -129,7 +129,7 @@ func TestBatchJoin(t *testing.T) {
 			t.Errorf("%+v takes both: %v, want %v", c, got, want)
 		}
 	}
-	b.join(more)
+	b.merge(more)
 	if !equal(unpacked(t, parsed(t, b)), append(one, two...)) || len(b.digests) != 5 {
 		t.Errorf("%d blobs, want those of both", len(b.digests))
 	}

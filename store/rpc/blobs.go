@@ -23,7 +23,7 @@ type blobs struct {
 // Lane implements store.Laner.
 func (b blobs) Lane() store.Blobs { return blobs{b.c, int(b.c.lanes.Add(1) % laneCount)} }
 
-// errEarly says that a server answered before it had been sent everything.
+// errEarly says that a server answered before it had received everything.
 var errEarly = errors.New("the server ended the call before it had everything")
 
 // sameDigest checks the digest in an answer to Put.
@@ -40,7 +40,7 @@ func sameDigest(got []byte, want store.Digest) error {
 
 // Has asks the server each time.
 func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
-	if err := b.c.flight.landed(ctx, d); err != nil {
+	if err := b.c.outbox.await(ctx, d); err != nil {
 		return false, err
 	}
 	var headers metadata.MD
@@ -51,7 +51,7 @@ func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	_ = b.c.ledger.claim(instanceOf(headers)) // if it was restarted, this is still true: who stores will be told
+	_ = b.c.ledger.claim(instanceOf(headers)) // after a restart the answer is still true, and the next put fails
 	return true, nil
 }
 
@@ -67,13 +67,13 @@ func (c *client) stat(ctx context.Context, req *protos.StatBlobRequest, o ...grp
 	return resp, fromStatus(err, store.Digest(req.GetDigest()))
 }
 
-// maxChunk is the length of the longest chunk that is believed: castore allows no averages above 2 MiB, nor chunks of
-// more than twice that; this leaves room for others.
+// maxChunk is the length of the longest chunk that a server may name. castore allows averages of up to 2 MiB and chunks of
+// twice that. The rest is room for others.
 const maxChunk = 16 << 20
 
-// Chunks returns what the server says. A list that cannot be is an error, one that is wrong shows when the blob is read.
+// Chunks returns what the server says. An impossible list is an error. A wrong one shows when the blob is read.
 func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
-	if err := b.c.flight.landed(ctx, d); err != nil {
+	if err := b.c.outbox.await(ctx, d); err != nil {
 		return nil, err
 	}
 	resp, err := b.c.stat(ctx, &protos.StatBlobRequest{Digest: d[:], SendChunks: true})
@@ -101,10 +101,8 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 	return chunks, nil
 }
 
-// Put sends a blob unless the server has it. A small one goes with others, of which those that the server lacks are sent;
-// or without asking, where the server takes them only one by one. Of a long one those chunks are sent that the server
-// lacks, where it takes chunks. Put may return before it has arrived: an error is told to who calls Put, Sync or the Commit
-// of an upload next, and from then on.
+// Put sends a blob unless the server has it: see the package comment for how. It may return before the blob has arrived.
+// If that fails, the next call of Put, of Sync or of an upload's Commit returns the error, and so do all later ones.
 func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	d := store.Sum(data)
 	if err := ctx.Err(); err != nil {
@@ -113,10 +111,10 @@ func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if b.c.known.has(d) {
 		return d, nil
 	}
-	if sent, err := b.c.flight.send(ctx, b.lane, d, data); sent {
+	if sent, err := b.c.outbox.put(ctx, b.lane, d, data); sent {
 		return d, err
 	}
-	if pool := b.c.flight.pool; pool != nil {
+	if pool := b.c.outbox.pool; pool != nil {
 		w := chunk.NewWriter(ctx, pool, sink{b, ctx})
 		defer w.Close()
 		if _, err := w.Write(data); err != nil {
@@ -131,7 +129,7 @@ func (b blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return d, b.c.putBlob(ctx, d, data)
 }
 
-// lacks reports whether the server has to be sent the blob d. It asks unless that is known.
+// lacks reports whether the server lacks the blob d. It asks unless it knows.
 func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
 	if b.c.known.has(d) {
 		return false, nil
@@ -143,7 +141,7 @@ func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
 	return !has && err == nil, err
 }
 
-// putBlob sends a blob that is in memory.
+// putBlob sends a blob in memory by itself.
 func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error {
 	if len(data) > wire.FrameSize {
 		return c.putStream(ctx, d, func(k *call, stream blobStream) error { return sendBytes(k, stream, data) })
@@ -162,7 +160,7 @@ func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error
 	return fromStatus(err, d)
 }
 
-// putStream sends a blob in several messages, which send does, and does again if the server could not be reached.
+// putStream sends a blob in several messages. It calls send for that, and again if the server cannot be reached.
 func (c *client) putStream(ctx context.Context, d store.Digest, send func(*call, blobStream) error) error {
 	s, err := c.blobs.get(ctx)
 	if err != nil {
@@ -178,7 +176,7 @@ func (c *client) putStream(ctx context.Context, d store.Digest, send func(*call,
 	return fromStatus(err, d)
 }
 
-// blobStream is a call of BlobService.Put, which is answered by a PutBlobResponse.
+// blobStream is a call of BlobService.Put.
 type blobStream = grpc.ClientStreamingClient[protos.BlobChunk, protos.PutBlobResponse]
 
 // sendBytes sends the next bytes of a blob. The error is for endPut to explain.
@@ -191,7 +189,7 @@ func sendBytes(k *call, stream blobStream, data []byte) (err error) {
 	return err
 }
 
-// endPut ends a call that stores the blob d, of which err is the last error of sending, and checks the answer.
+// endPut ends a call that stores the blob d, and checks the answer. err is the last error of sending.
 func (c *client) endPut(k *call, stream grpc.ClientStream, answer interface{ GetDigest() []byte }, err error, d store.Digest) error {
 	if err = sendError(stream, err); err != nil {
 		return k.why(err)
@@ -212,7 +210,7 @@ func (c *client) endPut(k *call, stream grpc.ClientStream, answer interface{ Get
 	})
 }
 
-// acked checks what the server calls the blob d that was put, and takes note that it is there.
+// acked checks the server's digest of the blob d, and notes that the server has it.
 func (c *client) acked(digest []byte, headers metadata.MD, d store.Digest) error {
 	if err := sameDigest(digest, d); err != nil {
 		return err

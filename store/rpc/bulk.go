@@ -15,11 +15,11 @@ import (
 	"castar/store/zstd"
 )
 
-// Most of the time of a call for one small blob goes into the call, and most of that of a large one into moving it. On a
-// server of castar's many blobs share a call, and are compressed: see rpc_bulk.proto.
+// A call with one small blob costs mostly the call, and one with a large blob mostly the transfer. So many blobs share a
+// call to a server of castar, and are compressed together: see rpc_bulk.proto.
 
-// bulkTerms asks what the server takes in one call. Where it does not say, for whatever reason, it is nothing: then blobs
-// are sent one by one, and that has the error.
+// bulkTerms asks what the server takes in one call. If it does not say, for whatever reason, blobs are sent one by one,
+// and the first of them has the error.
 func (c *client) bulkTerms(ctx context.Context) (terms *protos.PutBlobsResponse) {
 	_ = c.retry(ctx, func(k *call) (err error) {
 		terms, err = c.bulk.Put(k.ctx, new(protos.PutBlobsRequest))
@@ -28,7 +28,7 @@ func (c *client) bulkTerms(ctx context.Context) (terms *protos.PutBlobsResponse)
 	return terms
 }
 
-// putBatch sends what the server does not have of a batch.
+// putBatch sends the blobs of a batch that the server lacks.
 func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) error {
 	has, err := c.hasBlobs(ctx, b.digests)
 	if err != nil {
@@ -48,7 +48,7 @@ func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 	return c.putBlobs(ctx, b, enc)
 }
 
-// hasBlobs asks which of some blobs the server has.
+// hasBlobs asks which blobs the server has.
 func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bool, err error) {
 	req := new(protos.HasBlobsRequest)
 	for i := range digests {
@@ -65,7 +65,7 @@ func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bo
 			return &store.CorruptError{Digest: digests[0], Where: "the server", Err: err}
 		}
 		if slices.Contains(has, true) {
-			_ = c.ledger.claim(instanceOf(headers)) // as Has does
+			_ = c.ledger.claim(instanceOf(headers)) // see blobs.Has
 		}
 		return nil
 	})

@@ -58,7 +58,7 @@ func TestHostileBulk(t *testing.T) {
 			protos.RegisterBulkServiceServer(s, &bulkLiar{t: t, put: put})
 			s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), &liar{})
 			c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
-			t.Cleanup(c.flight.close)
+			t.Cleanup(c.outbox.close)
 			var err error
 			for i := 0; i < 5 && err == nil; i++ {
 				_, err = blobs{c: c}.Put(t.Context(), fmt.Append(nil, i))
@@ -89,7 +89,7 @@ func TestBulkRetry(t *testing.T) {
 	}}
 	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), stats)
 	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
-	t.Cleanup(c.flight.close)
+	t.Cleanup(c.outbox.close)
 	d, err := blobs{c: c}.Put(t.Context(), []byte("one"))
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +152,7 @@ func TestBulkSilent(t *testing.T) {
 		_, err := blobs{c: c}.Put(t.Context(), []byte("x"))
 		ended <- err
 	}()
-	c.flight.close()
+	c.outbox.close()
 	if err := <-ended; !errors.Is(err, errClosed) {
 		t.Errorf("Put, closed: %v", err)
 	}
@@ -228,7 +228,7 @@ func TestHostileHas(t *testing.T) {
 				has: func(int) (*protos.HasBlobsResponse, error) { return &protos.HasBlobsResponse{Has: tt.has}, tt.err },
 			})
 			c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), wire.TvixPackage)
-			t.Cleanup(c.flight.close)
+			t.Cleanup(c.outbox.close)
 			if _, err := (blobs{c: c}).Put(t.Context(), []byte("x")); err != nil {
 				t.Fatal(err)
 			}

@@ -1,11 +1,9 @@
 package rpc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,46 +15,45 @@ import (
 	"castar/store"
 )
 
-// Some servers find a directory only if it is the root of an upload: the protocol allows that, and so it is where tvix
-// or snix keep directories in an object store. What is below such a root can be had with a recursive Get of the root, and
-// in no other way.
+// Some servers find a directory only if it is the root of an upload. The protocol allows that, and tvix and snix do it when
+// they keep directories in an object store. Only a recursive Get of the root returns the directories below it.
 //
-// closures finds it. It remembers which directory on the server refers to which, and where the server says that it has
-// no directory to which another refers, it has the server send all that is below that one.
+// closures finds those. It remembers which directory refers to which. If the server does not find a directory, closures
+// has it send the whole closure of one that refers to the directory, and keeps that.
 
 const (
-	maxPoolBytes  = 1 << 30 // where more is kept when a closure is to be added, all of it is dropped first
-	maxPoolMemory = 8 << 20 // of this in memory; the rest is in a file
-	maxRoots      = 16      // that are tried for a directory of which no parent is remembered
+	maxKept       = 1 << 30 // bytes; if more are kept, they are dropped before the next closure is added
+	maxKeptMemory = 8 << 20 // bytes of them in memory; the rest is in a file
+	maxRoots      = 16      // how many closures are tried for a directory without a known parent
 	retryAfter    = 10 * time.Second
 )
 
-// closures is what is known of the closures on a server. Its methods may be called concurrently.
+// closures is what the client knows of the closures on a server. Its methods may be called concurrently.
 type closures struct {
 	fetch    func(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error
 	maxBytes int64
 	parents  recentParents
 
 	mu        sync.Mutex
-	pool      pool
-	loads     map[store.Digest]*load // by root; those that ended well are in the pool
-	running   int                    // of the loads
+	kept      keptDirectories
+	loads     map[store.Digest]*load // by root; the closures of those that succeeded are kept
+	running   int                    // loads that have not ended
 	rootsOnly bool                   // the server has a directory that it does not find
 	roots     []store.Digest         // of the last loads
 }
 
-// load is a closure that is being added to the pool, or was.
+// load is one attempt to keep a closure.
 type load struct {
 	done  chan struct{}
-	err   error     // valid, as ended is, once done is closed
-	ended time.Time // a load that failed may be tried again some time later
+	err   error     // valid once done is closed
+	ended time.Time // valid once done is closed
 }
 
 func newClosures(c *client) *closures {
-	return &closures{fetch: directories{c}.fetch, loads: map[store.Digest]*load{}, maxBytes: maxPoolBytes}
+	return &closures{fetch: directories{c}.fetch, loads: map[store.Digest]*load{}, maxBytes: maxKept}
 }
 
-// found remembers which directories dir refers to. A recursive Get of parent is how to get them.
+// found remembers that dir refers to its directories, and that a recursive Get of parent returns them.
 func (cs *closures) found(parent store.Digest, dir store.Directory) {
 	for i := range dir {
 		if dir[i].Kind == store.KindDirectory {
@@ -65,15 +62,15 @@ func (cs *closures) found(parent store.Digest, dir store.Directory) {
 	}
 }
 
-// kept returns a directory of the pool, encoded.
-func (cs *closures) kept(d store.Digest) (message []byte, ok bool, err error) {
+// get returns a kept directory, encoded.
+func (cs *closures) get(d store.Digest) (message []byte, ok bool, err error) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return cs.pool.get(d)
+	return cs.kept.get(d)
 }
 
-// look returns a directory that the server does not find, encoded. The error is store.ErrNotFound where no closure that
-// may have it does.
+// look returns a directory that the server does not find, encoded. The error is store.ErrNotFound if no closure that may
+// have it does.
 func (cs *closures) look(ctx context.Context, d store.Digest) ([]byte, error) {
 	for _, root := range cs.candidates(d) {
 		message, err := cs.within(ctx, root, d)
@@ -102,14 +99,14 @@ func (cs *closures) within(ctx context.Context, root, d store.Digest) ([]byte, e
 	for {
 		l, err := cs.load(ctx, root)
 		cs.mu.Lock()
-		message, ok, perr := cs.pool.get(d)
+		message, ok, perr := cs.kept.get(d)
 		dropped := l != nil && cs.loads[root] != l
 		cs.rootsOnly = cs.rootsOnly || ok
 		cs.mu.Unlock()
 		switch {
 		case ok || perr != nil:
 			return message, perr
-		case dropped && err == nil: // the pool was full, and another closure was wanted
+		case dropped && err == nil: // another closure needed the room
 			continue
 		case err == nil || lacksSomething(err):
 			return nil, fmt.Errorf("%s: %w", d, store.ErrNotFound)
@@ -118,7 +115,7 @@ func (cs *closures) within(ctx context.Context, root, d store.Digest) ([]byte, e
 	}
 }
 
-// lacksSomething reports whether a closure ended early since the server does not have all of it.
+// lacksSomething reports whether a closure ended early because the server does not have all of it.
 func lacksSomething(err error) bool {
 	if errors.Is(err, store.ErrNotFound) || errors.Is(err, errMissing) {
 		return true
@@ -133,7 +130,7 @@ func answered(err error) bool {
 	return ok && !slices.Contains(undecided(), s.Code())
 }
 
-// cannotHave returns the error for d where the closure of root cannot be read because of err.
+// cannotHave returns the error for d if err kept the closure of root from being read.
 func cannotHave(d, root store.Digest, err error) error {
 	told := fmt.Errorf("closure of directory %s: %w", root, fromStatus(tooLong(root, err), root))
 	if answered(err) && status.Code(err) != codes.ResourceExhausted {
@@ -142,8 +139,8 @@ func cannotHave(d, root store.Digest, err error) error {
 	return told
 }
 
-// load adds the closure of root to the pool, as far as the server has it. Of several callers one does it. The error is
-// that of the load, or of ctx.
+// load keeps the closure of root, as far as the server has it. One of several callers does the work. The error is that of
+// the load, or of ctx.
 func (cs *closures) load(ctx context.Context, root store.Digest) (*load, error) {
 	for {
 		cs.mu.Lock()
@@ -169,18 +166,18 @@ func (cs *closures) load(ctx context.Context, root store.Digest) (*load, error) 
 	}
 }
 
-// keep adds a directory to the pool.
+// keep keeps a directory.
 func (cs *closures) keep(d store.Digest, message []byte) error {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return cs.pool.put(d, message)
+	return cs.kept.put(d, message)
 }
 
-// begin begins a load. Where the pool is full it is emptied before, unless there are loads whose callers are yet to find
-// in it what they want.
+// begin begins a load. If too much is kept it drops that first, unless callers of other loads have yet to find in it what
+// they want.
 func (cs *closures) begin(root store.Digest) *load {
-	if cs.pool.size > cs.maxBytes && cs.running == 0 {
-		cs.pool.drop() // what cannot be closed is of no use either
+	if cs.kept.size > cs.maxBytes && cs.running == 0 {
+		cs.kept.drop() // an error of closing does not matter
 		clear(cs.loads)
 	}
 	l := &load{done: make(chan struct{})}
@@ -200,7 +197,7 @@ func (cs *closures) end(l *load, err error) {
 	close(l.done)
 }
 
-// stale reports whether a load has failed and may be tried again: at once, where it was its caller who gave up.
+// stale reports whether a load has failed and may be tried again: after a while, or at once if its caller gave up.
 func (l *load) stale() bool {
 	select {
 	case <-l.done:
@@ -215,97 +212,9 @@ func (l *load) stale() bool {
 	return gaveUp || time.Since(l.ended) > retryAfter
 }
 
-// close ends the pool, with its file.
+// close drops what is kept.
 func (cs *closures) close() error {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	return cs.pool.drop()
-}
-
-// pool keeps encoded directories: the first in memory, the others in a file without a name. The zero pool is empty.
-type pool struct {
-	inMemory int // how many bytes at most; 0 is maxPoolMemory
-	at       map[store.Digest]span
-	memory   []byte
-	file     *os.File
-	size     int64 // of all directories
-}
-
-type span struct {
-	start  int64 // what is not in memory begins there in the file, as if that had all
-	length uint32
-}
-
-func (p *pool) get(d store.Digest) (message []byte, ok bool, err error) {
-	s, ok := p.at[d]
-	if !ok {
-		return nil, false, nil
-	}
-	if end := s.start + int64(s.length); end <= int64(len(p.memory)) {
-		return p.memory[s.start:end:end], true, nil
-	}
-	message = make([]byte, s.length)
-	_, err = p.file.ReadAt(message, s.start-int64(len(p.memory)))
-	return message, err == nil, err
-}
-
-func (p *pool) put(d store.Digest, message []byte) error {
-	if _, ok := p.at[d]; ok {
-		return nil
-	}
-	if p.at == nil {
-		p.at = map[store.Digest]span{}
-	}
-	if p.file == nil && len(p.memory)+len(message) <= cmp.Or(p.inMemory, maxPoolMemory) {
-		p.memory = append(p.memory, message...)
-	} else if err := p.write(message); err != nil {
-		return err
-	}
-	p.at[d] = span{p.size, uint32(len(message))}
-	p.size += int64(len(message))
-	return nil
-}
-
-// write adds what is not to be in memory.
-func (p *pool) write(message []byte) (err error) {
-	if p.file == nil {
-		if p.file, err = nameless(); err != nil {
-			return err
-		}
-	}
-	_, err = p.file.WriteAt(message, p.size-int64(len(p.memory)))
-	return err
-}
-
-// drop empties the pool.
-func (p *pool) drop() (err error) {
-	if p.file != nil {
-		err = p.file.Close()
-	}
-	*p = pool{inMemory: p.inMemory}
-	return err
-}
-
-// recentParents is for each of many directories one that refers to it. It forgets the older half when it is full.
-type recentParents struct {
-	mu       sync.Mutex
-	new, old map[store.Digest]store.Digest
-}
-
-func (r *recentParents) of(d store.Digest) (parent store.Digest, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if parent, ok = r.new[d]; !ok {
-		parent, ok = r.old[d]
-	}
-	return parent, ok
-}
-
-func (r *recentParents) add(d, parent store.Digest) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.new == nil || len(r.new) >= recentSize {
-		r.old, r.new = r.new, map[store.Digest]store.Digest{}
-	}
-	r.new[d] = parent
+	return cs.kept.drop()
 }

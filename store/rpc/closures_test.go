@@ -131,25 +131,25 @@ func TestMissingBelowRoots(t *testing.T) {
 }
 
 // The pool is dropped before it is filled further, and closures are asked for again.
-func TestPoolIsBounded(t *testing.T) {
+func TestKeptIsBounded(t *testing.T) {
 	c := startPeer(t, &peer.Server{Package: peer.Snix})
-	c.closures.maxBytes, c.closures.pool.inMemory = 100, 60
+	c.closures.maxBytes, c.closures.kept.inMemory = 100, 60
 	first, second := chain(t, c, "first", 10), chain(t, c, "second", 10)
 	for range 2 {
 		getAll(t, c, first)
 		getAll(t, c, second)
-		if size := c.closures.pool.size; size > 600 {
+		if size := c.closures.kept.size; size > 600 {
 			t.Errorf("%d bytes in the pool, want those of one closure", size)
 		}
 	}
-	if c.closures.pool.file == nil {
+	if c.closures.kept.file == nil {
 		t.Error("the pool has no file")
 	}
 	c.closures.parents = recentParents{} // forgotten
 	getAll(t, c, first[1:])
 }
 
-func TestPoolConcurrently(t *testing.T) {
+func TestKeptConcurrently(t *testing.T) {
 	c := startPeer(t, &peer.Server{Package: peer.Tvix})
 	c.closures.maxBytes = 100
 	trees := [][]store.Digest{chain(t, c, "a", 30), chain(t, c, "b", 30), chain(t, c, "c", 30)}

@@ -2,24 +2,15 @@ package rpc
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"os"
-	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 
@@ -33,17 +24,18 @@ import (
 //	grpc+https://HOST[:PORT]    with TLS; the port is 443
 //	grpc+unix:/PATH             a socket; also grpc+unix:///PATH
 //
-// after which there may be a query:
+// A query may follow:
 //
-//	wait-connect=1              connect now, and fail where that fails; otherwise the first call connects
-//	package=tvix, snix          the package under which the server has its services, instead of asking it
-//	token-path=FILE             show the token in this file; not with grpc+http, but to this host
-//	tls-ca-cert-path=FILE       trust the authorities in this file, not those of the system; this and the next with https
-//	tls-client-cert-path=FILE   show this certificate,
-//	tls-client-key-path=FILE    whose key is this; both or neither
+//	wait-connect=1              connect now, and fail if that fails; otherwise the first call connects
+//	package=tvix, snix          the package of the server's services; otherwise the client asks the server
+//	token-path=FILE             show the token in this file; with grpc+http only to this host
+//	tls-ca-cert-path=FILE       trust the authorities in this file, not the system's; https only, like the next two
+//	tls-client-cert-path=FILE   show this certificate
+//	tls-client-key-path=FILE    the key of the certificate; both or neither
 //
-// Files are read at once, and are PEM but for the token. The store has blobs and directories, and neither tags nor a
-// list. Closing it closes the connection. ctx is for connecting only.
+// Dial reads only the parts shown here; package config refuses URLs with others. It reads files at once. They are PEM,
+// except for the token. The store has blobs and directories, no tags, and cannot list. Closing it closes the connection.
+// ctx is only for connecting.
 func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
 	t, err := parseTarget(rawURL)
 	if err != nil {
@@ -63,7 +55,7 @@ func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
 	return New(conn, "rpc-"+hex.EncodeToString(id[:16]), t.pkg), nil
 }
 
-// dialOptions are those that do not depend on the server.
+// dialOptions are the options that do not depend on the server.
 func dialOptions() []grpc.DialOption {
 	agent := "castar"
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
@@ -83,7 +75,7 @@ func dialOptions() []grpc.DialOption {
 	}
 }
 
-// connected waits until conn is connected. One failure is final.
+// connected waits until conn is connected. It does not try again.
 func connected(ctx context.Context, conn *grpc.ClientConn) error {
 	conn.Connect()
 	for {
@@ -99,212 +91,3 @@ func connected(ctx context.Context, conn *grpc.ClientConn) error {
 		}
 	}
 }
-
-// target is what a URL says.
-type target struct {
-	scheme, address string
-	pkg             string
-	wait            bool
-	options         []grpc.DialOption
-}
-
-// Errors of URLs, as upstream has them.
-var (
-	errPath      = errors.New("a path may not be set")
-	errAuthority = errors.New("grpc+unix takes a path and no host")
-	errPlainTLS  = errors.New("tls-... works only with grpc+https")
-)
-
-// CheckURL reports what is wrong with a URL for Dial, as far as can be told without the files and the server that it
-// names.
-func CheckURL(rawURL string) error {
-	_, _, _, err := splitTarget(rawURL)
-	return err
-}
-
-// parseTarget reads a URL and the files that it names.
-func parseTarget(rawURL string) (target, error) {
-	t, u, values, err := splitTarget(rawURL)
-	if err == nil {
-		err = t.credentials(values)
-	}
-	if err == nil {
-		err = t.token(values.Get("token-path"), u.Hostname())
-	}
-	return t, err
-}
-
-// splitTarget reads a URL. The names of files are left among the values of its query.
-func splitTarget(rawURL string) (t target, u *url.URL, values url.Values, err error) {
-	u, err = url.Parse(rawURL)
-	if err != nil {
-		if e, ok := errors.AsType[*url.Error](err); ok {
-			err = e.Err
-		}
-		return t, nil, nil, err
-	}
-	t.scheme = strings.TrimPrefix(u.Scheme, "grpc+")
-	switch {
-	case u.Fragment != "":
-		return t, nil, nil, errors.New("a fragment may not be set")
-	case u.User != nil:
-		return t, nil, nil, errors.New("a user may not be set: token-path names a file with a token")
-	}
-	switch u.Scheme {
-	case "grpc+unix":
-		err = t.unix(u)
-	case "grpc+http", "grpc+https":
-		err = t.host(u)
-	default:
-		err = fmt.Errorf("unknown scheme %q: want grpc+http, grpc+https or grpc+unix", u.Scheme)
-	}
-	if err == nil {
-		values, err = t.query(u)
-	}
-	return t, u, values, err
-}
-
-func (t *target) unix(u *url.URL) error {
-	if u.Host != "" {
-		return errAuthority
-	}
-	if !filepath.IsAbs(u.Path) || u.Path == "/" {
-		return errors.New("grpc+unix takes an absolute path, as in grpc+unix:/run/castar.sock")
-	}
-	path := u.Path
-	t.address = "passthrough:" + path
-	t.options = append(t.options,
-		grpc.WithAuthority("localhost"), grpc.WithNoProxy(),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", path)
-		}))
-	return nil
-}
-
-func (t *target) host(u *url.URL) error {
-	switch {
-	case u.Opaque != "" || u.Hostname() == "":
-		return fmt.Errorf("%s takes a host, as in %s://localhost:8000", u.Scheme, u.Scheme)
-	case u.Path != "":
-		return errPath
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[t.scheme]
-	}
-	t.address = "dns:///" + net.JoinHostPort(u.Hostname(), port)
-	return nil
-}
-
-// query reads the parameters. Those that it does not know are refused.
-func (t *target) query(u *url.URL) (url.Values, error) {
-	values, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil, errors.New("invalid query") // no more of it, as of all URLs
-	}
-	known := []string{"wait-connect", "package", "token-path", "tls-ca-cert-path", "tls-client-cert-path", "tls-client-key-path"}
-	for key, v := range values {
-		switch {
-		case !slices.Contains(known, key):
-			return nil, fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(known, ", "))
-		case len(v) > 1:
-			return nil, fmt.Errorf("parameter %q is given twice", key)
-		case v[0] == "":
-			return nil, fmt.Errorf("parameter %q has no value", key)
-		case strings.HasPrefix(key, "tls-") && t.scheme != "https":
-			return nil, errPlainTLS
-		}
-	}
-	switch v := values.Get("wait-connect"); v {
-	case "", "0", "1":
-		t.wait = v == "1"
-	default:
-		return nil, fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", v)
-	}
-	switch v := values.Get("package"); v {
-	case "":
-	case "tvix", "snix":
-		t.pkg = v + ".castore.v1"
-	default:
-		return nil, fmt.Errorf("invalid value %q for package: want tvix or snix", v)
-	}
-	if (values.Get("tls-client-cert-path") == "") != (values.Get("tls-client-key-path") == "") {
-		return nil, errors.New("tls-client-cert-path and tls-client-key-path go together")
-	}
-	return values, nil
-}
-
-// credentials sets up TLS where the scheme says so.
-func (t *target) credentials(values url.Values) error {
-	if t.scheme != "https" {
-		t.options = append(t.options, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		return nil
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if path := values.Get("tls-ca-cert-path"); path != "" {
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s: no certificate in it", path)
-		}
-	}
-	if cert := values.Get("tls-client-cert-path"); cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, values.Get("tls-client-key-path"))
-		if err != nil {
-			return err
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	t.options = append(t.options, grpc.WithTransportCredentials(credentials.NewTLS(config)))
-	return nil
-}
-
-// token has every call show the token in a file.
-func (t *target) token(path, host string) error {
-	if path == "" {
-		return nil
-	}
-	if t.scheme == "http" && !isLoopback(host) {
-		return errors.New("a token may not be sent in the clear: use grpc+https")
-	}
-	token, err := ReadToken(path)
-	if err != nil {
-		return err
-	}
-	t.options = append(t.options, grpc.WithPerRPCCredentials(bearer(token)))
-	return nil
-}
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// ReadToken returns the token in a file, without the white space around it. It must be one line of printable ASCII.
-func ReadToken(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(b))
-	if token == "" {
-		return "", fmt.Errorf("%s: no token in it", path)
-	}
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", fmt.Errorf("%s: a token is one line of printable ASCII, without space", path)
-	}
-	return token, nil
-}
-
-// bearer is a token as gRPC's credentials.
-type bearer string
-
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
-}
-
-// RequireTransportSecurity is false, for a socket and this host are safe; see target.token.
-func (bearer) RequireTransportSecurity() bool { return false }

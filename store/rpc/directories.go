@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -24,9 +23,9 @@ func request(d store.Digest, recursive bool) *protos.GetDirectoryRequest {
 	return &protos.GetDirectoryRequest{ByWhat: &protos.GetDirectoryRequest_Digest{Digest: d[:]}, Recursive: recursive}
 }
 
-// Get asks for the directory alone, and where the server does not find it, for a closure that has it.
+// Get asks for the directory by itself. If the server does not find it, Get looks for a closure that has it.
 func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Directory, err error) {
-	message, kept, err := ds.c.closures.kept(d)
+	message, kept, err := ds.c.closures.get(d)
 	if !kept && err == nil {
 		if message, err = ds.get(ctx, d); store.IsNotFound(err) {
 			kept = true
@@ -48,7 +47,7 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Direct
 	return dir, nil
 }
 
-// get returns what the server has under d, unchecked.
+// get returns what the server has for d, unchecked.
 func (ds directories) get(ctx context.Context, d store.Digest) (message []byte, err error) {
 	s, err := ds.c.directories.get(ctx)
 	if err != nil {
@@ -67,7 +66,7 @@ func (ds directories) get(ctx context.Context, d store.Digest) (message []byte, 
 	return message, fromStatus(tooLong(d, err), d)
 }
 
-// Put sends a directory without those below it, which only servers of castar's take where there are any.
+// Put sends a directory without those below it. If there are any, only a server of castar takes that.
 func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
 	message, err := store.EncodeDirectory(dir)
 	if err != nil {
@@ -90,9 +89,9 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 	})), d)
 }
 
-// Walk has the server send the whole closure, and checks that it is one: each directory has been referred to, hashes to
-// its name, and none is missing at the end. A recorded size is not looked at. A closure that the server does not find is
-// looked for in larger ones.
+// Walk has the server send the whole closure. It checks that one of the directories before refers to each, and that none
+// is missing at the end. It does not check recorded sizes. If the server does not find the closure, Walk looks for it in
+// larger ones.
 func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return func(yield func(store.NamedDirectory, error) bool) {
 		found, more := false, true
@@ -116,13 +115,13 @@ func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[sto
 	}
 }
 
-// errEnough is what a taker of directories returns who wants no more.
+// errEnough ends a closure early because its reader wants no more.
 var errEnough = errors.New("enough")
 
-// maxStrays is how many directories are taken from a closure that lacks those which refer to them.
+// maxStrays is how many directories a closure may have that no other in it refers to.
 const maxStrays = 1 << 16
 
-// fetch gives the directories of a closure to take, encoded, as far as the server has them. A directory may come twice.
+// fetch calls take for each directory of a closure, as far as the server has them. It may call it twice for one.
 func (ds directories) fetch(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error {
 	return again(ctx, func() error {
 		return ds.closure(ctx, root, maxStrays, func(named store.NamedDirectory, message []byte) error {
@@ -131,8 +130,8 @@ func (ds directories) fetch(ctx context.Context, root store.Digest, take func(st
 	})
 }
 
-// closure gives the directories of a closure to take, decoded and encoded, until it or the server returns an error. That
-// so many come to which no other refers is none.
+// closure calls take for each directory of a closure, decoded and encoded, until take or the server returns an error. It
+// accepts strays directories that no other refers to.
 func (ds directories) closure(
 	ctx context.Context, root store.Digest, strays int, take func(store.NamedDirectory, []byte) error,
 ) error {
@@ -151,7 +150,7 @@ func (ds directories) closure(
 		var named store.NamedDirectory
 		var message []byte
 		err := k.wait(func() (err error) {
-			for again := true; again && err == nil; { // one that has come before is no answer
+			for again := true; again && err == nil; { // a directory that has come before does not count as an answer
 				if message, err = wire.RecvDirectory(stream); err == nil {
 					named, again, err = w.next(message)
 				}
@@ -161,7 +160,7 @@ func (ds directories) closure(
 		if err == io.EOF {
 			return w.end()
 		}
-		if status.Code(err) == codes.NotFound && len(w.seen) > 0 { // the server says what
+		if status.Code(err) == codes.NotFound && len(w.seen) > 0 { // the server says what is missing
 			return &wire.Error{Code: codes.NotFound, Text: status.Convert(err).Message()}
 		}
 		if err == nil {
@@ -173,18 +172,18 @@ func (ds directories) closure(
 	}
 }
 
-// errMissing is the reason of a closure that ends without a directory to which one in it refers.
+// errMissing says that a closure ended without a directory that another refers to.
 var errMissing = errors.New("missing")
 
 // walk checks a closure that comes root first.
 type walk struct {
 	root    store.Digest
-	strays  int                       // how many may come to which no other refers
-	missing map[store.Digest]struct{} // referred to and not yet there
+	strays  int                       // how many may still come that no other refers to
+	missing map[store.Digest]struct{} // referred to, and not yet received
 	seen    map[store.Digest]struct{}
 }
 
-// next takes a directory, and reports whether it has come before.
+// next checks a directory, and reports whether it has come before.
 func (w *walk) next(message []byte) (named store.NamedDirectory, again bool, err error) {
 	d := store.Sum(message)
 	if _, again := w.seen[d]; again {
@@ -219,97 +218,6 @@ func (w *walk) end() error {
 	}
 	for d := range w.missing {
 		return corrupt(w.root, fmt.Errorf("%d directories are %w, among them %s", len(w.missing), errMissing, d))
-	}
-	return nil
-}
-
-func (ds directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
-	return &upload{c: ds.c, ctx: ctx}, nil
-}
-
-// upload implements store.DirectoryWriter: one call, which begins with the first directory.
-type upload struct {
-	c   *client
-	ctx context.Context
-
-	long   longDirectories
-	mu     sync.Mutex
-	call   *call
-	stream uploadStream
-	err    error // that ended it
-}
-
-var (
-	errUploadEnded = errors.New("the batch has ended")
-	errNothing     = errors.New("commit of a batch without directories")
-)
-
-func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
-	if err := ctx.Err(); err != nil {
-		return store.Digest{}, err
-	}
-	message, err := store.EncodeDirectory(dir)
-	if err != nil {
-		return store.Digest{}, err
-	}
-	d := store.Sum(message)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.err == nil {
-		u.long.note(d, dir, message)
-		u.err = fromStatus(u.long.explain(u.send(message)), d)
-	}
-	return d, u.err
-}
-
-func (u *upload) send(message []byte) error {
-	if u.call == nil {
-		s, err := u.c.directories.get(u.ctx)
-		if err != nil {
-			return err
-		}
-		u.call = u.c.begin(u.ctx)
-		if u.stream, err = s.Put(u.call.ctx); err != nil {
-			return u.call.why(err)
-		}
-	}
-	err := u.call.wait(func() error { return u.stream.Send(wire.RawDirectory(message)) })
-	return u.call.why(sendError(u.stream, err))
-}
-
-// Commit returns when the server has made durable what was stored.
-func (u *upload) Commit(ctx context.Context, root store.Digest) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case u.err != nil:
-		return u.err
-	case u.call == nil:
-		return errNothing
-	}
-	defer context.AfterFunc(ctx, func() { u.call.cancel(ctx.Err()) })()
-	err := u.c.flight.allLanded(ctx)
-	var mark uint64
-	if err == nil {
-		mark, _, err = u.c.ledger.mark()
-	}
-	if err == nil {
-		err = u.call.wait(func() error {
-			return endUpload(u.stream, nil, root, func(instance string) error { return u.c.ledger.synced(instance, mark) })
-		})
-	}
-	u.err = errUploadEnded
-	return fromStatus(u.long.explain(err), root)
-}
-
-func (u *upload) Close() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.call != nil {
-		u.call.end()
-	}
-	if u.err == nil {
-		u.err = errUploadEnded
 	}
 	return nil
 }

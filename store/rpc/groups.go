@@ -17,69 +17,69 @@ import (
 )
 
 const (
-	// groupsAfter is how many blobs are read one by one before others come with their groups: who wants few should not be
-	// sent many.
+	// groupsAfter is how many blobs are read one by one before the client asks for groups. A caller that wants few blobs
+	// should not be sent many.
 	groupsAfter = 16
-	// groupsTried is how many groups come before it is asked whether they are of use: each should have saved leastUse calls.
-	// Where they were not, so many blobs are read one by one before the next are tried.
+	// groupsTried is how many groups come before their use is judged. Each should have saved leastUse calls. If they have
+	// not, groupsPause blobs are read one by one before groups are tried again.
 	groupsTried = 16
 	leastUse    = 2
 	groupsPause = 1000
-	// groupsSize is how many bytes groups take that are kept: some for each directory that a parallel export is in.
+	// groupsSize is how many bytes of groups are kept: several for each directory that a parallel export is in.
 	groupsSize = 64 << 20
-	// maxGroup is the length of the longest group that is believed, in bytes.
+	// maxGroup is the length of the longest group that a server may send, in bytes.
 	maxGroup = 16 << 20
-	// maxMembers is how many blobs it may have: so many that differ are longer than the groups that castar makes.
+	// maxMembers is how many blobs a group may have. So many different blobs are longer than the groups that castar makes.
 	maxMembers = 1 << 20
-	// memberCost is what a blob in a group takes here besides its bytes, and counts as much.
+	// memberCost is what a blob in a group takes in memory besides its bytes.
 	memberCost = 200
 )
 
-// groups reads blobs together with those that the server has compressed with them, and keeps these for who reads them
-// next: in the order of a tree, a group has about a hundred. Its methods may be called concurrently.
+// groups reads blobs together with those that the server has compressed with them, and keeps these for the next reads. A
+// group has about a hundred blobs that stand next to each other in a tree. Its methods may be called concurrently.
 type groups struct {
 	c       *client
 	decoder func() (*zstd.Decoder, error)
-	turn    chan struct{} // held by who asks for a group: the next may find in it what it wants
+	turn    chan struct{} // full while one caller asks for a group; the next caller may find its blob in it
 
-	mu     sync.Mutex
-	none   bool // the server has none
-	reads  int  // of blobs that were in no group here
-	after  int  // so many reads, groups are asked for
-	gets   int  // since then
-	hits   int
-	places map[store.Digest]place
-	recent *list.List // of *heldGroup, the most recently used first
-	bytes  int
+	mu      sync.Mutex
+	none    bool // the server has no groups
+	reads   int  // of blobs in no kept group
+	after   int  // the number of reads after which the client asks for groups
+	gets    int  // groups received since their use was judged
+	hits    int  // reads of kept groups since then
+	members map[store.Digest]member
+	recent  *list.List // of *cachedGroup, the most recently used first
+	bytes   int
 }
 
-// place is where a blob is in a group.
-type place struct {
-	group  *heldGroup
+// member is where a blob is in a group.
+type member struct {
+	group  *cachedGroup
 	offset int
 	size   int
 }
 
-// heldGroup is a group that was sent.
-type heldGroup struct {
-	at     *list.Element
-	places map[store.Digest]place
-	size   int                    // of its bytes
-	load   func() ([]byte, error) // decodes it once, whoever calls it first
+// cachedGroup is a group that is kept.
+type cachedGroup struct {
+	at      *list.Element
+	members map[store.Digest]member
+	size    int
+	load    func() ([]byte, error) // returns the bytes; the first call decodes them
 }
 
-// cost is what the group counts in groupsSize.
-func (h *heldGroup) cost() int { return h.size + memberCost*len(h.places) }
+// cost is what the group counts towards groupsSize.
+func (h *cachedGroup) cost() int { return h.size + memberCost*len(h.members) }
 
 func (g *groups) init(c *client) {
 	g.c, g.after = c, groupsAfter
 	g.decoder = sync.OnceValues(func() (*zstd.Decoder, error) { return zstd.NewDecoder(runtime.GOMAXPROCS(0)) })
 	g.turn = make(chan struct{}, 1)
-	g.places = map[store.Digest]place{}
+	g.members = map[store.Digest]member{}
 	g.recent = list.New()
 }
 
-// read returns the blob or chunk d, checked, which must not be changed, or nil where it is to be read by itself.
+// read returns the blob or chunk d, checked, or nil if it must be read by itself. The caller must not change it.
 func (g *groups) read(ctx context.Context, d store.Digest) ([]byte, error) {
 	p, ok, want := g.find(d)
 	if !ok && want {
@@ -111,11 +111,11 @@ func (g *groups) read(ctx context.Context, d store.Digest) ([]byte, error) {
 	return data, nil
 }
 
-// find returns where d is, if it is in a group that is here, and otherwise whether it should be asked for.
-func (g *groups) find(d store.Digest) (p place, ok, want bool) {
+// find returns where d is in a kept group, or whether to ask for its group.
+func (g *groups) find(d store.Digest) (p member, ok, want bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if p, ok = g.places[d]; ok {
+	if p, ok = g.members[d]; ok {
 		g.hits++
 		g.recent.MoveToFront(p.group.at)
 		return p, true, false
@@ -124,8 +124,8 @@ func (g *groups) find(d store.Digest) (p place, ok, want bool) {
 	return p, false, g.reads > g.after && !g.none
 }
 
-// get asks for the group of d. It reports false where d is in none.
-func (g *groups) get(ctx context.Context, d store.Digest) (p place, ok bool, err error) {
+// get asks for the group of d. It reports false if d is in no group.
+func (g *groups) get(ctx context.Context, d store.Digest) (p member, ok bool, err error) {
 	var resp *protos.GetBlobsResponse
 	err = g.c.retry(ctx, func(k *call) (err error) {
 		resp, err = g.c.bulk.Get(k.ctx, &protos.GetBlobsRequest{Digest: d[:]})
@@ -143,20 +143,20 @@ func (g *groups) get(ctx context.Context, d store.Digest) (p place, ok bool, err
 	if len(resp.GetDigests()) == 0 {
 		return p, false, nil
 	}
-	held, err := g.receive(resp)
+	cached, err := g.receive(resp)
 	if err != nil {
 		return p, false, corrupt(d, err)
 	}
-	p, ok = held.places[d]
+	p, ok = cached.members[d]
 	if !ok {
-		return p, false, corrupt(d, fmt.Errorf("a group of %d others", len(held.places)))
+		return p, false, corrupt(d, fmt.Errorf("a group of %d others", len(cached.members)))
 	}
-	g.hold(held)
+	g.keep(cached)
 	return p, true, nil
 }
 
-// receive checks what the server calls a group, but for the bytes.
-func (g *groups) receive(resp *protos.GetBlobsResponse) (*heldGroup, error) {
+// receive checks a group, except for its bytes.
+func (g *groups) receive(resp *protos.GetBlobsResponse) (*cachedGroup, error) {
 	digests, sizes := resp.GetDigests(), resp.GetSizes()
 	if len(digests) != len(sizes) {
 		return nil, fmt.Errorf("a group of %d blobs with %d lengths", len(digests), len(sizes))
@@ -164,23 +164,23 @@ func (g *groups) receive(resp *protos.GetBlobsResponse) (*heldGroup, error) {
 	if len(digests) > maxMembers {
 		return nil, fmt.Errorf("a group of more than %d blobs", maxMembers)
 	}
-	held := &heldGroup{places: make(map[store.Digest]place, len(digests))}
+	cached := &cachedGroup{members: make(map[store.Digest]member, len(digests))}
 	for i, n := range sizes {
 		d, err := store.DigestFromBytes(digests[i])
 		if err != nil {
 			return nil, err
 		}
-		if n > uint64(maxGroup-held.size) {
+		if n > uint64(maxGroup-cached.size) {
 			return nil, fmt.Errorf("a group of more than %d bytes", maxGroup)
 		}
-		held.places[d] = place{held, held.size, int(n)}
-		held.size += int(n)
+		cached.members[d] = member{cached, cached.size, int(n)}
+		cached.size += int(n)
 	}
 	plain, frame := resp.GetPlain(), resp.GetFrame()
-	if frame == nil && len(plain) != held.size {
-		return nil, fmt.Errorf("a group of %d bytes with contents of %d", held.size, len(plain))
+	if frame == nil && len(plain) != cached.size {
+		return nil, fmt.Errorf("a group of %d bytes with contents of %d", cached.size, len(plain))
 	}
-	held.load = sync.OnceValues(func() ([]byte, error) {
+	cached.load = sync.OnceValues(func() ([]byte, error) {
 		if frame == nil {
 			return plain, nil
 		}
@@ -188,23 +188,23 @@ func (g *groups) receive(resp *protos.GetBlobsResponse) (*heldGroup, error) {
 		if err != nil {
 			return nil, err
 		}
-		raw := make([]byte, held.size)
+		raw := make([]byte, cached.size)
 		err = dec.Decode(raw, frame)
 		frame = nil
 		return raw, err
 	})
-	return held, nil
+	return cached, nil
 }
 
-// hold keeps a group, and lets the least recently used go where there are too many.
-func (g *groups) hold(held *heldGroup) {
+// keep keeps a group, and drops the least recently used ones if there are too many. It also judges the use of groups.
+func (g *groups) keep(cached *cachedGroup) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	held.at = g.recent.PushFront(held)
-	maps.Copy(g.places, held.places)
-	g.bytes += held.cost()
+	cached.at = g.recent.PushFront(cached)
+	maps.Copy(g.members, cached.members)
+	g.bytes += cached.cost()
 	for e := g.recent.Back(); g.bytes > groupsSize && e != g.recent.Front(); e = g.recent.Back() {
-		g.drop(e.Value.(*heldGroup))
+		g.drop(e.Value.(*cachedGroup))
 	}
 	if g.gets++; g.gets == groupsTried {
 		if g.hits < groupsTried*leastUse {
@@ -215,12 +215,12 @@ func (g *groups) hold(held *heldGroup) {
 }
 
 // drop forgets a group. The caller holds g.mu.
-func (g *groups) drop(held *heldGroup) {
-	g.recent.Remove(held.at)
-	for d := range held.places {
-		if g.places[d].group == held {
-			delete(g.places, d)
+func (g *groups) drop(cached *cachedGroup) {
+	g.recent.Remove(cached.at)
+	for d := range cached.members {
+		if g.members[d].group == cached {
+			delete(g.members, d)
 		}
 	}
-	g.bytes -= held.cost()
+	g.bytes -= cached.cost()
 }

@@ -219,7 +219,7 @@ func serveGroups(t *testing.T, bl *liar, get func() (*protos.GetBlobsResponse, e
 	protos.RegisterBulkServiceServer(s, &groupLiar{get: get})
 	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), bl)
 	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), wire.TvixPackage)
-	t.Cleanup(c.flight.close)
+	t.Cleanup(c.outbox.close)
 	c.groups.reads = groupsAfter
 	return c
 }
@@ -313,11 +313,11 @@ func TestGroupsKept(t *testing.T) {
 					d := nth(i, k)
 					resp.Digests, resp.Sizes = append(resp.Digests, d[:]), append(resp.Sizes, uint64(tt.size))
 				}
-				held, err := g.receive(resp)
+				cached, err := g.receive(resp)
 				if err != nil {
 					t.Fatal(err)
 				}
-				g.hold(held)
+				g.keep(cached)
 				last = nth(i, 0)
 				if i == 0 {
 					first = last
@@ -326,8 +326,8 @@ func TestGroupsKept(t *testing.T) {
 					t.Fatalf("after %d others, what is used all the time is gone", i)
 				}
 			}
-			if _, ok, _ := g.find(last); !ok || g.bytes > groupsSize || len(g.places) != groupsSize/maxGroup*tt.members {
-				t.Errorf("%d blobs are kept, of %d bytes", len(g.places), g.bytes)
+			if _, ok, _ := g.find(last); !ok || g.bytes > groupsSize || len(g.members) != groupsSize/maxGroup*tt.members {
+				t.Errorf("%d blobs are kept, of %d bytes", len(g.members), g.bytes)
 			}
 		})
 	}

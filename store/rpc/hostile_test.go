@@ -96,7 +96,7 @@ func serveLies(t *testing.T, pkg string, bl *liar, dl *directoryLiar) *client {
 		s.RegisterService(wire.Under(pkg, protos.DirectoryService_ServiceDesc), dl)
 	}
 	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
-	t.Cleanup(c.flight.close)
+	t.Cleanup(c.outbox.close)
 	return c
 }
 

@@ -15,25 +15,26 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// A long blob goes to a server of castar's in chunks, cut as the server would cut it. They are sent as small blobs are, so
-// those that are there are not; and when they have arrived, the server is told that they make up a blob.
+// A long blob goes to a server of castar in chunks, cut as the server would cut it. They are put like small blobs, so the
+// server gets only those that it lacks. When they have arrived, the server is told that they make up a blob: it joins them.
 
 const (
-	// leastChunk is the average length of chunks, in bytes, from which blobs are sent so: where chunks are shorter, the
-	// list of them is no longer small beside them.
+	// leastChunk is the least average length of chunks, in bytes, for which blobs are sent in chunks. If chunks are
+	// shorter, the list of them is not small beside them.
 	leastChunk = 64 << 10
-	// joinCalls is how many blobs are joined at once, each by reading all of it.
+	// joinCalls is how many blobs are joined at once. The server reads all of each.
 	joinCalls = 4
-	// joinsWaiting is how many may wait for that, each with the list of its chunks in memory.
+	// joinsWaiting is how many may wait for that, each with its list of chunks in memory.
 	joinsWaiting = 64
-	// joinRate is how many bytes of a blob that is joined the server reads in a second, at the least, from a slow disk: it
-	// says nothing until it has read all.
+	// joinRate is how many bytes of a joined blob the server reads in a second, at least, from a slow disk. It answers
+	// only when it has read all.
 	joinRate = 4 << 20
-	// chunksInMessage keeps messages far below what any server takes, at 40 bytes for each.
+	// chunksInMessage keeps messages far below what any server takes, at 40 bytes for each chunk.
 	chunksInMessage = 1024
 )
 
-// poolFor returns what cuts chunks of a certain average, or nil where they cannot be sent, each of longest bytes at most.
+// poolFor returns a pool that cuts chunks of the given average, or nil if that is not sensible or chunks could be longer
+// than longest bytes.
 func poolFor(average uint64, longest int) *chunk.Pool {
 	if average < leastChunk || average > chunk.MaxAvg {
 		return nil
@@ -46,84 +47,84 @@ func poolFor(average uint64, longest int) *chunk.Pool {
 	return chunk.NewPool(c, make(chan struct{}, runtime.GOMAXPROCS(0)))
 }
 
-// joining is a blob that is joined when its chunks have arrived.
-type joining struct {
+// pendingJoin is a blob to be joined when its chunks have arrived.
+type pendingJoin struct {
 	digest store.Digest
 	chunks []store.Chunk
-	done   chan struct{} // closed when that was done, or failed
+	done   chan struct{} // closed when the blob is joined, or that has failed
 }
 
-// join sees to it that the blob d is joined, whose chunks were sent. It waits only where too many others do.
-func (f *flight) join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
-	if f.c.known.has(d) {
+// join has the blob d joined. Its chunks were put before. It waits only while too many others do.
+func (o *outbox) join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	if o.c.known.has(d) {
 		return nil
 	}
-	f.mu.Lock()
-	_, again := f.joining[d]
-	err := f.err
-	if err == nil && f.ctx.Err() != nil {
+	o.mu.Lock()
+	_, again := o.joins[d]
+	err := o.err
+	if err == nil && o.ctx.Err() != nil {
 		err = errClosed
 	}
 	if again || err != nil {
-		f.mu.Unlock()
+		o.mu.Unlock()
 		return err
 	}
-	j := &joining{d, chunks, make(chan struct{})}
+	j := &pendingJoin{d, chunks, make(chan struct{})}
 	select {
-	case f.joins <- j:
-		f.joining[d] = j
-		f.mu.Unlock()
+	case o.joinQueue <- j:
+		o.joins[d] = j
+		o.mu.Unlock()
 		return nil
 	default:
 	}
-	f.joining[d] = j
-	f.departAll() // those that wait may do so for chunks in a batch that nobody fills any more
-	f.mu.Unlock()
+	o.joins[d] = j
+	o.dispatchAll() // the joins ahead may wait for chunks in a batch that nobody fills any more
+	o.mu.Unlock()
 	select {
-	case f.joins <- j:
+	case o.joinQueue <- j:
 		return nil
 	case <-ctx.Done():
-		f.joined(j, nil)
+		o.finishJoin(j, nil)
 		return ctx.Err()
-	case <-f.ctx.Done():
+	case <-o.ctx.Done():
 		return errClosed
 	}
 }
 
-// joinAll joins blobs until the store is closed.
-func (f *flight) joinAll() {
+// workJoins joins blobs until the store is closed.
+func (o *outbox) workJoins() {
 	for {
 		select {
-		case j := <-f.joins:
-			err := f.arrivedAll(j.chunks)
+		case j := <-o.joinQueue:
+			err := o.awaitChunks(j.chunks)
 			if err == nil {
-				err = f.c.joinBlob(f.ctx, j.digest, j.chunks)
+				err = o.c.joinBlob(o.ctx, j.digest, j.chunks)
 			}
-			f.joined(j, err)
-		case <-f.ctx.Done():
+			o.finishJoin(j, err)
+		case <-o.ctx.Done():
 			return
 		}
 	}
 }
 
-// arrivedAll waits until chunks have arrived. It has none of them sent, for there will be more to go with them.
-func (f *flight) arrivedAll(chunks []store.Chunk) error {
+// awaitChunks waits until chunks are acknowledged. It does not dispatch their batches: more blobs will come and fill them.
+func (o *outbox) awaitChunks(chunks []store.Chunk) error {
 	for i := range chunks {
 		for {
-			f.mu.Lock()
-			b, err := f.pending[chunks[i].Digest], f.err
+			o.mu.Lock()
+			b, err := o.pending[chunks[i].Digest], o.err
 			var done chan struct{}
 			if b != nil {
 				done = b.done
 			}
-			f.mu.Unlock()
+			o.mu.Unlock()
 			if err != nil {
 				return err
 			}
 			if b == nil {
 				break
 			}
-			if err := f.wait(f.ctx, done); err != nil {
+			if err := o.wait(o.ctx, done); err != nil {
 				return err
 			}
 		}
@@ -131,18 +132,18 @@ func (f *flight) arrivedAll(chunks []store.Chunk) error {
 	return nil
 }
 
-// joined ends what join began.
-func (f *flight) joined(j *joining, err error) {
-	f.mu.Lock()
-	delete(f.joining, j.digest)
-	if f.err == nil {
-		f.err = err
+// finishJoin notes that a blob is joined, or why it is not.
+func (o *outbox) finishJoin(j *pendingJoin, err error) {
+	o.mu.Lock()
+	delete(o.joins, j.digest)
+	if o.err == nil {
+		o.err = err
 	}
-	f.mu.Unlock()
+	o.mu.Unlock()
 	close(j.done)
 }
 
-// joinBlob tells the server that chunks, which it has, make up the blob d.
+// joinBlob tells the server that chunks that it has make up the blob d.
 func (c *client) joinBlob(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
 	var toRead time.Duration
 	for i := range chunks {
@@ -166,7 +167,7 @@ func (c *client) joinBlob(ctx context.Context, d store.Digest, chunks []store.Ch
 		}
 		return c.endPut(k, stream, new(protos.JoinBlobResponse), err, d)
 	})
-	if status.Code(err) == codes.NotFound { // not of the blob, but of a chunk, which the text names
+	if status.Code(err) == codes.NotFound { // a chunk is missing, and the text names it
 		return &wire.Error{Code: codes.NotFound, Text: fmt.Sprintf("blob %s: %s", d, status.Convert(err).Message())}
 	}
 	return fromStatus(err, d)

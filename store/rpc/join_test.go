@@ -263,7 +263,7 @@ func serveJoinLies(t *testing.T, l *joinLiar, bl *liar) *client {
 	protos.RegisterBulkServiceServer(s, l)
 	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), bl)
 	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
-	t.Cleanup(c.flight.close)
+	t.Cleanup(c.outbox.close)
 	return c
 }
 

@@ -3,10 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
-
-	"google.golang.org/grpc"
 
 	"castar/protos"
 	"castar/store"
@@ -15,17 +12,17 @@ import (
 // errRestarted says that the server may have forgotten what it acknowledged.
 var errRestarted = errors.New("the server was restarted before it had made durable what was stored: store it again")
 
-// ledger knows what the server has acknowledged, and how much of that is durable.
+// ledger records what the server has acknowledged, and how much of that is durable.
 type ledger struct {
 	mu              sync.Mutex
-	met             bool   // there was an answer
-	instance        string // of the server, where it says
+	met             bool   // the server has answered
+	instance        string // of the server, or "" if it has none
 	stored, durable uint64 // answers to Put
-	claimed         bool   // the server said that it had something, durable or not
-	lost            bool   // the instance changed while not all was durable
+	claimed         bool   // the server said that it has something, durable or not
+	lost            bool   // the instance changed before everything was durable
 }
 
-// put takes note of an answer to Put.
+// put records an answer to Put.
 func (l *ledger) put(instance string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -36,7 +33,7 @@ func (l *ledger) put(instance string) error {
 	return nil
 }
 
-// claim takes note of an answer that something is there, on which a closure may be built.
+// claim records an answer that the server has something. A closure may depend on it.
 func (l *ledger) claim(instance string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,7 +56,7 @@ func (l *ledger) meet(instance string) error {
 	return nil
 }
 
-// mark returns what a directory upload that is ended now makes durable, and whether there is any need.
+// mark returns what a directory upload ended now makes durable, and whether one is needed.
 func (l *ledger) mark() (stored uint64, needed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,7 +66,7 @@ func (l *ledger) mark() (stored uint64, needed bool, err error) {
 	return l.stored, l.stored > l.durable, err
 }
 
-// synced takes note of an answer to a directory upload, which was ended after mark.
+// synced records an answer to a directory upload that was ended after mark.
 func (l *ledger) synced(instance string, mark uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,9 +80,9 @@ func (l *ledger) synced(instance string, mark uint64) error {
 // barrier implements store.Barrier.
 type barrier struct{ c *client }
 
-// Sync puts the empty directory, whose answer means that all before it is durable, unless an upload has done that.
+// Sync puts the empty directory unless everything is durable. The answer means that everything before it is.
 func (b barrier) Sync(ctx context.Context) error {
-	if err := b.c.flight.allLanded(ctx); err != nil {
+	if err := b.c.outbox.awaitAll(ctx); err != nil {
 		return err
 	}
 	_, needed, err := b.c.ledger.mark()
@@ -107,42 +104,8 @@ func (b barrier) Sync(ctx context.Context) error {
 	}), empty)
 }
 
-// Close closes the connection. What is on its way to the server is given up.
+// Close closes the connection. Blobs that are not acknowledged are lost.
 func (b barrier) Close() error {
-	b.c.flight.close()
+	b.c.outbox.close()
 	return errors.Join(b.c.conn.Close(), b.c.closures.close())
-}
-
-// uploadStream is a call of DirectoryService.Put.
-type uploadStream = grpc.ClientStreamingClient[protos.Directory, protos.PutDirectoryResponse]
-
-// endUpload ends an upload, of which err is the last error of opening or sending, and checks the answer. acked is told
-// the server's instance.
-func endUpload(stream uploadStream, err error, root store.Digest, acked func(instance string) error) error {
-	if err = sendError(stream, err); err != nil {
-		return err
-	}
-	resp, err := stream.CloseAndRecv()
-	if err != nil {
-		return err
-	}
-	if err := sameDigest(resp.GetRootDigest(), root); err != nil {
-		return err
-	}
-	headers, err := stream.Header()
-	if err != nil {
-		return err
-	}
-	return acked(instanceOf(headers))
-}
-
-// sendError returns why sending failed. Of a stream that the server has ended, sending only knows that.
-func sendError(stream grpc.ClientStream, err error) error {
-	if err == io.EOF {
-		err = stream.RecvMsg(new(protos.PutDirectoryResponse))
-		if err == nil {
-			err = errEarly
-		}
-	}
-	return err
 }

@@ -6,7 +6,7 @@ import (
 	"castar/store"
 )
 
-// recentSize is how many digests each half of a recent keeps, in about 4 MiB.
+// recentSize is how many digests each half of a recent has. They take about 4 MiB.
 const recentSize = 1 << 16
 
 // recent is a set of digests that forgets the older half when it is full. Its methods may be called concurrently.

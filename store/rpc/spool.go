@@ -12,10 +12,10 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// A blob that must be seen whole before anything can be done with it is kept in a file without a name: one that comes
-// without chunks or a proof until it is checked, and one that goes to a server without chunks until its digest is known.
+// Some blobs must be seen whole before anything can be done with them. One that comes without chunks or a proof must be
+// checked first, and one that is sent as one stream needs its digest first. Such a blob is spooled to a nameless file.
 
-// nameless returns a new file without a name, which ends when it is closed.
+// nameless returns a new file without a name. Closing it removes it.
 func nameless() (*os.File, error) {
 	f, err := os.CreateTemp("", "castar-")
 	if err != nil {
@@ -28,7 +28,7 @@ func nameless() (*os.File, error) {
 	return f, nil
 }
 
-// spooled is a blob that is in a file without a name, and checked.
+// spooled is a checked blob in a nameless file.
 type spooled struct {
 	*io.SectionReader
 	file *os.File
@@ -77,70 +77,70 @@ func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob,
 	return spooled{io.NewSectionReader(f, 0, size), f}, nil
 }
 
-// held is a long blob that is kept in a file without a name until its digest is known, and then sent if the server lacks
-// it. One that is longer than maxSpool, or that the file has no room for, is sent without asking. It implements
-// store.BlobWriter, but Commit may be called only once.
-type held struct {
+// spoolWriter keeps a long blob in a nameless file until its digest is known, and then sends it if the server lacks it. A
+// blob longer than maxSpool, or than the disk has room for, is sent without asking. It implements store.BlobWriter, but
+// Commit may be called only once.
+type spoolWriter struct {
 	c    *client
 	ctx  context.Context
 	hash store.Hasher
-	file *os.File // nil: there is none, or none any more
-	size int64    // of what is in it
+	file *os.File // nil: none could be made, or the blob is being sent
+	size int64    // of the file
 
 	call   *call // nil: nothing was sent
 	stream blobStream
 }
 
-func newHeld(c *client, ctx context.Context) *held {
-	h := &held{c: c, ctx: ctx}
-	h.file, _ = nameless() // without one the blob is sent at once
-	return h
+func newSpoolWriter(c *client, ctx context.Context) *spoolWriter {
+	w := &spoolWriter{c: c, ctx: ctx}
+	w.file, _ = nameless() // without one the blob is sent at once
+	return w
 }
 
-func (h *held) Write(p []byte) (int, error) {
-	h.hash.Write(p)
-	if h.call == nil && h.file != nil && h.size+int64(len(p)) <= h.c.maxSpool {
-		if _, err := h.file.Write(p); err == nil {
-			h.size += int64(len(p))
+func (w *spoolWriter) Write(p []byte) (int, error) {
+	w.hash.Write(p)
+	if w.call == nil && w.file != nil && w.size+int64(len(p)) <= w.c.maxSpool {
+		if _, err := w.file.Write(p); err == nil {
+			w.size += int64(len(p))
 			return len(p), nil
 		}
 	}
-	if h.call == nil {
-		if err := h.begin(); err != nil {
+	if w.call == nil {
+		if err := w.begin(); err != nil {
 			return 0, err
 		}
 	}
-	if err := h.explain(sendBytes(h.call, h.stream, p)); err != nil {
+	if err := w.explain(sendBytes(w.call, w.stream, p)); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// begin begins to send the blob, of which the digest is not known, and sends what the file has.
-func (h *held) begin() error {
-	s, err := h.c.blobs.get(h.ctx)
+// begin begins to send the blob without knowing its digest, first what the file has.
+func (w *spoolWriter) begin() error {
+	s, err := w.c.blobs.get(w.ctx)
 	if err != nil {
 		return err
 	}
-	h.call = h.c.begin(h.ctx)
-	if h.stream, err = s.Put(h.call.ctx); err == nil {
-		err = h.sendFile(h.call, h.stream)
+	w.call = w.c.begin(w.ctx)
+	if w.stream, err = s.Put(w.call.ctx); err == nil {
+		err = w.sendFile(w.call, w.stream)
 	}
-	h.closeFile()
-	return h.explain(err)
+	w.closeFile()
+	return w.explain(err)
 }
 
 // explain returns why sending failed, if it did.
-func (h *held) explain(err error) error {
+func (w *spoolWriter) explain(err error) error {
 	if err != nil {
-		err = h.call.why(sendError(h.stream, err))
+		err = w.call.why(sendError(w.stream, err))
 	}
 	return fromStatus(err, store.Digest{})
 }
 
 // sendFile sends what the file has.
-func (h *held) sendFile(k *call, stream blobStream) error {
-	from, buf := io.NewSectionReader(h.file, 0, h.size), make([]byte, wire.FrameSize)
+func (w *spoolWriter) sendFile(k *call, stream blobStream) error {
+	from, buf := io.NewSectionReader(w.file, 0, w.size), make([]byte, wire.FrameSize)
 	for {
 		n, err := from.Read(buf)
 		if err == io.EOF {
@@ -155,29 +155,29 @@ func (h *held) sendFile(k *call, stream blobStream) error {
 	}
 }
 
-func (h *held) Commit() (store.Digest, error) {
-	d := h.hash.Sum()
-	if h.call != nil {
-		return d, fromStatus(h.c.endPut(h.call, h.stream, new(protos.PutBlobResponse), nil, d), d)
+func (w *spoolWriter) Commit() (store.Digest, error) {
+	d := w.hash.Sum()
+	if w.call != nil {
+		return d, fromStatus(w.c.endPut(w.call, w.stream, new(protos.PutBlobResponse), nil, d), d)
 	}
-	lacks, err := blobs{c: h.c}.lacks(h.ctx, d)
+	lacks, err := blobs{c: w.c}.lacks(w.ctx, d)
 	if err != nil || !lacks {
 		return d, err
 	}
-	return d, h.c.putStream(h.ctx, d, h.sendFile)
+	return d, w.c.putStream(w.ctx, d, w.sendFile)
 }
 
-func (h *held) closeFile() {
-	if h.file != nil {
-		h.file.Close()
-		h.file = nil
+func (w *spoolWriter) closeFile() {
+	if w.file != nil {
+		w.file.Close()
+		w.file = nil
 	}
 }
 
-func (h *held) Close() error {
-	h.closeFile()
-	if h.call != nil {
-		h.call.end()
+func (w *spoolWriter) Close() error {
+	w.closeFile()
+	if w.call != nil {
+		w.call.end()
 	}
 	return nil
 }

@@ -19,13 +19,13 @@ import (
 
 // A server that takes blobs only whole gets a long one once, and not at all if it has it; unless it is longer than what is
 // kept of it, or cannot be kept: then it is sent without asking.
-func TestHeld(t *testing.T) {
+func TestSpoolWriter(t *testing.T) {
 	data := rpctest.Random(longBlob)
 	for _, tt := range []struct {
 		name     string
 		there    bool
 		maxSpool int64
-		prepare  func(t *testing.T, h *held)
+		prepare  func(t *testing.T, h *spoolWriter)
 		puts     int
 	}{
 		{"lacking", false, longBlob, nil, 1},
@@ -54,7 +54,7 @@ func TestHeld(t *testing.T) {
 			}
 			w := &writer{b: blobs{c: c}, ctx: t.Context()}
 			defer w.Close()
-			h := newHeld(c, t.Context())
+			h := newSpoolWriter(c, t.Context())
 			w.long = h
 			for i, part := range [][]byte{data[:1<<20], data[1<<20:]} {
 				if i == 1 && tt.prepare != nil {
@@ -79,7 +79,7 @@ func TestHeld(t *testing.T) {
 }
 
 // fill makes the file of a blob one that takes nothing more.
-func fill(t *testing.T, h *held) {
+func fill(t *testing.T, h *spoolWriter) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "full")
 	kept := make([]byte, h.size)
@@ -97,7 +97,7 @@ func fill(t *testing.T, h *held) {
 }
 
 // A long blob that is cut off on its way is sent again from its beginning, for it was kept.
-func TestHeldRetry(t *testing.T) {
+func TestSpoolWriterRetry(t *testing.T) {
 	data := rpctest.Random(longBlob)
 	var calls atomic.Int32
 	var got []byte
@@ -121,7 +121,7 @@ func TestHeldRetry(t *testing.T) {
 }
 
 // A server that names another digest for what it was sent is not believed, kept or not.
-func TestHostileHeld(t *testing.T) {
+func TestHostileSpoolWriter(t *testing.T) {
 	for _, maxSpool := range []int64{0, longBlob} {
 		l := &liar{put: func(data []byte) store.Digest { return store.Sum(data[1:]) }}
 		c := serveLies(t, wire.TvixPackage, l, nil)

@@ -12,15 +12,14 @@ import (
 	"castar/store"
 )
 
-// longDirectory is the length of the shortest directory that a server may refuse, in bytes. Those of tvix and snix take
-// 4 MiB.
+// longDirectory is the length of the shortest directory that a server might refuse, in bytes. tvix and snix take 4 MiB.
 const longDirectory = 64 << 10
 
-// longDirectories are those that were sent to a server, which may refuse them when others are sent already. Its methods
-// may be called concurrently.
+// longDirectories remembers the long directories that were sent, because a server may refuse one after others were sent.
+// Its methods may be called concurrently.
 type longDirectories struct {
 	mu   sync.Mutex
-	sent map[int]sentDirectory // by their length, which is what servers say
+	sent map[int]sentDirectory // by length, the only thing that servers tell
 }
 
 type sentDirectory struct {
@@ -28,7 +27,7 @@ type sentDirectory struct {
 	entries int
 }
 
-// note remembers a directory that is sent as a message, if it is long.
+// note remembers a directory if its message is long.
 func (l *longDirectories) note(d store.Digest, dir store.Directory, message []byte) {
 	if len(message) < longDirectory {
 		return
@@ -41,8 +40,8 @@ func (l *longDirectories) note(d store.Digest, dir store.Directory, message []by
 	l.sent[len(message)] = sentDirectory{d, len(dir)}
 }
 
-// explain names the directory that the server refused as too long, and the server's limit as far as it says it, if err is
-// that. All servers say how long the message is.
+// explain adds to the error of a refused message the directory and the server's limit. All servers say how long the
+// message is, and some the limit.
 func (l *longDirectories) explain(err error) error {
 	s, ok := status.FromError(err)
 	if err == nil || !ok || s.Code() != codes.ResourceExhausted && s.Code() != codes.OutOfRange {
@@ -68,11 +67,11 @@ func (l *longDirectories) explain(err error) error {
 	return err
 }
 
-// tooLong explains why a directory could not be received, where it is longer than what is taken.
+// tooLong explains the error of a directory that is too long to be received.
 func tooLong(d store.Digest, err error) error {
 	s, ok := status.FromError(err)
 	if err == nil || !ok || s.Code() != codes.ResourceExhausted || !strings.HasPrefix(s.Message(), "grpc: received message larger") {
 		return err
 	}
-	return fmt.Errorf("%s: the message of the server is longer than the %d bytes that are taken", d, clientMessageSize)
+	return fmt.Errorf("%s: the server's message is longer than %d bytes", d, clientMessageSize)
 }

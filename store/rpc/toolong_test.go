@@ -52,14 +52,14 @@ func TestLongDirectory(t *testing.T) {
 		"gRPC": func(t *testing.T) *client { return serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{}) },
 		"castar": func(t *testing.T) *client {
 			c := newClient(connect(t, serveStore(t, memory.New(), server.Options{AllowPut: true, MaxMessage: limit})), "")
-			t.Cleanup(c.flight.close)
+			t.Cleanup(c.outbox.close)
 			return c
 		},
 		"tonic": func(t *testing.T) *client {
 			s := grpc.NewServer(grpc.MaxRecvMsgSize(limit * 4))
 			s.RegisterService(wire.Under(wire.SnixPackage, protos.DirectoryService_ServiceDesc), &tonic{most: limit})
 			c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), wire.SnixPackage)
-			t.Cleanup(c.flight.close)
+			t.Cleanup(c.outbox.close)
 			return c
 		},
 	}
@@ -103,7 +103,7 @@ func TestLongAnswer(t *testing.T) {
 	c := serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error { return send(message) }})
 	d := store.Digest{1}
 	_, err := directories{c}.Get(t.Context(), d)
-	want := fmt.Sprintf("%s: the message of the server is longer than the %d bytes that are taken", d, clientMessageSize)
+	want := fmt.Sprintf("%s: the server's message is longer than %d bytes", d, clientMessageSize)
 	if err == nil || err.Error() != want {
 		t.Errorf("Get: %v, want %q", err, want)
 	}

@@ -16,12 +16,12 @@ func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
 // errEnded is the error of a writer that is used after Commit or Close.
 var errEnded = errors.New("blob has ended")
 
-// writer implements store.BlobWriter. It keeps a blob that is short enough for Put, and hands a longer one on as it comes.
+// writer implements store.BlobWriter. It keeps a blob that is short enough for Put, and passes a longer one on as it comes.
 type writer struct {
 	b    blobs
 	ctx  context.Context
 	buf  []byte           // of a short blob
-	long store.BlobWriter // of a longer one; nil: it is short so far
+	long store.BlobWriter // of a long one; nil: the blob is short so far
 
 	err       error // that ended it
 	digest    store.Digest
@@ -90,19 +90,18 @@ func (w *writer) Close() error {
 	return w.long.Close()
 }
 
-// long returns a writer for a blob that is too long for Put: in chunks where the server takes them, and else as a whole.
+// long returns a writer for a long blob: in chunks if the server takes them, and otherwise as one stream.
 func (b blobs) long(ctx context.Context) (store.BlobWriter, error) {
-	if err := b.c.flight.ready(ctx); err != nil {
+	if err := b.c.outbox.ready(ctx); err != nil {
 		return nil, err
 	}
-	if pool := b.c.flight.pool; pool != nil {
+	if pool := b.c.outbox.pool; pool != nil {
 		return chunk.NewWriter(ctx, pool, sink{b, ctx}), nil
 	}
-	return newHeld(b.c, ctx), nil
+	return newSpoolWriter(b.c, ctx), nil
 }
 
-// sink sends one blob in chunks. They go as small blobs do, so those that the server has are not sent; and when they have
-// arrived, the server is told that they make up a blob. It implements chunk.Sink.
+// sink implements chunk.Sink. It sends one blob in chunks: see join.go.
 type sink struct {
 	b   blobs
 	ctx context.Context
@@ -110,7 +109,7 @@ type sink struct {
 
 func (s sink) Ready() error { return nil }
 
-// Has says no: only the server could tell, and the chunks are on their way.
+// Has says no. Only the server knows, and the outbox asks it about many chunks at once.
 func (s sink) Has(store.Digest) (bool, error) { return false, nil }
 
 func (s sink) PutChunk(_ store.Digest, data []byte) error {
@@ -121,5 +120,5 @@ func (s sink) PutChunk(_ store.Digest, data []byte) error {
 func (s sink) PutWhole(d store.Digest, data []byte) error { return s.PutChunk(d, data) }
 
 func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
-	return s.b.c.flight.join(s.ctx, d, chunks)
+	return s.b.c.outbox.join(s.ctx, d, chunks)
 }

@@ -11,16 +11,16 @@ import (
 )
 
 const (
-	// proofGroup is the chunk group of proofs: 1 KiB shifted by 4 is 16 KiB.
+	// groupShift makes groups of 16 KiB from the 1 KiB chunks of BLAKE3.
 	groupShift = 4
+	// ProofGroup is the length of a group, in bytes. A shorter blob has no proof.
 	ProofGroup = 1 << (10 + groupShift)
-	// maxProof bounds the proofs that a server sends, so that a Stat stays below what receivers take by default. It is
-	// enough for a blob of 895 MiB.
+	// maxProof is the length of the longest proof that a server sends. It keeps the answer below what receivers take by
+	// default, and suffices for a blob of 895 MiB.
 	maxProof = 3500 << 10
 )
 
-// proofSize returns the length of the proof of a blob of that size, which must be more than a group, or 0 where it would
-// be too long to be sent.
+// proofSize returns the length of the proof of a blob that is longer than a group, or 0 if the proof is too long to send.
 func proofSize(size uint64) int {
 	groups := (size + ProofGroup - 1) / ProofGroup
 	if n := 8 + 64*(groups-1); n <= maxProof {
@@ -29,13 +29,13 @@ func proofSize(size uint64) int {
 	return 0
 }
 
-// prove returns the proof of a blob, or nil where it has none.
+// Prove returns the proof of a blob (see package rpc), or nil if it is too short or too long for one.
 func Prove(blob store.Blob, d store.Digest) ([]byte, error) {
 	size := blob.Size()
 	if size <= ProofGroup || proofSize(size) == 0 {
 		return nil, nil
 	}
-	// Reading through WriteTo is the fast and checked way.
+	// WriteTo reads fast, and checks what it reads.
 	r, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {
@@ -45,7 +45,7 @@ func Prove(blob store.Blob, d store.Digest) ([]byte, error) {
 	}()
 	defer func() {
 		r.Close()
-		<-done // the blob is not for concurrent use
+		<-done // a Blob must not be used concurrently
 	}()
 	proof := make(fixed, proofSize(size))
 	root, err := bao.Encode(proof, r, int64(size), groupShift, true)
@@ -58,7 +58,7 @@ func Prove(blob store.Blob, d store.Digest) ([]byte, error) {
 	return proof, nil
 }
 
-// fixed is a buffer of a fixed length as an io.WriterAt.
+// fixed is an io.WriterAt of a fixed length.
 type fixed []byte
 
 var errPastEnd = errors.New("write past the end")
@@ -70,16 +70,18 @@ func (b fixed) WriteAt(p []byte, off int64) (int, error) {
 	return copy(b[off:], p), nil
 }
 
-// provenSize returns the length of the blob that a proof claims to be of, and whether the proof has the right form.
-func ProvenSize(proof []byte) (uint64, bool) {
+// ProvenSize returns the length of the blob that a proof claims to be for. ok reports whether the proof has the right
+// form.
+func ProvenSize(proof []byte) (size uint64, ok bool) {
 	if len(proof) < 8 {
 		return 0, false
 	}
-	size := binary.LittleEndian.Uint64(proof)
+	size = binary.LittleEndian.Uint64(proof)
 	return size, size > ProofGroup && proofSize(size) == len(proof)
 }
 
-// proven reports whether data, which begins and ends at groups or the end of the blob, stands at that offset of d.
+// Proven reports whether a proof shows that data is at offset in the blob d. data must begin at a ProofGroup, and end at
+// one or at the end of the blob.
 func Proven(proof, data []byte, offset uint64, d store.Digest) bool {
 	return bao.VerifyChunk(data, proof, groupShift, offset, d)
 }
