@@ -14,7 +14,6 @@ import (
 
 // bigtableKind is the directories in a table of Bigtable.
 type bigtableKind struct {
-	single
 	Project    string  `toml:"project_id"`
 	Instance   string  `toml:"instance_name"`
 	Table      string  `toml:"table_name"`
@@ -23,11 +22,8 @@ type bigtableKind struct {
 	Channels   int     `toml:"channel_size"`
 	Timeout    seconds `toml:"timeout"`
 	AppProfile string  `toml:"app_profile_id"`
-
-	Rule *store.SizeRule `toml:"size_rule"`
+	ruled
 }
-
-func (k *bigtableKind) rule() *store.SizeRule { return k.Rule }
 
 // seconds is a duration, which upstream writes as a string of a number.
 type seconds time.Duration

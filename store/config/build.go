@@ -14,36 +14,36 @@ import (
 // access says what a store will be used for.
 type access struct {
 	write, create bool
-	fill          bool // it keeps what is read of others, and is synced when it is closed
+	fill          bool // as the near store of a cache; it is synced before it is closed
 }
 
 // builder opens each store of an entry once.
 type builder struct {
 	o       Options
 	access  map[*node]access
-	order   []*node // parts before what is made of them, and what is written first before what is written second
+	order   []*node // parts before the store made of them, and stores that are written first before others
 	mu      sync.Mutex
 	started map[*node]*building
 }
 
 // building is a store that is being opened.
 type building struct {
-	done chan struct{} // closed when the rest is there
-	st   *store.Store  // nil: it failed, or one of its parts
-	err  error         // its own
+	done chan struct{} // closed when the other fields are set
+	st   *store.Store  // nil: it or one of its parts failed
+	err  error         // its own, and not that of a part
 }
 
 func newBuilder(o Options) *builder {
 	return &builder{o: o, access: map[*node]access{}, started: map[*node]*building{}}
 }
 
-// build opens what e is made of, as much as possible at the same time.
+// build opens the stores that e is made of, as many as possible at the same time.
 func build(ctx context.Context, e *entry, o Options) (*store.Store, error) {
 	if wait := o.OnWait; wait != nil {
 		o.OnWait = sync.OnceFunc(wait)
 	}
 	if o.Exclusive && (e.blobs != e.directories || len(e.blobs.parts) > 0) {
-		return nil, fmt.Errorf("%w: only of stores that are made of no others", store.ErrUnsupported)
+		return nil, fmt.Errorf("%w: only stores that are not made of others can be locked", store.ErrUnsupported)
 	}
 	b := newBuilder(o)
 	whole := access{write: !o.ReadOnly, create: o.Create && !o.ReadOnly}
@@ -63,7 +63,7 @@ func build(ctx context.Context, e *entry, o Options) (*store.Store, error) {
 	return st, nil
 }
 
-// plan says what n and those below it will be used for. A store is opened for all that it is used for.
+// plan notes what n and its parts will be used for. A store is opened for everything that it is used for.
 func (b *builder) plan(n *node, a access) {
 	old, known := b.access[n]
 	a = access{a.write || old.write, a.create || old.create, a.fill || old.fill}
@@ -87,7 +87,7 @@ func (b *builder) plan(n *node, a access) {
 	}
 }
 
-// get returns the store of n, or nil where it cannot be had. The first who wants it opens it, and the others wait.
+// get returns the store of n, or nil if it cannot be opened. The first caller opens it, and the others wait.
 func (b *builder) get(ctx context.Context, n *node) *store.Store {
 	b.mu.Lock()
 	w, running := b.started[n]
@@ -121,7 +121,7 @@ func (b *builder) get(ctx context.Context, n *node) *store.Store {
 	return w.st
 }
 
-// errors returns why stores could not be opened.
+// errors returns why stores could not be opened, each reason once.
 func (b *builder) errors() error {
 	var errs []error
 	for _, n := range b.order {
@@ -134,7 +134,7 @@ func (b *builder) errors() error {
 	return errors.Join(errs...)
 }
 
-// leaves yields the stores that are made of no others, and what they are used for.
+// leaves yields the stores that are not made of others, and what they are used for.
 func (b *builder) leaves() iter.Seq2[*store.Store, access] {
 	return func(yield func(*store.Store, access) bool) {
 		for _, n := range b.order {
@@ -155,7 +155,7 @@ func (b *builder) Sync(ctx context.Context) error {
 	return nil
 }
 
-// Close implements store.Barrier. What caches have fetched is kept.
+// Close implements store.Barrier. It keeps what caches have fetched.
 func (b *builder) Close() error {
 	var errs []error
 	for st, a := range b.leaves() {
@@ -167,8 +167,8 @@ func (b *builder) Close() error {
 	return errors.Join(errs...)
 }
 
-// combine returns the blobs of one store and the directories of another as one, without a barrier. Tags are those of the
-// directories' store, or else of the blobs'. It can list what is there if both can.
+// combine returns the blobs of one store and the directories of another as one store, without a barrier. It has the tags
+// of the second, or else of the first. It can list objects if both can.
 func combine(blobs, directories *store.Store) *store.Store {
 	if blobs == directories {
 		st := *blobs
@@ -199,7 +199,7 @@ func hashedID(kind, of string) string {
 	return kind + "-" + hex.EncodeToString(d[:16])
 }
 
-// listers lists what any of several stores has.
+// listers lists the objects of several stores.
 type listers []store.Lister
 
 func (l listers) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {

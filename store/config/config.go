@@ -1,6 +1,14 @@
-// Package config turns what names a store, on the command line, in the environment or in a composition file, into the
-// store. Names are read by the one switch in kinds.go, composition files in file.go; plan.go finds what refers to what,
-// and build.go builds it.
+// Package config opens the store that a name stands for: a path, a URL, or an entry of a composition file.
+//
+//	name ──▶ kind with parameters ──▶ nodes, each with its parts ──▶ *store.Store
+//	         kinds.go (URLs: url.go)  plan.go                        build.go
+//	         file.go (files: keys.go)
+//
+// Every other package gets its stores from Open:
+//
+//	st, err := config.Open(ctx, "cache:?near=/var/cache/castar&far=grpc+https://host", config.Options{})
+//	...
+//	defer st.Close()
 package config
 
 import (
@@ -16,47 +24,47 @@ import (
 	"castar/store"
 )
 
-// Options say how a store is opened. A kind of store ignores those that mean nothing to it.
+// Options say how to open a store. A kind of store ignores options that mean nothing to it.
 type Options struct {
-	Create    bool          // make the store where there is none
-	New       bool          // with Create: refuse a store that is there; packed stores only
-	ReadOnly  bool          // refuse to write, and need no permission to
-	Exclusive bool          // have the store for nobody else until it is closed; not for one made of others
-	Wait      time.Duration // how long to wait for other processes whose lock excludes this one; negative: for ever
+	Create    bool          // make the store if it does not exist
+	New       bool          // with Create: refuse a store that exists; packed stores only
+	ReadOnly  bool          // refuse writes, and need no permission for them
+	Exclusive bool          // lock out all other processes until the store is closed; not for a store made of others
+	Wait      time.Duration // how long to wait for the locks of other processes; negative: for ever
 	OnWait    func()        // called once when waiting begins; may be nil
-	Tolerate  bool          // open a damaged store as far as it goes, to examine or mend it
+	Tolerate  bool          // open a damaged store as far as possible, to examine or repair it
 }
 
 // Open opens the store that spec names:
 //
-//	/path, ./path, path      the packed store there, or what the composition file there says (see Load)
-//	FILE#NAME                what it says under this name
+//	/path, ./path, path      the packed store in that folder, or the entry of that composition file (see Load)
+//	FILE#NAME                the entry of that name in a composition file
 //	packed:/path             a packed store
-//	memory:                  a new, empty one, gone with the process; also memory://
+//	memory:                  a new, empty store, gone with the process; also memory://
 //	objectstore+file:/path, objectstore+s3://bucket/path, objectstore+http://host/path, objectstore+https://host/path,
 //	objectstore+gs://bucket/path, objectstore+az://container/path, objectstore+memory:
 //	                         objects in the layout of tvix and snix; see objects.OpenURL, also for parameters
 //	grpc+http://host:port, grpc+https://host, grpc+unix:/path
 //	                         the store of a server; see rpc.Dial for parameters
-//	cache:?near=N&far=F      the store N before the store F, whose blobs and directories N keeps once they were read;
-//	                         &write_through=true has what is put go to both, otherwise it goes to N alone
+//	cache:?near=N&far=F      the store N before the store F; N keeps the blobs and directories of F that are read. What is
+//	                         put goes to N alone, or to both with &write_through=true
 //	priority:?services[0]=A&services[1]=B
-//	                         the directories of A, otherwise those of B, and so on; read-only
+//	                         the directories of A, or else those of B, and so on; read-only
 //	bigtable://INSTANCE?project_id=P&table_name=T&family_name=F
 //	                         directories alone, in a table of Bigtable; more parameters are is_read_only=true,
 //	                         channel_size=4, timeout=4 (seconds) and app_profile_id=default
 //
-// Of objectstore, grpc, cache and bigtable, size_rule=snix is a parameter as well: how directories count their sizes in trees
-// that are made for the store.
+// objectstore, grpc, cache and bigtable also take size_rule=snix: how directories count their sizes in trees that are made
+// for the store.
 //
-// Whatever else is in a URL is an error: an unknown scheme, a host or a port that the scheme does not have, a user except
-// for HTTP, a fragment, an unknown parameter, and a parameter that is given twice or has no value. What begins with the
-// scheme of no kind of store is a path if it exists, and what begins with a slash or a dot is always a path. A near store
-// is made if there is none, and written to by readers too.
+// Anything else in a URL is an error: an unknown scheme, a part that the scheme does not take, an unknown parameter, and a
+// parameter that is given twice or has no value. A name with the scheme of no kind of store is a path if that exists. A
+// name that begins with a slash or a dot is always a path. Open makes a near store if it does not exist, and readers
+// write to it.
 //
-// The error is store.ErrNoStore where there is none, store.ErrUnsupported where it would have only blobs or only
-// directories, and store.ErrLocked where another process held it for all of o.Wait. The caller closes the store, which
-// closes all that it is made of, once.
+// The error is store.ErrNoStore if there is no store, store.ErrUnsupported if it would have only blobs or only
+// directories, and store.ErrLocked if another process locked it for all of o.Wait. The caller closes the store, which
+// closes each store that it is made of once.
 func Open(ctx context.Context, spec string, o Options) (*store.Store, error) {
 	e, err := parse(spec)
 	if err != nil {
@@ -65,8 +73,7 @@ func Open(ctx context.Context, spec string, o Options) (*store.Store, error) {
 	return build(ctx, e, o)
 }
 
-// Folders returns the folders in which the store that spec names keeps what it has, as far as they are on this machine
-// and it says so. They need not be there.
+// Folders returns the folders on this machine in which the store that spec names keeps its objects. They need not exist.
 func Folders(spec string) ([]string, error) {
 	e, err := parse(spec)
 	if err != nil {
@@ -81,8 +88,8 @@ func Folders(spec string) ([]string, error) {
 	return folders, nil
 }
 
-// Landmarks returns what Folders of spec are known by, whatever path leads to them. A folder that is not there, or has
-// nothing in it yet, has none.
+// Landmarks returns what identifies the Folders of spec, whatever path leads to them. A folder that does not exist or is
+// empty has no landmark.
 func Landmarks(spec string) ([]store.Landmark, error) {
 	e, err := parse(spec)
 	if err != nil {
@@ -101,7 +108,7 @@ func Landmarks(spec string) ([]store.Landmark, error) {
 	return marks, nil
 }
 
-// nodes returns all that e is made of.
+// nodes returns all nodes that e is made of.
 func (e *entry) nodes() []*node {
 	b := newBuilder(Options{})
 	b.plan(e.blobs, access{})
@@ -109,7 +116,7 @@ func (e *entry) nodes() []*node {
 	return b.order
 }
 
-// parse returns what spec says is to be built.
+// parse returns the entry that spec stands for.
 func parse(spec string) (*entry, error) {
 	if file, name, ok := compositionFile(spec); ok {
 		c, err := Load(file)
@@ -131,8 +138,8 @@ func parse(spec string) (*entry, error) {
 	return e, e.check()
 }
 
-// compositionFile reports whether spec names a composition file: any regular file, and whatever else ends in .toml
-// unless it is a folder or a URL. A # and a name may follow.
+// compositionFile reports whether spec names a composition file: any regular file, or any other name ending in .toml,
+// except for folders and URLs. A # and a name may follow.
 func compositionFile(spec string) (file, name string, ok bool) {
 	if isURL(spec) {
 		return "", "", false
@@ -147,7 +154,7 @@ func compositionFile(spec string) (file, name string, ok bool) {
 	return file, name, filepath.Ext(file) == ".toml"
 }
 
-// SplitFile splits FILE#NAME, the name of a store in a composition file. The whole is the file where that is there.
+// SplitFile splits FILE#NAME, the name of a store in a composition file. If a file has the whole name, it is that file.
 func SplitFile(spec string) (file, name string) {
 	i := strings.LastIndexByte(spec, '#')
 	if _, err := os.Stat(spec); err == nil || i < 0 {
@@ -165,7 +172,7 @@ func isURL(spec string) bool {
 	return ok
 }
 
-// isFile reports whether spec is a path: it has no scheme, or one that means nothing but is there.
+// isFile reports whether spec is a path: it has no scheme, or no known one and a file has the whole name.
 func isFile(spec string) bool {
 	if isURL(spec) {
 		return false
@@ -192,13 +199,13 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
-// kindOf returns the kind of store that a scheme names: what is before the first +.
+// kindOf returns the kind of store that a scheme names: the part before the first +.
 func kindOf(scheme string) string {
 	kind, _, _ := strings.Cut(scheme, "+")
 	return kind
 }
 
-// quoteSpec returns what names a store for messages.
+// quoteSpec returns the name of a store for messages, without secrets.
 func quoteSpec(spec string) string {
 	if _, _, ok := splitScheme(spec); ok {
 		spec = withoutSecrets(spec)

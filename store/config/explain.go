@@ -2,19 +2,18 @@ package config
 
 import "slices"
 
-// Line is one store in the tree of those that an entry is made of.
+// Line is one store in the tree of stores that an entry is made of.
 type Line struct {
 	Depth  int    // 0 is the entry
-	Use    string // what the one above has it for: the key there, or blobs or directories; "" for the entry
-	Name   string // with its table; "" where a URL stands for it, and for an entry of which the halves stand apart
-	Type   string // "" for an entry of which the halves stand apart
-	Detail string // a parameter to know it by, such as a path; may be ""
-	Shared bool   // it is in more than one place and is built once; what it is made of stands below the first
-	Rule   string // documented or snix, where a parameter says by which rule sizes are counted
+	Use    string // its use to the store above: the key there, or blobs or directories; "" for the entry
+	Name   string // with its table; "" for a URL, and for an entry whose blobs and directories are different stores
+	Type   string // "" for an entry whose blobs and directories are different stores
+	Detail string // a parameter that identifies it, such as a path; may be ""
+	Shared bool   // it is in the tree more than once, and is built once; its parts stand below the first line
+	Rule   string // documented or snix, if a parameter sets the rule by which sizes are counted
 }
 
-// Entries returns the names that there are for Open: the one given, or where that is "" the entry points of the file, or
-// where it has none, all of them.
+// Entries returns the given name, or for "" the entry points of the file, or all its names if it has no entry points.
 func (c *Composition) Entries(name string) ([]string, error) {
 	if name != "" {
 		return []string{name}, nil
@@ -31,13 +30,13 @@ func (c *Composition) Entries(name string) ([]string, error) {
 	return names, nil
 }
 
-// Explain returns what Open with that name would build, the whole before its parts. Nothing is opened.
+// Explain returns what Open would build for a name, each store before its parts. It opens nothing.
 func (c *Composition) Explain(name string) ([]Line, error) {
 	e, err := c.entry(name)
 	if err != nil {
 		return nil, err
 	}
-	x := explainer{places: map[*node]int{}, told: map[*node]bool{}}
+	x := explainer{uses: map[*node]int{}, told: map[*node]bool{}}
 	x.count(e.blobs)
 	if e.blobs == e.directories {
 		x.tell(e.blobs, "", 0)
@@ -50,9 +49,9 @@ func (c *Composition) Explain(name string) ([]Line, error) {
 	return x.lines, nil
 }
 
-// Unused returns the full names of the instances of which none of the entries are made, in the order of the file.
+// Unused returns the full names of the instances that no entry uses, in the order of the file.
 func (c *Composition) Unused(entries []string) (unused []string, err error) {
-	x := explainer{places: map[*node]int{}}
+	x := explainer{uses: map[*node]int{}}
 	for _, name := range entries {
 		e, err := c.entry(name)
 		if err != nil {
@@ -62,7 +61,7 @@ func (c *Composition) Unused(entries []string) (unused []string, err error) {
 		x.count(e.directories)
 	}
 	for _, n := range c.order {
-		if x.places[n] == 0 {
+		if x.uses[n] == 0 {
 			unused = append(unused, n.name)
 		}
 	}
@@ -71,14 +70,14 @@ func (c *Composition) Unused(entries []string) (unused []string, err error) {
 
 // explainer writes lines.
 type explainer struct {
-	places map[*node]int
-	told   map[*node]bool
-	lines  []Line
+	uses  map[*node]int // how often each node is in the tree
+	told  map[*node]bool
+	lines []Line
 }
 
-// count counts the places in which a node stands.
+// count counts the uses of a node and of its parts.
 func (x *explainer) count(n *node) {
-	if x.places[n]++; x.places[n] == 1 {
+	if x.uses[n]++; x.uses[n] == 1 {
 		for _, part := range n.parts {
 			x.count(part)
 		}
@@ -86,7 +85,7 @@ func (x *explainer) count(n *node) {
 }
 
 func (x *explainer) tell(n *node, use string, depth int) {
-	l := Line{Depth: depth, Use: use, Name: n.name, Type: n.typ, Detail: n.kind.detail(), Shared: x.places[n] > 1}
+	l := Line{Depth: depth, Use: use, Name: n.name, Type: n.typ, Detail: n.kind.detail(), Shared: x.uses[n] > 1}
 	if n.unnamed {
 		l.Name = ""
 	}

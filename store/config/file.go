@@ -16,18 +16,18 @@ import (
 	"castar/store"
 )
 
-// Composition is a composition file: stores with names, some of them made of others. Each is a table:
+// Composition is a composition file: named stores, some of them made of others. Each is a table:
 //
-//	[stores.disk]                 # a store as one
+//	[stores.disk]                 # blobs and directories
 //	type = "packed"
 //	path = "/var/cache/castar"    # relative to the folder of the file
 //
 //	[stores.server]
-//	url = "grpc+https://host"     # instead of type: whatever Open takes, but for composition files
+//	url = "grpc+https://host"     # instead of type: any name that Open takes, except for composition files
 //
 //	[blobservices.default]        # blobs alone
 //	type = "combined"
-//	local = "disk"                # the name of another, also &disk; or a URL or a path
+//	local = "disk"                # the name of another instance, also &disk; or a URL or a path
 //	remote = "&server"
 //
 //	[directoryservices.default]   # directories alone
@@ -35,12 +35,12 @@ import (
 //	near = "disk"
 //	far = "&server"
 //
-// A name in blobservices means another one there, or else one in stores; likewise in directoryservices; and in stores it
-// means another one there. Blobs and directories of one name are the blobs and directories of one store, whose tags are
-// those of its directories, or else of its blobs.
+// A reference in blobservices or directoryservices means an instance of the same table, or else of stores. In stores it
+// means one of stores. An instance of blobservices and one of directoryservices with the same name are one store. Its tags
+// are those of its directories, or else of its blobs.
 //
-// The tables blobservices and directoryservices are those of tvix and snix, which name the entry point default and root.
-// Their table pathinfoservices is passed over. Types with their keys:
+// The tables blobservices and directoryservices are those of tvix and snix. They call the entry point default and root.
+// Their table pathinfoservices is ignored. Types with their keys:
 //
 //	packed       path
 //	memory
@@ -51,20 +51,19 @@ import (
 //	priority     services = {0 = "first", 1 = "second"}; for directories
 //	bigtable     project_id, instance_name, table_name, family_name, is_read_only = false, channel_size = 4,
 //	             timeout = 4, app_profile_id = "default"; for directories
-//	redb, sled   as tvix and snix have them; for directories, of which none can be had: only the programs that write
-//	             them can read them
+//	redb, sled   as in tvix and snix; for directories, which castar cannot read: only the programs that write them can
 //
-// All but priority, redb and sled have size_rule = "documented" or "snix", too: how directories count their sizes in trees
-// that are made for the store (see store.SizeRule). Without it a packed store has its own rule, a cache that of far or
-// remote, and any other store the documented one. Trees follow the rule of the store that has their directories.
+// All types except priority, redb and sled also have size_rule = "documented" or "snix": how directories count their sizes
+// in trees that are made for the store (see store.SizeRule). By default a packed store has its own rule, a cache that of
+// far or remote, and any other store the documented one. A tree follows the rule of the store that has its directories.
 type Composition struct {
 	file     string
-	declared map[string]*node // by their full names
-	order    []*node          // as the file has them
+	declared map[string]*node // by full name
+	order    []*node          // in the order of the file
 }
 
-// Load reads and checks a composition file without opening anything that it names. All that is wrong is in the error,
-// a line each: the name of a store, and the reason. It is store.ErrNoStore where there is no file.
+// Load reads and checks a composition file. It opens nothing that the file names. The error has a line for each fault, with
+// the name of an instance and the reason. It is store.ErrNoStore if there is no file.
 func Load(path string) (*Composition, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -79,15 +78,15 @@ func Load(path string) (*Composition, error) {
 		return nil, err
 	}
 	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s: more than %d bytes: no composition file", path, maxFile)
+		return nil, fmt.Errorf("%s: not a composition file: more than %d bytes", path, maxFile)
 	}
 	return read(path, string(text))
 }
 
-// maxFile bounds composition files, in bytes: any file may be taken for one, also one that does not fit into memory.
+// maxFile is the length of the longest composition file, in bytes. Any file may be taken for one, however long.
 const maxFile = 4 << 20
 
-// read is Load for a file with that text.
+// read is Load for a file with the given text.
 func read(path, text string) (*Composition, error) {
 	r := reader{
 		c: &Composition{file: path, declared: map[string]*node{}}, folder: filepath.Dir(path),
@@ -105,7 +104,7 @@ func read(path, text string) (*Composition, error) {
 	return r.c, nil
 }
 
-// distinct returns the errors without those that are told already, each after the path.
+// distinct returns each error once, with the path before it.
 func distinct(path string, errs []error) (rest []error) {
 	told := map[string]bool{}
 	for _, err := range errs {
@@ -117,13 +116,13 @@ func distinct(path string, errs []error) (rest []error) {
 	return rest
 }
 
-// reader reads a composition file. What is wrong goes to errs.
+// reader reads a composition file. It collects what is wrong in errs.
 type reader struct {
 	c      *Composition
 	folder string
 	meta   toml.MetaData
-	kinds  map[string]kind // by the full names of instances, of those with a type that is known
-	broken map[string]bool // the full names of instances that cannot be read
+	kinds  map[string]kind // by full name, of instances with a known type
+	broken map[string]bool // by full name, instances that cannot be read
 	errs   []error
 }
 
@@ -145,7 +144,7 @@ func (r *reader) read(text string) {
 
 // tables reads the tables of all instances, in the order of the file.
 func (r *reader) tables(top map[string]toml.Primitive) {
-	instances := map[table]map[string]toml.Primitive{} // not yet read
+	instances := map[table]map[string]toml.Primitive{} // those that were not read
 	for _, key := range r.meta.Keys() {
 		switch t := table(key[0]); t {
 		case tableBlobs, tableDirectories, tableStores:
@@ -208,7 +207,7 @@ func (r *reader) instance(t table, name string, of toml.Primitive) (err error) {
 	return err
 }
 
-// typed reads the parameters of the type that n has.
+// typed reads the parameters of an instance with a type.
 func (r *reader) typed(n *node, of toml.Primitive) (kind, error) {
 	k, ok := newKind(n.typ)
 	if !ok {
@@ -237,7 +236,7 @@ func (r *reader) typed(n *node, of toml.Primitive) (kind, error) {
 	return k, nil
 }
 
-// url reads the table of a store that has a URL instead of a type.
+// url reads the table of an instance with a URL.
 func (r *reader) url(of toml.Primitive) (string, kind, error) {
 	var only struct {
 		URL string `toml:"url"`
@@ -255,7 +254,7 @@ func (r *reader) url(of toml.Primitive) (string, kind, error) {
 	return typ, k, nil
 }
 
-// undecoded reports the keys that no kind of store has.
+// undecoded reports unknown keys.
 func (r *reader) undecoded() {
 	for _, key := range r.meta.Undecoded() {
 		if len(key) < 3 {
@@ -263,16 +262,16 @@ func (r *reader) undecoded() {
 		}
 		name := fullName(table(key[0]), key[1])
 		if k := r.kinds[name]; k != nil {
-			if !slices.Contains(keys(k), key[2]) { // else it is behind one that was reported
+			if !slices.Contains(keys(k), key[2]) { // otherwise an error before it was reported
 				r.fail(name, fmt.Errorf("unknown key %q: want %s", key[2:].String(), cmp.Or(strings.Join(keys(k), ", "), "none but type")))
 			}
 		} else if r.c.declared[name] != nil {
-			r.fail(name, fmt.Errorf("unknown key %q: want url alone, where there is no type", key[2:].String()))
-		} // else it was reported, or is none of ours
+			r.fail(name, fmt.Errorf("unknown key %q: want type, or url alone", key[2:].String()))
+		} // otherwise it was reported, or the table is not castar's
 	}
 }
 
-// ambiguous reports names that are a store as one and in parts.
+// ambiguous reports names in stores that are also in one of the other tables.
 func (r *reader) ambiguous() {
 	for _, n := range r.c.order {
 		name := n.shortName()
@@ -282,7 +281,7 @@ func (r *reader) ambiguous() {
 	}
 }
 
-// tomlError returns what is wrong with a file, with the line where that is known.
+// tomlError returns an error of the TOML library with the line, if that is known.
 func tomlError(err error) error {
 	if e, ok := errors.AsType[toml.ParseError](err); ok {
 		return fmt.Errorf("line %d: %s", e.Position.Line, e.Message)
@@ -293,13 +292,13 @@ func tomlError(err error) error {
 	return err
 }
 
-// entry is a store that is to be built: as one, or of two parts.
+// entry is a store to be built: one node, or one for blobs and one for directories.
 type entry struct {
 	name               string
 	blobs, directories *node
 }
 
-// check reports whether a store as one has only blobs or directories, with which no command can do anything.
+// check refuses a single store with only blobs or only directories. No command can use it.
 func (e *entry) check() error {
 	if e.blobs != e.directories {
 		return nil
@@ -315,10 +314,10 @@ func (e *entry) check() error {
 	return nil
 }
 
-// entryPoints are the names that are looked for where nobody says one: those of snix and tvix.
+// entryPoints are the names that stand for the whole file, in snix and in tvix.
 func entryPoints() []string { return []string{"root", "default"} }
 
-// entry returns the store of that name, or the entry point of the file where name is "".
+// entry returns the entry of that name, or for "" the entry point of the file.
 func (c *Composition) entry(name string) (*entry, error) {
 	if name == "" {
 		for _, point := range entryPoints() {

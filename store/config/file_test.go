@@ -54,7 +54,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"unknown type", "[stores.a]\ntype='s3'", []string{`stores.a: unknown type "s3"`}},
 		{"reference to what is wrong", "[stores.a]\ntype='s3'\n[stores.b]\ntype='cache'\nnear='a'\nfar='&a'", []string{`stores.a: unknown type "s3"`}},
 		{"unknown key", "[stores.a]\ntype='packed'\npath='x'\npaht='y'\n[stores.b]\nurl='memory:'\nx.y=1",
-			[]string{`stores.a: unknown key "paht": want path, size_rule`, `stores.b: unknown key "x.y": want url alone, where there is no type`}},
+			[]string{`stores.a: unknown key "paht": want path, size_rule`, `stores.b: unknown key "x.y": want type, or url alone`}},
 		{"wrong type of a value", "[stores.a]\ntype='packed'\npath=1",
 			[]string{"stores.a: path: want text in quotes"}},
 		{"wrong type of one value of several", "[stores.a]\ntype='objectstore'\nobject_store_url='file:/x'\nx=1\nobject_store_options={a=3}",
@@ -154,7 +154,7 @@ func TestLoadRefuses(t *testing.T) {
 	if err := os.Truncate(huge, 1<<40); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), huge, Options{}); err == nil || !strings.Contains(err.Error(), "no composition file") {
+	if _, err := Open(t.Context(), huge, Options{}); err == nil || !strings.Contains(err.Error(), "not a composition file") {
 		t.Errorf("a file of 1 TiB: error %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"iter"
 	"reflect"
 
 	"github.com/BurntSushi/toml"
@@ -9,7 +10,7 @@ import (
 	"castar/store"
 )
 
-// keys returns the keys that a table of this kind may have, but for the type.
+// keys returns the keys that a table of this kind may have, except for type.
 func keys(k kind) (names []string) {
 	for name := range fields(k) {
 		names = append(names, name)
@@ -18,28 +19,28 @@ func keys(k kind) (names []string) {
 }
 
 // fields yields the keys of a kind, and the fields with their values.
-func fields(k kind) func(yield func(string, reflect.Value) bool) {
+func fields(k kind) iter.Seq2[string, reflect.Value] {
 	return func(yield func(string, reflect.Value) bool) {
 		v := reflect.ValueOf(k).Elem()
-		for i := range v.NumField() {
-			if tag := v.Type().Field(i).Tag.Get("toml"); tag != "" && tag != "-" && !yield(tag, v.Field(i)) {
+		for _, f := range reflect.VisibleFields(v.Type()) {
+			if tag := f.Tag.Get("toml"); tag != "" && !yield(tag, v.FieldByIndex(f.Index)) {
 				return
 			}
 		}
 	}
 }
 
-// checkTypes reports a value in the table at path that is of another type than its key wants. The library would say less
-// of it, or take anything for a table.
+// checkTypes reports a value of the wrong type in the table at path. The library says less about it, and would accept
+// anything for a table.
 func checkTypes(meta toml.MetaData, path []string, k kind) error {
 	for key, v := range fields(k) {
 		got := meta.Type(append(path[:len(path):len(path)], key)...)
 		var want, types string
 		switch v.Interface().(type) {
 		case seconds:
-			continue // it reads more than one type
+			continue // accepts several types
 		case *store.SizeRule:
-			continue // it says itself what it wants
+			continue // checks itself
 		case string:
 			want, types = "String", "text in quotes"
 		case bool:
@@ -56,7 +57,7 @@ func checkTypes(meta toml.MetaData, path []string, k kind) error {
 	return nil
 }
 
-// checkValues reports a key in the table at path whose value is there and says nothing.
+// checkValues reports an empty text or a number below 1 in the table at path.
 func checkValues(meta toml.MetaData, path []string, k kind) error {
 	for key, v := range fields(k) {
 		if !meta.IsDefined(append(path[:len(path):len(path)], key)...) {

@@ -18,7 +18,7 @@ import (
 	"castar/store/tier"
 )
 
-// table is what an instance is wanted for. Its text is the name of the table of a composition file.
+// table says what an instance is for. It is the name of a table of a composition file.
 type table string
 
 const (
@@ -29,23 +29,23 @@ const (
 
 // kind is one kind of store with its parameters: the fields with a toml tag, as a composition file has them.
 type kind interface {
-	// setURL takes the parameters from a URL. rest is what follows the scheme and its colon.
+	// setURL takes the parameters from a URL. rest follows the scheme and its colon.
 	setURL(scheme, rest string) error
 	// check reports what is wrong with the parameters.
 	check() error
-	// uses returns what the store is made of.
+	// uses returns the stores that this one is made of.
 	uses() []use
 	// fits reports whether the kind has what the table is for.
 	fits(t table) bool
-	// rule returns the parameter that says how sizes of directories are counted, or nil where it is not given.
+	// rule returns the parameter that says how sizes of directories are counted, or nil if it is not given.
 	rule() *store.SizeRule
-	// detail is what people are told of the parameters, without secrets.
+	// detail returns a parameter that identifies the store for people, without secrets.
 	detail() string
-	// folder returns the folder on this machine that has what is stored, or "".
+	// folder returns the folder on this machine that has the objects, or "".
 	folder() string
-	// landmark returns what that folder is known by. The error is fs.ErrNotExist where there is nothing.
+	// landmark returns what identifies that folder. The error is fs.ErrNotExist if the folder has none.
 	landmark() (store.Landmark, error)
-	// open opens the store; parts are those of uses.
+	// open opens the store. parts are the stores of uses.
 	open(ctx context.Context, o Options, parts []*store.Store) (*store.Store, error)
 }
 
@@ -54,19 +54,19 @@ type use struct {
 	key  string // of the parameter
 	ref  string // a name, &name, a URL or a path
 	need need
-	rule bool // the one that is made of it has its size rule, unless it has the parameter
+	rule bool // the user has the size rule of this store by default
 }
 
-// need says what a store is used for by the one that is made of it.
+// need says what another store is used for.
 type need int
 
 const (
 	toRead  need = iota
-	toWrite      // as much as the one that is made of it
-	toFill       // it is a cache: made where there is none, and written to by readers
+	toWrite      // if its user is written to
+	toFill       // as a cache: it is made if it does not exist, and readers write to it
 )
 
-// newKind returns a store of the kind of that name. These are all there are.
+// newKind returns a store of the kind of that name, without parameters. This is the list of all kinds.
 func newKind(name string) (kind, bool) {
 	switch name {
 	case "packed":
@@ -93,15 +93,15 @@ func newKind(name string) (kind, bool) {
 	return nil, false
 }
 
-// wantURL says which URLs there are.
+// wantURL lists the URLs that exist.
 const wantURL = "want packed:, memory:, objectstore+, grpc+, cache:, priority:, bigtable:, or a path, such as "
 
-// unknownURL is the error of a URL that names no store.
+// unknownURL is the error for a URL that names no store.
 func unknownURL(scheme, spec string) error {
 	return fmt.Errorf("unknown scheme %q: %s./%s", scheme, wantURL, withoutSecrets(spec))
 }
 
-// single is what most kinds are: stores that are made of no others, for anything.
+// single has the methods of most kinds: stores that are not made of others, for every table.
 type single struct{}
 
 func (single) check() error      { return nil }
@@ -115,18 +115,23 @@ func (single) folder() string { return "" }
 
 func (single) landmark() (store.Landmark, error) { return store.Landmark{}, fs.ErrNotExist }
 
-// packedKind is a packed store in a folder.
-type packedKind struct {
+// ruled is a single kind with a size rule.
+type ruled struct {
 	single
-	Path string          `toml:"path"`
 	Rule *store.SizeRule `toml:"size_rule"`
 }
 
-func (k *packedKind) rule() *store.SizeRule { return k.Rule }
+func (k *ruled) rule() *store.SizeRule { return k.Rule }
 
-// setURL takes a path as it is: a percent sign is one.
+// packedKind is a packed store in a folder.
+type packedKind struct {
+	Path string `toml:"path"`
+	ruled
+}
+
+// setURL takes a path as it is: a percent sign stands for itself.
 func (k *packedKind) setURL(_, rest string) error {
-	k.Path = strings.TrimPrefix(rest, "//") // after which there is no host
+	k.Path = strings.TrimPrefix(rest, "//") // no host follows
 	return nil
 }
 
@@ -142,7 +147,7 @@ func (k *packedKind) check() error {
 	return nil
 }
 
-// relativeTo has a path that is not absolute begin in dir.
+// relativeTo makes a relative path start in dir.
 func (k *packedKind) relativeTo(dir string) {
 	if k.Path != "" && !filepath.IsAbs(k.Path) {
 		k.Path = filepath.Join(dir, k.Path)
@@ -151,11 +156,11 @@ func (k *packedKind) relativeTo(dir string) {
 
 func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
 	options := packed.Options{
-		Create: o.Create, New: o.New, SizeRule: *cmp.Or(k.Rule, new(store.SizeRule)), ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait,
-		Tolerate: o.Tolerate,
+		Create: o.Create, New: o.New, SizeRule: *cmp.Or(k.Rule, new(store.SizeRule)),
+		ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait, Tolerate: o.Tolerate,
 	}
 	st, err := packed.Open(ctx, k.Path, options)
-	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a cache, of which none is made to be examined
+	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a new cache: packed.Open does not tolerate damage when it creates
 		options.Tolerate = false
 		st, err = packed.Open(ctx, k.Path, options)
 	}
@@ -164,11 +169,8 @@ func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*st
 
 // memoryKind is a new store in memory.
 type memoryKind struct {
-	single
-	Rule *store.SizeRule `toml:"size_rule"`
+	ruled
 }
-
-func (k *memoryKind) rule() *store.SizeRule { return k.Rule }
 
 func (k *memoryKind) setURL(string, string) error { return nil }
 
@@ -176,17 +178,13 @@ func (k *memoryKind) open(context.Context, Options, []*store.Store) (*store.Stor
 	return memory.New(), nil
 }
 
-// cacheKind is a store before another.
+// cacheKind is a store with another before it, which keeps what is read.
 type cacheKind struct {
-	single
 	Near         string `toml:"near"`
 	Far          string `toml:"far"`
 	WriteThrough bool   `toml:"write_through"`
-
-	Rule *store.SizeRule `toml:"size_rule"`
+	ruled
 }
-
-func (k *cacheKind) rule() *store.SizeRule { return k.Rule }
 
 func (k *cacheKind) setURL(_, rest string) error {
 	values, err := queryOf(rest)
@@ -222,15 +220,11 @@ func (k *cacheKind) open(_ context.Context, o Options, parts []*store.Store) (*s
 
 // combinedKind is the older name of a cache of blobs.
 type combinedKind struct {
-	single
 	Local        string `toml:"local"`
 	Remote       string `toml:"remote"`
 	WriteThrough bool   `toml:"write_through"`
-
-	Rule *store.SizeRule `toml:"size_rule"`
+	ruled
 }
-
-func (k *combinedKind) rule() *store.SizeRule { return k.Rule }
 
 func (k *combinedKind) cache() *cacheKind {
 	return &cacheKind{Near: k.Local, Far: k.Remote, WriteThrough: k.WriteThrough}
@@ -254,10 +248,10 @@ func (k *combinedKind) open(ctx context.Context, o Options, parts []*store.Store
 	return k.cache().open(ctx, o, parts)
 }
 
-// priorityKind is the directories of the first of several stores that has them.
+// priorityKind has directories of several stores, which are asked in turn.
 type priorityKind struct {
 	single
-	Services map[string]string `toml:"services"` // by their priority, a number; the least is first
+	Services map[string]string `toml:"services"` // by priority, a number; the least comes first
 }
 
 func (k *priorityKind) setURL(_, rest string) error {

@@ -7,31 +7,31 @@ import (
 	"strings"
 )
 
-// node is a store that can be built: an instance of a composition file, or what a URL names.
+// node is a store to be built: an instance of a composition file, or a URL.
 type node struct {
 	table   table
-	name    string // with its table; of a URL, what people may see of it
-	unnamed bool   // a URL, which no other can refer to
-	folder  string // in which relative paths begin
+	name    string // with its table; for a URL the part without secrets
+	unnamed bool   // a URL: no reference can name it
+	folder  string // where relative paths start
 	typ     string
 	kind    kind
-	parts   []*node // those of kind.uses, once resolved
+	parts   []*node // the nodes of kind.uses, once resolved
 }
 
 // shortName returns the name without the table.
 func (n *node) shortName() string { return strings.TrimPrefix(n.name, string(n.table)+".") }
 
-// planner finds what refers to what. What is wrong goes to errs.
+// planner resolves references. It collects what is wrong in errs.
 type planner struct {
-	declared map[string]*node // nil: there is no composition file
-	broken   map[string]bool  // full names of what was reported, and is not missing
+	declared map[string]*node // by full name; nil: there is no composition file
+	broken   map[string]bool  // by full name, instances that were reported
 	urls     map[string]*node // those that may be shared
 	state    map[*node]state
-	path     []*node // from where resolve was first called
+	path     []*node // from the first node to the one being resolved
 	errs     []error
 }
 
-// state says how far a node is resolved.
+// state says whether a node is resolved.
 type state int
 
 const (
@@ -48,7 +48,7 @@ func (p *planner) fail(name string, err error) {
 	p.errs = append(p.errs, fmt.Errorf("%s: %w", name, err))
 }
 
-// resolve finds the parts of n and of those below it.
+// resolve finds the parts of n, and their parts.
 func (p *planner) resolve(n *node) {
 	switch p.state[n] {
 	case resolved:
@@ -70,7 +70,7 @@ func (p *planner) resolve(n *node) {
 	p.state[n] = resolved
 }
 
-// way returns the names on the path, and one that follows.
+// way returns the names on the path, followed by last.
 func (p *planner) way(last string) string {
 	var b strings.Builder
 	for _, n := range p.path {
@@ -84,7 +84,8 @@ func (p *planner) way(last string) string {
 	return b.String() + last
 }
 
-// find returns the node that a parameter of n refers to, or nil where there is none, or one that was reported.
+// find returns the node that a parameter of n refers to. It returns nil if there is none and reports that, or if the node
+// was reported before.
 func (p *planner) find(n *node, u use) *node {
 	name, marked := strings.CutPrefix(u.ref, "&")
 	names := []string{fullName(n.table, name), fullName(tableStores, name)}
@@ -104,7 +105,7 @@ func (p *planner) find(n *node, u use) *node {
 		}
 		p.fail(n.name, fmt.Errorf("%s %s: %w", u.key, quoteSpec(u.ref), err))
 	case p.declared == nil:
-		p.fail(n.name, fmt.Errorf("%s %s: only in composition files stores have names", u.key, u.ref))
+		p.fail(n.name, fmt.Errorf("%s %s: stores have names only in composition files", u.key, u.ref))
 	default:
 		want := strings.Join(slices.Compact(names), " or ")
 		p.fail(p.path[0].name, fmt.Errorf("missing: %s: want a table %s", p.way(name), want))
@@ -112,7 +113,7 @@ func (p *planner) find(n *node, u use) *node {
 	return nil
 }
 
-// fitting returns part if it has what n wants of it.
+// fitting returns part if it has what n needs.
 func (p *planner) fitting(n *node, u use, part *node) *node {
 	if !part.kind.fits(n.table) {
 		p.fail(n.name, fmt.Errorf("%s: %s is not for %s", u.key, part.name, n.table))
@@ -121,14 +122,14 @@ func (p *planner) fitting(n *node, u use, part *node) *node {
 	return part
 }
 
-// looksLikeURL reports whether a reference is a URL or a path rather than a name.
+// looksLikeURL reports whether a reference is a URL or a path, and not a name.
 func looksLikeURL(ref string) bool {
 	_, _, ok := splitScheme(ref)
 	return ok || strings.HasPrefix(ref, "/") || strings.HasPrefix(ref, ".")
 }
 
-// url returns the node of a URL or path. One that is made of no others, and is not in memory, is the same for all who
-// name it.
+// url returns the node of a URL or path. Two references to the same one share a node, unless it is in memory or made of
+// others.
 func (p *planner) url(t table, spec, folder string) (*node, error) {
 	if n := p.urls[spec]; n != nil {
 		return n, nil
@@ -144,8 +145,8 @@ func (p *planner) url(t table, spec, folder string) (*node, error) {
 	return n, nil
 }
 
-// parseURL returns the kind of store, and its name, of a URL or a path. A relative path begins in folder, unless that is
-// "".
+// parseURL returns the kind of store for a URL or a path, and the name of the kind. A relative path starts in folder unless
+// that is "".
 func parseURL(spec, folder string) (string, kind, error) {
 	typ, k := "packed", kind(&packedKind{Path: spec})
 	if !isFile(spec) {

@@ -24,8 +24,8 @@ func missing(pairs ...string) error {
 	return errors.New("missing " + strings.Join(names, " and "))
 }
 
-// queryOf is url.ParseQuery for what follows the scheme of a URL, without the query in the error. A plus is one, as most
-// schemes have it, and no space.
+// queryOf parses the query of a URL without its scheme. A plus stands for itself and not for a space. The error does not
+// show the query, because it may hold secrets.
 func queryOf(rest string) (url.Values, error) {
 	_, query, _ := strings.Cut(rest, "?")
 	values, err := url.ParseQuery(strings.ReplaceAll(query, "+", "%2B"))
@@ -35,7 +35,7 @@ func queryOf(rest string) (url.Values, error) {
 	return values, nil
 }
 
-// setQuery gives each parameter of a query to the function for it.
+// setQuery passes each parameter of a query to its function.
 func setQuery(values url.Values, set map[string]func(string) error) error {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		f, ok := set[key]
@@ -52,7 +52,7 @@ func setQuery(values url.Values, set map[string]func(string) error) error {
 	return nil
 }
 
-// checkValue reports what is wrong with how often a parameter is given a value.
+// checkValue reports a parameter that is given twice or has no value.
 func checkValue(key string, values []string) error {
 	switch {
 	case len(values) != 1:

@@ -12,11 +12,10 @@ import (
 	"castar/store/rpc"
 )
 
-// grpcKind is the store of a server.
+// grpcKind is the store of a gRPC server.
 type grpcKind struct {
-	single
-	URL  string          `toml:"url"`
-	Rule *store.SizeRule `toml:"size_rule"`
+	URL string `toml:"url"`
+	ruled
 }
 
 func (k *grpcKind) rule() *store.SizeRule { return ruleOf(k.Rule, k.URL) }
@@ -35,7 +34,7 @@ func (k *grpcKind) setURL(scheme, rest string) error {
 	return nil
 }
 
-// check looks at the URL, and at no file that it names.
+// check checks the URL. It does not read the files that the URL names.
 func (k *grpcKind) check() error {
 	if k.URL == "" {
 		return missing("url", k.URL)
@@ -62,11 +61,10 @@ func (k *grpcKind) open(ctx context.Context, _ Options, _ []*store.Store) (*stor
 
 // objectsKind is a bucket of objects in the layout of tvix and snix.
 type objectsKind struct {
-	single
 	URL      string            `toml:"object_store_url"`
 	Settings map[string]string `toml:"object_store_options"`
 	Avg      int               `toml:"avg_chunk_size"`
-	Rule     *store.SizeRule   `toml:"size_rule"`
+	ruled
 }
 
 func (k *objectsKind) rule() *store.SizeRule { return ruleOf(k.Rule, k.URL) }
@@ -85,7 +83,7 @@ func (k *objectsKind) parse() (*url.URL, error) {
 	return u, nil
 }
 
-// check looks at the form of the URL and at its settings, which may lack some that are in the environment.
+// check checks the form of the URL and its settings. Some settings may be in the environment instead.
 func (k *objectsKind) check() error {
 	if k.URL == "" {
 		return missing("object_store_url", k.URL)
@@ -131,8 +129,8 @@ func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*s
 	return objects.OpenURL(ctx, rest, options)
 }
 
-// withoutSecrets returns a URL for messages: without the query, and what is before an @. Of one that is none, in which
-// that could be anywhere, it returns the scheme.
+// withoutSecrets returns a URL for messages, without the query and the user. It returns only the scheme of an invalid URL,
+// in which secrets could be anywhere.
 func withoutSecrets(text string) string {
 	if i := strings.IndexAny(text, "?#"); i >= 0 {
 		text = text[:i]

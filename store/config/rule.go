@@ -9,8 +9,8 @@ import (
 	"castar/store/packed"
 )
 
-// SizeRule returns the size rule of the store that spec names, or of the one that Open would make there. It opens nothing
-// but the config of a packed store.
+// SizeRule returns the size rule of the store that spec names, or of the store that Open would make. It reads only the
+// config of a packed store.
 func SizeRule(spec string) (store.SizeRule, error) {
 	e, err := parse(spec)
 	if err != nil {
@@ -19,8 +19,8 @@ func SizeRule(spec string) (store.SizeRule, error) {
 	return e.directories.sizeRule()
 }
 
-// sizeRule returns the parameter of a store; where that has none, the rule of the store it is made of that decides; and
-// of a packed store its own.
+// sizeRule returns the parameter of a store. Without one it returns the rule of the part that decides, or of a packed store
+// its own.
 func (n *node) sizeRule() (store.SizeRule, error) {
 	if rule := n.kind.rule(); rule != nil {
 		return *rule, nil
@@ -37,9 +37,9 @@ func (n *node) sizeRule() (store.SizeRule, error) {
 	return store.SizeDocumented, nil
 }
 
-// Init makes the packed store that spec names, which counts sizes by rule, or where that is nil by the rule that a
-// composition file gives it. That there is a store already is an error, and so is any other kind of store, which is made
-// by what is put into it and keeps nothing about itself.
+// Init makes the packed store that spec names. It counts sizes by rule, or if that is nil by the rule of the composition
+// file. A store that exists is an error, and so is every other kind of store: putting something makes it, and it keeps no
+// settings.
 func Init(ctx context.Context, spec string, rule *store.SizeRule) error {
 	e, err := parse(spec)
 	if err != nil {
@@ -47,7 +47,7 @@ func Init(ctx context.Context, spec string, rule *store.SizeRule) error {
 	}
 	k, ok := e.directories.kind.(*packedKind)
 	if !ok || e.blobs != e.directories {
-		return fmt.Errorf("store %s: only a packed store has to be made: %w", quoteSpec(spec), store.ErrUnsupported)
+		return fmt.Errorf("store %s: %w: only packed stores need to be made", quoteSpec(spec), store.ErrUnsupported)
 	}
 	if rule != nil {
 		k.Rule = rule
@@ -59,7 +59,7 @@ func Init(ctx context.Context, spec string, rule *store.SizeRule) error {
 	return st.Close()
 }
 
-// ruleKey is the parameter, of tables and URLs, that says by which rule the sizes of directories are counted.
+// ruleKey is the parameter of tables and URLs for the rule by which sizes of directories are counted.
 const ruleKey = "size_rule"
 
 func setRule(to **store.SizeRule) func(string) error {
@@ -70,7 +70,7 @@ func setRule(to **store.SizeRule) func(string) error {
 	}
 }
 
-// cutRule takes the size rule off the query of a URL. It returns nil where there is none.
+// cutRule cuts the size rule off the query of a URL. The rule is nil if there is none.
 func cutRule(text string) (rest string, rule *store.SizeRule, err error) {
 	rest, query, _ := strings.Cut(text, "?")
 	var kept []string

@@ -16,10 +16,10 @@ const (
 	partUser parts = 1 << iota
 	partHost
 	partPort
-	partPath   // that begins with a slash
-	partOpaque // a path that does not, where there is no host
+	partPath   // begins with a slash
+	partOpaque // a path that does not, in a URL without a host
 	partQuery
-	partFragment // which no store has
+	partFragment // no store has one
 	anyPart      = 1<<iota - 1
 )
 
@@ -36,7 +36,8 @@ type form struct {
 	want string // an example, for messages
 }
 
-// forms returns the forms of all schemes that there are. The rest of a URL is the kind's own business.
+// forms returns the forms of all schemes. No other package checks which parts a URL has; what the parts may say is
+// checked by the kind.
 func forms() map[string]form {
 	const (
 		server = partHost | partPort | partQuery
@@ -46,7 +47,7 @@ func forms() map[string]form {
 	return map[string]form{
 		"packed":             {partPath | partOpaque, 0, "packed:/path"},
 		"memory":             {0, 0, "memory:"},
-		"objectstore+memory": {partPath | partQuery, 0, "objectstore+memory:"}, // the path may be a slash, as upstream
+		"objectstore+memory": {partPath | partQuery, 0, "objectstore+memory:"}, // tvix and snix allow a slash
 		"objectstore+file":   {partPath | partQuery, partPath, "objectstore+file:/path"},
 		"objectstore+http":   {folder, partHost, "objectstore+http://HOST/path"},
 		"objectstore+https":  {folder, partHost, "objectstore+https://HOST/path"},
@@ -58,7 +59,7 @@ func forms() map[string]form {
 		"grpc+unix":          {partPath | partQuery, partPath, "grpc+unix:/SOCKET"},
 		"cache":              {partQuery, 0, "cache:?near=N&far=F"},
 		"priority":           {partQuery, 0, "priority:?services[0]=A&services[1]=B"},
-		"combined":           {may: anyPart}, // these have no URL, whatever is in it
+		"combined":           {may: anyPart}, // these have no URL at all
 		"redb":               {may: anyPart},
 		"redb+memory":        {may: anyPart},
 		"sled":               {may: anyPart},
@@ -66,8 +67,8 @@ func forms() map[string]form {
 	}
 }
 
-// checkForm reports what of a URL nothing would read, and what it lacks. Its messages have nothing of the URL but the
-// scheme, for secrets may be anywhere.
+// checkForm reports a part of a URL that nothing would read, and a part that is missing. Its messages show only the scheme
+// of the URL, because secrets may be anywhere.
 func checkForm(scheme, rest string) error {
 	f, ok := forms()[scheme]
 	if !ok {
@@ -100,7 +101,7 @@ func checkWhole(kind, text string) error {
 	return checkForm(scheme, rest)
 }
 
-// unknownScheme is the error for a scheme that a kind of store does not have.
+// unknownScheme is the error for a scheme that a kind of store lacks.
 func unknownScheme(kind, scheme string) error {
 	var want []string
 	for _, s := range slices.Sorted(maps.Keys(forms())) {
@@ -111,7 +112,7 @@ func unknownScheme(kind, scheme string) error {
 	return fmt.Errorf("unknown scheme %q: want %s", scheme, strings.Join(want, ", "))
 }
 
-// partsOf returns which parts there are in what follows the colon of a URL (RFC 3986, appendix B), and the port.
+// partsOf returns the parts that a URL has after the colon of its scheme (RFC 3986, appendix B), and the port.
 func partsOf(rest string) (has parts, port string) {
 	note := func(part parts, there bool) {
 		if there {

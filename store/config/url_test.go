@@ -9,7 +9,7 @@ import (
 // Every URL that tvix or snix accept, and that castar can open, it accepts. "" is no error.
 func TestURLs(t *testing.T) {
 	const (
-		noRedb  = "for want of a library: serve it with the program that made it"
+		noRedb  = "because there is no library for it: serve it with the program that made it"
 		unknown = "unknown scheme"
 		half    = "it keeps no blobs, which a composition file can add"
 	)
@@ -85,7 +85,7 @@ func TestURLs(t *testing.T) {
 		{"cache:?near=memory:&far=memory:&write_through=maybe", `parameter "write_through": want true or false`},
 		{"cache:?near=memory:&far=%zz", "invalid query"},
 		{"cache:?near=memory:&far=path", ""},
-		{"cache:?near=memory:&far=%26name", "far &name: only in composition files stores have names"},
+		{"cache:?near=memory:&far=%26name", "far &name: stores have names only in composition files"},
 		{"cache:?near=memory:&far=s3:x", `far "s3:x": unknown scheme "s3"`},
 
 		{"priority:?services[0]=memory:&services[18446744073709551615]=/p", half},

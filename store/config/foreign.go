@@ -9,16 +9,16 @@ import (
 	"castar/store"
 )
 
-// lacking is what kinds of directory service have in common that only other programs can read. A composition file may
-// name them, and the blobs beside them can be had; what is asked of their directories is an error.
-type lacking struct{ single }
+// foreign has the methods of directory services that only other programs can read. A composition file may name them, and
+// castar reads the blobs beside them. Every use of their directories is an error.
+type foreign struct{ single }
 
-func (lacking) setURL(string, string) error { return nil }
-func (lacking) fits(t table) bool           { return t == tableDirectories }
+func (foreign) setURL(string, string) error { return nil }
+func (foreign) fits(t table) bool           { return t == tableDirectories }
 
 // redbKind is a database of tvix and snix.
 type redbKind struct {
-	lacking
+	foreign
 	IsTemporary bool   `toml:"is_temporary"`
 	Path        string `toml:"path"`
 	CacheSize   int64  `toml:"cache_size"`
@@ -34,7 +34,7 @@ func (k *redbKind) open(context.Context, Options, []*store.Store) (*store.Store,
 
 // sledKind is a database of tvix until October 2024.
 type sledKind struct {
-	lacking
+	foreign
 	IsTemporary bool   `toml:"is_temporary"`
 	Path        string `toml:"path"`
 }
@@ -46,9 +46,9 @@ func (k *sledKind) open(context.Context, Options, []*store.Store) (*store.Store,
 	return refusing("sled", k.Path), nil
 }
 
-// refusal is the error of who wants directories of a kind.
+// refusal is the error of every use of the directories.
 func refusal(kind string) error {
-	return fmt.Errorf("%s: %w, for want of a library: serve it with the program that made it, and name that server as grpc+http://host:port",
+	return fmt.Errorf("%s: %w, because there is no library for it: serve it with the program that made it, and use grpc+http://host:port",
 		kind, store.ErrUnsupported)
 }
 
@@ -56,7 +56,7 @@ func unreadable(path string) string {
 	return strings.TrimSpace(path + " (only its own programs read it)")
 }
 
-// refusing returns a store of which nothing can be had. It need not be there.
+// refusing returns a store whose directories are refused. It need not exist.
 func refusing(kind, path string) *store.Store {
 	r := refused{refusal(kind)}
 	return &store.Store{ID: hashedID(kind, path), Directories: r, Barrier: r}
