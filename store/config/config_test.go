@@ -10,7 +10,7 @@ import (
 	"castar/store/config"
 )
 
-// A path is seen by the error about the store that is not there.
+// A path names a store if the error says that there is none.
 func TestOpenPaths(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, dir := range []string{"s3:there", "packed:/there", "there"} {
@@ -99,7 +99,7 @@ func TestOpenMemory(t *testing.T) {
 	}
 }
 
-// The options reach the packed store: it is made where it may be, and written where it may be.
+// The options reach the packed store.
 func TestOpenPacked(t *testing.T) {
 	dir := t.TempDir() + "/store"
 	st, err := config.Open(t.Context(), dir, config.Options{Create: true})

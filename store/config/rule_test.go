@@ -11,18 +11,8 @@ import (
 	"castar/store"
 )
 
-// The size rule of a store is that of its parameter, or else of the part that decides, or else the one that it keeps.
-func TestSizeRule(t *testing.T) {
-	dir := t.TempDir()
-	path := func(name string) string { return filepath.Join(dir, name) }
-	rule := store.SizeSnix
-	if err := Init(t.Context(), path("snix"), &rule); err != nil {
-		t.Fatal(err)
-	}
-	if err := Init(t.Context(), path("plain"), nil); err != nil {
-		t.Fatal(err)
-	}
-	text := strings.ReplaceAll(`
+// ruleFile has stores whose rule comes from different places.
+const ruleFile = `
 [stores.snix]
 type = "packed"
 path = "DIR/snix"
@@ -61,7 +51,20 @@ type = "memory"
 size_rule = "snix"
 [directoryservices.halves2]
 type = "memory"
-`, "DIR", dir)
+`
+
+// The size rule is that of the parameter, or else of the part that decides, or else of the store's config.
+func TestSizeRule(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	rule := store.SizeSnix
+	if err := Init(t.Context(), path("snix"), &rule); err != nil {
+		t.Fatal(err)
+	}
+	if err := Init(t.Context(), path("plain"), nil); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.ReplaceAll(ruleFile, "DIR", dir)
 	file := path("stores.toml")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -106,7 +109,7 @@ type = "memory"
 	}
 }
 
-// What is wrong with the parameter is said, and what it is in a URL does not change which store that is.
+// A wrong size rule is reported. The size rule of a URL does not change which store it names.
 func TestSizeRuleInURLs(t *testing.T) {
 	for spec, want := range map[string]string{
 		"grpc+http://h?size_rule=tvix":                      "unknown size rule",
@@ -158,7 +161,7 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// What is beside directories that cannot be had can be had.
+// Blobs can be read beside directories that cannot.
 func TestLackingDirectories(t *testing.T) {
 	for _, kind := range []string{"redb", "sled"} {
 		c := load(t, "[blobservices.root]\ntype='memory'\n[directoryservices.root]\ntype='"+kind+"'\npath='/nowhere'\n")

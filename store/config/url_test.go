@@ -2,18 +2,36 @@ package config
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// Every URL that tvix or snix accept, and that castar can open, it accepts. "" is no error.
+// castar accepts every URL that tvix or snix accept, if it can open it. "" is no error.
 func TestURLs(t *testing.T) {
-	const (
-		noRedb  = "because there is no library for it: serve it with the program that made it"
-		unknown = "unknown scheme"
-		half    = "it keeps no blobs, which a composition file can add"
-	)
-	tests := []struct{ url, want string }{
+	for _, tt := range slices.Concat(plainURLs(), objectURLs(), otherURLs()) {
+		_, err := parse(tt.url)
+		switch {
+		case err == nil && tt.want != "":
+			t.Errorf("%s: accepted, want %q", tt.url, tt.want)
+		case err != nil && (tt.want == "" || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%s: error %v, want %q", tt.url, err, tt.want)
+		}
+	}
+}
+
+// urlTest is a URL and a part of its error.
+type urlTest struct{ url, want string }
+
+const (
+	noRedb  = "because there is no library for it: serve it with the program that made it"
+	unknown = "unknown scheme"
+	half    = "it keeps no blobs, which a composition file can add"
+)
+
+// plainURLs are those of packed, memory and grpc.
+func plainURLs() []urlTest {
+	return []urlTest{
 		{"packed:/p", ""},
 		{"packed:", "no path"},
 		{"/p", ""},
@@ -39,7 +57,12 @@ func TestURLs(t *testing.T) {
 		{"grpc+unix:p", "grpc+unix needs a path"},
 		{"grpc+ftp://host", `unknown scheme "grpc+ftp"`},
 		{"grpc://host", `unknown scheme "grpc"`},
+	}
+}
 
+// objectURLs are those of objectstore.
+func objectURLs() []urlTest {
+	return []urlTest{
 		{"objectstore+memory:///", ""},
 		{"objectstore+memory:", ""},
 		{"objectstore+memory://x", "objectstore+memory takes no host"},
@@ -68,7 +91,12 @@ func TestURLs(t *testing.T) {
 		{"objectstore+ftp://host/path", `unknown scheme "objectstore+ftp": want objectstore+az, `},
 		{"objectstore:/p", `unknown scheme "objectstore": want objectstore+az, objectstore+file, `},
 		{"file:///p", unknown},
+	}
+}
 
+// otherURLs are those of all other kinds.
+func otherURLs() []urlTest {
+	return []urlTest{
 		{"redb:", noRedb},
 		{"redb://", noRedb},
 		{"redb+memory:", noRedb},
@@ -112,23 +140,11 @@ func TestURLs(t *testing.T) {
 		{"http://foo.example/test", unknown},
 		{"sled:///p", noRedb},
 	}
-	for _, tt := range tests {
-		_, err := parse(tt.url)
-		switch {
-		case err == nil && tt.want != "":
-			t.Errorf("%s: accepted, want %q", tt.url, tt.want)
-		case err != nil && (tt.want == "" || !strings.Contains(err.Error(), tt.want)):
-			t.Errorf("%s: error %v, want %q", tt.url, err, tt.want)
-		}
-	}
 }
 
-// What nothing would read is refused, in every kind of URL, and named.
+// Parts that nothing would read are refused by name, in every kind of URL.
 func TestUnreadParts(t *testing.T) {
-	kinds := []struct {
-		scheme, host, path, query string // of one that is right
-		may                       string // user, port, path
-	}{
+	for _, k := range []urlForm{
 		{"packed", "", "/p", "", "path"},
 		{"memory", "", "", "", ""},
 		{"objectstore+memory", "", "/", "", ""},
@@ -144,57 +160,66 @@ func TestUnreadParts(t *testing.T) {
 		{"cache", "", "", "near=memory:&far=memory:", ""},
 		{"priority", "", "", "services[0]=memory:", ""},
 		{"bigtable", "instance", "", "project_id=p&table_name=t&family_name=f", ""},
+	} {
+		t.Run(k.scheme, func(t *testing.T) { testUnreadParts(t, k) })
 	}
-	for _, k := range kinds {
-		url := func(scheme, authority, path, query string) string {
-			return scheme + "://" + authority + path + strings.TrimSuffix("?"+query, "?")
-		}
-		also := func(parameter string) string {
-			return url(k.scheme, k.host, k.path, strings.TrimPrefix(k.query+"&"+parameter, "&"))
-		}
-		whole := url(k.scheme, k.host, k.path, k.query)
-		if _, _, err := parseURL(whole, ""); err != nil {
-			t.Errorf("%s: %v", whole, err)
-		}
-		first, _, _ := strings.Cut(k.query, "&")
-		key, _, _ := strings.Cut(first, "=")
-		hosts, host := "takes no host", url(k.scheme, "host", k.path, k.query)
-		if k.host != "" {
-			hosts, host = "needs a host", url(k.scheme, "", k.path, k.query)
-		}
-		cloud := strings.HasSuffix(k.scheme, "+gs") || strings.HasSuffix(k.scheme, "+az") // whose keys not every program knows
-		tests := []struct {
-			part, url, want string
-			may             bool // it is right
-		}{
-			{"word", url(k.scheme+"+ftp", k.host, k.path, k.query), "unknown scheme", false},
-			{"empty word", url(k.scheme+"+", k.host, k.path, k.query), "unknown scheme", false},
-			{"host", host, hosts, false},
-			{"user", url(k.scheme, "me@"+k.host, k.path, k.query), "takes no user", strings.Contains(k.may, "user")},
-			{"password", url(k.scheme, "me:pw@"+k.host, k.path, k.query), "takes no user", strings.Contains(k.may, "user")},
-			{"port", url(k.scheme, k.host+":80", k.path, k.query), "takes no port", strings.Contains(k.may, "port")},
-			{"empty port", url(k.scheme, k.host+":", k.path, k.query), "port", false},
-			{"port that is none", url(k.scheme, k.host+":99999", k.path, k.query), "port", false},
-			{"path", url(k.scheme, k.host, "/more", k.query), "takes no path", strings.Contains(k.may, "path")},
-			{"relative path", k.scheme + ":x" + strings.TrimPrefix(whole, k.scheme+"://"+k.host+k.path), "", k.scheme == "packed"},
-			{"fragment", whole + "#f", "takes no fragment", false},
-			{"empty fragment", whole + "#", "takes no fragment", false},
-			{"unknown key", also("x=y"), "", cloud},
-			{"empty key", also("=y"), "", cloud},
-			{"key without a value", also("x="), "", false},
-			{"key given twice", also("x=y&x=z"), "", false},
-			{"known key given twice", also(first), "twice", k.query == ""},
-			{"empty value", url(k.scheme, k.host, k.path, key+"="), "has no value", k.query == ""},
-			{"bad query", also("%zz"), "", false},
-		}
-		for _, tt := range tests {
-			_, _, err := parseURL(tt.url, "")
-			switch {
-			case tt.may && err != nil && k.query != "":
-				t.Errorf("%s: %s: %v", tt.part, tt.url, err)
-			case !tt.may && (err == nil || !strings.Contains(err.Error(), tt.want)):
-				t.Errorf("%s: %s: error %v, want %q", tt.part, tt.url, err, tt.want)
-			}
+}
+
+// urlForm is a scheme with the parts of a valid URL.
+type urlForm struct {
+	scheme, host, path, query string // of a valid URL
+	may                       string // user, port, path
+}
+
+func testUnreadParts(t *testing.T, k urlForm) {
+	url := func(scheme, authority, path, query string) string {
+		return scheme + "://" + authority + path + strings.TrimSuffix("?"+query, "?")
+	}
+	also := func(parameter string) string {
+		return url(k.scheme, k.host, k.path, strings.TrimPrefix(k.query+"&"+parameter, "&"))
+	}
+	whole := url(k.scheme, k.host, k.path, k.query)
+	if _, _, err := parseURL(whole, ""); err != nil {
+		t.Errorf("%s: %v", whole, err)
+	}
+	first, _, _ := strings.Cut(k.query, "&")
+	key, _, _ := strings.Cut(first, "=")
+	hosts, host := "takes no host", url(k.scheme, "host", k.path, k.query)
+	if k.host != "" {
+		hosts, host = "needs a host", url(k.scheme, "", k.path, k.query)
+	}
+	cloud := strings.HasSuffix(k.scheme, "+gs") || strings.HasSuffix(k.scheme, "+az") // not every program knows their keys
+	tests := []struct {
+		part, url, want string
+		may             bool // the URL is valid
+	}{
+		{"word", url(k.scheme+"+ftp", k.host, k.path, k.query), "unknown scheme", false},
+		{"empty word", url(k.scheme+"+", k.host, k.path, k.query), "unknown scheme", false},
+		{"host", host, hosts, false},
+		{"user", url(k.scheme, "me@"+k.host, k.path, k.query), "takes no user", strings.Contains(k.may, "user")},
+		{"password", url(k.scheme, "me:pw@"+k.host, k.path, k.query), "takes no user", strings.Contains(k.may, "user")},
+		{"port", url(k.scheme, k.host+":80", k.path, k.query), "takes no port", strings.Contains(k.may, "port")},
+		{"empty port", url(k.scheme, k.host+":", k.path, k.query), "port", false},
+		{"port that is none", url(k.scheme, k.host+":99999", k.path, k.query), "port", false},
+		{"path", url(k.scheme, k.host, "/more", k.query), "takes no path", strings.Contains(k.may, "path")},
+		{"relative path", k.scheme + ":x" + strings.TrimPrefix(whole, k.scheme+"://"+k.host+k.path), "", k.scheme == "packed"},
+		{"fragment", whole + "#f", "takes no fragment", false},
+		{"empty fragment", whole + "#", "takes no fragment", false},
+		{"unknown key", also("x=y"), "", cloud},
+		{"empty key", also("=y"), "", cloud},
+		{"key without a value", also("x="), "", false},
+		{"key given twice", also("x=y&x=z"), "", false},
+		{"known key given twice", also(first), "twice", k.query == ""},
+		{"empty value", url(k.scheme, k.host, k.path, key+"="), "has no value", k.query == ""},
+		{"bad query", also("%zz"), "", false},
+	}
+	for _, tt := range tests {
+		_, _, err := parseURL(tt.url, "")
+		switch {
+		case tt.may && err != nil && k.query != "":
+			t.Errorf("%s: %s: %v", tt.part, tt.url, err)
+		case !tt.may && (err == nil || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("%s: %s: error %v, want %q", tt.part, tt.url, err, tt.want)
 		}
 	}
 }
@@ -220,7 +245,7 @@ func TestRefusedNamesMakeNothing(t *testing.T) {
 	}
 }
 
-// Messages have nothing of a query, in which there may be secrets.
+// Messages show nothing of a query, because it may hold secrets.
 func TestNoSecrets(t *testing.T) {
 	for _, spec := range []string{
 		"s3:x?secret", "memory:?secret", "cache:?near=memory:?secret&far=memory:", "cache:?near=memory:&far=s3:x%3Fsecret",
@@ -233,7 +258,7 @@ func TestNoSecrets(t *testing.T) {
 	}
 }
 
-// What is accepted can be opened, as far as that needs no network.
+// URLs that are accepted can be opened, as far as that needs no network.
 func TestOpenURLs(t *testing.T) {
 	dir := t.TempDir()
 	for _, url := range []string{

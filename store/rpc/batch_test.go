@@ -66,7 +66,7 @@ func parsed(t *testing.T, b *batch) *protos.PutBlobsRequest {
 
 func equal(a, b [][]byte) bool { return slices.EqualFunc(a, b, bytes.Equal) }
 
-// A batch is encoded as the message that it stands for, also when it is filled again, and compressed where that helps.
+// A batch makes the message that it stands for, also when it is filled again. It is compressed if that helps.
 func TestBatch(t *testing.T) {
 	b := newBatch()
 	for round, tt := range []struct {
@@ -113,7 +113,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// What is in two batches is in one that they are joined to.
+// Merging two batches keeps all blobs.
 func TestBatchMerge(t *testing.T) {
 	one, two := [][]byte{[]byte("a"), {}, rpctest.Random(300)}, [][]byte{rpctest.Random(200), []byte("b")}
 	fill := func(blobs [][]byte) *batch {

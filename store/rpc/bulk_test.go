@@ -21,12 +21,12 @@ import (
 	"castar/store/rpc/server"
 )
 
-// bulkLiar is a server that takes many blobs at once, and answers what it likes.
+// bulkLiar is a server that takes many blobs at once, and gives any answer.
 type bulkLiar struct {
 	protos.UnimplementedBulkServiceServer
 	t   *testing.T
 	put func(blobs [][]byte) ([][]byte, error)
-	has func(n int) (*protos.HasBlobsResponse, error) // nil: it has none
+	has func(n int) (*protos.HasBlobsResponse, error) // nil: the server has no blobs
 }
 
 func (l *bulkLiar) Put(_ context.Context, req *protos.PutBlobsRequest) (*protos.PutBlobsResponse, error) {
@@ -44,7 +44,7 @@ func (l *bulkLiar) Has(_ context.Context, req *protos.HasBlobsRequest) (*protos.
 	return l.has(len(req.GetDigests()))
 }
 
-// What a server says wrongly of blobs that it took together is noticed, at the latest by Sync.
+// Sync, or a call before it, notices wrong answers about blobs that were sent together.
 func TestHostileBulk(t *testing.T) {
 	for name, put := range map[string]func(blobs [][]byte) ([][]byte, error){
 		"too few":      func(blobs [][]byte) ([][]byte, error) { return rpctest.Sums(blobs)[1:], nil },
@@ -71,7 +71,7 @@ func TestHostileBulk(t *testing.T) {
 	}
 }
 
-// A call that is cut off is made again, and whoever asks for a blob meanwhile waits for it.
+// A call that is cut off is made again. A caller that asks for one of its blobs waits.
 func TestBulkRetry(t *testing.T) {
 	var calls atomic.Int32
 	s := grpc.NewServer()
@@ -102,7 +102,7 @@ func TestBulkRetry(t *testing.T) {
 	}
 }
 
-// Blobs go together to a server that takes them so, and all of them arrive.
+// Blobs go together to a server that takes them together, and all of them arrive.
 func TestBulk(t *testing.T) {
 	st := memory.New()
 	remote, c := countCalls(t, st)
@@ -137,7 +137,7 @@ func (silentBulk) Put(ctx context.Context, _ *protos.PutBlobsRequest) (*protos.P
 	return nil, ctx.Err()
 }
 
-// Who puts does not wait longer than its context lasts, and a store can be closed, whatever the server does.
+// Put returns when its context ends, and a store can be closed, whatever the server does.
 func TestBulkSilent(t *testing.T) {
 	s := grpc.NewServer()
 	protos.RegisterBulkServiceServer(s, silentBulk{})
@@ -169,7 +169,7 @@ func (c *counted) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return c.Blobs.Put(ctx, data)
 }
 
-// What the server has is not sent again.
+// Blobs that the server has are not sent again.
 func TestBulkSendsWhatIsLacking(t *testing.T) {
 	st := memory.New()
 	blobs := &counted{Blobs: st.Blobs}
@@ -237,7 +237,7 @@ func TestHostileHas(t *testing.T) {
 	}
 }
 
-// What lanes put is sent together before anybody is told that it is there, and in one call where it fits.
+// Blobs of several lanes are sent before Has says that they exist, and in one call if they fit.
 func TestLanes(t *testing.T) {
 	st, g := rpctest.NewGrouped(memory.New())
 	remote := New(connect(t, serveStore(t, st, server.Options{AllowPut: true})), "lanes", "")
@@ -272,7 +272,7 @@ func TestLanes(t *testing.T) {
 	}
 }
 
-// A client sends no more in one call than the server takes, however little that is.
+// A client never sends more in one call than the server takes.
 func TestBulkRoom(t *testing.T) {
 	for _, most := range []int{wire.LengthsSize - 1, wire.LengthsSize + askSize - 1, wire.LengthsSize + askSize, 300 << 10, 3 << 20} {
 		st := memory.New()
@@ -294,7 +294,7 @@ func TestBulkRoom(t *testing.T) {
 				t.Errorf("%d bytes in a message: blob %d: %v, %v", most, i, has, err)
 			}
 		}
-		for i := range 2500 { // of which the digests are longer than the blobs
+		for i := range 2500 { // the digests are longer than the blobs
 			if most < wire.LengthsSize+askSize {
 				break // they go one by one
 			}

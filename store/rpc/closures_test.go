@@ -32,7 +32,7 @@ func startPeer(t *testing.T, s *peer.Server) *client {
 	return c
 }
 
-// chain uploads a directory with a chain of others below it, and a wide one, and returns them from the top.
+// chain uploads a chain of directories with a wide one at its end, and returns them from the top.
 func chain(t *testing.T, c *client, name string, depth int) (all []store.Digest) {
 	t.Helper()
 	w, err := directories{c}.Upload(t.Context())
@@ -94,7 +94,7 @@ func TestFindsBelowRoots(t *testing.T) {
 	}
 }
 
-// A walk makes known what is below its root, and one may begin there.
+// After a walk, another can begin at any directory below its root.
 func TestWalksBelowRoots(t *testing.T) {
 	c := startPeer(t, &peer.Server{Package: peer.Snix})
 	all := chain(t, c, "a", 5)
@@ -112,7 +112,7 @@ func TestWalksBelowRoots(t *testing.T) {
 	}
 }
 
-// What the server has lost is not found, and the rest is.
+// A directory that the server has lost is not found. All others are.
 func TestMissingBelowRoots(t *testing.T) {
 	s := &peer.Server{Package: peer.Tvix}
 	c := startPeer(t, s)
@@ -130,7 +130,7 @@ func TestMissingBelowRoots(t *testing.T) {
 	}
 }
 
-// The pool is dropped before it is filled further, and closures are asked for again.
+// Kept directories are dropped when there are too many, and the client asks for closures again.
 func TestKeptIsBounded(t *testing.T) {
 	c := startPeer(t, &peer.Server{Package: peer.Snix})
 	c.closures.maxBytes, c.closures.kept.inMemory = 100, 60
@@ -166,7 +166,7 @@ func TestKeptConcurrently(t *testing.T) {
 	wg.Wait()
 }
 
-// brokenClosures has a root, and fails when it is asked for what is below it.
+// brokenClosures has a root, and fails when asked for its closure.
 type brokenClosures struct {
 	protos.UnimplementedDirectoryServiceServer
 	root []byte

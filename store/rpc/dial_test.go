@@ -110,7 +110,7 @@ func TestWaitConnect(t *testing.T) {
 	}
 }
 
-// certificate is a key and a certificate in files, and what signs others.
+// certificate is a certificate with its key, in files, and able to sign others.
 type certificate struct {
 	certPath, keyPath string
 	cert              *x509.Certificate
@@ -210,7 +210,7 @@ func TestTLS(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel() // failures take a second each, in which they are tried again
+			t.Parallel() // each failure takes a second of tries
 			st, err := Dial(t.Context(), "grpc+"+tt.scheme+"://"+serveTCP(t, server.Options{TLS: tt.config, AllowPut: true})+tt.query)
 			if err != nil {
 				t.Fatal(err)
@@ -224,7 +224,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A server that comes back may have lost what it had not made durable, and what was built on it.
+// A server that was restarted may have lost what was not durable, so the client fails.
 func TestRestarted(t *testing.T) {
 	sock := filepath.Join(shortDir(t), "s")
 	backend := memory.New()
@@ -275,7 +275,7 @@ func TestRestarted(t *testing.T) {
 	}
 }
 
-// shortDir returns a folder whose name leaves room for a socket (108 bytes, unix(7); 104 on darwin).
+// shortDir returns a folder with a name short enough for a socket in it (108 bytes, unix(7); 104 on darwin).
 func shortDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "castar")
 	if err != nil {
@@ -285,7 +285,7 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
-// CheckURL reads no file that a URL names, and finds what else is wrong.
+// CheckURL reads no files, and reports everything else.
 func TestCheckURL(t *testing.T) {
 	for url, want := range map[string]string{
 		"grpc+https://localhost?token-path=/nowhere&tls-ca-cert-path=/nowhere":           "",

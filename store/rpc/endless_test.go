@@ -9,7 +9,7 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// A server that goes on sending, and gets no further, is waited for no longer than one that is silent.
+// A server that keeps sending messages without content is treated like a silent one.
 func TestEndlessNothing(t *testing.T) {
 	l := &liar{read: func(_ store.Digest, send func([]byte) error) error {
 		for {

@@ -12,7 +12,7 @@ import (
 	"castar/store"
 )
 
-// What a server says becomes the error of package store that it was. TestToStatus of the server has the other half.
+// A status becomes the error of package store that it stands for. The server's TestToStatus is the other half.
 func TestFromStatus(t *testing.T) {
 	d := store.Sum([]byte("x"))
 	for _, tt := range []struct {

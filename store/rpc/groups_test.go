@@ -25,7 +25,7 @@ import (
 	"castar/store/rpc/server"
 )
 
-// newGrouped returns a store with n blobs, in groups of each, every other of them compressed.
+// newGrouped returns a store with n blobs in groups of the given number. Every other group is compressed.
 func newGrouped(t *testing.T, n, each int) (*store.Store, [][]byte) {
 	t.Helper()
 	st, g := rpctest.NewGrouped(memory.New())
@@ -85,7 +85,7 @@ func (c *calls) options() []grpc.DialOption {
 	}
 }
 
-// countCalls serves a store, and returns a client of it with the count of its calls.
+// countCalls serves a store. It returns a client, and the count of the client's calls.
 func countCalls(t *testing.T, served *store.Store) (*store.Store, *calls) {
 	t.Helper()
 	c := new(calls)
@@ -116,7 +116,7 @@ func readRemote(t *testing.T, st *store.Store, data []byte) {
 	}
 }
 
-// Who reads many blobs gets them in groups, each once; who reads few does not.
+// A client that reads many blobs gets each group once. One that reads few gets none.
 func TestGroups(t *testing.T) {
 	served, all := newGrouped(t, 1000, 100)
 	st, c := countCalls(t, served)
@@ -133,7 +133,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// Several that read at once, and want what is in one group, get it once.
+// Concurrent readers of one group get it once.
 func TestGroupsConcurrent(t *testing.T) {
 	served, all := newGrouped(t, 1000, 100)
 	st, c := countCalls(t, served)
@@ -154,7 +154,7 @@ func TestGroupsConcurrent(t *testing.T) {
 	c.want(t, 10, groupsAfter)
 }
 
-// Groups of which little is used are not asked for any more.
+// The client stops asking for groups if it uses little of them.
 func TestGroupsOfNoUse(t *testing.T) {
 	served, all := newGrouped(t, 1000, 10)
 	st, c := countCalls(t, served)
@@ -166,7 +166,7 @@ func TestGroupsOfNoUse(t *testing.T) {
 	c.want(t, groupsTried, n-groupsTried)
 }
 
-// They are tried again when many more blobs have been read.
+// It tries groups again after many more reads.
 func TestGroupsAgain(t *testing.T) {
 	served, all := newGrouped(t, 2000, 10)
 	st, c := countCalls(t, served)
@@ -186,7 +186,7 @@ func TestGroupsAgain(t *testing.T) {
 	}
 }
 
-// A server that has no groups is asked once.
+// The client asks a server without groups once.
 func TestNoGroups(t *testing.T) {
 	served := memory.New()
 	st, c := countCalls(t, served)
@@ -200,7 +200,7 @@ func TestNoGroups(t *testing.T) {
 	c.want(t, 1, 100)
 }
 
-// groupLiar is a server whose groups are what it likes.
+// groupLiar is a server with any groups.
 type groupLiar struct {
 	protos.UnimplementedBulkServiceServer
 	get func() (*protos.GetBlobsResponse, error)
@@ -212,7 +212,7 @@ func (l *groupLiar) Get(context.Context, *protos.GetBlobsRequest) (*protos.GetBl
 	return l.get()
 }
 
-// serveGroups returns a client of a server that lies about groups, and is past reading blobs one by one.
+// serveGroups returns a client that asks a lying server for groups from the first read on.
 func serveGroups(t *testing.T, bl *liar, get func() (*protos.GetBlobsResponse, error)) *client {
 	t.Helper()
 	s := grpc.NewServer()
@@ -224,7 +224,7 @@ func serveGroups(t *testing.T, bl *liar, get func() (*protos.GetBlobsResponse, e
 	return c
 }
 
-// Whatever is wrong with a group is noticed before anything of it is believed.
+// No blob of a wrong group is returned.
 func TestHostileGroups(t *testing.T) {
 	one, two := []byte("one\n"), []byte("two\n")
 	frame, err := newEncoder(t).Append(nil, []byte("one\ntwo\n"))
@@ -273,7 +273,7 @@ func TestHostileGroups(t *testing.T) {
 	}
 }
 
-// A blob that is in no group is read by itself, and an error is one.
+// A blob in no group is read by itself. An error of the server is returned.
 func TestGroupsElsewhere(t *testing.T) {
 	data := rpctest.Random(1000)
 	bl, _ := honest(data, 300)
@@ -294,14 +294,14 @@ func TestGroupsElsewhere(t *testing.T) {
 	readRemote(t, c.bundle("groups"), data)
 }
 
-// nth returns a digest of its own for each blob of each group; to hash a million would take seconds.
+// nth returns a different digest for each blob of each group. Hashing a million blobs would take seconds.
 func nth(group, blob int) (d store.Digest) {
 	binary.BigEndian.PutUint32(d[:], uint32(group))
 	binary.BigEndian.PutUint32(d[4:], uint32(blob))
 	return d
 }
 
-// What is kept of groups is bounded, also where they have hardly any bytes, and the least recently used goes first.
+// The memory for groups is bounded, even for tiny blobs. The least recently used group goes first.
 func TestGroupsKept(t *testing.T) {
 	for _, tt := range []struct{ members, size int }{{1, maxGroup - memberCost}, {maxGroup / memberCost, 0}} {
 		t.Run(fmt.Sprint(tt.members), func(t *testing.T) {

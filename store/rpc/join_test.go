@@ -24,7 +24,7 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// create puts a blob by a writer.
+// create puts a blob with a writer.
 func create(ctx context.Context, b store.Blobs, data []byte) (store.Digest, error) {
 	w, err := b.Create(ctx)
 	if err != nil {
@@ -37,12 +37,12 @@ func create(ctx context.Context, b store.Blobs, data []byte) (store.Digest, erro
 	return w.Commit()
 }
 
-// putWhole puts a blob that is in memory.
+// putWhole puts a blob from memory.
 func putWhole(ctx context.Context, b store.Blobs, data []byte) (store.Digest, error) {
 	return b.Put(ctx, data)
 }
 
-// Of a long blob those chunks are sent that the server lacks, and none of one that it has; nothing goes by BlobService.Put.
+// Only the chunks of a long blob that the server lacks are sent, and none with BlobService.Put.
 func TestJoin(t *testing.T) {
 	served, j := rpctest.NewJoiner(memory.New())
 	data := rpctest.Random(8 << 20)
@@ -82,13 +82,13 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// A long blob is there for who put it as soon as that has returned, and a second one of the same is not joined again.
+// A long blob exists for its client as soon as Commit returns. Putting it twice joins it once.
 func TestJoinVisible(t *testing.T) {
 	served, j := rpctest.NewJoiner(memory.New())
 	var joins atomic.Int32
 	j.OnJoin = func() {
 		joins.Add(1)
-		time.Sleep(50 * time.Millisecond) // so that who does not wait is too early
+		time.Sleep(50 * time.Millisecond) // a client that does not wait is too early
 	}
 	st, _ := countCalls(t, served)
 	all := rpctest.Random(10 << 20)
@@ -127,7 +127,7 @@ func TestJoinVisible(t *testing.T) {
 	}
 }
 
-// headOf returns bytes whose last one begins a chunk, to which a few more belong.
+// headOf returns bytes that end just after the start of a chunk.
 func headOf(t *testing.T) []byte {
 	t.Helper()
 	cutter, err := chunk.NewCutter(chunk.Default())
@@ -142,8 +142,8 @@ func headOf(t *testing.T) []byte {
 	return data[:at+1]
 }
 
-// More long blobs may be put than wait to be joined, though the last chunks of all of them are in batches that are not
-// full; and who waits for these is not lost where they become one.
+// More long blobs can be put than may wait for a join, even if their last chunks are in batches that are not full. Waiting
+// for a chunk also works if its batch is merged with another.
 func TestManyJoins(t *testing.T) {
 	served, _ := rpctest.NewJoiner(memory.New())
 	st, c := countCalls(t, served)
@@ -170,7 +170,7 @@ func TestManyJoins(t *testing.T) {
 	}
 }
 
-// Who waits for room among those that wait ends with its context, and with the store.
+// Waiting for room among the joins ends with the context, and with the store.
 func TestJoinEnds(t *testing.T) {
 	served, j := rpctest.NewJoiner(memory.New())
 	stuck := make(chan struct{})
@@ -195,7 +195,7 @@ func TestJoinEnds(t *testing.T) {
 	}
 }
 
-// joinLiar is a server that takes chunks, and says what it likes of what they make up.
+// joinLiar is a server that takes chunks, and gives any answer to Join.
 type joinLiar struct {
 	bulkLiar
 	size uint64
@@ -223,7 +223,7 @@ func (l *joinLiar) Join(stream grpc.ClientStreamingServer[protos.JoinBlobRequest
 	return stream.SendAndClose(&protos.JoinBlobResponse{Digest: answer})
 }
 
-// What a server says wrongly of a blob that it joined is noticed, at the latest by Sync; and whatever keeps it from joining.
+// Sync, or a call before it, notices wrong answers to Join, and failed ones.
 func TestHostileJoin(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -267,7 +267,7 @@ func serveJoinLies(t *testing.T, l *joinLiar, bl *liar) *client {
 	return c
 }
 
-// A server that wants chunks of impossible lengths, or longer ones than go in a batch, gets blobs whole.
+// A server that wants chunks of impossible lengths, or longer ones than fit in a batch, gets blobs whole.
 func TestImpossibleChunks(t *testing.T) {
 	for _, size := range []uint64{0, 1, leastChunk - 1, inlineSize/2 + 1, chunk.MaxAvg, chunk.MaxAvg + 1, 1 << 63} {
 		var got [][]byte
@@ -285,10 +285,10 @@ func TestImpossibleChunks(t *testing.T) {
 	}
 }
 
-// A server that joins a long blob is waited for as long as it may need to read it.
+// The client waits for Join as long as a server may need to read the blob.
 func TestJoinPatience(t *testing.T) {
 	l := &joinLiar{size: uint64(chunk.Default().Avg), join: func(d store.Digest) ([]byte, error) {
-		time.Sleep(300 * time.Millisecond) // longer than another call is waited for, and far less than this one
+		time.Sleep(300 * time.Millisecond) // longer than the client waits for other calls
 		return d[:], nil
 	}}
 	c := serveJoinLies(t, l, new(liar))

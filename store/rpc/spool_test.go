@@ -17,8 +17,8 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// A server that takes blobs only whole gets a long one once, and not at all if it has it; unless it is longer than what is
-// kept of it, or cannot be kept: then it is sent without asking.
+// A server that takes only whole blobs gets a long one once, and not at all if it has it. If the blob cannot be spooled,
+// it is sent without asking.
 func TestSpoolWriter(t *testing.T) {
 	data := rpctest.Random(longBlob)
 	for _, tt := range []struct {
@@ -78,7 +78,7 @@ func TestSpoolWriter(t *testing.T) {
 	}
 }
 
-// fill makes the file of a blob one that takes nothing more.
+// fill makes the file of a blob refuse writes.
 func fill(t *testing.T, h *spoolWriter) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "full")
@@ -96,7 +96,7 @@ func fill(t *testing.T, h *spoolWriter) {
 	}
 }
 
-// A long blob that is cut off on its way is sent again from its beginning, for it was kept.
+// A spooled blob is sent again from its start if the call is cut off.
 func TestSpoolWriterRetry(t *testing.T) {
 	data := rpctest.Random(longBlob)
 	var calls atomic.Int32
@@ -120,7 +120,7 @@ func TestSpoolWriterRetry(t *testing.T) {
 	}
 }
 
-// A server that names another digest for what it was sent is not believed, kept or not.
+// Another digest in the answer is an error, whether the blob was spooled or not.
 func TestHostileSpoolWriter(t *testing.T) {
 	for _, maxSpool := range []int64{0, longBlob} {
 		l := &liar{put: func(data []byte) store.Digest { return store.Sum(data[1:]) }}

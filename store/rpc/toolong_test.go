@@ -17,7 +17,7 @@ import (
 	"castar/store/rpc/server"
 )
 
-// wide returns a directory with so many entries.
+// wide returns a directory with n entries.
 func wide(n int) store.Directory {
 	dir := make(store.Directory, n)
 	for i := range dir {
@@ -44,8 +44,7 @@ func (s *tonic) Put(stream grpc.ClientStreamingServer[protos.Directory, protos.P
 	}
 }
 
-// TestLongDirectory has a directory refused that is longer than a server takes: the error says which it is, although others
-// were sent after it.
+// The error for a directory that is too long for a server names it, even if others were sent after it.
 func TestLongDirectory(t *testing.T) {
 	const limit = 4 << 20
 	servers := map[string]func(t *testing.T) *client{
@@ -97,7 +96,7 @@ func TestLongDirectory(t *testing.T) {
 	}
 }
 
-// TestLongAnswer has a directory refused that is longer than a client takes.
+// A directory that is too long for the client is an error that says so.
 func TestLongAnswer(t *testing.T) {
 	message := make([]byte, clientMessageSize+1)
 	c := serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{get: func(send func([]byte) error) error { return send(message) }})

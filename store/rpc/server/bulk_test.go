@@ -19,7 +19,7 @@ import (
 	"castar/store/zstd"
 )
 
-// A server stores what is sent to it, and hands on a frame only if it is one. What cannot be is the client's mistake.
+// A server stores blobs, and passes on a frame only if it is a single one. An impossible request is the client's mistake.
 func TestBulkServer(t *testing.T) {
 	enc, err := zstd.NewEncoder(1, zstd.Fast)
 	if err != nil {
@@ -38,13 +38,7 @@ func TestBulkServer(t *testing.T) {
 	sizes := []uint64{2000, 2800}
 	const most = 1 << 20
 	asFrame := func(b []byte) *protos.PutBlobsRequest_Frame { return &protos.PutBlobsRequest_Frame{Frame: b} }
-	for _, tt := range []struct {
-		name    string
-		req     *protos.PutBlobsRequest
-		code    codes.Code
-		blobs   [][]byte
-		grouped bool
-	}{
+	for _, tt := range []bulkTest{
 		{"a frame", &protos.PutBlobsRequest{Sizes: sizes, Contents: asFrame(frame)}, codes.OK, [][]byte{one, two}, true},
 		{"two frames", &protos.PutBlobsRequest{
 			Sizes: sizes, Contents: asFrame(slices.Concat(compressed(one), compressed(two))),
@@ -71,29 +65,40 @@ func TestBulkServer(t *testing.T) {
 			Sizes: []uint64{math.MaxUint64, 4801}, Contents: asFrame(frame),
 		}, codes.InvalidArgument, nil, false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			st, g := rpctest.NewGrouped(memory.New())
-			l := serveStore(t, st, Options{AllowPut: true, MaxMessage: most})
-			resp, err := protos.NewBulkServiceClient(rpctest.Connect(t, l)).Put(t.Context(), tt.req)
-			if status.Code(err) != tt.code {
-				t.Fatalf("%v, want %v", err, tt.code)
-			}
-			if got, want := resp.GetDigests(), rpctest.Sums(tt.blobs); !slices.EqualFunc(got, want, bytes.Equal) {
-				t.Errorf("digests %x, want %x", got, want)
-			}
-			for i, data := range tt.blobs {
-				if has, err := st.Blobs.Has(t.Context(), store.Sum(data)); !has || err != nil {
-					t.Errorf("blob %d: %v, %v", i, has, err)
-				}
-			}
-			if grouped := len(g.Frames) > 0; grouped != tt.grouped || grouped && !bytes.Equal(g.Frames[0], frame) {
-				t.Errorf("handed on: %v, want %v", grouped, tt.grouped)
-			}
-		})
+		t.Run(tt.name, func(t *testing.T) { tt.run(t, most, frame) })
 	}
 }
 
-// A server answers a question about many blobs, but not about any number of them.
+// bulkTest is a request to put blobs, and what comes of it.
+type bulkTest struct {
+	name    string
+	req     *protos.PutBlobsRequest
+	code    codes.Code
+	blobs   [][]byte
+	grouped bool
+}
+
+func (tt bulkTest) run(t *testing.T, most int, frame []byte) {
+	st, g := rpctest.NewGrouped(memory.New())
+	l := serveStore(t, st, Options{AllowPut: true, MaxMessage: most})
+	resp, err := protos.NewBulkServiceClient(rpctest.Connect(t, l)).Put(t.Context(), tt.req)
+	if status.Code(err) != tt.code {
+		t.Fatalf("%v, want %v", err, tt.code)
+	}
+	if got, want := resp.GetDigests(), rpctest.Sums(tt.blobs); !slices.EqualFunc(got, want, bytes.Equal) {
+		t.Errorf("digests %x, want %x", got, want)
+	}
+	for i, data := range tt.blobs {
+		if has, err := st.Blobs.Has(t.Context(), store.Sum(data)); !has || err != nil {
+			t.Errorf("blob %d: %v, %v", i, has, err)
+		}
+	}
+	if grouped := len(g.Frames) > 0; grouped != tt.grouped || grouped && !bytes.Equal(g.Frames[0], frame) {
+		t.Errorf("passed on: %v, want %v", grouped, tt.grouped)
+	}
+}
+
+// A server answers a question about many blobs, but not about too many.
 func TestHasMany(t *testing.T) {
 	l := serveStore(t, memory.New(), Options{})
 	absent := store.Sum(nil)
@@ -105,7 +110,7 @@ func TestHasMany(t *testing.T) {
 	}
 }
 
-// A server that lets nobody store takes no groups either.
+// A read-only server takes no groups.
 func TestBulkServerReadOnly(t *testing.T) {
 	l := serveStore(t, memory.New(), Options{})
 	for _, req := range []*protos.PutBlobsRequest{{}, {Sizes: []uint64{0}}} {
@@ -116,7 +121,7 @@ func TestBulkServerReadOnly(t *testing.T) {
 	}
 }
 
-// A server joins what it can, and says what is wrong with the rest.
+// A server joins a blob, or says what is wrong with the request.
 func TestJoinServer(t *testing.T) {
 	st, _ := rpctest.NewJoiner(memory.New())
 	one, two := []byte("one"), []byte("two")
@@ -166,7 +171,7 @@ func TestJoinServer(t *testing.T) {
 	}
 }
 
-// A server whose store cannot join, or that lets nobody store, says so.
+// A read-only server, or one whose store cannot join, says so.
 func TestJoinRefused(t *testing.T) {
 	joins, _ := rpctest.NewJoiner(memory.New())
 	for _, tt := range []struct {

@@ -14,7 +14,7 @@ import (
 	"castar/store"
 )
 
-// The client is told a code and plain words, and no path or host. TestFromStatus of the client has the other half.
+// The client is told a code and plain words, and no path or host. The client's TestFromStatus is the other half.
 func TestToStatus(t *testing.T) {
 	d := store.Sum([]byte("x"))
 	for _, tt := range []struct {

@@ -22,10 +22,10 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// marker is what no client may see: a folder, a host, a bucket.
+// marker is in errors of the store, and no client may see it.
 const marker = "secret.example:/place"
 
-// failing is a store all of whose methods fail in the same way.
+// failing is a store whose methods all return the same error.
 type failing struct{ err error }
 
 func (f failing) Has(context.Context, store.Digest) (bool, error)             { return false, f.err }
@@ -114,8 +114,8 @@ func everyCall(t *testing.T, conn *grpc.ClientConn) map[string]error {
 	return ended
 }
 
-// TestErrorsSayNoPlace has every call fail in every way, and looks for places in what the client is told. The log has them.
-func TestErrorsSayNoPlace(t *testing.T) {
+// The error of no call names a path or a host. The log does.
+func TestErrorsNameNoPath(t *testing.T) {
 	path := &fs.PathError{Op: "open", Path: marker, Err: syscall.EACCES}
 	for name, err := range map[string]error{
 		"permission": path, "not found": fmt.Errorf("%s: %w", marker, store.ErrNotFound),

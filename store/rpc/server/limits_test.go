@@ -29,7 +29,7 @@ func (s silentStream) call(l *limits, a *account) *call {
 	return c
 }
 
-// TestLimitsFair has one client with all there is, which is silent: it has to give way, and to whoever holds the least.
+// A silent client that holds everything loses a call, and the client that holds the least gets its slot.
 func TestLimitsFair(t *testing.T) {
 	l := newLimits(Options{MaxStreams: 3, Memory: DefaultMemory, Idle: time.Hour}, true)
 	ended := silentStream{make(chan *status.Status, 3)}
@@ -98,7 +98,7 @@ func try(l *limits, r resource, a *account, n int64) bool {
 	return err == nil
 }
 
-// A prompt client has a little of what is left when others hold the rest, and need not wait until they are cut off.
+// A prompt client gets a little from the reserve while others hold everything else.
 func TestReserve(t *testing.T) {
 	l := newLimits(Options{MaxStreams: 16, Memory: DefaultMemory, Idle: time.Hour}, true)
 	silent, newcomer := new(account), new(account)
@@ -133,7 +133,7 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// One that waits for much is not kept waiting by those that take from the reserve.
+// Clients that use the reserve do not hold up one that waits for much.
 func TestReserveKeepsOrder(t *testing.T) {
 	l := newLimits(Options{MaxStreams: 16, Memory: DefaultMemory, Idle: time.Hour}, true)
 	silent, large, prompt := new(account), new(account), &account{prompt: true, known: true}
@@ -163,7 +163,7 @@ func TestReserveKeepsOrder(t *testing.T) {
 	}
 }
 
-// Of newcomers that wait the last comes first, and all of them before clients that were served.
+// The last newcomer comes first, and newcomers come before clients that were served.
 func TestNewcomers(t *testing.T) {
 	l := newLimits(Options{MaxStreams: 1, Memory: DefaultMemory, Idle: time.Hour}, true)
 	holder := &account{known: true}
@@ -196,8 +196,8 @@ func TestNewcomers(t *testing.T) {
 	}
 }
 
-// TestOthersMessages has messages refused that are too long for what they ask, or compressed.
-func TestOthersMessages(t *testing.T) {
+// A request that is too long for its method is refused.
+func TestLongRequests(t *testing.T) {
 	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{AllowPut: true}))
 	var headers metadata.MD
 	req := &protos.StatBlobRequest{Digest: make([]byte, askedMessage)}

@@ -6,22 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
-	reflectv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 	"lukechampine.com/blake3/bao"
 
 	"castar/protos"
@@ -32,61 +24,7 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-func TestPutDirectories(t *testing.T) {
-	tr := rpctest.NewTree(t)
-	tests := []struct {
-		name string
-		send []string
-		want string // what the error says; "": none
-	}{
-		{"one", []string{"a"}, ""},
-		{"a closure", []string{"a", "b", "root"}, ""},
-		{"the same under the rule of snix", []string{"snix a", "snix b", "snix root"}, ""},
-		{"duplicates", []string{"a", "a", "b", "a", "root", "root"}, ""},
-		{"nothing", nil, "no directories received"},
-		{"a parent first", []string{"b", "a"}, "was not sent before"},
-		{"a child is missing", []string{"a", "root"}, "was not sent before"},
-		{"two roots", []string{"b-less", "a"}, "2 directories that no other refers to"},
-		{"wrong size", []string{"a", "b", "wrong"}, "wrong size"},
-		{"two rules in one", []string{"a", "b", "snix b", "both"}, "wrong size"},
-		{"no directory", []string{"junk"}, "invalid directory"},
-	}
-	tr.Encoded["junk"] = []byte{0x20, 1}
-	tr.Encoded["b-less"], _ = store.EncodeDirectory(store.Directory{{Name: "f", Kind: store.KindFile}})
-	both := store.Directory{{Name: "1", Kind: store.KindDirectory, Digest: store.Sum(tr.Encoded["b"]), Size: 2}, {Name: "2", Kind: store.KindDirectory, Digest: store.Sum(tr.Encoded["snix b"]), Size: 4}}
-	tr.Encoded["both"], _ = store.EncodeDirectory(both)
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			st := memory.New()
-			conn := rpctest.Connect(t, serveStore(t, st, Options{AllowPut: true}))
-			stream, err := protos.NewDirectoryServiceClient(conn).Put(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, name := range tt.send {
-				stream.Send(wire.RawDirectory(tr.Encoded[name])) // fails when the server has had enough
-			}
-			resp, err := stream.CloseAndRecv()
-			if tt.want != "" {
-				if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), tt.want) {
-					t.Errorf("error %v, want %q", err, tt.want)
-				}
-				return
-			}
-			root := store.Sum(tr.Encoded[tt.send[len(tt.send)-1]])
-			if err != nil || !bytes.Equal(resp.GetRootDigest(), root[:]) {
-				t.Fatalf("%v, %v, want %s", resp, err, root)
-			}
-			for _, err := range st.Directories.Walk(t.Context(), root) {
-				if err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-}
-
-// TestNotFound sees that headers come before the status, and what upstream answers where something is absent.
+// Answers for absent objects are those of tvix and snix, and their headers come before the status.
 func TestNotFound(t *testing.T) {
 	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{}))
 	absent := bytes.Repeat([]byte{1}, 32)
@@ -127,7 +65,7 @@ func TestNotFound(t *testing.T) {
 	}
 }
 
-// wantHeaders checks a status, and that it did not come with the headers: those have a content type, trailers have not.
+// wantHeaders checks a status, and that headers came before it. Headers have a content type, and trailers have none.
 func wantHeaders(t *testing.T, stream grpc.ClientStream, err error, want codes.Code) {
 	t.Helper()
 	if status.Code(err) != want {
@@ -141,7 +79,7 @@ func wantHeaders(t *testing.T, stream grpc.ClientStream, err error, want codes.C
 	}
 }
 
-// chunkedStore has one blob, of chunks.
+// chunkedStore says that its blobs consist of given chunks.
 type chunkedStore struct {
 	store.Blobs
 	chunks []store.Chunk
@@ -249,93 +187,6 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// TestReflection asks in both versions, as grpcurl does, and resolves what it is told.
-func TestReflection(t *testing.T) {
-	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{}))
-	v1, err := reflectv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The messages of both versions are the same but for their names.
-	alpha, err := conn.NewStream(t.Context(), &reflectv1.ServerReflection_ServiceDesc.Streams[0],
-		"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ask := func(req *reflectv1.ServerReflectionRequest) *reflectv1.ServerReflectionResponse {
-		t.Helper()
-		if err := v1.Send(req); err != nil {
-			t.Fatal(err)
-		}
-		resp, err := v1.Recv()
-		if err != nil || resp.GetErrorResponse() != nil {
-			t.Fatalf("%v: %v, %v", req, resp.GetErrorResponse(), err)
-		}
-		other := new(reflectv1.ServerReflectionResponse)
-		if err := errors.Join(alpha.SendMsg(req), alpha.RecvMsg(other)); err != nil || other.GetErrorResponse() != nil {
-			t.Fatalf("v1alpha: %v: %v, %v", req, other.GetErrorResponse(), err)
-		}
-		return resp
-	}
-	var names []string
-	for _, s := range ask(&reflectv1.ServerReflectionRequest{MessageRequest: &reflectv1.ServerReflectionRequest_ListServices{}}).GetListServicesResponse().GetService() {
-		names = append(names, s.GetName())
-	}
-	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
-		for _, service := range []string{"BlobService", "DirectoryService"} {
-			name := pkg + "." + service
-			if !slices.Contains(names, name) {
-				t.Errorf("%s is not listed: %v", name, names)
-			}
-			resp := ask(&reflectv1.ServerReflectionRequest{MessageRequest: &reflectv1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: name}})
-			set := new(descriptorpb.FileDescriptorSet)
-			for _, b := range resp.GetFileDescriptorResponse().GetFileDescriptorProto() {
-				f := new(descriptorpb.FileDescriptorProto)
-				if err := proto.Unmarshal(b, f); err != nil {
-					t.Fatal(err)
-				}
-				set.File = append(set.File, f)
-			}
-			files, err := protodesc.NewFiles(set)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkService(t, files, name, pkg)
-		}
-	}
-}
-
-// checkService looks a service up, with its methods and what they take.
-func checkService(t *testing.T, files *protoregistry.Files, name, pkg string) {
-	t.Helper()
-	d, err := files.FindDescriptorByName(protoreflect.FullName(name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	methods := d.(protoreflect.ServiceDescriptor).Methods()
-	put := methods.ByName("Put")
-	if put == nil || string(put.Input().ParentFile().Package()) != pkg {
-		t.Errorf("%s: Put is %v", name, put)
-	}
-	if put.Input().Name() != "Directory" {
-		return
-	}
-	node := map[string]string{wire.TvixPackage: "Node", wire.SnixPackage: "Entry"}[pkg]
-	for field, kind := range map[protoreflect.Name]string{"directories": "Directory", "files": "File", "symlinks": "Symlink"} {
-		if got := put.Input().Fields().ByName(field).Message().FullName(); string(got) != pkg+"."+kind+node {
-			t.Errorf("%s: %s are of %s", name, field, got)
-		}
-	}
-	root, err := files.FindDescriptorByName(protoreflect.FullName(pkg + "." + node))
-	if err != nil {
-		t.Fatal(err)
-	}
-	oneof := protoreflect.Name(strings.ToLower(node))
-	if o := root.(protoreflect.MessageDescriptor).Oneofs(); o.Len() != 1 || o.ByName(oneof) == nil || o.Get(0).Fields().Len() != 3 {
-		t.Errorf("%s: %s has no oneof %s", name, root.FullName(), oneof)
-	}
-}
-
 func TestToken(t *testing.T) {
 	l := serveStore(t, memory.New(), Options{Token: "secret"})
 	for _, tt := range []struct {
@@ -354,7 +205,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// TestRefusedUnheard has clients that send nothing refused: who may not call is not waited for, nor kept in memory.
+// A call without a token is refused before its request comes.
 func TestRefusedUnheard(t *testing.T) {
 	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{Token: "secret"}))
 	for _, method := range []string{
@@ -372,7 +223,7 @@ func TestRefusedUnheard(t *testing.T) {
 	}
 }
 
-// TestLongHeaders has headers refused that are longer than any that are of use, also where no token is asked for.
+// Headers that are too long are refused, also in calls that need no token.
 func TestLongHeaders(t *testing.T) {
 	c := grpc_health_v1.NewHealthClient(rpctest.Connect(t, serveStore(t, memory.New(), Options{Token: "secret"})))
 	for n, want := range map[int]codes.Code{maxHeaders / 2: codes.OK, maxHeaders: codes.Internal} {
@@ -383,7 +234,7 @@ func TestLongHeaders(t *testing.T) {
 	}
 }
 
-// TestOneStream ingests with one call at a time, beside an upload that stays open.
+// One slot suffices for an ingest, because an open upload needs none.
 func TestOneStream(t *testing.T) {
 	st := rpc.New(rpctest.Connect(t, serveStore(t, memory.New(), Options{AllowPut: true, MaxStreams: 1})), "x", "")
 	defer st.Close()
@@ -416,113 +267,4 @@ func TestMaxMessage(t *testing.T) {
 	if _, err := stream.CloseAndRecv(); status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("error %v, want ResourceExhausted", err)
 	}
-}
-
-// countedBarrier counts syncs, which take until they are let go on.
-type countedBarrier struct {
-	store.Barrier
-	begun chan struct{}
-	goOn  chan struct{}
-	n     atomic.Int32
-}
-
-func (b *countedBarrier) Sync(ctx context.Context) error {
-	b.n.Add(1)
-	b.begun <- struct{}{}
-	<-b.goOn
-	return b.Barrier.Sync(ctx)
-}
-
-// TestSyncShared has many come while a sync is running: one more does for all of them.
-func TestSyncShared(t *testing.T) {
-	st := memory.New()
-	b := &countedBarrier{Barrier: st.Barrier, begun: make(chan struct{}), goOn: make(chan struct{})}
-	st.Barrier = b
-	s := &syncer{st: st}
-	first := make(chan error)
-	go func() { first <- s.sync(context.Background()) }()
-	<-b.begun
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	for range 20 {
-		if err := s.sync(gone); !errors.Is(err, context.Canceled) { // joins, and does not wait
-			t.Errorf("sync: %v", err)
-		}
-	}
-	shared := s.next
-	b.goOn <- struct{}{}
-	if err := <-first; err != nil {
-		t.Error(err)
-	}
-	<-b.begun
-	b.goOn <- struct{}{}
-	<-shared.done
-	if n := b.n.Load(); n != 2 || shared.err != nil {
-		t.Errorf("%d syncs, want 2; %v", n, shared.err)
-	}
-}
-
-// TestDurable counts what is synced: a directory upload is, a blob or a single directory is not.
-func TestDurable(t *testing.T) {
-	st := memory.New()
-	n := &syncs{Barrier: st.Barrier}
-	st.Barrier = n
-	l := serveStore(t, st, Options{AllowPut: true})
-	c := rpc.New(rpctest.Connect(t, l), "x", "")
-	t.Cleanup(func() { c.Close() })
-	want := func(what string, synced int32) {
-		t.Helper()
-		if got := n.n.Load(); got != synced {
-			t.Errorf("after %s: %d syncs, want %d", what, got, synced)
-		}
-	}
-	put := func(data string) {
-		t.Helper()
-		if _, err := c.Blobs.Put(t.Context(), []byte(data)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sync := func() {
-		t.Helper()
-		if err := c.Sync(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sync()
-	want("nothing", 0)
-	put("1")
-	if _, err := c.Directories.Put(t.Context(), store.Directory{{Name: "a", Kind: store.KindFile}}); err != nil {
-		t.Fatal(err)
-	}
-	want("a blob and a directory", 0)
-	sync()
-	want("Sync", 1)
-	sync()
-	want("Sync again", 1)
-	put("2")
-	u, err := c.Directories.Upload(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer u.Close()
-	d, err := u.Put(t.Context(), nil)
-	if err == nil {
-		err = u.Commit(t.Context(), d)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	want("an upload", 2)
-	sync()
-	want("Sync after it", 2)
-}
-
-type syncs struct {
-	store.Barrier
-	n atomic.Int32
-}
-
-func (s *syncs) Sync(ctx context.Context) error {
-	s.n.Add(1)
-	return s.Barrier.Sync(ctx)
 }

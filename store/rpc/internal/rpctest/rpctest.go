@@ -1,5 +1,5 @@
-// Package rpctest has what the tests of the client and of the server share: connections in memory, and stores that do
-// and record what memory.New does not.
+// Package rpctest is shared by the tests of the client and of the server: connections in memory, and stores with groups
+// and joins.
 package rpctest
 
 import (
@@ -15,7 +15,7 @@ import (
 	"castar/store"
 )
 
-// Listen has a server, which serve runs and stop stops, serve the listener that it returns until the test ends.
+// Listen runs a server on the listener that it returns, until the test ends. serve runs the server, and stop stops it.
 func Listen(t *testing.T, serve func(net.Listener) error, stop func()) *bufconn.Listener {
 	t.Helper()
 	l := bufconn.Listen(1 << 20)
@@ -45,7 +45,7 @@ func Connect(t *testing.T, l *bufconn.Listener, o ...grpc.DialOption) *grpc.Clie
 	return conn
 }
 
-// Random returns n bytes that do not compress, the same each time.
+// Random returns n bytes that do not compress. They are always the same.
 func Random(n int) []byte {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{7}).Read(b)

@@ -12,7 +12,7 @@ import (
 	"castar/store/chunk"
 )
 
-// Grouped is a store with some of its blobs in groups. It records the frames that it is given.
+// Grouped is a store with some of its blobs in groups. It records the frames that are put.
 type Grouped struct {
 	store.Blobs
 	Groups map[store.Digest]store.Group

@@ -21,14 +21,14 @@ func TestBuffers(t *testing.T) {
 			b.Put(buf)
 		}
 	}
-	odd := make([]byte, 1500) // not of a size that Get returns: must not come back as 2048
+	odd := make([]byte, 1500) // Get returns no such buffer, so this one must not come back
 	b.Put(&odd)
 	if got := b.Get(2000); len(*got) != 2000 {
 		t.Errorf("Get(2000) has %d bytes", len(*got))
 	}
 }
 
-// TestProofRanges has any range of any blob hold, and no change to it.
+// A proof accepts every range of a blob, and no change to it.
 func TestProofRanges(t *testing.T) {
 	all := rpctest.Random(40 * ProofGroup)
 	rapid.Check(t, func(t *rapid.T) {
