@@ -28,10 +28,8 @@ const (
 	frameHeadLen = 32
 	itemLen      = store.DigestSize + 4
 
-	// Payloads stored as they are begin at a multiple of blockSize from alignFrom bytes up, so that an export can share
-	// their blocks with the pack on file systems that clone ranges. Below that, padding would cost more than 6 %.
+	// A reader allows fewer than blockSize bytes of padding between items and payload. Writers add none.
 	blockSize = 4 << 10
-	alignFrom = 64 << 10
 )
 
 // role says what a pack holds, so that questions about trees touch no file data.

@@ -124,14 +124,14 @@ func (w *rewriter) copyLarge(f frameRef, h frameHead) (frameRef, error) {
 	if err != nil {
 		return f, w.st.fail(err)
 	}
-	offset, start := to.reserve(frameHeadLen+len(h.items)*itemLen, int(h.stored), h.codec == codecRaw)
-	h.start = uint32(start)
+	h.start = uint32(frameHeadLen + len(h.items)*itemLen)
+	offset := to.reserve(int64(h.start) + int64(h.stored))
 	if _, err := to.file.WriteAt(appendFrameHead(nil, &h), offset); err != nil {
 		return f, w.st.fail(err)
 	}
 	src := &payloadReader{file: p.file, at: f.offset + int64(f.start), end: f.end()}
 	part := make([]byte, 1<<20)
-	for at := offset + int64(start); ; {
+	for at := offset + int64(h.start); ; {
 		n, err := io.ReadFull(src, part)
 		if err == io.EOF {
 			break

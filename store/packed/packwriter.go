@@ -20,17 +20,13 @@ type packWriter struct {
 	size int64
 }
 
-// reserve returns where a frame of that head and payload length goes, and how far after its beginning its payload is.
-func (w *packWriter) reserve(head, payload int, align bool) (offset int64, start int) {
+// reserve returns the offset of a new frame of that many bytes.
+func (w *packWriter) reserve(length int64) (offset int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	offset = w.size
-	end := offset + int64(head)
-	if align {
-		end = (end + blockSize - 1) / blockSize * blockSize
-	}
-	w.size = end + int64(payload)
-	return offset, int(end - offset)
+	w.size += length
+	return offset
 }
 
 // newPack begins a pack in tmp/ and lets readers find it.
@@ -116,16 +112,15 @@ func (s *session) appendFrame(g *group) (f frameRef, err error) {
 	if !zstd.Worthwhile(len(payload), len(g.raw)) {
 		h.codec, payload = codecRaw, g.raw
 	}
-	h.stored, h.payloadSum = uint32(len(payload)), checksum(payload)
-	offset, start := w.reserve(head, len(payload), h.codec == codecRaw && len(payload) >= alignFrom)
-	h.start = uint32(start)
+	h.start, h.stored, h.payloadSum = uint32(head), uint32(len(payload)), checksum(payload)
+	offset := w.reserve(int64(head + len(payload)))
 	if h.codec == codecZstd {
 		appendFrameHead(buf[:0], &h)
 		_, err = w.file.WriteAt(buf, offset)
 	} else {
 		_, err = w.file.WriteAt(appendFrameHead(nil, &h), offset)
 		if err == nil {
-			_, err = w.file.WriteAt(payload, offset+int64(start))
+			_, err = w.file.WriteAt(payload, offset+int64(head))
 		}
 	}
 	return frameRef{w.id, offset, h.start, h.stored, h.raw, h.kind, h.codec}, err

@@ -6,6 +6,9 @@ import (
 	"castar/store"
 )
 
+// aloneFrom is the size from which an object that does not compress has a frame of its own.
+const aloneFrom = 64 << 10
+
 // put stores an object under its digest, unless it is there. Only data has other lanes than 0. inSlot says that the
 // caller holds a slot.
 func (st *Store) put(k kind, lane int, d store.Digest, data []byte, inSlot bool) error {
@@ -15,7 +18,7 @@ func (st *Store) put(k kind, lane int, d store.Digest, data []byte, inSlot bool)
 	if k == kindList && len(data) > maxList {
 		return fmt.Errorf("a blob of %d chunks: at most %d", len(data)/itemLen, maxList/itemLen)
 	}
-	alone := len(data) >= groupSize || k == kindData && len(data) >= alignFrom && st.encoder.Incompressible(data)
+	alone := len(data) >= groupSize || k == kindData && len(data) >= aloneFrom && st.encoder.Incompressible(data)
 	for {
 		if err := st.writable(); err != nil {
 			return err

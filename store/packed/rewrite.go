@@ -244,9 +244,8 @@ func (s *session) copyFrame(h frameHead, payload []byte) (f frameRef, err error)
 	if err != nil {
 		return f, err
 	}
-	head := frameHeadLen + len(h.items)*itemLen
-	offset, start := p.reserve(head, len(payload), h.codec == codecRaw && len(payload) >= alignFrom)
-	h.start = uint32(start)
+	h.start = uint32(frameHeadLen + len(h.items)*itemLen)
+	offset := p.reserve(int64(h.start) + int64(len(payload)))
 	_, err = p.file.WriteAt(append(appendFrameHead(nil, &h), payload...), offset)
 	return h.ref(p.id, offset), err
 }

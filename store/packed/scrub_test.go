@@ -42,7 +42,7 @@ func scrubSample(t *testing.T, dir string) (blobs [][]byte) {
 	t.Helper()
 	st := open(t, dir, Options{Create: true})
 	for i := range byte(30) {
-		blobs = append(blobs, random(i, alignFrom+int(i)))
+		blobs = append(blobs, random(i, aloneFrom+int(i)))
 	}
 	putAll(t, st, append(slices.Clone(blobs), random(100, 1<<20), bytes.Repeat([]byte("text\n"), 300<<10))...)
 	if err := st.Close(); err != nil {
@@ -337,7 +337,7 @@ func TestQuarantineMerge(t *testing.T) {
 func TestQuarantineOlderCopy(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
-	blob := random(1, alignFrom)
+	blob := random(1, aloneFrom)
 	older, newer := open(t, dir, Options{Create: true}), open(t, dir, Options{})
 	for i, st := range []*store.Store{older, newer} { // neither knows of the other
 		others := [][]byte{blob}
@@ -460,7 +460,7 @@ func TestScrubOnly(t *testing.T) {
 		}
 	}
 	s := scrub(t, st, store.ScrubOptions{Only: set})
-	if !slices.Equal(digestsOf(s.damage), []store.Digest{store.Sum(blobs[2])}) || s.Bytes > 4*alignFrom {
+	if !slices.Equal(digestsOf(s.damage), []store.Digest{store.Sum(blobs[2])}) || s.Bytes > 4*aloneFrom {
 		t.Errorf("%+v", s)
 	}
 	other := open(t, t.TempDir(), Options{Create: true})
