@@ -9,6 +9,7 @@ import (
 
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/packed/pack"
 )
 
 // blobs implements store.Blobs.
@@ -17,9 +18,9 @@ type blobs struct{ st *Store }
 // Has may miss what another process committed a tenth of a second ago: an ingest asks for every file that is new, which
 // must not cost it a system call each. All else that reads sees at once what is committed.
 func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
-	has := b.st.has(kindData, &d)
+	has := b.st.has(pack.KindData, &d)
 	if !has && b.st.due() && b.st.refresh() {
-		has = b.st.has(kindData, &d)
+		has = b.st.has(pack.KindData, &d)
 	}
 	return has, ctx.Err()
 }
@@ -54,7 +55,7 @@ func (b lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	}
 	d := store.Sum(data)
 	if len(data) <= b.st.cutter.Params().Min {
-		return d, b.st.putWhole(kindData, b.number, d, data)
+		return d, b.st.putWhole(pack.KindData, b.number, d, data)
 	}
 	return d, b.putCut(ctx, d, data)
 }
@@ -63,17 +64,17 @@ func (b lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
 // at once, each keeps a core busy.
 func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
 	st := b.st
-	if st.has(kindData, &d) {
+	if st.has(pack.KindData, &d) {
 		return nil
 	}
 	if n := st.cutter.Cut(data); n == len(data) {
-		return st.putWhole(kindData, b.number, d, data)
+		return st.putWhole(pack.KindData, b.number, d, data)
 	}
 	var chunks []store.Chunk
 	for len(data) > 0 {
 		n := st.cutter.Cut(data)
 		c := store.Chunk{Digest: store.Sum(data[:n]), Size: uint64(n)}
-		if err := st.putWhole(kindData, b.number, c.Digest, data[:n]); err != nil {
+		if err := st.putWhole(pack.KindData, b.number, c.Digest, data[:n]); err != nil {
 			return err
 		}
 		chunks = append(chunks, c)
@@ -82,7 +83,7 @@ func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
 			return err
 		}
 	}
-	return st.putWhole(kindList, 0, d, appendList(nil, chunks))
+	return st.putWhole(pack.KindList, 0, d, pack.AppendList(nil, chunks))
 }
 
 func (b lane) Create(ctx context.Context) (store.BlobWriter, error) {
@@ -102,20 +103,20 @@ func (s sink) Ready() error { return s.st.checkpoint() }
 func (s sink) Has(store.Digest) (bool, error) { return false, nil }
 
 func (s sink) PutChunk(d store.Digest, data []byte) error {
-	return s.st.put(kindData, s.lane, d, data, true)
+	return s.st.put(pack.KindData, s.lane, d, data, true)
 }
 
 func (s sink) PutWhole(d store.Digest, data []byte) error {
-	return s.st.putWhole(kindData, s.lane, d, data)
+	return s.st.putWhole(pack.KindData, s.lane, d, data)
 }
 
 func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
-	return s.st.putWhole(kindList, 0, d, appendList(nil, chunks))
+	return s.st.putWhole(pack.KindList, 0, d, pack.AppendList(nil, chunks))
 }
 
 func (b blobs) Chunks(_ context.Context, d store.Digest) ([]store.Chunk, error) {
-	l, data, err := b.st.lookup(kindData, d, true)
-	if err != nil || l.frame.kind != kindList {
+	l, data, err := b.st.lookup(pack.KindData, d, true)
+	if err != nil || l.Frame.Kind != pack.KindList {
 		return nil, err
 	}
 	return b.st.chunkList(d, l, data)
@@ -123,32 +124,32 @@ func (b blobs) Chunks(_ context.Context, d store.Digest) ([]store.Chunk, error) 
 
 func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	st := b.st
-	l, data, err := st.lookup(kindData, d, true)
+	l, data, err := st.lookup(pack.KindData, d, true)
 	if err != nil {
 		return nil, err
 	}
-	if l.frame.kind == kindList && l.size > maxContents && data == nil {
+	if l.Frame.Kind == pack.KindList && l.Size > pack.MaxContents && data == nil {
 		b, err := newLong(ctx, st, d, l)
 		if err != nil {
 			return nil, err
 		}
 		return b, nil
 	}
-	if l.frame.kind == kindList {
+	if l.Frame.Kind == pack.KindList {
 		chunks, err := st.chunkList(d, l, data)
 		if err != nil {
 			return nil, err
 		}
 		return st.reader(ctx, d, chunks), nil
 	}
-	var held *cachedFrame
+	var held *pack.Cached
 	if data == nil {
-		if data, held, err = st.view(l, nil); err != nil {
+		if data, held, err = st.packs.View(l, nil); err != nil {
 			return nil, st.about(d, err)
 		}
 	}
 	if err := st.verify(d, l, data); err != nil {
-		st.frames.release(held)
+		held.Release()
 		return nil, err
 	}
 	return &whole{*bytes.NewReader(data), st, held}, nil
@@ -156,7 +157,7 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 
 // lookup returns where an object is, and its bytes if it is not written yet. The error is store.ErrNotFound, or a
 // *store.CorruptError where it is known to be damaged. Another process may just have committed what it does not find.
-func (st *Store) lookup(k kind, d store.Digest, wantData bool) (location, []byte, error) {
+func (st *Store) lookup(k pack.Kind, d store.Digest, wantData bool) (pack.Location, []byte, error) {
 	l, data, ok := st.find(k, &d, wantData)
 	if !ok && st.refresh() {
 		l, data, ok = st.find(k, &d, wantData)
@@ -168,16 +169,16 @@ func (st *Store) lookup(k kind, d store.Digest, wantData bool) (location, []byte
 }
 
 // chunkList returns the chunks of the blob d, whose list is at l or, if it is not written yet, in data.
-func (st *Store) chunkList(d store.Digest, l location, data []byte) ([]store.Chunk, error) {
-	if l.size > maxContents { // room for all is made only where there are as many
-		for _, err := range st.eachChunk(l, data) {
+func (st *Store) chunkList(d store.Digest, l pack.Location, data []byte) ([]store.Chunk, error) {
+	if l.Size > pack.MaxContents { // room for all is made only where there are as many
+		for _, err := range st.packs.Chunks(l, data) {
 			if err != nil {
 				return nil, st.about(d, err)
 			}
 		}
 	}
-	chunks := make([]store.Chunk, 0, l.size/itemLen)
-	for c, err := range st.eachChunk(l, data) {
+	chunks := make([]store.Chunk, 0, l.Size/pack.ItemLen)
+	for c, err := range st.packs.Chunks(l, data) {
 		if err != nil {
 			return nil, st.about(d, err)
 		}
@@ -186,56 +187,8 @@ func (st *Store) chunkList(d store.Digest, l location, data []byte) ([]store.Chu
 	return chunks, nil
 }
 
-// use calls f with the bytes at l, unchecked, which are not to be kept. Those of large objects wait until others are done
-// with theirs; so f must not ask for any.
-func (st *Store) use(l location, f func(data []byte) error) error {
-	defer st.weigh(l.size)()
-	data, held, err := st.view(l, nil)
-	if err != nil {
-		return err
-	}
-	defer st.frames.release(held)
-	return f(data)
-}
-
-// weigh waits until there is memory for an object of that size, and for what it decodes to as a directory, several times as
-// much. It returns what gives the memory back. Small objects need not wait.
-func (st *Store) weigh(size uint32) (land func()) {
-	const small, times = 1 << 20, 8
-	if size <= small {
-		return func() {}
-	}
-	return st.flight.take(times * int(size))
-}
-
-// view returns the bytes at l, unchecked. Those of a frame with many objects are part of the cached frame that is
-// returned with them, are valid until it is released, and must not be changed; those of a frame with one are read into
-// buf, or into a new slice where buf is nil or too small, and the frame is then nil.
-func (st *Store) view(l location, buf []byte) ([]byte, *cachedFrame, error) {
-	if l.large() {
-		if l.offset > maxContents {
-			return nil, nil, st.corrupt(l.frame, errOutside)
-		}
-		data, err := st.readPiece(l)
-		return data, nil, err
-	}
-	if l.size == l.frame.raw {
-		data, err := st.readFrame(l.frame, buf)
-		return data, nil, err
-	}
-	payload, held, err := st.frames.get(st, l.frame, int(l.size))
-	if err != nil {
-		return nil, nil, err
-	}
-	if uint64(l.offset)+uint64(l.size) > uint64(len(payload)) { // two indexes disagree about the frame
-		st.frames.release(held)
-		return nil, nil, st.corrupt(l.frame, errOutside)
-	}
-	return payload[l.offset:][:l.size:l.size], held, nil
-}
-
 // verify checks bytes against their digest.
-func (st *Store) verify(d store.Digest, l location, data []byte) error {
+func (st *Store) verify(d store.Digest, l pack.Location, data []byte) error {
 	if store.Sum(data) != d {
 		return &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: store.ErrDigestMismatch}
 	}
@@ -266,11 +219,11 @@ func (st *Store) List(ctx context.Context, prefix store.Digest, nibbles int) ite
 		known := st.quarantine.Load()
 		sweeping := known != nil && known.swept != nil
 		for _, x := range *st.indexes.Load() {
-			for _, k := range []kind{kindDirectory, kindData} {
-				t := x.table(k)
+			for _, k := range []pack.Kind{pack.KindDirectory, pack.KindData} {
+				t := x.Table(k)
 				lo, hi := t.Range(prefix[:], nibbles)
 				for i := lo; i < hi; i++ {
-					if _, l, ok := x.record(k, i); sweeping && ok && known.isSwept(x.digest(k, i), l) {
+					if _, l, ok := x.Record(k, i); sweeping && ok && known.isSwept(x.Digest(k, i), l) {
 						continue
 					}
 					if !yield(store.Digest(t.Record(i)[:store.DigestSize]), ctx.Err()) {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 	"castar/store/storetest"
 	"castar/store/table"
 
@@ -71,8 +73,8 @@ func repeated(t testing.TB, piece []byte, n int) []byte {
 
 // bombFrame is a frame of a bomb.
 type bombFrame struct {
-	kind    kind
-	items   []item
+	kind    pack.Kind
+	items   []pack.Item
 	payload []byte
 	raw     uint32 // 0: what the items add up to
 	plain   bool   // not compressed
@@ -86,8 +88,8 @@ type bomb struct {
 }
 
 // one is a frame with one item of n bytes, which has any digest.
-func one(k kind, n uint32, payload []byte) bombFrame {
-	return bombFrame{kind: k, items: []item{{store.Sum(fmt.Append(nil, k, n)), n}}, payload: payload}
+func one(k pack.Kind, n uint32, payload []byte) bombFrame {
+	return bombFrame{kind: k, items: []pack.Item{{Digest: store.Sum(fmt.Append(nil, k, n)), Size: n}}, payload: payload}
 }
 
 // write makes the bomb in a folder.
@@ -96,8 +98,8 @@ func (b bomb) write(t *testing.T, dir string) {
 	st := open(t, dir, Options{Create: true})
 	var root store.Directory
 	for i, f := range b.frames {
-		n := store.Node{Kind: store.KindFile, Name: fmt.Sprintf("%05d", i), Digest: f.items[0].digest, Size: uint64(f.items[0].size)}
-		if f.kind == kindDirectory {
+		n := store.Node{Kind: store.KindFile, Name: fmt.Sprintf("%05d", i), Digest: f.items[0].Digest, Size: uint64(f.items[0].Size)}
+		if f.kind == pack.KindDirectory {
 			n.Kind = store.KindDirectory
 		}
 		root = append(root, n)
@@ -109,44 +111,44 @@ func (b bomb) write(t *testing.T, dir string) {
 	if err := cmp.Or(err, st.Sync(t.Context()), st.Close()); err != nil {
 		t.Fatal(err)
 	}
-	id, role := packID{'B', 'O', 'M', 'B'}, roleData
+	id, role := pack.ID{'B', 'O', 'M', 'B'}, pack.RoleData
 	if len(b.frames) > 0 {
-		role = b.frames[0].kind.role()
+		role = b.frames[0].kind.Role()
 	}
-	pack, refs := appendPackHead(nil, role), []frameRef(nil)
-	builders := map[kind]*table.Builder{}
-	for _, k := range []kind{kindData, kindDirectory} {
-		builders[k], _ = table.NewBuilder(indexShape, 1<<20, func() (table.Spill, error) { return nil, errors.New("too much") })
+	pk, refs := pack.AppendHead(nil, role), []pack.Frame(nil)
+	builders := map[pack.Kind]*table.Builder{}
+	for k := range index.Tables {
+		builders[k], _ = table.NewBuilder(table.Shape{Key: store.DigestSize, Value: 12}, 1<<20, func() (table.Spill, error) { return nil, errors.New("too much") })
 	}
 	for n, f := range b.frames {
-		h := frameHead{kind: f.kind, codec: codecZstd, stored: uint32(len(f.payload)), raw: f.raw, items: f.items, payloadSum: checksum(f.payload)}
+		h := pack.Head{Kind: f.kind, Codec: pack.Zstd, Stored: uint32(len(f.payload)), Raw: f.raw, Items: f.items, PayloadSum: pack.Checksum(f.payload)}
 		if f.plain {
-			h.codec = codecRaw
+			h.Codec = pack.Raw
 		}
-		h.start = uint32(frameHeadLen + len(f.items)*itemLen)
+		h.Start = uint32(pack.FrameHeadLen + len(f.items)*pack.ItemLen)
 		offset := uint32(0)
 		for _, it := range f.items {
 			if f.raw == 0 {
-				h.raw += it.size
+				h.Raw += it.Size
 			}
 			value := binary.LittleEndian.AppendUint32(nil, uint32(n))
-			value = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(value, offset), it.size)
-			if err := builders[f.kind&kindDirectory].Add(it.digest[:], value); err != nil {
+			value = binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(value, offset), it.Size)
+			if err := builders[f.kind&pack.KindDirectory].Add(it.Digest[:], value); err != nil {
 				t.Fatal(err)
 			}
-			offset += it.size
+			offset += it.Size
 		}
-		refs = append(refs, h.ref(id, int64(len(pack))))
-		pack = append(appendFrameHead(pack, &h), f.payload...)
+		refs = append(refs, h.At(id, int64(len(pk))))
+		pk = append(pack.AppendFrameHead(pk, &h), f.payload...)
 	}
-	err = os.WriteFile(filepath.Join(dir, packPath(id)), pack, 0o600)
+	err = os.WriteFile(filepath.Join(dir, id.Path()), pk, 0o600)
 	if err == nil && !b.noIndex {
 		var x bytes.Buffer
-		err = writeIndex(&x, 0, []indexPart{{
-			packs: []packRef{{id, int64(len(pack))}}, frames: len(refs), frame: func(n int) (frameRef, bool) { return refs[n], true },
-			blobs: builders[kindData].Sources(), dirs: builders[kindDirectory].Sources(),
+		err = index.Write(&x, 0, []index.Part{{
+			Packs: []pack.Length{{ID: id, Bytes: int64(len(pk))}}, Frames: len(refs), Frame: func(n int) (pack.Frame, bool) { return refs[n], true },
+			Blobs: builders[pack.KindData].Sources(), Dirs: builders[pack.KindDirectory].Sources(),
 		}})
-		err = cmp.Or(err, os.WriteFile(filepath.Join(dir, indexPath("0000000000000000-bomb"+indexExt)), x.Bytes(), 0o600))
+		err = cmp.Or(err, os.WriteFile(filepath.Join(dir, index.Path("0000000000000000-bomb"+index.Ext)), x.Bytes(), 0o600))
 	}
 	if err == nil && b.spoil != nil {
 		err = b.spoil(dir)
@@ -160,8 +162,8 @@ func (b bomb) write(t *testing.T, dir string) {
 func many(n int, f bombFrame) (all []bombFrame) {
 	for i := range n {
 		g := f
-		g.items = append([]item(nil), f.items...)
-		g.items[0].digest = store.Sum(fmt.Append(nil, f.kind, i))
+		g.items = append([]pack.Item(nil), f.items...)
+		g.items[0].Digest = store.Sum(fmt.Append(nil, f.kind, i))
 		all = append(all, g)
 	}
 	return all
@@ -183,13 +185,13 @@ func sparse(name string, size int64) func(dir string) error {
 // bombs are all kinds of frames, of lengths up to what can be said, and other files.
 func bombs(t testing.TB) map[string]bomb {
 	all := map[string]bomb{}
-	for _, k := range []kind{kindData, kindList, kindDirectory} {
+	for _, k := range []pack.Kind{pack.KindData, pack.KindList, pack.KindDirectory} {
 		for _, mib := range []int{9, 127, 1024, 4095} {
 			f := one(k, uint32(mib)<<20, zeros(mib<<20))
 			all[fmt.Sprintf("kind %d of %d MiB", k, mib)] = bomb{frames: many(3, f)}
 			all[fmt.Sprintf("kind %d of %d MiB, no index", k, mib)] = bomb{frames: many(3, f), noIndex: true}
 		}
-		f := one(k, maxContents, zeros(maxContents))
+		f := one(k, pack.MaxContents, zeros(pack.MaxContents))
 		all[fmt.Sprintf("many of kind %d", k)] = bomb{frames: many(60, f)}
 		f = one(k, 1<<20, zeros(64<<20))
 		all[fmt.Sprintf("kind %d longer than it says", k)] = bomb{frames: many(3, f)}
@@ -197,31 +199,31 @@ func bombs(t testing.TB) map[string]bomb {
 		all[fmt.Sprintf("kind %d shorter than it says", k)] = bomb{frames: many(3, f)}
 		f.items = nil
 		for i := range 100_000 {
-			f.items = append(f.items, item{store.Sum(fmt.Append(nil, i)), uint32(maxRaw(k)) / 100_000})
+			f.items = append(f.items, pack.Item{Digest: store.Sum(fmt.Append(nil, i)), Size: uint32(pack.MaxRaw(k)) / 100_000})
 		}
-		n := f.items[0].size * 100_000
+		n := f.items[0].Size * 100_000
 		f.payload = zeros(int(n))
 		all[fmt.Sprintf("kind %d of many items", k)] = bomb{frames: []bombFrame{f}}
 	}
-	chunkOf := appendList(nil, []store.Chunk{{Digest: store.Sum([]byte("a")), Size: math.MaxUint32}})
+	chunkOf := pack.AppendList(nil, []store.Chunk{{Digest: store.Sum([]byte("a")), Size: math.MaxUint32}})
 	for _, mib := range []int{9, 250, 256} {
-		n := mib << 20 / itemLen
-		f := one(kindList, uint32(n*itemLen), repeated(t, chunkOf, n))
+		n := mib << 20 / pack.ItemLen
+		f := one(pack.KindList, uint32(n*pack.ItemLen), repeated(t, chunkOf, n))
 		all[fmt.Sprintf("a list of %d MiB of what is missing", mib)] = bomb{frames: many(4, f)}
 	}
-	there := appendList(nil, []store.Chunk{{Digest: store.Sum([]byte("a")), Size: 1}})
-	list := one(kindList, 100_000*itemLen, repeated(t, there, 100_000))
+	there := pack.AppendList(nil, []store.Chunk{{Digest: store.Sum([]byte("a")), Size: 1}})
+	list := one(pack.KindList, 100_000*pack.ItemLen, repeated(t, there, 100_000))
 	all["lists of what is there"] = bomb{frames: many(8, list)}
 	link := []byte{0x1a, 6, 0x0a, 1, 'a', 0x12, 1, 'b'}
-	dir := one(kindDirectory, 100<<20, repeated(t, link, 100<<20/8))
-	dir.items[0].digest = store.Sum(bytes.Repeat(link, 100<<20/8)) // right, but it is no directory
+	dir := one(pack.KindDirectory, 100<<20, repeated(t, link, 100<<20/8))
+	dir.items[0].Digest = store.Sum(bytes.Repeat(link, 100<<20/8)) // right, but it is no directory
 	all["a directory of one name"] = bomb{frames: []bombFrame{dir, dir}}
 	all["a long config"] = bomb{spoil: sparse(configName, 1<<33)}
 	all["a long tag"] = bomb{spoil: sparse(tagPath("bomb"), 1<<33)}
 	all["a long line of the log"] = bomb{spoil: sparse(logName, 1<<29)}
 	all["a long line of the quarantine"] = bomb{spoil: sparse(quarantineDir+"/x", 1<<29)}
 	all["a long state"] = bomb{spoil: sparse(stateName, 1<<33)}
-	all["a long index"] = bomb{spoil: sparse(indexPath("1"+indexExt), 1<<33)}
+	all["a long index"] = bomb{spoil: sparse(index.Path("1"+index.Ext), 1<<33)}
 	return all
 }
 

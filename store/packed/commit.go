@@ -2,19 +2,14 @@ package packed
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
-	"math"
 	"slices"
-	"strconv"
-	"time"
 
 	"castar/store"
-	"castar/store/durable"
-	"castar/store/table"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // Sync commits everything that was put before. In this order, each step after the last has succeeded:
@@ -68,7 +63,7 @@ func (st *Store) commitSession(s *session) error {
 	if s.empty() {
 		return st.settle()
 	}
-	if err := st.publishPacks(s); err != nil {
+	if err := s.out.Publish(); err != nil {
 		return err
 	}
 	if err := st.publishIndex(s.part()); err != nil {
@@ -91,48 +86,26 @@ func (st *Store) settle() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return st.fs.SyncDir(indexDir)
-}
-
-// publishPacks syncs the packs of a session and gives them their names.
-func (st *Store) publishPacks(s *session) error {
-	writers := s.packWriters()
-	for _, w := range writers {
-		if err := w.file.Sync(); err != nil {
-			return err
-		}
-	}
-	for _, w := range writers {
-		if err := st.fs.Rename(tmpPath(w.id.String()), packPath(w.id)); err != nil {
-			return err
-		}
-	}
-	if err := st.fs.SyncDir(packsDir); err != nil {
-		return err
-	}
-	for _, w := range writers {
-		st.packs.unpin(w.id)
-	}
-	return nil
+	return st.fs.SyncDir(index.Dir)
 }
 
 // publishIndex commits an index of part and of the smaller indexes that are there, which it replaces.
-func (st *Store) publishIndex(part indexPart) error {
+func (st *Store) publishIndex(part index.Part) error {
 	old := *st.indexes.Load()
-	merge := toMerge(st.mergeable(old), table.Count(part.blobs...)+table.Count(part.dirs...))
-	parts := []indexPart{part}
+	merge := index.ToMerge(st.mergeable(old), part.Len())
+	parts := []index.Part{part}
 	for _, x := range merge {
-		parts = append(parts, x.part())
+		parts = append(parts, x.Part())
 	}
-	name, err := st.writeIndexFile(epochOf(old), parts)
+	name, err := st.writeIndexFile(index.Epoch(old), parts)
 	if err != nil {
 		return err
 	}
-	x, err := st.openIndex(name)
+	x, err := index.Open(st.fs, name)
 	if err != nil {
 		return err
 	}
-	all := []*index{x}
+	all := []*index.Index{x}
 	for _, o := range old {
 		if !slices.Contains(merge, o) {
 			all = append(all, o)
@@ -141,8 +114,8 @@ func (st *Store) publishIndex(part indexPart) error {
 	st.indexes.Store(&all)
 	for _, o := range merge {
 		// Another process may have merged and removed it too. One that stays is only searched in vain.
-		st.fs.Remove(indexPath(o.name))
-		o.file.Evict(o.data) // all of it was read just now
+		st.fs.Remove(index.Path(o.Name))
+		o.Evict() // all of it was read just now
 	}
 	st.retired = append(st.retired, merge...)
 	return nil
@@ -150,14 +123,14 @@ func (st *Store) publishIndex(part indexPart) error {
 
 // writeIndexFile writes an index durably and returns its name. The error is a *fullError where there was no room for it,
 // and nothing is left of it then.
-func (st *Store) writeIndexFile(epoch uint32, parts []indexPart) (name string, err error) {
-	name = st.newIndexName()
-	f, err := st.fs.Create(tmpPath(name))
+func (st *Store) writeIndexFile(epoch uint32, parts []index.Part) (name string, err error) {
+	name = index.NewName(*st.indexes.Load())
+	f, err := st.fs.Create(pack.TempPath(name))
 	if err != nil {
 		return "", orFull(err)
 	}
 	w := bufio.NewWriterSize(f, 64<<10)
-	if err = writeIndex(w, epoch, parts); err == nil {
+	if err = index.Write(w, epoch, parts); err == nil {
 		err = w.Flush()
 	}
 	if err == nil {
@@ -167,60 +140,24 @@ func (st *Store) writeIndexFile(epoch uint32, parts []indexPart) (name string, e
 		err = cerr
 	}
 	if err == nil {
-		err = st.fs.Rename(tmpPath(name), indexPath(name))
+		err = st.fs.Rename(pack.TempPath(name), index.Path(name))
 	}
 	if err != nil {
-		st.fs.Remove(tmpPath(name)) // the first error is the one to report
+		st.fs.Remove(pack.TempPath(name)) // the first error is the one to report
 		return "", orFull(err)
 	}
-	if err := st.fs.SyncDir(indexDir); err != nil {
+	if err := st.fs.SyncDir(index.Dir); err != nil {
 		// It can be seen, and will perhaps never be durable: nobody may build on it.
-		st.fs.Remove(indexPath(name))
+		st.fs.Remove(index.Path(name))
 		return "", err
 	}
 	return name, nil
 }
 
 // mergeable returns the indexes that have no records of damaged objects.
-func (st *Store) mergeable(indexes []*index) []*index {
+func (st *Store) mergeable(indexes []*index.Index) []*index.Index {
 	damaged := st.quarantine.Load()
 	return slices.DeleteFunc(slices.Clone(indexes), damaged.touches)
-}
-
-// newIndexName returns a name that sorts after those of all indexes here, also where the clock was set back.
-func (st *Store) newIndexName() string {
-	stamp := fmt.Sprintf("%016x", time.Now().UnixNano())
-	for _, x := range *st.indexes.Load() {
-		if len(x.name) < 16 || x.name[:16] < stamp {
-			continue
-		}
-		if newest, err := strconv.ParseUint(x.name[:16], 16, 64); err == nil && newest < math.MaxUint64 {
-			stamp = fmt.Sprintf("%016x", newest+1)
-		}
-	}
-	return stamp + "-" + durable.TempName() + indexExt
-}
-
-// toMerge returns the indexes that a new one with that many objects should take in: from the smallest up, each that is
-// not more than twice as large as what is merged before it. So sizes grow at least twofold from index to index, their
-// number with the logarithm of the store, and each object is written again only as often. A damaged index is left
-// alone: a merge would put its own checksum on the damage.
-func toMerge(indexes []*index, objects int) (merge []*index) {
-	size := func(x *index) int { return x.blobs.Len() + x.dirs.Len() }
-	bySize := slices.SortedFunc(slices.Values(indexes), func(a, b *index) int { return cmp.Compare(size(a), size(b)) })
-	for _, x := range bySize {
-		if size(x) > 2*objects {
-			break
-		}
-		if x.check() != nil {
-			continue
-		}
-		objects += size(x)
-		merge = append(merge, x)
-	}
-	// The newest first, as in the store: of an object in several, that copy is the one to keep.
-	slices.SortFunc(merge, func(a, b *index) int { return cmp.Compare(b.name, a.name) })
-	return merge
 }
 
 // Close releases the store. What was not synced is discarded.
@@ -233,13 +170,11 @@ func (st *Store) Close() error {
 		st.failure = errors.New("store is closed")
 	}
 	st.mu.Unlock()
-	err := st.packs.close()
+	err := st.packs.Close()
 	for _, s := range sessions {
-		for _, w := range s.packWriters() {
-			st.fs.Remove(tmpPath(w.id.String())) // the next who opens the store alone removes it otherwise
-		}
+		s.out.RemoveTemp()
 	}
-	err = errors.Join(err, closeIndexes(*st.indexes.Swap(new([]*index))), closeIndexes(st.retired))
+	err = errors.Join(err, index.Close(*st.indexes.Swap(new([]*index.Index))...), index.Close(st.retired...))
 	st.retired = nil
 	err = errors.Join(err, st.lock.Close())
 	if st.closeFS != nil {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // inParallel calls f from n goroutines and reports their errors.
@@ -163,7 +165,7 @@ func TestManySyncs(t *testing.T) {
 		}
 		return nil
 	})
-	indexes, err := filepath.Glob(filepath.Join(dir, indexDir, "*"))
+	indexes, err := filepath.Glob(filepath.Join(dir, index.Dir, "*"))
 	if err != nil || len(indexes) > 16 {
 		t.Errorf("%d indexes after %d syncs of 2 writers (%v)", len(indexes), rounds, err)
 	}
@@ -203,14 +205,14 @@ func TestIndexesStayFew(t *testing.T) {
 		for n := total; n > 1; n /= 2 {
 			most++
 		}
-		if n := count(fsys, indexDir); n > most {
+		if n := count(fsys, index.Dir); n > most {
 			t.Fatalf("%d indexes of %d objects", n, total)
 		}
 	}
 	sum := 0
 	for _, x := range *st.indexes.Load() {
-		sum += x.blobs.Len()
-		if err := x.check(); err != nil {
+		sum += x.Table(pack.KindData).Len()
+		if err := x.Check(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -246,7 +248,7 @@ func TestKill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left, err := os.ReadDir(filepath.Join(dir, tmpDir)); err != nil || len(left) > 0 {
+		if left, err := os.ReadDir(filepath.Join(dir, pack.TempDir)); err != nil || len(left) > 0 {
 			t.Fatalf("%d files are left in tmp/, %v", len(left), err)
 		}
 		for line := range promised {

@@ -9,6 +9,7 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable"
+	"castar/store/packed/pack"
 )
 
 // A program refuses a store whose config has a greater version than formatVersion. A store gets the least version with
@@ -48,7 +49,7 @@ func writeConfig(fsys durable.FS, c config) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(fsys, tmpPath(durable.TempName()), configName, seal(b))
+	return durable.WriteFile(fsys, pack.TempPath(durable.TempName()), configName, seal(b))
 }
 
 // readConfig reads and checks the config file. The error is fs.ErrNotExist where there is none.
@@ -59,7 +60,7 @@ func readConfig(fsys durable.FS) (c config, err error) {
 	}
 	c, err = parseConfig(b)
 	switch {
-	case errors.Is(err, errFormat):
+	case errors.Is(err, pack.ErrFormat):
 		return c, fmt.Errorf("%s: %w", fsys.Path(configName), err)
 	case err != nil:
 		return c, &store.CorruptError{Where: fsys.Path(configName), Err: err}
@@ -85,23 +86,20 @@ func SizeRule(path string) (store.SizeRule, error) {
 	return c.SizeRule, err
 }
 
-// errFormat says that a store is not damaged, but of a newer program.
-var errFormat = errors.New("store format")
-
 // isStore reports whether a folder is a store of this format whose config cannot be read because of err.
 func isStore(fsys durable.FS, err error) bool {
-	if errors.Is(err, errFormat) {
+	if errors.Is(err, pack.ErrFormat) {
 		return false
 	}
-	fi, err := fsys.Stat(packsDir)
+	fi, err := fsys.Stat(pack.Dir)
 	return err == nil && fi.IsDir()
 }
 
 // checkPacks reports why there can be no packs. An index would go on to say what is in them.
 func checkPacks(fsys durable.FS) error {
-	fi, err := fsys.Stat(packsDir)
+	fi, err := fsys.Stat(pack.Dir)
 	if err == nil && !fi.IsDir() { // a symbolic link may lead to a folder of the store
-		_, err = fsys.ReadDir(packsDir)
+		_, err = fsys.ReadDir(pack.Dir)
 	}
 	return err
 }
@@ -117,7 +115,7 @@ func parseConfig(b []byte) (c config, err error) {
 	}
 	switch {
 	case v.Version > formatVersion:
-		return c, fmt.Errorf("%w %d, this program reads %d", errFormat, v.Version, formatVersion)
+		return c, fmt.Errorf("%w %d, this program reads %d", pack.ErrFormat, v.Version, formatVersion)
 	case v.Version < 1:
 		return c, fmt.Errorf("invalid version %d", v.Version)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
 // A store has the least version with which it can be described, so that programs which do not know of size rules go on
@@ -55,7 +56,7 @@ func TestParseConfig(t *testing.T) {
 		{`{"version":0,` + rest + `}`, 0, false, true},
 	} {
 		c, err := parseConfig(seal([]byte(tt.json)))
-		if errors.Is(err, errFormat) != tt.newer || (err != nil) != (tt.newer || tt.bad) || err == nil && c.SizeRule != tt.rule {
+		if errors.Is(err, pack.ErrFormat) != tt.newer || (err != nil) != (tt.newer || tt.bad) || err == nil && c.SizeRule != tt.rule {
 			t.Errorf("%s: %v, %v", tt.json, c.SizeRule, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/pack"
 	"castar/store/storetest"
 )
 
@@ -56,7 +57,7 @@ func changesOf(fields []field, files map[string][]byte) (all []change) {
 			var wide [8]byte
 			copy(wide[:], was)
 			n := binary.LittleEndian.Uint64(wide[:])
-			for _, v := range []uint64{n + 1, n - 1, 2 * n, n + itemLen, 1 << 30, math.MaxUint64} {
+			for _, v := range []uint64{n + 1, n - 1, 2 * n, n + pack.ItemLen, 1 << 30, math.MaxUint64} {
 				values = append(values, binary.LittleEndian.AppendUint64(nil, v)[:f.size])
 			}
 		}
@@ -117,7 +118,7 @@ func (s *sampler) exports(ctx context.Context, fsys *crashfs.FS) (all map[string
 		return all, 1, nil // nothing does
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.cutter, st.packs.Coders = s.cutter, s.coders
 	for tag, terr := range (tags{st}).All(ctx) {
 		tagged++
 		if terr == nil && s.walk(ctx, st, tag.Root, nil) == nil {
@@ -166,7 +167,7 @@ func (s *sampler) damage(ctx context.Context, fsys *crashfs.FS) (found []string,
 		return []string{err.Error()}, nil
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.cutter, st.packs.Coders = s.cutter, s.coders
 	_, err = st.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 		if !d.Harmless {
 			found = append(found, fmt.Sprintf("%v %v at %s: %v", d.What, d.Digest, d.Where, d.Err))
@@ -182,7 +183,7 @@ func (s *sampler) gc(ctx context.Context, fsys *crashfs.FS) (err error) {
 		return nil
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.cutter, st.packs.Coders = s.cutter, s.coders
 	st.limits.pack = 1 << 10 // so that much is written anew
 	keep := st.newSet()
 	for tag, err := range (tags{st}).All(ctx) {

@@ -19,6 +19,8 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 	"castar/store/storetest"
 )
 
@@ -158,13 +160,13 @@ func upTo(fsys *crashfs.FS, k int) string {
 // one of many cases nevertheless.
 func (c *crasher) fresh(s *crashfs.FS, l ledger) bool {
 	b := fmt.Append(nil, l.at)
-	for _, dir := range []string{packsDir, indexDir, tagsDir, tmpDir} {
+	for _, dir := range []string{pack.Dir, index.Dir, tagsDir, pack.TempDir} {
 		_, err := s.Stat(dir)
 		b = fmt.Append(b, err == nil)
 	}
 	files := s.Files()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if strings.HasPrefix(name, tmpDir+"/") {
+		if strings.HasPrefix(name, pack.TempDir+"/") {
 			continue
 		}
 		b = fmt.Appendf(b, "%s %d\n", name, len(files[name]))
@@ -283,14 +285,15 @@ type omitter struct {
 
 func (o *omitter) wrap(fsys durable.FS) durable.FS { return &omittingFS{fsys, o} }
 
-// does reports whether the program has the call that is being made: it is named by the function of this package that
-// makes it, itself or through package durable.
+// does reports whether the program has the call that is being made: it is named by the function of this package, or of
+// one below it, that makes it, itself or through package durable.
 func (o *omitter) does(call string) bool {
 	var pcs [16]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
 	for {
 		f, more := frames.Next()
-		_, name, ours := strings.Cut(f.Function, "store/packed.")
+		_, name, ours := strings.Cut(f.Function, "store/packed")
+		name = strings.TrimLeft(name, "./") // "(*Store).settle", "pack.(*Writer).Publish"
 		if ours && !strings.HasSuffix(f.File, "_test.go") {
 			call = name + " " + call
 			break
@@ -330,8 +333,8 @@ func (f *omittingFS) Append(name string) (durable.File, error) {
 
 func (f *omittingFS) SyncDir(name string) error {
 	site := name
-	if path.Dir(name) == tmpDir {
-		site = tmpPath("*")
+	if path.Dir(name) == pack.TempDir {
+		site = pack.TempPath("*")
 	}
 	if !f.o.does("syncs " + site) {
 		return nil

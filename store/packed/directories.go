@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
 // directories implements store.Directories.
@@ -16,7 +17,7 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (store.Directory,
 		return nil, err
 	}
 	st := ds.st
-	l, data, err := st.lookup(kindDirectory, d, true)
+	l, data, err := st.lookup(pack.KindDirectory, d, true)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +34,7 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (store.Directory,
 	if data != nil {
 		err = decode(data)
 	} else {
-		err = st.use(l, decode)
+		err = st.packs.Use(l, decode)
 	}
 	if err != nil {
 		return nil, st.about(d, err)
@@ -50,7 +51,7 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 		return store.Digest{}, err
 	}
 	d := store.Sum(b)
-	return d, ds.st.putWhole(kindDirectory, 0, d, b)
+	return d, ds.st.putWhole(pack.KindDirectory, 0, d, b)
 }
 
 func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {

@@ -13,6 +13,8 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 	"castar/store/storetest"
 
 	"go.uber.org/goleak"
@@ -115,8 +117,8 @@ func checkFault(f *fault, err error) error {
 // harmless are the operations without which an ingest is complete: an old index that stays is searched in vain, and the
 // close of a file that was only read loses nothing.
 func harmless(op crashfs.Op) bool {
-	return op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, indexDir+"/") ||
-		op.Kind == crashfs.Close && !strings.HasPrefix(op.Name, tmpDir+"/")
+	return op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, index.Dir+"/") ||
+		op.Kind == crashfs.Close && !strings.HasPrefix(op.Name, pack.TempDir+"/")
 }
 
 // reboot holds the store that a failed run left to what was promised: as the next process finds it, after a crash, and
@@ -257,7 +259,7 @@ func TestFailedPutKeepsNothingOfTheCaller(t *testing.T) {
 	})
 	data := random(1, 100<<10)
 	d := store.Sum(data)
-	if err := st.putWhole(kindData, 0, d, data); !errors.Is(err, syscall.ENOSPC) {
+	if err := st.putWhole(pack.KindData, 0, d, data); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("error %v", err)
 	}
 	fsys.Inject(nil)
@@ -267,7 +269,7 @@ func TestFailedPutKeepsNothingOfTheCaller(t *testing.T) {
 	if got, err := readBlob(t.Context(), st, d); err != nil || store.Sum(got) != d {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if names, err := fsys.ReadDir(tmpDir); len(names) > 0 || err != nil {
+	if names, err := fsys.ReadDir(pack.TempDir); len(names) > 0 || err != nil {
 		t.Errorf("left in tmp/: %v, %v", names, err)
 	}
 }
@@ -285,7 +287,7 @@ func TestScrubFaults(t *testing.T) {
 			return all, 0, err
 		}
 		defer st.Close()
-		st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+		st.cutter, st.packs.Coders = s.cutter, s.coders
 		st.writers = chunk.NewPool(st.cutter, st.slots)
 		all, err = st.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 			if !d.Harmless {
@@ -332,7 +334,7 @@ func TestRefreshFaults(t *testing.T) {
 		fsys.Inject(f.hook)
 		st.refresh()
 		fsys.Inject(nil)
-		if _, _, err := st.lookup(kindData, store.Sum(sampleBlobs(1)[1]), false); err != nil {
+		if _, _, err := st.lookup(pack.KindData, store.Sum(sampleBlobs(1)[1]), false); err != nil {
 			t.Errorf("%v failed: %v", f.failed, err)
 		}
 		if !f.hit() {

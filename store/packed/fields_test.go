@@ -3,11 +3,12 @@ package packed
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"path"
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // field is a number or a digest in a file of a store.
@@ -31,9 +32,9 @@ func fieldsOf(t testing.TB, files map[string][]byte) (all []field) {
 	t.Helper()
 	for name, b := range files {
 		switch path.Dir(name) {
-		case packsDir:
+		case pack.Dir:
 			all = append(all, packFields(t, name, b)...)
-		case indexDir:
+		case index.Dir:
 			all = append(all, indexFields(t, name, b)...)
 		}
 	}
@@ -42,19 +43,19 @@ func fieldsOf(t testing.TB, files map[string][]byte) (all []field) {
 
 func packFields(t testing.TB, name string, b []byte) (all []field) {
 	all = append(all, field{"role", name, 12, 4, func([]byte) {}})
-	for next := packHeadLen; next < len(b); {
+	for next := pack.HeadLen; next < len(b); {
 		at := next
-		h, _, err := parseFrameHead(b[at:])
+		h, _, err := pack.ParseFrameHead(b[at:])
 		if err != nil {
 			t.Fatal(err)
 		}
-		end := frameHeadLen + len(h.items)*itemLen
+		end := pack.FrameHeadLen + len(h.Items)*pack.ItemLen
 		head := func(b []byte) {
-			copy(b[at+frameHeadLen-4:], binary.LittleEndian.AppendUint32(nil, headSum(b[at:at+end])))
+			copy(b[at+pack.FrameHeadLen-4:], binary.LittleEndian.AppendUint32(nil, pack.ExtendChecksum(pack.Checksum(b[at:at+pack.FrameHeadLen-4]), b[at+pack.FrameHeadLen:at+end])))
 		}
 		payload := func(b []byte) {
-			from := at + int(h.start)
-			copy(b[at+24:], binary.LittleEndian.AppendUint32(nil, checksum(b[from:from+int(h.stored)])))
+			from := at + int(h.Start)
+			copy(b[at+24:], binary.LittleEndian.AppendUint32(nil, pack.Checksum(b[from:from+int(h.Stored)])))
 			head(b)
 		}
 		for i, f := range []string{"kind", "codec", "zero"} {
@@ -63,32 +64,38 @@ func packFields(t testing.TB, name string, b []byte) (all []field) {
 		for i, f := range []string{"count", "start", "stored", "raw", "payloadsum"} {
 			all = append(all, field{"head " + f, name, at + 8 + 4*i, 4, head})
 		}
-		for i := range h.items {
-			all = append(all, field{"item digest", name, at + frameHeadLen + i*itemLen, store.DigestSize, head},
-				field{"item size", name, at + frameHeadLen + i*itemLen + store.DigestSize, 4, head})
+		for i := range h.Items {
+			all = append(all, field{"item digest", name, at + pack.FrameHeadLen + i*pack.ItemLen, store.DigestSize, head},
+				field{"item size", name, at + pack.FrameHeadLen + i*pack.ItemLen + store.DigestSize, 4, head})
 		}
-		for i := 0; h.kind == kindList && h.codec == codecRaw && i < int(h.stored); i += itemLen {
-			all = append(all, field{"list digest", name, at + int(h.start) + i, store.DigestSize, payload},
-				field{"list size", name, at + int(h.start) + i + store.DigestSize, 4, payload})
+		for i := 0; h.Kind == pack.KindList && h.Codec == pack.Raw && i < int(h.Stored); i += pack.ItemLen {
+			all = append(all, field{"list digest", name, at + int(h.Start) + i, store.DigestSize, payload},
+				field{"list size", name, at + int(h.Start) + i + store.DigestSize, 4, payload})
 		}
-		all = append(all, field{"payload", name, at + int(h.start) + int(h.stored)/2, 1, payload})
-		next += int(h.start) + int(h.stored)
+		all = append(all, field{"payload", name, at + int(h.Start) + int(h.Stored)/2, 1, payload})
+		next += int(h.Start) + int(h.Stored)
 	}
 	return all
 }
 
+// What a pack, and the value of a record, take in an index.
+const (
+	packRefLen = 16
+	valueLen   = 12
+)
+
 func indexFields(t testing.TB, name string, b []byte) (all []field) {
-	x, err := parseIndex(b)
+	x, err := index.Parse(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	add := func(f string, at, size int) { all = append(all, field{f, name, at, size, resealIndex}) }
-	for i := range x.packs {
+	for i := range x.Packs {
 		add("pack id", i*packRefLen, 8)
 		add("pack length", i*packRefLen+8, 8)
 	}
-	for i := range x.frames() {
-		at := len(x.packs)*packRefLen + i*frameRefLen
+	for i := range x.Frames() {
+		at := len(x.Packs)*packRefLen + i*index.FrameLen
 		add("frame pack", at, 4)
 		add("frame offset", at+4, 8)
 		for j, f := range []string{"start", "stored", "raw"} {
@@ -98,40 +105,40 @@ func indexFields(t testing.TB, name string, b []byte) (all []field) {
 			add("frame "+f, at+24+j, 1)
 		}
 	}
-	at := len(x.packs)*packRefLen + len(x.refs)
-	for _, k := range []kind{kindData, kindDirectory} {
-		for i := range x.table(k).Len() {
+	at := len(x.Packs)*packRefLen + x.Frames()*index.FrameLen
+	for k := range index.Tables {
+		for i := range x.Table(k).Len() {
 			record := at + i*(store.DigestSize+valueLen)
 			add(k.String()+" key", record+store.DigestSize-1, 1) // the order stays
 			for j, f := range []string{"frame", "offset", "size"} {
 				add(k.String()+" "+f, record+store.DigestSize+4*j, 4)
 			}
 		}
-		at += int(binary.LittleEndian.Uint64(b[len(b)-indexFootLen+24+8*int(k/2):]))
+		at += int(binary.LittleEndian.Uint64(b[len(b)-index.FootLen+24+8*int(k/2):]))
 	}
 	for i, f := range []string{"packs", "frames"} {
-		add("foot "+f, len(b)-indexFootLen+12+4*i, 4)
+		add("foot "+f, len(b)-index.FootLen+12+4*i, 4)
 	}
-	add("foot blobslen", len(b)-indexFootLen+24, 8)
-	add("foot dirslen", len(b)-indexFootLen+32, 8)
+	add("foot blobslen", len(b)-index.FootLen+24, 8)
+	add("foot dirslen", len(b)-index.FootLen+32, 8)
 	return all
 }
 
 // resealIndex computes the checksums of an index anew.
 func resealIndex(b []byte) {
 	le := binary.LittleEndian
-	foot := b[len(b)-indexFootLen:]
-	body := uint64(le.Uint32(foot[12:]))*packRefLen + uint64(le.Uint32(foot[16:]))*frameRefLen
+	foot := b[len(b)-index.FootLen:]
+	body := uint64(le.Uint32(foot[12:]))*packRefLen + uint64(le.Uint32(foot[16:]))*index.FrameLen
 	ends := []uint64{body + le.Uint64(foot[24:]), body + le.Uint64(foot[24:]) + le.Uint64(foot[32:])}
 	for from := body; len(ends) > 0; from, ends = ends[0], ends[1:] {
-		if end := ends[0]; from+32 <= end && end <= uint64(len(b)-indexFootLen) {
+		if end := ends[0]; from+32 <= end && end <= uint64(len(b)-index.FootLen) {
 			t := b[from:end]
-			le.PutUint32(t[len(t)-8:], crc32.Checksum(t[:len(t)-32], castagnoli))
-			le.PutUint32(t[len(t)-4:], checksum(t[len(t)-32:len(t)-4]))
+			le.PutUint32(t[len(t)-8:], pack.Checksum(t[:len(t)-32]))
+			le.PutUint32(t[len(t)-4:], pack.Checksum(t[len(t)-32:len(t)-4]))
 		}
 	}
-	if body <= uint64(len(b)-indexFootLen) {
-		le.PutUint32(foot[20:], checksum(b[:body]))
+	if body <= uint64(len(b)-index.FootLen) {
+		le.PutUint32(foot[20:], pack.Checksum(b[:body]))
 	}
-	le.PutUint32(foot[indexFootLen-4:], checksum(foot[:indexFootLen-4]))
+	le.PutUint32(foot[index.FootLen-4:], pack.Checksum(foot[:index.FootLen-4]))
 }

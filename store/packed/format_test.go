@@ -14,6 +14,8 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // exampleStore makes the store that FORMAT.md shows: what is random elsewhere is fixed.
@@ -34,20 +36,7 @@ func exampleStore(t *testing.T) *crashfs.FS {
 		t.Fatal(err)
 	}
 	defer closeStore(t, st)
-	for r := range st.current.packs {
-		w, err := st.newPack(role(r))
-		if err != nil {
-			t.Fatal(err)
-		}
-		id := packID{'P', 'A', 'C', 'K', 0, 0, 0, byte(r)}
-		if err := fsys.Rename(tmpPath(w.id.String()), tmpPath(id.String())); err != nil {
-			t.Fatal(err)
-		}
-		delete(st.packs.files, w.id)
-		w.id = id
-		st.packs.pin(id, w.file)
-		st.current.packs[r] = w
-	}
+	st.packs.Random = strings.NewReader("PACK\x00\x00\x00\x00PACK\x00\x00\x00\x01")
 	data := []byte("hello, world\n")
 	d, err := blobs{st}.Put(ctx, data)
 	if err != nil {
@@ -79,8 +68,8 @@ func dump(files map[string][]byte) string {
 			continue
 		}
 		shown := name
-		if strings.HasPrefix(name, indexDir+"/") {
-			shown = indexPath("17b853ca3b16e000-00000000000000aa" + indexExt)
+		if strings.HasPrefix(name, index.Dir+"/") {
+			shown = index.Path("17b853ca3b16e000-00000000000000aa" + index.Ext)
 		}
 		fmt.Fprintf(&b, "%s\n", shown)
 		for line := range strings.Lines(hex.Dump(files[name])) {
@@ -105,13 +94,13 @@ func TestFormatExample(t *testing.T) {
 	}
 	// A store is written from nothing but the example, and opened.
 	written := crashfs.New()
-	for _, dir := range []string{packsDir, indexDir, tagsDir, tmpDir} {
+	for _, dir := range []string{pack.Dir, index.Dir, tagsDir, pack.TempDir} {
 		if err := written.Mkdir(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, data := range undump(t, example) {
-		if err := durable.WriteFile(written, tmpPath("0"), name, data); err != nil {
+		if err := durable.WriteFile(written, pack.TempPath("0"), name, data); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,7 +121,7 @@ func TestFormatExample(t *testing.T) {
 		t.Errorf("read %q, %v", got, err)
 	}
 	for _, x := range *st.indexes.Load() {
-		if err := x.check(); err != nil {
+		if err := x.Check(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -161,13 +150,13 @@ func undump(t *testing.T, text string) map[string][]byte {
 
 // Only names that a pack is given are those of packs.
 func TestPackName(t *testing.T) {
-	id := packID{0, 1, 0xab}
-	if got, ok := parsePackName("0001ab0000000000.pack"); !ok || got != id || packPath(id) != packsDir+"/0001ab0000000000.pack" {
+	id := pack.ID{0, 1, 0xab}
+	if got, ok := pack.ParseName("0001ab0000000000.pack"); !ok || got != id || id.Path() != pack.Dir+"/0001ab0000000000.pack" {
 		t.Errorf("%v, %v", got, ok)
 	}
 	for _, name := range []string{"", ".pack", "0001AB0000000000.pack", "0001ab0000000000", "0001ab00000000.pack",
 		"0001ab000000000000.pack", "0001ab000000000g.pack", "0001ab0000000000.pack.pack"} {
-		if _, ok := parsePackName(name); ok {
+		if _, ok := pack.ParseName(name); ok {
 			t.Errorf("%q is taken for a pack", name)
 		}
 	}

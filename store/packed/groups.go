@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
 // PutGroup implements store.Grouper. The frame is kept as it is where all that is in it is new, and where it is as long as
@@ -16,7 +17,7 @@ func (b blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []by
 		return nil, err
 	}
 	taken := false
-	if len(raw) >= groupSize/4 && len(raw) <= bufferSize {
+	if len(raw) >= pack.GroupSize/4 && len(raw) <= pack.LongestGroup {
 		if taken, err = b.st.putFrame(g, raw, frame); err != nil {
 			return nil, err
 		}
@@ -26,48 +27,45 @@ func (b blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []by
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := b.st.putWhole(kindData, 0, it.digest, raw[:it.size]); err != nil {
+		if err := b.st.putWhole(pack.KindData, 0, it.Digest, raw[:it.Size]); err != nil {
 			return nil, err
 		}
-		raw = raw[it.size:]
+		raw = raw[it.Size:]
 	}
 	for i, d := range g.digests {
 		if g.lists[i] == nil {
 			continue
 		}
-		if err := b.st.putWhole(kindList, 0, d, g.lists[i]); err != nil {
+		if err := b.st.putWhole(pack.KindList, 0, d, g.lists[i]); err != nil {
 			return nil, err
 		}
 	}
 	return g.digests, b.st.checkpoint()
 }
 
-// longestGroup is how long a frame is at most that Group reads, in bytes as stored: any of the usual size.
-const longestGroup = bufferSize
-
 // Group implements store.Grouper.
 func (b blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err error) {
 	st := b.st
-	l, data, err := st.lookup(kindData, d, true)
+	l, data, err := st.lookup(pack.KindData, d, true)
 	if err == nil {
 		err = ctx.Err()
 	}
 	switch {
 	case err != nil:
 		return g, err
-	case l.frame.kind == kindList || l.frame.stored > longestGroup:
+	case l.Frame.Kind == pack.KindList || l.Frame.Stored > pack.LongestGroup:
 		return g, fmt.Errorf("%s is in no group: %w", d, store.ErrUnsupported)
 	case data != nil:
 		return store.Group{Members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, Plain: data}, nil
 	}
-	h, payload, err := st.readPayload(l.frame)
+	items, payload, compressed, err := st.packs.Stored(l.Frame)
 	if err != nil {
 		return g, st.about(d, err)
 	}
-	for i := range h.items {
-		g.Members = append(g.Members, store.Chunk{Digest: h.items[i].digest, Size: uint64(h.items[i].size)})
+	for i := range items {
+		g.Members = append(g.Members, store.Chunk{Digest: items[i].Digest, Size: uint64(items[i].Size)})
 	}
-	if h.codec == codecZstd {
+	if compressed {
 		g.Frame = payload
 	} else {
 		g.Plain = payload
@@ -75,38 +73,11 @@ func (b blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err er
 	return g, nil
 }
 
-// readPayload reads the head of a frame, and its payload as it is stored. Damage that shows is a *store.CorruptError.
-func (st *Store) readPayload(f frameRef) (h frameHead, payload []byte, err error) {
-	p, err := st.packs.acquire(f.pack)
-	if err != nil {
-		return h, nil, st.unreadable(f, err)
-	}
-	defer st.packs.release(p)
-	size, err := p.file.Size()
-	if err != nil {
-		return h, nil, err
-	}
-	if h, err = st.readHead(p.file, f.pack, f.offset, size); err != nil {
-		return h, nil, err
-	}
-	if h.ref(f.pack, f.offset) != f {
-		return h, nil, st.corrupt(f, errors.New("index and frame disagree"))
-	}
-	payload = make([]byte, f.stored)
-	if _, err := p.file.ReadAt(payload, f.offset+int64(f.start)); err != nil {
-		return h, nil, st.unreadable(f, err)
-	}
-	if checksum(payload) != h.payloadSum {
-		return h, nil, st.corrupt(f, errors.New("payload does not match its checksum"))
-	}
-	return h, payload, nil
-}
-
 // division is what blobs that lie one right after the other consist of.
 type division struct {
 	digests []store.Digest // of the blobs
 	lists   [][]byte       // of the chunks of each, or nil where it has one
-	items   []item         // the blobs of one chunk, and the chunks of the others, in order
+	items   []pack.Item    // the blobs of one chunk, and the chunks of the others, in order
 }
 
 // divide hashes blobs, and cuts them into chunks.
@@ -125,12 +96,12 @@ func (st *Store) divide(raw []byte, sizes []int) (*division, error) {
 				cut = st.cutter.Cut(rest)
 			}
 			if cut == n {
-				g.items = append(g.items, item{d, uint32(n)})
+				g.items = append(g.items, pack.Item{Digest: d, Size: uint32(n)})
 				break
 			}
-			c := item{store.Sum(rest[:cut]), uint32(cut)}
+			c := pack.Item{Digest: store.Sum(rest[:cut]), Size: uint32(cut)}
 			g.items = append(g.items, c)
-			g.lists[i] = appendList(g.lists[i], []store.Chunk{{Digest: c.digest, Size: uint64(cut)}})
+			g.lists[i] = pack.AppendList(g.lists[i], []store.Chunk{{Digest: c.Digest, Size: uint64(cut)}})
 			rest = rest[cut:]
 		}
 		raw = raw[n:]
@@ -146,9 +117,9 @@ func (st *Store) divide(raw []byte, sizes []int) (*division, error) {
 func (st *Store) putFrame(g *division, raw, frame []byte) (bool, error) {
 	once := make(map[store.Digest]struct{}, len(g.items))
 	for i := range g.items {
-		d := &g.items[i].digest
+		d := &g.items[i].Digest
 		once[*d] = struct{}{}
-		if st.has(kindData, d) {
+		if st.has(pack.KindData, d) {
 			return false, nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/pack"
 	"castar/store/zstd"
 )
 
@@ -53,8 +54,8 @@ func TestPutGroup(t *testing.T) {
 		{"all are there", [][]byte{long, lines(2, 30_000)}, [][]byte{long, lines(2, 30_000)}, false},
 		{"a blob twice", nil, [][]byte{lines(2, 30_000), long, lines(2, 30_000)}, false},
 		{"chunks that are there", [][]byte{append(slices.Clone(long), 'x')}, [][]byte{long, lines(2, 30_000)}, false},
-		{"few bytes", nil, [][]byte{lines(2, groupSize/4-1)}, false},
-		{"too many bytes", nil, [][]byte{lines(2, bufferSize), {'x'}}, false},
+		{"few bytes", nil, [][]byte{lines(2, pack.GroupSize/4-1)}, false},
+		{"too many bytes", nil, [][]byte{lines(2, pack.LongestGroup), {'x'}}, false},
 	}
 	for _, tt := range tests {
 		for _, synced := range []bool{false, true} {
@@ -80,8 +81,8 @@ func TestPutGroup(t *testing.T) {
 				kept, seen := false, map[store.Digest]int{}
 				for _, f := range frames(t, fsys.Files()) {
 					kept = kept || bytes.Equal(f.payload, frame)
-					for _, it := range f.items {
-						seen[it.digest]++
+					for _, it := range f.Items {
+						seen[it.Digest]++
 					}
 				}
 				if kept != tt.kept {

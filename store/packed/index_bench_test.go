@@ -12,6 +12,8 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 	"castar/store/table"
 )
 
@@ -21,7 +23,7 @@ const benchEntries = 10_000_000
 // uniform is a Source of n records of random digests in ascending order, without keeping them.
 type uniform struct {
 	n   int
-	buf [2][store.DigestSize + valueLen]byte
+	buf [2][store.DigestSize + 12]byte
 }
 
 func (u *uniform) Len() int { return u.n }
@@ -55,20 +57,20 @@ func makeLarge(tb testing.TB, dir string, n int) {
 	if err := st.Close(); err != nil {
 		tb.Fatal(err)
 	}
-	f, err := os.Create(filepath.Join(dir, indexDir, "0"+indexExt))
+	f, err := os.Create(filepath.Join(dir, index.Dir, "0"+index.Ext))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	w := bufio.NewWriterSize(f, 1<<20)
-	part := indexPart{
-		packs:  []packRef{{packID{1}, 1 << 40}},
-		frames: (n + 999) / 1000,
-		frame: func(i int) (frameRef, bool) {
-			return frameRef{pack: packID{1}, offset: int64(i) << 20, start: 40000, stored: 1000, raw: 1000, codec: codecRaw}, true
+	part := index.Part{
+		Packs:  []pack.Length{{ID: pack.ID{1}, Bytes: 1 << 40}},
+		Frames: (n + 999) / 1000,
+		Frame: func(i int) (pack.Frame, bool) {
+			return pack.Frame{Pack: pack.ID{1}, Offset: int64(i) << 20, Start: 40000, Stored: 1000, Raw: 1000, Codec: pack.Raw}, true
 		},
-		blobs: []table.Source{&uniform{n: n}},
+		Blobs: []table.Source{&uniform{n: n}},
 	}
-	if err := writeIndex(w, 0, []indexPart{part}); err != nil {
+	if err := index.Write(w, 0, []index.Part{part}); err != nil {
 		tb.Fatal(err)
 	}
 	if err := w.Flush(); err != nil {
@@ -125,7 +127,7 @@ func BenchmarkIndex(b *testing.B) {
 		}
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			if _, ok := x.find(kindData, &digests[i%len(digests)]); ok != there {
+			if _, ok := x.Find(pack.KindData, &digests[i%len(digests)]); ok != there {
 				b.Fatalf("found %v, want %v", ok, there)
 			}
 		}
@@ -164,7 +166,7 @@ func TestLookupAllocatesNothing(t *testing.T) {
 		}); n > 0 {
 			t.Errorf("Has allocates %v times", n)
 		}
-		if n := testing.AllocsPerRun(100, func() { x.find(kindData, &d) }); n > 0 {
+		if n := testing.AllocsPerRun(100, func() { x.Find(pack.KindData, &d) }); n > 0 {
 			t.Errorf("find allocates %v times", n)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
 // ChunkSize implements store.Joiner.
@@ -18,7 +19,7 @@ func (b blobs) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) e
 	if err := errors.Join(ctx.Err(), st.writable()); err != nil {
 		return err
 	}
-	if st.has(kindData, &d) {
+	if st.has(pack.KindData, &d) {
 		return nil
 	}
 	chunks, err := st.resolve(ctx, chunks)
@@ -35,7 +36,7 @@ func (b blobs) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) e
 	if err != nil || len(chunks) == 1 { // which is the blob itself, and there
 		return err
 	}
-	return st.putWhole(kindList, 0, d, appendList(nil, chunks))
+	return st.putWhole(pack.KindList, 0, d, pack.AppendList(nil, chunks))
 }
 
 // resolve returns the chunks of which chunks consist, all of which are there: one that was cut further when it was put is
@@ -44,13 +45,13 @@ func (st *Store) resolve(ctx context.Context, chunks []store.Chunk) ([]store.Chu
 	whole := make([]store.Chunk, 0, len(chunks))
 	for i := range chunks {
 		c := &chunks[i]
-		l, _, err := st.lookup(kindData, c.Digest, false)
+		l, _, err := st.lookup(pack.KindData, c.Digest, false)
 		if err != nil {
 			return nil, fmt.Errorf("chunk %w", err)
 		}
-		if l.frame.kind != kindList {
-			if uint64(l.size) != c.Size || c.Size == 0 {
-				return nil, fmt.Errorf("chunk %s has %d bytes, not %d: %w", c.Digest, l.size, c.Size, store.ErrDigestMismatch)
+		if l.Frame.Kind != pack.KindList {
+			if uint64(l.Size) != c.Size || c.Size == 0 {
+				return nil, fmt.Errorf("chunk %s has %d bytes, not %d: %w", c.Digest, l.Size, c.Size, store.ErrDigestMismatch)
 			}
 			whole = append(whole, *c)
 			continue
@@ -71,7 +72,7 @@ func (st *Store) blame(ctx context.Context, d store.Digest, chunks []store.Chunk
 		if err == nil && store.Sum(data) != c.Digest {
 			err = &store.CorruptError{Digest: c.Digest, Err: store.ErrDigestMismatch}
 		}
-		st.frames.release(held)
+		held.Release()
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}

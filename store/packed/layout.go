@@ -1,7 +1,6 @@
 package packed
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -14,29 +13,10 @@ const (
 	configName = "config" // what the store is; its presence makes a folder a store
 	lockName   = "lock"   // empty; flock: shared by whoever uses the store, exclusive for who rewrites it
 	logName    = "log"    // a line for each ingest
-	packsDir   = "packs"
-	indexDir   = "index"
 	tagsDir    = "tags"
-	tmpDir     = "tmp" // files that are not yet part of the store
-
-	packExt  = ".pack"
-	indexExt = ".idx"
 )
 
-func packPath(id packID) string     { return packsDir + "/" + id.String() + packExt }
-func indexPath(name string) string  { return indexDir + "/" + name }
-func tmpPath(name string) string    { return tmpDir + "/" + name }
 func tagPath(tagName string) string { return tagsDir + "/" + store.Sum([]byte(tagName)).String() }
-
-// parsePackName reads the name of a file in packs/.
-func parsePackName(name string) (id packID, ok bool) {
-	digits, ok := strings.CutSuffix(name, packExt)
-	if !ok || len(digits) != 2*len(id) || strings.ToLower(digits) != digits {
-		return id, false
-	}
-	_, err := hex.Decode(id[:], []byte(digits))
-	return id, err == nil
-}
 
 // Small files hold JSON on one line with its own checksum, so that a flipped bit is noticed and never believed:
 //

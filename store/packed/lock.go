@@ -11,6 +11,8 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // Everyone who uses a store holds its lock file: shared, or exclusively for as long as files are removed or the store
@@ -147,7 +149,7 @@ func checkEmpty(fsys durable.FS) error {
 	}
 	for _, e := range entries {
 		switch e.Name() {
-		case lockName, packsDir, indexDir, tagsDir, tmpDir, quarantineDir:
+		case lockName, pack.Dir, index.Dir, tagsDir, pack.TempDir, quarantineDir:
 		default:
 			return fmt.Errorf("%s: %w, and it is not empty: it has %q", fsys.Path("."), store.ErrNoStore, e.Name())
 		}
@@ -170,7 +172,7 @@ func create(fsys durable.FS, o Options) (config, error) {
 		return cfg, err
 	}
 	// The quarantine is needed when the disk is full, which has no room for a folder.
-	for _, dir := range []string{packsDir, indexDir, tagsDir, tmpDir, quarantineDir} {
+	for _, dir := range []string{pack.Dir, index.Dir, tagsDir, pack.TempDir, quarantineDir} {
 		if err := durable.MkdirAll(fsys, dir); err != nil {
 			fsys.Remove(dir)
 			return config{}, err
@@ -186,12 +188,12 @@ func create(fsys durable.FS, o Options) (config, error) {
 
 // clearTemp removes the files in tmp/. The caller holds the lock exclusively, so nobody is writing them.
 func clearTemp(fsys durable.FS) error {
-	entries, err := fsys.ReadDir(tmpDir)
+	entries, err := fsys.ReadDir(pack.TempDir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if err := fsys.Remove(tmpPath(e.Name())); err != nil {
+		if err := fsys.Remove(pack.TempPath(e.Name())); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/packed/pack"
 )
 
 // long is a blob of so many chunks that their list is not to be in memory. It is read chunk by chunk, and the list as it
@@ -15,7 +16,7 @@ type long struct {
 	ctx    context.Context
 	st     *Store
 	digest store.Digest
-	list   location
+	list   pack.Location
 	size   uint64
 	at     uint64 // may be past the end
 
@@ -24,10 +25,10 @@ type long struct {
 	start uint64 // in the blob, of the chunk in data
 	end   uint64
 	data  []byte // nil: none is loaded
-	held  *cachedFrame
+	held  *pack.Cached
 }
 
-func newLong(ctx context.Context, st *Store, d store.Digest, list location) (*long, error) {
+func newLong(ctx context.Context, st *Store, d store.Digest, list pack.Location) (*long, error) {
 	size, err := st.listSize(d, list, nil)
 	return &long{ctx: ctx, st: st, digest: d, list: list, size: size}, err
 }
@@ -44,7 +45,7 @@ func (b *long) Close() error {
 }
 
 func (b *long) unload() {
-	b.st.frames.release(b.held)
+	b.held.Release()
 	b.data, b.held = nil, nil
 }
 
@@ -79,7 +80,7 @@ func (b *long) load() error {
 	}
 	if b.next == nil || b.at < b.end {
 		b.Close()
-		b.next, b.stop = iter.Pull2(b.st.eachChunk(b.list, nil))
+		b.next, b.stop = iter.Pull2(b.st.packs.Chunks(b.list, nil))
 	}
 	b.unload()
 	for {
@@ -110,14 +111,14 @@ func (b *long) WriteTo(w io.Writer) (n int64, err error) {
 	if b.at != 0 {
 		return io.Copy(w, struct{ io.Reader }{b})
 	}
-	n, err = b.st.writeChunks(b.ctx, b.digest, b.st.eachChunk(b.list, nil), w)
+	n, err = b.st.writeChunks(b.ctx, b.digest, b.st.packs.Chunks(b.list, nil), w)
 	b.at += uint64(n)
 	return n, err
 }
 
 // writeChunks writes the blob d, which consists of chunks, and checks it as a whole.
 func (st *Store) writeChunks(ctx context.Context, d store.Digest, chunks iter.Seq2[store.Chunk, error], w io.Writer) (n int64, err error) {
-	load := func(c store.Chunk, buf []byte) ([]byte, *cachedFrame, error) { return st.chunk(d, c, buf) }
+	load := func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error) { return st.chunk(d, c, buf) }
 	sum, n, err := st.joinChunks(ctx, chunks, load, w)
 	if err == nil && sum != d {
 		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
@@ -126,7 +127,7 @@ func (st *Store) writeChunks(ctx context.Context, d store.Digest, chunks iter.Se
 }
 
 // chunkLoader reads a chunk as view does.
-type chunkLoader func(c store.Chunk, buf []byte) ([]byte, *cachedFrame, error)
+type chunkLoader func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error)
 
 // joinChunks writes chunks one after the other, some of them read ahead, and returns the digest of all.
 func (st *Store) joinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, error], load chunkLoader, w io.Writer) (sum store.Digest, n int64, err error) {
@@ -136,11 +137,11 @@ func (st *Store) joinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, e
 			return sum, n, err
 		}
 		fetch := func(_ context.Context, i int) (chunk.Piece, error) {
-			buf := st.buffer(min(int(some[i].Size), bufferSize))
+			buf := st.packs.Buffer(int(some[i].Size))
 			data, held, err := load(some[i], buf)
 			release := func() {
-				st.frames.release(held)
-				st.release(buf)
+				held.Release()
+				st.packs.Release(buf)
 			}
 			if err != nil {
 				release()

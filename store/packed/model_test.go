@@ -14,6 +14,7 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/pack"
 )
 
 // model is what a store should hold, for TestModel: a map of what was put.
@@ -32,7 +33,7 @@ func (m *model) open(alone bool) *Store {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	st.cutter, st.encoder, st.decoder, st.free = m.s.cutter, m.s.encoder, m.s.decoder, m.s.free
+	st.cutter, st.packs.Coders = m.s.cutter, m.s.coders
 	st.writers = chunk.NewPool(st.cutter, st.slots)
 	st.limits = limits{objects: 1 + m.rng.IntN(40), bytes: 1 << 10 << m.rng.IntN(8), pack: 1 << 9 << m.rng.IntN(8)}
 	return st
@@ -125,7 +126,7 @@ func (m *model) sync(st *Store) {
 		m.t.Fatal(err)
 	}
 	for d := range m.all {
-		if st.has(kindData, &d) {
+		if st.has(pack.KindData, &d) {
 			if _, err := readBlob(m.t.Context(), st, d); err != nil {
 				m.t.Errorf("has %s: %v", d, err)
 			}
@@ -176,7 +177,7 @@ func (m *model) sweep() {
 // damage changes a byte of a pack. A scrub, or a repair, then knows what is lost, and it is put again.
 func (m *model) damage() {
 	m.closeAll()
-	if packs := named(m.fsys, packsDir); len(packs) > 0 {
+	if packs := named(m.fsys, pack.Dir); len(packs) > 0 {
 		name := packs[m.rng.IntN(len(packs))]
 		if err := overwrite(m.fsys, name, func(b []byte) []byte { b[m.rng.IntN(len(b))] ^= 4; return b }); err != nil {
 			m.t.Fatal(err)

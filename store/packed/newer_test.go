@@ -10,19 +10,21 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // newerPack is a pack of a format that is yet to come.
 func newerPack() []byte {
-	b := append([]byte(packMagic), 2, 0, 0, 0, 0, 0, 0, 0)
+	b := append([]byte("castarpk"), 2, 0, 0, 0, 0, 0, 0, 0)
 	return append(b, "what nobody knows yet, but for those who wrote it"...)
 }
 
 // newerIndex is that of an index.
 func newerIndex(x []byte) []byte {
-	foot := x[len(x)-indexFootLen:]
+	foot := x[len(x)-index.FootLen:]
 	foot[8] = 2
-	binary.LittleEndian.PutUint32(foot[indexFootLen-4:], checksum(foot[:indexFootLen-4]))
+	binary.LittleEndian.PutUint32(foot[index.FootLen-4:], pack.Checksum(foot[:index.FootLen-4]))
 	return x
 }
 
@@ -33,16 +35,16 @@ func TestNewer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack := packsDir + "/0123456789abcdef" + packExt
-	index := named(r.fsys, indexDir)[0]
-	addPack := func(fsys *crashfs.FS) error { return durable.WriteFile(fsys, tmpPath("newer"), pack, newerPack()) }
+	pk := pack.Dir + "/0123456789abcdef" + pack.Ext
+	idx := named(r.fsys, index.Dir)[0]
+	addPack := func(fsys *crashfs.FS) error { return durable.WriteFile(fsys, pack.TempPath("newer"), pk, newerPack()) }
 	t.Run("sweep", func(t *testing.T) {
 		fsys := r.fsys.Clone()
 		if err := addPack(fsys); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.sweep(fsys, asIs, store.SweepOptions{}); err != nil || !bytes.Equal(fsys.Files()[pack], newerPack()) {
-			t.Errorf("%q, %v", fsys.Files()[pack], err)
+		if _, err := s.sweep(fsys, asIs, store.SweepOptions{}); err != nil || !bytes.Equal(fsys.Files()[pk], newerPack()) {
+			t.Errorf("%q, %v", fsys.Files()[pk], err)
 		}
 	})
 	for name, hurt := range map[string]func(fsys *crashfs.FS) error{
@@ -51,7 +53,7 @@ func TestNewer(t *testing.T) {
 			return errors.Join(addPack(fsys), overwrite(fsys, configName, func(b []byte) []byte { return b[1:] }))
 		},
 		"pack, heads damaged": func(fsys *crashfs.FS) error { return errors.Join(addPack(fsys), hurts["heads damaged"](fsys)) },
-		"index":               func(fsys *crashfs.FS) error { return overwrite(fsys, index, newerIndex) },
+		"index":               func(fsys *crashfs.FS) error { return overwrite(fsys, idx, newerIndex) },
 	} {
 		t.Run("repair/"+name, func(t *testing.T) {
 			fsys := r.fsys.Clone()
@@ -59,7 +61,7 @@ func TestNewer(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := fsys.Files()
-			if _, err := s.repair(fsys, store.RepairOptions{}); !errors.Is(err, errFormat) || store.IsCorrupt(err) {
+			if _, err := s.repair(fsys, store.RepairOptions{}); !errors.Is(err, pack.ErrFormat) || store.IsCorrupt(err) {
 				t.Errorf("got %v", err)
 			}
 			if !maps.EqualFunc(before, fsys.Files(), bytes.Equal) {
@@ -69,7 +71,7 @@ func TestNewer(t *testing.T) {
 	}
 	t.Run("damaged", func(t *testing.T) {
 		fsys := r.fsys.Clone()
-		for _, name := range named(fsys, packsDir) {
+		for _, name := range named(fsys, pack.Dir) {
 			if err := overwrite(fsys, name, func(b []byte) []byte { b[8] = 2; return b }); err != nil {
 				t.Fatal(err)
 			}

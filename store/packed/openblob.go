@@ -7,20 +7,21 @@ import (
 
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/packed/pack"
 )
 
 // whole is a blob that is in memory and checked.
 type whole struct {
 	bytes.Reader
 	st   *Store
-	held *cachedFrame // that its bytes are in, or nil
+	held *pack.Cached // that its bytes are in, or nil
 }
 
 func (w *whole) Size() uint64 { return uint64(w.Reader.Size()) }
 
 func (w *whole) Close() error {
 	w.Reset(nil) // others use the memory from now on
-	w.st.frames.release(w.held)
+	w.held.Release()
 	w.held = nil
 	return nil
 }
@@ -30,14 +31,14 @@ func (st *Store) reader(ctx context.Context, d store.Digest, chunks []store.Chun
 	return chunk.NewReader(ctx, chunk.Source{
 		Digest: d, Chunks: chunks, Most: cap(st.slots) + 1,
 		Fetch: func(_ context.Context, i int, checked bool) (chunk.Piece, error) {
-			buf := st.buffer(min(int(chunks[i].Size), bufferSize))
+			buf := st.packs.Buffer(int(chunks[i].Size))
 			data, held, err := st.chunk(d, chunks[i], buf)
 			if err == nil && checked {
 				err = st.verifyChunk(d, chunks[i], data)
 			}
 			release := func() {
-				st.frames.release(held)
-				st.release(buf)
+				held.Release()
+				st.packs.Release(buf)
 			}
 			if err != nil {
 				release()
@@ -49,22 +50,22 @@ func (st *Store) reader(ctx context.Context, d store.Digest, chunks []store.Chun
 
 // chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest. They are
 // as view returns them.
-func (st *Store) chunk(d store.Digest, c store.Chunk, buf []byte) (data []byte, held *cachedFrame, err error) {
-	l, data, err := st.lookup(kindData, c.Digest, true)
+func (st *Store) chunk(d store.Digest, c store.Chunk, buf []byte) (data []byte, held *pack.Cached, err error) {
+	l, data, err := st.lookup(pack.KindData, c.Digest, true)
 	if store.IsNotFound(err) {
 		return nil, nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
 	}
 	if err == nil && data == nil {
-		if l.frame.kind != kindData {
+		if l.Frame.Kind != pack.KindData {
 			return nil, nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
 		}
-		data, held, err = st.view(l, buf)
+		data, held, err = st.packs.View(l, buf)
 	}
 	if err != nil {
 		return nil, nil, st.about(d, err)
 	}
 	if uint64(len(data)) != c.Size {
-		st.frames.release(held)
+		held.Release()
 		err := fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, len(data), c.Size)
 		return nil, nil, &store.CorruptError{Digest: d, Where: st.fs.Path(l.String()), Err: err}
 	}

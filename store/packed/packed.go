@@ -9,7 +9,6 @@ package packed
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,7 +22,8 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable"
-	"castar/store/zstd"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // Options says how to open a store.
@@ -54,24 +54,19 @@ type Store struct {
 	limits   limits
 
 	lanes   atomic.Uint32 // given out
-	encoder *zstd.Encoder
-	decoder *zstd.Decoder
 	slots   chan struct{} // one for each compression that may run
-	free    chan []byte   // buffers of bufferSize to be used again
 	writers *chunk.Pool   // for blobs that are put in chunks
-	packs   packFiles
-	frames  frameCache
-	flight  *flight // of large objects
+	packs   *pack.Files
 
 	commit  sync.Mutex // held by who commits
-	indexes atomic.Pointer[[]*index]
+	indexes atomic.Pointer[[]*index.Index]
 	passed  atomic.Pointer[[]string] // names in the folder of indexes that are of no use; nil: none
 	opened  time.Time
 	looked  atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
 	// Nil where nothing is known to be damaged.
 	quarantine atomic.Pointer[quarantine]
 
-	retired []*index // replaced, but perhaps still being read; under commit
+	retired []*index.Index // replaced, but perhaps still being read; under commit
 	mu      sync.Mutex
 	current *session
 	sealed  []*session // being committed
@@ -134,18 +129,13 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 		return nil, err
 	}
 	jobs := runtime.GOMAXPROCS(0)
-	if st.encoder, err = zstd.NewEncoder(jobs, zstd.Fast); err != nil {
-		return nil, err
-	}
-	if st.decoder, err = zstd.NewDecoder(jobs); err != nil {
+	coders, err := pack.NewCoders(jobs, 2*jobs+laneCount)
+	if err != nil {
 		return nil, err
 	}
 	st.slots = make(chan struct{}, jobs)
 	st.writers = chunk.NewPool(st.cutter, st.slots)
-	st.free = make(chan []byte, 2*jobs+laneCount)
-	st.packs = packFiles{fs: fsys, files: make(map[packID]*packFile)}
-	st.frames = newFrameCache()
-	st.flight = newFlight(flightBytes)
+	st.packs = pack.NewFiles(fsys, coders)
 	st.current = newSession(st)
 	if err := checkPacks(fsys); err != nil && !o.Tolerate {
 		return nil, err
@@ -157,7 +147,7 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	st.indexes.Store(&indexes)
 	quarantine, _, _, err := readQuarantine(fsys)
 	if err != nil && !o.Tolerate {
-		closeIndexes(indexes)
+		index.Close(indexes...)
 		return nil, err
 	}
 	st.quarantine.Store(quarantine)
@@ -166,11 +156,11 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 
 // openIndexes opens all indexes, the newest first, but for those of have, which are open. With tolerate those that cannot be
 // opened are left out, but for those of a newer program.
-func (st *Store) openIndexes(have []*index, tolerate bool) ([]*index, error) {
+func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
 	const tries = 100 // another process may replace an index between the listing and the opening
 	for try := 1; ; try++ {
 		all, err := st.openListed(have, func(err error) bool {
-			return tolerate && !errors.Is(err, errFormat) && (try == tries || !errors.Is(err, fs.ErrNotExist))
+			return tolerate && !errors.Is(err, pack.ErrFormat) && (try == tries || !errors.Is(err, fs.ErrNotExist))
 		})
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
 			return all, err
@@ -190,11 +180,11 @@ func (st *Store) refresh() bool {
 	if !st.unseen() {
 		return true // someone else took it in meanwhile
 	}
-	entries, err := st.fs.ReadDir(indexDir)
+	entries, err := st.fs.ReadDir(index.Dir)
 	if err != nil {
 		return false
 	}
-	old := append([]*index{}, *st.indexes.Load()...) // not nil
+	old := append([]*index.Index{}, *st.indexes.Load()...) // not nil
 	all, err := st.openIndexes(old, st.tolerate)
 	if err != nil {
 		return false
@@ -207,7 +197,7 @@ func (st *Store) refresh() bool {
 	}
 	var passed []string
 	for _, e := range entries {
-		if !hasName(all, e.Name()) {
+		if !index.HasName(all, e.Name()) {
 			passed = append(passed, e.Name())
 		}
 	}
@@ -218,89 +208,50 @@ func (st *Store) refresh() bool {
 // unseen reports whether there are files in the folder of indexes that were neither taken in nor passed over. Their
 // names are never used again.
 func (st *Store) unseen() bool {
-	entries, err := st.fs.ReadDir(indexDir)
+	entries, err := st.fs.ReadDir(index.Dir)
 	if err != nil {
 		return false
 	}
 	all, passed := *st.indexes.Load(), st.passed.Load()
 	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return !hasName(all, e.Name()) && (passed == nil || !slices.Contains(*passed, e.Name()))
+		return !index.HasName(all, e.Name()) && (passed == nil || !slices.Contains(*passed, e.Name()))
 	})
-}
-
-// hasName reports whether one of the indexes has a name.
-func hasName(all []*index, name string) bool {
-	return slices.ContainsFunc(all, func(x *index) bool { return x.name == name })
 }
 
 // openListed opens the indexes that one look into the folder shows and that no later epoch has replaced; those of have are
 // open. Errors that may be ignored are no more than indexes that are not there; that the folder cannot be read is only
 // ignored where have is nil.
-func (st *Store) openListed(have []*index, ignore func(error) bool) (all []*index, err error) {
-	entries, err := st.fs.ReadDir(indexDir)
+func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all []*index.Index, err error) {
+	entries, err := st.fs.ReadDir(index.Dir)
 	if err != nil && (have != nil || !ignore(err)) {
 		return nil, err
 	}
-	known := func(x *index) bool { return slices.Contains(have, x) }
+	known := func(x *index.Index) bool { return slices.Contains(have, x) }
 	for _, e := range slices.Backward(entries) {
-		if !strings.HasSuffix(e.Name(), indexExt) {
+		if !strings.HasSuffix(e.Name(), index.Ext) {
 			continue // as file systems of networks leave for a file that was removed while it was open
 		}
-		if n := slices.IndexFunc(have, func(x *index) bool { return x.name == e.Name() }); n >= 0 {
+		if n := slices.IndexFunc(have, func(x *index.Index) bool { return x.Name == e.Name() }); n >= 0 {
 			all = append(all, have[n])
 			continue
 		}
-		x, err := st.openIndex(e.Name())
+		x, err := index.Open(st.fs, e.Name())
 		switch {
 		case err == nil:
 			all = append(all, x)
 		case !ignore(err):
-			closeIndexes(slices.DeleteFunc(all, known))
+			index.Close(slices.DeleteFunc(all, known)...)
 			return nil, err
 		}
 	}
-	epoch := epochOf(all)
-	current := slices.DeleteFunc(slices.Clone(all), func(x *index) bool { return x.epoch < epoch })
-	replaced := slices.DeleteFunc(all, func(x *index) bool { return x.epoch == epoch || known(x) })
-	return current, closeIndexes(replaced)
-}
-
-// openIndex maps one index file.
-func (st *Store) openIndex(name string) (*index, error) {
-	f, err := st.fs.Open(indexPath(name))
-	if err != nil {
-		return nil, err
-	}
-	data, err := f.Map()
-	if cerr := f.Close(); err == nil && cerr != nil { // the map stays
-		f.Unmap(data)
-		err = cerr
-	}
-	if err != nil {
-		return nil, err
-	}
-	x, err := parseIndex(data)
-	if err != nil {
-		f.Unmap(data)
-		if errors.Is(err, errFormat) {
-			return nil, fmt.Errorf("%s: %w", st.fs.Path(indexPath(name)), err)
-		}
-		return nil, &store.CorruptError{Where: st.fs.Path(indexPath(name)), Err: err}
-	}
-	x.name, x.file = name, f
-	return x, nil
-}
-
-// closeIndexes unmaps indexes and returns the first error.
-func closeIndexes(all []*index) (err error) {
-	for _, x := range all {
-		err = errors.Join(err, x.file.Unmap(x.data))
-	}
-	return err
+	epoch := index.Epoch(all)
+	current := slices.DeleteFunc(slices.Clone(all), func(x *index.Index) bool { return x.Epoch < epoch })
+	replaced := slices.DeleteFunc(all, func(x *index.Index) bool { return x.Epoch == epoch || known(x) })
+	return current, index.Close(replaced...)
 }
 
 // find returns where an object is, or its bytes where it is not written yet and wantData asks for them.
-func (st *Store) find(k kind, d *store.Digest, wantData bool) (l location, data []byte, ok bool) {
+func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
 	// Sessions first: a session that is committed meanwhile is in the indexes before it leaves the list.
 	st.mu.Lock()
 	sealed, current := st.sealed, st.current
@@ -315,7 +266,7 @@ func (st *Store) find(k kind, d *store.Digest, wantData bool) (l location, data 
 	}
 	damaged := st.quarantine.Load()
 	for _, x := range *st.indexes.Load() {
-		if l, ok = x.find(k, d); ok && !damaged.holds(d, l) {
+		if l, ok = x.Find(k, d); ok && !damaged.holds(d, l) {
 			return l, nil, true
 		}
 	}
@@ -323,7 +274,7 @@ func (st *Store) find(k kind, d *store.Digest, wantData bool) (l location, data 
 }
 
 // has reports whether an object is in a session, or in the store as far as it was looked at.
-func (st *Store) has(k kind, d *store.Digest) bool {
+func (st *Store) has(k pack.Kind, d *store.Digest) bool {
 	_, _, ok := st.find(k, d, false)
 	return ok
 }
@@ -346,10 +297,5 @@ func (st *Store) fail(err error) error {
 	if st.failure == nil {
 		st.failure = err
 	}
-	return err
-}
-
-func (id *packID) random() error {
-	_, err := rand.Read(id[:])
 	return err
 }

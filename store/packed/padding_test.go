@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
 // Stores that were written before have padding in front of payloads that are stored as they are. They can be read, are
@@ -12,16 +13,16 @@ import (
 func TestPaddedFrames(t *testing.T) {
 	s, fsys := newSampler(), made(t)
 	data := random(1, 100<<10)
-	h := frameHead{
-		kind: kindData, codec: codecRaw, start: blockSize - packHeadLen, stored: uint32(len(data)), raw: uint32(len(data)),
-		payloadSum: checksum(data), items: []item{{store.Sum(data), uint32(len(data))}},
+	h := pack.Head{
+		Kind: pack.KindData, Codec: pack.Raw, Start: blockSize - pack.HeadLen, Stored: uint32(len(data)), Raw: uint32(len(data)),
+		PayloadSum: pack.Checksum(data), Items: []pack.Item{{Digest: store.Sum(data), Size: uint32(len(data))}},
 	}
-	pack := append(appendFrameHead(appendPackHead(nil, roleData), &h), data...)
-	file, err := fsys.Create(packPath(packID{1}))
+	pk := append(pack.AppendFrameHead(pack.AppendHead(nil, pack.RoleData), &h), data...)
+	file, err := fsys.Create((pack.ID{1}).Path())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.Write(pack); err != nil {
+	if _, err := file.Write(pk); err != nil {
 		t.Fatal(err)
 	}
 	if err := file.Close(); err != nil {
@@ -30,7 +31,7 @@ func TestPaddedFrames(t *testing.T) {
 	if r, err := s.repair(fsys, store.RepairOptions{}); err != nil || r.Objects != 1 { // makes the index
 		t.Fatalf("repair found %d objects, %v", r.Objects, err)
 	}
-	if !bytes.Equal(fsys.Files()[packPath(packID{1})], pack) {
+	if !bytes.Equal(fsys.Files()[(pack.ID{1}).Path()], pk) {
 		t.Error("repair has changed the pack")
 	}
 	check := func(when string) {
@@ -58,17 +59,17 @@ func TestPaddedFrames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.packs[packID{1}].rewrite = true
+	p.packs[pack.ID{1}].rewrite = true
 	if err := sw.round(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, st)
-	if _, ok := fsys.Files()[packPath(packID{1})]; ok {
+	if _, ok := fsys.Files()[(pack.ID{1}).Path()]; ok {
 		t.Error("the frame was not moved")
 	}
 	for _, f := range frames(t, fsys.Files()) {
-		if int(f.start) != frameHeadLen+itemLen {
-			t.Errorf("the frame that was moved begins its payload at %d", f.start)
+		if int(f.Start) != pack.FrameHeadLen+pack.ItemLen {
+			t.Errorf("the frame that was moved begins its payload at %d", f.Start)
 		}
 	}
 	check("after a move")

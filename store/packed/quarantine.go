@@ -14,6 +14,8 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // The quarantine is where damaged objects are: places that lookups pass over, so that the store does not have what it
@@ -28,14 +30,14 @@ const quarantineDir = "quarantine"
 
 // quarantine is the places of damaged objects. It is immutable; nil is the empty one.
 type quarantine struct {
-	packs  map[packID]bool // those that have something in it; true: all of the pack
+	packs  map[pack.ID]bool // those that have something in it; true: all of the pack
 	places map[place]struct{}
 	// What of it is no damage: a sweep was removing it. Nil: nothing.
 	swept *quarantine
 }
 
 // isSwept reports whether the object d at l is dead, and perhaps gone, because of a sweep that has not come to its end.
-func (q *quarantine) isSwept(d *store.Digest, l location) bool {
+func (q *quarantine) isSwept(d *store.Digest, l pack.Location) bool {
 	return q != nil && q.swept.holds(d, l)
 }
 
@@ -63,7 +65,7 @@ func (q *quarantine) withoutSwept() *quarantine {
 	if q == nil || q.swept == nil {
 		return q
 	}
-	rest := &quarantine{packs: make(map[packID]bool), places: make(map[place]struct{})}
+	rest := &quarantine{packs: make(map[pack.ID]bool), places: make(map[place]struct{})}
 	for id, all := range q.packs {
 		if all && !q.swept.packs[id] {
 			rest.packs[id] = true
@@ -85,22 +87,22 @@ func (q *quarantine) withoutSwept() *quarantine {
 
 // place is where an index says an object is.
 type place struct {
-	pack   packID
+	pack   pack.ID
 	frame  int64 // offset of the head in the pack
 	offset uint32
 	digest store.Digest // objects of no bytes may share the rest
 }
 
-func placeOf(d *store.Digest, l location) place {
-	return place{l.frame.pack, l.frame.offset, l.offset, *d}
+func placeOf(d *store.Digest, l pack.Location) place {
+	return place{l.Frame.Pack, l.Frame.Offset, l.Offset, *d}
 }
 
 // holds reports whether the object d at l is damaged.
-func (q *quarantine) holds(d *store.Digest, l location) bool {
+func (q *quarantine) holds(d *store.Digest, l pack.Location) bool {
 	if q == nil {
 		return false
 	}
-	all, some := q.packs[l.frame.pack]
+	all, some := q.packs[l.Frame.Pack]
 	if all || !some {
 		return all
 	}
@@ -110,17 +112,17 @@ func (q *quarantine) holds(d *store.Digest, l location) bool {
 
 // touches reports whether x may have records of damaged objects. Such an index is not merged: a record that lookups pass
 // over would displace one that they do not.
-func (q *quarantine) touches(x *index) bool {
-	return q != nil && slices.ContainsFunc(x.packs, func(p packRef) bool { _, ok := q.packs[p.id]; return ok })
+func (q *quarantine) touches(x *index.Index) bool {
+	return q != nil && slices.ContainsFunc(x.Packs, func(p pack.Length) bool { _, ok := q.packs[p.ID]; return ok })
 }
 
 // find returns where the object d is damaged.
-func (q *quarantine) find(indexes []*index, k kind, d *store.Digest) (l location, ok bool) {
+func (q *quarantine) find(indexes []*index.Index, k pack.Kind, d *store.Digest) (l pack.Location, ok bool) {
 	if q == nil {
 		return l, false
 	}
 	for _, x := range indexes {
-		if l, ok := x.find(k, d); ok && q.holds(d, l) {
+		if l, ok := x.Find(k, d); ok && q.holds(d, l) {
 			return l, true
 		}
 	}
@@ -131,7 +133,7 @@ func (q *quarantine) find(indexes []*index, k kind, d *store.Digest) (l location
 var errQuarantined = errors.New("found damaged by an earlier verify")
 
 // quarantined returns what is known of an object that lookups did not find: a *store.CorruptError if it is damaged.
-func (st *Store) quarantined(k kind, d *store.Digest) error {
+func (st *Store) quarantined(k pack.Kind, d *store.Digest) error {
 	known := st.quarantine.Load()
 	if l, ok := known.find(*st.indexes.Load(), k, d); ok && !known.isSwept(d, l) {
 		return &store.CorruptError{Digest: *d, Where: st.fs.Path(l.String()), Err: errQuarantined}
@@ -163,13 +165,13 @@ func (q *quarantine) encode() (b []byte, err error) {
 		}
 	}
 	type group struct { // what a line is of
-		frame frameKey
+		frame pack.Key
 		swept bool
 	}
 	groups := make(map[group]int) // in lines
 	for p := range q.places {
 		_, isSwept := swept.places[p]
-		key := group{frameKey{p.pack, p.frame}, isSwept}
+		key := group{pack.Key{Pack: p.pack, Offset: p.frame}, isSwept}
 		n, ok := groups[key]
 		if !ok {
 			n = len(lines)
@@ -198,7 +200,7 @@ func (q *quarantine) add(sealed []byte) error {
 	if err := json.Unmarshal(b, &line); err != nil {
 		return err
 	}
-	id, ok := parsePackName(line.Pack + packExt)
+	id, ok := pack.ParseName(line.Pack + pack.Ext)
 	if !ok {
 		return fmt.Errorf("invalid pack %q", line.Pack)
 	}
@@ -207,14 +209,14 @@ func (q *quarantine) add(sealed []byte) error {
 		return nil
 	}
 	if q.swept == nil {
-		q.swept = &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
+		q.swept = &quarantine{packs: map[pack.ID]bool{}, places: map[place]struct{}{}}
 	}
 	q.swept.take(id, line)
 	return nil
 }
 
 // take adds what a line says.
-func (q *quarantine) take(id packID, line quarantineLine) {
+func (q *quarantine) take(id pack.ID, line quarantineLine) {
 	q.packs[id] = q.packs[id] || line.All
 	for _, it := range line.Items {
 		q.places[place{id, line.Frame, it.Offset, it.Digest}] = struct{}{}
@@ -231,7 +233,7 @@ func readQuarantine(fsys durable.FS) (q *quarantine, files []string, damage []er
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	all := &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
+	all := &quarantine{packs: map[pack.ID]bool{}, places: map[place]struct{}{}}
 	for _, e := range entries {
 		name := quarantineDir + "/" + e.Name()
 		if strings.HasPrefix(e.Name(), ".") {
@@ -292,7 +294,7 @@ func writeQuarantine(fsys durable.FS, q *quarantine, files []string) error {
 		if err := durable.MkdirAll(fsys, quarantineDir); err != nil {
 			return err
 		}
-		if err := durable.WriteFile(fsys, tmpPath(durable.TempName()), quarantineDir+"/"+durable.TempName(), b); err != nil {
+		if err := durable.WriteFile(fsys, pack.TempPath(durable.TempName()), quarantineDir+"/"+durable.TempName(), b); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/pack"
 )
 
 // scrubOn opens a store and scrubs a half of it, which leaves a state.
@@ -100,7 +101,7 @@ func alarm(t *testing.T) run {
 	if err := cmp.Or(r.fsys.Remove(quarantineDir), r.fsys.SyncDir(".")); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range named(r.fsys, packsDir) {
+	for _, name := range named(r.fsys, pack.Dir) {
 		if err := overwrite(r.fsys, name, func(b []byte) []byte { b[len(b)-1] ^= 1; return b }); err != nil {
 			t.Fatal(err)
 		}

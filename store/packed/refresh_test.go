@@ -11,6 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/index"
 )
 
 // openStore is open for the Store itself.
@@ -102,7 +103,7 @@ type countingFS struct {
 }
 
 func (c *countingFS) ReadDir(name string) ([]os.DirEntry, error) {
-	if name == indexDir {
+	if name == index.Dir {
 		c.looks++
 	}
 	return c.FS.ReadDir(name)
@@ -114,7 +115,7 @@ func TestLooks(t *testing.T) {
 	dir := t.TempDir()
 	st := openStore(t, dir, Options{Create: true})
 	d, err := st.bundle().Blobs.Put(t.Context(), []byte("x"))
-	if err = errors.Join(err, st.Sync(t.Context()), os.WriteFile(filepath.Join(dir, indexDir, ".nfs0001"), nil, 0o600)); err != nil {
+	if err = errors.Join(err, st.Sync(t.Context()), os.WriteFile(filepath.Join(dir, index.Dir, ".nfs0001"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	counting := &countingFS{FS: st.fs}

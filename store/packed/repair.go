@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // Repair implements store.Repairer. All packs are read and every object in them is checked. Where an index is damaged or
@@ -44,8 +46,8 @@ type repair struct {
 	linked  map[string][]byte // the files in it, where a link in its place led to it
 	records []store.Tag
 	rescued map[rescuedKey]rescued
-	unread  map[rescuedKey]location // what could not be read now, and keeps its record
-	failed  map[frameRef]error      // frames that only an index leads to and that cannot be decoded
+	unread  map[rescuedKey]pack.Location // what could not be read now, and keeps its record
+	failed  map[pack.Frame]error         // frames that only an index leads to and that cannot be decoded
 	result  store.RepairResult
 	room    int64 // about what the step under way writes, in bytes
 }
@@ -63,7 +65,7 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	if err := r.clearPacks(); err != nil {
 		return err
 	}
-	ids, err := st.packsIn()
+	ids, err := st.packs.IDs()
 	if err != nil {
 		return err
 	}
@@ -72,21 +74,21 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	if err := found.run(ctx, ids); err != nil {
 		return err
 	}
-	r.room = indexFootLen + int64(len(found.frames))*frameRefLen + found.objects()*(store.DigestSize+valueLen+2) + blockSize
+	r.room = index.FootLen + int64(len(found.objects.Frames()))*index.FrameLen + int64(found.objects.Len())*index.RecordLen + blockSize
 	old := *st.indexes.Load()
 	if err := r.rescue(ctx, found, old); err != nil {
 		return err
 	}
-	x, err := found.index(epochOf(old))
+	x, err := found.index(index.Epoch(old))
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if !slices.Contains(st.retired, x) { // it is once it is replaced
-			err = errors.Join(err, closeIndexes([]*index{x}))
+			err = errors.Join(err, index.Close(x))
 		}
 	}()
-	r.result.Objects = uint64(x.blobs.Len() + x.dirs.Len() - len(r.unread) + len(r.rescued))
+	r.result.Objects = uint64(x.Len() - len(r.unread) + len(r.rescued))
 	sound, err := r.compare(found, x, old)
 	if err != nil {
 		return err
@@ -103,13 +105,13 @@ func (r *repair) objects(ctx context.Context) (err error) {
 
 // clearPacks sets aside what is called like a pack and is none.
 func (r *repair) clearPacks() error {
-	entries, err := r.st.fs.ReadDir(packsDir)
+	entries, err := r.st.fs.ReadDir(pack.Dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if _, ok := parsePackName(e.Name()); ok && !e.Type().IsRegular() {
-			if err := r.setAside(packsDir+"/"+e.Name(), "not a regular file"); err != nil {
+		if _, ok := pack.ParseName(e.Name()); ok && !e.Type().IsRegular() {
+			if err := r.setAside(pack.Dir+"/"+e.Name(), "not a regular file"); err != nil {
 				return err
 			}
 		}
@@ -118,52 +120,52 @@ func (r *repair) clearPacks() error {
 }
 
 // compare reports whether the indexes are sound and name nothing that was not found, and counts what they do.
-func (r *repair) compare(found *salvage, x *index, old []*index) (sound bool, err error) {
+func (r *repair) compare(found *salvage, x *index.Index, old []*index.Index) (sound bool, err error) {
 	st := r.st
 	sound = true
-	entries, err := st.fs.ReadDir(indexDir)
+	entries, err := st.fs.ReadDir(index.Dir)
 	if err != nil {
 		return false, err
 	}
 	for _, e := range entries {
-		known := slices.ContainsFunc(old, func(o *index) bool { return o.name == e.Name() })
-		if known || !strings.HasSuffix(e.Name(), indexExt) {
+		known := slices.ContainsFunc(old, func(o *index.Index) bool { return o.Name == e.Name() })
+		if known || !strings.HasSuffix(e.Name(), index.Ext) {
 			continue
 		}
-		replaced, err := st.openIndex(e.Name())
+		replaced, err := index.Open(st.fs, e.Name())
 		corrupt := store.IsCorrupt(err)
 		switch {
 		case err != nil && !corrupt && e.Type().IsRegular() && !errors.Is(err, syscall.EIO):
 			return false, err
-		case err == nil && replaced.epoch >= epochOf(old):
+		case err == nil && replaced.Epoch >= index.Epoch(old):
 			return false, errors.Join(fmt.Errorf("%s: could not be read when the store was opened, and now it can",
-				st.fs.Path(indexPath(e.Name()))), closeIndexes([]*index{replaced}))
+				st.fs.Path(index.Path(e.Name()))), index.Close(replaced))
 		case err != nil:
 			sound = false
-			r.did(indexPath(e.Name()), "%s: made anew from the packs", reasonOf(err))
+			r.did(index.Path(e.Name()), "%s: made anew from the packs", reasonOf(err))
 			if e.IsDir() {
-				if err := r.setAside(indexPath(e.Name()), "a folder where there should be none"); err != nil {
+				if err := r.setAside(index.Path(e.Name()), "a folder where there should be none"); err != nil {
 					return false, err
 				}
 			}
 			continue
 		}
-		if err := closeIndexes([]*index{replaced}); err != nil {
+		if err := index.Close(replaced); err != nil {
 			return false, err
 		}
 	}
-	frames := make(map[frameRef]bool, len(found.frames))
-	for _, f := range found.frames {
+	frames := make(map[pack.Frame]bool, len(found.objects.Frames()))
+	for _, f := range found.objects.Frames() {
 		frames[f] = true
 	}
 	for _, o := range old {
-		err := o.check()
+		err := o.Check()
 		if err == nil {
 			err = found.contradicts(o, frames)
 		}
 		if err != nil {
 			sound = false
-			r.did(indexPath(o.name), "%s: made anew from the packs", err)
+			r.did(index.Path(o.Name), "%s: made anew from the packs", err)
 		}
 		lost, moved, err := r.lostIn(o, x)
 		if err != nil {
@@ -174,60 +176,60 @@ func (r *repair) compare(found *salvage, x *index, old []*index) (sound bool, er
 			r.result.Lost += uint64(lost)
 		}
 		if moved > 0 {
-			r.did(indexPath(o.name), "%d objects are not where it says: made anew from the packs", moved)
+			r.did(index.Path(o.Name), "%d objects are not where it says: made anew from the packs", moved)
 		}
 	}
 	if known := st.quarantine.Load(); known != nil && known.swept != nil {
 		sound = false
-		r.did(indexDir, "a gc was interrupted: made anew from the packs")
+		r.did(index.Dir, "a gc was interrupted: made anew from the packs")
 	}
 	if len(old) == 0 && r.result.Objects > 0 && sound {
 		sound = false
-		r.did(indexDir, "no index: made anew from the packs")
+		r.did(index.Dir, "no index: made anew from the packs")
 	}
 	return sound, nil
 }
 
 // contradicts reports what an index says of packs and frames that they are not.
-func (s *salvage) contradicts(x *index, frames map[frameRef]bool) error {
-	for _, ref := range x.packs {
-		switch p := s.packs[ref.id]; {
+func (s *salvage) contradicts(x *index.Index, frames map[pack.Frame]bool) error {
+	for _, ref := range x.Packs {
+		switch p := s.packs[ref.ID]; {
 		case p == nil:
-			return fmt.Errorf("names %s, which is not there", packPath(ref.id))
-		case p.size != ref.length:
-			return fmt.Errorf("names %s with %d bytes, which has %d", packPath(ref.id), ref.length, p.size)
+			return fmt.Errorf("names %s, which is not there", ref.ID.Path())
+		case p.size != ref.Bytes:
+			return fmt.Errorf("names %s with %d bytes, which has %d", ref.ID.Path(), ref.Bytes, p.size)
 		}
 	}
-	for n := range x.frames() {
-		if f, ok := x.frame(n); !ok || !frames[f] {
-			return fmt.Errorf("frame %d is not the one at %s offset %d", n, packPath(f.pack), f.offset)
+	for n := range x.Frames() {
+		if f, ok := x.Frame(n); !ok || !frames[f] {
+			return fmt.Errorf("frame %d is not the one at %s offset %d", n, f.Pack.Path(), f.Offset)
 		}
 	}
 	return nil
 }
 
 // lostIn counts the records of x that the index found does not have, and those that point at something else.
-func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
-	for _, k := range []kind{kindData, kindDirectory} {
-		t := x.table(k)
+func (r *repair) lostIn(x, found *index.Index) (lost, moved int, err error) {
+	for k := range index.Tables {
+		t := x.Table(k)
 		for n := range t.Len() {
 			d := store.Digest(t.Record(n)[:store.DigestSize])
-			if _, l, ok := x.record(k, n); ok && r.st.quarantine.Load().isSwept(&d, l) {
+			if _, l, ok := x.Record(k, n); ok && r.st.quarantine.Load().isSwept(&d, l) {
 				continue
 			}
-			if _, ok := r.rescued[rescuedKey{k == kindDirectory, d}]; ok {
+			if _, ok := r.rescued[rescuedKey{k == pack.KindDirectory, d}]; ok {
 				continue
 			}
-			if _, ok := r.unread[rescuedKey{k == kindDirectory, d}]; ok {
+			if _, ok := r.unread[rescuedKey{k == pack.KindDirectory, d}]; ok {
 				lost++
 				continue
 			}
-			have, ok := found.find(k, &d)
+			have, ok := found.Find(k, &d)
 			if !ok {
 				lost++
 				continue
 			}
-			if l, ok := x.locate(t.Record(n)[store.DigestSize:]); ok && l == have {
+			if _, l, ok := x.Record(k, n); ok && l == have {
 				continue
 			} else if ok { // there may be two of it
 				ok, err = r.same(&d, l, have)
@@ -245,19 +247,19 @@ func (r *repair) lostIn(x, found *index) (lost, moved int, err error) {
 }
 
 // same reports whether the object d is at l as well, with the bytes at have, which were found to be right.
-func (r *repair) same(d *store.Digest, l, have location) (bool, error) {
-	if l.size != have.size || (l.frame.kind == kindList) != (have.frame.kind == kindList) {
+func (r *repair) same(d *store.Digest, l, have pack.Location) (bool, error) {
+	if l.Size != have.Size || (l.Frame.Kind == pack.KindList) != (have.Frame.Kind == pack.KindList) {
 		return false, nil
 	}
-	if err := r.st.listed(l, d); err != nil {
+	if err := r.st.packs.Listed(l, d); err != nil {
 		if store.IsCorrupt(err) {
 			err = nil
 		}
 		return false, err
 	}
 	var sums [2]store.Digest
-	for i, at := range []location{l, have} {
-		err := r.st.use(at, func(data []byte) error { sums[i] = store.Sum(data); return nil })
+	for i, at := range []pack.Location{l, have} {
+		err := r.st.packs.Use(at, func(data []byte) error { sums[i] = store.Sum(data); return nil })
 		if store.IsCorrupt(err) {
 			return false, nil
 		}
@@ -269,7 +271,7 @@ func (r *repair) same(d *store.Digest, l, have location) (bool, error) {
 }
 
 // rebuild replaces the indexes by one of what was found, after it has moved that out of damaged packs.
-func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*index) error {
+func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index, old []*index.Index) error {
 	st := r.st
 	// First of all, for nobody is to trust the records of what could not be read.
 	st.quarantine.Store(r.unreadable())
@@ -278,25 +280,25 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 	}
 	s := st.newSweep()
 	s.rescued = r.rescued
-	s.o.Damaged = func(err error) { r.did(packsDir, "%v", err) } // it was whole a moment ago
-	p, err := s.plan([]*index{x}, nil)
+	s.o.Damaged = func(err error) { r.did(pack.Dir, "%v", err) } // it was whole a moment ago
+	p, err := s.plan([]*index.Index{x}, nil)
 	if err != nil {
 		return err
 	}
-	for id, pack := range found.packs {
-		if pack.places == 0 {
+	for id, pk := range found.packs {
+		if pk.places == 0 {
 			if p.packs[id].live == 0 {
 				p.packs[id].spare = true // gc may judge of what has nothing to do with damage
 			}
 			continue
 		}
 		p.packs[id].rewrite = p.packs[id].live > 0
-		p.packs[id].spare = pack.kept
-		for _, err := range pack.damage {
-			r.did(packPath(id), "%v", err)
+		p.packs[id].spare = pk.kept
+		for _, err := range pk.damage {
+			r.did(id.Path(), "%v", err)
 		}
-		if more := pack.places - len(pack.damage); more > 0 {
-			r.did(packPath(id), "and %d more damaged places", more)
+		if more := pk.places - len(pk.damage); more > 0 {
+			r.did(id.Path(), "and %d more damaged places", more)
 		}
 	}
 	_, live := p.moving()
@@ -307,18 +309,18 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 	r.room = blockSize
 	st.retired = append(st.retired, old...)
 	// A damaged index that a crash brings back would not be void: nobody can tell its epoch.
-	if err := st.fs.SyncDir(indexDir); err != nil {
+	if err := st.fs.SyncDir(index.Dir); err != nil {
 		return err
 	}
 	if err := st.resetEpoch(); err != nil {
 		return err
 	}
 	if n := len(r.rescued); n > 0 {
-		r.did(packsDir, "%d objects of which the heads of frames are damaged or wrong were found through the index", n)
+		r.did(pack.Dir, "%d objects of which the heads of frames are damaged or wrong were found through the index", n)
 	}
-	for id, pack := range p.packs {
+	for id, pk := range p.packs {
 		if found.packs[id].places > 0 {
-			r.did(packPath(id), "%d bytes of it are whole and were moved to a new pack", pack.live)
+			r.did(id.Path(), "%d bytes of it are whole and were moved to a new pack", pk.live)
 		}
 	}
 	return nil
@@ -328,24 +330,24 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index, old []*i
 // matter which one a crash leaves.
 func (st *Store) resetEpoch() error {
 	old := *st.indexes.Load()
-	if len(old) != 1 || epochOf(old) < lastEpoch {
+	if len(old) != 1 || index.Epoch(old) < index.LastEpoch {
 		return nil
 	}
-	name, err := st.writeIndexFile(1, []indexPart{old[0].part()})
+	name, err := st.writeIndexFile(1, []index.Part{old[0].Part()})
 	if err != nil {
 		return err
 	}
-	x, err := st.openIndex(name)
+	x, err := index.Open(st.fs, name)
 	if err != nil {
 		return err
 	}
-	if err := x.check(); err != nil {
-		return errors.Join(err, closeIndexes([]*index{x}), st.fs.Remove(indexPath(name)))
+	if err := x.Check(); err != nil {
+		return errors.Join(err, index.Close(x), st.fs.Remove(index.Path(name)))
 	}
-	st.indexes.Store(&[]*index{x})
+	st.indexes.Store(&[]*index.Index{x})
 	st.retired = append(st.retired, old[0])
-	if err := st.fs.Remove(indexPath(old[0].name)); err != nil {
+	if err := st.fs.Remove(index.Path(old[0].Name)); err != nil {
 		return err
 	}
-	return st.fs.SyncDir(indexDir)
+	return st.fs.SyncDir(index.Dir)
 }

@@ -21,6 +21,8 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 	"castar/store/storetest"
 )
 
@@ -32,7 +34,7 @@ func (s *sampler) repair(fsys *crashfs.FS, o store.RepairOptions) (r store.Repai
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.cutter, st.packs.Coders = s.cutter, s.coders
 	st.writers = chunk.NewPool(st.cutter, st.slots)
 	return st.Repair(ctx, o)
 }
@@ -52,15 +54,15 @@ func named(fsys *crashfs.FS, dir string) (names []string) {
 var hurts = map[string]func(fsys *crashfs.FS) error{
 	"no damage": func(*crashfs.FS) error { return nil },
 	"index lost": func(fsys *crashfs.FS) error {
-		for _, name := range named(fsys, indexDir) {
+		for _, name := range named(fsys, index.Dir) {
 			if err := fsys.Remove(name); err != nil {
 				return err
 			}
 		}
-		return fsys.SyncDir(indexDir)
+		return fsys.SyncDir(index.Dir)
 	},
 	"folders lost": func(fsys *crashfs.FS) error {
-		for _, name := range append(named(fsys, indexDir), indexDir, tmpDir) {
+		for _, name := range append(named(fsys, index.Dir), index.Dir, pack.TempDir) {
 			if err := fsys.Remove(name); err != nil {
 				return err
 			}
@@ -68,13 +70,13 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 		return fsys.SyncDir(".")
 	},
 	"index damaged": func(fsys *crashfs.FS) error {
-		return overwrite(fsys, named(fsys, indexDir)[0], func(b []byte) []byte { return b[:len(b)-1] })
+		return overwrite(fsys, named(fsys, index.Dir)[0], func(b []byte) []byte { return b[:len(b)-1] })
 	},
 	"folder among the indexes": func(fsys *crashfs.FS) error {
-		return cmp.Or(fsys.Mkdir(indexDir+"/folder"+indexExt), fsys.SyncDir(indexDir))
+		return cmp.Or(fsys.Mkdir(index.Dir+"/folder"+index.Ext), fsys.SyncDir(index.Dir))
 	},
 	"packs extended": func(fsys *crashfs.FS) error {
-		for _, name := range named(fsys, packsDir) {
+		for _, name := range named(fsys, pack.Dir) {
 			if err := overwrite(fsys, name, func(b []byte) []byte { return append(b, "more"...) }); err != nil {
 				return err
 			}
@@ -82,8 +84,8 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 		return nil
 	},
 	"heads damaged": func(fsys *crashfs.FS) error {
-		for _, name := range named(fsys, packsDir) {
-			if err := overwrite(fsys, name, func(b []byte) []byte { b[packHeadLen+20] ^= 1; return b }); err != nil {
+		for _, name := range named(fsys, pack.Dir) {
+			if err := overwrite(fsys, name, func(b []byte) []byte { b[pack.HeadLen+20] ^= 1; return b }); err != nil {
 				return err
 			}
 		}
@@ -91,9 +93,9 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 	},
 	// The lists of chunks are whole, and so are their frames, but what they need is found last.
 	"heads of contents damaged": func(fsys *crashfs.FS) error {
-		for _, name := range named(fsys, packsDir) {
-			damage := func(b []byte) []byte { b[packHeadLen+20] ^= 1; return b }
-			if r, err := parsePackHead(fsys.Files()[name]); err != nil || r != roleData {
+		for _, name := range named(fsys, pack.Dir) {
+			damage := func(b []byte) []byte { b[pack.HeadLen+20] ^= 1; return b }
+			if r, err := pack.ParseHead(fsys.Files()[name]); err != nil || r != pack.RoleData {
 				continue
 			}
 			if err := overwrite(fsys, name, damage); err != nil {
@@ -104,9 +106,9 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 	},
 	// A verify found damage that was not, such as of a cable, and nobody has looked again.
 	"whole packs in quarantine": func(fsys *crashfs.FS) error {
-		q := &quarantine{packs: map[packID]bool{}}
-		for _, name := range named(fsys, packsDir) {
-			id, _ := parsePackName(path.Base(name))
+		q := &quarantine{packs: map[pack.ID]bool{}}
+		for _, name := range named(fsys, pack.Dir) {
+			id, _ := pack.ParseName(path.Base(name))
 			q.packs[id] = true
 		}
 		return writeQuarantine(fsys, q, nil)
@@ -120,7 +122,7 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 				return err
 			}
 		}
-		return durable.WriteFile(fsys, tmpPath("tags"), tagsDir, nil)
+		return durable.WriteFile(fsys, pack.TempPath("tags"), tagsDir, nil)
 	},
 	"tag damaged": func(fsys *crashfs.FS) error {
 		return cmp.Or(logTags(fsys), overwrite(fsys, tagPath("moved"), func(b []byte) []byte { return b[1:] }))
@@ -145,7 +147,7 @@ func logTags(fsys *crashfs.FS) error {
 // overwrite changes a file behind the store's back, durably.
 func overwrite(fsys *crashfs.FS, name string, change func(b []byte) []byte) error {
 	b := change(slices.Clone(fsys.Files()[name]))
-	return durable.WriteFile(fsys, tmpPath("overwrite"), name, b)
+	return durable.WriteFile(fsys, pack.TempPath("overwrite"), name, b)
 }
 
 // TestRepairCrash stops the machine after each operation of a repair. The next repair finishes it, and nothing is lost that
@@ -206,7 +208,7 @@ func (c *crasher) mended(s *crashfs.FS, l ledger) error {
 	if err := c.verify(s, l); err != nil {
 		return err
 	}
-	if left := named(s, tmpDir); len(left) > 0 {
+	if left := named(s, pack.TempDir); len(left) > 0 {
 		return fmt.Errorf("left %q", left)
 	}
 	_, err = c.repair(s, store.RepairOptions{Did: func(where, what string) { err = fmt.Errorf("again: %s: %s", where, what) }})
@@ -260,8 +262,8 @@ func TestRepairUnread(t *testing.T) {
 		if err := hurts["heads of contents damaged"](fsys); err != nil {
 			return err
 		}
-		for _, name := range named(fsys, packsDir) {
-			if role, _ := parsePackHead(fsys.Files()[name]); role != roleMeta {
+		for _, name := range named(fsys, pack.Dir) {
+			if role, _ := pack.ParseHead(fsys.Files()[name]); role != pack.RoleMeta {
 				continue
 			}
 			if err := overwrite(fsys, name, func(b []byte) []byte { return append(b, "more"...) }); err != nil {
@@ -287,7 +289,7 @@ func TestRepairUnread(t *testing.T) {
 			n := 0
 			var mu sync.Mutex
 			fsys.Inject(func(op crashfs.Op) error {
-				if op.Kind != crashfs.Read || !strings.HasPrefix(op.Name, packsDir+"/") {
+				if op.Kind != crashfs.Read || !strings.HasPrefix(op.Name, pack.Dir+"/") {
 					return nil
 				}
 				mu.Lock()
@@ -315,13 +317,13 @@ func TestRepairUnread(t *testing.T) {
 
 // stored ingests again where the frames without a head, in the packs that a repair left, are lost after all.
 func (s *sampler) stored(fsys, before *crashfs.FS, c *crasher) error {
-	for _, name := range named(before, packsDir) {
+	for _, name := range named(before, pack.Dir) {
 		if fsys.Files()[name] == nil {
 			continue
 		}
 		if err := overwrite(fsys, name, func(b []byte) []byte {
-			head := b[packHeadLen:]
-			if _, _, err := parseFrameHead(head); err == nil {
+			head := b[pack.HeadLen:]
+			if _, _, err := pack.ParseFrameHead(head); err == nil {
 				return b
 			}
 			le := binary.LittleEndian
@@ -342,7 +344,7 @@ func (s *sampler) stored(fsys, before *crashfs.FS, c *crasher) error {
 func TestRepairPadding(t *testing.T) {
 	dir := t.TempDir()
 	blobs := scrubSample(t, dir)
-	packs, err := filepath.Glob(filepath.Join(dir, packsDir, "*"))
+	packs, err := filepath.Glob(filepath.Join(dir, pack.Dir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // asideDir is where repair puts what is in the way and may still be of use to somebody, such as a symbolic link that
@@ -21,7 +23,7 @@ const asideDir = "set-aside"
 // folders makes those that are missing, and clears tmp/. That of the tags is made when these are restored.
 func (r *repair) folders(context.Context) error {
 	fsys := r.st.fs
-	for _, dir := range []string{packsDir, indexDir, tmpDir, tagsDir} {
+	for _, dir := range []string{pack.Dir, index.Dir, pack.TempDir, tagsDir} {
 		fi, err := fsys.Stat(dir)
 		missing := errors.Is(err, fs.ErrNotExist)
 		switch {
@@ -40,15 +42,15 @@ func (r *repair) folders(context.Context) error {
 			return err
 		}
 	}
-	entries, err := fsys.ReadDir(tmpDir)
+	entries, err := fsys.ReadDir(pack.TempDir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if e.IsDir() {
-			err = r.setAside(tmpPath(e.Name()), "a folder where there should be none")
+			err = r.setAside(pack.TempPath(e.Name()), "a folder where there should be none")
 		} else {
-			err = fsys.Remove(tmpPath(e.Name()))
+			err = fsys.Remove(pack.TempPath(e.Name()))
 		}
 		if err != nil {
 			return err
@@ -64,7 +66,7 @@ func (r *repair) remake(dir string) error {
 	case tagsDir:
 		r.noTags = true
 		return nil
-	case packsDir:
+	case pack.Dir:
 		if len(r.o.Tags) == 0 { // otherwise what tags reach comes from the other store, or is named
 			r.result.LostContainers++
 		}
@@ -106,7 +108,7 @@ func (r *repair) config(context.Context) error {
 		switch linked, err := parseConfig(b); {
 		case err == nil:
 			cfg, how = linked, "as the link had it"
-		case errors.Is(err, errFormat):
+		case errors.Is(err, pack.ErrFormat):
 			return fmt.Errorf("%s: %w", r.st.fs.Path(configName), err)
 		}
 	}
@@ -123,15 +125,12 @@ func (r *repair) config(context.Context) error {
 	return nil
 }
 
-// reasonOf returns what is wrong without the place.
+// reasonOf returns what is wrong without the place, in words for a person.
 func reasonOf(err error) error {
-	if c, ok := errors.AsType[*store.CorruptError](err); ok {
-		return c.Err
-	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if !store.IsCorrupt(err) && errors.Is(err, fs.ErrNotExist) {
 		return errors.New("missing")
 	}
-	return err
+	return causeOf(err)
 }
 
 // log drops lines that cannot be read.
@@ -169,7 +168,7 @@ func (r *repair) log(ctx context.Context) error {
 	if dropped == 0 {
 		return nil
 	}
-	return durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), logName, whole)
+	return durable.WriteFile(r.st.fs, pack.TempPath(durable.TempName()), logName, whole)
 }
 
 // restoreLog puts what is in the place of the log aside, and reports whether that was a link that led to it.
@@ -183,7 +182,7 @@ func (r *repair) restoreLog() (restored bool, err error) {
 		r.did(logName, "lost: nothing says which ingests there were")
 		return false, nil
 	}
-	if err := durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), logName, b); err != nil {
+	if err := durable.WriteFile(r.st.fs, pack.TempPath(durable.TempName()), logName, b); err != nil {
 		return false, err
 	}
 	r.did(logName, "made anew from the file that the link led to")
@@ -256,13 +255,13 @@ func (r *repair) markLost(how string) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), lostPath, b)
+	return durable.WriteFile(r.st.fs, pack.TempPath(durable.TempName()), lostPath, b)
 }
 
 // tagsFolder makes the folder of the tags. It gets its name last: were it there before, a repair after this one would
 // take it for whole.
 func (r *repair) tagsFolder() error {
-	fsys, dir := r.st.fs, tmpPath(durable.TempName())
+	fsys, dir := r.st.fs, pack.TempPath(durable.TempName())
 	if err := fsys.Mkdir(dir); err != nil {
 		return err
 	}
@@ -282,7 +281,7 @@ func (r *repair) tagsFolder() error {
 // linkedTags fills a new folder of tags with those to which a link in its place led.
 func (r *repair) linkedTags(dir string) error {
 	for name, b := range r.linked {
-		if err := durable.WriteFile(r.st.fs, tmpPath(durable.TempName()), path.Join(dir, name), b); err != nil {
+		if err := durable.WriteFile(r.st.fs, pack.TempPath(durable.TempName()), path.Join(dir, name), b); err != nil {
 			return err
 		}
 	}
@@ -297,7 +296,7 @@ func (r *repair) knownTags(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := durable.WriteFile(fsys, tmpPath(durable.TempName()), path.Join(dir, lostName), b); err != nil {
+	if err := durable.WriteFile(fsys, pack.TempPath(durable.TempName()), path.Join(dir, lostName), b); err != nil {
 		return err
 	}
 	r.result.LostContainers++
@@ -313,7 +312,7 @@ func (r *repair) knownTags(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := durable.WriteFile(fsys, tmpPath(durable.TempName()), path.Join(dir, path.Base(tagPath(t.Name))), b); err != nil {
+		if err := durable.WriteFile(fsys, pack.TempPath(durable.TempName()), path.Join(dir, path.Base(tagPath(t.Name))), b); err != nil {
 			return err
 		}
 		if err := r.restored(t, from); err != nil {

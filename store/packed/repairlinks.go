@@ -11,6 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/pack"
 )
 
 // lostName is a file in tags/ that is no tag. It says that there were tags of which nothing is known, so that nobody can
@@ -85,7 +86,7 @@ func (r *repair) mendLink(dir string) error {
 	switch {
 	case dir == tagsDir && leads:
 		r.linked = r.tagsBehind()
-	case leads && dir != tmpDir:
+	case leads && dir != pack.TempDir:
 		return fmt.Errorf("%s: a symbolic link to %s: put that folder in its place, or remove the link to give it up",
 			r.st.fs.Path(dir), path)
 	}

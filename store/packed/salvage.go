@@ -1,20 +1,16 @@
 package packed
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"sync"
 	"syscall"
 
 	"castar/store"
-	"castar/store/durable"
-	"castar/store/table"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // salvage reads all packs from end to end and finds every object that is whole, whatever the indexes say. Frames describe
@@ -23,14 +19,14 @@ type salvage struct {
 	st       *Store
 	progress *store.RepairProgress
 
-	mu     sync.Mutex
-	frames []frameRef
-	lists  []frameRef // of chunk lists, which are believed only when their chunks are there
-	blobs  *table.Builder
-	dirs   *table.Builder
-	packs  map[packID]*salvagedPack
+	objects *index.Builder // that are whole
+	free    *sync.Pool     // of *pack.Loaded
 
-	rescued func(store.Digest) (location, bool) // where chunks are that only an index leads to; may be nil
+	mu    sync.Mutex
+	lists []pack.Frame // of chunk lists, which are believed only when their chunks are there
+	packs map[pack.ID]*salvagedPack
+
+	rescued func(store.Digest) (pack.Location, bool) // where chunks are that only an index leads to; may be nil
 }
 
 // salvagedPack is what was found out about a pack.
@@ -42,25 +38,24 @@ type salvagedPack struct {
 }
 
 func newSalvage(st *Store, progress *store.RepairProgress) *salvage {
-	s := &salvage{st: st, progress: progress, packs: make(map[packID]*salvagedPack)}
-	create := func() (table.Spill, error) { return newSpill(st.fs) }
-	s.blobs, _ = table.NewBuilder(indexShape, s.st.limits.objects, create) // the shape is valid
-	s.dirs, _ = table.NewBuilder(indexShape, s.st.limits.objects, create)
-	return s
+	return &salvage{
+		st: st, progress: progress, packs: make(map[pack.ID]*salvagedPack),
+		objects: index.NewBuilder(st.fs, st.limits.objects), free: newLoadedPool(),
+	}
 }
 
-func (s *salvage) close() error { return errors.Join(s.blobs.Close(), s.dirs.Close()) }
+func (s *salvage) close() error { return s.objects.Close() }
 
 // run reads the packs, several frames at once.
-func (s *salvage) run(ctx context.Context, ids []packID) error {
+func (s *salvage) run(ctx context.Context, ids []pack.ID) error {
 	for _, id := range ids {
 		s.packs[id] = &salvagedPack{}
 	}
 	var scanned error
-	frames := func(yield func(frameRef) bool) {
+	frames := func(yield func(pack.Frame) bool) {
 		for _, id := range ids {
 			more := true
-			scanned = s.scan(ctx, id, func(f frameRef) bool { more = yield(f); return more })
+			s.packs[id].size, scanned = s.st.packs.Scan(ctx, id, s.damage, func(f pack.Frame) bool { more = yield(f); return more })
 			if scanned != nil || !more {
 				return
 			}
@@ -72,20 +67,20 @@ func (s *salvage) run(ctx context.Context, ids []packID) error {
 	if scanned != nil {
 		return scanned
 	}
-	return runParallel(ctx, cap(s.st.slots), slices.Values(s.lists), func(f frameRef) error { return s.list(ctx, f) })
+	return runParallel(ctx, cap(s.st.slots), slices.Values(s.lists), func(f pack.Frame) error { return s.listsOf(ctx, f) })
 }
 
 // damage records a damaged place.
-func (s *salvage) damage(f frameRef, err error) {
+func (s *salvage) damage(f pack.Frame, err error) {
 	if c, ok := errors.AsType[*store.CorruptError](err); ok {
 		err = c.Err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.packs[f.pack]
+	p := s.packs[f.Pack]
 	p.places++
 	if len(p.damage) < maxPlaces {
-		p.damage = append(p.damage, fmt.Errorf("offset %d: %w", f.offset, err))
+		p.damage = append(p.damage, fmt.Errorf("offset %d: %w", f.Offset, err))
 	}
 	p.kept = p.kept || errors.Is(err, syscall.EIO)
 }
@@ -93,282 +88,99 @@ func (s *salvage) damage(f frameRef, err error) {
 // maxPlaces is how many damaged places of a pack are told apart.
 const maxPlaces = 10
 
-// scan yields the frames of a pack. An error is not damage, but a reason to stop.
-func (s *salvage) scan(ctx context.Context, id packID, yield func(frameRef) bool) error {
-	p, err := s.st.packs.acquire(id)
-	if err != nil {
-		return s.st.unreadable(frameRef{pack: id}, err)
+// frame takes in what of a frame is whole.
+func (s *salvage) frame(f pack.Frame) error {
+	if f.Streamed() {
+		return s.largeFrame(f)
 	}
-	defer s.st.packs.release(p)
-	size, err := p.file.Size()
-	if err != nil {
-		return err
+	loaded := s.free.Get().(*pack.Loaded)
+	defer s.free.Put(loaded)
+	if err := s.st.packs.Load(f, loaded); err != nil {
+		return s.notLoaded(f, err)
 	}
-	s.mu.Lock()
-	s.packs[id].size = size
-	s.mu.Unlock()
-	role, err := s.packRole(id, p.file)
-	if !s.isDamage(frameRef{pack: id}, err) && err != nil {
-		return err
+	if !loaded.Padded {
+		s.damage(f, pack.ErrPadding)
 	}
-	sound := err == nil
-	for at := int64(packHeadLen); at < size; {
-		h, err := s.st.readHead(p.file, id, at, size)
-		f := h.ref(id, at)
-		if err == nil && sound && h.kind.role() != role {
-			err = s.st.corrupt(f, errors.New("frame of another role"))
-		}
-		if s.isDamage(frameRef{pack: id, offset: at}, err) {
-			at, err = s.st.nextFrame(ctx, p.file, id, at+1, size)
-			if err == nil {
-				continue
-			}
-		}
+	if f.Kind == pack.KindList {
+		s.list(f)
+		return nil
+	}
+	if !loaded.Sound {
+		s.damage(f, pack.ErrPayload)
+	}
+	good := make([]bool, len(loaded.Head.Items))
+	for n, l := range loaded.Head.Locations(f) {
+		d := loaded.Head.Items[n].Digest
+		give := s.st.packs.Weigh(l.Size)
+		err := pack.CheckDecoded(f.Kind, d, loaded.Bytes(l))
+		give()
 		if err != nil {
-			return err
+			s.damage(f, fmt.Errorf("%s: %w", d, err))
 		}
-		if !yield(f) {
-			return nil
-		}
-		at = f.end()
+		good[n] = err == nil
 	}
+	return s.add(f, &loaded.Head, good)
+}
+
+// notLoaded records damage to a frame, and returns any other error.
+func (s *salvage) notLoaded(f pack.Frame, err error) error {
+	if !store.IsCorrupt(err) {
+		return err
+	}
+	s.damage(f, err)
 	return nil
 }
 
-// isDamage reports whether an error is damage, and records it.
-func (s *salvage) isDamage(f frameRef, err error) bool {
-	ok := store.IsCorrupt(err)
-	if ok {
-		s.damage(f, err)
-	}
-	return ok
-}
-
-// packRole reads the head of a pack. Damage is a *store.CorruptError.
-func (s *salvage) packRole(id packID, f durable.File) (r role, err error) {
-	var head [packHeadLen]byte
-	if _, err := f.ReadAt(head[:], 0); err != nil {
-		return 0, s.st.unreadable(frameRef{pack: id}, err)
-	}
-	if r, err = parsePackHead(head[:]); err != nil {
-		err = s.st.corrupt(frameRef{pack: id}, err)
-	}
-	return r, err
-}
-
-// readHead reads the head of the frame at an offset of a pack of that size. Damage is a *store.CorruptError.
-func (st *Store) readHead(f durable.File, id packID, at, size int64) (h frameHead, err error) {
-	where := frameRef{pack: id, offset: at}
-	if at < packHeadLen || at >= size {
-		return h, st.corrupt(where, errors.New("pack is cut short"))
-	}
-	need := min(64<<10, size-at)
-	for {
-		b := make([]byte, need)
-		if _, err := f.ReadAt(b, at); err != nil {
-			return h, st.unreadable(where, err)
-		}
-		var more int
-		if h, more, err = parseFrameHead(b); err == nil {
-			if end := h.ref(id, at).end(); end > size {
-				err = st.corrupt(where, errors.New("pack is cut short"))
-			}
-			return h, err
-		}
-		if !errors.Is(err, errFrameTooShort) || int64(more) <= need || int64(more) > size-at {
-			return h, st.corrupt(where, err)
-		}
-		need = int64(more)
-	}
-}
-
-// nextFrame returns the first offset from at on where a frame begins, or size. What looks like one by chance does not have
-// the right checksum.
-func (st *Store) nextFrame(ctx context.Context, f durable.File, id packID, at, size int64) (int64, error) {
-	const window = 1 << 20
-	buf := make([]byte, max(min(window, size-at), 0))
-	for ; at < size; at += window - int64(len(frameMagic)) + 1 {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		b := buf[:min(window, size-at)]
-		if _, err := f.ReadAt(b, at); errors.Is(err, syscall.EIO) {
-			continue // what the disk cannot read is passed over
-		} else if err != nil {
-			return 0, err
-		}
-		for i := 0; ; i++ {
-			j := bytes.Index(b[i:], []byte(frameMagic))
-			if j < 0 {
-				break
-			}
-			i += j
-			_, err := st.readHead(f, id, at+int64(i), size)
-			if !store.IsCorrupt(err) {
-				return at + int64(i), err
-			}
-		}
-	}
-	return size, nil
-}
-
-// frame takes in what of a frame is whole.
-func (s *salvage) frame(f frameRef) error {
-	if f.streamed() {
-		return s.largeFrame(f)
-	}
-	stored, h, raw, sound, err := s.st.loadFrame(f)
-	defer s.st.release(stored)
-	if store.IsCorrupt(err) {
-		s.damage(f, err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := checkFrameHead(f, stored[:f.start]); err != nil { // its padding: the rest was looked at
-		s.damage(f, err)
-	}
-	if h.kind == kindList {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.lists = append(s.lists, f)
-		return nil
-	}
-	if !sound {
-		s.damage(f, errors.New("frame does not match its checksum"))
-	}
-	good := make([]bool, len(h.items))
-	offset := uint32(0)
-	for i, it := range h.items {
-		land := s.st.weigh(it.size)
-		err := wholeObject(h.kind, it.digest, raw[offset:][:it.size])
-		land()
-		if err != nil {
-			s.damage(f, fmt.Errorf("%s: %w", it.digest, err))
-		} else {
-			good[i] = true
-		}
-		offset += it.size
-	}
-	return s.add(f, h.items, good)
+// list keeps a frame of chunk lists for later.
+func (s *salvage) list(f pack.Frame) {
+	s.mu.Lock()
+	s.lists = append(s.lists, f)
+	s.mu.Unlock()
 }
 
 // largeFrame takes in what is whole of a frame that is too large to be decoded as a whole.
-func (s *salvage) largeFrame(f frameRef) error {
-	r, err := s.st.checkLarge(f, func(item, int) bool { return true })
-	if err == nil && r.err != nil {
-		s.damage(f, r.err)
-	} else if err == nil && !r.sound {
-		s.damage(f, errPayload)
+func (s *salvage) largeFrame(f pack.Frame) error {
+	r, err := s.st.packs.CheckLarge(f, func(*store.Digest, pack.Location) bool { return true })
+	switch {
+	case err != nil:
+		return s.notLoaded(f, err)
+	case r.Err != nil:
+		s.damage(f, r.Err)
+	case !r.Sound:
+		s.damage(f, pack.ErrPayload)
 	}
-	if store.IsCorrupt(err) {
-		s.damage(f, err)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for i, it := range r.head.items {
-		if !r.good[i] && r.err == nil && (r.sound || f.kind != kindList) {
-			s.damage(f, fmt.Errorf("%s: %w", it.digest, store.ErrDigestMismatch))
+	for i, it := range r.Head.Items {
+		if !r.Good[i] && r.Err == nil && (r.Sound || f.Kind != pack.KindList) {
+			s.damage(f, fmt.Errorf("%s: %w", it.Digest, store.ErrDigestMismatch))
 		}
 	}
-	if f.kind != kindList {
-		return s.add(f, r.head.items, r.good)
+	if f.Kind != pack.KindList {
+		return s.add(f, &r.Head, r.Good)
 	}
-	if r.sound {
-		s.mu.Lock()
-		s.lists = append(s.lists, f)
-		s.mu.Unlock()
+	if r.Sound {
+		s.list(f)
 	}
 	return nil
 }
 
 // add records where the good ones of the items of a frame are.
-func (s *salvage) add(f frameRef, items []item, good []bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *salvage) add(f pack.Frame, h *pack.Head, good []bool) error {
 	if s.progress != nil {
-		s.progress.Objects.Add(uint64(len(items)))
-		s.progress.Bytes.Add(uint64(f.end() - f.offset))
+		s.progress.Objects.Add(uint64(len(h.Items)))
+		s.progress.Bytes.Add(uint64(f.Length()))
 	}
-	objects := s.blobs
-	if f.kind == kindDirectory {
-		objects = s.dirs
-	}
-	number, offset := uint32(len(s.frames)), uint32(0)
-	s.frames = append(s.frames, f)
-	le := binary.LittleEndian
-	for i := range items {
-		if good[i] {
-			value := le.AppendUint32(make([]byte, 0, valueLen), number)
-			value = le.AppendUint32(le.AppendUint32(value, offset), items[i].size)
-			if err := objects.Add(items[i].digest[:], value); err != nil {
-				return err
-			}
-		}
-		offset += items[i].size
-	}
-	return nil
-}
-
-// objects returns how many were found.
-func (s *salvage) objects() int64 {
-	return int64(table.Count(s.blobs.Sources()...) + table.Count(s.dirs.Sources()...))
+	return s.objects.Add(f, h, func(n int) bool { return good[n] })
 }
 
 // index returns all that was found as an index, whose file is gone once it is closed.
-func (s *salvage) index(epoch uint32) (x *index, err error) {
-	var packs []packRef
-	seen := make(map[packID]bool)
-	for _, f := range s.frames {
-		if !seen[f.pack] {
-			seen[f.pack] = true
-			packs = append(packs, packRef{f.pack, s.packs[f.pack].size})
+func (s *salvage) index(epoch uint32) (*index.Index, error) {
+	var packs []pack.Length
+	seen := make(map[pack.ID]bool)
+	for _, f := range s.objects.Frames() {
+		if !seen[f.Pack] {
+			seen[f.Pack] = true
+			packs = append(packs, pack.Length{ID: f.Pack, Bytes: s.packs[f.Pack].size})
 		}
 	}
-	name := tmpPath(durable.TempName())
-	f, err := s.st.fs.Create(name)
-	if err != nil {
-		return nil, err
-	}
-	defer s.st.fs.Remove(name)
-	w := bufio.NewWriterSize(f, 64<<10)
-	err = writeIndex(w, epoch, []indexPart{{
-		packs: packs, frames: len(s.frames), frame: func(n int) (frameRef, bool) { return s.frames[n], true },
-		blobs: s.blobs.Sources(), dirs: s.dirs.Sources(),
-	}})
-	var data []byte
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		data, err = f.Map()
-	}
-	if err == nil {
-		x, err = parseIndex(data)
-	}
-	if cerr := f.Close(); err == nil { // the map stays
-		err = cerr
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Unmap(data))
-	}
-	x.file = f
-	return x, nil
-}
-
-// packsIn returns the packs that are regular files.
-func (st *Store) packsIn() (ids []packID, err error) {
-	entries, err := st.fs.ReadDir(packsDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		if id, ok := parsePackName(e.Name()); ok && e.Type().IsRegular() {
-			ids = append(ids, id)
-		}
-	}
-	return ids, err
+	return s.objects.Temp(packs, epoch)
 }

@@ -8,39 +8,39 @@ import (
 	"syscall"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
-// list takes in the chunk lists of a frame that make up their blobs. A list is named by the digest of what it lists, and
-// nothing but all of that can prove it.
-func (s *salvage) list(ctx context.Context, f frameRef) error {
-	h, err := s.st.headOf(f)
+// listsOf takes in the chunk lists of a frame that make up their blobs. A list is named by the digest of what it lists,
+// and nothing but all of that can prove it.
+func (s *salvage) listsOf(ctx context.Context, f pack.Frame) error {
+	h, _, err := s.st.packs.LoadHead(f)
 	if err != nil {
 		return err
 	}
-	good := make([]bool, len(h.items))
-	offset := uint32(0)
-	for i, it := range h.items {
-		err := s.makesUp(ctx, location{f, offset, it.size}, it.digest)
+	good := make([]bool, len(h.Items))
+	for n, l := range h.Locations(f) {
+		d := h.Items[n].Digest
+		err := s.makesUp(ctx, l, d)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			good[i] = true
+			good[n] = true
 		case err != errLostChunk && !errors.Is(err, syscall.EIO):
 			if !store.IsCorrupt(err) {
 				return err
 			}
-			s.damage(f, fmt.Errorf("%s: %w", it.digest, reasonOf(err)))
+			s.damage(f, fmt.Errorf("%s: %w", d, reasonOf(err)))
 		}
-		offset += it.size
 	}
-	return s.add(f, h.items, good)
+	return s.add(f, &h, good)
 }
 
 // makesUp reports why the chunk list at l does not lead to the blob d: errLostChunk where a chunk was not found, and
 // otherwise a *store.CorruptError if it is damage.
-func (s *salvage) makesUp(ctx context.Context, l location, d store.Digest) error {
-	for c, err := range s.st.eachChunk(l, nil) { // before any is read
+func (s *salvage) makesUp(ctx context.Context, l pack.Location, d store.Digest) error {
+	for c, err := range s.st.packs.Chunks(l, nil) { // before any is read
 		if err != nil {
 			return err
 		}
@@ -48,11 +48,11 @@ func (s *salvage) makesUp(ctx context.Context, l location, d store.Digest) error
 			return errLostChunk
 		}
 	}
-	load := func(c store.Chunk, buf []byte) ([]byte, *cachedFrame, error) {
+	load := func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error) {
 		at, _ := s.chunk(c)
-		return s.st.view(at, buf)
+		return s.st.packs.View(at, buf)
 	}
-	sum, _, err := s.st.joinChunks(ctx, s.st.eachChunk(l, nil), load, io.Discard)
+	sum, _, err := s.st.joinChunks(ctx, s.st.packs.Chunks(l, nil), load, io.Discard)
 	if err == nil && sum != d {
 		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
 	}
@@ -60,9 +60,9 @@ func (s *salvage) makesUp(ctx context.Context, l location, d store.Digest) error
 }
 
 // chunk returns where a chunk was found.
-func (s *salvage) chunk(c store.Chunk) (l location, ok bool) {
-	if l, ok = s.locate(c.Digest); !ok && s.rescued != nil {
+func (s *salvage) chunk(c store.Chunk) (l pack.Location, ok bool) {
+	if l, ok = s.objects.Find(pack.KindData, &c.Digest); !ok && s.rescued != nil {
 		l, ok = s.rescued(c.Digest)
 	}
-	return l, ok && l.frame.kind != kindList && uint64(l.size) == c.Size
+	return l, ok && l.Frame.Kind != pack.KindList && uint64(l.Size) == c.Size
 }

@@ -16,8 +16,7 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable"
-
-	"castar/store/zstd"
+	"castar/store/packed/pack"
 )
 
 // ledger is what a store has promised: everything whose Sync, Set or Record has returned.
@@ -84,18 +83,15 @@ func sampleTag(session int, name string) (store.Directory, store.Tag) {
 
 // sampler opens thousands of stores that share what is dear to make, and cut blobs into chunks of a few hundred bytes.
 type sampler struct {
-	cutter  *chunk.Cutter
-	encoder *zstd.Encoder
-	decoder *zstd.Decoder
-	free    chan []byte
-	makes   bool // the next ingest makes the store
-	late    bool // a session begins with Sync and not with a tag
+	cutter *chunk.Cutter
+	coders *pack.Coders
+	makes  bool // the next ingest makes the store
+	late   bool // a session begins with Sync and not with a tag
 }
 
 func newSampler() *sampler {
-	s := &sampler{free: make(chan []byte, 100)}
-	s.encoder, _ = zstd.NewEncoder(8, zstd.Fast)
-	s.decoder, _ = zstd.NewDecoder(8)
+	s := new(sampler)
+	s.coders, _ = pack.NewCoders(8, 100)
 	s.cutter, _ = chunk.NewCutter(chunk.Params{Min: chunk.MinAvg / 2, Avg: chunk.MinAvg, Max: 2 * chunk.MinAvg})
 	return s
 }
@@ -103,7 +99,7 @@ func newSampler() *sampler {
 func (s *sampler) open(ctx context.Context, fsys durable.FS, create bool) (*Store, error) {
 	st, err := openFS(ctx, fsys, Options{Create: create})
 	if err == nil {
-		st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+		st.cutter, st.packs.Coders = s.cutter, s.coders
 		st.writers = chunk.NewPool(st.cutter, st.slots)
 	}
 	return st, err
@@ -274,13 +270,13 @@ func verifyVisible(ctx context.Context, st *Store) error {
 			return err
 		}
 		seen := false
-		if st.has(kindDirectory, &d) {
+		if st.has(pack.KindDirectory, &d) {
 			seen = true
 			if _, err := (directories{st}).Get(ctx, d); err != nil {
 				return fmt.Errorf("listed directory: %w", err)
 			}
 		}
-		if st.has(kindData, &d) {
+		if st.has(pack.KindData, &d) {
 			seen = true
 			if data, err := readBlob(ctx, st, d); err != nil || store.Sum(data) != d {
 				return fmt.Errorf("listed blob %s: %w", d, cmp.Or(err, io.ErrUnexpectedEOF))

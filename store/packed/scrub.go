@@ -3,16 +3,16 @@ package packed
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // A scrub goes over what the indexes name, in these steps:
@@ -31,7 +31,7 @@ type scrubber struct {
 	ctx      context.Context
 	st       *Store
 	o        store.ScrubOptions
-	indexes  []*index
+	indexes  []*index.Index
 	only     *set // what to look at, or nil for everything
 	deadline time.Time
 	state    scrubState // what is left for the next run
@@ -39,11 +39,11 @@ type scrubber struct {
 	progress *store.ScrubProgress
 	result   store.ScrubResult
 
-	looked []bits // of each index: its frames that were looked at
-	whole  marks  // records whose object is whole, at that place
-	bad    marks  // records whose object is not
+	looked []index.Bits // of each index: its frames that were looked at
+	whole  index.Marks  // records whose object is whole, at that place
+	bad    index.Marks  // records whose object is not
 	// Records of chunk lists whose blob was put together and is right.
-	assembled marks
+	assembled index.Marks
 	plan      []frameAt
 	meta      int // how many frames of the plan, from its beginning, are not file contents
 
@@ -51,11 +51,11 @@ type scrubber struct {
 	unlisted bool          // it could not be read then
 
 	known   *quarantine // from earlier
-	packs   map[packID]*packState
-	damaged map[*index]error // what is wrong with those that do not match their checksums
+	packs   map[pack.ID]*packState
+	damaged map[*index.Index]error // what is wrong with those that do not match their checksums
 
 	mu      sync.Mutex // for what follows
-	odd     map[frameKey]error
+	odd     map[pack.Key]error
 	list    []badObject
 	lists   []listAt                        // that are whole, and were not found in the course of reading
 	also    map[store.Digest][]store.Digest // damaged and missing chunks, and the blobs that are made of them
@@ -64,49 +64,26 @@ type scrubber struct {
 
 // badObject is a record whose object is not whole.
 type badObject struct {
-	at     recordAt
-	l      location
+	at     index.At
+	l      pack.Location
 	digest store.Digest
 	what   store.What
 	err    error
 	quiet  bool // not to be reported: not asked for, or a chunk list that is well, but of a chunk that is not
 }
 
-// recordAt is a record of an index.
-type recordAt struct {
-	index int
-	kind  kind
-	n     int
-}
-
-// table is the number of the record's table: 0 for blobs, and 1 for directories.
-func (r recordAt) table() int {
-	if r.kind == kindDirectory {
-		return 1
-	}
-	return 0
-}
-
-// object is the kind of the record's object, as others know it.
-func (r recordAt) object() store.Kind {
-	if r.kind == kindDirectory {
-		return store.KindDirectory
-	}
-	return store.KindFile
-}
-
 // Scrub implements store.Scrubber.
 func (st *Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(store.Damage)) (store.ScrubResult, error) {
 	s := &scrubber{
 		ctx: ctx, st: st, o: o, progress: o.Progress,
-		packs: map[packID]*packState{}, damaged: map[*index]error{}, odd: map[frameKey]error{},
+		packs: map[pack.ID]*packState{}, damaged: map[*index.Index]error{}, odd: map[pack.Key]error{},
 		also: map[store.Digest][]store.Digest{}, missing: map[store.Digest]string{},
 	}
 	if s.progress == nil {
 		s.progress = new(store.ScrubProgress)
 	}
 	if o.Only == nil {
-		if names, err := st.fs.ReadDir(indexDir); err == nil {
+		if names, err := st.fs.ReadDir(index.Dir); err == nil {
 			s.listed = names
 		} else {
 			s.unlisted = true
@@ -121,9 +98,9 @@ func (st *Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(sto
 		s.only, s.indexes = only, only.indexes
 	}
 	s.o.NoRecord = o.NoRecord || st.readOnly
-	s.whole, s.bad, s.assembled = newMarks(s.indexes), newMarks(s.indexes), newMarks(s.indexes)
+	s.whole, s.bad, s.assembled = index.NewMarks(s.indexes), index.NewMarks(s.indexes), index.NewMarks(s.indexes)
 	for _, x := range s.indexes {
-		s.looked = append(s.looked, newBits(x.frames()))
+		s.looked = append(s.looked, index.NewBits(x.Frames()))
 	}
 	damaged := uint64(0)
 	err := s.run(func(d store.Damage) {
@@ -180,8 +157,8 @@ func (s *scrubber) each(n int, enough func() bool, work func(i int)) (done int) 
 // frameAt is a frame of an index. It is small, for there is one of each frame in the store.
 type frameAt struct{ index, n uint32 }
 
-func (s *scrubber) frame(at frameAt) frameRef {
-	f, _ := s.indexes[at.index].frame(int(at.n))
+func (s *scrubber) frame(at frameAt) pack.Frame {
+	f, _ := s.indexes[at.index].Frame(int(at.n))
 	return f
 }
 
@@ -190,19 +167,19 @@ func (s *scrubber) frame(at frameAt) frameRef {
 func (s *scrubber) makePlan() {
 	for i, x := range s.indexes {
 		wanted := s.wantedFrames(i)
-		for n := range x.frames() {
-			f, ok := x.frame(n)
-			if !ok || wanted != nil && !wanted.has(n) {
+		for n := range x.Frames() {
+			f, ok := x.Frame(n)
+			if !ok || wanted != nil && !wanted.Has(n) {
 				continue
 			}
-			if f.kind.role() == roleMeta || s.wantsData(f) {
+			if f.Kind.Role() == pack.RoleMeta || s.wantsData(f) {
 				s.plan = append(s.plan, frameAt{uint32(i), uint32(n)})
 			}
 		}
 	}
 	slices.SortFunc(s.plan, func(a, b frameAt) int { return compareFrames(s.frame(a), s.frame(b)) })
-	s.meta, _ = slices.BinarySearchFunc(s.plan, roleData, func(at frameAt, r role) int {
-		return -cmp.Compare(s.frame(at).kind.role(), r)
+	s.meta, _ = slices.BinarySearchFunc(s.plan, pack.RoleData, func(at frameAt, r pack.Role) int {
+		return -cmp.Compare(s.frame(at).Kind.Role(), r)
 	})
 	total := uint64(0)
 	for _, at := range s.plan {
@@ -212,28 +189,28 @@ func (s *scrubber) makePlan() {
 }
 
 // cost is how many bytes of a frame are read.
-func (s *scrubber) cost(f frameRef) uint64 {
-	if s.o.Structure && f.kind == kindData {
-		return uint64(f.start)
+func (s *scrubber) cost(f pack.Frame) uint64 {
+	if s.o.Structure && f.Kind == pack.KindData {
+		return uint64(f.Start)
 	}
-	return uint64(f.start) + uint64(f.stored)
+	return uint64(f.Start) + uint64(f.Stored)
 }
 
-func compareFrames(a, b frameRef) int {
-	return cmp.Or(-cmp.Compare(a.kind.role(), b.kind.role()), slices.Compare(a.pack[:], b.pack[:]), cmp.Compare(a.offset, b.offset))
+func compareFrames(a, b pack.Frame) int {
+	return cmp.Or(-cmp.Compare(a.Kind.Role(), b.Kind.Role()), slices.Compare(a.Pack[:], b.Pack[:]), cmp.Compare(a.Offset, b.Offset))
 }
 
 // wantedFrames returns the frames of index i that hold something that was asked for, or nil if that is everything.
-func (s *scrubber) wantedFrames(i int) bits {
+func (s *scrubber) wantedFrames(i int) index.Bits {
 	if s.only == nil {
 		return nil
 	}
 	x := s.indexes[i]
-	wanted := newBits(x.frames())
-	for _, k := range []kind{kindData, kindDirectory} {
-		for n := range x.table(k).Len() {
-			if frame, _, ok := x.record(k, n); ok && s.asked(recordAt{i, k, n}) {
-				wanted.set(frame)
+	wanted := index.NewBits(x.Frames())
+	for k := range index.Tables {
+		for n := range x.Table(k).Len() {
+			if frame, _, ok := x.Record(k, n); ok && s.asked(index.At{Index: i, Kind: k, N: n}) {
+				wanted.Add(frame)
 			}
 		}
 	}
@@ -241,13 +218,13 @@ func (s *scrubber) wantedFrames(i int) bits {
 }
 
 // asked reports whether a record is among those to look at.
-func (s *scrubber) asked(at recordAt) bool {
-	return s.only == nil || s.only.bits[at.index][at.table()][at.n/64].Load()&(1<<(at.n%64)) != 0
+func (s *scrubber) asked(at index.At) bool {
+	return s.only == nil || s.only.marks.Has(at)
 }
 
 // wantsData decides whether a frame of file contents is looked at. What is known to be lost costs nothing.
-func (s *scrubber) wantsData(f frameRef) bool {
-	return s.lost(f) || !s.from.Lists && s.from.reached(f) && s.inPart(f.pack[:], uint64(f.offset))
+func (s *scrubber) wantsData(f pack.Frame) bool {
+	return s.lost(f) || !s.from.Lists && s.from.reached(f) && s.inPart(f.Pack[:], uint64(f.Offset))
 }
 
 // late reports whether no more file contents should be read.
@@ -255,16 +232,16 @@ func (s *scrubber) late() bool { return !s.deadline.IsZero() && time.Now().After
 
 // BlobSize implements store.Scrubber.
 func (st *Store) BlobSize(_ context.Context, d store.Digest) (uint64, error) {
-	l, data, err := st.lookup(kindData, d, true)
-	if err != nil || l.frame.kind != kindList {
-		return uint64(l.size), err
+	l, data, err := st.lookup(pack.KindData, d, true)
+	if err != nil || l.Frame.Kind != pack.KindList {
+		return uint64(l.Size), err
 	}
 	return st.listSize(d, l, data)
 }
 
 // listSize returns how long the blob d is, whose list is at l or, if it is not written yet, in data.
-func (st *Store) listSize(d store.Digest, l location, data []byte) (size uint64, err error) {
-	for c, err := range st.eachChunk(l, data) {
+func (st *Store) listSize(d store.Digest, l pack.Location, data []byte) (size uint64, err error) {
+	for c, err := range st.packs.Chunks(l, data) {
 		if err != nil {
 			return 0, st.about(d, err)
 		}
@@ -272,35 +249,3 @@ func (st *Store) listSize(d store.Digest, l location, data []byte) (size uint64,
 	}
 	return size, nil
 }
-
-// record returns the frame number and the place that record n of a table leads to, as far as it is possible.
-func (x *index) record(k kind, n int) (frame int, l location, ok bool) {
-	value := x.table(k).Record(n)[store.DigestSize:]
-	l, ok = x.locate(value)
-	return int(binary.LittleEndian.Uint32(value)), l, ok
-}
-
-// digest returns the key of record n of a table.
-func (x *index) digest(k kind, n int) *store.Digest {
-	return (*store.Digest)(x.table(k).Record(n)[:store.DigestSize])
-}
-
-// bits is a set of small numbers. It may be used concurrently.
-type bits []atomic.Uint64
-
-func newBits(n int) bits      { return make(bits, (n+63)/64) }
-func (b bits) set(n int) bool { return b[n/64].Or(1<<(n%64))&(1<<(n%64)) == 0 } // whether it was not in it
-func (b bits) has(n int) bool { return b[n/64].Load()&(1<<(n%64)) != 0 }
-
-// marks is a set of records: of each index those of its blobs, and those of its directories.
-type marks [][2]bits
-
-func newMarks(indexes []*index) (m marks) {
-	for _, x := range indexes {
-		m = append(m, [2]bits{newBits(x.blobs.Len()), newBits(x.dirs.Len())})
-	}
-	return m
-}
-
-func (m marks) add(r recordAt) bool { return m[r.index][r.table()].set(r.n) }
-func (m marks) has(r recordAt) bool { return m[r.index][r.table()].has(r.n) }

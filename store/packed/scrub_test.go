@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // scrubbed is what a scrub found.
@@ -67,7 +69,7 @@ func putAll(t *testing.T, st *store.Store, blobs ...[]byte) {
 // spoil changes a byte of a blob where it is stored as it is. Called twice, it changes it back.
 func spoil(t *testing.T, dir string, blob []byte) {
 	t.Helper()
-	packs, err := filepath.Glob(filepath.Join(dir, packsDir, "*"))
+	packs, err := filepath.Glob(filepath.Join(dir, pack.Dir, "*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +211,7 @@ func TestScrubStructure(t *testing.T) {
 	if len(s.damage) > 0 || s.Bytes > 300<<10 || s.Assembled > 0 || s.Objects < uint64(len(blobs)) {
 		t.Errorf("%+v", s)
 	}
-	packs, _ := filepath.Glob(filepath.Join(dir, packsDir, "*"))
+	packs, _ := filepath.Glob(filepath.Join(dir, pack.Dir, "*"))
 	for _, path := range packs {
 		fi, err := os.Stat(path)
 		if err != nil || fi.Size() < 1<<20 {
@@ -323,7 +325,7 @@ func TestQuarantineMerge(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	indexes, err := os.ReadDir(filepath.Join(dir, indexDir))
+	indexes, err := os.ReadDir(filepath.Join(dir, index.Dir))
 	if err != nil || len(indexes) > 6 {
 		t.Errorf("%d indexes, %v", len(indexes), err)
 	}
@@ -365,19 +367,19 @@ func TestQuarantineOlderCopy(t *testing.T) {
 }
 
 // spoilPack changes a byte of a blob in the pack that an index names.
-func spoilPack(t *testing.T, dir string, x *index, blob []byte) {
+func spoilPack(t *testing.T, dir string, x *index.Index, blob []byte) {
 	t.Helper()
 	d := store.Sum(blob)
-	l, ok := x.find(kindData, &d)
+	l, ok := x.Find(pack.KindData, &d)
 	if !ok {
 		t.Fatal("the blob is not in the index")
 	}
-	f, err := os.OpenFile(filepath.Join(dir, packPath(l.frame.pack)), os.O_RDWR, 0)
+	f, err := os.OpenFile(filepath.Join(dir, l.Frame.Pack.Path()), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.WriteAt([]byte{^blob[100]}, l.frame.offset+int64(l.frame.start)+int64(l.offset)+100); err != nil {
+	if _, err := f.WriteAt([]byte{^blob[100]}, l.Frame.Offset+int64(l.Frame.Start)+int64(l.Offset)+100); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -388,8 +390,8 @@ func TestQuarantineLost(t *testing.T) {
 	blobs := scrubSample(t, dir)
 	st := open(t, dir, Options{})
 	for _, x := range *st.Scrubber.(*Store).indexes.Load() {
-		for _, p := range x.packs {
-			if err := os.Remove(filepath.Join(dir, packPath(p.id))); err != nil {
+		for _, p := range x.Packs {
+			if err := os.Remove(filepath.Join(dir, p.ID.Path())); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -431,7 +433,7 @@ func TestHasAllocates(t *testing.T) {
 	st := open(t, dir, Options{}).Scrubber.(*Store)
 	d := store.Sum(blobs[0])
 	has := func() {
-		if !st.has(kindData, &d) {
+		if !st.has(pack.KindData, &d) {
 			t.Fatal("gone")
 		}
 	}
@@ -506,7 +508,7 @@ func TestScrubAssembly(t *testing.T) {
 		store.Sum(slices.Concat(slices.Concat(blobs[:4]...), slices.Concat(blobs[:4]...))): twice,
 	}
 	for d, list := range lists {
-		if err := packed.put(kindList, 0, d, appendList(nil, list), false); err != nil {
+		if err := packed.put(pack.KindList, 0, d, pack.AppendList(nil, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
 // assembler puts blobs together from chunks that come by when packs are read, so that they are decoded only once. That
@@ -52,7 +53,7 @@ func (s *scrubber) newAssembler() *assembler {
 	}
 	for _, at := range s.plan[:s.meta] {
 		f := s.frame(at)
-		if f.kind != kindList {
+		if f.Kind != pack.KindList {
 			continue
 		}
 		lists, _ := s.listsIn(f) // otherwise they are put together later
@@ -60,10 +61,10 @@ func (s *scrubber) newAssembler() *assembler {
 			if s.ctx.Err() != nil || len(a.awaited) == maxAwaited {
 				return a
 			}
-			if list.l.size > maxLists || !s.inPart(list.digest[:], 0) {
+			if list.l.Size > maxLists || !s.inPart(list.digest[:], 0) {
 				continue
 			}
-			for first, err := range s.st.eachChunk(list.l, nil) {
+			for first, err := range s.st.packs.Chunks(list.l, nil) {
 				if err == nil {
 					a.await(&assembly{list: list}, first.Digest)
 				}
@@ -113,7 +114,7 @@ func (a *assembler) take(i int, f *scrubFrame) (next *scrubFrame) {
 // keep makes f one of the last frames, and returns the oldest of them or a new one in its place.
 func (a *assembler) keep(f *scrubFrame) (oldest *scrubFrame) {
 	a.frames = append(a.frames, f)
-	a.bytes += len(f.stored) + len(f.raw)
+	a.bytes += f.Memory()
 	for _, it := range f.whole {
 		a.recent[it.digest] = it
 	}
@@ -121,7 +122,7 @@ func (a *assembler) keep(f *scrubFrame) (oldest *scrubFrame) {
 	for len(a.frames) > maxRecent || a.bytes > maxRecentBytes && len(a.frames) > 1 {
 		oldest = a.frames[0]
 		a.frames = append(a.frames[:0], a.frames[1:]...)
-		a.bytes -= len(oldest.stored) + len(oldest.raw)
+		a.bytes -= oldest.Memory()
 		for _, it := range oldest.whole {
 			if r := a.recent[it.digest]; len(it.data) == 0 || &r.data[0] == &it.data[0] {
 				delete(a.recent, it.digest)
@@ -170,21 +171,21 @@ func (a *assembler) grow(b *assembly, it wholeItem) {
 // finish compares a blob with its name. One that is not right is read again later, to be sure.
 func (a *assembler) finish(b *assembly) {
 	if b.hash.Sum() == b.list.digest {
-		a.s.assembled.add(b.list.at)
+		a.s.assembled.Add(b.list.at)
 	}
 	a.end(b)
 }
 
 // end forgets what a blob needed, whether it was finished or not. It has no hash then.
 func (a *assembler) end(b *assembly) {
-	a.lists -= int(b.list.l.size)
+	a.lists -= int(b.list.l.Size)
 	b.hash, b.chunks = nil, []store.Chunk{}
 }
 
 // begin keeps the number of begun blobs, and their lists, within bounds.
 func (a *assembler) begin(b *assembly) {
 	a.begun = append(a.begun, b)
-	a.lists += int(b.list.l.size)
+	a.lists += int(b.list.l.Size)
 	if len(a.begun) < 2*maxBegun && a.lists <= maxLists {
 		return
 	}
@@ -203,8 +204,8 @@ func (a *assembler) begin(b *assembly) {
 
 // scrubFrame is a frame that was read, and room for one.
 type scrubFrame struct {
-	stored, raw []byte
-	whole       []wholeItem
+	pack.Loaded
+	whole []wholeItem
 }
 
 // wholeItem is an item of a frame that is whole.

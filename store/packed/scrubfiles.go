@@ -3,12 +3,13 @@ package packed
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // packState is what is known of a pack.
@@ -20,9 +21,9 @@ type packState struct {
 }
 
 // lost reports whether a frame cannot be read, because of its pack.
-func (s *scrubber) lost(f frameRef) bool {
-	p := s.packs[f.pack]
-	return p != nil && (p.lost != nil || f.end() > p.size)
+func (s *scrubber) lost(f pack.Frame) bool {
+	p := s.packs[f.Pack]
+	return p != nil && (p.lost != nil || f.End() > p.size)
 }
 
 // fileDamage is something wrong with a file of the store.
@@ -57,10 +58,10 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	}
 	s.checkIndexes(found)
 	s.checkPacks(found)
-	s.eachName(store.WhatConfig, tmpDir, found, func(string) {}) // without it nothing can be stored
+	s.eachName(store.WhatConfig, pack.TempDir, found, func(string) {}) // without it nothing can be stored
 	known := map[string]bool{
 		configName: true, lockName: true, logName: true, stateName: true,
-		packsDir: true, indexDir: true, tagsDir: true, tmpDir: true, quarantineDir: true,
+		pack.Dir: true, index.Dir: true, tagsDir: true, pack.TempDir: true, quarantineDir: true,
 	}
 	s.eachName(store.WhatConfig, ".", found, func(name string) {
 		if !known[name] {
@@ -90,31 +91,31 @@ func (s *scrubber) unknown(path string) store.Damage {
 func (s *scrubber) checkIndexes(found func(store.Damage)) {
 	open := map[string]bool{}
 	for _, x := range s.indexes {
-		open[x.name] = true
-		if err := x.check(); err != nil {
+		open[x.Name] = true
+		if err := x.Check(); err != nil {
 			s.damaged[x] = err
-			found(s.st.fileDamage(store.WhatIndex, indexPath(x.name), err))
+			found(s.st.fileDamage(store.WhatIndex, index.Path(x.Name), err))
 		}
 	}
-	s.eachName(store.WhatIndex, indexDir, found, func(name string) {
+	s.eachName(store.WhatIndex, index.Dir, found, func(name string) {
 		switch {
 		case open[name]:
 			return
-		case !strings.HasSuffix(name, indexExt):
-			found(s.unknown(indexPath(name)))
+		case !strings.HasSuffix(name, index.Ext):
+			found(s.unknown(index.Path(name)))
 			return
 		}
-		x, err := s.st.openIndex(name)
+		x, err := index.Open(s.st.fs, name)
 		if err == nil {
-			void := x.epoch < epochOf(s.indexes)
-			closeIndexes([]*index{x})
+			void := x.Epoch < index.Epoch(s.indexes)
+			index.Close(x)
 			if void || !s.wasThere(name) {
 				return // another process has just made it, or was to remove it
 			}
 			err = errUnopened
 		}
-		if _, serr := s.st.fs.Stat(indexPath(name)); serr == nil { // otherwise another process has just replaced it
-			found(s.st.fileDamage(store.WhatIndex, indexPath(name), err))
+		if _, serr := s.st.fs.Stat(index.Path(name)); serr == nil { // otherwise another process has just replaced it
+			found(s.st.fileDamage(store.WhatIndex, index.Path(name), err))
 		}
 	})
 }
@@ -130,31 +131,31 @@ func (s *scrubber) wasThere(name string) bool {
 // checkPacks looks at every pack that an index names, and names the others.
 func (s *scrubber) checkPacks(found func(store.Damage)) {
 	for _, x := range s.indexes {
-		for _, ref := range x.packs {
-			p := s.packs[ref.id]
+		for _, ref := range x.Packs {
+			p := s.packs[ref.ID]
 			if p == nil {
 				p = &packState{}
-				s.packs[ref.id] = p
+				s.packs[ref.ID] = p
 			}
 			if s.damaged[x] == nil {
-				p.want = max(p.want, ref.length)
+				p.want = max(p.want, ref.Bytes)
 			}
 		}
 	}
 	for id, p := range s.packs {
 		p.lost = s.openPack(id, p)
 	}
-	s.eachName(store.WhatPack, packsDir, found, func(name string) {
-		id, ok := parsePackName(name)
+	s.eachName(store.WhatPack, pack.Dir, found, func(name string) {
+		id, ok := pack.ParseName(name)
 		switch p := s.packs[id]; {
 		case !ok:
-			found(s.unknown(packsDir + "/" + name))
+			found(s.unknown(pack.Dir + "/" + name))
 		case p == nil:
-			d := s.st.fileDamage(store.WhatPack, packPath(id), errors.New("no index names it: it is being written, or was left when something was interrupted"))
+			d := s.st.fileDamage(store.WhatPack, id.Path(), errors.New("no index names it: it is being written, or was left when something was interrupted"))
 			d.Harmless = true
 			found(d)
 		case p.want > 0 && p.size > p.want:
-			d := s.st.fileDamage(store.WhatPack, packPath(id), fmt.Errorf("%d bytes, of which the index knows %d", p.size, p.want))
+			d := s.st.fileDamage(store.WhatPack, id.Path(), fmt.Errorf("%d bytes, of which the index knows %d", p.size, p.want))
 			d.Harmless = true
 			found(d)
 		}
@@ -162,30 +163,28 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 }
 
 // openPack measures a pack and reads its head. It returns why the pack cannot be read.
-func (s *scrubber) openPack(id packID, p *packState) error {
-	f, err := s.st.packs.acquire(id)
-	if err != nil {
-		fi, serr := s.st.fs.Stat(packPath(id))
+func (s *scrubber) openPack(id pack.ID, p *packState) (err error) {
+	if p.size, err = s.st.packs.Size(id); err != nil {
+		fi, serr := s.st.fs.Stat(id.Path())
 		if errors.Is(serr, fs.ErrNotExist) || serr == nil && !fi.Mode().IsRegular() {
-			return &store.CorruptError{Where: s.st.fs.Path(packPath(id)), Err: err}
+			return &store.CorruptError{Where: s.st.fs.Path(id.Path()), Err: causeOf(err)}
 		}
-		return s.st.unreadable(frameRef{pack: id}, err)
-	}
-	defer s.st.packs.release(f)
-	if p.size, err = f.file.Size(); err != nil {
 		return err
 	}
-	head := make([]byte, packHeadLen)
-	if _, err = f.file.ReadAt(head, 0); err == nil {
-		_, err = parsePackHead(head)
-	}
-	switch {
-	case p.size < p.want:
+	if p.size < p.want {
 		p.err = fmt.Errorf("cut short: %d bytes, want %d", p.size, p.want)
-	case errors.Is(err, io.EOF):
-		p.err = errors.New("cut short")
-	case err != nil:
-		p.err = err
+		return nil
+	}
+	if _, err := s.st.packs.Role(id); err != nil {
+		p.err = causeOf(err)
 	}
 	return nil
+}
+
+// causeOf returns what is wrong without the place.
+func causeOf(err error) error {
+	if c, ok := errors.AsType[*store.CorruptError](err); ok {
+		return c.Err
+	}
+	return err
 }

@@ -1,11 +1,12 @@
 package packed
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // readFrames goes over the plan. Directories and chunk lists are always read to the end, and of file contents one frame
@@ -39,183 +40,117 @@ func (s *scrubber) readFrames() {
 func (s *scrubber) readFrame(w *scrubFrame, at frameAt) {
 	w.whole = w.whole[:0]
 	f := s.frame(at)
-	s.looked[at.index].set(int(at.n))
+	s.looked[at.index].Add(int(at.n))
 	s.progress.Bytes.Add(s.cost(f))
 	if s.lost(f) {
 		return
 	}
-	p, err := s.st.packs.acquire(f.pack)
-	if err != nil {
-		return
-	}
-	defer s.st.packs.release(p)
-	if err := checkSizes(f, p.file); err != nil {
-		if errors.Is(err, errImpossible) {
-			s.oddFrame(f, err)
-		}
-		return
-	}
-	if f.streamed() {
+	switch {
+	case f.Streamed():
 		s.readLarge(f)
-		return
+	case s.o.Structure && f.Kind == pack.KindData:
+		s.readHead(f)
+	default:
+		s.readWhole(w, f)
 	}
-	w.stored = resize(w.stored, int(s.cost(f)))
-	if _, err := p.file.ReadAt(w.stored, f.offset); err != nil {
-		return
-	}
-	h, err := checkFrameHead(f, w.stored[:f.start])
+}
+
+// readHead checks the head of a frame, and takes what is in it for whole, unless it was damaged before.
+func (s *scrubber) readHead(f pack.Frame) {
+	h, padded, err := s.st.packs.LoadHead(f)
 	if err != nil {
-		s.oddFrame(f, err)
-		if err != errPadding {
-			return
-		}
-	}
-	if s.o.Structure && f.kind == kindData {
-		s.markItems(f, h, func(n, offset int) bool { // what was damaged is read all the same
-			return !s.known.holds(&h.items[n].digest, location{f, uint32(offset), h.items[n].size})
-		})
+		s.contradicts(f, err)
 		return
 	}
-	s.readPayload(w, f, h)
+	if !padded {
+		s.oddFrame(f, pack.ErrPadding)
+	}
+	s.markItems(f, &h, func(n int, l pack.Location) bool { // what was damaged is read all the same
+		return !s.known.holds(&h.Items[n].Digest, l)
+	})
 }
 
 // readLarge checks a frame that is too large to be decoded as a whole.
-func (s *scrubber) readLarge(f frameRef) {
-	r, err := s.st.checkLarge(f, func(it item, offset int) bool {
-		return len(s.recordsOf(f.kind, location{f, uint32(offset), it.size}, &it.digest)) > 0
+func (s *scrubber) readLarge(f pack.Frame) {
+	r, err := s.st.packs.CheckLarge(f, func(d *store.Digest, l pack.Location) bool {
+		return len(index.RecordsOf(s.indexes, f.Kind, l, d)) > 0
 	})
 	if err != nil {
-		if c, ok := errors.AsType[*store.CorruptError](err); ok {
-			s.oddFrame(f, c.Err)
-		}
+		s.contradicts(f, err)
 		return
 	}
-	if !r.sound {
-		s.oddFrame(f, errPayload)
+	if !r.Sound {
+		s.oddFrame(f, pack.ErrPayload)
 	}
-	s.markItems(f, r.head, func(n, _ int) bool { return r.good[n] })
+	s.markItems(f, &r.Head, func(n int, _ pack.Location) bool { return r.Good[n] })
 }
 
-// readPayload checks what is behind the head of a frame, which w holds.
-func (s *scrubber) readPayload(w *scrubFrame, f frameRef, h frameHead) {
-	payload := w.stored[f.start:]
-	sound := checksum(payload) == h.payloadSum
-	if !sound {
-		s.oddFrame(f, errPayload)
-		if f.kind == kindList {
-			return // their contents have no digests: it takes the blobs to tell
-		}
+// readWhole checks all of a frame, which w holds from then on.
+func (s *scrubber) readWhole(w *scrubFrame, f pack.Frame) {
+	if err := s.st.packs.Load(f, &w.Loaded); err != nil {
+		s.contradicts(f, err) // of a chunk list in it, the blob would have to tell whether it is whole
+		return
 	}
-	if f.codec == codecZstd {
-		w.raw = resize(w.raw, int(f.raw))
-		if err := s.st.decoder.Decode(w.raw, payload); err != nil {
-			if sound {
-				s.oddFrame(f, errors.New("payload does not decode to its size"))
-			}
-			return
-		}
-		payload = w.raw
+	if !w.Padded {
+		s.oddFrame(f, pack.ErrPadding)
 	}
-	s.markItems(f, h, func(n, offset int) bool {
-		it := h.items[n]
-		data := payload[offset:][:it.size]
-		if f.kind == kindDirectory {
-			defer s.st.weigh(it.size)()
+	if !w.Sound {
+		s.oddFrame(f, pack.ErrPayload)
+	}
+	s.markItems(f, &w.Head, func(n int, l pack.Location) bool {
+		d, data := w.Head.Items[n].Digest, w.Bytes(l)
+		if f.Kind == pack.KindDirectory {
+			defer s.st.packs.Weigh(l.Size)()
 		}
-		if wholeObject(f.kind, it.digest, data) != nil {
+		if pack.CheckDecoded(f.Kind, d, data) != nil {
 			return false
 		}
-		w.whole = append(w.whole, wholeItem{it.digest, data})
+		w.whole = append(w.whole, wholeItem{d, data})
 		return true
 	})
 }
 
-// checkFrameHead reads the head, items and padding of a frame and compares them with what the index says.
-func checkFrameHead(f frameRef, b []byte) (h frameHead, err error) {
-	h, _, err = parseFrameHead(b)
-	switch {
-	case err != nil:
-		return h, err
-	case h.kind != f.kind || h.codec != f.codec || h.start != f.start || h.stored != f.stored || h.raw != f.raw:
-		return h, errors.New("frame is not the one that the index says")
+// contradicts takes down damage in a frame that was read. What was not read now is read again by judge.
+func (s *scrubber) contradicts(f pack.Frame, err error) {
+	if err := pack.Contradicts(err); err != nil {
+		s.oddFrame(f, err)
 	}
-	for _, c := range b[frameHeadLen+len(h.items)*itemLen:] {
-		if c != 0 {
-			return h, errPadding
-		}
-	}
-	return h, nil
-}
-
-// What may be wrong with a frame of which all objects that were asked for are whole.
-var (
-	errPadding = errors.New("padding is not zero")
-	errPayload = errors.New("payload does not match its checksum")
-)
-
-// wholeObject reports what is wrong with the bytes of an object.
-func wholeObject(k kind, d store.Digest, data []byte) (err error) {
-	switch {
-	case k == kindList:
-		err = checkList(data)
-	case store.Sum(data) != d:
-		err = store.ErrDigestMismatch
-	case k == kindDirectory:
-		_, err = store.DecodeDirectory(data)
-	}
-	return err
 }
 
 // markItems marks the records that lead to those items of a frame that are whole.
-func (s *scrubber) markItems(f frameRef, h frameHead, whole func(n, offset int) bool) {
-	offset := 0
-	for n, it := range h.items {
-		records := s.recordsOf(f.kind, location{f, uint32(offset), it.size}, &it.digest)
+func (s *scrubber) markItems(f pack.Frame, h *pack.Head, whole func(n int, l pack.Location) bool) {
+	for n, l := range h.Locations(f) {
+		records := index.RecordsOf(s.indexes, f.Kind, l, &h.Items[n].Digest)
 		switch {
 		case len(records) == 0:
-		case whole(n, offset):
+		case whole(n, l):
 			s.markWhole(records)
 		default:
 			s.progress.Damaged.Add(1)
 		}
-		offset += int(it.size)
 	}
 }
 
 // markWhole marks the records of one object.
-func (s *scrubber) markWhole(records []recordAt) {
+func (s *scrubber) markWhole(records []index.At) {
 	isNew := false
 	for _, at := range records {
-		isNew = s.whole.add(at) && s.asked(at) || isNew
+		isNew = s.whole.Add(at) && s.asked(at) || isNew
 	}
 	if isNew {
 		s.progress.Objects.Add(1)
 	}
 }
 
-// recordsOf returns the records of an object that lead to a place.
-func (s *scrubber) recordsOf(k kind, l location, d *store.Digest) (records []recordAt) {
-	for i, x := range s.indexes {
-		n, ok := x.table(k).Search(d[:])
-		if !ok {
-			continue
-		}
-		if _, at, ok := x.record(k, n); ok && at == l {
-			records = append(records, recordAt{i, k, n})
-		}
-	}
-	return records
-}
-
 // oddFrame remembers damage in a frame, which may or may not be to its objects.
-func (s *scrubber) oddFrame(f frameRef, err error) {
+func (s *scrubber) oddFrame(f pack.Frame, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.odd[f.key()] = err
+	s.odd[f.Key()] = err
 }
 
 // frameDamage is damage in a frame that is to none of its objects.
-func (s *scrubber) frameDamage(key frameKey, err error) store.Damage {
-	where := fmt.Sprintf("%s offset %d", s.st.fs.Path(packPath(key.pack)), key.offset)
+func (s *scrubber) frameDamage(key pack.Key, err error) store.Damage {
+	where := fmt.Sprintf("%s offset %d", s.st.fs.Path(key.Pack.Path()), key.Offset)
 	return store.Damage{What: store.WhatFrame, Where: where, Err: err}
 }

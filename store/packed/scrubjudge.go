@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // judge looks at every record that should have been marked and was not, as a reader would. What is known from earlier
@@ -13,14 +15,14 @@ import (
 func (s *scrubber) judge() {
 	suspects, rest := s.unmarked()
 	slices.SortFunc(suspects, func(a, b badObject) int {
-		return cmp.Or(compareFrames(a.l.frame, b.l.frame), cmp.Compare(a.l.offset, b.l.offset))
+		return cmp.Or(compareFrames(a.l.Frame, b.l.Frame), cmp.Compare(a.l.Offset, b.l.Offset))
 	})
-	tried := attempts{}
+	tried := pack.Attempts{}
 	for _, b := range suspects {
 		if s.ctx.Err() != nil {
 			return
 		}
-		if b.err = s.st.corrupt(b.l.frame, errOutside); !tried.enough(b.l) {
+		if b.err = s.st.packs.Corrupt(b.l.Frame, pack.ErrOutside); !tried.Enough(b.l) {
 			b.err = s.examine(b)
 		}
 		if b.err != nil {
@@ -28,9 +30,9 @@ func (s *scrubber) judge() {
 			continue
 		}
 		s.checkHead(b)
-		s.whole.add(b.at)
+		s.whole.Add(b.at)
 		s.progress.Objects.Add(1)
-		if readAs(b.at.kind, b.l) == kindList {
+		if readAs(b.at.Kind, b.l) == pack.KindList {
 			s.lists = append(s.lists, listAt{b.at, b.l, b.digest})
 		}
 	}
@@ -46,28 +48,28 @@ func (s *scrubber) judge() {
 func (s *scrubber) unmarked() (suspects, rest []badObject) {
 	sweeping := s.known != nil && s.known.swept != nil
 	for i, x := range s.indexes {
-		for _, k := range []kind{kindData, kindDirectory} {
-			for n := range x.table(k).Len() {
-				at := recordAt{i, k, n}
+		for k := range index.Tables {
+			for n := range x.Table(k).Len() {
+				at := index.At{Index: i, Kind: k, N: n}
 				asked := s.asked(at)
-				if s.whole.has(at) && asked && !sweeping {
+				if s.whole.Has(at) && asked && !sweeping {
 					continue
 				}
-				frame, l, ok := x.record(k, n)
-				if sweeping && ok && s.known.isSwept(x.digest(k, n), l) {
-					s.bad.add(at) // nobody has it any more
+				frame, l, ok := x.Record(k, n)
+				if sweeping && ok && s.known.isSwept(x.Digest(k, n), l) {
+					s.bad.Add(at) // nobody has it any more
 					continue
 				}
-				if s.whole.has(at) && asked {
+				if s.whole.Has(at) && asked {
 					continue
 				}
 				// A chunk list is not whole by itself. Where a record leads nowhere the index is damaged, which is reported.
-				if !ok || s.whole.has(at) && readAs(k, l) != kindList {
+				if !ok || s.whole.Has(at) && readAs(k, l) != pack.KindList {
 					continue
 				}
-				b := badObject{at: at, l: l, digest: *x.digest(k, n), what: store.WhatObject}
+				b := badObject{at: at, l: l, digest: *x.Digest(k, n), what: store.WhatObject}
 				switch {
-				case asked && s.looked[i].has(frame):
+				case asked && s.looked[i].Has(frame):
 					suspects = append(suspects, b)
 				case s.known.holds(&b.digest, l):
 					b.quiet = !asked
@@ -81,20 +83,20 @@ func (s *scrubber) unmarked() (suspects, rest []badObject) {
 
 // examine reads one object and returns what is wrong with it.
 func (s *scrubber) examine(b badObject) error {
-	if p := s.packs[b.l.frame.pack]; p != nil && p.lost != nil {
+	if p := s.packs[b.l.Frame.Pack]; p != nil && p.lost != nil {
 		return p.lost
 	}
-	k := readAs(b.at.kind, b.l)
-	if k == kindList {
-		for _, err := range s.st.eachChunk(b.l, nil) {
+	k := readAs(b.at.Kind, b.l)
+	if k == pack.KindList {
+		for _, err := range s.st.packs.Chunks(b.l, nil) {
 			if err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return s.st.use(b.l, func(data []byte) error {
-		if err := wholeObject(k, b.digest, data); err != nil {
+	return s.st.packs.Use(b.l, func(data []byte) error {
+		if err := pack.CheckDecoded(k, b.digest, data); err != nil {
 			return &store.CorruptError{Err: err}
 		}
 		return nil
@@ -102,9 +104,9 @@ func (s *scrubber) examine(b badObject) error {
 }
 
 // readAs is what a record of a table of kind k leads to, whatever else the frame may say that it is.
-func readAs(k kind, l location) kind {
-	if k != kindDirectory && l.frame.kind == kindList {
-		return kindList
+func readAs(k pack.Kind, l pack.Location) pack.Kind {
+	if k != pack.KindDirectory && l.Frame.Kind == pack.KindList {
+		return pack.KindList
 	}
 	return k
 }
@@ -112,8 +114,8 @@ func readAs(k kind, l location) kind {
 // checkHead takes down why the frame of an object that is whole, where the index says, does not say so itself: without the
 // index it would be lost.
 func (s *scrubber) checkHead(b badObject) {
-	if c, ok := errors.AsType[*store.CorruptError](s.st.listed(b.l, &b.digest)); ok {
-		s.oddFrame(b.l.frame, c.Err)
+	if c, ok := errors.AsType[*store.CorruptError](s.st.packs.Listed(b.l, &b.digest)); ok {
+		s.oddFrame(b.l.Frame, c.Err)
 	}
 }
 
@@ -121,8 +123,8 @@ func (s *scrubber) checkHead(b badObject) {
 func (s *scrubber) isBad(b badObject) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, at := range s.recordsOf(b.at.kind, b.l, &b.digest) {
-		s.bad.add(at)
+	for _, at := range index.RecordsOf(s.indexes, b.at.Kind, b.l, &b.digest) {
+		s.bad.Add(at)
 	}
 	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !store.IsCorrupt(b.err) {
 		b.what = store.WhatUnreadable
@@ -132,15 +134,15 @@ func (s *scrubber) isBad(b badObject) {
 
 // quarantine returns the places of all that is damaged.
 func (s *scrubber) quarantine() *quarantine {
-	q := &quarantine{packs: map[packID]bool{}, places: map[place]struct{}{}}
+	q := &quarantine{packs: map[pack.ID]bool{}, places: map[place]struct{}{}}
 	for id, p := range s.packs {
 		if store.IsCorrupt(p.lost) && p.want > 0 {
 			q.packs[id] = true
 		}
 	}
 	for _, b := range s.list {
-		if store.IsCorrupt(b.err) && !q.packs[b.l.frame.pack] {
-			q.packs[b.l.frame.pack] = false
+		if store.IsCorrupt(b.err) && !q.packs[b.l.Frame.Pack] {
+			q.packs[b.l.Frame.Pack] = false
 			q.places[placeOf(&b.digest, b.l)] = struct{}{}
 		}
 	}
@@ -156,21 +158,21 @@ func (s *scrubber) quarantine() *quarantine {
 }
 
 // swept reports whether a sweep was removing a pack.
-func (s *scrubber) swept(id packID) bool {
+func (s *scrubber) swept(id pack.ID) bool {
 	return s.known != nil && s.known.swept != nil && s.known.swept.packs[id]
 }
 
 // elsewhere returns the first record of an object that is not damaged, in the order in which lookups go over them, and
 // whether there is one before it that is. There may be none.
-func (s *scrubber) elsewhere(k kind, d *store.Digest) (l location, ok, behind bool) {
+func (s *scrubber) elsewhere(k pack.Kind, d *store.Digest) (l pack.Location, ok, behind bool) {
 	for i, x := range s.indexes {
-		n, found := x.table(k).Search(d[:])
+		n, found := x.Table(k).Search(d[:])
 		if !found {
 			continue
 		}
-		if s.bad.has(recordAt{i, k, n}) {
+		if s.bad.Has(index.At{Index: i, Kind: k, N: n}) {
 			behind = true
-		} else if _, l, ok = x.record(k, n); ok {
+		} else if _, l, ok = x.Record(k, n); ok {
 			return l, true, behind
 		}
 	}
@@ -186,10 +188,10 @@ func (s *scrubber) report(found func(store.Damage)) {
 	}
 	told := map[object]bool{}
 	slices.SortStableFunc(s.list, func(a, b badObject) int {
-		return cmp.Or(compareFrames(a.l.frame, b.l.frame), cmp.Compare(a.l.offset, b.l.offset))
+		return cmp.Or(compareFrames(a.l.Frame, b.l.Frame), cmp.Compare(a.l.Offset, b.l.Offset))
 	})
 	for _, b := range s.list {
-		if o := (object{b.at.object(), b.digest}); !b.quiet && !told[o] {
+		if o := (object{b.at.Object(), b.digest}); !b.quiet && !told[o] {
 			told[o] = true
 			found(s.objectDamage(b))
 		}
@@ -203,17 +205,17 @@ func (s *scrubber) report(found func(store.Damage)) {
 
 // objectDamage describes a damaged object.
 func (s *scrubber) objectDamage(b badObject) store.Damage {
-	d := store.Damage{What: b.what, Kind: b.at.object(), Digest: b.digest, Doubtful: true}
+	d := store.Damage{What: b.what, Kind: b.at.Object(), Digest: b.digest, Doubtful: true}
 	d.Where, d.Err = s.st.explain(s.st.fs.Path(b.l.String()), b.err)
 	for i, x := range s.indexes {
-		if n, ok := x.table(b.at.kind).Search(b.digest[:]); ok && s.bad.has(recordAt{i, b.at.kind, n}) {
+		if n, ok := x.Table(b.at.Kind).Search(b.digest[:]); ok && s.bad.Has(index.At{Index: i, Kind: b.at.Kind, N: n}) {
 			d.Doubtful = d.Doubtful && s.damaged[x] != nil
 		}
 	}
-	if b.at.kind != kindDirectory {
+	if b.at.Kind != pack.KindDirectory {
 		d.Also = s.lostWith(b.digest)
 	}
-	_, whole, behind := s.elsewhere(b.at.kind, &b.digest)
+	_, whole, behind := s.elsewhere(b.at.Kind, &b.digest)
 	d.Harmless = whole
 	if whole && (s.o.NoRecord || !store.IsCorrupt(b.err)) {
 		d.Harmless = !behind // otherwise readers still meet the damaged one
@@ -224,7 +226,7 @@ func (s *scrubber) objectDamage(b badObject) store.Damage {
 // lostWith returns the blobs that are lost with a chunk, and not stored once more in another way.
 func (s *scrubber) lostWith(chunk store.Digest) (blobs []store.Digest) {
 	for _, d := range s.also[chunk] {
-		if _, ok, _ := s.elsewhere(kindData, &d); !ok {
+		if _, ok, _ := s.elsewhere(pack.KindData, &d); !ok {
 			blobs = append(blobs, d)
 		}
 	}
@@ -236,10 +238,10 @@ func (s *scrubber) lostWith(chunk store.Digest) (blobs []store.Digest) {
 func (s *scrubber) reportPacks(found func(store.Damage)) {
 	for _, b := range s.list {
 		if !b.quiet {
-			delete(s.odd, b.l.frame.key())
+			delete(s.odd, b.l.Frame.Key())
 		}
 	}
-	packs := map[packID]error{}
+	packs := map[pack.ID]error{}
 	for id, p := range s.packs {
 		if err := cmp.Or(p.lost, p.err); err != nil && p.want > 0 && !s.swept(id) {
 			packs[id] = err
@@ -250,13 +252,13 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 	}
 	neededPacks, neededFrames := s.needed(packs)
 	for id, err := range packs {
-		d := s.st.fileDamage(store.WhatPack, packPath(id), err)
+		d := s.st.fileDamage(store.WhatPack, id.Path(), err)
 		d.Harmless = !neededPacks[id]
 		found(d)
 	}
 	for key, err := range s.odd {
-		others := s.only != nil && err == errPayload // it may be to what nobody asked for
-		if packs[key.pack] == nil && !others {
+		others := s.only != nil && err == pack.ErrPayload // it may be to what nobody asked for
+		if packs[key.Pack] == nil && !others {
 			d := s.frameDamage(key, err)
 			d.Harmless = !neededFrames[key]
 			found(d)
@@ -265,18 +267,18 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 }
 
 // needed returns those of the packs, and of the odd frames, that hold an object of which there is no whole copy elsewhere.
-func (s *scrubber) needed(packs map[packID]error) (map[packID]bool, map[frameKey]bool) {
-	neededPacks, neededFrames := map[packID]bool{}, map[frameKey]bool{}
+func (s *scrubber) needed(packs map[pack.ID]error) (map[pack.ID]bool, map[pack.Key]bool) {
+	neededPacks, neededFrames := map[pack.ID]bool{}, map[pack.Key]bool{}
 	for i, x := range s.indexes {
-		for _, k := range []kind{kindData, kindDirectory} {
-			for n := range x.table(k).Len() {
-				_, l, ok := x.record(k, n)
-				key := l.frame.key()
-				if !ok || packs[key.pack] == nil && s.odd[key] == nil || !s.asked(recordAt{i, k, n}) {
+		for k := range index.Tables {
+			for n := range x.Table(k).Len() {
+				_, l, ok := x.Record(k, n)
+				key := l.Frame.Key()
+				if !ok || packs[key.Pack] == nil && s.odd[key] == nil || !s.asked(index.At{Index: i, Kind: k, N: n}) {
 					continue
 				}
-				if other, ok, _ := s.elsewhere(k, x.digest(k, n)); !ok || other == l {
-					neededPacks[key.pack], neededFrames[key] = true, true
+				if other, ok, _ := s.elsewhere(k, x.Digest(k, n)); !ok || other == l {
+					neededPacks[key.Pack], neededFrames[key] = true, true
 				}
 			}
 		}
@@ -309,10 +311,10 @@ func (s *scrubber) released() (n int) {
 		return 0
 	}
 	for i, x := range s.indexes {
-		for _, k := range []kind{kindData, kindDirectory} {
-			for r := range x.table(k).Len() {
-				at := recordAt{i, k, r}
-				if _, l, ok := x.record(k, r); ok && !s.bad.has(at) && s.known.holds(x.digest(k, r), l) {
+		for k := range index.Tables {
+			for r := range x.Table(k).Len() {
+				at := index.At{Index: i, Kind: k, N: r}
+				if _, l, ok := x.Record(k, r); ok && !s.bad.Has(at) && s.known.holds(x.Digest(k, r), l) {
 					n++
 				}
 			}

@@ -7,21 +7,23 @@ import (
 	"sync/atomic"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // listAt is the record of a chunk list.
 type listAt struct {
-	at     recordAt
-	l      location
+	at     index.At
+	l      pack.Location
 	digest store.Digest // of the blob
 }
 
 // checkLists looks for the chunks of every blob that has some, and puts the blob together. The lists come in the order
 // in which they were written, and so do most of the chunks, so that frames that several share are decoded about once.
 func (s *scrubber) checkLists() {
-	var frames []frameRef
+	var frames []pack.Frame
 	for _, at := range s.plan[:s.meta] {
-		if f := s.frame(at); f.kind == kindList {
+		if f := s.frame(at); f.Kind == pack.KindList {
 			frames = append(frames, f)
 		}
 	}
@@ -41,7 +43,7 @@ func (s *scrubber) checkLists() {
 		s.mu.Unlock()
 		lists, err := s.listsIn(frames[i])
 		if err != nil { // but it was read a moment ago
-			s.oddFrame(frames[i], err)
+			s.oddFrame(frames[i], causeOf(err))
 		}
 		for _, list := range lists {
 			assembled.Add(s.checkList(list, whole))
@@ -59,36 +61,24 @@ func (s *scrubber) checkLists() {
 
 // listsIn returns the chunk lists of a frame that were found whole when it was read. The error is why that cannot be
 // told; damage is none, for then there are none.
-func (s *scrubber) listsIn(f frameRef) (lists []listAt, err error) {
+func (s *scrubber) listsIn(f pack.Frame) (lists []listAt, err error) {
 	if s.lost(f) {
 		return nil, nil
 	}
-	p, err := s.st.packs.acquire(f.pack)
+	h, _, err := s.st.packs.LoadHead(f)
 	if err != nil {
+		if pack.Contradicts(err) != nil {
+			err = nil
+		}
 		return nil, err
 	}
-	defer s.st.packs.release(p)
-	if checkSizes(f, p.file) != nil {
-		return nil, nil
-	}
-	head := make([]byte, f.start)
-	if _, err := p.file.ReadAt(head, f.offset); err != nil {
-		return nil, err
-	}
-	h, err := checkFrameHead(f, head)
-	if err != nil && err != errPadding {
-		return nil, nil
-	}
-	offset := 0
-	for _, it := range h.items {
-		l := location{f, uint32(offset), it.size}
-		for _, at := range s.recordsOf(f.kind, l, &it.digest) {
-			if s.whole.has(at) && s.asked(at) {
-				lists = append(lists, listAt{at, l, it.digest})
+	for n, l := range h.Locations(f) {
+		for _, at := range index.RecordsOf(s.indexes, f.Kind, l, &h.Items[n].Digest) {
+			if s.whole.Has(at) && s.asked(at) {
+				lists = append(lists, listAt{at, l, h.Items[n].Digest})
 				break // any other leads to the same place
 			}
 		}
-		offset += int(it.size)
 	}
 	return lists, nil
 }
@@ -103,10 +93,10 @@ func (s *scrubber) checkList(list listAt, whole bool) int64 {
 	if !s.checkChunks(list) || !turn {
 		return 0
 	}
-	if s.assembled.has(list.at) {
+	if s.assembled.Has(list.at) {
 		return 1
 	}
-	n, err := s.st.writeChunks(s.ctx, list.digest, s.st.eachChunk(list.l, nil), io.Discard)
+	n, err := s.st.writeChunks(s.ctx, list.digest, s.st.packs.Chunks(list.l, nil), io.Discard)
 	s.progress.Bytes.Add(uint64(n))
 	s.progress.Total.Add(uint64(n))
 	if err != nil && s.ctx.Err() == nil {
@@ -121,21 +111,21 @@ var errLostChunk = errors.New("a chunk of it is lost")
 // checkChunks reports whether all chunks of a blob are there, and of the right size.
 func (s *scrubber) checkChunks(list listAt) (ok bool) {
 	b := badObject{at: list.at, l: list.l, digest: list.digest}
-	for c, err := range s.st.eachChunk(list.l, nil) {
+	for c, err := range s.st.packs.Chunks(list.l, nil) {
 		if err != nil { // but it was whole a moment ago
 			b.what, b.err = store.WhatObject, err
 			s.isBad(b)
 			return false
 		}
-		l, found, damaged := s.elsewhere(kindData, &c.Digest)
+		l, found, damaged := s.elsewhere(pack.KindData, &c.Digest)
 		switch {
 		case !found:
 			s.lostChunk(b, c.Digest, damaged)
 			return false
-		case l.frame.kind != kindData:
+		case l.Frame.Kind != pack.KindData:
 			b.what, b.err = store.WhatMissing, fmt.Errorf("chunk %s is a list of chunks", c.Digest)
-		case uint64(l.size) != c.Size:
-			b.what, b.err = store.WhatSize, fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, l.size, c.Size)
+		case uint64(l.Size) != c.Size:
+			b.what, b.err = store.WhatSize, fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, l.Size, c.Size)
 		}
 		if b.err != nil {
 			b.err = &store.CorruptError{Err: b.err}
@@ -156,7 +146,7 @@ func (s *scrubber) lostChunk(b badObject, chunk store.Digest, damaged bool) {
 		return
 	}
 	b.quiet, b.err = true, &store.CorruptError{Err: errLostChunk}
-	if _, known := s.st.quarantine.Load().find(s.indexes, kindData, &chunk); damaged && !known {
+	if _, known := s.st.quarantine.Load().find(s.indexes, pack.KindData, &chunk); damaged && !known {
 		b.err = errLostChunk // it could only not be read
 	}
 	s.isBad(b)
@@ -172,8 +162,8 @@ func (s *scrubber) lostChunk(b badObject, chunk store.Digest, damaged bool) {
 func (s *scrubber) doubt(b badObject) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.odd[b.l.frame.key()]; err != nil {
+	if err := s.odd[b.l.Frame.Key()]; err != nil {
 		return err
 	}
-	return s.damaged[s.indexes[b.at.index]]
+	return s.damaged[s.indexes[b.at.Index]]
 }

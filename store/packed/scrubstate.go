@@ -12,6 +12,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/pack"
 )
 
 // stateName is the file in which a scrub that reads only a part of the store leaves word for the next one. It holds one
@@ -26,12 +27,12 @@ type scrubState struct {
 	Offset int64  `json:"offset,omitempty"`
 	Lists  bool   `json:"lists,omitempty"`
 
-	pack packID
+	pack pack.ID
 }
 
 // reached reports whether f does not come before the place where the last scrub stopped.
-func (s *scrubState) reached(f frameRef) bool {
-	return s.Pack == "" || compareFrames(f, frameRef{kind: f.kind, pack: s.pack, offset: s.Offset}) >= 0
+func (s *scrubState) reached(f pack.Frame) bool {
+	return s.Pack == "" || compareFrames(f, pack.Frame{Kind: f.Kind, Pack: s.pack, Offset: s.Offset}) >= 0
 }
 
 // String is the place for a person.
@@ -39,7 +40,7 @@ func (s *scrubState) String() string {
 	if s.Pack == "" {
 		return ""
 	}
-	where := fmt.Sprintf("%s offset %d", packPath(s.pack), s.Offset)
+	where := fmt.Sprintf("%s offset %d", s.pack.Path(), s.Offset)
 	if s.Lists {
 		return "the blobs listed in " + where
 	}
@@ -81,7 +82,7 @@ func (s *scrubState) parse(sealed []byte) error {
 		return err
 	}
 	var ok bool
-	if s.pack, ok = parsePackName(s.Pack + packExt); !ok && s.Pack != "" {
+	if s.pack, ok = pack.ParseName(s.Pack + pack.Ext); !ok && s.Pack != "" {
 		return fmt.Errorf("invalid pack %q", s.Pack)
 	}
 	if s.Turn < 0 {
@@ -100,14 +101,14 @@ func (s *scrubber) writeState() {
 	}
 	b, err := json.Marshal(s.state)
 	if err == nil {
-		err = durable.WriteFile(s.st.fs, tmpPath(durable.TempName()), stateName, seal(b))
+		err = durable.WriteFile(s.st.fs, pack.TempPath(durable.TempName()), stateName, seal(b))
 	}
 	s.result.NotRecorded = errors.Join(s.result.NotRecorded, err)
 }
 
 // stopAt remembers where there was no more time.
-func (s *scrubber) stopAt(f frameRef, lists bool) {
-	s.state.Pack, s.state.pack, s.state.Offset, s.state.Lists = f.pack.String(), f.pack, f.offset, lists
+func (s *scrubber) stopAt(f pack.Frame, lists bool) {
+	s.state.Pack, s.state.pack, s.state.Offset, s.state.Lists = f.Pack.String(), f.Pack, f.Offset, lists
 	s.result.Stopped = s.state.String()
 }
 

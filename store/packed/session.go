@@ -1,31 +1,16 @@
 package packed
 
 import (
-	"encoding/binary"
+	"bytes"
 	"slices"
 	"sync"
 	"time"
 
 	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 	"castar/store/table"
 )
-
-const (
-	// groupSize is how many bytes of blobs and chunks are compressed together. A kernel tree takes 236 MB with frames of
-	// 1 MiB in which each chunk has its own, 232 MB where chunks share them, 228.7 MB with 2 MiB and 226.7 MB with 4 MiB;
-	// but reading one small blob costs decoding its group, a millisecond for 2 MiB.
-	groupSize = 2 << 20
-	// dirGroupSize is the same for directories and chunk lists, which are more often read one at a time.
-	dirGroupSize = 256 << 10
-)
-
-// groupLimit is the size from which a group of objects of a kind is full.
-func groupLimit(k kind) int {
-	if k == kindData {
-		return groupSize
-	}
-	return dirGroupSize
-}
 
 // limits say when something is full. They are fields of a Store so that tests reach them with little.
 type limits struct {
@@ -53,10 +38,9 @@ type session struct {
 	sealed  bool // takes no more objects
 	blobs   map[store.Digest]pending
 	dirs    map[store.Digest]pending
-	open    [kindDirectory + 1][laneCount]*group
-	frames  []frameRef
-	packs   [roleMeta + 1]*packWriter // the ones being filled
-	full    []*packWriter
+	open    [pack.Kinds][laneCount]*group
+	out     *pack.Writer
+	frames  []pack.Frame
 	bytes   int64
 	writing sync.WaitGroup // groups detached and not yet written
 }
@@ -68,23 +52,25 @@ type pending struct {
 	size   uint32
 }
 
-// group is the objects of one frame. While it is filled and written, raw holds their bytes.
+// group is the objects of one frame. Once it is written, it has no bytes any more.
 type group struct {
-	kind   kind
-	items  []item
-	raw    []byte // nil once written
-	pooled bool   // raw came from the store's free buffers
-	frame  int    // in session.frames, once written
-
-	encoded []byte // what raw is compressed to, or nil where that is still to be done
+	*pack.Group
+	frame int // in session.frames, once written
 }
 
 func newSession(st *Store) *session {
-	return &session{st: st, blobs: make(map[store.Digest]pending), dirs: make(map[store.Digest]pending)}
+	return &session{
+		st: st, out: st.newWriter(), blobs: make(map[store.Digest]pending), dirs: make(map[store.Digest]pending),
+	}
 }
 
-func (s *session) objects(k kind) map[store.Digest]pending {
-	if k == kindDirectory {
+// newWriter returns a writer of packs of the length that the limits say.
+func (st *Store) newWriter() *pack.Writer {
+	return st.packs.NewWriter(func() int64 { return st.limits.pack })
+}
+
+func (s *session) objects(k pack.Kind) map[store.Digest]pending {
+	if k == pack.KindDirectory {
 		return s.dirs
 	}
 	return s.blobs
@@ -93,7 +79,7 @@ func (s *session) objects(k kind) map[store.Digest]pending {
 // add takes an object into the group of a lane, unless the session has it, and returns the group if it is now the caller's to
 // write. It reports false where the session is sealed. alone keeps the object out of shared groups; then data is not
 // copied and must stay as it is until the group is written.
-func (s *session) add(k kind, lane int, d store.Digest, data []byte, alone bool) (toWrite *group, ok bool) {
+func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone bool) (toWrite *group, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {
@@ -103,21 +89,18 @@ func (s *session) add(k kind, lane int, d store.Digest, data []byte, alone bool)
 	if _, ok := objects[d]; ok {
 		return nil, true
 	}
-	g := s.open[k][lane]
-	switch {
-	case alone:
-		g = &group{kind: k, raw: data}
-	case g == nil:
-		g = &group{kind: k, raw: s.st.buffer(smallBuffer), pooled: true}
-		s.open[k][lane] = g
-	}
-	objects[d] = pending{g, uint32(len(g.raw)), uint32(len(data))}
-	g.items = append(g.items, item{d, uint32(len(data))})
+	var g *group
 	if alone {
+		g = &group{Group: &pack.Group{Kind: k, Items: []pack.Item{{Digest: d, Size: uint32(len(data))}}, Raw: data}}
 		objects[d] = pending{g, 0, uint32(len(data))}
 	} else {
-		g.raw = s.st.extend(g.raw, data)
-		if len(g.raw) < groupLimit(k) {
+		if g = s.open[k][lane]; g == nil {
+			g = &group{Group: s.st.packs.NewGroup(k)}
+			s.open[k][lane] = g
+		}
+		offset, full := s.st.packs.Add(g.Group, d, data)
+		objects[d] = pending{g, offset, uint32(len(data))}
+		if !full {
 			return nil, true
 		}
 		s.open[k][lane] = nil
@@ -128,36 +111,36 @@ func (s *session) add(k kind, lane int, d store.Digest, data []byte, alone bool)
 
 // addGroup takes data that is compressed already as a group of its own, which is then the caller's to write. Where the
 // session has any of its objects, or is sealed, it takes nothing and returns nil.
-func (s *session) addGroup(items []item, raw, encoded []byte) *group {
+func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sealed || slices.ContainsFunc(items, func(it item) bool { _, ok := s.blobs[it.digest]; return ok }) {
+	if s.sealed || slices.ContainsFunc(items, func(it pack.Item) bool { _, ok := s.blobs[it.Digest]; return ok }) {
 		return nil
 	}
-	g := &group{kind: kindData, items: items, raw: raw, encoded: encoded}
+	g := &group{Group: &pack.Group{Kind: pack.KindData, Items: items, Raw: raw, Encoded: encoded}}
 	at := uint32(0)
 	for i := range items {
-		s.blobs[items[i].digest] = pending{g, at, items[i].size}
-		at += items[i].size
+		s.blobs[items[i].Digest] = pending{g, at, items[i].Size}
+		at += items[i].Size
 	}
 	s.writing.Add(1)
 	return g
 }
 
 // find returns the object d: its place if its group is written, and otherwise a copy of its bytes.
-func (s *session) find(k kind, d *store.Digest, wantData bool) (l location, data []byte, ok bool) {
+func (s *session) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, ok := s.objects(k)[*d]
 	if !ok {
 		return l, nil, false
 	}
-	if p.group.raw == nil {
-		return location{s.frames[p.group.frame], p.offset, p.size}, nil, true
+	if p.group.Raw == nil {
+		return pack.Location{Frame: s.frames[p.group.frame], Offset: p.offset, Size: p.size}, nil, true
 	}
-	l = location{frameRef{kind: p.group.kind}, p.offset, p.size}
+	l = pack.Location{Frame: pack.Frame{Kind: p.group.Kind}, Offset: p.offset, Size: p.size}
 	if wantData {
-		data = append(make([]byte, 0, p.size), p.group.raw[p.offset:][:p.size]...)
+		data = append(make([]byte, 0, p.size), p.group.Raw[p.offset:][:p.size]...)
 	}
 	return l, data, true
 }
@@ -174,7 +157,7 @@ func (s *session) seal() (rest []*group) {
 			s.open[k][lane] = nil
 			switch {
 			case g == nil:
-			case last != nil && len(last.raw)+len(g.raw) <= groupLimit(g.kind):
+			case last != nil && len(last.Raw)+len(g.Raw) <= pack.GroupLimit(g.Kind):
 				s.merge(last, g)
 			default:
 				s.writing.Add(1)
@@ -188,15 +171,13 @@ func (s *session) seal() (rest []*group) {
 
 // merge moves the objects of g into another group that is not full. The caller holds s.mu.
 func (s *session) merge(into, g *group) {
-	objects := s.objects(g.kind)
-	for i := range g.items {
-		p := objects[g.items[i].digest]
-		p.group, p.offset = into, p.offset+uint32(len(into.raw))
-		objects[g.items[i].digest] = p
+	objects := s.objects(g.Kind)
+	for i := range g.Items {
+		p := objects[g.Items[i].Digest]
+		p.group, p.offset = into, p.offset+uint32(len(into.Raw))
+		objects[g.Items[i].Digest] = p
 	}
-	into.items = append(into.items, g.items...)
-	into.raw = s.st.extend(into.raw, g.raw)
-	s.st.release(g.raw)
+	s.st.packs.Merge(into.Group, g.Group)
 }
 
 // large reports whether the session has grown enough to be committed.
@@ -214,62 +195,50 @@ func (s *session) empty() bool {
 }
 
 // written records that g is in a pack. Nobody looks at its bytes any more.
-func (s *session) written(g *group, f frameRef) {
+func (s *session) written(g *group, f pack.Frame) {
 	s.mu.Lock()
 	g.frame = len(s.frames)
 	s.frames = append(s.frames, f)
-	s.bytes += int64(f.start) + int64(f.stored)
-	raw := g.raw
-	g.raw, g.items, g.encoded = nil, nil, nil
+	s.bytes += f.Length()
+	s.st.packs.Drop(g.Group)
 	s.mu.Unlock()
-	if g.pooled {
-		s.st.release(raw)
-	}
 	s.writing.Done()
 }
 
-// packWriters returns all packs of the session.
-func (s *session) packWriters() []*packWriter {
-	all := s.full
-	for _, w := range s.packs {
-		if w != nil {
-			all = append(all, w)
+// write makes a frame of a group. A group that add returned must be given to write, once. An error ends all writing to the
+// store: objects that refer to the group may already be there.
+func (s *session) write(g *group) error {
+	f, err := s.out.Append(g.Group)
+	if err != nil {
+		err = s.st.fail(err)
+		if !g.Pooled() {
+			s.mu.Lock()
+			g.Raw = bytes.Clone(g.Raw) // the caller's, who may change it now
+			s.mu.Unlock()
 		}
+		s.writing.Done()
+		return err
 	}
-	return all
+	s.written(g, f)
+	return nil
 }
 
 // part returns the session for a new index. All of its groups must have been written.
-func (s *session) part() indexPart {
+func (s *session) part() index.Part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	frames := s.frames
-	return indexPart{
-		packs:  s.packRefs(),
-		frames: len(frames),
-		frame:  func(n int) (frameRef, bool) { return frames[n], true },
-		blobs:  []table.Source{records(s.blobs)},
-		dirs:   []table.Source{records(s.dirs)},
-	}
+	return index.Part{
+		Packs: s.out.Lengths(), Blobs: []table.Source{records(s.blobs)}, Dirs: []table.Source{records(s.dirs)},
+	}.WithFrames(s.frames)
 }
 
 // records returns the objects as sorted records of an index.
 func records(objects map[store.Digest]pending) table.Source {
-	le := binary.LittleEndian
-	flat := make([]byte, 0, len(objects)*indexShape.Size())
-	for d, p := range objects {
-		flat = append(flat, d[:]...)
-		flat = le.AppendUint32(flat, uint32(p.group.frame))
-		flat = le.AppendUint32(flat, p.offset)
-		flat = le.AppendUint32(flat, p.size)
-	}
-	return table.Sorted(indexShape, table.Sort(indexShape, flat))
-}
-
-// packRefs returns the packs of a session.
-func (s *session) packRefs() (refs []packRef) {
-	for _, w := range s.packWriters() {
-		refs = append(refs, packRef{w.id, w.size})
-	}
-	return refs
+	return index.Sorted(len(objects), func(yield func(store.Digest, index.Value) bool) {
+		for d, p := range objects {
+			if !yield(d, index.Value{Frame: uint32(p.group.frame), Offset: p.offset, Size: p.size}) {
+				return
+			}
+		}
+	})
 }

@@ -10,6 +10,8 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // openLimited opens a new store on fsys that is full sooner.
@@ -44,7 +46,7 @@ func count(fsys *crashfs.FS, dir string) (n int) {
 type placed struct {
 	pack string
 	at   int // of its head
-	frameHead
+	pack.Head
 	payload []byte // as stored
 }
 
@@ -52,26 +54,26 @@ type placed struct {
 func frames(t *testing.T, files map[string][]byte) (all []placed) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if !strings.HasPrefix(name, packsDir+"/") {
+		if !strings.HasPrefix(name, pack.Dir+"/") {
 			continue
 		}
-		pack := files[name]
-		r, err := parsePackHead(pack)
+		pk := files[name]
+		r, err := pack.ParseHead(pk)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for at := packHeadLen; at < len(pack); {
-			h, _, err := parseFrameHead(pack[at:])
+		for at := pack.HeadLen; at < len(pk); {
+			h, _, err := pack.ParseFrameHead(pk[at:])
 			if err != nil {
 				t.Fatalf("%s offset %d: %v", name, at, err)
 			}
-			payload := pack[at+int(h.start):][:h.stored]
-			padding := pack[at+frameHeadLen+len(h.items)*itemLen : at+int(h.start)]
-			if checksum(payload) != h.payloadSum || h.kind.role() != r || len(bytes.Trim(padding, "\x00")) > 0 {
+			payload := pk[at+int(h.Start):][:h.Stored]
+			padding := pk[at+pack.FrameHeadLen+len(h.Items)*pack.ItemLen : at+int(h.Start)]
+			if pack.Checksum(payload) != h.PayloadSum || h.Kind.Role() != r || len(bytes.Trim(padding, "\x00")) > 0 {
 				t.Errorf("%s offset %d: wrong payload, role or padding", name, at)
 			}
 			all = append(all, placed{name, at, h, payload})
-			at += int(h.start) + int(h.stored)
+			at += int(h.Start) + int(h.Stored)
 		}
 	}
 	return all
@@ -95,7 +97,7 @@ func TestCheckpoint(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := count(fsys, indexDir); n == 0 {
+		if n := count(fsys, index.Dir); n == 0 {
 			t.Errorf("%s: no index was written", tt.name)
 		}
 		crashed := fsys.Crash(fsys.Len(), func(int) int { return 0 })
@@ -133,7 +135,7 @@ func TestCheckpointWithinBlob(t *testing.T) {
 	if _, err := w.Write(data); err != nil {
 		t.Fatal(err)
 	}
-	if count(fsys, indexDir) == 0 {
+	if count(fsys, index.Dir) == 0 {
 		t.Error("no index was written")
 	}
 	d, err := w.Commit()
@@ -167,10 +169,10 @@ func TestPackRollOver(t *testing.T) {
 	if err := st.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := count(fsys, packsDir); n < 5 || n > 8 {
+	if n := count(fsys, pack.Dir); n < 5 || n > 8 {
 		t.Errorf("%d packs of 300 KiB for 2000 KiB", n)
 	}
-	if n := count(fsys, indexDir); n != 1 {
+	if n := count(fsys, index.Dir); n != 1 {
 		t.Errorf("%d indexes", n)
 	}
 	for i := range 20 {
@@ -187,14 +189,14 @@ func TestRawFrames(t *testing.T) {
 	tests := []struct {
 		name  string
 		data  []byte
-		codec codec
+		codec pack.Codec
 	}{
-		{"random, under 64 KiB", random(1, aloneFrom-1), codecRaw},
-		{"random, 64 KiB", random(2, aloneFrom), codecRaw},
-		{"random, 120 KiB", random(3, 120<<10), codecRaw},
-		{"zeros, 120 KiB", make([]byte, 120<<10), codecZstd},
-		{"random but for a half", append(random(4, 20<<10), make([]byte, 20<<10)...), codecZstd},
-		{"empty", nil, codecRaw},
+		{"random, under 64 KiB", random(1, aloneFrom-1), pack.Raw},
+		{"random, 64 KiB", random(2, aloneFrom), pack.Raw},
+		{"random, 120 KiB", random(3, 120<<10), pack.Raw},
+		{"zeros, 120 KiB", make([]byte, 120<<10), pack.Zstd},
+		{"random but for a half", append(random(4, 20<<10), make([]byte, 20<<10)...), pack.Zstd},
+		{"empty", nil, pack.Raw},
 	}
 	for _, tt := range tests {
 		fsys := crashfs.New()
@@ -208,16 +210,16 @@ func TestRawFrames(t *testing.T) {
 			}
 		}
 		for _, f := range frames(t, fsys.Files()) {
-			if f.items[0].digest != store.Sum(tt.data) {
+			if f.Items[0].Digest != store.Sum(tt.data) {
 				continue
 			}
-			if f.codec != tt.codec {
-				t.Errorf("%s: codec %d", tt.name, f.codec)
+			if f.Codec != tt.codec {
+				t.Errorf("%s: codec %d", tt.name, f.Codec)
 			}
-			if int(f.start) != frameHeadLen+itemLen {
-				t.Errorf("%s: %d bytes of padding", tt.name, int(f.start)-frameHeadLen-itemLen)
+			if int(f.Start) != pack.FrameHeadLen+pack.ItemLen {
+				t.Errorf("%s: %d bytes of padding", tt.name, int(f.Start)-pack.FrameHeadLen-pack.ItemLen)
 			}
-			if f.codec == codecRaw && !bytes.Equal(f.payload, tt.data) {
+			if f.Codec == pack.Raw && !bytes.Equal(f.payload, tt.data) {
 				t.Errorf("%s: the payload differs", tt.name)
 			}
 		}
@@ -246,17 +248,17 @@ func TestGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, st)
-	counts := map[kind][]int{}
+	counts := map[pack.Kind][]int{}
 	for _, f := range frames(t, fsys.Files()) {
-		counts[f.kind] = append(counts[f.kind], len(f.items))
+		counts[f.Kind] = append(counts[f.Kind], len(f.Items))
 	}
-	if c := counts[kindData]; len(c) != 2 || c[0]+c[1] != n || c[0]*1004 < groupSize {
+	if c := counts[pack.KindData]; len(c) != 2 || c[0]+c[1] != n || c[0]*1004 < pack.GroupSize {
 		t.Errorf("blobs are in frames of %d", c)
 	}
-	if c := counts[kindDirectory]; len(c) != 1 || c[0] != n {
+	if c := counts[pack.KindDirectory]; len(c) != 1 || c[0] != n {
 		t.Errorf("directories are in frames of %d", c)
 	}
-	if n := count(fsys, packsDir); n != 2 {
+	if n := count(fsys, pack.Dir); n != 2 {
 		t.Errorf("%d packs", n)
 	}
 }
@@ -282,7 +284,7 @@ func TestCloseDiscards(t *testing.T) {
 			t.Fatal(err)
 		}
 		closeStore(t, st)
-		for _, dir := range []string{tmpDir, packsDir, indexDir} {
+		for _, dir := range []string{pack.TempDir, pack.Dir, index.Dir} {
 			if n := count(fsys, dir); n > 0 {
 				t.Errorf("blobs of %d bytes: %d files in %s", size, n, dir)
 			}
@@ -304,7 +306,7 @@ func TestTempIsCleared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := count(fsys, tmpDir); n != 1 {
+	if n := count(fsys, pack.TempDir); n != 1 {
 		t.Errorf("%d files in tmp/ beside a writer, want its own", n)
 	}
 	killed := fsys.Clone()
@@ -315,7 +317,7 @@ func TestTempIsCleared(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, reader)
-	if n := count(killed, tmpDir); n != 1 {
+	if n := count(killed, pack.TempDir); n != 1 {
 		t.Errorf("%d files in tmp/ after a reader, want 1", n)
 	}
 	next, err := openFS(t.Context(), killed, Options{})
@@ -323,7 +325,7 @@ func TestTempIsCleared(t *testing.T) {
 		t.Fatal(err)
 	}
 	closeStore(t, next)
-	if n := count(killed, tmpDir); n > 0 {
+	if n := count(killed, pack.TempDir); n > 0 {
 		t.Errorf("%d files in tmp/", n)
 	}
 }
@@ -331,7 +333,7 @@ func TestTempIsCleared(t *testing.T) {
 // A file of another kind in index/ does no harm.
 func TestStrayFileInIndex(t *testing.T) {
 	fsys := made(t)
-	f, err := fsys.Create(indexDir + "/.nfs0001")
+	f, err := fsys.Create(index.Dir + "/.nfs0001")
 	if err != nil {
 		t.Fatal(err)
 	}

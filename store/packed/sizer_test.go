@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/pack"
 )
 
 // TestStored asserts that objects share out what their frames take, no more and no less.
@@ -51,7 +52,7 @@ func TestStored(t *testing.T) {
 	}
 	for _, c := range chunks {
 		n := stored(store.KindFile, c.Digest)
-		if n < c.Size || n > c.Size+c.Size/50+itemLen {
+		if n < c.Size || n > c.Size+c.Size/50+pack.ItemLen {
 			t.Errorf("a chunk of %d random bytes takes %d", c.Size, n)
 		}
 		sum += n
@@ -62,18 +63,18 @@ func TestStored(t *testing.T) {
 	var frames uint64
 	objects := uint64(len(digests) + len(chunks) + 1)
 	for _, x := range *st.Barrier.(*Store).indexes.Load() {
-		for i := range x.frames() {
-			f, _ := x.frame(i)
-			frames += uint64(f.stored)
+		for i := range x.Frames() {
+			f, _ := x.Frame(i)
+			frames += uint64(f.Stored)
 		}
 	}
-	if want := frames + objects*itemLen; sum+objects < want || sum > want+objects {
+	if want := frames + objects*pack.ItemLen; sum+objects < want || sum > want+objects {
 		t.Errorf("objects take %d, frames %d", sum, want)
 	}
 	if _, err := st.Sizer.Stored(ctx, store.KindFile, dir); !store.IsNotFound(err) {
 		t.Errorf("a directory as a blob: %v", err)
 	}
-	if d, err := st.Blobs.Put(ctx, []byte("pending")); err != nil || stored(store.KindFile, d) != itemLen+7 {
+	if d, err := st.Blobs.Put(ctx, []byte("pending")); err != nil || stored(store.KindFile, d) != pack.ItemLen+7 {
 		t.Errorf("%v", err)
 	}
 	if err := st.Close(); err != nil {

@@ -9,7 +9,8 @@ import (
 	"strings"
 
 	"castar/store"
-	"castar/store/table"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // Sweep implements store.Sweeper, in rounds: first packs in which nothing is alive go, and then, a few at a time so that
@@ -39,17 +40,17 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 			return r, err
 		}
 		// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
-		if err := st.fs.SyncDir(indexDir); err != nil {
+		if err := st.fs.SyncDir(index.Dir); err != nil {
 			return r, st.fail(err)
 		}
-		replaced := func(file string) bool { return !k.covers(file) && strings.HasSuffix(file, indexExt) }
-		if err := st.removeAll(indexDir, replaced); err != nil {
+		replaced := func(file string) bool { return !k.covers(file) && strings.HasSuffix(file, index.Ext) }
+		if err := st.removeAll(index.Dir, replaced); err != nil {
 			return r, st.fail(err)
 		}
 	}
 	for _, x := range k.indexes {
-		if err := cmp.Or(x.check(), st.checkRoles(x)); err != nil {
-			return r, &store.CorruptError{Where: st.fs.Path(indexPath(x.name)), Err: err}
+		if err := cmp.Or(x.Check(), st.checkRoles(x)); err != nil {
+			return r, &store.CorruptError{Where: st.fs.Path(index.Path(x.Name)), Err: err}
 		}
 	}
 	s := st.newSweep()
@@ -88,8 +89,8 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 type sweep struct {
 	st       *Store
 	o        store.SweepOptions
-	done     map[packID]bool // packs that no further round is to rewrite
-	damaged  map[frameRef]bool
+	done     map[pack.ID]bool // packs that no further round is to rewrite
+	damaged  map[pack.Frame]bool
 	estimate int64                  // bytes that a dry run would free
 	rescued  map[rescuedKey]rescued // by a repair
 	result   store.SweepResult
@@ -102,12 +103,12 @@ type sweep struct {
 }
 
 func (st *Store) newSweep() *sweep {
-	return &sweep{st: st, done: make(map[packID]bool), damaged: make(map[frameRef]bool), room: roundPacks * st.limits.pack}
+	return &sweep{st: st, done: make(map[pack.ID]bool), damaged: make(map[pack.Frame]bool), room: roundPacks * st.limits.pack}
 }
 
 // diskUse returns the bytes in packs and indexes.
 func (s *sweep) diskUse() (sum int64, err error) {
-	for _, dir := range []string{packsDir, indexDir} {
+	for _, dir := range []string{pack.Dir, index.Dir} {
 		entries, err := s.st.fs.ReadDir(dir)
 		if err != nil {
 			return 0, err
@@ -159,11 +160,11 @@ func (s *sweep) rounds(ctx context.Context, keep *set) error {
 
 // foresee counts what would be done.
 func (s *sweep) foresee(p *plan) {
-	for _, pack := range p.packs {
-		if pack.live == 0 || pack.rewrite {
-			s.estimate += pack.size - pack.live
+	for _, pk := range p.packs {
+		if pk.live == 0 || pk.rewrite {
+			s.estimate += pk.size - pk.live
 			s.result.FreedPacks++
-			s.result.Rewritten += uint64(pack.live)
+			s.result.Rewritten += uint64(pk.live)
 		}
 	}
 }
@@ -175,14 +176,14 @@ func (s *sweep) round(ctx context.Context, p *plan) (err error) {
 	if err := w.run(ctx); err != nil {
 		return err
 	}
-	for _, pack := range p.packs {
-		pack.stays = pack.rewrite && w.damaged[pack.id]
+	for _, pk := range p.packs {
+		pk.stays = pk.rewrite && w.damaged[pk.id]
 	}
-	if err := s.st.publishPacks(w.session); err != nil {
+	if err := w.out.Publish(); err != nil {
 		return s.fail(orFull(err)) // no index names them
 	}
-	for _, ref := range w.session.packRefs() {
-		s.done[ref.id] = true
+	for _, ref := range w.out.Lengths() {
+		s.done[ref.ID] = true
 	}
 	if err := s.publish(p, w); err != nil {
 		return s.fail(err)
@@ -201,36 +202,36 @@ func (s *sweep) fail(err error) error {
 // publish makes an index of what is alive, and of nothing else, the only one.
 func (s *sweep) publish(p *plan, w *rewriter) error {
 	st := s.st
-	parts, left := []indexPart{w.part()}, 0
+	parts, left := []index.Part{w.new.Part(w.out.Lengths())}, 0
 	for i := range p.indexes {
 		parts = append(parts, s.part(p, i, &left))
 	}
-	epoch := nextEpoch(p.indexes)
+	epoch := index.NextEpoch(p.indexes)
 	name, err := st.writeIndexFile(epoch, parts)
 	if err != nil {
 		return err
 	}
-	x, err := st.openIndex(name)
+	x, err := index.Open(st.fs, name)
 	if err == nil {
-		switch n := x.blobs.Len() + x.dirs.Len(); {
+		switch n := x.Len(); {
 		case n != p.kept+w.extra || left != w.moved:
 			err = fmt.Errorf("new index has %d objects, %d of them moved, want %d and %d", n, left, p.kept+w.extra, w.moved)
-		case epoch < lastEpoch:
-			err = x.check()
+		case epoch < index.LastEpoch:
+			err = x.Check()
 		}
 	}
 	if err != nil {
 		if x != nil {
-			err = errors.Join(err, closeIndexes([]*index{x}))
+			err = errors.Join(err, index.Close(x))
 		}
-		st.fs.Remove(indexPath(name))
-		return errors.Join(err, st.fs.SyncDir(indexDir))
+		st.fs.Remove(index.Path(name))
+		return errors.Join(err, st.fs.SyncDir(index.Dir))
 	}
-	st.indexes.Store(&[]*index{x})
+	st.indexes.Store(&[]*index.Index{x})
 	st.retired = append(st.retired, p.indexes...)
-	err = st.removeAll(indexDir, func(file string) bool { return file != name && strings.HasSuffix(file, indexExt) })
-	if err == nil && epoch == lastEpoch { // the others are as good as it: none may come back
-		err = st.fs.SyncDir(indexDir)
+	err = st.removeAll(index.Dir, func(file string) bool { return file != name && strings.HasSuffix(file, index.Ext) })
+	if err == nil && epoch == index.LastEpoch { // the others are as good as it: none may come back
+		err = st.fs.SyncDir(index.Dir)
 	}
 	return err
 }
@@ -238,18 +239,18 @@ func (s *sweep) publish(p *plan, w *rewriter) error {
 // removePacks removes the packs that no index names any more.
 func (s *sweep) removePacks(p *plan) error {
 	gone := make(map[string]bool)
-	for _, pack := range p.packs {
+	for _, pk := range p.packs {
 		switch {
-		case pack.spare:
-		case pack.live == 0, pack.rewrite && !pack.stays:
-			gone[pack.id.String()+packExt] = true
-			s.st.packs.forget(pack.id)
+		case pk.spare:
+		case pk.live == 0, pk.rewrite && !pk.stays:
+			gone[pk.id.String()+pack.Ext] = true
+			s.st.packs.Forget(pk.id)
 			s.result.FreedPacks++
-		case pack.rewrite:
-			s.done[pack.id] = true
+		case pk.rewrite:
+			s.done[pk.id] = true
 		}
 	}
-	return s.st.removeAll(packsDir, func(file string) bool { return gone[file] })
+	return s.st.removeAll(pack.Dir, func(file string) bool { return gone[file] })
 }
 
 // removeAll removes the files in a folder that gone names. No sync follows: one that comes back is void.
@@ -269,37 +270,20 @@ func (st *Store) removeAll(dir string, gone func(file string) bool) error {
 }
 
 // report tells of damage in a frame, once.
-func (s *sweep) report(f frameRef, err error) {
+func (s *sweep) report(f pack.Frame, err error) {
 	if !s.damaged[f] && s.o.Damaged != nil {
-		s.o.Damaged(s.st.corrupt(f, err))
+		s.o.Damaged(s.st.packs.Corrupt(f, err))
 	}
 	s.damaged[f] = true
 }
 
 // part returns what is alive in an index, for a new one. Frames of packs that go are left out: what was moved from there
 // is in an earlier part. left counts the records that must be.
-func (s *sweep) part(p *plan, i int, left *int) indexPart {
-	x := p.indexes[i]
-	numbers := make([]uint32, x.frames())
-	var frames []uint32
-	used := make(map[packID]bool)
-	for n, live := range p.live[i] {
-		numbers[n] = noFrame
-		f, _ := x.frame(n)
-		if pack := p.packs[f.pack]; live > 0 && (pack == nil || !pack.rewrite || s.damaged[f]) {
-			numbers[n] = uint32(len(frames))
-			frames = append(frames, uint32(n))
-			used[f.pack] = true
-		}
+func (s *sweep) part(p *plan, i int, left *int) index.Part {
+	alive := func(k pack.Kind, n int) bool { return p.alive(i, k, n) }
+	keep := func(n int, f pack.Frame) bool {
+		swept := p.packs[f.Pack]
+		return p.live[i][n] > 0 && (swept == nil || !swept.rewrite || s.damaged[f])
 	}
-	filter := func(k kind) []table.Source {
-		return []table.Source{newFiltered(x.table(k), numbers, left, func(n int) bool { return p.alive(i, k, n) })}
-	}
-	return indexPart{
-		packs:  slices.DeleteFunc(slices.Clone(x.packs), func(r packRef) bool { return !used[r.id] }),
-		frames: len(frames),
-		frame:  func(n int) (frameRef, bool) { return x.frame(int(frames[n])) },
-		blobs:  filter(kindData),
-		dirs:   filter(kindDirectory),
-	}
+	return p.indexes[i].Filter(alive, keep, left)
 }

@@ -13,6 +13,8 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // sweep runs a sweep on fsys, as wrap shows it, that keeps what the tags reach.
@@ -23,7 +25,7 @@ func (s *sampler) sweep(fsys *crashfs.FS, wrap wrapper, o store.SweepOptions) (r
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.cutter, st.packs.Coders = s.cutter, s.coders
 	st.writers = chunk.NewPool(st.cutter, st.slots)
 	keep := st.NewSet()
 	for tag, err := range (tags{st}).All(ctx) {
@@ -180,7 +182,7 @@ func checkSwept(s *crashfs.FS) error {
 		}
 		return n
 	}
-	if count(packsDir) != 3 || count(indexDir) != 1 || count(tmpDir) != 0 {
+	if count(pack.Dir) != 3 || count(index.Dir) != 1 || count(pack.TempDir) != 0 {
 		return fmt.Errorf("a sweep left %q", names)
 	}
 	return nil
@@ -247,7 +249,7 @@ func TestSweepCrashBetweenIndexes(t *testing.T) {
 	}
 	removed := 0
 	for k := before; k <= fsys.Len(); k++ {
-		if k > before && fsys.Ops()[k-1].Kind == crashfs.Remove && strings.HasPrefix(fsys.Ops()[k-1].Name, indexDir) {
+		if k > before && fsys.Ops()[k-1].Kind == crashfs.Remove && strings.HasPrefix(fsys.Ops()[k-1].Name, index.Dir) {
 			removed++
 		}
 		for state := range fsys.States(k, 100, 0) {
@@ -362,11 +364,11 @@ func TestSweepMany(t *testing.T) {
 				fsys := crashfs.New()
 				data := sweepable(t, fsys, 10)
 				if damaged {
-					for i, pack := range named(fsys, packsDir) {
+					for i, pk := range named(fsys, pack.Dir) {
 						if i%2 > 0 {
 							continue
 						}
-						err := overwrite(fsys, pack, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
+						err := overwrite(fsys, pk, func(b []byte) []byte { b[len(b)/2] ^= 1; return b })
 						if err != nil {
 							t.Fatal(err)
 						}
@@ -422,7 +424,7 @@ func checkSpace(t *testing.T, fsys *crashfs.FS, r store.SweepResult, damaged boo
 	t.Helper()
 	st := openSmall(t, fsys, true)
 	defer closeStore(t, st)
-	s := &sweep{st: st, done: map[packID]bool{}, damaged: map[frameRef]bool{}}
+	s := &sweep{st: st, done: map[pack.ID]bool{}, damaged: map[pack.Frame]bool{}}
 	p, err := s.plan(*st.indexes.Load(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -430,9 +432,9 @@ func checkSpace(t *testing.T, fsys *crashfs.FS, r store.SweepResult, damaged boo
 	if uint64(p.kept) != r.KeptObjects {
 		t.Errorf("%d objects are kept, the sweep said %d", p.kept, r.KeptObjects)
 	}
-	for _, pack := range p.packs {
-		if dead := pack.size - pack.live - packHeadLen; pack.live == 0 || dead > pack.size/deadShare && !damaged {
-			t.Errorf("of %d bytes in pack %s %d are alive", pack.size, pack.id, pack.live)
+	for _, pk := range p.packs {
+		if dead := pk.size - pk.live - pack.HeadLen; pk.live == 0 || dead > pk.size/deadShare && !damaged {
+			t.Errorf("of %d bytes in pack %s %d are alive", pk.size, pk.id, pk.live)
 		}
 	}
 }

@@ -6,23 +6,24 @@ import (
 	"io/fs"
 	"slices"
 
-	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // plan says what is alive in each frame and pack, and what a round does.
 type plan struct {
-	indexes []*index
+	indexes []*index.Index
 	keep    *set       // nil: everything
 	live    [][]uint64 // of each index and frame: the bytes of what is alive, with their records
-	packs   map[packID]*sweptPack
+	packs   map[pack.ID]*sweptPack
 	records int // in all indexes
 	kept    int // of those
 }
 
 // sweptPack is a pack in a plan.
 type sweptPack struct {
-	id      packID
-	role    role
+	id      pack.ID
+	role    pack.Role
 	size    int64
 	live    int64 // bytes, as stored, about
 	rewrite bool
@@ -31,17 +32,19 @@ type sweptPack struct {
 }
 
 // alive reports whether record n of a table of index i is to be kept.
-func (p *plan) alive(i int, k kind, n int) bool { return p.keep == nil || p.keep.member(i, k, n) }
+func (p *plan) alive(i int, k pack.Kind, n int) bool {
+	return p.keep == nil || p.keep.marks.Has(index.At{Index: i, Kind: k, N: n})
+}
 
 // plan counts what is alive.
-func (s *sweep) plan(indexes []*index, keep *set) (*plan, error) {
-	p := &plan{indexes: indexes, keep: keep, packs: make(map[packID]*sweptPack)}
-	entries, err := s.st.fs.ReadDir(packsDir)
+func (s *sweep) plan(indexes []*index.Index, keep *set) (*plan, error) {
+	p := &plan{indexes: indexes, keep: keep, packs: make(map[pack.ID]*sweptPack)}
+	entries, err := s.st.fs.ReadDir(pack.Dir)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range entries {
-		id, ok := parsePackName(e.Name())
+		id, ok := pack.ParseName(e.Name())
 		if !ok || !e.Type().IsRegular() {
 			continue
 		}
@@ -52,8 +55,8 @@ func (s *sweep) plan(indexes []*index, keep *set) (*plan, error) {
 		p.packs[id] = &sweptPack{id: id, size: fi.Size()}
 	}
 	for i, x := range p.indexes {
-		p.live = append(p.live, make([]uint64, x.frames()))
-		for _, k := range []kind{kindData, kindDirectory} {
+		p.live = append(p.live, make([]uint64, x.Frames()))
+		for k := range index.Tables {
 			p.count(i, k)
 		}
 		s.weigh(p, i)
@@ -62,13 +65,13 @@ func (s *sweep) plan(indexes []*index, keep *set) (*plan, error) {
 }
 
 // count adds up what is alive in the frames of an index.
-func (p *plan) count(i int, k kind) {
-	t := p.indexes[i].table(k)
+func (p *plan) count(i int, k pack.Kind) {
+	t := p.indexes[i].Table(k)
 	p.records += t.Len()
 	for n := range t.Len() {
 		if p.alive(i, k, n) {
-			frame, _, size := splitValue(t.Record(n)[store.DigestSize:])
-			p.live[i][frame] += uint64(size) + itemLen
+			v := p.indexes[i].Value(k, n)
+			p.live[i][v.Frame] += uint64(v.Size) + pack.ItemLen
 			p.kept++
 		}
 	}
@@ -77,18 +80,18 @@ func (p *plan) count(i int, k kind) {
 // weigh adds what is alive in the frames of an index to their packs.
 func (s *sweep) weigh(p *plan, i int) {
 	for n, live := range p.live[i] {
-		f, _ := p.indexes[i].frame(n)
-		pack := p.packs[f.pack]
+		f, _ := p.indexes[i].Frame(n)
+		pk := p.packs[f.Pack]
 		if live == 0 {
 			continue
 		}
-		if pack == nil { // it is gone: the records stay, so that verify and repair can say what was lost
-			s.report(frameRef{pack: f.pack}, fs.ErrNotExist) // once
+		if pk == nil { // it is gone: the records stay, so that verify and repair can say what was lost
+			s.report(pack.Frame{Pack: f.Pack}, fs.ErrNotExist) // once
 			continue
 		}
-		pack.role = f.kind.role()
-		whole := uint64(f.start) - frameHeadLen + uint64(f.raw)
-		pack.live += max(1, int64(float64(f.end()-f.offset)*min(1, float64(live)/float64(whole))))
+		pk.role = f.Kind.Role()
+		whole := uint64(f.Start) - pack.FrameHeadLen + uint64(f.Raw)
+		pk.live += max(1, int64(float64(f.End()-f.Offset)*min(1, float64(live)/float64(whole))))
 	}
 }
 
@@ -106,22 +109,22 @@ const (
 func (s *sweep) choose(p *plan) {
 	var all, small []*sweptPack
 	dropping := false
-	for _, pack := range p.packs {
-		dropping = dropping || pack.live == 0
-		if pack.live == 0 || s.done[pack.id] {
+	for _, pk := range p.packs {
+		dropping = dropping || pk.live == 0
+		if pk.live == 0 || s.done[pk.id] {
 			continue
 		}
 		switch {
-		case pack.size-pack.live-packHeadLen > pack.size/deadShare:
-			all = append(all, pack)
-		case pack.size < s.st.limits.pack/smallShare:
-			small = append(small, pack)
+		case pk.size-pk.live-pack.HeadLen > pk.size/deadShare:
+			all = append(all, pk)
+		case pk.size < s.st.limits.pack/smallShare:
+			small = append(small, pk)
 		}
 	}
 	if dropping && !s.o.DryRun {
 		return
 	}
-	for _, r := range []role{roleData, roleMeta} {
+	for _, r := range []pack.Role{pack.RoleData, pack.RoleMeta} {
 		of := slices.DeleteFunc(slices.Clone(small), func(p *sweptPack) bool { return p.role != r })
 		if len(of) >= manySmall && !s.tight {
 			all = append(all, of...)
@@ -131,17 +134,17 @@ func (s *sweep) choose(p *plan) {
 		return cmp.Or(cmp.Compare(a.live, b.live), slices.Compare(a.id[:], b.id[:]))
 	})
 	room := s.room
-	for i, pack := range all {
-		if pack.rewrite = room >= pack.live || i == 0 && room > 0 || s.o.DryRun; pack.rewrite {
-			room -= pack.live
+	for i, pk := range all {
+		if pk.rewrite = room >= pk.live || i == 0 && room > 0 || s.o.DryRun; pk.rewrite {
+			room -= pk.live
 		}
 	}
 }
 
 // needed reports whether there is anything to do: records or packs that must go, or indexes to be merged.
 func (s *sweep) needed(p *plan) bool {
-	for _, pack := range p.packs {
-		if pack.live == 0 || pack.rewrite {
+	for _, pk := range p.packs {
+		if pk.live == 0 || pk.rewrite {
 			return true
 		}
 	}
@@ -150,34 +153,25 @@ func (s *sweep) needed(p *plan) bool {
 
 // checkRoles reports a frame of an index that, by its kind, is not of the pack that it is said to be in. What a chunk list
 // leads to would be taken for dead.
-func (st *Store) checkRoles(x *index) error {
-	roles := make(map[packID]role)
-	for n := range x.frames() {
-		f, _ := x.frame(n)
-		r, ok := roles[f.pack]
+func (st *Store) checkRoles(x *index.Index) error {
+	roles := make(map[pack.ID]pack.Role)
+	for n := range x.Frames() {
+		f, _ := x.Frame(n)
+		r, ok := roles[f.Pack]
 		if !ok {
-			r = st.roleOf(f.pack, f.kind.role())
-			roles[f.pack] = r
+			r = st.roleOf(f.Pack, f.Kind.Role())
+			roles[f.Pack] = r
 		}
-		if r != f.kind.role() {
-			return fmt.Errorf("frame %d: its kind is not that of the pack %s", n, f.pack)
+		if r != f.Kind.Role() {
+			return fmt.Errorf("frame %d: its kind is not that of the pack %s", n, f.Pack)
 		}
 	}
 	return nil
 }
 
-// roleOf returns the role of a pack, or another where that cannot be told.
-func (st *Store) roleOf(id packID, other role) role {
-	p, err := st.packs.acquire(id)
-	if err != nil {
-		return other
-	}
-	defer st.packs.release(p)
-	var head [packHeadLen]byte
-	if _, err := p.file.ReadAt(head[:], 0); err != nil {
-		return other
-	}
-	r, err := parsePackHead(head[:])
+// roleOf returns the role of a pack, or another if it cannot be told.
+func (st *Store) roleOf(id pack.ID, other pack.Role) pack.Role {
+	r, err := st.packs.Role(id)
 	if err != nil {
 		return other
 	}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // A sweep must work where the disk is full: nothing else frees space. A round needs room for a new index at least, and
@@ -17,6 +20,9 @@ import (
 //  3. An index that has all that is dead, and nothing else, is removed, which takes no room at all. Its packs follow.
 //  4. The quarantine takes the packs in which nothing is alive, a few at a time: a file that names them makes them void at
 //     once, and they can go while an index still names them. It is a block for fifty packs.
+
+// blockSize is about how much room a small file takes.
+const blockSize = 4 << 10
 
 // fullError says that there was no room for something that nobody has built on, so that writing may go on.
 type fullError struct{ error }
@@ -47,13 +53,13 @@ func (st *Store) noRoom(err error, need int64) error {
 
 // removeUnnamed removes the packs that no index names.
 func (s *sweep) removeUnnamed() error {
-	ids, err := s.st.packsIn()
+	ids, err := s.st.packs.IDs()
 	if err != nil {
 		return err
 	}
 	indexes := *s.st.indexes.Load()
-	named := namedPacks(indexes)
-	p := &plan{indexes: indexes, packs: make(map[packID]*sweptPack)}
+	named := index.NamedPacks(indexes)
+	p := &plan{indexes: indexes, packs: make(map[pack.ID]*sweptPack)}
 	for _, id := range ids {
 		if !named[id] {
 			p.packs[id] = &sweptPack{id: id}
@@ -92,10 +98,10 @@ func (s *sweep) makeRoom(p *plan, full error) error {
 
 // moving returns how many packs a round is to move, and how many bytes.
 func (p *plan) moving() (n int, live int64) {
-	for _, pack := range p.packs {
-		if pack.rewrite {
+	for _, pk := range p.packs {
+		if pk.rewrite {
 			n++
-			live += pack.live
+			live += pk.live
 		}
 	}
 	return n, live
@@ -104,23 +110,23 @@ func (p *plan) moving() (n int, live int64) {
 // indexSize returns about how long an index of what is kept is.
 func (p *plan) indexSize() (size int64) {
 	for _, x := range p.indexes {
-		size += int64(len(x.data))
+		size += x.Bytes()
 	}
 	return int64(float64(size)*float64(p.kept)/float64(max(1, p.records))) + blockSize
 }
 
 // lone returns the one index that has anything dead, if nothing in it is alive.
-func (p *plan) lone() (lone *index) {
+func (p *plan) lone() (lone *index.Index) {
 	for i, x := range p.indexes {
 		kept := 0
-		for _, k := range []kind{kindData, kindDirectory} {
-			for n := range x.table(k).Len() {
+		for k := range index.Tables {
+			for n := range x.Table(k).Len() {
 				if p.alive(i, k, n) {
 					kept++
 				}
 			}
 		}
-		switch records := x.blobs.Len() + x.dirs.Len(); {
+		switch records := x.Len(); {
 		case kept == records:
 		case kept > 0 || lone != nil:
 			return nil
@@ -135,16 +141,16 @@ func (p *plan) lone() (lone *index) {
 // not come back after it is gone: with the last index of an epoch the older ones would count again.
 func (s *sweep) removeIndex(p *plan) error {
 	st, lone := s.st, p.lone()
-	if err := st.fs.SyncDir(indexDir); err != nil {
+	if err := st.fs.SyncDir(index.Dir); err != nil {
 		return st.fail(err)
 	}
-	if err := st.fs.Remove(indexPath(lone.name)); err != nil {
+	if err := st.fs.Remove(index.Path(lone.Name)); err != nil {
 		return st.fail(err)
 	}
-	left := slices.DeleteFunc(slices.Clone(p.indexes), func(x *index) bool { return x == lone })
+	left := slices.DeleteFunc(slices.Clone(p.indexes), func(x *index.Index) bool { return x == lone })
 	st.indexes.Store(&left)
 	st.retired = append(st.retired, lone)
-	if err := st.fs.SyncDir(indexDir); err != nil {
+	if err := st.fs.SyncDir(index.Dir); err != nil {
 		return st.fail(err)
 	}
 	return s.removeUnnamed()
@@ -152,17 +158,17 @@ func (s *sweep) removeIndex(p *plan) error {
 
 // dead returns the packs in which nothing is alive and that an index names: those with chunk lists and directories first.
 func (p *plan) dead() (dead []*sweptPack) {
-	roles := make(map[packID]role)
+	roles := make(map[pack.ID]pack.Role)
 	for _, x := range p.indexes {
-		for n := range x.frames() {
-			if f, ok := x.frame(n); ok {
-				roles[f.pack] = f.kind.role()
+		for n := range x.Frames() {
+			if f, ok := x.Frame(n); ok {
+				roles[f.Pack] = f.Kind.Role()
 			}
 		}
 	}
-	for id := range namedPacks(p.indexes) {
-		if pack := p.packs[id]; pack != nil && pack.live == 0 {
-			dead = append(dead, pack)
+	for id := range index.NamedPacks(p.indexes) {
+		if pk := p.packs[id]; pk != nil && pk.live == 0 {
+			dead = append(dead, pk)
 		}
 	}
 	slices.SortFunc(dead, func(a, b *sweptPack) int {
@@ -176,15 +182,15 @@ func (p *plan) dead() (dead []*sweptPack) {
 func (s *sweep) setApart(p *plan, full error) error {
 	const atFirst = 8
 	dead, freed := p.dead(), false
-	void := &quarantine{packs: map[packID]bool{}, places: p.deadLists()}
+	void := &quarantine{packs: map[pack.ID]bool{}, places: p.deadLists()}
 	for pl := range void.places {
 		void.packs[pl.pack] = false
 	}
 	for n := atFirst; len(dead) > 0; n *= 2 {
 		now := dead[:min(n, len(dead))]
 		dead = dead[len(now):]
-		for _, pack := range now {
-			void.packs[pack.id] = true
+		for _, pk := range now {
+			void.packs[pk.id] = true
 		}
 		void.swept = &quarantine{packs: void.packs, places: void.places}
 		err := orFull(writeQuarantine(s.st.fs, void, nil))
@@ -197,15 +203,15 @@ func (s *sweep) setApart(p *plan, full error) error {
 			return s.st.fail(err)
 		}
 		s.st.quarantine.Store(s.st.quarantine.Load().with(void))
-		gone := make(map[packID]*sweptPack)
-		for _, pack := range now {
-			gone[pack.id] = pack
+		gone := make(map[pack.ID]*sweptPack)
+		for _, pk := range now {
+			gone[pk.id] = pk
 		}
 		if err := s.removePacks(&plan{packs: gone}); err != nil {
 			return err
 		}
 		freed = true
-		void = &quarantine{packs: map[packID]bool{}}
+		void = &quarantine{packs: map[pack.ID]bool{}}
 	}
 	return nil
 }
@@ -227,13 +233,13 @@ func (s *sweep) least(full error, void *quarantine) error {
 func (p *plan) deadLists() map[place]struct{} {
 	places := make(map[place]struct{})
 	for i, x := range p.indexes {
-		for n := range x.blobs.Len() {
-			_, l, ok := x.record(kindData, n)
-			if !ok || l.frame.kind != kindList || p.alive(i, kindData, n) {
+		for n := range x.Table(pack.KindData).Len() {
+			_, l, ok := x.Record(pack.KindData, n)
+			if !ok || l.Frame.Kind != pack.KindList || p.alive(i, pack.KindData, n) {
 				continue
 			}
-			if pack := p.packs[l.frame.pack]; pack != nil && pack.live > 0 {
-				places[placeOf(x.digest(kindData, n), l)] = struct{}{}
+			if pk := p.packs[l.Frame.Pack]; pk != nil && pk.live > 0 {
+				places[placeOf(x.Digest(pack.KindData, n), l)] = struct{}{}
 			}
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // fullDisk is a disk on which indexes do not fit until packs were removed, as many as it says.
@@ -28,7 +30,7 @@ func full(packs int) wrapper {
 func (f *fullDisk) Free() (int64, error) { return f.free, nil }
 
 func (f *fullDisk) Create(name string) (durable.File, error) {
-	if f.packs > 0 && strings.HasSuffix(name, indexExt) {
+	if f.packs > 0 && strings.HasSuffix(name, index.Ext) {
 		return nil, fmt.Errorf("%s: %w", name, syscall.EDQUOT)
 	}
 	return f.FS.Create(name)
@@ -36,7 +38,7 @@ func (f *fullDisk) Create(name string) (durable.File, error) {
 
 func (f *fullDisk) Remove(name string) error {
 	err := f.FS.Remove(name)
-	if err == nil && strings.HasPrefix(name, packsDir+"/") {
+	if err == nil && strings.HasPrefix(name, pack.Dir+"/") {
 		f.packs--
 	}
 	return err
@@ -157,7 +159,7 @@ func TestSweepLoneIndex(t *testing.T) {
 				}
 			}
 			for _, d := range dead {
-				if st.has(kindData, &d) {
+				if st.has(pack.KindData, &d) {
 					if _, err := readBlob(ctx, st, d); err != nil {
 						t.Errorf("crash after %s: it has what it cannot read: %v", upTo(fsys, k), err)
 					}
@@ -181,7 +183,7 @@ func TestLastEpoch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.writeIndexFile(lastEpoch, []indexPart{(*st.indexes.Load())[0].part()}); err != nil {
+	if _, err := st.writeIndexFile(index.LastEpoch, []index.Part{(*st.indexes.Load())[0].Part()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
 )
 
 // TestRepairNeedsEverySync deletes one call of fsync from a repair: of the promises of a repair that is done, one is
@@ -91,7 +92,7 @@ func repairFS(s *sampler, fsys durable.FS) (r store.RepairResult, err error) {
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.encoder, st.decoder, st.free = s.cutter, s.encoder, s.decoder, s.free
+	st.cutter, st.packs.Coders = s.cutter, s.coders
 	st.writers = chunk.NewPool(st.cutter, st.slots)
 	return st.Repair(context.Background(), store.RepairOptions{})
 }
@@ -101,7 +102,7 @@ type spoilingFS struct{ durable.FS }
 
 func (f spoilingFS) Create(name string) (durable.File, error) {
 	file, err := f.FS.Create(name)
-	if err == nil && strings.HasSuffix(name, indexExt) {
+	if err == nil && strings.HasSuffix(name, index.Ext) {
 		file = spoilingFile{file}
 	}
 	return file, err

@@ -16,6 +16,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/pack"
 )
 
 // A tag is a file of its own in tags/, named by the digest of the tag's name (names may hold slashes, and file systems
@@ -105,7 +106,7 @@ func (t tags) Set(_ context.Context, tag store.Tag) error {
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag.Name, err)
 	}
-	if err := durable.WriteFile(t.st.fs, tmpPath(durable.TempName()), tagPath(tag.Name), b); err != nil {
+	if err := durable.WriteFile(t.st.fs, pack.TempPath(durable.TempName()), tagPath(tag.Name), b); err != nil {
 		return err
 	}
 	return t.st.fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync

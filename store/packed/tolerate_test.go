@@ -12,12 +12,14 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
 )
 
 // TestTolerate opens stores of which something is damaged or lost, as they are only opened when asked to.
 func TestTolerate(t *testing.T) {
 	ctx := context.Background()
-	for _, name := range []string{configName, indexDir, tmpDir} {
+	for _, name := range []string{configName, index.Dir, pack.TempDir} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			st := open(t, dir, Options{Create: true})
@@ -40,7 +42,7 @@ func TestTolerate(t *testing.T) {
 					t.Fatal(err)
 				}
 				has, err := st.Blobs.Has(ctx, store.Sum([]byte("blob")))
-				if err != nil || has != (name != indexDir) {
+				if err != nil || has != (name != index.Dir) {
 					t.Errorf("has %v, %v", has, err)
 				}
 				st.Close()
@@ -55,7 +57,7 @@ func TestTolerate(t *testing.T) {
 		t.Run("packs "+name, func(t *testing.T) {
 			dir := t.TempDir()
 			open(t, dir, Options{Create: true}).Close()
-			path := filepath.Join(dir, packsDir)
+			path := filepath.Join(dir, pack.Dir)
 			if err := errors.Join(os.Remove(path), replace(path)); err != nil {
 				t.Fatal(err)
 			}
@@ -68,7 +70,7 @@ func TestTolerate(t *testing.T) {
 	t.Run("index", func(t *testing.T) {
 		dir := t.TempDir()
 		open(t, dir, Options{Create: true}).Close()
-		if err := os.WriteFile(filepath.Join(dir, indexDir, "x"+indexExt), []byte("damaged"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, index.Dir, "x"+index.Ext), []byte("damaged"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var corrupt *store.CorruptError
@@ -89,7 +91,7 @@ func TestTolerate(t *testing.T) {
 			t.Fatal(err)
 		}
 		var corrupt *store.CorruptError
-		if _, err := Open(ctx, dir, Options{Tolerate: true}); !errors.Is(err, errFormat) || errors.As(err, &corrupt) {
+		if _, err := Open(ctx, dir, Options{Tolerate: true}); !errors.Is(err, pack.ErrFormat) || errors.As(err, &corrupt) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -119,7 +121,7 @@ func TestTolerateTransient(t *testing.T) {
 				}
 				var n atomic.Int32
 				r.fsys.Inject(func(op crashfs.Op) error {
-					if op.Kind == kind && (op.Name == indexDir || strings.HasPrefix(op.Name, indexDir+"/")) && int(n.Add(1)) <= faults {
+					if op.Kind == kind && (op.Name == index.Dir || strings.HasPrefix(op.Name, index.Dir+"/")) && int(n.Add(1)) <= faults {
 						return syscall.EIO
 					}
 					return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"sync"
+
+	"castar/store/packed/pack"
 )
 
 // runParallel calls do for each item of work, in that many goroutines, and begins the items in the order of work. It stops
@@ -42,3 +44,6 @@ func runParallel[T any](ctx context.Context, workers int, work iter.Seq[T], do f
 	}
 	return ctx.Err()
 }
+
+// newLoadedPool returns a pool of *pack.Loaded, so that workers use their memory again.
+func newLoadedPool() *sync.Pool { return &sync.Pool{New: func() any { return new(pack.Loaded) }} }

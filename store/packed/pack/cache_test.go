@@ -1,15 +1,16 @@
-package packed
+package pack
 
 import (
-	"path/filepath"
 	"slices"
 	"testing"
+
+	"castar/store/durable/crashfs"
 )
 
 // TestFrameCache reads parts of frames, of which four are kept, and looks which are still there.
 func TestFrameCache(t *testing.T) {
 	const size = 1 << 20
-	st := open(t, filepath.Join(t.TempDir(), "store"), Options{Create: true}).Blobs.(blobs).st
+	files := newFiles(t, crashfs.New())
 	type read struct{ frame, bytes int }
 	for name, tt := range map[string]struct {
 		hold  []int // these are not released
@@ -29,23 +30,23 @@ func TestFrameCache(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newFrameCache()
 			c.most = 4 * size
-			ref := func(i int) frameRef {
-				f := frameRef{offset: int64(i), raw: size}
+			ref := func(i int) Frame {
+				f := Frame{Offset: int64(i), Raw: size}
 				if i == 9 { // larger than the cache
-					f.raw = 4*size + 1
+					f.Raw = 4*size + 1
 				}
 				return f
 			}
 			for _, i := range tt.hold {
-				c.hold(st, ref(i), 1)
+				c.hold(files, ref(i), 1)
 			}
 			for _, r := range tt.reads {
-				c.release(c.hold(st, ref(r.frame), r.bytes))
+				c.hold(files, ref(r.frame), r.bytes).Release()
 			}
 			var got []int
 			bytes := 0
 			for key, held := range c.frames {
-				got = append(got, int(key.offset))
+				got = append(got, int(key.Offset))
 				bytes += held.size
 			}
 			slices.Sort(got)

@@ -1,0 +1,177 @@
+package index
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"io"
+	"slices"
+
+	"castar/store/packed/pack"
+	"castar/store/table"
+)
+
+// Part is what goes into a new index from one source: another index, a session, or a Builder. The records of its tables
+// point at its own frames.
+type Part struct {
+	Packs  []pack.Length
+	Frames int
+	Frame  func(n int) (pack.Frame, bool)
+	Blobs  []table.Source
+	Dirs   []table.Source
+}
+
+// Len returns how many objects the part has, if each is in one source.
+func (p Part) Len() int { return table.Count(p.Blobs...) + table.Count(p.Dirs...) }
+
+// WithFrames makes frames the frames of p, and returns p.
+func (p Part) WithFrames(frames []pack.Frame) Part {
+	p.Frames, p.Frame = len(frames), func(n int) (pack.Frame, bool) { return frames[n], true }
+	return p
+}
+
+// Part returns all of x for another index.
+func (x *Index) Part() Part {
+	return Part{
+		Packs: x.Packs, Frames: x.Frames(), Frame: x.Frame,
+		Blobs: []table.Source{x.blobs}, Dirs: []table.Source{x.dirs},
+	}
+}
+
+// Filter returns a part of x for another index: the records that alive names, by their table and number, and of the frames
+// those that keep names. It adds the number of the records that are alive and whose frame is not kept to left, while an
+// index is written; an earlier part must have these objects.
+func (x *Index) Filter(alive func(k pack.Kind, n int) bool, keep func(n int, f pack.Frame) bool, left *int) Part {
+	numbers := make([]uint32, x.Frames())
+	var frames []pack.Frame
+	used := make(map[pack.ID]bool)
+	for n := range numbers {
+		numbers[n] = noFrame
+		if f, ok := x.Frame(n); ok && keep(n, f) {
+			numbers[n] = uint32(len(frames))
+			frames = append(frames, f)
+			used[f.Pack] = true
+		}
+	}
+	filter := func(k pack.Kind) []table.Source {
+		return []table.Source{newFiltered(x.Table(k), numbers, left, func(n int) bool { return alive(k, n) })}
+	}
+	return Part{
+		Packs: slices.DeleteFunc(slices.Clone(x.Packs), func(p pack.Length) bool { return !used[p.ID] }),
+		Blobs: filter(pack.KindData), Dirs: filter(pack.KindDirectory),
+	}.WithFrames(frames)
+}
+
+// ToMerge returns the indexes that a new one with that many objects should take in, the newest first: from the smallest
+// up, each that is not more than twice as large as what is merged before it. So sizes grow at least twofold from index to
+// index, their number with the logarithm of the store, and each object is written again only as often. A damaged index is
+// left alone: a merge would put its own checksum on the damage.
+func ToMerge(indexes []*Index, objects int) (merge []*Index) {
+	bySize := slices.SortedFunc(slices.Values(indexes), func(a, b *Index) int { return cmp.Compare(a.Len(), b.Len()) })
+	for _, x := range bySize {
+		if x.Len() > 2*objects {
+			break
+		}
+		if x.Check() != nil {
+			continue
+		}
+		objects += x.Len()
+		merge = append(merge, x)
+	}
+	// As in the store: of an object in several, the newest copy is the one to keep.
+	slices.SortFunc(merge, func(a, b *Index) int { return cmp.Compare(b.Name, a.Name) })
+	return merge
+}
+
+// Write writes the index that holds all of parts to w. If an object is in several parts, it keeps the record of the first.
+// It streams: memory does not grow with the number of objects.
+func Write(w io.Writer, epoch uint32, parts []Part) error {
+	packs, numbers := joinPacks(parts)
+	var frames uint32
+	var blobs, dirs []table.Source
+	for _, p := range parts {
+		for _, src := range p.Blobs {
+			blobs = append(blobs, &rebased{Source: src, base: frames})
+		}
+		for _, src := range p.Dirs {
+			dirs = append(dirs, &rebased{Source: src, base: frames})
+		}
+		frames += uint32(p.Frames)
+	}
+	bodySum, err := writeBody(w, packs, numbers, parts)
+	if err != nil {
+		return err
+	}
+	blobsLen, err := table.Write(w, shape, table.Count(blobs...), table.Merge(shape, blobs...))
+	if err != nil {
+		return err
+	}
+	dirsLen, err := table.Write(w, shape, table.Count(dirs...), table.Merge(shape, dirs...))
+	if err != nil {
+		return err
+	}
+	le := binary.LittleEndian
+	foot := append(make([]byte, 0, FootLen), magic...)
+	for _, v := range []uint32{version, uint32(len(packs)), frames, bodySum} {
+		foot = le.AppendUint32(foot, v)
+	}
+	foot = le.AppendUint64(foot, uint64(blobsLen))
+	foot = le.AppendUint64(foot, uint64(dirsLen))
+	foot = le.AppendUint32(foot, epoch)
+	foot = append(foot, make([]byte, FootLen-4-len(foot))...)
+	_, err = w.Write(le.AppendUint32(foot, pack.Checksum(foot)))
+	return err
+}
+
+// joinPacks returns the packs of all parts, each once, and the number of each in the new index. Of two lengths of one
+// pack, the greater is kept.
+func joinPacks(parts []Part) ([]pack.Length, map[pack.ID]uint32) {
+	var packs []pack.Length
+	numbers := make(map[pack.ID]uint32)
+	for _, p := range parts {
+		for _, l := range p.Packs {
+			n, ok := numbers[l.ID]
+			if !ok {
+				n = uint32(len(packs))
+				numbers[l.ID] = n
+				packs = append(packs, l)
+			}
+			packs[n].Bytes = max(packs[n].Bytes, l.Bytes)
+		}
+	}
+	return packs, numbers
+}
+
+// writeBody writes packs and frames, and returns their checksum.
+func writeBody(w io.Writer, packs []pack.Length, numbers map[pack.ID]uint32, parts []Part) (sum uint32, err error) {
+	le := binary.LittleEndian
+	write := func(b []byte) error {
+		sum = pack.ExtendChecksum(sum, b)
+		_, err := w.Write(b)
+		return err
+	}
+	var b []byte
+	for _, p := range packs {
+		b = append(b[:0], p.ID[:]...)
+		if err := write(le.AppendUint64(b, uint64(p.Bytes))); err != nil {
+			return 0, err
+		}
+	}
+	for _, p := range parts {
+		for i := range p.Frames {
+			f, ok := p.Frame(i)
+			if !ok {
+				return 0, errors.New("frame names no pack")
+			}
+			b = le.AppendUint32(b[:0], numbers[f.Pack])
+			b = le.AppendUint64(b, uint64(f.Offset))
+			b = le.AppendUint32(b, f.Start)
+			b = le.AppendUint32(b, f.Stored)
+			b = le.AppendUint32(b, f.Raw)
+			if err := write(append(b, byte(f.Kind), byte(f.Codec), 0, 0)); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return sum, nil
+}

@@ -1,0 +1,60 @@
+package pack
+
+// bufferSize holds any group of blobs, and its head: it is full at GroupSize, and the last object that went in is
+// rarely larger than a chunk of the default greatest size.
+const bufferSize = GroupSize + 768<<10
+
+// smallBuffer is how many bytes a buffer has at most that is made for few bytes, and not used again.
+const smallBuffer = 64 << 10
+
+// LongestGroup is how many bytes a frame of the usual size has at most, as stored.
+const LongestGroup = bufferSize
+
+// Buffer returns an empty buffer for about n bytes, to be released after use.
+func (c *Coders) Buffer(n int) []byte {
+	select {
+	case b := <-c.free:
+		return b[:0]
+	default:
+	}
+	if n <= smallBuffer {
+		return make([]byte, 0, n)
+	}
+	return make([]byte, 0, bufferSize)
+}
+
+// extend appends data to a buffer that is not to grow beyond bufferSize by much. It begins small, because many a session
+// has few bytes, and is then replaced by one of those that are used again.
+func (c *Coders) extend(b, data []byte) []byte {
+	if n := len(b) + len(data); n > cap(b) && cap(b) < bufferSize {
+		b = append(c.Buffer(bufferSize), b...)
+	}
+	return append(b, data...)
+}
+
+// room returns a buffer that holds n bytes, and does not waste one on few.
+func (c *Coders) room(n int) []byte {
+	if n < bufferSize/2 || n > bufferSize {
+		return nil
+	}
+	return c.Buffer(n)
+}
+
+// Release gives a buffer back. One that is too small or too large is left to the garbage collector.
+func (c *Coders) Release(b []byte) {
+	if cap(b) < bufferSize || cap(b) > 4*bufferSize {
+		return
+	}
+	select {
+	case c.free <- b:
+	default:
+	}
+}
+
+// resize returns a slice of length n: b itself if it is large enough.
+func resize(b []byte, n int) []byte {
+	if cap(b) >= n {
+		return b[:n]
+	}
+	return make([]byte, n)
+}

@@ -1,0 +1,144 @@
+package pack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"castar/store"
+	"castar/store/durable"
+)
+
+const (
+	// GroupSize is how many bytes of blobs and chunks are compressed together. A kernel tree takes 236 MB with frames of
+	// 1 MiB if each chunk has its own, 232 MB if chunks share them, 228.7 MB with 2 MiB and 226.7 MB with 4 MiB; but
+	// reading one small blob costs decoding its group, a millisecond for 2 MiB.
+	GroupSize = 2 << 20
+	// metaGroupSize is the same for directories and chunk lists, which are more often read one at a time.
+	metaGroupSize = 256 << 10
+)
+
+// GroupLimit returns the number of bytes from which a group of objects of a kind is full.
+func GroupLimit(k Kind) int {
+	if k == KindData {
+		return GroupSize
+	}
+	return metaGroupSize
+}
+
+// A frame says of itself how much it holds, and so does an index of it. Both may be wrong under a right checksum, by
+// damage or on purpose, and zstd makes gigabytes of a few kilobytes. So nothing is allocated for more than the writers of
+// the format ever put into a frame; FORMAT.md has these limits too.
+const (
+	// MaxContents is how many bytes a frame of contents has at most: fewer than GroupSize, and then one chunk of at most
+	// 4 MiB. Frames that hold more, of directories or of chunk lists, are read as streams.
+	MaxContents = 8 << 20
+	// MaxList is how many bytes a chunk list has at most: that of about 2 TB.
+	MaxList = 256 << 20
+	// maxItems is how many items a frame has at most. A group is full at 2 MiB, whatever it holds, and there are few
+	// objects of one and two bytes.
+	maxItems = 1 << 20
+	// largeBytes bounds the large objects in memory, of all goroutines together. One may be larger.
+	largeBytes = store.MaxDirectorySize
+)
+
+// MaxRaw returns how many bytes a frame of a kind decodes to at most: a group that is not full, and one object.
+func MaxRaw(k Kind) uint64 {
+	switch k {
+	case KindList:
+		return MaxList + MaxContents
+	case KindDirectory:
+		return store.MaxDirectorySize + MaxContents
+	}
+	return MaxContents
+}
+
+// ErrImpossible is in the errors of what no writer says of a frame.
+var ErrImpossible = errors.New("impossible frame")
+
+// Possible reports what in f no writer of this format says of a frame. The error is ErrImpossible.
+func (f Frame) Possible() error {
+	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
+	const mostRatio = 128 << 10 / 4
+	raw, stored := uint64(f.Raw), uint64(f.Stored)
+	switch {
+	case f.Codec > Zstd || f.Kind > KindDirectory:
+		return fmt.Errorf("%w: unknown kind", ErrImpossible)
+	case f.Offset < HeadLen || f.End() < f.Offset:
+		return fmt.Errorf("%w: offset %d", ErrImpossible, f.Offset)
+	case f.Start < FrameHeadLen || uint64(f.Start) >= FrameHeadLen+maxItems*ItemLen+MaxPadding:
+		return fmt.Errorf("%w: head of %d bytes", ErrImpossible, f.Start)
+	case raw > MaxRaw(f.Kind):
+		return fmt.Errorf("%w: %d bytes, more than %d", ErrImpossible, raw, MaxRaw(f.Kind))
+	case f.Codec == Raw && raw != stored, raw > mostRatio*stored, stored > raw+raw/64+1<<10:
+		return fmt.Errorf("%w: %d bytes of which %d are stored", ErrImpossible, raw, stored)
+	}
+	return nil
+}
+
+// MaxItems returns how many items the head of f has room for.
+func (f Frame) MaxItems() uint32 { return (f.Start - FrameHeadLen) / ItemLen }
+
+// checkSizes reports what in f is impossible, so that no more is allocated for a damaged one than it has bytes for.
+func checkSizes(f Frame, pack durable.File) error {
+	if err := f.Possible(); err != nil {
+		return err
+	}
+	if f.Stored <= bufferSize && f.Start <= smallBuffer {
+		return nil
+	}
+	size, err := pack.Size()
+	if err == nil && f.End() > size {
+		err = io.EOF
+	}
+	return err
+}
+
+// ErrOutside is what is wrong with the place of an object if its frame has none.
+var ErrOutside = errors.New("object lies outside its frame")
+
+// Attempts counts the large objects that are looked for in each frame. A frame has one: to look for any number of them
+// would cost as many times the whole frame. It is for one goroutine.
+type Attempts map[Frame]int
+
+// Enough counts the object at l, and reports whether no more large ones are to be looked for in its frame.
+func (a Attempts) Enough(l Location) bool {
+	const most = 4 // as indexes may disagree
+	if !l.Large() {
+		return false
+	}
+	a[l.Frame]++
+	return a[l.Frame] > most
+}
+
+// budget bounds the bytes that several goroutines have in memory at once. A goroutine that holds some of them must not
+// ask for more.
+type budget struct {
+	mu   sync.Mutex
+	done sync.Cond
+	left int
+}
+
+func newBudget(n int) *budget {
+	b := &budget{left: n}
+	b.done.L = &b.mu
+	return b
+}
+
+// take waits until n bytes are free, or until all are if n is more. They are free again once give is called.
+func (b *budget) take(n int) (give func()) {
+	n = min(n, largeBytes)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.left < n {
+		b.done.Wait()
+	}
+	b.left -= n
+	return func() {
+		b.mu.Lock()
+		b.left += n
+		b.mu.Unlock()
+		b.done.Broadcast()
+	}
+}

@@ -1,0 +1,143 @@
+package pack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"castar/store/durable"
+	"castar/store/zstd"
+)
+
+// frameStream reads the decoded payload of a frame from its beginning. It is for one goroutine, and must be closed.
+type frameStream struct {
+	files *Files
+	f     Frame
+	pack  *openFile
+	src   *payloadReader
+	raw   io.Reader // what src decodes to
+	done  func() error
+}
+
+// payloadReader reads the stored payload of a frame, and adds up its checksum.
+type payloadReader struct {
+	file    durable.File
+	at, end int64
+	sum     uint32
+	err     error // other than the end
+}
+
+func (r *payloadReader) Read(p []byte) (int, error) {
+	p = p[:min(int64(len(p)), r.end-r.at)]
+	if len(p) == 0 {
+		return 0, io.EOF
+	}
+	n, err := r.file.ReadAt(p, r.at)
+	r.at += int64(n)
+	r.sum = ExtendChecksum(r.sum, p[:n])
+	if n == len(p) {
+		err = nil
+	}
+	r.err = err
+	return n, err
+}
+
+// stream begins to read a frame. Damage that shows, then and later, is a *store.CorruptError.
+func (p *Files) stream(f Frame) (s *frameStream, err error) {
+	pack, err := p.open.acquire(f.Pack)
+	if err == nil {
+		if err = checkSizes(f, pack); err != nil {
+			p.open.release(pack)
+		}
+	}
+	if err != nil {
+		return nil, p.Unreadable(f, err)
+	}
+	src := &payloadReader{file: pack, at: f.Offset + int64(f.Start), end: f.End()}
+	s = &frameStream{files: p, f: f, pack: pack, src: src, raw: src, done: func() error { return nil }}
+	if f.Codec == Zstd {
+		z, err := p.decoder.Stream(src)
+		if err != nil {
+			p.open.release(pack)
+			return nil, s.because(err)
+		}
+		s.raw, s.done = z, z.Close
+	}
+	s.raw = io.LimitReader(s.raw, int64(f.Raw)+1)
+	return s, nil
+}
+
+// Read implements io.Reader. It ends with io.EOF when the payload ends, too early or not.
+func (s *frameStream) Read(p []byte) (int, error) {
+	n, err := s.raw.Read(p)
+	if err != nil && err != io.EOF {
+		err = s.because(err)
+	}
+	return n, err
+}
+
+// because is why nothing more can be read.
+func (s *frameStream) because(err error) error {
+	if s.src.err != nil {
+		return s.files.Unreadable(s.f, s.src.err)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = zstd.ErrSize
+	}
+	return s.files.Corrupt(s.f, fmt.Errorf("frame: %w", err))
+}
+
+// fill reads all of p, and skip passes over n bytes.
+func (s *frameStream) fill(p []byte) error {
+	if _, err := io.ReadFull(s, p); err != nil {
+		return s.short(err)
+	}
+	return nil
+}
+
+func (s *frameStream) skip(n int64) error {
+	if _, err := io.CopyN(io.Discard, s, n); err != nil {
+		return s.short(err)
+	}
+	return nil
+}
+
+func (s *frameStream) short(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return s.because(err)
+	}
+	return err
+}
+
+// end reads what is left of the payload, which must be nothing when it is decoded, and returns the checksum of all.
+func (s *frameStream) end() (sum uint32, err error) {
+	if n, err := io.Copy(io.Discard, s); err != nil {
+		return 0, err
+	} else if n > 0 {
+		return 0, s.because(io.EOF)
+	}
+	if _, err := io.Copy(io.Discard, s.src); err != nil {
+		return 0, s.because(err)
+	}
+	return s.src.sum, nil
+}
+
+// Close releases the pack.
+func (s *frameStream) Close() error {
+	s.files.open.release(s.pack)
+	return s.done()
+}
+
+// readPiece reads the bytes at l out of a frame that is too large to be decoded as a whole.
+func (p *Files) readPiece(l Location) ([]byte, error) {
+	s, err := p.stream(l.Frame)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if err := s.skip(int64(l.Offset)); err != nil {
+		return nil, err
+	}
+	data := make([]byte, l.Size)
+	return data, s.fill(data)
+}

@@ -1,0 +1,81 @@
+package pack
+
+import "fmt"
+
+// Use calls f with the bytes at l, unchecked, which f must not keep. A large object waits until others are done with
+// theirs; so f must not ask for any.
+func (p *Files) Use(l Location, f func(data []byte) error) error {
+	defer p.Weigh(l.Size)()
+	data, held, err := p.View(l, nil)
+	if err != nil {
+		return err
+	}
+	defer held.Release()
+	return f(data)
+}
+
+// Weigh waits until there is memory for an object of that size, and for what it decodes to as a directory, several times
+// as much. It returns what gives the memory back. Small objects need not wait.
+func (p *Files) Weigh(size uint32) (give func()) {
+	const small, times = 1 << 20, 8
+	if size <= small {
+		return func() {}
+	}
+	return p.large.take(times * int(size))
+}
+
+// View returns the bytes at l, unchecked. If their frame has many objects, they are part of the cached frame that is
+// returned with them, are valid until it is released, and must not be changed. If it has one, they are read into buf, or
+// into a new slice if buf is nil or too small, and the frame is nil. Damage that shows is a *store.CorruptError.
+func (p *Files) View(l Location, buf []byte) ([]byte, *Cached, error) {
+	if l.Large() {
+		if l.Offset > MaxContents {
+			return nil, nil, p.Corrupt(l.Frame, ErrOutside)
+		}
+		data, err := p.readPiece(l)
+		return data, nil, err
+	}
+	if l.Size == l.Frame.Raw {
+		data, err := p.readPayload(l.Frame, buf)
+		return data, nil, err
+	}
+	payload, held, err := p.frames.get(p, l.Frame, int(l.Size))
+	if err != nil {
+		return nil, nil, err
+	}
+	if uint64(l.Offset)+uint64(l.Size) > uint64(len(payload)) { // two indexes disagree about the frame
+		held.Release()
+		return nil, nil, p.Corrupt(l.Frame, ErrOutside)
+	}
+	return payload[l.Offset:][:l.Size:l.Size], held, nil
+}
+
+// readPayload reads and decodes the payload of a frame into dst, which is grown if it is too small. Unlike Load it trusts
+// f, and so needs one read and no checksum: readers check objects against their digests.
+func (p *Files) readPayload(f Frame, dst []byte) ([]byte, error) {
+	pack, err := p.open.acquire(f.Pack)
+	if err != nil {
+		return nil, p.Unreadable(f, err)
+	}
+	defer p.open.release(pack)
+	if err := checkSizes(f, pack); err != nil {
+		return nil, p.Unreadable(f, err)
+	}
+	stored := dst
+	if f.Codec == Zstd {
+		stored = p.Buffer(int(f.Stored))
+		defer func() { p.Release(stored) }()
+	}
+	stored = resize(stored, int(f.Stored))
+	if _, err := pack.ReadAt(stored, f.Offset+int64(f.Start)); err != nil {
+		return nil, p.Unreadable(f, err)
+	}
+	if f.Codec == Raw {
+		return stored, nil
+	}
+	raw := resize(dst, int(f.Raw))
+	if err := p.decoder.Decode(raw, stored); err != nil {
+		return nil, p.Corrupt(f, fmt.Errorf("frame: %w", err))
+	}
+	return raw, nil
+}

@@ -1,0 +1,252 @@
+package pack
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+
+	"castar/store"
+	"castar/store/durable"
+	"castar/store/zstd"
+)
+
+// Group is the objects of one frame, while it is filled and written. It is for one goroutine at a time.
+type Group struct {
+	Kind    Kind
+	Items   []Item
+	Raw     []byte // their bytes, in order
+	Encoded []byte // what Raw is compressed to, as one zstd frame, or nil if that is still to be done
+	pooled  bool   // Raw is a buffer of the Coders
+}
+
+// NewGroup returns an empty group that Add fills.
+func (c *Coders) NewGroup(k Kind) *Group {
+	return &Group{Kind: k, Raw: c.Buffer(smallBuffer), pooled: true}
+}
+
+// Add copies an object into a group that NewGroup returned, and returns its offset. full says that the group should be
+// written now.
+func (c *Coders) Add(g *Group, d store.Digest, data []byte) (offset uint32, full bool) {
+	offset = uint32(len(g.Raw))
+	g.Items = append(g.Items, Item{d, uint32(len(data))})
+	g.Raw = c.extend(g.Raw, data)
+	return offset, len(g.Raw) >= GroupLimit(g.Kind)
+}
+
+// Merge moves the objects of a group behind those of another of its kind. Their offsets grow by the length that into had.
+func (c *Coders) Merge(into, g *Group) {
+	into.Items = append(into.Items, g.Items...)
+	into.Raw = c.extend(into.Raw, g.Raw)
+	c.Drop(g)
+}
+
+// Drop forgets what a group holds, and gives its memory back if NewGroup made the group.
+func (c *Coders) Drop(g *Group) {
+	if g.pooled {
+		c.Release(g.Raw)
+	}
+	g.Items, g.Raw, g.Encoded = nil, nil, nil
+}
+
+// Pooled reports whether NewGroup made the group, so that its bytes are not the caller's.
+func (g *Group) Pooled() bool { return g.pooled }
+
+// Writer appends frames to packs in TempDir: one pack of each role, and another whenever one is full. They become part of
+// the store when Publish gives them their names, and an index that names them follows. Its methods may be called
+// concurrently, but Lengths, Publish and Remove only once no others run.
+type Writer struct {
+	files *Files
+	full  func() int64
+
+	mu    sync.Mutex
+	packs [Roles]*newPack
+	all   []*newPack
+}
+
+// newPack is a pack that is being written.
+type newPack struct {
+	id   ID
+	file durable.File
+	size int64 // under the mutex of the writer
+}
+
+// NewWriter returns a Writer that begins another pack once the last has as many bytes as full returns.
+func (p *Files) NewWriter(full func() int64) *Writer { return &Writer{files: p, full: full} }
+
+// create begins a pack in TempDir and lets readers find it.
+func (w *Writer) create(r Role) (*newPack, error) {
+	p := w.files
+	var id ID
+	if _, err := io.ReadFull(p.Random, id[:]); err != nil {
+		return nil, err
+	}
+	f, err := p.fs.Create(TempPath(id.String()))
+	if err != nil {
+		return nil, err
+	}
+	head := AppendHead(nil, r)
+	if _, err := f.WriteAt(head, 0); err != nil {
+		f.Close()
+		p.fs.Remove(TempPath(id.String()))
+		return nil, err
+	}
+	p.open.pin(id, f)
+	pack := &newPack{id: id, file: f, size: int64(len(head))}
+	w.all = append(w.all, pack)
+	return pack, nil
+}
+
+// reserve returns where a frame of that many bytes goes.
+func (w *Writer) reserve(r Role, length int64) (pack *newPack, offset int64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pack = w.packs[r]
+	if pack == nil || pack.size >= w.full() {
+		if pack, err = w.create(r); err != nil {
+			w.packs[r] = nil
+			return nil, 0, err
+		}
+		w.packs[r] = pack
+	}
+	offset = pack.size
+	pack.size += length
+	return pack, offset, nil
+}
+
+// Append compresses a group, unless that gains too little, and writes it as a new frame.
+func (w *Writer) Append(g *Group) (f Frame, err error) {
+	if uint64(len(g.Raw)) > math.MaxUint32 {
+		return f, fmt.Errorf("object of %d bytes is too large for a frame", len(g.Raw))
+	}
+	c, head := w.files.Coders, FrameHeadLen+len(g.Items)*ItemLen
+	buf := c.Buffer(head + len(g.Raw) + len(g.Raw)/128 + 1<<10) // more than zstd ever makes of it
+	defer func() { c.Release(buf) }()
+	// The payload is put behind room for the head, so that one write does for both.
+	buf = append(buf, make([]byte, head)...)
+	if g.Encoded != nil {
+		buf = append(buf, g.Encoded...)
+	} else if buf, err = c.encoder.Append(buf, g.Raw); err != nil {
+		return f, err
+	}
+	h := Head{Kind: g.Kind, Codec: Zstd, Raw: uint32(len(g.Raw)), Items: g.Items}
+	payload := buf[head:]
+	if !zstd.Worthwhile(len(payload), len(g.Raw)) {
+		h.Codec, payload = Raw, g.Raw
+	}
+	h.Start, h.Stored, h.PayloadSum = uint32(head), uint32(len(payload)), Checksum(payload)
+	pack, offset, err := w.reserve(h.Kind.Role(), int64(head+len(payload)))
+	if err != nil {
+		return f, err
+	}
+	if h.Codec == Zstd {
+		AppendFrameHead(buf[:0], &h)
+		_, err = pack.file.WriteAt(buf, offset)
+	} else {
+		_, err = pack.file.WriteAt(AppendFrameHead(nil, &h), offset)
+		if err == nil {
+			_, err = pack.file.WriteAt(payload, offset+int64(head))
+		}
+	}
+	return h.At(pack.id, offset), err
+}
+
+// Copy writes a sound frame as it is stored, but without padding.
+func (w *Writer) Copy(l *Loaded) (f Frame, err error) {
+	pack, offset, h, err := w.unpadded(l.Head)
+	if err != nil {
+		return f, err
+	}
+	_, err = pack.file.WriteAt(append(AppendFrameHead(nil, &h), l.Payload()...), offset)
+	return h.At(pack.id, offset), err
+}
+
+// unpadded reserves room for a frame, and returns its head as it is without padding.
+func (w *Writer) unpadded(h Head) (*newPack, int64, Head, error) {
+	h.Start = uint32(FrameHeadLen + len(h.Items)*ItemLen)
+	pack, offset, err := w.reserve(h.Kind.Role(), int64(h.Start)+int64(h.Stored))
+	return pack, offset, h, err
+}
+
+// CopyLarge does for the frame f, whose head is h, what Copy does, without having its payload in memory.
+func (w *Writer) CopyLarge(f Frame, h Head) (Frame, error) {
+	from, err := w.files.open.acquire(f.Pack)
+	if err != nil {
+		return f, err
+	}
+	defer w.files.open.release(from)
+	to, offset, h, err := w.unpadded(h)
+	if err != nil {
+		return f, err
+	}
+	if _, err := to.file.WriteAt(AppendFrameHead(nil, &h), offset); err != nil {
+		return f, err
+	}
+	src := &payloadReader{file: from, at: f.Offset + int64(f.Start), end: f.End()}
+	part := make([]byte, 1<<20)
+	for at := offset + int64(h.Start); ; {
+		n, err := io.ReadFull(src, part)
+		if err == io.EOF {
+			break
+		}
+		if err != nil && err != io.ErrUnexpectedEOF {
+			return f, err
+		}
+		if _, err := to.file.WriteAt(part[:n], at); err != nil {
+			return f, err
+		}
+		at += int64(n)
+	}
+	if src.sum != h.PayloadSum {
+		return f, errors.New("frame changed while it was copied")
+	}
+	return h.At(to.id, offset), nil
+}
+
+// Lengths returns the packs that were written.
+func (w *Writer) Lengths() (all []Length) {
+	for _, pack := range w.all {
+		all = append(all, Length{pack.id, pack.size})
+	}
+	return all
+}
+
+// Publish syncs the packs, gives them their names, and syncs Dir. Each step follows the success of the last.
+func (w *Writer) Publish() error {
+	p := w.files
+	for _, pack := range w.all {
+		if err := pack.file.Sync(); err != nil {
+			return err
+		}
+	}
+	for _, pack := range w.all {
+		if err := p.fs.Rename(TempPath(pack.id.String()), pack.id.Path()); err != nil {
+			return err
+		}
+	}
+	if err := p.fs.SyncDir(Dir); err != nil {
+		return err
+	}
+	for _, pack := range w.all {
+		p.open.unpin(pack.id)
+	}
+	return nil
+}
+
+// RemoveTemp removes the packs that were not published. What cannot be removed is left to the next process that opens the
+// store alone.
+func (w *Writer) RemoveTemp() {
+	for _, pack := range w.all {
+		w.files.fs.Remove(TempPath(pack.id.String()))
+	}
+}
+
+// Remove removes all packs, published or not, which no index may name. It closes them, so that their room is free.
+func (w *Writer) Remove() {
+	w.RemoveTemp()
+	for _, pack := range w.all {
+		w.files.Forget(pack.id)
+		w.files.fs.Remove(pack.id.Path())
+	}
+}
