@@ -17,11 +17,11 @@ import (
 
 // A scrub goes over what the indexes name, in these steps:
 //
-//  1. the store's own files: config, indexes, packs (scrubfiles.go);
+//  1. the store's own files: config, indexes, packs (verifyfiles.go);
 //  2. every frame, in the order in which they lie on disk, each read and decoded once: what is whole gets a bit at the
-//     record that led there (scrubframes.go);
-//  3. every record that got none is looked up as a reader would, to learn why (scrubjudge.go);
-//  4. every chunk list: its chunks are there, and together they hash to the name of the blob (scrublists.go);
+//     record that led there (verifyframes.go);
+//  3. every record that got none is looked up as a reader would, to learn why (verifyjudge.go);
+//  4. every chunk list: its chunks are there, and together they hash to the name of the blob (verifylists.go);
 //  5. what is damaged is reported, and recorded in the quarantine.
 //
 // Its memory is a bit for each record and 8 bytes for each frame, and a little for each damaged object.
