@@ -15,8 +15,8 @@ import (
 // blobs implements store.Blobs.
 type blobs struct{ st *Store }
 
-// Has may miss what another process committed a tenth of a second ago: an ingest asks for every file that is new, which
-// must not cost it a system call each. All else that reads sees at once what is committed.
+// Has may miss what another process committed in the last tenth of a second. An ingest asks for every new file, and a
+// system call for each would cost too much. All other reads see at once what is committed.
 func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	has := b.st.has(pack.KindData, &d)
 	if !has && b.st.due() && b.st.refresh() {
@@ -25,7 +25,7 @@ func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	return has, ctx.Err()
 }
 
-// due reports whether it is time for Has to look for what others committed, to one caller each time.
+// due reports whether Has should look for what other processes committed. It says so to one caller each time.
 func (st *Store) due() bool {
 	now, last := int64(time.Since(st.opened)), st.looked.Load()
 	return now-last >= int64(st.limits.look) && st.looked.CompareAndSwap(last, now)
@@ -40,7 +40,8 @@ func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) { return la
 // Lane implements store.Laner.
 func (b blobs) Lane() store.Blobs { return lane{b, int(b.st.lanes.Add(1) % laneCount)} }
 
-// laneCount is how many lanes a session has at most: each has a group that is being filled. More than that share them.
+// laneCount is how many lanes a session has at most. Each has a group that is being filled. If there are more callers,
+// they share lanes.
 const laneCount = 8
 
 // lane is blobs whose small objects are put into groups that other lanes do not put into.
@@ -60,8 +61,8 @@ func (b lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return d, b.putCut(ctx, d, data)
 }
 
-// putCut stores the blob d in chunks, unless it is there. The caller's goroutine does it all: of many blobs that are put
-// at once, each keeps a core busy.
+// putCut stores the blob d in chunks, unless the store has it. The caller's goroutine does all the work: when many blobs
+// are put at once, each keeps a core busy.
 func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
 	st := b.st
 	if st.has(pack.KindData, &d) {
@@ -99,7 +100,7 @@ type sink struct {
 // Ready commits the session if it has grown large.
 func (s sink) Ready() error { return s.st.checkpoint() }
 
-// Has says no: all chunks but the last few are stored by then, and each of these is looked up anyway.
+// Has says no. All chunks but the last few are stored by then, and each of those is looked up anyway.
 func (s sink) Has(store.Digest) (bool, error) { return false, nil }
 
 func (s sink) PutChunk(d store.Digest, data []byte) error {
@@ -155,8 +156,9 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	return &whole{*bytes.NewReader(data), st, held}, nil
 }
 
-// lookup returns where an object is, and its bytes if it is not written yet. The error is store.ErrNotFound, or a
-// *store.CorruptError where it is known to be damaged. Another process may just have committed what it does not find.
+// lookup returns where an object is, and its bytes if it is not written yet. If it does not find the object, it looks for
+// what other processes have just committed. The error is store.ErrNotFound, or a *store.CorruptError if the object is known
+// to be damaged.
 func (st *Store) lookup(k pack.Kind, d store.Digest, wantData bool) (pack.Location, []byte, error) {
 	l, data, ok := st.find(k, &d, wantData)
 	if !ok && st.refresh() {
@@ -170,7 +172,7 @@ func (st *Store) lookup(k pack.Kind, d store.Digest, wantData bool) (pack.Locati
 
 // chunkList returns the chunks of the blob d, whose list is at l or, if it is not written yet, in data.
 func (st *Store) chunkList(d store.Digest, l pack.Location, data []byte) ([]store.Chunk, error) {
-	if l.Size > pack.MaxContents { // room for all is made only where there are as many
+	if l.Size > pack.MaxContents { // count them before memory for all is allocated
 		for _, err := range st.packs.Chunks(l, data) {
 			if err != nil {
 				return nil, st.about(d, err)
@@ -195,7 +197,7 @@ func (st *Store) verify(d store.Digest, l pack.Location, data []byte) error {
 	return nil
 }
 
-// about says which object damage was met at.
+// about adds to damage which object it was found in.
 func (st *Store) about(d store.Digest, err error) error {
 	if c, ok := errors.AsType[*store.CorruptError](err); ok && c.Digest == (store.Digest{}) {
 		return &store.CorruptError{Digest: d, Where: c.Where, Err: c.Err}

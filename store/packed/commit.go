@@ -12,7 +12,7 @@ import (
 	"castar/store/packed/pack"
 )
 
-// Sync commits everything that was put before. In this order, each step after the last has succeeded:
+// Sync commits everything that was put before. Each of these steps follows the success of the last:
 //
 //  1. the frames of the session are written, and its packs synced (fsync);
 //  2. the packs are renamed from tmp/ to packs/, and packs/ synced: they have their names;
@@ -21,7 +21,7 @@ import (
 //  5. index/ is synced: the commit is durable;
 //  6. indexes that were merged into the new one are removed.
 //
-// An error ends all writing to the store: what was synced in vain cannot be synced again.
+// An error ends all writing to the store: after a sync that failed, another one proves nothing.
 func (st *Store) Sync(context.Context) error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
@@ -72,9 +72,9 @@ func (st *Store) commitSession(s *session) error {
 	return st.settle()
 }
 
-// settle makes durable what other processes committed and this one found: one that was killed between the renaming and
-// the syncing left a store or an index behind that is there to be seen and that a power cut may still take away. So may it
-// bring back a file of the quarantine, with what is whole and was taken for stored.
+// settle makes durable what other processes committed and this one relies on. A process that is killed between a rename and
+// its sync leaves a store, or an index, that others see and that a power cut may still take away. A power cut may also bring
+// back a file of the quarantine, which names objects that are whole by now and count as stored.
 func (st *Store) settle() error {
 	if err := st.fs.SyncDir("."); err != nil {
 		return err
@@ -89,7 +89,7 @@ func (st *Store) settle() error {
 	return st.fs.SyncDir(index.Dir)
 }
 
-// publishIndex commits an index of part and of the smaller indexes that are there, which it replaces.
+// publishIndex commits an index of part and of the smaller indexes of the store, which it replaces.
 func (st *Store) publishIndex(part index.Part) error {
 	old := *st.indexes.Load()
 	merge := index.ToMerge(st.mergeable(old), part.Len())
@@ -113,7 +113,7 @@ func (st *Store) publishIndex(part index.Part) error {
 	}
 	st.indexes.Store(&all)
 	for _, o := range merge {
-		// Another process may have merged and removed it too. One that stays is only searched in vain.
+		// Another process may have merged and removed it too. An index that stays only makes searches slower.
 		st.fs.Remove(index.Path(o.Name))
 		o.Evict() // all of it was read just now
 	}
@@ -121,8 +121,8 @@ func (st *Store) publishIndex(part index.Part) error {
 	return nil
 }
 
-// writeIndexFile writes an index durably and returns its name. The error is a *fullError where there was no room for it,
-// and nothing is left of it then.
+// writeIndexFile writes an index durably and returns its name. If there is no room for it, the error is a *fullError, and
+// nothing is left of the file.
 func (st *Store) writeIndexFile(epoch uint32, parts []index.Part) (name string, err error) {
 	name = index.NewName(*st.indexes.Load())
 	f, err := st.fs.Create(pack.TempPath(name))
@@ -147,14 +147,14 @@ func (st *Store) writeIndexFile(epoch uint32, parts []index.Part) (name string, 
 		return "", orFull(err)
 	}
 	if err := st.fs.SyncDir(index.Dir); err != nil {
-		// It can be seen, and will perhaps never be durable: nobody may build on it.
+		// Others can see it, and it may never be durable: nobody may build on it.
 		st.fs.Remove(index.Path(name))
 		return "", err
 	}
 	return name, nil
 }
 
-// mergeable returns the indexes that have no records of damaged objects.
+// mergeable returns the indexes that have no record of a damaged object.
 func (st *Store) mergeable(indexes []*index.Index) []*index.Index {
 	damaged := st.quarantine.Load()
 	return slices.DeleteFunc(slices.Clone(indexes), damaged.touches)

@@ -9,8 +9,8 @@ import (
 	"castar/store/packed/pack"
 )
 
-// PutGroup implements store.Grouper. The frame is kept as it is where all that is in it is new, and where it is as long as
-// those that are made here; otherwise what they consist of is put piece by piece.
+// PutGroup implements store.Grouper. It keeps the frame as it is if all objects in it are new, and if it is as long as the
+// frames that this store makes. Otherwise it puts the objects one by one.
 func (b blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
 	g, err := b.st.divide(raw, sizes)
 	if err != nil {
@@ -73,10 +73,10 @@ func (b blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err er
 	return g, nil
 }
 
-// division is what blobs that lie one right after the other consist of.
+// division is what blobs consist of that lie one right after the other.
 type division struct {
 	digests []store.Digest // of the blobs
-	lists   [][]byte       // of the chunks of each, or nil where it has one
+	lists   [][]byte       // of the chunks of each, or nil if it has one
 	items   []pack.Item    // the blobs of one chunk, and the chunks of the others, in order
 }
 
@@ -112,8 +112,8 @@ func (st *Store) divide(raw []byte, sizes []int) (*division, error) {
 	return g, nil
 }
 
-// putFrame stores what is in g as the frame that it is compressed to. It reports false, and stores nothing, where any of it
-// is there already, or twice.
+// putFrame stores what is in g as the frame that it is compressed to. It reports false, and stores nothing, if the store has
+// any of it, or if anything is in g twice.
 func (st *Store) putFrame(g *division, raw, frame []byte) (bool, error) {
 	once := make(map[store.Digest]struct{}, len(g.items))
 	for i := range g.items {

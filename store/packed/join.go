@@ -39,8 +39,8 @@ func (b blobs) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) e
 	return st.putWhole(pack.KindList, 0, d, pack.AppendList(nil, chunks))
 }
 
-// resolve returns the chunks of which chunks consist, all of which are there: one that was cut further when it was put is
-// itself a list.
+// resolve returns the chunks that chunks consist of, after a check that the store has them all. A chunk that was cut further
+// when it was put is itself a list.
 func (st *Store) resolve(ctx context.Context, chunks []store.Chunk) ([]store.Chunk, error) {
 	whole := make([]store.Chunk, 0, len(chunks))
 	for i := range chunks {

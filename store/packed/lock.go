@@ -15,10 +15,10 @@ import (
 	"castar/store/packed/pack"
 )
 
-// Everyone who uses a store holds its lock file: shared, or exclusively for as long as files are removed or the store
-// is made. The kernel releases it with the process, so that no lock is ever stale.
+// Every process that uses a store holds its lock: shared, or exclusively while it makes the store or removes files. The
+// kernel releases the lock with the process, so no lock is ever stale.
 
-// lockAndConfigure takes the lock and reads the config, and makes the store first where that is asked for.
+// lockAndConfigure takes the lock and reads the config, and first makes the store if o asks for that.
 func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.Lock, config, error) {
 	for {
 		cfg, err := readConfig(fsys)
@@ -62,7 +62,7 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 	}
 }
 
-// takeLock takes the lock exclusively where nobody else has it or that is asked for, and otherwise shared.
+// takeLock takes the lock exclusively if o asks for that or nobody else holds it, and otherwise shared.
 func takeLock(ctx context.Context, fsys durable.FS, o Options) (lock durable.Lock, alone bool, err error) {
 	if o.Exclusive {
 		lock, err = waitForLock(ctx, fsys, true, o)
@@ -157,7 +157,7 @@ func checkEmpty(fsys durable.FS) error {
 	return nil
 }
 
-// errThere is the error of who wants a new store where there is one.
+// errThere is the error for a new store in the place of one that exists.
 func errThere(fsys durable.FS) error {
 	return fmt.Errorf("%s: a store is there already", fsys.Path("."))
 }

@@ -10,8 +10,8 @@ import (
 	"castar/store/packed/pack"
 )
 
-// long is a blob of so many chunks that their list is not to be in memory. It is read chunk by chunk, and the list as it
-// goes; from a place before the last one the list is read again.
+// long is a blob of so many chunks that their list must not be in memory. It reads the list piece by piece, as it reads the
+// chunks. After a seek backwards it reads the list again from its beginning.
 type long struct {
 	ctx    context.Context
 	st     *Store
@@ -73,7 +73,7 @@ func (b *long) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// load makes the chunk at which the next byte is the one that is read from.
+// load loads the chunk that has the next byte.
 func (b *long) load() error {
 	if b.data != nil && b.start <= b.at && b.at < b.end {
 		return nil
@@ -105,8 +105,8 @@ func (b *long) load() error {
 	}
 }
 
-// WriteTo decodes chunks ahead, in parallel. From the beginning it hashes what it writes, once; from elsewhere it checks
-// each chunk.
+// WriteTo decodes chunks ahead, in parallel. It hashes what it writes once if it begins at the beginning of the blob, and
+// otherwise checks each chunk.
 func (b *long) WriteTo(w io.Writer) (n int64, err error) {
 	if b.at != 0 {
 		return io.Copy(w, struct{ io.Reader }{b})

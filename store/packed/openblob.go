@@ -20,7 +20,7 @@ type whole struct {
 func (w *whole) Size() uint64 { return uint64(w.Reader.Size()) }
 
 func (w *whole) Close() error {
-	w.Reset(nil) // others use the memory from now on
+	w.Reset(nil) // others may use the memory now
 	w.held.Release()
 	w.held = nil
 	return nil

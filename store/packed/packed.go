@@ -1,10 +1,20 @@
-// Package packed is the store on local disk: small objects compressed together in frames, frames appended to packs, and
-// immutable indexes that say where everything is. FORMAT.md specifies the bytes.
+// Package packed is the store on local disk. It compresses small objects together in frames, appends frames to packs, and
+// writes immutable indexes that say where each object is. FORMAT.md specifies the bytes.
 //
-// What is put goes to packs in tmp/. A commit syncs them, gives them their names, and then renames one new index into
-// place: that rename is the one point at which the objects become part of the store. What no index names is garbage
-// that gc removes. Any number of processes may read and write at once, for nothing that is in the store is ever
-// changed; only gc and repair, which remove, are alone.
+// A blob goes in through these steps; the packages pack and index have those that are named after them:
+//
+//	Put → chunks → session → pack.Group → pack.Writer → pack in tmp/
+//	Sync → pack.Writer.Publish → index.Write → rename into index/
+//
+// That rename is the commit: the one point at which objects become part of the store. A blob comes out the other way:
+//
+//	Open → session or index.Index.Find → pack.Location → pack.Files.View → bytes, checked against their digest
+//
+// Gc removes what no index names. Any number of processes may read and write at once, because nothing in the store ever
+// changes. Only gc and repair, which remove, must be alone.
+//
+// The files of this package are named by what they do: verify*.go, gc*.go and repair*.go serve these commands, and the
+// others serve reading and writing.
 package packed
 
 import (
@@ -28,16 +38,16 @@ import (
 
 // Options says how to open a store.
 type Options struct {
-	Create   bool           // make the store where there is none
-	New      bool           // with Create: refuse a store that is there
-	SizeRule store.SizeRule // that of a store which is made
+	Create   bool           // make the store if there is none
+	New      bool           // with Create: refuse a store that exists
+	SizeRule store.SizeRule // of a store that is made
 	ReadOnly bool           // never write; the store may be on a read-only file system
-	// Exclusive has the store for nobody else until it is closed, which Sweep needs.
+	// Exclusive keeps all other processes out until the store is closed. Sweep and Repair need it.
 	Exclusive bool
-	Wait      time.Duration // how long to wait for other processes, if their lock excludes this one; negative: for ever
+	Wait      time.Duration // how long to wait for other processes that exclude this one; negative: forever
 	OnWait    func()        // called once when waiting begins; may be nil
-	// Tolerate opens a damaged store as far as it goes, for those who examine or mend it: an index that cannot be opened
-	// is left out, and a config that is lost or damaged is taken to be that of a new store. It never makes a store.
+	// Tolerate opens a damaged store as far as possible, to examine or mend it. It leaves out an index that cannot be
+	// opened, and replaces a config that is lost or damaged by that of a new store. It never makes a store.
 	Tolerate bool
 }
 
@@ -58,12 +68,12 @@ type Store struct {
 	writers *chunk.Pool   // for blobs that are put in chunks
 	packs   *pack.Files
 
-	commit  sync.Mutex // held by who commits
+	commit  sync.Mutex // held during a commit
 	indexes atomic.Pointer[[]*index.Index]
-	passed  atomic.Pointer[[]string] // names in the folder of indexes that are of no use; nil: none
+	passed  atomic.Pointer[[]string] // names in the folder of indexes that are no indexes in use; nil: none
 	opened  time.Time
 	looked  atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
-	// Nil where nothing is known to be damaged.
+	// Nil if nothing is known to be damaged.
 	quarantine atomic.Pointer[quarantine]
 
 	retired []*index.Index // replaced, but perhaps still being read; under commit
@@ -73,8 +83,8 @@ type Store struct {
 	failure error
 }
 
-// Open opens the packed store in the folder path. The error is store.ErrNoStore where there is none, and
-// store.ErrLocked where another process had it for itself for longer than o.Wait.
+// Open opens the packed store in the folder path. The error is store.ErrNoStore if there is none, and store.ErrLocked if
+// another process kept it locked for longer than o.Wait.
 func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
 	if o.Create {
 		if err := makeFolder(path); err != nil {
@@ -154,8 +164,8 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	return st, nil
 }
 
-// openIndexes opens all indexes, the newest first, but for those of have, which are open. With tolerate those that cannot be
-// opened are left out, but for those of a newer program.
+// openIndexes opens all indexes, the newest first, except those in have, which are open. With tolerate it leaves out those
+// that cannot be opened, unless they are of a newer program.
 func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
 	const tries = 100 // another process may replace an index between the listing and the opening
 	for try := 1; ; try++ {
@@ -168,9 +178,9 @@ func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index
 	}
 }
 
-// refresh takes in what other processes have committed since it last did, and reports whether there was anything. It
-// costs a look into the folder of indexes, and waits for a commit of this process only where there is. What cannot be
-// read is left for the next time.
+// refresh takes in what other processes have committed since its last call, and reports whether there was anything. It reads
+// the folder of indexes, and waits for a commit of this process only if there is something new. What it cannot read is left
+// for the next call.
 func (st *Store) refresh() bool {
 	if st.alone || !st.unseen() {
 		return false
@@ -178,7 +188,7 @@ func (st *Store) refresh() bool {
 	st.commit.Lock()
 	defer st.commit.Unlock()
 	if !st.unseen() {
-		return true // someone else took it in meanwhile
+		return true // another goroutine has taken it in
 	}
 	entries, err := st.fs.ReadDir(index.Dir)
 	if err != nil {
@@ -218,9 +228,8 @@ func (st *Store) unseen() bool {
 	})
 }
 
-// openListed opens the indexes that one look into the folder shows and that no later epoch has replaced; those of have are
-// open. Errors that may be ignored are no more than indexes that are not there; that the folder cannot be read is only
-// ignored where have is nil.
+// openListed reads the folder once, and opens the indexes in it that no later epoch has replaced. Those in have are open. An
+// index that fails with an error to be ignored is left out. That the folder cannot be read is ignored only if have is nil.
 func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all []*index.Index, err error) {
 	entries, err := st.fs.ReadDir(index.Dir)
 	if err != nil && (have != nil || !ignore(err)) {
@@ -229,7 +238,7 @@ func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all [
 	known := func(x *index.Index) bool { return slices.Contains(have, x) }
 	for _, e := range slices.Backward(entries) {
 		if !strings.HasSuffix(e.Name(), index.Ext) {
-			continue // as file systems of networks leave for a file that was removed while it was open
+			continue // network file systems leave such files if an open file is removed
 		}
 		if n := slices.IndexFunc(have, func(x *index.Index) bool { return x.Name == e.Name() }); n >= 0 {
 			all = append(all, have[n])
@@ -250,9 +259,9 @@ func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all [
 	return current, index.Close(replaced...)
 }
 
-// find returns where an object is, or its bytes where it is not written yet and wantData asks for them.
+// find returns where an object is, or its bytes if it is not written yet and wantData asks for them.
 func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
-	// Sessions first: a session that is committed meanwhile is in the indexes before it leaves the list.
+	// Sessions first: a session that is committed during the search is in the indexes before it leaves the list.
 	st.mu.Lock()
 	sealed, current := st.sealed, st.current
 	st.mu.Unlock()
@@ -279,7 +288,7 @@ func (st *Store) has(k pack.Kind, d *store.Digest) bool {
 	return ok
 }
 
-// writable reports why the store cannot be written, or nil.
+// writable returns why the store cannot be written, or nil.
 func (st *Store) writable() error {
 	if st.readOnly {
 		return store.ErrReadOnly
@@ -289,8 +298,8 @@ func (st *Store) writable() error {
 	return st.failure
 }
 
-// fail remembers the first error of a write, after which nothing more is written or committed: what the session believes
-// to have written may not be there.
+// fail remembers the first error of a write. After it nothing more is written or committed, because what the session takes
+// for written may not be.
 func (st *Store) fail(err error) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 // aloneFrom is the size from which an object that does not compress has a frame of its own.
 const aloneFrom = 64 << 10
 
-// put stores an object under its digest, unless it is there. Only data has other lanes than 0. inSlot says that the
-// caller holds a slot.
+// put stores an object under its digest, unless the store has it. The lane is 0 for all kinds but data. inSlot says that
+// the caller holds a slot.
 func (st *Store) put(k pack.Kind, lane int, d store.Digest, data []byte, inSlot bool) error {
 	if st.has(k, &d) {
 		return nil
@@ -29,7 +29,7 @@ func (st *Store) put(k pack.Kind, lane int, d store.Digest, data []byte, inSlot 
 		st.mu.Unlock()
 		g, ok := s.add(k, lane, d, data, alone)
 		if !ok {
-			continue // sealed just now; there is a new one
+			continue // it was just sealed, and there is a new session
 		}
 		if g == nil {
 			return nil
@@ -42,8 +42,8 @@ func (st *Store) put(k pack.Kind, lane int, d store.Digest, data []byte, inSlot 
 	}
 }
 
-// checkpoint commits the session if it has grown large, unless another caller is at it. The caller holds no slot: a
-// commit waits for groups whose writers may wait for one.
+// checkpoint commits the session if it has grown large, unless another caller is doing so. The caller must hold no slot: a
+// commit waits for groups, and their writers may wait for a slot.
 func (st *Store) checkpoint() error {
 	st.mu.Lock()
 	s := st.current

@@ -12,11 +12,11 @@ import (
 	"castar/store/table"
 )
 
-// limits say when something is full. They are fields of a Store so that tests reach them with little.
+// limits say when something is full. They are fields of a Store so that tests can reach them with little data.
 type limits struct {
-	// A session is committed by itself when it has grown to this, so that its memory is bounded, and so that the work
-	// of a long ingest that is interrupted is found again by the next.
-	objects int   // also the most that gc and repair keep places of in memory
+	// A session that has grown to this is committed. That bounds its memory, and an ingest after one that was interrupted
+	// finds most of its work done.
+	objects int   // also how many locations gc and repair keep in memory
 	bytes   int64 // as stored
 	// A pack of that many bytes is full. It bounds what gc must copy to reclaim a part of one.
 	pack int64
@@ -24,7 +24,7 @@ type limits struct {
 	look time.Duration
 }
 
-// defaultLimits has packs of which 1 TB is 2000 files.
+// defaultLimits has packs such that 1 TB is 2000 files.
 func defaultLimits() limits {
 	return limits{objects: 1 << 18, bytes: 2 << 30, pack: 512 << 20, look: 100 * time.Millisecond}
 }
@@ -76,9 +76,9 @@ func (s *session) objects(k pack.Kind) map[store.Digest]pending {
 	return s.blobs
 }
 
-// add takes an object into the group of a lane, unless the session has it, and returns the group if it is now the caller's to
-// write. It reports false where the session is sealed. alone keeps the object out of shared groups; then data is not
-// copied and must stay as it is until the group is written.
+// add takes an object into the group of a lane, unless the session has it. If it returns a group, the caller must write the
+// group. It reports false if the session is sealed. alone keeps the object out of shared groups; then data is not copied
+// and must not change until the group is written.
 func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone bool) (toWrite *group, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,8 +109,8 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone 
 	return g, true
 }
 
-// addGroup takes data that is compressed already as a group of its own, which is then the caller's to write. Where the
-// session has any of its objects, or is sealed, it takes nothing and returns nil.
+// addGroup makes a group of data that is compressed already, and returns it. The caller must write it. If the session has any
+// of its objects, or is sealed, addGroup does nothing and returns nil.
 func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,8 +145,8 @@ func (s *session) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Loca
 	return l, data, true
 }
 
-// seal ends the session for writers and returns the groups that were not full, which are now the caller's to write. Those
-// of several lanes become one where they fit, so that a small tree does not pay for having been read in parallel.
+// seal ends the session for writers and returns the groups that are not full, which the caller must write. It merges groups
+// of several lanes that fit together, so that a small tree takes no more space because it was read in parallel.
 func (s *session) seal() (rest []*group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +194,7 @@ func (s *session) empty() bool {
 	return len(s.blobs)+len(s.dirs) == 0
 }
 
-// written records that g is in a pack. Nobody looks at its bytes any more.
+// written records that g is in a pack, and frees its bytes.
 func (s *session) written(g *group, f pack.Frame) {
 	s.mu.Lock()
 	g.frame = len(s.frames)

@@ -16,7 +16,7 @@ type set struct {
 	marks   index.Marks
 }
 
-// NewSet returns an empty set of objects that are committed, by whomever. It knows nothing that is committed later.
+// NewSet returns an empty set of the objects that any process has committed by now.
 func (st *Store) NewSet() store.ObjectSet {
 	st.refresh()
 	return st.newSet()

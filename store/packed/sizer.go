@@ -7,8 +7,8 @@ import (
 	"castar/store/packed/pack"
 )
 
-// Stored implements store.Sizer: an object's item in the head of its frame, and its share of the payload, rounded.
-// Padding and indexes are nobody's. What is not written yet counts with its raw length.
+// Stored implements store.Sizer. An object takes its item in the head of its frame, and its share of the payload, rounded.
+// Padding and indexes count for no object. An object that is not written yet counts with its raw length.
 func (st *Store) Stored(ctx context.Context, k store.Kind, d store.Digest) (uint64, error) {
 	l, data, err := st.lookup(tableOf(k), d, true)
 	if err == nil {
