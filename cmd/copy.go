@@ -288,7 +288,7 @@ func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.T
 	for _, t := range tags {
 		old, err := to.Tags.Get(ctx, t.Name)
 		switch {
-		case store.IsNotFound(err) || f.overwrite && !(err == nil && sameRoot(old.Root, t.Root)):
+		case store.IsNotFound(err) || f.overwrite && !errors.Is(err, store.ErrNewer) && !(err == nil && sameRoot(old.Root, t.Root)):
 			if err := to.Tags.Set(ctx, t); err != nil {
 				return conflicts, err
 			}

@@ -165,8 +165,8 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 			return err
 		}
 		defer st.Close()
-		if f.tag != "" && st.Tags == nil { // before everything is stored
-			return fmt.Errorf("--tag: %w", store.ErrUnsupported)
+		if err := checkTag(ctx, st, f.tag); err != nil { // before everything is stored
+			return err
 		}
 	}
 	var err error
@@ -189,6 +189,20 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 	}
 	if leftOut {
 		return errPartial
+	}
+	return nil
+}
+
+// checkTag reports why a tag, unless it is "", can never be set in st.
+func checkTag(ctx context.Context, st *store.Store, tag string) error {
+	switch {
+	case tag == "":
+		return nil
+	case st.Tags == nil:
+		return fmt.Errorf("--tag: %w", store.ErrUnsupported)
+	}
+	if _, err := st.Tags.Get(ctx, tag); errors.Is(err, store.ErrNewer) {
+		return fmt.Errorf("tag %q: %w", tag, err)
 	}
 	return nil
 }

@@ -51,10 +51,14 @@ With --json, there is one object a line. Its type is
             if it is not UTF-8; an empty path is the root itself), more (the number of other paths), at_least (more is
             a lower bound)
   summary   claims (the number of findings against each), harmless_findings, roots, directories, files, objects, bytes
-            (read), assembled, recorded, released, not_recorded (the reason), part, parts, resumed, stopped, seconds
+            (read), assembled, recorded, released, not_recorded (the reason), newer (the
+            reasons why something that a newer castar wrote was not checked), part, parts, resumed, stopped, seconds
+
+What a newer castar wrote is not damage, but verify cannot check it: it says what
+was not checked, and why.
 
 The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could
-not finish.
+not finish or not check everything.
 
 Examples:
   castar verify                          # everything
@@ -232,6 +236,7 @@ type jsonVerified struct {
 	Recorded    int                    `json:"recorded"`
 	Released    int                    `json:"released"`
 	NotRecorded string                 `json:"not_recorded,omitempty"`
+	Newer       []string               `json:"newer,omitempty"` // what a newer castar wrote, and was not checked
 	Part        int                    `json:"part,omitempty"`
 	Parts       int                    `json:"parts,omitempty"`
 	Resumed     string                 `json:"resumed,omitempty"`
@@ -270,7 +275,7 @@ func (v *verified) progress(p *store.ScrubProgress) (stop func()) {
 	}
 }
 
-// summary says what was checked, and returns errPartial if something is damaged.
+// summary says what was checked. It returns errPartial if something is damaged, and otherwise what could not be checked.
 func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 	total := uint64(0)
 	for _, n := range r.Findings {
@@ -282,8 +287,22 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 		v.table(r)
 		v.notes(r)
 	}
+	var unchecked errorLines
+	for i, err := range r.Newer {
+		if i == maxWarnings {
+			unchecked = append(unchecked, fmt.Errorf("and %d more", len(r.Newer)-i))
+			break
+		}
+		unchecked = append(unchecked, fmt.Errorf("not checked: %w", err))
+	}
 	if total > 0 {
+		for _, err := range unchecked {
+			v.env.warn("verify", err.Error())
+		}
 		return errPartial
+	}
+	if unchecked != nil {
+		return unchecked
 	}
 	return nil
 }
@@ -299,6 +318,10 @@ func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {
 	}
 	if r.NotRecorded != nil {
 		j.NotRecorded, _ = jsonName(r.NotRecorded.Error())
+	}
+	for _, err := range r.Newer {
+		text, _ := jsonName(err.Error())
+		j.Newer = append(j.Newer, text)
 	}
 	for _, c := range v.claims() {
 		j.Claims[c] = r.Findings[c]
@@ -332,6 +355,9 @@ func (v *verified) table(r tree.VerifyResult) {
 		state, n := "ok", r.Findings[c]
 		if v.foreign && c == store.ClaimFiles {
 			state, text[c] = "-", "not checked in this kind of store, except tags"
+		}
+		if len(r.Newer) > 0 && c == store.ClaimFiles {
+			state, text[c] = "-", plural(uint64(len(r.Newer)), "line or file")+" of a newer castar not checked"
 		}
 		if n > 0 {
 			state = "DAMAGED"

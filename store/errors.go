@@ -20,6 +20,9 @@ var (
 	ErrTooDeep = fmt.Errorf("more than %d directories deep", MaxDepth)
 	// ErrTagsLost says that a store has lost tags, and that their names are unknown. What they reach may be needed.
 	ErrTagsLost = errors.New("tags were lost")
+	// ErrNewer says that something was written by a newer castar, and that this one must not judge it. It is not damage, and
+	// nothing that it concerns is changed.
+	ErrNewer = errors.New("written by a newer castar")
 	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )

@@ -51,6 +51,8 @@ type ScrubResult struct {
 	Recorded    int    // damaged objects that were recorded
 	Released    int    // objects that had been recorded as damaged and were found whole
 	NotRecorded error  // why the damage could not be recorded, or nil
+	// Newer names what a newer castar wrote, and so could not be checked. Each is ErrNewer. It is neither sound nor damaged.
+	Newer []error
 }
 
 // Claim is what damage contradicts.

@@ -136,11 +136,12 @@ type DirectoryWriter interface {
 
 // Tags keeps names that point at roots, and the log of what was ingested.
 type Tags interface {
-	// Get returns the tag of that name, or an error that is ErrNotFound.
+	// Get returns the tag of that name, or an error that is ErrNotFound, or ErrNewer.
 	Get(ctx context.Context, name string) (Tag, error)
 	// Set makes t.Name point at t.Root. The change is durable when Set returns. Readers see the old tag or the new one.
+	// The error is ErrNewer if the old one must not be replaced.
 	Set(ctx context.Context, t Tag) error
-	// Delete removes a tag, durably. The error is ErrNotFound if there is none.
+	// Delete removes a tag, durably. The error is ErrNotFound if there is none, and ErrNewer if it must not be removed.
 	Delete(ctx context.Context, name string) error
 	// All yields the tags in the order of their names. It yields an error for each tag that it cannot read, and goes
 	// on.

@@ -15,6 +15,8 @@ type Tag struct {
 	Time   time.Time // the end of the ingest
 	Source string    // the ingested path, raw bytes
 	Counts Counts
+	// Extra is the fields that another version of castar gave the tag, as a JSON object, or "". A store keeps them.
+	Extra string
 }
 
 // Counts is how much an ingest found.

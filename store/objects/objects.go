@@ -13,6 +13,10 @@
 // find every directory by its own name. For this the package keeps lists of the directories in each closure; it works
 // without them, but more slowly (directories.go).
 //
+// Tags and the log are objects that tvix and snix do not know (tags.go). Their records may have fields of a later castar,
+// which this one keeps, and may need what it does not know: then the error is store.ErrNewer, and the record is neither
+// replaced nor removed. Package record has the rules.
+//
 // A caller opens a Bucket and puts a store on it, or opens a URL, which does both:
 //
 //	st, err := objects.OpenURL(ctx, "objectstore+s3://bucket/path", objects.URLOptions{})

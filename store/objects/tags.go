@@ -1,10 +1,8 @@
 package objects
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -16,49 +14,11 @@ import (
 
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/record"
 )
 
 // A tag is an object, named by the digest of its name; each ingest in the log is one, named by when it was recorded, to
-// the nanosecond, so that the order of the names is that of the log. Both hold a record of two lines: the digest of the
-// second one, and JSON.
-
-// tagRecord is the JSON form of store.Tag.
-type tagRecord struct {
-	Name   string       `json:"name,omitempty"`
-	Root   []byte       `json:"root"` // the Node message, in base64
-	Time   time.Time    `json:"time"`
-	Source []byte       `json:"source"` // raw bytes, in base64
-	Counts store.Counts `json:"counts"`
-}
-
-// maxTag bounds the records that are read, in bytes.
-const maxTag = 1 << 20
-
-func encodeTag(t store.Tag) ([]byte, error) {
-	root, err := store.EncodeNode(t.Root)
-	if err != nil {
-		return nil, err
-	}
-	line, err := json.Marshal(tagRecord{t.Name, root, t.Time, []byte(t.Source), t.Counts})
-	if err != nil {
-		return nil, err
-	}
-	line = append(line, '\n')
-	return append([]byte(store.Sum(line).String()+"\n"), line...), nil
-}
-
-func decodeTag(b []byte) (t store.Tag, err error) {
-	sum, line, ok := bytes.Cut(b, []byte("\n"))
-	if !ok || string(sum) != store.Sum(line).String() {
-		return t, store.ErrDigestMismatch
-	}
-	var r tagRecord
-	if err := json.Unmarshal(line, &r); err != nil {
-		return t, err
-	}
-	root, err := store.DecodeNode(r.Root)
-	return store.Tag{Name: r.Name, Root: root, Time: r.Time, Source: string(r.Source), Counts: r.Counts}, err
-}
+// the nanosecond, so that the order of the names is that of the log. Both hold a record of two lines (see package record).
 
 // tags implements store.Tags. What it stores does not go through the queue: it is durable at once.
 type tags struct {
@@ -80,22 +40,26 @@ func (t tags) Get(ctx context.Context, name string) (store.Tag, error) {
 
 // read reads the record that an object holds.
 func (t tags) read(ctx context.Context, name string) (store.Tag, error) {
-	b, err := t.q.bucket.Get(ctx, name, 0, maxTag)
+	b, err := t.q.bucket.Get(ctx, name, 0, record.Max)
 	if err != nil {
 		return store.Tag{}, err
 	}
-	tag, err := decodeTag(b)
+	tag, err := record.DecodeTag(record.TwoLines, b)
 	if err != nil {
-		return tag, &store.CorruptError{Where: t.q.where(name), Err: err}
+		err = record.At(t.q.where(name), err)
 	}
-	return tag, nil
+	return tag, err
 }
 
 func (t tags) Set(ctx context.Context, tag store.Tag) error {
 	if err := store.ValidateTag(tag.Name); err != nil {
 		return err
 	}
-	if err := t.put(ctx, tagName(tag.Name), tag); err != nil {
+	_, err := t.read(ctx, tagName(tag.Name))
+	if !errors.Is(err, store.ErrNewer) {
+		err = t.put(ctx, tagName(tag.Name), tag)
+	}
+	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag.Name, err)
 	}
 	return nil
@@ -105,7 +69,7 @@ func (t tags) put(ctx context.Context, name string, tag store.Tag) error {
 	if err := t.q.writable(); err != nil {
 		return err
 	}
-	b, err := encodeTag(tag)
+	b, err := record.EncodeTag(record.TwoLines, tag)
 	if err == nil {
 		err = t.q.bucket.Put(ctx, name, b)
 	}
@@ -119,17 +83,17 @@ func (t tags) Delete(ctx context.Context, name string) error {
 	if err := t.q.writable(); err != nil {
 		return err
 	}
-	_, err := t.q.bucket.Head(ctx, tagName(name))
-	if err == nil {
-		err = t.q.bucket.Delete(ctx, tagName(name))
-	}
-	if err == nil {
-		err = t.q.bucket.Sync(ctx)
-	}
-	if store.IsNotFound(err) {
+	_, err := t.read(ctx, tagName(name))
+	switch {
+	case store.IsNotFound(err):
 		return fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
+	case errors.Is(err, store.ErrNewer):
+		return fmt.Errorf("tag %q: %w", name, err)
 	}
-	return err
+	if err := t.q.bucket.Delete(ctx, tagName(name)); err != nil {
+		return err
+	}
+	return t.q.bucket.Sync(ctx)
 }
 
 func (t tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {

@@ -1,7 +1,6 @@
 package packed
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +9,7 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // A program refuses a store whose config has a greater version than formatVersion. A store gets the least version with
@@ -30,6 +30,8 @@ type config struct {
 	Compression string `json:"compression"`   // "zstd"
 
 	SizeRule store.SizeRule `json:"size_rule,omitempty"` // "snix", or none
+
+	extra string // the other fields
 }
 
 func newConfig(rule store.SizeRule) config {
@@ -45,11 +47,11 @@ func newConfig(rule store.SizeRule) config {
 
 // writeConfig makes the folder a store.
 func writeConfig(fsys durable.FS, c config) error {
-	b, err := json.Marshal(c)
+	b, err := record.OneLine.Encode(c, c.extra)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(fsys, pack.TempPath(durable.TempName()), configName, seal(b))
+	return durable.WriteFile(fsys, pack.TempPath(durable.TempName()), configName, b)
 }
 
 // readConfig reads and checks the config file. The error is fs.ErrNotExist where there is none.
@@ -58,14 +60,10 @@ func readConfig(fsys durable.FS) (c config, err error) {
 	if err != nil {
 		return c, err
 	}
-	c, err = parseConfig(b)
-	switch {
-	case errors.Is(err, pack.ErrFormat):
-		return c, fmt.Errorf("%s: %w", fsys.Path(configName), err)
-	case err != nil:
-		return c, &store.CorruptError{Where: fsys.Path(configName), Err: err}
+	if c, err = parseConfig(b); err != nil {
+		err = record.At(fsys.Path(configName), err)
 	}
-	return c, nil
+	return c, err
 }
 
 // SizeRule returns the rule of the packed store in the folder path, or of the one that would be made there. It opens
@@ -88,7 +86,7 @@ func SizeRule(path string) (store.SizeRule, error) {
 
 // isStore reports whether a folder is a store of this format whose config cannot be read because of err.
 func isStore(fsys durable.FS, err error) bool {
-	if errors.Is(err, pack.ErrFormat) {
+	if errors.Is(err, store.ErrNewer) {
 		return false
 	}
 	fi, err := fsys.Stat(pack.Dir)
@@ -105,12 +103,10 @@ func checkPacks(fsys durable.FS) error {
 }
 
 func parseConfig(b []byte) (c config, err error) {
-	line, err := unseal(b)
-	if err != nil {
-		return c, err
+	var v struct {
+		Version int `json:"version"`
 	}
-	var v struct{ Version int }
-	if err := json.Unmarshal(line, &v); err != nil {
+	if _, err := record.OneLine.Decode(b, &v); err != nil {
 		return c, err
 	}
 	switch {
@@ -119,7 +115,7 @@ func parseConfig(b []byte) (c config, err error) {
 	case v.Version < 1:
 		return c, fmt.Errorf("invalid version %d", v.Version)
 	}
-	if err := json.Unmarshal(line, &c); err != nil {
+	if c.extra, err = record.OneLine.Decode(b, &c); err != nil {
 		return c, err
 	}
 	if c.Hash != "blake3" || c.Chunker != "fastcdc2020" || c.Compression != "zstd" || c.ID == "" {

@@ -9,6 +9,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // A store has the least version with which it can be described, so that programs which do not know of size rules go on
@@ -55,7 +56,7 @@ func TestParseConfig(t *testing.T) {
 		{`{"version":3,` + rest + `}`, 0, true, false},
 		{`{"version":0,` + rest + `}`, 0, false, true},
 	} {
-		c, err := parseConfig(seal([]byte(tt.json)))
+		c, err := parseConfig(record.OneLine.Wrap([]byte(tt.json)))
 		if errors.Is(err, pack.ErrFormat) != tt.newer || (err != nil) != (tt.newer || tt.bad) || err == nil && c.SizeRule != tt.rule {
 			t.Errorf("%s: %v, %v", tt.json, c.SizeRule, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // sampleFiles returns the files of a small store.
@@ -112,9 +113,9 @@ func refoot(b []byte) []byte {
 
 func FuzzConfig(f *testing.F) {
 	seed(f, configName)
-	f.Add(seal([]byte(`{"version":2,"future":true}`)))
+	f.Add(record.OneLine.Wrap([]byte(`{"version":2,"future":true}`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, b := range [][]byte{b, seal(b)} {
+		for _, b := range [][]byte{b, record.OneLine.Wrap(b)} {
 			c, err := parseConfig(b)
 			if err != nil {
 				continue
@@ -137,17 +138,17 @@ func FuzzTag(f *testing.F) {
 	seed(f, tagsDir)
 	f.Add([]byte(`{"root":"GgA=","time":"2024-01-01T00:00:00+23:59","source":"//8=","counts":{}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, b := range [][]byte{b, seal(b)} {
-			tag, err := decodeTag(b)
+		for _, b := range [][]byte{b, record.OneLine.Wrap(b)} {
+			tag, err := record.DecodeTag(record.OneLine, b)
 			if err != nil {
 				continue
 			}
-			again, err := encodeTag(tag)
+			again, err := record.EncodeTag(record.OneLine, tag)
 			if err != nil {
 				t.Errorf("%+v: %v", tag, err)
 				continue
 			}
-			back, err := decodeTag(again)
+			back, err := record.DecodeTag(record.OneLine, again)
 			if err != nil || !back.Time.Equal(tag.Time) {
 				t.Errorf("%+v comes back as %+v, %v", tag, back, err)
 			}

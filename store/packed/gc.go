@@ -29,6 +29,9 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 	if !ok || !slices.Equal(k.indexes, *st.indexes.Load()) {
 		return r, errors.New("the set to keep is not of this store as it is now")
 	}
+	if err := st.newerLine(ctx); err != nil {
+		return r, err
+	}
 	if !o.DryRun {
 		if err := st.writable(); err != nil {
 			return r, err

@@ -182,7 +182,8 @@ func (p *plan) dead() (dead []*sweptPack) {
 func (s *sweep) setApart(p *plan, full error) error {
 	const atFirst = 8
 	dead, freed := p.dead(), false
-	void := &quarantine{packs: map[pack.ID]bool{}, places: p.deadLists()}
+	void := newQuarantine()
+	void.places = p.deadLists()
 	for pl := range void.places {
 		void.packs[pl.pack] = false
 	}
@@ -211,7 +212,7 @@ func (s *sweep) setApart(p *plan, full error) error {
 			return err
 		}
 		freed = true
-		void = &quarantine{packs: map[pack.ID]bool{}}
+		void = newQuarantine()
 	}
 	return nil
 }

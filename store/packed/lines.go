@@ -7,6 +7,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/record"
 )
 
 // mostLine is how many bytes a line of the quarantine has at most. One is for all items of a frame.
@@ -14,7 +15,7 @@ const mostLine = 128 << 20
 
 // readSmall returns the contents of a small file: config, a tag, or what verify remembers. One that is longer than any is a *store.CorruptError.
 func readSmall(fsys durable.FS, name string) ([]byte, error) {
-	b, err := durable.ReadFile(fsys, name, maxLine)
+	b, err := durable.ReadFile(fsys, name, record.Max)
 	if errors.Is(err, durable.ErrTooLong) {
 		if inner := errors.Unwrap(err); inner != nil {
 			err = inner // it says where as well

@@ -3,20 +3,18 @@ package packed
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 
 	"castar/store"
+	"castar/store/record"
 )
 
-const (
-	// maxLine is the length of the longest record that is written or read, in bytes: memory must not follow what a file
-	// claims. The longest path that a system call takes is 4096.
-	maxLine = 1 << 20
-	// maxBadRuns is how many runs of lines that cannot be read are told apart.
-	maxBadRuns = 100
-)
+// maxBadRuns is how many runs of lines that cannot be read are told apart.
+const maxBadRuns = 100
 
 // logReader reads the log line by line.
 type logReader struct {
@@ -24,12 +22,42 @@ type logReader struct {
 	where  string // its path
 	number int    // of the line that was read last, from 1
 	buf    []byte // that line
+}
 
-	// Lines that could not be read and were not reported yet:
-	bad         int
-	first, last int   // their numbers
-	err         error // of the first
-	runs        int   // that were reported
+// logLine is a line of the log.
+type logLine struct {
+	tag  store.Tag
+	text []byte // without its newline; valid until the next one is read
+}
+
+// all yields the lines that can be read, and an error for each run of those that cannot. An error of the file is the last.
+func (r *logReader) all(ctx context.Context) iter.Seq2[logLine, error] {
+	return func(yield func(logLine, error) bool) {
+		var bad, newer badRun
+		for ctx.Err() == nil {
+			text, err := r.next()
+			ended := err != nil && !errors.Is(err, errLong)
+			l := logLine{text: bytes.TrimSuffix(text, []byte("\n"))}
+			if err == nil {
+				l.tag, err = record.DecodeTag(record.OneLine, text)
+			}
+			if errors.Is(err, store.ErrNewer) {
+				newer.add(r.number, err)
+				continue
+			} else if err != nil && !ended {
+				bad.add(r.number, err)
+				continue
+			}
+			for _, run := range []*badRun{&bad, &newer} {
+				if err := run.report(r.where, ended); err != nil && !yield(logLine{}, err) {
+					return
+				}
+			}
+			if ended && err == io.EOF || !yield(l, err) || ended {
+				return
+			}
+		}
+	}
 }
 
 // next returns the next line that is not empty, until the one after it is read, or io.EOF after the last. The error is errLong if there is too much of it.
@@ -45,7 +73,7 @@ func (r *logReader) next() ([]byte, error) {
 	}
 }
 
-// errLong says that a line is longer than maxLine.
+// errLong says that a line is longer than record.Max.
 var errLong = errors.New("line is too long")
 
 // line returns the next line. An error of the file comes after the last line.
@@ -56,7 +84,7 @@ func (r *logReader) line() (line []byte, err error) {
 	line = r.buf
 	for {
 		part, err := r.lines.ReadSlice('\n')
-		if length += len(part); length <= maxLine {
+		if length += len(part); length <= record.Max {
 			line = append(line, part...)
 		}
 		switch {
@@ -64,34 +92,42 @@ func (r *logReader) line() (line []byte, err error) {
 			continue
 		case err != nil && err != io.EOF, err == io.EOF && length == 0:
 			return line, err
-		case length > maxLine:
-			return line, fmt.Errorf("%w: %d bytes, want %d or fewer", errLong, length, maxLine)
+		case length > record.Max:
+			return line, fmt.Errorf("%w: %d bytes, want %d or fewer", errLong, length, record.Max)
 		}
 		return line, nil
 	}
 }
 
-// spoiled takes in that the line that was read last is damaged.
-func (r *logReader) spoiled(err error) {
-	if r.bad == 0 {
-		r.first, r.err = r.number, err
-	}
-	r.bad++
-	r.last = r.number
+// badRun is lines that cannot be read, all damaged or all of a newer program, and were not reported yet.
+type badRun struct {
+	n           int
+	first, last int   // their numbers
+	err         error // of the first
+	reported    int   // runs
 }
 
-// report returns what is to be said of the damaged lines before this one, or nil: a run of them is one error, and so are
-// all after the first runs, once the log has ended. Millions of lines are not worth a line each.
-func (r *logReader) report(ended bool) error {
-	if r.bad == 0 || r.runs >= maxBadRuns && !ended {
+// add takes in a line.
+func (b *badRun) add(number int, err error) {
+	if b.n == 0 {
+		b.first, b.err = number, err
+	}
+	b.n++
+	b.last = number
+}
+
+// report returns what is to be said of the lines, or nil: a run of them is one error, and so are all after the first runs,
+// once the log has ended. Millions of lines are not worth a line each.
+func (b *badRun) report(where string, ended bool) error {
+	if b.n == 0 || b.reported >= maxBadRuns && !ended {
 		return nil
 	}
-	c := &store.CorruptError{Where: fmt.Sprintf("%s line %d", r.where, r.first), Err: r.err}
-	if r.bad > 1 {
-		c.Where = fmt.Sprintf("%s lines %d to %d", r.where, r.first, r.last)
-		c.Err = fmt.Errorf("%d lines cannot be read, the first: %w", r.bad, r.err)
+	err := record.At(fmt.Sprintf("%s line %d", where, b.first), b.err)
+	if b.n > 1 {
+		err = record.At(fmt.Sprintf("%s lines %d to %d", where, b.first, b.last),
+			fmt.Errorf("%d lines cannot be read, the first: %w", b.n, b.err))
 	}
-	r.bad = 0
-	r.runs++
-	return c
+	b.n = 0
+	b.reported++
+	return err
 }

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/record"
 )
 
 // TestSpoiledLog reads logs in which much cannot be read: it is said in a bounded number of errors, in bounded memory,
 // and what is whole between it comes all the same.
 func TestSpoiledLog(t *testing.T) {
-	good, err := encodeTag(store.Tag{Root: store.Node{Kind: store.KindSymlink, Target: "x"}, Time: time.Unix(0, 0)})
+	good, err := record.EncodeTag(record.OneLine, store.Tag{Root: store.Node{Kind: store.KindSymlink, Target: "x"}, Time: time.Unix(0, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,18 +73,18 @@ func TestLongRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	long := tag
-	long.Source = strings.Repeat("s", maxLine)
+	long.Source = strings.Repeat("s", record.Max)
 	if st.Tags.Set(t.Context(), long) == nil || st.Tags.Record(t.Context(), long) == nil {
 		t.Error("a record that is longer than readers take is written")
 	}
 	if _, err := st.Tags.Get(t.Context(), "v1"); err != nil {
 		t.Error(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, tagPath("v1")), bytes.Repeat([]byte("x"), maxLine+1), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, tagPath("v1")), bytes.Repeat([]byte("x"), record.Max+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := st.Tags.Get(t.Context(), "v1")
-	if want := fmt.Sprintf("%d bytes, want %d or fewer", maxLine+1, maxLine); err == nil || !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprintf("%d bytes, want %d or fewer", record.Max+1, record.Max); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

@@ -155,7 +155,10 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 		return nil, err
 	}
 	st.indexes.Store(&indexes)
-	quarantine, _, _, err := readQuarantine(fsys)
+	quarantine, _, damage, err := readQuarantine(fsys)
+	if err == nil && !o.ReadOnly { // a writer must know what not to take for stored
+		err = firstNewer(slices.Values(damage))
+	}
 	if err != nil && !o.Tolerate {
 		index.Close(indexes...)
 		return nil, err

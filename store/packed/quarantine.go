@@ -16,6 +16,7 @@ import (
 	"castar/store/durable"
 	"castar/store/packed/index"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // The quarantine is where damaged objects are: places that lookups pass over, so that the store does not have what it
@@ -34,6 +35,33 @@ type quarantine struct {
 	places map[place]struct{}
 	// What of it is no damage: a sweep was removing it. Nil: nothing.
 	swept *quarantine
+	// The fields of lines and items that this program does not know. The place of a line has its pack and its frame, or
+	// only its pack. It may name what the rest does not.
+	extra map[place]string
+}
+
+// newQuarantine returns one to be filled.
+func newQuarantine() *quarantine {
+	return &quarantine{packs: make(map[pack.ID]bool), places: make(map[place]struct{}), extra: make(map[place]string)}
+}
+
+// take adds what is in part, but for what is swept.
+func (q *quarantine) take(part *quarantine) {
+	for id, all := range part.packs {
+		q.packs[id] = q.packs[id] || all
+	}
+	maps.Copy(q.places, part.places)
+	q.inherit(part)
+}
+
+// inherit takes in the unknown fields of what was known before.
+func (q *quarantine) inherit(known *quarantine) {
+	if q == nil || known == nil {
+		return
+	}
+	for p, extra := range known.extra {
+		q.extra[p], _ = record.Merge(q.extra[p], extra) // both are objects
+	}
 }
 
 // isSwept reports whether the object d at l is dead, and perhaps gone, because of a sweep that has not come to its end.
@@ -49,14 +77,10 @@ func (q *quarantine) with(more *quarantine) *quarantine {
 	case more == nil:
 		return q
 	}
-	sum := &quarantine{packs: maps.Clone(more.packs), places: maps.Clone(q.places), swept: q.swept.with(more.swept)}
-	for id, all := range q.packs {
-		sum.packs[id] = sum.packs[id] || all
-	}
-	if sum.places == nil {
-		sum.places = make(map[place]struct{})
-	}
-	maps.Copy(sum.places, more.places)
+	sum := newQuarantine()
+	sum.swept = q.swept.with(more.swept)
+	sum.take(q)
+	sum.take(more)
 	return sum
 }
 
@@ -65,7 +89,7 @@ func (q *quarantine) withoutSwept() *quarantine {
 	if q == nil || q.swept == nil {
 		return q
 	}
-	rest := &quarantine{packs: make(map[pack.ID]bool), places: make(map[place]struct{})}
+	rest := newQuarantine()
 	for id, all := range q.packs {
 		if all && !q.swept.packs[id] {
 			rest.packs[id] = true
@@ -82,6 +106,7 @@ func (q *quarantine) withoutSwept() *quarantine {
 	if len(rest.packs) == 0 {
 		return nil
 	}
+	rest.inherit(q)
 	return rest
 }
 
@@ -143,11 +168,11 @@ func (st *Store) quarantined(k pack.Kind, d *store.Digest) error {
 
 // quarantineLine is the JSON of a line.
 type quarantineLine struct {
-	Pack  string           `json:"pack"`
-	All   bool             `json:"all,omitempty"`
-	Frame int64            `json:"frame,omitempty"`
-	Items []quarantineItem `json:"items,omitempty"`
-	Swept bool             `json:"swept,omitempty"`
+	Pack  string            `json:"pack"`
+	All   bool              `json:"all,omitempty"`
+	Frame int64             `json:"frame,omitempty"`
+	Items []json.RawMessage `json:"items,omitempty"` // each a quarantineItem
+	Swept bool              `json:"swept,omitempty"`
 }
 
 type quarantineItem struct {
@@ -157,74 +182,78 @@ type quarantineItem struct {
 
 // encode returns the file of q.
 func (q *quarantine) encode() (b []byte, err error) {
-	var lines []quarantineLine
+	type group struct { // what a line is of
+		line  place
+		swept bool
+	}
+	groups := make(map[group]*quarantineLine)
 	swept := cmp.Or(q.swept, &quarantine{})
 	for id, all := range q.packs {
 		if all {
-			lines = append(lines, quarantineLine{Pack: id.String(), All: true, Swept: swept.packs[id]})
+			groups[group{place{pack: id}, swept.packs[id]}] = &quarantineLine{Pack: id.String(), All: true, Swept: swept.packs[id]}
 		}
 	}
-	type group struct { // what a line is of
-		frame pack.Key
-		swept bool
-	}
-	groups := make(map[group]int) // in lines
 	for p := range q.places {
 		_, isSwept := swept.places[p]
-		key := group{pack.Key{Pack: p.pack, Offset: p.frame}, isSwept}
-		n, ok := groups[key]
-		if !ok {
-			n = len(lines)
-			groups[key] = n
-			lines = append(lines, quarantineLine{Pack: p.pack.String(), Frame: p.frame, Swept: isSwept})
+		key := group{place{pack: p.pack, frame: p.frame}, isSwept}
+		if groups[key] == nil {
+			groups[key] = &quarantineLine{Pack: p.pack.String(), Frame: p.frame, Swept: isSwept}
 		}
-		lines[n].Items = append(lines[n].Items, quarantineItem{p.digest, p.offset})
-	}
-	for _, line := range lines {
-		j, err := json.Marshal(line)
+		item, err := record.Format(quarantineItem{p.digest, p.offset}, q.extra[p])
 		if err != nil {
 			return nil, err
 		}
-		b = append(b, seal(j)...)
+		groups[key].Items = append(groups[key].Items, item)
+	}
+	for key, line := range groups {
+		sealed, err := record.OneLine.Encode(line, q.extra[key.line])
+		if err != nil {
+			return nil, err
+		}
+		b = append(b, sealed...)
 	}
 	return b, nil
 }
 
 // add takes a line in.
 func (q *quarantine) add(sealed []byte) error {
-	b, err := unseal(sealed)
-	if err != nil {
-		return err
-	}
 	var line quarantineLine
-	if err := json.Unmarshal(b, &line); err != nil {
+	extra, err := record.OneLine.Decode(sealed, &line)
+	if err != nil {
 		return err
 	}
 	id, ok := pack.ParseName(line.Pack + pack.Ext)
 	if !ok {
 		return fmt.Errorf("invalid pack %q", line.Pack)
 	}
-	q.take(id, line)
-	if !line.Swept {
-		return nil
+	of := newQuarantine()
+	of.packs[id] = line.All
+	at := place{pack: id, frame: line.Frame}
+	if extra != "" {
+		of.extra[at] = extra
 	}
-	if q.swept == nil {
-		q.swept = &quarantine{packs: map[pack.ID]bool{}, places: map[place]struct{}{}}
+	for _, raw := range line.Items {
+		var it quarantineItem
+		extra, err := record.Parse(raw, &it)
+		if err != nil {
+			return err
+		}
+		at.offset, at.digest = it.Offset, it.Digest
+		of.places[at] = struct{}{}
+		if extra != "" {
+			of.extra[at] = extra
+		}
 	}
-	q.swept.take(id, line)
+	q.take(of)
+	if line.Swept {
+		q.swept = cmp.Or(q.swept, newQuarantine())
+		q.swept.take(of)
+	}
 	return nil
 }
 
-// take adds what a line says.
-func (q *quarantine) take(id pack.ID, line quarantineLine) {
-	q.packs[id] = q.packs[id] || line.All
-	for _, it := range line.Items {
-		q.places[place{id, line.Frame, it.Offset, it.Digest}] = struct{}{}
-	}
-}
-
-// readQuarantine returns what the files say, their names, and what in them cannot be read: those lines do not count. The
-// error is that of the file system.
+// readQuarantine returns what the files say, their names, and what in them cannot be read: those lines do not count. One of a
+// newer program is store.ErrNewer, and then the files must not be replaced. The error is that of the file system.
 func readQuarantine(fsys durable.FS) (q *quarantine, files []string, damage []error, err error) {
 	entries, err := fsys.ReadDir(quarantineDir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -233,7 +262,7 @@ func readQuarantine(fsys durable.FS) (q *quarantine, files []string, damage []er
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	all := &quarantine{packs: map[pack.ID]bool{}, places: map[place]struct{}{}}
+	all := newQuarantine()
 	for _, e := range entries {
 		name := quarantineDir + "/" + e.Name()
 		if strings.HasPrefix(e.Name(), ".") {
@@ -256,7 +285,8 @@ func readQuarantine(fsys durable.FS) (q *quarantine, files []string, damage []er
 	return all, files, damage, nil
 }
 
-// readFile takes in the lines of a file, and returns what is wrong with the first of those that cannot be read.
+// readFile takes in the lines of a file, and returns what is wrong with the first of those that cannot be read, and with the
+// first of a newer program.
 func (q *quarantine) readFile(fsys durable.FS, name string) (damage []error, err error) {
 	f, err := fsys.Open(name)
 	if err != nil {
@@ -267,16 +297,19 @@ func (q *quarantine) readFile(fsys durable.FS, name string) (damage []error, err
 	if err != nil {
 		return nil, err
 	}
-	lines := bufio.NewReader(io.NewSectionReader(f, 0, size))
+	lines, newer := bufio.NewReader(io.NewSectionReader(f, 0, size)), false
 	for number := 1; ; number++ {
 		line, rerr := readLine(lines)
 		if rerr != nil && rerr != io.EOF {
 			return nil, rerr
 		}
 		if len(line) > 0 {
-			if err := q.add(line); err != nil && len(damage) < maxPlaces {
-				damage = append(damage, &store.CorruptError{Where: fmt.Sprintf("%s line %d", fsys.Path(name), number), Err: err})
+			err := q.add(line)
+			isNewer := errors.Is(err, store.ErrNewer)
+			if err != nil && (len(damage) < maxPlaces || isNewer && !newer) {
+				damage = append(damage, record.At(fmt.Sprintf("%s line %d", fsys.Path(name), number), err))
 			}
+			newer = newer || isNewer
 		}
 		if rerr == io.EOF {
 			return damage, nil

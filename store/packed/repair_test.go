@@ -23,6 +23,7 @@ import (
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
 	"castar/store/packed/pack"
+	"castar/store/record"
 	"castar/store/storetest"
 )
 
@@ -137,7 +138,7 @@ func logTags(fsys *crashfs.FS) error {
 	return overwrite(fsys, logName, func(log []byte) []byte {
 		for _, name := range []string{"early2", "moved"} {
 			_, tag := sampleTag(2, name)
-			line, _ := encodeTag(tag)
+			line, _ := record.EncodeTag(record.OneLine, tag)
 			log = append(log, line...)
 		}
 		return log

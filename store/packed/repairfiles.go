@@ -14,6 +14,7 @@ import (
 	"castar/store/durable"
 	"castar/store/packed/index"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // asideDir is where repair puts what is in the way and may still be of use to somebody, such as a symbolic link that
@@ -108,7 +109,7 @@ func (r *repair) config(context.Context) error {
 		switch linked, err := parseConfig(b); {
 		case err == nil:
 			cfg, how = linked, "as the link had it"
-		case errors.Is(err, pack.ErrFormat):
+		case errors.Is(err, store.ErrNewer):
 			return fmt.Errorf("%s: %w", r.st.fs.Path(configName), err)
 		}
 	}
@@ -149,7 +150,7 @@ func (r *repair) log(ctx context.Context) error {
 	}
 	var whole []byte
 	dropped := 0
-	for t, err := range (tags{r.st}).Log(ctx) {
+	for l, err := range (tags{r.st}).lines(ctx) {
 		if store.IsCorrupt(err) {
 			dropped++
 			r.did(logName, "%v: dropped", err)
@@ -158,12 +159,8 @@ func (r *repair) log(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		line, err := encodeTag(t)
-		if err != nil {
-			return err
-		}
-		whole = append(append(whole, '\n'), line...)
-		r.records = append(r.records, t)
+		whole = append(append(append(whole, '\n'), l.text...), '\n')
+		r.records = append(r.records, l.tag)
 	}
 	if dropped == 0 {
 		return nil
@@ -249,8 +246,11 @@ func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
 	return r.restored(t, from)
 }
 
-// markLost says durably that tags were lost.
+// markLost says durably that tags were lost. What says so already stays as it is.
 func (r *repair) markLost(how string) error {
+	if _, err := (tags{r.st}).readLost(); err == nil {
+		return r.st.fs.SyncDir(tagsDir)
+	}
 	b, err := encodeLost(how)
 	if err != nil {
 		return err
@@ -308,7 +308,7 @@ func (r *repair) knownTags(dir string) error {
 		}
 		done[t.Name] = true
 		t, from := r.knownTag(func(o store.Tag) bool { return o.Name == t.Name })
-		b, err := encodeTag(t)
+		b, err := record.EncodeTag(record.OneLine, t)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,7 @@
 package packed
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -12,6 +12,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // lostName is a file in tags/ that is no tag. It says that there were tags of which nothing is known, so that nobody can
@@ -28,24 +29,34 @@ type lostMark struct {
 
 // encodeLost returns the file.
 func encodeLost(how string) ([]byte, error) {
-	b, err := json.Marshal(lostMark{how, time.Now()})
-	return seal(b), err
+	return record.OneLine.Encode(lostMark{how, time.Now()}, "")
 }
 
 // lost returns the error that says that tags were lost, or nil where none were.
 func (t tags) lost() error {
-	b, err := durable.ReadFile(t.st.fs, lostPath, maxLine)
-	if err != nil && t.missing(lostPath) {
-		return nil
-	}
+	m, err := t.readLost()
 	reason := store.ErrTagsLost
-	if line, uerr := unseal(b); err == nil && uerr == nil {
-		var m lostMark
-		if json.Unmarshal(line, &m) == nil && m.Lost != "" {
-			reason = fmt.Errorf("%w: %s", reason, m.Lost)
-		}
+	switch {
+	case err != nil && t.missing(lostPath):
+		return nil
+	case errors.Is(err, store.ErrNewer):
+		return err
+	case err == nil && m.Lost != "":
+		reason = fmt.Errorf("%w: %s", reason, m.Lost)
 	}
 	return &store.CorruptError{Where: t.st.fs.Path(lostPath), Err: reason}
+}
+
+// readLost reads the file.
+func (t tags) readLost() (m lostMark, err error) {
+	b, err := readSmall(t.st.fs, lostPath)
+	if err != nil {
+		return m, err
+	}
+	if _, err = record.OneLine.Decode(b, &m); err != nil {
+		err = record.At(t.st.fs.Path(lostPath), err)
+	}
+	return m, err
 }
 
 // forgetLost removes what says that tags were lost.
@@ -113,10 +124,11 @@ func (r *repair) tagsBehind() map[string][]byte {
 	}
 	found := make(map[string][]byte)
 	for _, e := range entries {
-		if _, err := store.ParseDigest(e.Name()); err != nil || strings.ToLower(e.Name()) != e.Name() {
+		_, err := store.ParseDigest(e.Name())
+		if e.Name() != lostName && (err != nil || strings.ToLower(e.Name()) != e.Name()) {
 			continue
 		}
-		b, err := durable.ReadFile(fsys, e.Name(), maxLine)
+		b, err := durable.ReadFile(fsys, e.Name(), record.Max)
 		if err != nil {
 			return nil
 		}

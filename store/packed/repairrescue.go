@@ -52,11 +52,12 @@ func (r *repair) unreadable() *quarantine {
 	if len(r.unread) == 0 {
 		return nil
 	}
-	q := &quarantine{packs: map[pack.ID]bool{}, places: map[place]struct{}{}}
+	q := newQuarantine()
 	for key, l := range r.unread {
 		q.packs[l.Frame.Pack] = false
 		q.places[placeOf(&key.digest, l)] = struct{}{}
 	}
+	q.inherit(r.st.quarantine.Load())
 	return q
 }
 

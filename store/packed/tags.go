@@ -2,9 +2,7 @@ package packed
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,55 +10,16 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"time"
+	"syscall"
 
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // A tag is a file of its own in tags/, named by the digest of the tag's name (names may hold slashes, and file systems
 // fold case). The log is a file of lines. Both hold the same record, sealed.
-
-// record is the JSON form of store.Tag.
-type record struct {
-	Name   string       `json:"name,omitempty"`
-	Root   []byte       `json:"root"` // the Node message, in base64
-	Time   time.Time    `json:"time"`
-	Source []byte       `json:"source"` // raw bytes, in base64
-	Counts store.Counts `json:"counts"`
-}
-
-func encodeTag(t store.Tag) ([]byte, error) {
-	root, err := store.EncodeNode(t.Root)
-	if err != nil {
-		return nil, err
-	}
-	b, err := json.Marshal(record{t.Name, root, t.Time, []byte(t.Source), t.Counts})
-	if err != nil {
-		return nil, err
-	}
-	line := seal(b)
-	if len(line) > maxLine {
-		return nil, fmt.Errorf("record of %d bytes, want %d or fewer", len(line), maxLine)
-	}
-	return line, nil
-}
-
-func decodeTag(b []byte) (t store.Tag, err error) {
-	line, err := unseal(b)
-	if err != nil {
-		return t, err
-	}
-	var r record
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&r); err != nil {
-		return t, err
-	}
-	root, err := store.DecodeNode(r.Root)
-	return store.Tag{Name: r.Name, Root: root, Time: r.Time, Source: string(r.Source), Counts: r.Counts}, err
-}
 
 // tags implements store.Tags.
 type tags struct{ st *Store }
@@ -82,11 +41,24 @@ func (t tags) read(path string) (store.Tag, error) {
 	if err != nil {
 		return store.Tag{}, err
 	}
-	tag, err := decodeTag(b)
+	tag, err := record.DecodeTag(record.OneLine, b)
 	if err != nil {
-		return tag, &store.CorruptError{Where: t.st.fs.Path(path), Err: err}
+		err = record.At(t.st.fs.Path(path), err)
 	}
-	return tag, nil
+	return tag, err
+}
+
+// keepNewer returns an error if the file at a path must neither be replaced nor removed: store.ErrNewer, or why it cannot be
+// read now, because then it may be that. What is damaged or on a bad disk may go.
+func (t tags) keepNewer(path string) error {
+	_, err := t.read(path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || store.IsCorrupt(err) || errors.Is(err, syscall.EIO) {
+		return nil
+	}
+	if fi, serr := t.st.fs.Stat(path); serr == nil && !fi.Mode().IsRegular() {
+		return nil
+	}
+	return err
 }
 
 // missing reports whether there is nothing at a path, not even a symbolic link that leads nowhere.
@@ -102,7 +74,10 @@ func (t tags) Set(_ context.Context, tag store.Tag) error {
 	if err := store.ValidateTag(tag.Name); err != nil {
 		return err
 	}
-	b, err := encodeTag(tag)
+	b, err := record.EncodeTag(record.OneLine, tag)
+	if err == nil {
+		err = t.keepNewer(tagPath(tag.Name))
+	}
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag.Name, err)
 	}
@@ -115,6 +90,9 @@ func (t tags) Set(_ context.Context, tag store.Tag) error {
 func (t tags) Delete(_ context.Context, name string) error {
 	if err := t.st.writable(); err != nil {
 		return err
+	}
+	if err := t.keepNewer(tagPath(name)); err != nil {
+		return fmt.Errorf("tag %q: %w", name, err)
 	}
 	err := t.st.fs.Remove(tagPath(name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -173,7 +151,7 @@ func (t tags) Record(_ context.Context, tag store.Tag) (err error) {
 	if err := t.st.writable(); err != nil {
 		return err
 	}
-	line, err := encodeTag(tag)
+	line, err := record.EncodeTag(record.OneLine, tag)
 	if err != nil {
 		return err
 	}
@@ -195,38 +173,32 @@ func (t tags) Record(_ context.Context, tag store.Tag) (err error) {
 
 func (t tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
 	return func(yield func(store.Tag, error) bool) {
+		for l, err := range t.lines(ctx) {
+			if !yield(l.tag, err) {
+				return
+			}
+		}
+	}
+}
+
+// lines is Log, with the lines as they are.
+func (t tags) lines(ctx context.Context) iter.Seq2[logLine, error] {
+	return func(yield func(logLine, error) bool) {
 		f, err := t.st.fs.Open(logName)
 		if errors.Is(err, fs.ErrNotExist) && t.missing(logName) {
 			return
 		}
 		if err != nil {
-			yield(store.Tag{}, err)
+			yield(logLine{}, err)
 			return
 		}
 		defer f.Close()
 		size, err := f.Size()
 		if err != nil {
-			yield(store.Tag{}, err)
+			yield(logLine{}, err)
 			return
 		}
 		r := &logReader{lines: bufio.NewReader(io.NewSectionReader(f, 0, size)), where: t.st.fs.Path(logName)}
-		for ctx.Err() == nil {
-			line, err := r.next()
-			ended := err != nil && !errors.Is(err, errLong)
-			var tag store.Tag
-			if err == nil {
-				tag, err = decodeTag(line)
-			}
-			if err != nil && !ended {
-				r.spoiled(err)
-				continue
-			}
-			if bad := r.report(ended); bad != nil && !yield(store.Tag{}, bad) {
-				return
-			}
-			if ended && err == io.EOF || !yield(tag, err) || ended {
-				return
-			}
-		}
+		r.all(ctx)(yield)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // TestTolerate opens stores of which something is damaged or lost, as they are only opened when asked to.
@@ -87,7 +88,7 @@ func TestTolerate(t *testing.T) {
 	t.Run("newer format", func(t *testing.T) {
 		dir := t.TempDir()
 		open(t, dir, Options{Create: true}).Close()
-		if err := os.WriteFile(filepath.Join(dir, configName), seal([]byte(`{"version":99}`)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, configName), record.OneLine.Wrap([]byte(`{"version":99}`)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var corrupt *store.CorruptError
@@ -98,7 +99,7 @@ func TestTolerate(t *testing.T) {
 	t.Run("no format", func(t *testing.T) {
 		dir := t.TempDir()
 		open(t, dir, Options{Create: true}).Close()
-		if err := os.WriteFile(filepath.Join(dir, configName), seal([]byte(`{"name":"of a tag"}`)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, configName), record.OneLine.Wrap([]byte(`{"name":"of a tag"}`)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var corrupt *store.CorruptError

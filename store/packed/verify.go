@@ -3,6 +3,7 @@ package packed
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"runtime"
@@ -60,6 +61,8 @@ type scrubber struct {
 	lists   []listAt                        // that are whole, and were not found in the course of reading
 	also    map[store.Digest][]store.Digest // damaged and missing chunks, and the blobs that are made of them
 	missing map[store.Digest]string         // missing chunks, and where the list is that names one
+
+	knownNewer, stateNewer error // why the quarantine, or the state, must not be written
 }
 
 // badObject is a record whose object is not whole.
@@ -122,6 +125,12 @@ func (s *scrubber) run(found func(store.Damage)) error {
 	if err != nil {
 		unread = append(unread, err)
 	}
+	unread = slices.DeleteFunc(unread, func(err error) bool {
+		if errors.Is(err, store.ErrNewer) {
+			s.knownNewer = s.newer(err)
+		}
+		return errors.Is(err, store.ErrNewer)
+	})
 	s.known = known
 	s.checkFiles(unread, found)
 	s.readState(found)
@@ -136,6 +145,12 @@ func (s *scrubber) run(found func(store.Damage)) error {
 	s.writeState()
 	s.record(files, len(unread) > 0)
 	return nil
+}
+
+// newer takes in what a newer program wrote, and returns err.
+func (s *scrubber) newer(err error) error {
+	s.result.Newer = append(s.result.Newer, err)
+	return err
 }
 
 // each calls work for 0, 1, 2 and so on up to n, several at once, until the context ends or enough, asked before each, says

@@ -13,6 +13,7 @@ import (
 	"castar/store"
 	"castar/store/packed/index"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // scrubbed is what a scrub found.
@@ -183,7 +184,7 @@ func TestScrubState(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var s scrubState
-		if err := s.parse(seal([]byte(tt.json))); (err == nil) != tt.ok {
+		if err := s.parse(record.OneLine.Wrap([]byte(tt.json))); (err == nil) != tt.ok {
 			t.Errorf("%s: %v", tt.json, err)
 		}
 	}
@@ -410,7 +411,7 @@ func TestQuarantineLost(t *testing.T) {
 func TestQuarantineFiles(t *testing.T) {
 	dir := t.TempDir()
 	st := open(t, dir, Options{Create: true})
-	lines := []byte("no line\n" + string(seal([]byte(`{"pack":"xy","all":true}`))) + string(seal([]byte(`{"pack":"0123456789abcdef","all":true}`))))
+	lines := []byte("no line\n" + string(record.OneLine.Wrap([]byte(`{"pack":"xy","all":true}`))) + string(record.OneLine.Wrap([]byte(`{"pack":"0123456789abcdef","all":true}`))))
 	if err := os.WriteFile(filepath.Join(dir, quarantineDir, "x"), lines, 0o600); err != nil {
 		t.Fatal(err)
 	}

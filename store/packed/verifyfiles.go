@@ -114,7 +114,9 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 			}
 			err = errUnopened
 		}
-		if _, serr := s.st.fs.Stat(index.Path(name)); serr == nil { // otherwise another process has just replaced it
+		if errors.Is(err, store.ErrNewer) {
+			s.newer(err)
+		} else if _, serr := s.st.fs.Stat(index.Path(name)); serr == nil { // otherwise another process has just replaced it
 			found(s.st.fileDamage(store.WhatIndex, index.Path(name), err))
 		}
 	})
@@ -151,6 +153,10 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 		case !ok:
 			found(s.unknown(pack.Dir + "/" + name))
 		case p == nil:
+			if err := s.st.packs.Newer(id); errors.Is(err, store.ErrNewer) {
+				s.newer(err)
+				return
+			}
 			d := s.st.fileDamage(store.WhatPack, id.Path(), errors.New("no index names it: it is being written, or was left when something was interrupted"))
 			d.Harmless = true
 			found(d)
@@ -175,7 +181,10 @@ func (s *scrubber) openPack(id pack.ID, p *packState) (err error) {
 		p.err = fmt.Errorf("cut short: %d bytes, want %d", p.size, p.want)
 		return nil
 	}
-	if _, err := s.st.packs.Role(id); err != nil {
+	switch _, err := s.st.packs.Role(id); {
+	case errors.Is(err, store.ErrNewer): // an index of this format names it
+		p.err = pack.ErrVersion
+	case err != nil:
 		p.err = causeOf(err)
 	}
 	return nil

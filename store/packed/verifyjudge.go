@@ -134,7 +134,7 @@ func (s *scrubber) isBad(b badObject) {
 
 // quarantine returns the places of all that is damaged.
 func (s *scrubber) quarantine() *quarantine {
-	q := &quarantine{packs: map[pack.ID]bool{}, places: map[place]struct{}{}}
+	q := newQuarantine()
 	for id, p := range s.packs {
 		if store.IsCorrupt(p.lost) && p.want > 0 {
 			q.packs[id] = true
@@ -154,6 +154,7 @@ func (s *scrubber) quarantine() *quarantine {
 	if len(q.packs) == 0 {
 		return nil
 	}
+	q.inherit(s.known)
 	return q
 }
 
@@ -300,6 +301,8 @@ func (s *scrubber) record(files []string, unread bool) {
 	case s.result.Recorded == 0 && s.result.Released == 0 && !unread:
 	case s.st.readOnly:
 		s.result.NotRecorded = store.ErrReadOnly
+	case s.knownNewer != nil && !s.o.NoRecord:
+		s.result.NotRecorded = errors.Join(s.result.NotRecorded, s.knownNewer)
 	case !s.o.NoRecord:
 		s.result.NotRecorded = errors.Join(s.result.NotRecorded, writeQuarantine(s.st.fs, q, files))
 	}

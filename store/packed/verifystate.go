@@ -2,7 +2,6 @@ package packed
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +12,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/packed/pack"
+	"castar/store/record"
 )
 
 // stateName is the file in which a scrub that reads only a part of the store leaves word for the next one. It holds one
@@ -27,7 +27,8 @@ type scrubState struct {
 	Offset int64  `json:"offset,omitempty"`
 	Lists  bool   `json:"lists,omitempty"`
 
-	pack pack.ID
+	pack  pack.ID
+	extra string // the other fields
 }
 
 // reached reports whether f does not come before the place where the last scrub stopped.
@@ -53,7 +54,11 @@ func (s *scrubber) readState(found func(store.Damage)) {
 	if err == nil {
 		err = s.state.parse(b)
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, store.ErrNewer):
+		s.state = scrubState{}
+		s.stateNewer = s.newer(record.At(s.st.fs.Path(stateName), err))
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		s.state = scrubState{}
 		d := s.st.fileDamage(store.WhatState, stateName, err)
 		d.Harmless = true
@@ -61,7 +66,7 @@ func (s *scrubber) readState(found func(store.Damage)) {
 	}
 	if s.o.MaxDuration > 0 {
 		s.deadline = time.Now().Add(s.o.MaxDuration)
-		s.from, s.state = s.state, scrubState{Turn: s.state.Turn}
+		s.from, s.state = s.state, scrubState{Turn: s.state.Turn, extra: s.state.extra}
 		s.result.Resumed = s.from.String()
 	}
 	if s.o.Parts > 1 {
@@ -73,12 +78,8 @@ func (s *scrubber) readState(found func(store.Damage)) {
 	}
 }
 
-func (s *scrubState) parse(sealed []byte) error {
-	b, err := unseal(sealed)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, s); err != nil {
+func (s *scrubState) parse(sealed []byte) (err error) {
+	if s.extra, err = record.OneLine.Decode(sealed, s); err != nil {
 		return err
 	}
 	var ok bool
@@ -96,12 +97,16 @@ func (s *scrubber) writeState() {
 	if s.o.MaxDuration == 0 && s.o.Parts <= 1 || s.o.NoRecord {
 		return
 	}
+	if s.stateNewer != nil {
+		s.result.NotRecorded = errors.Join(s.result.NotRecorded, s.stateNewer)
+		return
+	}
 	if s.o.Parts > 1 {
 		s.state.Turn++
 	}
-	b, err := json.Marshal(s.state)
+	b, err := record.OneLine.Encode(s.state, s.state.extra)
 	if err == nil {
-		err = durable.WriteFile(s.st.fs, pack.TempPath(durable.TempName()), stateName, seal(b))
+		err = durable.WriteFile(s.st.fs, pack.TempPath(durable.TempName()), stateName, b)
 	}
 	s.result.NotRecorded = errors.Join(s.result.NotRecorded, err)
 }

@@ -75,6 +75,8 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 	}
 	var err error
 	switch {
+	case st.Scrubber == nil && len(v.roots) == 0 && v.newer != nil:
+		err = errors.Join(v.newer...)
 	case st.Scrubber == nil && len(v.roots) == 0: // nothing would be looked at, and all be well
 		err = fmt.Errorf("without a tag or root: %w", store.ErrUnsupported)
 	case st.Scrubber == nil:
@@ -84,6 +86,7 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 	default:
 		err = v.scrubRoots()
 	}
+	v.result.Newer = append(v.newer, v.result.Newer...)
 	if err != nil {
 		return v.result, err
 	}
@@ -119,6 +122,7 @@ type verifier struct {
 	result VerifyResult
 
 	tagUnread bool                  // a tag could not be read
+	newer     []error               // tags and lines of the log that a newer castar wrote
 	cut       bool                  // a tree is too deep to look for paths in all of it
 	deep      map[store.Digest]bool // directories that were found to be too deep
 
@@ -137,13 +141,22 @@ func (v *verifier) readTags() {
 	for t, err := range v.st.Tags.All(v.ctx) {
 		if err != nil {
 			v.tagUnread = true
+		}
+		switch {
+		case errors.Is(err, store.ErrNewer):
+			v.newer = append(v.newer, err)
+			continue
+		case err != nil:
 			v.add(fileDamage(store.WhatTag, err))
 			continue
 		}
 		v.roots = append(v.roots, Root{t.Name, t.Root})
 	}
 	for _, err := range v.st.Tags.Log(v.ctx) {
-		if err != nil {
+		switch {
+		case errors.Is(err, store.ErrNewer):
+			v.newer = append(v.newer, err)
+		case err != nil:
 			v.add(fileDamage(store.WhatLog, err))
 		}
 	}

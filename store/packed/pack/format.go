@@ -35,8 +35,11 @@ const (
 	MaxPadding = 4 << 10
 )
 
-// ErrFormat says that something is not damaged, but of a newer program.
-var ErrFormat = errors.New("store format")
+// ErrFormat is store.ErrNewer of a whole file: it is not damaged, but of a newer program.
+var ErrFormat = fmt.Errorf("%w: store format", store.ErrNewer)
+
+// ErrVersion is what is wrong with the head of a pack that is known to be of this format, where it names a newer one.
+var ErrVersion = errors.New("the version in its head is wrong")
 
 // Role says what a pack holds, so that questions about trees touch no file data.
 type Role uint32

@@ -84,7 +84,7 @@ func (p *Files) Scan(ctx context.Context, id ID, damage func(Frame, error), yiel
 	role, err := p.role(id, f)
 	sound := err == nil
 	if errors.Is(err, ErrFormat) { // a frame follows: see Newer
-		err = p.Corrupt(Frame{Pack: id}, err)
+		err = p.Corrupt(Frame{Pack: id}, ErrVersion)
 	}
 	if store.IsCorrupt(err) {
 		damage(Frame{Pack: id}, err)

@@ -51,12 +51,17 @@ func onObject(f tree.Finding, repairable bool) string {
 	return "ingest the same files again, or run 'castar repair --from STORE'"
 }
 
+// onNewer says what to do about what a newer castar wrote.
+const onNewer = "nothing is wrong with it: use the newer castar; this one leaves it as it is"
+
 // OnError says what to do about an error of a store, or "".
 func OnError(err error) string {
 	damage := (*store.CorruptError)(nil)
 	switch {
 	case errors.As(err, &damage):
 		return "'castar verify' lists what is damaged, and what to do about it"
+	case errors.Is(err, store.ErrNewer):
+		return onNewer
 	case errors.Is(err, store.ErrNoStore):
 		return "'castar ingest' makes a store in a new or empty folder; -s or CASTAR_STORE names it"
 	case errors.Is(err, store.ErrLocked):
@@ -70,6 +75,8 @@ func OnRefusedGC(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ""
+	case errors.Is(err, store.ErrNewer):
+		return onNewer
 	case errors.Is(err, store.ErrTagsLost):
 		return "set them again with 'castar tag'; 'castar log' lists the roots; then --all removes what no tag reaches"
 	}
