@@ -7,11 +7,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"castar/store/storetest"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"castar/store/record"
 )
 
 // raceOptions keep a program that was built with the race detector from sleeping for a second before it exits, and the
@@ -41,8 +44,9 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs every command as a user types it. Scripts have a home of their own, the condition
-// [root], and one more command than testscript's: exits STATUS PROGRAM ARGUMENT... asserts the exit status, where ! exec
-// asserts only that it is not 0.
+// [root], and two more commands than testscript's: exits STATUS PROGRAM ARGUMENT... asserts the exit status, where ! exec
+// asserts only that it is not 0; later FIELDS FILE... adds the fields of a JSON object to the records in files, as a later
+// castar may.
 func TestScripts(t *testing.T) {
 	plain := plainFolder(t)
 	testscript.Run(t, testscript.Params{
@@ -64,8 +68,31 @@ func TestScripts(t *testing.T) {
 			}
 			return os.Getuid() == 0, nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "later": later},
 	})
+}
+
+// later writes each record of files anew, of whichever form it is.
+func later(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: later FIELDS FILE...")
+	}
+	for _, name := range args[1:] {
+		var all []byte
+		for line := range strings.Lines(ts.ReadFile(name)) {
+			form, object := record.TwoLines, line
+			if _, after, ok := strings.Cut(line, " {"); ok {
+				form, object = record.OneLine, "{"+after
+			}
+			if !strings.Contains(object, "{") {
+				continue // an empty line, or the digest in one of two lines
+			}
+			sum, err := record.Merge(args[0], object)
+			ts.Check(err)
+			all = append(all, form.Wrap([]byte(sum))...)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(name), all, 0o600))
+	}
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

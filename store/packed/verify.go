@@ -62,7 +62,7 @@ type scrubber struct {
 	also    map[store.Digest][]store.Digest // damaged and missing chunks, and the blobs that are made of them
 	missing map[store.Digest]string         // missing chunks, and where the list is that names one
 
-	knownNewer, stateNewer error // why the quarantine, or the state, must not be written
+	held error // why quarantine and state must not be written, although they may be otherwise
 }
 
 // badObject is a record whose object is not whole.
@@ -127,7 +127,7 @@ func (s *scrubber) run(found func(store.Damage)) error {
 	}
 	unread = slices.DeleteFunc(unread, func(err error) bool {
 		if errors.Is(err, store.ErrNewer) {
-			s.knownNewer = s.newer(err)
+			s.held = s.newer(err)
 		}
 		return errors.Is(err, store.ErrNewer)
 	})

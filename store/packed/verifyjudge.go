@@ -301,8 +301,8 @@ func (s *scrubber) record(files []string, unread bool) {
 	case s.result.Recorded == 0 && s.result.Released == 0 && !unread:
 	case s.st.readOnly:
 		s.result.NotRecorded = store.ErrReadOnly
-	case s.knownNewer != nil && !s.o.NoRecord:
-		s.result.NotRecorded = errors.Join(s.result.NotRecorded, s.knownNewer)
+	case s.held != nil && !s.o.NoRecord:
+		s.result.NotRecorded = s.held
 	case !s.o.NoRecord:
 		s.result.NotRecorded = errors.Join(s.result.NotRecorded, writeQuarantine(s.st.fs, q, files))
 	}

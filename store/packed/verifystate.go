@@ -57,7 +57,7 @@ func (s *scrubber) readState(found func(store.Damage)) {
 	switch {
 	case errors.Is(err, store.ErrNewer):
 		s.state = scrubState{}
-		s.stateNewer = s.newer(record.At(s.st.fs.Path(stateName), err))
+		s.held = s.newer(record.At(s.st.fs.Path(stateName), err))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		s.state = scrubState{}
 		d := s.st.fileDamage(store.WhatState, stateName, err)
@@ -97,8 +97,8 @@ func (s *scrubber) writeState() {
 	if s.o.MaxDuration == 0 && s.o.Parts <= 1 || s.o.NoRecord {
 		return
 	}
-	if s.stateNewer != nil {
-		s.result.NotRecorded = errors.Join(s.result.NotRecorded, s.stateNewer)
+	if s.held != nil {
+		s.result.NotRecorded = s.held
 		return
 	}
 	if s.o.Parts > 1 {

@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -36,6 +38,7 @@ func tagChecks() []check {
 			}
 			wantTags(t, collect(t, st.Tags.All(t.Context())), sorted(tags()))
 		}},
+		{"tags and log keep the fields of other versions", tagExtra},
 		{"a tag may move", tagMoves},
 		{"Delete removes one tag", tagDeleted},
 		{"names are bytes in order", tagNames},
@@ -62,6 +65,47 @@ func tags() []store.Tag {
 		{Name: "bytes", Root: fileRoot(), Source: "not UTF-8: \xff\xc3\x28, �,\x01 \\ é <&>"},
 		{Name: "counts", Root: fileRoot(), Counts: store.Counts{Files: 1, Directories: 2, Symlinks: 3, Bytes: 1<<64 - 1}},
 	}
+}
+
+// tagExtra sets and records tags with fields that no version knows, and moves one to a line without.
+func tagExtra(t *testing.T, st *store.Store) {
+	var want []store.Tag
+	for i, extra := range []string{`{"why":"x"}`, `{"counts":{"sockets":3},"z":[1,{"a":null}]}`, `{"needs":[],"n":12345678901234567890123}`} {
+		tag := store.Tag{Name: fmt.Sprint("extra", i), Root: fileRoot(), Counts: store.Counts{Files: 1}}
+		setTag(t, st, tag)
+		tag.Extra = extra
+		setTag(t, st, tag)
+		if err := st.Tags.Record(t.Context(), tag); err != nil {
+			t.Fatal(err)
+		}
+		got, err := st.Tags.Get(t.Context(), tag.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		setTag(t, st, got) // what was read can be written
+		if tag.Extra = got.Extra; !sameJSON(got.Extra, extra) || !sameTag(got, tag) {
+			t.Errorf("Get = %+v, want the fields %s", got, extra)
+		}
+		want = append(want, tag)
+	}
+	wantTags(t, collect(t, st.Tags.All(t.Context())), want)
+	wantTags(t, collect(t, st.Tags.Log(t.Context())), want)
+	want[0].Extra = ""
+	setTag(t, st, want[0])
+	wantTags(t, collect(t, st.Tags.All(t.Context())), want)
+}
+
+// sameJSON reports whether two JSON texts say the same; numbers are compared as they are written.
+func sameJSON(a, b string) bool {
+	var x, y any
+	for text, v := range map[string]*any{a: &x, b: &y} {
+		dec := json.NewDecoder(strings.NewReader(text))
+		dec.UseNumber()
+		if dec.Decode(v) != nil {
+			return false
+		}
+	}
+	return a == b || reflect.DeepEqual(x, y)
 }
 
 func tagMoves(t *testing.T, st *store.Store) {
