@@ -11,6 +11,7 @@ import (
 	"castar/store"
 	"castar/store/config"
 	"castar/store/tree"
+	"castar/store/tree/advice"
 )
 
 const copyHelp = `
@@ -137,7 +138,11 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	}
 	switch {
 	case elsewhere != nil:
-		return &failure{err: elsewhere, status: statusFailed, hint: "--overwrite moves such tags"}
+		hint := "--overwrite moves such tags"
+		if errors.Is(elsewhere, store.ErrNewer) {
+			hint = advice.OnError(elsewhere)
+		}
+		return &failure{err: elsewhere, status: statusFailed, hint: hint}
 	case partial:
 		return errPartial
 	}

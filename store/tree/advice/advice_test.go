@@ -48,6 +48,7 @@ func TestOnRefusedGC(t *testing.T) {
 		context.Canceled:      "",
 		store.ErrTagsLost:     "set them again with 'castar tag'",
 		store.ErrNotFound:     "'castar verify'",
+		store.ErrNewer:        "nothing is wrong with it",
 		&store.CorruptError{}: "'castar verify'",
 	} {
 		if got := OnRefusedGC(fmt.Errorf("x: %w", err)); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
