@@ -25,17 +25,16 @@ func readSmall(fsys durable.FS, name string) ([]byte, error) {
 	return b, err
 }
 
-// readLine returns the next line with its newline, if it has one. What a line has beyond mostLine bytes is passed over, and
+// readLine reads the next line into the empty line, with its newline, if it has one. What a line has beyond mostLine bytes is passed over, and
 // so it does not match its checksum. The error is that of r, io.EOF with or without a last line.
-func readLine(r *bufio.Reader) ([]byte, error) {
-	var line bytes.Buffer
+func readLine(r *bufio.Reader, line *bytes.Buffer) error {
 	for {
 		part, err := r.ReadSlice('\n')
 		if line.Len()+len(part) <= mostLine {
 			line.Write(part)
 		}
 		if err != bufio.ErrBufferFull {
-			return line.Bytes(), err
+			return err
 		}
 	}
 }

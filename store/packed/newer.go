@@ -15,7 +15,8 @@ import (
 )
 
 // newerLine returns an error that is store.ErrNewer if a newer program wrote a line of the store, wherever it is. Then
-// nothing may be removed. It returns no other error.
+// nothing may be removed. It returns no other error. Of the quarantine it knows what was there when the store was opened,
+// which must have been exclusively.
 func (st *Store) newerLine(ctx context.Context) error {
 	return firstNewer(func(yield func(error) bool) {
 		if _, err := readConfig(st.fs); !yield(err) {
@@ -28,11 +29,8 @@ func (st *Store) newerLine(ctx context.Context) error {
 				}
 			}
 		}
-		_, _, damage, _ := readQuarantine(st.fs)
-		for _, err := range damage {
-			if !yield(err) {
-				return
-			}
+		if !yield(st.unjudged) {
+			return
 		}
 		b, err := readSmall(st.fs, stateName)
 		if err == nil {

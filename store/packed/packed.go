@@ -75,6 +75,7 @@ type Store struct {
 	looked  atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
 	// Nil if nothing is known to be damaged.
 	quarantine atomic.Pointer[quarantine]
+	unjudged   error // that a newer program wrote a line of the quarantine, or nil
 
 	retired []*index.Index // replaced, but perhaps still being read; under commit
 	mu      sync.Mutex
@@ -156,8 +157,9 @@ func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err err
 	}
 	st.indexes.Store(&indexes)
 	quarantine, _, damage, err := readQuarantine(fsys)
+	st.unjudged = firstNewer(slices.Values(damage))
 	if err == nil && !o.ReadOnly { // a writer must know what not to take for stored
-		err = firstNewer(slices.Values(damage))
+		err = st.unjudged
 	}
 	if err != nil && !o.Tolerate {
 		index.Close(indexes...)

@@ -14,8 +14,11 @@ type line struct {
 	Name   string       `json:"name,omitempty"`
 	Counts store.Counts `json:"counts"`
 	Time   time.Time    `json:"time"`
+
 	hidden string
 }
+
+var _ = line{}.hidden // which no field of a record may reach
 
 // Both forms keep what they do not know, in an object that they know as well, and refuse what they must not judge.
 func TestDecode(t *testing.T) {
