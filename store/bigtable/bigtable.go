@@ -114,7 +114,7 @@ func Open(ctx context.Context, c Config) (*store.Store, error) {
 // New returns the store in a table that conns lead to. The store uses the connections in turn, and closes them.
 func New(conns []*grpc.ClientConn, c Config) *store.Store {
 	c.AppProfile, c.Timeout = cmp.Or(c.AppProfile, "default"), cmp.Or(c.Timeout, 4*time.Second)
-	t := &remote{Config: c, conns: conns}
+	t := &remote{Config: c, conns: conns, most: 32 << 20}
 	for _, conn := range conns {
 		t.clients = append(t.clients, bigtablepb.NewBigtableClient(conn))
 	}
@@ -128,6 +128,7 @@ type remote struct {
 	conns   []*grpc.ClientConn
 	clients []bigtablepb.BigtableClient
 	calls   atomic.Uint64
+	most    int // bytes of values at which an answer is cut off
 }
 
 // where names the table in messages.

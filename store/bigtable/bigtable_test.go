@@ -173,10 +173,12 @@ func TestWalkCutOff(t *testing.T) {
 	c := config
 	c.Timeout = time.Minute
 	st := open(t, c)
+	const entries = 100
+	st.Directories.(directories).t.most = 2 * entries * 4000 // bytes, of five directories
 	var root store.Directory
 	for i := range 5 {
 		var dir store.Directory
-		for j := range 2100 {
+		for j := range entries {
 			name := strings.Repeat("n", 200) + string(rune('0'+i)) + string(rune(0x4000+j))
 			dir = append(dir, store.Node{Name: name, Kind: store.KindSymlink, Target: strings.Repeat("t", 4000)})
 		}
@@ -184,7 +186,7 @@ func TestWalkCutOff(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		root = append(root, store.Node{Name: string(rune('0' + i)), Kind: store.KindDirectory, Digest: d, Size: 2100})
+		root = append(root, store.Node{Name: string(rune('0' + i)), Kind: store.KindDirectory, Digest: d, Size: entries})
 	}
 	d, err := st.Directories.Put(t.Context(), root)
 	if err != nil {

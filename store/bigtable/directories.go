@@ -16,8 +16,6 @@ const (
 	maxCell = 10 << 20
 	// walkRows is how many directories a walk asks for at once.
 	walkRows = 256
-	// readBytes is the length, in bytes of values, at which an answer is cut off.
-	readBytes = 32 << 20
 )
 
 // directories implements store.Directories.

@@ -80,7 +80,7 @@ func (t *remote) readOnce(ctx context.Context, req *bigtablepb.ReadRowsRequest) 
 			total += len(value)
 		}
 	}}
-	for total < readBytes {
+	for total < t.most {
 		resp, err := stream.Recv()
 		if err == io.EOF {
 			return found, true, m.end()

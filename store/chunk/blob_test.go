@@ -80,7 +80,7 @@ func (s *shelf) want(t *testing.T, w *Writer, data []byte, lengths []int) {
 
 // The cut points do not depend on the sizes of reads or on the number of goroutines.
 func TestWriter(t *testing.T) {
-	data := inputs(5<<20 + 123)["mixed"]
+	data := inputs(3<<20 + 123)["mixed"]
 	for _, avg := range []int{1 << 10, 256 << 10} {
 		p, err := ParamsFor(avg)
 		if err != nil {
@@ -89,7 +89,8 @@ func TestWriter(t *testing.T) {
 		c := newCutter(t, p)
 		for _, slots := range []int{1, 3} {
 			pool := NewPool(c, make(chan struct{}, slots))
-			for _, n := range []int{0, 1, p.Min, p.Max, p.Max + 1, pool.segment, pool.segment + 1, len(data)} {
+			pool.segment = 4 * p.Max // the least; a larger one only takes more time
+			for _, n := range []int{0, 1, p.Min, p.Max, p.Max + 1, pool.segment, pool.segment + 1, min(3*pool.segment, len(data))} {
 				part := data[:min(n, len(data))]
 				want := lengths(c, part)
 				for _, r := range []io.Reader{

@@ -66,7 +66,7 @@ func listPrefixes(t *testing.T, st *store.Store) {
 			n := 0
 			for d := range want {
 				wantListed(t, st, d, nibbles, want)
-				if n++; n == 4 {
+				if n++; n == 4 || UnderRace {
 					break // enough of them, and others the next time
 				}
 			}

@@ -11,13 +11,17 @@ import (
 func uploadChecks() []check {
 	return []check{
 		{"a batch can be walked and had one by one", func(t *testing.T, st *store.Store) {
+			most := 200 // directories to ask for
+			if UnderRace {
+				most = 20
+			}
 			for _, c := range append(closures(t), largeClosures(t)...) {
 				t.Run(c.name, func(t *testing.T) {
 					if err := c.upload(t.Context(), st); err != nil {
 						t.Fatal(err)
 					}
 					wantWalk(t, st, c)
-					for i := 0; i < len(c.ds); i += 1 + len(c.ds)/200 {
+					for i := 0; i < len(c.ds); i += 1 + len(c.ds)/most {
 						wantDirectory(t, st, c.ds[i], c.dirs[i])
 					}
 				})
