@@ -185,6 +185,9 @@ func commitTwice(t *testing.T, st *store.Store) {
 
 func closeUncommitted(t *testing.T, st *store.Store) {
 	for _, n := range []int{10, 200_000, 3 << 20} {
+		if n > 1<<20 && UnderRace {
+			continue
+		}
 		data := random(1, n)
 		w := create(t, st)
 		if err := writeInPieces(w, data); err != nil {

@@ -86,14 +86,18 @@ func closures(t *testing.T) []*closure {
 	empty := same.add(t, nil)
 	same.add(t, store.Directory{empty("dir"), {Name: "file", Kind: store.KindFile, Digest: store.Sum(nil)}})
 
-	return []*closure{one, twice, diamond, levels, same, deep(t, 60), wide(t, 15, 10)}
+	list := []*closure{one, twice, diamond, levels, same}
+	if UnderRace {
+		return append(list, deep(t, 20), wide(t, 5, 10))
+	}
+	return append(list, deep(t, 60), wide(t, 15, 10))
 }
 
 // largeClosures are longer than what stores gather before they write, or send at once; those under the race detector are
 // only long.
 func largeClosures(t *testing.T) []*closure {
 	if UnderRace {
-		return []*closure{deep(t, 100), wide(t, 20, 20)}
+		return []*closure{deep(t, 60), wide(t, 15, 10)}
 	}
 	return []*closure{deep(t, 500), wide(t, 40, 50)}
 }
@@ -234,7 +238,7 @@ func walkStopped(t *testing.T, st *store.Store) {
 	all := closures(t)
 	c := all[len(all)-1]
 	c.put(t, st)
-	for _, stop := range []int{1, 2, 100} {
+	for _, stop := range []int{1, 2, len(c.ds) * 2 / 3} {
 		n := 0
 		for _, err := range st.Directories.Walk(t.Context(), c.root()) {
 			if err != nil {
