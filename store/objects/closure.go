@@ -65,35 +65,18 @@ func order(root store.Digest, members map[store.Digest]member) ([]store.Digest, 
 	return list, nil
 }
 
-// writeClosure writes the members in list, in that order.
-func writeClosure(w io.Writer, list []store.Digest, members map[store.Digest]member) error {
-	for _, d := range list {
-		if err := writeFrame(w, members[d].message); err != nil {
+// writeFrames writes messages, none of which is longer than maxFrame.
+func writeFrames(w io.Writer, messages [][]byte) error {
+	for _, m := range messages {
+		head := binary.BigEndian.AppendUint32(nil, uint32(len(m)))
+		if _, err := w.Write(head); err != nil {
+			return err
+		}
+		if _, err := w.Write(m); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// closureSize returns how many bytes writeClosure writes.
-func closureSize(list []store.Digest, members map[store.Digest]member) (n int) {
-	for _, d := range list {
-		n += 4 + len(members[d].message)
-	}
-	return n
-}
-
-func writeFrame(w io.Writer, message []byte) error {
-	if len(message) > maxFrame {
-		return fmt.Errorf("directory of %d bytes: want at most %d", len(message), maxFrame)
-	}
-	var head [4]byte
-	binary.BigEndian.PutUint32(head[:], uint32(len(message)))
-	if _, err := w.Write(head[:]); err != nil {
-		return err
-	}
-	_, err := w.Write(message)
-	return err
 }
 
 // readFrame returns the next message, or io.EOF. It takes no more memory than the stream has bytes, whatever its length

@@ -58,25 +58,22 @@ func (c *closureCache) get(root store.Digest, load func() (*closure, error)) (*c
 	if entry.loaded != nil {
 		return entry.loaded, nil
 	}
-	loaded, err := load()
+	var err error
+	entry.loaded, err = load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	current := c.entries[root] == e
 	switch {
-	case err != nil && current:
+	case c.entries[root] != e: // dropped since
+	case err != nil:
 		c.drop(e)
-	case err == nil && current:
-		entry.loaded = loaded
-		entry.bytes = len(loaded.messages) + len(loaded.at)*2*store.DigestSize
+	default:
+		entry.bytes = len(entry.loaded.messages) + len(entry.loaded.at)*2*store.DigestSize
 		c.bytes += entry.bytes
 		for c.bytes > cacheBytes && c.recent.Len() > 1 {
 			c.drop(c.recent.Back())
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return loaded, nil
+	return entry.loaded, err
 }
 
 // drop removes an entry. The caller holds mu.

@@ -26,14 +26,15 @@ import (
 // would be an incomplete closure, and would keep tvix and snix from storing the complete one under that name. It goes to
 // castar/dirs/, where they do not look, as a zstd frame of its message.
 type directories struct {
-	q       *queue
-	codec   *codec
-	ahead   int
-	cache   closureCache
-	mu      sync.RWMutex
-	roots   []store.Digest          // of known closures
-	home    map[store.Digest]uint32 // for each directory in a known closure, the index of its root in roots
-	damaged map[store.Digest]bool   // roots of damaged closures
+	q     *queue
+	codec *codec
+	ahead int
+	cache closureCache
+	mu    sync.RWMutex
+	roots []store.Digest          // of known closures
+	home  map[store.Digest]uint32 // for each directory in a known closure, the index of its root in roots
+
+	damaged sync.Map // the roots of closures found damaged: a Put stores them again
 
 	scanning sync.Mutex
 	scanned  time.Time             // when the closures were last listed
@@ -46,7 +47,7 @@ const rescanAfter = 10 * time.Second
 func newDirectories(q *queue, c *codec, ahead int) *directories {
 	return &directories{
 		q: q, codec: c, ahead: ahead, cache: newClosureCache(),
-		home: map[store.Digest]uint32{}, damaged: map[store.Digest]bool{}, listed: map[store.Digest]bool{},
+		home: map[store.Digest]uint32{}, listed: map[store.Digest]bool{},
 	}
 }
 
@@ -144,12 +145,7 @@ func (ds *directories) load(ctx context.Context, root store.Digest) (*closure, e
 func (ds *directories) read(ctx context.Context, root store.Digest, missing *[]store.Digest) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		name := dirName(root)
-		r, err := ds.q.newReader(ctx, name)
-		if err != nil {
-			yield(frame{}, err)
-			return
-		}
-		raw, err := ds.codec.stream(r)
+		r, raw, err := ds.open(ctx, name)
 		if err != nil {
 			yield(frame{}, err)
 			return
@@ -161,7 +157,7 @@ func (ds *directories) read(ctx context.Context, root store.Digest, missing *[]s
 			case r.err != nil: // the Bucket failed; the closure may be whole
 				err = r.err
 			default:
-				ds.damage(root)
+				ds.damaged.Store(root, true)
 				err = &store.CorruptError{Digest: root, Where: ds.q.where(name), Err: fmt.Errorf("closure: %w", err)}
 			}
 			if !yield(f, err) {
@@ -171,21 +167,20 @@ func (ds *directories) read(ctx context.Context, root store.Digest, missing *[]s
 	}
 }
 
-// damage remembers that a closure is damaged. Then a Put of it stores it again.
-func (ds *directories) damage(root store.Digest) {
-	ds.mu.Lock()
-	defer ds.mu.Unlock()
-	ds.damaged[root] = true
+// open returns a reader of an object and, on it, one of what the object decodes to, which the caller closes.
+func (ds *directories) open(ctx context.Context, name string) (*reader, io.ReadCloser, error) {
+	r, err := ds.q.newReader(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	raw, err := ds.codec.exact.Stream(r)
+	return r, raw, err
 }
 
 // alone returns a directory that was stored without its children.
 func (ds *directories) alone(ctx context.Context, d store.Digest) (store.Directory, error) {
 	name := ownDirName(d)
-	r, err := ds.q.newReader(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := ds.codec.stream(r)
+	r, raw, err := ds.open(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -233,31 +228,27 @@ func (ds *directories) store(ctx context.Context, root store.Digest, members map
 		return err
 	}
 	has := false
-	if len(list) > 1 && !ds.isDamaged(root) { // storing one directory costs no more than asking for it
+	if _, damaged := ds.damaged.Load(root); len(list) > 1 && !damaged { // storing one directory costs no more than asking for it
 		if has, err = ds.q.has(ctx, dirName(root)); err != nil {
 			return err
 		}
 	}
 	if !has {
-		body, err := ds.codec.encode(closureSize(list, members), func(w io.Writer) error { return writeClosure(w, list, members) })
+		messages := make([][]byte, len(list))
+		for i, d := range list {
+			messages[i] = members[d].message
+		}
+		body, err := ds.codec.encode(messages)
 		if err != nil {
 			return err
 		}
 		if err := ds.q.putAfter(ctx, dirName(root), body); err != nil {
 			return err
 		}
-		ds.mu.Lock()
-		delete(ds.damaged, root)
-		ds.mu.Unlock()
+		ds.damaged.Delete(root)
 	}
 	ds.learn(root, slices.Values(list))
 	return ds.putList(ctx, root, list, has)
-}
-
-func (ds *directories) isDamaged(root store.Digest) bool {
-	ds.mu.RLock()
-	defer ds.mu.RUnlock()
-	return ds.damaged[root]
 }
 
 // Walk yields a closure in its order. It looks elsewhere for directories that the closure lacks.

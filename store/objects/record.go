@@ -3,8 +3,8 @@ package objects
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"math"
-	"math/bits"
 
 	"castar/store"
 
@@ -41,78 +41,73 @@ func encodeRecord(chunks []store.Chunk) []byte {
 
 // decodeRecord reads a record. It skips unknown fields, as other readers do. The sum of the sizes must fit in an int64, so
 // that one can seek in the blob.
-func decodeRecord(b []byte) ([]store.Chunk, error) {
-	var chunks []store.Chunk
+func decodeRecord(b []byte) (chunks []store.Chunk, err error) {
 	total := uint64(0)
-	err := fields(b, func(num protowire.Number, body []byte, _ uint64) error {
-		if num != fieldChunks || body == nil {
-			return nil
-		}
-		c, err := decodeChunk(body)
+	for f, err := range fields(b) {
 		if err != nil {
-			return fmt.Errorf("chunk %d: %w", len(chunks), err)
+			return nil, fmt.Errorf("invalid record: %w", err)
 		}
-		sum, carry := bits.Add64(total, c.Size, 0)
-		if carry != 0 || sum > math.MaxInt64 {
-			return errors.New("the sizes of the chunks overflow")
+		if f.num != fieldChunks || f.typ != protowire.BytesType {
+			continue
 		}
-		total = sum
+		c, err := decodeChunk(f.body)
+		if err != nil {
+			return nil, fmt.Errorf("invalid record: chunk %d: %w", len(chunks), err)
+		}
+		if c.Size > math.MaxInt64-total {
+			return nil, errors.New("invalid record: the sizes of the chunks overflow")
+		}
+		total += c.Size
 		chunks = append(chunks, c)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("invalid record: %w", err)
 	}
 	return chunks, nil
 }
 
 func decodeChunk(b []byte) (c store.Chunk, err error) {
 	var digest []byte
-	err = fields(b, func(num protowire.Number, body []byte, value uint64) error {
+	for f, err := range fields(b) {
 		switch {
-		case num == fieldDigest && body != nil:
-			digest = body
-		case num == fieldSize && body == nil:
-			c.Size = value
+		case err != nil:
+			return c, err
+		case f.num == fieldDigest && f.typ == protowire.BytesType:
+			digest = f.body
+		case f.num == fieldSize && f.typ == protowire.VarintType:
+			c.Size = f.number
 		}
-		return nil
-	})
-	if err == nil {
-		c.Digest, err = store.DigestFromBytes(digest)
 	}
+	c.Digest, err = store.DigestFromBytes(digest)
 	return c, err
 }
 
-// fields calls f for each field of a message whose value is bytes or a varint. The body is nil for a varint only.
-func fields(b []byte, f func(num protowire.Number, body []byte, value uint64) error) error {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		b = b[n:]
-		var err error
-		switch typ {
-		case protowire.BytesType:
-			var body []byte
-			if body, n = protowire.ConsumeBytes(b); n >= 0 {
-				err = f(num, append([]byte{}, body...), 0)
+// field is a field of a message. Its value is body or number if it is bytes or a varint.
+type field struct {
+	num    protowire.Number
+	typ    protowire.Type
+	body   []byte
+	number uint64
+}
+
+// fields yields the fields of a message.
+func fields(b []byte) iter.Seq2[field, error] {
+	return func(yield func(field, error) bool) {
+		for len(b) > 0 {
+			num, typ, n := protowire.ConsumeField(b)
+			if n < 0 {
+				yield(field{}, protowire.ParseError(n))
+				return
 			}
-		case protowire.VarintType:
-			var value uint64
-			if value, n = protowire.ConsumeVarint(b); n >= 0 {
-				err = f(num, nil, value)
+			_, _, tag := protowire.ConsumeTag(b)
+			f := field{num: num, typ: typ}
+			switch typ {
+			case protowire.BytesType:
+				f.body, _ = protowire.ConsumeBytes(b[tag:n])
+			case protowire.VarintType:
+				f.number, _ = protowire.ConsumeVarint(b[tag:n])
 			}
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
+			if !yield(f, nil) {
+				return
+			}
+			b = b[n:]
 		}
-		if n < 0 {
-			return protowire.ParseError(n)
-		}
-		if err != nil {
-			return err
-		}
-		b = b[n:]
 	}
-	return nil
 }
