@@ -2,7 +2,12 @@ package objects
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"iter"
+	"net"
+	"net/http"
 )
 
 // Bucket is a flat name space of small objects: the little that this package asks of a service. Names are
@@ -40,3 +45,43 @@ func (e *Unavailable) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.
 func (e *Unavailable) Unwrap() error { return e.Err }
+
+// durablePuts is the Sync of a Bucket whose Put and Delete are durable.
+type durablePuts struct{}
+
+func (durablePuts) Sync(ctx context.Context) error { return ctx.Err() }
+
+// failed adds what an error is about. If ctx has ended, that is the reason. passes says that the error is an *Unavailable.
+func failed(ctx context.Context, about string, err error, passes bool) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		err, passes = ctx.Err(), false
+	}
+	err = fmt.Errorf("%s: %w", about, err)
+	if passes {
+		return &Unavailable{err}
+	}
+	return err
+}
+
+// isFinal reports whether an error of the connection will stay: an unknown host, or a certificate that cannot be verified.
+func isFinal(err error) bool {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns.IsNotFound
+	}
+	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	return ok
+}
+
+// passing reports whether a service that answers with that status may answer otherwise if it is asked again.
+func passing(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage, http.StatusLoopDetected:
+		return false
+	}
+	return status >= 500
+}

@@ -41,6 +41,7 @@ func openCloud(ctx context.Context, scheme, bucket, path string, settings map[st
 
 // cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.
 type cloudBucket struct {
+	durablePuts
 	b    *blob.Bucket
 	name string
 }
@@ -49,13 +50,12 @@ func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
 	if path != "" {
 		b = blob.PrefixedBucket(b, path+"/")
 	}
-	return &cloudBucket{b, name}
+	return &cloudBucket{b: b, name: name}
 }
 
-// String implements Bucket.
 func (c *cloudBucket) String() string { return c.name }
 
-// Get implements Bucket. Services disagree about a range that begins at the end, so Get never asks for one.
+// Services disagree about a range that begins at the end, so Get never asks for one.
 func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if offset > 0 {
 		if size, err := c.Head(ctx, name); err != nil || offset >= size {
@@ -78,12 +78,10 @@ func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]
 	return b, c.fail(ctx, name, err)
 }
 
-// Put implements Bucket.
 func (c *cloudBucket) Put(ctx context.Context, name string, data []byte) error {
 	return c.fail(ctx, name, c.b.WriteAll(ctx, name, data, &blob.WriterOptions{ContentType: "application/octet-stream"}))
 }
 
-// Head implements Bucket.
 func (c *cloudBucket) Head(ctx context.Context, name string) (int64, error) {
 	a, err := c.b.Attributes(ctx, name)
 	if err != nil {
@@ -92,12 +90,11 @@ func (c *cloudBucket) Head(ctx context.Context, name string) (int64, error) {
 	return a.Size, nil
 }
 
-// Delete implements Bucket.
 func (c *cloudBucket) Delete(ctx context.Context, name string) error {
 	return c.fail(ctx, name, c.b.Delete(ctx, name))
 }
 
-// List implements Bucket. The services start each listing at the beginning, so List skips names up to after.
+// The services start each listing at the beginning, so List skips names up to after.
 func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		names := c.b.List(&blob.ListOptions{Prefix: prefix})
@@ -117,26 +114,16 @@ func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[
 	}
 }
 
-// Sync implements Bucket.
-func (c *cloudBucket) Sync(context.Context) error { return nil }
-
-// Close implements Bucket.
 func (c *cloudBucket) Close() error { return c.b.Close() }
 
 // fail adds the name of the object to an error, and says what kind of error it is.
 func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s/%s: %w", c, name, ctx.Err())
-	}
-	named := fmt.Errorf("%s/%s: %w", c, name, err)
+	passes := false
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
-		return fmt.Errorf("%s/%s: %w", c, name, store.ErrNotFound)
+		err = store.ErrNotFound
 	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
-		return &Unavailable{named}
+		passes = true
 	}
-	return named
+	return failed(ctx, c.name+"/"+name, err, passes)
 }

@@ -71,7 +71,6 @@ func newFileBucket(fsys durable.FS, syncAll, closeAll func() error) *fileBucket 
 	}
 }
 
-// String implements Bucket.
 func (f *fileBucket) String() string { return f.fs.Path(".") }
 
 // prepare makes castar/tmp and takes the lock. If no other process has the lock, it removes files that dead processes
@@ -106,7 +105,6 @@ func (f *fileBucket) prepare() error {
 	return err
 }
 
-// Put implements Bucket.
 func (f *fileBucket) Put(ctx context.Context, name string, data []byte) error {
 	f.begin.Do(func() { f.begun = f.prepare() })
 	if f.begun != nil {
@@ -148,7 +146,6 @@ func (f *fileBucket) write(tmp string, data []byte) error {
 	return err
 }
 
-// Sync implements Bucket.
 func (f *fileBucket) Sync(ctx context.Context) error {
 	f.syncing.Lock()
 	defer f.syncing.Unlock()
@@ -243,7 +240,6 @@ func (f *fileBucket) rely(name string) {
 	}
 }
 
-// Close implements Bucket.
 func (f *fileBucket) Close() error {
 	f.syncing.Lock()
 	defer f.syncing.Unlock()

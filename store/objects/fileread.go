@@ -24,7 +24,6 @@ func (f *fileBucket) current(name string) (tmp string, ok bool) {
 	return tmp, ok
 }
 
-// Get implements Bucket.
 func (f *fileBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -77,7 +76,6 @@ func (f *fileBucket) missing(name string, err error) error {
 	return err
 }
 
-// Head implements Bucket.
 func (f *fileBucket) Head(ctx context.Context, name string) (int64, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -101,7 +99,6 @@ func (f *fileBucket) Head(ctx context.Context, name string) (int64, error) {
 	return fi.Size(), nil
 }
 
-// Delete implements Bucket.
 func (f *fileBucket) Delete(ctx context.Context, name string) error {
 	if err := f.Sync(ctx); err != nil { // or a later Sync could bring the name back
 		return err
@@ -113,7 +110,6 @@ func (f *fileBucket) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
-// List implements Bucket.
 func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		f.mu.Lock()

@@ -33,6 +33,7 @@ type HTTPConfig struct {
 // it is complete. With a server that does not, readers may see half an object, and it stays half if both the connection
 // and this program break. Verify reports such objects.
 type httpBucket struct {
+	durablePuts
 	client *http.Client
 	base   url.URL // ends with a slash, has no user
 	user   *url.Userinfo
@@ -75,7 +76,6 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// String implements Bucket.
 func (h *httpBucket) String() string { return strings.TrimSuffix(h.base.String(), "/") }
 
 // send sends a request for an absolute path of the server. The header has names and values in turn. The caller ends the
@@ -125,29 +125,19 @@ func (h *httpBucket) broken(ctx context.Context, method, path string, err error)
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // leaves out method and URL
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", h.where(path), ctx.Err())
+	if ctx.Err() == nil {
+		err = fmt.Errorf("%s: %w", method, err)
 	}
-	err = fmt.Errorf("%s: %s: %w", h.where(path), method, err)
-	if isFinal(err) {
-		return err
-	}
-	return &Unavailable{err}
+	return failed(ctx, h.where(path), err, !isFinal(err))
 }
 
 // refused returns the error for an answer whose status is not that of success.
 func (h *httpBucket) refused(method, path string, code int) error {
 	err := fmt.Errorf("%s: %s: status %d %s", h.where(path), method, code, http.StatusText(code))
-	switch code {
-	case http.StatusNotImplemented, http.StatusMethodNotAllowed:
-		return fmt.Errorf("%w: %w", err, store.ErrUnsupported)
-	case http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage, http.StatusLoopDetected:
-		return err
-	case http.StatusRequestTimeout, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
-		return &Unavailable{err}
-	}
 	switch {
-	case code >= 500:
+	case code == http.StatusNotImplemented, code == http.StatusMethodNotAllowed:
+		return fmt.Errorf("%w: %w", err, store.ErrUnsupported)
+	case passing(code):
 		return &Unavailable{err}
 	case code >= 300 && code < 400:
 		return fmt.Errorf("%w: redirect not followed", err)
@@ -183,7 +173,7 @@ func (h *httpBucket) reach(ctx context.Context) error {
 	return err
 }
 
-// Get implements Bucket. A server without ranges sends the whole object, and Get skips what comes before offset.
+// A server without ranges sends the whole object, and Get skips what comes before offset.
 func (h *httpBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if n <= 0 {
 		return nil, nil
@@ -235,7 +225,7 @@ func rangeLength(header string, offset, n int64) (int64, error) {
 	return last - first + 1, nil
 }
 
-// Head implements Bucket. A page of HTML is not an object: some servers send one for any missing object.
+// A page of HTML is not an object: some servers send one for any missing object.
 func (h *httpBucket) Head(ctx context.Context, name string) (int64, error) {
 	path := h.base.Path + name
 	answer, err := h.send(ctx, http.MethodHead, path, nil, "Accept-Encoding", "identity")
@@ -257,14 +247,19 @@ func (h *httpBucket) Head(ctx context.Context, name string) (int64, error) {
 // errNoFolder says that there is no folder for a new object or folder.
 var errNoFolder = errors.New("no such folder")
 
-// Put implements Bucket. It makes missing folders.
+// Put makes missing folders.
 func (h *httpBucket) Put(ctx context.Context, name string, data []byte) error {
 	at := h.base.Path + name
-	put := func(ctx context.Context) error { return h.put(ctx, at, data) }
-	err := h.again.Do(ctx, passes, put)
-	if errors.Is(err, errNoFolder) {
+	return h.inFolder(ctx, at, func(ctx context.Context) error { return h.put(ctx, at, data) })
+}
+
+// inFolder repeats a call that makes an object or folder at an absolute path. If its error is errNoFolder, inFolder makes
+// the folder above and starts over.
+func (h *httpBucket) inFolder(ctx context.Context, at string, call func(context.Context) error) error {
+	err := h.again.Do(ctx, passes, call)
+	if errors.Is(err, errNoFolder) && at != "/" {
 		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
-			err = h.again.Do(ctx, passes, put)
+			err = h.again.Do(ctx, passes, call)
 		}
 	}
 	return err
@@ -291,7 +286,7 @@ func (h *httpBucket) put(ctx context.Context, at string, data []byte) error {
 func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 	const mkcol = "MKCOL"
 	folder := strings.TrimSuffix(at, "/") + "/"
-	one := func(ctx context.Context) error {
+	return h.inFolder(ctx, at, func(ctx context.Context) error {
 		code, err := h.status(ctx, mkcol, folder, nil)
 		switch {
 		case err != nil:
@@ -302,14 +297,7 @@ func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 			return h.ignored(mkcol, folder)
 		}
 		return h.notMade(mkcol, folder, code)
-	}
-	err := h.again.Do(ctx, passes, one)
-	if errors.Is(err, errNoFolder) && at != "/" {
-		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
-			err = h.again.Do(ctx, passes, one)
-		}
-	}
-	return err
+	})
 }
 
 // notMade is like refused, for a request to make an object or a folder.
@@ -326,28 +314,23 @@ func (h *httpBucket) ignored(method, path string) error {
 	return fmt.Errorf("%s: %s: the server ignores this method: %w", h.where(path), method, store.ErrUnsupported)
 }
 
-// Delete implements Bucket.
 func (h *httpBucket) Delete(ctx context.Context, name string) error {
 	path := h.base.Path + name
 	code, err := h.status(ctx, http.MethodDelete, path, nil)
 	switch {
-	case err != nil:
+	case err != nil || code == http.StatusNoContent:
 		return err
 	case code == http.StatusOK: // perhaps ignored: see put
 		if _, err = h.Head(ctx, name); err == nil {
-			return h.ignored(http.MethodDelete, path)
-		}
-		if store.IsNotFound(err) {
-			return nil
+			err = h.ignored(http.MethodDelete, path)
+		} else if store.IsNotFound(err) {
+			err = nil
 		}
 		return err
-	case code != http.StatusNoContent:
-		return h.absent(http.MethodDelete, path, code)
 	}
-	return nil
+	return h.absent(http.MethodDelete, path, code)
 }
 
-// List implements Bucket.
 func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return listFolders(ctx, prefix, after, func(ctx context.Context, folder string) (names []string, err error) {
 		err = h.again.Do(ctx, passes, func(ctx context.Context) error {
@@ -358,10 +341,6 @@ func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[s
 	})
 }
 
-// Sync implements Bucket.
-func (h *httpBucket) Sync(context.Context) error { return nil }
-
-// Close implements Bucket.
 func (h *httpBucket) Close() error {
 	h.client.CloseIdleConnections()
 	return nil

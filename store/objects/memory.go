@@ -17,6 +17,7 @@ import (
 func NewMemory() Bucket { return &memoryBucket{objects: map[string][]byte{}} }
 
 type memoryBucket struct {
+	durablePuts
 	mu      sync.RWMutex
 	objects map[string][]byte // never changed, only replaced
 }
@@ -86,5 +87,4 @@ func (m *memoryBucket) List(ctx context.Context, prefix, after string) iter.Seq2
 	}
 }
 
-func (m *memoryBucket) Sync(ctx context.Context) error { return ctx.Err() }
-func (m *memoryBucket) Close() error                   { return nil }
+func (m *memoryBucket) Close() error { return nil }

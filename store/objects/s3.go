@@ -5,13 +5,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -43,6 +41,7 @@ type S3Config struct {
 
 // s3Bucket is a bucket of a service that speaks S3. Its Put is durable.
 type s3Bucket struct {
+	durablePuts
 	client minio.Core
 	bucket string
 	base   string // prefix of all names
@@ -132,7 +131,6 @@ func isPage(header http.Header) bool {
 	return strings.HasPrefix(header.Get("Content-Type"), "text/html")
 }
 
-// String implements Bucket.
 func (s *s3Bucket) String() string {
 	return strings.TrimSuffix("s3://"+s.bucket+"/"+s.base, "/")
 }
@@ -149,7 +147,6 @@ func (s *s3Bucket) exists(ctx context.Context) error {
 	return s.fail(ctx, "", err)
 }
 
-// Get implements Bucket.
 func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if n <= 0 {
 		return nil, nil
@@ -177,7 +174,7 @@ func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byt
 	return b.Bytes(), nil
 }
 
-// Put implements Bucket. The digest in the request lets the server refuse an object that was damaged on the way.
+// The digest in the request lets the server refuse an object that was damaged on the way.
 func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
 	sum := sha256.Sum256(data)
 	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableContentSha256: true}
@@ -188,13 +185,11 @@ func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
 	return s.fail(ctx, name, err)
 }
 
-// Head implements Bucket.
 func (s *s3Bucket) Head(ctx context.Context, name string) (int64, error) {
 	info, err := s.client.StatObject(ctx, s.bucket, s.base+name, minio.StatObjectOptions{})
 	return info.Size, s.fail(ctx, name, err)
 }
 
-// Delete implements Bucket.
 func (s *s3Bucket) Delete(ctx context.Context, name string) error {
 	return s.fail(ctx, name, s.client.RemoveObject(ctx, s.bucket, s.base+name, minio.RemoveObjectOptions{}))
 }
@@ -202,7 +197,6 @@ func (s *s3Bucket) Delete(ctx context.Context, name string) error {
 // listPage is the number of names in one page of a service's listing.
 const listPage = 1000
 
-// List implements Bucket.
 func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		o := minio.ListObjectsOptions{Prefix: s.base + prefix, Recursive: true, MaxKeys: listPage}
@@ -225,10 +219,6 @@ func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[str
 	}
 }
 
-// Sync implements Bucket.
-func (s *s3Bucket) Sync(context.Context) error { return nil }
-
-// Close implements Bucket.
 func (s *s3Bucket) Close() error { return nil }
 
 // again returns the codes of errors that may go away although their status does not say so. Most mean that a request was
@@ -242,39 +232,15 @@ func again() []string {
 
 // fail adds the name of the object to an error, and says what kind of error it is.
 func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
-	if err == nil {
-		return nil
-	}
-	where := strings.TrimSuffix(s.String()+"/"+name, "/")
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", where, ctx.Err())
-	}
-	r, ok := errors.AsType[minio.ErrorResponse](err)
-	named := fmt.Errorf("%s: %w", where, err)
-	if !ok {
-		if isFinal(err) {
-			return named
+	about, passes := strings.TrimSuffix(s.String()+"/"+name, "/"), !isFinal(err)
+	if r, ok := errors.AsType[minio.ErrorResponse](err); ok {
+		passes = passing(r.StatusCode) || slices.Contains(again(), r.Code)
+		switch {
+		case r.Code == "NoSuchBucket":
+			about, err, passes = s.String(), store.ErrNoStore, false
+		case r.StatusCode == http.StatusNotFound:
+			err, passes = store.ErrNotFound, false
 		}
-		return &Unavailable{named}
 	}
-	switch {
-	case r.Code == "NoSuchBucket":
-		return fmt.Errorf("%s: %w", s, store.ErrNoStore)
-	case r.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("%s: %w", where, store.ErrNotFound)
-	case r.StatusCode == http.StatusNotImplemented:
-	case r.StatusCode >= 500, r.StatusCode == http.StatusTooManyRequests, r.StatusCode == http.StatusRequestTimeout,
-		slices.Contains(again(), r.Code):
-		return &Unavailable{named}
-	}
-	return named
-}
-
-// isFinal reports whether an error of the connection will stay: an unknown host, or a certificate that cannot be verified.
-func isFinal(err error) bool {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return dns.IsNotFound
-	}
-	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
-	return ok
+	return failed(ctx, about, err, passes)
 }
