@@ -102,26 +102,20 @@ func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error
 		return nil, errors.New("invalid query")
 	}
 	settings := map[string]string{}
-	add := func(key, value string) error {
-		key = strings.ToLower(key)
-		if _, twice := settings[key]; twice {
-			return fmt.Errorf("setting %s is given twice", key)
-		}
-		if value == "" {
-			return fmt.Errorf("setting %s has no value", cmp.Or(key, `""`))
-		}
-		settings[key] = value
-		return nil
-	}
-	for key, values := range query {
-		for _, value := range values {
-			err = cmp.Or(err, add(key, value))
-		}
-	}
 	for key, value := range more {
-		err = cmp.Or(err, add(key, value))
+		query.Add(key, value)
 	}
-	return settings, err
+	for given, values := range query {
+		key := strings.ToLower(given)
+		switch _, twice := settings[key]; {
+		case twice || len(values) > 1:
+			return nil, fmt.Errorf("setting %s is given twice", key)
+		case values[0] == "":
+			return nil, fmt.Errorf("setting %s has no value", cmp.Or(key, `""`))
+		}
+		settings[key] = values[0]
+	}
+	return settings, nil
 }
 
 // opening opens a Bucket.
@@ -177,33 +171,53 @@ func id(parts ...string) string {
 	return "objects-" + store.Sum([]byte(strings.Join(parts, "\x00"))).String()[:32]
 }
 
+// variables points at the fields that settings set, by the names of the settings.
+type variables struct {
+	texts map[string]*string
+	flags map[string]*bool
+}
+
+// set sets the setting called key, whose name may be another.
+func (v variables) set(key, name, value string) (err error) {
+	if text, ok := v.texts[name]; ok {
+		*text = value
+	} else if flag, ok := v.flags[name]; !ok {
+		err = fmt.Errorf("unknown setting %s", key)
+	} else if *flag, err = strconv.ParseBool(value); err != nil {
+		err = fmt.Errorf("setting %s is %q: want true or false", key, value)
+	}
+	return err
+}
+
+// setAll sets all settings. canonical returns the name of a key, and no two keys may have one name.
+func (v variables) setAll(settings map[string]string, canonical func(string) string) error {
+	given := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		name := canonical(key)
+		if first, twice := given[name]; twice {
+			return fmt.Errorf("settings %s and %s are the same", first, key)
+		}
+		given[name] = key
+		if err := v.set(key, name, settings[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // s3Config returns the S3Config that settings describe. Missing settings come from the environment.
 func s3Config(bucket, path string, settings map[string]string) (c S3Config, err error) {
 	c = S3Config{Bucket: bucket, Path: path}
-	texts := map[string]*string{
+	fields := variables{map[string]*string{
 		"access_key_id": &c.KeyID, "secret_access_key": &c.Secret, "session_token": &c.Token, "profile": &c.Profile,
 		"region": &c.Region, "endpoint_url": &c.Endpoint, "user_agent": &c.UserAgent,
-	}
-	flags := map[string]*bool{
+	}, map[string]*bool{
 		"allow_http": &c.AllowHTTP, "virtual_hosted_style_request": &c.VirtualHosts, "skip_signature": &c.Anonymous,
-	}
+	}}
 	other := map[string]string{"endpoint": "endpoint_url", "token": "session_token", "default_region": "region"}
 	canonical := func(key string) string {
 		name := strings.TrimPrefix(key, "aws_")
 		return cmp.Or(other[name], name)
-	}
-	set := func(key, value string) (err error) {
-		name := canonical(key)
-		if text, ok := texts[name]; ok {
-			*text = value
-		} else if flag, ok := flags[name]; ok {
-			if *flag, err = strconv.ParseBool(value); err != nil {
-				err = fmt.Errorf("setting %s is %q: want true or false", key, value)
-			}
-		} else {
-			err = fmt.Errorf("unknown setting %s", key)
-		}
-		return err
 	}
 	// The client itself reads credentials and the profile from the environment.
 	for _, name := range []string{
@@ -211,46 +225,27 @@ func s3Config(bucket, path string, settings map[string]string) (c S3Config, err 
 		"AWS_SKIP_SIGNATURE",
 	} {
 		if value := os.Getenv(name); value != "" {
-			if err := set(strings.ToLower(name), value); err != nil {
+			key := strings.ToLower(name)
+			if err := fields.set(key, canonical(key), value); err != nil {
 				return c, fmt.Errorf("environment: %w", err)
 			}
 		}
 	}
-	given := map[string]string{}
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		if first, twice := given[canonical(key)]; twice {
-			return c, fmt.Errorf("settings %s and %s are the same", first, key)
-		}
-		given[canonical(key)] = key
-		if err := set(key, settings[key]); err != nil {
-			return c, err
-		}
+	err = fields.setAll(settings, canonical)
+	if err == nil && (c.KeyID == "") != (c.Secret == "") {
+		err = errors.New("settings aws_access_key_id and aws_secret_access_key: want both or neither")
 	}
-	if (c.KeyID == "") != (c.Secret == "") {
-		return c, errors.New("settings aws_access_key_id and aws_secret_access_key: want both or neither")
-	}
-	return c, nil
+	return c, err
 }
 
 // httpConfig returns the HTTPConfig that a URL and settings describe.
 func httpConfig(u *url.URL, settings map[string]string) (c HTTPConfig, err error) {
 	c.URL = u
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		value := settings[key]
-		switch key {
-		case "user_agent":
-			c.UserAgent = value
-		case "allow_http":
-			allow, err := strconv.ParseBool(value)
-			if err != nil {
-				return c, fmt.Errorf("setting %s is %q: want true or false", key, value)
-			}
-			if !allow && u.Scheme == "http" {
-				return c, errors.New("allow_http=false forbids a URL without TLS")
-			}
-		default:
-			return c, fmt.Errorf("unknown setting %s", key)
-		}
+	allow := true
+	fields := variables{map[string]*string{"user_agent": &c.UserAgent}, map[string]*bool{"allow_http": &allow}}
+	err = fields.setAll(settings, func(key string) string { return key })
+	if err == nil && !allow && u.Scheme == "http" {
+		err = errors.New("allow_http=false forbids a URL without TLS")
 	}
-	return c, nil
+	return c, err
 }
