@@ -20,12 +20,11 @@ type presence struct {
 	page   int // names in one page of a listing; 0: never list
 
 	mu       sync.RWMutex
-	known    map[store.Digest]struct{}
-	damaged  map[store.Digest]struct{} // objects that exist but are damaged
-	complete bool                      // known has all objects that existed at the listing
-	asked    int                       // number of questions to the Bucket
-	listAt   int                       // list when asked reaches this
-	last     string                    // the last name listed
+	known    map[store.Digest]bool // the objects that exist; false: damaged
+	complete bool                  // known has all objects that existed at the listing
+	asked    int                   // number of questions to the Bucket
+	listAt   int                   // list when asked reaches this
+	last     string                // the last name listed
 
 	listing sync.Mutex
 }
@@ -38,32 +37,35 @@ const (
 )
 
 func newPresence(q *queue, prefix string, name func(store.Digest) string, page int) *presence {
-	return &presence{
-		q: q, prefix: prefix, name: name, page: page, listAt: firstListing,
-		known: map[store.Digest]struct{}{}, damaged: map[store.Digest]struct{}{},
-	}
+	return &presence{q: q, prefix: prefix, name: name, page: page, listAt: firstListing, known: map[store.Digest]bool{}}
 }
 
-// recall reports, without a question, whether the object exists and whether that is certain.
-func (p *presence) recall(d store.Digest) (there, certain bool) {
+// recall reports, without a question, whether the object exists whole and whether that is certain. If fresh is set, it is
+// also certain that an object does not exist if the listing lacked it.
+func (p *presence) recall(d store.Digest, fresh bool) (there, certain bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if _, ok := p.damaged[d]; ok {
-		return false, true
-	}
-	_, ok := p.known[d]
-	return ok, ok
+	there, certain = p.known[d]
+	return there, certain || fresh && p.complete
 }
 
 // has reports whether the object exists and is not known to be damaged.
 func (p *presence) has(ctx context.Context, d store.Digest) (bool, error) {
-	if there, certain := p.recall(d); certain {
+	return p.ask(ctx, d, false)
+}
+
+// had is has for a caller that would store the object. It may report false although another program has stored the object
+// since the listing. Storing it again does no harm.
+func (p *presence) had(ctx context.Context, d store.Digest) (bool, error) { return p.ask(ctx, d, true) }
+
+func (p *presence) ask(ctx context.Context, d store.Digest, fresh bool) (bool, error) {
+	if there, certain := p.recall(d, fresh); certain {
 		return there, nil
 	}
 	if err := p.maybeList(ctx); err != nil {
 		return false, err
 	}
-	if there, certain := p.recall(d); certain {
+	if there, certain := p.recall(d, fresh); certain {
 		return there, nil
 	}
 	there, err := p.q.has(ctx, p.name(d))
@@ -76,47 +78,28 @@ func (p *presence) has(ctx context.Context, d store.Digest) (bool, error) {
 	return there, err
 }
 
-// had is has for a caller that would store the object. It may report false although another program has stored the object
-// since the listing. Storing it again does no harm.
-func (p *presence) had(ctx context.Context, d store.Digest) (bool, error) {
-	if there, certain := p.recall(d); certain {
-		return there, nil
-	}
-	if err := p.maybeList(ctx); err != nil {
-		return false, err
-	}
-	p.mu.RLock()
-	complete := p.complete
-	p.mu.RUnlock()
-	if complete {
-		there, _ := p.recall(d)
-		return there, nil
-	}
-	return p.has(ctx, d)
-}
-
-// remember records that the object exists.
+// remember records that the object exists. It may be damaged.
 func (p *presence) remember(d store.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.known) < mostKnown {
-		p.known[d] = struct{}{}
+	if _, ok := p.known[d]; !ok && len(p.known) < mostKnown {
+		p.known[d] = true
 	}
 }
 
 // stored records that the object was put, in place of one that may have been damaged.
 func (p *presence) stored(d store.Digest) {
-	p.remember(d)
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.damaged, d)
+	delete(p.known, d)
+	p.mu.Unlock()
+	p.remember(d)
 }
 
 // damage records that the object exists but is damaged.
 func (p *presence) damage(d store.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.damaged[d] = struct{}{}
+	p.known[d] = false
 }
 
 // maybeList lists if enough questions were asked. Concurrent callers wait, because the listing may answer them.
@@ -149,7 +132,9 @@ func (p *presence) maybeList(ctx context.Context) error {
 		p.remember(d)
 		if names++; names%p.page == 0 {
 			if left := p.pagesLeft(d, pages); left > p.asked {
-				p.pause(left, last)
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				p.listAt, p.last = left, last // the next listing goes on from here
 				return nil
 			}
 			pages++
@@ -160,13 +145,6 @@ func (p *presence) maybeList(ctx context.Context) error {
 	p.listAt = math.MaxInt
 	p.mu.Unlock()
 	return nil
-}
-
-// pause ends a listing at the name last. The next goes on from there once asked reaches left.
-func (p *presence) pause(left int, last string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.listAt, p.last = left, last
 }
 
 // pagesLeft estimates how many pages follow d, the last name on the given page of this listing.

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -23,7 +24,7 @@ type queue struct {
 	slots    chan struct{} // one for each call of Put
 	ctx      context.Context
 	cancel   context.CancelFunc
-	working  sync.WaitGroup // all goroutines
+	working  sync.WaitGroup // the goroutines that end batches
 
 	mu      sync.Mutex
 	pending map[string][]byte // objects that were put and are not yet in the Bucket
@@ -56,12 +57,8 @@ func newQueue(b Bucket, uploads int, readOnly bool) *queue {
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	start := make(chan struct{})
 	close(start)
-	q.batch = newBatch(start)
+	q.batch = &batch{before: start, done: make(chan struct{})}
 	return q
-}
-
-func newBatch(before <-chan struct{}) *batch {
-	return &batch{before: before, done: make(chan struct{})}
 }
 
 // writable returns the reason why nothing can be put, or nil.
@@ -96,31 +93,28 @@ func (q *queue) put(ctx context.Context, name string, body []byte) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	q.mu.Lock()
 	b, err := q.enter(name, body)
+	if b != nil {
+		b.first.Go(func() {
+			q.store(object{name, body})
+			<-q.slots
+		})
+	}
+	q.mu.Unlock()
 	if b == nil {
 		<-q.slots
-		return err
 	}
-	go func() {
-		defer q.working.Done()
-		defer b.first.Done()
-		q.store(object{name, body})
-		<-q.slots
-	}()
-	return nil
+	return err
 }
 
-// enter makes an object pending and returns its batch, or nil if the object is already on its way.
+// enter makes an object pending and returns its batch, or nil if the object is already on its way. The caller holds mu.
 func (q *queue) enter(name string, body []byte) (*batch, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
 	if _, ok := q.pending[name]; ok || q.err != nil {
 		return nil, q.err
 	}
 	q.pending[name] = body
 	q.batch.n++
-	q.batch.first.Add(1)
-	q.working.Add(1)
 	return q.batch, nil
 }
 
@@ -142,39 +136,39 @@ func (q *queue) putAfter(ctx context.Context, name string, body []byte) error {
 		return err
 	}
 	q.mu.Lock()
-	if _, ok := q.pending[name]; ok || q.err != nil {
-		defer q.mu.Unlock()
-		return q.err
-	}
-	q.pending[name] = body
-	b := q.batch
-	b.n++
-	b.second = append(b.second, object{name, body})
-	full := b.n >= batchSize
-	if full {
-		q.seal()
+	b, err := q.enter(name, body)
+	full := false
+	if b != nil {
+		b.second = append(b.second, object{name, body})
+		if full = b.n >= batchSize; full {
+			q.seal()
+		}
 	}
 	q.mu.Unlock()
 	if full {
-		select {
-		case <-b.before: // so that there are never more than two batches
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return wait(ctx, b.before) // so that there are never more than two batches
 	}
-	return nil
+	return err
+}
+
+// wait waits until c is closed.
+func wait(ctx context.Context, c <-chan struct{}) error {
+	select {
+	case <-c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // seal ends the batch and begins another. The caller holds mu.
 func (q *queue) seal() *batch {
 	b := q.batch
-	q.batch = newBatch(b.done)
-	q.working.Add(1)
-	go func() {
-		defer q.working.Done()
+	q.batch = &batch{before: b.done, done: make(chan struct{})}
+	q.working.Go(func() {
 		defer close(b.done)
 		q.finish(b)
-	}()
+	})
 	return b
 }
 
@@ -211,12 +205,7 @@ func (q *queue) sync(ctx context.Context) error {
 	}
 	b := q.seal()
 	q.mu.Unlock()
-	select {
-	case <-b.done:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := q.failed(); err != nil {
+	if err := cmp.Or(wait(ctx, b.done), q.failed()); err != nil {
 		return err
 	}
 	return q.bucket.Sync(ctx)
