@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -25,25 +26,33 @@ func TempName() string {
 // is an unused name in an existing folder of the same FS. After an error the file may have either contents, and
 // WriteFile has tried to remove tmp; it returns the first error.
 func WriteFile(fsys FS, tmp, name string, data []byte) error {
-	f, err := fsys.Create(tmp)
-	if err != nil {
-		return err // tmp is not ours
+	if err := NewFile(fsys, tmp, data, true); err != nil {
+		return err
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = fsys.Rename(tmp, name)
-	}
-	if err != nil {
+	if err := fsys.Rename(tmp, name); err != nil {
 		fsys.Remove(tmp) // the first error is the one to report
 		return err
 	}
 	return fsys.SyncDir(path.Dir(name))
+}
+
+// NewFile makes a file that holds data. If sync is set, its contents are durable, but not its name. After an error NewFile
+// has tried to remove a file that it made; it returns the first error.
+func NewFile(fsys FS, name string, data []byte, sync bool) error {
+	f, err := fsys.Create(name)
+	if err != nil {
+		return err // the file is not ours
+	}
+	if len(data) > 0 {
+		_, err = f.Write(data)
+	}
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err = cmp.Or(err, f.Close()); err != nil {
+		fsys.Remove(name)
+	}
+	return err
 }
 
 // MkdirAll makes the folder name and all missing folders above it, and syncs the parent of each. It also syncs the

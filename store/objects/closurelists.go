@@ -37,13 +37,13 @@ func parseList(b []byte, root store.Digest) []store.Digest {
 		return nil
 	}
 	members := make([]store.Digest, 0, len(b)/store.DigestSize)
-	ordered := true
 	for d := range slices.Chunk(b, store.DigestSize) {
-		last := len(members) - 1
-		ordered = ordered && (last < 0 || bytes.Compare(members[last][:], d) < 0)
+		if last := len(members) - 1; last >= 0 && bytes.Compare(members[last][:], d) >= 0 {
+			return nil
+		}
 		members = append(members, store.Digest(d))
 	}
-	if !ordered || !slices.Contains(members, root) {
+	if !slices.Contains(members, root) {
 		return nil
 	}
 	return members
@@ -61,41 +61,34 @@ func (ds *directories) scan(ctx context.Context) error {
 		return nil
 	}
 	var roots []store.Digest
-	for name, err := range ds.q.list(ctx, dirsPrefix, "") {
+	for root, err := range ds.q.digests(ctx, dirsPrefix, dirsPrefix) {
 		if err != nil {
 			return err
 		}
-		if root, ok := digestOf(dirsPrefix, name); ok && !ds.listed[root] {
+		if !ds.listed[root] {
 			roots = append(roots, root)
 		}
 	}
 	lists := map[store.Digest]bool{}
 	if len(roots) > 0 {
-		for name, err := range ds.q.list(ctx, closuresPrefix, "") {
+		for root, err := range ds.q.digests(ctx, closuresPrefix, closuresPrefix) {
 			if err != nil {
 				return err
 			}
-			if root, ok := digestOf(closuresPrefix, name); ok {
-				lists[root] = true
-			}
+			lists[root] = true
 		}
 	}
-	type found struct {
-		root    store.Digest
-		members []store.Digest
+	fetch := func(ctx context.Context, i int) ([]store.Digest, error) {
+		return ds.members(ctx, roots[i], lists[roots[i]])
 	}
-	fetch := func(ctx context.Context, i int) (found, error) {
-		members, err := ds.members(ctx, roots[i], lists[roots[i]])
-		return found{roots[i], members}, err
-	}
-	for f, err := range chunk.Ahead(ctx, len(roots), ds.ahead, fetch, nil) {
+	i := 0
+	for members, err := range chunk.Ahead(ctx, len(roots), ds.ahead, fetch, nil) {
 		if err != nil {
 			return err
 		}
-		if len(f.members) > 0 {
-			ds.learn(f.root, slices.Values(f.members))
-		}
-		ds.listed[f.root] = true
+		ds.learn(roots[i], slices.Values(members))
+		ds.listed[roots[i]] = true
+		i++
 	}
 	ds.scanned = time.Now()
 	return nil

@@ -114,8 +114,7 @@ func (f *fileBucket) Put(ctx context.Context, name string, data []byte) error {
 		return err
 	}
 	tmp := tmpDir + "/" + durable.TempName()
-	if err := f.write(tmp, data); err != nil {
-		f.fs.Remove(tmp) // the first error is the one to report
+	if err := durable.NewFile(f.fs, tmp, data, f.syncAll == nil); err != nil {
 		return err
 	}
 	f.mu.Lock()
@@ -126,24 +125,6 @@ func (f *fileBucket) Put(ctx context.Context, name string, data []byte) error {
 		f.fs.Remove(old) // if this fails, a later prepare removes it
 	}
 	return nil
-}
-
-// write writes a temporary file, and syncs it unless Sync will.
-func (f *fileBucket) write(tmp string, data []byte) error {
-	file, err := f.fs.Create(tmp)
-	if err != nil {
-		return err
-	}
-	if len(data) > 0 {
-		_, err = file.Write(data)
-	}
-	if err == nil && f.syncAll == nil {
-		err = file.Sync()
-	}
-	if cerr := file.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }
 
 func (f *fileBucket) Sync(ctx context.Context) error {

@@ -16,12 +16,8 @@ func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter
 	nibbles = min(max(nibbles, 0), 2*store.DigestSize)
 	return func(yield func(store.Digest, error) bool) {
 		for _, kind := range []string{blobsPrefix, chunksPrefix, dirsPrefix, ownDirsPrefix} {
-			for name, err := range l.st.q.list(ctx, shardedPrefix(kind, prefix, nibbles), "") {
-				if err != nil {
-					yield(store.Digest{}, err)
-					return
-				}
-				if d, ok := digestOf(kind, name); ok && !yield(d, nil) {
+			for d, err := range l.st.q.digests(ctx, kind, shardedPrefix(kind, prefix, nibbles)) {
+				if !yield(d, err) || err != nil {
 					return
 				}
 			}

@@ -281,5 +281,16 @@ func (q *queue) list(ctx context.Context, prefix, after string) iter.Seq2[string
 	}
 }
 
+// digests yields the digests in the names of objects that begin with start, which begins with prefix; see digestOf.
+func (q *queue) digests(ctx context.Context, prefix, start string) iter.Seq2[store.Digest, error] {
+	return func(yield func(store.Digest, error) bool) {
+		for name, err := range q.list(ctx, start, "") {
+			if d, ok := digestOf(prefix, name); (ok || err != nil) && !yield(d, err) {
+				return
+			}
+		}
+	}
+}
+
 // where returns the name of an object for messages.
 func (q *queue) where(name string) string { return q.bucket.String() + "/" + name }

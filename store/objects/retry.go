@@ -38,24 +38,25 @@ func (r retrying) do(ctx context.Context, call func(context.Context) error) erro
 	return r.policy.Do(ctx, passes, call)
 }
 
-func (r retrying) Get(ctx context.Context, name string, offset, n int64) (b []byte, err error) {
+// result is do for a call with a result.
+func result[T any](ctx context.Context, r retrying, call func(context.Context) (T, error)) (v T, err error) {
 	err = r.do(ctx, func(ctx context.Context) error {
-		b, err = r.Bucket.Get(ctx, name, offset, n)
+		v, err = call(ctx)
 		return err
 	})
-	return b, err
+	return v, err
+}
+
+func (r retrying) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	return result(ctx, r, func(ctx context.Context) ([]byte, error) { return r.Bucket.Get(ctx, name, offset, n) })
 }
 
 func (r retrying) Put(ctx context.Context, name string, data []byte) error {
 	return r.do(ctx, func(ctx context.Context) error { return r.Bucket.Put(ctx, name, data) })
 }
 
-func (r retrying) Head(ctx context.Context, name string) (size int64, err error) {
-	err = r.do(ctx, func(ctx context.Context) error {
-		size, err = r.Bucket.Head(ctx, name)
-		return err
-	})
-	return size, err
+func (r retrying) Head(ctx context.Context, name string) (int64, error) {
+	return result(ctx, r, func(ctx context.Context) (int64, error) { return r.Bucket.Head(ctx, name) })
 }
 
 func (r retrying) Delete(ctx context.Context, name string) error {
@@ -63,10 +64,9 @@ func (r retrying) Delete(ctx context.Context, name string) error {
 }
 
 // List continues after the last name that it got. Each name is progress and starts a new count of tries. The timeout is
-// for up to 1000 names, which are collected before they are yielded, so that the time the loop takes does not count.
+// for one page of names, which are collected before they are yielded, so that the time the loop takes does not count.
 func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		const most = 1000
 		for more := true; more; {
 			var names []string
 			err := r.do(ctx, func(ctx context.Context) error {
@@ -75,24 +75,23 @@ func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[stri
 					if err != nil && len(names) == 0 {
 						return err
 					}
-					if more = err != nil; more {
-						break
+					if err == nil {
+						names, after = append(names, name), name
 					}
-					names, after = append(names, name), name
-					if more = len(names) == most; more {
-						break
+					if more = err != nil || len(names) == listPage; more {
+						return nil
 					}
 				}
 				return nil
 			})
-			if err != nil {
-				yield("", err)
-				return
-			}
 			for _, name := range names {
 				if !yield(name, nil) {
 					return
 				}
+			}
+			if err != nil {
+				yield("", err)
+				return
 			}
 		}
 	}
