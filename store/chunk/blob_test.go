@@ -299,3 +299,13 @@ func TestAheadStopsEarly(t *testing.T) {
 		t.Errorf("%d were fetched and %d released, want 7: the three that were used, and four ahead", running.Load(), released.Load())
 	}
 }
+
+// Fewer large chunks than small ones are read ahead.
+func TestAheadByBytes(t *testing.T) {
+	for size, want := range map[uint64]int{0: 64, 1: 64, 512 << 10: 64, 4 << 20: 16, 64 << 20: 1, 1 << 60: 1} {
+		src := Source{Chunks: []store.Chunk{{Size: 1}, {Size: size}}, Most: 64, MostBytes: 64 << 20}
+		if got := NewReader(t.Context(), src).src.Most; got != want {
+			t.Errorf("%d chunks of %d bytes, want %d", got, size, want)
+		}
+	}
+}

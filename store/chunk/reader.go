@@ -11,9 +11,10 @@ import (
 
 // Source tells a Reader how to get the chunks of a blob.
 type Source struct {
-	Digest store.Digest  // of the blob
-	Chunks []store.Chunk // in order, at least one; the sum of their sizes fits in 64 bits
-	Most   int           // how many chunks WriteTo fetches ahead
+	Digest    store.Digest  // of the blob
+	Chunks    []store.Chunk // in order, at least one; the sum of their sizes fits in 64 bits
+	Most      int           // how many chunks WriteTo fetches ahead
+	MostBytes uint64        // bounds these chunks in bytes, if it is not 0; one is always fetched
 	// Fetch returns the bytes of chunk i, which must have the size in Chunks. If checked is true, Fetch checks them
 	// against the chunk's digest. Otherwise the Reader checks them as a part of the whole blob. Several calls may run
 	// at once.
@@ -55,10 +56,14 @@ type Reader struct {
 // NewReader returns a Reader of src at offset 0. ctx applies to every Fetch.
 func NewReader(ctx context.Context, src Source) *Reader {
 	r := &Reader{ctx: ctx, src: src, ends: make([]uint64, len(src.Chunks))}
-	end := uint64(0)
-	for i := range src.Chunks {
-		end += src.Chunks[i].Size
+	end, longest := uint64(0), uint64(1)
+	for i, c := range src.Chunks {
+		end += c.Size
 		r.ends[i] = end
+		longest = max(longest, c.Size)
+	}
+	if src.MostBytes > 0 {
+		r.src.Most = max(1, min(src.Most, int(src.MostBytes/longest)))
 	}
 	return r
 }

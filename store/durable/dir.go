@@ -73,23 +73,17 @@ func (d *DirFS) open(name string, flag int) (File, error) {
 	return &file{f: f, path: d.Path(name)}, nil
 }
 
-func (d *DirFS) openFile(name string, flag int) (*os.File, error) {
-	if err := d.valid(name); err != nil {
-		return nil, err
-	}
-	f, err := d.root.OpenFile(name, flag, 0o600)
-	if err != nil {
-		return nil, fail(d.Path(name), err)
-	}
-	return f, nil
+func (d *DirFS) openFile(name string, flag int) (f *os.File, err error) {
+	err = d.on(name, func(name string) error {
+		f, err = d.root.OpenFile(name, flag, 0o600)
+		return err
+	})
+	return f, err
 }
 
 // Mkdir implements FS.
 func (d *DirFS) Mkdir(name string) error {
-	if err := d.valid(name); err != nil {
-		return err
-	}
-	return fail(d.Path(name), d.root.Mkdir(name, 0o700))
+	return d.on(name, func(name string) error { return d.root.Mkdir(name, 0o700) })
 }
 
 // Rename implements FS.
@@ -101,12 +95,7 @@ func (d *DirFS) Rename(oldname, newname string) error {
 }
 
 // Remove implements FS.
-func (d *DirFS) Remove(name string) error {
-	if err := d.valid(name); err != nil {
-		return err
-	}
-	return fail(d.Path(name), d.root.Remove(name))
-}
+func (d *DirFS) Remove(name string) error { return d.on(name, d.root.Remove) }
 
 // ReadDir implements FS.
 func (d *DirFS) ReadDir(name string) ([]fs.DirEntry, error) {
@@ -124,12 +113,12 @@ func (d *DirFS) ReadDir(name string) ([]fs.DirEntry, error) {
 }
 
 // Stat implements FS.
-func (d *DirFS) Stat(name string) (fs.FileInfo, error) {
-	if err := d.valid(name); err != nil {
-		return nil, err
-	}
-	fi, err := d.root.Lstat(name)
-	return fi, fail(d.Path(name), err)
+func (d *DirFS) Stat(name string) (fi fs.FileInfo, err error) {
+	err = d.on(name, func(name string) error {
+		fi, err = d.root.Lstat(name)
+		return err
+	})
+	return fi, err
 }
 
 // SyncDir implements FS.
@@ -182,6 +171,14 @@ func (d *DirFS) Lock(name string, exclusive bool) (Lock, error) {
 	return l, nil
 }
 
+// on makes a call about a name, if that is valid.
+func (d *DirFS) on(name string, call func(name string) error) error {
+	if err := d.valid(name); err != nil {
+		return err
+	}
+	return fail(d.Path(name), call(name))
+}
+
 func (d *DirFS) valid(name string) error {
 	if !fs.ValidPath(strings.ToValidUTF8(name, "?")) {
 		return fail(d.Path(name), fs.ErrInvalid)
@@ -221,10 +218,10 @@ type file struct {
 
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	n, err := f.f.ReadAt(p, off)
-	if err == io.EOF {
-		return n, io.EOF
+	if err != io.EOF {
+		err = fail(f.path, err)
 	}
-	return n, fail(f.path, err)
+	return n, err
 }
 
 func (f *file) WriteAt(p []byte, off int64) (int, error) {
@@ -279,12 +276,9 @@ func fail(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var pe *fs.PathError
-	var le *os.LinkError
-	switch {
-	case errors.As(err, &pe):
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		err = pe.Err
-	case errors.As(err, &le):
+	} else if le, ok := errors.AsType[*os.LinkError](err); ok {
 		err = le.Err
 	}
 	return fmt.Errorf("%s: %w", path, err)

@@ -12,7 +12,7 @@ import (
 // reader returns the blob d. It has at least one chunk, and the sizes do not overflow.
 func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk) *chunk.Reader {
 	return chunk.NewReader(ctx, chunk.Source{
-		Digest: d, Chunks: chunks, Most: b.most(chunks),
+		Digest: d, Chunks: chunks, Most: b.ahead, MostBytes: maxAhead,
 		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
 			data, err := b.chunkOf(ctx, d, chunks[i])
 			return chunk.Piece{Data: data}, err
@@ -23,15 +23,6 @@ func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk
 			return err
 		},
 	})
-}
-
-// most returns how many chunks to read ahead: fewer if they are large.
-func (b *blobs) most(chunks []store.Chunk) int {
-	largest := uint64(1)
-	for i := range chunks {
-		largest = max(largest, min(chunks[i].Size, maxChunk))
-	}
-	return max(1, min(b.ahead, int(maxAhead/largest)))
 }
 
 // chunkOf returns the checked bytes of a chunk of the blob d. Damage to the chunk is reported as damage to the blob.

@@ -202,7 +202,6 @@ func (ds *directories) alone(ctx context.Context, d store.Digest) (store.Directo
 	return dir, nil
 }
 
-// Put implements store.Directories.
 func (ds *directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
 	if err := errors.Join(ctx.Err(), ds.q.writable()); err != nil {
 		return store.Digest{}, err

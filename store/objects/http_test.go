@@ -255,7 +255,7 @@ func TestHTTPList(t *testing.T) {
 		{head + object("/b/x") + "<D:response>", nil, "EOF"},
 		{head, nil, "EOF"},
 		{"", nil, "EOF"},
-		{"<html></html>", nil, "EOF"},
+		{"<html></html>", nil, "multistatus"},
 		{"text & no XML", nil, "XML"},
 	}
 	for _, tt := range tests {

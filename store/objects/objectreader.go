@@ -34,7 +34,6 @@ func (r *reader) fill() error {
 	return nil
 }
 
-// Read implements io.Reader.
 func (r *reader) Read(p []byte) (int, error) {
 	for len(r.buf) == 0 {
 		if r.ended {

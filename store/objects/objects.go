@@ -126,10 +126,8 @@ func (o Options) concurrency(p chunk.Params) int {
 	return max(1, min(n, bytesInFlight/p.Max))
 }
 
-// Sync implements store.Barrier.
 func (st *bucketStore) Sync(ctx context.Context) error { return st.q.sync(ctx) }
 
-// Close implements store.Barrier.
 func (st *bucketStore) Close() error {
 	err := st.q.close()
 	st.codec.close()

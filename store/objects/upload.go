@@ -27,7 +27,6 @@ func (ds *directories) Upload(ctx context.Context) (store.DirectoryWriter, error
 
 var errBatchEnded = errors.New("batch of directories has ended")
 
-// Put implements store.DirectoryWriter.
 func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
 	if err := errors.Join(ctx.Err(), u.ds.q.writable()); err != nil {
 		return store.Digest{}, err
@@ -45,7 +44,7 @@ func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, er
 	return d, nil
 }
 
-// Commit implements store.DirectoryWriter. The error is store.ErrNotFound if a child was not put.
+// Commit stores the closure. The error is store.ErrNotFound if a child was not put.
 func (u *upload) Commit(ctx context.Context, root store.Digest) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -59,7 +58,6 @@ func (u *upload) Commit(ctx context.Context, root store.Digest) error {
 	return err
 }
 
-// Close implements store.DirectoryWriter.
 func (u *upload) Close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -63,34 +63,16 @@ type resource struct {
 }
 
 // parseMultistatus reads the answer to a PROPFIND. An answer that was cut short is an error.
-func parseMultistatus(r io.Reader) (list []resource, err error) {
-	dec := xml.NewDecoder(r)
-	complete := false
-	for {
-		token, err := dec.Token()
-		if err == io.EOF && !complete {
-			err = io.ErrUnexpectedEOF
-		}
-		if err == io.EOF {
-			return list, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		switch e := token.(type) {
-		case xml.EndElement:
-			complete = complete || e.Name.Local == "multistatus"
-		case xml.StartElement:
-			if e.Name.Local != "response" {
-				continue
-			}
-			var one resource
-			if err := dec.DecodeElement(&one, &e); err != nil {
-				return nil, err
-			}
-			list = append(list, one)
-		}
+func parseMultistatus(r io.Reader) ([]resource, error) {
+	var answer struct {
+		XMLName   xml.Name   `xml:"multistatus"`
+		Resources []resource `xml:"response"`
 	}
+	err := xml.NewDecoder(r).Decode(&answer)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return answer.Resources, err
 }
 
 // name returns the name in the folder at path, or "" for the folder itself.

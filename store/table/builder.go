@@ -2,6 +2,7 @@ package table
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"math/bits"
@@ -182,13 +183,17 @@ func (b *Builder) mergeRuns(from int) error {
 	if err != nil {
 		return err
 	}
-	for i := range old {
-		if e := old[i].spill.Close(); err == nil {
-			err = e
-		}
-	}
+	err = closeRuns(old)
 	clear(old)
 	b.runs = append(b.runs[:from], r)
+	return err
+}
+
+// closeRuns closes all runs and returns the first error.
+func closeRuns(runs []run) (err error) {
+	for i := range runs {
+		err = cmp.Or(err, runs[i].spill.Close())
+	}
 	return err
 }
 
@@ -214,12 +219,7 @@ func (b *Builder) writeRun(level int, sources ...Source) (run, error) {
 
 // Close drops all records and closes the runs. It returns the first error of the runs.
 func (b *Builder) Close() error {
-	var err error
-	for i := range b.runs {
-		if e := b.runs[i].spill.Close(); err == nil {
-			err = e
-		}
-	}
+	err := closeRuns(b.runs)
 	b.runs, b.records, b.slots = nil, nil, nil
 	return err
 }

@@ -136,10 +136,7 @@ func bucket(prefix uint64, n int) uint64 { return prefix >> (64 - n) }
 func (t Table) Len() int { return t.count }
 
 // Record returns record i in ascending order, 0 <= i < Len. It is a part of the table and must not be changed.
-func (t Table) Record(i int) []byte {
-	size := t.shape.Size()
-	return t.records[i*size : (i+1)*size : (i+1)*size]
-}
+func (t Table) Record(i int) []byte { return packed{t.shape.Size(), t.records}.Record(i) }
 
 // Find returns the value of key. The value is a part of the table and must not be changed. In a damaged table, Find may
 // miss a key or return a damaged value.

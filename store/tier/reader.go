@@ -18,13 +18,9 @@ const (
 // chunked returns a long blob of Far. Each chunk is read from Near if Near has it. A blob that is read from the first
 // chunk to the last is copied to Near.
 func (b *Blobs) chunked(ctx context.Context, d store.Digest, chunks []store.Chunk) store.Blob {
-	longest := uint64(1)
-	for i := range chunks {
-		longest = max(longest, chunks[i].Size)
-	}
 	c := &copying{copy: copier{to: b.Near, last: len(chunks) - 1}}
 	c.Reader = chunk.NewReader(ctx, chunk.Source{
-		Digest: d, Chunks: chunks, Most: max(1, min(readAheadChunks, int(readAheadBytes/longest))),
+		Digest: d, Chunks: chunks, Most: readAheadChunks, MostBytes: readAheadBytes,
 		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
 			data, err := b.chunk(ctx, d, chunks[i])
 			return chunk.Piece{Data: data}, err
