@@ -44,6 +44,17 @@ type state struct {
 	log         []store.Tag
 }
 
+// get returns a value of one of the maps, or an error that names the key by format.
+func get[K comparable, V any](s *state, from map[K]V, format string, key K) (V, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := from[key]
+	if !ok {
+		return v, fmt.Errorf(format+": %w", key, store.ErrNotFound)
+	}
+	return v, nil
+}
+
 type barrier struct{}
 
 func (barrier) Sync(context.Context) error { return nil }
@@ -51,15 +62,7 @@ func (barrier) Close() error               { return nil }
 
 type blobs struct{ s *state }
 
-func (b blobs) get(d store.Digest) ([]byte, error) {
-	b.s.mu.RLock()
-	defer b.s.mu.RUnlock()
-	data, ok := b.s.blobs[d]
-	if !ok {
-		return nil, fmt.Errorf("blob %s: %w", d, store.ErrNotFound)
-	}
-	return data, nil
-}
+func (b blobs) get(d store.Digest) ([]byte, error) { return get(b.s, b.s.blobs, "blob %s", d) }
 
 // put keeps data. The caller must not change it afterwards.
 func (b blobs) put(data []byte) store.Digest {
@@ -132,13 +135,8 @@ func (w *writer) Close() error {
 type directories struct{ s *state }
 
 func (ds directories) Get(_ context.Context, d store.Digest) (store.Directory, error) {
-	ds.s.mu.RLock()
-	defer ds.s.mu.RUnlock()
-	dir, ok := ds.s.directories[d]
-	if !ok {
-		return nil, fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
-	}
-	return slices.Clone(dir), nil
+	dir, err := get(ds.s, ds.s.directories, "directory %s", d)
+	return slices.Clone(dir), err
 }
 
 func (ds directories) Put(_ context.Context, dir store.Directory) (store.Digest, error) {
@@ -164,13 +162,7 @@ func (ds directories) Upload(context.Context) (store.DirectoryWriter, error) {
 type tags struct{ s *state }
 
 func (ts tags) Get(_ context.Context, name string) (store.Tag, error) {
-	ts.s.mu.RLock()
-	defer ts.s.mu.RUnlock()
-	t, ok := ts.s.tags[name]
-	if !ok {
-		return store.Tag{}, fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
-	}
-	return t, nil
+	return get(ts.s, ts.s.tags, "tag %q", name)
 }
 
 func (ts tags) Set(_ context.Context, t store.Tag) error {
@@ -232,21 +224,10 @@ type lister struct{ s *state }
 func (l lister) List(_ context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
 	return func(yield func(store.Digest, error) bool) {
 		want := prefix.String()[:min(max(nibbles, 0), 2*store.DigestSize)]
-		var found []store.Digest
-		match := func(d store.Digest) {
-			if strings.HasPrefix(d.String(), want) {
-				found = append(found, d)
-			}
-		}
 		l.s.mu.RLock()
-		for d := range l.s.blobs {
-			match(d)
-		}
-		for d := range l.s.directories {
-			match(d)
-		}
+		all := slices.AppendSeq(slices.Collect(maps.Keys(l.s.blobs)), maps.Keys(l.s.directories))
 		l.s.mu.RUnlock()
-		yieldAll(found, yield)
+		yieldAll(slices.DeleteFunc(all, func(d store.Digest) bool { return !strings.HasPrefix(d.String(), want) }), yield)
 	}
 }
 

@@ -81,48 +81,45 @@ func (ds *Directories) keep(ctx context.Context, root store.Digest, closure map[
 		return err
 	}
 	defer w.Close()
-	// A digest is pushed on the way down, and met again and popped on the way back. What is stored leaves the closure.
-	stack, entered := []store.Digest{root}, map[store.Digest]bool{}
+	// A directory stays on the stack until its children are stored. What is stored leaves the closure.
+	stack, stored := []store.Digest{root}, map[store.Digest]bool{}
 	for len(stack) > 0 {
-		d := stack[len(stack)-1]
-		message, ok := closure[d]
-		if !ok && !entered[d] {
-			return &store.CorruptError{Digest: root, Err: fmt.Errorf("directory %s is missing below it", d)}
-		}
-		if !ok { // already stored
-			stack = stack[:len(stack)-1]
+		top := len(stack) - 1
+		d := stack[top]
+		if stored[d] {
+			stack = stack[:top]
 			continue
+		}
+		message, ok := closure[d]
+		if !ok {
+			return &store.CorruptError{Digest: root, Err: fmt.Errorf("directory %s is missing below it", d)}
 		}
 		dir, err := store.DecodeDirectory(message)
 		if err != nil {
 			return err
 		}
-		if entered[d] {
-			if _, err := w.Put(ctx, dir); err != nil {
-				return err
-			}
-			delete(closure, d)
-			stack = stack[:len(stack)-1]
-			continue
-		}
-		entered[d] = true
 		for i := range dir {
-			if dir[i].Kind == store.KindDirectory && !entered[dir[i].Digest] {
+			if dir[i].Kind == store.KindDirectory && !stored[dir[i].Digest] {
 				stack = append(stack, dir[i].Digest)
 			}
 		}
+		if len(stack) > top+1 {
+			continue
+		}
+		if _, err := w.Put(ctx, dir); err != nil {
+			return err
+		}
+		stored[d] = true
+		delete(closure, d)
 	}
 	return w.Commit(ctx, root)
 }
 
 // Put stores a directory in Near. With WriteThrough it stores it in Far first.
 func (ds *Directories) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
-	if ds.WriteThrough {
-		if d, err := ds.Far.Put(ctx, dir); err != nil {
-			return d, err
-		}
-	}
-	return ds.Near.Put(ctx, dir)
+	return inBoth(ds.Near, ds.Far, ds.WriteThrough, func(ds store.Directories) (store.Digest, error) {
+		return ds.Put(ctx, dir)
+	})
 }
 
 // Walk walks Near. From the first directory that Near lacks, it walks both stores.
@@ -176,10 +173,7 @@ func (ds *Directories) Upload(ctx context.Context) (store.DirectoryWriter, error
 type bothUpload struct{ near, far store.DirectoryWriter }
 
 func (w *bothUpload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
-	if d, err := w.far.Put(ctx, dir); err != nil {
-		return d, err
-	}
-	return w.near.Put(ctx, dir)
+	return inBoth(w.near, w.far, true, func(w store.DirectoryWriter) (store.Digest, error) { return w.Put(ctx, dir) })
 }
 
 // Commit commits in Far before Near, so that Far has everything that Near has.

@@ -18,70 +18,60 @@ const (
 // chunked returns a long blob of Far. Each chunk is read from Near if Near has it. A blob that is read from the first
 // chunk to the last is copied to Near.
 func (b *Blobs) chunked(ctx context.Context, d store.Digest, chunks []store.Chunk) store.Blob {
-	c := &copying{copy: copier{to: b.Near, last: len(chunks) - 1}}
+	c := &copying{to: b.Near, last: len(chunks) - 1}
 	c.Reader = chunk.NewReader(ctx, chunk.Source{
 		Digest: d, Chunks: chunks, Most: readAheadChunks, MostBytes: readAheadBytes,
 		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
 			data, err := b.chunk(ctx, d, chunks[i])
 			return chunk.Piece{Data: data}, err
 		},
-		Took: func(i int, data []byte) error { return c.copy.add(ctx, i, data) },
+		Took: func(i int, data []byte) error { return c.add(ctx, i, data) },
 	})
 	return c
 }
 
-// copying is a blob that is copied to Near while it is read.
+// copying is a blob that is copied from its chunks while it is read. The Reader hands over the last chunk only after it
+// has checked the whole blob.
 type copying struct {
 	*chunk.Reader
-	copy copier
-}
-
-// Close discards the copy of a blob that was not read to its end.
-func (c *copying) Close() error { return errors.Join(c.Reader.Close(), c.copy.close()) }
-
-// copier stores a blob from its chunks. The reader hands over the last chunk only after it has checked the whole blob.
-type copier struct {
 	to   store.Blobs
 	last int              // number of the last chunk
-	next int              // number of the next chunk
-	w    store.BlobWriter // nil before the first chunk, after the last, and if the store is read-only
+	next int              // number of the next chunk to copy; -1 if the store is read-only
+	w    store.BlobWriter // nil before the first chunk
 	err  error            // sticky
 }
 
+// Close discards the copy of a blob that was not read to its end.
+func (c *copying) Close() error {
+	err := c.Reader.Close()
+	if c.w != nil {
+		err = errors.Join(err, c.w.Close())
+	}
+	return err
+}
+
 // add adds chunk i if it is the next one.
-func (c *copier) add(ctx context.Context, i int, data []byte) error {
+func (c *copying) add(ctx context.Context, i int, data []byte) error {
 	if i != c.next || c.err != nil {
 		return c.err
 	}
 	if i == 0 {
-		c.w, c.err = c.to.Create(ctx)
-		if errors.Is(c.err, store.ErrReadOnly) {
-			c.w, c.err = nil, nil
+		w, err := c.to.Create(ctx)
+		if errors.Is(err, store.ErrReadOnly) {
+			c.next = -1
+			return nil
 		}
-		if c.err != nil {
-			c.w = nil
-			return c.err
+		if err != nil {
+			c.err = err
+			return err
 		}
+		c.w = w
 	}
 	c.next++
-	if c.w == nil {
-		return nil
-	}
 	if _, c.err = c.w.Write(data); c.err == nil && i == c.last {
-		if _, c.err = c.w.Commit(); c.err == nil {
-			c.err = c.close()
-		}
+		_, c.err = c.w.Commit()
 	}
 	return c.err
-}
-
-func (c *copier) close() error {
-	if c.w == nil {
-		return nil
-	}
-	w := c.w
-	c.w = nil
-	return w.Close()
 }
 
 // chunk returns the checked bytes of a chunk of the blob d, from Near or else from Far.

@@ -18,6 +18,16 @@ func (b *Blobs) Create(ctx context.Context) (store.BlobWriter, error) {
 	return lane{b, b.Near, b.Far}.Create(ctx)
 }
 
+// inBoth makes a call of far, if through is set, and then of near. So far has everything that near has.
+func inBoth[S, V any](near, far S, through bool, call func(S) (V, error)) (V, error) {
+	if through {
+		if v, err := call(far); err != nil {
+			return v, err
+		}
+	}
+	return call(near)
+}
+
 // lanes implements store.Laner.
 type lanes struct {
 	b         *Blobs
@@ -34,12 +44,7 @@ type lane struct {
 }
 
 func (l lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
-	if l.WriteThrough {
-		if d, err := l.far.Put(ctx, data); err != nil {
-			return d, err
-		}
-	}
-	return l.near.Put(ctx, data)
+	return inBoth(l.near, l.far, l.WriteThrough, func(b store.Blobs) (store.Digest, error) { return b.Put(ctx, data) })
 }
 
 func (l lane) Create(ctx context.Context) (store.BlobWriter, error) {
@@ -58,18 +63,11 @@ func (l lane) Create(ctx context.Context) (store.BlobWriter, error) {
 type bothWriter struct{ near, far store.BlobWriter }
 
 func (w *bothWriter) Write(p []byte) (int, error) {
-	if n, err := w.far.Write(p); err != nil {
-		return n, err
-	}
-	return w.near.Write(p)
+	return inBoth(w.near, w.far, true, func(w store.BlobWriter) (int, error) { return w.Write(p) })
 }
 
-// Commit commits in Far before Near, so that Far has everything that Near has.
 func (w *bothWriter) Commit() (store.Digest, error) {
-	if d, err := w.far.Commit(); err != nil {
-		return d, err
-	}
-	return w.near.Commit()
+	return inBoth(w.near, w.far, true, store.BlobWriter.Commit)
 }
 
 func (w *bothWriter) Close() error { return errors.Join(w.far.Close(), w.near.Close()) }
@@ -98,12 +96,9 @@ func (g groups) Group(ctx context.Context, d store.Digest) (store.Group, error) 
 
 // PutGroup stores blobs in Near. With WriteThrough it stores them in Far first.
 func (g groups) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
-	if g.far != nil {
-		if _, err := g.far.PutGroup(ctx, raw, sizes, frame); err != nil {
-			return nil, err
-		}
-	}
-	return g.near.PutGroup(ctx, raw, sizes, frame)
+	return inBoth(g.near, g.far, g.far != nil, func(g store.Grouper) ([]store.Digest, error) {
+		return g.PutGroup(ctx, raw, sizes, frame)
+	})
 }
 
 // joins implements store.Joiner.
