@@ -52,7 +52,7 @@ type FS interface {
 	// read-only, so a store on read-only media can be locked for reading.
 	Lock(name string, exclusive bool) (Lock, error)
 	// Free returns how many bytes more the file system takes from this user, as far as it says so: statfs(2). Quotas are
-	// not in it. It is for messages: whoever wants to know whether something fits writes it.
+	// not in it. It is for messages: only a write shows whether something fits.
 	Free() (int64, error)
 	// Path returns the name as messages should show it.
 	Path(name string) string

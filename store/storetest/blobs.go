@@ -13,7 +13,7 @@ import (
 type content struct {
 	name   string
 	data   []byte
-	digest string // known from elsewhere, or "" where store.Sum must do
+	digest string // known from elsewhere, or "" if only store.Sum knows it
 }
 
 // contents has the sizes around which stores change what they do: a BLAKE3 chunk of 1 KiB, the least and greatest size
@@ -91,7 +91,7 @@ func putAny(t *testing.T, st *store.Store) {
 			wantBlob(t, st, d, c.data)
 		})
 	}
-	for _, c := range list { // what came later changed nothing
+	for _, c := range list { // later blobs changed nothing
 		wantBlob(t, st, store.Sum(c.data), c.data)
 	}
 }
@@ -114,7 +114,7 @@ func putKeepsNothing(t *testing.T, st *store.Store) {
 	}
 }
 
-// writeInPieces writes data in pieces of odd sizes, none included, and spoils each piece once it is written.
+// writeInPieces writes data in pieces of odd sizes, one of them 0, and clears each piece after it is written.
 func writeInPieces(w store.BlobWriter, data []byte) error {
 	piece := make([]byte, 300_000)
 	sizes := []int{0, 1, 4095, 70_001, 13, 300_000}
@@ -129,7 +129,7 @@ func writeInPieces(w store.BlobWriter, data []byte) error {
 	return nil
 }
 
-// createBlob stores data through Create, from the first verb to the last.
+// createBlob stores data by Create, Write, Commit and Close.
 func createBlob(ctx context.Context, st *store.Store, data []byte) error {
 	w, err := st.Blobs.Create(ctx)
 	if err != nil {
@@ -151,7 +151,7 @@ func createBlob(ctx context.Context, st *store.Store, data []byte) error {
 
 func createAny(t *testing.T, st *store.Store) {
 	list := contents()
-	if !UnderRace { // Put has it there
+	if !UnderRace { // under it, only Put gets the long one
 		list = andLong(list)
 	}
 	for _, c := range list {
@@ -318,7 +318,7 @@ func concurrentBlobs(t *testing.T, st *store.Store) {
 	}
 }
 
-// cancelledBlobs lets a store look at its context or not, but an interrupted question is no proof of absence.
+// cancelledBlobs allows a store to ignore its context. But an interrupted call must not say that a blob is absent.
 func cancelledBlobs(t *testing.T, st *store.Store) {
 	data := random(1, 700_000)
 	d := put(t, st, data)
@@ -342,7 +342,7 @@ func cancelledBlobs(t *testing.T, st *store.Store) {
 		t.Errorf("Put = %s, nil", got)
 	}
 	if w, err := st.Blobs.Create(ctx); err == nil {
-		writeInPieces(w, data) // may fail, and may not panic
+		writeInPieces(w, data) // may fail, but must not panic
 		if got, err := w.Commit(); err == nil && got != d {
 			t.Errorf("Commit = %s, nil", got)
 		}

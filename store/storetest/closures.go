@@ -9,14 +9,14 @@ import (
 	"castar/store"
 )
 
-// closure is a tree of directories. Each stands after its children, and the last is the root.
+// closure is a tree of directories. Each comes after its children, and the root is last.
 type closure struct {
 	name string
 	dirs []store.Directory
 	ds   []store.Digest
 }
 
-// add appends a directory, and returns what makes the node of it in a parent.
+// add appends a directory, and returns a function that makes its node in a parent.
 func (c *closure) add(t *testing.T, dir store.Directory) func(name string) store.Node {
 	t.Helper()
 	size, err := dir.Size(store.SizeDocumented)
@@ -33,7 +33,7 @@ func (c *closure) add(t *testing.T, dir store.Directory) func(name string) store
 
 func (c *closure) root() store.Digest { return c.ds[len(c.ds)-1] }
 
-// put stores the closure one by one, parents first, which Put allows.
+// put stores the directories one by one. It puts parents first, which Put allows.
 func (c *closure) put(t *testing.T, st *store.Store) {
 	t.Helper()
 	for i := len(c.dirs) - 1; i >= 0; i-- {
@@ -59,7 +59,7 @@ func (c *closure) upload(ctx context.Context, st *store.Store) error {
 	return nil
 }
 
-// closures has the shapes that a walk can get wrong.
+// closures returns trees of the shapes that a walk can get wrong.
 func closures(t *testing.T) []*closure {
 	link := func(name string) store.Node { return store.Node{Name: name, Kind: store.KindSymlink, Target: "x"} }
 	one := &closure{name: "one empty directory"}
@@ -75,7 +75,7 @@ func closures(t *testing.T) []*closure {
 	right := diamond.add(t, store.Directory{bottom("x"), bottom("y")})
 	diamond.add(t, store.Directory{left("left"), right("right")})
 
-	// Breadth first, the child stands beside its own parent; depth first, it is met before another that refers to it.
+	// A walk breadth first meets the child beside its own parent. A walk depth first meets it before another parent.
 	levels := &closure{name: "one child on many levels"}
 	child := levels.add(t, store.Directory{link("child")})
 	mid := levels.add(t, store.Directory{child("m"), link("mid")})
@@ -93,8 +93,8 @@ func closures(t *testing.T) []*closure {
 	return append(list, deep(t, 60), wide(t, 15, 10))
 }
 
-// largeClosures are longer than what stores gather before they write, or send at once; those under the race detector are
-// only long.
+// largeClosures are longer than what stores gather before they write, or send at once. Under the race detector they
+// are shorter.
 func largeClosures(t *testing.T) []*closure {
 	if UnderRace {
 		return []*closure{deep(t, 60), wide(t, 15, 10)}
@@ -149,7 +149,7 @@ func walkChecks() []check {
 	}
 }
 
-// walk collects what Walk yields, and reports if anything follows an error.
+// walk collects the directories that Walk yields. It is an error if anything follows an error.
 func walk(ctx context.Context, st *store.Store, root store.Digest) (list []store.NamedDirectory, failed error) {
 	for named, err := range st.Directories.Walk(ctx, root) {
 		if failed != nil {
@@ -181,11 +181,11 @@ func checkWalk(c *closure, list []store.NamedDirectory) error {
 	for i, d := range c.ds {
 		unseen[d] = c.dirs[i]
 	}
-	known := map[store.Digest]bool{c.root(): true} // the root, and what was referred to
+	known := map[store.Digest]bool{c.root(): true} // the root, and all directories referred to so far
 	for i, named := range list {
 		dir, ok := unseen[named.Digest]
 		if !ok || !known[named.Digest] {
-			return fmt.Errorf("directory %d, %s: twice, or before all that refer to it, or not of the tree", i, named.Digest)
+			return fmt.Errorf("directory %d, %s: repeated, or not of the tree, or before its first parent", i, named.Digest)
 		}
 		if err := sameDirectory(named.Digest, named.Directory, dir); err != nil {
 			return err
@@ -255,7 +255,7 @@ func walkStopped(t *testing.T, st *store.Store) {
 	wantWalk(t, st, c)
 }
 
-// walkAndStore fails by a deadlock where a store holds a lock while its caller's loop runs.
+// walkAndStore deadlocks if the store holds a lock while its caller's loop runs.
 func walkAndStore(t *testing.T, st *store.Store) {
 	var c closure
 	c.add(t, store.Directory{c.add(t, nil)("a")})

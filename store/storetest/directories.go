@@ -22,7 +22,7 @@ func directoryChecks() []check {
 			for _, d := range dirs {
 				t.Run(d.name, func(t *testing.T) { wantDirectory(t, st, putDirectory(t, st, d.dir), d.dir) })
 			}
-			for _, d := range dirs { // what came later changed nothing
+			for _, d := range dirs { // later directories changed nothing
 				wantDirectory(t, st, store.Sum(encoding(t, d.dir)), d.dir)
 			}
 		}},
@@ -144,7 +144,7 @@ func invalidDirectories() []namedDirectory {
 	}
 }
 
-// goldenDirectories stores the fixtures of castore that nest, under the documented size rule.
+// goldenDirectories stores the nested fixtures of castore, whose sizes follow the documented rule.
 func goldenDirectories(t *testing.T, st *store.Store) {
 	var c closure
 	a := c.add(t, store.Directory{})
@@ -208,7 +208,7 @@ func concurrentDirectories(t *testing.T, st *store.Store) {
 	})
 }
 
-// cancelledDirectories lets a store look at its context or not, but an interrupted question is no proof of absence.
+// cancelledDirectories allows a store to ignore its context. But an interrupted call must not say that a directory is absent.
 func cancelledDirectories(t *testing.T, st *store.Store) {
 	var c closure
 	c.add(t, store.Directory{c.add(t, store.Directory{})("a")})
@@ -227,7 +227,7 @@ func cancelledDirectories(t *testing.T, st *store.Store) {
 	}
 	if w, err := st.Directories.Upload(ctx); err == nil {
 		if d, err := w.Put(ctx, other); err == nil {
-			w.Commit(ctx, d) // may fail, and may not panic
+			w.Commit(ctx, d) // may fail, but must not panic
 		}
 		w.Close()
 	}
@@ -256,7 +256,7 @@ func putDirectory(t *testing.T, st *store.Store, dir store.Directory) store.Dige
 	return d
 }
 
-// checkDirectory reports how the directory d of st is not there, or not want.
+// checkDirectory returns an error unless st has the directory d, and it is want.
 func checkDirectory(ctx context.Context, st *store.Store, d store.Digest, want store.Directory) error {
 	got, err := st.Directories.Get(ctx, d)
 	if err != nil {

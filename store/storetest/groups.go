@@ -14,7 +14,7 @@ import (
 func groupChecks() []check {
 	return []check{
 		{"PutGroup stores blobs", putGroups},
-		{"PutGroup stores what is there in part", putGroupAgain},
+		{"PutGroup stores a group of which the store has some blobs", putGroupAgain},
 		{"PutGroup does not keep its arguments", putGroupKeepsNothing},
 		{"PutGroup takes no sizes but those of the blobs", putGroupWrong},
 		{"concurrent groups", concurrentGroups},
@@ -23,7 +23,7 @@ func groupChecks() []check {
 	}
 }
 
-// blobGroup is what PutGroup takes.
+// blobGroup has the arguments of PutGroup.
 type blobGroup struct {
 	raw   []byte
 	sizes []int
@@ -54,7 +54,7 @@ func (g blobGroup) put(t *testing.T, st *store.Store) error {
 	rest := g.raw
 	for i, n := range g.sizes {
 		if i >= len(digests) || digests[i] != store.Sum(rest[:n]) {
-			return fmt.Errorf("blob %d of %d is not called what it is", i, len(g.sizes))
+			return fmt.Errorf("blob %d of %d has the wrong digest", i, len(g.sizes))
 		}
 		rest = rest[n:]
 	}
@@ -64,7 +64,7 @@ func (g blobGroup) put(t *testing.T, st *store.Store) error {
 	return nil
 }
 
-// texts returns blobs that compress well, n bytes in all, none of which begin alike.
+// texts returns blobs that compress well, n bytes in all. No two begin alike.
 func texts(seed, n int) (blobs [][]byte) {
 	for total := 0; total < n; total += len(blobs[len(blobs)-1]) {
 		size := []int{100, 30_000, 3, 200_000, 7_000}[len(blobs)%5]
@@ -91,7 +91,7 @@ func putGroups(t *testing.T, st *store.Store) {
 		if err := group(t, blobs...).put(t, st); err != nil {
 			t.Fatalf("group %d: %v", i, err)
 		}
-		for round := range 2 { // as it is in memory, and from where it is durable
+		for round := range 2 { // first from memory, then after Sync
 			for _, data := range blobs {
 				wantBlob(t, st, store.Sum(data), data)
 			}
@@ -106,9 +106,9 @@ func putGroupAgain(t *testing.T, st *store.Store) {
 	blobs := texts(1, 1<<20)
 	put(t, st, blobs[3])
 	for _, g := range []blobGroup{
-		group(t, blobs...), group(t, blobs...), // one is there, all are there
+		group(t, blobs...), group(t, blobs...), // the store has one of them, and then all
 		group(t, append(blobs, texts(2, 1<<20)...)...),
-		group(t, append(texts(3, 1<<20), texts(3, 1<<20)...)...), // all are there twice
+		group(t, append(texts(3, 1<<20), texts(3, 1<<20)...)...), // each comes twice
 	} {
 		if err := g.put(t, st); err != nil {
 			t.Fatal(err)
@@ -160,7 +160,7 @@ func concurrentGroups(t *testing.T, st *store.Store) {
 	}
 }
 
-// wantGroup checks that d is in a group, and that all that are in it are what they are called.
+// wantGroup checks that d is in a group, and the digests of all members.
 func wantGroup(t *testing.T, st *store.Store, d store.Digest) {
 	t.Helper()
 	g, err := st.Groups.Group(t.Context(), d)
@@ -193,7 +193,7 @@ func wantGroup(t *testing.T, st *store.Store, d store.Digest) {
 		m := &g.Members[i]
 		found = found || m.Digest == d
 		if store.Sum(raw[:m.Size]) != m.Digest {
-			t.Errorf("%s: member %d is not what it is called", d, i)
+			t.Errorf("%s: member %d has the wrong digest", d, i)
 		}
 		raw = raw[m.Size:]
 	}
@@ -216,7 +216,7 @@ func groupOf(t *testing.T, st *store.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // as it is in memory, and from where it is durable
+	for range 2 { // first from memory, then after Sync
 		for _, data := range slices.Concat(blobs, sent) {
 			if parts, err := st.Blobs.Chunks(t.Context(), store.Sum(data)); err != nil || len(parts) == 0 {
 				wantGroup(t, st, store.Sum(data))

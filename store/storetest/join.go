@@ -40,7 +40,7 @@ func pieces(t *testing.T, st *store.Store, data []byte) (all [][]byte) {
 	return all
 }
 
-// listed returns the list of chunks.
+// listed returns the chunks of pieces.
 func listed(chunks ...[]byte) (list []store.Chunk) {
 	for _, data := range chunks {
 		list = append(list, store.Chunk{Digest: store.Sum(data), Size: uint64(len(data))})
@@ -61,7 +61,7 @@ func joined(t *testing.T, st *store.Store) {
 		for _, c := range chunks {
 			put(t, st, c)
 		}
-		for round := range 3 { // chunks in memory, and then a blob that is there, in memory and from where it is durable
+		for round := range 3 { // the chunks are in memory; then the blob is, too; then all are synced
 			if err := join(t, st, d, listed(chunks...)); err != nil {
 				t.Fatalf("blob %d, round %d: %v", i, round, err)
 			}
@@ -77,7 +77,7 @@ func joined(t *testing.T, st *store.Store) {
 				t.Fatal(err)
 			}
 		}
-		// The chunks as they are where they are durable.
+		// The chunks are synced now.
 		half := bytes.Join(chunks[:len(chunks)/2], nil)
 		if err := join(t, st, store.Sum(half), listed(chunks[:len(chunks)/2]...)); len(half) > 0 {
 			if err != nil {

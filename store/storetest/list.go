@@ -67,11 +67,11 @@ func listPrefixes(t *testing.T, st *store.Store) {
 			for d := range want {
 				wantListed(t, st, d, nibbles, want)
 				if n++; n == 4 || UnderRace {
-					break // enough of them, and others the next time
+					break // the next loop takes others
 				}
 			}
 		}
-		if err := st.Sync(t.Context()); err != nil { // and all again, now that it may lie elsewhere
+		if err := st.Sync(t.Context()); err != nil { // the second round finds everything in its final form
 			t.Fatal(err)
 		}
 	}
@@ -80,7 +80,7 @@ func listPrefixes(t *testing.T, st *store.Store) {
 	}
 }
 
-// wantListed lists what begins like d, which must be all of want that does, and maybe more.
+// wantListed lists the digests that begin like d. They must include all such digests in want.
 func wantListed(t *testing.T, st *store.Store, d store.Digest, nibbles int, want map[store.Digest]bool) {
 	t.Helper()
 	got := list(t, st, d, nibbles)
@@ -92,7 +92,7 @@ func wantListed(t *testing.T, st *store.Store, d store.Digest, nibbles int, want
 	}
 }
 
-// list collects what List yields. The rest of prefix is spoiled, for it must not matter.
+// list collects the digests that List yields. It changes the rest of prefix, which must not matter.
 func list(t *testing.T, st *store.Store, prefix store.Digest, nibbles int) map[store.Digest]bool {
 	t.Helper()
 	want := prefix.String()[:nibbles]
@@ -109,7 +109,7 @@ func list(t *testing.T, st *store.Store, prefix store.Digest, nibbles int) map[s
 	return set
 }
 
-// collect returns what a sequence without errors yields.
+// collect returns the values of a sequence that must not yield errors.
 func collect[T any](t *testing.T, seq iter.Seq2[T, error]) (all []T) {
 	t.Helper()
 	for v, err := range seq {

@@ -2,5 +2,5 @@
 
 package storetest
 
-// UnderRace says whether this is the race detector's build, under which tests that try many states try some of them.
+// UnderRace says whether the race detector is on. It is slow, so tests that try many states then try only some.
 const UnderRace = true

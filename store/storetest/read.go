@@ -26,8 +26,8 @@ func readChecks() []check {
 	}
 }
 
-// kinds has a blob of each kind: stores cut the long ones into chunks, or keep them in other ways than short ones.
-func kinds() []content {
+// lengths returns blobs of the lengths that stores keep in different ways: long ones may be cut into chunks.
+func lengths() []content {
 	if UnderRace {
 		return contents()
 	}
@@ -53,7 +53,7 @@ func likeAnyReader(t *testing.T, st *store.Store) {
 }
 
 func seekAnywhere(t *testing.T, st *store.Store) {
-	for _, c := range kinds() {
+	for _, c := range lengths() {
 		t.Run(c.name, func(t *testing.T) {
 			b := openBlob(t, st, put(t, st, c.data))
 			size := int64(len(c.data))
@@ -77,7 +77,7 @@ func seekAnywhere(t *testing.T, st *store.Store) {
 	}
 }
 
-// wantNext reads as many bytes as want has.
+// wantNext reads len(want) bytes and compares them.
 func wantNext(t *testing.T, b store.Blob, want []byte) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -89,7 +89,7 @@ func wantNext(t *testing.T, b store.Blob, want []byte) {
 	}
 }
 
-// seekPastEnd allows the two behaviours that castore's stores have: an error, and a position at which there is nothing.
+// seekPastEnd allows the two behaviours that castore's stores have: an error, and a position from which nothing can be read.
 func seekPastEnd(t *testing.T, st *store.Store) {
 	for _, n := range []int{0, 10, 600_000} {
 		data := random(1, n)
@@ -135,7 +135,7 @@ func seekBeforeStart(t *testing.T, st *store.Store) {
 }
 
 func writeToRest(t *testing.T, st *store.Store) {
-	list := kinds()
+	list := lengths()
 	if !UnderRace {
 		list = andLong(list)
 	}
@@ -158,7 +158,7 @@ func writeToRest(t *testing.T, st *store.Store) {
 	}
 }
 
-// wantRest writes out what follows the current offset, after which there is nothing more.
+// wantRest compares the rest of the blob, as WriteTo writes it, and checks that nothing follows.
 func wantRest(t *testing.T, b store.Blob, want []byte) {
 	t.Helper()
 	m := matcher{rest: want}
@@ -236,7 +236,7 @@ func chunksCover(t *testing.T, st *store.Store) {
 			rest := c.data
 			for i, chunk := range chunks {
 				if chunk.Size == 0 || chunk.Size > uint64(len(rest)) {
-					t.Fatalf("chunk %d of %d bytes, where %d remain", i, chunk.Size, len(rest))
+					t.Fatalf("chunk %d of %d bytes, but only %d remain", i, chunk.Size, len(rest))
 				}
 				if err := checkChunk(t, st, chunk, rest[:chunk.Size]); err != nil {
 					t.Fatalf("chunk %d: %v", i, err)
@@ -250,7 +250,7 @@ func chunksCover(t *testing.T, st *store.Store) {
 	}
 }
 
-// checkChunk reports how a chunk is not what it should be: a blob of its own, named by its bytes, stored whole.
+// checkChunk returns an error unless a chunk is a blob of its own, named by its bytes and stored whole.
 func checkChunk(t *testing.T, st *store.Store, chunk store.Chunk, data []byte) error {
 	if chunk.Digest != store.Sum(data) {
 		return fmt.Errorf("digest %s, want %s", chunk.Digest, store.Sum(data))

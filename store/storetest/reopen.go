@@ -7,8 +7,8 @@ import (
 	"castar/store"
 )
 
-// RunReopen checks what a store that lies in a directory keeps when it is closed and opened again. open opens the store
-// in dir, and makes it where there is none; dir exists and is empty the first time. RunReopen closes what it opens.
+// RunReopen checks what a store in a directory keeps when it is closed and opened again. open opens the store in dir, and
+// makes it if there is none; dir is empty the first time. RunReopen closes the stores that open returns.
 func RunReopen(t *testing.T, open func(t *testing.T, dir string) *store.Store) {
 	tests := []struct {
 		name string
@@ -71,7 +71,7 @@ func reopenSynced(t *testing.T, reopen func() *store.Store) {
 		}
 	}
 	syncStore(t, st)
-	for range 2 { // the second time, something opened it and changed nothing
+	for range 2 { // the second time, after it was opened and not changed
 		st = reopen()
 		for _, c := range blobs {
 			wantBlob(t, st, store.Sum(c.data), c.data)
@@ -157,7 +157,7 @@ func reopenOpenWriter(t *testing.T, reopen func() *store.Store) {
 	}
 	syncStore(t, st)
 	reopened := reopen()
-	w.Close() // may fail, for its store is closed, and may not panic
+	w.Close() // may fail, because its store is closed, but must not panic
 	wantNoBlob(t, reopened, store.Sum(data))
 	put(t, reopened, data)
 	wantBlob(t, reopened, store.Sum(data), data)

@@ -1,5 +1,4 @@
-// Package storetest is the conformance suite that every kind of store passes: the contracts of package store as tests,
-// which a store's own tests run with one line.
+// Package storetest tests that a store keeps the contracts of package store. A store's own tests run it with one line.
 package storetest
 
 import (
@@ -14,7 +13,7 @@ import (
 	"castar/store"
 )
 
-// Run checks that a kind of store keeps the contracts. open returns a new, empty store each time, which Run closes.
+// Run checks that a kind of store keeps the contracts. Each call of open returns a new, empty store, which Run closes.
 // Lanes, Groups, Joins, Tags and Lister are checked unless they are nil; the other parts must be there.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	t.Run("Store", func(t *testing.T) { stores(t, open) })
@@ -48,7 +47,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	}
 }
 
-// Keeps checks that a store that is made of another can do all that the other can with blobs.
+// Keeps checks that a wrapper of a store has all the parts for blobs that the inner store has.
 func Keeps(t *testing.T, inner, outer *store.Store) {
 	t.Helper()
 	for _, part := range []struct {
@@ -61,12 +60,12 @@ func Keeps(t *testing.T, inner, outer *store.Store) {
 		{"Lister", inner.Lister != nil, outer.Lister != nil},
 	} {
 		if part.inner && !part.outer {
-			t.Errorf("the store has no %s, and the one that it is made of has", part.name)
+			t.Errorf("the store has no %s, but its inner store has", part.name)
 		}
 	}
 }
 
-// check is one clause of a contract, and how to see that an empty store keeps it.
+// check tests one clause of a contract on an empty store.
 type check struct {
 	name string
 	run  func(t *testing.T, st *store.Store)
@@ -196,7 +195,7 @@ func openBlob(t *testing.T, st *store.Store, d store.Digest) store.Blob {
 	return b
 }
 
-// checkBlob reports how the blob d of st is not there, or not data.
+// checkBlob returns an error unless st has the blob d, and it is data.
 func checkBlob(ctx context.Context, st *store.Store, d store.Digest, data []byte) error {
 	if has, err := st.Blobs.Has(ctx, d); err != nil || !has {
 		return fmt.Errorf("has(%s) = %v, %v, want true", d, has, err)
@@ -214,17 +213,17 @@ func checkBlob(ctx context.Context, st *store.Store, d store.Digest, data []byte
 		return fmt.Errorf("read of %s: %w", d, err)
 	}
 	if len(m.rest) > 0 {
-		return fmt.Errorf("%s: the last %d bytes of %d are not there", d, len(m.rest), len(data))
+		return fmt.Errorf("%s: the last %d bytes of %d are missing", d, len(m.rest), len(data))
 	}
 	return nil
 }
 
-// matcher takes the bytes that it has left, in order, and no others.
+// matcher is a Writer of the bytes in rest, in order. Any others are an error.
 type matcher struct{ rest []byte }
 
 func (m *matcher) Write(p []byte) (int, error) {
 	if len(p) > len(m.rest) || !bytes.Equal(p, m.rest[:len(p)]) {
-		return 0, fmt.Errorf("got %s, where %s are left", brief(p), brief(m.rest))
+		return 0, fmt.Errorf("got %s, want %s", brief(p), brief(m.rest))
 	}
 	m.rest = m.rest[len(p):]
 	return len(p), nil

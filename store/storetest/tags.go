@@ -54,7 +54,7 @@ func fileRoot() store.Node {
 	return store.Node{Kind: store.KindFile, Digest: store.Sum([]byte("x")), Size: 1}
 }
 
-// tags has a tag for each kind of root, and fields that text formats spoil.
+// tags returns a tag for each kind of root, with fields that text formats may spoil.
 func tags() []store.Tag {
 	at := time.Date(2024, 2, 29, 23, 59, 59, 123456789, time.FixedZone("", -5*3600))
 	return []store.Tag{
@@ -139,7 +139,7 @@ func tagDeleted(t *testing.T, st *store.Store) {
 	wantTag(t, st, again)
 }
 
-// tagNames has names that file systems, escapes and sorting might take for each other.
+// tagNames returns names that file systems, escapes and sorting might confuse.
 func tagNames(t *testing.T, st *store.Store) {
 	names := []string{
 		"a", "A", "a/b", "a/b/c", "a.b", "a-b", "a%2Fb", "a%2fb", "a_b", "a+b", "a=b", "a,b", "a@b", "~a", ".a", "a.tmp",
@@ -203,7 +203,7 @@ func tagRefused(t *testing.T, st *store.Store) {
 func logOrder(t *testing.T, st *store.Store) {
 	var want []store.Tag
 	for range 3 {
-		for _, tag := range tags() { // the times go back and forth, the order is that of the calls
+		for _, tag := range tags() { // the times go back and forth; the log keeps the order of the calls
 			for _, name := range []string{"", tag.Name} {
 				tag.Name = name
 				if err := st.Tags.Record(t.Context(), tag); err != nil {
@@ -221,7 +221,7 @@ func logOrder(t *testing.T, st *store.Store) {
 	wantTags(t, collect(t, st.Tags.Log(t.Context())), want)
 }
 
-// tagLoop fails by a deadlock where a store holds a lock while its caller's loop runs.
+// tagLoop deadlocks if the store holds a lock while its caller's loop runs.
 func tagLoop(t *testing.T, st *store.Store) {
 	for _, tag := range tags() {
 		setTag(t, st, tag)
@@ -285,7 +285,7 @@ func concurrentTags(t *testing.T, st *store.Store) {
 	}
 }
 
-// cancelledTags lets a store look at its context or not, but an interrupted question is no proof of absence.
+// cancelledTags allows a store to ignore its context. But an interrupted call must not say that a tag is absent.
 func cancelledTags(t *testing.T, st *store.Store) {
 	tag := tags()[0]
 	setTag(t, st, tag)
@@ -335,7 +335,7 @@ func wantTags(t *testing.T, got, want []store.Tag) {
 	}
 }
 
-// sameTag compares all fields; of the time it compares the instant.
+// sameTag compares all fields. Times are equal if they are the same instant.
 func sameTag(a, b store.Tag) bool {
 	if !a.Time.Equal(b.Time) {
 		return false

@@ -146,7 +146,7 @@ func uploadClosedTwice(t *testing.T, st *store.Store) {
 	wantWalk(t, st, c)
 }
 
-// uploadConcurrently puts the leaves from several goroutines, some of them twice, and then what refers to them.
+// uploadConcurrently puts the leaves from several goroutines, some of them twice, and then their parents.
 func uploadConcurrently(t *testing.T, st *store.Store) {
 	var c closure
 	var root store.Directory

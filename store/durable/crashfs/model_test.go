@@ -3,7 +3,6 @@ package crashfs_test
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -100,11 +99,14 @@ func script(t *testing.T, fsys *crashfs.FS, ops string) {
 // made is a script that makes a durable file f with the contents ab.
 const made = "create:f write:f:ab sync:f syncdir:. "
 
-func TestModel(t *testing.T) {
-	for _, tt := range []struct {
-		name, ops string
-		want      []string // every state, and no other
-	}{
+// modelTest is calls, and every state that a crash may leave after them.
+type modelTest struct {
+	name, ops string
+	want      []string
+}
+
+func modelTests() []modelTest {
+	return []modelTest{
 		{"nothing", "", []string{""}},
 		{"create", "create:f", []string{"", "f="}},
 		{"create synced file only", "create:f write:f:ab sync:f", []string{"", "f=ab"}},
@@ -148,7 +150,11 @@ func TestModel(t *testing.T) {
 		{"rename of a folder twice", "mkdir:d create:d/f syncdir:d syncdir:. rename:d:e rename:e:g",
 			[]string{"d/ d/f=", "e/ e/f=", "g/ g/f="}},
 		{"rename of a folder, target synced", "mkdir:d mkdir:e syncdir:. rename:d:e/d syncdir:e", []string{"e/ e/d/"}},
-	} {
+	}
+}
+
+func TestModel(t *testing.T) {
+	for _, tt := range modelTests() {
 		t.Run(tt.name, func(t *testing.T) {
 			fsys := crashfs.New()
 			script(t, fsys, tt.ops)
@@ -306,106 +312,5 @@ func TestTwoNames(t *testing.T) {
 	check(t, s.Rename("f", "g"))
 	if got := describe(t, s); got != "f=abc g=abc" {
 		t.Errorf("got %q", got)
-	}
-}
-
-func TestInject(t *testing.T) {
-	fsys := crashfs.New()
-	script(t, fsys, made)
-	r, err := fsys.Open("f")
-	check(t, err)
-	w, err := fsys.Append("f")
-	check(t, err)
-	l, err := fsys.Lock("f", true)
-	check(t, err)
-
-	var seen []string
-	fsys.Inject(func(op crashfs.Op) error {
-		seen = append(seen, op.String())
-		return syscall.EIO
-	})
-	discard := func(_ any, err error) error { return err }
-	for _, got := range []error{
-		discard(fsys.Open("f")), discard(fsys.Create("g")), discard(fsys.Append("g")), fsys.Mkdir("d"),
-		fsys.Rename("f", "g"), fsys.Remove("f"), discard(fsys.ReadDir(".")), discard(fsys.Stat("f")),
-		fsys.SyncDir("."), discard(fsys.Lock("f", false)), discard(r.ReadAt(make([]byte, 2), 1)), discard(r.Size()),
-		discard(r.Map()), discard(w.Write([]byte("xyz"))), w.Sync(), l.Shared(), l.Close(), w.Close(), r.Close(),
-	} {
-		if !errors.Is(got, syscall.EIO) {
-			t.Errorf("got %v, want EIO", got)
-		}
-	}
-	fsys.Inject(nil)
-	want := []string{"open f", "create g", "append g", "mkdir d", "rename f to g", "remove f", "readdir .", "stat f",
-		"syncdir .", "lock f", "read f 1+2", "size f", "map f", "write f 2+3", "sync f", "shared f", "unlock f",
-		"close f", "close f"}
-	if diff := cmp.Diff(want, seen); diff != "" {
-		t.Error(diff)
-	}
-	if got := describe(t, fsys); got != "f=ab" || fsys.InUse() != 0 {
-		t.Errorf("changed to %q, %d in use", got, fsys.InUse())
-	}
-	var log []string
-	for _, op := range fsys.Ops()[4:] {
-		log = append(log, op.String())
-	}
-	if diff := cmp.Diff([]string{"syncdir . (failed)", "sync f (failed)"}, log); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestShortWrite(t *testing.T) {
-	fsys := crashfs.New()
-	f, err := fsys.Create("f")
-	check(t, err)
-	fsys.Inject(func(crashfs.Op) error { return &crashfs.Short{N: 2, Err: syscall.ENOSPC} })
-	n, err := f.Write([]byte("abcd"))
-	if n != 2 || !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("wrote %d, %v", n, err)
-	}
-	fsys.Inject(nil)
-	_, err = f.Write([]byte("xy"))
-	check(t, err)
-	if got := describe(t, fsys); got != "f=abxy" {
-		t.Errorf("got %q", got)
-	}
-}
-
-func TestUnmapSpoils(t *testing.T) {
-	fsys := crashfs.New()
-	script(t, fsys, made)
-	f, err := fsys.Open("f")
-	check(t, err)
-	m, err := f.Map()
-	check(t, err)
-	check(t, f.Close())
-	if string(m) != "ab" || fsys.InUse() != 1 {
-		t.Errorf("map %q, %d in use", m, fsys.InUse())
-	}
-	check(t, f.Unmap(m))
-	if string(m) == "ab" || fsys.InUse() != 0 {
-		t.Errorf("after unmap %q, %d in use", m, fsys.InUse())
-	}
-	if err := f.Unmap(m); err == nil {
-		t.Error("unmapped twice")
-	}
-	if _, err := f.ReadAt(m, 0); !errors.Is(err, fs.ErrClosed) {
-		t.Errorf("read of a closed file: %v", err)
-	}
-}
-
-func BenchmarkStates(b *testing.B) {
-	fsys := crashfs.New()
-	for i := range 8 {
-		f, _ := fsys.Create(fmt.Sprintf("f%d", i))
-		for range 4 {
-			f.Write(make([]byte, 2000))
-		}
-		f.Sync()
-		f.Write(make([]byte, 2000))
-	}
-	for b.Loop() {
-		for range fsys.States(fsys.Len(), 1, 0) {
-		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package peer imitates the servers of tvix and snix, for tests: how they store, what they find, what they refuse, and in
-// which words.
+// Package peer imitates the servers of tvix and snix for tests: what they store, find and refuse, and the words of their
+// errors.
 package peer
 
 import (
@@ -20,23 +20,23 @@ import (
 	"castar/store"
 )
 
-// The packages under which the programs have their services.
+// The packages of the services of both programs.
 const (
 	Tvix = "tvix.castore.v1"
 	Snix = "snix.castore.v1"
 )
 
-// chunkSize is the length of the pieces in which long blobs are kept, and messageSize that of the messages they come in.
+// Long blobs are kept in pieces of chunkSize bytes, and are sent in messages of messageSize bytes.
 const (
 	chunkSize   = 256 << 10
 	messageSize = 4096
 )
 
-// Server is a daemon whose directories are in an object store: it finds those that are the root of an upload, and what is
-// below one only with all the rest. It refuses sizes of directories that are not counted as tvix and snix do.
+// Server is a daemon that keeps directories in an object store. It finds a directory by its digest only if that was the
+// root of an upload. It refuses directories whose sizes are not counted as tvix and snix count them.
 type Server struct {
 	Package  string // Tvix or Snix
-	Backward bool   // closures come with the last child of a directory first, as they are written; or else the first
+	Backward bool   // send the last child of a directory first, in the order of storing; otherwise the first
 
 	mu       sync.Mutex
 	blobs    map[store.Digest][]byte
@@ -45,7 +45,7 @@ type Server struct {
 	gets     int
 }
 
-// Start serves l until the test, or whatever else calls stop, is over.
+// Start serves l until the test ends or stop is called.
 func (s *Server) Start(l net.Listener) (stop func()) {
 	s.blobs = map[store.Digest][]byte{store.Sum(nil): nil}
 	s.closures, s.messages = map[store.Digest][]store.Digest{}, map[store.Digest][]byte{}
@@ -65,14 +65,14 @@ func (s *Server) Start(l net.Listener) (stop func()) {
 	}
 }
 
-// Gets returns how many times somebody asked for directories.
+// Gets returns the number of requests for directories.
 func (s *Server) Gets() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.gets
 }
 
-// Forget takes a directory out of all closures in which it is not the root, and a blob out of all.
+// Forget removes a blob, or removes a directory from all closures except those of which it is the root.
 func (s *Server) Forget(d store.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
