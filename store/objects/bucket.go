@@ -1,10 +1,12 @@
 package objects
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net"
 	"net/http"
@@ -64,6 +66,14 @@ func failed(ctx context.Context, about string, err error, passes bool) error {
 		return &Unavailable{err}
 	}
 	return err
+}
+
+// readMost returns what r has, or its first n bytes. It expects size bytes.
+func readMost(r io.Reader, n, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), n, rangeSize)) + bytes.MinRead)
+	_, err := io.Copy(&b, io.LimitReader(r, n))
+	return b.Bytes(), err
 }
 
 // isFinal reports whether an error of the connection will stay: an unknown host, or a certificate that cannot be verified.

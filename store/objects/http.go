@@ -83,9 +83,7 @@ func (h *httpBucket) String() string { return strings.TrimSuffix(h.base.String()
 func (h *httpBucket) send(
 	ctx context.Context, method, path string, body []byte, header ...string,
 ) (*http.Response, error) {
-	u := h.base
-	u.Path = path
-	r, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, h.where(path), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +151,7 @@ func (h *httpBucket) absent(method, path string, code int) error {
 	return h.refused(method, path, code)
 }
 
-// where returns the URL of an absolute path of the server, for messages.
+// where returns the URL of an absolute path of the server.
 func (h *httpBucket) where(path string) string {
 	u := h.base
 	u.Path = path
@@ -202,16 +200,14 @@ func (h *httpBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	default:
 		return nil, h.absent(http.MethodGet, path, answer.StatusCode)
 	}
-	var b bytes.Buffer
-	b.Grow(int(min(max(answer.ContentLength, 0), n, rangeSize)) + bytes.MinRead)
-	_, err = io.Copy(&b, io.LimitReader(answer.Body, n))
-	if err == nil && want >= 0 && int64(b.Len()) != want {
+	b, err := readMost(answer.Body, n, answer.ContentLength)
+	if err == nil && want >= 0 && int64(len(b)) != want {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
 		return nil, h.broken(ctx, http.MethodGet, path, err)
 	}
-	return b.Bytes(), nil
+	return b, nil
 }
 
 // rangeLength returns the number of bytes in the answer to a request for n bytes at offset. The answer's Content-Range is

@@ -26,22 +26,19 @@ func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter
 			yield(store.Digest{}, err)
 			return
 		}
-		for _, d := range l.st.directories.match(prefix.String()[:nibbles]) {
+		ds := l.st.directories
+		ds.mu.RLock()
+		var found []store.Digest // the loop may store more directories
+		for d := range ds.home {
+			if strings.HasPrefix(d.String(), prefix.String()[:nibbles]) {
+				found = append(found, d)
+			}
+		}
+		ds.mu.RUnlock()
+		for _, d := range found {
 			if !yield(d, nil) {
 				return
 			}
 		}
 	}
-}
-
-// match returns the digests of directories in known closures that begin with prefix, in hexadecimal.
-func (ds *directories) match(prefix string) (found []store.Digest) {
-	ds.mu.RLock()
-	defer ds.mu.RUnlock()
-	for d := range ds.home {
-		if strings.HasPrefix(d.String(), prefix) {
-			found = append(found, d)
-		}
-	}
-	return found
 }

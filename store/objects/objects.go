@@ -33,6 +33,7 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"sync/atomic"
@@ -71,12 +72,8 @@ func Open(ctx context.Context, b Bucket, o Options) (*store.Store, error) {
 		b.Close()
 		return nil, err
 	}
-	id := o.ID
-	if id == "" {
-		id = "objects-" + rand.Text()
-	}
 	return &store.Store{
-		ID: id, Blobs: st.blobs, Directories: st.directories, Tags: tags{st.q, st.blobs.ahead, new(atomic.Int64)},
+		ID: cmp.Or(o.ID, "objects-"+rand.Text()), Blobs: st.blobs, Directories: st.directories, Tags: tags{st.q, st.blobs.ahead, new(atomic.Int64)},
 		Lister: lister{st}, Barrier: st,
 	}, ctx.Err()
 }
@@ -90,12 +87,9 @@ type bucketStore struct {
 }
 
 func open(b Bucket, o Options) (*bucketStore, error) {
-	params := chunk.Default()
-	if o.AvgChunkSize != 0 {
-		var err error
-		if params, err = chunk.ParamsFor(o.AvgChunkSize); err != nil {
-			return nil, err
-		}
+	params, err := chunk.ParamsFor(cmp.Or(o.AvgChunkSize, chunk.Default().Avg))
+	if err != nil {
+		return nil, err
 	}
 	cutter, err := chunk.NewCutter(params)
 	if err != nil {
@@ -105,7 +99,7 @@ func open(b Bucket, o Options) (*bucketStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := o.concurrency(params)
+	n := max(1, min(cmp.Or(max(0, o.Concurrency), 8), bytesInFlight/params.Max))
 	q := newQueue(b, n, o.ReadOnly)
 	return &bucketStore{
 		q: q, codec: c,
@@ -116,14 +110,6 @@ func open(b Bucket, o Options) (*bucketStore, error) {
 		},
 		directories: newDirectories(q, c, n),
 	}, nil
-}
-
-func (o Options) concurrency(p chunk.Params) int {
-	n := o.Concurrency
-	if n <= 0 {
-		n = 8
-	}
-	return max(1, min(n, bytesInFlight/p.Max))
 }
 
 func (st *bucketStore) Sync(ctx context.Context) error { return st.q.sync(ctx) }

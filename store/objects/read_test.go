@@ -101,7 +101,7 @@ func readAll(t *testing.T, st *store.Store, d store.Digest) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// Blobs of other programs are read, whatever these chose where the rules leave a choice.
+// Blobs of other programs are read, in every form that the rules allow.
 func TestReadForeignBlobs(t *testing.T) {
 	t.Parallel()
 	b := byHand{NewMemory(), t}

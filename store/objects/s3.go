@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -164,14 +163,12 @@ func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byt
 	if offset > 0 && header.Get("Content-Range") == "" {
 		return nil, fmt.Errorf("%s/%s: the server does not support ranges", s, name)
 	}
-	var b bytes.Buffer
-	if size, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil {
-		b.Grow(int(min(size, n)) + bytes.MinRead)
-	}
-	if _, err := io.Copy(&b, io.LimitReader(body, n)); err != nil {
+	size, _ := strconv.ParseInt(header.Get("Content-Length"), 10, 64)
+	b, err := readMost(body, n, size)
+	if err != nil {
 		return nil, s.fail(ctx, name, err)
 	}
-	return b.Bytes(), nil
+	return b, nil
 }
 
 // The digest in the request lets the server refuse an object that was damaged on the way.

@@ -166,7 +166,7 @@ func TestRange(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	good := build(t, blobShape, randomRecords(blobShape, 100, 1))
-	// change returns good with a footer changed by f and a checksum that says that it should be so.
+	// change returns good with its footer changed by f, under a right checksum.
 	change := func(f func(foot []byte)) []byte {
 		b := slices.Clone(good)
 		foot := b[len(b)-footerSize:]
@@ -217,7 +217,7 @@ func TestCheckNoticesEveryBit(t *testing.T) {
 	}
 }
 
-// What is wrong under a right checksum is noticed as well.
+// A fault that the checksum covers is noticed too.
 func TestCheckStructure(t *testing.T) {
 	size := blobShape.Size()
 	for _, c := range []struct {

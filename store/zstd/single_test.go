@@ -9,7 +9,7 @@ import (
 	other "github.com/klauspost/compress/zstd"
 )
 
-// The output of an Encoder is single. A frame with a checksum is not, nor one that is cut short or has bytes around it.
+// The output of an Encoder is single. A frame that has a checksum, is cut short or has bytes around it is not.
 func TestSingle(t *testing.T) {
 	enc, dec := codec(t)
 	plain, err := other.NewWriter(nil, other.WithEncoderCRC(false))
