@@ -113,7 +113,7 @@ func testFaults(t *testing.T, service string) {
 				} else if rate < 1 && err != nil {
 					t.Errorf("store: %v", err)
 				}
-				if f.count() == 0 {
+				if late := kind == "no answer" && rate == 1; f.count() == 0 && !late { // a call may end before the server has it
 					t.Error("no faults")
 				}
 				harmless := strings.HasPrefix(kind, "body cut") // does not affect uploads
