@@ -56,12 +56,8 @@ func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 }
 
 func (c *client) stat(ctx context.Context, req *protos.StatBlobRequest, o ...grpc.CallOption) (resp *protos.StatBlobResponse, err error) {
-	s, err := c.blobs.get(ctx)
-	if err != nil {
-		return nil, err
-	}
 	err = c.retry(ctx, func(k *call) (err error) {
-		resp, err = s.Stat(k.ctx, req, o...)
+		resp, err = c.blobs.Stat(k.ctx, req, o...)
 		return err
 	})
 	return resp, fromStatus(err, store.Digest(req.GetDigest()))
@@ -146,12 +142,8 @@ func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error
 	if len(data) > wire.FrameSize {
 		return c.putStream(ctx, d, func(k *call, stream blobStream) error { return sendBytes(k, stream, data) })
 	}
-	s, err := c.blobs.get(ctx)
-	if err != nil {
-		return err
-	}
-	err = c.retry(ctx, func(k *call) error {
-		resp, headers, err := s.putOne(k.ctx, data)
+	err := c.retry(ctx, func(k *call) error {
+		resp, headers, err := c.blobs.putOne(k.ctx, data)
 		if err != nil {
 			return err
 		}
@@ -162,12 +154,8 @@ func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error
 
 // putStream sends a blob in several messages. It calls send for that, and again if the server cannot be reached.
 func (c *client) putStream(ctx context.Context, d store.Digest, send func(*call, blobStream) error) error {
-	s, err := c.blobs.get(ctx)
-	if err != nil {
-		return err
-	}
-	err = c.retry(ctx, func(k *call) error {
-		stream, err := s.Put(k.ctx)
+	err := c.retry(ctx, func(k *call) error {
+		stream, err := c.blobs.Put(k.ctx)
 		if err != nil {
 			return err
 		}

@@ -13,9 +13,10 @@ import (
 // client is a connection to a server, with what it knows about the server.
 type client struct {
 	conn        *grpc.ClientConn
-	blobs       service[blobService]
-	directories service[protos.DirectoryServiceClient]
-	closures    *closures // of directories
+	blobs       blobService
+	directories protos.DirectoryServiceClient
+	services    []*service // of both
+	closures    *closures  // of directories
 	bulk        protos.BulkServiceClient
 	lanes       atomic.Uint32
 	known       recent // blobs that the server has, as far as it said so
@@ -42,13 +43,20 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c.outbox = newOutbox(c)
 	c.groups.init(c)
 	c.closures = newClosures(c)
-	c.blobs = service[blobService]{c: c, make: newBlobService, probe: probeBlobs}
-	c.directories = service[protos.DirectoryServiceClient]{c: c, make: protos.NewDirectoryServiceClient, probe: probeDirectories}
+	b, d := &service{c: c, probe: probeBlobs}, &service{c: c, probe: probeDirectories}
+	c.blobs, c.directories = blobService{protos.NewBlobServiceClient(b), b}, protos.NewDirectoryServiceClient(d)
+	c.services = []*service{b, d}
 	if pkg != "" {
-		c.blobs.settle(pkg)
-		c.directories.settle(pkg)
+		c.settle(pkg)
 	}
 	return c
+}
+
+// settle fixes the package of the services.
+func (c *client) settle(pkg string) {
+	for _, s := range c.services {
+		s.pkg.Store(&pkg)
+	}
 }
 
 func (c *client) bundle(id string) *store.Store {

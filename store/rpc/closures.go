@@ -124,12 +124,6 @@ func lacksSomething(err error) bool {
 	return answered(err) && (strings.Contains(text, "not found") || strings.Contains(text, "missing"))
 }
 
-// answered reports whether err is what a server says, rather than that it says nothing.
-func answered(err error) bool {
-	s, ok := status.FromError(err)
-	return ok && !slices.Contains(undecided(), s.Code())
-}
-
 // cannotHave returns the error for d if err kept the closure of root from being read.
 func cannotHave(d, root store.Digest, err error) error {
 	told := fmt.Errorf("closure of directory %s: %w", root, fromStatus(tooLong(root, err), root))

@@ -49,12 +49,8 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Direct
 
 // get returns what the server has for d, unchecked.
 func (ds directories) get(ctx context.Context, d store.Digest) (message []byte, err error) {
-	s, err := ds.c.directories.get(ctx)
-	if err != nil {
-		return nil, err
-	}
 	err = ds.c.retry(ctx, func(k *call) error {
-		stream, err := s.Get(k.ctx, request(d, false))
+		stream, err := ds.c.directories.Get(k.ctx, request(d, false))
 		if err == nil {
 			message, err = wire.RecvDirectory(stream)
 		}
@@ -73,15 +69,11 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 		return store.Digest{}, err
 	}
 	d := store.Sum(message)
-	s, err := ds.c.directories.get(ctx)
-	if err != nil {
-		return d, err
-	}
 	ctx = metadata.AppendToOutgoingContext(ctx, wire.PartialHeader, "1")
 	var long longDirectories
 	long.note(d, dir, message)
 	return d, fromStatus(long.explain(ds.c.retry(ctx, func(k *call) error {
-		stream, err := s.Put(k.ctx)
+		stream, err := ds.c.directories.Put(k.ctx)
 		if err == nil {
 			err = stream.Send(wire.RawDirectory(message))
 		}
@@ -135,13 +127,9 @@ func (ds directories) fetch(ctx context.Context, root store.Digest, take func(st
 func (ds directories) closure(
 	ctx context.Context, root store.Digest, strays int, take func(store.NamedDirectory, []byte) error,
 ) error {
-	s, err := ds.c.directories.get(ctx)
-	if err != nil {
-		return err
-	}
 	k := ds.c.begin(ctx)
 	defer k.end()
-	stream, err := s.Get(k.ctx, request(root, true))
+	stream, err := ds.c.directories.Get(k.ctx, request(root, true))
 	if err != nil {
 		return k.why(err)
 	}

@@ -43,7 +43,7 @@ func TestHostileDirectories(t *testing.T) {
 				}
 				return tt.end
 			}})
-			c.directories.settle(wire.TvixPackage)
+			c.settle(wire.TvixPackage)
 			n := 0
 			for _, err = range (directories{c}).Walk(t.Context(), store.Sum(root)) {
 				n++

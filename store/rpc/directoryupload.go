@@ -53,12 +53,9 @@ func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, er
 
 func (u *upload) send(message []byte) error {
 	if u.call == nil {
-		s, err := u.c.directories.get(u.ctx)
-		if err != nil {
-			return err
-		}
+		var err error
 		u.call = u.c.begin(u.ctx)
-		if u.stream, err = s.Put(u.call.ctx); err != nil {
+		if u.stream, err = u.c.directories.Put(u.call.ctx); err != nil {
 			return u.call.why(err)
 		}
 	}

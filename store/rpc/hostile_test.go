@@ -207,8 +207,7 @@ func TestSilence(t *testing.T) {
 		put: func() store.Digest { <-release; return store.Digest{} },
 	})
 	t.Cleanup(func() { close(release) })
-	c.blobs.settle(wire.TvixPackage)
-	c.directories.settle(wire.TvixPackage)
+	c.settle(wire.TvixPackage)
 	c.patience = 20 * time.Millisecond
 	_, err := blobs{c: c}.Open(t.Context(), store.Sum(nil))
 	wantSilence(t, err)

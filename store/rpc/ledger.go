@@ -90,13 +90,9 @@ func (b barrier) Sync(ctx context.Context) error {
 		return err
 	}
 	empty := store.Sum(nil)
-	s, err := b.c.directories.get(ctx)
-	if err != nil {
-		return err
-	}
 	return fromStatus(b.c.retry(ctx, func(k *call) error {
 		mark, _, _ := b.c.ledger.mark()
-		stream, err := s.Put(k.ctx)
+		stream, err := b.c.directories.Put(k.ctx)
 		if err == nil {
 			err = stream.Send(new(protos.Directory))
 		}

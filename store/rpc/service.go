@@ -18,82 +18,104 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// service is BlobService or DirectoryService, in the package that the server has it in.
-type service[T any] struct {
+// service is a connection for the calls of BlobService or of DirectoryService, by their names in tvix. It makes them in
+// the package that the server has the service in. The first call asks the server for that.
+type service struct {
 	c     *client
-	make  func(grpc.ClientConnInterface) T
-	probe func(ctx context.Context, s T) error // a harmless call
+	probe func(context.Context, grpc.ClientConnInterface) error // a harmless call
 
-	mu    sync.Mutex
-	found atomic.Pointer[T]
+	finding sync.Mutex
+	pkg     atomic.Pointer[string] // nil: not known yet
 }
 
-// get returns the service. The first call asks the server for the package.
-func (s *service[T]) get(ctx context.Context) (T, error) {
-	if p := s.found.Load(); p != nil {
-		return *p, nil
+// method returns the name of a method in the server's package.
+func (s *service) method(ctx context.Context, name string) (string, error) {
+	pkg := s.pkg.Load()
+	if pkg == nil {
+		var err error
+		if pkg, err = s.find(ctx); err != nil {
+			return "", err
+		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if p := s.found.Load(); p != nil {
-		return *p, nil
+	if *pkg == wire.TvixPackage {
+		return name, nil
+	}
+	return "/" + *pkg + strings.TrimPrefix(name, "/"+wire.TvixPackage), nil
+}
+
+// find asks the server for the package.
+func (s *service) find(ctx context.Context) (*string, error) {
+	s.finding.Lock()
+	defer s.finding.Unlock()
+	if pkg := s.pkg.Load(); pkg != nil {
+		return pkg, nil
 	}
 	var err error
 	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
-		err = s.c.retry(ctx, func(k *call) error { return s.probe(k.ctx, s.make(renamed{s.c.conn, pkg})) })
-		_, answered := status.FromError(err)
-		code := status.Code(err)
-		if answered && code == codes.Unimplemented {
-			continue
+		try := &service{c: s.c}
+		try.pkg.Store(&pkg)
+		err = s.c.retry(ctx, func(k *call) error { return s.probe(k.ctx, try) })
+		if answered(err) && status.Code(err) != codes.Unimplemented {
+			s.pkg.Store(&pkg)
+			return &pkg, nil
 		}
-		if !answered || slices.Contains(undecided(), code) {
+		if !answered(err) {
 			break
 		}
-		return s.settle(pkg), nil
 	}
-	return *new(T), fromStatus(err, store.Digest{})
+	return nil, fromStatus(err, store.Digest{})
 }
 
-// undecided returns the codes that leave open whether the server knows a method.
-func undecided() []codes.Code {
-	return []codes.Code{codes.Unavailable, codes.Unauthenticated, codes.Canceled, codes.DeadlineExceeded}
+// answered reports whether err, which may be nil, is what a server says, rather than that it says nothing.
+func answered(err error) bool {
+	s, ok := status.FromError(err)
+	undecided := []codes.Code{codes.Unavailable, codes.Unauthenticated, codes.Canceled, codes.DeadlineExceeded}
+	return ok && !slices.Contains(undecided, s.Code())
 }
 
-// settle fixes the package.
-func (s *service[T]) settle(pkg string) T {
-	made := s.make(renamed{s.c.conn, pkg})
-	s.found.Store(&made)
-	return made
+// Invoke implements grpc.ClientConnInterface.
+func (s *service) Invoke(ctx context.Context, name string, args, reply any, o ...grpc.CallOption) error {
+	method, err := s.method(ctx, name)
+	if err != nil {
+		return err
+	}
+	return s.c.conn.Invoke(ctx, method, args, reply, o...)
+}
+
+// NewStream implements grpc.ClientConnInterface.
+func (s *service) NewStream(
+	ctx context.Context, desc *grpc.StreamDesc, name string, o ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	method, err := s.method(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return s.c.conn.NewStream(ctx, desc, method, o...)
 }
 
 // blobService is the client of BlobService, with one call more.
 type blobService struct {
 	protos.BlobServiceClient
-	conn grpc.ClientConnInterface
-}
-
-func newBlobService(conn grpc.ClientConnInterface) blobService {
-	return blobService{protos.NewBlobServiceClient(conn), conn}
+	*service
 }
 
 // putOne calls Put with one message. It makes a call without a stream, which is the same on the wire and takes less time.
 func (s blobService) putOne(ctx context.Context, data []byte) (*protos.PutBlobResponse, metadata.MD, error) {
 	var headers metadata.MD
 	resp := new(protos.PutBlobResponse)
-	err := s.conn.Invoke(ctx, protos.BlobService_Put_FullMethodName, &protos.BlobChunk{Data: data}, resp,
+	err := s.Invoke(ctx, protos.BlobService_Put_FullMethodName, &protos.BlobChunk{Data: data}, resp,
 		grpc.StaticMethod(), grpc.Header(&headers))
 	return resp, headers, err
 }
 
-func probeBlobs(ctx context.Context, s blobService) error {
+func probeBlobs(ctx context.Context, conn grpc.ClientConnInterface) error {
 	empty := store.Sum(nil)
-	_, err := s.Stat(ctx, &protos.StatBlobRequest{Digest: empty[:]})
+	_, err := protos.NewBlobServiceClient(conn).Stat(ctx, &protos.StatBlobRequest{Digest: empty[:]})
 	return err
 }
 
-func probeDirectories(ctx context.Context, s protos.DirectoryServiceClient) error {
-	empty := store.Sum(nil)
-	stream, err := s.Get(ctx, &protos.GetDirectoryRequest{ByWhat: &protos.GetDirectoryRequest_Digest{Digest: empty[:]}})
+func probeDirectories(ctx context.Context, conn grpc.ClientConnInterface) error {
+	stream, err := protos.NewDirectoryServiceClient(conn).Get(ctx, request(store.Sum(nil), false))
 	if err == nil {
 		_, err = wire.RecvDirectory(stream)
 	}
@@ -101,25 +123,4 @@ func probeDirectories(ctx context.Context, s protos.DirectoryServiceClient) erro
 		return nil // odd, but an answer
 	}
 	return err
-}
-
-// renamed is a connection that calls the methods of tvix in another package.
-type renamed struct {
-	conn *grpc.ClientConn
-	pkg  string
-}
-
-func (r renamed) method(name string) string {
-	if r.pkg == wire.TvixPackage {
-		return name
-	}
-	return "/" + r.pkg + strings.TrimPrefix(name, "/"+wire.TvixPackage)
-}
-
-func (r renamed) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return r.conn.Invoke(ctx, r.method(method), args, reply, opts...)
-}
-
-func (r renamed) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return r.conn.NewStream(ctx, desc, r.method(method), opts...)
 }

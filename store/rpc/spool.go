@@ -117,13 +117,9 @@ func (w *spoolWriter) Write(p []byte) (int, error) {
 }
 
 // begin begins to send the blob without knowing its digest, first what the file has.
-func (w *spoolWriter) begin() error {
-	s, err := w.c.blobs.get(w.ctx)
-	if err != nil {
-		return err
-	}
+func (w *spoolWriter) begin() (err error) {
 	w.call = w.c.begin(w.ctx)
-	if w.stream, err = s.Put(w.call.ctx); err == nil {
+	if w.stream, err = w.c.blobs.Put(w.call.ctx); err == nil {
 		err = w.sendFile(w.call, w.stream)
 	}
 	w.closeFile()

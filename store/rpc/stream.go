@@ -20,12 +20,8 @@ type stream struct {
 
 // stream begins to read d. Most errors come only with the first bytes.
 func (c *client) stream(ctx context.Context, d store.Digest) (*stream, error) {
-	s, err := c.blobs.get(ctx)
-	if err != nil {
-		return nil, err
-	}
 	k := c.begin(ctx)
-	r, err := s.Read(k.ctx, &protos.ReadBlobRequest{Digest: d[:]})
+	r, err := c.blobs.Read(k.ctx, &protos.ReadBlobRequest{Digest: d[:]})
 	if err != nil {
 		err = k.why(err)
 		k.end()
