@@ -132,7 +132,7 @@ func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
 	}
 	has, err := b.Has(ctx, d)
 	if has && err == nil {
-		b.c.known.add(d)
+		b.c.known.add(d, true)
 	}
 	return !has && err == nil, err
 }
@@ -206,6 +206,6 @@ func (c *client) acked(digest []byte, headers metadata.MD, d store.Digest) error
 	if err := c.ledger.put(instanceOf(headers)); err != nil {
 		return err
 	}
-	c.known.add(d)
+	c.known.add(d, true)
 	return nil
 }

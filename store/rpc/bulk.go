@@ -36,7 +36,7 @@ func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 	}
 	for i, d := range b.digests {
 		if has[i] {
-			c.known.add(d)
+			c.known.add(d, true)
 		}
 	}
 	if slices.Contains(has, true) {

@@ -19,7 +19,7 @@ type client struct {
 	closures    *closures  // of directories
 	bulk        protos.BulkServiceClient
 	lanes       atomic.Uint32
-	known       recent // blobs that the server has, as far as it said so
+	known       recent[bool] // blobs that the server has, as far as it said so
 	outbox      *outbox
 	groups      groups
 	ledger      ledger

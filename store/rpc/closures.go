@@ -22,35 +22,37 @@ import (
 // has it send the whole closure of one that refers to the directory, and keeps that.
 
 const (
-	maxKept       = 1 << 30 // bytes; if more are kept, they are dropped before the next closure is added
-	maxKeptMemory = 8 << 20 // bytes of them in memory; the rest is in a file
-	maxRoots      = 16      // how many closures are tried for a directory without a known parent
-	retryAfter    = 10 * time.Second
+	maxKept    = 1 << 30 // bytes; if more are kept, they are dropped before the next closure is added
+	maxRoots   = 16      // how many closures are tried for a directory without a known parent
+	retryAfter = 10 * time.Second
 )
 
 // closures is what the client knows of the closures on a server. Its methods may be called concurrently.
 type closures struct {
 	fetch    func(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error
 	maxBytes int64
-	parents  recentParents
+	parents  recent[store.Digest]
+	turn     chan struct{} // full while one caller asks for a closure; the next one may find in it what it wants
 
-	mu        sync.Mutex
-	kept      keptDirectories
-	loads     map[store.Digest]*load // by root; the closures of those that succeeded are kept
-	running   int                    // loads that have not ended
+	// The next three belong to the caller that has its turn.
+	ended     map[store.Digest]ended // by root; the closures that came whole are kept
 	rootsOnly bool                   // the server has a directory that it does not find
-	roots     []store.Digest         // of the last loads
+	roots     []store.Digest         // the last that were asked for
+
+	mu   sync.Mutex
+	kept keptDirectories
 }
 
-// load is one attempt to keep a closure.
-type load struct {
-	done  chan struct{}
-	err   error     // valid once done is closed
-	ended time.Time // valid once done is closed
+// ended is how the last request for a closure ended.
+type ended struct {
+	err error
+	at  time.Time
 }
 
 func newClosures(c *client) *closures {
-	return &closures{fetch: directories{c}.fetch, loads: map[store.Digest]*load{}, maxBytes: maxKept}
+	return &closures{
+		fetch: directories{c}.fetch, ended: map[store.Digest]ended{}, maxBytes: maxKept, turn: make(chan struct{}, 1),
+	}
 }
 
 // found remembers that dir refers to its directories, and that a recursive Get of parent returns them.
@@ -72,9 +74,14 @@ func (cs *closures) get(d store.Digest) (message []byte, ok bool, err error) {
 // look returns a directory that the server does not find, encoded. The error is store.ErrNotFound if no closure that may
 // have it does.
 func (cs *closures) look(ctx context.Context, d store.Digest) ([]byte, error) {
+	select {
+	case cs.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-cs.turn }()
 	for _, root := range cs.candidates(d) {
-		message, err := cs.within(ctx, root, d)
-		if !store.IsNotFound(err) {
+		if message, ok, err := cs.within(ctx, root, d); ok || err != nil {
 			return message, err
 		}
 	}
@@ -83,36 +90,52 @@ func (cs *closures) look(ctx context.Context, d store.Digest) ([]byte, error) {
 
 // candidates returns the roots of the closures that may have d.
 func (cs *closures) candidates(d store.Digest) []store.Digest {
-	if parent, ok := cs.parents.of(d); ok {
+	if parent, ok := cs.parents.get(d); ok {
 		return []store.Digest{parent}
 	}
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if !cs.rootsOnly {
-		return nil
+	if cs.rootsOnly {
+		return slices.Clone(cs.roots)
 	}
-	return slices.Clone(cs.roots)
+	return nil
 }
 
-// within returns a directory of the closure of root, encoded.
-func (cs *closures) within(ctx context.Context, root, d store.Digest) ([]byte, error) {
-	for {
-		l, err := cs.load(ctx, root)
-		cs.mu.Lock()
-		message, ok, perr := cs.kept.get(d)
-		dropped := l != nil && cs.loads[root] != l
-		cs.rootsOnly = cs.rootsOnly || ok
-		cs.mu.Unlock()
-		switch {
-		case ok || perr != nil:
-			return message, perr
-		case dropped && err == nil: // another closure needed the room
-			continue
-		case err == nil || lacksSomething(err):
-			return nil, fmt.Errorf("%s: %w", d, store.ErrNotFound)
+// within returns a directory of the closure of root, encoded, if it is there.
+func (cs *closures) within(ctx context.Context, root, d store.Digest) (message []byte, ok bool, err error) {
+	message, ok, err = cs.get(d)
+	if last, asked := cs.ended[root]; !ok && err == nil {
+		if !asked || last.err != nil && time.Since(last.at) > retryAfter {
+			last.err = cs.load(ctx, root)
 		}
-		return nil, cannotHave(d, root, err)
+		message, ok, err = cs.get(d)
+		if !ok && err == nil && last.err != nil && !lacksSomething(last.err) {
+			err = cannotHave(d, root, last.err)
+		}
 	}
+	cs.rootsOnly = cs.rootsOnly || ok
+	return message, ok, err
+}
+
+// load keeps the closure of root, as far as the server has it. If too much is kept, it drops that first.
+func (cs *closures) load(ctx context.Context, root store.Digest) error {
+	cs.mu.Lock()
+	if cs.kept.size > cs.maxBytes {
+		cs.kept.drop() // an error of closing does not matter
+		clear(cs.ended)
+	}
+	cs.mu.Unlock()
+	cs.roots = slices.DeleteFunc(cs.roots, func(r store.Digest) bool { return r == root })
+	cs.roots = slices.Insert(cs.roots, 0, root)
+	cs.roots = cs.roots[:min(len(cs.roots), maxRoots)]
+	err := cs.fetch(ctx, root, func(d store.Digest, message []byte) error {
+		cs.mu.Lock()
+		defer cs.mu.Unlock()
+		return cs.kept.put(d, message)
+	})
+	delete(cs.ended, root)
+	if ctx.Err() == nil { // another caller may have more time
+		cs.ended[root] = ended{err, time.Now()}
+	}
+	return err
 }
 
 // lacksSomething reports whether a closure ended early because the server does not have all of it.
@@ -131,79 +154,6 @@ func cannotHave(d, root store.Digest, err error) error {
 		return &store.CorruptError{Digest: d, Err: told}
 	}
 	return told
-}
-
-// load keeps the closure of root, as far as the server has it. One of several callers does the work. The error is that of
-// the load, or of ctx.
-func (cs *closures) load(ctx context.Context, root store.Digest) (*load, error) {
-	for {
-		cs.mu.Lock()
-		l, known := cs.loads[root]
-		if !known || l.stale() {
-			known = false
-			l = cs.begin(root)
-		}
-		cs.mu.Unlock()
-		if !known {
-			err := cs.fetch(ctx, root, cs.keep)
-			cs.end(l, err)
-			return l, err
-		}
-		select {
-		case <-l.done:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-		if !l.stale() {
-			return l, l.err
-		}
-	}
-}
-
-// keep keeps a directory.
-func (cs *closures) keep(d store.Digest, message []byte) error {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return cs.kept.put(d, message)
-}
-
-// begin begins a load. If too much is kept it drops that first, unless callers of other loads have yet to find in it what
-// they want.
-func (cs *closures) begin(root store.Digest) *load {
-	if cs.kept.size > cs.maxBytes && cs.running == 0 {
-		cs.kept.drop() // an error of closing does not matter
-		clear(cs.loads)
-	}
-	l := &load{done: make(chan struct{})}
-	cs.loads[root] = l
-	cs.running++
-	cs.roots = slices.DeleteFunc(cs.roots, func(r store.Digest) bool { return r == root })
-	cs.roots = slices.Insert(cs.roots, 0, root)
-	cs.roots = cs.roots[:min(len(cs.roots), maxRoots)]
-	return l
-}
-
-func (cs *closures) end(l *load, err error) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	cs.running--
-	l.err, l.ended = err, time.Now()
-	close(l.done)
-}
-
-// stale reports whether a load has failed and may be tried again: after a while, or at once if its caller gave up.
-func (l *load) stale() bool {
-	select {
-	case <-l.done:
-	default:
-		return false
-	}
-	if l.err == nil {
-		return false
-	}
-	gaveUp := errors.Is(l.err, context.Canceled) || errors.Is(l.err, context.DeadlineExceeded) ||
-		slices.Contains([]codes.Code{codes.Canceled, codes.DeadlineExceeded}, status.Code(l.err))
-	return gaveUp || time.Since(l.ended) > retryAfter
 }
 
 // close drops what is kept.

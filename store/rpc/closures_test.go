@@ -145,7 +145,7 @@ func TestKeptIsBounded(t *testing.T) {
 	if c.closures.kept.file == nil {
 		t.Error("the pool has no file")
 	}
-	c.closures.parents = recentParents{} // forgotten
+	c.closures.parents = recent[store.Digest]{} // forgotten
 	getAll(t, c, first[1:])
 }
 

@@ -3,10 +3,12 @@ package rpc
 import (
 	"cmp"
 	"os"
-	"sync"
 
 	"castar/store"
 )
+
+// maxKeptMemory is how many bytes of kept directories are in memory.
+const maxKeptMemory = 8 << 20
 
 // keptDirectories are encoded directories, the first in memory and the others in a nameless file. The zero value is empty.
 type keptDirectories struct {
@@ -71,28 +73,4 @@ func (k *keptDirectories) drop() (err error) {
 	}
 	*k = keptDirectories{inMemory: k.inMemory}
 	return err
-}
-
-// recentParents has, for each of many directories, one that refers to it. It forgets the older half when it is full.
-type recentParents struct {
-	mu       sync.Mutex
-	new, old map[store.Digest]store.Digest
-}
-
-func (r *recentParents) of(d store.Digest) (parent store.Digest, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if parent, ok = r.new[d]; !ok {
-		parent, ok = r.old[d]
-	}
-	return parent, ok
-}
-
-func (r *recentParents) add(d, parent store.Digest) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.new == nil || len(r.new) >= recentSize {
-		r.old, r.new = r.new, map[store.Digest]store.Digest{}
-	}
-	r.new[d] = parent
 }

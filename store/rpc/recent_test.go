@@ -7,14 +7,14 @@ import (
 )
 
 func TestRecent(t *testing.T) {
-	var r recent
+	var r recent[bool]
 	digest := func(i int) store.Digest { return store.Digest{byte(i), byte(i >> 8), byte(i >> 16), 1} }
 	const n = 3 * recentSize
 	for i := range n {
 		if r.has(digest(i)) {
 			t.Fatalf("%d is there before it was added", i)
 		}
-		r.add(digest(i))
+		r.add(digest(i), true)
 		if !r.has(digest(i)) || !r.has(digest(max(0, i-recentSize+1))) {
 			t.Fatalf("after %d, one of the last %d is gone", i, recentSize)
 		}
