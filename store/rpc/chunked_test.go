@@ -209,8 +209,8 @@ func TestSpool(t *testing.T) {
 	wantCorrupt(t, err, "longer than")
 }
 
-// proven is a server with a blob and its proof. It sends served for the blob, and the chunks of something.
-func proven(data, served, chunks, proof []byte) *liar {
+// withProof is a server with a blob and its proof. It sends served for the blob, and the chunks of something.
+func withProof(data, served, chunks, proof []byte) *liar {
 	list, parts := cut(chunks, longChunk)
 	parts[store.Sum(data)] = served
 	l, _ := honest(data, longBlob)
@@ -273,7 +273,7 @@ func TestProof(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := proven(data, tt.served, tt.chunks, tt.proof)
+			l := withProof(data, tt.served, tt.chunks, tt.proof)
 			c := serveLies(t, wire.TvixPackage, l, nil)
 			got := make([]byte, 100)
 			b, err := blobs{c: c}.Open(t.Context(), d)

@@ -3,7 +3,9 @@ package rpc
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -40,4 +42,68 @@ func fromStatus(err error, d store.Digest) error {
 		}
 	}
 	return &wire.Error{Code: s.Code(), Text: s.Message()}
+}
+
+// longDirectory is the length of the shortest directory that a server might refuse, in bytes. tvix and snix take 4 MiB.
+const longDirectory = 64 << 10
+
+// longDirectories remembers the long directories that were sent, because a server may refuse one after others were sent.
+// Its methods may be called concurrently.
+type longDirectories struct {
+	mu   sync.Mutex
+	sent map[int]sentDirectory // by length, the only thing that servers tell
+}
+
+type sentDirectory struct {
+	digest  store.Digest
+	entries int
+}
+
+// note remembers a directory if its message is long.
+func (l *longDirectories) note(d store.Digest, dir store.Directory, message []byte) {
+	if len(message) < longDirectory {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sent == nil {
+		l.sent = map[int]sentDirectory{}
+	}
+	l.sent[len(message)] = sentDirectory{d, len(dir)}
+}
+
+// explain adds to the error of a refused message the directory and the server's limit. All servers say how long the
+// message is, and some the limit.
+func (l *longDirectories) explain(err error) error {
+	s, ok := status.FromError(err)
+	if err == nil || !ok || s.Code() != codes.ResourceExhausted && s.Code() != codes.OutOfRange {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	numbers := strings.FieldsFunc(s.Message(), func(r rune) bool { return r < '0' || r > '9' })
+	for _, text := range numbers {
+		n, err := strconv.Atoi(text)
+		dir, ok := l.sent[n]
+		if err != nil || !ok {
+			continue
+		}
+		limit := "fewer"
+		for _, other := range numbers {
+			if m, err := strconv.Atoi(other); err == nil && m < n && m > 0 {
+				limit = "at most " + other
+			}
+		}
+		return fmt.Errorf("directory %s: its %d entries make a message of %d bytes, and the server takes %s", dir.digest, dir.entries, n, limit)
+	}
+	return err
+}
+
+// tooLong explains the error of a directory that is too long to be received.
+func tooLong(d store.Digest, err error) error {
+	s, ok := status.FromError(err)
+	if err == nil || !ok || s.Code() != codes.ResourceExhausted || !strings.HasPrefix(s.Message(), "grpc: received message larger") {
+		return err
+	}
+	return fmt.Errorf("%s: the server's message is longer than %d bytes", d, clientMessageSize)
 }

@@ -2,11 +2,13 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -57,13 +59,13 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if len(chunks) > 0 {
 		return newChunked(ctx, c, d, chunks, head)
 	}
-	r := &ranged{c: c, ctx: ctx, digest: d}
-	if r.size, r.proof, err = c.proof(ctx, d); err != nil {
+	size, proof, err := c.proof(ctx, d)
+	if err != nil {
 		return nil, err
 	}
-	if r.proof != nil {
-		r.src = &streamed{c: c, ctx: ctx, digest: d}
-		return r, nil
+	if proof != nil {
+		s := &streamed{c: c, ctx: ctx, digest: d}
+		return &proven{digest: d, size: size, proof: proof, readAt: s.readAt, close: s.close}, nil
 	}
 	return c.spool(d, head, rest)
 }
@@ -79,4 +81,247 @@ func (c *client) proof(ctx context.Context, d store.Digest) (uint64, []byte, err
 		return 0, nil, corrupt(d, fmt.Errorf("a proof of %d bytes for a blob of %d", len(resp.GetBao()), size))
 	}
 	return size, resp.GetBao(), nil
+}
+
+// chunksAhead is how many chunks of a blob are fetched at a time.
+const chunksAhead = 8
+
+// chunked implements store.Blob for a blob of chunks. Read in order, the chunks show at the end that they make up the blob.
+// Before they are read in another order, that needs a proof, or all of them.
+type chunked struct {
+	*chunk.Reader
+	c       *client
+	ctx     context.Context
+	src     chunk.Source
+	next    int     // the chunks before this one were read in order
+	inOrder uint64  // their bytes
+	proven  *proven // nil: not needed so far, or the server has no proof
+}
+
+func newChunked(ctx context.Context, c *client, d store.Digest, chunks []store.Chunk, head []byte) (store.Blob, error) {
+	b := &chunked{c: c, ctx: ctx}
+	ends, end := make([]uint64, len(chunks)), uint64(0)
+	for i := range chunks {
+		end += chunks[i].Size // at most maxChunk: the sum of what fits in a message fits in 64 bits
+		ends[i] = end
+	}
+	if end < uint64(len(head)) {
+		return nil, corrupt(d, fmt.Errorf("the chunks have %d bytes and the blob has more", end))
+	}
+	fetch := func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
+		of := chunks[i]
+		if ends[i] <= uint64(len(head)) {
+			if data := head[ends[i]-of.Size : ends[i]]; store.Sum(data) == of.Digest {
+				return chunk.Piece{Data: data}, nil
+			}
+		}
+		data, err := c.fetchChunk(ctx, of)
+		if store.IsNotFound(err) { // the server has the blob, so this is damage
+			err = corrupt(d, fmt.Errorf("chunk %w", err))
+		}
+		return chunk.Piece{Data: data}, err
+	}
+	mismatch := func(error) error {
+		return corrupt(d, fmt.Errorf("the chunks make up something else: %w", store.ErrDigestMismatch))
+	}
+	b.src = chunk.Source{Digest: d, Chunks: chunks, Most: chunksAhead, Fetch: fetch, Mismatch: mismatch}
+	counting := b.src
+	counting.Took = func(i int, data []byte) error {
+		if i == b.next {
+			b.next++
+			b.inOrder += uint64(len(data))
+		}
+		return nil
+	}
+	b.Reader = chunk.NewReader(ctx, counting)
+	return b, nil
+}
+
+// fetchChunk gets a chunk, checked.
+func (c *client) fetchChunk(ctx context.Context, of store.Chunk) ([]byte, error) {
+	data, err := c.groups.read(ctx, of.Digest)
+	if err == nil && data != nil && uint64(len(data)) != of.Size {
+		err = corrupt(of.Digest, fmt.Errorf("has %d bytes, want %d", len(data), of.Size))
+	}
+	if data != nil || err != nil {
+		return data, err
+	}
+	err = c.retryStream(ctx, of.Digest, func(s *stream) (err error) {
+		if data, err = s.exactly(of.Size, of.Digest); err == nil {
+			s.close()
+		}
+		return err
+	})
+	if err == nil && store.Sum(data) != of.Digest {
+		err = corrupt(of.Digest, store.ErrDigestMismatch)
+	}
+	return data, fromStatus(err, of.Digest)
+}
+
+func (b *chunked) Read(p []byte) (int, error) {
+	at, _ := b.Seek(0, io.SeekCurrent)
+	if len(p) == 0 || uint64(at) <= b.inOrder || b.inOrder == b.Size() {
+		return b.Reader.Read(p)
+	}
+	if b.proven == nil {
+		if err := b.prove(); err != nil {
+			return 0, err
+		}
+		if b.proven == nil {
+			return b.Reader.Read(p)
+		}
+	}
+	b.proven.at = uint64(at)
+	n, err := b.proven.Read(p)
+	b.Seek(int64(n), io.SeekCurrent)
+	return n, err
+}
+
+// prove asks for a proof. If there is none, it reads all chunks.
+func (b *chunked) prove() error {
+	d, all := b.src.Digest, chunk.NewReader(b.ctx, b.src)
+	size, proof, err := b.c.proof(b.ctx, d)
+	switch {
+	case err != nil:
+		return err
+	case proof == nil:
+		if _, err = all.WriteTo(io.Discard); err == nil {
+			b.inOrder = b.Size()
+		}
+		return err
+	case size != b.Size():
+		return corrupt(d, fmt.Errorf("the chunks have %d bytes and the proof is for %d", b.Size(), size))
+	}
+	b.proven = &proven{digest: d, size: size, proof: proof}
+	b.proven.readAt = func(off uint64, n int) ([]byte, error) {
+		data := make([]byte, n)
+		all.Seek(int64(off), io.SeekStart)
+		_, err := io.ReadFull(all, data)
+		return data, err
+	}
+	return nil
+}
+
+// WriteTo fetches several chunks at a time, from the start of the blob.
+func (b *chunked) WriteTo(w io.Writer) (int64, error) {
+	if at, _ := b.Seek(0, io.SeekCurrent); at == 0 {
+		return b.Reader.WriteTo(w)
+	}
+	return io.Copy(w, struct{ io.Reader }{b})
+}
+
+// provenWindow is how much is read at once with a proof: several groups.
+const provenWindow = 16 * wire.ProofGroup
+
+// proven implements store.Blob for a blob with a proof. It fetches the parts that are read.
+type proven struct {
+	digest store.Digest
+	size   uint64
+	proof  []byte
+	readAt func(off uint64, n int) ([]byte, error) // returns n bytes inside the blob, unchecked
+	close  func()
+
+	at     uint64
+	data   []byte // the bytes at dataAt, checked
+	dataAt uint64
+}
+
+func (p *proven) Size() uint64 { return p.size }
+
+func (p *proven) Close() error {
+	p.close()
+	p.data = nil
+	return nil
+}
+
+func (p *proven) Seek(offset int64, whence int) (int64, error) {
+	at, err := store.SeekTo(p.at, p.size, offset, whence)
+	if err == nil {
+		p.at = at
+	}
+	return int64(at), err
+}
+
+func (p *proven) Read(to []byte) (int, error) {
+	if len(to) == 0 {
+		return 0, nil
+	}
+	if p.at >= p.size {
+		return 0, io.EOF
+	}
+	if p.at < p.dataAt || p.at-p.dataAt >= uint64(len(p.data)) {
+		if err := p.load(); err != nil {
+			return 0, fromStatus(err, p.digest)
+		}
+	}
+	n := copy(to, p.data[p.at-p.dataAt:])
+	p.at += uint64(n)
+	return n, nil
+}
+
+// load fetches the window that has the byte at p.at.
+func (p *proven) load() error {
+	p.data, p.dataAt = nil, p.at-p.at%provenWindow
+	data, err := p.readAt(p.dataAt, int(min(provenWindow, p.size-p.dataAt)))
+	if err != nil {
+		return err
+	}
+	if !wire.Proven(p.proof, data, p.dataAt, p.digest) {
+		return corrupt(p.digest, fmt.Errorf("bytes from %d: %w", p.dataAt, store.ErrDigestMismatch))
+	}
+	p.data = data
+	return nil
+}
+
+func (p *proven) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{p}) }
+
+// streamed reads a blob from one stream. To go back it starts a new stream.
+type streamed struct {
+	c      *client
+	ctx    context.Context
+	digest store.Digest
+	stream *stream
+	at     uint64
+}
+
+func (s *streamed) close() {
+	if s.stream != nil {
+		s.stream.close()
+		s.stream = nil
+	}
+}
+
+// readAt returns n bytes inside the blob, unchecked.
+func (s *streamed) readAt(off uint64, n int) ([]byte, error) {
+	if s.stream != nil && off >= s.at {
+		if data, err := s.read(off, n); err == nil {
+			return data, nil
+		}
+	}
+	s.close()
+	var data []byte
+	err := s.c.retryStream(s.ctx, s.digest, func(st *stream) (err error) {
+		s.stream, s.at = st, 0
+		data, err = s.read(off, n)
+		return err
+	})
+	if err != nil {
+		s.close()
+	}
+	return data, err
+}
+
+// read reads from the open stream.
+func (s *streamed) read(off uint64, n int) (data []byte, err error) {
+	if err = s.stream.skip(off - s.at); err == nil {
+		data, err = s.stream.upTo(n)
+	}
+	if err == io.EOF {
+		err = corrupt(s.digest, errors.New("ends too early"))
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.at = off + uint64(n)
+	return data, nil
 }
