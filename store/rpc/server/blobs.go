@@ -5,7 +5,6 @@ import (
 	"io"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 
 	"castar/protos"
 	"castar/store"
@@ -39,7 +38,7 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 	blobs := b.s.st.Blobs
 	resp := new(protos.StatBlobResponse)
 	if req.GetSendChunks() {
-		if err := taking(ctx, makers, 1); err != nil {
+		if err := callOf(ctx).take(makers, 1); err != nil {
 			return nil, err
 		}
 		chunks, err := blobs.Chunks(ctx, d)
@@ -59,7 +58,7 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 		}
 	}
 	if req.GetSendBao() {
-		if err := taking(ctx, provers, 1); err != nil {
+		if err := callOf(ctx).take(provers, 1); err != nil {
 			return nil, err
 		}
 		blob, err := blobs.Open(ctx, d)
@@ -77,14 +76,6 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 // Read sends a blob as the store yields it. The store may find damage after the first bytes are sent, so clients check
 // what they get.
 func (b *blobServer) Read(req *protos.ReadBlobRequest, stream grpc.ServerStreamingServer[protos.BlobChunk]) error {
-	err := b.read(req, stream)
-	if err != nil {
-		headersFirst(stream)
-	}
-	return err
-}
-
-func (b *blobServer) read(req *protos.ReadBlobRequest, stream grpc.ServerStreamingServer[protos.BlobChunk]) error {
 	d, err := requested(req.GetDigest())
 	if err != nil {
 		return err
@@ -97,10 +88,6 @@ func (b *blobServer) read(req *protos.ReadBlobRequest, stream grpc.ServerStreami
 	_, err = blob.WriteTo(frameWriter{b.s, stream})
 	return about("blob", d, err)
 }
-
-// headersFirst sends the headers of an answer before its status. In an answer without messages both would be one frame,
-// and snix does not read "not found" from that.
-func headersFirst(stream grpc.ServerStream) { _ = stream.SendHeader(metadata.MD{}) } // fails if they were sent already
 
 // frameWriter sends what is written, in messages short enough for all receivers.
 type frameWriter struct {
@@ -140,7 +127,7 @@ func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 	if err != nil && err != io.EOF {
 		return d, err
 	}
-	next, long := first, passing(ctx)
+	next, long := first, callOf(ctx).message != nil
 	if !long { // a long message is gone when the next one comes
 		if next, err = b.recv(stream); err == io.EOF {
 			return blobs.Put(ctx, first)
@@ -149,7 +136,7 @@ func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 			return d, err
 		}
 	}
-	if err := writing(ctx); err != nil {
+	if err := callOf(ctx).write(); err != nil {
 		return d, err
 	}
 	w, err := blobs.Create(ctx)

@@ -102,7 +102,7 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 	}
 	raw, frame := req.GetPlain(), req.GetFrame()
 	if frame != nil {
-		if err := taking(ctx, decoded, int64(total)); err != nil {
+		if err := callOf(ctx).take(decoded, int64(total)); err != nil {
 			return nil, err
 		}
 		buf := b.buffers.Get(total)
@@ -171,7 +171,7 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	if b.s.st.Groups == nil {
 		return nil, store.ErrUnsupported
 	}
-	if err := taking(ctx, makers, 1); err != nil {
+	if err := callOf(ctx).take(makers, 1); err != nil {
 		return nil, err
 	}
 	resp := new(protos.GetBlobsResponse)
@@ -251,7 +251,7 @@ func recvChunks(stream joinStream, most int) (d store.Digest, chunks []store.Chu
 			err = invalidf("more than %d chunks", most)
 		}
 		if before := len(chunks); err == nil && before <= manyChunks && before+len(sizes) > manyChunks {
-			err = taking(stream.Context(), decoded, math.MaxInt64)
+			err = callOf(stream.Context()).take(decoded, math.MaxInt64)
 		}
 		for i := 0; i < len(sizes) && err == nil; i++ {
 			c := store.Chunk{Size: sizes[i]}

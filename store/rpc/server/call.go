@@ -82,7 +82,8 @@ func (c *call) finish(err error) error {
 	return err
 }
 
-// take waits for n of a resource. The call holds it until give or finish.
+// take waits for n of a resource. The call holds it until give or finish. Makers and provers are given back when the
+// answer is sent.
 func (c *call) take(r resource, n int64) error {
 	n, err := c.l.take(c.Context(), r, c.a, n)
 	if err != nil {
@@ -145,30 +146,5 @@ type callKey struct{}
 // Context returns a context by which callOf finds the call.
 func (c *call) Context() context.Context { return c.ctx }
 
-func callOf(ctx context.Context) (*call, bool) {
-	c, ok := ctx.Value(callKey{}).(*call)
-	return c, ok
-}
-
-// passing reports whether the last message of a call is gone once the next is received.
-func passing(ctx context.Context) bool {
-	c, ok := callOf(ctx)
-	return ok && c.message != nil
-}
-
-// writing waits until a call may write a blob.
-func writing(ctx context.Context) error {
-	if c, ok := callOf(ctx); ok {
-		return c.write()
-	}
-	return nil
-}
-
-// taking waits until a call has n of a resource. Makers and provers are given back when the answer is sent, all others
-// when the call ends.
-func taking(ctx context.Context, r resource, n int64) error {
-	if c, ok := callOf(ctx); ok {
-		return c.take(r, n)
-	}
-	return nil
-}
+// callOf returns the call whose context ctx is, or comes from.
+func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }

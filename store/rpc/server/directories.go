@@ -21,14 +21,6 @@ type directoryServer struct {
 // Get sends a directory, or each directory of a closure once, in the order of the store's Walk. A closure whose root is
 // absent has no messages and is no error, as in tvix and snix.
 func (ds *directoryServer) Get(req *protos.GetDirectoryRequest, stream grpc.ServerStreamingServer[protos.Directory]) error {
-	err := ds.get(req, stream)
-	if err != nil {
-		headersFirst(stream)
-	}
-	return err
-}
-
-func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.ServerStreamingServer[protos.Directory]) error {
 	if req.GetByWhat() == nil {
 		return invalidf("invalid by_what: no digest")
 	}
@@ -36,7 +28,7 @@ func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.Serv
 	if err != nil {
 		return err
 	}
-	if err := taking(stream.Context(), makers, 1); err != nil {
+	if err := callOf(stream.Context()).take(makers, 1); err != nil {
 		return err
 	}
 	if !req.GetRecursive() {
@@ -52,7 +44,7 @@ func (ds *directoryServer) get(req *protos.GetDirectoryRequest, stream grpc.Serv
 			err = sendDirectory(stream, named.Directory)
 		}
 		if err == nil {
-			err = taking(stream.Context(), makers, 1)
+			err = callOf(stream.Context()).take(makers, 1)
 		}
 		if err != nil && (sent || !store.IsNotFound(err)) {
 			return about("directory", named.Digest, err)

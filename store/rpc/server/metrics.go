@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,7 @@ type metrics struct {
 	sent, received atomic.Uint64 // bytes of blobs
 
 	mu    sync.Mutex
-	calls map[outcome]*callCount
+	calls map[outcome]callCount
 }
 
 // outcome is a method, as service/method, and how its calls ended.
@@ -35,14 +36,10 @@ type callCount struct {
 func (m *metrics) ended(method string, code codes.Code, took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k := outcome{method, code}
-	c := m.calls[k]
-	if c == nil {
-		c = new(callCount)
-		m.calls[k] = c
-	}
+	c := m.calls[outcome{method, code}]
 	c.n++
 	c.time += took
+	m.calls[outcome{method, code}] = c
 }
 
 // WriteMetrics writes what the server has done since New, in the text format of Prometheus:
@@ -53,32 +50,23 @@ func (m *metrics) ended(method string, code codes.Code, took time.Duration) {
 //	castar_rpc_blob_bytes_total{direction}        bytes of blobs, sent or received
 func (s *Server) WriteMetrics(w io.Writer) error {
 	m := &s.metrics
+	var total, seconds []byte
 	m.mu.Lock()
-	type line struct {
-		outcome
-		callCount
-	}
-	var lines []line
-	for k, c := range m.calls {
-		lines = append(lines, line{k, *c})
+	for _, k := range slices.SortedFunc(maps.Keys(m.calls), func(a, b outcome) int {
+		return cmp.Or(cmp.Compare(a.method, b.method), cmp.Compare(a.code, b.code))
+	}) {
+		labels := fmt.Sprintf("{method=%q,code=%q}", k.method, k.code.String())
+		total = fmt.Appendf(total, "castar_rpc_calls_total%s %d\n", labels, m.calls[k].n)
+		seconds = fmt.Appendf(seconds, "castar_rpc_call_seconds_total%s %g\n", labels, m.calls[k].time.Seconds())
 	}
 	m.mu.Unlock()
-	slices.SortFunc(lines, func(a, b line) int {
-		return cmp.Or(cmp.Compare(a.method, b.method), cmp.Compare(a.code, b.code))
-	})
-	var b []byte
-	b = fmt.Appendln(b, "# TYPE castar_rpc_calls_total counter")
-	for _, l := range lines {
-		b = fmt.Appendf(b, "castar_rpc_calls_total{method=%q,code=%q} %d\n", l.method, l.code.String(), l.n)
-	}
-	b = fmt.Appendln(b, "# TYPE castar_rpc_call_seconds_total counter")
-	for _, l := range lines {
-		b = fmt.Appendf(b, "castar_rpc_call_seconds_total{method=%q,code=%q} %g\n", l.method, l.code.String(), l.time.Seconds())
-	}
-	b = fmt.Appendf(b, "# TYPE castar_rpc_calls_running gauge\ncastar_rpc_calls_running %d\n", m.running.Load())
-	b = fmt.Appendf(b, "# TYPE castar_rpc_blob_bytes_total counter\n"+
-		"castar_rpc_blob_bytes_total{direction=\"received\"} %d\ncastar_rpc_blob_bytes_total{direction=\"sent\"} %d\n",
-		m.received.Load(), m.sent.Load())
-	_, err := w.Write(b)
+	_, err := fmt.Fprintf(w, `# TYPE castar_rpc_calls_total counter
+%s# TYPE castar_rpc_call_seconds_total counter
+%s# TYPE castar_rpc_calls_running gauge
+castar_rpc_calls_running %d
+# TYPE castar_rpc_blob_bytes_total counter
+castar_rpc_blob_bytes_total{direction="received"} %d
+castar_rpc_blob_bytes_total{direction="sent"} %d
+`, total, seconds, m.running.Load(), m.received.Load(), m.sent.Load())
 	return err
 }

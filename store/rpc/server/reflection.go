@@ -9,22 +9,13 @@ import (
 	"google.golang.org/grpc/reflection"
 	reflectv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	reflectv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	"castar/protos"
 	"castar/store/rpc/internal/wire"
 )
-
-// schemas are the files of castore's services, each after those that it imports.
-func schemas() []protoreflect.FileDescriptor {
-	return []protoreflect.FileDescriptor{
-		protos.File_protos_castore_proto, protos.File_protos_rpc_blobstore_proto, protos.File_protos_rpc_directory_proto,
-	}
-}
 
 // descriptors returns the descriptors of everything that a server offers. Those of snix are those of tvix under other
 // names.
@@ -39,12 +30,14 @@ func descriptors() (*protoregistry.Files, error) {
 			return nil, err
 		}
 	}
-	for _, f := range schemas() {
+	for _, f := range []protoreflect.FileDescriptor{ // each after those that it imports
+		protos.File_protos_castore_proto, protos.File_protos_rpc_blobstore_proto, protos.File_protos_rpc_directory_proto,
+	} {
 		if err := files.RegisterFile(f); err != nil {
 			return nil, err
 		}
 		renamed := protodesc.ToFileDescriptorProto(f)
-		rename(renamed)
+		rename(renamed.ProtoReflect(), toSnix)
 		of, err := protodesc.NewFile(renamed, files)
 		if err == nil {
 			err = files.RegisterFile(of)
@@ -56,57 +49,45 @@ func descriptors() (*protoregistry.Files, error) {
 	return files, nil
 }
 
-// snixName returns snix's name for a message or oneof of tvix. snix says entry for node.
-func snixName(name string) string {
-	if before, ok := strings.CutSuffix(name, "Node"); ok {
+// rename calls f for each text in a message, and puts its result in place of the text.
+func rename(m protoreflect.Message, f func(string) string) {
+	one := func(field protoreflect.FieldDescriptor, v protoreflect.Value) protoreflect.Value {
+		switch field.Kind() {
+		case protoreflect.MessageKind:
+			rename(v.Message(), f)
+		case protoreflect.StringKind:
+			return protoreflect.ValueOfString(f(v.String()))
+		}
+		return v
+	}
+	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		if !field.IsList() {
+			m.Set(field, one(field, v))
+			return true
+		}
+		for list, i := v.List(), 0; i < list.Len(); i++ {
+			list.Set(i, one(field, list.Get(i)))
+		}
+		return true
+	})
+}
+
+// toSnix returns what snix says for a text in a descriptor of tvix: its package and path, and entry for node.
+func toSnix(text string) string {
+	switch of, ok := strings.CutPrefix(text, "."+wire.TvixPackage+"."); {
+	case ok:
+		return "." + wire.SnixPackage + "." + toSnix(of)
+	case text == wire.TvixPackage:
+		return wire.SnixPackage
+	case text == "node":
+		return "entry"
+	case strings.HasSuffix(text, ".proto"):
+		return "snix/castore/" + text
+	}
+	if before, ok := strings.CutSuffix(text, "Node"); ok {
 		return before + "Entry"
 	}
-	if name == "node" {
-		return "entry"
-	}
-	return name
-}
-
-// rename moves a file of tvix to the package of snix, with its path and names there.
-func rename(f *descriptorpb.FileDescriptorProto) {
-	const path = "snix/castore/"
-	f.Name = proto.String(path + f.GetName())
-	f.Package = proto.String(wire.SnixPackage)
-	f.SourceCodeInfo = nil
-	for i, imported := range f.Dependency {
-		f.Dependency[i] = path + imported
-	}
-	renameMessages(f.MessageType)
-	for _, s := range f.Service {
-		for _, method := range s.Method {
-			renameType(&method.InputType)
-			renameType(&method.OutputType)
-		}
-	}
-}
-
-// renameMessages renames messages, the messages in them, and the types that they refer to.
-func renameMessages(list []*descriptorpb.DescriptorProto) {
-	for _, m := range list {
-		m.Name = proto.String(snixName(m.GetName()))
-		for _, field := range m.Field {
-			renameType(&field.TypeName)
-		}
-		for _, o := range m.OneofDecl {
-			o.Name = proto.String(snixName(o.GetName()))
-		}
-		renameMessages(m.NestedType)
-	}
-}
-
-// renameType renames a reference to a type of tvix.
-func renameType(name **string) {
-	if *name == nil {
-		return
-	}
-	if of, ok := strings.CutPrefix(**name, "."+wire.TvixPackage+"."); ok {
-		*name = proto.String("." + wire.SnixPackage + "." + snixName(of))
-	}
+	return text
 }
 
 // registerReflection lets clients ask what a server offers, in both versions of that service.

@@ -20,6 +20,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -102,18 +103,10 @@ type Server struct {
 // New makes a server for st. The caller closes st after the server has stopped. The error is one of the program: a
 // schema that does not fit it.
 func New(st *store.Store, o Options) (*Server, error) {
-	if o.MaxMessage <= 0 {
-		o.MaxMessage = DefaultMaxMessage
-	}
-	if o.MaxStreams <= 0 {
-		o.MaxStreams = DefaultMaxStreams
-	}
-	if o.Memory <= 0 {
-		o.Memory = DefaultMemory
-	}
-	if o.Idle <= 0 {
-		o.Idle = DefaultIdle
-	}
+	o.MaxMessage = cmp.Or(max(o.MaxMessage, 0), DefaultMaxMessage)
+	o.MaxStreams = cmp.Or(max(o.MaxStreams, 0), DefaultMaxStreams)
+	o.Memory = cmp.Or(max(o.Memory, 0), DefaultMemory)
+	o.Idle = cmp.Or(max(o.Idle, 0), DefaultIdle)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -121,28 +114,22 @@ func New(st *store.Store, o Options) (*Server, error) {
 	s := &Server{
 		st: st, o: o, health: health.NewServer(), limits: newLimits(o, local), pool: new(wire.Buffers),
 		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
-		metrics: metrics{calls: map[outcome]*callCount{}},
+		metrics: metrics{calls: map[outcome]callCount{}},
 	}
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
+	register := func(desc *grpc.ServiceDesc, impl any) {
+		s.grpc.RegisterService(asStreams(*desc), impl)
+		s.health.SetServingStatus(desc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+	}
 	for _, pkg := range []string{wire.TvixPackage, wire.SnixPackage} {
-		for _, service := range []struct {
-			desc grpc.ServiceDesc
-			impl any
-		}{
-			{protos.BlobService_ServiceDesc, &blobServer{s: s}},
-			{protos.DirectoryService_ServiceDesc, &directoryServer{s: s}},
-		} {
-			desc := asStreams(*wire.Under(pkg, service.desc))
-			s.grpc.RegisterService(desc, service.impl)
-			s.health.SetServingStatus(desc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
-		}
+		register(wire.Under(pkg, protos.BlobService_ServiceDesc), &blobServer{s: s})
+		register(wire.Under(pkg, protos.DirectoryService_ServiceDesc), &directoryServer{s: s})
 	}
 	bulk, err := newBulkServer(s)
 	if err != nil {
 		return nil, err
 	}
-	s.grpc.RegisterService(asStreams(protos.BulkService_ServiceDesc), bulk)
-	s.health.SetServingStatus(protos.BulkService_ServiceDesc.ServiceName, grpc_health_v1.HealthCheckResponse_SERVING)
+	register(&protos.BulkService_ServiceDesc, bulk)
 	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
 }
@@ -227,6 +214,10 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	}
 	if err == nil {
 		err = answer(srv, c)
+	}
+	if err != nil && info.IsServerStream && !info.IsClientStream {
+		// In an answer without messages, headers and status would be one frame. snix does not read "not found" from that.
+		_ = stream.SendHeader(metadata.MD{}) // fails if they were sent already
 	}
 	return c.finish(err)
 }
