@@ -164,8 +164,7 @@ func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bo
 			return err
 		}
 		if has = resp.GetHas(); len(has) != len(digests) {
-			err := fmt.Errorf("%d answers for %d blobs", len(has), len(digests))
-			return &store.CorruptError{Digest: digests[0], Where: "the server", Err: err}
+			return corrupt(digests[0], fmt.Errorf("%d answers for %d blobs", len(has), len(digests)))
 		}
 		if slices.Contains(has, true) {
 			_ = c.ledger.claim(instanceOf(headers)) // see blobs.Has
@@ -191,11 +190,10 @@ func (c *client) putBlobs(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 		}
 		digests := resp.GetDigests()
 		if len(digests) != len(b.digests) {
-			err := fmt.Errorf("%d answers for %d blobs", len(digests), len(b.digests))
-			return &store.CorruptError{Digest: b.digests[0], Where: "the server", Err: err}
+			return corrupt(b.digests[0], fmt.Errorf("%d answers for %d blobs", len(digests), len(b.digests)))
 		}
 		for i := range digests {
-			if err := c.acked(digests[i], headers, b.digests[i]); err != nil {
+			if err := checked(digests[i], headers, b.digests[i], c.acked(b.digests[i])); err != nil {
 				return err
 			}
 		}

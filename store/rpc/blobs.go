@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -22,21 +21,6 @@ type blobs struct {
 
 // Lane implements store.Laner.
 func (b blobs) Lane() store.Blobs { return blobs{b.c, int(b.c.lanes.Add(1) % laneCount)} }
-
-// errEarly says that a server answered before it had received everything.
-var errEarly = errors.New("the server ended the call before it had everything")
-
-// sameDigest checks the digest in an answer to Put.
-func sameDigest(got []byte, want store.Digest) error {
-	d, err := store.DigestFromBytes(got)
-	if err == nil && d != want {
-		err = fmt.Errorf("%w: the server calls it %s", store.ErrDigestMismatch, d)
-	}
-	if err != nil {
-		return &store.CorruptError{Digest: want, Where: "the server", Err: err}
-	}
-	return nil
-}
 
 // Has asks the server each time.
 func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
@@ -87,7 +71,7 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 			err = fmt.Errorf("invalid size %d", m.GetSize())
 		}
 		if err != nil {
-			return nil, &store.CorruptError{Digest: d, Where: "the server", Err: fmt.Errorf("chunk %d: %w", i, err)}
+			return nil, corrupt(d, fmt.Errorf("chunk %d: %w", i, err))
 		}
 		chunks[i] = store.Chunk{Digest: cd, Size: m.GetSize()}
 	}
@@ -147,7 +131,7 @@ func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error
 		if err != nil {
 			return err
 		}
-		return c.acked(resp.GetDigest(), headers, d)
+		return checked(resp.GetDigest(), headers, d, c.acked(d))
 	})
 	return fromStatus(err, d)
 }
@@ -159,7 +143,7 @@ func (c *client) putStream(ctx context.Context, d store.Digest, send func(*call,
 		if err != nil {
 			return err
 		}
-		return c.endPut(k, stream, new(protos.PutBlobResponse), send(k, stream), d)
+		return k.finish(stream, send(k, stream), new(protos.PutBlobResponse), d, c.acked(d))
 	})
 	return fromStatus(err, d)
 }
@@ -167,7 +151,7 @@ func (c *client) putStream(ctx context.Context, d store.Digest, send func(*call,
 // blobStream is a call of BlobService.Put.
 type blobStream = grpc.ClientStreamingClient[protos.BlobChunk, protos.PutBlobResponse]
 
-// sendBytes sends the next bytes of a blob. The error is for endPut to explain.
+// sendBytes sends the next bytes of a blob. The error is for finish to explain.
 func sendBytes(k *call, stream blobStream, data []byte) (err error) {
 	for err == nil && len(data) > 0 {
 		n := min(len(data), wire.FrameSize)
@@ -177,35 +161,13 @@ func sendBytes(k *call, stream blobStream, data []byte) (err error) {
 	return err
 }
 
-// endPut ends a call that stores the blob d, and checks the answer. err is the last error of sending.
-func (c *client) endPut(k *call, stream grpc.ClientStream, answer interface{ GetDigest() []byte }, err error, d store.Digest) error {
-	if err = sendError(stream, err); err != nil {
-		return k.why(err)
-	}
-	return k.wait(func() error {
-		err := stream.CloseSend()
+// acked returns a function that notes that the server has acknowledged the blob d. It gets the server's instance.
+func (c *client) acked(d store.Digest) func(instance string) error {
+	return func(instance string) error {
+		err := c.ledger.put(instance)
 		if err == nil {
-			err = stream.RecvMsg(answer)
+			c.known.add(d, true)
 		}
-		if err != nil {
-			return err
-		}
-		headers, err := stream.Header()
-		if err != nil {
-			return err
-		}
-		return c.acked(answer.GetDigest(), headers, d)
-	})
-}
-
-// acked checks the server's digest of the blob d, and notes that the server has it.
-func (c *client) acked(digest []byte, headers metadata.MD, d store.Digest) error {
-	if err := sameDigest(digest, d); err != nil {
 		return err
 	}
-	if err := c.ledger.put(instanceOf(headers)); err != nil {
-		return err
-	}
-	c.known.add(d, true)
-	return nil
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"castar/protos"
 	"castar/store"
@@ -134,6 +136,48 @@ func instanceOf(headers metadata.MD) string {
 	}
 	return ""
 }
+
+// finish ends a call that stores the object d, and checks the answer. err is the last error of opening or sending. acked
+// gets the server's instance.
+func (k *call) finish(
+	stream grpc.ClientStream, err error, answer proto.Message, d store.Digest, acked func(instance string) error,
+) error {
+	if err = sendError(stream, err); err != nil {
+		return k.why(err)
+	}
+	return k.wait(func() error {
+		err := stream.CloseSend()
+		if err == nil {
+			err = stream.RecvMsg(answer)
+		}
+		if err != nil {
+			return err
+		}
+		headers, err := stream.Header()
+		if err != nil {
+			return err
+		}
+		if a, ok := answer.(*protos.PutDirectoryResponse); ok {
+			return checked(a.GetRootDigest(), headers, d, acked)
+		}
+		return checked(answer.(interface{ GetDigest() []byte }).GetDigest(), headers, d, acked)
+	})
+}
+
+// checked checks the digest in an answer, and passes on the instance in its headers.
+func checked(got []byte, headers metadata.MD, want store.Digest, acked func(instance string) error) error {
+	d, err := store.DigestFromBytes(got)
+	if err == nil && d != want {
+		err = fmt.Errorf("%w: the server calls it %s", store.ErrDigestMismatch, d)
+	}
+	if err != nil {
+		return corrupt(want, err)
+	}
+	return acked(instanceOf(headers))
+}
+
+// errEarly says that a server answered before it had received everything.
+var errEarly = errors.New("the server ended the call before it had everything")
 
 // sendError returns why sending failed. If the server ended the stream, Send returns only io.EOF, and the reason is the
 // answer.

@@ -74,13 +74,18 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 	ctx = metadata.AppendToOutgoingContext(ctx, wire.PartialHeader, "1")
 	var long longDirectories
 	long.note(d, dir, message)
-	return d, fromStatus(long.explain(ds.c.retry(ctx, func(k *call) error {
-		stream, err := ds.c.directories.Put(k.ctx)
+	return d, fromStatus(long.explain(ds.c.putDirectory(ctx, d, message, ds.c.ledger.put)), d)
+}
+
+// putDirectory uploads one directory. acked gets the server's instance.
+func (c *client) putDirectory(ctx context.Context, d store.Digest, message []byte, acked func(string) error) error {
+	return c.retry(ctx, func(k *call) error {
+		stream, err := c.directories.Put(k.ctx)
 		if err == nil {
 			err = stream.Send(wire.RawDirectory(message))
 		}
-		return endUpload(stream, err, d, ds.c.ledger.put)
-	})), d)
+		return k.finish(stream, err, new(protos.PutDirectoryResponse), d, acked)
+	})
 }
 
 // Walk has the server send the whole closure. It checks that one of the directories before refers to each, and that none
@@ -280,8 +285,8 @@ func (u *upload) Commit(ctx context.Context, root store.Digest) error {
 		mark, _, err = u.c.ledger.mark()
 	}
 	if err == nil {
-		err = u.call.wait(func() error {
-			return endUpload(u.stream, nil, root, func(instance string) error { return u.c.ledger.synced(instance, mark) })
+		err = u.call.finish(u.stream, nil, new(protos.PutDirectoryResponse), root, func(instance string) error {
+			return u.c.ledger.synced(instance, mark)
 		})
 	}
 	u.err = errUploadEnded
@@ -302,23 +307,3 @@ func (u *upload) Close() error {
 
 // uploadStream is a call of DirectoryService.Put.
 type uploadStream = grpc.ClientStreamingClient[protos.Directory, protos.PutDirectoryResponse]
-
-// endUpload ends an upload, and checks the answer. err is the last error of opening or sending. acked gets the server's
-// instance.
-func endUpload(stream uploadStream, err error, root store.Digest, acked func(instance string) error) error {
-	if err = sendError(stream, err); err != nil {
-		return err
-	}
-	resp, err := stream.CloseAndRecv()
-	if err != nil {
-		return err
-	}
-	if err := sameDigest(resp.GetRootDigest(), root); err != nil {
-		return err
-	}
-	headers, err := stream.Header()
-	if err != nil {
-		return err
-	}
-	return acked(instanceOf(headers))
-}

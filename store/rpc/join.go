@@ -165,7 +165,7 @@ func (c *client) joinBlob(ctx context.Context, d store.Digest, chunks []store.Ch
 			err = k.wait(func() error { return stream.Send(req) })
 			rest, req = rest[n:], new(protos.JoinBlobRequest)
 		}
-		return c.endPut(k, stream, new(protos.JoinBlobResponse), err, d)
+		return k.finish(stream, err, new(protos.JoinBlobResponse), d, c.acked(d))
 	})
 	if status.Code(err) == codes.NotFound { // a chunk is missing, and the text names it
 		return &wire.Error{Code: codes.NotFound, Text: fmt.Sprintf("blob %s: %s", d, status.Convert(err).Message())}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 
-	"castar/protos"
 	"castar/store"
 )
 
@@ -23,29 +22,20 @@ type ledger struct {
 }
 
 // put records an answer to Put.
-func (l *ledger) put(instance string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.meet(instance); err != nil {
-		return err
-	}
-	l.stored++
-	return nil
-}
+func (l *ledger) put(instance string) error { return l.meet(instance, func() { l.stored++ }) }
 
 // claim records an answer that the server has something. A closure may depend on it.
-func (l *ledger) claim(instance string) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.meet(instance); err != nil {
-		return err
-	}
-	l.claimed = true
-	return nil
+func (l *ledger) claim(instance string) error { return l.meet(instance, func() { l.claimed = true }) }
+
+// synced records an answer to a directory upload that was ended after mark.
+func (l *ledger) synced(instance string, mark uint64) error {
+	return l.meet(instance, func() { l.durable = max(l.durable, mark) })
 }
 
-// meet compares the instance with that of earlier answers.
-func (l *ledger) meet(instance string) error {
+// meet compares the instance with that of earlier answers, and then records an answer.
+func (l *ledger) meet(instance string, record func()) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.met && l.instance != instance && (l.claimed || l.stored > l.durable) {
 		l.lost = true
 	}
@@ -53,6 +43,7 @@ func (l *ledger) meet(instance string) error {
 	if l.lost {
 		return errRestarted
 	}
+	record()
 	return nil
 }
 
@@ -66,17 +57,6 @@ func (l *ledger) mark() (stored uint64, needed bool, err error) {
 	return l.stored, l.stored > l.durable, err
 }
 
-// synced records an answer to a directory upload that was ended after mark.
-func (l *ledger) synced(instance string, mark uint64) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.meet(instance); err != nil {
-		return err
-	}
-	l.durable = max(l.durable, mark)
-	return nil
-}
-
 // barrier implements store.Barrier.
 type barrier struct{ c *client }
 
@@ -85,18 +65,13 @@ func (b barrier) Sync(ctx context.Context) error {
 	if err := b.c.outbox.awaitAll(ctx); err != nil {
 		return err
 	}
-	_, needed, err := b.c.ledger.mark()
+	mark, needed, err := b.c.ledger.mark()
 	if err != nil || !needed {
 		return err
 	}
 	empty := store.Sum(nil)
-	return fromStatus(b.c.retry(ctx, func(k *call) error {
-		mark, _, _ := b.c.ledger.mark()
-		stream, err := b.c.directories.Put(k.ctx)
-		if err == nil {
-			err = stream.Send(new(protos.Directory))
-		}
-		return endUpload(stream, err, empty, func(instance string) error { return b.c.ledger.synced(instance, mark) })
+	return fromStatus(b.c.putDirectory(ctx, empty, nil, func(instance string) error {
+		return b.c.ledger.synced(instance, mark)
 	}), empty)
 }
 

@@ -154,7 +154,7 @@ func (w *spoolWriter) sendFile(k *call, stream blobStream) error {
 func (w *spoolWriter) Commit() (store.Digest, error) {
 	d := w.hash.Sum()
 	if w.call != nil {
-		return d, fromStatus(w.c.endPut(w.call, w.stream, new(protos.PutBlobResponse), nil, d), d)
+		return d, fromStatus(w.call.finish(w.stream, nil, new(protos.PutBlobResponse), d, w.c.acked(d)), d)
 	}
 	lacks, err := blobs{c: w.c}.lacks(w.ctx, d)
 	if err != nil || !lacks {
