@@ -75,34 +75,37 @@ func (l *longDirectories) note(d store.Digest, dir store.Directory, message []by
 // explain adds to the error of a refused message the directory and the server's limit. All servers say how long the
 // message is, and some the limit.
 func (l *longDirectories) explain(err error) error {
-	s, ok := status.FromError(err)
-	if err == nil || !ok || s.Code() != codes.ResourceExhausted && s.Code() != codes.OutOfRange {
+	if code := status.Code(err); code != codes.ResourceExhausted && code != codes.OutOfRange {
 		return err
+	}
+	var numbers []int
+	for _, text := range strings.FieldsFunc(status.Convert(err).Message(), func(r rune) bool { return r < '0' || r > '9' }) {
+		n, _ := strconv.Atoi(text) // a number too large to be a length is none
+		numbers = append(numbers, n)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	numbers := strings.FieldsFunc(s.Message(), func(r rune) bool { return r < '0' || r > '9' })
-	for _, text := range numbers {
-		n, err := strconv.Atoi(text)
+	for _, n := range numbers {
 		dir, ok := l.sent[n]
-		if err != nil || !ok {
+		if !ok {
 			continue
 		}
 		limit := "fewer"
-		for _, other := range numbers {
-			if m, err := strconv.Atoi(other); err == nil && m < n && m > 0 {
-				limit = "at most " + other
+		for _, m := range numbers {
+			if 0 < m && m < n {
+				limit = fmt.Sprintf("at most %d", m)
 			}
 		}
-		return fmt.Errorf("directory %s: its %d entries make a message of %d bytes, and the server takes %s", dir.digest, dir.entries, n, limit)
+		return fmt.Errorf("directory %s: its %d entries make a message of %d bytes, and the server takes %s",
+			dir.digest, dir.entries, n, limit)
 	}
 	return err
 }
 
 // tooLong explains the error of a directory that is too long to be received.
 func tooLong(d store.Digest, err error) error {
-	s, ok := status.FromError(err)
-	if err == nil || !ok || s.Code() != codes.ResourceExhausted || !strings.HasPrefix(s.Message(), "grpc: received message larger") {
+	if status.Code(err) != codes.ResourceExhausted ||
+		!strings.HasPrefix(status.Convert(err).Message(), "grpc: received message larger") {
 		return err
 	}
 	return fmt.Errorf("%s: the server's message is longer than %d bytes", d, clientMessageSize)

@@ -53,7 +53,7 @@ type groups struct {
 	bytes   int
 }
 
-// member is where a blob is in a group.
+// member is where a blob is in a group. The zero value is in none.
 type member struct {
 	group  *cachedGroup
 	offset int
@@ -81,23 +81,23 @@ func (g *groups) init(c *client) {
 
 // read returns the blob or chunk d, checked, or nil if it must be read by itself. The caller must not change it.
 func (g *groups) read(ctx context.Context, d store.Digest) ([]byte, error) {
-	p, ok, want := g.find(d)
-	if !ok && want {
+	p, want := g.find(d)
+	if want {
 		select {
 		case g.turn <- struct{}{}:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 		var err error
-		if p, ok, want = g.find(d); !ok && want {
-			p, ok, err = g.get(ctx, d)
+		if p, want = g.find(d); want {
+			p, err = g.get(ctx, d)
 		}
 		<-g.turn
 		if err != nil {
 			return nil, err
 		}
 	}
-	if !ok {
+	if p.group == nil {
 		return nil, nil
 	}
 	raw, err := p.group.load()
@@ -112,20 +112,20 @@ func (g *groups) read(ctx context.Context, d store.Digest) ([]byte, error) {
 }
 
 // find returns where d is in a kept group, or whether to ask for its group.
-func (g *groups) find(d store.Digest) (p member, ok, want bool) {
+func (g *groups) find(d store.Digest) (p member, want bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if p, ok = g.members[d]; ok {
+	if p, ok := g.members[d]; ok {
 		g.hits++
 		g.recent.MoveToFront(p.group.at)
-		return p, true, false
+		return p, false
 	}
 	g.reads++
-	return p, false, g.reads > g.after && !g.none
+	return p, g.reads > g.after && !g.none
 }
 
-// get asks for the group of d. It reports false if d is in no group.
-func (g *groups) get(ctx context.Context, d store.Digest) (p member, ok bool, err error) {
+// get asks for the group of d, and keeps it. It returns the zero value if d is in no group.
+func (g *groups) get(ctx context.Context, d store.Digest) (p member, err error) {
 	var resp *protos.GetBlobsResponse
 	err = g.c.retry(ctx, func(k *call) (err error) {
 		resp, err = g.c.bulk.Get(k.ctx, &protos.GetBlobsRequest{Digest: d[:]})
@@ -135,24 +135,20 @@ func (g *groups) get(ctx context.Context, d store.Digest) (p member, ok bool, er
 		g.mu.Lock()
 		g.none = true
 		g.mu.Unlock()
-		return p, false, nil
+		return p, nil
 	}
-	if err != nil {
-		return p, false, fromStatus(err, d)
-	}
-	if len(resp.GetDigests()) == 0 {
-		return p, false, nil
+	if err != nil || len(resp.GetDigests()) == 0 {
+		return p, fromStatus(err, d)
 	}
 	cached, err := g.receive(resp)
-	if err != nil {
-		return p, false, corrupt(d, err)
+	if err == nil && cached.members[d].group == nil {
+		err = fmt.Errorf("a group of %d others", len(cached.members))
 	}
-	p, ok = cached.members[d]
-	if !ok {
-		return p, false, corrupt(d, fmt.Errorf("a group of %d others", len(cached.members)))
+	if err != nil {
+		return p, corrupt(d, err)
 	}
 	g.keep(cached)
-	return p, true, nil
+	return cached.members[d], nil
 }
 
 // receive checks a group, except for its bytes.

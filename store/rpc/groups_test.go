@@ -322,11 +322,11 @@ func TestGroupsKept(t *testing.T) {
 				if i == 0 {
 					first = last
 				}
-				if _, ok, _ := g.find(first); !ok {
+				if p, _ := g.find(first); p.group == nil {
 					t.Fatalf("after %d others, what is used all the time is gone", i)
 				}
 			}
-			if _, ok, _ := g.find(last); !ok || g.bytes > groupsSize || len(g.members) != groupsSize/maxGroup*tt.members {
+			if p, _ := g.find(last); p.group == nil || g.bytes > groupsSize || len(g.members) != groupsSize/maxGroup*tt.members {
 				t.Errorf("%d blobs are kept, of %d bytes", len(g.members), g.bytes)
 			}
 		})
