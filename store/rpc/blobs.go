@@ -124,7 +124,10 @@ func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
 // putBlob sends a blob in memory by itself.
 func (c *client) putBlob(ctx context.Context, d store.Digest, data []byte) error {
 	if len(data) > wire.FrameSize {
-		return c.putStream(ctx, d, func(k *call, stream blobStream) error { return sendBytes(k, stream, data) })
+		return c.putStream(ctx, d, func(k *call, stream blobStream) error {
+			_, err := sender{k, stream}.Write(data)
+			return err
+		})
 	}
 	err := c.retry(ctx, func(k *call) error {
 		resp, headers, err := c.blobs.putOne(k.ctx, data)
@@ -151,14 +154,19 @@ func (c *client) putStream(ctx context.Context, d store.Digest, send func(*call,
 // blobStream is a call of BlobService.Put.
 type blobStream = grpc.ClientStreamingClient[protos.BlobChunk, protos.PutBlobResponse]
 
-// sendBytes sends the next bytes of a blob. The error is for finish to explain.
-func sendBytes(k *call, stream blobStream, data []byte) (err error) {
-	for err == nil && len(data) > 0 {
-		n := min(len(data), wire.FrameSize)
-		err = k.wait(func() error { return stream.Send(&protos.BlobChunk{Data: data[:n]}) })
-		data = data[n:]
+// sender sends what is written as the next bytes of a blob. Its errors are for finish to explain.
+type sender struct {
+	k      *call
+	stream blobStream
+}
+
+func (s sender) Write(p []byte) (sent int, err error) {
+	for err == nil && sent < len(p) {
+		data := p[sent:min(sent+wire.FrameSize, len(p))]
+		err = s.k.wait(func() error { return s.stream.Send(&protos.BlobChunk{Data: data}) })
+		sent += len(data)
 	}
-	return err
+	return sent, err
 }
 
 // acked returns a function that notes that the server has acknowledged the blob d. It gets the server's instance.

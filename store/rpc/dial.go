@@ -2,15 +2,24 @@ package rpc
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 
@@ -91,3 +100,190 @@ func connected(ctx context.Context, conn *grpc.ClientConn) error {
 		}
 	}
 }
+
+// target is what a URL says.
+type target struct {
+	scheme, address string
+	pkg             string
+	wait            bool
+	options         []grpc.DialOption
+}
+
+// CheckURL returns the error that Dial would return for a URL, as far as that can be known without the files and the
+// server that the URL names.
+func CheckURL(rawURL string) error {
+	_, _, _, err := splitTarget(rawURL)
+	return err
+}
+
+// parseTarget reads a URL and the files that it names.
+func parseTarget(rawURL string) (target, error) {
+	t, u, values, err := splitTarget(rawURL)
+	if err == nil {
+		err = t.credentials(values)
+	}
+	if err == nil {
+		err = t.token(values.Get("token-path"), u.Hostname())
+	}
+	return t, err
+}
+
+// splitTarget reads a URL. It leaves the names of files among the values of the query.
+func splitTarget(rawURL string) (t target, u *url.URL, values url.Values, err error) {
+	u, err = url.Parse(rawURL)
+	if err != nil {
+		return t, nil, nil, errors.New("invalid URL") // the cause may show a secret
+	}
+	t.scheme = strings.TrimPrefix(u.Scheme, "grpc+")
+	switch u.Scheme {
+	case "grpc+unix":
+		err = t.unix(u)
+	case "grpc+http", "grpc+https":
+		err = t.host(u)
+	default:
+		err = fmt.Errorf("unknown scheme %q: want grpc+http, grpc+https or grpc+unix", u.Scheme)
+	}
+	if err == nil {
+		values, err = t.query(u)
+	}
+	return t, u, values, err
+}
+
+func (t *target) unix(u *url.URL) error {
+	if !filepath.IsAbs(u.Path) || u.Path == "/" {
+		return errors.New("grpc+unix takes an absolute path, as in grpc+unix:/run/castar.sock")
+	}
+	path := u.Path
+	t.address = "passthrough:" + path
+	t.options = append(t.options,
+		grpc.WithAuthority("localhost"), grpc.WithNoProxy(),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}))
+	return nil
+}
+
+func (t *target) host(u *url.URL) error {
+	if u.Hostname() == "" {
+		return fmt.Errorf("%s takes a host, as in %s://localhost:8000", u.Scheme, u.Scheme)
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[t.scheme]
+	}
+	t.address = "dns:///" + net.JoinHostPort(u.Hostname(), port)
+	return nil
+}
+
+// query reads the parameters. It refuses unknown ones.
+func (t *target) query(u *url.URL) (url.Values, error) {
+	values, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, errors.New("invalid query") // the cause may show a secret
+	}
+	known := []string{"wait-connect", "package", "token-path", "tls-ca-cert-path", "tls-client-cert-path", "tls-client-key-path"}
+	for key, v := range values {
+		switch {
+		case !slices.Contains(known, key):
+			return nil, fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(known, ", "))
+		case len(v) > 1:
+			return nil, fmt.Errorf("parameter %q is given twice", key)
+		case v[0] == "":
+			return nil, fmt.Errorf("parameter %q has no value", key)
+		case strings.HasPrefix(key, "tls-") && t.scheme != "https":
+			return nil, errors.New("tls-... works only with grpc+https")
+		}
+	}
+	switch v := values.Get("wait-connect"); v {
+	case "", "0", "1":
+		t.wait = v == "1"
+	default:
+		return nil, fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", v)
+	}
+	switch v := values.Get("package"); v {
+	case "":
+	case "tvix", "snix":
+		t.pkg = v + ".castore.v1"
+	default:
+		return nil, fmt.Errorf("invalid value %q for package: want tvix or snix", v)
+	}
+	if (values.Get("tls-client-cert-path") == "") != (values.Get("tls-client-key-path") == "") {
+		return nil, errors.New("tls-client-cert-path and tls-client-key-path go together")
+	}
+	return values, nil
+}
+
+// credentials sets up TLS for https.
+func (t *target) credentials(values url.Values) error {
+	if t.scheme != "https" {
+		t.options = append(t.options, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		return nil
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if path := values.Get("tls-ca-cert-path"); path != "" {
+		pem, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("%s: no certificate in it", path)
+		}
+	}
+	if cert := values.Get("tls-client-cert-path"); cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, values.Get("tls-client-key-path"))
+		if err != nil {
+			return err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	t.options = append(t.options, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	return nil
+}
+
+// token makes every call show the token in a file.
+func (t *target) token(path, host string) error {
+	if path == "" {
+		return nil
+	}
+	if t.scheme == "http" && !isLoopback(host) {
+		return errors.New("a token may not be sent in the clear: use grpc+https")
+	}
+	token, err := ReadToken(path)
+	if err != nil {
+		return err
+	}
+	t.options = append(t.options, grpc.WithPerRPCCredentials(bearer(token)))
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// ReadToken returns the token in a file, without white space around it. The token must be one line of printable ASCII.
+func ReadToken(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("%s: no token in it", path)
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("%s: a token is one line of printable ASCII, without space", path)
+	}
+	return token, nil
+}
+
+// bearer is a token as gRPC's credentials.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+// RequireTransportSecurity is false because a socket and this host are safe. See target.token.
+func (bearer) RequireTransportSecurity() bool { return false }

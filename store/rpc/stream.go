@@ -18,26 +18,17 @@ type stream struct {
 	left []byte // received, but not read
 }
 
-// stream begins to read d. Most errors come only with the first bytes.
-func (c *client) stream(ctx context.Context, d store.Digest) (*stream, error) {
-	k := c.begin(ctx)
-	r, err := c.blobs.Read(k.ctx, &protos.ReadBlobRequest{Digest: d[:]})
-	if err != nil {
-		err = k.why(err)
-		k.end()
-		return nil, err
-	}
-	return &stream{call: k, s: r}, nil
-}
-
-// retryStream calls read with a new stream, and again while the server is unavailable. It closes the stream if read fails.
+// retryStream begins to read the blob d, and calls read with the stream. It does that again while the server is
+// unavailable. It closes the stream if read fails.
 func (c *client) retryStream(ctx context.Context, d store.Digest, read func(*stream) error) error {
 	return again(ctx, func() error {
-		s, err := c.stream(ctx, d)
-		if err == nil {
-			if err = read(s); err != nil {
-				s.close()
-			}
+		k := c.begin(ctx)
+		s, err := c.blobs.Read(k.ctx, &protos.ReadBlobRequest{Digest: d[:]}) // most errors come with the first bytes
+		if err = k.why(err); err == nil {
+			err = read(&stream{call: k, s: s})
+		}
+		if err != nil {
+			k.end()
 		}
 		return err
 	})

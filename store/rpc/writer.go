@@ -3,14 +3,22 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
 
+	"castar/protos"
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/rpc/internal/wire"
 )
 
 // Create returns a writer that sends what the server lacks.
 func (b blobs) Create(ctx context.Context) (store.BlobWriter, error) {
-	return &writer{b: b, ctx: ctx}, nil
+	w := &writer{b: b, ctx: ctx}
+	w.once = sync.OnceValues(w.commit)
+	return w, nil
 }
 
 // errEnded is the error of a writer that is used after Commit or Close.
@@ -22,10 +30,8 @@ type writer struct {
 	ctx  context.Context
 	buf  []byte           // of a short blob
 	long store.BlobWriter // of a long one; nil: the blob is short so far
-
-	err       error // that ended it
-	digest    store.Digest
-	committed bool
+	err  error            // that ended it
+	once func() (store.Digest, error)
 }
 
 // Write implements io.Writer.
@@ -57,21 +63,13 @@ func (w *writer) take(p []byte) (n int, err error) {
 }
 
 // Commit implements store.BlobWriter.
-func (w *writer) Commit() (store.Digest, error) {
-	if w.committed {
-		return w.digest, nil
-	}
-	if w.err == nil {
-		w.digest, w.err = w.commit()
-	}
+func (w *writer) Commit() (store.Digest, error) { return w.once() }
+
+func (w *writer) commit() (store.Digest, error) {
 	if w.err != nil {
 		return store.Digest{}, w.err
 	}
-	w.committed, w.err = true, errEnded
-	return w.digest, nil
-}
-
-func (w *writer) commit() (store.Digest, error) {
+	w.err = errEnded
 	if w.long == nil {
 		return w.b.Put(w.ctx, w.buf)
 	}
@@ -121,4 +119,147 @@ func (s sink) PutWhole(d store.Digest, data []byte) error { return s.PutChunk(d,
 
 func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
 	return s.b.c.outbox.join(s.ctx, d, chunks)
+}
+
+// Some blobs must be seen whole before anything can be done with them. One that comes without chunks or a proof must be
+// checked first, and one that is sent as one stream needs its digest first. Such a blob is spooled to a nameless file.
+
+// nameless returns a new file without a name. Closing it removes it.
+func nameless() (*os.File, error) {
+	f, err := os.CreateTemp("", "castar-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// spooled is a checked blob in a nameless file.
+type spooled struct {
+	*io.SectionReader
+	file *os.File
+}
+
+func (s spooled) Size() uint64 { return uint64(s.SectionReader.Size()) }
+func (s spooled) Close() error {
+	if err := s.file.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s spooled) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{s.SectionReader})
+}
+
+// spool reads the rest of a stream into a file, and checks it.
+func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob, err error) {
+	f, err := nameless()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	var h store.Hasher
+	to := io.MultiWriter(&h, f)
+	size := int64(0)
+	for data := head; err == nil; data, err = rest.recv() {
+		if size += int64(len(data)); size > c.maxSpool {
+			return nil, corrupt(d, fmt.Errorf("longer than %d bytes, without chunks or a proof", c.maxSpool))
+		}
+		if _, err := to.Write(data); err != nil {
+			return nil, err
+		}
+	}
+	if err != io.EOF {
+		return nil, fromStatus(err, d)
+	}
+	if h.Sum() != d {
+		return nil, corrupt(d, store.ErrDigestMismatch)
+	}
+	return spooled{io.NewSectionReader(f, 0, size), f}, nil
+}
+
+// spoolWriter keeps a long blob in a nameless file until its digest is known, and then sends it if the server lacks it. A
+// blob longer than maxSpool, or than the disk has room for, is sent without asking. It implements store.BlobWriter, but
+// Commit may be called only once.
+type spoolWriter struct {
+	c    *client
+	ctx  context.Context
+	hash store.Hasher
+	file *os.File // nil: none could be made, or the blob is being sent
+	size int64    // of the file
+
+	call   *call // nil: nothing was sent
+	stream blobStream
+}
+
+func newSpoolWriter(c *client, ctx context.Context) *spoolWriter {
+	w := &spoolWriter{c: c, ctx: ctx}
+	w.file, _ = nameless() // without one the blob is sent at once
+	return w
+}
+
+func (w *spoolWriter) Write(p []byte) (n int, err error) {
+	w.hash.Write(p)
+	if w.call == nil {
+		if w.file != nil && w.size+int64(len(p)) <= w.c.maxSpool {
+			if _, err := w.file.Write(p); err == nil {
+				w.size += int64(len(p))
+				return len(p), nil
+			}
+		}
+		w.call = w.c.begin(w.ctx)
+		if w.stream, err = w.c.blobs.Put(w.call.ctx); err == nil {
+			err = w.sendFile(w.call, w.stream)
+		}
+		w.closeFile()
+	}
+	if err == nil {
+		n, err = sender{w.call, w.stream}.Write(p)
+	}
+	if err != nil {
+		err = fromStatus(w.call.why(sendError(w.stream, err)), store.Digest{})
+	}
+	return n, err
+}
+
+// sendFile sends what the file has.
+func (w *spoolWriter) sendFile(k *call, stream blobStream) error {
+	from := struct{ io.Reader }{io.NewSectionReader(w.file, 0, w.size)}
+	_, err := io.CopyBuffer(sender{k, stream}, from, make([]byte, wire.FrameSize))
+	return err
+}
+
+func (w *spoolWriter) Commit() (store.Digest, error) {
+	d := w.hash.Sum()
+	if w.call != nil {
+		return d, fromStatus(w.call.finish(w.stream, nil, new(protos.PutBlobResponse), d, w.c.acked(d)), d)
+	}
+	lacks, err := blobs{c: w.c}.lacks(w.ctx, d)
+	if err != nil || !lacks {
+		return d, err
+	}
+	return d, w.c.putStream(w.ctx, d, w.sendFile)
+}
+
+func (w *spoolWriter) closeFile() {
+	if w.file != nil {
+		w.file.Close()
+		w.file = nil
+	}
+}
+
+func (w *spoolWriter) Close() error {
+	w.closeFile()
+	if w.call != nil {
+		w.call.end()
+	}
+	return nil
 }

@@ -15,8 +15,9 @@ const syncDelay = 5 * time.Second
 type syncer struct {
 	st *store.Store
 
+	running sync.Mutex // held by the round that runs
+
 	mu      sync.Mutex
-	running bool
 	next    *round      // has not begun
 	delayed *time.Timer // runs for what was put and nobody waits for
 }
@@ -32,10 +33,7 @@ func (s *syncer) sync(ctx context.Context) error {
 	s.mu.Lock()
 	if s.next == nil {
 		s.next = &round{done: make(chan struct{})}
-		if !s.running {
-			s.running = true
-			go s.work(context.WithoutCancel(ctx))
-		}
+		go s.run(context.WithoutCancel(ctx), s.next)
 	}
 	r := s.next
 	s.mu.Unlock()
@@ -47,23 +45,19 @@ func (s *syncer) sync(ctx context.Context) error {
 	}
 }
 
-// work syncs until nobody waits.
-func (s *syncer) work(ctx context.Context) {
+// run runs a round after the one that is running.
+func (s *syncer) run(ctx context.Context, r *round) {
+	s.running.Lock()
+	defer s.running.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.next != nil {
-		r := s.next
-		s.next = nil
-		if s.delayed != nil {
-			s.delayed.Stop()
-			s.delayed = nil
-		}
-		s.mu.Unlock()
-		r.err = s.st.Sync(ctx)
-		close(r.done)
-		s.mu.Lock()
+	s.next = nil
+	if s.delayed != nil {
+		s.delayed.Stop()
+		s.delayed = nil
 	}
-	s.running = false
+	s.mu.Unlock()
+	r.err = s.st.Sync(ctx)
+	close(r.done)
 }
 
 // later makes what was stored durable before long. It calls failed if that does not succeed.

@@ -52,7 +52,11 @@ func TestSpoolWriter(t *testing.T) {
 			if strings.HasSuffix(tt.name, "no file can be made") {
 				t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
 			}
-			w := &writer{b: blobs{c: c}, ctx: t.Context()}
+			b, err := blobs{c: c}.Create(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := b.(*writer)
 			defer w.Close()
 			h := newSpoolWriter(c, t.Context())
 			w.long = h
