@@ -6,21 +6,21 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"castar/protos"
 	"castar/store"
-	"castar/store/rpc/internal/wire"
 	"castar/store/zstd"
 )
+
+// A call with one small blob costs mostly the call, and one with a large blob mostly the transfer. So many blobs share a
+// call to a server of castar, and are compressed together: see rpc_bulk.proto.
 
 // batch is a sequence of blobs that go together in one call.
 type batch struct {
 	lane    int // the one that fills it
 	digests []store.Digest
-	sizes   []byte // as in a PutBlobsRequest
+	sizes   []uint64
 	raw     []byte
 	frame   []byte
 	done    chan struct{} // closed when the batch is acknowledged, or has failed
@@ -39,7 +39,7 @@ func newBatch() *batch { return &batch{done: make(chan struct{})} }
 // add appends a blob.
 func (b *batch) add(d store.Digest, data []byte) {
 	b.digests = append(b.digests, d)
-	b.sizes = protowire.AppendVarint(b.sizes, uint64(len(data)))
+	b.sizes = append(b.sizes, uint64(len(data)))
 	b.raw = append(b.raw, data...)
 }
 
@@ -68,58 +68,34 @@ func (b *batch) merge(o *batch) {
 
 // without returns a batch of the blobs that drop is not set for.
 func (b *batch) without(drop []bool) *batch {
-	rest := newBatch()
-	sizes, raw := b.sizes, b.raw
-	for i, d := range b.digests {
-		n, k := protowire.ConsumeVarint(sizes)
+	rest, raw := newBatch(), b.raw
+	for i, n := range b.sizes {
 		if !drop[i] {
-			rest.add(d, raw[:n])
+			rest.add(b.digests[i], raw[:n])
 		}
-		sizes, raw = sizes[k:], raw[n:]
+		raw = raw[n:]
 	}
 	return rest
 }
 
-// message returns the batch as a PutBlobsRequest:
-//
-//	1 byte, varint, bytes    0x0a: field 1, the lengths of the blobs, each a varint
-//	1 byte, varint, bytes    0x12: field 2, a zstd frame of the blobs; or 0x1a: field 3, the blobs as they are
-//
-// The message is valid until the batch is cleared.
-func (b *batch) message(enc *zstd.Encoder) (wire.Encoded, error) {
-	var err error
+// message returns the request that the batch is sent as. It is valid until the batch is cleared.
+func (b *batch) message(enc *zstd.Encoder) (m *protos.PutBlobsRequest, err error) {
 	if b.frame, err = enc.Append(b.frame[:0], b.raw); err != nil {
 		return nil, err
 	}
-	field, contents := protowire.Number(frameField), b.frame
-	if !zstd.Worthwhile(len(b.frame), len(b.raw)) {
-		field, contents = plainField, b.raw
+	m = &protos.PutBlobsRequest{Sizes: b.sizes, Contents: &protos.PutBlobsRequest_Plain{Plain: b.raw}}
+	if zstd.Worthwhile(len(b.frame), len(b.raw)) {
+		m.Contents = &protos.PutBlobsRequest_Frame{Frame: b.frame}
 	}
-	head := protowire.AppendTag(nil, sizesField, protowire.BytesType)
-	head = protowire.AppendBytes(head, b.sizes)
-	head = protowire.AppendTag(head, field, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(len(contents)))
-	return wire.Encoded{head, contents}, nil
+	return m, nil
 }
 
-// The fields of a PutBlobsRequest.
-const (
-	sizesField = 1
-	frameField = 2
-	plainField = 3
-)
-
-// clear empties the batch. It keeps the memory if reuse is set.
-func (b *batch) clear(reuse bool) {
+// clear empties the batch. It keeps the memory.
+func (b *batch) clear() {
 	next := newBatch()
-	if reuse {
-		next.digests, next.sizes, next.raw, next.frame = b.digests[:0], b.sizes[:0], b.raw[:0], b.frame[:0]
-	}
+	next.digests, next.sizes, next.raw, next.frame = b.digests[:0], b.sizes[:0], b.raw[:0], b.frame[:0]
 	*b = *next
 }
-
-// A call with one small blob costs mostly the call, and one with a large blob mostly the transfer. So many blobs share a
-// call to a server of castar, and are compressed together: see rpc_bulk.proto.
 
 // bulkTerms asks what the server takes in one call. If it does not say, for whatever reason, blobs are sent one by one,
 // and the first of them has the error.
@@ -182,9 +158,7 @@ func (c *client) putBlobs(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 	}
 	err = c.retry(ctx, func(k *call) error {
 		var headers metadata.MD
-		resp := new(protos.PutBlobsResponse)
-		err := c.conn.Invoke(k.ctx, protos.BulkService_Put_FullMethodName, message, resp,
-			grpc.StaticMethod(), grpc.ForceCodecV2(wire.Codec{Pool: mem.DefaultBufferPool()}), grpc.Header(&headers))
+		resp, err := c.bulk.Put(k.ctx, message, grpc.Header(&headers))
 		if err != nil {
 			return err
 		}

@@ -194,7 +194,7 @@ func (o *outbox) dispatchAll() {
 			}
 			o.filling[lane] = nil
 			close(b.done) // awaitChunks looks again
-			b.clear(true)
+			b.clear()
 			o.free <- b
 		default:
 			if last != nil {
@@ -219,7 +219,7 @@ func (o *outbox) finish(b *batch, err error) {
 	}
 	o.mu.Unlock()
 	close(b.done)
-	b.clear(err == nil) // after a failure the connection may still use the memory
+	b.clear()
 	o.free <- b
 }
 

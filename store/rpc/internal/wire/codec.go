@@ -13,23 +13,13 @@ import (
 // time of an ingest.
 type Codec struct{ Pool mem.BufferPool }
 
-// Encoded is an encoded message, in pieces. Codec sends it as it is.
-type Encoded [][]byte
-
 // Name implements encoding.CodecV2. It is part of the content type that other programs read.
 func (Codec) Name() string { return "proto" }
 
 // Marshal implements encoding.CodecV2.
 func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
-	switch v := v.(type) {
-	case mem.BufferSlice: // the server has encoded and counted it
-		return v, nil
-	case Encoded:
-		var all mem.BufferSlice
-		for _, p := range v {
-			all = append(all, mem.SliceBuffer(p))
-		}
-		return all, nil
+	if encoded, ok := v.(mem.BufferSlice); ok { // the server has encoded and counted it
+		return encoded, nil
 	}
 	m, ok := v.(proto.Message)
 	if !ok {
