@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -60,24 +61,18 @@ func (o *outbox) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 		return nil
 	}
 	o.mu.Lock()
-	_, again := o.joins[d]
-	err := o.err
-	if err == nil && o.ctx.Err() != nil {
-		err = errClosed
-	}
-	if again || err != nil {
-		o.mu.Unlock()
-		return err
+	if _, again := o.joins[d]; again || o.failed() != nil {
+		defer o.mu.Unlock()
+		return o.failed()
 	}
 	j := &pendingJoin{d, chunks, make(chan struct{})}
+	o.joins[d] = j
 	select {
 	case o.joinQueue <- j:
-		o.joins[d] = j
 		o.mu.Unlock()
 		return nil
 	default:
 	}
-	o.joins[d] = j
 	o.dispatchAll() // the joins ahead may wait for chunks in a batch that nobody fills any more
 	o.mu.Unlock()
 	select {
@@ -109,24 +104,18 @@ func (o *outbox) workJoins() {
 
 // awaitChunks waits until chunks are acknowledged. It does not dispatch their batches: more blobs will come and fill them.
 func (o *outbox) awaitChunks(chunks []store.Chunk) error {
-	for i := range chunks {
-		for {
-			o.mu.Lock()
-			b, err := o.pending[chunks[i].Digest], o.err
-			var done chan struct{}
-			if b != nil {
-				done = b.done
-			}
-			o.mu.Unlock()
-			if err != nil {
-				return err
-			}
-			if b == nil {
-				break
-			}
-			if err := o.wait(o.ctx, done); err != nil {
-				return err
-			}
+	for i := 0; i < len(chunks); {
+		o.mu.Lock()
+		var done chan struct{}
+		if b := o.pending[chunks[i].Digest]; b != nil {
+			done = b.done // look again after that: the batch may have been merged with another
+		} else {
+			i++
+		}
+		err := o.err
+		o.mu.Unlock()
+		if err = cmp.Or(err, o.wait(o.ctx, done)); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -134,12 +123,7 @@ func (o *outbox) awaitChunks(chunks []store.Chunk) error {
 
 // finishJoin notes that a blob is joined, or why it is not.
 func (o *outbox) finishJoin(j *pendingJoin, err error) {
-	o.mu.Lock()
-	delete(o.joins, j.digest)
-	if o.err == nil {
-		o.err = err
-	}
-	o.mu.Unlock()
+	o.end(func() { delete(o.joins, j.digest) }, err)
 	close(j.done)
 }
 

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -60,9 +61,7 @@ func (o *outbox) start() {
 	calls, send := singleCalls, func(b *batch) error { return o.c.putBlob(o.ctx, b.digests[0], b.raw) }
 	o.most, o.longest = capacity{1, askSize}, askSize
 	enc, err := zstd.NewEncoder(bulkCalls, zstd.Fast)
-	o.mu.Lock()
-	o.err = err
-	o.mu.Unlock()
+	o.end(func() {}, err)
 	terms := o.c.bulkTerms(o.ctx)
 	if room := int(min(terms.GetMostBytes(), batchSize+inlineSize)); room >= askSize {
 		calls, send = bulkCalls, func(b *batch) error { return o.c.putBatch(o.ctx, b, enc) }
@@ -102,8 +101,11 @@ func (o *outbox) ready(ctx context.Context) error {
 	return o.wait(ctx, o.started)
 }
 
-// wait returns when done is closed.
+// wait returns when done is closed, or is nil.
 func (o *outbox) wait(ctx context.Context, done <-chan struct{}) error {
+	if done == nil {
+		return nil
+	}
 	select {
 	case <-done:
 		return nil
@@ -128,11 +130,8 @@ func (o *outbox) put(ctx context.Context, lane int, d store.Digest, data []byte)
 		return true, err
 	}
 	defer o.mu.Unlock()
-	if o.ctx.Err() != nil {
-		return true, errClosed
-	}
-	if _, again := o.pending[d]; again || o.err != nil {
-		return true, o.err
+	if _, again := o.pending[d]; again || o.failed() != nil {
+		return true, o.failed()
 	}
 	b.add(d, data)
 	o.pending[d] = b
@@ -140,6 +139,14 @@ func (o *outbox) put(ctx context.Context, lane int, d store.Digest, data []byte)
 		o.dispatch(b)
 	}
 	return true, nil
+}
+
+// failed returns why no more can be sent, or nil. The caller holds o.mu.
+func (o *outbox) failed() error {
+	if o.err == nil && o.ctx.Err() != nil {
+		return errClosed
+	}
+	return o.err
 }
 
 // lockFilling returns a batch of a lane that takes a blob of n bytes. It leaves o.mu locked unless it fails.
@@ -210,17 +217,22 @@ func (o *outbox) dispatchAll() {
 
 // finish notes that a batch was sent, or why it was not.
 func (o *outbox) finish(b *batch, err error) {
-	o.mu.Lock()
-	for i := range b.digests {
-		delete(o.pending, b.digests[i])
-	}
-	if o.err == nil {
-		o.err = err
-	}
-	o.mu.Unlock()
+	o.end(func() {
+		for i := range b.digests {
+			delete(o.pending, b.digests[i])
+		}
+	}, err)
 	close(b.done)
 	b.clear()
 	o.free <- b
+}
+
+// end forgets something that was sent, or could not be.
+func (o *outbox) end(forget func(), err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	forget()
+	o.err = cmp.Or(o.err, err)
 }
 
 // await waits until the blob d is acknowledged, or has failed. It returns at once if d is not in the outbox.
@@ -237,9 +249,6 @@ func (o *outbox) await(ctx context.Context, d store.Digest) error {
 		done = b.done
 	}
 	o.mu.Unlock()
-	if done == nil {
-		return nil
-	}
 	return o.wait(ctx, done)
 }
 

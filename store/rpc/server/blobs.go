@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"io"
 
@@ -29,14 +30,13 @@ func requested(b []byte) (store.Digest, error) {
 // Stat answers what a blob is made of, as far as the client asks.
 func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 	d, err := requested(req.GetDigest())
+	if err == nil {
+		err = b.s.identify(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := b.s.identify(ctx); err != nil {
-		return nil, err
-	}
-	blobs := b.s.st.Blobs
-	resp := new(protos.StatBlobResponse)
+	blobs, resp := b.s.st.Blobs, new(protos.StatBlobResponse)
 	if req.GetSendChunks() {
 		if err := callOf(ctx).take(makers, 1); err != nil {
 			return nil, err
@@ -48,25 +48,19 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 		for _, c := range chunks {
 			resp.Chunks = append(resp.Chunks, &protos.StatBlobResponse_ChunkMeta{Digest: c.Digest[:], Size: c.Size})
 		}
-	} else {
-		has, err := blobs.Has(ctx, d)
-		if err == nil && !has {
-			err = store.ErrNotFound
-		}
-		if err != nil {
-			return nil, about("blob", d, err)
-		}
+	} else if has, err := blobs.Has(ctx, d); err != nil || !has {
+		return nil, about("blob", d, cmp.Or(err, store.ErrNotFound))
 	}
 	if req.GetSendBao() {
 		if err := callOf(ctx).take(provers, 1); err != nil {
 			return nil, err
 		}
 		blob, err := blobs.Open(ctx, d)
-		if err != nil {
-			return nil, about("blob", d, err)
+		if err == nil {
+			defer blob.Close()
+			resp.Bao, err = wire.Prove(blob, d)
 		}
-		defer blob.Close()
-		if resp.Bao, err = wire.Prove(blob, d); err != nil {
+		if err != nil {
 			return nil, about("blob", d, err)
 		}
 	}

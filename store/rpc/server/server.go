@@ -165,11 +165,10 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 // Serve answers clients that connect to l until the server is shut down, and closes l. It may be called for several
 // listeners at once. It returns an error only if l failed.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.grpc.Serve(listener{l, s.limits})
-	if err == grpc.ErrServerStopped {
-		return nil
+	if err := s.grpc.Serve(listener{l, s.limits}); err != grpc.ErrServerStopped {
+		return err
 	}
-	return err
+	return nil
 }
 
 // Shutdown takes no more calls, waits for running ones until ctx ends, and makes what was stored durable.
@@ -262,25 +261,21 @@ func (s *Server) authorize(ctx context.Context, method string) error {
 
 // log records how a call ended, with all that the server knows. The client is told less.
 func (s *Server) log(ctx context.Context, method string, code codes.Code, err error, took time.Duration) {
-	level := slog.LevelDebug
-	switch code {
-	case codes.OK, codes.NotFound, codes.Canceled:
-	default:
-		level = slog.LevelWarn
+	level := slog.LevelWarn
+	if slices.Contains([]codes.Code{codes.OK, codes.NotFound, codes.Canceled}, code) {
+		level = slog.LevelDebug
 	}
 	if !s.o.Log.Enabled(ctx, level) {
 		return
 	}
-	attrs := []slog.Attr{
-		slog.String("method", method), slog.String("code", code.String()), slog.Duration("took", took),
-	}
+	attrs := []any{"method", method, "code", code.String(), "took", took}
 	if p, ok := peer.FromContext(ctx); ok {
-		attrs = append(attrs, slog.String("peer", p.Addr.String()))
+		attrs = append(attrs, "peer", p.Addr.String())
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("error", err.Error()))
+		attrs = append(attrs, "error", err.Error())
 	}
-	s.o.Log.LogAttrs(ctx, level, "call", attrs...)
+	s.o.Log.Log(ctx, level, "call", attrs...)
 }
 
 // mayPut refuses to store unless that is allowed. The answer will name the instance.

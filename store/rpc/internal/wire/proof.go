@@ -3,7 +3,6 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
-	"io"
 
 	"lukechampine.com/blake3/bao"
 
@@ -35,20 +34,8 @@ func Prove(blob store.Blob, d store.Digest) ([]byte, error) {
 	if size <= ProofGroup || proofSize(size) == 0 {
 		return nil, nil
 	}
-	// WriteTo reads fast, and checks what it reads.
-	r, w := io.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, err := blob.WriteTo(w)
-		w.CloseWithError(err)
-	}()
-	defer func() {
-		r.Close()
-		<-done // a Blob must not be used concurrently
-	}()
 	proof := make(fixed, proofSize(size))
-	root, err := bao.Encode(proof, r, int64(size), groupShift, true)
+	root, err := bao.Encode(proof, blob, int64(size), groupShift, true)
 	if err != nil {
 		return nil, err
 	}
