@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	"castar/store"
@@ -19,22 +20,21 @@ type access struct {
 
 // builder opens each store of an entry once.
 type builder struct {
-	o       Options
-	access  map[*node]access
-	order   []*node // parts before the store made of them, and stores that are written first before others
-	mu      sync.Mutex
-	started map[*node]*building
+	o      Options
+	access map[*node]access
+	order  []*node // parts before the store made of them, and stores that are written first before others
+	opened map[*node]*opened
 }
 
-// building is a store that is being opened.
-type building struct {
-	done chan struct{} // closed when the other fields are set
-	st   *store.Store  // nil: it or one of its parts failed
-	err  error         // its own, and not that of a part
+// opened is a store that is opened once.
+type opened struct {
+	once sync.Once
+	st   *store.Store // nil: it or one of its parts failed
+	err  error        // its own, and not that of a part
 }
 
 func newBuilder(o Options) *builder {
-	return &builder{o: o, access: map[*node]access{}, started: map[*node]*building{}}
+	return &builder{o: o, access: map[*node]access{}, opened: map[*node]*opened{}}
 }
 
 // build opens the stores that e is made of, as many as possible at the same time.
@@ -84,48 +84,42 @@ func (b *builder) plan(n *node, a access) {
 	}
 	if !known {
 		b.order = append(b.order, n)
+		b.opened[n] = new(opened)
 	}
 }
 
 // get returns the store of n, or nil if it cannot be opened. The first caller opens it, and the others wait.
 func (b *builder) get(ctx context.Context, n *node) *store.Store {
-	b.mu.Lock()
-	w, running := b.started[n]
-	if !running {
-		w = &building{done: make(chan struct{})}
-		b.started[n] = w
-	}
-	b.mu.Unlock()
-	if running {
-		<-w.done
-		return w.st
-	}
-	defer close(w.done)
+	w := b.opened[n]
+	w.once.Do(func() { w.st, w.err = b.open(ctx, n) })
+	return w.st
+}
+
+// open opens the parts of n, and then n.
+func (b *builder) open(ctx context.Context, n *node) (*store.Store, error) {
 	parts := make([]*store.Store, len(n.parts))
 	var wg sync.WaitGroup
 	for i, part := range n.parts {
 		wg.Go(func() { parts[i] = b.get(ctx, part) })
 	}
 	wg.Wait()
-	for _, part := range parts {
-		if part == nil {
-			return nil
-		}
+	if slices.Contains(parts, nil) {
+		return nil, nil
 	}
 	o := b.o
 	o.ReadOnly, o.Create = !b.access[n].write, b.access[n].create
-	w.st, w.err = n.kind.open(ctx, o, parts)
-	if rule := n.kind.rule(); rule != nil && w.st != nil {
-		w.st.SizeRule = *rule
+	st, err := n.kind.open(ctx, o, parts)
+	if rule := n.kind.rule(); rule != nil && st != nil {
+		st.SizeRule = *rule
 	}
-	return w.st
+	return st, err
 }
 
 // errors returns why stores could not be opened, each reason once.
 func (b *builder) errors() error {
 	var errs []error
 	for _, n := range b.order {
-		err := b.started[n].err
+		err := b.opened[n].err
 		if err != nil && !n.unnamed {
 			err = fmt.Errorf("%s: %w", n.name, err)
 		}
@@ -138,7 +132,7 @@ func (b *builder) errors() error {
 func (b *builder) leaves() iter.Seq2[*store.Store, access] {
 	return func(yield func(*store.Store, access) bool) {
 		for _, n := range b.order {
-			if st := b.started[n].st; len(n.parts) == 0 && st != nil && !yield(st, b.access[n]) {
+			if st := b.opened[n].st; len(n.parts) == 0 && st != nil && !yield(st, b.access[n]) {
 				return
 			}
 		}

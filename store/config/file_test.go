@@ -255,7 +255,7 @@ app_profile_id = "x"
 		}
 	}
 	_, err := Load(composition(t, "[stores.a]\ntype='bigtable'\ntimeout=true\n"))
-	if err == nil || !strings.Contains(err.Error(), "timeout: want a number of seconds") {
+	if err == nil || !strings.Contains(err.Error(), `timeout "true": want a number of seconds`) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -6,8 +6,6 @@ import (
 	"reflect"
 
 	"github.com/BurntSushi/toml"
-
-	"castar/store"
 )
 
 // keys returns the keys that a table of this kind may have, except for type.
@@ -33,25 +31,14 @@ func fields(k kind) iter.Seq2[string, reflect.Value] {
 // checkTypes reports a value of the wrong type in the table at path. The library says less about it, and would accept
 // anything for a table.
 func checkTypes(meta toml.MetaData, path []string, k kind) error {
+	types := map[reflect.Kind][2]string{
+		reflect.String: {"String", "text in quotes"}, reflect.Bool: {"Bool", "true or false"}, reflect.Map: {"Hash", "a table"},
+		reflect.Int: {"Integer", "a whole number"}, reflect.Int64: {"Integer", "a whole number"},
+	} // a size rule checks itself
 	for key, v := range fields(k) {
-		got := meta.Type(append(path[:len(path):len(path)], key)...)
-		var want, types string
-		switch v.Interface().(type) {
-		case seconds:
-			continue // accepts several types
-		case *store.SizeRule:
-			continue // checks itself
-		case string:
-			want, types = "String", "text in quotes"
-		case bool:
-			want, types = "Bool", "true or false"
-		case int, int64:
-			want, types = "Integer", "a whole number"
-		case map[string]string:
-			want, types = "Hash", "a table"
-		}
-		if got != "" && got != want {
-			return fmt.Errorf("%s: want %s", key, types)
+		got, want := meta.Type(append(path[:len(path):len(path)], key)...), types[v.Kind()]
+		if _, several := v.Interface().(seconds); got != "" && want[0] != "" && got != want[0] && !several {
+			return fmt.Errorf("%s: want %s", key, want[1])
 		}
 	}
 	return nil

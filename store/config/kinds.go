@@ -66,31 +66,64 @@ const (
 	toFill       // as a cache: it is made if it does not exist, and readers write to it
 )
 
-// newKind returns a store of the kind of that name, without parameters. This is the list of all kinds.
-func newKind(name string) (kind, bool) {
-	switch name {
-	case "packed":
-		return &packedKind{}, true
-	case "memory":
-		return &memoryKind{}, true
-	case "objectstore":
-		return &objectsKind{}, true
-	case "grpc":
-		return &grpcKind{}, true
-	case "cache":
-		return &cacheKind{}, true
-	case "combined":
-		return &combinedKind{}, true
-	case "priority":
-		return &priorityKind{}, true
-	case "bigtable":
-		return &bigtableKind{}, true
-	case "redb":
-		return &redbKind{}, true
-	case "sled":
-		return &sledKind{}, true
+// family is a kind of store: how to make one without parameters, and its URLs.
+type family struct {
+	make func() kind
+	urls map[string]form // by scheme; nil: checked by setURL, which refuses them
+}
+
+// kinds returns all kinds of stores, by name.
+func kinds() map[string]family {
+	const (
+		server = partHost | partPort | partQuery
+		folder = partUser | server | partPath
+		bucket = partHost | partPath | partQuery
+	)
+	return map[string]family{
+		"packed": {of[packedKind], map[string]form{"packed": {partPath | partOpaque, 0, "packed:/path"}}},
+		"memory": {of[memoryKind], map[string]form{"memory": {0, 0, "memory:"}}},
+		"objectstore": {of[objectsKind], map[string]form{
+			"objectstore+memory": {partPath | partQuery, 0, "objectstore+memory:"}, // tvix and snix allow a slash
+			"objectstore+file":   {partPath | partQuery, partPath, "objectstore+file:/path"},
+			"objectstore+http":   {folder, partHost, "objectstore+http://HOST/path"},
+			"objectstore+https":  {folder, partHost, "objectstore+https://HOST/path"},
+			"objectstore+s3":     {bucket, partHost, "objectstore+s3://bucket/path"},
+			"objectstore+gs":     {bucket, partHost, "objectstore+gs://bucket/path"},
+			"objectstore+az":     {bucket, partHost, "objectstore+az://container/path"},
+		}},
+		"grpc": {of[grpcKind], map[string]form{
+			"grpc+http":  {server, partHost, "grpc+http://HOST:PORT"},
+			"grpc+https": {server, partHost, "grpc+https://HOST:PORT"},
+			"grpc+unix":  {partPath | partQuery, partPath, "grpc+unix:/SOCKET"},
+		}},
+		"cache":    {of[cacheKind], map[string]form{"cache": {partQuery, 0, "cache:?near=N&far=F"}}},
+		"combined": {make: of[combinedKind]},
+		"priority": {of[priorityKind], map[string]form{
+			"priority": {partQuery, 0, "priority:?services[0]=A&services[1]=B"},
+		}},
+		"bigtable": {of[bigtableKind], map[string]form{
+			"bigtable": {partHost | partQuery, partHost, "bigtable://INSTANCE?project_id=P&table_name=T&family_name=F"},
+		}},
+		"redb": {make: func() kind { return &redbKind{foreign: foreign{name: "redb"}} }},
+		"sled": {make: func() kind { return &sledKind{foreign{name: "sled"}} }},
 	}
-	return nil, false
+}
+
+// of returns a new K.
+func of[K any, P interface {
+	*K
+	kind
+}]() kind {
+	return P(new(K))
+}
+
+// newKind returns a store of the kind of that name, without parameters.
+func newKind(name string) (kind, bool) {
+	f, ok := kinds()[name]
+	if !ok {
+		return nil, false
+	}
+	return f.make(), true
 }
 
 // wantURL lists the URLs that exist.
@@ -104,15 +137,12 @@ func unknownURL(scheme, spec string) error {
 // single has the methods of most kinds: stores that are not made of others, for every table.
 type single struct{}
 
-func (single) check() error      { return nil }
-func (single) uses() []use       { return nil }
-func (single) fits(t table) bool { return true }
-func (single) detail() string    { return "" }
-
-func (single) rule() *store.SizeRule { return nil }
-
-func (single) folder() string { return "" }
-
+func (single) check() error                      { return nil }
+func (single) uses() []use                       { return nil }
+func (single) fits(table) bool                   { return true }
+func (single) detail() string                    { return "" }
+func (single) rule() *store.SizeRule             { return nil }
+func (single) folder() string                    { return "" }
 func (single) landmark() (store.Landmark, error) { return store.Landmark{}, fs.ErrNotExist }
 
 // ruled is a single kind with a size rule.
@@ -135,9 +165,8 @@ func (k *packedKind) setURL(_, rest string) error {
 	return nil
 }
 
-func (k *packedKind) detail() string { return k.Path }
-func (k *packedKind) folder() string { return k.Path }
-
+func (k *packedKind) detail() string                    { return k.Path }
+func (k *packedKind) folder() string                    { return k.Path }
 func (k *packedKind) landmark() (store.Landmark, error) { return packed.Landmark(k.Path) }
 
 func (k *packedKind) check() error {
@@ -296,12 +325,7 @@ func (k *priorityKind) fits(t table) bool { return t != tableBlobs }
 
 func (k *priorityKind) uses() (list []use) {
 	number := func(key string) uint64 { n, _ := strconv.ParseUint(key, 10, 64); return n }
-	byNumber := func(a, b string) int {
-		if number(a) < number(b) {
-			return -1
-		}
-		return 1
-	}
+	byNumber := func(a, b string) int { return cmp.Compare(number(a), number(b)) }
 	for _, key := range slices.SortedFunc(maps.Keys(k.Services), byNumber) {
 		list = append(list, use{key: "services[" + key + "]", ref: k.Services[key], need: toRead})
 	}

@@ -161,7 +161,7 @@ func wrongValues() []mistake {
 			"[directoryservices.e]\ntype='bigtable'\ntimeout=true\n[directoryservices.f]\ntype='bigtable'\nchannel_size=0",
 			[]string{"stores.a: avg_chunk_size: want a whole number", "stores.b: write_through: want true or false",
 				"directoryservices.c: channel_size: want a whole number", "directoryservices.d: channel_size: want a whole number",
-				"directoryservices.e: line 18: timeout: want a number of seconds, at most a day",
+				`directoryservices.e: line 18: timeout "true": want a number of seconds, at most a day`,
 				"directoryservices.f: channel_size: want a whole number from 1 on, not 0"}},
 		{"values that say nothing", "[stores.a]\ntype='packed'\npath=''\n[stores.b]\ntype='cache'\nnear=''\nfar='a'\n" +
 			"[directoryservices.c]\ntype='bigtable'\napp_profile_id=''\n" +

@@ -1,13 +1,19 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"iter"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"castar/store"
+	"castar/store/bigtable"
 	"castar/store/objects"
 	"castar/store/rpc"
 )
@@ -18,15 +24,23 @@ type grpcKind struct {
 	ruled
 }
 
-func (k *grpcKind) rule() *store.SizeRule { return ruleOf(k.Rule, k.URL) }
+func (k *grpcKind) rule() *store.SizeRule { return k.ruleOr(k.URL) }
 
-// ruleOf returns the size rule of a key, or else of a URL.
-func ruleOf(key *store.SizeRule, text string) *store.SizeRule {
-	if key != nil {
-		return key
-	}
+// ruleOr returns the size rule of the key, or else of a URL.
+func (k *ruled) ruleOr(text string) *store.SizeRule {
 	_, rule, _ := cutRule(text)
-	return rule
+	return cmp.Or(k.Rule, rule)
+}
+
+// checkURL checks the form of a URL of that kind, the value of key. It returns the URL without a size rule.
+func checkURL(kind, key, text string) (rest string, err error) {
+	if err = missing(key, text); err == nil {
+		err = checkWhole(kind, text)
+	}
+	if err == nil {
+		rest, _, err = cutRule(text)
+	}
+	return rest, err
 }
 
 func (k *grpcKind) setURL(scheme, rest string) error {
@@ -36,13 +50,7 @@ func (k *grpcKind) setURL(scheme, rest string) error {
 
 // check checks the URL. It does not read the files that the URL names.
 func (k *grpcKind) check() error {
-	if k.URL == "" {
-		return missing("url", k.URL)
-	}
-	if err := checkWhole("grpc", k.URL); err != nil {
-		return err
-	}
-	rest, _, err := cutRule(k.URL)
+	rest, err := checkURL("grpc", "url", k.URL)
 	if err != nil {
 		return err
 	}
@@ -52,10 +60,7 @@ func (k *grpcKind) check() error {
 func (k *grpcKind) detail() string { return withoutSecrets(k.URL) }
 
 func (k *grpcKind) open(ctx context.Context, _ Options, _ []*store.Store) (*store.Store, error) {
-	rest, _, err := cutRule(k.URL)
-	if err != nil {
-		return nil, err
-	}
+	rest, _, _ := cutRule(k.URL) // check has looked at it
 	return rpc.Dial(ctx, rest)
 }
 
@@ -67,20 +72,11 @@ type objectsKind struct {
 	ruled
 }
 
-func (k *objectsKind) rule() *store.SizeRule { return ruleOf(k.Rule, k.URL) }
+func (k *objectsKind) rule() *store.SizeRule { return k.ruleOr(k.URL) }
 
 func (k *objectsKind) setURL(scheme, rest string) error {
 	k.URL = scheme + ":" + rest
 	return nil
-}
-
-// parse returns the URL without the prefix that it may have.
-func (k *objectsKind) parse() (*url.URL, error) {
-	u, err := url.Parse(strings.TrimPrefix(k.URL, "objectstore+"))
-	if err != nil {
-		return nil, errors.New("invalid URL")
-	}
-	return u, nil
 }
 
 // check checks the form of the URL and its settings. Some settings may be in the environment instead.
@@ -88,10 +84,7 @@ func (k *objectsKind) check() error {
 	if k.URL == "" {
 		return missing("object_store_url", k.URL)
 	}
-	if err := checkWhole("objectstore", "objectstore+"+strings.TrimPrefix(k.URL, "objectstore+")); err != nil {
-		return err
-	}
-	rest, _, err := cutRule(k.URL)
+	rest, err := checkURL("objectstore", "object_store_url", "objectstore+"+strings.TrimPrefix(k.URL, "objectstore+"))
 	if err != nil {
 		return err
 	}
@@ -105,7 +98,7 @@ func (k *objectsKind) options() objects.URLOptions {
 func (k *objectsKind) detail() string { return withoutSecrets(k.URL) }
 
 func (k *objectsKind) folder() string {
-	if u, err := k.parse(); err == nil && u.Scheme == "file" {
+	if u, err := url.Parse(strings.TrimPrefix(k.URL, "objectstore+")); err == nil && u.Scheme == "file" {
 		return u.Path
 	}
 	return ""
@@ -120,10 +113,7 @@ func (k *objectsKind) landmark() (store.Landmark, error) {
 }
 
 func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
-	rest, _, err := cutRule(k.URL)
-	if err != nil {
-		return nil, err
-	}
+	rest, _, _ := cutRule(k.URL) // check has looked at it
 	options := k.options()
 	options.Create, options.ReadOnly = o.Create, o.ReadOnly
 	return objects.OpenURL(ctx, rest, options)
@@ -145,4 +135,125 @@ func withoutSecrets(text string) string {
 		}
 	}
 	return text
+}
+
+// bigtableKind is the directories in a table of Bigtable.
+type bigtableKind struct {
+	Project    string  `toml:"project_id"`
+	Instance   string  `toml:"instance_name"`
+	Table      string  `toml:"table_name"`
+	Family     string  `toml:"family_name"`
+	ReadOnly   bool    `toml:"is_read_only"`
+	Channels   int     `toml:"channel_size"`
+	Timeout    seconds `toml:"timeout"`
+	AppProfile string  `toml:"app_profile_id"`
+	ruled
+}
+
+// seconds is a duration, which upstream writes as a string of a number.
+type seconds time.Duration
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (s *seconds) UnmarshalTOML(v any) error {
+	return s.set(fmt.Sprint(v))
+}
+
+func (s *seconds) set(text string) error {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(n > 0 && n <= 24*60*60) {
+		return fmt.Errorf("timeout %q: want a number of seconds, at most a day", text)
+	}
+	*s = seconds(n * float64(time.Second))
+	return nil
+}
+
+func (k *bigtableKind) setURL(_, rest string) error {
+	u, err := url.Parse("bigtable:" + rest)
+	if err != nil {
+		return errors.New("invalid URL")
+	}
+	k.Instance = u.Host
+	values, err := queryOf(rest)
+	if err != nil {
+		return err
+	}
+	return setQuery(values, map[string]func(string) error{
+		"project_id": setText(&k.Project), "table_name": setText(&k.Table), "family_name": setText(&k.Family),
+		"app_profile_id": setText(&k.AppProfile), "is_read_only": setBool(&k.ReadOnly), "timeout": k.Timeout.set,
+		ruleKey: setRule(&k.Rule),
+		"channel_size": func(s string) (err error) {
+			if k.Channels, err = strconv.Atoi(s); err != nil || k.Channels < 1 {
+				return errors.New("want a whole number from 1 on")
+			}
+			return nil
+		},
+	})
+}
+
+func (k *bigtableKind) config() bigtable.Config {
+	return bigtable.Config{
+		Project: k.Project, Instance: k.Instance, Table: k.Table, Family: k.Family, AppProfile: k.AppProfile,
+		Channels: k.Channels, Timeout: time.Duration(k.Timeout), ReadOnly: k.ReadOnly,
+	}
+}
+
+func (k *bigtableKind) check() error      { return k.config().Check() }
+func (k *bigtableKind) fits(t table) bool { return t != tableBlobs }
+func (k *bigtableKind) detail() string    { return k.Instance + "/" + k.Table }
+
+func (k *bigtableKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
+	c := k.config()
+	c.ReadOnly = c.ReadOnly || o.ReadOnly
+	return bigtable.Open(ctx, c)
+}
+
+// foreign is a directory service that only other programs can read. A composition file may name it, and castar reads the
+// blobs beside it. Every use of its directories is an error.
+type foreign struct {
+	single
+	name        string
+	IsTemporary bool   `toml:"is_temporary"`
+	Path        string `toml:"path"`
+}
+
+// redbKind is a database of tvix and snix.
+type redbKind struct {
+	foreign
+	CacheSize int64 `toml:"cache_size"`
+	ReadOnly  bool  `toml:"read_only"`
+}
+
+// sledKind is a database of tvix until October 2024.
+type sledKind struct{ foreign }
+
+func (k *foreign) setURL(string, string) error { return nil }
+func (k *foreign) fits(t table) bool           { return t == tableDirectories }
+func (k *foreign) detail() string {
+	return strings.TrimSpace(k.Path + " (only its own programs read it)")
+}
+
+// refusal is the error of every use of the directories.
+func (k *foreign) refusal() error {
+	return fmt.Errorf("%s: %w, because there is no library for it: "+
+		"serve it with the program that made it, and use grpc+http://host:port", k.name, store.ErrUnsupported)
+}
+
+// open returns a store whose directories are refused. It need not exist.
+func (k *foreign) open(context.Context, Options, []*store.Store) (*store.Store, error) {
+	r := refused{k.refusal()}
+	return &store.Store{ID: hashedID(k.name, k.Path), Directories: r, Barrier: r}, nil
+}
+
+// refused implements store.Directories, and a store.Barrier that has nothing to do.
+type refused struct{ err error }
+
+func (r refused) Get(context.Context, store.Digest) (store.Directory, error) { return nil, r.err }
+func (r refused) Put(context.Context, store.Directory) (store.Digest, error) {
+	return store.Digest{}, r.err
+}
+func (r refused) Upload(context.Context) (store.DirectoryWriter, error) { return nil, r.err }
+func (r refused) Sync(context.Context) error                            { return nil }
+func (r refused) Close() error                                          { return nil }
+func (r refused) Walk(context.Context, store.Digest) iter.Seq2[store.NamedDirectory, error] {
+	return func(yield func(store.NamedDirectory, error) bool) { yield(store.NamedDirectory{}, r.err) }
 }

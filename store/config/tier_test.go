@@ -31,7 +31,9 @@ func TestPartsOfPacked(t *testing.T) {
 	if err := cached(t, false).Close(); err != nil {
 		t.Error(err)
 	}
-	storetest.Run(t, func(t *testing.T) *store.Store { return cached(t, true) })
+	if !storetest.UnderRace { // store/tier and store/packed run the suite under it
+		storetest.Run(t, func(t *testing.T) *store.Store { return cached(t, true) })
+	}
 	a, b := open(t, filepath.Join(t.TempDir(), "a")), open(t, filepath.Join(t.TempDir(), "b"))
 	defer a.Close()
 	defer b.Close()

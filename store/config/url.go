@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +21,6 @@ const (
 	partOpaque // a path that does not, in a URL without a host
 	partQuery
 	partFragment // no store has one
-	anyPart      = 1<<iota - 1
 )
 
 // names returns the parts and their names, in the order of a URL.
@@ -36,41 +36,16 @@ type form struct {
 	want string // an example, for messages
 }
 
-// forms returns the forms of all schemes. No other package checks which parts a URL has; what the parts may say is
-// checked by the kind.
-func forms() map[string]form {
-	const (
-		server = partHost | partPort | partQuery
-		folder = partUser | server | partPath
-		bucket = partHost | partPath | partQuery
-	)
-	return map[string]form{
-		"packed":             {partPath | partOpaque, 0, "packed:/path"},
-		"memory":             {0, 0, "memory:"},
-		"objectstore+memory": {partPath | partQuery, 0, "objectstore+memory:"}, // tvix and snix allow a slash
-		"objectstore+file":   {partPath | partQuery, partPath, "objectstore+file:/path"},
-		"objectstore+http":   {folder, partHost, "objectstore+http://HOST/path"},
-		"objectstore+https":  {folder, partHost, "objectstore+https://HOST/path"},
-		"objectstore+s3":     {bucket, partHost, "objectstore+s3://bucket/path"},
-		"objectstore+gs":     {bucket, partHost, "objectstore+gs://bucket/path"},
-		"objectstore+az":     {bucket, partHost, "objectstore+az://bucket/path"},
-		"grpc+http":          {server, partHost, "grpc+http://HOST:PORT"},
-		"grpc+https":         {server, partHost, "grpc+https://HOST:PORT"},
-		"grpc+unix":          {partPath | partQuery, partPath, "grpc+unix:/SOCKET"},
-		"cache":              {partQuery, 0, "cache:?near=N&far=F"},
-		"priority":           {partQuery, 0, "priority:?services[0]=A&services[1]=B"},
-		"combined":           {may: anyPart}, // these have no URL at all
-		"redb":               {may: anyPart},
-		"redb+memory":        {may: anyPart},
-		"sled":               {may: anyPart},
-		"bigtable":           {partHost | partQuery, partHost, "bigtable://INSTANCE?project_id=P&table_name=T&family_name=F"},
-	}
-}
+// No other package checks which parts a URL has. What the parts may say is checked by the kind.
 
 // checkForm reports a part of a URL that nothing would read, and a part that is missing. Its messages show only the scheme
 // of the URL, because secrets may be anywhere.
 func checkForm(scheme, rest string) error {
-	f, ok := forms()[scheme]
+	urls := kinds()[kindOf(scheme)].urls
+	f, ok := urls[scheme]
+	if urls == nil {
+		return nil
+	}
 	if !ok {
 		return unknownScheme(kindOf(scheme), scheme)
 	}
@@ -103,12 +78,7 @@ func checkWhole(kind, text string) error {
 
 // unknownScheme is the error for a scheme that a kind of store lacks.
 func unknownScheme(kind, scheme string) error {
-	var want []string
-	for _, s := range slices.Sorted(maps.Keys(forms())) {
-		if kindOf(s) == kind {
-			want = append(want, s)
-		}
-	}
+	want := slices.Sorted(maps.Keys(kinds()[kind].urls))
 	return fmt.Errorf("unknown scheme %q: want %s", scheme, strings.Join(want, ", "))
 }
 
@@ -141,4 +111,70 @@ func partsOf(rest string) (has parts, port string) {
 	}
 	note(partHost, authority != "")
 	return has, port
+}
+
+// missing reports the keys without a value, given in pairs.
+func missing(pairs ...string) error {
+	var names []string
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			names = append(names, pairs[i])
+		}
+	}
+	if names == nil {
+		return nil
+	}
+	return errors.New("missing " + strings.Join(names, " and "))
+}
+
+// queryOf parses the query of a URL without its scheme. A plus stands for itself and not for a space. The error does not
+// show the query, because it may hold secrets.
+func queryOf(rest string) (url.Values, error) {
+	_, query, _ := strings.Cut(rest, "?")
+	values, err := url.ParseQuery(strings.ReplaceAll(query, "+", "%2B"))
+	if err != nil {
+		return nil, errors.New("invalid query")
+	}
+	return values, nil
+}
+
+// setQuery passes each parameter of a query to its function.
+func setQuery(values url.Values, set map[string]func(string) error) error {
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		f, ok := set[key]
+		if !ok {
+			return fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(slices.Sorted(maps.Keys(set)), ", "))
+		}
+		if err := checkValue(key, values[key]); err != nil {
+			return err
+		}
+		if err := f(values[key][0]); err != nil {
+			return fmt.Errorf("parameter %q: %w", key, err)
+		}
+	}
+	return nil
+}
+
+// checkValue reports a parameter that is given twice or has no value.
+func checkValue(key string, values []string) error {
+	switch {
+	case len(values) != 1:
+		return fmt.Errorf("parameter %q is given twice", key)
+	case values[0] == "":
+		return fmt.Errorf("parameter %q has no value", key)
+	}
+	return nil
+}
+
+func setText(to *string) func(string) error {
+	return func(s string) error { *to = s; return nil }
+}
+
+func setBool(to *bool) func(string) error {
+	return func(s string) (err error) {
+		if *to, err = strconv.ParseBool(s); err != nil {
+			return errors.New("want true or false")
+		}
+		return nil
+	}
 }

@@ -136,7 +136,7 @@ func headOf(t *testing.T) []byte {
 	}
 	data := rpctest.Random(3 << 20)
 	at := 0
-	for at < 1<<20 {
+	for at <= inlineSize { // or it would go whole
 		at += cutter.Cut(data[at:])
 	}
 	return data[:at+1]
@@ -148,7 +148,7 @@ func TestManyJoins(t *testing.T) {
 	served, _ := rpctest.NewJoiner(memory.New())
 	st, c := countCalls(t, served)
 	head := headOf(t)
-	const n = 2*joinsWaiting + 10
+	const n = joinsWaiting + joinCalls + 10
 	blob := func(i int) []byte { return slices.Concat(head, fmt.Append(nil, "the end of ", i)) }
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()

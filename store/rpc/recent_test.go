@@ -9,7 +9,7 @@ import (
 func TestRecent(t *testing.T) {
 	var r recent[bool]
 	digest := func(i int) store.Digest { return store.Digest{byte(i), byte(i >> 8), byte(i >> 16), 1} }
-	const n = 3 * recentSize
+	const n = 2*recentSize + 1
 	for i := range n {
 		if r.has(digest(i)) {
 			t.Fatalf("%d is there before it was added", i)
