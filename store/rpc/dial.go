@@ -47,18 +47,17 @@ import (
 // ctx is only for connecting.
 func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
 	t, err := parseTarget(rawURL)
-	if err != nil {
-		return nil, fmt.Errorf("store %q: %w", rawURL, err)
+	var conn *grpc.ClientConn
+	if err == nil {
+		conn, err = grpc.NewClient(t.address, append(dialOptions(), t.options...)...)
 	}
-	conn, err := grpc.NewClient(t.address, append(dialOptions(), t.options...)...)
-	if err != nil {
-		return nil, fmt.Errorf("store %q: %w", rawURL, err)
-	}
-	if t.wait {
-		if err := connected(ctx, conn); err != nil {
+	if err == nil && t.wait {
+		if err = connected(ctx, conn); err != nil {
 			conn.Close()
-			return nil, fmt.Errorf("store %q: %w", rawURL, err)
 		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store %q: %w", rawURL, err)
 	}
 	id := store.Sum([]byte(t.scheme + " " + t.address))
 	return New(conn, "rpc-"+hex.EncodeToString(id[:16]), t.pkg), nil
@@ -194,19 +193,15 @@ func (t *target) query(u *url.URL) (url.Values, error) {
 			return nil, errors.New("tls-... works only with grpc+https")
 		}
 	}
-	switch v := values.Get("wait-connect"); v {
-	case "", "0", "1":
-		t.wait = v == "1"
-	default:
-		return nil, fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", v)
+	wait, pkg := values.Get("wait-connect"), values.Get("package")
+	if !slices.Contains([]string{"", "0", "1"}, wait) {
+		return nil, fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", wait)
 	}
-	switch v := values.Get("package"); v {
-	case "":
-	case "tvix", "snix":
-		t.pkg = v + ".castore.v1"
-	default:
-		return nil, fmt.Errorf("invalid value %q for package: want tvix or snix", v)
+	packages, ok := map[string]string{"": "", "tvix": wire.TvixPackage, "snix": wire.SnixPackage}, false
+	if t.pkg, ok = packages[pkg]; !ok {
+		return nil, fmt.Errorf("invalid value %q for package: want tvix or snix", pkg)
 	}
+	t.wait = wait == "1"
 	if (values.Get("tls-client-cert-path") == "") != (values.Get("tls-client-key-path") == "") {
 		return nil, errors.New("tls-client-cert-path and tls-client-key-path go together")
 	}

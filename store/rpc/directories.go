@@ -140,7 +140,7 @@ func (ds directories) closure(
 	if err != nil {
 		return k.why(err)
 	}
-	w := walk{root: root, strays: strays, missing: map[store.Digest]struct{}{root: {}}, seen: map[store.Digest]struct{}{}}
+	w := walk{root: root, strays: strays, missing: 1, came: map[store.Digest]bool{root: false}}
 	for {
 		var named store.NamedDirectory
 		var message []byte
@@ -155,7 +155,7 @@ func (ds directories) closure(
 		if err == io.EOF {
 			return w.end()
 		}
-		if status.Code(err) == codes.NotFound && len(w.seen) > 0 { // the server says what is missing
+		if status.Code(err) == codes.NotFound && w.came[root] { // the server says what is missing
 			return &wire.Error{Code: codes.NotFound, Text: status.Convert(err).Message()}
 		}
 		if err == nil {
@@ -173,34 +173,33 @@ var errMissing = errors.New("missing")
 // walk checks a closure that comes root first.
 type walk struct {
 	root    store.Digest
-	strays  int                       // how many may still come that no other refers to
-	missing map[store.Digest]struct{} // referred to, and not yet received
-	seen    map[store.Digest]struct{}
+	strays  int                   // how many may still come that no other refers to
+	came    map[store.Digest]bool // for each that was received, or that one of those refers to
+	missing int                   // how many have not come
 }
 
 // next checks a directory, and reports whether it has come before.
 func (w *walk) next(message []byte) (named store.NamedDirectory, again bool, err error) {
 	d := store.Sum(message)
-	if _, again := w.seen[d]; again {
+	switch came, known := w.came[d]; {
+	case came:
 		return named, true, nil
-	}
-	if _, ok := w.missing[d]; !ok && w.strays > 0 {
+	case known:
+		w.missing--
+	case w.strays > 0:
 		w.strays--
-	} else if !ok {
+	default:
 		return named, false, corrupt(w.root, fmt.Errorf("directory %s, to which no other before it refers", d))
 	}
 	dir, err := store.DecodeDirectory(message)
 	if err != nil {
 		return named, false, corrupt(d, err)
 	}
-	delete(w.missing, d)
-	w.seen[d] = struct{}{}
+	w.came[d] = true
 	for i := range dir {
-		if dir[i].Kind != store.KindDirectory {
-			continue
-		}
-		if _, ok := w.seen[dir[i].Digest]; !ok {
-			w.missing[dir[i].Digest] = struct{}{}
+		if _, known := w.came[dir[i].Digest]; dir[i].Kind == store.KindDirectory && !known {
+			w.came[dir[i].Digest] = false
+			w.missing++
 		}
 	}
 	return store.NamedDirectory{Digest: d, Directory: dir}, false, nil
@@ -208,11 +207,13 @@ func (w *walk) next(message []byte) (named store.NamedDirectory, again bool, err
 
 // end returns why the closure may not end here, or nil.
 func (w *walk) end() error {
-	if len(w.seen) == 0 {
+	if !w.came[w.root] {
 		return fmt.Errorf("%s: %w", w.root, store.ErrNotFound)
 	}
-	for d := range w.missing {
-		return corrupt(w.root, fmt.Errorf("%d directories are %w, among them %s", len(w.missing), errMissing, d))
+	for d, came := range w.came {
+		if !came {
+			return corrupt(w.root, fmt.Errorf("directories are %w: %d, among them %s", errMissing, w.missing, d))
+		}
 	}
 	return nil
 }
