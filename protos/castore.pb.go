@@ -1,5 +1,5 @@
-// The messages that directories and roots are made of. The bytes of a Directory are what its digest is taken of, so
-// there is one right encoding: fields in ascending order, those that are zero left out, and no others.
+// The messages of directories and roots. The digest of a Directory is that of its encoded bytes, so only one encoding is
+// right: fields in ascending order, without those that are zero, and no unknown ones.
 //
 // Names and numbers are those of the castore protocol, which tvix and snix speak.
 
@@ -27,7 +27,7 @@ const (
 )
 
 // Directory holds the entries of one directory, in a list for each kind. Every list is strictly ascending by the bytes
-// of the names, and no name stands in two lists. The empty directory is the empty message.
+// of the names, and no name is in two lists. The empty directory is the empty message.
 type Directory struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Directories   []*DirectoryNode       `protobuf:"bytes,1,rep,name=directories,proto3" json:"directories,omitempty"`
@@ -95,8 +95,8 @@ type DirectoryNode struct {
 	// BLAKE3 digest of the encoded Directory, 32 bytes.
 	Digest []byte `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
 	// How many entries are below, at all depths: those of the directory itself, and the sizes of the directories among
-	// them. It is there to number inodes by, and may be too large, but not too small. Some writers count every entry
-	// twice, and refuse those who do not.
+	// them. Readers number inodes by it. It may be too large, but not too small. Some writers count every entry twice,
+	// and refuse directories that do not.
 	Size          uint64 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -229,7 +229,7 @@ func (x *FileNode) GetExecutable() bool {
 type SymlinkNode struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  []byte                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where it points, as it stands: 1 to 4095 bytes without NUL, and not looked at further.
+	// Where it points: 1 to 4095 bytes without NUL. Nothing else about it is checked.
 	Target        []byte `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -279,7 +279,7 @@ func (x *SymlinkNode) GetTarget() []byte {
 	return nil
 }
 
-// Node is any of the three. As a root, with an empty name, it is what an archive is known by.
+// Node is any of the three. With an empty name it is a root, which names an archive.
 type Node struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Node:

@@ -1,5 +1,5 @@
-// Package protos holds the schema of castore and the code that is generated from it. The files ending in .proto are the
-// contract with other programs; there is no logic here.
+// Package protos holds the schema of castore and the code generated from it. The .proto files are the contract with other
+// programs. There is no logic here.
 package protos
 
 //go:generate go run ./gen

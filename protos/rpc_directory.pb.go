@@ -29,7 +29,7 @@ type GetDirectoryRequest struct {
 	//
 	//	*GetDirectoryRequest_Digest
 	ByWhat isGetDirectoryRequest_ByWhat `protobuf_oneof:"by_what"`
-	// Whether to send what is below it.
+	// Whether to send all directories below it.
 	Recursive     bool `protobuf:"varint,2,opt,name=recursive,proto3" json:"recursive,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -29,11 +29,11 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type DirectoryServiceClient interface {
-	// Get returns a directory or, if the request says so, all that are below it too: each after one that refers to it, and
-	// none need come twice. One that is not there is the status NotFound.
-	// A service need not know any but those that were the root of a Put.
+	// Get returns a directory and, if asked, all directories below it. Each comes after one that refers to it, and need not
+	// come twice. The status is NotFound if the server does not have the directory. A server may find only directories
+	// that were the root of a Put.
 	Get(ctx context.Context, in *GetDirectoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Directory], error)
-	// Put stores directories: each after all that it refers to, which must come in the same call, and the root last.
+	// Put stores directories. All that a directory refers to come before it, in the same call, and the root comes last.
 	Put(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[Directory, PutDirectoryResponse], error)
 }
 
@@ -81,11 +81,11 @@ type DirectoryService_PutClient = grpc.ClientStreamingClient[Directory, PutDirec
 // All implementations must embed UnimplementedDirectoryServiceServer
 // for forward compatibility.
 type DirectoryServiceServer interface {
-	// Get returns a directory or, if the request says so, all that are below it too: each after one that refers to it, and
-	// none need come twice. One that is not there is the status NotFound.
-	// A service need not know any but those that were the root of a Put.
+	// Get returns a directory and, if asked, all directories below it. Each comes after one that refers to it, and need not
+	// come twice. The status is NotFound if the server does not have the directory. A server may find only directories
+	// that were the root of a Put.
 	Get(*GetDirectoryRequest, grpc.ServerStreamingServer[Directory]) error
-	// Put stores directories: each after all that it refers to, which must come in the same call, and the root last.
+	// Put stores directories. All that a directory refers to come before it, in the same call, and the root comes last.
 	Put(grpc.ClientStreamingServer[Directory, PutDirectoryResponse]) error
 	mustEmbedUnimplementedDirectoryServiceServer()
 }

@@ -1,5 +1,5 @@
-// Command gen writes the Go code of the schema next to it. It takes the place of protoc, so that the versions in go.mod
-// alone decide what comes out. It is run in the folder of the schema, by go generate.
+// Command gen generates the Go code of the schema. It takes the place of protoc, so only the versions in go.mod decide the
+// result. go generate runs it in the folder of the schema.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	}
 }
 
-// run compiles protos/*.proto below root, against which the schema's imports are resolved.
+// run compiles protos/*.proto below root. The schema's imports are paths below root.
 func run(ctx context.Context, root string) error {
 	request, err := compile(ctx, root)
 	if err != nil {
@@ -48,7 +48,7 @@ func run(ctx context.Context, root string) error {
 	return nil
 }
 
-// compile returns what protoc would send to its plugins, but for its version.
+// compile returns what protoc would send to its plugins, except for its version.
 func compile(ctx context.Context, root string) (*pluginpb.CodeGeneratorRequest, error) {
 	names, err := filepath.Glob(filepath.Join(root, "protos", "*.proto"))
 	if err != nil {
@@ -66,8 +66,7 @@ func compile(ctx context.Context, root string) (*pluginpb.CodeGeneratorRequest, 
 	if err != nil {
 		return nil, err
 	}
-	// Files must come after what they import. The order of the schema's names is such a one; the plugins fail where it
-	// is not.
+	// Files must come after those that they import. The order of their names does that; the plugins fail otherwise.
 	var descriptors []*descriptorpb.FileDescriptorProto
 	for _, f := range files {
 		descriptors = append(descriptors, protoutil.ProtoFromFileDescriptor(f))

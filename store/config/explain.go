@@ -37,12 +37,17 @@ func (c *Composition) Explain(name string) ([]Line, error) {
 		return nil, err
 	}
 	x := explainer{uses: map[*node]int{}, told: map[*node]bool{}}
-	x.count(e.blobs)
+	for _, n := range e.nodes() {
+		for _, part := range n.parts {
+			x.uses[part]++
+		}
+	}
 	if e.blobs == e.directories {
 		x.tell(e.blobs, "", 0)
 		return x.lines, nil
 	}
-	x.count(e.directories)
+	x.uses[e.blobs]++
+	x.uses[e.directories]++
 	x.lines = []Line{{}}
 	x.tell(e.blobs, "blobs", 1)
 	x.tell(e.directories, "directories", 1)
@@ -51,17 +56,17 @@ func (c *Composition) Explain(name string) ([]Line, error) {
 
 // Unused returns the full names of the instances that no entry uses, in the order of the file.
 func (c *Composition) Unused(entries []string) (unused []string, err error) {
-	x := explainer{uses: map[*node]int{}}
+	used := newBuilder(Options{})
 	for _, name := range entries {
 		e, err := c.entry(name)
 		if err != nil {
 			return nil, err
 		}
-		x.count(e.blobs)
-		x.count(e.directories)
+		used.plan(e.blobs, access{})
+		used.plan(e.directories, access{})
 	}
 	for _, n := range c.order {
-		if x.uses[n] == 0 {
+		if _, ok := used.access[n]; !ok {
 			unused = append(unused, n.name)
 		}
 	}
@@ -70,18 +75,9 @@ func (c *Composition) Unused(entries []string) (unused []string, err error) {
 
 // explainer writes lines.
 type explainer struct {
-	uses  map[*node]int // how often each node is in the tree
+	uses  map[*node]int // how many nodes have each as a part
 	told  map[*node]bool
 	lines []Line
-}
-
-// count counts the uses of a node and of its parts.
-func (x *explainer) count(n *node) {
-	if x.uses[n]++; x.uses[n] == 1 {
-		for _, part := range n.parts {
-			x.count(part)
-		}
-	}
 }
 
 func (x *explainer) tell(n *node, use string, depth int) {

@@ -26,22 +26,13 @@ type planner struct {
 	declared map[string]*node // by full name; nil: there is no composition file
 	broken   map[string]bool  // by full name, instances that were reported
 	urls     map[string]*node // those that may be shared
-	state    map[*node]state
-	path     []*node // from the first node to the one being resolved
+	begun    map[*node]bool   // by the nodes that were begun; true: not done
+	path     []*node          // from the first node to the one being resolved
 	errs     []error
 }
 
-// state says whether a node is resolved.
-type state int
-
-const (
-	unresolved state = iota
-	resolving
-	resolved
-)
-
 func newPlanner(declared map[string]*node) *planner {
-	return &planner{declared: declared, urls: map[string]*node{}, state: map[*node]state{}}
+	return &planner{declared: declared, urls: map[string]*node{}, begun: map[*node]bool{}}
 }
 
 func (p *planner) fail(name string, err error) {
@@ -50,15 +41,14 @@ func (p *planner) fail(name string, err error) {
 
 // resolve finds the parts of n, and their parts.
 func (p *planner) resolve(n *node) {
-	switch p.state[n] {
-	case resolved:
-		return
+	switch resolving, known := p.begun[n]; {
 	case resolving:
 		p.fail(p.path[0].name, errors.New("cycle: "+p.way(n.shortName())))
 		return
-	case unresolved:
+	case known:
+		return
 	}
-	p.state[n] = resolving
+	p.begun[n] = true
 	p.path = append(p.path, n)
 	for _, u := range n.kind.uses() {
 		if part := p.find(n, u); part != nil {
@@ -67,7 +57,7 @@ func (p *planner) resolve(n *node) {
 		}
 	}
 	p.path = p.path[:len(p.path)-1]
-	p.state[n] = resolved
+	p.begun[n] = false
 }
 
 // way returns the names on the path, followed by last.
