@@ -45,11 +45,12 @@ all blobs stored before it. Blobs without a tree are durable within seconds.
 
 --memory limits the messages and answers of all clients together; the process
 takes up to twice as much. When it is used up, calls wait, and a client that
-holds little is served before one that holds much. While others wait, clients
-that neither send nor read are cut off (UNAVAILABLE). A call that waits for 30
-seconds is refused (RESOURCE_EXHAUSTED). A client that is silent in the middle
-of a call for the --idle-timeout is cut off, whether others wait or not. Sizes
-are in bytes, or with K, M or G in units of 1024.
+holds little is served before one that holds much. A quarter is kept for clients
+whose last call was not cut off, so they need not wait for silent ones. While
+others wait, clients that neither send nor read are cut off (UNAVAILABLE). A
+call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A client that is
+silent in the middle of a call for the --idle-timeout is cut off, whether others
+wait or not. Sizes are in bytes, or with K, M or G in units of 1024.
 
 SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
 seconds to finish. 'castar gc' must wait until the server stops.

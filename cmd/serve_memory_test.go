@@ -96,6 +96,7 @@ type crowd struct {
 	served *served
 	target string // for gRPC
 	raw    func() (net.Conn, error)
+	conns  []io.Closer
 	blob   store.Digest // a long one that the server has
 	wide   store.Digest // a directory with many entries
 }
@@ -115,6 +116,7 @@ func newCrowd(t *testing.T, overTCP bool, flags ...string) *crowd {
 	data := make([]byte, crowdBlob)
 	rand.NewChaCha8([32]byte{1}).Read(data)
 	c := &crowd{t: t}
+	t.Cleanup(c.leave)
 	if c.blob, err = st.Blobs.Put(t.Context(), data); err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +158,7 @@ func (c *crowd) connect() *grpc.ClientConn {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { conn.Close() })
+	c.conns = append(c.conns, conn)
 	return conn
 }
 
@@ -190,7 +192,7 @@ func (c *crowd) trickle(n int, method string) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { conn.Close() })
+	c.conns = append(c.conns, conn)
 	go io.Copy(io.Discard, conn)
 	var buf bytes.Buffer
 	framer := http2.NewFramer(&buf, nil)
@@ -222,6 +224,14 @@ func (c *crowd) trickle(n int, method string) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}()
+}
+
+// leave closes all connections. Otherwise the server would wait for their calls when it is stopped.
+func (c *crowd) leave() {
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
 }
 
 // honest has a client of its own store and read.
@@ -290,6 +300,7 @@ func TestServeSilentClients(t *testing.T) {
 				c.honest("other answers")
 			}
 			c.peak()
+			c.leave()
 			c.served.stop(t, syscall.SIGTERM)
 		})
 	}
