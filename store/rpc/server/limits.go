@@ -28,7 +28,7 @@ const (
 const (
 	// writerCost is what the store takes for one blob being written, in bytes.
 	writerCost = 4 << 20
-	// localMakers is how many calls make an answer at once if the store is on this machine.
+	// localMakers is how many calls make an answer at once if the store has groups, as those on this machine have.
 	localMakers = 5
 	// remoteMakers is the same for other stores, for which calls mostly wait.
 	remoteMakers = atOnce + atOnce/4

@@ -110,9 +110,8 @@ func New(st *store.Store, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	_, local := st.Blobs.(store.Grouper)
 	s := &Server{
-		st: st, o: o, health: health.NewServer(), limits: newLimits(o, local), pool: new(wire.Buffers),
+		st: st, o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
 		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
 		metrics: metrics{calls: map[outcome]callCount{}},
 	}
