@@ -90,7 +90,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &rootCopy{Copier: c, ctx: ctx, cancel: cancel, name: root.Name, directories: make(map[store.Digest]*directoryCopy)}
+	r := &rootCopy{Copier: c, ctx: ctx, cancel: cancel, directories: make(map[store.Digest]*directoryCopy)}
 	if root.Node.Kind == store.KindDirectory && !c.o.DryRun {
 		if r.upload, err = c.to.Directories.Upload(ctx); err != nil {
 			return err
@@ -98,7 +98,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 		defer r.upload.Close()
 	}
 	stop := r.syncNowAndThen()
-	ok := r.nodes(as, func(store.Node) *place { return rootPlace() })
+	ok := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })
 	stop()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -132,7 +132,6 @@ type rootCopy struct {
 	*Copier
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	name   string // of the root
 	upload store.DirectoryWriter
 
 	mu          sync.Mutex
@@ -179,12 +178,12 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 // destination. Blobs are copied by goroutines, as many as
 // there are slots; so are directories as long as slots are free, and otherwise one after the other, so that there are
 // never more goroutines than slots.
-func (r *rootCopy) nodes(nodes []store.Node, place func(store.Node) *place) bool {
+func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) bool {
 	var working sync.WaitGroup
 	var failed atomic.Bool
 	copyOne := func(n *store.Node) {
 		ok := false
-		if at := place(*n); n.Kind == store.KindFile {
+		if at := trailTo(*n); n.Kind == store.KindFile {
 			ok = r.blob(*n, at)
 		} else {
 			ok = r.directory(n, at)
@@ -213,7 +212,7 @@ func (r *rootCopy) nodes(nodes []store.Node, place func(store.Node) *place) bool
 }
 
 // directory copies the directory that n refers to, and makes n what it is to be in the destination.
-func (r *rootCopy) directory(n *store.Node, at *place) bool {
+func (r *rootCopy) directory(n *store.Node, at *trail) bool {
 	if at.depth > store.MaxDepth {
 		r.problem(at, store.ErrTooDeep)
 		return false
@@ -231,7 +230,7 @@ func (r *rootCopy) directory(n *store.Node, at *place) bool {
 }
 
 // directoryOnce copies a directory after all that it refers to, once, whoever asks first.
-func (r *rootCopy) directoryOnce(d store.Digest, at *place) *directoryCopy {
+func (r *rootCopy) directoryOnce(d store.Digest, at *trail) *directoryCopy {
 	r.mu.Lock()
 	dc, known := r.directories[d]
 	if !known {
@@ -250,11 +249,11 @@ func (r *rootCopy) directoryOnce(d store.Digest, at *place) *directoryCopy {
 		return dc
 	}
 	dc.size, _ = dir.Size(store.SizeDocumented) // valid ones have a size
-	if !r.nodes(dir, func(n store.Node) *place { return at.child(n.Name) }) {
+	if !r.nodes(dir, func(n store.Node) *trail { return at.child(n.Name) }) {
 		return dc
 	}
 	if dc.as, err = r.put(d, dir); err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
+		r.cancel(fmt.Errorf("%s: %w", at, err))
 		return dc
 	}
 	dc.ok = true
@@ -292,14 +291,14 @@ func (r *rootCopy) put(d store.Digest, dir store.Directory) (as store.Node, err 
 
 // problem reports what the source does not have or has damaged, and what is too deep. Anything else that its stores say
 // ends the copy.
-func (r *rootCopy) problem(at *place, err error) {
+func (r *rootCopy) problem(at *trail, err error) {
 	if _, ok := errors.AsType[*store.CorruptError](err); !ok && !store.IsNotFound(err) && !errors.Is(err, store.ErrTooDeep) {
-		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
+		r.cancel(fmt.Errorf("%s: %w", at, err))
 		return
 	}
 	r.Copier.mu.Lock()
 	defer r.Copier.mu.Unlock()
 	if r.o.Problem != nil && r.ctx.Err() == nil {
-		r.o.Problem(at.in(r.name), err)
+		r.o.Problem(at.String(), err)
 	}
 }

@@ -10,14 +10,14 @@ import (
 )
 
 // blob copies what a file node refers to, unless it is there, and compares the size that the node records.
-func (r *rootCopy) blob(n store.Node, at *place) bool {
+func (r *rootCopy) blob(n store.Node, at *trail) bool {
 	if !r.claim(n.Digest) {
 		return r.copied(n.Digest) && r.checkSize(n, at)
 	}
 	defer r.settle(n.Digest)
 	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
 	if err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
+		r.cancel(fmt.Errorf("%s: %w", at, err))
 		return false
 	}
 	r.o.Progress.Blobs.Add(1)
@@ -74,7 +74,7 @@ func (r *rootCopy) copied(d store.Digest) bool {
 }
 
 // copyBlob copies what a file node refers to.
-func (r *rootCopy) copyBlob(n store.Node, at *place) bool {
+func (r *rootCopy) copyBlob(n store.Node, at *trail) bool {
 	err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, n)
 	if from, ok := errors.AsType[*sourceError](err); ok {
 		r.Copier.mu.Lock()
@@ -84,7 +84,7 @@ func (r *rootCopy) copyBlob(n store.Node, at *place) bool {
 		return false
 	}
 	if err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at.in(r.name), err))
+		r.cancel(fmt.Errorf("%s: %w", at, err))
 		return false
 	}
 	if r.from.Scrubber == nil && r.to.Scrubber == nil {
@@ -96,7 +96,7 @@ func (r *rootCopy) copyBlob(n store.Node, at *place) bool {
 }
 
 // checkSize compares the size that a file node records with that of the blob, where it can be known without reading it.
-func (r *rootCopy) checkSize(n store.Node, at *place) bool {
+func (r *rootCopy) checkSize(n store.Node, at *trail) bool {
 	size, known := r.blobSize(n.Digest)
 	if !known {
 		r.o.Progress.Unchecked.Add(1)

@@ -74,7 +74,7 @@ func Diff(ctx context.Context, a, b Side, o DiffOptions) iter.Seq2[Change, error
 			return
 		}
 		d.yield = yield
-		d.pair(rootPlace(), a.Root, b.Root)
+		d.pair(rootTrail(""), a.Root, b.Root)
 	}
 }
 
@@ -100,12 +100,12 @@ type differ struct {
 	renames   renames
 	moves     *search        // not nil: changes that are no part of a rename do not matter
 	met       uint64         // changes that were met and matter
-	quiet     memo[struct{}] // directories below which there is none
+	quiet     memo[pairKey, struct{}] // directories below which there is none
 	yield     func(Change, error) bool
 }
 
 // pair compares the two nodes at path, either of which may be missing.
-func (d *differ) pair(at *place, old, new store.Node) bool {
+func (d *differ) pair(at *trail, old, new store.Node) bool {
 	if old.Kind != new.Kind || old.Kind != store.KindDirectory && d.moves == nil {
 		d.met++
 	}
@@ -149,7 +149,7 @@ func (d *differ) change(c Change) bool {
 	return !d.within.inside(c.Path) || d.yield(c, nil)
 }
 
-func (d *differ) added(at *place, n store.Node) bool {
+func (d *differ) added(at *trail, n store.Node) bool {
 	path := at.path()
 	if from, ok := d.renames.to[path]; ok {
 		return d.change(Change{Op: Renamed, Path: path, From: from.path, Old: from.node, New: n})
@@ -157,7 +157,7 @@ func (d *differ) added(at *place, n store.Node) bool {
 	return d.change(Change{Op: Added, Path: path, New: n}) && d.below(at, store.Node{}, n)
 }
 
-func (d *differ) removed(at *place, n store.Node) bool {
+func (d *differ) removed(at *trail, n store.Node) bool {
 	path := at.path()
 	if _, ok := d.renames.from[path]; ok {
 		return true // it has a line where it is now
@@ -166,7 +166,7 @@ func (d *differ) removed(at *place, n store.Node) bool {
 }
 
 // below looks into directories that have no counterpart, where that is asked for.
-func (d *differ) below(at *place, old, new store.Node) bool {
+func (d *differ) below(at *trail, old, new store.Node) bool {
 	path := at.path()
 	if d.recursive || !d.within.inside(path) {
 		return d.children(at, old, new)
@@ -192,7 +192,7 @@ func (d *differ) below(at *place, old, new store.Node) bool {
 }
 
 // children compares what two nodes hold. One that is no directory holds nothing.
-func (d *differ) children(at *place, old, new store.Node) bool {
+func (d *differ) children(at *trail, old, new store.Node) bool {
 	whole, some := d.within.covers(at)
 	key := keyOf(old, new)
 	if _, ok := d.quiet.get(key); !some || whole && ok {
@@ -229,7 +229,7 @@ func keyOf(old, new store.Node) (k pairKey) {
 }
 
 // pairs returns what differs between what two nodes hold, in the order of Diff.
-func (d *differ) pairs(at *place, old, new store.Node) ([]nodePair, error) {
+func (d *differ) pairs(at *trail, old, new store.Node) ([]nodePair, error) {
 	var dirs [2]store.Directory
 	for i, side := range []struct {
 		ds store.Directories
@@ -311,7 +311,7 @@ func (s *scope) leadsInto(path string) bool {
 }
 
 // covers reports whether all below a place is in the scope, and whether something may be.
-func (s *scope) covers(at *place) (whole, some bool) {
+func (s *scope) covers(at *trail) (whole, some bool) {
 	if s.paths == nil {
 		return true, true
 	}
@@ -323,3 +323,6 @@ func (s *scope) covers(at *place) (whole, some bool) {
 func hasParent(path, dir string) bool {
 	return dir == "" || strings.HasPrefix(path, dir) && (len(path) == len(dir) || path[len(dir)] == '/')
 }
+
+// pairKey is two directories that are compared. A zero digest stands for none.
+type pairKey struct{ old, new store.Digest }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"castar/store"
@@ -176,11 +177,14 @@ func TestDiffSizeRules(t *testing.T) {
 // counting counts the directories that are read.
 type counting struct {
 	store.Directories
+	mu    sync.Mutex
 	reads map[store.Digest]int
 }
 
 func (c *counting) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
+	c.mu.Lock()
 	c.reads[d]++
+	c.mu.Unlock()
 	return c.Directories.Get(ctx, d)
 }
 
@@ -220,7 +224,7 @@ func TestDiffReads(t *testing.T) {
 			sides := [2]tree.Side{{Root: old}, {Root: new}}
 			var counts [2]*counting
 			for i := range sides {
-				counts[i] = &counting{st.Directories, map[store.Digest]int{}}
+				counts[i] = &counting{Directories: st.Directories, reads: map[store.Digest]int{}}
 				sides[i].Directories = counts[i]
 			}
 			for _, err := range tree.Diff(t.Context(), sides[0], sides[1], tree.DiffOptions{NoRenames: noRenames}) {

@@ -26,12 +26,12 @@ func CountDiff(ctx context.Context, a, b Side, o DiffOptions) (DiffStat, error) 
 		return DiffStat{}, err
 	}
 	c := diffCounter{differ: d}
-	sum, err := c.pair(rootPlace(), a.Root, b.Root)
+	sum, err := c.pair(rootTrail(""), a.Root, b.Root)
 	if err != nil {
 		return DiffStat{}, err
 	}
 	for path, old := range d.renames.to { // counted as removed there and as added here
-		moved, err := c.pair(placeOf(path), store.Node{}, old.node)
+		moved, err := c.pair(trailOf(path), store.Node{}, old.node)
 		if err != nil {
 			return DiffStat{}, err
 		}
@@ -54,11 +54,11 @@ func subtract(sum, part uint64) uint64 {
 // diffCounter is a comparison that counts. It looks at no renames.
 type diffCounter struct {
 	differ
-	counted memo[DiffStat] // what is below two directories
+	counted memo[pairKey, DiffStat] // what is below two directories
 }
 
 // pair counts what changed at a place and below it.
-func (c *diffCounter) pair(at *place, old, new store.Node) (s DiffStat, err error) {
+func (c *diffCounter) pair(at *trail, old, new store.Node) (s DiffStat, err error) {
 	if same(old, new) {
 		return s, nil
 	}
@@ -86,7 +86,7 @@ func (c *diffCounter) pair(at *place, old, new store.Node) (s DiffStat, err erro
 }
 
 // children counts what changed below a place.
-func (c *diffCounter) children(at *place, old, new store.Node) (s DiffStat, err error) {
+func (c *diffCounter) children(at *trail, old, new store.Node) (s DiffStat, err error) {
 	whole, some := c.within.covers(at)
 	if !some {
 		return s, nil

@@ -38,7 +38,7 @@ func FilterSides(ctx context.Context, sides [2]Side, o FilterOptions) ([2]Side, 
 			}
 		}
 	}
-	roots, err := f.pair(rootPlace(), roots, o.Filters)
+	roots, err := f.pair(rootTrail(""), roots, o.Filters)
 	if err != nil {
 		return sides, err
 	}
@@ -59,7 +59,7 @@ type filtering struct {
 }
 
 // pair filters the two nodes at a place, either of which may be missing, and all below them.
-func (f *filtering) pair(at *place, nodes [2]store.Node, filters [2]Filter) ([2]store.Node, error) {
+func (f *filtering) pair(at *trail, nodes [2]store.Node, filters [2]Filter) ([2]store.Node, error) {
 	both := nodes[0].Kind == store.KindDirectory && nodes[1].Kind == store.KindDirectory
 	if both && !f.o.Whole && nodes[0].Digest == nodes[1].Digest {
 		return nodes, nil
@@ -100,7 +100,7 @@ func (f *filtering) pair(at *place, nodes [2]store.Node, filters [2]Filter) ([2]
 }
 
 // children filters what is in two directories at a place.
-func (f *filtering) children(at *place, dirs [2]store.Directory, filters [2]Filter) error {
+func (f *filtering) children(at *trail, dirs [2]store.Directory, filters [2]Filter) error {
 	for a, b := dirs[0], dirs[1]; len(a) > 0 || len(b) > 0; {
 		var next [2]*store.Node
 		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
@@ -131,7 +131,7 @@ func (f *filtering) children(at *place, dirs [2]store.Directory, filters [2]Filt
 }
 
 // replace makes n, a directory of side i, hold dir.
-func (f *filtering) replace(i int, at *place, n *store.Node, dir store.Directory) (err error) {
+func (f *filtering) replace(i int, at *trail, n *store.Node, dir store.Directory) (err error) {
 	message, err := store.EncodeDirectory(dir)
 	if err == nil {
 		n.Size, err = dir.Size(f.rules[i])

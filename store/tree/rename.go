@@ -23,7 +23,7 @@ const maxAgain = 1 << 16
 
 // search is a bound on the work of looking for candidates.
 type search struct {
-	seen  memo[struct{}]
+	seen  memo[pairKey, struct{}]
 	again int
 }
 
@@ -95,13 +95,13 @@ func (r *renames) changed(d *differ, a, b store.Node) (old, new []candidate, err
 		case c.Op == Added:
 			r.tooMany = !added.add(c.Path, c.New, -1)
 		case c.Op == Retyped && c.Old.Kind == store.KindDirectory:
-			return d.children(placeOf(c.Path), c.Old, store.Node{})
+			return d.children(trailOf(c.Path), c.Old, store.Node{})
 		case c.Op == Retyped && c.New.Kind == store.KindDirectory:
-			return d.children(placeOf(c.Path), store.Node{}, c.New)
+			return d.children(trailOf(c.Path), store.Node{}, c.New)
 		}
 		return err == nil && !r.tooMany
 	}
-	d.pair(rootPlace(), a, b)
+	d.pair(rootTrail(""), a, b)
 	r.tooMany = r.tooMany || d.moves.again > maxAgain
 	return removed.all, added.all, err
 }
@@ -118,31 +118,26 @@ func untaken(all []candidate) (left []candidate) {
 // expand returns the candidates with all that is below them, each directory before what it holds, if that is not too many.
 func (r *renames) expand(d differ, ds store.Directories, roots []candidate) ([]candidate, error) {
 	list, bound := candidates{left: maxCandidateBytes}, search{}
-	var add func(at *place, n store.Node, parent int) error
-	add = func(at *place, n store.Node, parent int) error {
-		number := len(list.all)
-		if r.tooMany = r.tooMany || !list.add(at.path(), n, parent); r.tooMany {
-			return nil
+	parents := []int{-1}
+	w := walker{ctx: d.ctx, ds: ds}
+	w.enter = func(at *trail, n *store.Node) (bool, error) {
+		r.tooMany = !list.add(at.path(), *n, parents[len(parents)-1])
+		if r.tooMany = r.tooMany || n.Kind == store.KindDirectory && !bound.enter(keyOf(*n, *n)); r.tooMany {
+			return false, errStop
 		}
-		if n.Kind == store.KindDirectory {
-			if r.tooMany = !bound.enter(keyOf(n, n)); r.tooMany {
-				return nil
-			}
-			dir, err := getDirectory(d.ctx, ds, at, n.Digest)
-			if err != nil {
-				return err
-			}
-			for _, child := range dir {
-				if err := add(at.child(child.Name), child, number); err != nil || r.tooMany {
-					return err
-				}
-			}
-		}
-		list.all[number].end = len(list.all)
-		return nil
+		return true, nil
+	}
+	w.open = func(*trail, *store.Node, store.Directory) (bool, error) {
+		parents = append(parents, len(list.all)-1)
+		return true, nil
+	}
+	w.leave = func(*trail) {
+		last := len(parents) - 1
+		list.all[parents[last]].end = len(list.all)
+		parents = parents[:last]
 	}
 	for _, c := range roots {
-		if err := add(placeOf(c.path), c.node, -1); err != nil || r.tooMany {
+		if err := w.inOrder(trailOf(c.path), c.node); err != nil || r.tooMany {
 			return nil, err
 		}
 	}

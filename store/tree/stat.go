@@ -13,7 +13,7 @@ func SizeRule(ctx context.Context, ds store.Directories, root store.Node) (rule 
 	if root.Kind != store.KindDirectory {
 		return 0, false, nil
 	}
-	dir, err := getDirectory(ctx, ds, rootPlace(), root.Digest)
+	dir, err := getDirectory(ctx, ds, rootTrail(""), root.Digest)
 	if err != nil {
 		return 0, false, err
 	}
@@ -26,7 +26,7 @@ func sizeRule(ctx context.Context, ds store.Directories, dir store.Directory) (r
 		if n.Kind != store.KindDirectory || n.Size == 0 {
 			continue
 		}
-		below, err := getDirectory(ctx, ds, rootPlace().child(n.Name), n.Digest)
+		below, err := getDirectory(ctx, ds, rootTrail("").child(n.Name), n.Digest)
 		if err != nil {
 			return 0, false, err
 		}
@@ -45,7 +45,7 @@ func Entries(ctx context.Context, ds store.Directories, root store.Node, rule st
 	if root.Kind != store.KindDirectory {
 		return 0, nil
 	}
-	dir, err := getDirectory(ctx, ds, rootPlace(), root.Digest)
+	dir, err := getDirectory(ctx, ds, rootTrail(""), root.Digest)
 	if err != nil {
 		return 0, err
 	}
@@ -56,9 +56,9 @@ func Entries(ctx context.Context, ds store.Directories, root store.Node, rule st
 	return size, err
 }
 
-// Finder tells which trees a node is part of. It remembers the directories that it has read in sets, so that asking
-// about many trees reads each directory once, but for those on the way to one that cannot be read. It is not for
-// concurrent use.
+// Finder tells which trees a node is part of. It remembers in sets the directories that it has read, so it reads each
+// directory once for many trees, except those on the way to one that cannot be read, and the few that a search has read
+// ahead when it ends early. It is not for concurrent use.
 type Finder struct {
 	st             *store.Store
 	node           store.Node
@@ -72,36 +72,28 @@ func NewFinder(st *store.Store, node store.Node) *Finder {
 }
 
 // In reports whether root is or contains the node: a directory or a file of equal digest, or a symlink of equal target.
-func (f *Finder) In(ctx context.Context, root store.Node) (bool, error) {
-	return f.in(ctx, rootPlace(), root)
-}
-
-func (f *Finder) in(ctx context.Context, at *place, n store.Node) (bool, error) {
-	if n.Kind == f.node.Kind && n.Digest == f.node.Digest && n.Target == f.node.Target {
-		return true, nil
+func (f *Finder) In(ctx context.Context, root store.Node) (found bool, err error) {
+	w := walker{ctx: ctx, ds: f.st.Directories}
+	w.skip = func(d store.Digest) bool { return f.visited.Has(store.KindDirectory, d) && !f.unknown[d] }
+	w.enter = func(at *trail, n *store.Node) (bool, error) {
+		isDir := n.Kind == store.KindDirectory
+		if n.Kind == f.node.Kind && n.Digest == f.node.Digest && n.Target == f.node.Target || isDir && f.leads.Has(n.Kind, n.Digest) {
+			found = true
+			at.addAbove(f.leads)
+			return false, errStop
+		}
+		if !isDir {
+			return false, nil
+		}
+		isNew, err := f.visited.Add(n.Kind, n.Digest)
+		return isNew || err != nil || f.unknown[n.Digest], nil
 	}
-	if n.Kind != store.KindDirectory {
-		return false, nil
-	}
-	isNew, err := f.visited.Add(n.Kind, n.Digest)
-	if err == nil && !isNew && !f.unknown[n.Digest] {
-		return f.leads.Has(n.Kind, n.Digest), nil
-	}
-	dir, err := getDirectory(ctx, f.st.Directories, at, n.Digest)
-	if err != nil {
+	w.failed = func(at *trail, n *store.Node, err error) error {
 		f.unknown[n.Digest] = true
-		return false, err
-	}
-	for i := range dir {
-		found, err := f.in(ctx, at.child(dir[i].Name), dir[i])
-		if err != nil {
-			f.unknown[n.Digest] = true
-			return false, err
+		for up := at.up; up != nil; up = up.up {
+			f.unknown[up.digest] = true
 		}
-		if found {
-			_, err := f.leads.Add(n.Kind, n.Digest)
-			return true, err
-		}
+		return err
 	}
-	return false, nil
+	return found, w.inOrder(rootTrail(""), root)
 }

@@ -4,23 +4,20 @@ import (
 	"context"
 	"math"
 	"math/bits"
+	"sync"
 	"sync/atomic"
 
 	"castar/store"
 )
 
-// Usage measures what trees hold and what they take, each object of the store once. The zero value is not usable; it is
-// not for concurrent use.
-//
-// Its memory is six sets of objects, and for each directory that occurs more than once, about 100 bytes.
+// Usage measures what trees hold and what they take, each object of the store once. Its methods are not for concurrent
+// use. Its memory is four sets of objects, and about 100 bytes for each directory that occurs more than once.
 type Usage struct {
 	st     *store.Store
-	seen   store.ObjectSet // what Add has measured
-	once   store.ObjectSet // what belongs to one owner or more
-	shared store.ObjectSet // what belongs to several
-
-	counts  map[store.Digest]store.Counts // of directories that were met again
-	counted store.ObjectSet               // those that were met
+	seen   store.ObjectSet                // what Add has measured
+	counts map[store.Digest]store.Counts // of directories that Add has met again
+	once   store.ObjectSet                // what belongs to one owner or more
+	shared store.ObjectSet                // what belongs to several
 
 	Unique  Unique
 	Objects atomic.Uint64 // measured so far; may be read at any time
@@ -62,51 +59,60 @@ func SizeLimit(class int) uint64 {
 
 // NewUsage returns a Usage of nothing yet.
 func NewUsage(st *store.Store) *Usage {
-	return &Usage{st: st, seen: NewSet(st), once: NewSet(st), shared: NewSet(st), counted: NewSet(st),
-		counts: map[store.Digest]store.Counts{}}
+	return &Usage{st: st, seen: NewSet(st), once: NewSet(st), shared: NewSet(st), counts: map[store.Digest]store.Counts{}}
 }
 
 // Add measures what root reaches, in u.Unique, and returns what the tree holds when everything counts wherever it
-// occurs. A number that would be too large is the largest there is.
+// occurs. A number that would be too large is the largest there is. A directory that occurs again is read once more at
+// most, then remembered.
 func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) {
-	c, err := u.count(ctx, rootPlace(), root)
-	if err == nil {
-		err = u.unique(ctx, rootPlace(), root)
+	sums := []store.Counts{{}} // for each level on the way down
+	again := []bool{false}     // the directory of the level was met before
+	add := func(c store.Counts) {
+		last := &sums[len(sums)-1]
+		*last = AddCounts(*last, c)
 	}
-	return c, err
-}
-
-// count adds up a tree. A directory that occurs again is read once more at most, then remembered.
-func (u *Usage) count(ctx context.Context, at *place, n store.Node) (c store.Counts, err error) {
-	switch n.Kind {
-	case store.KindFile:
-		return store.Counts{Files: 1, Bytes: n.Size}, nil
-	case store.KindSymlink:
-		return store.Counts{Symlinks: 1}, nil
+	w := walker{ctx: ctx, ds: u.st.Directories}
+	w.skip = func(d store.Digest) bool {
+		_, ok := u.counts[d]
+		return ok
 	}
-	if c, ok := u.counts[n.Digest]; ok {
-		return c, nil
-	}
-	isNew, err := u.counted.Add(n.Kind, n.Digest)
-	if err != nil {
-		return c, at.wrap(err)
-	}
-	dir, err := getDirectory(ctx, u.st.Directories, at, n.Digest)
-	if err != nil {
-		return c, err
-	}
-	c.Directories = 1
-	for i := range dir {
-		below, err := u.count(ctx, at.child(dir[i].Name), dir[i])
-		if err != nil {
-			return c, err
+	isNew := false
+	w.enter = func(at *trail, n *store.Node) (_ bool, err error) {
+		if n.Kind == store.KindSymlink {
+			add(store.Counts{Symlinks: 1})
+			return false, nil
 		}
-		c = AddCounts(c, below)
+		if c, ok := u.counts[n.Digest]; ok && n.Kind == store.KindDirectory {
+			add(c)
+			return false, nil
+		}
+		if isNew, err = u.seen.Add(n.Kind, n.Digest); err == nil && isNew {
+			err = u.measure(ctx, n)
+		}
+		if err != nil {
+			return false, at.wrap(err)
+		}
+		if n.Kind == store.KindFile {
+			add(store.Counts{Files: 1, Bytes: n.Size})
+		}
+		return true, nil
 	}
-	if !isNew {
-		u.counts[n.Digest] = c
+	w.open = func(*trail, *store.Node, store.Directory) (bool, error) {
+		sums, again = append(sums, store.Counts{Directories: 1}), append(again, !isNew)
+		return true, nil
 	}
-	return c, nil
+	w.leave = func(at *trail) {
+		last := len(sums) - 1
+		c := sums[last]
+		if again[last] {
+			u.counts[at.digest] = c
+		}
+		sums, again = sums[:last], again[:last]
+		add(c)
+	}
+	err := w.inOrder(rootTrail(""), root)
+	return sums[0], err
 }
 
 // AddCounts returns the sum of two counts, each field of which is at most the largest number.
@@ -125,150 +131,85 @@ func add(a, b uint64) uint64 {
 	return math.MaxUint64
 }
 
-// unique measures what has not been measured before.
-func (u *Usage) unique(ctx context.Context, at *place, n store.Node) error {
-	if n.Kind == store.KindSymlink {
-		return nil
-	}
-	isNew, err := u.seen.Add(n.Kind, n.Digest)
-	if err != nil {
-		return at.wrap(err)
-	}
-	if !isNew {
-		return nil
-	}
+// measure adds an object that is new to what is unique.
+func (u *Usage) measure(ctx context.Context, n *store.Node) error {
 	u.Objects.Add(1)
-	if n.Kind == store.KindFile {
-		return u.uniqueFile(ctx, at, n)
+	if n.Kind == store.KindDirectory {
+		u.Unique.Directories++
+		return u.stored(ctx, n.Kind, n.Digest, &u.Unique.StoredDirs)
 	}
-	u.Unique.Directories++
-	if err := u.stored(ctx, at, n.Kind, n.Digest, &u.Unique.StoredDirs); err != nil {
-		return err
-	}
-	dir, err := getDirectory(ctx, u.st.Directories, at, n.Digest)
-	if err != nil {
-		return err
-	}
-	for i := range dir {
-		if err := u.unique(ctx, at.child(dir[i].Name), dir[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (u *Usage) uniqueFile(ctx context.Context, at *place, n store.Node) error {
 	u.Unique.Files++
 	u.Unique.Sizes[SizeClass(n.Size)]++
-	if err := u.stored(ctx, at, n.Kind, n.Digest, &u.Unique.Stored); err != nil {
+	if err := u.stored(ctx, n.Kind, n.Digest, &u.Unique.Stored); err != nil {
 		return err
 	}
 	chunks, err := u.st.Blobs.Chunks(ctx, n.Digest)
-	if err != nil {
-		return at.wrap(err)
-	}
-	if len(chunks) == 0 {
+	if err == nil && len(chunks) == 0 {
 		u.Unique.Bytes = add(u.Unique.Bytes, n.Size)
 	}
 	for _, c := range chunks {
 		isNew, err := u.seen.Add(store.KindFile, c.Digest)
+		if err == nil && isNew {
+			u.Unique.Chunks++
+			u.Unique.Bytes = add(u.Unique.Bytes, c.Size)
+			err = u.stored(ctx, store.KindFile, c.Digest, &u.Unique.Stored)
+		}
 		if err != nil {
-			return at.wrap(err)
-		}
-		if !isNew {
-			continue
-		}
-		u.Unique.Chunks++
-		u.Unique.Bytes = add(u.Unique.Bytes, c.Size)
-		if err := u.stored(ctx, at, store.KindFile, c.Digest, &u.Unique.Stored); err != nil {
 			return err
 		}
 	}
-	return nil
+	return err
 }
 
-// stored adds what an object takes to total, where the store can tell.
-func (u *Usage) stored(ctx context.Context, at *place, k store.Kind, d store.Digest, total *uint64) error {
+// stored adds what an object takes to total, if the store can tell.
+func (u *Usage) stored(ctx context.Context, k store.Kind, d store.Digest, total *uint64) error {
 	if u.st.Sizer == nil {
 		return nil
 	}
 	size, err := u.st.Sizer.Stored(ctx, k, d)
-	if err != nil {
-		return at.wrap(err)
-	}
 	*total = add(*total, size)
-	return nil
+	return err
 }
 
-// Own says that root belongs to an owner of its own, and all that it reaches. Each directory is read twice at most,
-// however many owners it has.
+// Own says that root, and all that it reaches, belongs to one owner more. Each directory is read twice at most, however
+// many owners it has.
 func (u *Usage) Own(ctx context.Context, root store.Node) error {
-	met := NewSet(u.st)
-	return u.own(ctx, rootPlace(), root, func(k store.Kind, d store.Digest) (bool, error) {
-		if u.shared.Has(k, d) {
-			return false, nil // and so is all that is below it
-		}
-		isNew, err := met.Add(k, d)
-		if err != nil || !isNew {
-			return false, err
-		}
+	return u.unshared(ctx, root, func(k store.Kind, d store.Digest) error {
 		first, err := u.once.Add(k, d)
 		if err == nil && !first {
 			_, err = u.shared.Add(k, d)
 		}
-		return true, err
+		return err
 	})
 }
 
-// Alone returns how many bytes are stored for nothing but root, once Own was called for all owners: what would be free
-// without root. It is 0 where the store cannot tell.
+// Alone returns how many bytes are stored for root alone, after Own was called for all owners: what would be free
+// without root. It is 0 if the store cannot tell.
 func (u *Usage) Alone(ctx context.Context, root store.Node) (total uint64, err error) {
+	var mu sync.Mutex
+	err = u.unshared(ctx, root, func(k store.Kind, d store.Digest) error {
+		size := uint64(0)
+		err := u.stored(ctx, k, d, &size)
+		mu.Lock()
+		defer mu.Unlock()
+		total = add(total, size)
+		return err
+	})
+	return total, err
+}
+
+// unshared calls each for the objects that root reaches, except those that belong to several owners and what is below
+// these. The calls are concurrent.
+func (u *Usage) unshared(ctx context.Context, root store.Node, each func(store.Kind, store.Digest) error) error {
 	met := NewSet(u.st)
-	err = u.own(ctx, rootPlace(), root, func(k store.Kind, d store.Digest) (bool, error) {
+	return reach(ctx, u.st, []Root{{Node: root}}, func(k store.Kind, d store.Digest) (bool, error) {
 		if u.shared.Has(k, d) {
 			return false, nil
 		}
 		isNew, err := met.Add(k, d)
 		if err == nil && isNew {
-			err = u.stored(ctx, rootPlace(), k, d, &total)
+			err = each(k, d)
 		}
 		return isNew, err
-	})
-	return total, err
-}
-
-// own calls mark for each object that root reaches, and goes on below it if that reports true.
-func (u *Usage) own(ctx context.Context, at *place, n store.Node, mark func(store.Kind, store.Digest) (bool, error)) error {
-	if n.Kind == store.KindSymlink {
-		return nil
-	}
-	descend, err := mark(n.Kind, n.Digest)
-	if err != nil {
-		return at.wrap(err)
-	}
-	if !descend {
-		return nil
-	}
-	if n.Kind == store.KindFile {
-		chunks, err := u.st.Blobs.Chunks(ctx, n.Digest)
-		if err != nil {
-			return at.wrap(err)
-		}
-		for _, c := range chunks {
-			if _, err := mark(store.KindFile, c.Digest); err != nil {
-				return at.wrap(err)
-			}
-		}
-		return nil
-	}
-	dir, err := getDirectory(ctx, u.st.Directories, at, n.Digest)
-	if err != nil {
-		return err
-	}
-	for i := range dir {
-		if err := u.own(ctx, at.child(dir[i].Name), dir[i], mark); err != nil {
-			return err
-		}
-	}
-	return nil
+	}, func(err error) error { return err })
 }

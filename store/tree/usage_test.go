@@ -55,7 +55,7 @@ func TestSizeRule(t *testing.T) {
 
 func TestFinder(t *testing.T) {
 	st := memory.New()
-	reads := &counting{st.Directories, map[store.Digest]int{}}
+	reads := &counting{Directories: st.Directories, reads: map[store.Digest]int{}}
 	st.Directories = reads
 	roots := []store.Node{
 		files{"a/b/x": "1", "c/y": "2", "c/z": "3"}.put(st),
@@ -85,7 +85,7 @@ func TestFinder(t *testing.T) {
 			}
 		}
 		for d, n := range reads.reads {
-			if n > 1 {
+			if n > 2 { // a search that ends early has read ahead
 				t.Errorf("%s: %s read %d times", tt.name, d, n)
 			}
 		}
@@ -126,7 +126,7 @@ func (c chunky) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, erro
 
 func TestUsage(t *testing.T) {
 	st := memory.New()
-	reads := &counting{st.Directories, map[store.Digest]int{}}
+	reads := &counting{Directories: st.Directories, reads: map[store.Digest]int{}}
 	st.Directories, st.Blobs, st.Sizer = reads, chunky{st.Blobs}, sizer{}
 	a := files{"x/1": "one", "x/2": "one", "y/1": "one", "y/2": "one", "big": "aaaabbbb", "l": "@x", "e/": ""}.put(st)
 	b := files{"x/1": "one", "x/2": "one", "big": "aaaacccc", "two": "12"}.put(st)

@@ -51,9 +51,6 @@ type VerifyResult struct {
 	Harmless    uint64 // findings of which nothing is lost
 }
 
-// maxPaths is how many paths of one object in one tree are kept.
-const maxPaths = 10
-
 // Verify checks that every stored object hashes to its name, that every reference resolves, that every size is what it
 // says, and that every blob of chunks, assembled, hashes to its name. A directory's recorded size may exceed what is
 // counted by the documented rule, but not fall short of it.
@@ -91,7 +88,7 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 		return v.result, err
 	}
 	if st.Scrubber != nil {
-		v.walk(v.checked)
+		v.walk(v.checkFile)
 	}
 	v.findPaths()
 	if err := ctx.Err(); err != nil {
@@ -121,10 +118,9 @@ type verifier struct {
 	roots  []Root
 	result VerifyResult
 
-	tagUnread bool                  // a tag could not be read
-	newer     []error               // tags and lines of the log that a newer castar wrote
-	cut       bool                  // a tree is too deep to look for paths in all of it
-	deep      map[store.Digest]bool // directories that were found to be too deep
+	tagUnread bool    // a tag could not be read
+	newer     []error // tags and lines of the log that a newer castar wrote
+	cut       bool    // a tree is too deep to look for paths in all of it
 
 	mu       sync.Mutex
 	findings []*Finding // of objects, to be reported with their paths
@@ -162,11 +158,10 @@ func (v *verifier) readTags() {
 	}
 }
 
-func fileDamage(what store.What, err error) store.Damage {
-	if c, ok := errors.AsType[*store.CorruptError](err); ok {
-		return store.Damage{What: what, Where: c.Where, Err: c.Err}
-	}
-	return store.Damage{What: what, Err: err}
+func fileDamage(what store.What, err error) (d store.Damage) {
+	d.What = what
+	d.Where, d.Err = reasonOf(err)
+	return d
 }
 
 // add takes a finding in. What concerns no object is reported at once.
@@ -186,19 +181,17 @@ func (v *verifier) add(d store.Damage) {
 }
 
 // addEntry takes in that an entry of a directory, or a root, is not what its node says.
-func (v *verifier) addEntry(up *store.Digest, n *store.Node, root string, err error) {
+func (v *verifier) addEntry(at *trail, n *store.Node, err error) {
 	f := &Finding{Damage: store.Damage{What: store.WhatSize, Kind: store.KindDirectory, Err: err}, entry: n.Name}
-	if up == nil {
-		f.Kind, f.Digest, f.Hits = n.Kind, n.Digest, []Hit{{Roots: []string{root}, Paths: []string{""}}}
-	} else {
-		f.Digest = *up
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.findings = append(v.findings, f)
-	if up != nil {
-		v.hit(f, object{store.KindDirectory, *up})
+	if at.up == nil {
+		f.Kind, f.Digest, f.entry, f.Hits = n.Kind, n.Digest, "", []Hit{{Roots: []string{at.name}, Paths: []string{""}}}
+		return
 	}
+	f.Digest = at.up.digest
+	v.hit(f, object{store.KindDirectory, f.Digest})
 }
 
 func (v *verifier) hit(f *Finding, o object) { v.hits[o] = append(v.hits[o], f) }
@@ -251,8 +244,8 @@ func (v *verifier) scrubRoots() error {
 	}
 }
 
-// naming returns the reason without the object that a finding names anyway.
-func naming(err error) (where string, reason error) {
+// reasonOf returns the reason of an error without the object that a finding names anyway.
+func reasonOf(err error) (where string, reason error) {
 	if c, ok := errors.AsType[*store.CorruptError](err); ok {
 		return c.Where, c.Err
 	}
@@ -265,7 +258,7 @@ func (v *verifier) lost(k store.Kind, d store.Digest, err error) {
 		return
 	}
 	damage := store.Damage{What: store.WhatUnreadable, Kind: k, Digest: d}
-	damage.Where, damage.Err = naming(err)
+	damage.Where, damage.Err = reasonOf(err)
 	switch {
 	case store.IsNotFound(err):
 		damage.What, damage.Err = store.WhatMissing, store.ErrNotFound

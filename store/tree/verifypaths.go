@@ -1,37 +1,39 @@
 package tree
 
 import (
+	"errors"
 	"slices"
 
 	"castar/store"
 )
 
-// Limits of a search for paths, which hostile trees could make endless.
-const maxPathSteps = 1 << 17 // entries that are looked at in the tree of one root again, for another path to them
+const (
+	// maxPaths is how many paths of one object in one tree are kept.
+	maxPaths = 10
+	// maxPathSteps is how many entries of the tree of one root are looked at again, for another path to them. Without
+	// a limit hostile trees would make the search endless.
+	maxPathSteps = 1 << 17
+)
 
-// findPaths walks the trees once more, if anything is damaged, to find out where it stands.
+// findPaths walks the trees once more, if anything is damaged, to find the paths that lead there. A directory that cannot
+// be read hides what is below it, so its own path is the one to tell.
 func (v *verifier) findPaths() {
 	if len(v.hits) == 0 {
 		return
 	}
-	p := &pathFinder{v: v, seen: NewSet(v.st), leading: NewSet(v.st)}
+	leading := v.leading()
 	for _, r := range v.roots {
-		node := r.Node
-		node.Name = ""
-		if !p.leads(&node, 1) {
-			continue
-		}
-		p.found, p.order, p.listed, p.steps = map[*Finding]*Hit{}, nil, NewSet(v.st), 0
-		p.list(&node, rootPlace())
+		p := pathFinder{v: v, leading: leading, listed: NewSet(v.st), found: map[*Finding]*Hit{}}
+		p.list(r)
 		for _, f := range p.order {
 			p.found[f].AtLeast = p.steps > maxPathSteps
-			f.join(r.Name, p.found[f])
+			f.addHit(r.Name, p.found[f])
 		}
 	}
 }
 
-// join adds the paths in the tree of one root. Where these are the same as in that of another, they are kept once.
-func (f *Finding) join(root string, h *Hit) {
+// addHit adds the paths in the tree of one root. If those in the tree of another root are the same, it keeps them once.
+func (f *Finding) addHit(root string, h *Hit) {
 	for i := range f.Hits {
 		o := &f.Hits[i]
 		if o.More == h.More && o.AtLeast == h.AtLeast && slices.Equal(o.Paths, h.Paths) {
@@ -43,71 +45,70 @@ func (f *Finding) join(root string, h *Hit) {
 	f.Hits = append(f.Hits, *h)
 }
 
-// pathFinder finds the paths that lead to what is damaged. A directory that cannot be read hides what is below it, so
-// that its own path is the one to tell.
+// leading returns the directories with something damaged below them.
+func (v *verifier) leading() store.ObjectSet {
+	seen, leading := NewSet(v.st), NewSet(v.st)
+	w := walker{ctx: v.ctx, ds: v.st.Directories}
+	w.skip = func(d store.Digest) bool { return seen.Has(store.KindDirectory, d) }
+	w.enter = func(at *trail, n *store.Node) (bool, error) {
+		isDir := n.Kind == store.KindDirectory
+		if len(v.hits[object{n.Kind, n.Digest}]) > 0 || isDir && leading.Has(n.Kind, n.Digest) {
+			at.addAbove(leading)
+		}
+		if !isDir {
+			return false, nil
+		}
+		isNew, err := seen.Add(n.Kind, n.Digest)
+		return isNew && err == nil, nil
+	}
+	w.failed = func(_ *trail, _ *store.Node, err error) error {
+		v.cut = v.cut || errors.Is(err, store.ErrTooDeep)
+		return v.ctx.Err()
+	}
+	v.inRoots(&w)
+	return leading
+}
+
+// pathFinder finds the paths to what is damaged in the tree of one root.
 type pathFinder struct {
 	v       *verifier
-	seen    store.ObjectSet // directories that were looked at
-	leading store.ObjectSet // those of them from which something damaged can be reached
-	// In the tree of the root:
-	listed store.ObjectSet // directories that were listed
-	steps  int             // entries of these that were listed again
-	found  map[*Finding]*Hit
-	order  []*Finding // in found
+	leading store.ObjectSet // directories with something damaged below them
+	listed  store.ObjectSet // directories that were listed
+	steps   int             // entries of these that were listed again
+	found   map[*Finding]*Hit
+	order   []*Finding // in found
 }
 
-// leads reports whether a node is, or leads to, something damaged. It looks at each directory once.
-func (p *pathFinder) leads(n *store.Node, depth int) bool {
-	hit := len(p.v.hits[object{n.Kind, n.Digest}]) > 0
-	if n.Kind != store.KindDirectory || p.v.ctx.Err() != nil {
-		return hit
+// list looks at each directory that leads to damage once whatever that takes, so nothing is left without a path. It looks
+// at other paths to the directory as long as there are steps left.
+func (p *pathFinder) list(r Root) {
+	again := false
+	w := walker{ctx: p.v.ctx, ds: p.v.st.Directories}
+	w.skip = func(d store.Digest) bool {
+		return !p.leading.Has(store.KindDirectory, d) || p.steps > maxPathSteps && p.listed.Has(store.KindDirectory, d)
 	}
-	if depth > store.MaxDepth {
-		p.v.cut = true
-		return hit
+	w.enter = func(at *trail, n *store.Node) (bool, error) {
+		for _, f := range p.v.hits[object{n.Kind, n.Digest}] {
+			p.add(f, at)
+		}
+		if n.Kind != store.KindDirectory || !p.leading.Has(n.Kind, n.Digest) {
+			return false, nil
+		}
+		isNew, _ := p.listed.Add(n.Kind, n.Digest) // it is in the store: leading has taken it
+		again = !isNew
+		return isNew || p.steps <= maxPathSteps, nil
 	}
-	if added, err := p.seen.Add(n.Kind, n.Digest); err != nil || !added {
-		return hit || p.leading.Has(n.Kind, n.Digest)
+	w.open = func(_ *trail, _ *store.Node, dir store.Directory) (bool, error) {
+		if again {
+			p.steps += 1 + len(dir)
+		}
+		return true, nil
 	}
-	dir, err := p.v.st.Directories.Get(p.v.ctx, n.Digest)
-	if err != nil {
-		return hit
-	}
-	for i := range dir {
-		hit = p.leads(&dir[i], depth+1) || hit
-	}
-	if hit {
-		p.leading.Add(n.Kind, n.Digest) // it is in the store: seen has taken it
-	}
-	return hit
+	w.failed = func(*trail, *store.Node, error) error { return p.v.ctx.Err() }
+	w.inOrder(rootTrail(""), r.Node)
 }
 
-// list takes down what is damaged at path and below it. It looks at each directory once whatever that takes, so that
-// nothing is left without a path, and at other paths to it as long as there are steps left.
-func (p *pathFinder) list(n *store.Node, at *place) {
-	for _, f := range p.v.hits[object{n.Kind, n.Digest}] {
-		p.add(f, at)
-	}
-	if n.Kind != store.KindDirectory || at.depth > store.MaxDepth || !p.leading.Has(n.Kind, n.Digest) || p.v.ctx.Err() != nil {
-		return
-	}
-	isNew, _ := p.listed.Add(n.Kind, n.Digest) // it is in the store: leading has taken it
-	if !isNew && p.steps > maxPathSteps {
-		return
-	}
-	dir, err := p.v.st.Directories.Get(p.v.ctx, n.Digest)
-	if err != nil {
-		return
-	}
-	if !isNew {
-		p.steps += 1 + len(dir)
-	}
-	for i := range dir {
-		p.list(&dir[i], at.child(dir[i].Name))
-	}
-}
-
-func (p *pathFinder) add(f *Finding, at *place) {
+func (p *pathFinder) add(f *Finding, at *trail) {
 	h := p.found[f]
 	if h == nil {
 		h = &Hit{}

@@ -35,75 +35,40 @@ func (v *verifier) readAll() error {
 			}
 		})
 	}
-	v.walk(func() visitor { return v.reading(files) })
+	sent := map[store.Digest]uint64{} // the size that the first node of a blob says
+	v.walk(func(_ *trail, n *store.Node) {
+		if size, known := sent[n.Digest]; !known || size != n.Size {
+			sent[n.Digest] = n.Size
+			v.o.Progress.Total.Add(n.Size)
+			files <- *n
+		}
+	})
 	close(files)
 	readers.Wait()
 	if len(v.wrong) > 0 {
-		v.walk(v.misstated)
+		v.findMisstated()
 	}
 	v.result.Objects, v.result.Bytes = v.o.Progress.Objects.Load(), v.o.Progress.Bytes.Load()
 	return v.ctx.Err()
 }
 
-// reading returns a visitor that looks at directories itself and sends files to be read, both once.
-func (v *verifier) reading(files chan<- store.Node) visitor {
-	sizes := map[object]uint64{} // of what was seen: of a directory its own, and of a file what the first node said
-	return func(up *store.Digest, n *store.Node, root string) store.Directory {
-		key := object{n.Kind, n.Digest}
-		size, seen := sizes[key]
-		switch n.Kind {
-		case store.KindFile:
-			v.result.Files++
-			if !seen || size != n.Size {
-				sizes[key] = n.Size
-				v.o.Progress.Total.Add(n.Size)
-				files <- *n
-			}
-		case store.KindDirectory:
-			var dir store.Directory
-			if !seen {
-				if dir = v.readDirectory(n.Digest); dir != nil {
-					size, _ = dir.Size(store.SizeDocumented) // valid ones have a size
-				}
-				sizes[key] = size
-			}
-			if n.Size < size {
-				v.addEntry(up, n, root, directorySizeError(n, size))
-			}
-			return dir
-		}
-		return nil
-	}
-}
-
-// misstated returns a visitor that reports all nodes with a size that the blob does not have: of those that are the
-// same, only the first was compared.
-func (v *verifier) misstated() visitor {
-	v.result.Roots = 0
+// findMisstated reports all nodes with a size that the blob does not have: the walk before it has compared only the first
+// of those that are the same.
+func (v *verifier) findMisstated() {
 	seen := map[store.Digest]bool{}
-	return func(up *store.Digest, n *store.Node, root string) (dir store.Directory) {
-		size, wrong := v.wrong[sizedBlob{n.Digest, n.Size}]
-		switch {
-		case n.Kind == store.KindFile && wrong:
-			v.addEntry(up, n, root, blobSizeError(n, size))
-		case n.Kind == store.KindDirectory && !seen[n.Digest]:
-			seen[n.Digest] = true
-			dir, _ = v.st.Directories.Get(v.ctx, n.Digest) // what cannot be read was reported
+	w := walker{ctx: v.ctx, ds: v.st.Directories, deepest: anyDepth, skip: func(d store.Digest) bool { return seen[d] }}
+	w.enter = func(at *trail, n *store.Node) (bool, error) {
+		if size, wrong := v.wrong[sizedBlob{n.Digest, n.Size}]; wrong && n.Kind == store.KindFile {
+			v.wrongBlobSize(at, n, size)
 		}
-		return dir
+		known := seen[n.Digest]
+		if n.Kind == store.KindDirectory {
+			seen[n.Digest] = true
+		}
+		return !known, nil
 	}
-}
-
-// readDirectory returns a directory, or nil if it cannot be had.
-func (v *verifier) readDirectory(d store.Digest) store.Directory {
-	dir, err := v.st.Directories.Get(v.ctx, d)
-	if err != nil {
-		v.lost(store.KindDirectory, d, err)
-		return nil
-	}
-	v.result.Directories++
-	v.o.Progress.Objects.Add(1)
-	return dir
+	w.failed = func(*trail, *store.Node, error) error { return v.ctx.Err() } // reported before
+	v.inRoots(&w)
 }
 
 // readFile reads a blob if it is its turn, and compares its size in any case.

@@ -1,115 +1,212 @@
 package tree
 
 import (
+	"cmp"
 	"context"
-	"fmt"
-	"iter"
+	"errors"
+	"math"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"castar/store"
 )
 
-// Entry is a node of a tree, and where it is.
-type Entry struct {
-	Path  string     // from the root, without a slash at its end; "" is the root
-	Node  store.Node // with its name
-	Depth int        // the number of components in Path
-	Last  bool       // nothing follows in the same directory
+// walker is the walk that the others of this package are made of. It tells its functions what it meets, and reads only
+// the directories that they want. An error of a function ends the walk. A nil function does nothing.
+type walker struct {
+	ctx     context.Context
+	ds      store.Directories
+	deepest int // the last level whose directories are read; 0 is store.MaxDepth
+
+	// enter takes each node, and reports whether to read the directory that it is.
+	enter func(at *trail, n *store.Node) (bool, error)
+	// skip reports that enter does not want a directory, so it need not be read ahead.
+	skip func(store.Digest) bool
+	// open takes each directory that was read, and reports whether to visit what is in it.
+	open func(at *trail, n *store.Node, dir store.Directory) (bool, error)
+	// leave is called when all in and below a directory was visited.
+	leave func(at *trail)
+	// failed takes the error of a directory that cannot be read. If it is nil, such an error ends the walk.
+	failed func(at *trail, n *store.Node, err error) error
 }
 
-// Walk yields root and what is below it, down to depth components from it, or all where depth is negative.
-//
-// The order is that of the bytes of the paths, where the path of a directory has a slash at its end: each directory comes
-// right before what it holds, and after all that stands before a slash, so "a-b" comes before "a/". It is the order of
-// git's trees and of LC_ALL=C sort, and it streams: no more is held than the directories from root to the entry.
-// Diff has the same order.
-//
-// A directory that cannot be read is yielded once more, with the error, which begins with its path and is
-// store.ErrNotFound where the store lacks it and store.ErrTooDeep where it is below too many others; what is not below it
-// still follows.
-func Walk(ctx context.Context, ds store.Directories, root store.Node, depth int) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		w := walk{ctx: ctx, ds: ds, depth: depth, yield: yield}
-		w.entry(rootPlace(), &root, true)
-	}
+// errStop ends a walk early.
+var errStop = errors.New("stop")
+
+// anyDepth is the deepest level of walks that go down however far a tree goes.
+const anyDepth = math.MaxInt
+
+// aheadWindow is how many entries of each directory on the way down are looked at for directories to read ahead.
+const aheadWindow = 256
+
+// level is a directory on the way down.
+type level struct {
+	at    *trail
+	dir   store.Directory // in path order
+	next  int             // entry to visit
+	ahead int             // entry to read ahead
 }
 
-// Search is Walk of the whole tree, but it yields only the nodes that match takes, and errors. It enters a directory below
-// which it has found nothing once, wherever else that stands: match must depend on nothing but the node.
-func Search(ctx context.Context, ds store.Directories, root store.Node, match func(*store.Node) bool) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		w := walk{ctx: ctx, ds: ds, depth: -1, match: match, yield: yield}
-		w.entry(rootPlace(), &root, true)
+// inOrder visits the node n and what is below it in the order of Walk, in one goroutine. It holds the directories on the
+// way down, and what a reader holds. errStop is no error.
+func (w *walker) inOrder(at *trail, n store.Node) error {
+	r := newReader(w.ctx, w.ds, cmp.Or(w.deepest, store.MaxDepth))
+	defer r.close()
+	var levels []level
+	visit := func(at *trail, n *store.Node) error {
+		into, err := w.enter(at, n)
+		if err != nil || !into || n.Kind != store.KindDirectory {
+			return err
+		}
+		dir, into, err := w.read(r, at, n)
+		if into {
+			levels = append(levels, level{at: at, dir: inPathOrder(dir)})
+		}
+		return err
 	}
+	err := visit(at, &n)
+	for err == nil && len(levels) > 0 {
+		l := &levels[len(levels)-1]
+		if l.next == len(l.dir) {
+			if w.leave != nil {
+				w.leave(l.at)
+			}
+			levels = levels[:len(levels)-1]
+			continue
+		}
+		w.readAhead(r, l)
+		n := &l.dir[l.next]
+		l.next++
+		at := l.at.child(n.Name)
+		at.last = l.next == len(l.dir)
+		err = visit(at, n)
+	}
+	if err == errStop {
+		return nil
+	}
+	return err
 }
 
-type walk struct {
-	ctx   context.Context
-	ds    store.Directories
-	depth int
-	match func(*store.Node) bool // what to yield; nil: everything
-	bare  memo[struct{}]         // directories without anything below them that match takes
-	met   uint64                 // entries that were yielded
-	yield func(Entry, error) bool
-}
-
-// entry yields the node at a place and what is below it. It reports whether to go on.
-func (w *walk) entry(at *place, n *store.Node, last bool) bool {
-	if !w.hand(at, n, last, nil) {
-		return false
-	}
-	if n.Kind != store.KindDirectory || at.depth-1 == w.depth {
-		return true
-	}
-	key := pairKey{new: n.Digest}
-	if _, ok := w.bare.get(key); ok {
-		return true
-	}
-	dir, err := getDirectory(w.ctx, w.ds, at, n.Digest)
-	if err != nil {
-		return w.hand(at, n, last, err) && w.ctx.Err() == nil
-	}
-	dir, met := inPathOrder(dir), w.met
-	for i := range dir {
-		if !w.entry(at.child(dir[i].Name), &dir[i], i == len(dir)-1) {
-			return false
+// readAhead begins to read directories that will be visited soon.
+func (w *walker) readAhead(r *reader, l *level) {
+	for ; l.ahead < min(l.next+aheadWindow, len(l.dir)); l.ahead++ {
+		if n := &l.dir[l.ahead]; n.Kind == store.KindDirectory && (w.skip == nil || !w.skip(n.Digest)) {
+			r.begin(l.at, n.Digest)
 		}
 	}
-	if w.match != nil && w.met == met {
-		w.bare.put(key, struct{}{})
-	}
-	return true
 }
 
-// hand yields an entry if it is wanted, or an error.
-func (w *walk) hand(at *place, n *store.Node, last bool, err error) bool {
-	if err == nil && w.match != nil && !w.match(n) {
-		return true
+// read returns the directory n, and whether to visit what is in it.
+func (w *walker) read(r *reader, at *trail, n *store.Node) (dir store.Directory, into bool, err error) {
+	if dir, err = r.get(at, n.Digest); err != nil {
+		if w.failed != nil {
+			err = w.failed(at, n, err)
+		}
+		return nil, false, err
 	}
-	w.met++
-	return w.yield(Entry{at.path(), *n, at.depth - 1, last}, err)
+	at.digest = n.Digest
+	if w.open == nil {
+		return dir, true, nil
+	}
+	into, err = w.open(at, n, dir)
+	return dir, into && err == nil, err
 }
 
-// getDirectory reads the directory at a place; its errors say where that is. It reads none that is too deep.
-func getDirectory(ctx context.Context, ds store.Directories, at *place, d store.Digest) (store.Directory, error) {
-	if ds == nil {
-		return nil, fmt.Errorf("directories: %w", store.ErrUnsupported)
+// anyOrder visits all roots and what is below them in several goroutines, which call enter, open and failed at the same
+// time. It calls neither skip nor leave. Deep directories come first, so few wait at any time.
+func (w *walker) anyOrder(roots []Root) error {
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel() // ends the reads of the other goroutines after an error
+	p := pile{walker: w, reader: &reader{ctx: ctx, ds: w.ds, deepest: cmp.Or(w.deepest, store.MaxDepth)}, stop: cancel}
+	p.more.L = &p.mu
+	for i := range roots {
+		if err := p.enter(rootTrail(roots[i].Name), &roots[i].Node); err != nil {
+			return err
+		}
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	var workers sync.WaitGroup
+	for range max(readJobs, runtime.GOMAXPROCS(0)) {
+		workers.Go(p.work)
 	}
-	if at.depth > store.MaxDepth {
-		return nil, at.wrap(store.ErrTooDeep)
+	workers.Wait()
+	return p.err
+}
+
+// pile is the directories that wait in a walk of several goroutines.
+type pile struct {
+	*walker
+	reader *reader // reads nothing ahead, so all may use it
+	stop   func()
+
+	mu      sync.Mutex
+	more    sync.Cond // a directory was added, or the last goroutine that might add one is done
+	waiting []waitingDirectory
+	busy    int
+	err     error // the first one
+}
+
+type waitingDirectory struct {
+	at   *trail
+	node store.Node
+}
+
+// enter tells of a node, and adds a directory that is wanted.
+func (p *pile) enter(at *trail, n *store.Node) error {
+	into, err := p.walker.enter(at, n)
+	if err != nil || !into || n.Kind != store.KindDirectory {
+		return err
 	}
-	dir, err := ds.Get(ctx, d)
-	switch {
-	case store.IsNotFound(err):
-		return nil, fmt.Errorf("%s: directory %s: %w", at, d, store.ErrNotFound)
-	case err != nil:
-		return nil, at.wrap(err)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting = append(p.waiting, waitingDirectory{at, *n})
+	p.more.Signal()
+	return nil
+}
+
+// work visits directories until none is left, or an error.
+func (p *pile) work() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.err == nil {
+		last := len(p.waiting) - 1
+		if last < 0 && p.busy == 0 {
+			return
+		}
+		if last < 0 {
+			p.more.Wait()
+			continue
+		}
+		d := p.waiting[last]
+		p.waiting = p.waiting[:last]
+		p.busy++
+		p.mu.Unlock()
+		err := p.visit(d)
+		p.mu.Lock()
+		p.busy--
+		if err != nil && p.err == nil {
+			p.err = err
+			p.stop()
+		}
+		if err != nil || p.busy == 0 {
+			p.more.Broadcast()
+		}
 	}
-	return dir, nil
+}
+
+// visit reads a directory, and enters what is in it.
+func (p *pile) visit(d waitingDirectory) error {
+	dir, into, err := p.read(p.reader, d.at, &d.node)
+	if err != nil || !into {
+		return err
+	}
+	for i := range dir {
+		if err := p.enter(d.at.child(dir[i].Name), &dir[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // inPathOrder returns the nodes in the order of Walk. It does not change dir.
@@ -117,20 +214,16 @@ func inPathOrder(dir store.Directory) store.Directory {
 	order := func(a, b store.Node) int {
 		return comparePaths(a.Name, a.Kind == store.KindDirectory, b.Name, b.Kind == store.KindDirectory)
 	}
-	if !slices.IsSortedFunc(dir, order) {
-		dir = slices.Clone(dir)
-		slices.SortFunc(dir, order)
+	if slices.IsSortedFunc(dir, order) {
+		return dir
 	}
-	return dir
+	return slices.SortedFunc(slices.Values(dir), order)
 }
 
 // comparePaths compares two different names of one directory, with a slash at the end of those that say so.
 func comparePaths(a string, aSlash bool, b string, bSlash bool) int {
 	n := min(len(a), len(b))
-	if c := strings.Compare(a[:n], b[:n]); c != 0 {
-		return c
-	}
-	return next(a, aSlash, n) - next(b, bSlash, n)
+	return cmp.Or(strings.Compare(a[:n], b[:n]), next(a, aSlash, n)-next(b, bSlash, n))
 }
 
 // next returns the byte of name at n, which may be the slash after it, or -1.
