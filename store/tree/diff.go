@@ -98,8 +98,8 @@ type differ struct {
 	recursive bool
 	within    scope
 	renames   renames
-	moves     *search        // not nil: changes that are no part of a rename do not matter
-	met       uint64         // changes that were met and matter
+	moves     *search                 // not nil: changes that are no part of a rename do not matter
+	met       uint64                  // changes that were met and matter
 	quiet     memo[pairKey, struct{}] // directories below which there is none
 	yield     func(Change, error) bool
 }

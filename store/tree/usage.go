@@ -14,10 +14,10 @@ import (
 // use. Its memory is four sets of objects, and about 100 bytes for each directory that occurs more than once.
 type Usage struct {
 	st     *store.Store
-	seen   store.ObjectSet                // what Add has measured
+	seen   store.ObjectSet               // what Add has measured
 	counts map[store.Digest]store.Counts // of directories that Add has met again
-	once   store.ObjectSet                // what belongs to one owner or more
-	shared store.ObjectSet                // what belongs to several
+	once   store.ObjectSet               // what belongs to one owner or more
+	shared store.ObjectSet               // what belongs to several
 
 	Unique  Unique
 	Objects atomic.Uint64 // measured so far; may be read at any time
