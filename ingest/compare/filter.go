@@ -41,29 +41,49 @@ type storedFilter struct {
 	ignored ignore.Stack
 }
 
+// filterKey is what decides what a storedFilter leaves out of a directory, wherever that is.
+type filterKey struct {
+	ignored    ignore.Stack
+	repository bool // its name is that of a repository
+}
+
+// Key implements tree.Filter.
+func (f *storedFilter) Key(path tree.Path) any {
+	if f.ignored.ByName(path.String) {
+		return filterKey{f.ignored, path.Name() == ignore.RepositoryName}
+	}
+	return nil
+}
+
 // Enter implements tree.Filter.
-func (f *storedFilter) Enter(ctx context.Context, path string, dir store.Directory) (store.Directory, tree.Filter, error) {
+func (f *storedFilter) Enter(ctx context.Context, path tree.Path, dir store.Directory) (store.Directory, tree.Filter, error) {
 	at := storedPeeker{ctx, f.st, dir}
 	below := *f
 	tag, err := at.cacheTag(f.o.ExcludeCaches)
 	switch {
 	case err != nil:
-		err = fmt.Errorf("%s: %w", inside(path, ignore.CacheDirTag), err)
+		err = fmt.Errorf("%s: %w", inside(path.String(), ignore.CacheDirTag), err)
 	case tag != nil:
 		dir = tag
 	case f.o.GitIgnore:
-		if path == ignore.RepositoryName || strings.HasSuffix(path, "/"+ignore.RepositoryName) || ignore.IsRepository(at) {
+		if path.Name() == ignore.RepositoryName || ignore.IsRepository(at) {
 			below.ignored = below.ignored.Repository()
 		}
 		var patterns *ignore.Patterns
 		if patterns, err = at.patterns(); err != nil {
-			err = fmt.Errorf("%s: %w", inside(path, ignore.FileName), err)
+			err = fmt.Errorf("%s: %w", inside(path.String(), ignore.FileName), err)
+		} else if patterns != nil {
+			below.ignored = below.ignored.Push(path.String(), patterns)
 		}
-		below.ignored = below.ignored.Push(path, patterns)
+	}
+	match := below.ignored.MatchName
+	if !below.ignored.ByName(path.String) {
+		parent := path.String()
+		match = func(name string, isDir bool) bool { return below.ignored.Match(inside(parent, name), isDir) }
 	}
 	var kept store.Directory
 	for _, n := range dir {
-		if !below.ignored.Match(inside(path, n.Name), n.Kind == store.KindDirectory) {
+		if !match(n.Name, n.Kind == store.KindDirectory) {
 			kept = append(kept, n)
 		}
 	}

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"context"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -122,5 +123,67 @@ func TestStoredFilter(t *testing.T) {
 	}
 	if smaller < 24 {
 		t.Errorf("only %d trees from which anything was left out", smaller)
+	}
+}
+
+// reads counts how many directories are read.
+type reads struct {
+	store.Directories
+	n int
+}
+
+func (r *reads) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
+	r.n++
+	return r.Directories.Get(ctx, d)
+}
+
+// TestFilterShared filters a tree of few directories and 2^30 paths, with patterns in each directory.
+func TestFilterShared(t *testing.T) {
+	const levels = 30
+	ctx, st := t.Context(), memory.New()
+	counted := &reads{Directories: st.Directories}
+	st.Directories = counted
+	blob := func(name, text string) store.Node {
+		d, err := st.Blobs.Put(ctx, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return store.Node{Name: name, Kind: store.KindFile, Digest: d, Size: uint64(len(text))}
+	}
+	dir := store.Directory{blob("c", "c"), blob("f", "f")}
+	var root store.Node
+	for range levels {
+		d, err := st.Directories.Put(ctx, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := dir.Size(store.SizeDocumented)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root = store.Node{Kind: store.KindDirectory, Digest: d, Size: size}
+		a, b := root, root
+		a.Name, b.Name = "a", "b"
+		dir = store.Directory{blob(".gitignore", "/c\n*.o\n"), a, b, blob("c", "c"), blob("d.o", "")}
+	}
+	for _, o := range []ingest.Options{
+		{Excludes: []*ignore.Patterns{ignore.New("c")}},
+		{Excludes: []*ignore.Patterns{ignore.New("/a/c", "b/*/c")}},
+		{GitIgnore: true},
+	} {
+		counted.n = 0
+		sides := [2]*Side{}
+		for i := range sides {
+			sides[i] = &Side{Side: tree.Side{Directories: st.Directories, Root: root}, st: st}
+		}
+		if err := Filter(ctx, sides, o, true); err != nil {
+			t.Fatal(err)
+		}
+		if sides[0].Root.Digest == root.Digest {
+			t.Errorf("%+v: nothing is left out", o)
+		}
+		if counted.n > 20*levels {
+			t.Errorf("%+v: %d directories read", o, counted.n)
+		}
 	}
 }

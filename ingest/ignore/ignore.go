@@ -116,14 +116,14 @@ func (p *Patterns) index() {
 }
 
 // match returns the index of the last pattern that matches, or -1. The path is relative to the directory of the patterns,
-// and name is its last name.
+// and name is its last name. If path is "", only patterns that are matched against names count.
 func (p *Patterns) match(path, name string, isDir bool) int {
 	found := -1
-	for _, last := range [2]byte{path[len(path)-1], 0} {
+	for _, last := range [2]byte{name[len(name)-1], 0} {
 		numbers := p.byLast[last]
 		for i := len(numbers) - 1; i >= 0 && int(numbers[i]) > found; i-- {
 			n := &p.list[numbers[i]]
-			if n.dirOnly && !isDir {
+			if n.dirOnly && !isDir || n.wholePath && path == "" {
 				continue
 			}
 			text := name
@@ -146,7 +146,8 @@ type Stack struct{ command, dirs *frame }
 type frame struct {
 	under *frame
 	*Patterns
-	base int // length of the path of their directory, with its slash, to cut from a path
+	base  int  // length of the path of their directory, with its slash, to cut from a path
+	names bool // these patterns and those under them are matched against names
 }
 
 // Root returns the Stack of the root of a tree, with the patterns of the command line. A later list overrides the earlier
@@ -180,26 +181,51 @@ func (f *frame) push(p *Patterns, base int) *frame {
 	if p == nil || len(p.list) == 0 {
 		return f
 	}
-	return &frame{f, p, base}
+	return &frame{f, p, base, p.ByName() && (f == nil || f.names)}
 }
 
 // Empty reports whether the Stack ignores nothing. Callers can then save building paths.
 func (s Stack) Empty() bool { return s.command == nil && s.dirs == nil }
 
+// ByName reports whether what s says of all that is below a directory depends only on names. s is the Stack of the
+// directory or of its parent, and dir its path. ByName does not call dir if s has no pattern that is matched against
+// paths.
+func (s Stack) ByName(dir func() string) bool {
+	path := ""
+	for _, f := range [2]*frame{s.command, s.dirs} {
+		for ; f != nil && !f.names; f = f.under {
+			if path == "" {
+				if path = dir(); path == "" {
+					return false
+				}
+				path += "/"
+			}
+			below := path[min(f.base, len(path)):]
+			if slices.ContainsFunc(f.list, func(n pattern) bool { return n.wholePath && n.reaches(below) }) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// MatchName is Match for an entry of a directory for which ByName is true.
+func (s Stack) MatchName(name string, isDir bool) bool { return s.match("", name, isDir) }
+
 // Match reports whether to leave out the entry at path, which is relative to the root, with slashes, and is below the
 // directory of s. The innermost file with a pattern that matches decides, by its last such pattern. Match does not check
 // whether a directory on the way is ignored.
 func (s Stack) Match(path string, isDir bool) bool {
-	name := path[strings.LastIndexByte(path, '/')+1:]
+	return s.match(path, path[strings.LastIndexByte(path, '/')+1:], isDir)
+}
+
+func (s Stack) match(path, name string, isDir bool) bool {
 	if name == "" {
 		return false // the root itself
 	}
 	for _, top := range [2]*frame{s.command, s.dirs} {
 		for f := top; f != nil; f = f.under {
-			if len(path) <= f.base {
-				continue
-			}
-			if i := f.match(path[f.base:], name, isDir); i >= 0 {
+			if i := f.match(path[min(f.base, len(path)):], name, isDir); i >= 0 {
 				return !f.list[i].exception
 			}
 		}

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"slices"
@@ -207,7 +208,7 @@ func (d *differ) children(at *trail, old, new store.Node) bool {
 	}
 	met := d.met
 	for _, p := range both {
-		if !d.pair(at.child(p.name()), p.old, p.new) {
+		if !d.pair(at.child(p.name()), p[0], p[1]) {
 			return false
 		}
 	}
@@ -253,37 +254,48 @@ func (d *differ) fail(err error) bool {
 }
 
 // nodePair is the nodes of one name in two directories, either of which may be missing.
-type nodePair struct{ old, new store.Node }
+type nodePair [2]store.Node
 
-func (p *nodePair) name() string {
-	if p.old.Kind != 0 {
-		return p.old.Name
-	}
-	return p.new.Name
-}
+func (p *nodePair) name() string { return cmp.Or(p[0].Name, p[1].Name) }
 
 func (p *nodePair) slash() bool {
-	return p.old.Kind == store.KindDirectory || p.new.Kind == store.KindDirectory
+	return p[0].Kind == store.KindDirectory || p[1].Kind == store.KindDirectory
 }
 
 // pairs returns the nodes that differ, in the order of Diff.
 func pairs(a, b store.Directory) (all []nodePair) {
-	for len(a) > 0 || len(b) > 0 {
-		var p nodePair
-		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
-			p.old, a = a[0], a[1:]
-		case len(a) == 0 || b[0].Name < a[0].Name:
-			p.new, b = b[0], b[1:]
-		default:
-			p.old, p.new, a, b = a[0], b[0], a[1:], b[1:]
-		}
-		if !same(p.old, p.new) {
+	for p := range zip(a, b) {
+		if !same(p[0], p[1]) {
 			all = append(all, p)
 		}
 	}
 	slices.SortFunc(all, func(p, q nodePair) int { return comparePaths(p.name(), p.slash(), q.name(), q.slash()) })
 	return all
+}
+
+// zip yields the nodes of two directories by their names.
+func zip(a, b store.Directory) iter.Seq[nodePair] {
+	return func(yield func(nodePair) bool) {
+		for len(a) > 0 || len(b) > 0 {
+			var p nodePair
+			inBoth := len(a) > 0 && len(b) > 0
+			if len(b) == 0 || inBoth && a[0].Name <= b[0].Name {
+				p[0] = a[0]
+			}
+			if len(a) == 0 || inBoth && b[0].Name <= a[0].Name {
+				p[1] = b[0]
+			}
+			if p[0].Kind != 0 {
+				a = a[1:]
+			}
+			if p[1].Kind != 0 {
+				b = b[1:]
+			}
+			if !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 // scope is the paths that a comparison is restricted to. The zero scope is all.

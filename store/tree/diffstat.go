@@ -100,7 +100,7 @@ func (c *diffCounter) children(at *trail, old, new store.Node) (s DiffStat, err 
 		return s, err
 	}
 	for _, p := range both {
-		below, err := c.pair(at.child(p.name()), p.old, p.new)
+		below, err := c.pair(at.child(p.name()), p[0], p[1])
 		if err != nil {
 			return s, err
 		}

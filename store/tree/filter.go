@@ -10,25 +10,38 @@ import (
 
 // Filter leaves entries out of a tree, directory by directory from its root down.
 type Filter interface {
-	// Enter returns what stays of dir, the directory at path, and the Filter of the directories in it. It may not change
-	// dir. What it says may depend on nothing but dir, what it reaches, path, and what was said above.
-	Enter(ctx context.Context, path string, dir store.Directory) (kept store.Directory, below Filter, err error)
+	// Enter returns what stays of dir, and the Filter of the directories in it. It may not change dir. What it returns
+	// may depend on nothing but dir, what dir reaches, its path, and the Filters above.
+	Enter(ctx context.Context, path Path, dir store.Directory) (kept store.Directory, below Filter, err error)
+	// Key returns a comparable value, or nil. Filters with the same Key say the same of a directory and of what is below
+	// it. Nil says that the answers depend on the path, so that each path to a directory has to be filtered.
+	Key(path Path) any
 }
 
-// FilterOptions says how two trees are filtered.
+// Path is the path of a directory in its tree. To build it takes time in proportion to its depth.
+type Path struct{ at *trail }
+
+// Name returns the last name of the path, or "" for the root.
+func (p Path) Name() string { return p.at.name }
+
+// String returns the whole path, or "" for the root.
+func (p Path) String() string { return p.at.path() }
+
+// FilterOptions say how two trees are filtered.
 type FilterOptions struct {
 	// Filters of the two sides; nil leaves a side as it is.
 	Filters [2]Filter
-	// Whole has all of both trees filtered. Otherwise directories that are the same on both sides stay as they are, which
-	// takes that both filters say the same of them; Diff does not look at those, and what they hold is not counted.
+	// Whole filters all of both trees. Otherwise, directories that are the same on both sides stay as they are. That is
+	// right only if both filters say the same of them. Diff does not look at these directories; CountDiff does not count
+	// what they hold.
 	Whole bool
 }
 
 // FilterSides returns two sides to compare as they would have been stored without what the filters leave out: each with
-// its own digests and sizes, by the rule that it follows. Directories that change are kept in memory, encoded.
+// its own digests, and with sizes by the rule that it follows. It filters a directory once, wherever it stands, unless a
+// Filter says that its path matters. It keeps changed directories in memory, encoded.
 func FilterSides(ctx context.Context, sides [2]Side, o FilterOptions) ([2]Side, error) {
-	f := filtering{ctx: ctx, o: o}
-	roots := [2]store.Node{sides[0].Root, sides[1].Root}
+	f := filtering{ctx: ctx, whole: o.Whole}
 	for i, s := range sides {
 		f.kept[i] = &overlay{Directories: s.Directories, messages: map[store.Digest][]byte{}}
 		if o.Filters[i] != nil {
@@ -38,7 +51,7 @@ func FilterSides(ctx context.Context, sides [2]Side, o FilterOptions) ([2]Side, 
 			}
 		}
 	}
-	roots, err := f.pair(rootTrail(""), roots, o.Filters)
+	roots, err := f.pair(rootTrail(""), nodePair{sides[0].Root, sides[1].Root}, o.Filters)
 	if err != nil {
 		return sides, err
 	}
@@ -53,95 +66,110 @@ func FilterSides(ctx context.Context, sides [2]Side, o FilterOptions) ([2]Side, 
 // filtering is one call of FilterSides.
 type filtering struct {
 	ctx   context.Context
-	o     FilterOptions
+	whole bool
 	rules [2]store.SizeRule
 	kept  [2]*overlay
+	known memo[filterKey, [2]replacement]
 }
 
-// pair filters the two nodes at a place, either of which may be missing, and all below them.
-func (f *filtering) pair(at *trail, nodes [2]store.Node, filters [2]Filter) ([2]store.Node, error) {
-	both := nodes[0].Kind == store.KindDirectory && nodes[1].Kind == store.KindDirectory
-	if both && !f.o.Whole && nodes[0].Digest == nodes[1].Digest {
+// filterKey is what decides what becomes of two nodes.
+type filterKey struct {
+	pairKey
+	filters [2]any
+}
+
+// replacement is what a directory becomes.
+type replacement struct {
+	changed bool
+	digest  store.Digest
+	size    uint64
+}
+
+// pair filters two nodes of one name, either of which may be missing, and all below them.
+func (f *filtering) pair(at *trail, nodes nodePair, filters [2]Filter) (nodePair, error) {
+	meet := !f.whole && nodes[0].Kind == store.KindDirectory && nodes[1].Kind == store.KindDirectory
+	if meet && nodes[0].Digest == nodes[1].Digest {
 		return nodes, nil
 	}
-	var dirs, kept [2]store.Directory
-	for i, n := range nodes {
-		toMeet := both && !f.o.Whole && filters[1-i] != nil // what the other side has there is compared with it
-		if n.Kind != store.KindDirectory || filters[i] == nil && !toMeet {
+	key, known := filterKey{pairKey: keyOf(nodes[0], nodes[1])}, true
+	for i := range nodes {
+		if nodes[i].Kind != store.KindDirectory {
 			filters[i] = nil
-			continue
+		} else if filters[i] != nil {
+			key.filters[i] = filters[i].Key(Path{at})
+			known = known && key.filters[i] != nil
 		}
-		var err error
-		if dirs[i], err = getDirectory(f.ctx, f.kept[i].Directories, at, n.Digest); err != nil {
-			return nodes, err
-		}
-		kept[i] = dirs[i]
-		if filters[i] != nil {
-			if kept[i], filters[i], err = filters[i].Enter(f.ctx, at.path(), dirs[i]); err != nil {
-				return nodes, err
-			}
-		}
-		kept[i] = slices.Clone(kept[i])
 	}
 	if filters == [2]Filter{} {
 		return nodes, nil
 	}
-	if err := f.children(at, kept, filters); err != nil {
-		return nodes, err
+	become, ok := f.known.get(key)
+	if !ok || !known {
+		var err error
+		if become, err = f.directories(at, nodes, filters, meet); err != nil {
+			return nodes, err
+		}
+		if known {
+			f.known.put(key, become)
+		}
 	}
-	for i := range nodes {
-		if filters[i] != nil && !slices.Equal(kept[i], dirs[i]) {
-			if err := f.replace(i, at, &nodes[i], kept[i]); err != nil {
-				return nodes, err
-			}
+	for i, r := range become {
+		if r.changed {
+			nodes[i].Digest, nodes[i].Size = r.digest, r.size
 		}
 	}
 	return nodes, nil
 }
 
-// children filters what is in two directories at a place.
-func (f *filtering) children(at *trail, dirs [2]store.Directory, filters [2]Filter) error {
-	for a, b := dirs[0], dirs[1]; len(a) > 0 || len(b) > 0; {
-		var next [2]*store.Node
-		if len(b) == 0 || len(a) > 0 && a[0].Name <= b[0].Name {
-			next[0] = &a[0]
+// directories filters the directories at a place, of which at least one has a filter. meet says that both sides have one
+// and that equal entries stay as they are.
+func (f *filtering) directories(at *trail, nodes nodePair, filters [2]Filter, meet bool) (become [2]replacement, err error) {
+	var dirs, kept, filtered [2]store.Directory
+	for i, n := range nodes {
+		if filters[i] == nil && !meet {
+			continue
 		}
-		if len(a) == 0 || len(b) > 0 && b[0].Name <= a[0].Name {
-			next[1] = &b[0]
+		if dirs[i], err = getDirectory(f.ctx, f.kept[i].Directories, at, n.Digest); err != nil {
+			return become, err
 		}
-		var nodes [2]store.Node
-		var name string
-		for i, n := range next {
-			if n != nil {
-				nodes[i], name = *n, n.Name
+		kept[i] = dirs[i]
+		if filters[i] != nil {
+			if kept[i], filters[i], err = filters[i].Enter(f.ctx, Path{at}, dirs[i]); err != nil {
+				return become, err
 			}
 		}
-		nodes, err := f.pair(at.child(name), nodes, filters)
-		if err != nil {
-			return err
+	}
+	for p := range zip(kept[0], kept[1]) {
+		if p, err = f.pair(at.child(p.name()), p, filters); err != nil {
+			return become, err
 		}
-		if next[0] != nil {
-			a[0], a = nodes[0], a[1:]
-		}
-		if next[1] != nil {
-			b[0], b = nodes[1], b[1:]
+		for i := range p {
+			if p[i].Kind != 0 {
+				filtered[i] = append(filtered[i], p[i])
+			}
 		}
 	}
-	return nil
+	for i := range nodes {
+		if filters[i] == nil || slices.Equal(filtered[i], dirs[i]) {
+			continue
+		}
+		if become[i], err = f.replace(i, filtered[i]); err != nil {
+			return become, at.wrap(err)
+		}
+	}
+	return become, nil
 }
 
-// replace makes n, a directory of side i, hold dir.
-func (f *filtering) replace(i int, at *trail, n *store.Node, dir store.Directory) (err error) {
+// replace keeps a directory of side i.
+func (f *filtering) replace(i int, dir store.Directory) (r replacement, err error) {
 	message, err := store.EncodeDirectory(dir)
-	if err == nil {
-		n.Size, err = dir.Size(f.rules[i])
-	}
 	if err != nil {
-		return at.wrap(err)
+		return r, err
 	}
-	n.Digest = store.Sum(message)
-	f.kept[i].messages[n.Digest] = message
-	return nil
+	r.changed, r.digest = true, store.Sum(message)
+	r.size, err = dir.Size(f.rules[i])
+	f.kept[i].messages[r.digest] = message
+	return r, err
 }
 
 // overlay is Directories with some more, in memory.
