@@ -258,22 +258,6 @@ func TestCountDiff(t *testing.T) {
 	}
 }
 
-// tally counts a change.
-func (s *DiffStat) tally(c *Change) {
-	switch c.Op {
-	case Added:
-		s.add(DiffStat{Added: 1, BytesAdded: fileSize(c.New)})
-	case Removed:
-		s.add(DiffStat{Removed: 1, BytesRemoved: fileSize(c.Old)})
-	case Renamed:
-		s.add(DiffStat{Renamed: 1})
-	case Executable:
-		s.add(DiffStat{Changed: 1})
-	default:
-		s.add(DiffStat{Changed: 1, BytesOld: fileSize(c.Old), BytesNew: fileSize(c.New)})
-	}
-}
-
 // randomTree stores a small tree of few different nodes.
 func randomTree(t *testing.T, st *store.Store, rnd *rand.Rand) Side {
 	t.Helper()

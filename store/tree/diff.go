@@ -13,12 +13,12 @@ import (
 // Op is what happened to an entry between two trees, as one letter.
 type Op byte
 
-// The kinds of change. Where both its contents and its executable bit changed, a file is Modified.
+// The kinds of change. A file whose contents and executable bit both changed is Modified.
 const (
 	Added      Op = '+'
 	Removed    Op = '-'
 	Modified   Op = 'M' // a file has other contents
-	Executable Op = 'X' // a file may be run now, or may no longer
+	Executable Op = 'X' // a file became executable, or ceased to be
 	Retyped    Op = 'T' // one kind of node became another
 	Retargeted Op = 'L' // a symlink points elsewhere
 	Renamed    Op = 'R' // the same thing is elsewhere
@@ -27,13 +27,13 @@ const (
 // Change is one difference between two trees.
 type Change struct {
 	Op   Op
-	Path string     // in the new tree, or of what was removed in the old one; "" is the root
-	From string     // of what was renamed: the path in the old tree
+	Path string     // in the new tree, or for Removed in the old one; "" is the root
+	From string     // for Renamed: the path in the old tree
 	Old  store.Node // no kind: there is none
 	New  store.Node // no kind: there is none
 }
 
-// IsDirectory reports whether the change is about a directory, be it of one of the two trees only.
+// IsDirectory reports whether the change is about a directory, in either tree.
 func (c *Change) IsDirectory() bool {
 	return c.Old.Kind == store.KindDirectory || c.New.Kind == store.KindDirectory
 }
@@ -44,32 +44,33 @@ type Side struct {
 	Root        store.Node
 }
 
-// DiffOptions says what to compare.
+// DiffOptions say what to compare.
 type DiffOptions struct {
-	Recursive bool     // yield what is below an added or removed directory, too
+	Recursive bool     // also yield what is below an added or removed directory
 	NoRenames bool     // yield what was renamed as removed and added
 	Paths     []string // only what is at or below one of these, as Lookup takes paths; none: all
-	TooMany   func()   // called if so much was added and removed that not all renames were looked for; may be nil
+	TooMany   func()   // called if there were too many changes to search for all renames; may be nil
 }
 
-// Diff yields what changed from a to b, in the order of Walk, where what is or was a directory counts as one. It never
-// reads directories that have the same digest on both sides, so that its cost follows the change. It ends with the
+// Diff yields what changed from a to b, in the order of Walk. What is or was a directory has the place of a directory.
+// Diff never reads directories that have the same digest on both sides, so its cost follows the change. It ends with the
 // first error.
 //
-// A directory that was added or removed is one change, and so is one that was renamed: it has an equal digest on both
-// sides, which holds for files with an equal executable bit and for symlinks with an equal target as well. Whatever is
-// empty is not taken to be renamed. Renames are looked for below added and removed directories, too, and yielded even
-// if the rest there is not. That needs all that was added and removed in memory, up to some hundred thousand entries, and
-// reads what changed twice, where both happened; what is beyond that is added and removed. With NoRenames, memory is
-// that of two directories for each level of the trees.
+// A directory that was added or removed is one change, and so is a renamed one. What was renamed has an equal digest on
+// both sides. Files must also have an equal executable bit, and symlinks an equal target. Nothing empty counts as renamed.
+// Diff also searches for renames below added and removed directories, and yields them even if it does not yield the rest
+// there. For that it holds all that was added and removed in memory, up to some hundred thousand entries, and reads twice
+// what changed. Entries beyond that are added and removed. With NoRenames it holds two directories for each level of the
+// trees, and a bounded number that it reads ahead.
 //
-// Two directories below which nothing changed are compared once, wherever else they stand. The number of changes has no
+// Diff compares two directories once if nothing changed below them, wherever else they are. The number of changes has no
 // such bound: a tree of a few directories that are shared over and over has more paths than anybody could read.
 //
 // Directories that differ only in the sizes they record, such as by their size rule, are the same.
 func Diff(ctx context.Context, a, b Side, o DiffOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		d, err := newDiffer(ctx, a, b, o)
+		defer d.close()
 		if err != nil {
 			yield(Change{}, err)
 			return
@@ -79,9 +80,12 @@ func Diff(ctx context.Context, a, b Side, o DiffOptions) iter.Seq2[Change, error
 	}
 }
 
-// newDiffer returns a comparison that has looked for renames.
+// newDiffer returns a comparison that has looked for renames. It must be closed, even after an error.
 func newDiffer(ctx context.Context, a, b Side, o DiffOptions) (d differ, err error) {
-	d = differ{ctx: ctx, a: a.Directories, b: b.Directories, recursive: o.Recursive}
+	d = differ{recursive: o.Recursive}
+	for i, s := range []Side{a, b} {
+		d.sides[i] = newReader(ctx, s.Directories, store.MaxDepth)
+	}
 	err = d.within.set(o.Paths)
 	if err == nil && !o.NoRenames {
 		d.renames, err = findRenames(d, a.Root, b.Root)
@@ -94,18 +98,24 @@ func newDiffer(ctx context.Context, a, b Side, o DiffOptions) (d differ, err err
 
 // differ is one comparison. Its methods report whether to go on.
 type differ struct {
-	ctx       context.Context
-	a, b      store.Directories
+	sides     [2]*reader
 	recursive bool
 	within    scope
 	renames   renames
 	moves     *search                 // not nil: changes that are no part of a rename do not matter
+	counted   *diffCounter            // not nil: changes are counted only
 	met       uint64                  // changes that were met and matter
 	quiet     memo[pairKey, struct{}] // directories below which there is none
 	yield     func(Change, error) bool
 }
 
-// pair compares the two nodes at path, either of which may be missing.
+func (d *differ) close() {
+	for _, r := range d.sides {
+		r.close()
+	}
+}
+
+// pair compares two nodes, either of which may be missing.
 func (d *differ) pair(at *trail, old, new store.Node) bool {
 	if old.Kind != new.Kind || old.Kind != store.KindDirectory && d.moves == nil {
 		d.met++
@@ -118,14 +128,14 @@ func (d *differ) pair(at *trail, old, new store.Node) bool {
 	case new.Kind == 0:
 		return d.removed(at, old)
 	case old.Kind != new.Kind:
-		return d.change(Change{Op: Retyped, Path: at.path(), Old: old, New: new}) && d.below(at, old, new)
+		return d.change(at, Change{Op: Retyped, Old: old, New: new}) && d.below(at, old, new)
 	case old.Kind == store.KindDirectory:
 		return d.children(at, old, new)
 	}
-	return d.change(Change{Op: opOf(old, new), Path: at.path(), Old: old, New: new})
+	return d.change(at, Change{Op: opOf(old, new), Old: old, New: new})
 }
 
-// opOf returns what happened to what is no directory, and is of the same kind in both trees.
+// opOf returns what happened to a file or a symlink.
 func opOf(old, new store.Node) Op {
 	switch {
 	case old.Kind == store.KindSymlink:
@@ -145,77 +155,129 @@ func same(a, b store.Node) bool {
 	return a == b
 }
 
-// change yields c if it is to be looked at.
-func (d *differ) change(c Change) bool {
+// change yields c if its path is in the scope.
+func (d *differ) change(at *trail, c Change) bool {
+	if d.counted == nil || d.within.paths != nil {
+		c.Path = at.path()
+	}
 	return !d.within.inside(c.Path) || d.yield(c, nil)
 }
 
 func (d *differ) added(at *trail, n store.Node) bool {
-	path := at.path()
-	if from, ok := d.renames.to[path]; ok {
-		return d.change(Change{Op: Renamed, Path: path, From: from.path, Old: from.node, New: n})
+	if len(d.renames.to) > 0 {
+		if from, ok := d.renames.to[at.path()]; ok {
+			return d.change(at, Change{Op: Renamed, From: from.path, Old: from.node, New: n})
+		}
 	}
-	return d.change(Change{Op: Added, Path: path, New: n}) && d.below(at, store.Node{}, n)
+	return d.change(at, Change{Op: Added, New: n}) && d.below(at, store.Node{}, n)
 }
 
 func (d *differ) removed(at *trail, n store.Node) bool {
-	path := at.path()
-	if _, ok := d.renames.from[path]; ok {
-		return true // it has a line where it is now
+	if len(d.renames.from) > 0 {
+		if _, ok := d.renames.from[at.path()]; ok {
+			return true // it has a line where it is now
+		}
 	}
-	return d.change(Change{Op: Removed, Path: path, Old: n}) && d.below(at, n, store.Node{})
+	return d.change(at, Change{Op: Removed, Old: n}) && d.below(at, n, store.Node{})
 }
 
-// below looks into directories that have no counterpart, where that is asked for.
+// below looks into directories that have no counterpart, if that is wanted.
 func (d *differ) below(at *trail, old, new store.Node) bool {
+	if d.recursive {
+		return d.children(at, old, new)
+	}
 	path := at.path()
-	if d.recursive || !d.within.inside(path) {
+	if !d.within.inside(path) {
 		return d.children(at, old, new)
 	}
 	if _, ok := d.renames.above[path]; !ok || new.Kind != store.KindDirectory {
 		return true
 	}
-	dir, err := getDirectory(d.ctx, d.b, at, new.Digest)
+	dir, err := d.sides[1].get(at, new.Digest)
 	if err != nil {
 		return d.fail(err)
 	}
 	for _, n := range inPathOrder(dir) {
 		entry := at.child(n.Name)
+		below := d.below
 		if _, ok := d.renames.to[entry.path()]; ok {
-			if !d.added(entry, n) {
-				return false
-			}
-		} else if !d.below(entry, store.Node{}, n) {
+			below = func(at *trail, _, new store.Node) bool { return d.added(at, new) }
+		}
+		if !below(entry, store.Node{}, n) {
 			return false
 		}
 	}
 	return true
 }
 
-// children compares what two nodes hold. One that is no directory holds nothing.
+// children compares what two nodes hold. A node that is no directory holds nothing.
 func (d *differ) children(at *trail, old, new store.Node) bool {
 	whole, some := d.within.covers(at)
 	key := keyOf(old, new)
-	if _, ok := d.quiet.get(key); !some || whole && ok {
+	switch {
+	case !some || whole && d.known(key):
 		return true
-	}
-	if d.moves != nil && !d.moves.enter(key) {
+	case whole && d.counted != nil:
+		return d.counted.below(key, func() bool { return d.entries(at, old, new) })
+	case d.moves != nil && !d.moves.enter(key):
 		return false
 	}
-	both, err := d.pairs(at, old, new)
-	if err != nil {
-		return d.fail(err)
-	}
 	met := d.met
-	for _, p := range both {
-		if !d.pair(at.child(p.name()), p[0], p[1]) {
-			return false
-		}
+	if !d.entries(at, old, new) {
+		return false
 	}
 	if whole && d.met == met {
 		d.quiet.put(key, struct{}{})
 	}
 	return true
+}
+
+// known reports whether nothing changed between two directories.
+func (d *differ) known(key pairKey) bool {
+	_, ok := d.quiet.get(key)
+	return ok
+}
+
+// entries compares the entries of two nodes, in the order of Diff.
+func (d *differ) entries(at *trail, old, new store.Node) bool {
+	var dirs [2]store.Directory
+	for i, n := range [2]store.Node{old, new} {
+		if n.Kind != store.KindDirectory {
+			continue
+		}
+		var err error
+		if dirs[i], err = d.sides[i].get(at, n.Digest); err != nil {
+			return d.fail(err)
+		}
+	}
+	all, ahead := pairs(dirs[0], dirs[1]), 0
+	for i, p := range all {
+		for ; ahead < min(i+aheadWindow, len(all)); ahead++ {
+			d.readAhead(at, &all[ahead])
+		}
+		if !d.pair(at.child(p.name()), p[0], p[1]) {
+			return false
+		}
+	}
+	return true
+}
+
+// readAhead begins to read directories that will be compared soon.
+func (d *differ) readAhead(at *trail, p *nodePair) {
+	key := keyOf(p[0], p[1])
+	if d.within.paths != nil || d.known(key) || !d.recursive && p[0].Kind != p[1].Kind {
+		return
+	}
+	if d.counted != nil {
+		if _, ok := d.counted.known.get(key); ok {
+			return
+		}
+	}
+	for i, n := range p {
+		if n.Kind == store.KindDirectory {
+			d.sides[i].begin(at, n.Digest)
+		}
+	}
 }
 
 // keyOf returns the key of what two nodes hold.
@@ -229,23 +291,8 @@ func keyOf(old, new store.Node) (k pairKey) {
 	return k
 }
 
-// pairs returns what differs between what two nodes hold, in the order of Diff.
-func (d *differ) pairs(at *trail, old, new store.Node) ([]nodePair, error) {
-	var dirs [2]store.Directory
-	for i, side := range []struct {
-		ds store.Directories
-		n  store.Node
-	}{{d.a, old}, {d.b, new}} {
-		if side.n.Kind != store.KindDirectory {
-			continue
-		}
-		var err error
-		if dirs[i], err = getDirectory(d.ctx, side.ds, at, side.n.Digest); err != nil {
-			return nil, err
-		}
-	}
-	return pairs(dirs[0], dirs[1]), nil
-}
+// pairKey is two directories that are compared. A zero digest stands for none.
+type pairKey struct{ old, new store.Digest }
 
 // fail ends the comparison.
 func (d *differ) fail(err error) bool {
@@ -335,6 +382,3 @@ func (s *scope) covers(at *trail) (whole, some bool) {
 func hasParent(path, dir string) bool {
 	return dir == "" || strings.HasPrefix(path, dir) && (len(path) == len(dir) || path[len(dir)] == '/')
 }
-
-// pairKey is two directories that are compared. A zero digest stands for none.
-type pairKey struct{ old, new store.Digest }

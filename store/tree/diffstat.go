@@ -22,28 +22,37 @@ type DiffStat struct {
 func CountDiff(ctx context.Context, a, b Side, o DiffOptions) (DiffStat, error) {
 	o.Recursive = true
 	d, err := newDiffer(ctx, a, b, o)
+	defer d.close()
 	if err != nil {
 		return DiffStat{}, err
 	}
-	c := diffCounter{differ: d}
-	sum, err := c.pair(rootTrail(""), a.Root, b.Root)
-	if err != nil {
-		return DiffStat{}, err
+	renamed := d.renames.to // counted as removed there and as added here, and set right below
+	d.renames, d.counted = renames{}, &diffCounter{}
+	d.yield = func(c Change, e error) bool {
+		err = e
+		d.counted.sum.tally(&c)
+		return e == nil
 	}
-	for path, old := range d.renames.to { // counted as removed there and as added here
-		moved, err := c.pair(trailOf(path), store.Node{}, old.node)
-		if err != nil {
-			return DiffStat{}, err
+	d.pair(rootTrail(""), a.Root, b.Root)
+	sum := d.counted.sum
+	for path, old := range renamed {
+		d.counted.sum = DiffStat{}
+		if err != nil || !d.pair(trailOf(path), store.Node{}, old.node) {
+			break
 		}
+		moved := d.counted.sum
 		sum.Renamed++
 		sum.Added, sum.Removed = subtract(sum.Added, moved.Added), subtract(sum.Removed, moved.Added)
 		sum.BytesAdded = subtract(sum.BytesAdded, moved.BytesAdded)
 		sum.BytesRemoved = subtract(sum.BytesRemoved, moved.BytesAdded)
 	}
+	if err != nil {
+		return DiffStat{}, err
+	}
 	return sum, nil
 }
 
-// subtract takes a part off a sum, if that is not too large to be known.
+// subtract takes a part off a sum, unless that is too large to be known.
 func subtract(sum, part uint64) uint64 {
 	if sum == math.MaxUint64 {
 		return sum
@@ -51,65 +60,44 @@ func subtract(sum, part uint64) uint64 {
 	return sum - part
 }
 
-// diffCounter is a comparison that counts. It looks at no renames.
+// diffCounter is what a comparison that only counts knows.
 type diffCounter struct {
-	differ
-	counted memo[pairKey, DiffStat] // what is below two directories
+	sum   DiffStat
+	known memo[pairKey, DiffStat] // what is below two directories
 }
 
-// pair counts what changed at a place and below it.
-func (c *diffCounter) pair(at *trail, old, new store.Node) (s DiffStat, err error) {
-	if same(old, new) {
-		return s, nil
-	}
-	if old.Kind == store.KindDirectory || new.Kind == store.KindDirectory {
-		if s, err = c.children(at, old, new); err != nil {
-			return s, err
+// below counts what compare finds below two directories, once for each key.
+func (c *diffCounter) below(key pairKey, compare func() bool) bool {
+	before := c.sum
+	s, ok := c.known.get(key)
+	if !ok {
+		c.sum = DiffStat{}
+		if !compare() {
+			return false
 		}
+		s = c.sum
+		c.known.put(key, s)
 	}
-	if c.within.paths != nil && !c.within.inside(at.path()) {
-		return s, nil
-	}
-	oldBytes, newBytes := fileSize(old), fileSize(new)
-	switch {
-	case old.Kind == 0:
+	c.sum = before
+	c.sum.add(s)
+	return true
+}
+
+// tally counts a change.
+func (s *DiffStat) tally(c *Change) {
+	oldBytes, newBytes := fileSize(c.Old), fileSize(c.New)
+	switch c.Op {
+	case Added:
 		s.add(DiffStat{Added: 1, BytesAdded: newBytes})
-	case new.Kind == 0:
+	case Removed:
 		s.add(DiffStat{Removed: 1, BytesRemoved: oldBytes})
-	case old.Kind == new.Kind && old.Kind == store.KindDirectory:
-	case old.Kind == new.Kind && opOf(old, new) == Executable:
+	case Renamed:
+		s.add(DiffStat{Renamed: 1})
+	case Executable:
 		s.add(DiffStat{Changed: 1})
 	default:
 		s.add(DiffStat{Changed: 1, BytesOld: oldBytes, BytesNew: newBytes})
 	}
-	return s, nil
-}
-
-// children counts what changed below a place.
-func (c *diffCounter) children(at *trail, old, new store.Node) (s DiffStat, err error) {
-	whole, some := c.within.covers(at)
-	if !some {
-		return s, nil
-	}
-	key := keyOf(old, new)
-	if s, ok := c.counted.get(key); ok && whole {
-		return s, nil
-	}
-	both, err := c.pairs(at, old, new)
-	if err != nil {
-		return s, err
-	}
-	for _, p := range both {
-		below, err := c.pair(at.child(p.name()), p[0], p[1])
-		if err != nil {
-			return s, err
-		}
-		s.add(below)
-	}
-	if whole {
-		c.counted.put(key, s)
-	}
-	return s, nil
 }
 
 func (s *DiffStat) add(t DiffStat) {

@@ -73,8 +73,8 @@ func findRenames(d differ, a, b store.Node) (renames, error) {
 	if old, new = untaken(old), untaken(new); len(old) == 0 || len(new) == 0 {
 		return r, nil
 	}
-	if old, err = r.expand(d, d.a, old); err == nil {
-		new, err = r.expand(d, d.b, new)
+	if old, err = r.expand(d.sides[0], old); err == nil {
+		new, err = r.expand(d.sides[1], new)
 	}
 	if err == nil && !r.tooMany {
 		r.match(old, new)
@@ -116,10 +116,10 @@ func untaken(all []candidate) (left []candidate) {
 }
 
 // expand returns the candidates with all that is below them, each directory before what it holds, if that is not too many.
-func (r *renames) expand(d differ, ds store.Directories, roots []candidate) ([]candidate, error) {
+func (r *renames) expand(side *reader, roots []candidate) ([]candidate, error) {
 	list, bound := candidates{left: maxCandidateBytes}, search{}
 	parents := []int{-1}
-	w := walker{ctx: d.ctx, ds: ds}
+	w := walker{ctx: side.ctx, ds: side.ds}
 	w.enter = func(at *trail, n *store.Node) (bool, error) {
 		r.tooMany = !list.add(at.path(), *n, parents[len(parents)-1])
 		if r.tooMany = r.tooMany || n.Kind == store.KindDirectory && !bound.enter(keyOf(*n, *n)); r.tooMany {
