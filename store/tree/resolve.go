@@ -1,4 +1,3 @@
-// Package tree answers questions about stored trees.
 package tree
 
 import (
@@ -6,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 
@@ -15,24 +13,24 @@ import (
 
 // Ref is what a reference names, as Resolve found it.
 type Ref struct {
-	Root       store.Node   // what stands before the colon; its own name is empty
+	Root       store.Node   // what is before the colon; its own name is empty
 	RootDigest store.Digest // names Root in print
 	Tag        string       // the tag that led to Root, or ""
-	Path       string       // from Root to Node, without empty components; "" where they are the same
+	Path       string       // from Root to Node, without empty components; "" if they are the same
 	Node       store.Node   // what Path leads to, with its name
 }
 
 // Resolve finds what ref names: ROOT, or ROOT:path/inside as Lookup takes paths. A ROOT is a whole digest in any form
-// that store.ParseDigest takes, the first store.MinPrefixLen or more of its hexadecimal digits if they are unique in a
+// that store.ParseDigest takes, or the first store.MinPrefixLen or more of its hexadecimal digits if they are unique in a
 // store with a Lister, or else a tag.
 //
-// A digest names the directory; or else the root that a tag or the log has under it, of several the newest, which is
-// how symlinks and executable files come back; or else the blob (or chunk), as a file that is not executable. Where a
+// A digest names the directory; or else the root that a tag or the log has under it, and of several the newest; or else
+// the blob or chunk, as a file that is not executable. So symlinks and executable files come back through the log. If a
 // directory and a blob have the same bytes, and so the same digest, the newest such root says which it is. The size of a
-// directory found by its digest is counted by the rule that the sizes below it follow. Where they do not tell, it is the
-// size that is recorded, or else counted by the rule of the store.
+// directory found by its digest is counted by the rule that the sizes below it follow. If they do not tell, it is the
+// recorded size, or else counted by the rule of the store.
 //
-// What is missing is an error that is store.ErrNotFound, and a prefix of several digests an error that lists them.
+// What is missing is an error that is store.ErrNotFound. A prefix of several digests is an error that lists them.
 func Resolve(ctx context.Context, st *store.Store, ref string) (Ref, error) {
 	name, path, err := split(ref)
 	if err != nil {
@@ -53,9 +51,9 @@ func Resolve(ctx context.Context, st *store.Store, ref string) (Ref, error) {
 	return r, nil
 }
 
-// Lookup returns the node at path below root, with its name. The components of path stand between slashes; empty ones
-// and "." are left out, ".." is refused, and symlinks are not followed. An empty path leads to root, which may be any
-// node. The error is store.ErrNotFound where a component, or a directory on the way, is missing.
+// Lookup returns the node at path below root, with its name. Slashes separate the components of path. Lookup ignores empty
+// ones and ".", refuses "..", and does not follow symlinks. An empty path leads to root, which may be any node. The error
+// is store.ErrNotFound if a component, or a directory on the way, is missing.
 func Lookup(ctx context.Context, ds store.Directories, root store.Node, path string) (store.Node, error) {
 	parts, err := components(path)
 	if err != nil {
@@ -71,33 +69,25 @@ func Lookup(ctx context.Context, ds store.Directories, root store.Node, path str
 }
 
 // lookup calls the root name in its errors, which end each path at the component that is to blame.
-func lookup(ctx context.Context, ds store.Directories, root store.Node, name string, parts []string) (store.Node, error) {
-	node := root
-	at := func(n int) string { // the first n components
-		if n == 0 {
-			return name
-		}
-		return name + ":" + strings.Join(parts[:n], "/")
-	}
-	for i, part := range parts {
+func lookup(ctx context.Context, ds store.Directories, node store.Node, name string, parts []string) (store.Node, error) {
+	at, r := rootTrail(name), reader{ctx: ctx, ds: ds, deepest: anyDepth}
+	for _, part := range parts {
 		switch {
 		case node.Kind == store.KindSymlink:
-			return store.Node{}, fmt.Errorf("%s: symlink to %q, which is not followed", at(i), node.Target)
+			return store.Node{}, fmt.Errorf("%s: symlink to %q, which is not followed", at, node.Target)
 		case node.Kind != store.KindDirectory:
-			return store.Node{}, fmt.Errorf("%s: not a directory", at(i))
+			return store.Node{}, fmt.Errorf("%s: not a directory", at)
 		case ds == nil:
-			return store.Node{}, fmt.Errorf("%s: directories: %w", at(i), store.ErrUnsupported)
+			return store.Node{}, fmt.Errorf("%s: directories: %w", at, store.ErrUnsupported)
 		}
-		dir, err := ds.Get(ctx, node.Digest)
-		if store.IsNotFound(err) {
-			return store.Node{}, fmt.Errorf("%s: directory %s: %w", at(i), node.Digest, store.ErrNotFound)
-		}
+		dir, err := r.get(at, node.Digest)
 		if err != nil {
-			return store.Node{}, fmt.Errorf("%s: %w", at(i), err)
+			return store.Node{}, err
 		}
+		at = at.child(part)
 		var ok bool
 		if node, ok = dir.Find(part); !ok {
-			return store.Node{}, fmt.Errorf("%s: %w", at(i+1), store.ErrNotFound)
+			return store.Node{}, at.wrap(store.ErrNotFound)
 		}
 	}
 	return node, nil
@@ -105,52 +95,41 @@ func lookup(ctx context.Context, ds store.Directories, root store.Node, name str
 
 // components splits a path inside a tree.
 func components(path string) ([]string, error) {
-	var parts []string
-	for part := range strings.SplitSeq(path, "/") {
-		switch part {
-		case "", ".":
-		case "..":
-			return nil, fmt.Errorf("invalid path %q: .. is not allowed", path)
-		default:
-			parts = append(parts, part)
-		}
+	parts := slices.DeleteFunc(strings.Split(path, "/"), func(part string) bool { return part == "" || part == "." })
+	if slices.Contains(parts, "..") {
+		return nil, fmt.Errorf("invalid path %q: .. is not allowed", path)
 	}
 	return parts, nil
 }
 
-// split takes ref apart at the colon that ends its root, which is not the one in b3:<base64>.
+// split splits ref at the colon that ends its root. The colon in b3:<base64> does not.
 func split(ref string) (root, path string, err error) {
-	from := 0
+	prefix := ""
 	if strings.HasPrefix(ref, "b3:") {
-		from = len("b3:")
+		prefix = "b3:"
 	}
-	root = ref
-	if i := strings.IndexByte(ref[from:], ':'); i >= 0 {
-		root, path = ref[:from+i], ref[from+i+1:]
-	}
-	if root == "" {
+	root, path, _ = strings.Cut(ref[len(prefix):], ":")
+	if root = prefix + root; root == "" {
 		return "", "", fmt.Errorf("%q names no root", ref)
 	}
 	return root, path, nil
 }
 
 func resolveRoot(ctx context.Context, st *store.Store, name string) (Ref, error) {
-	whole := len(name) == 2*store.DigestSize && store.IsDigestPrefix(name)
+	var d store.Digest
+	var err error
 	switch {
-	case whole, strings.HasPrefix(name, "blake3-"), strings.HasPrefix(name, "b3:"):
-		d, err := store.ParseDigest(name)
-		if err != nil {
-			return Ref{}, err
-		}
-		return resolveDigest(ctx, st, d)
+	case len(name) == 2*store.DigestSize && store.IsDigestPrefix(name), strings.HasPrefix(name, "blake3-"), strings.HasPrefix(name, "b3:"):
+		d, err = store.ParseDigest(name)
 	case store.IsDigestPrefix(name):
-		d, err := complete(ctx, st, name)
-		if err != nil {
-			return Ref{}, err
-		}
-		return resolveDigest(ctx, st, d)
+		d, err = complete(ctx, st, name)
+	default:
+		return resolveTag(ctx, st, name)
 	}
-	return resolveTag(ctx, st, name)
+	if err != nil {
+		return Ref{}, err
+	}
+	return resolveDigest(ctx, st, d)
 }
 
 func resolveTag(ctx context.Context, st *store.Store, name string) (Ref, error) {
@@ -215,23 +194,20 @@ func findDirectory(ctx context.Context, st *store.Store, d store.Digest) (store.
 	return store.Node{Kind: store.KindDirectory, Digest: d, Size: size}, err
 }
 
-// recordedRule returns the rule by which the size of the root dir was counted that is recorded under d, or else that of
-// the store.
+// recordedRule returns the rule that gives the root dir the size that is recorded under d, or else that of the store.
 func recordedRule(ctx context.Context, st *store.Store, d store.Digest, dir store.Directory) store.SizeRule {
 	if len(dir) == 0 {
 		return st.SizeRule
 	}
 	if r, err := findRecorded(ctx, st, d); err == nil && r.Kind == store.KindDirectory {
-		for _, rule := range []store.SizeRule{store.SizeDocumented, store.SizeSnix} {
-			if size, err := dir.Size(rule); err == nil && size == r.Size {
-				return rule
-			}
+		if rule, ok := ruleOf(dir, r.Size); ok {
+			return rule
 		}
 	}
 	return st.SizeRule
 }
 
-// isBlob reports whether d is that of a blob, which it may be beside that of a directory: an empty file and an empty
+// isBlob reports whether there is a blob d. There may be a directory of the same digest: an empty file and an empty
 // directory have the same bytes, none.
 func isBlob(ctx context.Context, st *store.Store, d store.Digest) bool {
 	if st.Blobs == nil {
@@ -279,8 +255,8 @@ type recordedRoot struct {
 	digest store.Digest
 }
 
-// recorded yields the log and then the tags. What cannot be read is an error, and the rest still follow: a damaged
-// entry must not hide the sound ones.
+// recorded yields the log and then the tags. It yields an error for what it cannot read, and goes on: a damaged entry must
+// not hide the sound ones.
 func recorded(ctx context.Context, st *store.Store) iter.Seq2[recordedRoot, error] {
 	return func(yield func(recordedRoot, error) bool) {
 		if st.Tags == nil {
@@ -300,7 +276,7 @@ func recorded(ctx context.Context, st *store.Store) iter.Seq2[recordedRoot, erro
 	}
 }
 
-// notFound returns the error for what is not recorded, which tells of what may have been it but could not be read.
+// notFound returns the error for what is not recorded. unread is nil, or why some records could not be read.
 func notFound(unread error) error {
 	if unread == nil {
 		return store.ErrNotFound
@@ -308,24 +284,26 @@ func notFound(unread error) error {
 	return fmt.Errorf("%w among what can be read: %w", store.ErrNotFound, unread)
 }
 
-// maxCandidates is how many digests an error about an ambiguous prefix lists.
-const maxCandidates = 10
-
-// complete returns the one digest that begins with the hexadecimal digits of prefix, among all that the store lists
-// and all recorded roots: the digest of a symlink stands for nothing that could be listed.
-func complete(ctx context.Context, st *store.Store, prefix string) (store.Digest, error) {
+// complete returns the one digest that begins with the hexadecimal digits of prefix, among all that the store lists and
+// all recorded roots. A store does not list the digest of a symlink.
+func complete(ctx context.Context, st *store.Store, prefix string) (d store.Digest, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("root %s: %w", prefix, err)
+		}
+	}()
 	lower := strings.ToLower(prefix)
 	if st.Lister == nil {
-		return store.Digest{}, fmt.Errorf("root %s: a shortened digest: %w", prefix, store.ErrUnsupported)
+		return d, fmt.Errorf("a shortened digest: %w", store.ErrUnsupported)
 	}
 	padded, err := store.ParseDigest(lower + strings.Repeat("0", 2*store.DigestSize-len(lower)))
 	if err != nil {
-		return store.Digest{}, err
+		return d, err
 	}
 	found := map[store.Digest]struct{}{}
 	for d, err := range st.Lister.List(ctx, padded, len(lower)) {
 		if err != nil {
-			return store.Digest{}, fmt.Errorf("root %s: %w", prefix, err)
+			return d, err
 		}
 		found[d] = struct{}{}
 	}
@@ -339,26 +317,30 @@ func complete(ctx context.Context, st *store.Store, prefix string) (store.Digest
 	}
 	switch {
 	case ctx.Err() != nil:
-		return store.Digest{}, fmt.Errorf("root %s: %w", prefix, ctx.Err())
+		return d, ctx.Err()
 	case len(found) == 0:
-		return store.Digest{}, fmt.Errorf("root %s: %w", prefix, notFound(unread))
+		return d, notFound(unread)
+	case len(found) > 1:
+		return d, ambiguous(found)
 	}
-	all := slices.SortedFunc(maps.Keys(found), func(a, b store.Digest) int { return slices.Compare(a[:], b[:]) })
-	if len(all) > 1 {
-		return store.Digest{}, ambiguous(prefix, all)
+	for d = range found {
 	}
-	return all[0], nil
+	return d, nil
 }
 
+// maxCandidates is how many digests an error about an ambiguous prefix lists.
+const maxCandidates = 10
+
 // ambiguous is the error about a prefix of several digests.
-func ambiguous(prefix string, all []store.Digest) error {
+func ambiguous(found map[store.Digest]struct{}) error {
 	var names []string
-	for _, d := range all[:min(len(all), maxCandidates)] {
+	for d := range found {
 		names = append(names, d.String())
 	}
+	slices.Sort(names)
 	more := ""
-	if n := len(all) - len(names); n > 0 {
-		more = fmt.Sprintf(" and %d more", n)
+	if n := len(names) - maxCandidates; n > 0 {
+		names, more = names[:maxCandidates], fmt.Sprintf(" and %d more", n)
 	}
-	return fmt.Errorf("root %s: ambiguous: %s%s", prefix, strings.Join(names, ", "), more)
+	return fmt.Errorf("ambiguous: %s%s", strings.Join(names, ", "), more)
 }

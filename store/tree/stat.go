@@ -2,13 +2,14 @@ package tree
 
 import (
 	"context"
+	"slices"
 
 	"castar/store"
 )
 
-// SizeRule tells by which rule the sizes of directories below root are counted. It is not known where the tree has no
-// directory below another one with something in it, or follows neither rule. It reads one directory a level, and takes
-// the first that has something in it as a sample: whether all follow the rule is for others to check.
+// SizeRule tells by which rule the sizes of directories below root are counted. It takes the first directory that has
+// something in it as a sample, and does not check whether all follow the rule. The rule is not known if no directory
+// below root has something in it, or if the sample follows neither rule.
 func SizeRule(ctx context.Context, ds store.Directories, root store.Node) (rule store.SizeRule, known bool, err error) {
 	if root.Kind != store.KindDirectory {
 		return 0, false, nil
@@ -22,25 +23,29 @@ func SizeRule(ctx context.Context, ds store.Directories, root store.Node) (rule 
 
 // sizeRule is SizeRule for the root dir.
 func sizeRule(ctx context.Context, ds store.Directories, dir store.Directory) (rule store.SizeRule, known bool, err error) {
-	for _, n := range dir {
-		if n.Kind != store.KindDirectory || n.Size == 0 {
-			continue
-		}
-		below, err := getDirectory(ctx, ds, rootTrail("").child(n.Name), n.Digest)
-		if err != nil {
-			return 0, false, err
-		}
-		for _, rule := range []store.SizeRule{store.SizeDocumented, store.SizeSnix} {
-			if size, err := below.Size(rule); err == nil && size == n.Size && len(below) > 0 {
-				return rule, true, nil
-			}
-		}
+	sample := slices.IndexFunc(dir, func(n store.Node) bool { return n.Kind == store.KindDirectory && n.Size > 0 })
+	if sample < 0 {
 		return 0, false, nil
 	}
-	return 0, false, nil
+	below, err := getDirectory(ctx, ds, rootTrail("").child(dir[sample].Name), dir[sample].Digest)
+	if err != nil || len(below) == 0 {
+		return 0, false, err
+	}
+	rule, known = ruleOf(below, dir[sample].Size)
+	return rule, known, nil
 }
 
-// Entries returns how many entries a tree has, as its directories record it by rule; root itself is none.
+// ruleOf returns the rule by which dir has a size.
+func ruleOf(dir store.Directory, size uint64) (store.SizeRule, bool) {
+	for _, rule := range []store.SizeRule{store.SizeDocumented, store.SizeSnix} {
+		if got, err := dir.Size(rule); err == nil && got == size {
+			return rule, true
+		}
+	}
+	return 0, false
+}
+
+// Entries returns how many entries a tree has below its root. It counts on the sizes that directories record by rule.
 func Entries(ctx context.Context, ds store.Directories, root store.Node, rule store.SizeRule) (uint64, error) {
 	if root.Kind != store.KindDirectory {
 		return 0, nil
