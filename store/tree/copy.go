@@ -12,30 +12,30 @@ import (
 	"castar/store"
 )
 
-// CopyOptions say how to copy. The zero CopyOptions are good.
+// CopyOptions say how to copy. All fields may be zero.
 type CopyOptions struct {
 	DryRun   bool            // count what is missing, and copy nothing
-	SizeRule *store.SizeRule // by which the sizes of directories are counted in the destination; nil: copy them as they are
+	SizeRule *store.SizeRule // count the sizes of directories in the destination by this rule; nil: copy them as they are
 	Jobs     int             // how many blobs are copied at once; 0 is a good number
 	Progress *CopyCounts
 	Problem  func(path string, err error) // called for what cannot be copied, one call at a time; may be nil
 }
 
-// CopyCounts is how far a copy is: what it has met, and what of that was missing and was copied. Each blob and directory
-// counts once.
+// CopyCounts is what a copy has met, and how much of that was missing and was copied. Each blob and directory counts
+// once. It may be read at any time.
 type CopyCounts struct {
 	Directories, Blobs, Bytes          atomic.Uint64
 	NewDirectories, NewBlobs, NewBytes atomic.Uint64
 	// Unchecked is how many sizes that directories record for blobs were not compared with the blobs: the destination had
-	// those, and neither store tells how long they are without reading them.
+	// the blobs, and neither store tells their length without reading them.
 	Unchecked atomic.Uint64
 }
 
-// ErrIncomplete says that not all of a closure could be copied; what could not was reported as a problem.
+// ErrIncomplete says that not all of a closure could be copied. What could not was reported as a problem.
 var ErrIncomplete = errors.New("not everything could be copied")
 
-// Copier copies closures from one store to another, one at a time. It remembers what it has seen, so that roots that have
-// much in common are copied quickly one after the other.
+// Copier copies closures from one store to another, one at a time. It remembers what it has seen, so it copies roots
+// quickly that have much in common with earlier ones.
 type Copier struct {
 	from, to *store.Store
 	o        CopyOptions
@@ -45,9 +45,8 @@ type Copier struct {
 
 	mu      sync.Mutex
 	failed  map[store.Digest]bool          // blobs that could not be copied
-	sizes   map[store.Digest]uint64        // lengths of blobs, where neither store tells them
-	copying map[store.Digest]chan struct{} // blobs that are being copied; each is closed when that ended
-	counts  CopyCounts
+	sizes   map[store.Digest]uint64        // lengths of blobs, if neither store tells them
+	copying map[store.Digest]chan struct{} // blobs that are being copied; each channel is closed when that ended
 }
 
 // copyJobs is how many blobs are copied at once by default: more than processors, for stores on a network.
@@ -55,42 +54,36 @@ const copyJobs = 32
 
 // NewCopier returns a Copier. The stores must have Blobs and Directories.
 func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
-	c := &Copier{
-		from: from, to: to, o: o, seen: NewSet(from),
-		whole: make(map[store.Node]store.Node), failed: make(map[store.Digest]bool), sizes: make(map[store.Digest]uint64), copying: make(map[store.Digest]chan struct{}),
+	if o.Jobs <= 0 {
+		o.Jobs = max(copyJobs, runtime.GOMAXPROCS(0))
 	}
-	if c.o.Jobs <= 0 {
-		c.o.Jobs = max(copyJobs, runtime.GOMAXPROCS(0))
+	if o.Progress == nil {
+		o.Progress = new(CopyCounts)
 	}
-	if c.o.Progress == nil {
-		c.o.Progress = &c.counts
+	return &Copier{
+		from: from, to: to, o: o, seen: NewSet(from), slots: make(chan struct{}, o.Jobs),
+		whole: map[store.Node]store.Node{}, failed: map[store.Digest]bool{}, sizes: map[store.Digest]uint64{},
+		copying: map[store.Digest]chan struct{}{},
 	}
-	c.slots = make(chan struct{}, c.o.Jobs)
-	return c
 }
 
-// syncInterval is the time after which what was copied is made durable, so that a copy that is interrupted goes on from
-// there when it is begun again.
+// syncInterval is how often what was copied is made durable. A copy that is interrupted can be begun again from there.
 const syncInterval = 30 * time.Second
 
-// Copy copies all that root reaches and the destination lacks, blobs before the directories that refer to them, and
-// directories before their parents; when it returns nil, all of it is there, and after a Sync durable. Everything is
-// checked against its digest, and the sizes that directories and root record: of a directory at least what is counted by
-// the documented rule, and of a blob its length, but for those that CopyCounts has as unchecked. What is missing or
-// damaged in the source is reported, the rest is copied, and the error is ErrIncomplete; any other error ended the copy. So is what is too deep (store.ErrTooDeep).
+// Copy copies all that root reaches and the destination lacks: blobs before the directories that refer to them, and
+// directories before their parents. When it returns nil, the destination has all of it, and after a Sync durably.
+//
+// Copy checks everything against its digest, and the sizes that directories and root record: of a directory at least what
+// is counted by the documented rule, and of a blob its length, except for those that CopyCounts counts as unchecked. It
+// reports what is missing, damaged or too deep (store.ErrTooDeep) in the source and copies the rest; then the error is
+// ErrIncomplete. Any other error ends the copy.
 func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	if _, ok := c.whole[root.Node]; ok {
 		return nil
 	}
-	as := []store.Node{root.Node}
-	defer func() {
-		if err == nil {
-			c.whole[root.Node] = as[0]
-		}
-	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	r := &rootCopy{Copier: c, ctx: ctx, cancel: cancel, directories: make(map[store.Digest]*directoryCopy)}
+	r := &rootCopy{Copier: c, ctx: ctx, cancel: cancel, directories: map[store.Digest]*directoryCopy{}}
 	if root.Node.Kind == store.KindDirectory && !c.o.DryRun {
 		if r.upload, err = c.to.Directories.Upload(ctx); err != nil {
 			return err
@@ -98,33 +91,31 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 		defer r.upload.Close()
 	}
 	stop := r.syncNowAndThen()
+	as := []store.Node{root.Node}
 	ok := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })
 	stop()
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case !ok:
+		return ErrIncomplete
 	}
-	if r.upload != nil && ok {
+	if r.upload != nil {
 		if err := r.upload.Commit(ctx, as[0].Digest); err != nil {
 			return err
 		}
 	}
-	return incomplete(ok)
+	c.whole[root.Node] = as[0]
+	return nil
 }
 
-// As returns what a root that was copied is in the destination: itself, unless the sizes in it are counted by another rule
-// there.
+// As returns what a root that was copied is in the destination: itself, unless the destination counts sizes by another
+// rule.
 func (c *Copier) As(root store.Node) store.Node {
 	if as, ok := c.whole[root]; ok {
 		return as
 	}
 	return root
-}
-
-func incomplete(ok bool) error {
-	if ok {
-		return nil
-	}
-	return ErrIncomplete
 }
 
 // rootCopy is the copy of one closure.
@@ -155,11 +146,9 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 	quit := make(chan struct{})
 	var working sync.WaitGroup
 	working.Go(func() {
-		ticker := time.NewTicker(syncInterval)
-		defer ticker.Stop()
 		for {
 			select {
-			case <-ticker.C:
+			case <-time.After(syncInterval):
 				if err := r.to.Sync(r.ctx); err != nil {
 					r.cancel(err)
 				}
@@ -174,37 +163,34 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 	}
 }
 
-// nodes copies what nodes refer to, and reports whether all of it is there. It makes nodes what they are to be in the
-// destination. Blobs are copied by goroutines, as many as
-// there are slots; so are directories as long as slots are free, and otherwise one after the other, so that there are
-// never more goroutines than slots.
+// nodes copies what nodes refer to, and reports whether the destination has all of it. It makes nodes what they are to be
+// in the destination. Goroutines copy as long as slots are free; otherwise the caller copies one node after the other. So
+// there are never more goroutines than slots.
 func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) bool {
 	var working sync.WaitGroup
 	var failed atomic.Bool
-	copyOne := func(n *store.Node) {
-		ok := false
-		if at := trailTo(*n); n.Kind == store.KindFile {
-			ok = r.blob(*n, at)
-		} else {
-			ok = r.directory(n, at)
-		}
-		if !ok {
-			failed.Store(true)
-		}
-	}
 	for i := range nodes {
 		n := &nodes[i]
 		if n.Kind == store.KindSymlink || r.ctx.Err() != nil {
 			continue
 		}
+		copyOne := func() {
+			copyNode := r.directory
+			if n.Kind == store.KindFile {
+				copyNode = r.blob
+			}
+			if !copyNode(n, trailTo(*n)) {
+				failed.Store(true)
+			}
+		}
 		select {
 		case r.slots <- struct{}{}:
 			working.Go(func() {
 				defer func() { <-r.slots }()
-				copyOne(n)
+				copyOne()
 			})
 		default:
-			copyOne(n)
+			copyOne()
 		}
 	}
 	working.Wait()
@@ -229,7 +215,7 @@ func (r *rootCopy) directory(n *store.Node, at *trail) bool {
 	return dc.ok
 }
 
-// directoryOnce copies a directory after all that it refers to, once, whoever asks first.
+// directoryOnce copies a directory after all that it refers to. The first caller does, and the others wait.
 func (r *rootCopy) directoryOnce(d store.Digest, at *trail) *directoryCopy {
 	r.mu.Lock()
 	dc, known := r.directories[d]
@@ -239,7 +225,7 @@ func (r *rootCopy) directoryOnce(d store.Digest, at *trail) *directoryCopy {
 	}
 	r.mu.Unlock()
 	if known {
-		<-dc.done // who copies it waits only for what is below it
+		<-dc.done // the first caller waits only for what is below the directory
 		return dc
 	}
 	defer close(dc.done)
@@ -253,7 +239,7 @@ func (r *rootCopy) directoryOnce(d store.Digest, at *trail) *directoryCopy {
 		return dc
 	}
 	if dc.as, err = r.put(d, dir); err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at, err))
+		r.cancel(at.wrap(err))
 		return dc
 	}
 	dc.ok = true
@@ -289,11 +275,10 @@ func (r *rootCopy) put(d store.Digest, dir store.Directory) (as store.Node, err 
 	return as, err
 }
 
-// problem reports what the source does not have or has damaged, and what is too deep. Anything else that its stores say
-// ends the copy.
+// problem reports what the source lacks or has damaged, and what is too deep. Any other error ends the copy.
 func (r *rootCopy) problem(at *trail, err error) {
-	if _, ok := errors.AsType[*store.CorruptError](err); !ok && !store.IsNotFound(err) && !errors.Is(err, store.ErrTooDeep) {
-		r.cancel(fmt.Errorf("%s: %w", at, err))
+	if !store.IsCorrupt(err) && !store.IsNotFound(err) && !errors.Is(err, store.ErrTooDeep) {
+		r.cancel(at.wrap(err))
 		return
 	}
 	r.Copier.mu.Lock()

@@ -9,15 +9,15 @@ import (
 	"castar/store"
 )
 
-// blob copies what a file node refers to, unless it is there, and compares the size that the node records.
-func (r *rootCopy) blob(n store.Node, at *trail) bool {
+// blob copies what a file node refers to, unless the destination has it, and compares the size that the node records.
+func (r *rootCopy) blob(n *store.Node, at *trail) bool {
 	if !r.claim(n.Digest) {
 		return r.copied(n.Digest) && r.checkSize(n, at)
 	}
 	defer r.settle(n.Digest)
 	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
 	if err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at, err))
+		r.cancel(at.wrap(err))
 		return false
 	}
 	r.o.Progress.Blobs.Add(1)
@@ -33,7 +33,7 @@ func (r *rootCopy) blob(n store.Node, at *trail) bool {
 	return !r.o.DryRun || r.checkSize(n, at)
 }
 
-// claim reports whether the caller is the first to meet a blob, and has to settle it.
+// claim reports whether the caller is the first to meet a blob. Then it must settle it.
 func (r *rootCopy) claim(d store.Digest) bool {
 	r.Copier.mu.Lock()
 	defer r.Copier.mu.Unlock()
@@ -46,7 +46,7 @@ func (r *rootCopy) claim(d store.Digest) bool {
 	return true
 }
 
-// settle ends the wait of all that met a blob since it was claimed.
+// settle lets those go on that wait for a blob.
 func (r *rootCopy) settle(d store.Digest) {
 	r.Copier.mu.Lock()
 	defer r.Copier.mu.Unlock()
@@ -56,54 +56,51 @@ func (r *rootCopy) settle(d store.Digest) {
 	}
 }
 
-// copied waits until a blob that was met before is settled, and reports whether it is there. Its length is known only
-// then.
+// copied waits until a blob that was met before is settled, and reports whether the destination has it.
 func (r *rootCopy) copied(d store.Digest) bool {
 	r.Copier.mu.Lock()
-	done := r.copying[d]
-	r.Copier.mu.Unlock()
-	if done != nil {
+	defer r.Copier.mu.Unlock()
+	if done := r.copying[d]; done != nil {
+		r.Copier.mu.Unlock()
 		select {
 		case <-done:
 		case <-r.ctx.Done():
 		}
+		r.Copier.mu.Lock()
 	}
-	r.Copier.mu.Lock()
-	defer r.Copier.mu.Unlock()
 	return !r.failed[d]
 }
 
 // copyBlob copies what a file node refers to.
-func (r *rootCopy) copyBlob(n store.Node, at *trail) bool {
-	err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, n)
-	if from, ok := errors.AsType[*sourceError](err); ok {
-		r.Copier.mu.Lock()
+func (r *rootCopy) copyBlob(n *store.Node, at *trail) bool {
+	err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, *n)
+	from, isSource := errors.AsType[*sourceError](err)
+	r.Copier.mu.Lock()
+	switch {
+	case isSource:
 		r.failed[n.Digest] = true
-		r.Copier.mu.Unlock()
-		r.problem(at, from.error)
-		return false
-	}
-	if err != nil {
-		r.cancel(fmt.Errorf("%s: %w", at, err))
-		return false
-	}
-	if r.from.Scrubber == nil && r.to.Scrubber == nil {
-		r.Copier.mu.Lock()
+	case err == nil && r.from.Scrubber == nil && r.to.Scrubber == nil:
 		r.sizes[n.Digest] = n.Size
-		r.Copier.mu.Unlock()
 	}
-	return true
+	r.Copier.mu.Unlock()
+	switch {
+	case isSource:
+		r.problem(at, from.error)
+	case err != nil:
+		r.cancel(at.wrap(err))
+	}
+	return err == nil
 }
 
-// checkSize compares the size that a file node records with that of the blob, where it can be known without reading it.
-func (r *rootCopy) checkSize(n store.Node, at *trail) bool {
+// checkSize compares the size that a file node records with that of the blob, if a store tells it without reading the blob.
+func (r *rootCopy) checkSize(n *store.Node, at *trail) bool {
 	size, known := r.blobSize(n.Digest)
 	if !known {
 		r.o.Progress.Unchecked.Add(1)
 		return true
 	}
 	if size != n.Size {
-		r.problem(at, wrongSize(n, size))
+		r.problem(at, wrongSize(*n, size))
 		return false
 	}
 	return true
@@ -129,18 +126,15 @@ type sourceError struct{ error }
 
 func (e *sourceError) Unwrap() error { return e.error }
 
-// CopyBlob copies the blob that a file node refers to. It is checked against its digest and the node's size before the
-// destination has it.
+// CopyBlob copies the blob that a file node refers to. The blob is checked against its digest and the node's size before
+// the destination has it.
 func CopyBlob(ctx context.Context, from, to store.Blobs, n store.Node) error {
 	const small = 1 << 20
-	b, err := from.Open(ctx, n.Digest)
+	b, err := openFile(ctx, from, n)
 	if err != nil {
 		return &sourceError{err}
 	}
 	defer b.Close()
-	if b.Size() != n.Size {
-		return &sourceError{wrongSize(n, b.Size())}
-	}
 	var got store.Digest
 	if n.Size <= small {
 		buf := bytes.NewBuffer(make([]byte, 0, n.Size))
@@ -155,11 +149,6 @@ func CopyBlob(ctx context.Context, from, to store.Blobs, n store.Node) error {
 		err = &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("destination calls it %s", got)}
 	}
 	return err
-}
-
-// wrongSize is the error for a file node whose blob has another size.
-func wrongSize(n store.Node, size uint64) error {
-	return &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("has %d bytes, its directory says %d", size, n.Size)}
 }
 
 // stream copies a large blob.

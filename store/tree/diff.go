@@ -215,7 +215,7 @@ func (d *differ) children(at *trail, old, new store.Node) bool {
 	whole, some := d.within.covers(at)
 	key := keyOf(old, new)
 	switch {
-	case !some || whole && d.known(key):
+	case !some || whole && d.quiet.has(key):
 		return true
 	case whole && d.counted != nil:
 		return d.counted.below(key, func() bool { return d.entries(at, old, new) })
@@ -230,12 +230,6 @@ func (d *differ) children(at *trail, old, new store.Node) bool {
 		d.quiet.put(key, struct{}{})
 	}
 	return true
-}
-
-// known reports whether nothing changed between two directories.
-func (d *differ) known(key pairKey) bool {
-	_, ok := d.quiet.get(key)
-	return ok
 }
 
 // entries compares the entries of two nodes, in the order of Diff.
@@ -265,13 +259,9 @@ func (d *differ) entries(at *trail, old, new store.Node) bool {
 // readAhead begins to read directories that will be compared soon.
 func (d *differ) readAhead(at *trail, p *nodePair) {
 	key := keyOf(p[0], p[1])
-	if d.within.paths != nil || d.known(key) || !d.recursive && p[0].Kind != p[1].Kind {
+	known := d.quiet.has(key) || d.counted != nil && d.counted.known.has(key)
+	if known || d.within.paths != nil || !d.recursive && p[0].Kind != p[1].Kind {
 		return
-	}
-	if d.counted != nil {
-		if _, ok := d.counted.known.get(key); ok {
-			return
-		}
 	}
 	for i, n := range p {
 		if n.Kind == store.KindDirectory {
@@ -345,7 +335,7 @@ func zip(a, b store.Directory) iter.Seq[nodePair] {
 	}
 }
 
-// scope is the paths that a comparison is restricted to. The zero scope is all.
+// scope is the paths that a comparison is restricted to. The zero scope is everything.
 type scope struct{ paths []string }
 
 func (s *scope) set(paths []string) error {

@@ -7,8 +7,8 @@ import (
 	"castar/store"
 )
 
-// DiffStat is how much differs between two trees, in numbers of entries and in bytes of file contents. A number that
-// would be too large is the largest there is.
+// DiffStat is how much differs between two trees, in entries and in bytes of file contents. A number that would be too
+// large is the largest there is.
 type DiffStat struct {
 	Added, Removed           uint64 // entries of any kind
 	Changed                  uint64 // all changes but additions, removals and renames

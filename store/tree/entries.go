@@ -48,11 +48,7 @@ func walkEntries(
 			}
 			return nil
 		}
-		isBare := func(d store.Digest) bool {
-			_, ok := bare.get(d)
-			return ok
-		}
-		w := walker{ctx: ctx, ds: ds, skip: isBare}
+		w := walker{ctx: ctx, ds: ds, skip: bare.has}
 		if depth >= 0 {
 			w.deepest = min(depth, store.MaxDepth)
 		}
@@ -62,7 +58,7 @@ func walkEntries(
 					return false, err
 				}
 			}
-			return at.depth-1 != depth && !isBare(n.Digest), nil
+			return at.depth-1 != depth && !bare.has(n.Digest), nil
 		}
 		w.open = func(*trail, *store.Node, store.Directory) (bool, error) {
 			before = append(before, met)

@@ -13,6 +13,11 @@ func (m *memo[K, V]) get(k K) (V, bool) {
 	return v, ok
 }
 
+func (m *memo[K, V]) has(k K) bool {
+	_, ok := m.known[k]
+	return ok
+}
+
 func (m *memo[K, V]) put(k K, v V) {
 	if m.known == nil {
 		m.known = map[K]V{}

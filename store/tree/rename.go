@@ -13,23 +13,23 @@ type renames struct {
 	tooMany bool // not all were looked for
 }
 
-// maxCandidateBytes is what candidates may take in memory, some hundred thousand of them. Trees with more would need
-// gigabytes to find out what was moved.
+// maxCandidateBytes is what candidates may take in memory, some hundred thousand of them. With more it would take
+// gigabytes to find what was moved.
 const maxCandidateBytes = 256 << 20
 
-// maxAgain is how many directories are looked into for candidates that had been looked into elsewhere. Trees that share
+// maxAgain is how many directories are searched for candidates again, after they were searched elsewhere. Trees that share
 // directories over and over have no end of them.
 const maxAgain = 1 << 16
 
-// search is a bound on the work of looking for candidates.
+// search bounds the work of searching for candidates.
 type search struct {
 	seen  memo[pairKey, struct{}]
 	again int
 }
 
-// enter takes in that a directory, or two, are looked into, and reports whether they may be.
+// enter takes in that a directory, or a pair of them, will be searched, and reports whether it may be.
 func (s *search) enter(k pairKey) bool {
-	if _, ok := s.seen.get(k); ok {
+	if s.seen.has(k) {
 		s.again++
 	}
 	s.seen.put(k, struct{}{})
@@ -44,7 +44,7 @@ type candidates struct {
 
 // add appends a candidate, and reports whether there was room for it.
 func (c *candidates) add(path string, n store.Node, parent int) bool {
-	const each = 400 // with its places in maps
+	const each = 400 // with its entries in maps
 	if c.left -= each + len(path); c.left < 0 {
 		return false
 	}
@@ -61,8 +61,8 @@ type candidate struct {
 	taken  bool // it, something above it or something below it is renamed
 }
 
-// findRenames compares the trees with d, and pairs what was removed with what was added. What was moved as a whole is
-// found first, and nothing below it is read.
+// findRenames compares the trees with d, and pairs what was removed with what was added. It finds first what was moved as
+// a whole, and reads nothing below that.
 func findRenames(d differ, a, b store.Node) (renames, error) {
 	r := renames{to: map[string]candidate{}, from: map[string]struct{}{}, above: map[string]struct{}{}}
 	old, new, err := r.changed(&d, a, b)
@@ -115,7 +115,8 @@ func untaken(all []candidate) (left []candidate) {
 	return left
 }
 
-// expand returns the candidates with all that is below them, each directory before what it holds, if that is not too many.
+// expand returns the candidates with all that is below them, each directory before what it holds, unless there are too
+// many.
 func (r *renames) expand(side *reader, roots []candidate) ([]candidate, error) {
 	list, bound := candidates{left: maxCandidateBytes}, search{}
 	parents := []int{-1}
@@ -153,7 +154,7 @@ func (r *renames) match(old, new []candidate) {
 	}
 }
 
-// matchThose pairs equal candidates, in order, that are directories, or are not; named: and have the same name.
+// matchThose pairs equal candidates, in order: only directories or only others, and with named only those of one name.
 func (r *renames) matchThose(old, new []candidate, dirs, named bool) {
 	key := func(c *candidate) (k store.Node, ok bool) {
 		k = c.node
@@ -162,7 +163,7 @@ func (r *renames) matchThose(old, new []candidate, dirs, named bool) {
 			k.Name = ""
 		}
 		if dirs {
-			k.Size = 0 // may differ in how it is counted
+			k.Size = 0 // may be counted by another rule
 		}
 		return k, ok
 	}

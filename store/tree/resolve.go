@@ -323,7 +323,8 @@ func complete(ctx context.Context, st *store.Store, prefix string) (d store.Dige
 	case len(found) > 1:
 		return d, ambiguous(found)
 	}
-	for d = range found {
+	for only := range found {
+		d = only
 	}
 	return d, nil
 }

@@ -23,13 +23,13 @@ type Usage struct {
 	Objects atomic.Uint64 // measured so far; may be read at any time
 }
 
-// Unique is what there is when everything that is the same counts once.
+// Unique is what trees hold when everything that is the same counts once.
 type Unique struct {
 	Files       uint64 // different contents
 	Directories uint64
 	Chunks      uint64 // of those contents that have some
 	Bytes       uint64 // of file contents, each chunk once
-	Stored      uint64 // bytes that contents take in the store; 0 where it cannot tell
+	Stored      uint64 // bytes that contents take in the store; 0 if it cannot tell
 	StoredDirs  uint64 // bytes that directories take there
 	Sizes       [SizeClasses]uint64
 }
@@ -37,8 +37,8 @@ type Unique struct {
 // SizeClasses is the number of classes that file sizes are counted in.
 const SizeClasses = 12
 
-// SizeClass returns the class of a file of n bytes. Class 0 is for empty files, class 1 for those below 1 KiB, and each
-// further one goes to four times the size, but for the last, which has no end.
+// SizeClass returns the class of a file of n bytes. Class 0 is for empty files, and class 1 for those below 1 KiB. Each
+// class after that ends at four times the size of the one before; the last has no end.
 func SizeClass(n uint64) int {
 	if n == 0 {
 		return 0
@@ -46,7 +46,7 @@ func SizeClass(n uint64) int {
 	return min(1+(max(bits.Len64(n), 9)-9)/2, SizeClasses-1)
 }
 
-// SizeLimit returns the size that the files of a class are below, in bytes, or 0 for the last class, which has none.
+// SizeLimit returns the size in bytes below which the files of a class are, or 0 for the last class, which has no limit.
 func SizeLimit(class int) uint64 {
 	switch class {
 	case 0:

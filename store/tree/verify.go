@@ -11,34 +11,34 @@ import (
 	"castar/store"
 )
 
-// VerifyOptions say what to verify. The zero value is the whole store.
+// VerifyOptions say what to verify. The zero value is the whole store. Structure, Parts, MaxDuration and NoRecord are
+// those of store.ScrubOptions.
 type VerifyOptions struct {
-	Roots       []Root               // only what these reach; nil: everything, the roots being the tags
+	Roots       []Root               // only what these reach; nil: everything, with the tags as roots
 	Structure   bool                 // read no file contents
-	Parts       int                  // of file contents read one in so many parts, the next one each time; 0 is 1
-	MaxDuration time.Duration        // stop reading file contents after so long, and go on there the next time; 0: never
+	Parts       int                  // read only one part in so many of the file contents, the next one each time; 0 is 1
+	MaxDuration time.Duration        // stop reading file contents after this long; the next call goes on there; 0: never
 	NoRecord    bool                 // write nothing into the store
 	Progress    *store.ScrubProgress // may be nil
 }
 
-// Finding is something that Verify found, with what is hit by it.
+// Finding is something that Verify found, and what it hits.
 type Finding struct {
 	store.Damage
-	// Hits is where what is damaged stands in the trees. None where damage is to no object, or where no root reaches it.
+	// Hits says where in the trees the damaged object is. It is nil if the damage is to no object or no root reaches it.
 	Hits []Hit
-	// Unreached says that no tag leads to what is damaged, and that nothing was in the way of those who looked.
+	// Unreached says that no tag leads to the damaged object, and that nothing hid a path to it.
 	Unreached bool
 
-	entry string // of the directory, where damage is to that
+	entry string // of the directory, if only this entry is damaged
 }
 
 // Hit is the same paths in the trees of some roots.
 type Hit struct {
-	Roots []string
-	Paths []string // raw bytes, as store.ShortPath returns them; "" is the root itself. The first ones only
-	More  uint64   // how many more paths there are
-	// AtLeast says that there are too many paths to count, More or more.
-	AtLeast bool
+	Roots   []string
+	Paths   []string // the first ones, raw bytes, as store.ShortPath returns them; "" is the root itself
+	More    uint64   // how many more paths there are
+	AtLeast bool     // there may be even more: too many to count
 }
 
 // VerifyResult is what Verify did.
@@ -48,16 +48,16 @@ type VerifyResult struct {
 	Directories uint64 // in these, each once
 	Files       uint64 // in these directories
 	Findings    map[store.Claim]uint64
-	Harmless    uint64 // findings of which nothing is lost
+	Harmless    uint64 // findings by which nothing is lost
 }
 
-// Verify checks that every stored object hashes to its name, that every reference resolves, that every size is what it
-// says, and that every blob of chunks, assembled, hashes to its name. A directory's recorded size may exceed what is
+// Verify checks that every stored object hashes to its name, that every reference resolves, that every recorded size is
+// right, and that every blob of chunks, assembled, hashes to its name. The recorded size of a directory may exceed what is
 // counted by the documented rule, but not fall short of it.
 //
-// It goes on whatever it finds and calls found for each finding, one call at a time. The error says only that it could
-// not finish. A store with a Scrubber is checked where it lies, and records what is damaged; of others, what the roots
-// reach is read through their interfaces, and to have no roots, or MaxDuration, is an error that is store.ErrUnsupported.
+// Verify goes on whatever it finds, and calls found for each finding, one call at a time. The error says only that it
+// could not finish. A store with a Scrubber checks itself, and records what is damaged. Of any other store, Verify reads
+// what the roots reach. Then no roots, or a MaxDuration, are the error store.ErrUnsupported.
 func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Finding)) (VerifyResult, error) {
 	if st.Blobs == nil || st.Directories == nil {
 		return VerifyResult{}, fmt.Errorf("a store that keeps only blobs or only directories: %w", store.ErrUnsupported)
@@ -74,7 +74,7 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 	switch {
 	case st.Scrubber == nil && len(v.roots) == 0 && v.newer != nil:
 		err = errors.Join(v.newer...)
-	case st.Scrubber == nil && len(v.roots) == 0: // nothing would be looked at, and all be well
+	case st.Scrubber == nil && len(v.roots) == 0: // it would look at nothing, and find nothing wrong
 		err = fmt.Errorf("without a tag or root: %w", store.ErrUnsupported)
 	case st.Scrubber == nil:
 		err = v.readAll()
@@ -102,7 +102,7 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 	return v.result, nil
 }
 
-// hidden reports whether there may be paths that nobody could find.
+// hidden reports whether there may be paths that could not be found.
 func (v *verifier) hidden() bool {
 	return v.tagUnread || v.cut || slices.ContainsFunc(v.findings, func(f *Finding) bool {
 		return f.Kind == store.KindDirectory && f.entry == "" && f.Hits != nil
@@ -128,8 +128,8 @@ type verifier struct {
 	wrong    map[sizedBlob]uint64 // sizes that nodes say, and those that the blobs have
 }
 
-// readTags makes the tags the roots. It comes before the store's records are looked at, so that all that a tag reaches
-// is among those, also if the tag was made just now.
+// readTags makes the tags the roots. It comes before the store looks at its records, so these have all that a tag reaches,
+// even if the tag was set just now.
 func (v *verifier) readTags() {
 	if v.st.Tags == nil {
 		return
@@ -164,7 +164,7 @@ func fileDamage(what store.What, err error) (d store.Damage) {
 	return d
 }
 
-// add takes a finding in. What concerns no object is reported at once.
+// add takes in damage. It reports at once what concerns no object.
 func (v *verifier) add(d store.Damage) {
 	f := &Finding{Damage: d}
 	if d.Kind == 0 || d.Harmless {
@@ -203,7 +203,7 @@ func (v *verifier) isHit(k store.Kind, d store.Digest) bool {
 	return slices.ContainsFunc(v.hits[object{k, d}], func(f *Finding) bool { return f.entry == "" })
 }
 
-// report hands a finding on. One that is known only from a damaged record, and that nothing refers to, is none.
+// report hands a finding on, unless the object is known only from a damaged record and nothing refers to it.
 func (v *verifier) report(f *Finding) {
 	if f.Doubtful && f.Hits == nil {
 		return
@@ -216,7 +216,7 @@ func (v *verifier) report(f *Finding) {
 	v.found(*f)
 }
 
-// scrub has the store check itself, all of it or what is in only.
+// scrub has the store check itself: all of it, or the objects in only.
 func (v *verifier) scrub(only store.ObjectSet, found func(store.Damage)) (err error) {
 	v.result.ScrubResult, err = v.st.Scrubber.Scrub(v.ctx, store.ScrubOptions{
 		Only: only, Structure: v.o.Structure, Parts: v.o.Parts, MaxDuration: v.o.MaxDuration, NoRecord: v.o.NoRecord,
@@ -225,8 +225,8 @@ func (v *verifier) scrub(only store.ObjectSet, found func(store.Damage)) (err er
 	return err
 }
 
-// scrubRoots has the store check what the roots reach. Where something was in the way that proves to be whole, such as a
-// directory that had been in the quarantine, there may be more behind it.
+// scrubRoots has the store check what the roots reach. If something was in the way and proves to be whole, such as a
+// directory from the quarantine, it looks again, because there may be more below that.
 func (v *verifier) scrubRoots() error {
 	for {
 		set := NewSet(v.st)
@@ -252,7 +252,7 @@ func reasonOf(err error) (where string, reason error) {
 	return "", err
 }
 
-// lost takes in that an object cannot be had, unless that is known.
+// lost takes in that an object cannot be read, unless that is known.
 func (v *verifier) lost(k store.Kind, d store.Digest, err error) {
 	if v.ctx.Err() != nil || v.isHit(k, d) {
 		return

@@ -23,7 +23,7 @@ func (v *verifier) readAll() error {
 		return fmt.Errorf("to go on where a check stopped: %w", store.ErrUnsupported)
 	}
 	if v.o.Parts > 1 {
-		v.result.Part = 1 + rand.IntN(v.o.Parts) // nobody remembers which it was the last time
+		v.result.Part = 1 + rand.IntN(v.o.Parts) // the store does not remember the last one
 	}
 	v.wrong = map[sizedBlob]uint64{}
 	files := make(chan store.Node)
@@ -31,7 +31,9 @@ func (v *verifier) readAll() error {
 	for range max(4, runtime.GOMAXPROCS(0)) {
 		readers.Go(func() {
 			for n := range files {
-				v.readFile(n)
+				if err := v.checkBlob(n); err != nil {
+					v.lost(n.Kind, n.Digest, err)
+				}
 			}
 		})
 	}
@@ -52,8 +54,8 @@ func (v *verifier) readAll() error {
 	return v.ctx.Err()
 }
 
-// findMisstated reports all nodes with a size that the blob does not have: the walk before it has compared only the first
-// of those that are the same.
+// findMisstated reports all nodes with a size that the blob does not have. The walk before it compared only the first of
+// equal ones.
 func (v *verifier) findMisstated() {
 	seen := map[store.Digest]bool{}
 	w := walker{ctx: v.ctx, ds: v.st.Directories, deepest: anyDepth, skip: func(d store.Digest) bool { return seen[d] }}
@@ -71,74 +73,63 @@ func (v *verifier) findMisstated() {
 	v.inRoots(&w)
 }
 
-// readFile reads a blob if it is its turn, and compares its size in any case.
-func (v *verifier) readFile(n store.Node) {
+// checkBlob reads a blob if its part is to be read, and otherwise looks for its chunks. It compares the size in any case.
+func (v *verifier) checkBlob(n store.Node) error {
 	blob, err := v.st.Blobs.Open(v.ctx, n.Digest)
 	if err != nil {
-		v.lost(store.KindFile, n.Digest, err)
-		return
+		return err
 	}
 	defer blob.Close()
-	if size := blob.Size(); size != n.Size {
+	size := blob.Size()
+	if size != n.Size {
 		v.mu.Lock()
 		v.wrong[sizedBlob{n.Digest, n.Size}] = size
 		v.mu.Unlock()
 	}
 	turn := v.o.Parts <= 1 || binary.LittleEndian.Uint64(n.Digest[:])%uint64(v.o.Parts) == uint64(v.result.Part-1)
 	if v.o.Structure || !turn {
-		if err := v.hasChunks(n.Digest, blob.Size()); err != nil {
-			v.lost(store.KindFile, n.Digest, err)
-		}
-		return
+		return v.checkChunks(n.Digest, size, true)
 	}
 	read, err := blob.WriteTo(io.Discard)
 	v.o.Progress.Bytes.Add(uint64(read))
-	var chunks []store.Chunk
 	if err == nil {
-		chunks, err = v.chunks(n.Digest, blob.Size())
+		err = v.checkChunks(n.Digest, size, false)
 	}
-	if err != nil {
-		v.lost(store.KindFile, n.Digest, err)
-		return
+	if err == nil {
+		v.o.Progress.Objects.Add(1)
 	}
-	if len(chunks) > 1 {
-		v.mu.Lock()
-		v.result.Assembled++
-		v.mu.Unlock()
-	}
-	v.o.Progress.Objects.Add(1)
+	return err
 }
 
-// chunks returns the chunks of a blob of that size. The error says what is wrong with their list: the blob's bytes may be
-// had without it, but not by those who ask for them by chunks.
-func (v *verifier) chunks(d store.Digest, size uint64) ([]store.Chunk, error) {
+// checkChunks looks at the list of chunks of a blob, and for the chunks of one that is not read. If a list is wrong, the
+// blob can still be read, but not by a caller that asks for its chunks.
+func (v *verifier) checkChunks(d store.Digest, size uint64, unread bool) error {
 	chunks, err := v.st.Blobs.Chunks(v.ctx, d)
 	if err != nil || len(chunks) == 0 {
-		return nil, err
+		return err
 	}
 	sum := uint64(0)
-	for i := range chunks {
-		sum = add(sum, chunks[i].Size)
+	for _, c := range chunks {
+		sum = add(sum, c.Size)
 	}
 	if sum != size {
-		return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("list of chunks of %d bytes, want %d", sum, size)}
+		return &store.CorruptError{Digest: d, Err: fmt.Errorf("list of chunks of %d bytes, want %d", sum, size)}
 	}
-	return chunks, nil
-}
-
-// hasChunks looks for the chunks of a blob that is not read.
-func (v *verifier) hasChunks(d store.Digest, size uint64) error {
-	chunks, err := v.chunks(d, size)
-	if err != nil {
-		return err
+	if !unread {
+		if len(chunks) > 1 {
+			v.mu.Lock()
+			v.result.Assembled++
+			v.mu.Unlock()
+		}
+		return nil
 	}
 	for _, c := range chunks {
 		has, err := v.st.Blobs.Has(v.ctx, c.Digest)
+		if err == nil && !has {
+			err = &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s: missing", c.Digest)}
+		}
 		if err != nil {
 			return err
-		}
-		if !has {
-			return &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s: missing", c.Digest)}
 		}
 	}
 	return nil

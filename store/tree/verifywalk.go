@@ -12,11 +12,7 @@ import (
 func (v *verifier) walk(file func(at *trail, n *store.Node)) {
 	var sizes memo[store.Digest, uint64] // of directories, so that one with many references is not read for each
 	seen := NewSet(v.st)
-	w := walker{ctx: v.ctx, ds: v.st.Directories, deepest: anyDepth}
-	w.skip = func(d store.Digest) bool {
-		_, known := sizes.get(d)
-		return known
-	}
+	w := walker{ctx: v.ctx, ds: v.st.Directories, deepest: anyDepth, skip: sizes.has}
 	w.enter = func(at *trail, n *store.Node) (bool, error) {
 		if n.Kind == store.KindFile {
 			v.result.Files++

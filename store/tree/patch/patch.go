@@ -3,6 +3,7 @@ package patch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -60,11 +61,7 @@ func (w *Writer) Change(ctx context.Context, c *tree.Change) error {
 	case c.IsDirectory():
 		return nil
 	}
-	from := c.From
-	if c.Op != tree.Renamed {
-		from = c.Path
-	}
-	w.head(c, from)
+	w.head(c, cmp.Or(c.From, c.Path))
 	if c.Op == tree.Renamed || c.Op == tree.Executable {
 		return nil
 	}
@@ -130,8 +127,8 @@ func (w *Writer) contents(ctx context.Context, c *tree.Change) error {
 	var texts [2][]byte
 	names := [2]string{quote("a/", c.Path), quote("b/", c.Path)}
 	nodes := [2]store.Node{c.Old, c.New}
-	for i := range nodes {
-		if nodes[i].Kind == 0 {
+	for i, n := range nodes {
+		if n.Kind == 0 {
 			names[i] = "/dev/null"
 		}
 	}
