@@ -36,21 +36,7 @@ func Quote(name string) string {
 	if name != "" && escaped == name && !strings.ContainsAny(name, `"\`) && strings.TrimSpace(name) == name {
 		return name
 	}
-	// In a Go string, every ASCII byte that Escape leaves alone stands for itself, except these two.
-	var b strings.Builder
-	b.WriteByte('"')
-	for len(name) > 0 {
-		_, size := utf8.DecodeRuneInString(name)
-		if name[0] == '"' || name[0] == '\\' {
-			b.WriteByte('\\')
-			b.WriteByte(name[0])
-		} else {
-			b.WriteString(Escape(name[:size]))
-		}
-		name = name[size:]
-	}
-	b.WriteByte('"')
-	return b.String()
+	return `"` + Escape(strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(name)) + `"`
 }
 
 // isPlainWord is a fast test for names that need no quotes. Most names pass it.

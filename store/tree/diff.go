@@ -246,7 +246,7 @@ func (d *differ) entries(at *trail, old, new store.Node) bool {
 	}
 	all, ahead := pairs(dirs[0], dirs[1]), 0
 	for i, p := range all {
-		for ; ahead < min(i+aheadWindow, len(all)); ahead++ {
+		for ahead = max(ahead, i+1); ahead < min(i+aheadWindow, len(all)); ahead++ {
 			d.readAhead(at, &all[ahead])
 		}
 		if !d.pair(at.child(p.name()), p[0], p[1]) {

@@ -67,7 +67,7 @@ func walkEntries(
 		w.leave = func(at *trail) {
 			last := len(before) - 1
 			if match != nil && met == before[last] {
-				bare.put(at.digest, struct{}{})
+				bare.put(*at.digest, struct{}{})
 			}
 			before = before[:last]
 		}

@@ -96,7 +96,7 @@ func (f *Finder) In(ctx context.Context, root store.Node) (found bool, err error
 	w.failed = func(at *trail, n *store.Node, err error) error {
 		f.unknown[n.Digest] = true
 		for up := at.up; up != nil; up = up.up {
-			f.unknown[up.digest] = true
+			f.unknown[*up.digest] = true
 		}
 		return err
 	}

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,11 +11,11 @@ import (
 
 // trail is the way from a root down to a node. It is a chain, so a walk holds no path for each of its levels.
 type trail struct {
-	up     *trail       // to the directory that holds the node; nil for a root
-	name   string       // of a root: what errors call it, or ""
-	digest store.Digest // of the directory that a walk has read here
-	depth  int          // 1 for a root
-	last   bool         // nothing follows in the same directory
+	up     *trail        // to the directory that holds the node; nil for a root
+	name   string        // of a root: what errors call it, or ""
+	digest *store.Digest // of the directory that a walk has read here
+	depth  int           // 1 for a root
+	last   bool          // nothing follows in the same directory
 }
 
 // rootTrail returns the trail of a root.
@@ -50,20 +51,19 @@ func (t *trail) path() string {
 // String returns the path as errors say it: after the name of the root, if that has one, and shortened if it is very
 // long. A root without a name is ".".
 func (t *trail) String() string {
-	root := t
-	for root.up != nil {
-		root = root.up
+	path, root := store.ShortPath(t.path()), t.root()
+	if path == "" || root == "" {
+		return cmp.Or(root, path, ".")
 	}
-	switch path := store.ShortPath(t.path()); {
-	case path == "" && root.name == "":
-		return "."
-	case path == "":
-		return root.name
-	case root.name == "":
-		return path
-	default:
-		return root.name + ":" + path
+	return root + ":" + path
+}
+
+// root returns the name of the root.
+func (t *trail) root() string {
+	for t.up != nil {
+		t = t.up
 	}
+	return t.name
 }
 
 // wrap puts the path before an error.
@@ -72,7 +72,7 @@ func (t *trail) wrap(err error) error { return fmt.Errorf("%s: %w", t, err) }
 // addAbove adds the directories above the node to a set that has, with any of them, those above it.
 func (t *trail) addAbove(set store.ObjectSet) {
 	for up := t.up; up != nil; up = up.up {
-		if isNew, _ := set.Add(store.KindDirectory, up.digest); !isNew {
+		if isNew, _ := set.Add(store.KindDirectory, *up.digest); !isNew {
 			return
 		}
 	}

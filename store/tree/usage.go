@@ -106,7 +106,7 @@ func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) 
 		last := len(sums) - 1
 		c := sums[last]
 		if again[last] {
-			u.counts[at.digest] = c
+			u.counts[*at.digest] = c
 		}
 		sums, again = sums[:last], again[:last]
 		add(c)

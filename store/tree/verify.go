@@ -190,7 +190,7 @@ func (v *verifier) addEntry(at *trail, n *store.Node, err error) {
 		f.Kind, f.Digest, f.entry, f.Hits = n.Kind, n.Digest, "", []Hit{{Roots: []string{at.name}, Paths: []string{""}}}
 		return
 	}
-	f.Digest = at.up.digest
+	f.Digest = *at.up.digest
 	v.hit(f, object{store.KindDirectory, f.Digest})
 }
 

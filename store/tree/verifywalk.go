@@ -80,15 +80,11 @@ func (v *verifier) wrongBlobSize(at *trail, n *store.Node, size uint64) {
 
 // tooDeep takes in that a directory lies so deep that no other command goes there. The walk goes on below it.
 func (v *verifier) tooDeep(at *trail, d store.Digest) {
-	root := at
-	for root.up != nil {
-		root = root.up
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.findings = append(v.findings, &Finding{
 		Damage: store.Damage{What: store.WhatDepth, Kind: store.KindDirectory, Digest: d, Err: store.ErrTooDeep},
-		Hits:   []Hit{{Roots: []string{root.name}, Paths: []string{store.ShortPath(at.path())}}},
+		Hits:   []Hit{{Roots: []string{at.root()}, Paths: []string{store.ShortPath(at.path())}}},
 	})
 }
 

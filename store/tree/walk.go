@@ -89,9 +89,9 @@ func (w *walker) inOrder(at *trail, n store.Node) error {
 	return err
 }
 
-// readAhead begins to read directories that will be visited soon.
+// readAhead begins to read directories that will be visited soon, but not the next entry, which is visited at once.
 func (w *walker) readAhead(r *reader, l *level) {
-	for ; l.ahead < min(l.next+aheadWindow, len(l.dir)); l.ahead++ {
+	for l.ahead = max(l.ahead, l.next+1); l.ahead < min(l.next+aheadWindow, len(l.dir)); l.ahead++ {
 		if n := &l.dir[l.ahead]; n.Kind == store.KindDirectory && (w.skip == nil || !w.skip(n.Digest)) {
 			r.begin(l.at, n.Digest)
 		}
@@ -106,7 +106,7 @@ func (w *walker) read(r *reader, at *trail, n *store.Node) (dir store.Directory,
 		}
 		return nil, false, err
 	}
-	at.digest = n.Digest
+	at.digest = new(n.Digest)
 	if w.open == nil {
 		return dir, true, nil
 	}
