@@ -41,9 +41,11 @@ func walkEntries(
 	return func(yield func(Entry, error) bool) {
 		var bare memo[store.Digest, struct{}] // directories below which match accepts nothing
 		met, before := 0, []int{}             // entries that were yielded, and for each level those before it
+		var path []byte                       // of the node
+		ends := []int{0}                      // for each level, the length of its path with a slash
 		hand := func(at *trail, n *store.Node, err error) error {
 			met++
-			if !yield(Entry{at.path(), *n, at.depth - 1, at.last}, err) {
+			if !yield(Entry{string(path), *n, at.depth - 1, at.last}, err) {
 				return errStop
 			}
 			return nil
@@ -53,6 +55,9 @@ func walkEntries(
 			w.deepest = min(depth, store.MaxDepth)
 		}
 		w.enter = func(at *trail, n *store.Node) (bool, error) {
+			if at.up != nil {
+				path = append(path[:ends[at.depth-2]], at.name...)
+			}
 			if match == nil || match(n) {
 				if err := hand(at, n, nil); err != nil {
 					return false, err
@@ -60,8 +65,11 @@ func walkEntries(
 			}
 			return at.depth-1 != depth && !bare.has(n.Digest), nil
 		}
-		w.open = func(*trail, *store.Node, store.Directory) (bool, error) {
-			before = append(before, met)
+		w.open = func(at *trail, _ *store.Node, _ store.Directory) (bool, error) {
+			if at.up != nil {
+				path = append(path, '/')
+			}
+			before, ends = append(before, met), append(ends[:at.depth-1], len(path))
 			return true, nil
 		}
 		w.leave = func(at *trail) {
