@@ -73,10 +73,10 @@ const syncInterval = 30 * time.Second
 // Copy copies all that root reaches and the destination lacks: blobs before the directories that refer to them, and
 // directories before their parents. When it returns nil, the destination has all of it, and after a Sync durably.
 //
-// Copy checks everything against its digest, and the sizes that directories and root record: of a directory at least what
-// is counted by the documented rule, and of a blob its length, except for those that CopyCounts counts as unchecked. It
-// reports what is missing, damaged or too deep (store.ErrTooDeep) in the source and copies the rest; then the error is
-// ErrIncomplete. Any other error ends the copy.
+// Copy checks everything against its digest, and the sizes that directories and root record: of a directory at least
+// what is counted by the documented rule, and of a blob its length, except for those that CopyCounts counts as
+// unchecked. It reports what is missing, damaged or too deep (store.ErrTooDeep) in the source and copies the rest; then
+// the error is ErrIncomplete. Any other error ends the copy.
 func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	if _, ok := c.whole[root.Node]; ok {
 		return nil
@@ -163,9 +163,9 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 	}
 }
 
-// nodes copies what nodes refer to, and reports whether the destination has all of it. It makes nodes what they are to be
-// in the destination. Goroutines copy as long as slots are free; otherwise the caller copies one node after the other. So
-// there are never more goroutines than slots.
+// nodes copies what nodes refer to, and reports whether the destination has all of it. It makes nodes what they are to
+// be in the destination. Goroutines copy as long as slots are free; otherwise the caller copies one node after the
+// other. So there are never more goroutines than slots.
 func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) bool {
 	var working sync.WaitGroup
 	var failed atomic.Bool

@@ -42,7 +42,7 @@ func (f *full) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	return f.Blobs.Put(ctx, data)
 }
 
-// complete reports what of a closure st lacks.
+// complete returns an error if st lacks a part of a closure.
 func complete(ctx context.Context, st *store.Store, root store.Node) error {
 	for nd, err := range st.Directories.Walk(ctx, root.Digest) {
 		if err != nil {
@@ -82,7 +82,7 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// A dry run counts the same and copies nothing.
+// TestCopyDryRun asserts that a dry run counts the same and copies nothing.
 func TestCopyDryRun(t *testing.T) {
 	from, _, root := reachSample(t)
 	to := memory.New()
@@ -99,7 +99,8 @@ func TestCopyDryRun(t *testing.T) {
 	}
 }
 
-// What the source lacks is named, the rest is copied, and the root is not said to be whole, nor another with the same gap.
+// TestCopyDamagedSource asserts that Copy names what the source lacks, copies the rest, and does not call the root
+// whole, nor another root that lacks the same.
 func TestCopyDamagedSource(t *testing.T) {
 	from, sample, root := reachSample(t)
 	from.Blobs = hiding{from.Blobs, sample.chunked.whole}
@@ -131,7 +132,7 @@ func TestCopyDamagedSource(t *testing.T) {
 	}
 }
 
-// A wrong size is damage, though the bytes are right; so is a directory that is missing.
+// TestCopyWrong asserts that a wrong size is damage even if the bytes are right, and so is a missing directory.
 func TestCopyWrong(t *testing.T) {
 	ctx, from := t.Context(), memory.New()
 	d, err := from.Blobs.Put(ctx, bytes.Repeat([]byte("x"), 2<<20))
@@ -155,7 +156,7 @@ func TestCopyWrong(t *testing.T) {
 	}
 }
 
-// A destination that fails ends the copy with its error, and the next copy goes on.
+// TestCopyGoesOn asserts that a destination that fails ends the copy with its error, and that the next copy goes on.
 func TestCopyGoesOn(t *testing.T) {
 	from, _, root := reachSample(t)
 	to := memory.New()
@@ -181,7 +182,7 @@ func TestCopyGoesOn(t *testing.T) {
 	}
 }
 
-// A size that a directory records, and that what it refers to does not have, is damage, wherever the other is from.
+// TestCopyChecksSizes asserts that a wrong recorded size is damage, whichever store knows the right one.
 func TestCopyChecksSizes(t *testing.T) {
 	ctx := t.Context()
 	knowing := func() *store.Store { // how long its blobs are

@@ -92,7 +92,8 @@ func (r *rootCopy) copyBlob(n *store.Node, at *trail) bool {
 	return err == nil
 }
 
-// checkSize compares the size that a file node records with that of the blob, if a store tells it without reading the blob.
+// checkSize compares the size that a file node records with that of the blob, if a store tells it without reading the
+// blob.
 func (r *rootCopy) checkSize(n *store.Node, at *trail) bool {
 	size, known := r.blobSize(n.Digest)
 	if !known {
@@ -126,8 +127,8 @@ type sourceError struct{ error }
 
 func (e *sourceError) Unwrap() error { return e.error }
 
-// CopyBlob copies the blob that a file node refers to. The blob is checked against its digest and the node's size before
-// the destination has it.
+// CopyBlob copies the blob that a file node refers to. The blob is checked against its digest and the node's size
+// before the destination has it.
 func CopyBlob(ctx context.Context, from, to store.Blobs, n store.Node) error {
 	const small = 1 << 20
 	b, err := openFile(ctx, from, n)

@@ -14,7 +14,8 @@ import (
 	"castar/store/memory"
 )
 
-// nest puts what is in dir below so many directories that each has it under all of names, and returns the root.
+// nest stores so many levels of directories above dir, each with the one below under all of names, and returns the
+// root.
 func nest(t *testing.T, st *store.Store, levels int, dir store.Directory, rule store.SizeRule, names ...string) store.Node {
 	t.Helper()
 	for {
@@ -122,8 +123,8 @@ func TestTooDeep(t *testing.T) {
 	}
 }
 
-// TestDeepIsLinear goes down trees that are as deep as they may be, and looks whether twice the depth takes more than
-// twice the memory, give or take.
+// TestDeepIsLinear goes down trees that are as deep as they may be. Twice the depth must not take much more than twice
+// the memory.
 func TestDeepIsLinear(t *testing.T) {
 	st := memory.New()
 	name := strings.Repeat("n", 200)
@@ -148,7 +149,7 @@ func TestDeepIsLinear(t *testing.T) {
 	}
 }
 
-// TestAnyDepth marks and verifies trees of any depth: gc must not remove what nobody else goes down to.
+// TestAnyDepth marks and verifies trees of any depth: gc must not remove what other commands do not reach.
 func TestAnyDepth(t *testing.T) {
 	const levels = 50_000
 	st := memory.New()
@@ -214,14 +215,14 @@ func TestShared(t *testing.T) {
 		}
 	}
 	if !tooMany {
-		t.Error("2^40 renames were looked for, or nobody was told that they were not")
+		t.Error("2^40 renames were searched for, or TooMany was not called")
 	}
 	for e, err := range Search(t.Context(), st.Directories, old, func(n *store.Node) bool { return n.Name == "nothing" }) {
 		t.Fatalf("found %v, %v", e, err)
 	}
 }
 
-// TestSaturated adds up sizes that no file has.
+// TestSaturated adds up sizes that are larger than any file.
 func TestSaturated(t *testing.T) {
 	st := memory.New()
 	huge := store.Directory{
@@ -235,7 +236,7 @@ func TestSaturated(t *testing.T) {
 	}
 }
 
-// TestCountDiff compares it with what Diff yields, on random trees that have directories in common.
+// TestCountDiff compares CountDiff with what Diff yields, on random trees that have directories in common.
 func TestCountDiff(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	st := memory.New()

@@ -52,19 +52,18 @@ type DiffOptions struct {
 	TooMany   func()   // called if there were too many changes to search for all renames; may be nil
 }
 
-// Diff yields what changed from a to b, in the order of Walk. What is or was a directory has the place of a directory.
-// Diff never reads directories that have the same digest on both sides, so its cost follows the change. It ends with the
-// first error.
+// Diff yields what changed from a to b, in the order of Walk. What is or was a directory sorts as one. Diff never reads
+// directories that have the same digest on both sides, so its cost follows the change. It ends with the first error.
 //
 // A directory that was added or removed is one change, and so is a renamed one. What was renamed has an equal digest on
-// both sides. Files must also have an equal executable bit, and symlinks an equal target. Nothing empty counts as renamed.
-// Diff also searches for renames below added and removed directories, and yields them even if it does not yield the rest
-// there. For that it holds all that was added and removed in memory, up to some hundred thousand entries, and reads twice
-// what changed. Entries beyond that are added and removed. With NoRenames it holds two directories for each level of the
-// trees, and a bounded number that it reads ahead.
+// both sides. Files must also have an equal executable bit, and symlinks an equal target. Nothing empty counts as
+// renamed. Diff also searches for renames below added and removed directories, and yields them even if it does not
+// yield the rest there. For that it holds all that was added and removed in memory, up to some hundred thousand
+// entries, and reads twice what changed. Entries beyond that are added and removed. With NoRenames it holds two
+// directories for each level of the trees, and a bounded number that it reads ahead.
 //
-// Diff compares two directories once if nothing changed below them, wherever else they are. The number of changes has no
-// such bound: a tree of a few directories that are shared over and over has more paths than anybody could read.
+// Diff compares two directories once if nothing changed below them, wherever else they are. The number of changes has
+// no such bound: a tree of a few directories that are shared over and over has more paths than anybody could read.
 //
 // Directories that differ only in the sizes they record, such as by their size rule, are the same.
 func Diff(ctx context.Context, a, b Side, o DiffOptions) iter.Seq2[Change, error] {
@@ -359,7 +358,7 @@ func (s *scope) leadsInto(path string) bool {
 	return s.inside(path) || slices.ContainsFunc(s.paths, func(p string) bool { return hasParent(p, path) })
 }
 
-// covers reports whether all below a place is in the scope, and whether something may be.
+// covers reports whether everything below a node is in the scope, and whether something may be.
 func (s *scope) covers(at *trail) (whole, some bool) {
 	if s.paths == nil {
 		return true, true

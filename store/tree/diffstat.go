@@ -17,8 +17,8 @@ type DiffStat struct {
 	BytesOld, BytesNew       uint64 // of changed files, before and after
 }
 
-// CountDiff counts what Diff yields with o.Recursive set. Its time and memory do not grow with the number of changes: it
-// compares two directories once, wherever they stand.
+// CountDiff counts what Diff yields with o.Recursive set. Its time and memory do not grow with the number of changes:
+// it compares two directories once, wherever they stand.
 func CountDiff(ctx context.Context, a, b Side, o DiffOptions) (DiffStat, error) {
 	o.Recursive = true
 	d, err := newDiffer(ctx, a, b, o)

@@ -18,12 +18,13 @@ type Entry struct {
 // Walk yields root and what is below it, down to depth components from it, or everything if depth is negative.
 //
 // The order is that of the bytes of the paths, with a slash at the end of the path of each directory. A directory comes
-// right before what it holds, and after all that sorts before a slash: "a-b" comes before "a/". It is the order of git's
-// trees and of LC_ALL=C sort, and Diff has it too. Walk holds the directories from root to the entry, and a bounded number
-// that it reads ahead.
+// right before what it holds, and after all that sorts before a slash: "a-b" comes before "a/". It is the order of
+// git's trees and of LC_ALL=C sort, and Diff has it too. Walk holds the directories from root to the entry, and a
+// bounded number that it reads ahead.
 //
-// A directory that cannot be read is yielded again, with the error, and the walk goes on beside it. The error begins with
-// the path. It is store.ErrNotFound if the store lacks the directory, and store.ErrTooDeep below store.MaxDepth levels.
+// A directory that cannot be read is yielded again, with the error, and the walk goes on beside it. The error begins
+// with the path. It is store.ErrNotFound if the store lacks the directory, and store.ErrTooDeep below store.MaxDepth
+// levels.
 func Walk(ctx context.Context, ds store.Directories, root store.Node, depth int) iter.Seq2[Entry, error] {
 	return walkEntries(ctx, ds, root, depth, nil)
 }

@@ -38,8 +38,8 @@ type FilterOptions struct {
 }
 
 // FilterSides returns two sides to compare as they would have been stored without what the filters leave out: each with
-// its own digests, and with sizes by the rule that it follows. It filters a directory once, wherever it stands, unless a
-// Filter says that its path matters. It keeps changed directories in memory, encoded.
+// its own digests, and with sizes by the rule that it follows. It filters a directory once, wherever it stands, unless
+// a Filter says that its path matters. It keeps changed directories in memory, encoded.
 func FilterSides(ctx context.Context, sides [2]Side, o FilterOptions) ([2]Side, error) {
 	f := filtering{ctx: ctx, whole: o.Whole}
 	for i, s := range sides {
@@ -121,8 +121,8 @@ func (f *filtering) pair(at *trail, nodes nodePair, filters [2]Filter) (nodePair
 	return nodes, nil
 }
 
-// directories filters the directories at a place, of which at least one has a filter. meet says that both sides have one
-// and that equal entries stay as they are.
+// directories filters the directories of one path, at least one of which has a filter. meet says that both sides have
+// one there, and that equal entries stay as they are.
 func (f *filtering) directories(at *trail, nodes nodePair, filters [2]Filter, meet bool) (become [2]replacement, err error) {
 	var dirs, kept, filtered [2]store.Directory
 	for i, n := range nodes {

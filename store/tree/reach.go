@@ -48,7 +48,9 @@ func reach(
 }
 
 // markChunks marks what a blob is made of.
-func markChunks(ctx context.Context, blobs store.Blobs, d store.Digest, mark func(store.Kind, store.Digest) (bool, error)) error {
+func markChunks(
+	ctx context.Context, blobs store.Blobs, d store.Digest, mark func(store.Kind, store.Digest) (bool, error),
+) error {
 	chunks, err := blobs.Chunks(ctx, d)
 	if err != nil {
 		return err

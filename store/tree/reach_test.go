@@ -13,7 +13,7 @@ import (
 	"castar/store/tree"
 )
 
-// marks is a store.ObjectSet of whatever is not in missing.
+// marks is a store.ObjectSet that takes everything but missing.
 type marks struct {
 	mu      sync.Mutex
 	has     map[string]bool
@@ -63,7 +63,7 @@ func (c *chunked) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, er
 	return c.Blobs.Chunks(ctx, d)
 }
 
-// reachSample is a store with a tree of five directories, of which one is there twice.
+// reachSample returns a store with a tree of five directories, one of them in two directories.
 func reachSample(t *testing.T) (st *store.Store, c *countedReads, root store.Node) {
 	t.Helper()
 	ctx, st := t.Context(), memory.New()
@@ -120,7 +120,7 @@ func TestMark(t *testing.T) {
 	}
 }
 
-// What is missing is named by a path that leads there.
+// TestMarkMissing asserts that an error names a path that leads to what is missing.
 func TestMarkMissing(t *testing.T) {
 	st, c, root := reachSample(t)
 	dir, err := st.Directories.Get(t.Context(), root.Digest)

@@ -15,9 +15,9 @@ const (
 	maxHeld  = 1 << 17 // entries of these that it holds, some 20 MB; a directory that is being read may exceed it
 )
 
-// reader reads directories for one goroutine. It reads those ahead that it is told will be asked for, several at a time,
-// so that a walk in tree order does not wait for each answer of a remote store. This is the place to ask a store for many
-// directories at once.
+// reader reads directories for one goroutine. It reads those ahead that it is told will be asked for, several at a
+// time, so that a walk in tree order does not wait for each answer of a remote store. This is the place to ask a store
+// for many directories at once.
 type reader struct {
 	ctx     context.Context
 	ds      store.Directories

@@ -58,8 +58,8 @@ func wide(t *testing.T, st *store.Store, n int) store.Node {
 	return nest(t, st, 1, dir, store.SizeDocumented)
 }
 
-// TestReadAhead asserts that each question reads several directories at the same time. One that reads them one after the
-// other would wait until the end of the context.
+// TestReadAhead asserts that each question reads several directories at the same time. One that reads them one after
+// the other would wait until the end of the context.
 func TestReadAhead(t *testing.T) {
 	st := memory.New()
 	root, other := wide(t, st, 20), wide(t, st, 19)
@@ -103,7 +103,8 @@ func TestReadAhead(t *testing.T) {
 	}
 }
 
-// TestReadAheadBound asserts that a walk whose caller is slow holds a bounded number of directories, and reads each once.
+// TestReadAheadBound asserts that a walk whose caller is slow holds a bounded number of directories, and reads each
+// once.
 func TestReadAheadBound(t *testing.T) {
 	st := memory.New()
 	root := wide(t, st, 3000)

@@ -17,8 +17,8 @@ type renames struct {
 // gigabytes to find what was moved.
 const maxCandidateBytes = 256 << 20
 
-// maxAgain is how many directories are searched for candidates again, after they were searched elsewhere. Trees that share
-// directories over and over have no end of them.
+// maxAgain is how many directories are searched for candidates again, after they were searched elsewhere. Trees that
+// share directories over and over have no end of them.
 const maxAgain = 1 << 16
 
 // search bounds the work of searching for candidates.
@@ -61,8 +61,8 @@ type candidate struct {
 	taken  bool // it, something above it or something below it is renamed
 }
 
-// findRenames compares the trees with d, and pairs what was removed with what was added. It finds first what was moved as
-// a whole, and reads nothing below that.
+// findRenames compares the trees with d, and pairs what was removed with what was added. It finds first what was moved
+// as a whole, and reads nothing below that.
 func findRenames(d differ, a, b store.Node) (renames, error) {
 	r := renames{to: map[string]candidate{}, from: map[string]struct{}{}, above: map[string]struct{}{}}
 	old, new, err := r.changed(&d, a, b)

@@ -21,13 +21,13 @@ type Ref struct {
 }
 
 // Resolve finds what ref names: ROOT, or ROOT:path/inside as Lookup takes paths. A ROOT is a whole digest in any form
-// that store.ParseDigest takes, or the first store.MinPrefixLen or more of its hexadecimal digits if they are unique in a
-// store with a Lister, or else a tag.
+// that store.ParseDigest takes, or the first store.MinPrefixLen or more of its hexadecimal digits if they are unique in
+// a store with a Lister, or else a tag.
 //
 // A digest names the directory; or else the root that a tag or the log has under it, and of several the newest; or else
 // the blob or chunk, as a file that is not executable. So symlinks and executable files come back through the log. If a
-// directory and a blob have the same bytes, and so the same digest, the newest such root says which it is. The size of a
-// directory found by its digest is counted by the rule that the sizes below it follow. If they do not tell, it is the
+// directory and a blob have the same bytes, and so the same digest, the newest such root says which it is. The size of
+// a directory found by its digest is counted by the rule that the sizes below it follow. If they do not tell, it is the
 // recorded size, or else counted by the rule of the store.
 //
 // What is missing is an error that is store.ErrNotFound. A prefix of several digests is an error that lists them.
@@ -51,9 +51,9 @@ func Resolve(ctx context.Context, st *store.Store, ref string) (Ref, error) {
 	return r, nil
 }
 
-// Lookup returns the node at path below root, with its name. Slashes separate the components of path. Lookup ignores empty
-// ones and ".", refuses "..", and does not follow symlinks. An empty path leads to root, which may be any node. The error
-// is store.ErrNotFound if a component, or a directory on the way, is missing.
+// Lookup returns the node at path below root, with its name. Slashes separate the components of path. Lookup ignores
+// empty ones and ".", refuses "..", and does not follow symlinks. An empty path leads to root, which may be any node.
+// The error is store.ErrNotFound if a component, or a directory on the way, is missing.
 func Lookup(ctx context.Context, ds store.Directories, root store.Node, path string) (store.Node, error) {
 	parts, err := components(path)
 	if err != nil {
@@ -119,7 +119,8 @@ func resolveRoot(ctx context.Context, st *store.Store, name string) (Ref, error)
 	var d store.Digest
 	var err error
 	switch {
-	case len(name) == 2*store.DigestSize && store.IsDigestPrefix(name), strings.HasPrefix(name, "blake3-"), strings.HasPrefix(name, "b3:"):
+	case len(name) == 2*store.DigestSize && store.IsDigestPrefix(name),
+		strings.HasPrefix(name, "blake3-"), strings.HasPrefix(name, "b3:"):
 		d, err = store.ParseDigest(name)
 	case store.IsDigestPrefix(name):
 		d, err = complete(ctx, st, name)
@@ -255,8 +256,8 @@ type recordedRoot struct {
 	digest store.Digest
 }
 
-// recorded yields the log and then the tags. It yields an error for what it cannot read, and goes on: a damaged entry must
-// not hide the sound ones.
+// recorded yields the log and then the tags. It yields an error for what it cannot read, and goes on: a damaged entry
+// must not hide the sound ones.
 func recorded(ctx context.Context, st *store.Store) iter.Seq2[recordedRoot, error] {
 	return func(yield func(recordedRoot, error) bool) {
 		if st.Tags == nil {

@@ -6,8 +6,8 @@ import (
 	"castar/store"
 )
 
-// NewSet returns an empty set of objects of st: the store's own, or a map if it has none. A map takes about 50 bytes for
-// each object, and also objects that the store lacks.
+// NewSet returns an empty set of objects of st: the store's own, or a map if it has none. A map takes about 50 bytes
+// for each object, and also objects that the store lacks.
 func NewSet(st *store.Store) store.ObjectSet {
 	if st.NewSet != nil {
 		return st.NewSet()

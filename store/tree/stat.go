@@ -82,7 +82,8 @@ func (f *Finder) In(ctx context.Context, root store.Node) (found bool, err error
 	w.skip = func(d store.Digest) bool { return f.visited.Has(store.KindDirectory, d) && !f.unknown[d] }
 	w.enter = func(at *trail, n *store.Node) (bool, error) {
 		isDir := n.Kind == store.KindDirectory
-		if n.Kind == f.node.Kind && n.Digest == f.node.Digest && n.Target == f.node.Target || isDir && f.leads.Has(n.Kind, n.Digest) {
+		is := n.Kind == f.node.Kind && n.Digest == f.node.Digest && n.Target == f.node.Target
+		if is || isDir && f.leads.Has(n.Kind, n.Digest) {
 			found = true
 			at.addAbove(f.leads)
 			return false, errStop

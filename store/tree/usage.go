@@ -46,7 +46,8 @@ func SizeClass(n uint64) int {
 	return min(1+(max(bits.Len64(n), 9)-9)/2, SizeClasses-1)
 }
 
-// SizeLimit returns the size in bytes below which the files of a class are, or 0 for the last class, which has no limit.
+// SizeLimit returns the size in bytes below which the files of a class are, or 0 for the last class, which has no
+// limit.
 func SizeLimit(class int) uint64 {
 	switch class {
 	case 0:

@@ -93,7 +93,7 @@ func TestFinder(t *testing.T) {
 	gone := putDir(t, st, store.Directory{named("d", store.Node{Kind: store.KindDirectory, Digest: store.Sum([]byte("gone"))})})
 	f := tree.NewFinder(st, roots[0])
 	for _, root := range []store.Node{gone, gone, putDir(t, st, store.Directory{named("up", gone)})} {
-		if _, err := f.In(t.Context(), root); !store.IsNotFound(err) { // whoever has asked before
+		if _, err := f.In(t.Context(), root); !store.IsNotFound(err) { // each time
 			t.Error(err)
 		}
 	}

@@ -52,12 +52,12 @@ type VerifyResult struct {
 }
 
 // Verify checks that every stored object hashes to its name, that every reference resolves, that every recorded size is
-// right, and that every blob of chunks, assembled, hashes to its name. The recorded size of a directory may exceed what is
-// counted by the documented rule, but not fall short of it.
+// right, and that every blob of chunks, assembled, hashes to its name. The recorded size of a directory may exceed what
+// is counted by the documented rule, but not fall short of it.
 //
 // Verify goes on whatever it finds, and calls found for each finding, one call at a time. The error says only that it
-// could not finish. A store with a Scrubber checks itself, and records what is damaged. Of any other store, Verify reads
-// what the roots reach. Then no roots, or a MaxDuration, are the error store.ErrUnsupported.
+// could not finish. A store with a Scrubber checks itself, and records what is damaged. Of any other store, Verify
+// reads what the roots reach. Then no roots, or a MaxDuration, are the error store.ErrUnsupported.
 func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Finding)) (VerifyResult, error) {
 	if st.Blobs == nil || st.Directories == nil {
 		return VerifyResult{}, fmt.Errorf("a store that keeps only blobs or only directories: %w", store.ErrUnsupported)
@@ -128,8 +128,8 @@ type verifier struct {
 	wrong    map[sizedBlob]uint64 // sizes that nodes say, and those that the blobs have
 }
 
-// readTags makes the tags the roots. It comes before the store looks at its records, so these have all that a tag reaches,
-// even if the tag was set just now.
+// readTags makes the tags the roots. It comes before the store looks at its records, so these have all that a tag
+// reaches, even if the tag was set just now.
 func (v *verifier) readTags() {
 	if v.st.Tags == nil {
 		return

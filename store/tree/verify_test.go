@@ -13,7 +13,7 @@ import (
 	"castar/store/tree"
 )
 
-// spoilt is a store of which some objects are lost or damaged.
+// spoilt is a store with some objects lost or damaged.
 type spoilt struct {
 	store.Blobs
 	store.Directories
@@ -39,7 +39,7 @@ func (b spoiltBlobs) Open(ctx context.Context, d store.Digest) (store.Blob, erro
 	return b.Blobs.Open(ctx, d)
 }
 
-// Chunks fails for the blobs whose lists of chunks alone are damaged, and lies of an empty one.
+// Chunks fails for blobs with a damaged list of chunks, and returns a wrong list for the empty blob.
 func (b spoiltBlobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
 	if err := b.s.chunks[d]; err != nil {
 		return nil, err
@@ -112,8 +112,8 @@ func setTag(t *testing.T, st *store.Store, name string, root store.Node) {
 	}
 }
 
-// findings returns what Verify says of st, a line for each finding, sorted: what, the first digits of the digest, and the
-// paths by roots.
+// findings returns what Verify says of st, in sorted lines, one for each finding: what, the first digits of the digest,
+// and the paths by roots.
 func findings(t *testing.T, st *store.Store, o tree.VerifyOptions) (lines []string, r tree.VerifyResult) {
 	t.Helper()
 	r, err := tree.Verify(context.Background(), st, o, func(f tree.Finding) {
@@ -162,7 +162,7 @@ func TestVerifyRead(t *testing.T) {
 	if r.Findings[store.ClaimObjects] != 2 || r.Findings[store.ClaimReferences] != 1 {
 		t.Errorf("%+v", r)
 	}
-	// A directory that cannot be read hides what is below it, and a root may be one.
+	// A directory that cannot be read hides what is below it. It may be a root.
 	dir, err := tree.Lookup(context.Background(), st.Directories, one, "dir")
 	if err != nil {
 		t.Fatal(err)
@@ -184,14 +184,14 @@ func TestVerifyRead(t *testing.T) {
 	}
 }
 
-// lostChunk keeps blobs in two chunks each, of which one is lost.
+// lostChunk keeps each blob in two chunks, and has lost one of them.
 type lostChunk struct{ store.Blobs }
 
 func (b lostChunk) Chunks(context.Context, store.Digest) ([]store.Chunk, error) {
 	return []store.Chunk{{Digest: store.Sum([]byte("a")), Size: 1}, {Digest: store.Sum([]byte("lost"))}}, nil
 }
 
-// TestVerifyUnread looks for the chunks of what it does not read.
+// TestVerifyUnread asserts that Verify looks for the chunks of blobs that it does not read.
 func TestVerifyUnread(t *testing.T) {
 	st := memory.New()
 	setTag(t, st, "t", putTree(t, st, map[string]string{"a": "a"}))
@@ -204,7 +204,7 @@ func TestVerifyUnread(t *testing.T) {
 	}
 }
 
-// A blob whose bytes can be had is damaged all the same where its list of chunks is.
+// TestVerifyChunkLists asserts that a blob is damaged if its list of chunks is, even if its bytes can be read.
 func TestVerifyChunkLists(t *testing.T) {
 	st := memory.New()
 	setTag(t, st, "one", putTree(t, st, map[string]string{"a": "a", "b": "b", "empty": ""}))
@@ -217,7 +217,7 @@ func TestVerifyChunkLists(t *testing.T) {
 	}
 }
 
-// TestVerifyPaths counts paths: the same tree stands at many places.
+// TestVerifyPaths counts the paths of a tree that is in many directories.
 func TestVerifyPaths(t *testing.T) {
 	st := memory.New()
 	inner := putTree(t, st, map[string]string{"x": "x", "y": "y"})
@@ -237,12 +237,12 @@ func TestVerifyPaths(t *testing.T) {
 	if !slices.Equal(lines, []string{want}) {
 		t.Errorf("got %v, want %v", lines, want)
 	}
-	for range 30 { // more paths than anybody could list
+	for range 30 { // more paths than Verify can list
 		a, b := inner, inner
 		a.Name, b.Name = "a", "b"
 		inner = putDirectory(t, st, store.Directory{a, b})
 	}
-	last := putTree(t, st, map[string]string{"y": "y", "z": "z"}) // what comes after them is listed nevertheless
+	last := putTree(t, st, map[string]string{"y": "y", "z": "z"}) // what comes after them is still listed
 	inner.Name, last.Name = "inner", "last"
 	inner = putDirectory(t, st, store.Directory{inner, last})
 	st.Blobs.(spoiltBlobs).s.err[store.Sum([]byte("z"))] = store.ErrNotFound
@@ -262,7 +262,7 @@ func TestVerifyPaths(t *testing.T) {
 	}
 }
 
-// TestVerifySizes finds sizes that are not what they say, in stores that check themselves and in others.
+// TestVerifySizes finds wrong sizes, in stores that check themselves and in others.
 func TestVerifySizes(t *testing.T) {
 	stores := map[string]func(t *testing.T) *store.Store{
 		"memory": func(*testing.T) *store.Store { return memory.New() },
@@ -323,7 +323,7 @@ func (s scrubber) BlobSize(ctx context.Context, d store.Digest) (uint64, error) 
 	return b.Size(), b.Close()
 }
 
-// TestVerifyParts reads each file in one of the parts.
+// TestVerifyParts asserts that each file is read in one of the parts.
 func TestVerifyParts(t *testing.T) {
 	st := memory.New()
 	files := map[string]string{}

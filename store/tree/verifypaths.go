@@ -15,8 +15,8 @@ const (
 	maxPathSteps = 1 << 17
 )
 
-// findPaths walks the trees once more, if anything is damaged, to find the paths that lead there. A directory that cannot
-// be read hides what is below it, so its own path is the one to tell.
+// findPaths walks the trees once more, if anything is damaged, to find the paths that lead there. A directory that
+// cannot be read hides what is below it, so its own path is the one to tell.
 func (v *verifier) findPaths() {
 	if len(v.hits) == 0 {
 		return
@@ -79,8 +79,8 @@ type pathFinder struct {
 	order   []*Finding // in found
 }
 
-// list looks at each directory that leads to damage once whatever that takes, so nothing is left without a path. It looks
-// at other paths to the directory as long as there are steps left.
+// list looks at each directory that leads to damage once whatever that takes, so nothing is left without a path. It
+// looks at other paths to the directory as long as there are steps left.
 func (p *pathFinder) list(r Root) {
 	again := false
 	w := walker{ctx: p.v.ctx, ds: p.v.st.Directories}

@@ -54,8 +54,8 @@ func (v *verifier) readAll() error {
 	return v.ctx.Err()
 }
 
-// findMisstated reports all nodes with a size that the blob does not have. The walk before it compared only the first of
-// equal ones.
+// findMisstated reports all nodes with a size that the blob does not have. The walk before it compared only the first
+// of equal ones.
 func (v *verifier) findMisstated() {
 	seen := map[store.Digest]bool{}
 	w := walker{ctx: v.ctx, ds: v.st.Directories, deepest: anyDepth, skip: func(d store.Digest) bool { return seen[d] }}
@@ -73,7 +73,8 @@ func (v *verifier) findMisstated() {
 	v.inRoots(&w)
 }
 
-// checkBlob reads a blob if its part is to be read, and otherwise looks for its chunks. It compares the size in any case.
+// checkBlob reads a blob if its part is to be read, and otherwise looks for its chunks. It compares the size in any
+// case.
 func (v *verifier) checkBlob(n store.Node) error {
 	blob, err := v.st.Blobs.Open(v.ctx, n.Digest)
 	if err != nil {
@@ -101,8 +102,8 @@ func (v *verifier) checkBlob(n store.Node) error {
 	return err
 }
 
-// checkChunks looks at the list of chunks of a blob, and for the chunks of one that is not read. If a list is wrong, the
-// blob can still be read, but not by a caller that asks for its chunks.
+// checkChunks looks at the list of chunks of a blob, and for the chunks of one that is not read. If a list is wrong,
+// the blob can still be read, but not by a caller that asks for its chunks.
 func (v *verifier) checkChunks(d store.Digest, size uint64, unread bool) error {
 	chunks, err := v.st.Blobs.Chunks(v.ctx, d)
 	if err != nil || len(chunks) == 0 {

@@ -49,8 +49,8 @@ type level struct {
 	ahead int             // entry to read ahead
 }
 
-// inOrder visits the node n and what is below it in the order of Walk, in one goroutine. It holds the directories on the
-// way down, and what a reader holds. errStop is no error.
+// inOrder visits the node n and what is below it in the order of Walk, in one goroutine. It holds the directories on
+// the way down, and what a reader holds. errStop is no error.
 func (w *walker) inOrder(at *trail, n store.Node) error {
 	r := newReader(w.ctx, w.ds, cmp.Or(w.deepest, store.MaxDepth))
 	defer r.close()

@@ -9,8 +9,8 @@ import (
 	"castar/store/tree"
 )
 
-// OnFinding says what to do about damage that tree.Verify found. repairable says that the store can check and repair its
-// own files. The result is "" if there is nothing to say.
+// OnFinding says what to do about damage that tree.Verify found. repairable says that the store can check and repair
+// its own files. The result is "" if there is nothing to say.
 func OnFinding(f tree.Finding, repairable bool) string {
 	if !repairable && f.Kind == 0 && f.Where == "" { // verify could not even look at it
 		return "check permissions and the connection to the store, and verify again"

@@ -35,8 +35,8 @@ func (r Result) Whole() bool {
 	return r.StillLost == 0 && r.TooDeep == 0 && r.LostTags == 0 && r.LostContainers == 0
 }
 
-// Store repairs st, and then fetches what its tags reach and it lacks from another store, or from nowhere if that is nil.
-// No other process may have st open. A store that cannot repair itself is the error store.ErrUnsupported.
+// Store repairs st, and then fetches what its tags reach and it lacks from another store, or from nowhere if that is
+// nil. No other process may have st open. A store that cannot repair itself is the error store.ErrUnsupported.
 func Store(ctx context.Context, st, from *store.Store, o Options) (r Result, err error) {
 	if st.Repairer == nil || st.Tags == nil {
 		return r, store.ErrUnsupported
