@@ -30,7 +30,7 @@ func plainFolder(t *testing.T) string {
 		return ""
 	}
 	dir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", dir, "castar").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "castar").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return dir
