@@ -202,24 +202,10 @@ func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, ro
 
 // openBoth opens the source and the destination.
 func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
-	own, err := "", error(nil)
-	if f.from == "" || f.to == "" {
-		if own, err = e.storeSpec(); err != nil {
-			return nil, nil, err
-		}
-	}
-	source, dest := f.from, f.to
-	if source == "" {
-		source = own
-	}
-	if dest == "" {
-		dest = own
-	}
-	wait := func() { e.note("copy", "waiting for another process, which has locked the store") }
-	if from, err = config.Open(ctx, source, config.Options{ReadOnly: true, Wait: -1, OnWait: wait}); err != nil {
+	if from, err = e.open(ctx, f.from, e.patient("copy", forRead.options())); err != nil {
 		return nil, nil, err
 	}
-	to, err = config.Open(ctx, dest, config.Options{Create: !f.dryRun, ReadOnly: f.dryRun, Wait: -1, OnWait: wait})
+	to, err = e.open(ctx, f.to, e.patient("copy", config.Options{Create: !f.dryRun, ReadOnly: f.dryRun}))
 	if f.dryRun && errors.Is(err, store.ErrNoStore) {
 		to, err = config.Open(ctx, "memory:", config.Options{}) // as empty as a new store
 	}

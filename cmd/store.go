@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -27,35 +28,41 @@ const (
 	forIngest          // it is made if it does not exist
 )
 
-// openStore opens the store that the flags and the environment name.
-func (e *env) openStore(ctx context.Context, mode openMode) (*store.Store, error) {
-	spec, err := e.storeSpec()
-	if err != nil {
-		return nil, err
-	}
-	return config.Open(ctx, spec, config.Options{Create: mode == forIngest, ReadOnly: mode == forRead})
+func (m openMode) options() config.Options {
+	return config.Options{Create: m == forIngest, ReadOnly: m == forRead}
 }
 
-// openPatient is openStore for commands that run unattended: if another process has locked the store, it says so and
-// waits.
-func (e *env) openPatient(ctx context.Context, command string, mode openMode) (*store.Store, error) {
-	spec, err := e.storeSpec()
-	if err != nil {
-		return nil, err
+// open opens the store that spec names or, if spec is "", that the flags and the environment name.
+func (e *env) open(ctx context.Context, spec string, o config.Options) (st *store.Store, err error) {
+	if spec == "" {
+		if spec, err = e.storeSpec(); err != nil {
+			return nil, err
+		}
 	}
-	o := config.Options{Create: mode == forIngest, ReadOnly: mode == forRead, Wait: -1}
-	o.OnWait = func() { e.note(command, "waiting for another process, which has locked the store") }
 	return config.Open(ctx, spec, o)
+}
+
+// patient returns o for commands that run unattended: if another process has locked the store, the command says so and
+// waits.
+func (e *env) patient(command string, o config.Options) config.Options {
+	o.Wait, o.OnWait = -1, func() { e.note(command, "waiting for another process, which has locked the store") }
+	return o
+}
+
+// openStore opens the store. It fails if another process has locked it.
+func (e *env) openStore(ctx context.Context, mode openMode) (*store.Store, error) {
+	return e.open(ctx, "", mode.options())
+}
+
+// openPatient opens the store, and waits for a process that has locked it.
+func (e *env) openPatient(ctx context.Context, command string, mode openMode) (*store.Store, error) {
+	return e.open(ctx, "", e.patient(command, mode.options()))
 }
 
 // openAlone opens and locks the store.
 func (e *env) openAlone(ctx context.Context, o config.Options) (*store.Store, error) {
-	spec, err := e.storeSpec()
-	if err != nil {
-		return nil, err
-	}
 	o.Exclusive = true
-	st, err := config.Open(ctx, spec, o)
+	st, err := e.open(ctx, "", o)
 	if errors.Is(err, store.ErrLocked) {
 		err = &failure{err: err, status: statusLocked, hint: "--wait lets the other process finish first"}
 	}
@@ -126,16 +133,33 @@ func hintAtRoots(err error) error {
 	return &failure{err: err, status: statusNotFound, hint: "'castar tag' and 'castar log' list the roots"}
 }
 
-// withRef runs do with the store, opened to be read, and what ref means in it.
-func (e *env) withRef(ctx context.Context, ref string, do func(*store.Store, tree.Ref) error) error {
-	st, err := e.openStore(ctx, forRead)
+// withStore runs do with the store, and then closes it.
+func (e *env) withStore(ctx context.Context, mode openMode, do func(*store.Store) error) error {
+	st, err := e.openStore(ctx, mode)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	r, err := resolveRef(ctx, st, ref)
-	if err != nil {
-		return err
-	}
-	return do(st, r)
+	return do(st)
+}
+
+// withTags is withStore for a store that must have tags.
+func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store) error) error {
+	return e.withStore(ctx, mode, func(st *store.Store) error {
+		if st.Tags == nil {
+			return fmt.Errorf("tags: %w", store.ErrUnsupported)
+		}
+		return do(st)
+	})
+}
+
+// withRef runs do with the store, opened to be read, and what ref means in it.
+func (e *env) withRef(ctx context.Context, ref string, do func(*store.Store, tree.Ref) error) error {
+	return e.withStore(ctx, forRead, func(st *store.Store) error {
+		r, err := resolveRef(ctx, st, ref)
+		if err != nil {
+			return err
+		}
+		return do(st, r)
+	})
 }

@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -52,19 +51,6 @@ func (e *env) tagCommand() *cli.Command {
 			return usagef("tag", "want a NAME and a ROOT, got %d arguments", len(args))
 		},
 	}
-}
-
-// withTags runs do with the store, which must have tags, and then closes it.
-func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store) error) error {
-	st, err := e.openStore(ctx, mode)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	if st.Tags == nil {
-		return fmt.Errorf("tags: %w", store.ErrUnsupported)
-	}
-	return do(st)
 }
 
 // setTag makes name point at root. The tag does not say when and from where root was ingested: that may have been

@@ -171,16 +171,11 @@ func (e *env) verify(ctx context.Context, f *verifyFlags, refs []string) error {
 
 // openDamaged opens the store even if it is damaged, and for writing if that is allowed.
 func (e *env) openDamaged(ctx context.Context, command string, readOnly bool) (*store.Store, error) {
-	spec, err := e.storeSpec()
-	if err != nil {
-		return nil, err
-	}
-	o := config.Options{ReadOnly: readOnly, Tolerate: true, Wait: -1}
-	o.OnWait = func() { e.note(command, "waiting for another process, which has locked the store") }
-	st, err := config.Open(ctx, spec, o)
+	o := e.patient(command, config.Options{ReadOnly: readOnly, Tolerate: true})
+	st, err := e.open(ctx, "", o)
 	if !readOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) {
 		o.ReadOnly = true
-		st, err = config.Open(ctx, spec, o)
+		st, err = e.open(ctx, "", o)
 	}
 	return st, err
 }
