@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -126,14 +125,8 @@ func (e *env) globalFlags() []cli.Flag {
 		boolFlag("json", "", &e.json, "print results, errors and warnings as JSON, one object a line").in(category),
 		boolFlag("quiet", "q", &e.quiet, "print only warnings and errors on stderr, no progress or notes").in(category),
 		boolFlag("verbose", "v", &e.verbose, "print more on stderr").in(category),
-		&cli.StringFlag{Name: "progress", Value: "auto", Destination: &e.progress, Category: category,
-			Usage: "show a progress bar at `WHEN`: auto (on a terminal), always or never",
-			Action: func(c *cli.Context, when string) error {
-				if !slices.Contains(progressModes(), when) {
-					return usagef(c.Command.Name, "invalid value %s for --progress: want auto, always or never", quote(when))
-				}
-				return nil
-			}},
+		choiceFlag("progress", &e.progress, "auto", "show a progress bar at `WHEN`: auto (on a terminal), always or never",
+			"auto", "always", "never").in(category),
 	}
 }
 

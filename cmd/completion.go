@@ -110,7 +110,7 @@ func (e *env) candidates(c *cli.Context, app *cli.App, before []string, last str
 func (e *env) complete(c *cli.Context, app *cli.App, before []string, last string) []string {
 	line, err := parseLine(app, before)
 	if err != nil { // most likely a flag without its value
-		return e.completeValue(line, before)
+		return completeValue(app, line, before)
 	}
 	if isFlag(last) || last == "-" {
 		return flagWords(line.known(app))
@@ -161,17 +161,11 @@ func (e *env) pathNames(ctx context.Context, ref string) (names []string) {
 }
 
 // completeValue returns the values that the flag at the end of before may have.
-func (e *env) completeValue(line *commandLine, before []string) []string {
-	if len(before) == 0 {
-		return nil
-	}
-	switch before[len(before)-1] {
-	case "--progress":
-		return progressModes()
-	case "--size-rule":
-		return []string{"documented", "snix"}
-	case "--mtime":
-		return []string{"now", "epoch"}
+func completeValue(app *cli.App, line *commandLine, before []string) []string {
+	if len(before) > 0 {
+		if f, ok := line.find(app, strings.TrimPrefix(before[len(before)-1], "--")).(*parsedFlag); ok {
+			return f.values
+		}
 	}
 	return nil
 }

@@ -56,8 +56,7 @@ type copyFlags struct {
 	from, to                string
 	tags, overwrite, dryRun bool
 	jobs                    int
-	sizeRule                string
-	rule                    *store.SizeRule // that was given
+	rule                    *store.SizeRule // that was given, or nil
 }
 
 func (e *env) copyCommand() *cli.Command {
@@ -73,22 +72,15 @@ func (e *env) copyCommand() *cli.Command {
 			boolFlag("tags", "", &f.tags, "also copy the tags that point at the roots"),
 			boolFlag("overwrite", "", &f.overwrite, "move tags in the destination that point elsewhere"),
 			boolFlag("dry-run", "n", &f.dryRun, "copy nothing; print what would be copied"),
-			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, DefaultText: "as in the source",
-				Usage: "count sizes of directories in the destination by `RULE`: documented, or snix, as tvix and snix do"},
-			numberFlag("jobs", "j", &f.jobs, "32", "copy `N` blobs at once"),
+			ruleFlag(&f.rule, "as in the source", " in the destination"),
+			rangeFlag("jobs", "j", &f.jobs, 0, maxJobs, "32", "copy `N` blobs at once"),
 		},
-		Action: func(c *cli.Context) (err error) {
-			if f.rule, err = parseRule("copy", f.sizeRule); err != nil {
-				return err
-			}
+		Action: func(c *cli.Context) error {
 			switch {
 			case f.from == "" && f.to == "":
 				return usagef("copy", "want --to STORE, --from STORE, or both")
 			case f.overwrite && !f.tags && c.Args().Present():
 				return usagef("copy", "--overwrite works only with --tags")
-			}
-			if err := checkJobs("copy", f.jobs); err != nil {
-				return err
 			}
 			return e.copy(c.Context, &f, c.Args().Slice())
 		},

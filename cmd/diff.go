@@ -95,7 +95,7 @@ func (e *env) diffCommand() *cli.Command {
 			boolFlag("patch", "p", &f.patch, "print changes in text files, for git apply"),
 			nullFlag(&f.null),
 			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed"),
-			jobsFlag(&f.live.jobs),
+			jobsFlag(&f.live.options.Jobs),
 		}, f.live.sourceFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := f.check(e, c.NArg()); err != nil {
@@ -112,16 +112,10 @@ func (e *env) diffCommand() *cli.Command {
 
 // check finds mistakes before anything is done, and completes the options.
 func (f *diffFlags) check(e *env, args int) error {
-	forms := 0
-	for _, set := range []bool{f.stat, f.nameOnly, f.patch} {
-		if set {
-			forms++
-		}
-	}
 	switch {
 	case args < 2:
 		return usagef("diff", "want an A and a B, got %d arguments", args)
-	case forms > 1:
+	case count(f.stat, f.nameOnly, f.patch) > 1:
 		return usagef("diff", "--stat, --name-only and --patch exclude each other")
 	case f.null && (f.stat || f.patch || e.json):
 		return usagef("diff", "--null does not work with --stat, --patch or --json")
@@ -130,11 +124,7 @@ func (f *diffFlags) check(e *env, args int) error {
 	case f.live.noCache && f.live.options.TrustCache:
 		return usagef("diff", "--no-cache and --trust-cache exclude each other")
 	}
-	if err := checkJobs("diff", f.live.jobs); err != nil {
-		return err
-	}
 	f.options.Recursive = f.options.Recursive || f.stat || f.patch
-	f.live.options.Jobs = f.live.jobs
 	// What cannot be read is shown as removed, and named.
 	f.live.options.SkipSpecial, f.live.options.IgnoreErrors = true, true
 	return nil

@@ -192,16 +192,16 @@ func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*compare.Side) error
 
 func (p *diffPrinter) printStat(j *jsonDiffStat) {
 	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "added\t%s\t%s\n", count(j.Added), humanBytes(j.BytesAdded))
-	fmt.Fprintf(w, "removed\t%s\t%s\n", count(j.Removed), humanBytes(j.BytesRemoved))
-	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", count(j.Changed), humanBytes(j.BytesChangedNew), humanBytes(j.BytesChangedOld))
-	fmt.Fprintf(w, "renamed\t%s\n", count(j.Renamed))
+	fmt.Fprintf(w, "added\t%s\t%s\n", number(j.Added), humanBytes(j.BytesAdded))
+	fmt.Fprintf(w, "removed\t%s\t%s\n", number(j.Removed), humanBytes(j.BytesRemoved))
+	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", number(j.Changed), humanBytes(j.BytesChangedNew), humanBytes(j.BytesChangedOld))
+	fmt.Fprintf(w, "renamed\t%s\n", number(j.Renamed))
 	fmt.Fprintf(w, "share\t%s\tof %d entries before, %d after\n", percent(j.Share), j.EntriesOld, j.EntriesNew)
 	w.Flush()
 }
 
-// count returns a number that may have been too large to count.
-func count(n uint64) string {
+// number returns a number that may have been too large to count.
+func number(n uint64) string {
 	if n == math.MaxUint64 {
 		return fmt.Sprintf("%d or more", n)
 	}

@@ -67,15 +67,8 @@ Examples:
   castar export 4fc3b6c1:cmd/main.go ./main.go      # one file, by digest
   castar export --overwrite --delete -n src ~/src   # how ~/src differs`
 
-// exportFlags is what was typed after castar export.
-type exportFlags struct {
-	fileMode, execMode, dirMode, mtime string
-	jobs                               int
-	options                            export.Options
-}
-
 func (e *env) exportCommand() *cli.Command {
-	var f exportFlags
+	var o export.Options
 	return &cli.Command{
 		Name:        "export",
 		Aliases:     []string{"restore", "checkout"},
@@ -83,88 +76,67 @@ func (e *env) exportCommand() *cli.Command {
 		UsageText:   "castar export [flags] ROOT[:path] DEST",
 		Description: exportHelp,
 		Flags: []cli.Flag{
-			boolFlag("overwrite", "", &f.options.Overwrite, "make an existing DEST equal to the tree"),
-			boolFlag("delete", "", &f.options.Delete, "with --overwrite, delete what the tree does not have"),
-			boolFlag("dry-run", "n", &f.options.DryRun, "write nothing; print what would be done"),
-			boolFlag("sparse", "", &f.options.Sparse, "write blocks of zeros as holes"),
-			&cli.StringFlag{Name: "mode-file", Value: "0644", Destination: &f.fileMode, Usage: "octal `MODE` of files; the umask applies"},
-			&cli.StringFlag{Name: "mode-exec", Value: "0755", Destination: &f.execMode, Usage: "octal `MODE` of executable files; the umask applies"},
-			&cli.StringFlag{Name: "mode-dir", Value: "0755", Destination: &f.dirMode, Usage: "octal `MODE` of directories; the umask applies"},
-			&cli.StringFlag{Name: "mtime", Value: "now", Destination: &f.mtime, Usage: "modification `TIME` of everything: now, epoch or a time such as 2006-01-02T15:04:05Z"},
-			jobsFlag(&f.jobs),
+			boolFlag("overwrite", "", &o.Overwrite, "make an existing DEST equal to the tree"),
+			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
+			boolFlag("dry-run", "n", &o.DryRun, "write nothing; print what would be done"),
+			boolFlag("sparse", "", &o.Sparse, "write blocks of zeros as holes"),
+			modeFlag("mode-file", &o.FileMode, 0, "0644", "files"),
+			modeFlag("mode-exec", &o.ExecMode, 0, "0755", "executable files"),
+			modeFlag("mode-dir", &o.DirMode, 0o500, "0755", "directories"),
+			timeFlag(&o.MTime),
+			jobsFlag(&o.Jobs),
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 2 {
+			switch {
+			case c.NArg() != 2:
 				return usagef("export", "want a ROOT and a DEST, got %d arguments", c.NArg())
-			}
-			if c.Args().Get(1) == "" {
+			case c.Args().Get(1) == "":
 				return usagef("export", "DEST is empty")
+			case o.Delete && !o.Overwrite:
+				return usagef("export", "--delete works only with --overwrite")
 			}
-			if err := f.check(c.IsSet); err != nil {
-				return err
-			}
-			return e.export(c.Context, &f, c.Args().Get(0), c.Args().Get(1))
+			return e.export(c.Context, &o, c.Args().Get(0), c.Args().Get(1))
 		},
 	}
 }
 
-// check finds mistakes before anything is touched, and completes the options. given reports whether a flag was given.
-func (f *exportFlags) check(given func(flag string) bool) (err error) {
-	if f.options.Delete && !f.options.Overwrite {
-		return usagef("export", "--delete works only with --overwrite")
-	}
-	if err := checkJobs("export", f.jobs); err != nil {
-		return err
-	}
-	f.options.Jobs = f.jobs
-	if f.options.FileMode, err = parseMode("--mode-file", f.fileMode); err != nil {
-		return err
-	}
-	if f.options.ExecMode, err = parseMode("--mode-exec", f.execMode); err != nil {
-		return err
-	}
-	if !given("mode-file") {
-		f.options.FileMode = 0 // the same, except for a file that is replaced
-	}
-	if !given("mode-exec") {
-		f.options.ExecMode = 0
-	}
-	if f.options.DirMode, err = parseMode("--mode-dir", f.dirMode); err != nil {
-		return err
-	}
-	if f.options.DirMode&0o500 != 0o500 {
-		return usagef("export", "invalid value %s for --mode-dir: the owner could not enter directories", quote(f.dirMode))
-	}
-	f.options.MTime, err = parseTime(f.mtime)
-	return err
+// modeFlag returns a flag for permission bits in octal, of which least must be there.
+func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of string) cli.Flag {
+	usage := "octal `MODE` of " + of + "; the umask applies"
+	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
+		n, err := strconv.ParseUint(value, 8, 32)
+		if err != nil || n == 0 || n > uint64(fs.ModePerm) {
+			return unwanted(value, "permission bits in octal, 0001 to 0777", err)
+		}
+		if *to = fs.FileMode(n); *to&least != least {
+			return fmt.Errorf("%s does not let the owner enter directories", value)
+		}
+		return nil
+	}}
 }
 
-// parseMode reads permission bits in octal.
-func parseMode(flag, s string) (fs.FileMode, error) {
-	n, err := strconv.ParseUint(s, 8, 32)
-	if err != nil || n == 0 || n > uint64(fs.ModePerm) {
-		return 0, usagef("export", "invalid value %s for %s: want permission bits in octal, 0001 to 0777", quote(s), flag)
-	}
-	return fs.FileMode(n), nil
-}
-
-// parseTime reads --mtime. The zero time means that files keep the time of writing.
-func parseTime(s string) (time.Time, error) {
-	switch s {
-	case "now":
-		return time.Time{}, nil
-	case "epoch":
-		return time.Unix(0, 0), nil
-	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil || t.IsZero() { // the zero time means now
-		return t, usagef("export", "invalid value %s for --mtime: want now, epoch or a time such as 2006-01-02T15:04:05Z", quote(s))
-	}
-	return t, nil
+// timeFlag returns --mtime. The zero time means that files keep the time of writing.
+func timeFlag(to *time.Time) cli.Flag {
+	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
+	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: "now", values: []string{"now", "epoch"},
+		set: func(value string) (err error) {
+			switch value {
+			case "now":
+				*to = time.Time{}
+				return nil
+			case "epoch":
+				*to = time.Unix(0, 0)
+				return nil
+			}
+			if *to, err = time.Parse(time.RFC3339, value); err != nil || to.IsZero() { // the zero time means now
+				return unwanted(value, want, nil)
+			}
+			return nil
+		}}
 }
 
 // export writes what ref means as dest.
-func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) error {
+func (e *env) export(ctx context.Context, o *export.Options, ref, dest string) error {
 	st, err := e.openPatient(ctx, "export", forRead)
 	if err != nil {
 		return err
@@ -174,50 +146,50 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	if err != nil {
 		return err
 	}
-	if err := e.guardStore(f, dest); err != nil {
+	if err := e.guardStore(o, dest); err != nil {
 		return err
 	}
-	result, seconds, err := e.write(ctx, f, st, node, dest)
+	result, seconds, err := e.write(ctx, o, st, node, dest)
 	isFile := node.Kind != store.KindDirectory // --overwrite does not help if DEST is of another kind
-	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && isFile && !f.options.Overwrite {
+	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && isFile && !o.Overwrite {
 		return &failure{err: err, status: statusFailed, hint: "--overwrite makes it equal to what is stored"}
 	}
-	if at := (*export.Error)(nil); errors.As(err, &at) && (at.Err == unix.EISDIR || at.Err == unix.ENOTDIR) && !f.options.Delete {
+	if at := (*export.Error)(nil); errors.As(err, &at) && (at.Err == unix.EISDIR || at.Err == unix.ENOTDIR) && !o.Delete {
 		return &failure{err: err, status: statusFailed, hint: "--delete replaces what is in the way"}
 	}
 	if err != nil {
 		return err
 	}
-	return e.printExported(f, node, dest, result, seconds)
+	return e.printExported(o, node, dest, result, seconds)
 }
 
 // write does the work, and shows how far it is.
-func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node store.Node, dest string) (export.Result, float64, error) {
-	f.options.Progress = &export.Progress{}
-	if f.options.DryRun || e.verbose {
-		f.options.Notify = func(c export.Change) { e.printChange(f.options.DryRun, c) }
+func (e *env) write(ctx context.Context, o *export.Options, st *store.Store, node store.Node, dest string) (export.Result, float64, error) {
+	o.Progress = &export.Progress{}
+	if o.DryRun || e.verbose {
+		o.Notify = func(c export.Change) { e.printChange(o.DryRun, c) }
 	}
-	if !f.options.DryRun { // a dry run is quick, and prints lines to the same terminal
+	if !o.DryRun { // a dry run is quick, and prints lines to the same terminal
 		total := uint64(0)
 		if e.wantsBar() {
 			total = knownBytes(ctx, st, node)
 		}
-		p := f.options.Progress
+		p := o.Progress
 		defer e.startProgress("export", func() sample {
 			return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load(), total: total}
 		})()
 	}
 	began := time.Now()
-	result, err := export.Dir(ctx, st, node, dest, f.options)
+	result, err := export.Dir(ctx, st, node, dest, *o)
 	return result, time.Since(began).Seconds(), err
 }
 
 // guardStore makes the export leave alone a store inside dest. It is an error if dest is in the store.
-func (e *env) guardStore(f *exportFlags, dest string) (err error) {
-	f.options.Spared = func(path string) {
+func (e *env) guardStore(o *export.Options, dest string) (err error) {
+	o.Spared = func(path string) {
 		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
 	}
-	if f.options.Landmarks, err = e.landmarks(dest); err != nil {
+	if o.Landmarks, err = e.landmarks(dest); err != nil {
 		return err
 	}
 	folders, err := e.storeFolders() // a new one has no landmark
@@ -292,13 +264,13 @@ type jsonExported struct {
 }
 
 // printExported says what was done: as JSON, or as a note if there is more to say than that all of it was written.
-func (e *env) printExported(f *exportFlags, node store.Node, dest string, r export.Result, seconds float64) error {
+func (e *env) printExported(o *export.Options, node store.Node, dest string, r export.Result, seconds float64) error {
 	if e.json {
 		digest, err := node.RootDigest()
 		if err != nil {
 			return err
 		}
-		j := jsonExported{Root: digest.String(), Kind: node.Kind.String(), Result: r, Seconds: seconds, DryRun: f.options.DryRun}
+		j := jsonExported{Root: digest.String(), Kind: node.Kind.String(), Result: r, Seconds: seconds, DryRun: o.DryRun}
 		j.Dest, j.DestBase64 = jsonName(dest)
 		e.stdout.json(j)
 		return nil
@@ -307,9 +279,9 @@ func (e *env) printExported(f *exportFlags, node store.Node, dest string, r expo
 		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s in %.1f s", dest, plural(r.Files, "file"),
 			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), seconds))
 	}
-	if f.options.Overwrite || f.options.DryRun {
+	if o.Overwrite || o.DryRun {
 		text := "%s: wrote %d, kept %d, deleted %d"
-		if f.options.DryRun {
+		if o.DryRun {
 			text = "%s: would write %d, keep %d, delete %d"
 		}
 		e.note("export", fmt.Sprintf(text, dest, r.Written, r.Unchanged, r.Deleted))

@@ -47,8 +47,7 @@ func (e *env) findCommand() *cli.Command {
 		UsageText:   "castar find [flags] ROOT[:path] [PATTERN...]",
 		Description: findHelp,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "type", Aliases: []string{"t"}, Destination: &types, DefaultText: "all of these",
-				Usage: "find only `LETTERS`: d directories, f files, x executable files, l symbolic links"},
+			typeFlag(&types),
 			nullFlag(&null),
 		},
 		Action: func(c *cli.Context) error {
@@ -57,14 +56,24 @@ func (e *env) findCommand() *cli.Command {
 				return usagef("find", "no ROOT given")
 			case null && e.json:
 				return usagef("find", "--null and --json exclude each other")
-			case strings.Trim(types, "dfxl") != "":
-				return usagef("find", "invalid value %s for --type: want letters among d, f, x and l", quote(types))
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				return e.find(c.Context, st, r.Node, c.Args().Tail(), types, null)
 			})
 		},
 	}
+}
+
+// typeFlag returns --type.
+func typeFlag(to *string) cli.Flag {
+	usage := "find only `LETTERS`: d directories, f files, x executable files, l symbolic links"
+	return &parsedFlag{name: "type", short: "t", usage: usage, initial: "all of these", set: func(value string) error {
+		if strings.Trim(value, "dfxl") != "" {
+			return unwanted(value, "letters among d, f, x and l", nil)
+		}
+		*to = value
+		return nil
+	}}
 }
 
 // find lists what in the tree root matches the patterns and is of one of the types. No patterns match everything, and no

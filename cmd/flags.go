@@ -4,11 +4,15 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"castar/store"
 )
 
 // parsedFlag is a flag whose value is parsed here. Package cli's own flags cut lists at commas and trim spaces, and say no
@@ -18,8 +22,9 @@ type parsedFlag struct {
 	usage       string
 	initial     string // the default, for the help
 	category    string
-	alone       bool // it needs no value
-	many        bool // it may be repeated
+	values      []string // all that there are, or nil
+	alone       bool     // it needs no value
+	many        bool     // it may be repeated
 	set         func(value string) error
 	err         error // what set returned last
 }
@@ -70,6 +75,16 @@ func flagError(c *cli.Command, err error) error {
 	return usagef(c.Name, "%w", err)
 }
 
+// count returns how many of the flags are set.
+func count(flags ...bool) (n int) {
+	for _, set := range flags {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
 // unwanted is the error for a value that a flag does not take; why is the error of package strconv, or nil.
 func unwanted(value, want string, why error) error {
 	if errors.Is(why, strconv.ErrRange) {
@@ -98,14 +113,52 @@ func listFlag(name, short string, to *[]string, usage string) cli.Flag {
 
 // numberFlag returns a flag for a whole number. initial describes the default in the help.
 func numberFlag(name, short string, to *int, initial, usage string) cli.Flag {
+	return rangeFlag(name, short, to, math.MinInt, math.MaxInt, initial, usage)
+}
+
+// rangeFlag returns a flag for a whole number between least and most.
+func rangeFlag(name, short string, to *int, least, most int, initial, usage string) *parsedFlag {
 	return &parsedFlag{name: name, short: short, usage: usage, initial: initial, set: func(value string) error {
 		n, err := strconv.ParseInt(value, numberBase(value), strconv.IntSize)
-		if err != nil {
+		switch {
+		case err != nil:
 			return unwanted(value, "a whole number", err)
+		case int(n) < least:
+			return fmt.Errorf("%s is less than %d", value, least)
+		case int(n) > most:
+			return fmt.Errorf("%s is more than %d", value, most)
 		}
 		*to = int(n)
 		return nil
 	}}
+}
+
+// choiceFlag returns a flag that takes one of values. initial describes the default in the help.
+func choiceFlag(name string, to *string, initial, usage string, values ...string) *parsedFlag {
+	return &parsedFlag{name: name, usage: usage, initial: initial, values: values, set: func(value string) error {
+		if !slices.Contains(values, value) {
+			return unwanted(value, strings.Join(values[:len(values)-1], ", ")+" or "+values[len(values)-1], nil)
+		}
+		*to = value
+		return nil
+	}}
+}
+
+// ruleFlag returns --size-rule. Without the flag, *to stays nil. what says which sizes it is about.
+func ruleFlag(to **store.SizeRule, initial, what string) cli.Flag {
+	var text string
+	f := choiceFlag("size-rule", &text, initial, "count sizes of directories"+what+" by `RULE`: documented, or snix, as tvix and snix do",
+		store.SizeDocumented.String(), store.SizeSnix.String())
+	check := f.set
+	f.set = func(value string) error {
+		if err := check(value); err != nil {
+			return err
+		}
+		rule, err := store.ParseSizeRule(value)
+		*to = &rule
+		return err
+	}
+	return f
 }
 
 // bytesFlag returns a flag for a number of bytes. initial describes the default in the help.
@@ -162,21 +215,9 @@ func durationFlag(name string, to *time.Duration, initial, usage string) cli.Fla
 // maxJobs is more than helps anywhere, and few enough that a typo costs little memory.
 const maxJobs = 1 << 16
 
-// jobsFlag returns -j. checkJobs checks its value.
+// jobsFlag returns -j.
 func jobsFlag(to *int) cli.Flag {
-	return numberFlag("jobs", "j", to, "what suits the processors",
-		"work on `N` files at once; the result does not depend on it")
-}
-
-// checkJobs returns what is wrong with the value of -j, or nil.
-func checkJobs(command string, jobs int) error {
-	switch {
-	case jobs < 0:
-		return usagef(command, "--jobs must not be negative")
-	case jobs > maxJobs:
-		return usagef(command, "--jobs must not be more than %d", maxJobs)
-	}
-	return nil
+	return rangeFlag("jobs", "j", to, 0, maxJobs, "what suits the processors", "work on `N` files at once; the result does not depend on it")
 }
 
 // waitFlag returns --wait, for commands that lock the store.

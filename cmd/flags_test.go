@@ -23,7 +23,7 @@ func TestUnwantedValues(t *testing.T) {
 				}
 			}
 			read++
-			for _, value := range []string{"x", "1.5", "10 m", "-"} {
+			for _, value := range []string{"y", "1.5", "10 m", "-"} {
 				var stdout, stderr bytes.Buffer
 				name := "--" + f.Names()[0]
 				status := Main([]string{"castar", command.Name, name + "=" + value}, nil, &stdout, &stderr)

@@ -84,14 +84,11 @@ Examples:
 
 // ingestFlags is what was typed after castar ingest.
 type ingestFlags struct {
-	tag, sizeRule string
-	rule          *store.SizeRule // the value of sizeRule, or nil
-	dryRun        bool
-	noCache       bool
-	exclude       []string
-	excludeFrom   []string
-	jobs          int
-	options       ingest.Options
+	tag                  string
+	rule                 *store.SizeRule // of --size-rule, or nil
+	dryRun, noCache      bool
+	exclude, excludeFrom []string
+	options              ingest.Options
 }
 
 func (e *env) ingestCommand() *cli.Command {
@@ -108,9 +105,8 @@ func (e *env) ingestCommand() *cli.Command {
 			boolFlag("skip-special", "", &f.options.SkipSpecial, "leave out devices, sockets and fifos"),
 			boolFlag("ignore-errors", "", &f.options.IgnoreErrors, "leave out what cannot be read"),
 		}, f.sourceFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "size-rule", Destination: &f.sizeRule, DefaultText: "the rule of the store, or else documented",
-				Usage: "count sizes of directories by `RULE`: documented, or snix, as tvix and snix do"},
-			jobsFlag(&f.jobs),
+			ruleFlag(&f.rule, "the rule of the store, or else documented", ""),
+			jobsFlag(&f.options.Jobs),
 		}),
 		Action: func(c *cli.Context) error {
 			paths := c.Args().Slice()
@@ -125,8 +121,8 @@ func (e *env) ingestCommand() *cli.Command {
 	}
 }
 
-// check finds mistakes before anything is touched, and completes the options.
-func (f *ingestFlags) check(paths []string) (err error) {
+// check finds mistakes before anything is touched.
+func (f *ingestFlags) check(paths []string) error {
 	switch {
 	case len(paths) == 0:
 		return usagef("ingest", "no PATH given")
@@ -137,18 +133,11 @@ func (f *ingestFlags) check(paths []string) (err error) {
 	case f.noCache && f.options.TrustCache:
 		return usagef("ingest", "--no-cache and --trust-cache exclude each other")
 	}
-	if err := checkJobs("ingest", f.jobs); err != nil {
-		return err
-	}
 	if f.tag != "" {
 		if err := store.ValidateTag(f.tag); err != nil {
 			return usagef("ingest", "%w", err)
 		}
 	}
-	if f.rule, err = parseRule("ingest", f.sizeRule); err != nil {
-		return err
-	}
-	f.options.Jobs = f.jobs
 	var errs []error
 	for _, p := range paths { // a typo must not make a store
 		errs = append(errs, checkSource(p))

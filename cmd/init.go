@@ -31,23 +31,18 @@ Examples:
   castar init -s ~/shared --size-rule snix          # to share with tvix or snix`
 
 func (e *env) initCommand() *cli.Command {
-	var rule string
+	var rule *store.SizeRule
 	return &cli.Command{
 		Name:        "init",
 		Usage:       "make a store",
 		UsageText:   "castar init [flags]",
 		Description: initHelp,
-		Flags: []cli.Flag{&cli.StringFlag{Name: "size-rule", Destination: &rule, DefaultText: "documented",
-			Usage: "count sizes of directories by `RULE`: documented, or snix, as tvix and snix do"}},
+		Flags:       []cli.Flag{ruleFlag(&rule, "documented", "")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return usagef("init", "want no arguments, got %d; -s names the store", c.NArg())
 			}
-			chosen, err := parseRule("init", rule)
-			if err != nil {
-				return err
-			}
-			return e.init(c.Context, chosen)
+			return e.init(c.Context, rule)
 		},
 	}
 }

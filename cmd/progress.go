@@ -20,9 +20,6 @@ import (
 	"castar/ingest"
 )
 
-// progressModes returns the values of --progress.
-func progressModes() []string { return []string{"auto", "always", "never"} }
-
 // progressInterval is the time between two pictures of the bar: short enough to look alive, and long enough to cost
 // nothing.
 const progressInterval = 100 * time.Millisecond

@@ -7,18 +7,6 @@ import (
 	"castar/store/config"
 )
 
-// parseRule returns the value of --size-rule, or nil if the flag is not given.
-func parseRule(command, text string) (*store.SizeRule, error) {
-	if text == "" {
-		return nil, nil
-	}
-	rule, err := store.ParseSizeRule(text)
-	if err != nil {
-		return nil, usagef(command, "%w", err)
-	}
-	return &rule, nil
-}
-
 // sizeRule returns the rule that was given, or else the rule of the store. A dry run, whose st is nil, asks the store that
 // would be used, if it exists.
 func (e *env) sizeRule(f *ingestFlags, st *store.Store) (store.SizeRule, error) {

@@ -65,15 +65,8 @@ Examples:
   castar verify --sample 5% -q           # nightly: everything in 20 days
   castar verify src:doc                  # a part of one tree`
 
-// verifyFlags is what was typed after castar verify.
-type verifyFlags struct {
-	sample   string
-	duration time.Duration
-	options  tree.VerifyOptions
-}
-
 func (e *env) verifyCommand() *cli.Command {
-	var f verifyFlags
+	var o tree.VerifyOptions
 	return &cli.Command{
 		Name:        "verify",
 		Aliases:     []string{"check", "fsck"},
@@ -81,71 +74,53 @@ func (e *env) verifyCommand() *cli.Command {
 		UsageText:   "castar verify [flags] [ROOT[:path]...]",
 		Description: verifyHelp,
 		Flags: []cli.Flag{
-			boolFlag("structure", "", &f.options.Structure, "read no file contents"),
-			&cli.StringFlag{Name: "sample", Destination: &f.sample, Usage: "read `PART` of the contents of files, such as 5% or 1/20, and another part next time"},
-			durationFlag("max-duration", &f.duration, "no limit",
+			boolFlag("structure", "", &o.Structure, "read no file contents"),
+			sampleFlag(&o.Parts),
+			durationFlag("max-duration", &o.MaxDuration, "no limit",
 				"stop reading contents after `DURATION`, such as 10m, and continue there next time"),
-			boolFlag("dry-run", "n", &f.options.NoRecord, "write nothing to the store"),
+			boolFlag("dry-run", "n", &o.NoRecord, "write nothing to the store"),
 		},
 		Action: func(c *cli.Context) error {
-			if err := f.check(c); err != nil {
-				return err
+			timed := c.IsSet("max-duration")
+			switch {
+			case count(o.Structure, o.Parts > 0, timed) > 1:
+				return usagef("verify", "--structure, --sample and --max-duration exclude each other")
+			case timed && o.MaxDuration <= 0:
+				return usagef("verify", "--max-duration must be more than 0s")
+			case timed && c.Args().Present():
+				return usagef("verify", "--max-duration works only without a ROOT")
 			}
-			return e.verify(c.Context, &f, c.Args().Slice())
+			return e.verify(c.Context, &o, c.Args().Slice())
 		},
 	}
-}
-
-// check finds mistakes before anything is read, and completes the options.
-func (f *verifyFlags) check(c *cli.Context) (err error) {
-	limits := 0
-	for _, name := range []string{"structure", "sample", "max-duration"} {
-		if c.IsSet(name) {
-			limits++
-		}
-	}
-	switch {
-	case limits > 1:
-		return usagef("verify", "--structure, --sample and --max-duration exclude each other")
-	case c.IsSet("max-duration") && f.duration <= 0:
-		return usagef("verify", "--max-duration must be more than 0s")
-	case c.IsSet("max-duration") && c.Args().Present():
-		return usagef("verify", "--max-duration works only without a ROOT")
-	}
-	f.options.MaxDuration = f.duration
-	if f.sample != "" {
-		f.options.Parts, err = parseSample(f.sample)
-	}
-	return err
 }
 
 // maxParts bounds --sample: less than a millionth is a mistake.
 const maxParts = 1_000_000
 
-// parseSample returns into how many parts to cut so that one is as large as s says, or a little larger.
-func parseSample(s string) (parts int, err error) {
-	number, over, ratio := strings.Cut(s, "/")
-	percent, isPercent := strings.CutSuffix(s, "%")
-	a, b := 0.0, 100.0
-	switch {
-	case isPercent:
-		a, err = strconv.ParseFloat(percent, 64)
-	case ratio:
-		if a, err = strconv.ParseFloat(number, 64); err == nil {
-			b, err = strconv.ParseFloat(over, 64)
+// sampleFlag returns --sample. It sets into how many parts to cut the contents, so that one is as large as the value says,
+// or a little larger.
+func sampleFlag(to *int) cli.Flag {
+	usage := "read `PART` of the contents of files, such as 5% or 1/20, and another part next time"
+	return &parsedFlag{name: "sample", usage: usage, set: func(value string) error {
+		part, whole, ratio := strings.Cut(value, "/")
+		if !ratio {
+			part, ratio = strings.CutSuffix(value, "%")
+			whole = "100"
 		}
-	default:
-		err = strconv.ErrSyntax
-	}
-	if err != nil || !(a > 0) || !(b >= a) || !(b/a <= maxParts) {
-		return 0, usagef("verify", "invalid value %s for --sample: want a part such as 5%% or 1/20", quote(s))
-	}
-	return int(b / a), nil
+		a, err := strconv.ParseFloat(part, 64)
+		b, berr := strconv.ParseFloat(whole, 64)
+		if err != nil || berr != nil || !ratio || !(a > 0) || !(b >= a) || !(b/a <= maxParts) {
+			return unwanted(value, "a part such as 5% or 1/20", nil)
+		}
+		*to = int(b / a)
+		return nil
+	}}
 }
 
 // verify checks the store or some roots in it.
-func (e *env) verify(ctx context.Context, f *verifyFlags, refs []string) error {
-	st, err := e.openDamaged(ctx, "verify", f.options.NoRecord)
+func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) error {
+	st, err := e.openDamaged(ctx, "verify", o.NoRecord)
 	if err != nil {
 		return err
 	}
@@ -155,13 +130,13 @@ func (e *env) verify(ctx context.Context, f *verifyFlags, refs []string) error {
 		if err != nil {
 			return err
 		}
-		f.options.Roots = append(f.options.Roots, tree.Root{Name: ref, Node: node})
+		o.Roots = append(o.Roots, tree.Root{Name: ref, Node: node})
 	}
-	f.options.Progress = &store.ScrubProgress{}
-	out := &verified{env: e, foreign: st.Scrubber == nil, options: &f.options}
+	o.Progress = &store.ScrubProgress{}
+	out := &verified{env: e, foreign: st.Scrubber == nil, options: o}
 	began := time.Now()
-	stop := out.progress(f.options.Progress)
-	result, err := tree.Verify(ctx, st, f.options, out.finding)
+	stop := out.progress(o.Progress)
+	result, err := tree.Verify(ctx, st, *o, out.finding)
 	stop()
 	if err != nil {
 		return err
