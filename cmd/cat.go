@@ -13,16 +13,13 @@ import (
 )
 
 const catHelp = `
-Writes the contents of stored files to stdout, one after the other. ROOT may
-itself be a file, so the digest of a file's contents will do: it is what b3sum
-prints. Everything that cat writes was checked against a digest first. If it
-meets damage, it stops with an error; do not use what it wrote before.
+Writes the contents of stored files to stdout, one after the other. ROOT may itself be a file: the digest of a file's
+contents, as b3sum prints it, is enough. Everything that cat writes was checked against a digest first. If it meets
+damage, it stops with an error; do not use what it wrote before.
 
-On a terminal, control characters are shown as ^[ or \u202e; elsewhere the bytes
-are unchanged.
+On a terminal, control characters are shown as ^[ or \u202e; elsewhere the bytes are unchanged.
 
-With --offset and --length, cat writes a part of one file, and reads only the
-chunks that hold it.
+With --offset and --length, cat writes a part of one file, and reads only the chunks that hold it.
 
 Examples:
   castar cat src:README.md
@@ -54,18 +51,13 @@ func (e *env) catCommand() *cli.Command {
 			case c.NArg() > 1 && (f.offset > 0 || !f.all):
 				return usagef("cat", "--offset and --length work with one file, got %d", c.NArg())
 			}
-			return e.cat(c.Context, &f, c.Args().Slice())
+			return e.withStore(c.Context, forRead, func(st *store.Store) error { return e.cat(c.Context, &f, st, c.Args().Slice()) })
 		},
 	}
 }
 
 // cat writes files after it has found all of them.
-func (e *env) cat(ctx context.Context, f *catFlags, refs []string) error {
-	st, err := e.openStore(ctx, forRead)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
+func (e *env) cat(ctx context.Context, f *catFlags, st *store.Store, refs []string) (err error) {
 	nodes := make([]store.Node, len(refs))
 	for i, ref := range refs {
 		if nodes[i], err = resolve(ctx, st, ref); err != nil {

@@ -10,12 +10,10 @@ import (
 )
 
 const configHelp = `
-Checks a composition file, and shows what castar would build from it as a STORE,
-without opening or connecting to anything. It prints a tree of stores, one a
-line, with their types, names and places. A store in several places is built
-once, and marked as shared. Without a NAME, config shows the entry point, which
-is root or default; if there is neither, it shows everything. If the file is
-wrong, every mistake has a line.
+Checks a composition file, and shows what castar would build from it as a STORE, without opening or connecting to
+anything. It prints a tree of stores, one a line, each with its type and name and where it is. A store that is used in
+several places is built once, and marked as shared. Without a NAME, config shows the entry point, which is root or
+default; if there is neither, it shows everything. If the file is wrong, every mistake has a line.
 
 A STORE is one of
   /path, ./path                 a packed store
@@ -34,12 +32,10 @@ A STORE is one of
                                 put
   priority:?services[0]=A&services[1]=B  directories of A, or else of B; read-only
   bigtable://INSTANCE?project_id=P&table_name=T&family_name=F  directories only; also is_read_only, channel_size, timeout in seconds, app_profile_id
-N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23.
-Anything else in a URL is refused: an unknown word after +, a host that is not
-shown above, a parameter without a value.
+N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23. Anything else in a URL is refused: an
+unknown word after +, a host that is not shown above, a parameter without a value.
 
-A composition file is TOML. Each table names a store; blobs and directories may
-have tables of their own:
+A composition file is TOML. Each table names a store; blobs and directories may have tables of their own:
 
   [stores.disk]
   type = "packed"
@@ -69,17 +65,10 @@ Tables of tvix and snix work unchanged. The types and their keys are
   bigtable     project_id, instance_name, table_name, family_name, is_read_only, channel_size, timeout, app_profile_id;
                for directories
   redb, sled   castar cannot open them: serve them with the program that made them, and name the server
-Every type except priority, redb and sled also takes size_rule, and so do the
-URLs of objectstore, grpc, cache and bigtable. It is documented or snix, the
-rule by which directories count their size in trees that are ingested into the
-store: see 'castar ingest --help'. A store that tvix or snix also use needs
-snix. Without size_rule, a packed store follows its own rule, a cache follows
-that of far or remote, and any other store follows documented.
-
-With --json, there is an object for each store: entry, depth (0 for the entry
-itself), use (its role, such as near), name, type, detail (such as a path),
-size_rule, shared; and one with name and unused for each store that is in no
-tree.
+Every type except priority, redb and sled also takes size_rule, and so do the URLs of objectstore, grpc, cache and
+bigtable. size_rule is documented or snix. By this rule, directories count their size in trees that are ingested into
+the store: see 'castar ingest --help'. A store that tvix or snix also use needs snix. Without size_rule, a packed
+store follows its own rule, a cache follows that of far or remote, and any other store follows documented.
 
 Examples:
   castar config check stores.toml
@@ -91,7 +80,7 @@ func (e *env) configCommand() *cli.Command {
 		Name:        "config",
 		Usage:       "check a composition file, and show what it would build",
 		UsageText:   "castar config check FILE[#NAME]",
-		Description: configHelp,
+		Description: withJSON(configHelp, "there is an object for each store of the tree, and then for each that is in no tree", jsonInstance{}),
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
 			switch {
@@ -111,16 +100,9 @@ func (e *env) configCommand() *cli.Command {
 
 // jsonInstance is a store of a composition file as JSON.
 type jsonInstance struct {
-	Entry  string `json:"entry,omitempty"`  // the name that Open takes
-	Depth  int    `json:"depth"`            // 0 for the entry, more for what it is made of
-	Use    string `json:"use,omitempty"`    // blobs, directories, near, far and so on; none for the entry
-	Name   string `json:"name,omitempty"`   // with its table; none for a URL
-	Type   string `json:"type,omitempty"`   // none for an entry whose blobs and directories are apart
-	Detail string `json:"detail,omitempty"` // a path, or whatever tells it from others
-	Shared bool   `json:"shared,omitempty"` // it is in several places, and is built once
-	Unused bool   `json:"unused,omitempty"` // it is in no tree
-
-	SizeRule string `json:"size_rule,omitempty"` // documented or snix, if a parameter says so
+	Entry string `json:"entry,omitempty" help:"the name for -s FILE#NAME"`
+	config.Line
+	Unused bool `json:"unused,omitempty"` // it is in no tree
 }
 
 // checkConfig prints what a composition file would build.
@@ -147,11 +129,7 @@ func (e *env) checkConfig(file, name string) error {
 	}
 	unused, err := c.Unused(entries)
 	for _, name := range unused {
-		if e.json {
-			e.stdout.json(jsonInstance{Name: name, Unused: true})
-		} else {
-			fmt.Fprintln(e.stdout, "unused: "+quote(name))
-		}
+		e.print(jsonInstance{Line: config.Line{Name: name}, Unused: true}, "unused: "+quote(name))
 	}
 	return err
 }
@@ -159,7 +137,7 @@ func (e *env) checkConfig(file, name string) error {
 // printInstance prints one line of a tree.
 func (e *env) printInstance(entry string, l config.Line) {
 	if e.json {
-		e.stdout.json(jsonInstance{Entry: entry, Depth: l.Depth, Use: l.Use, Name: l.Name, Type: l.Type, Detail: l.Detail, SizeRule: l.Rule, Shared: l.Shared})
+		e.stdout.json(jsonInstance{Entry: entry, Line: l})
 		return
 	}
 	use := l.Use

@@ -15,34 +15,23 @@ import (
 )
 
 const copyHelp = `
-Copies each ROOT, with everything that it reaches, from the store of --from to
-the store of --to. If one of these flags is missing, copy uses the store of -s,
-CASTAR_STORE or the default instead. It makes the destination if there is none.
-It sends only what the destination lacks, and checks everything on the way. If
-it is interrupted, run it again: what has arrived is kept.
+Copies each ROOT, with everything that it reaches, from the store of --from to the store of --to. In place of a flag
+that is missing, copy uses the store of -s, CASTAR_STORE or the default. It makes the destination if there is none. It
+sends only what the destination lacks, and checks everything on the way. If it is interrupted, run it again: what has
+arrived is kept.
 
-Without a ROOT, every tag of the source is copied, and --tags is implied. With
---tags, tags of the source that point at a copied root are also set in the
-destination, once the root is there, whole and durable. A tag that points
-elsewhere in the destination stays, and the exit status is 1, unless --overwrite
-is given.
+Without a ROOT, every tag of the source is copied, and --tags is implied. With --tags, tags of the source that point
+at a copied root are also set in the destination, once the root is there, whole and durable. A tag that points
+elsewhere in the destination stays, and the exit status is 1, unless --overwrite is given.
 
-If something in the source is missing or damaged, copy names it, copies the
-rest, and exits with status 3. Roots that are not whole get no tag. The same
-goes for a directory below 8192 others, and for a directory that records wrong
-sizes. If neither store knows the length of a file that the destination already
-has, copy does not compare it, and stderr says how many such files there are.
+If something in the source is missing or damaged, copy names it, copies the rest, and exits with status 3. Roots that
+are not whole get no tag. The same goes for a directory below 8192 others, and for a directory that records wrong
+sizes. If the destination already has a file and neither store knows its length, copy does not compare the length with
+what the directory records, and stderr says how many such files there are.
 
-With --size-rule, directories in the destination count their size by that rule:
-see 'castar ingest --help'. The contents are the same, but directories that hold
-others get another digest. For each ROOT, copy prints the digest in the source
-and the digest in the destination. Tags in the destination point at the latter.
-
-With --json, there is an object for each ROOT: root, kind, ref, tags, complete,
-and with --size-rule size_rule and new_root, the digest in the destination. The
-last object has roots, directories, blobs, bytes, new_directories, new_blobs,
-new_bytes, unchecked_sizes, seconds, dry_run; the new ones were missing and were
-copied. If a ref is not UTF-8, ref_base64 has it in base64.
+With --size-rule, directories in the destination count their size by that rule: see 'castar ingest --help'. The
+contents are the same, but directories that hold others get another digest. For each ROOT, copy prints the digest in
+the source and the digest in the destination. Tags in the destination point at the latter.
 
 Examples:
   castar copy src --tags --to /mnt/backup       # one tag
@@ -65,7 +54,7 @@ func (e *env) copyCommand() *cli.Command {
 		Name:        "copy",
 		Usage:       "copy trees from one store to another",
 		UsageText:   "castar copy [flags] [ROOT...] (--to STORE | --from STORE)",
-		Description: copyHelp,
+		Description: withJSON(copyHelp, "there is an object for each ROOT", jsonCopiedRoot{}, "The last object is the sum", jsonCopied{}),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Destination: &f.from, Usage: "copy from `STORE`"},
 			&cli.StringFlag{Name: "to", Destination: &f.to, Usage: "copy to `STORE`"},
@@ -286,19 +275,18 @@ func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.T
 
 // jsonCopiedRoot is a line of castar copy --json for each ROOT.
 type jsonCopiedRoot struct {
-	Root      string   `json:"root"`                 // 64 hexadecimal digits
-	Kind      string   `json:"kind"`                 // directory, file or symlink
-	Ref       string   `json:"ref"`                  // as it was given, or the tag
-	RefBase64 string   `json:"ref_base64,omitempty"` // if that is not UTF-8
+	jsonRoot
+	Ref       string   `json:"ref" help:"the ROOT as it was typed, or the tag"`
+	RefBase64 string   `json:"ref_base64,omitempty"`
 	Tags      []string `json:"tags,omitempty"`
 	Complete  bool     `json:"complete"` // all that it reaches is there
 
-	SizeRule string `json:"size_rule,omitempty"` // the rule in the destination, if one was asked for
-	NewRoot  string `json:"new_root,omitempty"`  // then, if complete: the digest there
+	SizeRule string `json:"size_rule,omitempty" help:"of --size-rule"`
+	NewRoot  string `json:"new_root,omitempty" help:"then, the digest in the destination"`
 }
 
 func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
-	d, err := r.root.Node.RootDigest()
+	root, err := newJSONRoot(r.root.Node)
 	if err != nil {
 		return err
 	}
@@ -306,24 +294,20 @@ func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
 	if err != nil {
 		return err
 	}
-	if !e.json {
-		if f.rule != nil && r.whole {
-			fmt.Fprintf(e.stdout, "%s %s\n", d, as)
-		}
-		return nil
-	}
-	j := jsonCopiedRoot{Root: d.String(), Kind: r.root.Node.Kind.String(), Complete: r.whole}
+	j := jsonCopiedRoot{jsonRoot: root, Complete: r.whole}
 	j.Ref, j.RefBase64 = jsonName(r.root.Name)
 	for _, t := range r.tags {
 		j.Tags = append(j.Tags, t.Name)
 	}
 	if f.rule != nil {
 		j.SizeRule = f.rule.String()
+		if r.whole {
+			j.NewRoot = as.String()
+		}
 	}
-	if f.rule != nil && r.whole {
-		j.NewRoot = as.String()
+	if e.json || j.NewRoot != "" {
+		e.print(j, j.Root+" "+j.NewRoot)
 	}
-	e.stdout.json(j)
 	return nil
 }
 
@@ -332,8 +316,8 @@ type jsonCopied struct {
 	Roots          int     `json:"roots"`
 	Directories    uint64  `json:"directories"`
 	Blobs          uint64  `json:"blobs"`
-	Bytes          uint64  `json:"bytes"` // of the blobs, each counted once
-	NewDirectories uint64  `json:"new_directories"`
+	Bytes          uint64  `json:"bytes" help:"of the blobs, each counted once"`
+	NewDirectories uint64  `json:"new_directories" help:"those that were missing and were copied"`
 	NewBlobs       uint64  `json:"new_blobs"`
 	NewBytes       uint64  `json:"new_bytes"`
 	Seconds        float64 `json:"seconds"`
@@ -344,14 +328,10 @@ type jsonCopied struct {
 func (e *env) printCopied(f *copyFlags, roots int, c *tree.CopyCounts, took time.Duration) {
 	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),
 		c.NewBytes.Load(), took.Seconds(), f.dryRun, c.Unchecked.Load()}
-	if e.json {
-		e.stdout.json(j)
-		return
-	}
 	verb := "copied"
 	if f.dryRun {
 		verb = "would copy"
 	}
-	fmt.Fprintf(e.stdout, "%s %s in %s: %d of %s, %d of %s\n", verb, humanBytes(j.NewBytes), plural(uint64(roots), "root"),
-		j.NewBlobs, plural(j.Blobs, "blob"), j.NewDirectories, plural(j.Directories, "directory"))
+	e.print(j, fmt.Sprintf("%s %s in %s: %d of %s, %d of %s", verb, humanBytes(j.NewBytes), plural(uint64(roots), "root"),
+		j.NewBlobs, plural(j.Blobs, "blob"), j.NewDirectories, plural(j.Directories, "directory")))
 }

@@ -15,19 +15,16 @@ import (
 )
 
 const diffHelp = `
-Says what changed from A to B. Each is a ROOT, something inside one, or a path
-outside the store. An argument that begins with /, ./ or ../, or is . or .., is
-a path; so is one that exists and is no root. A path is read as 'castar ingest'
-would read it. What cannot be stored is left out and named on stderr, and the
-exit status is 3. With PATHs, diff compares only what is at or below one of them
-inside A and B.
+Says what changed from A to B. Each is a ROOT, something inside one, or a path outside the store. An argument that
+begins with /, ./ or ../, or is . or .., is a path; so is one that exists and is no root. A path is read as 'castar
+ingest' would read it. What cannot be stored is left out and named on stderr, and the exit status is 3. With PATHs,
+diff compares only what is at or below one of them inside A and B.
 
-A file is opened only if 'castar ingest' would read it again. 'castar ingest
---help' says when that is, and what --trust-cache and --no-cache change.
+A file is opened only if 'castar ingest' would read it again. 'castar ingest --help' says when that is, and what
+--trust-cache and --no-cache change.
 
---exclude, --exclude-from, --gitignore and --exclude-caches leave things out on
-both sides: from a stored tree they take what 'castar ingest' would have left
-out. Patterns are relative to A and to B.
+--exclude, --exclude-from, --gitignore and --exclude-caches leave things out on both sides: from a stored tree they
+take what 'castar ingest' would have left out. Patterns are relative to A and to B.
 
 Each line has a letter and a path:
   +  added
@@ -37,34 +34,21 @@ Each line has a letter and a path:
   T  a file, directory or symbolic link became another of these
   L  a symbolic link points elsewhere
   R  renamed: A has it at the first path, and B has the same at the second
-The path of a directory, or of what was one, ends in a slash. Lines are sorted
-by path, bytewise, slash included. A directory that was added, removed or
-renamed is one line. Empty files and directories never count as renamed.
+The path of a directory, or of what was one, ends in a slash. Lines are sorted by path, bytewise, slash included. A
+directory that was added, removed or renamed is one line. Empty files and directories never count as renamed.
 
-What is the same on both sides is not read, however large it is. Trees that
-differ only in the rule by which directories count their size are the same. To
-find renames, diff holds everything that was added and removed in memory;
---no-renames avoids that. If it is more than some hundred thousand entries,
-renames among them are shown as removed and added. A tree with more than 8192
-directories inside each other is an error.
+What is the same on both sides is not read, however large it is. Trees that differ only in the rule by which
+directories count their size are the same. To find renames, diff holds everything that was added and removed in
+memory; --no-renames avoids that. If it is more than some hundred thousand entries, renames among them are shown as
+removed and added. A tree with more than 8192 directories inside each other is an error.
 
-With -z, lines end in NUL, and a NUL also separates the two paths of R. On a
-terminal, additions are green and removals are red, unless NO_COLOR is set.
+With -z, lines end in NUL, and a NUL also separates the two paths of R. On a terminal, additions are green and
+removals are red, unless NO_COLOR is set.
 
-With --patch, diff shows changes in text files line by line, as git does. It
-only names files that have a NUL byte near their beginning or are larger than 16
-MiB, and does not show empty directories. git apply refuses the whole patch if a
-file is only named, unless --exclude=FILE skips that file. On a terminal,
-control characters are shown as ^[ or \u202e; elsewhere the bytes of files are
-unchanged.
-
-With --json, there is an object for each change: op, path, from (for R), old and
-new. old and new, if there is one, have kind, size, executable, digest, target.
-With --stat, there is one object: added, removed, changed, renamed (numbers of
-entries), bytes_added, bytes_removed, bytes_changed_old, bytes_changed_new,
-entries_old, entries_new, share. The number 18446744073709551615 means that or
-more. If a path or target is not UTF-8, path_base64, from_base64 or
-target_base64 has it in base64.
+With --patch, diff shows changes in text files line by line, as git does. It does not show empty directories. It only
+names files that have a NUL byte near their beginning or are larger than 16 MiB. git apply refuses a patch with such a
+file, unless --exclude=FILE skips that file. On a terminal, control characters are shown as ^[ or \u202e; elsewhere
+the bytes of files are unchanged.
 
 Examples:
   castar diff v1 v2
@@ -86,7 +70,7 @@ func (e *env) diffCommand() *cli.Command {
 		Name:        "diff",
 		Usage:       "say what changed between two trees",
 		UsageText:   "castar diff [flags] A B [PATH...]",
-		Description: diffHelp,
+		Description: withJSON(diffHelp, "there is an object for each change", jsonDiff{}, "With --stat, there is one object", jsonDiffStat{}),
 		Flags: append([]cli.Flag{
 			boolFlag("recursive", "r", &f.options.Recursive, "also list what is below added and removed directories"),
 			boolFlag("no-renames", "R", &f.options.NoRenames, "show renames as removed and added"),

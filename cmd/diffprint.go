@@ -6,7 +6,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"castar/ingest/compare"
 	"castar/store"
@@ -58,8 +57,7 @@ func (p *diffPrinter) count(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stat := jsonDiffStat{Added: s.Added, Removed: s.Removed, Changed: s.Changed, Renamed: s.Renamed,
-		BytesAdded: s.BytesAdded, BytesRemoved: s.BytesRemoved, BytesChangedOld: s.BytesOld, BytesChangedNew: s.BytesNew}
+	stat := jsonDiffStat{DiffStat: s}
 	if err := stat.finish(ctx, p.sides); err != nil {
 		return err
 	}
@@ -130,18 +128,16 @@ func (p *diffPrinter) line(c *tree.Change) {
 
 // jsonDiff is a line of castar diff --json.
 type jsonDiff struct {
-	Op         string    `json:"op"`                    // a letter, as without --json
-	Path       string    `json:"path"`                  // "" is the root
-	PathBase64 string    `json:"path_base64,omitempty"` // if that is not UTF-8
-	From       string    `json:"from,omitempty"`        // of R: the path in A
-	FromBase64 string    `json:"from_base64,omitempty"` // if that is not UTF-8
-	Old        *jsonNode `json:"old,omitempty"`         // what A has
-	New        *jsonNode `json:"new,omitempty"`         // what B has
+	Op string `json:"op" help:"the letter"`
+	jsonPath
+	From       string    `json:"from,omitempty" help:"of R"`
+	FromBase64 string    `json:"from_base64,omitempty"`
+	Old        *jsonNode `json:"old,omitempty"`
+	New        *jsonNode `json:"new,omitempty" help:"the same fields"`
 }
 
 func newJSONDiff(c *tree.Change) jsonDiff {
-	j := jsonDiff{Op: string(c.Op)}
-	j.Path, j.PathBase64 = jsonName(c.Path)
+	j := jsonDiff{Op: string(c.Op), jsonPath: newJSONPath(c.Path)}
 	j.From, j.FromBase64 = jsonName(c.From)
 	for _, side := range []struct {
 		n  store.Node
@@ -157,17 +153,10 @@ func newJSONDiff(c *tree.Change) jsonDiff {
 
 // jsonDiffStat is what castar diff --stat --json prints.
 type jsonDiffStat struct {
-	Added           uint64  `json:"added"`             // entries of any kind
-	Removed         uint64  `json:"removed"`           // the same
-	Changed         uint64  `json:"changed"`           // M, X, T and L
-	Renamed         uint64  `json:"renamed"`           // a directory is one
-	BytesAdded      uint64  `json:"bytes_added"`       // of added files
-	BytesRemoved    uint64  `json:"bytes_removed"`     // of removed files
-	BytesChangedOld uint64  `json:"bytes_changed_old"` // of changed files, before
-	BytesChangedNew uint64  `json:"bytes_changed_new"` // and after
-	EntriesOld      uint64  `json:"entries_old"`       // all there are in A
-	EntriesNew      uint64  `json:"entries_new"`       // all there are in B
-	Share           float64 `json:"share"`             // of the entries of either that are added, removed or changed: 0 to 1
+	tree.DiffStat
+	EntriesOld uint64  `json:"entries_old"` // all there are in A
+	EntriesNew uint64  `json:"entries_new"` // all there are in B
+	Share      float64 `json:"share" help:"of the entries of either that are added, removed or changed: 0 to 1; a number of 18446744073709551615 means that or more"`
 }
 
 // finish adds what is known about the whole trees.
@@ -191,10 +180,10 @@ func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*compare.Side) error
 }
 
 func (p *diffPrinter) printStat(j *jsonDiffStat) {
-	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	w := newTable(p.out)
 	fmt.Fprintf(w, "added\t%s\t%s\n", number(j.Added), humanBytes(j.BytesAdded))
 	fmt.Fprintf(w, "removed\t%s\t%s\n", number(j.Removed), humanBytes(j.BytesRemoved))
-	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", number(j.Changed), humanBytes(j.BytesChangedNew), humanBytes(j.BytesChangedOld))
+	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", number(j.Changed), humanBytes(j.BytesNew), humanBytes(j.BytesOld))
 	fmt.Fprintf(w, "renamed\t%s\n", number(j.Renamed))
 	fmt.Fprintf(w, "share\t%s\tof %d entries before, %d after\n", percent(j.Share), j.EntriesOld, j.EntriesNew)
 	w.Flush()

@@ -17,50 +17,38 @@ import (
 )
 
 const exportHelp = `
-Writes the tree, file or symbolic link ROOT, or what is at path inside it, to
-DEST. Every byte is checked against its digest on the way. DEST appears when it
-is complete, or not at all. Nothing is ever written outside it, whatever the
+Writes the tree, file or symbolic link ROOT, or what is at path inside it, to DEST. Every byte is checked against its
+digest on the way. DEST appears when it is complete, or not at all. Nothing is ever written outside it, whatever the
 tree says. Symbolic links are made as they are, and never followed.
 
-An existing DEST is refused, unless it is an empty directory or --overwrite is
-given. With --overwrite, export makes DEST equal to the tree, file by file. It
-does not touch files that are right already. Other files in DEST stay, unless
---delete is given. With --delete, a directory gives way to a file or symbolic
-link of the same name, and the other way round; without it, that is an error.
-DEST itself never gives way to another kind of entry.
+An existing DEST is refused, unless it is an empty directory or --overwrite is given. With --overwrite, export makes
+DEST equal to the tree, file by file. It does not touch files that are right already. Other files in DEST stay, unless
+--delete is given. With --delete, a directory also gives way to a file or symbolic link of the same name, and the
+other way round; without it, that is an error. DEST itself never gives way to another kind of entry.
 
-Before it changes DEST, export looks for what would stop it, and names all of
-it: entries in the way, mount points among what is to be deleted, directories
-that it may not write in, and, if --delete has work to do, contents that the
-store does not have. If you own a directory without its write bit, export sets
-the bit while it works.
+Before it changes an existing DEST, export looks for what would stop it, and names all of it: entries in the way,
+mount points that would be deleted, directories that it may not write in, and, if there is something to delete,
+contents that the store does not have. If you own a directory without its write bit, export sets the bit while it
+works.
 
 A tree with more than 8192 directories inside each other is refused.
 
-The model keeps no times and only one bit of the mode; flags set the rest. A
-file that replaces another keeps the old permission bits, unless --mode-file or
---mode-exec is given. If it has become executable, whoever may read it may run
-it; if it is no longer executable, nobody may. The file keeps its owner if you
-are root, and its group if you are in it; otherwise the group gets no more rights
-than others have. The setuid, setgid and sticky bits, access lists and extended
-attributes of the old file are lost. If only the executable bit is wrong, export
-sets the bit and keeps the file.
+The model keeps no times and only one bit of the mode; flags set the rest. A file that replaces another keeps the old
+permission bits, unless --mode-file or --mode-exec is given. If the file has become executable, whoever may read it
+may run it; if it is no longer executable, nobody may. The file keeps its owner if you are root, and its group if you
+are in it; otherwise the group gets no more rights than others have. The setuid, setgid and sticky bits, access lists
+and extended attributes of the old file are lost. If only the executable bit is wrong, export sets the bit and keeps
+the file.
 
-With --sparse, blocks of 4 KiB zeros become holes in every file that is written,
-so a disk image takes no more room than its original. Without it, zeros are
-written like other bytes.
+With --sparse, blocks of 4 KiB of zeros become holes in every file that is written, so a disk image takes no more room
+than its original. Without it, zeros are written like other bytes.
 
-If the store is inside DEST, export leaves it alone, whatever path leads to it.
-It knows the store by its contents, so it leaves a copy of the store alone too.
---delete says so on stderr. Another store is deleted like any directory.
+If the store is inside DEST, export leaves it alone, whatever path leads to it. It knows the store by its contents, so
+it leaves a copy of the store alone too. With --delete, it says so on stderr. Another store is deleted like any
+directory.
 
-With --dry-run, export prints what it would make, replace or delete: mkdir,
-write, chmod or delete, and a path in DEST.
-
-With --json, there is one object: root, kind, dest, files, directories,
-symlinks, bytes, written, unchanged, deleted, seconds, dry_run. With --dry-run,
-objects with op and path come before it. If a name is not UTF-8, dest_base64 or
-path_base64 has it in base64.
+With --dry-run, export prints what it would do to each entry that is not right: mkdir, write, chmod or delete, and the
+path in DEST.
 
 Examples:
   castar export src ~/restored                      # by tag
@@ -70,11 +58,12 @@ Examples:
 func (e *env) exportCommand() *cli.Command {
 	var o export.Options
 	return &cli.Command{
-		Name:        "export",
-		Aliases:     []string{"restore", "checkout"},
-		Usage:       "write a stored tree",
-		UsageText:   "castar export [flags] ROOT[:path] DEST",
-		Description: exportHelp,
+		Name:      "export",
+		Aliases:   []string{"restore", "checkout"},
+		Usage:     "write a stored tree",
+		UsageText: "castar export [flags] ROOT[:path] DEST",
+		Description: withJSON(exportHelp, "there is one object", jsonExported{},
+			"With --dry-run, an object for each change comes before it", jsonChange{}),
 		Flags: []cli.Flag{
 			boolFlag("overwrite", "", &o.Overwrite, "make an existing DEST equal to the tree"),
 			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
@@ -229,48 +218,41 @@ func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 
 // jsonChange is a line of castar export --dry-run --json.
 type jsonChange struct {
-	Op         export.Op `json:"op"`                    // mkdir, write, chmod or delete
-	Path       string    `json:"path"`                  // inside DEST; "" is DEST itself
-	PathBase64 string    `json:"path_base64,omitempty"` // if that is not UTF-8
+	Op export.Op `json:"op"` // mkdir, write, chmod or delete
+	jsonPath
 }
 
-// printChange prints a change, as the result of a dry run or as a note.
+// printChange says what is done to an entry, as a result of a dry run or as a note.
 func (e *env) printChange(isResult bool, c export.Change) {
 	path := "."
 	if c.Path != "" {
 		path = quote(c.Path)
 	}
-	switch {
-	case !isResult:
+	if isResult {
+		e.print(jsonChange{c.Op, newJSONPath(c.Path)}, fmt.Sprintf("%-6s %s", c.Op, path))
+	} else {
 		e.note("export", fmt.Sprintf("%s %s", c.Op, path))
-	case e.json:
-		j := jsonChange{Op: c.Op}
-		j.Path, j.PathBase64 = jsonName(c.Path)
-		e.stdout.json(j)
-	default:
-		fmt.Fprintf(e.stdout, "%-6s %s\n", c.Op, path)
 	}
 }
 
-// jsonExported is what castar export --json prints at the end. With --dry-run it counts what would be done.
+// jsonExported is what castar export --json prints at the end.
 type jsonExported struct {
-	Root          string  `json:"root"`                  // digest of what was written, 64 hexadecimal digits
-	Kind          string  `json:"kind"`                  // directory, file or symlink
-	Dest          string  `json:"dest"`                  // as it was given
-	DestBase64    string  `json:"dest_base64,omitempty"` // if that is not UTF-8
+	jsonRoot
+	Dest          string  `json:"dest"`
+	DestBase64    string  `json:"dest_base64,omitempty"`
 	export.Result         // files, directories, symlinks, bytes of the tree; entries written, unchanged, deleted
 	Seconds       float64 `json:"seconds"`
-	DryRun        bool    `json:"dry_run"`
+	DryRun        bool    `json:"dry_run" help:"then the numbers are what would be done"`
 }
 
 // printExported says what was done: as JSON, or as a note if there is more to say than that all of it was written.
 func (e *env) printExported(o *export.Options, node store.Node, dest string, r export.Result, seconds float64) error {
 	if e.json {
-		digest, err := node.RootDigest()
+		root, err := newJSONRoot(node)
 		if err != nil {
 			return err
 		}
-		j := jsonExported{Root: digest.String(), Kind: node.Kind.String(), Result: r, Seconds: seconds, DryRun: o.DryRun}
+		j := jsonExported{jsonRoot: root, Result: r, Seconds: seconds, DryRun: o.DryRun}
 		j.Dest, j.DestBase64 = jsonName(dest)
 		e.stdout.json(j)
 		return nil
@@ -279,12 +261,11 @@ func (e *env) printExported(o *export.Options, node store.Node, dest string, r e
 		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s in %.1f s", dest, plural(r.Files, "file"),
 			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), seconds))
 	}
-	if o.Overwrite || o.DryRun {
-		text := "%s: wrote %d, kept %d, deleted %d"
-		if o.DryRun {
-			text = "%s: would write %d, keep %d, delete %d"
-		}
-		e.note("export", fmt.Sprintf(text, dest, r.Written, r.Unchanged, r.Deleted))
+	switch {
+	case o.DryRun:
+		e.note("export", fmt.Sprintf("%s: would write %d, keep %d, delete %d", dest, r.Written, r.Unchanged, r.Deleted))
+	case o.Overwrite:
+		e.note("export", fmt.Sprintf("%s: wrote %d, kept %d, deleted %d", dest, r.Written, r.Unchanged, r.Deleted))
 	}
 	return nil
 }

@@ -12,26 +12,18 @@ import (
 )
 
 const findHelp = `
-Lists what matches a PATTERN in the directory ROOT, or in the directory at path
-inside it. It prints paths from there, sorted; those of directories end in a
-slash. Without a PATTERN it lists everything.
+Lists what matches a PATTERN in the directory ROOT, or in the directory at path inside it. Without a PATTERN it lists
+everything. It prints paths from that directory on, sorted; those of directories end in a slash.
 
-Patterns are those of .gitignore files. ? stands for any byte except a slash, *
-for any run of them, [a-z] for one of a set, and ** between slashes for any
-directories. A pattern with a slash before its end is matched with the whole
-path, any other with the last name. A pattern that ends in a slash finds only
-directories. One that begins with ! takes back what the patterns before it have
-found. A matching directory does not make its contents match.
+Patterns are those of .gitignore files. ? stands for any byte except a slash, * for any run of such bytes, [a-z] for
+one of a set, and ** between slashes for any directories. A pattern with a slash before its end is matched with the
+whole path, any other with the last name. A pattern that ends in a slash finds only directories. One that begins with
+! takes back what the patterns before it have found. A matching directory does not make its contents match.
 
-If a directory occurs many times and nothing below it matches, it is read once,
-unless a pattern is matched with whole paths. A tree with more than 8192
-directories inside each other is an error.
+If a directory occurs many times and nothing below it matches, it is read once, unless a pattern is matched with whole
+paths. A tree with more than 8192 directories inside each other is an error.
 
 If a directory cannot be read, find names it on stderr and exits with status 3.
-
-With --json, there is an object for each entry: path, kind, size, executable,
-digest, target. If a path or target is not UTF-8, path_base64 or target_base64
-has it in base64.
 
 Examples:
   castar find src '*.go'
@@ -45,7 +37,7 @@ func (e *env) findCommand() *cli.Command {
 		Name:        "find",
 		Usage:       "find names in a stored tree",
 		UsageText:   "castar find [flags] ROOT[:path] [PATTERN...]",
-		Description: findHelp,
+		Description: withJSON(findHelp, "there is an object for each entry", jsonEntry{}),
 		Flags: []cli.Flag{
 			typeFlag(&types),
 			nullFlag(&null),
@@ -101,7 +93,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patter
 			return
 		}
 		if e.json {
-			out.json(newJSONEntry(entry.Path, entry.Node))
+			out.json(jsonEntry{newJSONPath(entry.Path), newJSONNode(entry.Node)})
 			return
 		}
 		out.line(out.name(entry.Path, isDir))

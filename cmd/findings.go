@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"castar/store"
@@ -32,11 +31,6 @@ type jsonHit struct {
 	AtLeast bool       `json:"at_least,omitempty"`
 }
 
-type jsonPath struct {
-	Path       string `json:"path"`
-	PathBase64 string `json:"path_base64,omitempty"`
-}
-
 // kindName names an object: chunks are blobs too.
 func kindName(k store.Kind) string {
 	switch k {
@@ -50,16 +44,19 @@ func kindName(k store.Kind) string {
 
 // finding prints one.
 func (v *verified) finding(f tree.Finding) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	switch {
-	case v.env.json:
-		v.env.stdout.json(v.jsonFinding(f))
-	case !f.Harmless:
-		io.WriteString(v.env.stdout, v.text(f))
+	case v.env.json || !f.Harmless:
+		v.print(v.jsonFinding(f), v.text(f))
 	case v.env.verbose:
 		v.env.note("verify", f.Where+": "+f.Err.Error())
 	}
+}
+
+// print prints a line, or as many as a finding has, at once.
+func (v *verified) print(j any, text string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.env.print(j, text)
 }
 
 func (v *verified) jsonFinding(f tree.Finding) jsonFinding {
@@ -75,16 +72,14 @@ func (v *verified) jsonFinding(f tree.Finding) jsonFinding {
 	for _, h := range f.Hits {
 		hit := jsonHit{Roots: h.Roots, More: h.More, AtLeast: h.AtLeast}
 		for _, p := range h.Paths {
-			path := jsonPath{}
-			path.Path, path.PathBase64 = jsonName(p)
-			hit.Paths = append(hit.Paths, path)
+			hit.Paths = append(hit.Paths, newJSONPath(p))
 		}
 		j.Hits = append(j.Hits, hit)
 	}
 	return j
 }
 
-// text returns the lines of a finding.
+// text returns the lines of a finding, without the end of the last.
 func (v *verified) text(f tree.Finding) string {
 	var b strings.Builder
 	fmt.Fprint(&b, f.What)
@@ -115,5 +110,5 @@ func (v *verified) text(f tree.Finding) string {
 	if advice := advice.OnFinding(f, !v.foreign); advice != "" {
 		fmt.Fprintf(&b, "  %s\n", advice)
 	}
-	return b.String()
+	return strings.TrimSuffix(b.String(), "\n")
 }

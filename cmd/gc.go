@@ -15,31 +15,20 @@ import (
 )
 
 const gcHelp = `
-Removes what no tag reaches, and frees its space. Packs with nothing left in
-them are removed; packs that are more than a quarter dead are rewritten without
-the dead part. gc removes roots that 'castar ingest' stored without --tag, and
-roots whose tag was moved or deleted, unless --keep names them. 'castar log'
-still lists them.
+Removes what no tag reaches, and frees its space. It deletes packs that have nothing left, and rewrites packs that are
+more than a quarter dead. That includes roots that 'castar ingest' stored without --tag, and roots whose tag was moved
+or deleted, unless --keep names them. 'castar log' still lists such roots.
 
-gc removes nothing if something that a tag reaches is missing, or if a tag
-cannot be read: see 'castar verify'. If there is no tag, it removes nothing
-unless --all is given. The same holds after a 'castar repair' that could not
-restore tags: set them again, then confirm with --all that nothing else is
-needed. Trees may have any depth.
+gc removes nothing if something that a tag reaches is missing, or if a tag cannot be read: see 'castar verify'. If
+there is no tag, or if 'castar repair' could not restore all tags, it removes nothing unless --all is given. Before
+you give --all, set again the tags that you need. Trees may have any depth.
 
-gc works on a full disk: it first removes what it can remove without writing. If
-it needs more room, packs that are partly dead stay, and the error says how much
-room it needs.
+gc works on a full disk: it first removes what it can without writing. If it needs more room, it keeps packs that are
+partly dead, and the error says how much room it needs.
 
-gc locks the store. If another process uses it, the exit status is 11, unless
---wait says how long to wait. Ingests and exports that start during a gc wait
-for it. You may interrupt gc at any time: nothing that is kept can be lost, and
-the next gc continues.
-
-With --json, there is one object: tags, kept_objects, kept_bytes, freed_objects,
-freed_bytes, freed_packs, rewritten, seconds, dry_run. Bytes are those on disk.
-rewritten counts bytes that were moved to new packs. With --dry-run, the numbers
-are estimates.
+gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long to wait.
+Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept can be
+lost, and the next gc continues.
 
 Examples:
   castar tag -d old && castar gc
@@ -62,7 +51,7 @@ func (e *env) gcCommand() *cli.Command {
 		Aliases:     []string{"prune"},
 		Usage:       "remove what no tag reaches, and free its space",
 		UsageText:   "castar gc [flags]",
-		Description: gcHelp,
+		Description: withJSON(gcHelp, "there is one object", jsonGC{}),
 		Flags: []cli.Flag{
 			listFlag("keep", "", &f.keep, "also keep `ROOT`"),
 			boolFlag("all", "", &f.all, "remove what tags and --keep do not reach even if there is no tag, or if tags were lost"),
@@ -155,21 +144,17 @@ func refuseGC(ctx context.Context, err error) error {
 
 // jsonGC is what castar gc --json prints.
 type jsonGC struct {
-	Tags              int     `json:"tags"` // whose roots were kept
-	store.SweepResult         // kept_objects, kept_bytes, freed_objects, freed_bytes, freed_packs, rewritten
-	Seconds           float64 `json:"seconds"`
-	DryRun            bool    `json:"dry_run"`
+	Tags int `json:"tags" help:"whose roots were kept"`
+	store.SweepResult
+	Seconds float64 `json:"seconds"`
+	DryRun  bool    `json:"dry_run" help:"then the numbers are estimates"`
 }
 
 func (e *env) printGC(r store.SweepResult, tags int, dryRun bool, took time.Duration) {
-	if e.json {
-		e.stdout.json(jsonGC{tags, r, took.Seconds(), dryRun})
-		return
-	}
 	freed, kept := "freed", "kept"
 	if dryRun {
 		freed, kept = "would free about", "would keep"
 	}
-	fmt.Fprintf(e.stdout, "%s %s: %s, %s; %s %s: %s\n", freed, humanBytes(r.FreedBytes), plural(r.FreedObjects, "object"),
-		plural(r.FreedPacks, "pack"), kept, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object"))
+	e.print(jsonGC{tags, r, took.Seconds(), dryRun}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
+		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), kept, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
 }

@@ -10,8 +10,8 @@ import (
 
 const generalHelp = `
 castar stores trees of files, deduplicated and compressed, names each with one digest, and gives them back byte for
-byte. Digests follow the castore model: two trees have the same digest exactly if they are equal, wherever and whenever
-they were stored.
+byte. Digests follow the castore model: two trees have the same digest exactly if they are equal, wherever and
+whenever they were stored.
 
 A root is what ingest prints: 64 hexadecimal digits. A command that takes a ROOT also takes the first 8 or more of its
 digits, the forms blake3-<base64> and b3:<base64>, or a tag. A colon and a path after it name something inside the

@@ -15,66 +15,48 @@ import (
 )
 
 const ingestHelp = `
-Stores each PATH and prints its root digest, one a line, once everything is safe
-on disk. A PATH is a directory with everything in it, a file, or a symbolic
-link, which is not followed. What the store already has is not stored again.
+Stores each PATH and prints its root digest, one a line, once everything is safe on disk. A PATH is a directory with
+everything in it, a file, or a symbolic link, which is not followed. What the store already has is not stored again.
 
-A root keeps names, as bytes; the contents of files; whether a file's owner may
-run it; and the targets of symbolic links. It does not keep times, owners,
-groups, other permission bits, extended attributes or ACLs. Hard links become
-separate files, whose contents are stored once; holes become zeros; devices,
-sockets and fifos cannot be stored. So equal trees have equal digests, whoever
-stored them, wherever and whenever. 'castar export' has flags for what is not
+A root keeps names, as bytes; the contents of files; whether a file's owner may run it; and the targets of symbolic
+links. It does not keep times, owners, groups, other permission bits, extended attributes or ACLs. Hard links become
+separate files, whose contents are stored once. Holes become zeros. Devices, sockets and fifos cannot be stored. So
+equal trees have equal digests, whoever stored them, wherever and whenever. 'castar export' has flags for what is not
 kept.
 
-The digest also depends on how directories count their size. The rule
-"documented" is that of the schema: the size of a directory is the number of
-entries below it. tvix, since August 2024, and snix count each of these entries
-twice, and refuse trees that are counted in another way: this is the rule
-"snix". The contents of a tree are the same by both rules. Its digest differs if
-a directory that is not empty is inside another one. --size-rule selects the
-rule; without the flag, the store does, as 'castar init' or a composition file
-has set it. 'castar copy --size-rule' changes the rule of a stored tree.
+The digest also depends on how directories count their size. By the rule "documented", which is that of the schema,
+the size of a directory is the number of entries below it. By the rule "snix", each of these entries counts twice.
+snix, and tvix since August 2024, count like this and refuse trees that are counted in another way. A tree has the
+same contents by both rules, but another digest if a directory that is not empty is inside another one. --size-rule
+selects the rule. Without the flag, the store does, as 'castar init' or a composition file has set it. 'castar copy
+--size-rule' changes the rule of a stored tree.
 
-A directory has at most 2,097,152 entries, and 128 MiB of names, targets and
-digests: about two million files with names of 20 bytes. A file has at most 7.4
-million chunks, about 2 TB. A tree has at most 8192 directories inside each
+A directory has at most 2,097,152 entries, and 128 MiB of names, targets and digests: about two million files with
+names of 20 bytes. A file has at most 7.4 million chunks, about 2 TB. A tree has at most 8192 directories inside each
 other. Ingest names and refuses anything larger.
 
-Nothing is left out silently. If something cannot be read or stored, or a file
-keeps changing while it is read, ingest names it on stderr, prints no root, and
-exits with status 1. With --skip-special or --ignore-errors it stores the rest,
-names what it left out, and exits with status 3. It refuses a PATH that is a
-link to a pipe, or into /proc or /dev/fd, as /dev/stdin is: there is no tree
-behind it.
+Nothing is left out silently. If something cannot be read or stored, or a file keeps changing while it is read, ingest
+names it on stderr, prints no root, and exits with status 1. With --skip-special or --ignore-errors it stores the
+rest, names what it left out, and exits with status 3. It refuses a PATH that is a link to a pipe, or a link into
+/proc or /dev/fd, as /dev/stdin is: there is no tree behind it.
 
-A file is read again unless its path, inode number, size, mtime and ctime are
-the same as last time. They prove that it is unchanged if the file system keeps
-them reliably: ext2, ext3, ext4, XFS, btrfs, bcachefs, F2FS, ZFS and tmpfs do,
-and APFS and HFS+ of macOS. Files on any other file system are read each time:
-FAT, exFAT, NTFS, FUSE (sshfs, rclone), NFS, SMB, 9p, overlayfs, squashfs,
-erofs, ISO 9660. So are files on a file system that was unmounted and mounted
-again, which may be a different one. After a reboot, only files whose ctime is a
-whole second are read again: tools that build disk images set such times. A file
-that changed just before it was read is read again next time.
+Ingest reads a file again unless its path, inode number, size, mtime and ctime are the same as last time. That proves
+that the file is unchanged if the file system keeps these values reliably. On Linux these do: ext2, ext3, ext4, XFS,
+btrfs, bcachefs, F2FS, ZFS and tmpfs; on macOS: APFS and HFS+. Ingest reads files on any other file system each time:
+FAT, exFAT, NTFS, FUSE (sshfs, rclone), NFS, SMB, 9p, overlayfs, squashfs, erofs, ISO 9660. It also reads files on a
+file system that was unmounted and mounted again, because that may be a different one. After a reboot, it reads only
+files whose ctime is a whole second, because tools that build disk images set such times. It reads a file that changed
+just before the last ingest again.
 
-With --trust-cache, path, size, mtime and ctime are enough, on any file system.
-With --no-cache every file is read: a program that writes through a memory map
-may not change a file's times. A file with several names (hard links) is read
-once. Ingest remembers files even if it fails, and for 90 days after they are
+With --trust-cache, ingest takes a file with the same path, size, mtime and ctime for unchanged, on any file system.
+With --no-cache it reads every file: a program that writes through a memory map may not change a file's times. A file
+with several names (hard links) is read once. Ingest remembers files even if it fails, and for 90 days after they are
 left out or gone.
 
-Patterns are those of .gitignore files, relative to PATH. The last one that
-matches decides, and --exclude comes after --exclude-from. Files that patterns
-leave out are no error. --gitignore obeys the .gitignore files below PATH as git
-does; those of one repository do not apply to another inside it. What git reads
-elsewhere, such as .git/info/exclude, does not count. The store itself and the
-folder of castar's cache are always left out.
-
-With --json, there is an object for each PATH: root, kind, source, files,
-directories, symlinks, bytes, excluded, seconds, tag, and left_out, a list of
-path and reason. If a name is not UTF-8, source_base64 or path_base64 has it in
-base64.
+Patterns are those of .gitignore files, relative to PATH. The last one that matches decides, and --exclude comes after
+--exclude-from. It is no error that patterns leave files out. --gitignore obeys the .gitignore files below PATH as git
+does; those of one repository do not apply to another inside it. Files that git reads elsewhere, such as
+.git/info/exclude, do not count. The store itself and the folder of castar's cache are always left out.
 
 Examples:
   castar ingest ~/src                               # print the digest of ~/src
@@ -98,7 +80,7 @@ func (e *env) ingestCommand() *cli.Command {
 		Aliases:     []string{"add"},
 		Usage:       "store trees and print their root digests",
 		UsageText:   "castar ingest [flags] PATH...",
-		Description: ingestHelp,
+		Description: withJSON(ingestHelp, "there is an object for each PATH", jsonIngested{}),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Destination: &f.tag, Usage: "name the root `NAME`; only with one PATH"},
 			boolFlag("dry-run", "n", &f.dryRun, "compute the digest and store nothing"),
@@ -291,51 +273,36 @@ type ingested struct {
 
 // jsonIngested is what castar ingest --json prints of each PATH.
 type jsonIngested struct {
-	Root         string        `json:"root"`                    // 64 hexadecimal digits
-	Kind         string        `json:"kind"`                    // directory, file or symlink
-	Source       string        `json:"source"`                  // the absolute path that was read
-	SourceBase64 string        `json:"source_base64,omitempty"` // if that is not UTF-8
-	Tag          string        `json:"tag,omitempty"`           // the name it was given
-	store.Counts               // files, directories, symlinks, bytes: what it holds, before deduplication
-	Excluded     uint64        `json:"excluded"` // entries that patterns and options left out
-	Seconds      float64       `json:"seconds"`  // how long reading took
-	LeftOut      []jsonLeftOut `json:"left_out"` // what could not be stored; never null
+	jsonRoot
+	jsonSource
+	Tag          string        `json:"tag,omitempty"`
+	store.Counts               // before deduplication
+	Excluded     uint64        `json:"excluded" help:"entries that patterns and options left out"`
+	Seconds      float64       `json:"seconds"`
+	LeftOut      []jsonLeftOut `json:"left_out"` // never null
 }
 
 // jsonLeftOut is an entry that could not be stored.
 type jsonLeftOut struct {
-	Path       string `json:"path"`
-	PathBase64 string `json:"path_base64,omitempty"` // if that is not UTF-8
-	Reason     string `json:"reason"`
+	jsonPath
+	Reason string `json:"reason"`
 }
 
-// printIngested writes the result for one path.
+// printIngested writes the result for one path, and with --verbose what the path held.
 func (e *env) printIngested(tag string, r ingested) error {
-	digest, err := r.Root.RootDigest()
+	root, err := newJSONRoot(r.Root)
 	if err != nil {
 		return err
 	}
-	if !e.json {
-		fmt.Fprintln(e.stdout, digest)
-		e.noteCounts(r)
-		return nil
-	}
-	j := jsonIngested{Root: digest.String(), Kind: r.Root.Kind.String(), Tag: tag, Counts: r.Counts,
-		Excluded: r.Excluded, Seconds: r.seconds, LeftOut: []jsonLeftOut{}}
-	j.Source, j.SourceBase64 = jsonName(r.source)
+	j := jsonIngested{root, newJSONSource(r.source), tag, r.Counts, r.Excluded, r.seconds, []jsonLeftOut{}}
 	for _, p := range r.LeftOut {
-		l := jsonLeftOut{Reason: p.Err.Error()}
-		l.Path, l.PathBase64 = jsonName(p.Path)
-		j.LeftOut = append(j.LeftOut, l)
+		j.LeftOut = append(j.LeftOut, jsonLeftOut{newJSONPath(p.Path), p.Err.Error()})
 	}
-	e.stdout.json(j)
-	return nil
-}
-
-// noteCounts says with --verbose what a path held.
-func (e *env) noteCounts(r ingested) {
+	e.print(j, root.Root)
 	if e.verbose {
-		e.note("ingest", fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(r.Counts.Files, "file"),
-			plural(r.Counts.Directories, "directory"), plural(r.Counts.Symlinks, "symbolic link"), humanBytes(r.Counts.Bytes), r.Excluded, r.seconds))
+		c := r.Counts
+		e.note("ingest", fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(c.Files, "file"),
+			plural(c.Directories, "directory"), plural(c.Symlinks, "symbolic link"), humanBytes(c.Bytes), r.Excluded, r.seconds))
 	}
+	return nil
 }

@@ -11,20 +11,15 @@ import (
 )
 
 const initHelp = `
-Makes a packed store in a new or empty folder. It is an error if a store exists
-there. Ingest makes a store if there is none, so init is needed only for a store
-with other settings.
+Makes a packed store in a new or empty folder. It is an error if there is a store already. Ingest makes a store if
+there is none, so init is needed only for a store with other settings.
 
---size-rule sets the rule by which directories count their size in trees that
-are ingested into the store: see 'castar ingest --help'. The store keeps the
-rule, and every ingest follows it unless its own --size-rule says otherwise. A
+--size-rule sets the rule by which directories count their size in trees that are ingested into the store: see 'castar
+ingest --help'. The store keeps the rule, and every ingest follows it unless its own --size-rule says otherwise. A
 castar that does not know the rule snix refuses such a store.
 
-Other kinds of store need no init and keep no settings. They take the rule as a
-parameter, such as objectstore+file:/path?size_rule=snix, or as size_rule in a
-composition file.
-
-With --json, there is one object: store, size_rule.
+Other kinds of store need no init and keep no settings. They take the rule as a parameter, such as
+objectstore+file:/path?size_rule=snix, or as size_rule in a composition file.
 
 Examples:
   castar init -s /mnt/backup
@@ -36,7 +31,7 @@ func (e *env) initCommand() *cli.Command {
 		Name:        "init",
 		Usage:       "make a store",
 		UsageText:   "castar init [flags]",
-		Description: initHelp,
+		Description: withJSON(initHelp, "there is one object", jsonInit{}),
 		Flags:       []cli.Flag{ruleFlag(&rule, "documented", "")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
@@ -49,8 +44,8 @@ func (e *env) initCommand() *cli.Command {
 
 // jsonInit is what castar init --json prints.
 type jsonInit struct {
-	Store    string `json:"store"`     // as it was named
-	SizeRule string `json:"size_rule"` // documented or snix
+	Store    string `json:"store" help:"as it was named"`
+	SizeRule string `json:"size_rule"`
 }
 
 // init makes the store.

@@ -106,9 +106,5 @@ func (e *env) printAddress(l net.Listener, secure bool) {
 	case secure:
 		url = "grpc+https://" + l.Addr().String()
 	}
-	if e.json {
-		e.stdout.json(jsonAddress{url})
-	} else {
-		fmt.Fprintln(e.stdout, url)
-	}
+	e.print(jsonAddress{url}, url)
 }

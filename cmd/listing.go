@@ -53,39 +53,6 @@ func (l *listing) line(text string) {
 // json writes v as one line.
 func (l *listing) json(v any) { _ = writeJSON(l, v) } // stdout remembers
 
-// jsonNode is what JSON says of a node.
-type jsonNode struct {
-	Kind         string `json:"kind"`                    // directory, file or symlink
-	Size         uint64 `json:"size"`                    // file: bytes; directory: entries in all, as recorded; symlink: 0
-	Executable   bool   `json:"executable,omitempty"`    // of a file
-	Digest       string `json:"digest,omitempty"`        // 64 hexadecimal digits; a symlink has none
-	Target       string `json:"target,omitempty"`        // of a symlink
-	TargetBase64 string `json:"target_base64,omitempty"` // if that is not UTF-8
-}
-
-func newJSONNode(n store.Node) jsonNode {
-	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
-	if n.Kind == store.KindSymlink {
-		j.Target, j.TargetBase64 = jsonName(n.Target)
-	} else {
-		j.Digest = n.Digest.String()
-	}
-	return j
-}
-
-// jsonEntry is a line of castar ls --json and castar find --json.
-type jsonEntry struct {
-	Path       string `json:"path"`                  // below what was asked for
-	PathBase64 string `json:"path_base64,omitempty"` // if that is not UTF-8
-	jsonNode
-}
-
-func newJSONEntry(path string, n store.Node) jsonEntry {
-	j := jsonEntry{jsonNode: newJSONNode(n)}
-	j.Path, j.PathBase64 = jsonName(path)
-	return j
-}
-
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
 // errPartial in the end.
 func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.Entry, error], do func(tree.Entry)) error {

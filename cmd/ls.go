@@ -12,23 +12,15 @@ import (
 )
 
 const lsHelp = `
-Lists the directory ROOT, or what is at path inside it. A file or symbolic link
-is listed itself. Names of directories end in a slash. Lines are sorted by name,
-bytewise, slash included.
+Lists the directory ROOT, or what is at path inside it. A file or symbolic link is listed itself. Names of directories
+end in a slash. Lines are sorted by name, bytewise, slash included.
 
-With -l, each line begins with the kind: d for a directory, - for a file, x for
-an executable file, l for a symbolic link. Then come the size and the digest, 64
-hexadecimal digits. The size of a file is in bytes; that of a directory is its
-number of entries at any depth. After the name of a symbolic link come -> and
-its target.
+With -l, each line begins with the kind: d for a directory, - for a file, x for an executable file, l for a symbolic
+link. Then come the size and the digest, 64 hexadecimal digits. The size of a file is in bytes; that of a directory is
+its number of entries at any depth. After the name of a symbolic link come -> and its target.
 
-If a directory cannot be read, ls names it on stderr, lists the rest, and exits
-with status 3. A tree with more than 8192 directories inside each other is an
-error.
-
-With --json, there is an object for each entry: path, kind, size, executable,
-digest, target. If a path or target is not UTF-8, path_base64 or target_base64
-has it in base64.
+If a directory cannot be read, ls names it on stderr, lists the rest, and exits with status 3. A tree with more than
+8192 directories inside each other is an error.
 
 Examples:
   castar ls src                                     # by tag
@@ -45,7 +37,7 @@ func (e *env) lsCommand() *cli.Command {
 		Aliases:     []string{"list"},
 		Usage:       "list what is in a stored directory",
 		UsageText:   "castar ls [flags] ROOT[:path]",
-		Description: lsHelp,
+		Description: withJSON(lsHelp, "there is an object for each entry", jsonEntry{}),
 		Flags: []cli.Flag{
 			boolFlag("long", "l", &f.long, "also show kind, size and digest"),
 			boolFlag("recursive", "R", &f.recursive, "list directories inside it too"),
@@ -88,7 +80,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 			entry.Path = r.Node.Name
 		}
 		if e.json {
-			out.json(newJSONEntry(entry.Path, entry.Node))
+			out.json(jsonEntry{newJSONPath(entry.Path), newJSONNode(entry.Node)})
 			return
 		}
 		text := out.name(entry.Path, isDir)

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"os/signal"
 	"slices"
@@ -228,19 +227,4 @@ func (s sample) line(elapsed time.Duration) string {
 		text += fmt.Sprintf(", %s/s", humanBytes(uint64(float64(s.bytes)/seconds)))
 	}
 	return text + fmt.Sprintf(", %s", elapsed.Round(progressInterval))
-}
-
-// humanBytes returns n in binary units, with about three digits.
-func humanBytes(n uint64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	if n == math.MaxUint64 { // sums stop here
-		return "16 EiB or more"
-	}
-	value, units := float64(n)/1024, "KMGTPE"
-	for value >= 1023.95 && len(units) > 1 {
-		value, units = value/1024, units[1:]
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[0])
 }

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"castar/store"
@@ -34,13 +33,11 @@ func (r *records) add(t store.Tag, err error) {
 
 // jsonRecord is a tag or a log entry as JSON.
 type jsonRecord struct {
-	Name         string    `json:"name,omitempty"`          // the tag; in the log, the one given at the ingest, if any
-	Root         string    `json:"root"`                    // 64 hexadecimal digits
-	Kind         string    `json:"kind"`                    // directory, file or symlink
-	Time         time.Time `json:"time"`                    // when the ingest ended or the tag was set
-	Source       string    `json:"source,omitempty"`        // the absolute path that was ingested, if known
-	SourceBase64 string    `json:"source_base64,omitempty"` // if that is not UTF-8
-	store.Counts           // files, directories, symlinks, bytes; all 0 for a tag that was set by hand
+	Name string `json:"name,omitempty" help:"the tag"`
+	jsonRoot
+	Time time.Time `json:"time"`
+	jsonSource
+	store.Counts // all 0 for a tag that was set by hand
 }
 
 // print writes the list. It returns errPartial if something could not be read.
@@ -48,62 +45,47 @@ func (r *records) print() error {
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
 	}
-	var err error
-	if r.env.json {
-		err = r.printJSON()
-	} else {
-		err = r.printTable()
-	}
+	err := r.printTable()
 	if err == nil && r.damaged > 0 {
 		err = errPartial
 	}
 	return err
 }
 
-func (r *records) printJSON() error {
-	for _, t := range r.tags {
-		digest, err := t.Root.RootDigest()
-		if err != nil {
-			return err
-		}
-		j := jsonRecord{Name: t.Name, Root: digest.String(), Kind: t.Root.Kind.String(), Time: t.Time, Counts: t.Counts}
-		j.Source, j.SourceBase64 = jsonName(t.Source)
-		r.env.stdout.json(j)
-	}
-	return nil
-}
-
 // shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.
 const shortDigits = 16
 
+// printTable prints a table, or with --json an object for each row.
 func (r *records) printTable() error {
-	if len(r.tags) == 0 {
-		return nil
-	}
-	w := tabwriter.NewWriter(r.env.stdout, 0, 0, 2, ' ', 0)
-	if r.command == "tag" {
-		fmt.Fprintln(w, "NAME\tROOT\tTIME\tSOURCE")
-	} else {
-		fmt.Fprintln(w, "TIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE")
-	}
-	for _, t := range r.tags {
-		digest, err := t.Root.RootDigest()
+	w := newTable(r.env.stdout)
+	for i, t := range r.tags {
+		root, err := newJSONRoot(t.Root)
 		if err != nil {
 			return err
 		}
-		when, root, source := t.Time.Local().Format(time.DateTime), digest.String()[:shortDigits], "-"
-		if t.Source != "" {
-			source = quote(t.Source)
-		}
-		if r.command == "tag" {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", quote(t.Name), root, when, source)
+		if r.env.json {
+			r.env.stdout.json(jsonRecord{t.Name, root, t.Time, newJSONSource(t.Source), t.Counts})
 			continue
 		}
-		name := "-"
+		name, source := "-", "-"
 		if t.Name != "" {
 			name = quote(t.Name)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", when, root, t.Counts.Files, humanBytes(t.Counts.Bytes), name, source)
+		if t.Source != "" {
+			source = quote(t.Source)
+		}
+		when, digest := t.Time.Local().Format(time.DateTime), root.Root[:shortDigits]
+		switch {
+		case r.command == "tag" && i == 0:
+			fmt.Fprintln(w, "NAME\tROOT\tTIME\tSOURCE")
+		case i == 0:
+			fmt.Fprintln(w, "TIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE")
+		}
+		if r.command == "tag" {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, digest, when, source)
+		} else {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", when, digest, t.Counts.Files, humanBytes(t.Counts.Bytes), name, source)
+		}
 	}
 	return w.Flush()
 }

@@ -14,33 +14,22 @@ import (
 )
 
 const repairHelp = `
-Mends a damaged store as far as what is left allows. It reads and checks
-everything. It rebuilds lost or damaged indexes from the packs, and moves what
-is whole in damaged packs to new ones. It makes missing folders again, and the
-config, with a new ID. It restores unreadable tags from the log, and removes
-temporary files of processes that were killed. It writes new files before it
-removes old ones. It does not change a sound store.
+Mends a damaged store as far as what is left allows. It reads and checks everything. It rebuilds lost or damaged
+indexes from the packs, and moves what is whole in damaged packs to new ones. It makes missing folders again, and the
+config, with a new ID. It restores unreadable tags from the log, and removes temporary files of processes that were
+killed. If a symbolic link stands in place of tags, log or config, it copies back what the link leads to. It writes
+new files before it removes old ones. It does not change a sound store.
 
-With --from, repair then fetches from another store what the tags reach and the
-store lacks, and checks it as it arrives. It restores from there the tags that
-the log does not know.
+With --from, repair then fetches from another store what the tags reach and this store lacks, and checks it as it
+arrives. It also restores from there the tags that the log does not know.
 
-repair prints each thing that it did, and then what is still lost: a tag and a
-path for each file and directory. The exit status is 3 if anything is lost: such
-a file, a tag whose name is unknown, the log, or the folder of the packs. If
-tags were lost, 'castar verify' reports it, and 'castar gc' removes nothing
-until --all confirms that no other tag is needed; 'castar log' lists the roots
-that the tags may have named. If a symbolic link stands in place of tags, log or
-config, repair copies back what it leads to.
+repair prints each thing that it did, and then what is still lost: a tag and a path for each file and directory. The
+exit status is 3 if anything is lost: such a file, a tag whose name is unknown, the log, or the folder of the packs.
+After a loss of tags, 'castar verify' reports it, 'castar log' lists the roots that the tags may have named, and
+'castar gc' removes nothing until --all confirms that no other tag is needed.
 
-repair locks the store. If another process uses it, the exit status is 11,
-unless --wait says how long to wait.
-
-With --json, there is an object for each thing done: did and where; one for each
-loss: lost, where (both as people see them), tag; and one at the end: objects,
-lost, lost_tags, lost_containers (folders and files), fetched_blobs,
-fetched_bytes, fetched_directories, still_lost, seconds. If a name is not UTF-8,
-where_base64 has it in base64.
+repair locks the store. If another process uses the store, repair exits with status 11, unless --wait says how long to
+wait.
 
 Examples:
   castar repair
@@ -55,10 +44,11 @@ type repairFlags struct {
 func (e *env) repairCommand() *cli.Command {
 	var f repairFlags
 	return &cli.Command{
-		Name:        "repair",
-		Usage:       "mend a damaged store",
-		UsageText:   "castar repair [--from STORE]",
-		Description: repairHelp,
+		Name:      "repair",
+		Usage:     "mend a damaged store",
+		UsageText: "castar repair [--from STORE]",
+		Description: withJSON(repairHelp, "there is an object for each thing done", jsonMended{},
+			"There is one for each loss", jsonLost{}, "The last object is the sum", jsonRepaired{}),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Destination: &f.from, Usage: "fetch what is missing from `STORE`"},
 			waitFlag(&f.wait),
@@ -108,64 +98,57 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	return nil
 }
 
+// jsonWhere is a path in a store, or a tag and a path as TAG:path.
+type jsonWhere struct {
+	Where       string `json:"where"`
+	WhereBase64 string `json:"where_base64,omitempty"`
+}
+
+func newJSONWhere(where string) (j jsonWhere) {
+	j.Where, j.WhereBase64 = jsonName(where)
+	return j
+}
+
 // jsonMended is a line of castar repair --json for each thing that was done.
 type jsonMended struct {
-	Did         string `json:"did"`
-	Where       string `json:"where"`
-	WhereBase64 string `json:"where_base64,omitempty"` // if that is not UTF-8
+	Did string `json:"did"`
+	jsonWhere
 }
 
 func (e *env) printMended(where, what string) {
-	if !e.json {
-		fmt.Fprintf(e.stdout, "%s: %s\n", quote(where), store.Escape(what))
-		return
-	}
-	j := jsonMended{Did: what}
-	j.Where, j.WhereBase64 = jsonName(where)
-	e.stdout.json(j)
+	e.print(jsonMended{what, newJSONWhere(where)}, quote(where)+": "+store.Escape(what))
 }
 
 // jsonLost is a line of castar repair --json for each thing that is still lost.
 type jsonLost struct {
-	Lost        string `json:"lost"` // why
-	Tag         string `json:"tag"`
-	Where       string `json:"where"` // TAG:path
-	WhereBase64 string `json:"where_base64,omitempty"`
+	Lost string `json:"lost" help:"why"`
+	Tag  string `json:"tag"`
+	jsonWhere
 }
 
 func (e *env) printLost(tag, path string, err error) {
-	if !e.json {
-		fmt.Fprintf(e.stdout, "lost: %s: %s\n", quote(path), store.Escape(store.ShortMessage(err.Error())))
-		return
-	}
-	j := jsonLost{Lost: err.Error(), Tag: tag}
-	j.Where, j.WhereBase64 = jsonName(path)
-	e.stdout.json(j)
+	e.print(jsonLost{err.Error(), tag, newJSONWhere(path)}, "lost: "+quote(path)+": "+store.Escape(store.ShortMessage(err.Error())))
 }
 
 // jsonRepaired is the last line of castar repair --json.
 type jsonRepaired struct {
-	store.RepairResult         // objects, lost, lost_tags, lost_containers
+	store.RepairResult
 	FetchedBlobs       uint64  `json:"fetched_blobs"`
 	FetchedBytes       uint64  `json:"fetched_bytes"`
 	FetchedDirectories uint64  `json:"fetched_directories"`
-	StillLost          uint64  `json:"still_lost"` // files and directories that tags reach
+	StillLost          uint64  `json:"still_lost" help:"files and directories that tags reach"`
 	Seconds            float64 `json:"seconds"`
 }
 
 func (e *env) printRepaired(r mend.Result, c *tree.CopyCounts, took time.Duration) {
 	j := jsonRepaired{r.RepairResult, c.NewBlobs.Load(), c.NewBytes.Load(), c.NewDirectories.Load(), r.StillLost, took.Seconds()}
-	if e.json {
-		e.stdout.json(j)
-		return
-	}
-	lost := fmt.Sprintf("lost %s", plural(r.StillLost, "entry"))
+	lost := "lost " + plural(r.StillLost, "entry")
 	if r.LostTags > 0 {
 		lost += ", " + plural(r.LostTags, "tag")
 	}
 	if r.LostContainers > 0 {
-		lost += ", and everything in " + plural(r.LostContainers, "folder or file")
+		lost += ", and everything in " + plural(r.LostContainers, "place")
 	}
-	fmt.Fprintf(e.stdout, "%s whole; fetched %s (%s) and %s; %s\n", plural(r.Objects, "object"), plural(j.FetchedBlobs, "blob"),
-		humanBytes(j.FetchedBytes), plural(j.FetchedDirectories, "directory"), lost)
+	e.print(j, fmt.Sprintf("%s whole; fetched %s (%s) and %s; %s", plural(r.Objects, "object"), plural(j.FetchedBlobs, "blob"),
+		humanBytes(j.FetchedBytes), plural(j.FetchedDirectories, "directory"), lost))
 }

@@ -243,7 +243,7 @@ func (d harmedStore) repairAlone(t *testing.T, st, file, kind string) {
 		before[tag] = exports(tag)
 	}
 	status, mended, errs := castar("-s", st, "repair")
-	lost := strings.Contains("\n"+mended, "\nlost: ") || strings.Contains(mended, ", and everything in 1 folder or file")
+	lost := strings.Contains("\n"+mended, "\nlost: ") || strings.Contains(mended, ", and everything in 1 place")
 	if status != 0 && status != statusPartial || errs != "" || lost != (status == statusPartial) {
 		t.Fatalf("exit status %d: %s%s", status, mended, errs)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -13,22 +12,12 @@ import (
 )
 
 const statHelp = `
-Says what is known about the root, or about what is at path inside it: its kind,
-size and digest; the number of entries in a directory, or of chunks in a file;
-the rule by which directories in it count their size (see 'castar ingest
---help'; stat looks at one of them); and the tags that lead to it, even from
-deep inside another tree.
+Says what is known about the root, or about what is at path inside it: its kind, size and digest; the number of
+entries in a directory, or of chunks in a file; the rule by which directories in it count their size (see 'castar
+ingest --help'; stat looks at one of them); and the tags that lead to it, even from deep inside another tree.
 
-If a directory in a tagged tree cannot be read, stat cannot tell whether that
-tag leads here. It says so on stderr and exits with status 3.
-
-With --json, there is one object: path, root, kind, size, executable, digest,
-target, digest_snix, entries, directories, files, symlinks, size_rule, chunks,
-tags, entry, entry_base64url. If a path or target is not UTF-8, path_base64 or
-target_base64 has it in base64. entry describes it as the root of a tree, in the
-form in which snix prints roots. entry_base64url is the same as a protobuf
-message in base64url, as in the URLs of snix's binary cache after
-nar/snix-castore/.
+If a directory in a tagged tree cannot be read, stat cannot tell whether that tag leads here. It says so on stderr and
+exits with status 3.
 
 Examples:
   castar stat src:cmd/main.go
@@ -40,7 +29,7 @@ func (e *env) statCommand() *cli.Command {
 		Name:        "stat",
 		Usage:       "say what is known about a root, or something inside it",
 		UsageText:   "castar stat [flags] ROOT[:path]",
-		Description: statHelp,
+		Description: withJSON(statHelp, "there is one object", jsonStat{}),
 		Flags:       []cli.Flag{boolFlag("no-tags", "", &noTags, "do not look for tags that lead to it: that reads all tagged trees")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
@@ -55,22 +44,21 @@ func (e *env) statCommand() *cli.Command {
 
 // jsonStat is what castar stat --json prints.
 type jsonStat struct {
-	Path       string `json:"path"`                  // below the root
-	PathBase64 string `json:"path_base64,omitempty"` // if that is not UTF-8
-	Root       string `json:"root"`                  // its digest, 64 hexadecimal digits
-	jsonNode          // of a symlink, digest is that of its Node message, as castar ingest prints it
+	jsonPath
+	Root     string `json:"root" help:"that the path is below"`
+	jsonNode        // of a symlink, digest is that of its Node message, as castar ingest prints it
 
-	DigestSnix  string   `json:"digest_snix"`           // the digest as blake3-<base64>
-	Entries     *int     `json:"entries,omitempty"`     // of a directory: those in itself
-	Directories *int     `json:"directories,omitempty"` // of these, by kind
+	DigestSnix  string   `json:"digest_snix" help:"blake3-<base64>"`
+	Entries     *int     `json:"entries,omitempty" help:"in the directory itself"`
+	Directories *int     `json:"directories,omitempty" help:"of these, by kind"`
 	Files       *int     `json:"files,omitempty"`
 	Symlinks    *int     `json:"symlinks,omitempty"`
 	SizeRule    string   `json:"size_rule,omitempty"` // documented or snix; none if the tree does not tell
 	Chunks      *int     `json:"chunks,omitempty"`    // of a file; 1 if it is stored whole
 	Tags        []string `json:"tags,omitempty"`      // that lead to it; none with --no-tags
 
-	Entry          snixEntry `json:"entry"`
-	EntryBase64URL string    `json:"entry_base64url"` // the Entry message, without padding
+	Entry          snixEntry `json:"entry" help:"as snix prints roots: type, digest, size, executable, target"`
+	EntryBase64URL string    `json:"entry_base64url" help:"the same as a protobuf message, as in the URLs of snix's binary cache after nar/snix-castore/"`
 }
 
 // snixEntry is a root as snix prints it. Like snix, it loses the bytes of a target that are not UTF-8; the message has them.
@@ -103,15 +91,13 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags bo
 	if err != nil {
 		return err
 	}
-	j := jsonStat{Root: r.RootDigest.String(), jsonNode: newJSONNode(n), DigestSnix: digest.Snix()}
-	j.Digest = digest.String()
-	j.Entry = newSnixEntry(n)
 	message, err := store.EncodeNode(n)
 	if err != nil {
 		return err
 	}
-	j.EntryBase64URL = base64.RawURLEncoding.EncodeToString(message)
-	j.Path, j.PathBase64 = jsonName(r.Path)
+	j := jsonStat{jsonPath: newJSONPath(r.Path), Root: r.RootDigest.String(), jsonNode: newJSONNode(n), DigestSnix: digest.Snix(),
+		Entry: newSnixEntry(n), EntryBase64URL: base64.RawURLEncoding.EncodeToString(message)}
+	j.Digest = digest.String()
 	switch n.Kind {
 	case store.KindDirectory:
 		err = j.addDirectory(ctx, st, n)
@@ -192,7 +178,7 @@ func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names 
 
 // printStat prints j as a table.
 func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(e.stdout)
 	defer w.Flush()
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, name+"\t"+format+"\n", args...) }
 	if r.Path != "" {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,26 +13,15 @@ import (
 )
 
 const statsHelp = `
-Counts what each ROOT holds, and all of them together. Without a ROOT it counts
-all tags.
+Counts what each ROOT holds, and all of them together. Without a ROOT it counts all tags.
 
-LOGICAL is the size of all files, each counted wherever it occurs. "unique"
-counts equal contents, and equal chunks of contents, once. "stored" is the room
-that they take in the store, compressed, and the room that their directories
-take. If several objects were compressed together, each has a share of the room
-by its length. The index does not count, nor does anything that no ROOT reaches.
-If the store cannot tell, as over a network, stored_bytes is 0.
+LOGICAL is the size of all files, each counted wherever it occurs. "unique" counts equal contents, and equal chunks of
+contents, once. "stored" is the room that they take in the store, compressed, and the room that their directories
+take. If several objects were compressed together, each has a share of the room by its length. The index does not
+count, nor does anything that no ROOT reaches.
 
-ALONE is the room that one tag takes and no other tag needs: deleting the tag
-and running 'castar gc' would free it. It is shown only if no ROOT is given. On
-a terminal a histogram of file sizes follows.
-
-With --json, there is an object for each tag or ROOT: name, root, kind, files,
-directories, symlinks, bytes, alone. The last object is the sum: total (true),
-files, directories, symlinks, bytes, unique_files, unique_directories, chunks,
-unique_bytes, stored_bytes, stored_directories, dedup_ratio, compression_ratio,
-and sizes, a list of below (bytes; 0 means no limit) and files. If a name is not
-UTF-8, name_base64 has it in base64.
+ALONE is the room that one tag takes and no other tag needs: deleting the tag and running 'castar gc' would free it.
+It is shown only if no ROOT is given. On a terminal a histogram of file sizes follows.
 
 Examples:
   castar stats                                      # what each tag takes
@@ -44,8 +32,10 @@ func (e *env) statsCommand() *cli.Command {
 		Name:        "stats",
 		Usage:       "count what is stored, and the room it takes",
 		UsageText:   "castar stats [ROOT[:path]...]",
-		Description: statsHelp,
-		Action:      func(c *cli.Context) error { return e.stats(c.Context, c.Args().Slice()) },
+		Description: withJSON(statsHelp, "there is an object for each tag or ROOT", jsonMeasured{}, "The last object is the sum", jsonTotal{}),
+		Action: func(c *cli.Context) error {
+			return e.withStore(c.Context, forRead, func(st *store.Store) error { return e.stats(c.Context, st, c.Args().Slice()) })
+		},
 	}
 }
 
@@ -58,12 +48,7 @@ type measured struct {
 }
 
 // stats measures what refs mean, or all tags.
-func (e *env) stats(ctx context.Context, refs []string) error {
-	st, err := e.openStore(ctx, forRead)
-	if err != nil {
-		return err
-	}
-	defer st.Close()
+func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 	roots, damaged, err := e.toMeasure(ctx, st, refs)
 	if err != nil {
 		return err
@@ -139,52 +124,50 @@ func measure(ctx context.Context, u *tree.Usage, roots []*measured, owners bool)
 
 // jsonMeasured is what castar stats --json prints of each root.
 type jsonMeasured struct {
-	Name         string  `json:"name"`                  // a tag, or the ROOT as it was typed
-	NameBase64   string  `json:"name_base64,omitempty"` // if that is not UTF-8
-	Root         string  `json:"root"`                  // 64 hexadecimal digits
-	Kind         string  `json:"kind"`                  // directory, file or symlink
-	store.Counts         // files, directories, symlinks, bytes: each wherever it occurs
-	Alone        *uint64 `json:"alone,omitempty"` // bytes stored for this tag only
+	Name       string `json:"name" help:"the tag, or the ROOT as it was typed"`
+	NameBase64 string `json:"name_base64,omitempty"`
+	jsonRoot
+	store.Counts
+	Alone *uint64 `json:"alone,omitempty"` // bytes
 }
 
 // jsonTotal is what castar stats --json prints last.
 type jsonTotal struct {
-	Total             bool       `json:"total"` // always true
-	store.Counts                 // files, directories, symlinks, bytes of all roots: each wherever it occurs
-	UniqueFiles       uint64     `json:"unique_files"`       // different contents
-	UniqueDirectories uint64     `json:"unique_directories"` // different directories
-	Chunks            uint64     `json:"chunks"`             // different chunks, of files that have more than one
-	UniqueBytes       uint64     `json:"unique_bytes"`       // of different contents, and different chunks of these
-	StoredBytes       uint64     `json:"stored_bytes"`       // that these take in the store; 0 if it cannot tell
-	StoredDirectories uint64     `json:"stored_directories"` // bytes that directories take; 0 if it cannot tell
-	DedupRatio        float64    `json:"dedup_ratio"`        // bytes / unique_bytes; 0 if there are none
-	CompressionRatio  float64    `json:"compression_ratio"`  // unique_bytes / stored_bytes; 0 if unknown
-	Sizes             []jsonSize `json:"sizes"`              // how many different files are how large
+	Total bool `json:"total" help:"always true"`
+	store.Counts
+	UniqueFiles       uint64     `json:"unique_files"`
+	UniqueDirectories uint64     `json:"unique_directories"`
+	Chunks            uint64     `json:"chunks"` // different ones, of files that have more than one
+	UniqueBytes       uint64     `json:"unique_bytes"`
+	StoredBytes       uint64     `json:"stored_bytes" help:"0 if the store cannot tell, as over a network"`
+	StoredDirectories uint64     `json:"stored_directories" help:"bytes"`
+	DedupRatio        float64    `json:"dedup_ratio"`       // bytes / unique_bytes; 0 if there are none
+	CompressionRatio  float64    `json:"compression_ratio"` // unique_bytes / stored_bytes; 0 if unknown
+	Sizes             []jsonSize `json:"sizes"`
 }
 
 // jsonSize is the number of different files that have fewer than Below bytes, and are not in an earlier class.
 type jsonSize struct {
-	Below uint64 `json:"below"` // 0: no limit
+	Below uint64 `json:"below" help:"bytes; 0 means no limit"`
 	Files uint64 `json:"files"`
 }
 
 func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Unique, owners bool) error {
 	out := e.newListing(false)
 	for _, m := range roots {
-		digest, err := m.root.RootDigest()
+		root, err := newJSONRoot(m.root)
 		if err != nil {
 			return err
 		}
-		j := jsonMeasured{Root: digest.String(), Kind: m.root.Kind.String(), Counts: m.counts}
+		j := jsonMeasured{jsonRoot: root, Counts: m.counts}
 		j.Name, j.NameBase64 = jsonName(m.name)
 		if owners {
 			j.Alone = &m.alone
 		}
 		out.json(j)
 	}
-	j := jsonTotal{Total: true, Counts: total, UniqueFiles: u.Files, UniqueDirectories: u.Directories, Chunks: u.Chunks,
-		UniqueBytes: u.Bytes, StoredBytes: u.Stored,
-		StoredDirectories: u.StoredDirs, DedupRatio: ratio(total.Bytes, u.Bytes), CompressionRatio: ratio(u.Bytes, u.Stored)}
+	j := jsonTotal{true, total, u.Files, u.Directories, u.Chunks, u.Bytes, u.Stored, u.StoredDirs,
+		ratio(total.Bytes, u.Bytes), ratio(u.Bytes, u.Stored), nil}
 	for i, files := range u.Sizes {
 		j.Sizes = append(j.Sizes, jsonSize{tree.SizeLimit(i), files})
 	}
@@ -201,7 +184,7 @@ func ratio(a, b uint64) float64 {
 }
 
 func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, owners bool) error {
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	w := newTable(e.stdout)
 	what := "ROOT"
 	if owners {
 		what = "TAG"
@@ -247,7 +230,7 @@ func printHistogram(out io.Writer, sizes *[tree.SizeClasses]uint64) {
 			last = i
 		}
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	for i, n := range sizes[:last+1] {
 		label := "empty"
 		switch limit := tree.SizeLimit(i); {

@@ -11,13 +11,8 @@ import (
 )
 
 const tagHelp = `
-A tag is a name that points at a root. It can be moved. Without arguments, tag
-lists the tags. With a NAME and a ROOT, it makes NAME point at ROOT. With -d, it
-deletes tags. The roots stay in the store until 'castar gc'.
-
-With --json, there is an object for each tag: name, root, kind, time, source,
-files, directories, symlinks, bytes. If a source is not UTF-8, source_base64 has
-it in base64.
+A tag is a name for a root. You can move it to another root. Without arguments, tag lists the tags. With a NAME and a
+ROOT, it gives ROOT that NAME. With -d, it deletes tags; the roots stay in the store until 'castar gc'.
 
 Examples:
   castar tag                              # list
@@ -31,7 +26,7 @@ func (e *env) tagCommand() *cli.Command {
 		Name:        "tag",
 		Usage:       "list, set and delete names of roots",
 		UsageText:   "castar tag [NAME ROOT | -d NAME...]",
-		Description: tagHelp,
+		Description: withJSON(tagHelp, "there is an object for each tag", jsonRecord{}),
 		Flags:       []cli.Flag{boolFlag("delete", "d", &remove, "delete the tags")},
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()

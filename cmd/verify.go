@@ -19,9 +19,8 @@ import (
 )
 
 const verifyHelp = `
-Checks the whole store, or what each ROOT reaches, and says whether each of
-these claims holds. In a store that is not a packed one, verify checks only what
-tags or ROOTs reach, so it needs a tag or a ROOT.
+Checks the whole store, or what each ROOT reaches, and says whether each of these claims holds. In a store that is not
+a packed one, verify checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
 
   objects     every stored object hashes to its name
   references  everything that trees refer to exists, and no tree has more than 8192 directories inside each other
@@ -29,19 +28,15 @@ tags or ROOTs reach, so it needs a tag or a ROOT.
   chunks      every file that is stored in chunks hashes to its name when it is put together
   files       the store's own files are whole
 
-verify lists all damage: what and where it is, the paths that it hits in every
-tag (or ROOT), and what to do. It records damaged objects in the store, unless
---dry-run is given, so that a later ingest of the same contents stores them
-again. Objects found whole again are cleared. With -v, it also lists harmless
-oddities.
+verify lists all damage: what and where it is, the paths that it hits in every tag (or ROOT), and what to do. It
+records damaged objects in the store, unless --dry-run is given. A later ingest of the same contents then stores them
+again. verify forgets an object that is whole again. With -v, it also lists harmless oddities.
 
 Other processes may use the store at the same time. A gc waits.
 
---structure reads no file contents. --sample reads a part of them, such as 5% or
-1/20, and each run reads the next part: with 5%, twenty runs read everything.
---max-duration stops reading contents after a time, such as 90s or 10m, and the
-next run with it continues there. Directories and the store's own records are
-always checked in full.
+--structure reads no file contents. --sample reads a part of them, such as 5% or 1/20, and each run reads the next
+part: with 5%, twenty runs read everything. --max-duration stops reading contents after a time, such as 90s or 10m,
+and the next run with it continues there. Directories and the store's own records are always checked in full.
 
 With --json, there is one object a line. Its type is
   progress  once a second: bytes, total (so far), objects, damaged
@@ -51,14 +46,12 @@ With --json, there is one object a line. Its type is
             if it is not UTF-8; an empty path is the root itself), more (the number of other paths), at_least (more is
             a lower bound)
   summary   claims (the number of findings against each), harmless_findings, roots, directories, files, objects, bytes
-            (read), assembled, recorded, released, not_recorded (the reason), newer (the
-            reasons why something that a newer castar wrote was not checked), part, parts, resumed, stopped, seconds
+            (read), assembled, recorded, released, not_recorded (the reason), newer (the reasons why something that a
+            newer castar wrote was not checked), part, parts, resumed, stopped, seconds
 
-What a newer castar wrote is not damage, but verify cannot check it: it says what
-was not checked, and why.
+What a newer castar wrote is not damage, but verify cannot check it: it says what was not checked, and why.
 
-The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could
-not finish or not check everything.
+The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could not finish or not check everything.
 
 Examples:
   castar verify                          # everything
@@ -216,41 +209,18 @@ type jsonVerified struct {
 
 // progress shows how far the check is, as a bar or as JSON, until the function it returns is called.
 func (v *verified) progress(p *store.ScrubProgress) (stop func()) {
-	stopBar := v.env.startProgress("verify", func() sample {
+	printed := time.Now()
+	return v.env.startProgress("verify", func() sample {
+		if v.env.json && time.Since(printed) >= time.Second {
+			printed = time.Now()
+			v.print(jsonVerifying{"progress", p.Bytes.Load(), p.Total.Load(), p.Objects.Load(), p.Damaged.Load()}, "")
+		}
 		return sample{files: p.Objects.Load(), bytes: p.Bytes.Load(), total: p.Total.Load(), unit: "objects"}
 	})
-	if !v.env.json {
-		return stopBar
-	}
-	quit, finished := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(finished)
-		ticker := time.NewTicker(time.Second)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-quit:
-				return
-			case <-ticker.C:
-				v.mu.Lock()
-				v.env.stdout.json(jsonVerifying{"progress", p.Bytes.Load(), p.Total.Load(), p.Objects.Load(), p.Damaged.Load()})
-				v.mu.Unlock()
-			}
-		}
-	}()
-	return func() {
-		close(quit)
-		<-finished
-		stopBar()
-	}
 }
 
 // summary says what was checked. It returns errPartial if something is damaged, and otherwise what could not be checked.
 func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
-	total := uint64(0)
-	for _, n := range r.Findings {
-		total += n
-	}
 	if v.env.json {
 		v.jsonSummary(r, took)
 	} else {
@@ -265,11 +235,13 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 		}
 		unchecked = append(unchecked, fmt.Errorf("not checked: %w", err))
 	}
-	if total > 0 {
-		for _, err := range unchecked {
-			v.env.warn("verify", err.Error())
+	for _, n := range r.Findings {
+		if n > 0 {
+			for _, err := range unchecked {
+				v.env.warn("verify", err.Error())
+			}
+			return errPartial
 		}
-		return errPartial
 	}
 	if unchecked != nil {
 		return unchecked
@@ -278,11 +250,8 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 }
 
 func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {
-	j := jsonVerified{
-		Type: "summary", Claims: map[store.Claim]uint64{}, Harmless: r.Harmless, Roots: r.Roots, Directories: r.Directories,
-		Files: r.Files, Objects: r.Objects, Bytes: r.Bytes, Assembled: r.Assembled, Recorded: r.Recorded, Released: r.Released,
-		Part: r.Part, Resumed: r.Resumed, Stopped: r.Stopped, Seconds: took.Seconds(),
-	}
+	j := jsonVerified{"summary", map[store.Claim]uint64{}, r.Harmless, r.Roots, r.Directories, r.Files, r.Objects, r.Bytes,
+		r.Assembled, r.Recorded, r.Released, "", nil, r.Part, 0, r.Resumed, r.Stopped, took.Seconds()}
 	if r.Part > 0 {
 		j.Parts = v.options.Parts
 	}
@@ -293,14 +262,14 @@ func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {
 		text, _ := jsonName(err.Error())
 		j.Newer = append(j.Newer, text)
 	}
-	for _, c := range v.claims() {
+	for _, c := range allClaims() {
 		j.Claims[c] = r.Findings[c]
 	}
 	v.env.stdout.json(j)
 }
 
-// claims returns the claims in the order of printing.
-func (v *verified) claims() []store.Claim {
+// allClaims returns the claims in the order of printing.
+func allClaims() []store.Claim {
 	return []store.Claim{store.ClaimFiles, store.ClaimObjects, store.ClaimReferences, store.ClaimSizes, store.ClaimChunks}
 }
 
@@ -321,7 +290,7 @@ func (v *verified) table(r tree.VerifyResult) {
 		store.ClaimSizes:      "every recorded size is right",
 		store.ClaimChunks:     chunks,
 	}
-	for _, c := range v.claims() {
+	for _, c := range allClaims() {
 		state, n := "ok", r.Findings[c]
 		if v.foreign && c == store.ClaimFiles {
 			state, text[c] = "-", "not checked in this kind of store, except tags"

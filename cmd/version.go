@@ -26,19 +26,14 @@ func (e *env) versionCommand() *cli.Command {
 		Name:        "version",
 		Usage:       "show the version of castar and of the formats it knows",
 		UsageText:   "castar version [--json]",
-		Description: "Prints one line. With --json, there is one object: version, revision, modified, go, platform, and formats: packed, model.",
+		Description: withJSON("Prints one line.", "there is one object", versionInfo{}),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usagef("version", "unexpected argument %s", quote(c.Args().First()))
 			}
 			v := readVersion()
-			if e.json {
-				e.stdout.json(v)
-				return nil
-			}
-			_, err := fmt.Fprintf(e.stdout, "castar %s (%s, %s), packed format %d, %s\n",
-				v.Version, v.Go, v.Platform, v.Formats.Packed, v.Formats.Model)
-			return err
+			e.print(v, fmt.Sprintf("castar %s (%s, %s), packed format %d, %s", v.Version, v.Go, v.Platform, v.Formats.Packed, v.Formats.Model))
+			return nil
 		},
 	}
 }

@@ -4,13 +4,16 @@ import "slices"
 
 // Line is one store in the tree of stores that an entry is made of.
 type Line struct {
-	Depth  int    // 0 is the entry
-	Use    string // its use to the store above: the key there, or blobs or directories; "" for the entry
-	Name   string // with its table; "" for a URL, and for an entry whose blobs and directories are different stores
-	Type   string // "" for an entry whose blobs and directories are different stores
-	Detail string // a parameter that identifies it, such as a path; may be ""
-	Shared bool   // it is in the tree more than once, and is built once; its parts stand below the first line
-	Rule   string // documented or snix, if a parameter sets the rule by which sizes are counted
+	Depth int `json:"depth" help:"0 for the entry itself"`
+	// Use is its use to the store above: the key there, or blobs or directories; "" for the entry.
+	Use string `json:"use,omitempty" help:"its role, such as near"`
+	// Name includes its table. It is "" for a URL, and for an entry whose blobs and directories are different stores.
+	Name   string `json:"name,omitempty"`
+	Type   string `json:"type,omitempty"`                         // "" for such an entry
+	Detail string `json:"detail,omitempty" help:"such as a path"` // a parameter that identifies it; may be ""
+	// Shared says that it is in the tree more than once, and is built once; its parts stand below the first line.
+	Shared bool   `json:"shared,omitempty"`
+	Rule   string `json:"size_rule,omitempty"` // documented or snix, if a parameter sets the rule
 }
 
 // Entries returns the given name, or for "" the entry points of the file, or all its names if it has no entry points.

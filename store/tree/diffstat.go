@@ -10,11 +10,14 @@ import (
 // DiffStat is how much differs between two trees, in entries and in bytes of file contents. A number that would be too
 // large is the largest there is.
 type DiffStat struct {
-	Added, Removed           uint64 // entries of any kind
-	Changed                  uint64 // all changes but additions, removals and renames
-	Renamed                  uint64 // a directory is one
-	BytesAdded, BytesRemoved uint64 // of added and of removed files
-	BytesOld, BytesNew       uint64 // of changed files, before and after
+	Added        uint64 `json:"added"` // entries of any kind
+	Removed      uint64 `json:"removed"`
+	Changed      uint64 `json:"changed"`           // all changes but additions, removals and renames
+	Renamed      uint64 `json:"renamed"`           // a directory is one
+	BytesAdded   uint64 `json:"bytes_added"`       // of added files
+	BytesRemoved uint64 `json:"bytes_removed"`     // of removed files
+	BytesOld     uint64 `json:"bytes_changed_old"` // of changed files, before
+	BytesNew     uint64 `json:"bytes_changed_new"` // and after
 }
 
 // CountDiff counts what Diff yields with o.Recursive set. Its time and memory do not grow with the number of changes:

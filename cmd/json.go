@@ -1,0 +1,188 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"castar/store"
+)
+
+// print prints a result: v with --json, and otherwise text, a line.
+func (e *env) print(v any, text string) {
+	if e.json {
+		e.stdout.json(v)
+	} else {
+		fmt.Fprintln(e.stdout, text)
+	}
+}
+
+// jsonRoot is what JSON says of a root.
+type jsonRoot struct {
+	Root string `json:"root"` // 64 hexadecimal digits
+	Kind string `json:"kind"` // directory, file or symlink
+}
+
+func newJSONRoot(n store.Node) (jsonRoot, error) {
+	digest, err := n.RootDigest()
+	return jsonRoot{digest.String(), n.Kind.String()}, err
+}
+
+// jsonPath is a path in JSON.
+type jsonPath struct {
+	Path       string `json:"path"`
+	PathBase64 string `json:"path_base64,omitempty"`
+}
+
+func newJSONPath(path string) (j jsonPath) {
+	j.Path, j.PathBase64 = jsonName(path)
+	return j
+}
+
+// jsonSource is where a root was read, an absolute path.
+type jsonSource struct {
+	Source       string `json:"source,omitempty"`
+	SourceBase64 string `json:"source_base64,omitempty"`
+}
+
+func newJSONSource(path string) (j jsonSource) {
+	j.Source, j.SourceBase64 = jsonName(path)
+	return j
+}
+
+// jsonNode is what JSON says of a node.
+type jsonNode struct {
+	Kind         string `json:"kind"`                 // directory, file or symlink
+	Size         uint64 `json:"size"`                 // file: bytes; directory: entries in all, as recorded; symlink: 0
+	Executable   bool   `json:"executable,omitempty"` // of a file
+	Digest       string `json:"digest,omitempty"`     // 64 hexadecimal digits; a symlink has none
+	Target       string `json:"target,omitempty"`     // of a symlink
+	TargetBase64 string `json:"target_base64,omitempty"`
+}
+
+func newJSONNode(n store.Node) jsonNode {
+	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
+	if n.Kind == store.KindSymlink {
+		j.Target, j.TargetBase64 = jsonName(n.Target)
+	} else {
+		j.Digest = n.Digest.String()
+	}
+	return j
+}
+
+// jsonEntry is a line of castar ls --json and castar find --json. The path begins below what was asked for.
+type jsonEntry struct {
+	jsonPath
+	jsonNode
+}
+
+// jsonName returns the two JSON fields of a name. JSON strings are Unicode, so if the name is not UTF-8, the second field
+// has it in standard base64, and the first has what can be shown of it.
+func jsonName(name string) (text, base64Text string) {
+	if utf8.ValidString(name) {
+		return name, ""
+	}
+	return strings.ToValidUTF8(name, "\uFFFD"), base64.StdEncoding.EncodeToString([]byte(name))
+}
+
+// withJSON returns a help text with a paragraph about --json before its examples. Each of about is a sentence without its
+// end, and an object whose fields complete it.
+func withJSON(help string, about ...any) string {
+	var b strings.Builder
+	var encoded []string
+	b.WriteString("\nWith --json, ")
+	for i := 0; i < len(about); i += 2 {
+		fmt.Fprintf(&b, "%s: %s. ", about[i], jsonFields(reflect.TypeOf(about[i+1]), &encoded))
+	}
+	if len(encoded) > 0 {
+		slices.Sort(encoded)
+		encoded = slices.Compact(encoded)
+		fmt.Fprintf(&b, "If a name is not UTF-8, it is also in base64, as %s.\n", strings.Join(encoded, " or "))
+	}
+	text, examples, ok := strings.Cut(help, "\nExamples:\n")
+	if ok {
+		examples = "\nExamples:\n" + examples
+	}
+	return text + "\n" + strings.TrimSpace(b.String()) + "\n" + examples
+}
+
+// jsonFields returns the names of the JSON fields of objects of a type, each with its remark in the tag help, and with the
+// fields of the objects in it. It appends to encoded the names of fields that may also be in base64.
+func jsonFields(t reflect.Type, encoded *[]string) string {
+	var all []string
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "":
+			continue // what it embeds comes next
+		case strings.HasSuffix(name, "_base64"):
+			*encoded = append(*encoded, name)
+			continue
+		}
+		remark, inner := f.Tag.Get("help"), f.Type
+		for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if remark == "" && inner.Kind() == reflect.Struct && inner.PkgPath() == t.PkgPath() {
+			remark = jsonFields(inner, encoded)
+		}
+		if remark != "" {
+			name += " (" + remark + ")"
+		}
+		all = append(all, name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// writeJSON writes v as one line. It escapes everything in strings that is not plain, so that a terminal shows the line and
+// does not obey it. JSON itself asks only for escapes of control characters below the space.
+func writeJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escapeJSON(b.Bytes()))
+	return err
+}
+
+// escapeJSON returns a line of JSON with escapes for everything that is not plain. Such characters occur only in strings.
+func escapeJSON(line []byte) []byte {
+	end := len(line) - 1 // a newline
+	if bytes.IndexFunc(line[:end], func(r rune) bool { return !store.IsPlain(r) }) < 0 {
+		return line
+	}
+	var b []byte
+	for _, r := range string(line[:end]) {
+		switch first, second := utf16.EncodeRune(r); {
+		case store.IsPlain(r):
+			b = utf8.AppendRune(b, r)
+		case r >= 0x10000:
+			b = fmt.Appendf(b, `\u%04x\u%04x`, first, second)
+		default:
+			b = fmt.Appendf(b, `\u%04x`, r)
+		}
+	}
+	return append(b, line[end])
+}
+
+// plainLines passes on one line with each call of Write, as escape returns it.
+type plainLines struct {
+	w      io.Writer
+	escape func(line []byte) []byte // with its newline
+}
+
+func (p plainLines) Write(line []byte) (int, error) {
+	if _, err := p.w.Write(p.escape(line)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
