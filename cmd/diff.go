@@ -197,10 +197,10 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o inge
 	if err != nil {
 		return nil, err
 	}
-	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.Path); err != nil {
+	if o.Landmarks, err = e.outside(s.Path); err != nil {
 		return nil, err
 	}
-	if o.Landmarks, err = e.landmarks(s.Path); err != nil {
+	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.Path); err != nil {
 		return nil, err
 	}
 	if useCache {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -135,8 +134,11 @@ func (e *env) export(ctx context.Context, o *export.Options, ref, dest string) e
 	if err != nil {
 		return err
 	}
-	if err := e.guardStore(o, dest); err != nil {
+	if o.Landmarks, err = e.outside(dest); err != nil {
 		return err
+	}
+	o.Spared = func(path string) {
+		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
 	}
 	result, seconds, err := e.write(ctx, o, st, node, dest)
 	isFile := node.Kind != store.KindDirectory // --overwrite does not help if DEST is of another kind
@@ -171,33 +173,6 @@ func (e *env) write(ctx context.Context, o *export.Options, st *store.Store, nod
 	began := time.Now()
 	result, err := export.Dir(ctx, st, node, dest, *o)
 	return result, time.Since(began).Seconds(), err
-}
-
-// guardStore makes the export leave alone a store inside dest. It is an error if dest is in the store.
-func (e *env) guardStore(o *export.Options, dest string) (err error) {
-	o.Spared = func(path string) {
-		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
-	}
-	if o.Landmarks, err = e.landmarks(dest); err != nil {
-		return err
-	}
-	folders, err := e.storeFolders() // a new one has no landmark
-	if err != nil {
-		return err
-	}
-	path, err := realPath(dest)
-	if errors.Is(err, fs.ErrNotExist) {
-		path, err = realPath(filepath.Dir(filepath.Clean(dest)))
-	}
-	if err != nil {
-		return nil // the export will say what is wrong
-	}
-	for _, folder := range folders {
-		if folder, err := realPath(folder); err == nil && below(folder, path) {
-			return fmt.Errorf("%s: is in the store", quote(dest))
-		}
-	}
-	return nil
 }
 
 // knownBytes returns how many bytes of file contents node holds. The log knows a root that was ingested here. For others

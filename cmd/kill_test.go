@@ -22,7 +22,7 @@ func kills(t *testing.T) int {
 	text, ok := os.LookupEnv("CASTAR_KILLS")
 	if !ok {
 		if storetest.UnderRace {
-			return 4
+			return 2
 		}
 		return 6
 	}

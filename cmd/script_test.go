@@ -22,23 +22,38 @@ import (
 // that has many.
 const raceOptions = "atexit_sleep_ms=0 clear_shadow_mmap_threshold=268435456"
 
-// plainFolder returns a folder with a castar for scripts where this is a test under the race detector: one without it,
-// which starts in a fifth of the time. What scripts do is done under the race detector by the tests that damage, kill
-// and serve. Otherwise it returns "".
-func plainFolder(t *testing.T) string {
+// withFolder is the tests, and a folder for a program that they build, which CASTAR_TEST_PLAIN names.
+type withFolder struct{ *testing.M }
+
+func (m withFolder) Run() int {
+	dir, err := os.MkdirTemp("", "castar")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	os.Setenv("CASTAR_TEST_PLAIN", dir)
+	return m.M.Run()
+}
+
+// usePlain makes a test under the race detector run a castar without it, which starts in a fifth of the time. It is for
+// tests of what commands print: that commands have no races is tested by those that damage, kill and serve.
+func usePlain(t *testing.T) {
+	t.Helper()
 	if !storetest.UnderRace {
-		return ""
+		return
 	}
-	dir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "castar").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	dir := os.Getenv("CASTAR_TEST_PLAIN")
+	if _, err := os.Stat(filepath.Join(dir, "castar")); err != nil {
+		if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "castar").CombinedOutput(); err != nil {
+			t.Fatalf("build: %v\n%s", err, out)
+		}
 	}
-	return dir
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 }
 
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", raceOptions) // for the programs that tests start
-	testscript.Main(m, map[string]func(){
+	testscript.Main(withFolder{m}, map[string]func(){
 		"castar": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
@@ -48,7 +63,7 @@ func TestMain(m *testing.M) {
 // asserts only that it is not 0; later FIELDS FILE... adds the fields of a JSON object to the records in files, as a later
 // castar may.
 func TestScripts(t *testing.T) {
-	plain := plainFolder(t)
+	usePlain(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../testdata/script",
 		RequireExplicitExec: true,
@@ -57,9 +72,7 @@ func TestScripts(t *testing.T) {
 			home := filepath.Join(env.WorkDir, "home")
 			env.Setenv("HOME", home)
 			env.Setenv("GORACE", raceOptions)
-			if plain != "" {
-				env.Setenv("PATH", plain+string(filepath.ListSeparator)+env.Getenv("PATH"))
-			}
+			env.Setenv("PATH", os.Getenv("PATH"))
 			return os.Mkdir(home, 0o777)
 		},
 		Condition: func(name string) (bool, error) {

@@ -4,14 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
 
+	"github.com/urfave/cli/v2"
+
 	"castar/ingest"
+	"castar/ingest/ignore"
 )
+
+// sourceFlags returns the flags that say which files are read, and how.
+func (f *ingestFlags) sourceFlags() []cli.Flag {
+	return []cli.Flag{
+		listFlag("exclude", "e", &f.exclude, "leave out what `PATTERN` matches"),
+		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match; - is stdin"),
+		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files exclude"),
+		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out the contents of folders with a CACHEDIR.TAG"),
+		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "stay on one file system"),
+		boolFlag("no-cache", "", &f.noCache, "read every file, even if it looks unchanged"),
+		boolFlag("trust-cache", "", &f.options.TrustCache, "take a file with the same path, size and times for unchanged, on any file system"),
+	}
+}
+
+// readExcludes adds the patterns of --exclude-from and --exclude to the options. The latter decide.
+func (e *env) readExcludes(f *ingestFlags) error {
+	for _, name := range f.excludeFrom {
+		var data []byte
+		var err error
+		if name == "-" {
+			data, err = io.ReadAll(e.stdin)
+		} else {
+			data, err = os.ReadFile(name)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %s", quote(name), reason(err))
+		}
+		f.options.Excludes = append(f.options.Excludes, ignore.Parse(data))
+	}
+	if len(f.exclude) > 0 {
+		f.options.Excludes = append(f.options.Excludes, ignore.New(f.exclude...))
+	}
+	return nil
+}
 
 // checkSource reports why path, which is outside the store, cannot be read as a tree: it does not exist, or it is a link
 // to something outside any file system. Only the link would be stored: 'dump | castar ingest /dev/stdin' would lose the
@@ -108,19 +146,17 @@ type source struct {
 func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]source, error) {
 	sources := make([]source, len(paths))
 	for i, p := range paths {
-		sources[i] = source{p, o}
-		excludes := e.excludeCache("ingest", o.Excludes, p)
-		sources[i].options.Excludes = excludes
-		excludes, err := e.excludeStore("ingest", excludes, p)
+		o := o
+		o.Excludes = e.excludeCache("ingest", o.Excludes, p)
+		marks, err := e.outside(p)
 		if err == nil {
-			sources[i].options.Landmarks, err = e.landmarks(p)
+			o.Landmarks = marks
+			o.Excludes, err = e.excludeStore("ingest", o.Excludes, p)
 		}
-		switch {
-		case err == nil:
-			sources[i].options.Excludes = excludes
-		case needsStore:
+		if err != nil && needsStore {
 			return nil, err
 		}
+		sources[i] = source{p, o}
 	}
 	return sources, nil
 }
