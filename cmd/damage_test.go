@@ -227,7 +227,7 @@ func all3(kind string) store.What {
 }
 
 // raceStep is one in how many cases of a matrix of damage is tried under the race detector: of each file some.
-const raceStep = 5
+const raceStep = 8
 
 // TestDamage spoils a store in every way, one at a time, and compares what verify says with what can be read.
 func TestDamage(t *testing.T) {

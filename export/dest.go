@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -267,10 +268,7 @@ func moveEntry(from, to *dir, n *store.Node) error {
 		return err
 	}
 	err = from.renameNew(n.Name, to, n.Name)
-	if cerr := d.chmod(permissions(&st)); err == nil {
-		err = cerr
-	}
-	return err
+	return cmp.Or(err, d.chmod(permissions(&st)))
 }
 
 // tempName returns an unused name for a temporary entry beside name. If name is empty, the entry is inside the

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -84,10 +85,7 @@ func (d *dir) within(child *dir, f func() error) error {
 	}
 	d.close()
 	err := f()
-	if rerr := d.reopen(); err == nil {
-		err = rerr
-	}
-	return err
+	return cmp.Or(err, d.reopen())
 }
 
 // reopen opens d again, by the names that lead to it from the nearest open directory above it. So the result is below

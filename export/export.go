@@ -14,6 +14,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -189,9 +190,9 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 		return nil, errors.New("delete without overwrite")
 	}
 	e := &exporter{st: st, done: o.Progress, empty: store.Sum(nil), keepsFileMode: o.FileMode == 0, keepsExecMode: o.ExecMode == 0}
-	o.FileMode = orDefault(o.FileMode, 0o644)
-	o.ExecMode = orDefault(o.ExecMode, 0o755)
-	o.DirMode = orDefault(o.DirMode, 0o755)
+	o.FileMode = cmp.Or(o.FileMode, 0o644).Perm()
+	o.ExecMode = cmp.Or(o.ExecMode, 0o755).Perm()
+	o.DirMode = cmp.Or(o.DirMode, 0o755).Perm()
 	if o.DirMode&0o500 != 0o500 {
 		return nil, fmt.Errorf("directory mode %04o: the owner could not enter it", o.DirMode)
 	}
@@ -213,13 +214,6 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 	e.ctx, e.stop = context.WithCancelCause(ctx)
 	e.slots <- struct{}{} // for the goroutine of the caller
 	return e, nil
-}
-
-func orDefault(mode, otherwise fs.FileMode) fs.FileMode {
-	if mode == 0 {
-		return otherwise
-	}
-	return mode.Perm()
 }
 
 func (p *Progress) result() Result {

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -99,10 +100,7 @@ func (e *exporter) writeFile(d *dir, name string, n *store.Node, old *unix.Stat_
 	if err == nil && old != nil {
 		err = e.inherit(fd, n, old)
 	}
-	if cerr := closeFile(fd); err == nil {
-		err = cerr
-	}
-	return err
+	return cmp.Or(err, closeFile(fd))
 }
 
 // writeBlob writes the contents of n to the file fd, which is empty.

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"sync"
 
 	"castar/store/posix"
@@ -44,9 +45,7 @@ func (d *dir) giveBack(err error) error {
 	d.loan.mu.Lock()
 	defer d.loan.mu.Unlock()
 	if d.loan.taken {
-		if cerr := d.chmod(d.loan.mode); err == nil {
-			err = cerr
-		}
+		err = cmp.Or(err, d.chmod(d.loan.mode))
 	}
 	d.loan.asked, d.loan.taken = false, false
 	return err

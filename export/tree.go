@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"runtime"
@@ -104,9 +105,7 @@ func (e *exporter) each(at *path, d *dir, nodes store.Directory, leaf, sub func(
 		if err != nil {
 			e.stop(err) // shortens the wait
 		}
-		if werr := g.wait(); err == nil {
-			err = werr
-		}
+		err = cmp.Or(err, g.wait())
 	}()
 	for len(nodes) > 0 && err == nil {
 		run := nodes[:runLength(nodes)]

@@ -99,10 +99,7 @@ func (c *Cache) write(path string, sources []table.Source) error {
 	if _, err = table.Write(w, cacheShape, table.Count(sources...), table.Merge(cacheShape, sources...)); err == nil {
 		err = w.Flush()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return cmp.Or(err, f.Close())
 }
 
 // kept returns the records of t that are young enough to keep. Of those not seen lately it keeps about limit, the

@@ -44,7 +44,7 @@ type walker struct {
 	mediums       chan struct{} // one for each medium buffer in use
 	mediumBuffers sync.Pool     // the same for mediumFile
 	problems      problems
-	stores        stores
+	stores        collected[string] // directories with a landmark
 
 	files, directories, symlinks, bytes, excluded atomic.Uint64
 }
@@ -259,8 +259,7 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack) (store.Direct
 // remain and the patterns that hold for them.
 func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
 	if w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
-		head, err := readHead(fd, ignore.CacheDirTag, ignore.CacheDirTagSize)
-		if err == nil && ignore.IsCacheDirTag(head) {
+		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
 			for range len(names) - 1 {
 				w.exclude()
 			}
@@ -270,18 +269,14 @@ func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stac
 	if w.o.GitIgnore {
 		ignored = repository(fd, names, at, ignored)
 	}
-	const name = ignore.FileName
-	if i, ok := slices.BinarySearch(names, name); ok && w.o.GitIgnore {
-		data, err := readHead(fd, name, ignore.MaxFileSize+1)
-		if err == nil && len(data) > ignore.MaxFileSize {
-			err = fmt.Errorf("longer than %d bytes, too long for a list of patterns", ignore.MaxFileSize)
-		}
+	if i, ok := slices.BinarySearch(names, ignore.FileName); ok && w.o.GitIgnore {
+		patterns, err := ignore.Read(peeker(fd))
 		switch {
 		case err == nil:
-			ignored = ignored.Push(at.inside(), ignore.Parse(data))
+			ignored = ignored.Push(at.inside(), patterns)
 		case !errors.Is(err, errNotRegular):
 			names = slices.Delete(names, i, i+1)
-			if err = w.problem(&place{at, name}, err); !errors.Is(err, errLeftOut) {
+			if err = w.problem(&place{at, ignore.FileName}, err); !errors.Is(err, errLeftOut) {
 				return nil, ignored, err
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 
 	"castar/ingest/ignore"
@@ -132,7 +133,7 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 	if err != nil {
 		return Result{LeftOut: w.problems.sorted()}, err
 	}
-	r := Result{Root: root, Excluded: w.excluded.Load(), LeftOut: w.problems.sorted(), Stores: w.stores.sorted(), Counts: store.Counts{
+	r := Result{Root: root, Excluded: w.excluded.Load(), LeftOut: w.problems.sorted(), Stores: w.stores.sorted(strings.Compare), Counts: store.Counts{
 		Files: w.files.Load(), Directories: w.directories.Load(), Symlinks: w.symlinks.Load(), Bytes: w.bytes.Load(),
 	}}
 	if err := w.problems.refused(o); err != nil {

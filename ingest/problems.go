@@ -6,42 +6,41 @@ import (
 	"sync"
 )
 
-// problems collects entries that could not be stored. Its methods may be called concurrently.
-type problems struct {
+// collected is a list to which the goroutines of a walk add. Its methods may be called concurrently.
+type collected[T any] struct {
 	mu  sync.Mutex
-	all []Problem
+	all []T
 }
 
-func (p *problems) add(q Problem) {
-	p.mu.Lock()
-	p.all = append(p.all, q)
-	p.mu.Unlock()
+func (c *collected[T]) add(v T) {
+	c.mu.Lock()
+	c.all = append(c.all, v)
+	c.mu.Unlock()
 }
 
-// sorted returns all problems, sorted by path, after the walk. The list may be long and is not copied: do not change it.
+// sorted returns the list after the walk. It may be long and is not copied: do not change it.
+func (c *collected[T]) sorted(by func(a, b T) int) []T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slices.SortFunc(c.all, by)
+	return slices.Clip(c.all)
+}
+
+// problems is the entries that could not be stored.
+type problems struct{ collected[Problem] }
+
+// sorted returns all problems, sorted by path, after the walk.
 func (p *problems) sorted() []Problem {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	slices.SortFunc(p.all, func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
-	return slices.Clip(p.all)
+	return p.collected.sorted(func(a, b Problem) int { return cmp.Compare(a.Path, b.Path) })
 }
 
 // refused returns an error with the problems that o does not leave out, or nil if there are none.
 func (p *problems) refused(o Options) error {
 	refused := p.sorted()
-	switch {
-	case o.IgnoreErrors:
-		return nil
-	case o.SkipSpecial:
-		refused = slices.Collect(func(yield func(Problem) bool) {
-			for _, q := range p.all {
-				if !q.Special && !yield(q) {
-					return
-				}
-			}
-		})
+	if o.SkipSpecial {
+		refused = slices.DeleteFunc(slices.Clone(refused), func(q Problem) bool { return q.Special })
 	}
-	if len(refused) == 0 {
+	if o.IgnoreErrors || len(refused) == 0 {
 		return nil
 	}
 	return &LeftOutError{refused}

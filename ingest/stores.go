@@ -3,30 +3,10 @@ package ingest
 import (
 	"errors"
 	"slices"
-	"sync"
 )
 
 // errStore is the error for a root that is a directory of the store. The store would then contain itself.
 var errStore = errors.New("is the store itself")
-
-// stores collects the directories with a landmark that a walk meets. It may be used concurrently.
-type stores struct {
-	mu    sync.Mutex
-	paths []string
-}
-
-func (s *stores) add(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.paths = append(s.paths, path)
-}
-
-func (s *stores) sorted() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	slices.Sort(s.paths)
-	return s.paths
-}
 
 // checkStore returns errLeftOut if the directory at has a landmark. It is open as fd, and names are its names, sorted.
 func (w *walker) checkStore(fd int, names []string, at *place) error {

@@ -59,20 +59,29 @@ func (f *storedFilter) Key(path tree.Path) any {
 func (f *storedFilter) Enter(ctx context.Context, path tree.Path, dir store.Directory) (store.Directory, tree.Filter, error) {
 	at := storedPeeker{ctx, f.st, dir}
 	below := *f
-	tag, err := at.cacheTag(f.o.ExcludeCaches)
+	isCache, err := false, error(nil)
+	if f.o.ExcludeCaches {
+		if isCache, err = ignore.IsCache(at); errors.Is(err, errNoFile) {
+			err = nil
+		}
+	}
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%s: %w", inside(path.String(), ignore.CacheDirTag), err)
-	case tag != nil:
-		dir = tag
+	case isCache:
+		tag, _ := dir.Find(ignore.CacheDirTag)
+		dir = store.Directory{tag}
 	case f.o.GitIgnore:
 		if path.Name() == ignore.RepositoryName || ignore.IsRepository(at) {
 			below.ignored = below.ignored.Repository()
 		}
 		var patterns *ignore.Patterns
-		if patterns, err = at.patterns(); err != nil {
+		switch patterns, err = ignore.Read(at); {
+		case errors.Is(err, errNoFile):
+			err = nil
+		case err != nil:
 			err = fmt.Errorf("%s: %w", inside(path.String(), ignore.FileName), err)
-		} else if patterns != nil {
+		default:
 			below.ignored = below.ignored.Push(path.String(), patterns)
 		}
 	}
@@ -135,31 +144,4 @@ func (p storedPeeker) Head(path string, limit int) ([]byte, error) {
 	}
 	defer b.Close()
 	return io.ReadAll(io.LimitReader(b, int64(limit)))
-}
-
-// cacheTag returns what stays of the directory if wanted says to look and it is a cache, and nil otherwise.
-func (p storedPeeker) cacheTag(wanted bool) (store.Directory, error) {
-	if !wanted {
-		return nil, nil
-	}
-	head, err := p.Head(ignore.CacheDirTag, ignore.CacheDirTagSize)
-	if errors.Is(err, errNoFile) || err == nil && !ignore.IsCacheDirTag(head) {
-		return nil, nil
-	}
-	tag, _ := p.dir.Find(ignore.CacheDirTag)
-	return store.Directory{tag}, err
-}
-
-// patterns returns the patterns of the directory's own file, or nil.
-func (p storedPeeker) patterns() (*ignore.Patterns, error) {
-	data, err := p.Head(ignore.FileName, ignore.MaxFileSize+1)
-	switch {
-	case errors.Is(err, errNoFile):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case len(data) > ignore.MaxFileSize:
-		return nil, fmt.Errorf("longer than %d bytes, too long for a list of patterns", ignore.MaxFileSize)
-	}
-	return ignore.Parse(data), nil
 }

@@ -1,6 +1,7 @@
 package ignore
 
 import (
+	"io/fs"
 	"path"
 	"strings"
 	"testing"
@@ -100,17 +101,26 @@ func TestStepsAreBounded(t *testing.T) {
 	}
 }
 
-func TestIsCacheDirTag(t *testing.T) {
+// tagged is a directory with that CACHEDIR.TAG.
+type tagged string
+
+func (p tagged) Head(path string, limit int) ([]byte, error) {
+	if path != CacheDirTag {
+		return nil, fs.ErrNotExist
+	}
+	return []byte(p[:min(limit, len(p))]), nil
+}
+
+func (tagged) Exists(string) bool { return false }
+
+func TestIsCache(t *testing.T) {
 	const tag = "Signature: 8a477f597d28d172789f06886806bc55"
 	for head, want := range map[string]bool{
 		tag: true, tag + "\n# by somebody": true, tag[:42]: false, "": false, " " + tag: false, strings.ToUpper(tag): false,
 	} {
-		if got := IsCacheDirTag([]byte(head)); got != want {
-			t.Errorf("%q: %v, want %v", head, got, want)
+		if got, err := IsCache(tagged(head)); got != want || err != nil {
+			t.Errorf("%q: %v, %v, want %v", head, got, err, want)
 		}
-	}
-	if CacheDirTagSize != 43 {
-		t.Errorf("size %d, want 43", CacheDirTagSize)
 	}
 }
 

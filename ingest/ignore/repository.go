@@ -5,7 +5,7 @@ import "bytes"
 // RepositoryName is the name of the entry that makes its directory the root of a git repository.
 const RepositoryName = ".git"
 
-// Peeker looks into a directory that has an entry RepositoryName. Paths are relative to the directory, with slashes.
+// Peeker looks into a directory. Paths are relative to the directory, with slashes.
 type Peeker interface {
 	// Head returns at most the first limit bytes of the regular file at path. It fails for any other entry.
 	Head(path string, limit int) ([]byte, error)
