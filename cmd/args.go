@@ -132,10 +132,8 @@ func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bo
 // find returns the flag of that name, short or long, that may be used at this point of the line, or nil.
 func (l *commandLine) find(app *cli.App, name string) cli.Flag {
 	for _, f := range l.known(app) {
-		for _, n := range f.Names() {
-			if n == name {
-				return f
-			}
+		if slices.Contains(f.Names(), name) {
+			return f
 		}
 	}
 	return nil
@@ -170,14 +168,12 @@ func takesMany(f cli.Flag) bool {
 
 // unknownFlag is the error for an unknown flag. It suggests a similar one.
 func (l *commandLine) unknownFlag(app *cli.App, spelled, name string) error {
-	if len(name) > 1 {
-		var names []string
-		for _, f := range l.known(app) {
-			names = append(names, f.Names()...)
-		}
-		if near := nearest(name, names); near != "" {
-			return usagef(l.name(), "unknown flag %s, did you mean --%s?", quote(spelled), near)
-		}
+	var names []string
+	for _, f := range l.known(app) {
+		names = append(names, f.Names()...)
+	}
+	if near := nearest(name, names); near != "" && len(name) > 1 {
+		return usagef(l.name(), "unknown flag %s, did you mean --%s?", quote(spelled), near)
 	}
 	return usagef(l.name(), "unknown flag %s", quote(spelled))
 }

@@ -79,9 +79,14 @@ func (e *env) run(ctx context.Context, args []string) (command string, err error
 		line.command = app.Command("help")
 	case line.command == nil:
 		return "", usagef("", "no command given")
+	case len(line.args) > 0 && takesNone(line.command):
+		return line.name(), usagef(line.name(), "unexpected argument %s", quote(line.args[0]))
 	}
 	return line.name(), app.RunContext(ctx, line.words(app.Name))
 }
+
+// takesNone reports whether a command takes flags and no arguments.
+func takesNone(c *cli.Command) bool { return c.UsageText == "castar "+c.Name+" [flags]" }
 
 // app lists every command.
 func (e *env) app() *cli.App {
@@ -125,7 +130,7 @@ func (e *env) globalFlags() []cli.Flag {
 		boolFlag("json", "", &e.json, "print results, errors and warnings as JSON, one object a line").in(category),
 		boolFlag("quiet", "q", &e.quiet, "print only warnings and errors on stderr, no progress or notes").in(category),
 		boolFlag("verbose", "v", &e.verbose, "print more on stderr").in(category),
-		choiceFlag("progress", &e.progress, "auto", "show a progress bar at `WHEN`: auto (on a terminal), always or never",
+		choiceFlag("progress", &e.progress, "auto", "show a progress bar: `WHEN` is auto (on a terminal), always or never",
 			"auto", "always", "never").in(category),
 	}
 }

@@ -281,8 +281,8 @@ type jsonCopiedRoot struct {
 	Tags      []string `json:"tags,omitempty"`
 	Complete  bool     `json:"complete"` // all that it reaches is there
 
-	SizeRule string `json:"size_rule,omitempty" help:"of --size-rule"`
-	NewRoot  string `json:"new_root,omitempty" help:"then, the digest in the destination"`
+	SizeRule string `json:"size_rule,omitempty" help:"with --size-rule"`
+	NewRoot  string `json:"new_root,omitempty" help:"likewise, the digest in the destination"`
 }
 
 func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {

@@ -42,6 +42,8 @@ directories count their size are the same. To find renames, diff holds everythin
 memory; --no-renames avoids that. If it is more than some hundred thousand entries, renames among them are shown as
 removed and added. A tree with more than 8192 directories inside each other is an error.
 
+--stat counts entries, and bytes in files. The number 18446744073709551615 means that many or more.
+
 With -z, lines end in NUL, and a NUL also separates the two paths of R. On a terminal, additions are green and
 removals are red, unless NO_COLOR is set.
 

@@ -21,13 +21,16 @@ type diffPrinter struct {
 	out      *listing
 	patch    patch.Writer
 	color    bool
-	terminal bool // control characters are shown
-	differs  bool // something changed
+	parts    map[patch.Part]string // the colors of a patch
+	ops      map[tree.Op]string    // and of changes
+	terminal bool                  // control characters are shown
+	differs  bool                  // something changed
 }
 
 func (e *env) newDiffPrinter(f *diffFlags, sides [2]*compare.Side) *diffPrinter {
 	p := &diffPrinter{e: e, f: f, sides: sides, out: e.newListing(f.null), color: e.wantsColor() && !f.null,
-		terminal: e.isTerminal()}
+		terminal: e.isTerminal(), ops: map[tree.Op]string{tree.Added: colorGreen, tree.Removed: colorRed},
+		parts: map[patch.Part]string{patch.Head: colorBold, patch.Hunk: colorCyan, patch.Added: colorGreen, patch.Removed: colorRed}}
 	p.patch = patch.Writer{New: sides[1].Directories, Line: p.patchLine,
 		Contents: func(ctx context.Context, side int, path string, n store.Node) ([]byte, error) {
 			return sides[side].Contents(ctx, path, n)
@@ -94,28 +97,11 @@ func (p *diffPrinter) patchLine(part patch.Part, line []byte) {
 		p.out.WriteByte(p.out.end)
 		return
 	}
-	color := ""
-	switch part {
-	case patch.Head:
-		color = colorBold
-	case patch.Hunk:
-		color = colorCyan
-	case patch.Added:
-		color = colorGreen
-	case patch.Removed:
-		color = colorRed
-	}
-	p.out.line(p.paint(color, string(appendVisible(nil, line))))
+	p.out.line(p.paint(p.parts[part], string(appendVisible(nil, line))))
 }
 
 func (p *diffPrinter) line(c *tree.Change) {
-	color, between := "", " -> "
-	switch c.Op {
-	case tree.Added:
-		color = colorGreen
-	case tree.Removed:
-		color = colorRed
-	}
+	between := " -> "
 	if p.f.null {
 		between = "\x00"
 	}
@@ -123,7 +109,7 @@ func (p *diffPrinter) line(c *tree.Change) {
 	if c.Op == tree.Renamed {
 		text = p.out.name(c.From, c.IsDirectory()) + between + text
 	}
-	p.out.line(p.paint(color, string(c.Op)+" "+text))
+	p.out.line(p.paint(p.ops[c.Op], string(c.Op)+" "+text))
 }
 
 // jsonDiff is a line of castar diff --json.
@@ -139,14 +125,11 @@ type jsonDiff struct {
 func newJSONDiff(c *tree.Change) jsonDiff {
 	j := jsonDiff{Op: string(c.Op), jsonPath: newJSONPath(c.Path)}
 	j.From, j.FromBase64 = jsonName(c.From)
-	for _, side := range []struct {
-		n  store.Node
-		to **jsonNode
-	}{{c.Old, &j.Old}, {c.New, &j.New}} {
-		if side.n.Kind != 0 {
-			n := newJSONNode(side.n)
-			*side.to = &n
-		}
+	if c.Old.Kind != 0 {
+		j.Old = new(newJSONNode(c.Old))
+	}
+	if c.New.Kind != 0 {
+		j.New = new(newJSONNode(c.New))
 	}
 	return j
 }
@@ -156,7 +139,7 @@ type jsonDiffStat struct {
 	tree.DiffStat
 	EntriesOld uint64  `json:"entries_old"` // all there are in A
 	EntriesNew uint64  `json:"entries_new"` // all there are in B
-	Share      float64 `json:"share" help:"of the entries of either that are added, removed or changed: 0 to 1; a number of 18446744073709551615 means that or more"`
+	Share      float64 `json:"share" help:"of the entries of either that are added, removed or changed: 0 to 1"`
 }
 
 // finish adds what is known about the whole trees.

@@ -58,12 +58,7 @@ func (e *env) gcCommand() *cli.Command {
 			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; print what would be freed"),
 			waitFlag(&f.wait),
 		},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usagef("gc", "unexpected argument %s", quote(c.Args().First()))
-			}
-			return e.gc(c.Context, &f)
-		},
+		Action: func(c *cli.Context) error { return e.gc(c.Context, &f) },
 	}
 }
 

@@ -83,7 +83,7 @@ func TestReflow(t *testing.T) {
 		{"a table", "Rows:\n  a    one two three four five six\n  bcd  seven\n",
 			"Rows:\n  a    one two three four five\n       six\n  bcd  seven\n", 31},
 		{"a row that goes on", "  a  one\n       two\nthree\n", "  a  one two\nthree\n", 40},
-		{"too narrow for a table", "  --a-long-flag  one two three\n", "  --a-long-flag\n      one two three\n", 24},
+		{"too narrow for a table", "  --a-long-flag  one two three\n", "  --a-long-flag\n        one two three\n", 24},
 		{"an example", "  castar cat one two three\n", "  castar cat one two three\n", 12},
 		{"an example with a comment", "  castar cat   # one two three\n", "  castar cat   # one two three\n", 12},
 	} {

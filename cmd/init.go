@@ -33,12 +33,7 @@ func (e *env) initCommand() *cli.Command {
 		UsageText:   "castar init [flags]",
 		Description: withJSON(initHelp, "there is one object", jsonInit{}),
 		Flags:       []cli.Flag{ruleFlag(&rule, "documented", "")},
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return usagef("init", "want no arguments, got %d; -s names the store", c.NArg())
-			}
-			return e.init(c.Context, rule)
-		},
+		Action:      func(c *cli.Context) error { return e.init(c.Context, rule) },
 	}
 }
 

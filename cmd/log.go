@@ -23,13 +23,10 @@ func (e *env) logCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "log",
 		Usage:       "list what was ingested, newest first",
-		UsageText:   "castar log [-n N]",
+		UsageText:   "castar log [flags]",
 		Description: withJSON(logHelp, "there is an object for each ingest", jsonRecord{}),
 		Flags:       []cli.Flag{rangeFlag("number", "n", &limit, 0, math.MaxInt, "all", "list the last `N` ingests")},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usagef("log", "unexpected argument %s", quote(c.Args().First()))
-			}
 			return e.withTags(c.Context, forRead, func(st *store.Store) error {
 				list := newRecords(e, "log")
 				for t, err := range st.Tags.Log(c.Context) {

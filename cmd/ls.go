@@ -85,8 +85,12 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		}
 		text := out.name(entry.Path, isDir)
 		if f.tree {
-			branches = append(branches[:entry.Depth-1], branch(entry.Last))
-			text = strings.Join(branches[:entry.Depth-1], "") + twig(entry.Last) + out.name(entry.Node.Name, isDir)
+			twig, branch := "├── ", "│   "
+			if entry.Last {
+				twig, branch = "└── ", "    "
+			}
+			text = strings.Join(branches[:entry.Depth-1], "") + twig + out.name(entry.Node.Name, isDir)
+			branches = append(branches[:entry.Depth-1], branch)
 		}
 		text = longFields(f.long, entry.Node) + text
 		if f.long && entry.Node.Kind == store.KindSymlink {
@@ -113,19 +117,4 @@ func longFields(long bool, n store.Node) string {
 		kind = 'x'
 	}
 	return fmt.Sprintf("%c %11d %s ", kind, n.Size, digest)
-}
-
-// branch is drawn before everything below an entry, and twig before the entry itself.
-func branch(last bool) string {
-	if last {
-		return "    "
-	}
-	return "│   "
-}
-
-func twig(last bool) string {
-	if last {
-		return "└── "
-	}
-	return "├── "
 }

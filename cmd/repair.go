@@ -46,19 +46,14 @@ func (e *env) repairCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "repair",
 		Usage:     "mend a damaged store",
-		UsageText: "castar repair [--from STORE]",
+		UsageText: "castar repair [flags]",
 		Description: withJSON(repairHelp, "there is an object for each thing done", jsonMended{},
 			"There is one for each loss", jsonLost{}, "The last object is the sum", jsonRepaired{}),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Destination: &f.from, Usage: "fetch what is missing from `STORE`"},
 			waitFlag(&f.wait),
 		},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usagef("repair", "unexpected argument %s", quote(c.Args().First()))
-			}
-			return e.repair(c.Context, &f)
-		},
+		Action: func(c *cli.Context) error { return e.repair(c.Context, &f) },
 	}
 }
 

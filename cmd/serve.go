@@ -109,8 +109,6 @@ func (e *env) serveCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			switch {
-			case c.NArg() > 0:
-				return usagef("serve", "want no arguments, got %d", c.NArg())
 			case (f.cert == "") != (f.key == ""):
 				return usagef("serve", "--tls-cert and --tls-key go together")
 			case f.clientCA != "" && f.cert == "":

@@ -45,12 +45,12 @@ func (e *env) statCommand() *cli.Command {
 // jsonStat is what castar stat --json prints.
 type jsonStat struct {
 	jsonPath
-	Root     string `json:"root" help:"that the path is below"`
+	Root     string `json:"root" help:"its digest"`
 	jsonNode        // of a symlink, digest is that of its Node message, as castar ingest prints it
 
 	DigestSnix  string   `json:"digest_snix" help:"blake3-<base64>"`
-	Entries     *int     `json:"entries,omitempty" help:"in the directory itself"`
-	Directories *int     `json:"directories,omitempty" help:"of these, by kind"`
+	Entries     *int     `json:"entries,omitempty" help:"in the directory itself, and by kind"`
+	Directories *int     `json:"directories,omitempty"`
 	Files       *int     `json:"files,omitempty"`
 	Symlinks    *int     `json:"symlinks,omitempty"`
 	SizeRule    string   `json:"size_rule,omitempty"` // documented or snix; none if the tree does not tell

@@ -25,12 +25,9 @@ func (e *env) versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "version",
 		Usage:       "show the version of castar and of the formats it knows",
-		UsageText:   "castar version [--json]",
+		UsageText:   "castar version [flags]",
 		Description: withJSON("Prints one line.", "there is one object", versionInfo{}),
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usagef("version", "unexpected argument %s", quote(c.Args().First()))
-			}
 			v := readVersion()
 			e.print(v, fmt.Sprintf("castar %s (%s, %s), packed format %d, %s", v.Version, v.Go, v.Platform, v.Formats.Packed, v.Formats.Model))
 			return nil

@@ -67,7 +67,7 @@ func writeRow(b *strings.Builder, term, text string, width int) {
 	indent := strings.Repeat(" ", len(term))
 	if term != "" && len(term) > width/2 {
 		b.WriteString(strings.TrimRight(term, " ") + "\n")
-		indent = "      "
+		indent = "        "
 		term = indent
 	}
 	for _, line := range wrap(text, width-len(indent)) {
