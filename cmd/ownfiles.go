@@ -25,7 +25,7 @@ func (e *env) outside(path string) ([]store.Landmark, error) {
 	if err != nil {
 		return nil, err
 	}
-	folders, err := config.Folders(spec) // a new one has no landmark
+	folders, err := config.Folders(spec)
 	if err != nil {
 		return nil, err
 	}
@@ -37,15 +37,16 @@ func (e *env) outside(path string) ([]store.Landmark, error) {
 		}
 		return is
 	}
-	real, err := realPath(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		real, err = realPath(parent)
-	}
 	within := func(folder string) bool {
 		folder, ferr := realPath(folder)
+		real, err := realPath(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			real, err = realPath(parent)
+		}
 		return err == nil && ferr == nil && below(folder, real)
 	}
-	if slices.ContainsFunc(marks, inside) || slices.ContainsFunc(folders, within) {
+	isNew := len(marks) < len(folders) // a new folder has no mark, so its path must do
+	if slices.ContainsFunc(marks, inside) || isNew && slices.ContainsFunc(folders, within) {
 		return nil, fmt.Errorf("%s: is in the store", quote(path))
 	}
 	return marks, nil
@@ -85,20 +86,22 @@ func (e *env) excludeCache(command string, excludes []*ignore.Patterns, path str
 	if err != nil {
 		return excludes // there is no cache to leave out
 	}
-	if root, err := realPath(path); err == nil {
-		if cache, err := futurePath(folder); err == nil && root == cache {
-			e.note(command, fmt.Sprintf("%s: is castar's own cache, which every ingest changes", quote(path)))
-		}
-	}
 	return e.excludeFolder(command, excludes, path, folder, "castar's own cache")
 }
 
 // excludeFolder returns excludes, and a pattern for folder if it is in the directory path. what is it, for a note.
 func (e *env) excludeFolder(command string, excludes []*ignore.Patterns, path, folder, what string) []*ignore.Patterns {
+	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
+		return excludes // if something is wrong with path, the command will say so
+	}
 	root, err := realPath(path)
 	folder, ferr := futurePath(folder)
-	if fi, lerr := os.Lstat(path); err != nil || ferr != nil || lerr != nil || !fi.IsDir() || folder == root || !below(root, folder) {
-		return excludes // if something is wrong with path, the command will say so
+	switch {
+	case err != nil || ferr != nil || !below(root, folder):
+		return excludes
+	case folder == root:
+		e.note(command, fmt.Sprintf("%s: is %s, which every ingest changes", quote(path), what))
+		return excludes
 	}
 	inside := strings.TrimPrefix(strings.TrimPrefix(folder, root), "/")
 	if _, err := os.Lstat(folder); err == nil {
