@@ -57,22 +57,22 @@ func (e *env) catCommand() *cli.Command {
 }
 
 // cat writes files after it has found all of them.
-func (e *env) cat(ctx context.Context, f *catFlags, st *store.Store, refs []string) (err error) {
-	nodes := make([]store.Node, len(refs))
-	for i, ref := range refs {
-		if nodes[i], err = resolve(ctx, st, ref); err != nil {
-			return err
-		}
-		switch nodes[i].Kind {
+func (e *env) cat(ctx context.Context, f *catFlags, st *store.Store, refs []string) error {
+	files, err := rootsOf(ctx, st, refs)
+	if err != nil {
+		return err
+	}
+	for _, r := range files {
+		switch r.Node.Kind {
 		case store.KindDirectory:
-			return &failure{err: fmt.Errorf("%s: is a directory", quote(ref)), status: statusFailed, hint: "'castar ls' lists it"}
+			return &failure{err: fmt.Errorf("%s: is a directory", quote(r.Name)), status: statusFailed, hint: "'castar ls' lists it"}
 		case store.KindSymlink:
-			return fmt.Errorf("%s: is a symbolic link to %s, and is not followed", quote(ref), quote(nodes[i].Target))
+			return fmt.Errorf("%s: is a symbolic link to %s, and is not followed", quote(r.Name), quote(r.Node.Target))
 		}
 	}
-	for i, n := range nodes {
-		if err := e.catFile(ctx, f, st, n); err != nil {
-			return fmt.Errorf("%s: %w", quote(refs[i]), err)
+	for _, r := range files {
+		if err := e.catFile(ctx, f, st, r.Node); err != nil {
+			return fmt.Errorf("%s: %w", quote(r.Name), err)
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -214,14 +215,7 @@ func (e *env) copyRoots(
 ) (roots []copiedRoot, partial bool, err error) {
 	var tags []store.Tag
 	if f.tags {
-		for t, err := range from.Tags.All(ctx) {
-			if err != nil {
-				partial = true
-				e.warn("copy", err.Error())
-				continue
-			}
-			tags = append(tags, t)
-		}
+		tags, partial = e.tagsOf(ctx, "copy", from)
 	}
 	if len(refs) == 0 {
 		for _, t := range tags {
@@ -229,20 +223,12 @@ func (e *env) copyRoots(
 		}
 		return roots, partial, nil
 	}
-	for _, ref := range refs {
-		node, err := resolve(ctx, from, ref)
-		if err != nil {
-			return nil, false, err
-		}
-		r := copiedRoot{root: tree.Root{Name: ref, Node: node}}
-		for _, t := range tags {
-			if sameRoot(t.Root, node) {
-				r.tags = append(r.tags, t)
-			}
-		}
-		roots = append(roots, r)
+	found, err := rootsOf(ctx, from, refs)
+	for _, r := range found {
+		isElsewhere := func(t store.Tag) bool { return !sameRoot(t.Root, r.Node) }
+		roots = append(roots, copiedRoot{root: r, tags: slices.DeleteFunc(slices.Clone(tags), isElsewhere)})
 	}
-	return roots, partial, nil
+	return roots, partial, err
 }
 
 // sameRoot reports whether two roots are the same. A directory that was found by its digest may have another size than

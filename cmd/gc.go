@@ -119,14 +119,8 @@ func (e *env) gcRoots(ctx context.Context, f *gcFlags, st *store.Store) (roots [
 		return nil, 0, &failure{err: errors.New("there is no tag, so everything would be removed"), status: statusFailed,
 			hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
 	}
-	for _, ref := range f.keep {
-		node, err := resolve(ctx, st, ref)
-		if err != nil {
-			return nil, 0, err
-		}
-		roots = append(roots, tree.Root{Name: ref, Node: node})
-	}
-	return roots, tags, nil
+	kept, err := rootsOf(ctx, st, f.keep)
+	return append(roots, kept...), tags, err
 }
 
 // refuseGC is the error if it is not known what is alive.

@@ -77,25 +77,18 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 
 // toMeasure returns what refs mean, or all tags. It names on stderr each tag that cannot be read.
 func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (roots []*measured, damaged bool, err error) {
-	for _, ref := range refs {
-		n, err := resolve(ctx, st, ref)
-		if err != nil {
-			return nil, false, err
-		}
-		roots = append(roots, &measured{name: ref, root: n})
+	found, err := rootsOf(ctx, st, refs)
+	for _, r := range found {
+		roots = append(roots, &measured{name: r.Name, root: r.Node})
 	}
-	if len(refs) > 0 {
-		return roots, false, nil
-	}
-	if st.Tags == nil {
+	switch {
+	case len(refs) > 0:
+		return roots, false, err
+	case st.Tags == nil:
 		return nil, false, fmt.Errorf("tags: %w", store.ErrUnsupported)
 	}
-	for t, err := range st.Tags.All(ctx) {
-		if err != nil {
-			damaged = true
-			e.warn("stats", err.Error())
-			continue
-		}
+	tags, damaged := e.tagsOf(ctx, "stats", st)
+	for _, t := range tags {
 		roots = append(roots, &measured{name: t.Name, root: t.Root})
 	}
 	return roots, damaged, ctx.Err()

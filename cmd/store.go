@@ -125,6 +125,32 @@ func resolveRef(ctx context.Context, st *store.Store, ref string) (tree.Ref, err
 	return r, hintAtRoots(err)
 }
 
+// rootsOf returns what refs mean, by these names.
+func rootsOf(ctx context.Context, st *store.Store, refs []string) ([]tree.Root, error) {
+	roots := make([]tree.Root, len(refs))
+	for i, ref := range refs {
+		node, err := resolve(ctx, st, ref)
+		if err != nil {
+			return nil, err
+		}
+		roots[i] = tree.Root{Name: ref, Node: node}
+	}
+	return roots, nil
+}
+
+// tagsOf returns all tags. It names on stderr each that cannot be read; damaged says that there is one.
+func (e *env) tagsOf(ctx context.Context, command string, st *store.Store) (tags []store.Tag, damaged bool) {
+	for t, err := range st.Tags.All(ctx) {
+		if err != nil {
+			damaged = true
+			e.warn(command, err.Error())
+			continue
+		}
+		tags = append(tags, t)
+	}
+	return tags, damaged
+}
+
 // hintAtRoots returns the error of a reference to a root, with a hint if no such root exists.
 func hintAtRoots(err error) error {
 	if !store.IsNotFound(err) {

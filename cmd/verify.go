@@ -311,22 +311,22 @@ func (v *verified) table(r tree.VerifyResult) {
 
 // notes says what else the user may want to know.
 func (v *verified) notes(r tree.VerifyResult) {
-	e := v.env
+	e, recorded := v.env, r.NotRecorded == nil && !v.options.NoRecord
 	if r.Resumed != "" {
 		e.note("verify", "continued where the last run stopped: "+r.Resumed)
 	}
 	if r.Stopped != "" {
-		next := "; the next run with --max-duration continues there"
-		if v.options.NoRecord || r.NotRecorded != nil {
-			next = ""
+		next := ""
+		if recorded {
+			next = "; the next run with --max-duration continues there"
 		}
 		e.note("verify", "stopped at "+r.Stopped+next)
 	}
-	if r.Recorded > 0 && r.NotRecorded == nil && !v.options.NoRecord {
+	if r.Recorded > 0 && recorded {
 		e.note("verify", "recorded "+plural(uint64(r.Recorded), "damaged object")+": an ingest of the same contents stores them again")
 	}
-	if r.Released > 0 && r.NotRecorded == nil && !v.options.NoRecord {
-		e.note("verify", "cleared "+plural(uint64(r.Released), "object")+" that an earlier run recorded as damaged and are whole now")
+	if r.Released > 0 && recorded {
+		e.note("verify", "cleared "+plural(uint64(r.Released), "object")+" from the record of damage: whole again")
 	}
 	if r.Harmless > 0 && !e.verbose {
 		e.note("verify", plural(r.Harmless, "harmless finding")+"; -v lists them")
