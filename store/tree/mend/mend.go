@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"castar/store"
-	"castar/store/memory"
 	"castar/store/tree"
 )
 
@@ -43,7 +42,7 @@ func Store(ctx context.Context, st, from *store.Store, o Options) (r Result, err
 	}
 	ro := store.RepairOptions{Did: o.Did, Progress: o.Progress}
 	if from == nil {
-		from = memory.New()
+		from = &store.Store{Blobs: noBlobs{}, Directories: noDirectories{}}
 	} else {
 		ro.Tags = readableTags(ctx, from)
 	}
@@ -111,4 +110,15 @@ func (e either) Get(ctx context.Context, d store.Digest) (store.Directory, error
 		return dir, err
 	}
 	return e.second.Get(ctx, d)
+}
+
+// noBlobs and noDirectories have nothing to fetch.
+type noBlobs struct{ store.Blobs }
+
+func (noBlobs) Open(context.Context, store.Digest) (store.Blob, error) { return nil, store.ErrNotFound }
+
+type noDirectories struct{ store.Directories }
+
+func (noDirectories) Get(context.Context, store.Digest) (store.Directory, error) {
+	return nil, store.ErrNotFound
 }
