@@ -21,6 +21,7 @@ type env struct {
 	stdin  io.Reader
 	stdout *output
 	stderr *console
+	args   []string // the command line, without the program's name
 
 	store    string // -s or CASTAR_STORE; "" is the default
 	json     bool
@@ -41,6 +42,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	e := &env{stdin: stdin, stderr: &console{w: stderr}}
 	e.stdout = &output{w: stdout, console: e.stderr}
 	args = args[min(1, len(args)):]
+	e.args = args
 	command, err := e.run(ctx, args)
 	if ctx.Err() != nil && err != nil {
 		err = context.Canceled // the reason, whatever gave up first
@@ -106,6 +108,7 @@ func (e *env) app() *cli.App {
 		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(),
 		e.diffCommand(), e.lsCommand(), e.catCommand(), e.findCommand(), e.statCommand(), e.statsCommand(),
 		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.initCommand(), e.serveCommand(), e.configCommand(),
+		e.mountCommand(), e.umountCommand(),
 		e.completionCommand(app), e.completeCommand(app, "__complete"), e.completeCommand(app, "__complete_typed"),
 		e.completeBashCommand(app), e.versionCommand(), e.helpCommand(app),
 	}

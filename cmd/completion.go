@@ -173,7 +173,7 @@ func completeValue(app *cli.App, line *commandLine, before []string) []string {
 // wantsRoot reports whether the next argument of the command is a root or a tag.
 func wantsRoot(l *commandLine) bool {
 	switch l.command.Name {
-	case "export", "ls", "find", "stat":
+	case "export", "ls", "find", "stat", "mount":
 		return len(l.args) == 0
 	case "cat", "stats", "copy", "verify":
 		return true

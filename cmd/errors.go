@@ -87,10 +87,11 @@ type jsonMessage struct {
 }
 
 // printError writes a command's error to w in the form that the user asked for: a line for each error that err joins,
-// and one for the hint. errPartial and errDiffers print nothing, because everything has been said.
+// and one for the hint. errPartial, errDiffers and errSaid print nothing, because everything
+// has been said.
 func printError(w io.Writer, asJSON bool, command string, err error) {
 	status, hint := statusOf(err), hintOf(err)
-	if status == statusPartial || errors.Is(err, errDiffers) {
+	if status == statusPartial || errors.Is(err, errDiffers) || errors.Is(err, errSaid) {
 		return
 	}
 	if status == statusInterrupted {

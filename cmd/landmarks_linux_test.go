@@ -12,11 +12,11 @@ import (
 // TestStoreByAnotherPath: the store is left out, and left alone, by whatever path that leads to it.
 func TestStoreByAnotherPath(t *testing.T) {
 	ways := map[string]func(t *testing.T, from, to string){
-		"bind mount": func(t *testing.T, from, to string) { mount(t, from, to, "", unix.MS_BIND, "") },
+		"bind mount": func(t *testing.T, from, to string) { mountAt(t, from, to, "", unix.MS_BIND, "") },
 		"overlay": func(t *testing.T, from, to string) {
 			upper, work := filepath.Join(to, "../upper"), filepath.Join(to, "../work")
 			mkdir(t, upper, work)
-			mount(t, "overlay", to, "overlay", 0, "lowerdir="+from+",upperdir="+upper+",workdir="+work)
+			mountAt(t, "overlay", to, "overlay", 0, "lowerdir="+from+",upperdir="+upper+",workdir="+work)
 		},
 		"copy": func(t *testing.T, from, to string) { // which needs no mount
 			if err := os.CopyFS(to, os.DirFS(from)); err != nil {
@@ -90,7 +90,7 @@ func mkdir(t *testing.T, paths ...string) {
 	}
 }
 
-func mount(t *testing.T, from, to, kind string, flags uintptr, data string) {
+func mountAt(t *testing.T, from, to, kind string, flags uintptr, data string) {
 	t.Helper()
 	if err := unix.Mount(from, to, kind, flags, data); err != nil {
 		t.Skipf("NOT TESTED: a store behind a mount, for only root can make one: %v", err)

@@ -1,0 +1,223 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/export/mount"
+	"castar/store"
+	"castar/store/tree"
+)
+
+const mountHelp = `
+Shows a stored directory as a read-only file system at DIR, by FUSE. Without a
+ROOT, it shows the whole store:
+
+  tags/NAME         what the tags name; names with slashes are in folders
+  log/DATE-TIME     what was ingested, by time (UTC); -2, -3 … if times are equal
+  roots/DIGEST      any root by its digest; 8 or more of its digits are a link to
+                    it. Only roots with a tag or an entry in the log are listed
+
+tags and log follow the store within seconds. Where a tag has the name of a
+folder of others, the tag is shown with a colon after its name.
+
+As soon as the mount is ready, its path is printed. castar then serves it until
+it is unmounted, by 'castar umount DIR', umount or fusermount3 -u. SIGINT and
+SIGTERM unmount too. If something in it is in use, castar says by what, and
+unmounts when that ends; a second signal takes the mount away at once. With
+--daemon, castar returns when the mount is ready, and a process in the
+background serves it; errors before that are printed as usual.
+
+Every byte was checked against a digest before a program gets it. Reading what is
+damaged or missing gives an I/O error (EIO), and a line on stderr, once for each
+object. If the store is out of reach, there is one line until it answers again;
+the mount goes on. A daemon writes these lines to the file of --log, if there is
+one.
+
+If castar is killed, DIR gives the error "transport endpoint is not connected".
+'castar umount DIR' clears that.
+
+Files have the mode 0444, or 0555 if they are executable; directories have 0555.
+All belong to the user who mounts, and have the time of the mount, or --mtime.
+A file at one path of a tree has the same inode number in every mount. No two
+files of a mount share one, so they look like copies, not like hard links.
+Extended attributes tell digests: user.castar.digest in hexadecimal, and tvix's
+user.tvix.castore.blob.digest or user.tvix.castore.directory.digest.
+
+Any user may mount where fusermount3 is installed; root does not need it. Only
+the user who mounts can read, not even root, unless --allow-other is given, which
+others than root must be allowed in /etc/fuse.conf. A DIR that is not empty is
+refused, unless --nonempty is given. Mounting works on Linux only.
+
+The mount keeps the store open. 'castar gc' of a store on this machine must wait
+until it is unmounted. A bucket or another server does not wait: what a gc there
+removes gives an I/O error.
+
+With --json, the path is printed as an object: dir, and root if there is one.
+
+Examples:
+  castar mount src /mnt
+  castar mount 4fc3b6c1:cmd ~/cmd
+  castar mount --daemon ~/castar && ls ~/castar/log
+  getfattr -d /mnt/README.md
+  castar umount /mnt`
+
+// mountFlags is what was typed after castar mount.
+type mountFlags struct {
+	daemon  bool
+	log     string
+	options mount.Options
+}
+
+func (e *env) mountCommand() *cli.Command {
+	var f mountFlags
+	return &cli.Command{
+		Name:        "mount",
+		Usage:       "show a tree, or the whole store, as a file system",
+		UsageText:   "castar mount [flags] [ROOT[:path]] DIR",
+		Description: mountHelp,
+		Flags: []cli.Flag{
+			boolFlag("daemon", "", &f.daemon, "return when the mount is ready, and serve it in the background"),
+			&cli.StringFlag{Name: "log", Destination: &f.log, Usage: "with --daemon, append errors and warnings to `FILE`"},
+			boolFlag("allow-other", "", &f.options.AllowOther, "let all users read"),
+			boolFlag("nonempty", "", &f.options.Nonempty, "hide what DIR has in it"),
+			timeFlag(&f.options.Time),
+		},
+		Action: func(c *cli.Context) error {
+			args := c.Args().Slice()
+			switch {
+			case len(args) == 0:
+				return usagef("mount", "want a DIR, and before it the ROOT to mount, if not the whole store")
+			case len(args) > 2:
+				return usagef("mount", "want a ROOT and a DIR, got %d arguments", len(args))
+			case f.log != "" && !f.daemon:
+				return usagef("mount", "--log works only with --daemon")
+			}
+			if f.options.Time.IsZero() {
+				f.options.Time = time.Now()
+			}
+			ready := readyPipe()
+			if f.daemon && ready == nil {
+				return e.startDaemon(c.Context)
+			}
+			ref := ""
+			if len(args) == 2 {
+				ref = args[0]
+			}
+			return e.mount(c.Context, &f, ref, args[len(args)-1], ready)
+		},
+	}
+}
+
+// mountMemory is where the garbage collector begins to work harder. The caches of a mount and of a store take about half
+// of it.
+const mountMemory = 200 << 20
+
+// mount mounts what ref means at dir, or the whole store if ref is "", and serves it until it is unmounted.
+func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *os.File) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, endings()...)
+	defer signal.Stop(signals)
+	debug.SetMemoryLimit(mountMemory)
+	st, err := e.openPatient(ctx, "mount", forRead)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	var root *store.Node
+	result := jsonMount{}
+	if ref != "" {
+		r, err := e.mountRoot(ctx, st, ref)
+		if err != nil {
+			return err
+		}
+		root, result.Root = &r.Node, r.Node.Digest.String()
+	}
+	f.options.Report = func(path string, err error) { e.warn("mount", quote(path)+": "+err.Error()) }
+	m, err := mount.Mount(ctx, st, root, dir, f.options)
+	if err != nil {
+		return hintAtMount(err)
+	}
+	defer m.Close()
+	result.Dir, result.DirBase64 = jsonName(m.Dir())
+	if ready == nil {
+		e.printMount(m.Dir(), result)
+	} else if err := e.detach(f.log, ready, m.Dir(), result); err != nil {
+		return errors.Join(err, m.Unmount(true))
+	}
+	return e.serveMount(m, signals)
+}
+
+// mountRoot finds the directory to mount.
+func (e *env) mountRoot(ctx context.Context, st *store.Store, ref string) (tree.Ref, error) {
+	r, err := resolveRef(ctx, st, ref)
+	if err == nil && r.Node.Kind != store.KindDirectory {
+		err = &failure{err: fmt.Errorf("%s: a %s cannot be mounted, only a directory", quote(ref), r.Node.Kind),
+			status: statusFailed, hint: "'castar export' writes it, and 'castar cat' prints it"}
+	}
+	r.Node.Name = ""
+	return r, err
+}
+
+// hintAtMount returns the error of a mount, with what can be done about it.
+func hintAtMount(err error) error {
+	hint := ""
+	switch {
+	case errors.Is(err, mount.ErrDead):
+		hint = "'castar umount DIR' clears it"
+	case errors.Is(err, mount.ErrNonempty):
+		hint = "--nonempty hides them until it is unmounted"
+	}
+	return &failure{err: err, status: statusFailed, hint: hint}
+}
+
+// jsonMount is a mount that is ready, as JSON.
+type jsonMount struct {
+	Dir       string `json:"dir"`                  // the absolute path of the mount
+	DirBase64 string `json:"dir_base64,omitempty"` // if that is not UTF-8
+	Root      string `json:"root,omitempty"`       // the digest of what is mounted, if not the whole store
+}
+
+// printMount says that the mount is ready.
+func (e *env) printMount(dir string, result jsonMount) {
+	if e.json {
+		e.stdout.json(result)
+		return
+	}
+	fmt.Fprintln(e.stdout, dir)
+	e.note("mount", "ready; Ctrl-C or 'castar umount "+quoteBash(dir, "")+"' ends it")
+}
+
+// serveMount returns when m is unmounted. The first signal unmounts, if necessary when nothing is in use any more. The
+// second one unmounts without waiting for that.
+func (e *env) serveMount(m *mount.Mounted, signals <-chan os.Signal) error {
+	const again = time.Second
+	for ask := (<-chan time.Time)(nil); ; {
+		select {
+		case <-m.Ended():
+			return nil
+		case <-signals:
+			if ask != nil {
+				return m.Unmount(true)
+			}
+			err := m.Unmount(false)
+			if errors.Is(err, mount.ErrBusy) {
+				e.warn("mount", err.Error()+"; waiting for that to end; another signal takes the mount away at once")
+			} else if err != nil {
+				return err
+			}
+		case <-ask:
+			if err := m.Unmount(false); err != nil && !errors.Is(err, mount.ErrBusy) {
+				return err
+			}
+		}
+		ask = time.After(again)
+	}
+}

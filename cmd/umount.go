@@ -1,0 +1,48 @@
+package cmd
+
+import (
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/export/mount"
+)
+
+const umountHelp = `
+Ends mounts of castar's, whether the process that serves them lives or was
+killed. If something in a mount is in use, umount names the processes and leaves
+it; with --lazy, the mount is taken away at once, and ends when nothing uses it
+any more.
+
+Examples:
+  castar umount /mnt
+  castar umount --lazy /mnt`
+
+func (e *env) umountCommand() *cli.Command {
+	var lazy bool
+	return &cli.Command{
+		Name:        "umount",
+		Usage:       "end a mount, also one whose process is gone",
+		UsageText:   "castar umount [--lazy] DIR...",
+		Description: umountHelp,
+		Flags:       []cli.Flag{boolFlag("lazy", "z", &lazy, "take away also what is in use")},
+		Action: func(c *cli.Context) error {
+			if !c.Args().Present() {
+				return usagef("umount", "want a DIR")
+			}
+			var errs []error
+			hint := ""
+			for _, dir := range c.Args().Slice() {
+				err := mount.Unmount(dir, lazy)
+				if errors.Is(err, mount.ErrBusy) {
+					hint = "--lazy takes it away at once"
+				}
+				errs = append(errs, err)
+			}
+			if err := errors.Join(errs...); err != nil {
+				return &failure{err: err, status: statusFailed, hint: hint}
+			}
+			return nil
+		},
+	}
+}

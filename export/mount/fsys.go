@@ -1,0 +1,168 @@
+//go:build linux
+
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+
+	"castar/store"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// What the caches may keep, in bytes.
+const (
+	keepListings = 24 << 20
+	keepPieces   = 32 << 20
+	keepFiles    = 8 << 20
+	keepPlaces   = 4 << 20
+)
+
+// fsys answers for the entries of a mount. Its methods may be called concurrently.
+type fsys struct {
+	ctx     context.Context // ends with the mount
+	st      *store.Store
+	reports *reports
+
+	tops     *tops
+	listings *cache[contents, *listing]
+	places   *cache[uint64, place] // of directories, by number
+	files    *cache[contents, *file]
+	pieces   *cache[contents, []byte]
+
+	slots   chan struct{} // for what runs in the background
+	running sync.WaitGroup
+}
+
+// place is an entry of the mount.
+type place struct {
+	number uint64
+	up     uint64 // the number of the directory that it is in
+	top    *top   // that it is, or is below
+	node   store.Node
+}
+
+// folder reports whether it is a folder of roots.
+func (p *place) folder() bool { return p.number == p.top.number && p.top.folder }
+
+// errStale says that a number names nothing. The kernel asks only for what it was told, so it is rare.
+var errStale = errors.New("stale inode number")
+
+func newFsys(ctx context.Context, st *store.Store, root top, report func(path string, err error)) *fsys {
+	fs := &fsys{
+		ctx: ctx, st: st, tops: newTops(root), slots: make(chan struct{}, mostAhead),
+		listings: newCache[contents](keepListings, (*listing).weight),
+		places:   newCache[uint64](keepPlaces, func(place) int64 { return 300 }),
+		files:    newCache[contents](keepFiles, (*file).weight),
+		pieces:   newCache[contents](keepPieces, func(b []byte) int64 { return int64(len(b)) + 100 }),
+		reports:  newReports(report),
+	}
+	fs.files.dropped = (*file).drop
+	return fs
+}
+
+// list returns the entries of a directory.
+func (fs *fsys) list(ctx context.Context, n store.Node) (*listing, error) {
+	return fs.listings.get(ctx, contents{n.Digest, n.Size}, func() (*listing, error) {
+		dir, err := fs.st.Directories.Get(ctx, n.Digest)
+		if err != nil {
+			return nil, store.About("directory", n.Digest, err)
+		}
+		fs.answered()
+		l, err := newListing(dir, n.Size)
+		if err != nil {
+			return nil, &store.CorruptError{Digest: n.Digest, Err: err}
+		}
+		return l, nil
+	})
+}
+
+// find returns the entry that has a number. Those of directories are remembered: a walk from the root is long in a deep
+// tree.
+func (fs *fsys) find(ctx context.Context, number uint64) (place, error) {
+	if p, ok := fs.places.peek(number); ok {
+		return p, nil
+	}
+	t := fs.tops.at(number)
+	if t == nil {
+		return place{}, errStale
+	}
+	p := place{number: t.number, up: mountpoint, top: t, node: t.node}
+	for p.number != number {
+		l, err := fs.list(ctx, p.node)
+		if err != nil {
+			return p, err
+		}
+		i := l.owner(number - p.number)
+		if i < 0 {
+			return p, errStale
+		}
+		p = p.entry(l, i)
+	}
+	if p.node.Kind == store.KindDirectory {
+		fs.places.put(number, p)
+	}
+	return p, nil
+}
+
+// entry returns the entry i of a directory.
+func (p *place) entry(l *listing, i int) place {
+	return place{number: p.number + l.offsets[i], up: p.number, top: p.top, node: l.entries[i]}
+}
+
+// path returns the path in the mount of what has a number, as far as it can be read.
+func (fs *fsys) path(number uint64) string {
+	t := fs.tops.at(number)
+	if t == nil {
+		return ""
+	}
+	var parts []string
+	if t.path != "" {
+		parts = append(parts, t.path)
+	}
+	for n, at := t.node, t.number; at != number; {
+		l, err := fs.list(fs.ctx, n)
+		if err != nil {
+			break
+		}
+		i := l.owner(number - at)
+		if i < 0 {
+			break
+		}
+		n, at = l.entries[i], at+l.offsets[i]
+		parts = append(parts, n.Name)
+	}
+	if len(parts) == 0 {
+		return "."
+	}
+	return strings.Join(parts, "/")
+}
+
+// status returns what the kernel is told of an error that a request about a number met. The user is told once of each
+// object that is damaged or missing, and of a store that does not answer.
+func (fs *fsys) status(number uint64, err error) fuse.Status {
+	switch {
+	case err == nil:
+		return fuse.OK
+	case errors.Is(err, errStale):
+		return fuse.Status(syscall.ESTALE)
+	case isInterrupt(err):
+		return fuse.EINTR
+	}
+	fs.reports.add(err, func() string { return fs.path(number) })
+	return fuse.EIO
+}
+
+// answered says that the store gave something.
+func (fs *fsys) answered() { fs.reports.answered() }
+
+// panicked reports a fault of the program, and keeps it from ending the mount.
+func (fs *fsys) panicked(reason any) fuse.Status {
+	fs.reports.add(fmt.Errorf("panic: %v", reason), func() string { return "." })
+	return fuse.EIO
+}

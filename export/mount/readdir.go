@@ -1,0 +1,117 @@
+//go:build linux
+
+package mount
+
+import (
+	"castar/store"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// Offsets in a directory count its entries: 1 is after ".", 2 after "..", and so on. So a directory can be read on from
+// anywhere, by anyone.
+
+// OpenDir implements fuse.RawFileSystem. A mount of one root answers ENOSYS, as Open does. In a whole store, a folder of
+// roots may change while it is read, so that the handle keeps what it was.
+func (s *server) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if s.whole == nil {
+		return fuse.ENOSYS
+	}
+	c, ok := s.begin(cancel)
+	if !ok {
+		return fuse.EIO
+	}
+	defer s.end(c)
+	t := s.fs.tops.at(in.NodeId)
+	if t == nil || t.number != in.NodeId || !t.folder {
+		out.OpenFlags = fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_CACHE_DIR
+		return fuse.OK
+	}
+	all, err := s.whole.catalog(c)
+	if err != nil {
+		return s.fs.status(in.NodeId, err)
+	}
+	out.Fh = s.handles.Add(1)
+	s.opened.Store(out.Fh, all[t.path])
+	return fuse.OK
+}
+
+// ReleaseDir implements fuse.RawFileSystem.
+func (s *server) ReleaseDir(in *fuse.ReleaseIn) { s.opened.Delete(in.Fh) }
+
+// ReadDir implements fuse.RawFileSystem.
+func (s *server) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return s.readDir(cancel, in, func(p *place, e fuse.DirEntry) bool { return out.AddDirEntry(e) })
+}
+
+// ReadDirPlus implements fuse.RawFileSystem. It describes each entry, which saves the kernel a Lookup.
+func (s *server) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return s.readDir(cancel, in, func(p *place, e fuse.DirEntry) bool {
+		described := out.AddDirLookupEntry(e)
+		if described != nil && p != nil {
+			s.entry(p, described)
+		}
+		return described != nil
+	})
+}
+
+// readDir calls add for each entry from in.Offset on, until it returns false. The place is nil for an entry that is not
+// described: the names of the directory itself and of the one above, and roots, which may go away.
+func (s *server) readDir(cancel <-chan struct{}, in *fuse.ReadIn, add func(*place, fuse.DirEntry) bool) fuse.Status {
+	c, ok := s.begin(cancel)
+	if !ok {
+		return fuse.EIO
+	}
+	defer s.end(c)
+	p, status := s.find(c, in.NodeId)
+	switch {
+	case status != fuse.OK:
+		return status
+	case p.folder():
+		s.readFolder(p.top, in, add)
+		return fuse.OK
+	case p.node.Kind != store.KindDirectory:
+		return fuse.ENOTDIR
+	}
+	l, err := s.fs.list(c, p.node)
+	if err != nil {
+		return s.fs.status(in.NodeId, err)
+	}
+	if !addDots(p.number, p.up, in.Offset, add) {
+		return fuse.OK
+	}
+	for i := max(in.Offset, 2) - 2; i < uint64(len(l.entries)); i++ {
+		child := p.entry(l, int(i))
+		e := fuse.DirEntry{Name: child.node.Name, Mode: mode(&child), Ino: child.number, Off: i + 3}
+		if !add(&child, e) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+// addDots adds "." and "..", unless the offset is after them.
+func addDots(number, up, offset uint64, add func(*place, fuse.DirEntry) bool) bool {
+	if offset < 1 && !add(nil, fuse.DirEntry{Name: ".", Mode: fuse.S_IFDIR, Ino: number, Off: 1}) {
+		return false
+	}
+	return offset >= 2 || add(nil, fuse.DirEntry{Name: "..", Mode: fuse.S_IFDIR, Ino: up, Off: 2})
+}
+
+// readFolder is readDir for a folder of roots.
+func (s *server) readFolder(t *top, in *fuse.ReadIn, add func(*place, fuse.DirEntry) bool) {
+	opened, _ := s.opened.Load(in.Fh)
+	items, _ := opened.([]item)
+	if !addDots(t.number, 0, in.Offset, add) {
+		return
+	}
+	for i := max(in.Offset, 2) - 2; i < uint64(len(items)); i++ {
+		it := &items[i]
+		like := &top{path: join(t.path, it.name), folder: it.folder, node: it.node}
+		like.number = like.likelyNumber()
+		e := fuse.DirEntry{Name: it.name, Mode: mode(&place{number: like.number, top: like, node: it.node}), Ino: like.number, Off: i + 3}
+		if !add(nil, e) {
+			return
+		}
+	}
+}
