@@ -12,6 +12,8 @@ import (
 
 	"castar/store"
 	"castar/store/tree"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 const (
@@ -61,35 +63,65 @@ func (f *file) closeBlob() {
 	f.blob = nil
 }
 
-// read fills buf with the bytes of the file n from offset on, as far as there are any. All were checked against a digest.
-func (fs *fsys) read(ctx context.Context, n store.Node, offset uint64, buf []byte) (int, error) {
+// read returns the bytes of the file n from offset on: as many as buf is long, if there are so many. All were checked
+// against a digest. They may be in buf, and must not be changed.
+func (fs *fsys) read(ctx context.Context, n store.Node, offset uint64, buf []byte) (extents, error) {
 	if offset >= n.Size {
-		return 0, nil
+		return nil, nil
 	}
 	buf = buf[:min(uint64(len(buf)), n.Size-offset)]
 	if uint64(len(buf)) == n.Size && n.Size <= smallFile {
-		return len(buf), fs.fetch(ctx, store.Chunk{Digest: n.Digest, Size: n.Size}, buf)
+		data, err := fs.fetch(ctx, store.Chunk{Digest: n.Digest, Size: n.Size}, buf)
+		return extents{data}, err
 	}
 	f, err := fs.files.get(ctx, contents{n.Digest, n.Size}, func() (*file, error) { return fs.openFile(ctx, n) })
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if len(f.pieces) == 0 {
-		return fs.readBlob(ctx, f, n, offset, buf)
+		return extents{buf}, fs.readBlob(f, n, offset, buf)
 	}
 	i := sort.Search(len(f.ends), func(i int) bool { return f.ends[i] > offset })
 	fs.fetchAhead(f, i)
-	done := 0
-	for done < len(buf) {
+	var all extents
+	for end := offset + uint64(len(buf)); offset < end; i++ {
 		data, err := fs.piece(ctx, f.pieces[i])
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		done += copy(buf[done:], data[offset+uint64(done)-(f.ends[i]-f.pieces[i].Size):])
-		i++
+		from := offset - (f.ends[i] - f.pieces[i].Size)
+		data = data[from:min(uint64(len(data)), from+end-offset)]
+		all, offset = append(all, data), offset+uint64(len(data))
 	}
-	return done, nil
+	return all, nil
 }
+
+// extents are bytes of a file, in order. They go to the kernel as they are: extents implement fuse.ReadResult, and what
+// package fuse asks for beyond that where it need not copy.
+type extents [][]byte
+
+// Size implements fuse.ReadResult.
+func (e extents) Size() (n int) {
+	for _, b := range e {
+		n += len(b)
+	}
+	return n
+}
+
+// Bytes implements fuse.ReadResult.
+func (e extents) Bytes(buf []byte) ([]byte, fuse.Status) {
+	n := 0
+	for _, b := range e {
+		n += copy(buf[n:], b)
+	}
+	return buf[:n], fuse.OK
+}
+
+// Slices returns the bytes without copying them.
+func (e extents) Slices() ([][]byte, fuse.Status) { return e, fuse.OK }
+
+// Done implements fuse.ReadResult.
+func (e extents) Done() {}
 
 // openFile finds the pieces of a file.
 func (fs *fsys) openFile(ctx context.Context, n store.Node) (*file, error) {
@@ -124,14 +156,14 @@ func (fs *fsys) openFile(ctx context.Context, n store.Node) (*file, error) {
 	return f, nil
 }
 
-// readBlob reads from a file that has no pieces.
-func (fs *fsys) readBlob(ctx context.Context, f *file, n store.Node, offset uint64, buf []byte) (int, error) {
+// readBlob fills buf from a file that has no pieces.
+func (fs *fsys) readBlob(f *file, n store.Node, offset uint64, buf []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.blob == nil {
 		b, err := tree.OpenFile(fs.ctx, fs.st, n) // it outlives the call
 		if err != nil {
-			return 0, err
+			return err
 		}
 		f.blob = b
 	}
@@ -145,32 +177,41 @@ func (fs *fsys) readBlob(ctx context.Context, f *file, n store.Node, offset uint
 	if err == nil {
 		fs.answered()
 	}
-	return len(buf), err
+	return err
 }
 
-// piece returns the bytes of a piece.
+// piece returns the bytes of a piece, which must not be changed.
 func (fs *fsys) piece(ctx context.Context, c store.Chunk) ([]byte, error) {
-	return fs.pieces.get(ctx, contents{c.Digest, c.Size}, func() ([]byte, error) {
-		buf := make([]byte, c.Size)
-		return buf, fs.fetch(ctx, c, buf)
-	})
+	return fs.pieces.get(ctx, contents{c.Digest, c.Size}, func() ([]byte, error) { return fs.fetch(ctx, c, nil) })
 }
 
-// fetch reads a whole blob or chunk into buf, which has its size.
-func (fs *fsys) fetch(ctx context.Context, c store.Chunk, buf []byte) error {
+// fetch returns the bytes of a whole blob or chunk, in buf if there is room.
+func (fs *fsys) fetch(ctx context.Context, c store.Chunk, buf []byte) ([]byte, error) {
 	b, err := fs.st.Blobs.Open(ctx, c.Digest)
 	if err != nil {
-		return store.About("blob", c.Digest, err)
+		return nil, store.About("blob", c.Digest, err)
 	}
 	defer b.Close()
 	if b.Size() != c.Size {
-		return &store.CorruptError{Digest: c.Digest, Err: fmt.Errorf("%d bytes, but want %d", b.Size(), c.Size)}
+		return nil, &store.CorruptError{Digest: c.Digest, Err: fmt.Errorf("%d bytes, but want %d", b.Size(), c.Size)}
 	}
-	if _, err := io.ReadFull(b, buf); err != nil {
-		return store.About("blob", c.Digest, err)
+	data := collector(buf[:0])
+	if _, err := b.WriteTo(&data); err != nil {
+		return nil, store.About("blob", c.Digest, err)
+	}
+	if uint64(len(data)) != c.Size {
+		return nil, store.About("blob", c.Digest, io.ErrUnexpectedEOF)
 	}
 	fs.answered()
-	return nil
+	return data, nil
+}
+
+// collector keeps what is written to it. It clears no memory first, as make does.
+type collector []byte
+
+func (c *collector) Write(p []byte) (int, error) {
+	*c = append(*c, p...)
+	return len(p), nil
 }
 
 // fetchAhead fetches pieces after i in the background, if the file is read from front to back. The kernel reads ahead

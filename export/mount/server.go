@@ -209,11 +209,11 @@ func (s *server) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	case p.folder() || p.node.Kind != store.KindFile:
 		return nil, fuse.EISDIR
 	}
-	n, err := s.fs.read(c, p.node, in.Offset, buf)
+	data, err := s.fs.read(c, p.node, in.Offset, buf)
 	if err != nil {
 		return nil, s.fs.status(in.NodeId, err)
 	}
-	return fuse.ReadResultData(buf[:n]), fuse.OK
+	return data, fuse.OK
 }
 
 // xattrs returns the extended attributes of p: names and values in turn.
