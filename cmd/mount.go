@@ -35,7 +35,7 @@ unmounts when that ends; a second signal takes the mount away at once. With
 --daemon, castar returns when the mount is ready, and a process in the
 background serves it; errors before that are printed as usual.
 
-Every byte was checked against a digest before a program gets it. Reading what is
+Every byte is checked against a digest before a program gets it. Reading what is
 damaged or missing gives an I/O error (EIO), and a line on stderr, once for each
 object. If the store is out of reach, there is one line until it answers again;
 the mount goes on. A daemon writes these lines to the file of --log, if there is

@@ -161,7 +161,7 @@ func (s *server) attr(p *place, out *fuse.Attr) {
 	out.Blocks = (out.Size + 511) / 512
 }
 
-// mode returns the kind and permissions of p. What is read-only need not say so to anyone but the owner.
+// mode returns the kind and permissions of p.
 func mode(p *place) uint32 {
 	switch {
 	case p.folder() || p.node.Kind == store.KindDirectory:
