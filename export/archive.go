@@ -1,0 +1,365 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"castar/store"
+)
+
+// Format is a kind of archive.
+type Format string
+
+// The formats that Archive writes.
+const (
+	FormatTar Format = "tar" // ustar, with PAX records where names or sizes need them
+	FormatNAR Format = "nar" // the archive format of Nix
+	FormatZip Format = "zip" // deflated, zip64 where needed
+)
+
+// ArchiveOptions says how Archive writes.
+type ArchiveOptions struct {
+	Format Format
+	// Name is the path of the root in a tar or zip archive. If it is "", the entries of a directory are at the top of the
+	// archive; another root needs a name. A NAR has no name.
+	Name string
+	// MTime is the modification time of every entry, in whole seconds. A NAR has none. Zero stands for 1970.
+	MTime time.Time
+	// Jobs is how many goroutines read the store. 0 is as for Dir.
+	Jobs int
+	// Progress, if not nil, counts what was written. Each call needs its own.
+	Progress *Progress
+}
+
+// ErrNeedsName is the error for a root that is not a directory, and has no name for a tar or zip archive.
+var ErrNeedsName = errors.New("a file or symlink needs a name in the archive")
+
+// Archive writes the tree, file or symlink root to w as an archive, and ignores the name of root. The same root and options
+// give the same bytes: entries are in the order of their names, owners are 0, modes 0644, 0755 and 0777.
+//
+// Archive checks all sizes and digests. It ends the archive only when everything was right; after an error, w has an
+// archive that is visibly cut short. The error is an *Error if it is about one entry of the tree. Memory does not depend
+// on the tree, but for a zip archive, which ends with a list of its entries: each takes about 70 bytes and its path.
+func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer, o ArchiveOptions) (Result, error) {
+	e, err := newExporter(ctx, st, Options{Jobs: o.Jobs, Progress: o.Progress})
+	if err != nil {
+		return Result{}, err
+	}
+	defer e.stop(nil)
+	root.Name = ""
+	if err := root.Validate(); err != nil {
+		return Result{}, err
+	}
+	a := &archiver{exporter: e, out: &offsetWriter{w: w}, name: o.Name}
+	if a.enc, err = newEncoder(o); err != nil {
+		return Result{}, err
+	}
+	if _, isNAR := a.enc.(*narEncoder); isNAR {
+		a.name = ""
+	} else if err := checkArchiveName(root, o.Name); err != nil {
+		return Result{}, err
+	}
+	err = a.archive(&root)
+	return e.done.result(), err
+}
+
+// newEncoder returns the encoder for the options.
+func newEncoder(o ArchiveOptions) (encoder, error) {
+	seconds := int64(0)
+	if !o.MTime.IsZero() {
+		seconds = o.MTime.Unix()
+	}
+	switch o.Format {
+	case FormatTar:
+		return &tarEncoder{mtime: seconds}, nil
+	case FormatNAR:
+		return &narEncoder{}, nil
+	case FormatZip:
+		return newZipEncoder(seconds), nil
+	}
+	return nil, fmt.Errorf("unknown archive format %q", o.Format)
+}
+
+// checkArchiveName checks the name of a root in an archive.
+func checkArchiveName(root store.Node, name string) error {
+	if name == "" {
+		if root.Kind != store.KindDirectory {
+			return ErrNeedsName
+		}
+		return nil
+	}
+	return ValidateArchiveName(name)
+}
+
+// ValidateArchiveName reports why name cannot be ArchiveOptions.Name, or nil. It is a path that does not lead out of the
+// archive.
+func ValidateArchiveName(name string) error {
+	for part := range strings.SplitSeq(name, "/") {
+		if err := store.ValidateName(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// item is a step of an archive.
+type item struct {
+	step step
+	at   *path      // the directory that the node is in; nil for the root
+	dir  string     // where the node is in the archive: "" or a path that ends in a slash
+	node store.Node // named as in the archive
+	root bool       // the node is the root
+}
+
+// step says what comes at this point of an archive.
+type step uint8
+
+const (
+	stepEnter step = iota // a directory begins
+	stepLeave             // a directory ends
+	stepFile
+	stepSymlink
+)
+
+// path returns the path of the item in the archive.
+func (it *item) path() string { return it.dir + it.node.Name }
+
+// encoder is how a format writes. Those methods that get a parcel are called concurrently, for different parcels.
+type encoder interface {
+	// begin returns what an archive begins with.
+	begin() []byte
+	// plain appends an item that is not a file.
+	plain(p *parcel, it *item) error
+	// before and after append what comes before and after the contents of a file, which begin at p.buf[from].
+	before(p *parcel, it *item) error
+	after(p *parcel, it *item, from int) error
+	// long writes a file whose contents are not in memory. The function contents writes them.
+	long(out *offsetWriter, it *item, contents func(io.Writer) error) error
+	// wrote is called after a parcel was written at an offset.
+	wrote(p *parcel, at uint64)
+	// end returns what an archive ends with. at is its offset.
+	end(at uint64) []byte
+}
+
+// offsetWriter counts what is written.
+type offsetWriter struct {
+	w io.Writer
+	n uint64
+}
+
+func (o *offsetWriter) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	o.n += uint64(n)
+	return n, err
+}
+
+// parcel is a part of an archive, which one goroutine makes. It is a few items, or one long file.
+type parcel struct {
+	items   []item
+	bytes   uint64      // of contents
+	long    bool        // the one item is a file that does not go through buf
+	buf     []byte      // the archive's bytes
+	entries []*zipEntry // of a zip archive, which lists them at its end
+	done    chan struct{}
+	err     error
+}
+
+const (
+	parcelBytes = 512 << 10 // of contents, from which a parcel is full
+	parcelItems = 256
+	// longFile is the largest size of a file that is read into memory, so that several can be read at once. Of a longer
+	// one, the store reads several chunks at once.
+	longFile = 1 << 20
+)
+
+// archiver is one call of Archive. One goroutine walks the tree and makes parcels, several fill them, and the caller's
+// writes them in order. So the next files are read while one is written.
+type archiver struct {
+	*exporter
+	enc     encoder
+	out     *offsetWriter
+	name    string
+	filling *parcel
+	ordered chan *parcel
+	work    chan *parcel
+	spare   sync.Pool     // of *[]byte
+	ahead   chan struct{} // one for each directory that is read ahead
+	working sync.WaitGroup
+}
+
+// archive writes everything.
+func (a *archiver) archive(root *store.Node) error {
+	a.ordered, a.work = make(chan *parcel, a.o.Jobs), make(chan *parcel, a.o.Jobs)
+	a.ahead = make(chan struct{}, a.o.Jobs)
+	a.filling = new(parcel)
+	a.working.Go(func() {
+		defer close(a.ordered)
+		defer close(a.work)
+		err := a.root(root)
+		if err == nil {
+			err = a.send()
+		}
+		if err != nil {
+			a.stop(err)
+		}
+	})
+	for range a.o.Jobs {
+		a.working.Go(func() {
+			for p := range a.work {
+				p.err = a.fill(p)
+				close(p.done)
+			}
+		})
+	}
+	err := a.writeAll()
+	if err != nil {
+		a.stop(err)
+	}
+	a.working.Wait()
+	if a.ctx.Err() != nil {
+		return context.Cause(a.ctx)
+	}
+	_, err = a.out.Write(a.enc.end(a.out.n))
+	return err
+}
+
+// writeAll writes the parcels in order.
+func (a *archiver) writeAll() error {
+	if _, err := a.out.Write(a.enc.begin()); err != nil {
+		return err
+	}
+	for p := range a.ordered {
+		select {
+		case <-p.done:
+		case <-a.ctx.Done():
+			return context.Cause(a.ctx)
+		}
+		if p.err == nil {
+			p.err = a.write(p)
+		}
+		if p.err != nil {
+			return p.err
+		}
+	}
+	return nil
+}
+
+// write writes a parcel that is filled.
+func (a *archiver) write(p *parcel) error {
+	at := a.out.n
+	if p.long {
+		it := &p.items[0]
+		err := a.enc.long(a.out, it, func(w io.Writer) error { return a.contents(w, &it.node) })
+		if err != nil {
+			return it.at.wrap(it.node.Name, err)
+		}
+	} else if _, err := a.out.Write(p.buf); err != nil {
+		return err
+	}
+	a.enc.wrote(p, at)
+	for i := range p.items {
+		if it := &p.items[i]; it.step != stepLeave {
+			a.done.met(it.node.Kind, true)
+		}
+	}
+	a.done.Bytes.Add(p.bytes)
+	if p.buf != nil {
+		a.spare.Put(&p.buf)
+	}
+	return a.ctx.Err()
+}
+
+// fill makes the bytes of a parcel.
+func (a *archiver) fill(p *parcel) error {
+	if p.long {
+		return nil
+	}
+	if b, ok := a.spare.Get().(*[]byte); ok {
+		p.buf = (*b)[:0]
+	} else {
+		p.buf = make([]byte, 0, parcelBytes+longFile)
+	}
+	for i := range p.items {
+		it := &p.items[i]
+		err := a.ctx.Err()
+		if err == nil && it.step == stepFile {
+			err = a.fillFile(p, it)
+		} else if err == nil {
+			err = a.enc.plain(p, it)
+		}
+		if err != nil {
+			return it.at.wrap(it.node.Name, err)
+		}
+	}
+	return nil
+}
+
+func (a *archiver) fillFile(p *parcel, it *item) error {
+	if err := a.enc.before(p, it); err != nil {
+		return err
+	}
+	from := len(p.buf)
+	if err := a.contents((*appender)(&p.buf), &it.node); err != nil {
+		return err
+	}
+	return a.enc.after(p, it, from)
+}
+
+// appender appends what is written to a slice.
+type appender []byte
+
+func (b *appender) Write(p []byte) (int, error) {
+	*b = append(*b, p...)
+	return len(p), nil
+}
+
+// contents writes the contents of a file, which are checked when it returns.
+func (a *archiver) contents(w io.Writer, n *store.Node) error {
+	if n.Size == 0 && n.Digest == a.empty {
+		return nil // it need not come from the store
+	}
+	blob, err := a.open(n)
+	if err != nil {
+		return err
+	}
+	defer blob.Close()
+	out := &limitedWriter{ctx: a.ctx, w: w, left: n.Size}
+	_, err = blob.WriteTo(out) // checks the digest
+	switch {
+	case out.err != nil:
+		return out.err
+	case err != nil:
+		return objectError("blob", n.Digest, err)
+	case out.left > 0:
+		return sizeMismatch(n, n.Size-out.left)
+	}
+	return nil
+}
+
+// limitedWriter refuses more bytes than a file has, and keeps the first error.
+type limitedWriter struct {
+	ctx  context.Context
+	w    io.Writer
+	left uint64
+	err  error
+}
+
+func (l *limitedWriter) Write(p []byte) (n int, err error) {
+	if l.err == nil {
+		l.err = l.ctx.Err()
+	}
+	if l.err == nil && uint64(len(p)) > l.left {
+		l.err = errors.New("size mismatch: the blob is longer than recorded")
+	}
+	if l.err != nil {
+		return 0, l.err
+	}
+	n, l.err = l.w.Write(p)
+	l.left -= uint64(n)
+	return n, l.err
+}

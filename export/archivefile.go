@@ -1,0 +1,91 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"castar/store"
+	"castar/store/posix"
+
+	"golang.org/x/sys/unix"
+)
+
+// ArchiveFile is Archive for a file. It writes the archive beside dest, and renames it to dest when it is complete. An
+// existing dest is fs.ErrExist, unless overwrite is set and dest is a file. Mode 0 stands for 0644; the umask applies.
+func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest string, mode fs.FileMode, overwrite bool, o ArchiveOptions) (Result, error) {
+	var r Result
+	err := writeFile(dest, orDefault(mode, 0o644), overwrite, func(w fdWriter) (err error) {
+		r, err = Archive(ctx, st, root, w, o)
+		return err
+	})
+	return r, err
+}
+
+// writeFile makes the file dest from what write writes.
+func writeFile(dest string, mode fs.FileMode, overwrite bool, write func(fdWriter) error) error {
+	about := func(err error) error {
+		if err == nil {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", store.Quote(dest), err)
+	}
+	parentPath, name := splitDest(dest)
+	parent, err := openPath(parentPath)
+	if err != nil {
+		return about(err)
+	}
+	defer parent.close()
+	st, exists, err := parent.lstat(name)
+	switch {
+	case err != nil:
+		return about(err)
+	case name == "." || strings.HasSuffix(dest, "/") || exists && hasType(&st, unix.S_IFDIR):
+		return about(unix.EISDIR)
+	case exists && !hasType(&st, unix.S_IFREG):
+		return about(errors.New("exists, and is not a file"))
+	case exists && !overwrite:
+		return about(unix.EEXIST)
+	}
+	temp := tempName(name)
+	fd, err := parent.create(temp, mode)
+	if err != nil {
+		return about(err)
+	}
+	err = write(fdWriter{fd, about})
+	if cerr := closeFile(fd); err == nil {
+		err = about(cerr)
+	}
+	switch {
+	case err != nil:
+	case overwrite:
+		err = about(parent.rename(temp, parent, name))
+	default:
+		err = about(parent.renameNew(temp, parent, name))
+	}
+	if err != nil {
+		if rerr := parent.unlink(temp); rerr != nil {
+			err = fmt.Errorf("%w; a temporary file was left behind: %s: %v", err, store.Quote(temp), rerr)
+		}
+	}
+	return err
+}
+
+// fdWriter writes to a file, about which its errors are.
+type fdWriter struct {
+	fd    int
+	about func(error) error
+}
+
+func (w fdWriter) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		k, err := posix.RetryValue(func() (int, error) { return unix.Write(w.fd, p[n:]) })
+		if err != nil {
+			return n, w.about(err)
+		}
+		n += k
+	}
+	return n, nil
+}

@@ -1,0 +1,159 @@
+package export
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"castar/store"
+)
+
+// maxArchivePath is the longest path in a tar or zip archive, in bytes. No system takes a longer one.
+const maxArchivePath = 32 << 10
+
+// root makes the items of the whole archive.
+func (a *archiver) root(root *store.Node) error {
+	n := *root
+	dir := ""
+	if i := strings.LastIndexByte(a.name, '/'); i >= 0 {
+		dir = a.name[:i+1]
+	}
+	n.Name = a.name[len(dir):]
+	it := item{dir: dir, node: n, root: true}
+	if n.Kind != store.KindDirectory {
+		return a.add(it)
+	}
+	at, nodes, err := a.enter(nil, root)
+	if err != nil {
+		return err
+	}
+	return a.directory(it, at, nodes)
+}
+
+// listing is a directory that was read ahead.
+type listing struct {
+	at    *path
+	nodes store.Directory
+	err   error
+}
+
+// directory makes the items of a directory, which is at, and of everything below it. It reads a few directories ahead.
+func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
+	it.step = stepEnter
+	if err := a.add(it); err != nil {
+		return err
+	}
+	prefix := ""
+	if a.usesPaths() && (it.node.Name != "" || it.dir != "") {
+		prefix = it.path() + "/"
+	}
+	coming, next := map[int]chan listing{}, 0
+	for i := range nodes {
+		n := &nodes[i]
+		if len(prefix)+len(n.Name) > maxArchivePath {
+			return at.wrap(n.Name, fmt.Errorf("a path of more than %d bytes", maxArchivePath))
+		}
+		kid := item{at: at, dir: prefix, node: *n}
+		if n.Kind != store.KindDirectory {
+			if err := a.add(kid); err != nil {
+				return err
+			}
+			continue
+		}
+		next = a.readAhead(at, nodes, max(next, i+1), coming)
+		got := a.take(at, n, i, coming)
+		if got.err != nil {
+			return at.wrap(n.Name, got.err)
+		}
+		if err := a.directory(kid, got.at, got.nodes); err != nil {
+			return err
+		}
+	}
+	it.step = stepLeave
+	return a.add(it)
+}
+
+// usesPaths reports whether an archive has the whole path of each entry.
+func (a *archiver) usesPaths() bool {
+	_, isNAR := a.enc.(*narEncoder)
+	return !isNAR
+}
+
+// readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It returns the index
+// to go on from.
+func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming map[int]chan listing) int {
+	for ; from < len(nodes); from++ {
+		n := &nodes[from]
+		if n.Kind != store.KindDirectory {
+			continue
+		}
+		select {
+		case a.ahead <- struct{}{}:
+		default:
+			return from
+		}
+		result := make(chan listing, 1)
+		coming[from] = result
+		a.working.Go(func() {
+			var l listing
+			l.at, l.nodes, l.err = a.enter(at, n)
+			result <- l
+		})
+	}
+	return from
+}
+
+// take returns the directory n, entry i of its parent, which may have been read ahead.
+func (a *archiver) take(at *path, n *store.Node, i int, coming map[int]chan listing) (l listing) {
+	if result, ok := coming[i]; ok {
+		delete(coming, i)
+		l = <-result
+		<-a.ahead
+		return l
+	}
+	l.at, l.nodes, l.err = a.enter(at, n)
+	return l
+}
+
+// add puts an item into the parcel that is being filled, or into one of its own.
+func (a *archiver) add(it item) error {
+	switch it.node.Kind {
+	case store.KindFile:
+		it.step = stepFile
+	case store.KindSymlink:
+		it.step = stepSymlink
+	}
+	long := it.step == stepFile && it.node.Size > longFile
+	if long {
+		if err := a.send(); err != nil {
+			return err
+		}
+	}
+	p := a.filling
+	p.items = append(p.items, it)
+	if it.step == stepFile {
+		p.bytes += it.node.Size
+	}
+	if p.long = long; long || p.bytes >= parcelBytes || len(p.items) == parcelItems {
+		return a.send()
+	}
+	return nil
+}
+
+// send gives the parcel that is being filled to those who fill and write it.
+func (a *archiver) send() error {
+	p := a.filling
+	if len(p.items) == 0 {
+		return nil
+	}
+	a.filling = new(parcel)
+	p.done = make(chan struct{})
+	for _, to := range []chan *parcel{a.ordered, a.work} {
+		select {
+		case to <- p:
+		case <-a.ctx.Done():
+			return context.Cause(a.ctx)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+package export
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"math"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/flate"
+)
+
+// zipEncoder writes zip archives, as PKWARE's APPNOTE describes them and Info-ZIP's programs read them. Files are deflated
+// unless that makes them longer. Names are raw bytes, and marked if they are UTF-8 and not ASCII. Modes and symlinks are
+// in the external attributes as Unix has them, and the time to a second is in an extended timestamp.
+type zipEncoder struct {
+	mtime   int64 // seconds since 1970
+	date    uint16
+	time    uint16
+	central []byte // the list of entries
+	entries uint64
+	writers sync.Pool // of *flate.Writer
+}
+
+// zipEntry is an entry of the list at the end.
+type zipEntry struct {
+	name         string
+	mode         uint32 // as in struct stat
+	method       uint16
+	flags        uint16
+	crc          uint32
+	packed, size uint64
+	at           uint64 // offset of the local header, in the parcel and later in the archive
+}
+
+const (
+	zipStored  = 0
+	zipDeflate = 8
+
+	zipDescriptor = 1 << 3  // flag: checksum and sizes come after the contents
+	zipUTF8       = 1 << 11 // flag: the name is UTF-8
+
+	zipUnix    = 3 << 8 // made on
+	zipVersion = 20     // needed to extract
+	zip64      = 45     // needed to extract with sizes of 64 bits
+
+	unixFile, unixDir, unixLink = 0o100000, 0o040000, 0o120000
+
+	zipLevel = 5
+)
+
+func newZipEncoder(mtime int64) *zipEncoder {
+	z := &zipEncoder{mtime: mtime}
+	t := time.Unix(mtime, 0).UTC()
+	if t.Year() < 1980 {
+		t = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+	} else if t.Year() > 2107 {
+		t = time.Date(2107, 12, 31, 23, 59, 58, 0, time.UTC)
+	}
+	z.date = uint16((t.Year()-1980)<<9 | int(t.Month())<<5 | t.Day())
+	z.time = uint16(t.Hour()<<11 | t.Minute()<<5 | t.Second()/2)
+	z.writers.New = func() any {
+		w, _ := flate.NewWriter(nil, zipLevel) // the level is valid
+		return w
+	}
+	return z
+}
+
+func (z *zipEncoder) begin() []byte { return nil }
+
+// entry returns the entry for an item, without contents.
+func (z *zipEncoder) entry(it *item) *zipEntry {
+	e := &zipEntry{name: it.path(), method: zipStored, mode: unixFile | 0o644}
+	switch {
+	case it.step == stepEnter:
+		e.name, e.mode = e.name+"/", unixDir|0o755
+	case it.step == stepSymlink:
+		e.mode = unixLink | 0o777
+	case it.node.Executable:
+		e.mode = unixFile | 0o755
+	}
+	for _, c := range []byte(e.name) {
+		if c >= utf8.RuneSelf {
+			if utf8.ValidString(e.name) {
+				e.flags |= zipUTF8
+			}
+			break
+		}
+	}
+	return e
+}
+
+func (z *zipEncoder) plain(p *parcel, it *item) error {
+	if it.step == stepLeave || it.step == stepEnter && it.node.Name == "" {
+		return nil
+	}
+	z.whole(p, z.entry(it), []byte(it.node.Target))
+	return nil
+}
+
+func (z *zipEncoder) before(*parcel, *item) error { return nil }
+
+// after replaces the contents of a file by an entry.
+func (z *zipEncoder) after(p *parcel, it *item, from int) error {
+	data := p.buf[from:]
+	e := z.entry(it)
+	var packed appender
+	if len(data) > 0 {
+		packed = make(appender, 0, len(data))
+		if err := z.deflate(&packed, func(w io.Writer) error { _, err := w.Write(data); return err }); err != nil {
+			return err
+		}
+	}
+	if len(packed) == 0 || len(packed) >= len(data) {
+		data = append([]byte(nil), data...)
+		p.buf = p.buf[:from]
+		z.whole(p, e, data)
+		return nil
+	}
+	e.crc, e.size, e.packed, e.method = crc32.ChecksumIEEE(data), uint64(len(data)), uint64(len(packed)), zipDeflate
+	p.buf = p.buf[:from]
+	z.put(p, e, packed)
+	return nil
+}
+
+// whole appends an entry that is stored as it is.
+func (z *zipEncoder) whole(p *parcel, e *zipEntry, data []byte) {
+	e.crc, e.size, e.packed = crc32.ChecksumIEEE(data), uint64(len(data)), uint64(len(data))
+	z.put(p, e, data)
+}
+
+func (z *zipEncoder) put(p *parcel, e *zipEntry, packed []byte) {
+	e.at = uint64(len(p.buf))
+	p.entries = append(p.entries, e)
+	p.buf = append(z.local(p.buf, e, false), packed...)
+}
+
+// deflate compresses what contents writes.
+func (z *zipEncoder) deflate(to io.Writer, contents func(io.Writer) error) error {
+	w := z.writers.Get().(*flate.Writer)
+	defer z.writers.Put(w)
+	w.Reset(to)
+	if err := contents(w); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// long writes a file whose checksum and sizes are known only afterwards.
+func (z *zipEncoder) long(out *offsetWriter, it *item, contents func(io.Writer) error) error {
+	e := z.entry(it)
+	e.at, e.method, e.flags = out.n, zipDeflate, e.flags|zipDescriptor
+	wide := it.node.Size > math.MaxUint32/2 // compressed, it could be longer than that
+	if _, err := out.Write(z.local(nil, e, wide)); err != nil {
+		return err
+	}
+	began, crc := out.n, crc32.NewIEEE()
+	err := z.deflate(out, func(w io.Writer) error { return contents(io.MultiWriter(crc, w)) })
+	if err != nil {
+		return err
+	}
+	e.crc, e.size, e.packed = crc.Sum32(), it.node.Size, out.n-began
+	le := binary.LittleEndian
+	b := le.AppendUint32(nil, 0x08074b50)
+	b = le.AppendUint32(b, e.crc)
+	if wide {
+		b = le.AppendUint64(le.AppendUint64(b, e.packed), e.size)
+	} else {
+		b = le.AppendUint32(le.AppendUint32(b, uint32(e.packed)), uint32(e.size))
+	}
+	z.list(e)
+	_, err = out.Write(b)
+	return err
+}
+
+// local appends the header before the contents of an entry. If wide is set, its sizes have 64 bits.
+func (z *zipEncoder) local(b []byte, e *zipEntry, wide bool) []byte {
+	le := binary.LittleEndian
+	var extra []byte
+	version, packed, size := uint16(zipVersion), uint32(e.packed), uint32(e.size)
+	if wide {
+		version, packed, size = zip64, math.MaxUint32, math.MaxUint32
+		extra = le.AppendUint16(le.AppendUint16(extra, 1), 16)
+		extra = append(extra, make([]byte, 16)...)
+	}
+	extra = z.timestamp(extra)
+	b = le.AppendUint32(b, 0x04034b50)
+	b = z.common(b, e, version)
+	b = le.AppendUint32(le.AppendUint32(le.AppendUint32(b, e.crc), packed), size)
+	b = le.AppendUint16(le.AppendUint16(b, uint16(len(e.name))), uint16(len(extra)))
+	return append(append(b, e.name...), extra...)
+}
+
+// common appends what local headers and the list at the end have in common.
+func (z *zipEncoder) common(b []byte, e *zipEntry, version uint16) []byte {
+	le := binary.LittleEndian
+	for _, v := range []uint16{version, e.flags, e.method, z.time, z.date} {
+		b = le.AppendUint16(b, v)
+	}
+	return b
+}
+
+// timestamp appends the field that Info-ZIP calls extended timestamp, if it can hold the time.
+func (z *zipEncoder) timestamp(b []byte) []byte {
+	if z.mtime != int64(int32(z.mtime)) {
+		return b
+	}
+	le := binary.LittleEndian
+	b = append(le.AppendUint16(le.AppendUint16(b, 0x5455), 5), 1)
+	return le.AppendUint32(b, uint32(z.mtime))
+}
+
+func (z *zipEncoder) wrote(p *parcel, at uint64) {
+	for _, e := range p.entries {
+		e.at += at
+		z.list(e)
+	}
+}
+
+// list adds an entry to the list at the end.
+func (z *zipEncoder) list(e *zipEntry) {
+	z.entries++
+	le := binary.LittleEndian
+	version := uint16(zipVersion)
+	var wide []byte
+	field := func(v uint64) uint32 {
+		if v < math.MaxUint32 {
+			return uint32(v)
+		}
+		wide, version = le.AppendUint64(wide, v), zip64
+		return math.MaxUint32
+	}
+	size, packed, at := field(e.size), field(e.packed), field(e.at) // in the order of the field with 64 bits
+	var extra []byte
+	if len(wide) > 0 {
+		extra = append(le.AppendUint16(le.AppendUint16(nil, 1), uint16(len(wide))), wide...)
+	}
+	extra = z.timestamp(extra)
+	attributes := e.mode << 16
+	if e.mode&unixDir == unixDir {
+		attributes |= 0x10 // as DOS has it
+	}
+	b := le.AppendUint32(z.central, 0x02014b50)
+	b = z.common(le.AppendUint16(b, zipUnix|zip64), e, version)
+	b = le.AppendUint32(le.AppendUint32(le.AppendUint32(b, e.crc), packed), size)
+	b = le.AppendUint16(le.AppendUint16(b, uint16(len(e.name))), uint16(len(extra)))
+	b = append(b, make([]byte, 6)...) // no comment, on the first disk, no internal attributes
+	b = le.AppendUint32(le.AppendUint32(b, attributes), at)
+	z.central = append(append(b, e.name...), extra...)
+}
+
+// end returns the list of entries, and where it is.
+func (z *zipEncoder) end(at uint64) []byte {
+	le := binary.LittleEndian
+	b, size := z.central, uint64(len(z.central))
+	if z.entries >= math.MaxUint16 || size >= math.MaxUint32 || at >= math.MaxUint32 {
+		end := at + size
+		b = le.AppendUint64(le.AppendUint32(b, 0x06064b50), 44) // the length of what follows
+		b = le.AppendUint16(le.AppendUint16(b, zipUnix|zip64), zip64)
+		b = le.AppendUint32(le.AppendUint32(b, 0), 0) // disks
+		for _, v := range []uint64{z.entries, z.entries, size, at} {
+			b = le.AppendUint64(b, v)
+		}
+		b = le.AppendUint32(le.AppendUint32(b, 0x07064b50), 0)
+		b = le.AppendUint32(le.AppendUint64(b, end), 1)
+	}
+	entries := uint16(min(z.entries, math.MaxUint16))
+	b = le.AppendUint32(le.AppendUint32(b, 0x06054b50), 0) // disks
+	b = le.AppendUint16(le.AppendUint16(b, entries), entries)
+	b = le.AppendUint32(le.AppendUint32(b, uint32(min(size, math.MaxUint32))), uint32(min(at, math.MaxUint32)))
+	return le.AppendUint16(b, 0)
+}
