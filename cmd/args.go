@@ -16,6 +16,7 @@ type commandLine struct {
 	args    []string     // the words that are not flags
 	help    bool         // --help or -h was among the flags
 	version bool         // --version was
+	dash    int          // how many of args stood before a "--", or -1 if there was none
 }
 
 // words returns a form that package cli parses. It takes no flags after the first argument.
@@ -31,7 +32,7 @@ func (l *commandLine) words(name string) []string {
 // to a "--"; flags of every command may also stand before the command. Short flags may be joined (-nq), and their values
 // too (-j4). With an error, the result has everything before the mistake.
 func parseLine(app *cli.App, args []string) (*commandLine, error) {
-	l := &commandLine{}
+	l := &commandLine{dash: -1}
 	for len(args) > 0 {
 		arg := args[0]
 		switch {
@@ -46,6 +47,7 @@ func parseLine(app *cli.App, args []string) (*commandLine, error) {
 			if l.command == nil {
 				return l, usagef("", "no command before --")
 			}
+			l.dash = len(l.args)
 			l.args, args = append(l.args, args[1:]...), nil
 		case !isFlag(arg):
 			l.args, args = append(l.args, arg), args[1:]

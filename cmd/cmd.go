@@ -28,6 +28,7 @@ type env struct {
 	quiet    bool
 	verbose  bool
 	progress string // auto, always or never
+	dash     int    // how many arguments stood before a "--", or -1 if there was none
 }
 
 // Main runs castar with the command line args, whose first is the program's name, and returns its exit status.
@@ -85,6 +86,7 @@ func (e *env) run(ctx context.Context, args []string) (command string, err error
 	case len(line.args) > 0 && takesNone(line.command):
 		return line.name(), usagef(line.name(), "unexpected argument %s", quote(line.args[0]))
 	}
+	e.dash = line.dash
 	return line.name(), app.RunContext(ctx, line.words(app.Name))
 }
 

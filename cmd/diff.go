@@ -157,7 +157,7 @@ func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (s
 			return sides, hintAtRoots(err)
 		}
 		if sides[i].Path != "" {
-			if err := checkSource(sides[i].Path); err != nil {
+			if err := checkSource(sides[i].Path, "write the data to a file first, and name that file"); err != nil {
 				return sides, err
 			}
 		}

@@ -46,24 +46,38 @@ If the store is inside DEST, export leaves it alone, whatever path leads to it. 
 it leaves a copy of the store alone too. With --delete, it says so on stderr. Another store is deleted like any
 directory.
 
+With --format tar, nar or zip, export writes an archive to FILE, which appears when it is complete, or not at all, or to
+standard output (-). The same root gives the same bytes: names are sorted, owners are 0, modes are 0644, 0755 or 0777,
+and times are 1970 or those of --mtime. Every byte is checked on the way. After an error the archive has no end, and the
+exit status is not 0; do not use what was written to standard output. A tar archive is ustar, with PAX records only
+where a name or size does not fit. Names that are not UTF-8 are raw bytes; in a zip archive, which has no way to say so,
+programs may take them for another character set. Zip has no times before 1980 for programs that do not know extended
+timestamps. The archive has the entries of the root at its top, or below --name. A root that is a file or symbolic link
+needs --name in a tar or zip archive, unless it has a path: then its name is the last part of the path. A NAR, which Nix
+reads, may be any root. With --json and -, there is no object.
+
 With --dry-run, export prints what it would do to each entry that is not right: mkdir, write, chmod or delete, and the
 path in DEST.
 
 Examples:
   castar export src ~/restored                      # by tag
   castar export 4fc3b6c1:cmd/main.go ./main.go      # one file, by digest
-  castar export --overwrite --delete -n src ~/src   # how ~/src differs`
+  castar export --overwrite --delete -n src ~/src   # how ~/src differs
+  castar export --format tar src - | tar tv         # as an archive`
 
 func (e *env) exportCommand() *cli.Command {
 	var o export.Options
+	var a archiveFlags
 	return &cli.Command{
 		Name:      "export",
 		Aliases:   []string{"restore", "checkout"},
 		Usage:     "write a stored tree",
-		UsageText: "castar export [flags] ROOT[:path] DEST",
+		UsageText: "castar export [flags] ROOT[:path] DEST\n   castar export [flags] --format tar|nar|zip ROOT[:path] FILE|-",
 		Description: withJSON(exportHelp, "there is one object", jsonExported{},
 			"With --dry-run, an object for each change comes before it", jsonChange{}),
 		Flags: []cli.Flag{
+			choiceFlag("format", &a.format, "dir", "write a directory or an archive, by `FORMAT`: dir, tar, nar or zip", "dir", "tar", "nar", "zip"),
+			&cli.StringFlag{Name: "name", Destination: &a.name, Usage: "put everything in a tar or zip archive below the path `NAME`"},
 			boolFlag("overwrite", "", &o.Overwrite, "make an existing DEST equal to the tree"),
 			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &o.DryRun, "write nothing; print what would be done"),
@@ -82,6 +96,12 @@ func (e *env) exportCommand() *cli.Command {
 				return usagef("export", "DEST is empty")
 			case o.Delete && !o.Overwrite:
 				return usagef("export", "--delete works only with --overwrite")
+			}
+			if err := a.check(&o, c.Args().Get(1), c.IsSet); err != nil {
+				return err
+			}
+			if a.isArchive() {
+				return e.exportArchive(c.Context, &a, &o, c.Args().Get(0), c.Args().Get(1))
 			}
 			return e.export(c.Context, &o, c.Args().Get(0), c.Args().Get(1))
 		},
@@ -106,7 +126,7 @@ func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of strin
 // timeFlag returns --mtime. The zero time means that files keep the time of writing.
 func timeFlag(to *time.Time) cli.Flag {
 	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
-	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: "now", values: []string{"now", "epoch"},
+	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: "now, or epoch in archives", values: []string{"now", "epoch"},
 		set: func(value string) (err error) {
 			switch value {
 			case "now":

@@ -40,6 +40,19 @@ names it on stderr, prints no root, and exits with status 1. With --skip-special
 rest, names what it left out, and exits with status 3. It refuses a PATH that is a link to a pipe, or a link into
 /proc or /dev/fd, as /dev/stdin is: there is no tree behind it.
 
+A PATH of - stores what comes from standard input, as a file. With --stdin, there is a tree around it, with a file
+NAME. What follows -- is a command, and what it writes is stored instead. If the command fails, there is no root, no
+tag and no line in the log, and ingest exits with status 1. The command ends when ingest is interrupted. Prefer this to
+a pipe, because a pipe hides the failure.
+
+With --format tar, FILE is a tar archive: ustar, PAX, GNU or older. Its root is that of the tree which tar would
+extract. If several members have the same name, the last one counts, even if it replaces a directory; directories of
+the same name are merged. Ingest refuses names that lead out of the tree, absolute names, members below a file or
+symbolic link, and hard links to what is not in the archive before them. It names them, and treats them like other
+things that cannot be stored; devices and fifos, too. With --format nar, FILE is an archive of Nix. Both are read once,
+in one pass, and may be compressed by gzip, zstd, xz or bzip2; the first bytes tell. An archive that is cut short, has
+no end marker, or is followed by anything but zeros, is an error: there is no root.
+
 Ingest reads a file again unless its path, inode number, size, mtime and ctime are the same as last time. That proves
 that the file is unchanged if the file system keeps these values reliably. On Linux these do: ext2, ext3, ext4, XFS,
 btrfs, bcachefs, F2FS, ZFS and tmpfs; on macOS: APFS and HFS+. Ingest reads files on any other file system each time:
@@ -62,11 +75,14 @@ Examples:
   castar ingest ~/src                               # print the digest of ~/src
   castar ingest --tag src ~/src                     # and name it src
   castar ingest -x --exclude '*.o' --gitignore .    # leave things out
-  castar ingest -n .                                # print the digest only`
+  castar ingest -n .                                # print the digest only
+  castar ingest --format tar linux-6.1.tar.xz       # a tree in an archive
+  castar ingest -t db --stdin db.sql -- pg_dump db  # what a command writes`
 
 // ingestFlags is what was typed after castar ingest.
 type ingestFlags struct {
-	tag                  string
+	tag, format, stdin   string
+	from                 *feed           // what is read instead of trees, or nil
 	rule                 *store.SizeRule // of --size-rule, or nil
 	dryRun, noCache      bool
 	exclude, excludeFrom []string
@@ -79,10 +95,12 @@ func (e *env) ingestCommand() *cli.Command {
 		Name:        "ingest",
 		Aliases:     []string{"add"},
 		Usage:       "store trees and print their root digests",
-		UsageText:   "castar ingest [flags] PATH...",
+		UsageText:   "castar ingest [flags] PATH...|-\n   castar ingest [flags] --format tar|nar FILE|-\n   castar ingest [flags] --stdin NAME [-- COMMAND...]",
 		Description: withJSON(ingestHelp, "there is an object for each PATH", jsonIngested{}),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Destination: &f.tag, Usage: "name the root `NAME`; only with one PATH"},
+			choiceFlag("format", &f.format, "dir", "read trees, or an archive, by `FORMAT`: dir, tar or nar", "dir", "tar", "nar"),
+			&cli.StringFlag{Name: "stdin", Destination: &f.stdin, Usage: "store standard input, or what COMMAND writes, as a tree with a file `NAME`"},
 			boolFlag("dry-run", "n", &f.dryRun, "compute the digest and store nothing"),
 			boolFlag("skip-special", "", &f.options.SkipSpecial, "leave out devices, sockets and fifos"),
 			boolFlag("ignore-errors", "", &f.options.IgnoreErrors, "leave out what cannot be read"),
@@ -92,6 +110,10 @@ func (e *env) ingestCommand() *cli.Command {
 		}),
 		Action: func(c *cli.Context) error {
 			paths := c.Args().Slice()
+			var err error
+			if f.from, err = f.feed(paths, e.dash, c.IsSet); err != nil {
+				return err
+			}
 			if err := f.check(paths); err != nil {
 				return err
 			}
@@ -106,9 +128,9 @@ func (e *env) ingestCommand() *cli.Command {
 // check finds mistakes before anything is touched.
 func (f *ingestFlags) check(paths []string) error {
 	switch {
-	case len(paths) == 0:
+	case len(paths) == 0 && f.from == nil:
 		return usagef("ingest", "no PATH given")
-	case f.tag != "" && len(paths) > 1:
+	case f.tag != "" && len(paths) > 1 && f.from == nil:
 		return usagef("ingest", "--tag names one root, got %d paths", len(paths))
 	case f.tag != "" && f.dryRun:
 		return usagef("ingest", "--tag needs a store, and --dry-run uses none")
@@ -120,9 +142,12 @@ func (f *ingestFlags) check(paths []string) error {
 			return usagef("ingest", "%w", err)
 		}
 	}
+	if f.from != nil {
+		return nil
+	}
 	var errs []error
 	for _, p := range paths { // a typo must not make a store
-		errs = append(errs, checkSource(p))
+		errs = append(errs, checkSource(p, "'castar ingest -' stores what it reads from standard input"))
 	}
 	return joinSources(errs)
 }
@@ -144,7 +169,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 	if f.options.SizeRule, err = e.sizeRule(f, st); err != nil {
 		return err
 	}
-	results, err := e.ingestAll(ctx, f, st, paths)
+	results, err := e.ingestSources(ctx, f, st, paths)
 	if err != nil {
 		return explainRefusal(err, f.options.SizeRule)
 	}
@@ -176,6 +201,14 @@ func checkTag(ctx context.Context, st *store.Store, tag string) error {
 		return fmt.Errorf("tag %q: %w", tag, err)
 	}
 	return nil
+}
+
+// ingestSources reads what the command line names.
+func (e *env) ingestSources(ctx context.Context, f *ingestFlags, st *store.Store, paths []string) ([]ingested, error) {
+	if f.from != nil {
+		return e.ingestFeed(ctx, f, st)
+	}
+	return e.ingestAll(ctx, f, st, paths)
 }
 
 // ingestAll reads all paths into st and keeps them there, and shows how far it is. If st is nil, it only reads. All that
@@ -267,7 +300,7 @@ func keep(ctx context.Context, st *store.Store, tag string, results []ingested) 
 // ingested is a root, and where and how fast it was read.
 type ingested struct {
 	ingest.Result
-	source  string // absolute
+	source  string // an absolute path, - for standard input, or a command
 	seconds float64
 }
 

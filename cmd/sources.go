@@ -53,8 +53,8 @@ func (e *env) readExcludes(f *ingestFlags) error {
 
 // checkSource reports why path, which is outside the store, cannot be read as a tree: it does not exist, or it is a link
 // to something outside any file system. Only the link would be stored: 'dump | castar ingest /dev/stdin' would lose the
-// dump.
-func checkSource(path string) error {
+// dump. The hint says what to do in the second case.
+func checkSource(path, hint string) error {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return fmt.Errorf("%s: %s", quote(path), reason(err))
@@ -77,7 +77,7 @@ func checkSource(path string) error {
 		return nil
 	}
 	return &failure{err: fmt.Errorf("%s: is a link %s: only the link would be stored, not what it leads to", quote(path), to),
-		status: statusFailed, hint: "write the data to a file first, and name that file"}
+		status: statusFailed, hint: hint}
 }
 
 // maxLinks is how many links the kernel follows in a path.

@@ -16,27 +16,34 @@ Says what is known about the root, or about what is at path inside it: its kind,
 entries in a directory, or of chunks in a file; the rule by which directories in it count their size (see 'castar
 ingest --help'; stat looks at one of them); and the tags that lead to it, even from deep inside another tree.
 
+With --nar, it says how Nix knows it: the size of its NAR, the archive format of Nix, and the SHA-256 hash of that, as
+SRI, in Nix's base 32 and in hexadecimal. That reads and checks everything in it.
+
 If a directory in a tagged tree cannot be read, stat cannot tell whether that tag leads here. It says so on stderr and
 exits with status 3.
 
 Examples:
   castar stat src:cmd/main.go
-  castar stat --no-tags 4fc3b6c1                    # look at nothing else`
+  castar stat --no-tags 4fc3b6c1                    # look at nothing else
+  castar stat --nar src                             # the hash that Nix wants`
 
 func (e *env) statCommand() *cli.Command {
-	var noTags bool
+	var noTags, nar bool
 	return &cli.Command{
 		Name:        "stat",
 		Usage:       "say what is known about a root, or something inside it",
 		UsageText:   "castar stat [flags] ROOT[:path]",
 		Description: withJSON(statHelp, "there is one object", jsonStat{}),
-		Flags:       []cli.Flag{boolFlag("no-tags", "", &noTags, "do not look for tags that lead to it: that reads all tagged trees")},
+		Flags: []cli.Flag{
+			boolFlag("no-tags", "", &noTags, "do not look for tags that lead to it: that reads all tagged trees"),
+			boolFlag("nar", "", &nar, "also hash it as an archive of Nix; that reads all of it"),
+		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usagef("stat", "want one ROOT, got %d arguments", c.NArg())
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
-				return e.stat(c.Context, st, r, !noTags && st.Tags != nil)
+				return e.stat(c.Context, st, r, !noTags && st.Tags != nil, nar)
 			})
 		},
 	}
@@ -59,6 +66,8 @@ type jsonStat struct {
 
 	Entry          snixEntry `json:"entry" help:"as snix prints roots: type, digest, size, executable, target"`
 	EntryBase64URL string    `json:"entry_base64url" help:"the same as a protobuf message, as in the URLs of snix's binary cache after nar/snix-castore/"`
+
+	NAR *jsonNAR `json:"nar,omitempty" help:"with --nar: size, sha256, nix32, sri"`
 }
 
 // snixEntry is a root as snix prints it. Like snix, it loses the bytes of a target that are not UTF-8; the message has them.
@@ -84,7 +93,7 @@ func newSnixEntry(n store.Node) snixEntry {
 }
 
 // stat prints what is known about r.
-func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags bool) error {
+func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, wantNAR bool) error {
 	n := r.Node
 	n.Name = ""
 	digest, err := n.RootDigest()
@@ -106,6 +115,11 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags bo
 	}
 	if err != nil {
 		return err
+	}
+	if wantNAR {
+		if j.NAR, err = e.narOf(ctx, st, n); err != nil {
+			return err
+		}
 	}
 	damaged := false
 	if wantTags {
@@ -210,6 +224,12 @@ func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 		row("chunks", "%d", *j.Chunks)
 	case store.KindSymlink:
 		row("target", "%s", quote(r.Node.Target))
+	}
+	if j.NAR != nil {
+		row("nar size", "%d", j.NAR.Size)
+		row("nar hash", "%s", j.NAR.SRI)
+		row("", "sha256:%s", j.NAR.Nix32)
+		row("", "%s", j.NAR.SHA256)
 	}
 	switch {
 	case len(j.Tags) > 0:

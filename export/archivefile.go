@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,10 @@ import (
 // existing dest is fs.ErrExist, unless overwrite is set and dest is a file. Mode 0 stands for 0644; the umask applies.
 func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest string, mode fs.FileMode, overwrite bool, o ArchiveOptions) (Result, error) {
 	var r Result
-	err := writeFile(dest, orDefault(mode, 0o644), overwrite, func(w fdWriter) (err error) {
+	if mode == 0 {
+		mode = 0o644
+	}
+	err := writeFile(dest, cmp.Or(mode, 0o644), overwrite, func(w fdWriter) (err error) {
 		r, err = Archive(ctx, st, root, w, o)
 		return err
 	})
