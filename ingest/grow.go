@@ -32,6 +32,7 @@ type branch struct {
 	depth int                   // 0 for the root
 	nodes map[string]store.Node // its entries. A directory has no digest yet; see folded
 	open  map[string]*branch    // the directories among them that are in memory
+	older store.Digest          // where more entries are in the temporary file, unless they were replaced; see folded
 }
 
 const (
@@ -89,8 +90,10 @@ func (g *grower) enter(b *branch, name string) (*branch, error) {
 	if kid := b.open[name]; kid != nil {
 		return kid, nil
 	}
-	n, ok := b.nodes[name]
+	n, ok, err := g.entry(b, name)
 	switch {
+	case err != nil:
+		return nil, err
 	case n.Kind == store.KindSymlink:
 		return nil, errBelowSymlink
 	case n.Kind == store.KindFile:
@@ -100,12 +103,8 @@ func (g *grower) enter(b *branch, name string) (*branch, error) {
 	case b.depth+1 >= store.MaxDepth:
 		return nil, store.ErrTooDeep
 	}
-	kid := &branch{up: b, name: name, depth: b.depth + 1}
-	if ok {
-		if err := g.unfold(kid, n); err != nil {
-			return nil, err
-		}
-	} else {
+	kid := &branch{up: b, name: name, depth: b.depth + 1, older: n.Digest}
+	if !ok {
 		g.put(b, name, store.Node{Kind: store.KindDirectory})
 	}
 	if b.open == nil {
@@ -139,7 +138,7 @@ func cost(n *store.Node) int { return nodeCost + len(n.Name) + len(n.Target) }
 func (g *grower) remove(b *branch, name string) {
 	n, ok := b.nodes[name]
 	if len(g.special) > 0 {
-		g.forget(b, name, ok && n.Kind == store.KindDirectory)
+		g.forget(b, name, n.Kind == store.KindDirectory || b.older != (store.Digest{}))
 	}
 	if !ok {
 		return
@@ -175,12 +174,16 @@ func (b *branch) path(name string) string {
 }
 
 // setSpecial removes the entry name of b, because one that cannot be stored took its place.
-func (g *grower) setSpecial(b *branch, name string, p Problem) {
+func (g *grower) setSpecial(b *branch, name string, p Problem) error {
+	if err := g.load(b); err != nil {
+		return err
+	}
 	g.remove(b, name)
 	if g.special == nil {
 		g.special = map[string]Problem{}
 	}
 	g.special[b.path(name)] = p
+	return nil
 }
 
 func (g *grower) isSpecial(b *branch, name string) bool {
@@ -210,17 +213,21 @@ func (g *grower) find(path string) (store.Node, error) {
 	dir, name := splitPath(path)
 	b := &g.root
 	for name := range components(dir) {
-		n, ok := b.nodes[name]
-		if !ok || n.Kind != store.KindDirectory {
-			return store.Node{}, errNoTarget
+		n, ok, err := g.entry(b, name)
+		if err == nil && (!ok || n.Kind != store.KindDirectory) {
+			err = errNoTarget
 		}
-		var err error
-		if b, err = g.enter(b, name); err != nil {
+		if err == nil {
+			b, err = g.enter(b, name)
+		}
+		if err != nil {
 			return n, err
 		}
 	}
-	n, ok := b.nodes[name]
+	n, ok, err := g.entry(b, name)
 	switch {
+	case err != nil:
+		return n, err
 	case ok && n.Kind == store.KindDirectory || path == "":
 		return n, errLinkToDir
 	case !ok:
@@ -273,13 +280,14 @@ func (g *grower) fold(b *branch, name string, kid *branch) error {
 		}
 		os.Remove(g.spill.Name())
 	}
-	if _, err := g.spill.WriteAt(message, g.end); err != nil {
+	record := append(kid.older[:], message...)
+	if _, err := g.spill.WriteAt(record, g.end); err != nil {
 		return err
 	}
 	n := b.nodes[name]
-	n.Digest = folded(g.end, len(message))
+	n.Digest = folded(g.end, len(record))
 	b.nodes[name] = n
-	g.end += int64(len(message))
+	g.end += int64(len(record))
 	g.held -= kid.cost()
 	delete(b.open, name)
 	return nil
@@ -292,25 +300,38 @@ func folded(at int64, length int) (d store.Digest) {
 	return d
 }
 
-// unfold reads the entries of the directory n, which is in the temporary file, into b.
-func (g *grower) unfold(b *branch, n store.Node) error {
-	message := make([]byte, binary.LittleEndian.Uint64(n.Digest[8:]))
-	if len(message) == 0 {
-		return nil // an empty directory
-	}
-	if _, err := g.spill.ReadAt(message, int64(binary.LittleEndian.Uint64(n.Digest[:]))); err != nil {
-		return fmt.Errorf("temporary file: %w", err)
-	}
-	dir, err := store.DecodeDirectory(message)
-	if err != nil {
-		return fmt.Errorf("temporary file: %w", err)
-	}
-	b.nodes = make(map[string]store.Node, len(dir))
-	for _, n := range dir {
-		b.nodes[n.Name] = n
-		g.held += cost(&n)
+// load reads the entries of b that are in the temporary file, unless they were replaced since.
+func (g *grower) load(b *branch) error {
+	for b.older != (store.Digest{}) {
+		record := make([]byte, binary.LittleEndian.Uint64(b.older[8:]))
+		if _, err := g.spill.ReadAt(record, int64(binary.LittleEndian.Uint64(b.older[:]))); err != nil {
+			return fmt.Errorf("temporary file: %w", err)
+		}
+		dir, err := store.DecodeDirectory(record[store.DigestSize:])
+		if err != nil {
+			return fmt.Errorf("temporary file: %w", err)
+		}
+		b.older = store.Digest(record[:store.DigestSize])
+		if b.nodes == nil {
+			b.nodes = make(map[string]store.Node, len(dir))
+		}
+		for _, n := range dir {
+			if _, ok := b.nodes[n.Name]; !ok {
+				b.nodes[n.Name] = n
+				g.held += cost(&n)
+			}
+		}
 	}
 	return nil
+}
+
+// entry returns the entry name of b.
+func (g *grower) entry(b *branch, name string) (n store.Node, ok bool, err error) {
+	if n, ok = b.nodes[name]; !ok {
+		err = g.load(b)
+		n, ok = b.nodes[name]
+	}
+	return n, ok, err
 }
 
 // sorted returns the entries of b in order.
@@ -336,6 +357,9 @@ func (g *grower) finish(to *grown, b *branch) (n store.Node, err error) {
 	if err := to.ctx.Err(); err != nil {
 		return n, err
 	}
+	if err := g.load(b); err != nil {
+		return n, err
+	}
 	dir := b.sorted()
 	b.nodes = nil
 	for i := range dir {
@@ -349,10 +373,7 @@ func (g *grower) finish(to *grown, b *branch) (n store.Node, err error) {
 		case store.KindDirectory:
 			at := b.open[kid.Name]
 			if at == nil {
-				at = &branch{up: b, name: kid.Name, depth: b.depth + 1}
-				if err := g.unfold(at, *kid); err != nil {
-					return n, err
-				}
+				at = &branch{up: b, name: kid.Name, depth: b.depth + 1, older: kid.Digest}
 			}
 			delete(b.open, kid.Name)
 			done, err := g.finish(to, at)

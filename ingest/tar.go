@@ -292,7 +292,11 @@ func applyDirectory(l *loader, m *member) error {
 	if err != nil {
 		return err
 	}
-	if n, ok := b.nodes[name]; !ok || n.Kind != store.KindDirectory {
+	n, ok, err := l.tree.entry(b, name)
+	if err != nil {
+		return err
+	}
+	if !ok || n.Kind != store.KindDirectory {
 		l.tree.remove(b, name)
 	}
 	_, err = l.tree.enter(b, name)
@@ -322,7 +326,7 @@ func applySpecial(what specialError) func(*loader, *member) error {
 	return func(l *loader, m *member) error {
 		b, name, err := l.parent(m)
 		if err == nil {
-			l.tree.setSpecial(b, name, Problem{Path: m.name, Err: what, Special: true})
+			err = l.tree.setSpecial(b, name, Problem{Path: m.name, Err: what, Special: true})
 		}
 		return err
 	}
