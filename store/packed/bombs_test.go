@@ -146,7 +146,7 @@ func (b bomb) write(t *testing.T, dir string) {
 		var x bytes.Buffer
 		err = index.Write(&x, 0, []index.Part{{
 			Packs: []pack.Length{{ID: id, Bytes: int64(len(pk))}}, Frames: len(refs), Frame: func(n int) (pack.Frame, bool) { return refs[n], true },
-			Blobs: builders[pack.KindData].Sources(), Dirs: builders[pack.KindDirectory].Sources(),
+			Tables: [2][]table.Source{builders[pack.KindData].Sources(), builders[pack.KindDirectory].Sources()},
 		}})
 		err = cmp.Or(err, os.WriteFile(filepath.Join(dir, index.Path("0000000000000000-bomb"+index.Ext)), x.Bytes(), 0o600))
 	}

@@ -70,7 +70,7 @@ func (s *session) list(prefix store.Digest, nibbles int) (found []store.Digest) 
 		whole := nibbles / 2
 		return slices.Equal(d[:whole], prefix[:whole]) && (nibbles%2 == 0 || d[whole]>>4 == prefix[whole]>>4)
 	}
-	for _, objects := range []map[store.Digest]pending{s.dirs, s.blobs} {
+	for _, objects := range s.objects {
 		for d := range objects {
 			if matches(d) {
 				found = append(found, d)

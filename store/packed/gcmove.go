@@ -81,110 +81,74 @@ func (w *rewriter) jobs(yield func(frameJob) bool) {
 	}
 }
 
-// move moves what is alive in a frame. Damage is no error: what is damaged stays where it is.
+// move moves what is alive in a frame. Damage is no error: what is damaged stays where it is, and so does all of a streamed
+// frame with any damage.
 func (w *rewriter) move(j frameJob) error {
 	f, _ := w.plan.indexes[j.i].Frame(j.n)
-	if f.Streamed() {
-		return w.moveLarge(j, f)
-	}
 	loaded := w.free.Get().(*pack.Loaded)
 	defer w.free.Put(loaded)
-	if err := w.st.packs.Load(f, loaded); err != nil {
-		return w.notLoaded(f, err)
-	}
-	whole, n, bad := w.judge(j, f, &loaded.Head, func(n int, l pack.Location) error {
-		return pack.Check(f.Kind, loaded.Head.Items[n].Digest, loaded.Bytes(l))
+	alive := make([]bool, f.MaxItems())
+	err := w.st.packs.Check(f, loaded, func(n int, l pack.Location) bool {
+		alive[n] = w.alive(j, &loaded.Head.Items[n].Digest, l)
+		return alive[n]
 	})
+	if store.IsCorrupt(err) {
+		w.damage(f, causeOf(err))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	n, large, bad := w.judge(j, loaded, alive)
 	if bad != nil {
 		w.damage(f, bad)
+		if f.Streamed() {
+			return nil
+		}
 	} else {
-		w.count(n)
+		w.mu.Lock()
+		w.moved += n
+		w.mu.Unlock()
 	}
-	if loaded.Sound && n == len(loaded.Head.Items) {
+	if large || loaded.Sound && n == len(loaded.Head.Items) {
 		to, err := w.out.Copy(loaded)
 		if err != nil {
 			return w.sweep.fail(orFull(err))
 		}
-		return w.add(to, &loaded.Head, func(int) bool { return true })
+		return w.add(to, &loaded.Head, func(n int) bool { return alive[n] })
 	}
-	return w.regroup(f, &loaded.Head, whole, func(l pack.Location, put func([]byte) error) error {
-		return put(loaded.Bytes(l))
-	})
+	return w.regroup(loaded, alive)
 }
 
-// judge returns which items of a frame are alive and, by check, whole, and how many. bad is why not all that is alive is
-// whole: then the frame stays.
-func (w *rewriter) judge(j frameJob, f pack.Frame, h *pack.Head, check func(n int, l pack.Location) error) (whole []bool, count int, bad error) {
-	known, weight := w.st.quarantine.Load(), uint64(0)
-	whole = make([]bool, len(h.Items))
-	for n, l := range h.Locations(f) {
-		d := &h.Items[n].Digest
-		if !w.alive(j, d, l) {
+// judge takes those items of a frame that are not whole from alive, and returns how many are left, and whether one is too
+// large to be moved alone. bad is why not all that is alive is whole: then the frame stays.
+func (w *rewriter) judge(j frameJob, loaded *pack.Loaded, alive []bool) (count int, large bool, bad error) {
+	known, weight, f := w.st.quarantine.Load(), uint64(0), loaded.Frame
+	for n, l := range loaded.Head.Locations(f) {
+		if !alive[n] {
 			continue
 		}
+		d := &loaded.Head.Items[n].Digest
 		weight += uint64(l.Size) + pack.ItemLen
+		large = large || l.Size > pack.MaxContents
+		alive[n] = false
 		if known.holds(d, l) {
 			bad = errQuarantined // at this place: of a list that is whole, chunks may not be
-		} else if err := check(n, l); err != nil {
+		} else if err := loaded.Wrong[n]; err != nil {
 			bad = fmt.Errorf("%s: %w", d, err)
 		} else {
-			whole[n] = true
+			alive[n] = true
 			count++
 		}
 	}
-	if bad == nil && weight != w.plan.live[j.i][j.n] {
+	switch {
+	case bad != nil:
+	case weight != w.plan.live[j.i][j.n]:
 		bad = pack.ErrLacks
-	}
-	return whole, count, bad
-}
-
-// notLoaded records damage to a frame, and returns any other error.
-func (w *rewriter) notLoaded(f pack.Frame, err error) error {
-	if !store.IsCorrupt(err) {
-		return err
-	}
-	w.damage(f, causeOf(err))
-	return nil
-}
-
-// count counts objects that were moved.
-func (w *rewriter) count(n int) {
-	w.mu.Lock()
-	w.moved += n
-	w.mu.Unlock()
-}
-
-// moveLarge moves what is alive of a frame that is too large to be decoded as a whole: with a large object all of the
-// frame, as it is stored, and otherwise the small ones. Of a frame with any damage it moves nothing.
-func (w *rewriter) moveLarge(j frameJob, f pack.Frame) error {
-	r, err := w.st.packs.CheckLarge(f, func(d *store.Digest, l pack.Location) bool { return w.alive(j, d, l) })
-	if err != nil {
-		return w.notLoaded(f, err)
-	}
-	large := false
-	alive, n, bad := w.judge(j, f, &r.Head, func(n int, l pack.Location) error {
-		large = large || l.Size > pack.MaxContents
-		if !r.Good[n] {
-			return store.ErrDigestMismatch
-		}
-		return nil
-	})
-	if bad == nil && !r.Sound {
+	case f.Streamed() && !loaded.Sound:
 		bad = pack.ErrPayload
 	}
-	if bad != nil {
-		w.damage(f, bad)
-		return nil
-	}
-	w.count(n)
-	if large {
-		to, err := w.out.CopyLarge(f, r.Head)
-		if err != nil {
-			return w.sweep.fail(orFull(err))
-		}
-		return w.add(to, &r.Head, func(n int) bool { return alive[n] })
-	}
-	return w.regroup(f, &r.Head, alive, w.st.packs.Use)
+	return count, large, bad
 }
 
 // damage records that a frame stays.
@@ -206,14 +170,20 @@ func (w *rewriter) alive(j frameJob, d *store.Digest, l pack.Location) bool {
 	return int(v.Frame) == j.n && v.Offset == l.Offset && v.Size == l.Size && w.plan.alive(j.i, k, n)
 }
 
-// regroup puts items of a frame into others. use calls put with the bytes at a place.
-func (w *rewriter) regroup(f pack.Frame, h *pack.Head, items []bool, use func(l pack.Location, put func([]byte) error) error) error {
-	for n, l := range h.Locations(f) {
+// regroup puts items of a frame into others.
+func (w *rewriter) regroup(loaded *pack.Loaded, items []bool) error {
+	for n, l := range loaded.Head.Locations(loaded.Frame) {
 		if !items[n] {
 			continue
 		}
-		put := func(data []byte) error { return w.put(h.Kind, h.Items[n].Digest, data) }
-		if err := use(l, put); err != nil {
+		put := func(data []byte) error { return w.put(l.Frame.Kind, loaded.Head.Items[n].Digest, data) }
+		var err error
+		if l.Frame.Streamed() {
+			err = w.st.packs.Use(l, put)
+		} else {
+			err = put(loaded.Bytes(l))
+		}
+		if err != nil {
 			return err
 		}
 	}

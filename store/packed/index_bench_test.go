@@ -68,7 +68,7 @@ func makeLarge(tb testing.TB, dir string, n int) {
 		Frame: func(i int) (pack.Frame, bool) {
 			return pack.Frame{Pack: pack.ID{1}, Offset: int64(i) << 20, Start: 40000, Stored: 1000, Raw: 1000, Codec: pack.Raw}, true
 		},
-		Blobs: []table.Source{&uniform{n: n}},
+		Tables: [2][]table.Source{{&uniform{n: n}}},
 	}
 	if err := index.Write(w, 0, []index.Part{part}); err != nil {
 		tb.Fatal(err)

@@ -72,9 +72,7 @@ func (s *salvage) run(ctx context.Context, ids []pack.ID) error {
 
 // damage records a damaged place.
 func (s *salvage) damage(f pack.Frame, err error) {
-	if c, ok := errors.AsType[*store.CorruptError](err); ok {
-		err = c.Err
-	}
+	err = causeOf(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.packs[f.Pack]
@@ -88,79 +86,41 @@ func (s *salvage) damage(f pack.Frame, err error) {
 // maxPlaces is how many damaged places of a pack are told apart.
 const maxPlaces = 10
 
-// frame takes in what of a frame is whole.
+// frame takes in what of a frame is whole. Chunk lists wait until all chunks are known.
 func (s *salvage) frame(f pack.Frame) error {
-	if f.Streamed() {
-		return s.largeFrame(f)
-	}
-	loaded := s.free.Get().(*pack.Loaded)
-	defer s.free.Put(loaded)
-	if err := s.st.packs.Load(f, loaded); err != nil {
-		return s.notLoaded(f, err)
-	}
-	if !loaded.Padded {
-		s.damage(f, pack.ErrPadding)
-	}
-	if f.Kind == pack.KindList {
-		s.list(f)
+	l := s.free.Get().(*pack.Loaded)
+	defer s.free.Put(l)
+	err := s.st.packs.Check(f, l, func(int, pack.Location) bool { return f.Kind != pack.KindList })
+	if store.IsCorrupt(err) {
+		s.damage(f, err)
 		return nil
 	}
-	if !loaded.Sound {
-		s.damage(f, pack.ErrPayload)
-	}
-	good := make([]bool, len(loaded.Head.Items))
-	for n, l := range loaded.Head.Locations(f) {
-		d := loaded.Head.Items[n].Digest
-		give := s.st.packs.Weigh(l.Size)
-		err := pack.CheckDecoded(f.Kind, d, loaded.Bytes(l))
-		give()
-		if err != nil {
-			s.damage(f, fmt.Errorf("%s: %w", d, err))
-		}
-		good[n] = err == nil
-	}
-	return s.add(f, &loaded.Head, good)
-}
-
-// notLoaded records damage to a frame, and returns any other error.
-func (s *salvage) notLoaded(f pack.Frame, err error) error {
-	if !store.IsCorrupt(err) {
+	if err != nil {
 		return err
 	}
-	s.damage(f, err)
-	return nil
-}
-
-// list keeps a frame of chunk lists for later.
-func (s *salvage) list(f pack.Frame) {
-	s.mu.Lock()
-	s.lists = append(s.lists, f)
-	s.mu.Unlock()
-}
-
-// largeFrame takes in what is whole of a frame that is too large to be decoded as a whole.
-func (s *salvage) largeFrame(f pack.Frame) error {
-	r, err := s.st.packs.CheckLarge(f, func(*store.Digest, pack.Location) bool { return true })
-	switch {
-	case err != nil:
-		return s.notLoaded(f, err)
-	case r.Err != nil:
-		s.damage(f, r.Err)
-	case !r.Sound:
+	if !l.Padded {
+		s.damage(f, pack.ErrPadding)
+	}
+	if l.Cut != nil {
+		s.damage(f, l.Cut)
+	} else if !l.Sound {
 		s.damage(f, pack.ErrPayload)
 	}
-	for i, it := range r.Head.Items {
-		if !r.Good[i] && r.Err == nil && (r.Sound || f.Kind != pack.KindList) {
-			s.damage(f, fmt.Errorf("%s: %w", it.Digest, store.ErrDigestMismatch))
+	if f.Kind == pack.KindList {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l.Sound {
+			s.lists = append(s.lists, f)
+		}
+		return nil
+	}
+	good := make([]bool, len(l.Head.Items))
+	for n, err := range l.Wrong {
+		if good[n] = err == nil; err != nil && l.Cut == nil {
+			s.damage(f, fmt.Errorf("%s: %w", l.Head.Items[n].Digest, err))
 		}
 	}
-	if f.Kind != pack.KindList {
-		return s.add(f, &r.Head, r.Good)
-	}
-	if r.Sound {
-		s.list(f)
-	}
-	return nil
+	return s.add(f, &l.Head, good)
 }
 
 // add records where the good ones of the items of a frame are.

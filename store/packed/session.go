@@ -35,9 +35,8 @@ type session struct {
 	st *Store
 
 	mu      sync.Mutex
-	sealed  bool // takes no more objects
-	blobs   map[store.Digest]pending
-	dirs    map[store.Digest]pending
+	sealed  bool                        // takes no more objects
+	objects [2]map[store.Digest]pending // by pack.Kind.Table
 	open    [pack.Kinds][laneCount]*group
 	out     *pack.Writer
 	frames  []pack.Frame
@@ -59,21 +58,12 @@ type group struct {
 }
 
 func newSession(st *Store) *session {
-	return &session{
-		st: st, out: st.newWriter(), blobs: make(map[store.Digest]pending), dirs: make(map[store.Digest]pending),
-	}
+	return &session{st: st, out: st.newWriter(), objects: [2]map[store.Digest]pending{{}, {}}}
 }
 
 // newWriter returns a writer of packs of the length that the limits say.
 func (st *Store) newWriter() *pack.Writer {
 	return st.packs.NewWriter(func() int64 { return st.limits.pack })
-}
-
-func (s *session) objects(k pack.Kind) map[store.Digest]pending {
-	if k == pack.KindDirectory {
-		return s.dirs
-	}
-	return s.blobs
 }
 
 // add takes an object into the group of a lane, unless the session has it. If it returns a group, the caller must write the
@@ -85,7 +75,7 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone 
 	if s.sealed {
 		return nil, false
 	}
-	objects := s.objects(k)
+	objects := s.objects[k.Table()]
 	if _, ok := objects[d]; ok {
 		return nil, true
 	}
@@ -114,13 +104,14 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone 
 func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sealed || slices.ContainsFunc(items, func(it pack.Item) bool { _, ok := s.blobs[it.Digest]; return ok }) {
+	blobs := s.objects[pack.KindData.Table()]
+	if s.sealed || slices.ContainsFunc(items, func(it pack.Item) bool { _, ok := blobs[it.Digest]; return ok }) {
 		return nil
 	}
 	g := &group{Group: &pack.Group{Kind: pack.KindData, Items: items, Raw: raw, Encoded: encoded}}
 	at := uint32(0)
 	for i := range items {
-		s.blobs[items[i].Digest] = pending{g, at, items[i].Size}
+		blobs[items[i].Digest] = pending{g, at, items[i].Size}
 		at += items[i].Size
 	}
 	s.writing.Add(1)
@@ -131,7 +122,7 @@ func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
 func (s *session) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, ok := s.objects(k)[*d]
+	p, ok := s.objects[k.Table()][*d]
 	if !ok {
 		return l, nil, false
 	}
@@ -171,7 +162,7 @@ func (s *session) seal() (rest []*group) {
 
 // merge moves the objects of g into another group that is not full. The caller holds s.mu.
 func (s *session) merge(into, g *group) {
-	objects := s.objects(g.Kind)
+	objects := s.objects[g.Kind.Table()]
 	for i := range g.Items {
 		p := objects[g.Items[i].Digest]
 		p.group, p.offset = into, p.offset+uint32(len(into.Raw))
@@ -184,15 +175,18 @@ func (s *session) merge(into, g *group) {
 func (s *session) large() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.blobs)+len(s.dirs) >= s.st.limits.objects || s.bytes >= s.st.limits.bytes
+	return s.count() >= s.st.limits.objects || s.bytes >= s.st.limits.bytes
 }
 
 // empty reports whether nothing was put.
 func (s *session) empty() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.blobs)+len(s.dirs) == 0
+	return s.count() == 0
 }
+
+// count returns how many objects were put. The caller holds s.mu.
+func (s *session) count() int { return len(s.objects[0]) + len(s.objects[1]) }
 
 // written records that g is in a pack, and frees its bytes.
 func (s *session) written(g *group, f pack.Frame) {
@@ -227,9 +221,8 @@ func (s *session) write(g *group) error {
 func (s *session) part() index.Part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return index.Part{
-		Packs: s.out.Lengths(), Blobs: []table.Source{records(s.blobs)}, Dirs: []table.Source{records(s.dirs)},
-	}.WithFrames(s.frames)
+	tables := [2][]table.Source{{records(s.objects[0])}, {records(s.objects[1])}}
+	return index.Part{Packs: s.out.Lengths(), Tables: tables}.WithFrames(s.frames)
 }
 
 // records returns the objects as sorted records of an index.

@@ -29,7 +29,7 @@ func (st *Store) newSet() *set {
 
 // record is the record of an object in a set. Of several it is the one that lookups find, or else a damaged one.
 func (s *set) record(k store.Kind, d *store.Digest) (at index.At, ok bool) {
-	objects := tableOf(k)
+	objects := pack.TableOf(k)
 	for i, x := range s.indexes {
 		n, found := x.Table(objects).Search(d[:])
 		if !found {
@@ -45,14 +45,6 @@ func (s *set) record(k store.Kind, d *store.Digest) (at index.At, ok bool) {
 		}
 	}
 	return at, ok
-}
-
-// tableOf is the table that objects of a kind are in.
-func tableOf(k store.Kind) pack.Kind {
-	if k == store.KindDirectory {
-		return pack.KindDirectory
-	}
-	return pack.KindData
 }
 
 // Add implements store.ObjectSet.

@@ -10,7 +10,7 @@ import (
 // Stored implements store.Sizer. An object takes its item in the head of its frame, and its share of the payload, rounded.
 // Padding and indexes count for no object. An object that is not written yet counts with its raw length.
 func (st *Store) Stored(ctx context.Context, k store.Kind, d store.Digest) (uint64, error) {
-	l, data, err := st.lookup(tableOf(k), d, true)
+	l, data, err := st.lookup(pack.TableOf(k), d, true)
 	if err == nil {
 		err = ctx.Err()
 	}

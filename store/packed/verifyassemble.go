@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/packed/index"
 	"castar/store/packed/pack"
 )
 
@@ -205,7 +206,8 @@ func (a *assembler) begin(b *assembly) {
 // scrubFrame is a frame that was read, and room for one.
 type scrubFrame struct {
 	pack.Loaded
-	whole []wholeItem
+	records [][]index.At // that lead to each item
+	whole   []wholeItem
 }
 
 // wholeItem is an item of a frame that is whole.

@@ -45,49 +45,39 @@ func (s *scrubber) readFrame(w *scrubFrame, at frameAt) {
 	if s.lost(f) {
 		return
 	}
-	switch {
-	case f.Streamed():
-		s.readLarge(f)
-	case s.o.Structure && f.Kind == pack.KindData:
-		s.readHead(f)
-	default:
+	if s.o.Structure && f.Kind == pack.KindData {
+		s.readHead(w, f)
+	} else {
 		s.readWhole(w, f)
 	}
 }
 
 // readHead checks the head of a frame, and takes what is in it for whole, unless it was damaged before.
-func (s *scrubber) readHead(f pack.Frame) {
-	h, padded, err := s.st.packs.LoadHead(f)
-	if err != nil {
+func (s *scrubber) readHead(w *scrubFrame, f pack.Frame) {
+	var err error
+	if w.Head, w.Padded, err = s.st.packs.LoadHead(f); err != nil {
 		s.contradicts(f, err)
 		return
 	}
-	if !padded {
+	if !w.Padded {
 		s.oddFrame(f, pack.ErrPadding)
 	}
-	s.markItems(f, &h, func(n int, l pack.Location) bool { // what was damaged is read all the same
-		return !s.known.holds(&h.Items[n].Digest, l)
-	})
-}
-
-// readLarge checks a frame that is too large to be decoded as a whole.
-func (s *scrubber) readLarge(f pack.Frame) {
-	r, err := s.st.packs.CheckLarge(f, func(d *store.Digest, l pack.Location) bool {
-		return len(index.RecordsOf(s.indexes, f.Kind, l, d)) > 0
-	})
-	if err != nil {
-		s.contradicts(f, err)
-		return
+	for n, l := range w.Head.Locations(f) {
+		d := &w.Head.Items[n].Digest
+		if !s.known.holds(d, l) { // otherwise it is read all the same
+			s.markWhole(index.RecordsOf(s.indexes, f.Kind, l, d))
+		}
 	}
-	if !r.Sound {
-		s.oddFrame(f, pack.ErrPayload)
-	}
-	s.markItems(f, &r.Head, func(n int, _ pack.Location) bool { return r.Good[n] })
 }
 
 // readWhole checks all of a frame, which w holds from then on.
 func (s *scrubber) readWhole(w *scrubFrame, f pack.Frame) {
-	if err := s.st.packs.Load(f, &w.Loaded); err != nil {
+	w.records = w.records[:0]
+	err := s.st.packs.Check(f, &w.Loaded, func(n int, l pack.Location) bool {
+		w.records = append(w.records, index.RecordsOf(s.indexes, f.Kind, l, &w.Head.Items[n].Digest))
+		return len(w.records[n]) > 0
+	})
+	if err != nil {
 		s.contradicts(f, err) // of a chunk list in it, the blob would have to tell whether it is whole
 		return
 	}
@@ -97,37 +87,24 @@ func (s *scrubber) readWhole(w *scrubFrame, f pack.Frame) {
 	if !w.Sound {
 		s.oddFrame(f, pack.ErrPayload)
 	}
-	s.markItems(f, &w.Head, func(n int, l pack.Location) bool {
-		d, data := w.Head.Items[n].Digest, w.Bytes(l)
-		if f.Kind == pack.KindDirectory {
-			defer s.st.packs.Weigh(l.Size)()
+	for n, l := range w.Head.Locations(f) {
+		switch {
+		case n >= len(w.records) || len(w.records[n]) == 0:
+		case w.Wrong[n] != nil:
+			s.progress.Damaged.Add(1)
+		default:
+			s.markWhole(w.records[n])
+			if !f.Streamed() {
+				w.whole = append(w.whole, wholeItem{w.Head.Items[n].Digest, w.Bytes(l)})
+			}
 		}
-		if pack.CheckDecoded(f.Kind, d, data) != nil {
-			return false
-		}
-		w.whole = append(w.whole, wholeItem{d, data})
-		return true
-	})
+	}
 }
 
 // contradicts takes down damage in a frame that was read. What was not read now is read again by judge.
 func (s *scrubber) contradicts(f pack.Frame, err error) {
 	if err := pack.Contradicts(err); err != nil {
 		s.oddFrame(f, err)
-	}
-}
-
-// markItems marks the records that lead to those items of a frame that are whole.
-func (s *scrubber) markItems(f pack.Frame, h *pack.Head, whole func(n int, l pack.Location) bool) {
-	for n, l := range h.Locations(f) {
-		records := index.RecordsOf(s.indexes, f.Kind, l, &h.Items[n].Digest)
-		switch {
-		case len(records) == 0:
-		case whole(n, l):
-			s.markWhole(records)
-		default:
-			s.progress.Damaged.Add(1)
-		}
 	}
 }
 

@@ -192,7 +192,7 @@ func (s *scrubber) report(found func(store.Damage)) {
 		return cmp.Or(compareFrames(a.l.Frame, b.l.Frame), cmp.Compare(a.l.Offset, b.l.Offset))
 	})
 	for _, b := range s.list {
-		if o := (object{b.at.Object(), b.digest}); !b.quiet && !told[o] {
+		if o := (object{b.at.Kind.Object(), b.digest}); !b.quiet && !told[o] {
 			told[o] = true
 			found(s.objectDamage(b))
 		}
@@ -206,7 +206,7 @@ func (s *scrubber) report(found func(store.Damage)) {
 
 // objectDamage describes a damaged object.
 func (s *scrubber) objectDamage(b badObject) store.Damage {
-	d := store.Damage{What: b.what, Kind: b.at.Object(), Digest: b.digest, Doubtful: true}
+	d := store.Damage{What: b.what, Kind: b.at.Kind.Object(), Digest: b.digest, Doubtful: true}
 	d.Where, d.Err = s.st.explain(s.st.fs.Path(b.l.String()), b.err)
 	for i, x := range s.indexes {
 		if n, ok := x.Table(b.at.Kind).Search(b.digest[:]); ok && s.bad.Has(index.At{Index: i, Kind: b.at.Kind, N: n}) {

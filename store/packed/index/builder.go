@@ -20,28 +20,21 @@ type Builder struct {
 	mu      sync.Mutex
 	frames  []pack.Frame
 	numbers map[pack.Frame]uint32 // of frames, for AddObject; nil until it is called
-	blobs   *table.Builder
-	dirs    *table.Builder
+	tables  [2]*table.Builder
 }
 
 // NewBuilder returns an empty Builder that keeps about limit objects of each table in memory.
 func NewBuilder(fsys durable.FS, limit int) *Builder {
 	spill := func() (table.Spill, error) { return newSpill(fsys) }
 	b := &Builder{fs: fsys}
-	b.blobs, _ = table.NewBuilder(shape, limit, spill) // the shape is valid
-	b.dirs, _ = table.NewBuilder(shape, limit, spill)
+	for i := range b.tables {
+		b.tables[i], _ = table.NewBuilder(shape, limit, spill) // the shape is valid
+	}
 	return b
 }
 
 // Close removes the files of the builder.
-func (b *Builder) Close() error { return errors.Join(b.blobs.Close(), b.dirs.Close()) }
-
-func (b *Builder) table(k pack.Kind) *table.Builder {
-	if k == pack.KindDirectory {
-		return b.dirs
-	}
-	return b.blobs
-}
+func (b *Builder) Close() error { return errors.Join(b.tables[0].Close(), b.tables[1].Close()) }
 
 // Add adds a frame whose head is h, and those of its items that keep names by number. An object that was added before
 // stays where it was.
@@ -63,7 +56,7 @@ func (b *Builder) Add(f pack.Frame, h *pack.Head, keep func(n int) bool) error {
 
 func (b *Builder) add(k pack.Kind, d *store.Digest, v Value) error {
 	var buf [valueLen]byte
-	return b.table(k).Add(d[:], v.append(buf[:0]))
+	return b.tables[k.Table()].Add(d[:], v.append(buf[:0]))
 }
 
 // AddObject adds one object of the table of kind k, and its frame unless the builder has it.
@@ -89,7 +82,7 @@ func (b *Builder) AddObject(k pack.Kind, d store.Digest, l pack.Location) error 
 func (b *Builder) Find(k pack.Kind, d *store.Digest) (l pack.Location, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	record, ok := b.table(k).Find(d[:])
+	record, ok := b.tables[k.Table()].Find(d[:])
 	if !ok {
 		return l, false
 	}
@@ -101,12 +94,16 @@ func (b *Builder) Find(k pack.Kind, d *store.Digest) (l pack.Location, ok bool) 
 func (b *Builder) Frames() []pack.Frame { return b.frames }
 
 // Len returns about how many objects were added: an object that was added twice may count twice.
-func (b *Builder) Len() int { return b.blobs.Len() + b.dirs.Len() }
+func (b *Builder) Len() int { return b.tables[0].Len() + b.tables[1].Len() }
 
 // Part returns what was added for a new index, in which packs have these lengths. Nothing may be added any more, and the
 // builder must stay open until the index is written.
 func (b *Builder) Part(packs []pack.Length) Part {
-	return Part{Packs: packs, Blobs: b.blobs.Sources(), Dirs: b.dirs.Sources()}.WithFrames(b.frames)
+	p := Part{Packs: packs}
+	for i, t := range b.tables {
+		p.Tables[i] = t.Sources()
+	}
+	return p.WithFrames(b.frames)
 }
 
 // Temp returns what was added as an index, whose file is gone once the index is closed.

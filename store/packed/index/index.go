@@ -63,12 +63,10 @@ type Index struct {
 	Packs []pack.Length
 	Epoch uint32
 
-	file  durable.File // closed; it only ends the map
-	data  []byte       // memory map
-	refs  []byte       // the frame records
-	blobs table.Table
-	dirs  table.Table
-
+	file    durable.File // closed; it only ends the map
+	data    []byte       // memory map
+	refs    []byte       // the frame records
+	tables  [2]table.Table
 	bodySum uint32
 }
 
@@ -108,12 +106,13 @@ func Parse(data []byte) (*Index, error) {
 		b := data[i*packLen:][:packLen]
 		x.Packs[i] = pack.Length{ID: pack.ID(b[:8]), Bytes: int64(le.Uint64(b[8:]))}
 	}
-	var err error
-	if x.blobs, err = table.Open(shape, data[blobsAt:blobsAt+blobsLen]); err != nil {
-		return nil, fmt.Errorf("blobs: %w", err)
-	}
-	if x.dirs, err = table.Open(shape, data[blobsAt+blobsLen:size]); err != nil {
-		return nil, fmt.Errorf("directories: %w", err)
+	dirsAt := blobsAt + blobsLen
+	for k := range Tables {
+		part := [...][]byte{data[blobsAt:dirsAt], data[dirsAt:size]}[k.Table()]
+		var err error
+		if x.tables[k.Table()], err = table.Open(shape, part); err != nil {
+			return nil, fmt.Errorf("%s: %w", k, err)
+		}
 	}
 	return x, nil
 }
@@ -157,33 +156,26 @@ func (x *Index) checkRecords() error {
 		}
 		room[n] = f.MaxItems()
 	}
-	for k := range Tables {
-		for i := range x.Table(k).Len() {
-			n, l, ok := x.Record(k, i)
-			switch {
-			case !ok:
-				return fmt.Errorf("%s: record %d points outside the index", k, i)
-			case l.Frame.Kind != k && (k != pack.KindData || l.Frame.Kind != pack.KindList):
-				return fmt.Errorf("%s: record %d points at a frame of another kind", k, i)
-			case room[n] == 0:
-				return fmt.Errorf("%s: record %d points at a frame with fewer objects", k, i)
-			}
-			room[n]--
+	for at := range Records([]*Index{x}) {
+		n, l, ok := x.Record(at.Kind, at.N)
+		switch {
+		case !ok:
+			return fmt.Errorf("%s: record %d points outside the index", at.Kind, at.N)
+		case l.Frame.Kind.Table() != at.Kind.Table():
+			return fmt.Errorf("%s: record %d points at a frame of another kind", at.Kind, at.N)
+		case room[n] == 0:
+			return fmt.Errorf("%s: record %d points at a frame with fewer objects", at.Kind, at.N)
 		}
+		room[n]--
 	}
 	return nil
 }
 
 // Table returns the objects of a kind: directories, or blobs of all sorts.
-func (x *Index) Table(k pack.Kind) table.Table {
-	if k == pack.KindDirectory {
-		return x.dirs
-	}
-	return x.blobs
-}
+func (x *Index) Table(k pack.Kind) table.Table { return x.tables[k.Table()] }
 
 // Len returns how many objects the index has.
-func (x *Index) Len() int { return x.blobs.Len() + x.dirs.Len() }
+func (x *Index) Len() int { return x.tables[0].Len() + x.tables[1].Len() }
 
 // Bytes returns the size of the file.
 func (x *Index) Bytes() int64 { return int64(len(x.data)) }

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"iter"
 	"sync/atomic"
 
 	"castar/store"
@@ -14,20 +15,19 @@ type At struct {
 	N     int       // of the record in the table
 }
 
-// table is the number of the record's table: 0 for blobs, and 1 for directories.
-func (r At) table() int {
-	if r.Kind == pack.KindDirectory {
-		return 1
+// Records yields all records of indexes, table by table.
+func Records(indexes []*Index) iter.Seq[At] {
+	return func(yield func(At) bool) {
+		for i, x := range indexes {
+			for k := range Tables {
+				for n := range x.Table(k).Len() {
+					if !yield(At{i, k, n}) {
+						return
+					}
+				}
+			}
+		}
 	}
-	return 0
-}
-
-// Object is the kind of the record's object, as users of a store know it.
-func (r At) Object() store.Kind {
-	if r.Kind == pack.KindDirectory {
-		return store.KindDirectory
-	}
-	return store.KindFile
 }
 
 // RecordsOf returns the records of an object of the table of kind k that lead to l.
@@ -62,13 +62,13 @@ type Marks [][2]Bits
 // NewMarks returns an empty set of records of indexes.
 func NewMarks(indexes []*Index) (m Marks) {
 	for _, x := range indexes {
-		m = append(m, [2]Bits{NewBits(x.blobs.Len()), NewBits(x.dirs.Len())})
+		m = append(m, [2]Bits{NewBits(x.tables[0].Len()), NewBits(x.tables[1].Len())})
 	}
 	return m
 }
 
 // Add adds a record, and reports whether it was not in the set.
-func (m Marks) Add(r At) bool { return m[r.Index][r.table()].Add(r.N) }
+func (m Marks) Add(r At) bool { return m[r.Index][r.Kind.Table()].Add(r.N) }
 
 // Has reports whether a record is in the set.
-func (m Marks) Has(r At) bool { return m[r.Index][r.table()].Has(r.N) }
+func (m Marks) Has(r At) bool { return m[r.Index][r.Kind.Table()].Has(r.N) }

@@ -45,67 +45,50 @@ func Sorted(n int, records iter.Seq2[store.Digest, Value]) table.Source {
 	return table.Sorted(shape, table.Sort(shape, flat))
 }
 
-// rebased is a Source whose records point at frames base higher than they say.
-type rebased struct {
+// renumbered is a Source whose records point at other frames. It must be read in order, and each record once.
+type renumbered struct {
 	table.Source
-	base uint32
-	// Two, in turn: a merge still looks at one record of a source when it asks for the next.
-	buf [2][store.DigestSize + valueLen]byte
+	number func(frame uint32) uint32
+	buf    [2][store.DigestSize + valueLen]byte // in turn: a merge looks at one record when it asks for the next
 }
 
-// Record returns record i as it stands in the new index. It is valid until the next but one call.
-func (r *rebased) Record(i int) []byte {
+// Record implements table.Source. The record is valid until the next but one call.
+func (r *renumbered) Record(i int) []byte {
 	b := r.buf[i&1][:]
 	copy(b, r.Source.Record(i))
-	renumber(b, parseValue(b[store.DigestSize:]).Frame+r.base)
+	value := b[store.DigestSize:]
+	binary.LittleEndian.PutUint32(value, r.number(parseValue(value).Frame))
 	return b
 }
 
-// renumber makes a record point at another frame.
-func renumber(record []byte, frame uint32) {
-	binary.LittleEndian.PutUint32(record[store.DigestSize:], frame)
+// selected is a Source of the records of a table whose numbers are alive. It must be read in order.
+type selected struct {
+	table.Table
+	alive func(n int) bool
+	count int
+	i, n  int // record i of the source is record n of the table
 }
 
-// filtered is a Source of some records of a table, with the frames renumbered. It must be read in order.
-type filtered struct {
-	table   table.Table
-	numbers []uint32 // of the frames
-	left    *int     // counts the records whose frame has no new number
-	alive   func(n int) bool
-	count   int
-	i, n    int       // record i of the source is record n of the table
-	buf     [2][]byte // in turn: a merge looks at one record when it asks for the next
-}
-
-// newFiltered returns the records of t whose numbers are alive.
-func newFiltered(t table.Table, numbers []uint32, left *int, alive func(n int) bool) *filtered {
-	f := &filtered{table: t, numbers: numbers, left: left, alive: alive, i: -1, n: -1}
+func newSelected(t table.Table, alive func(n int) bool) *selected {
+	s := &selected{Table: t, alive: alive, i: -1, n: -1}
 	for n := range t.Len() {
 		if alive(n) {
-			f.count++
+			s.count++
 		}
 	}
-	return f
+	return s
 }
 
 // Len implements table.Source.
-func (f *filtered) Len() int { return f.count }
+func (s *selected) Len() int { return s.count }
 
-// Record implements table.Source, for the same i as the last time or the next one.
-func (f *filtered) Record(i int) []byte {
-	for f.i < i {
-		for f.n++; !f.alive(f.n); f.n++ {
+// Record implements table.Source, for the same i as the last time or a greater one.
+func (s *selected) Record(i int) []byte {
+	for ; s.i < i; s.i++ {
+		for s.n++; !s.alive(s.n); s.n++ {
 		}
-		f.i++
-		b := append(f.buf[f.i&1][:0], f.table.Record(f.n)...)
-		number := f.numbers[parseValue(b[store.DigestSize:]).Frame]
-		if number == noFrame {
-			*f.left++
-		}
-		renumber(b, number)
-		f.buf[f.i&1] = b
 	}
-	return f.buf[i&1]
+	return s.Table.Record(s.n)
 }
 
 // noFrame stands for a frame that the new index does not have.

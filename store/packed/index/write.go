@@ -17,12 +17,11 @@ type Part struct {
 	Packs  []pack.Length
 	Frames int
 	Frame  func(n int) (pack.Frame, bool)
-	Blobs  []table.Source
-	Dirs   []table.Source
+	Tables [2][]table.Source // by pack.Kind.Table
 }
 
 // Len returns how many objects the part has, if each is in one source.
-func (p Part) Len() int { return table.Count(p.Blobs...) + table.Count(p.Dirs...) }
+func (p Part) Len() int { return table.Count(p.Tables[0]...) + table.Count(p.Tables[1]...) }
 
 // WithFrames makes frames the frames of p, and returns p.
 func (p Part) WithFrames(frames []pack.Frame) Part {
@@ -32,10 +31,8 @@ func (p Part) WithFrames(frames []pack.Frame) Part {
 
 // Part returns all of x for another index.
 func (x *Index) Part() Part {
-	return Part{
-		Packs: x.Packs, Frames: x.Frames(), Frame: x.Frame,
-		Blobs: []table.Source{x.blobs}, Dirs: []table.Source{x.dirs},
-	}
+	tables := [2][]table.Source{{x.tables[0]}, {x.tables[1]}}
+	return Part{Packs: x.Packs, Frames: x.Frames(), Frame: x.Frame, Tables: tables}
 }
 
 // Filter returns a part of x for another index: the records that alive names, by their table and number, and of the frames
@@ -53,13 +50,18 @@ func (x *Index) Filter(alive func(k pack.Kind, n int) bool, keep func(n int, f p
 			used[f.Pack] = true
 		}
 	}
-	filter := func(k pack.Kind) []table.Source {
-		return []table.Source{newFiltered(x.Table(k), numbers, left, func(n int) bool { return alive(k, n) })}
+	renumber := func(frame uint32) uint32 {
+		if numbers[frame] == noFrame {
+			*left++
+		}
+		return numbers[frame]
 	}
-	return Part{
-		Packs: slices.DeleteFunc(slices.Clone(x.Packs), func(p pack.Length) bool { return !used[p.ID] }),
-		Blobs: filter(pack.KindData), Dirs: filter(pack.KindDirectory),
-	}.WithFrames(frames)
+	p := Part{Packs: slices.DeleteFunc(slices.Clone(x.Packs), func(p pack.Length) bool { return !used[p.ID] })}
+	for k := range Tables {
+		some := newSelected(x.Table(k), func(n int) bool { return alive(k, n) })
+		p.Tables[k.Table()] = []table.Source{&renumbered{Source: some, number: renumber}}
+	}
+	return p.WithFrames(frames)
 }
 
 // ToMerge returns the indexes that a new one with that many objects should take in, the newest first: from the smallest
@@ -88,13 +90,13 @@ func ToMerge(indexes []*Index, objects int) (merge []*Index) {
 func Write(w io.Writer, epoch uint32, parts []Part) error {
 	packs, numbers := joinPacks(parts)
 	var frames uint32
-	var blobs, dirs []table.Source
+	var sources [2][]table.Source
 	for _, p := range parts {
-		for _, src := range p.Blobs {
-			blobs = append(blobs, &rebased{Source: src, base: frames})
-		}
-		for _, src := range p.Dirs {
-			dirs = append(dirs, &rebased{Source: src, base: frames})
+		base := frames
+		for i := range sources {
+			for _, src := range p.Tables[i] {
+				sources[i] = append(sources[i], &renumbered{Source: src, number: func(n uint32) uint32 { return n + base }})
+			}
 		}
 		frames += uint32(p.Frames)
 	}
@@ -102,21 +104,19 @@ func Write(w io.Writer, epoch uint32, parts []Part) error {
 	if err != nil {
 		return err
 	}
-	blobsLen, err := table.Write(w, shape, table.Count(blobs...), table.Merge(shape, blobs...))
-	if err != nil {
-		return err
-	}
-	dirsLen, err := table.Write(w, shape, table.Count(dirs...), table.Merge(shape, dirs...))
-	if err != nil {
-		return err
+	var lengths [2]int64
+	for i, s := range sources {
+		if lengths[i], err = table.Write(w, shape, table.Count(s...), table.Merge(shape, s...)); err != nil {
+			return err
+		}
 	}
 	le := binary.LittleEndian
 	foot := append(make([]byte, 0, FootLen), magic...)
 	for _, v := range []uint32{version, uint32(len(packs)), frames, bodySum} {
 		foot = le.AppendUint32(foot, v)
 	}
-	foot = le.AppendUint64(foot, uint64(blobsLen))
-	foot = le.AppendUint64(foot, uint64(dirsLen))
+	foot = le.AppendUint64(foot, uint64(lengths[0]))
+	foot = le.AppendUint64(foot, uint64(lengths[1]))
 	foot = le.AppendUint32(foot, epoch)
 	foot = append(foot, make([]byte, FootLen-4-len(foot))...)
 	_, err = w.Write(le.AppendUint32(foot, pack.Checksum(foot)))

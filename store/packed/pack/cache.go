@@ -67,7 +67,7 @@ func (c *frameCache) hold(p *Files, f Frame, n int) *Cached {
 	held := &Cached{cache: c, key: f, users: 1, size: size, left: size - n}
 	held.load = sync.OnceValues(func() ([]byte, error) {
 		if f.Streamed() {
-			return p.readPiece(Location{f, 0, MaxContents})
+			return p.readStreamed(Location{f, 0, MaxContents})
 		}
 		return p.readPayload(f, p.room(size))
 	})

@@ -72,12 +72,29 @@ func (k Kind) Role() Role {
 	return RoleMeta
 }
 
-// String names the table of an index that holds objects of the kind.
-func (k Kind) String() string {
+// Table is the number of the table that holds objects of the kind in an index: 0 for blobs, chunks and chunk lists, and 1
+// for directories.
+func (k Kind) Table() int {
 	if k == KindDirectory {
-		return "directories"
+		return 1
 	}
-	return "blobs"
+	return 0
+}
+
+// String names the table of an index that holds objects of the kind.
+func (k Kind) String() string { return [...]string{"blobs", "directories"}[k.Table()] }
+
+// Object is the kind that users of a store know such an object by.
+func (k Kind) Object() store.Kind {
+	return [...]store.Kind{store.KindFile, store.KindDirectory}[k.Table()]
+}
+
+// TableOf is KindDirectory for directories, and KindData for all other objects.
+func TableOf(k store.Kind) Kind {
+	if k == store.KindDirectory {
+		return KindDirectory
+	}
+	return KindData
 }
 
 // Codec says how a payload is stored.

@@ -43,7 +43,7 @@ func FuzzChunkList(f *testing.F) {
 	f.Add(AppendList(nil, []store.Chunk{{Digest: store.Sum(nil), Size: 1}, {Digest: store.Sum([]byte("a")), Size: 1 << 31}}))
 	f.Add(make([]byte, 2*ItemLen))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if checkList(b) != nil {
+		if Check(KindList, store.Digest{}, b) != nil {
 			return
 		}
 		var chunks []store.Chunk

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"castar/store"
-	"castar/store/durable"
 )
 
 const (
@@ -80,19 +79,24 @@ func (f Frame) Possible() error {
 // MaxItems returns how many items the head of f has room for.
 func (f Frame) MaxItems() uint32 { return (f.Start - FrameHeadLen) / ItemLen }
 
-// checkSizes reports what in f is impossible, so that no more is allocated for a damaged one than it has bytes for.
-func checkSizes(f Frame, pack durable.File) error {
-	if err := f.Possible(); err != nil {
-		return err
+// acquire returns the pack of f, which must be released. It reports what in f is impossible, so that no more is allocated
+// for a damaged frame than it has bytes. The error is as Unreadable has it.
+func (p *Files) acquire(f Frame) (*openFile, error) {
+	pack, err := p.open.acquire(f.Pack)
+	if err != nil {
+		return nil, p.Unreadable(f, err)
 	}
-	if f.Stored <= bufferSize && f.Start <= smallBuffer {
-		return nil
+	if err = f.Possible(); err == nil && (f.Stored > bufferSize || f.Start > smallBuffer) {
+		var size int64
+		if size, err = pack.Size(); err == nil && f.End() > size {
+			err = io.EOF
+		}
 	}
-	size, err := pack.Size()
-	if err == nil && f.End() > size {
-		err = io.EOF
+	if err != nil {
+		p.open.release(pack)
+		return nil, p.Unreadable(f, err)
 	}
-	return err
+	return pack, nil
 }
 
 // ErrOutside is what is wrong with the place of an object if its frame has none.

@@ -37,74 +37,48 @@ func parseChunk(b []byte) (store.Chunk, error) {
 	return store.Chunk{Digest: store.Digest(b[:store.DigestSize]), Size: uint64(size)}, nil
 }
 
-// checkList reports what is wrong with a chunk list, as far as it tells by itself.
-func checkList(b []byte) error {
-	err := CheckListSize(int64(len(b)))
+// checkChunks reports what is wrong with a piece of a chunk list, as far as it tells by itself.
+func checkChunks(b []byte) (err error) {
 	for ; err == nil && len(b) > 0; b = b[ItemLen:] {
 		_, err = parseChunk(b)
 	}
 	return err
 }
 
+// errStop ends the reading of a list of which no more is wanted.
+var errStop = errors.New("no more is wanted")
+
 // Chunks yields the chunks of the list at l or, if it is not written yet, in data. A long list is read piece by piece. An
 // error is the last that is yielded, and a *store.CorruptError if the list is damaged.
 func (p *Files) Chunks(l Location, data []byte) iter.Seq2[store.Chunk, error] {
 	return func(yield func(store.Chunk, error) bool) {
+		yieldPart := func(part []byte) error {
+			for ; len(part) > 0; part = part[ItemLen:] {
+				c, err := parseChunk(part)
+				if err != nil {
+					return p.Corrupt(l.Frame, err)
+				}
+				if !yield(c, nil) {
+					return errStop
+				}
+			}
+			return nil
+		}
 		err := CheckListSize(int64(l.Size))
 		switch {
-		case err == nil && data == nil && l.Large() && l.Offset > MaxContents:
-			err = p.Corrupt(l.Frame, ErrOutside)
 		case err != nil:
 			err = p.Corrupt(l.Frame, err)
 		case data != nil:
-			_, err = p.yieldChunks(l, data, yield)
+			err = yieldPart(data)
+		case l.Large() && l.Offset > MaxContents:
+			err = p.Corrupt(l.Frame, ErrOutside)
 		case l.Size <= MaxContents:
-			err = p.Use(l, func(data []byte) error {
-				_, err := p.yieldChunks(l, data, yield)
-				return err
-			})
-		default:
-			err = p.streamChunks(l, yield)
+			err = p.Use(l, yieldPart)
+		default: // too long for memory
+			err = p.streamPieces(l, yieldPart)
 		}
-		if err != nil {
+		if err != nil && err != errStop {
 			yield(store.Chunk{}, err)
 		}
 	}
-}
-
-// yieldChunks yields the chunks in a part of a list, and reports whether more are wanted.
-func (p *Files) yieldChunks(l Location, part []byte, yield func(store.Chunk, error) bool) (more bool, err error) {
-	for ; len(part) > 0; part = part[ItemLen:] {
-		c, err := parseChunk(part)
-		if err != nil {
-			return false, p.Corrupt(l.Frame, err)
-		}
-		if !yield(c, nil) {
-			return false, nil
-		}
-	}
-	return true, nil
-}
-
-// streamChunks yields the chunks of a list that is too long for memory.
-func (p *Files) streamChunks(l Location, yield func(store.Chunk, error) bool) error {
-	s, err := p.stream(l.Frame)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	if err := s.skip(int64(l.Offset)); err != nil {
-		return err
-	}
-	part := make([]byte, 16<<10*ItemLen)
-	for left := int64(l.Size); left > 0; left -= int64(len(part)) {
-		part = part[:min(left, int64(len(part)))]
-		if err := s.fill(part); err != nil {
-			return err
-		}
-		if more, err := p.yieldChunks(l, part, yield); !more || err != nil {
-			return err
-		}
-	}
-	return nil
 }

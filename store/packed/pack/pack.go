@@ -108,7 +108,10 @@ func (l Location) Large() bool {
 // form is checked: the checksum of its frame must vouch for it.
 func Check(k Kind, d store.Digest, data []byte) error {
 	if k == KindList {
-		return checkList(data)
+		if err := CheckListSize(int64(len(data))); err != nil {
+			return err
+		}
+		return checkChunks(data)
 	}
 	if store.Sum(data) != d {
 		return store.ErrDigestMismatch

@@ -27,6 +27,10 @@ type payloadReader struct {
 	err     error // other than the end
 }
 
+func newPayloadReader(file durable.File, f Frame) *payloadReader {
+	return &payloadReader{file: file, at: f.Offset + int64(f.Start), end: f.End()}
+}
+
 func (r *payloadReader) Read(p []byte) (int, error) {
 	p = p[:min(int64(len(p)), r.end-r.at)]
 	if len(p) == 0 {
@@ -44,16 +48,11 @@ func (r *payloadReader) Read(p []byte) (int, error) {
 
 // stream begins to read a frame. Damage that shows, then and later, is a *store.CorruptError.
 func (p *Files) stream(f Frame) (s *frameStream, err error) {
-	pack, err := p.open.acquire(f.Pack)
-	if err == nil {
-		if err = checkSizes(f, pack); err != nil {
-			p.open.release(pack)
-		}
-	}
+	pack, err := p.acquire(f)
 	if err != nil {
-		return nil, p.Unreadable(f, err)
+		return nil, err
 	}
-	src := &payloadReader{file: pack, at: f.Offset + int64(f.Start), end: f.End()}
+	src := newPayloadReader(pack, f)
 	s = &frameStream{files: p, f: f, pack: pack, src: src, raw: src, done: func() error { return nil }}
 	if f.Codec == Zstd {
 		z, err := p.decoder.Stream(src)
@@ -128,16 +127,30 @@ func (s *frameStream) Close() error {
 	return s.done()
 }
 
-// readPiece reads the bytes at l out of a frame that is too large to be decoded as a whole.
-func (p *Files) readPiece(l Location) ([]byte, error) {
+// pieces reads n bytes and calls use with them, piece by piece. No piece ends within a chunk of a list that begins there.
+func (s *frameStream) pieces(n uint32, use func(part []byte) error) error {
+	part := make([]byte, min(n, 16<<10*ItemLen))
+	for left := int64(n); left > 0; left -= int64(len(part)) {
+		part = part[:min(left, int64(len(part)))]
+		if err := s.fill(part); err != nil {
+			return err
+		}
+		if err := use(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// streamPieces calls use with the bytes at l in a streamed frame, piece by piece.
+func (p *Files) streamPieces(l Location, use func(part []byte) error) error {
 	s, err := p.stream(l.Frame)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer s.Close()
 	if err := s.skip(int64(l.Offset)); err != nil {
-		return nil, err
+		return err
 	}
-	data := make([]byte, l.Size)
-	return data, s.fill(data)
+	return s.pieces(l.Size, use)
 }

@@ -32,7 +32,7 @@ func (p *Files) View(l Location, buf []byte) ([]byte, *Cached, error) {
 		if l.Offset > MaxContents {
 			return nil, nil, p.Corrupt(l.Frame, ErrOutside)
 		}
-		data, err := p.readPiece(l)
+		data, err := p.readStreamed(l)
 		return data, nil, err
 	}
 	if l.Size == l.Frame.Raw {
@@ -50,28 +50,28 @@ func (p *Files) View(l Location, buf []byte) ([]byte, *Cached, error) {
 	return payload[l.Offset:][:l.Size:l.Size], held, nil
 }
 
+// readStreamed reads the bytes at l in a streamed frame.
+func (p *Files) readStreamed(l Location) (data []byte, err error) {
+	err = p.streamPieces(l, func(part []byte) error {
+		if data == nil { // nothing is allocated for a frame that cannot be
+			data = make([]byte, 0, l.Size)
+		}
+		data = append(data, part...)
+		return nil
+	})
+	return data, err
+}
+
 // readPayload reads and decodes the payload of a frame into dst, which is grown if it is too small. Unlike Load it trusts
 // f, and so needs one read and no checksum: readers check objects against their digests.
 func (p *Files) readPayload(f Frame, dst []byte) ([]byte, error) {
-	pack, err := p.open.acquire(f.Pack)
-	if err != nil {
-		return nil, p.Unreadable(f, err)
-	}
-	defer p.open.release(pack)
-	if err := checkSizes(f, pack); err != nil {
-		return nil, p.Unreadable(f, err)
-	}
-	stored := dst
-	if f.Codec == Zstd {
-		stored = p.Buffer(int(f.Stored))
-		defer func() { p.Release(stored) }()
-	}
-	stored = resize(stored, int(f.Stored))
-	if _, err := pack.ReadAt(stored, f.Offset+int64(f.Start)); err != nil {
-		return nil, p.Unreadable(f, err)
-	}
 	if f.Codec == Raw {
-		return stored, nil
+		return p.read(f, int(f.Start), int(f.Stored), dst)
+	}
+	stored, err := p.read(f, int(f.Start), int(f.Stored), p.Buffer(int(f.Stored)))
+	defer func() { p.Release(stored) }()
+	if err != nil {
+		return nil, err
 	}
 	raw := resize(dst, int(f.Raw))
 	if err := p.decoder.Decode(raw, stored); err != nil {

@@ -152,56 +152,35 @@ func (w *Writer) Append(g *Group) (f Frame, err error) {
 	return h.At(pack.id, offset), err
 }
 
-// Copy writes a sound frame as it is stored, but without padding.
+// Copy writes a sound frame as it is stored, but without padding. It never holds all of a streamed frame.
 func (w *Writer) Copy(l *Loaded) (f Frame, err error) {
-	pack, offset, h, err := w.unpadded(l.Head)
+	h := l.Head
+	h.Start = uint32(FrameHeadLen + len(h.Items)*ItemLen)
+	to, offset, err := w.reserve(h.Kind.Role(), int64(h.Start)+int64(h.Stored))
 	if err != nil {
 		return f, err
 	}
-	_, err = pack.file.WriteAt(append(AppendFrameHead(nil, &h), l.Payload()...), offset)
-	return h.At(pack.id, offset), err
-}
-
-// unpadded reserves room for a frame, and returns its head as it is without padding.
-func (w *Writer) unpadded(h Head) (*newPack, int64, Head, error) {
-	h.Start = uint32(FrameHeadLen + len(h.Items)*ItemLen)
-	pack, offset, err := w.reserve(h.Kind.Role(), int64(h.Start)+int64(h.Stored))
-	return pack, offset, h, err
-}
-
-// CopyLarge does for the frame f, whose head is h, what Copy does, without having its payload in memory.
-func (w *Writer) CopyLarge(f Frame, h Head) (Frame, error) {
-	from, err := w.files.open.acquire(f.Pack)
+	f, head := h.At(to.id, offset), AppendFrameHead(nil, &h)
+	if !f.Streamed() {
+		_, err = to.file.WriteAt(append(head, l.Payload()...), offset)
+		return f, err
+	}
+	if _, err := to.file.WriteAt(head, offset); err != nil {
+		return f, err
+	}
+	from, err := w.files.acquire(l.Frame)
 	if err != nil {
 		return f, err
 	}
 	defer w.files.open.release(from)
-	to, offset, h, err := w.unpadded(h)
-	if err != nil {
+	src := newPayloadReader(from, l.Frame)
+	if _, err := io.CopyBuffer(io.NewOffsetWriter(to.file, offset+int64(h.Start)), src, make([]byte, 1<<20)); err != nil {
 		return f, err
-	}
-	if _, err := to.file.WriteAt(AppendFrameHead(nil, &h), offset); err != nil {
-		return f, err
-	}
-	src := &payloadReader{file: from, at: f.Offset + int64(f.Start), end: f.End()}
-	part := make([]byte, 1<<20)
-	for at := offset + int64(h.Start); ; {
-		n, err := io.ReadFull(src, part)
-		if err == io.EOF {
-			break
-		}
-		if err != nil && err != io.ErrUnexpectedEOF {
-			return f, err
-		}
-		if _, err := to.file.WriteAt(part[:n], at); err != nil {
-			return f, err
-		}
-		at += int64(n)
 	}
 	if src.sum != h.PayloadSum {
-		return f, errors.New("frame changed while it was copied")
+		err = errors.New("frame changed while it was copied")
 	}
-	return h.At(to.id, offset), nil
+	return f, err
 }
 
 // Lengths returns the packs that were written.
