@@ -97,28 +97,48 @@ func (st *Store) publishIndex(part index.Part) error {
 	for _, x := range merge {
 		parts = append(parts, x.Part())
 	}
-	name, err := st.writeIndexFile(index.Epoch(old), parts)
+	x, err := st.newIndex(index.Epoch(old), parts, nil)
 	if err != nil {
 		return err
 	}
-	x, err := index.Open(st.fs, name)
-	if err != nil {
-		return err
-	}
-	all := []*index.Index{x}
-	for _, o := range old {
-		if !slices.Contains(merge, o) {
-			all = append(all, o)
-		}
-	}
-	st.indexes.Store(&all)
+	rest := slices.DeleteFunc(slices.Clone(old), func(o *index.Index) bool { return slices.Contains(merge, o) })
+	st.useIndexes(append([]*index.Index{x}, rest...))
 	for _, o := range merge {
 		// Another process may have merged and removed it too. An index that stays only makes searches slower.
 		st.fs.Remove(index.Path(o.Name))
 		o.Evict() // all of it was read just now
 	}
-	st.retired = append(st.retired, merge...)
 	return nil
+}
+
+// useIndexes replaces the indexes in use. The replaced ones stay open until Close, because somebody may still read them. The
+// caller holds st.commit or has the store alone.
+func (st *Store) useIndexes(all []*index.Index) {
+	for _, x := range *st.indexes.Swap(&all) {
+		if !slices.Contains(all, x) {
+			st.retired = append(st.retired, x)
+		}
+	}
+}
+
+// newIndex writes an index durably and opens it. If check, which may be nil, finds fault with it, it is removed again.
+func (st *Store) newIndex(epoch uint32, parts []index.Part, check func(*index.Index) error) (*index.Index, error) {
+	name, err := st.writeIndexFile(epoch, parts)
+	if err != nil {
+		return nil, err
+	}
+	x, err := index.Open(st.fs, name)
+	if check == nil {
+		return x, err
+	}
+	if err == nil {
+		if err = check(x); err == nil {
+			return x, nil
+		}
+		err = errors.Join(err, index.Close(x))
+	}
+	st.fs.Remove(index.Path(name))
+	return nil, errors.Join(err, st.fs.SyncDir(index.Dir))
 }
 
 // writeIndexFile writes an index durably and returns its name. If there is no room for it, the error is a *fullError, and

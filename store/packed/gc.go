@@ -94,8 +94,8 @@ type sweep struct {
 	o        store.SweepOptions
 	done     map[pack.ID]bool // packs that no further round is to rewrite
 	damaged  map[pack.Frame]bool
-	estimate int64                  // bytes that a dry run would free
-	rescued  map[rescuedKey]rescued // by a repair
+	estimate int64              // bytes that a dry run would free
+	rescued  map[object]rescued // by a repair
 	result   store.SweepResult
 
 	// Where room is short; see makeRoom.
@@ -210,29 +210,20 @@ func (s *sweep) publish(p *plan, w *rewriter) error {
 		parts = append(parts, s.part(p, i, &left))
 	}
 	epoch := index.NextEpoch(p.indexes)
-	name, err := st.writeIndexFile(epoch, parts)
+	x, err := st.newIndex(epoch, parts, func(x *index.Index) error {
+		switch n := x.Len(); {
+		case n != p.kept+w.extra || left != w.moved:
+			return fmt.Errorf("new index has %d objects, %d of them moved, want %d and %d", n, left, p.kept+w.extra, w.moved)
+		case epoch < index.LastEpoch:
+			return x.Check()
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	x, err := index.Open(st.fs, name)
-	if err == nil {
-		switch n := x.Len(); {
-		case n != p.kept+w.extra || left != w.moved:
-			err = fmt.Errorf("new index has %d objects, %d of them moved, want %d and %d", n, left, p.kept+w.extra, w.moved)
-		case epoch < index.LastEpoch:
-			err = x.Check()
-		}
-	}
-	if err != nil {
-		if x != nil {
-			err = errors.Join(err, index.Close(x))
-		}
-		st.fs.Remove(index.Path(name))
-		return errors.Join(err, st.fs.SyncDir(index.Dir))
-	}
-	st.indexes.Store(&[]*index.Index{x})
-	st.retired = append(st.retired, p.indexes...)
-	err = st.removeAll(index.Dir, func(file string) bool { return file != name && strings.HasSuffix(file, index.Ext) })
+	st.useIndexes([]*index.Index{x})
+	err = st.removeAll(index.Dir, func(file string) bool { return file != x.Name && strings.HasSuffix(file, index.Ext) })
 	if err == nil && epoch == index.LastEpoch { // the others are as good as it: none may come back
 		err = st.fs.SyncDir(index.Dir)
 	}
@@ -283,7 +274,7 @@ func (s *sweep) report(f pack.Frame, err error) {
 // part returns what is alive in an index, for a new one. Frames of packs that go are left out: what was moved from there
 // is in an earlier part. left counts the records that must be.
 func (s *sweep) part(p *plan, i int, left *int) index.Part {
-	alive := func(k pack.Kind, n int) bool { return p.alive(i, k, n) }
+	alive := func(k pack.Kind, n int) bool { return p.alive(index.At{Index: i, Kind: k, N: n}) }
 	keep := func(n int, f pack.Frame) bool {
 		swept := p.packs[f.Pack]
 		return p.live[i][n] > 0 && (swept == nil || !swept.rewrite || s.damaged[f])

@@ -167,7 +167,7 @@ func (w *rewriter) alive(j frameJob, d *store.Digest, l pack.Location) bool {
 		return false
 	}
 	v := x.Value(k, n)
-	return int(v.Frame) == j.n && v.Offset == l.Offset && v.Size == l.Size && w.plan.alive(j.i, k, n)
+	return int(v.Frame) == j.n && v.Offset == l.Offset && v.Size == l.Size && w.plan.alive(index.At{Index: j.i, Kind: k, N: n})
 }
 
 // regroup puts items of a frame into others.

@@ -31,10 +31,8 @@ type sweptPack struct {
 	spare   bool // not to be removed, whatever is moved out of it
 }
 
-// alive reports whether record n of a table of index i is to be kept.
-func (p *plan) alive(i int, k pack.Kind, n int) bool {
-	return p.keep == nil || p.keep.marks.Has(index.At{Index: i, Kind: k, N: n})
-}
+// alive reports whether a record is to be kept.
+func (p *plan) alive(at index.At) bool { return p.keep == nil || p.keep.marks.Has(at) }
 
 // plan counts what is alive.
 func (s *sweep) plan(indexes []*index.Index, keep *set) (*plan, error) {
@@ -54,27 +52,21 @@ func (s *sweep) plan(indexes []*index.Index, keep *set) (*plan, error) {
 		}
 		p.packs[id] = &sweptPack{id: id, size: fi.Size()}
 	}
-	for i, x := range p.indexes {
+	for _, x := range p.indexes {
 		p.live = append(p.live, make([]uint64, x.Frames()))
-		for k := range index.Tables {
-			p.count(i, k)
-		}
-		s.weigh(p, i)
+		p.records += x.Len()
 	}
-	return p, s.leaveNewer(p)
-}
-
-// count adds up what is alive in the frames of an index.
-func (p *plan) count(i int, k pack.Kind) {
-	t := p.indexes[i].Table(k)
-	p.records += t.Len()
-	for n := range t.Len() {
-		if p.alive(i, k, n) {
-			v := p.indexes[i].Value(k, n)
-			p.live[i][v.Frame] += uint64(v.Size) + pack.ItemLen
+	for at := range index.Records(p.indexes) {
+		if p.alive(at) {
+			v := p.indexes[at.Index].Value(at.Kind, at.N)
+			p.live[at.Index][v.Frame] += uint64(v.Size) + pack.ItemLen
 			p.kept++
 		}
 	}
+	for i := range p.indexes {
+		s.weigh(p, i)
+	}
+	return p, s.leaveNewer(p)
 }
 
 // weigh adds what is alive in the frames of an index to their packs.
@@ -82,6 +74,9 @@ func (s *sweep) weigh(p *plan, i int) {
 	for n, live := range p.live[i] {
 		f, _ := p.indexes[i].Frame(n)
 		pk := p.packs[f.Pack]
+		if pk != nil {
+			pk.role = f.Kind.Role()
+		}
 		if live == 0 {
 			continue
 		}
@@ -89,7 +84,6 @@ func (s *sweep) weigh(p *plan, i int) {
 			s.report(pack.Frame{Pack: f.Pack}, fs.ErrNotExist) // once
 			continue
 		}
-		pk.role = f.Kind.Role()
 		whole := uint64(f.Start) - pack.FrameHeadLen + uint64(f.Raw)
 		pk.live += max(1, int64(float64(f.End()-f.Offset)*min(1, float64(live)/float64(whole))))
 	}

@@ -117,18 +117,16 @@ func (p *plan) indexSize() (size int64) {
 
 // lone returns the one index that has anything dead, if nothing in it is alive.
 func (p *plan) lone() (lone *index.Index) {
-	for i, x := range p.indexes {
-		kept := 0
-		for k := range index.Tables {
-			for n := range x.Table(k).Len() {
-				if p.alive(i, k, n) {
-					kept++
-				}
-			}
+	kept := make([]int, len(p.indexes))
+	for at := range index.Records(p.indexes) {
+		if p.alive(at) {
+			kept[at.Index]++
 		}
-		switch records := x.Len(); {
-		case kept == records:
-		case kept > 0 || lone != nil:
+	}
+	for i, x := range p.indexes {
+		switch {
+		case kept[i] == x.Len():
+		case kept[i] > 0 || lone != nil:
 			return nil
 		default:
 			lone = x
@@ -148,8 +146,7 @@ func (s *sweep) removeIndex(p *plan) error {
 		return st.fail(err)
 	}
 	left := slices.DeleteFunc(slices.Clone(p.indexes), func(x *index.Index) bool { return x == lone })
-	st.indexes.Store(&left)
-	st.retired = append(st.retired, lone)
+	st.useIndexes(left)
 	if err := st.fs.SyncDir(index.Dir); err != nil {
 		return st.fail(err)
 	}
@@ -158,21 +155,13 @@ func (s *sweep) removeIndex(p *plan) error {
 
 // dead returns the packs in which nothing is alive and that an index names: those with chunk lists and directories first.
 func (p *plan) dead() (dead []*sweptPack) {
-	roles := make(map[pack.ID]pack.Role)
-	for _, x := range p.indexes {
-		for n := range x.Frames() {
-			if f, ok := x.Frame(n); ok {
-				roles[f.Pack] = f.Kind.Role()
-			}
-		}
-	}
 	for id := range index.NamedPacks(p.indexes) {
 		if pk := p.packs[id]; pk != nil && pk.live == 0 {
 			dead = append(dead, pk)
 		}
 	}
 	slices.SortFunc(dead, func(a, b *sweptPack) int {
-		return cmp.Or(-cmp.Compare(roles[a.id], roles[b.id]), -cmp.Compare(a.size, b.size), slices.Compare(a.id[:], b.id[:]))
+		return cmp.Or(-cmp.Compare(a.role, b.role), -cmp.Compare(a.size, b.size), slices.Compare(a.id[:], b.id[:]))
 	})
 	return dead
 }
@@ -233,15 +222,14 @@ func (s *sweep) least(full error, void *quarantine) error {
 // deadLists returns where the dead chunk lists are in packs that stay.
 func (p *plan) deadLists() map[place]struct{} {
 	places := make(map[place]struct{})
-	for i, x := range p.indexes {
-		for n := range x.Table(pack.KindData).Len() {
-			_, l, ok := x.Record(pack.KindData, n)
-			if !ok || l.Frame.Kind != pack.KindList || p.alive(i, pack.KindData, n) {
-				continue
-			}
-			if pk := p.packs[l.Frame.Pack]; pk != nil && pk.live > 0 {
-				places[placeOf(x.Digest(pack.KindData, n), l)] = struct{}{}
-			}
+	for at := range index.Records(p.indexes) {
+		x := p.indexes[at.Index]
+		_, l, ok := x.Record(at.Kind, at.N)
+		if !ok || l.Frame.Kind != pack.KindList || p.alive(at) {
+			continue
+		}
+		if pk := p.packs[l.Frame.Pack]; pk != nil && pk.live > 0 {
+			places[placeOf(x.Digest(at.Kind, at.N), l)] = struct{}{}
 		}
 	}
 	return places

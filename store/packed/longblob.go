@@ -22,10 +22,9 @@ type long struct {
 
 	next  func() (store.Chunk, error, bool) // nil: the list is not open
 	stop  func()
-	start uint64 // in the blob, of the chunk in data
+	start uint64 // in the blob, of the chunk in piece
 	end   uint64
-	data  []byte // nil: none is loaded
-	held  *pack.Cached
+	piece chunk.Piece // no Release: none is loaded
 }
 
 func newLong(ctx context.Context, st *Store, d store.Digest, list pack.Location) (*long, error) {
@@ -45,8 +44,10 @@ func (b *long) Close() error {
 }
 
 func (b *long) unload() {
-	b.held.Release()
-	b.data, b.held = nil, nil
+	if b.piece.Release != nil {
+		b.piece.Release()
+	}
+	b.piece = chunk.Piece{}
 }
 
 func (b *long) Seek(offset int64, whence int) (int64, error) {
@@ -68,14 +69,14 @@ func (b *long) Read(p []byte) (int, error) {
 		b.Close()
 		return 0, err
 	}
-	n := copy(p, b.data[b.at-b.start:])
+	n := copy(p, b.piece.Data[b.at-b.start:])
 	b.at += uint64(n)
 	return n, nil
 }
 
 // load loads the chunk that has the next byte.
 func (b *long) load() error {
-	if b.data != nil && b.start <= b.at && b.at < b.end {
+	if b.piece.Release != nil && b.start <= b.at && b.at < b.end {
 		return nil
 	}
 	if b.next == nil || b.at < b.end {
@@ -98,10 +99,11 @@ func (b *long) load() error {
 		if b.at >= b.end {
 			continue
 		}
-		if b.data, b.held, err = b.st.chunk(b.digest, c, nil); err != nil {
+		if b.piece, err = b.st.piece(c, b.st.loader(b.digest)); err != nil {
+			b.piece = chunk.Piece{}
 			return err
 		}
-		return b.st.verifyChunk(b.digest, c, b.data)
+		return b.st.verifyChunk(b.digest, c, b.piece.Data)
 	}
 }
 
@@ -118,16 +120,12 @@ func (b *long) WriteTo(w io.Writer) (n int64, err error) {
 
 // writeChunks writes the blob d, which consists of chunks, and checks it as a whole.
 func (st *Store) writeChunks(ctx context.Context, d store.Digest, chunks iter.Seq2[store.Chunk, error], w io.Writer) (n int64, err error) {
-	load := func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error) { return st.chunk(d, c, buf) }
-	sum, n, err := st.joinChunks(ctx, chunks, load, w)
+	sum, n, err := st.joinChunks(ctx, chunks, st.loader(d), w)
 	if err == nil && sum != d {
 		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
 	}
 	return n, st.about(d, err)
 }
-
-// chunkLoader reads a chunk as view does.
-type chunkLoader func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error)
 
 // joinChunks writes chunks one after the other, some of them read ahead, and returns the digest of all.
 func (st *Store) joinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, error], load chunkLoader, w io.Writer) (sum store.Digest, n int64, err error) {
@@ -136,18 +134,7 @@ func (st *Store) joinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, e
 		if err != nil {
 			return sum, n, err
 		}
-		fetch := func(_ context.Context, i int) (chunk.Piece, error) {
-			buf := st.packs.Buffer(int(some[i].Size))
-			data, held, err := load(some[i], buf)
-			release := func() {
-				held.Release()
-				st.packs.Release(buf)
-			}
-			if err != nil {
-				release()
-			}
-			return chunk.Piece{Data: data, Release: release}, err
-		}
+		fetch := func(_ context.Context, i int) (chunk.Piece, error) { return st.piece(some[i], load) }
 		release := func(p chunk.Piece) { p.Release() }
 		for piece, err := range chunk.Ahead(ctx, len(some), cap(st.slots)+1, fetch, release) {
 			if err != nil {

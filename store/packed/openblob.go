@@ -31,21 +31,37 @@ func (st *Store) reader(ctx context.Context, d store.Digest, chunks []store.Chun
 	return chunk.NewReader(ctx, chunk.Source{
 		Digest: d, Chunks: chunks, Most: cap(st.slots) + 1,
 		Fetch: func(_ context.Context, i int, checked bool) (chunk.Piece, error) {
-			buf := st.packs.Buffer(int(chunks[i].Size))
-			data, held, err := st.chunk(d, chunks[i], buf)
+			p, err := st.piece(chunks[i], st.loader(d))
 			if err == nil && checked {
-				err = st.verifyChunk(d, chunks[i], data)
+				if err = st.verifyChunk(d, chunks[i], p.Data); err != nil {
+					p.Release()
+				}
 			}
-			release := func() {
-				held.Release()
-				st.packs.Release(buf)
-			}
-			if err != nil {
-				release()
-			}
-			return chunk.Piece{Data: data, Release: release}, err
+			return p, err
 		},
 	})
+}
+
+// chunkLoader returns the bytes of a chunk, as pack.Files.View does.
+type chunkLoader func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error)
+
+// loader returns a chunkLoader for the blob d.
+func (st *Store) loader(d store.Digest) chunkLoader {
+	return func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error) { return st.chunk(d, c, buf) }
+}
+
+// piece returns what load returns, with a function that gives all memory back.
+func (st *Store) piece(c store.Chunk, load chunkLoader) (chunk.Piece, error) {
+	buf := st.packs.Buffer(int(c.Size))
+	data, held, err := load(c, buf)
+	release := func() {
+		held.Release()
+		st.packs.Release(buf)
+	}
+	if err != nil {
+		release()
+	}
+	return chunk.Piece{Data: data, Release: release}, err
 }
 
 // chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest. They are

@@ -204,12 +204,7 @@ func (st *Store) refresh() bool {
 	if err != nil {
 		return false
 	}
-	st.indexes.Store(&all)
-	for _, x := range old {
-		if !slices.Contains(all, x) {
-			st.retired = append(st.retired, x)
-		}
-	}
+	st.useIndexes(all)
 	var passed []string
 	for _, e := range entries {
 		if !index.HasName(all, e.Name()) {

@@ -45,9 +45,9 @@ type repair struct {
 	noTags  bool              // the folder of the tags was lost
 	linked  map[string][]byte // the files in it, where a link in its place led to it
 	records []store.Tag
-	rescued map[rescuedKey]rescued
-	unread  map[rescuedKey]pack.Location // what could not be read now, and keeps its record
-	failed  map[pack.Frame]error         // frames that only an index leads to and that cannot be decoded
+	rescued map[object]rescued
+	unread  map[object]pack.Location // what could not be read now, and keeps its record
+	failed  map[pack.Frame]error     // frames that only an index leads to and that cannot be decoded
 	result  store.RepairResult
 	room    int64 // about what the step under way writes, in bytes
 }
@@ -83,11 +83,7 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if !slices.Contains(st.retired, x) { // it is once it is replaced
-			err = errors.Join(err, index.Close(x))
-		}
-	}()
+	defer func() { err = errors.Join(err, index.Close(x)) }()
 	r.result.Objects = uint64(x.Len() - len(r.unread) + len(r.rescued))
 	sound, err := r.compare(found, x, old)
 	if err != nil {
@@ -100,7 +96,7 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	if sound && !damaged {
 		return nil
 	}
-	return r.rebuild(ctx, found, x, old)
+	return r.rebuild(ctx, found, x)
 }
 
 // clearPacks sets aside what is called like a pack and is none.
@@ -211,32 +207,22 @@ func (s *salvage) contradicts(x *index.Index, frames map[pack.Frame]bool) error 
 // lostIn counts the records of x that the index found does not have, and those that point at something else.
 func (r *repair) lostIn(x, found *index.Index) (lost, moved int, err error) {
 	for k := range index.Tables {
-		t := x.Table(k)
-		for n := range t.Len() {
-			d := store.Digest(t.Record(n)[:store.DigestSize])
-			if _, l, ok := x.Record(k, n); ok && r.st.quarantine.Load().isSwept(&d, l) {
+		for n := range x.Table(k).Len() {
+			key := object{k, *x.Digest(k, n)}
+			_, l, valid := x.Record(k, n)
+			_, rescued := r.rescued[key]
+			_, unread := r.unread[key]
+			have, ok := found.Find(k, &key.digest)
+			switch {
+			case rescued, valid && r.st.quarantine.Load().isSwept(&key.digest, l):
 				continue
-			}
-			if _, ok := r.rescued[rescuedKey{k == pack.KindDirectory, d}]; ok {
-				continue
-			}
-			if _, ok := r.unread[rescuedKey{k == pack.KindDirectory, d}]; ok {
+			case unread, !ok:
 				lost++
 				continue
-			}
-			have, ok := found.Find(k, &d)
-			if !ok {
-				lost++
-				continue
-			}
-			if _, l, ok := x.Record(k, n); ok && l == have {
-				continue
-			} else if ok { // there may be two of it
-				ok, err = r.same(&d, l, have)
-				if err != nil {
+			case valid: // there may be two of it
+				if same, err := r.same(&key.digest, l, have); err != nil {
 					return 0, 0, err
-				}
-				if ok {
+				} else if same {
 					continue
 				}
 			}
@@ -248,6 +234,9 @@ func (r *repair) lostIn(x, found *index.Index) (lost, moved int, err error) {
 
 // same reports whether the object d is at l as well, with the bytes at have, which were found to be right.
 func (r *repair) same(d *store.Digest, l, have pack.Location) (bool, error) {
+	if l == have {
+		return true, nil
+	}
 	if l.Size != have.Size || (l.Frame.Kind == pack.KindList) != (have.Frame.Kind == pack.KindList) {
 		return false, nil
 	}
@@ -271,7 +260,7 @@ func (r *repair) same(d *store.Digest, l, have pack.Location) (bool, error) {
 }
 
 // rebuild replaces the indexes by one of what was found, after it has moved that out of damaged packs.
-func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index, old []*index.Index) error {
+func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index) error {
 	st := r.st
 	// First of all, for nobody is to trust the records of what could not be read.
 	st.quarantine.Store(r.unreadable())
@@ -307,7 +296,6 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index, ol
 		return err
 	}
 	r.room = blockSize
-	st.retired = append(st.retired, old...)
 	// A damaged index that a crash brings back would not be void: nobody can tell its epoch.
 	if err := st.fs.SyncDir(index.Dir); err != nil {
 		return err
@@ -333,19 +321,11 @@ func (st *Store) resetEpoch() error {
 	if len(old) != 1 || index.Epoch(old) < index.LastEpoch {
 		return nil
 	}
-	name, err := st.writeIndexFile(1, []index.Part{old[0].Part()})
+	x, err := st.newIndex(1, []index.Part{old[0].Part()}, (*index.Index).Check)
 	if err != nil {
 		return err
 	}
-	x, err := index.Open(st.fs, name)
-	if err != nil {
-		return err
-	}
-	if err := x.Check(); err != nil {
-		return errors.Join(err, index.Close(x), st.fs.Remove(index.Path(name)))
-	}
-	st.indexes.Store(&[]*index.Index{x})
-	st.retired = append(st.retired, old[0])
+	st.useIndexes([]*index.Index{x})
 	if err := st.fs.Remove(index.Path(old[0].Name)); err != nil {
 		return err
 	}

@@ -47,11 +47,16 @@ func (r *repair) folders(context.Context) error {
 	if err != nil {
 		return err
 	}
+	return r.removeFiles(pack.TempDir, entries)
+}
+
+// removeFiles removes what is in a folder, and sets folders aside.
+func (r *repair) removeFiles(dir string, entries []fs.DirEntry) (err error) {
 	for _, e := range entries {
-		if e.IsDir() {
-			err = r.setAside(pack.TempPath(e.Name()), "a folder where there should be none")
+		if name := path.Join(dir, e.Name()); e.IsDir() {
+			err = r.setAside(name, "a folder where there should be none")
 		} else {
-			err = fsys.Remove(pack.TempPath(e.Name()))
+			err = r.st.fs.Remove(name)
 		}
 		if err != nil {
 			return err
@@ -226,7 +231,7 @@ func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
 	name := tagsDir + "/" + e.Name()
 	t, from := r.knownTag(func(t store.Tag) bool { return tagPath(t.Name) == name })
 	if from == "" {
-		if err := r.markLost("a file that was damaged"); err != nil {
+		if err := r.markLost(tagsDir, "a file that was damaged"); err != nil {
 			return err
 		}
 	}
@@ -246,8 +251,8 @@ func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
 	return r.restored(t, from)
 }
 
-// markLost says durably that tags were lost. What says so already stays as it is.
-func (r *repair) markLost(how string) error {
+// markLost says durably, in a folder of tags, that tags were lost. What says so already stays as it is.
+func (r *repair) markLost(dir, how string) error {
 	if _, err := (tags{r.st}).readLost(); err == nil {
 		return r.st.fs.SyncDir(tagsDir)
 	}
@@ -255,7 +260,7 @@ func (r *repair) markLost(how string) error {
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(r.st.fs, pack.TempPath(durable.TempName()), lostPath, b)
+	return durable.WriteFile(r.st.fs, pack.TempPath(durable.TempName()), path.Join(dir, lostName), b)
 }
 
 // tagsFolder makes the folder of the tags. It gets its name last: were it there before, a repair after this one would
@@ -291,12 +296,7 @@ func (r *repair) linkedTags(dir string) error {
 
 // knownTags fills a new folder of tags with those that somebody knows. There may have been others.
 func (r *repair) knownTags(dir string) error {
-	fsys := r.st.fs
-	b, err := encodeLost("the folder was missing")
-	if err != nil {
-		return err
-	}
-	if err := durable.WriteFile(fsys, pack.TempPath(durable.TempName()), path.Join(dir, lostName), b); err != nil {
+	if err := r.markLost(dir, "the folder was missing"); err != nil {
 		return err
 	}
 	r.result.LostContainers++
@@ -312,7 +312,7 @@ func (r *repair) knownTags(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := durable.WriteFile(fsys, pack.TempPath(durable.TempName()), path.Join(dir, path.Base(tagPath(t.Name))), b); err != nil {
+		if err := durable.WriteFile(r.st.fs, pack.TempPath(durable.TempName()), path.Join(dir, path.Base(tagPath(t.Name))), b); err != nil {
 			return err
 		}
 		if err := r.restored(t, from); err != nil {
@@ -367,16 +367,8 @@ func (r *repair) quarantine(context.Context) error {
 	if err := writeQuarantine(r.st.fs, r.unreadable(), nil); err != nil {
 		return err
 	}
-	for _, e := range entries {
-		name := quarantineDir + "/" + e.Name()
-		if e.IsDir() {
-			err = r.setAside(name, "a folder where there should be none")
-		} else {
-			err = r.st.fs.Remove(name)
-		}
-		if err != nil {
-			return err
-		}
+	if err := r.removeFiles(quarantineDir, entries); err != nil {
+		return err
 	}
 	r.st.quarantine.Store(r.unreadable())
 	return r.st.fs.SyncDir(quarantineDir)

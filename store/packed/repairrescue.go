@@ -23,10 +23,10 @@ type rescued struct {
 // rescue finds such objects among those that a salvage did not find, whatever index has them. Those that the disk does not
 // give now keep their records: with the old index gone, nothing else would lead to them on a better day.
 func (r *repair) rescue(ctx context.Context, found *salvage, old []*index.Index) error {
-	r.rescued, r.unread = make(map[rescuedKey]rescued), make(map[rescuedKey]pack.Location)
+	r.rescued, r.unread = make(map[object]rescued), make(map[object]pack.Location)
 	r.failed = make(map[pack.Frame]error)
 	found.rescued = func(d store.Digest) (pack.Location, bool) {
-		o, ok := r.rescued[rescuedKey{false, d}]
+		o, ok := r.rescued[object{pack.KindData, d}]
 		return o.at, ok && o.kind == pack.KindData
 	}
 	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
@@ -62,27 +62,19 @@ func (r *repair) unreadable() *quarantine {
 }
 
 // carry adds records of objects that were not found.
-func (s *salvage) carry(unread map[rescuedKey]pack.Location) error {
+func (s *salvage) carry(unread map[object]pack.Location) error {
 	for key, l := range unread {
-		if err := s.objects.AddObject(key.table(), key.digest, l); err != nil {
+		if err := s.objects.AddObject(key.table, key.digest, l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rescuedKey names a directory, or a blob or chunk.
-type rescuedKey struct {
-	directory bool
-	digest    store.Digest
-}
-
-// table is the table of an index that has the object.
-func (k rescuedKey) table() pack.Kind {
-	if k.directory {
-		return pack.KindDirectory
-	}
-	return pack.KindData
+// object names a directory, or a blob or chunk.
+type object struct {
+	table  pack.Kind // of an index: pack.KindData or pack.KindDirectory
+	digest store.Digest
 }
 
 // rescuer tries whether what a record leads to is an object of a kind.
@@ -94,7 +86,7 @@ type rescuer struct {
 
 // orphan is a record of what was not found.
 type orphan struct {
-	key rescuedKey
+	key object
 	at  pack.Location
 }
 
@@ -102,10 +94,10 @@ type orphan struct {
 // is very much of it, so that frames are decoded about once.
 func (r rescuer) index(ctx context.Context, x *index.Index) error {
 	const most = 1 << 16
-	k := rescuedKey{directory: r.kind == pack.KindDirectory}.table()
+	k := pack.TableOf(r.kind.Object())
 	var orphans []orphan
 	for n := range x.Table(k).Len() {
-		key := rescuedKey{k == pack.KindDirectory, *x.Digest(k, n)}
+		key := object{k, *x.Digest(k, n)}
 		_, l, ok := x.Record(k, n)
 		_, is := r.rescued[key]
 		if pk := r.found.packs[l.Frame.Pack]; !ok || is || pk == nil {
@@ -190,7 +182,7 @@ func (r rescuer) unreadChunk(l pack.Location) error {
 		if err != nil {
 			return err
 		}
-		if _, ok := r.unread[rescuedKey{false, c.Digest}]; ok {
+		if _, ok := r.unread[object{pack.KindData, c.Digest}]; ok {
 			return &store.CorruptError{Digest: c.Digest, Err: syscall.EIO}
 		}
 	}
@@ -198,7 +190,7 @@ func (r rescuer) unreadChunk(l pack.Location) error {
 }
 
 // takeRescued puts rescued objects into new frames.
-func (w *rewriter) takeRescued(all map[rescuedKey]rescued) error {
+func (w *rewriter) takeRescued(all map[object]rescued) error {
 	for _, o := range all {
 		w.extra++
 		err := w.st.packs.Use(o.at, func(data []byte) error { return w.put(o.kind, o.digest, data) })

@@ -139,7 +139,7 @@ func TestSweepDamagedIndex(t *testing.T) {
 	if err := verify(asIs); err != nil {
 		t.Error(err)
 	}
-	without := omitter{omit: "(*sweep).publish syncs index"}
+	without := omitter{omit: "(*Store).newIndex syncs index"}
 	if err := verify(without.wrap); err == nil {
 		t.Error("no state is wrong without the sync")
 	}

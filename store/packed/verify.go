@@ -102,9 +102,7 @@ func (st *Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(sto
 	}
 	s.o.NoRecord = o.NoRecord || st.readOnly
 	s.whole, s.bad, s.assembled = index.NewMarks(s.indexes), index.NewMarks(s.indexes), index.NewMarks(s.indexes)
-	for _, x := range s.indexes {
-		s.looked = append(s.looked, index.NewBits(x.Frames()))
-	}
+	s.looked = frameBits(s.indexes)
 	damaged := uint64(0)
 	err := s.run(func(d store.Damage) {
 		if !d.Harmless {
@@ -180,11 +178,11 @@ func (s *scrubber) frame(at frameAt) pack.Frame {
 // makePlan lists the frames to look at in the order of reading: directories and chunk lists first, which are few, and
 // then file contents; pack by pack, from beginning to end.
 func (s *scrubber) makePlan() {
+	wanted := s.wantedFrames()
 	for i, x := range s.indexes {
-		wanted := s.wantedFrames(i)
 		for n := range x.Frames() {
 			f, ok := x.Frame(n)
-			if !ok || wanted != nil && !wanted.Has(n) {
+			if !ok || wanted != nil && !wanted[i].Has(n) {
 				continue
 			}
 			if f.Kind.Role() == pack.RoleMeta || s.wantsData(f) {
@@ -215,21 +213,26 @@ func compareFrames(a, b pack.Frame) int {
 	return cmp.Or(-cmp.Compare(a.Kind.Role(), b.Kind.Role()), slices.Compare(a.Pack[:], b.Pack[:]), cmp.Compare(a.Offset, b.Offset))
 }
 
-// wantedFrames returns the frames of index i that hold something that was asked for, or nil if that is everything.
-func (s *scrubber) wantedFrames(i int) index.Bits {
+// wantedFrames returns the frames of each index that hold something that was asked for, or nil if that is everything.
+func (s *scrubber) wantedFrames() (wanted []index.Bits) {
 	if s.only == nil {
 		return nil
 	}
-	x := s.indexes[i]
-	wanted := index.NewBits(x.Frames())
-	for k := range index.Tables {
-		for n := range x.Table(k).Len() {
-			if frame, _, ok := x.Record(k, n); ok && s.asked(index.At{Index: i, Kind: k, N: n}) {
-				wanted.Add(frame)
-			}
+	wanted = frameBits(s.indexes)
+	for at := range index.Records(s.indexes) {
+		if frame, _, ok := s.indexes[at.Index].Record(at.Kind, at.N); ok && s.asked(at) {
+			wanted[at.Index].Add(frame)
 		}
 	}
 	return wanted
+}
+
+// frameBits returns an empty set of frames for each index.
+func frameBits(indexes []*index.Index) (bits []index.Bits) {
+	for _, x := range indexes {
+		bits = append(bits, index.NewBits(x.Frames()))
+	}
+	return bits
 }
 
 // asked reports whether a record is among those to look at.

@@ -81,10 +81,15 @@ func (s *scrubber) eachName(what store.What, dir string, found func(store.Damage
 	}
 }
 
-func (s *scrubber) unknown(path string) store.Damage {
-	d := s.st.fileDamage(store.WhatUnknown, path, errors.New("not a file of the store"))
+// harmless is something wrong with a file by which nothing is lost.
+func (s *scrubber) harmless(what store.What, name string, err error) store.Damage {
+	d := s.st.fileDamage(what, name, err)
 	d.Harmless = true
 	return d
+}
+
+func (s *scrubber) unknown(path string) store.Damage {
+	return s.harmless(store.WhatUnknown, path, errors.New("not a file of the store"))
 }
 
 // checkIndexes reads all of every index, and finds those that could not be opened.
@@ -157,13 +162,11 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 				s.newer(err)
 				return
 			}
-			d := s.st.fileDamage(store.WhatPack, id.Path(), errors.New("no index names it: it is being written, or was left when something was interrupted"))
-			d.Harmless = true
-			found(d)
+			err := errors.New("no index names it: it is being written, or was left when something was interrupted")
+			found(s.harmless(store.WhatPack, id.Path(), err))
 		case p.want > 0 && p.size > p.want:
-			d := s.st.fileDamage(store.WhatPack, id.Path(), fmt.Errorf("%d bytes, of which the index knows %d", p.size, p.want))
-			d.Harmless = true
-			found(d)
+			err := fmt.Errorf("%d bytes, and the index knows only %d of them", p.size, p.want)
+			found(s.harmless(store.WhatPack, id.Path(), err))
 		}
 	})
 }

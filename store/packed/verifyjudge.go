@@ -47,35 +47,25 @@ func (s *scrubber) judge() {
 // are in the quarantine.
 func (s *scrubber) unmarked() (suspects, rest []badObject) {
 	sweeping := s.known != nil && s.known.swept != nil
-	for i, x := range s.indexes {
-		for k := range index.Tables {
-			for n := range x.Table(k).Len() {
-				at := index.At{Index: i, Kind: k, N: n}
-				asked := s.asked(at)
-				if s.whole.Has(at) && asked && !sweeping {
-					continue
-				}
-				frame, l, ok := x.Record(k, n)
-				if sweeping && ok && s.known.isSwept(x.Digest(k, n), l) {
-					s.bad.Add(at) // nobody has it any more
-					continue
-				}
-				if s.whole.Has(at) && asked {
-					continue
-				}
-				// A chunk list is not whole by itself. Where a record leads nowhere the index is damaged, which is reported.
-				if !ok || s.whole.Has(at) && readAs(k, l) != pack.KindList {
-					continue
-				}
-				b := badObject{at: at, l: l, digest: *x.Digest(k, n), what: store.WhatObject}
-				switch {
-				case asked && s.looked[i].Has(frame):
-					suspects = append(suspects, b)
-				case s.known.holds(&b.digest, l):
-					b.quiet = !asked
-					rest = append(rest, b)
-				}
-			}
+	for at := range index.Records(s.indexes) {
+		asked, whole := s.asked(at), s.whole.Has(at)
+		if whole && asked && !sweeping {
+			continue
+		}
+		x := s.indexes[at.Index]
+		frame, l, ok := x.Record(at.Kind, at.N)
+		b := badObject{at: at, l: l, digest: *x.Digest(at.Kind, at.N), what: store.WhatObject}
+		switch {
+		case sweeping && ok && s.known.isSwept(&b.digest, l):
+			s.bad.Add(at) // nobody has it any more
+		case whole && asked:
+		case !ok: // the index is damaged, which is reported
+		case whole && readAs(at.Kind, l) != pack.KindList: // a chunk list is not whole by itself
+		case asked && s.looked[at.Index].Has(frame):
+			suspects = append(suspects, b)
+		case s.known.holds(&b.digest, l):
+			b.quiet = !asked
+			rest = append(rest, b)
 		}
 	}
 	return suspects, rest
@@ -183,16 +173,12 @@ func (s *scrubber) elsewhere(k pack.Kind, d *store.Digest) (l pack.Location, ok,
 // report tells of all damage to packs, frames and objects.
 func (s *scrubber) report(found func(store.Damage)) {
 	s.reportPacks(found)
-	type object struct {
-		kind   store.Kind
-		digest store.Digest
-	}
 	told := map[object]bool{}
 	slices.SortStableFunc(s.list, func(a, b badObject) int {
 		return cmp.Or(compareFrames(a.l.Frame, b.l.Frame), cmp.Compare(a.l.Offset, b.l.Offset))
 	})
 	for _, b := range s.list {
-		if o := (object{b.at.Kind.Object(), b.digest}); !b.quiet && !told[o] {
+		if o := (object{b.at.Kind, b.digest}); !b.quiet && !told[o] {
 			told[o] = true
 			found(s.objectDamage(b))
 		}
@@ -270,18 +256,15 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 // needed returns those of the packs, and of the odd frames, that hold an object of which there is no whole copy elsewhere.
 func (s *scrubber) needed(packs map[pack.ID]error) (map[pack.ID]bool, map[pack.Key]bool) {
 	neededPacks, neededFrames := map[pack.ID]bool{}, map[pack.Key]bool{}
-	for i, x := range s.indexes {
-		for k := range index.Tables {
-			for n := range x.Table(k).Len() {
-				_, l, ok := x.Record(k, n)
-				key := l.Frame.Key()
-				if !ok || packs[key.Pack] == nil && s.odd[key] == nil || !s.asked(index.At{Index: i, Kind: k, N: n}) {
-					continue
-				}
-				if other, ok, _ := s.elsewhere(k, x.Digest(k, n)); !ok || other == l {
-					neededPacks[key.Pack], neededFrames[key] = true, true
-				}
-			}
+	for at := range index.Records(s.indexes) {
+		x := s.indexes[at.Index]
+		_, l, ok := x.Record(at.Kind, at.N)
+		key := l.Frame.Key()
+		if !ok || packs[key.Pack] == nil && s.odd[key] == nil || !s.asked(at) {
+			continue
+		}
+		if other, ok, _ := s.elsewhere(at.Kind, x.Digest(at.Kind, at.N)); !ok || other == l {
+			neededPacks[key.Pack], neededFrames[key] = true, true
 		}
 	}
 	return neededPacks, neededFrames
@@ -313,14 +296,10 @@ func (s *scrubber) released() (n int) {
 	if s.known == nil {
 		return 0
 	}
-	for i, x := range s.indexes {
-		for k := range index.Tables {
-			for r := range x.Table(k).Len() {
-				at := index.At{Index: i, Kind: k, N: r}
-				if _, l, ok := x.Record(k, r); ok && !s.bad.Has(at) && s.known.holds(x.Digest(k, r), l) {
-					n++
-				}
-			}
+	for at := range index.Records(s.indexes) {
+		x := s.indexes[at.Index]
+		if _, l, ok := x.Record(at.Kind, at.N); ok && !s.bad.Has(at) && s.known.holds(x.Digest(at.Kind, at.N), l) {
+			n++
 		}
 	}
 	return n
