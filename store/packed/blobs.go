@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -170,6 +171,15 @@ func (st *Store) lookup(k pack.Kind, d store.Digest, wantData bool) (pack.Locati
 	return l, data, nil
 }
 
+// quarantined returns what is known of an object that lookups did not find: a *store.CorruptError if it is damaged.
+func (st *Store) quarantined(k pack.Kind, d *store.Digest) error {
+	known := st.quarantine.Load()
+	if l, ok := known.find(*st.indexes.Load(), k, d); ok && !known.isSwept(d, l) {
+		return &store.CorruptError{Digest: *d, Where: st.fs.Path(l.String()), Err: errQuarantined}
+	}
+	return fmt.Errorf("%s: %w", d, store.ErrNotFound)
+}
+
 // chunkList returns the chunks of the blob d, whose list is at l or, if it is not written yet, in data.
 func (st *Store) chunkList(d store.Digest, l pack.Location, data []byte) ([]store.Chunk, error) {
 	if l.Size > pack.MaxContents { // count them before memory for all is allocated
@@ -235,4 +245,24 @@ func (st *Store) List(ctx context.Context, prefix store.Digest, nibbles int) ite
 			}
 		}
 	}
+}
+
+// BlobSize implements store.Scrubber.
+func (st *Store) BlobSize(_ context.Context, d store.Digest) (uint64, error) {
+	l, data, err := st.lookup(pack.KindData, d, true)
+	if err != nil || l.Frame.Kind != pack.KindList {
+		return uint64(l.Size), err
+	}
+	return st.listSize(d, l, data)
+}
+
+// listSize returns how long the blob d is, whose list is at l or, if it is not written yet, in data.
+func (st *Store) listSize(d store.Digest, l pack.Location, data []byte) (size uint64, err error) {
+	for c, err := range st.packs.Chunks(l, data) {
+		if err != nil {
+			return 0, st.about(d, err)
+		}
+		size += c.Size
+	}
+	return size, nil
 }

@@ -222,7 +222,7 @@ func bombs(t testing.TB) map[string]bomb {
 	all["a long tag"] = bomb{spoil: sparse(tagPath("bomb"), 1<<33)}
 	all["a long line of the log"] = bomb{spoil: sparse(logName, 1<<29)}
 	all["a long line of the quarantine"] = bomb{spoil: sparse(quarantineDir+"/x", 1<<29)}
-	all["a long state"] = bomb{spoil: sparse(stateName, 1<<33)}
+	all["a long state"] = bomb{spoil: sparse("verify", 1<<33)}
 	all["a long index"] = bomb{spoil: sparse(index.Path("1"+index.Ext), 1<<33)}
 	return all
 }

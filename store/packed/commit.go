@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"syscall"
 
 	"castar/store"
 	"castar/store/packed/index"
@@ -201,4 +202,22 @@ func (st *Store) Close() error {
 		err = errors.Join(err, st.closeFS())
 	}
 	return err
+}
+
+// fullError says that there was no room for something that nobody has built on, so that writing may go on.
+type fullError struct{ error }
+
+func (e *fullError) Unwrap() error { return e.error }
+
+// orFull returns err as a *fullError where the disk, or what a user may take of it, is full.
+func orFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &fullError{err}
+	}
+	return err
+}
+
+func isFull(err error) bool {
+	_, full := errors.AsType[*fullError](err)
+	return full
 }

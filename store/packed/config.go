@@ -3,7 +3,6 @@ package packed
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"castar/store"
 	"castar/store/chunk"
@@ -64,24 +63,6 @@ func readConfig(fsys durable.FS) (c config, err error) {
 		err = record.At(fsys.Path(configName), err)
 	}
 	return c, err
-}
-
-// SizeRule returns the rule of the packed store in the folder path, or of the one that would be made there. It opens
-// nothing but the store's config.
-func SizeRule(path string) (store.SizeRule, error) {
-	fsys, err := durable.Dir(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return store.SizeDocumented, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer fsys.Close()
-	c, err := readConfig(fsys)
-	if errors.Is(err, fs.ErrNotExist) {
-		return store.SizeDocumented, nil
-	}
-	return c.SizeRule, err
 }
 
 // isStore reports whether a folder is a store of this format whose config cannot be read because of err.

@@ -168,7 +168,7 @@ func (s *sampler) damage(ctx context.Context, fsys *crashfs.FS) (found []string,
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	st.cutter, st.packs.Coders = s.cutter, s.coders
-	_, err = st.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+	_, err = careOf(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 		if !d.Harmless {
 			found = append(found, fmt.Sprintf("%v %v at %s: %v", d.What, d.Digest, d.Where, d.Err))
 		}
@@ -191,7 +191,7 @@ func (s *sampler) gc(ctx context.Context, fsys *crashfs.FS) (err error) {
 			return nil
 		}
 	}
-	_, err = st.Sweep(ctx, keep, store.SweepOptions{})
+	_, err = careOf(st).Sweep(ctx, keep, store.SweepOptions{})
 	if store.IsCorrupt(err) {
 		err = nil
 	}

@@ -294,7 +294,7 @@ func TestScrubFaults(t *testing.T) {
 		defer st.Close()
 		st.cutter, st.packs.Coders = s.cutter, s.coders
 		st.writers = chunk.NewPool(st.cutter, st.slots)
-		all, err = st.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+		all, err = careOf(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 			if !d.Harmless {
 				damage++
 			}

@@ -24,7 +24,7 @@ import (
 //
 // A crash before step 3 ends leaves either index, and the packs of both are there. After it the epoch of the new index
 // makes the old ones void, wherever a crash leaves some of them.
-func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
+func (st careStore) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
 	k, ok := keep.(*set)
 	if !ok || !slices.Equal(k.indexes, *st.indexes.Load()) {
 		return r, errors.New("the set to keep is not of this store as it is now")
@@ -39,7 +39,7 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 		if !st.alone {
 			return r, errors.New("a sweep needs the store to be opened exclusively")
 		}
-		if err := (tags{st}).lost(); err != nil && !o.TagsLost {
+		if err := (tags{st.Store}).lost(); err != nil && !o.TagsLost {
 			return r, err
 		}
 		// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
@@ -74,7 +74,7 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 		return s.result, err
 	}
 	if o.TagsLost && !o.DryRun {
-		if err := (tags{st}).forgetLost(); err != nil {
+		if err := (tags{st.Store}).forgetLost(); err != nil {
 			return s.result, err
 		}
 	}
@@ -90,7 +90,7 @@ func (st *Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepO
 
 // sweep is one call of Sweep.
 type sweep struct {
-	st       *Store
+	st       careStore
 	o        store.SweepOptions
 	done     map[pack.ID]bool // packs that no further round is to rewrite
 	damaged  map[pack.Frame]bool
@@ -105,7 +105,7 @@ type sweep struct {
 	short    error // why packs of which much is dead stay
 }
 
-func (st *Store) newSweep() *sweep {
+func (st careStore) newSweep() *sweep {
 	return &sweep{st: st, done: make(map[pack.ID]bool), damaged: make(map[pack.Frame]bool), room: roundPacks * st.limits.pack}
 }
 
@@ -248,7 +248,7 @@ func (s *sweep) removePacks(p *plan) error {
 }
 
 // removeAll removes the files in a folder that gone names. No sync follows: one that comes back is void.
-func (st *Store) removeAll(dir string, gone func(file string) bool) error {
+func (st careStore) removeAll(dir string, gone func(file string) bool) error {
 	entries, err := st.fs.ReadDir(dir)
 	if err != nil {
 		return err

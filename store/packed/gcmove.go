@@ -16,7 +16,7 @@ import (
 type rewriter struct {
 	sweep *sweep
 	plan  *plan
-	st    *Store
+	st    careStore
 	out   *pack.Writer
 	new   *index.Builder
 	free  *sync.Pool // of *pack.Loaded

@@ -147,7 +147,7 @@ func (s *sweep) needed(p *plan) bool {
 
 // checkRoles reports a frame of an index that, by its kind, is not of the pack that it is said to be in. What a chunk list
 // leads to would be taken for dead.
-func (st *Store) checkRoles(x *index.Index) error {
+func (st careStore) checkRoles(x *index.Index) error {
 	roles := make(map[pack.ID]pack.Role)
 	for n := range x.Frames() {
 		f, _ := x.Frame(n)
@@ -164,7 +164,7 @@ func (st *Store) checkRoles(x *index.Index) error {
 }
 
 // roleOf returns the role of a pack, or another if it cannot be told.
-func (st *Store) roleOf(id pack.ID, other pack.Role) pack.Role {
+func (st careStore) roleOf(id pack.ID, other pack.Role) pack.Role {
 	r, err := st.packs.Role(id)
 	if err != nil {
 		return other

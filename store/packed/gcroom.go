@@ -2,10 +2,8 @@ package packed
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 
 	"castar/store/packed/index"
 	"castar/store/packed/pack"
@@ -24,26 +22,8 @@ import (
 // blockSize is about how much room a small file takes.
 const blockSize = 4 << 10
 
-// fullError says that there was no room for something that nobody has built on, so that writing may go on.
-type fullError struct{ error }
-
-func (e *fullError) Unwrap() error { return e.error }
-
-// orFull returns err as a *fullError where the disk, or what a user may take of it, is full.
-func orFull(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return &fullError{err}
-	}
-	return err
-}
-
-func isFull(err error) bool {
-	_, full := errors.AsType[*fullError](err)
-	return full
-}
-
 // noRoom is the error for work that takes need bytes for a time.
-func (st *Store) noRoom(err error, need int64) error {
+func (st careStore) noRoom(err error, need int64) error {
 	free, ferr := st.fs.Free()
 	if ferr != nil || free >= need { // it is a quota, or there are no more inodes
 		return fmt.Errorf("%w: this takes about %d bytes for a time", err, need)

@@ -82,7 +82,7 @@ func scrubsClean(ctx context.Context, s *sampler, fsys *crashfs.FS) error {
 	if err != nil {
 		return err
 	}
-	_, serr := st.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+	_, serr := careOf(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 		if !d.Harmless {
 			err = errors.Join(err, fmt.Errorf("%s %s: %w", d.What, d.Where, d.Err))
 		}
@@ -138,7 +138,7 @@ func TestSweepLoneIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = st.Sweep(ctx, keep, store.SweepOptions{})
+	_, err = careOf(st).Sweep(ctx, keep, store.SweepOptions{})
 	if err = errors.Join(err, st.Close()); err != nil {
 		t.Fatal(err)
 	}

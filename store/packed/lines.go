@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"iter"
 
 	"castar/store"
 	"castar/store/durable"
@@ -37,4 +38,14 @@ func readLine(r *bufio.Reader, line *bytes.Buffer) error {
 			return err
 		}
 	}
+}
+
+// firstNewer returns the first error that is store.ErrNewer, or nil.
+func firstNewer(errs iter.Seq[error]) error {
+	for err := range errs {
+		if errors.Is(err, store.ErrNewer) {
+			return err
+		}
+	}
+	return nil
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"castar/store"
@@ -19,7 +17,7 @@ import (
 // kernel releases the lock with the process, so no lock is ever stale.
 
 // lockAndConfigure takes the lock and reads the config, and first makes the store if o asks for that.
-func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.Lock, config, error) {
+func lockAndConfigure(ctx context.Context, fsys durable.FS, o openOptions) (durable.Lock, config, error) {
 	for {
 		cfg, err := readConfig(fsys)
 		if o.Tolerate && err != nil && isStore(fsys, err) {
@@ -63,7 +61,7 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 }
 
 // takeLock takes the lock exclusively if o asks for that or nobody else holds it, and otherwise shared.
-func takeLock(ctx context.Context, fsys durable.FS, o Options) (lock durable.Lock, alone bool, err error) {
+func takeLock(ctx context.Context, fsys durable.FS, o openOptions) (lock durable.Lock, alone bool, err error) {
 	if o.Exclusive {
 		lock, err = waitForLock(ctx, fsys, true, o)
 		return lock, true, err
@@ -79,7 +77,7 @@ func takeLock(ctx context.Context, fsys durable.FS, o Options) (lock durable.Loc
 
 // prepare makes the store if it is missing. As nobody else is using it, it then clears away what a process that was
 // killed left behind, be it killed while it made the store.
-func prepare(fsys durable.FS, cfg config, missing bool, o Options) (config, error) {
+func prepare(fsys durable.FS, cfg config, missing bool, o openOptions) (config, error) {
 	if missing {
 		var err error
 		if cfg, err = create(fsys, o); err != nil {
@@ -93,7 +91,7 @@ func prepare(fsys durable.FS, cfg config, missing bool, o Options) (config, erro
 }
 
 // waitForLock takes the lock, trying again until o.Wait has passed.
-func waitForLock(ctx context.Context, fsys durable.FS, exclusive bool, o Options) (durable.Lock, error) {
+func waitForLock(ctx context.Context, fsys durable.FS, exclusive bool, o openOptions) (durable.Lock, error) {
 	const (
 		pause = 20 * time.Millisecond
 		// Opening a store for writing holds it exclusively for an instant; that is not worth a word or an error.
@@ -122,25 +120,6 @@ func waitForLock(ctx context.Context, fsys durable.FS, exclusive bool, o Options
 	}
 }
 
-// makeFolder makes the folder of a store, and those above it, durably. It leaves the folder of a store alone.
-func makeFolder(path string) error {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(filepath.Join(path, configName)); err == nil {
-		return nil
-	}
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return durable.MakeFolder(path)
-	}
-	if err = durable.MakeFolder(real); errors.Is(err, fs.ErrPermission) {
-		return nil // the folder exists, and syncing its name takes a folder above that may be read
-	}
-	return err
-}
-
 // checkEmpty refuses to make a store in a folder that has something else in it. What an interrupted create made is fine.
 func checkEmpty(fsys durable.FS) error {
 	entries, err := fsys.ReadDir(".")
@@ -164,7 +143,7 @@ func errThere(fsys durable.FS) error {
 
 // create makes a store, unless another process has just done so. The caller holds the lock exclusively. What could not be
 // synced is taken away again: a name that is in doubt stays so, however often its folder is synced later.
-func create(fsys durable.FS, o Options) (config, error) {
+func create(fsys durable.FS, o openOptions) (config, error) {
 	if cfg, err := readConfig(fsys); !errors.Is(err, fs.ErrNotExist) {
 		if err == nil && o.New {
 			err = errThere(fsys)

@@ -165,7 +165,7 @@ func (m *model) sweep() {
 			m.t.Error(err)
 		}
 	}
-	if _, err := st.Sweep(m.t.Context(), keep, store.SweepOptions{}); err != nil {
+	if _, err := careOf(st).Sweep(m.t.Context(), keep, store.SweepOptions{}); err != nil {
 		m.t.Error(err)
 	}
 	m.check(st, "after a sweep")
@@ -188,7 +188,7 @@ func (m *model) damage() {
 		_, err = m.s.repair(m.fsys, store.RepairOptions{})
 	} else {
 		st := m.open(false)
-		_, err = st.Scrub(m.t.Context(), store.ScrubOptions{}, func(store.Damage) {})
+		_, err = careOf(st).Scrub(m.t.Context(), store.ScrubOptions{}, func(store.Damage) {})
 		err = errors.Join(err, st.Close())
 	}
 	if err != nil {

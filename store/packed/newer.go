@@ -17,12 +17,12 @@ import (
 // newerLine returns an error that is store.ErrNewer if a newer program wrote a line of the store, wherever it is. Then
 // nothing may be removed. It returns no other error. Of the quarantine it knows what was there when the store was opened,
 // which must have been exclusively.
-func (st *Store) newerLine(ctx context.Context) error {
+func (st careStore) newerLine(ctx context.Context) error {
 	return firstNewer(func(yield func(error) bool) {
 		if _, err := readConfig(st.fs); !yield(err) {
 			return
 		}
-		for _, list := range []iter.Seq2[store.Tag, error]{(tags{st}).All(ctx), (tags{st}).Log(ctx)} {
+		for _, list := range []iter.Seq2[store.Tag, error]{(tags{st.Store}).All(ctx), (tags{st.Store}).Log(ctx)} {
 			for _, err := range list {
 				if !yield(err) {
 					return
@@ -40,16 +40,6 @@ func (st *Store) newerLine(ctx context.Context) error {
 			yield(record.At(st.fs.Path(stateName), err))
 		}
 	})
-}
-
-// firstNewer returns the first error that is store.ErrNewer, or nil.
-func firstNewer(errs iter.Seq[error]) error {
-	for err := range errs {
-		if errors.Is(err, store.ErrNewer) {
-			return err
-		}
-	}
-	return nil
 }
 
 // newerBehind is newerLine for the lines to which symbolic links in the places of the log and of the tags lead.

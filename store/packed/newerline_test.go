@@ -67,7 +67,7 @@ func scrubAll(t *testing.T, fsys *crashfs.FS) (store.ScrubResult, []store.Damage
 	}
 	defer closeStore(t, st)
 	var found []store.Damage
-	result, err := st.Scrub(t.Context(), store.ScrubOptions{Parts: 2}, func(d store.Damage) { found = append(found, d) })
+	result, err := careOf(st).Scrub(t.Context(), store.ScrubOptions{Parts: 2}, func(d store.Damage) { found = append(found, d) })
 	return result, found, err
 }
 
@@ -270,7 +270,7 @@ func sweepAll(t *testing.T, fsys *crashfs.FS, dry bool) error {
 		return err
 	}
 	defer closeStore(t, st)
-	_, err = st.Sweep(t.Context(), st.NewSet(), store.SweepOptions{DryRun: dry, TagsLost: true})
+	_, err = careOf(st).Sweep(t.Context(), st.NewSet(), store.SweepOptions{DryRun: dry, TagsLost: true})
 	return err
 }
 

@@ -22,18 +22,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"runtime"
-	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"os"
+	"path/filepath"
 	"time"
 
 	"castar/store"
-	"castar/store/chunk"
 	"castar/store/durable"
-	"castar/store/packed/index"
-	"castar/store/packed/pack"
 )
 
 // Options says how to open a store.
@@ -49,39 +43,6 @@ type Options struct {
 	// Tolerate opens a damaged store as far as possible, to examine or mend it. It leaves out an index that cannot be
 	// opened, and replaces a config that is lost or damaged by that of a new store. It never makes a store.
 	Tolerate bool
-}
-
-// Store is an open packed store. Its methods may be called concurrently.
-type Store struct {
-	fs       durable.FS
-	closeFS  func() error
-	lock     durable.Lock
-	config   config
-	cutter   *chunk.Cutter
-	readOnly bool
-	tolerate bool // leaves damaged indexes out
-	alone    bool // opened exclusively
-	limits   limits
-
-	lanes   atomic.Uint32 // given out
-	slots   chan struct{} // one for each compression that may run
-	writers *chunk.Pool   // for blobs that are put in chunks
-	packs   *pack.Files
-
-	commit  sync.Mutex // held during a commit
-	indexes atomic.Pointer[[]*index.Index]
-	passed  atomic.Pointer[[]string] // names in the folder of indexes that are no indexes in use; nil: none
-	opened  time.Time
-	looked  atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
-	// Nil if nothing is known to be damaged.
-	quarantine atomic.Pointer[quarantine]
-	unjudged   error // that a newer program wrote a line of the quarantine, or nil
-
-	retired []*index.Index // replaced, but perhaps still being read; under commit
-	mu      sync.Mutex
-	current *session
-	sealed  []*session // being committed
-	failure error
 }
 
 // Open opens the packed store in the folder path. The error is store.ErrNoStore if there is none, and store.ErrLocked if
@@ -105,206 +66,58 @@ func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
 		return nil, err
 	}
 	st.closeFS = fsys.Close
-	return st.bundle(), nil
+	return bundle(st), nil
+}
+
+// SizeRule returns the rule of the packed store in the folder path, or of the one that would be made there. It opens
+// nothing but the store's config.
+func SizeRule(path string) (store.SizeRule, error) {
+	fsys, err := durable.Dir(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.SizeDocumented, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer fsys.Close()
+	c, err := readConfig(fsys)
+	if errors.Is(err, fs.ErrNotExist) {
+		return store.SizeDocumented, nil
+	}
+	return c.SizeRule, err
+}
+
+// Landmark returns what the store in the folder dir is known by: its config file, which has a random ID. The error is
+// fs.ErrNotExist if dir is no store.
+func Landmark(dir string) (store.Landmark, error) { return store.LandmarkOf(dir, configName) }
+
+// makeFolder makes the folder of a store, and those above it, durably. It leaves the folder of a store alone.
+func makeFolder(path string) error {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(path, configName)); err == nil {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return durable.MakeFolder(path)
+	}
+	if err = durable.MakeFolder(real); errors.Is(err, fs.ErrPermission) {
+		return nil // the folder exists, and syncing its name takes a folder above that may be read
+	}
+	return err
 }
 
 // bundle returns the store as its users see it.
-func (st *Store) bundle() *store.Store {
-	return &store.Store{
-		ID: st.config.ID, SizeRule: st.config.SizeRule, Blobs: blobs{st}, Lanes: blobs{st}, Groups: blobs{st}, Joins: blobs{st},
-		Directories: directories{st}, Tags: tags{st}, Lister: st, Sizer: st,
-		NewSet: st.NewSet, Scrubber: st, Sweeper: st, Repairer: st, Barrier: st,
-	}
+func bundle(st *Store) *store.Store {
+	b, c := st.bundle(), careOf(st)
+	b.Scrubber, b.Sweeper, b.Repairer = c, c, c
+	return b
 }
 
 // openFS opens or makes the store in a folder.
-func openFS(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error) {
-	lock, cfg, err := lockAndConfigure(ctx, fsys, o)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			lock.Close()
-		}
-	}()
-	st = &Store{
-		fs: fsys, lock: lock, config: cfg, readOnly: o.ReadOnly, tolerate: o.Tolerate, alone: o.Exclusive,
-		limits: defaultLimits(), opened: time.Now(),
-	}
-	params, err := chunk.ParamsFor(cfg.ChunkAvg)
-	if err != nil {
-		return nil, err
-	}
-	if st.cutter, err = chunk.NewCutter(params); err != nil {
-		return nil, err
-	}
-	jobs := runtime.GOMAXPROCS(0)
-	coders, err := pack.NewCoders(jobs, 2*jobs+laneCount)
-	if err != nil {
-		return nil, err
-	}
-	st.slots = make(chan struct{}, jobs)
-	st.writers = chunk.NewPool(st.cutter, st.slots)
-	st.packs = pack.NewFiles(fsys, coders)
-	st.current = newSession(st)
-	if err := checkPacks(fsys); err != nil && !o.Tolerate {
-		return nil, err
-	}
-	indexes, err := st.openIndexes(nil, o.Tolerate)
-	if err != nil {
-		return nil, err
-	}
-	st.indexes.Store(&indexes)
-	quarantine, _, damage, err := readQuarantine(fsys)
-	st.unjudged = firstNewer(slices.Values(damage))
-	if err == nil && !o.ReadOnly { // a writer must know what not to take for stored
-		err = st.unjudged
-	}
-	if err != nil && !o.Tolerate {
-		index.Close(indexes...)
-		return nil, err
-	}
-	st.quarantine.Store(quarantine)
-	return st, nil
-}
-
-// openIndexes opens all indexes, the newest first, except those in have, which are open. With tolerate it leaves out those
-// that cannot be opened, unless they are of a newer program.
-func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
-	const tries = 100 // another process may replace an index between the listing and the opening
-	for try := 1; ; try++ {
-		all, err := st.openListed(have, func(err error) bool {
-			return tolerate && !errors.Is(err, pack.ErrFormat) && (try == tries || !errors.Is(err, fs.ErrNotExist))
-		})
-		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
-			return all, err
-		}
-	}
-}
-
-// refresh takes in what other processes have committed since its last call, and reports whether there was anything. It reads
-// the folder of indexes, and waits for a commit of this process only if there is something new. What it cannot read is left
-// for the next call.
-func (st *Store) refresh() bool {
-	if st.alone || !st.unseen() {
-		return false
-	}
-	st.commit.Lock()
-	defer st.commit.Unlock()
-	if !st.unseen() {
-		return true // another goroutine has taken it in
-	}
-	entries, err := st.fs.ReadDir(index.Dir)
-	if err != nil {
-		return false
-	}
-	old := append([]*index.Index{}, *st.indexes.Load()...) // not nil
-	all, err := st.openIndexes(old, st.tolerate)
-	if err != nil {
-		return false
-	}
-	st.useIndexes(all)
-	var passed []string
-	for _, e := range entries {
-		if !index.HasName(all, e.Name()) {
-			passed = append(passed, e.Name())
-		}
-	}
-	st.passed.Store(&passed)
-	return true
-}
-
-// unseen reports whether there are files in the folder of indexes that were neither taken in nor passed over. Their
-// names are never used again.
-func (st *Store) unseen() bool {
-	entries, err := st.fs.ReadDir(index.Dir)
-	if err != nil {
-		return false
-	}
-	all, passed := *st.indexes.Load(), st.passed.Load()
-	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return !index.HasName(all, e.Name()) && (passed == nil || !slices.Contains(*passed, e.Name()))
-	})
-}
-
-// openListed reads the folder once, and opens the indexes in it that no later epoch has replaced. Those in have are open. An
-// index that fails with an error to be ignored is left out. That the folder cannot be read is ignored only if have is nil.
-func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all []*index.Index, err error) {
-	entries, err := st.fs.ReadDir(index.Dir)
-	if err != nil && (have != nil || !ignore(err)) {
-		return nil, err
-	}
-	known := func(x *index.Index) bool { return slices.Contains(have, x) }
-	for _, e := range slices.Backward(entries) {
-		if !strings.HasSuffix(e.Name(), index.Ext) {
-			continue // network file systems leave such files if an open file is removed
-		}
-		if n := slices.IndexFunc(have, func(x *index.Index) bool { return x.Name == e.Name() }); n >= 0 {
-			all = append(all, have[n])
-			continue
-		}
-		x, err := index.Open(st.fs, e.Name())
-		switch {
-		case err == nil:
-			all = append(all, x)
-		case !ignore(err):
-			index.Close(slices.DeleteFunc(all, known)...)
-			return nil, err
-		}
-	}
-	epoch := index.Epoch(all)
-	current := slices.DeleteFunc(slices.Clone(all), func(x *index.Index) bool { return x.Epoch < epoch })
-	replaced := slices.DeleteFunc(all, func(x *index.Index) bool { return x.Epoch == epoch || known(x) })
-	return current, index.Close(replaced...)
-}
-
-// find returns where an object is, or its bytes if it is not written yet and wantData asks for them.
-func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
-	// Sessions first: a session that is committed during the search is in the indexes before it leaves the list.
-	st.mu.Lock()
-	sealed, current := st.sealed, st.current
-	st.mu.Unlock()
-	if l, data, ok = current.find(k, d, wantData); ok {
-		return l, data, true
-	}
-	for _, s := range sealed {
-		if l, data, ok = s.find(k, d, wantData); ok {
-			return l, data, true
-		}
-	}
-	damaged := st.quarantine.Load()
-	for _, x := range *st.indexes.Load() {
-		if l, ok = x.Find(k, d); ok && !damaged.holds(d, l) {
-			return l, nil, true
-		}
-	}
-	return l, nil, false
-}
-
-// has reports whether an object is in a session, or in the store as far as it was looked at.
-func (st *Store) has(k pack.Kind, d *store.Digest) bool {
-	_, _, ok := st.find(k, d, false)
-	return ok
-}
-
-// writable returns why the store cannot be written, or nil.
-func (st *Store) writable() error {
-	if st.readOnly {
-		return store.ErrReadOnly
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.failure
-}
-
-// fail remembers the first error of a write. After it nothing more is written or committed, because what the session takes
-// for written may not be.
-func (st *Store) fail(err error) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.failure == nil {
-		st.failure = err
-	}
-	return err
+func openFS(ctx context.Context, fsys durable.FS, o Options) (*Store, error) {
+	return openLive(ctx, fsys, openOptions(o))
 }

@@ -14,10 +14,14 @@ func TestPaddedFrames(t *testing.T) {
 	s, fsys := newSampler(), made(t)
 	data := random(1, 100<<10)
 	h := pack.Head{
-		Kind: pack.KindData, Codec: pack.Raw, Start: blockSize - pack.HeadLen, Stored: uint32(len(data)), Raw: uint32(len(data)),
+		Kind: pack.KindData, Codec: pack.Raw, Start: 4<<10 - pack.HeadLen, Stored: uint32(len(data)), Raw: uint32(len(data)),
 		PayloadSum: pack.Checksum(data), Items: []pack.Item{{Digest: store.Sum(data), Size: uint32(len(data))}},
 	}
 	pk := append(pack.AppendFrameHead(pack.AppendHead(nil, pack.RoleData), &h), data...)
+	dead := random(2, 100<<10)
+	h.Start, h.PayloadSum = pack.FrameHeadLen+pack.ItemLen, pack.Checksum(dead)
+	h.Items = []pack.Item{{Digest: store.Sum(dead), Size: uint32(len(dead))}}
+	pk = append(pack.AppendFrameHead(pk, &h), dead...)
 	file, err := fsys.Create((pack.ID{1}).Path())
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +32,7 @@ func TestPaddedFrames(t *testing.T) {
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := s.repair(fsys, store.RepairOptions{}); err != nil || r.Objects != 1 { // makes the index
+	if r, err := s.repair(fsys, store.RepairOptions{}); err != nil || r.Objects != 2 { // makes the index
 		t.Fatalf("repair found %d objects, %v", r.Objects, err)
 	}
 	if !bytes.Equal(fsys.Files()[(pack.ID{1}).Path()], pk) {
@@ -54,13 +58,11 @@ func TestPaddedFrames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sw := st.newSweep()
-	p, err := sw.plan(*st.indexes.Load(), nil)
-	if err != nil {
+	keep := st.NewSet()
+	if _, err := keep.Add(store.KindFile, store.Sum(data)); err != nil {
 		t.Fatal(err)
 	}
-	p.packs[pack.ID{1}].rewrite = true
-	if err := sw.round(t.Context(), p); err != nil {
+	if _, err := careOf(st).Sweep(t.Context(), keep, store.SweepOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, st)

@@ -155,17 +155,11 @@ func (q *quarantine) find(indexes []*index.Index, k pack.Kind, d *store.Digest) 
 	return l, false
 }
 
+// maxPlaces is how many damaged places of a file are told apart.
+const maxPlaces = 10
+
 // errQuarantined is what is wrong with an object of which a scrub has found nothing but damage.
 var errQuarantined = errors.New("found damaged by an earlier verify")
-
-// quarantined returns what is known of an object that lookups did not find: a *store.CorruptError if it is damaged.
-func (st *Store) quarantined(k pack.Kind, d *store.Digest) error {
-	known := st.quarantine.Load()
-	if l, ok := known.find(*st.indexes.Load(), k, d); ok && !known.isSwept(d, l) {
-		return &store.CorruptError{Digest: *d, Where: st.fs.Path(l.String()), Err: errQuarantined}
-	}
-	return fmt.Errorf("%s: %w", d, store.ErrNotFound)
-}
 
 // quarantineLine is the JSON of a line.
 type quarantineLine struct {

@@ -16,7 +16,7 @@ import (
 // Repair implements store.Repairer. All packs are read and every object in them is checked. Where an index is damaged or
 // names what is gone, or a pack is damaged, one new index of what is whole replaces all others, in the order of Sweep;
 // before that, what is whole in damaged packs is moved to new ones.
-func (st *Store) Repair(ctx context.Context, o store.RepairOptions) (store.RepairResult, error) {
+func (st careStore) Repair(ctx context.Context, o store.RepairOptions) (store.RepairResult, error) {
 	r := &repair{st: st, o: o, room: blockSize}
 	if err := st.writable(); err != nil {
 		return r.result, err
@@ -40,7 +40,7 @@ func (st *Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repai
 
 // repair is one call of Repair.
 type repair struct {
-	st      *Store
+	st      careStore
 	o       store.RepairOptions
 	noTags  bool              // the folder of the tags was lost
 	linked  map[string][]byte // the files in it, where a link in its place led to it
@@ -316,7 +316,7 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index) er
 
 // resetEpoch writes the only index anew where no other epoch can follow its own. Both have the same, so that it does not
 // matter which one a crash leaves.
-func (st *Store) resetEpoch() error {
+func (st careStore) resetEpoch() error {
 	old := *st.indexes.Load()
 	if len(old) != 1 || index.Epoch(old) < index.LastEpoch {
 		return nil

@@ -37,7 +37,7 @@ func (s *sampler) repair(fsys *crashfs.FS, o store.RepairOptions) (r store.Repai
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.cutter, st.packs.Coders = s.cutter, s.coders
 	st.writers = chunk.NewPool(st.cutter, st.slots)
-	return st.Repair(ctx, o)
+	return careOf(st).Repair(ctx, o)
 }
 
 // named returns the files in a folder.

@@ -155,7 +155,7 @@ func (r *repair) log(ctx context.Context) error {
 	}
 	var whole []byte
 	dropped := 0
-	for l, err := range (tags{r.st}).lines(ctx) {
+	for l, err := range (tags{r.st.Store}).lines(ctx) {
 		if store.IsCorrupt(err) {
 			dropped++
 			r.did(logName, "%v: dropped", err)
@@ -208,7 +208,7 @@ func (r *repair) tags(ctx context.Context) error {
 		if strings.HasPrefix(e.Name(), ".") || e.Name() == lostName {
 			continue
 		}
-		t, err := tags{r.st}.read(name)
+		t, err := tags{r.st.Store}.read(name)
 		if err == nil && tagPath(t.Name) == name {
 			continue
 		}
@@ -245,7 +245,7 @@ func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
 		r.did(name, "lost: nothing says what it was")
 		return nil
 	}
-	if err := (tags{r.st}).Set(ctx, t); err != nil {
+	if err := (tags{r.st.Store}).Set(ctx, t); err != nil {
 		return err
 	}
 	return r.restored(t, from)
@@ -253,7 +253,7 @@ func (r *repair) mendTag(ctx context.Context, e fs.DirEntry, why string) error {
 
 // markLost says durably, in a folder of tags, that tags were lost. What says so already stays as it is.
 func (r *repair) markLost(dir, how string) error {
-	if _, err := (tags{r.st}).readLost(); err == nil {
+	if _, err := (tags{r.st.Store}).readLost(); err == nil {
 		return r.st.fs.SyncDir(tagsDir)
 	}
 	b, err := encodeLost(how)

@@ -1,13 +1,11 @@
 package packed
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"castar/store"
 	"castar/store/durable"
@@ -15,69 +13,14 @@ import (
 	"castar/store/record"
 )
 
-// lostName is a file in tags/ that is no tag. It says that there were tags of which nothing is known, so that nobody can
-// say what is dead. A program that does not know it takes it for a damaged tag, and removes nothing either.
-const lostName = "lost"
-
-const lostPath = tagsDir + "/" + lostName
-
-// lostMark is the JSON of the line in it.
-type lostMark struct {
-	Lost string    `json:"lost"` // how
-	Time time.Time `json:"time"` // when it was found out
-}
-
-// encodeLost returns the file.
-func encodeLost(how string) ([]byte, error) {
-	return record.OneLine.Encode(lostMark{how, time.Now()}, "")
-}
-
-// lost returns the error that says that tags were lost, or nil where none were.
-func (t tags) lost() error {
-	m, err := t.readLost()
-	reason := store.ErrTagsLost
-	switch {
-	case err != nil && t.missing(lostPath):
-		return nil
-	case errors.Is(err, store.ErrNewer):
-		return err
-	case err == nil && m.Lost != "":
-		reason = fmt.Errorf("%w: %s", reason, m.Lost)
-	}
-	return &store.CorruptError{Where: t.st.fs.Path(lostPath), Err: reason}
-}
-
-// readLost reads the file.
-func (t tags) readLost() (m lostMark, err error) {
-	b, err := readSmall(t.st.fs, lostPath)
-	if err != nil {
-		return m, err
-	}
-	if _, err = record.OneLine.Decode(b, &m); err != nil {
-		err = record.At(t.st.fs.Path(lostPath), err)
-	}
-	return m, err
-}
-
-// forgetLost removes what says that tags were lost.
-func (t tags) forgetLost() error {
-	if t.missing(lostPath) {
-		return nil
-	}
-	if err := t.st.fs.Remove(lostPath); err != nil {
-		return err
-	}
-	return t.st.fs.SyncDir(tagsDir)
-}
-
 // isLink reports whether a name in the store is a symbolic link.
-func (st *Store) isLink(name string) bool {
+func (st careStore) isLink(name string) bool {
 	fi, err := st.fs.Stat(name)
 	return err == nil && fi.Mode().Type() == fs.ModeSymlink
 }
 
 // behind returns what a symbolic link in the store leads to.
-func (st *Store) behind(name string) (path string, fi fs.FileInfo, err error) {
+func (st careStore) behind(name string) (path string, fi fs.FileInfo, err error) {
 	if path, err = filepath.EvalSymlinks(st.fs.Path(name)); err != nil {
 		return "", nil, err
 	}

@@ -16,7 +16,7 @@ import (
 // salvage reads all packs from end to end and finds every object that is whole, whatever the indexes say. Frames describe
 // themselves; where one does not, the next is looked for. What it finds goes to sorted runs in tmp/.
 type salvage struct {
-	st       *Store
+	st       careStore
 	progress *store.RepairProgress
 
 	objects *index.Builder // that are whole
@@ -37,7 +37,7 @@ type salvagedPack struct {
 	size   int64
 }
 
-func newSalvage(st *Store, progress *store.RepairProgress) *salvage {
+func newSalvage(st careStore, progress *store.RepairProgress) *salvage {
 	return &salvage{
 		st: st, progress: progress, packs: make(map[pack.ID]*salvagedPack),
 		objects: index.NewBuilder(st.fs, st.limits.objects), free: newLoadedPool(),
@@ -82,9 +82,6 @@ func (s *salvage) damage(f pack.Frame, err error) {
 	}
 	p.kept = p.kept || errors.Is(err, syscall.EIO)
 }
-
-// maxPlaces is how many damaged places of a pack are told apart.
-const maxPlaces = 10
 
 // frame takes in what of a frame is whole. Chunk lists wait until all chunks are known.
 func (s *salvage) frame(f pack.Frame) error {

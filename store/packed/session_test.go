@@ -191,8 +191,8 @@ func TestRawFrames(t *testing.T) {
 		data  []byte
 		codec pack.Codec
 	}{
-		{"random, under 64 KiB", random(1, aloneFrom-1), pack.Raw},
-		{"random, 64 KiB", random(2, aloneFrom), pack.Raw},
+		{"random, under 64 KiB", random(1, (64<<10)-1), pack.Raw},
+		{"random, 64 KiB", random(2, (64 << 10)), pack.Raw},
 		{"random, 120 KiB", random(3, 120<<10), pack.Raw},
 		{"zeros, 120 KiB", make([]byte, 120<<10), pack.Zstd},
 		{"random but for a half", append(random(4, 20<<10), make([]byte, 20<<10)...), pack.Zstd},

@@ -94,7 +94,7 @@ func repairFS(s *sampler, fsys durable.FS) (r store.RepairResult, err error) {
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.cutter, st.packs.Coders = s.cutter, s.coders
 	st.writers = chunk.NewPool(st.cutter, st.slots)
-	return st.Repair(context.Background(), store.RepairOptions{})
+	return careOf(st).Repair(context.Background(), store.RepairOptions{})
 }
 
 // spoilingFS is a disk that turns a bit of every index.

@@ -132,7 +132,7 @@ func TestTolerateTransient(t *testing.T) {
 					t.Fatal(err)
 				}
 				damage := 0
-				result, err := st.Scrub(t.Context(), store.ScrubOptions{}, func(d store.Damage) {
+				result, err := careOf(st).Scrub(t.Context(), store.ScrubOptions{}, func(d store.Damage) {
 					if !d.Harmless {
 						damage++
 					}

@@ -30,7 +30,7 @@ import (
 // scrubber is one run of Scrub.
 type scrubber struct {
 	ctx      context.Context
-	st       *Store
+	st       careStore
 	o        store.ScrubOptions
 	indexes  []*index.Index
 	only     *set // what to look at, or nil for everything
@@ -76,7 +76,7 @@ type badObject struct {
 }
 
 // Scrub implements store.Scrubber.
-func (st *Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(store.Damage)) (store.ScrubResult, error) {
+func (st careStore) Scrub(ctx context.Context, o store.ScrubOptions, found func(store.Damage)) (store.ScrubResult, error) {
 	s := &scrubber{
 		ctx: ctx, st: st, o: o, progress: o.Progress,
 		packs: map[pack.ID]*packState{}, damaged: map[*index.Index]error{}, odd: map[pack.Key]error{},
@@ -95,7 +95,7 @@ func (st *Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(sto
 		s.indexes = *st.indexes.Load()
 	} else {
 		only, ok := o.Only.(*set)
-		if !ok || only.st != st {
+		if !ok || only.st != st.Store {
 			return s.result, fmt.Errorf("a set of another store: %w", store.ErrUnsupported)
 		}
 		s.only, s.indexes = only, only.indexes
@@ -247,23 +247,3 @@ func (s *scrubber) wantsData(f pack.Frame) bool {
 
 // late reports whether no more file contents should be read.
 func (s *scrubber) late() bool { return !s.deadline.IsZero() && time.Now().After(s.deadline) }
-
-// BlobSize implements store.Scrubber.
-func (st *Store) BlobSize(_ context.Context, d store.Digest) (uint64, error) {
-	l, data, err := st.lookup(pack.KindData, d, true)
-	if err != nil || l.Frame.Kind != pack.KindList {
-		return uint64(l.Size), err
-	}
-	return st.listSize(d, l, data)
-}
-
-// listSize returns how long the blob d is, whose list is at l or, if it is not written yet, in data.
-func (st *Store) listSize(d store.Digest, l pack.Location, data []byte) (size uint64, err error) {
-	for c, err := range st.packs.Chunks(l, data) {
-		if err != nil {
-			return 0, st.about(d, err)
-		}
-		size += c.Size
-	}
-	return size, nil
-}

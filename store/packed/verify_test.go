@@ -45,7 +45,7 @@ func scrubSample(t *testing.T, dir string) (blobs [][]byte) {
 	t.Helper()
 	st := open(t, dir, Options{Create: true})
 	for i := range byte(30) {
-		blobs = append(blobs, random(i, aloneFrom+int(i)))
+		blobs = append(blobs, random(i, (64<<10)+int(i)))
 	}
 	putAll(t, st, append(slices.Clone(blobs), random(100, 1<<20), bytes.Repeat([]byte("text\n"), 300<<10))...)
 	if err := st.Close(); err != nil {
@@ -182,15 +182,17 @@ func TestScrubState(t *testing.T) {
 		{`{"pack":"xyz"}`, false},
 		{`{`, false},
 	}
-	for _, tt := range tests {
-		var s scrubState
-		if err := s.parse(record.OneLine.Wrap([]byte(tt.json))); (err == nil) != tt.ok {
-			t.Errorf("%s: %v", tt.json, err)
-		}
-	}
 	dir := t.TempDir()
 	st := open(t, dir, Options{Create: true})
-	if err := os.WriteFile(filepath.Join(dir, stateName), []byte("damaged"), 0o600); err != nil {
+	for _, tt := range tests {
+		if err := os.WriteFile(filepath.Join(dir, "verify"), record.OneLine.Wrap([]byte(tt.json)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s := scrub(t, st, store.ScrubOptions{Parts: 2, NoRecord: true}); (len(s.harmless) == 0) != tt.ok {
+			t.Errorf("%s: %+v", tt.json, s.harmless)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "verify"), []byte("damaged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s := scrub(t, st, store.ScrubOptions{Parts: 2})
@@ -340,7 +342,7 @@ func TestQuarantineMerge(t *testing.T) {
 func TestQuarantineOlderCopy(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
-	blob := random(1, aloneFrom)
+	blob := random(1, (64 << 10))
 	older, newer := open(t, dir, Options{Create: true}), open(t, dir, Options{})
 	for i, st := range []*store.Store{older, newer} { // neither knows of the other
 		others := [][]byte{blob}
@@ -351,7 +353,7 @@ func TestQuarantineOlderCopy(t *testing.T) {
 		if i == 0 {
 			continue
 		}
-		names := *st.Scrubber.(*Store).indexes.Load()
+		names := *st.Scrubber.(careStore).indexes.Load()
 		spoilPack(t, dir, names[0], blob)
 	}
 	reader := open(t, dir, Options{ReadOnly: true})
@@ -390,7 +392,7 @@ func TestQuarantineLost(t *testing.T) {
 	dir := t.TempDir()
 	blobs := scrubSample(t, dir)
 	st := open(t, dir, Options{})
-	for _, x := range *st.Scrubber.(*Store).indexes.Load() {
+	for _, x := range *st.Scrubber.(careStore).indexes.Load() {
 		for _, p := range x.Packs {
 			if err := os.Remove(filepath.Join(dir, p.ID.Path())); err != nil {
 				t.Fatal(err)
@@ -401,7 +403,7 @@ func TestQuarantineLost(t *testing.T) {
 	if len(s.damage) < len(blobs)+2 || s.Objects != 0 {
 		t.Errorf("%+v", s)
 	}
-	q, files, damage, err := readQuarantine(st.Scrubber.(*Store).fs)
+	q, files, damage, err := readQuarantine(st.Scrubber.(careStore).fs)
 	if err != nil || len(files) != 1 || len(damage) > 0 || len(q.packs) != 2 || len(q.places) != 0 {
 		t.Errorf("%+v %v %v %v", q, files, damage, err)
 	}
@@ -415,7 +417,7 @@ func TestQuarantineFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, quarantineDir, "x"), lines, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	q, _, damage, err := readQuarantine(st.Scrubber.(*Store).fs)
+	q, _, damage, err := readQuarantine(st.Scrubber.(careStore).fs)
 	if err != nil || len(damage) != 2 || len(q.packs) != 1 {
 		t.Errorf("%+v %v %v", q, damage, err)
 	}
@@ -431,7 +433,7 @@ func TestQuarantineFiles(t *testing.T) {
 func TestHasAllocates(t *testing.T) {
 	dir := t.TempDir()
 	blobs := scrubSample(t, dir)
-	st := open(t, dir, Options{}).Scrubber.(*Store)
+	st := open(t, dir, Options{}).Scrubber.(careStore)
 	d := store.Sum(blobs[0])
 	has := func() {
 		if !st.has(pack.KindData, &d) {
@@ -443,7 +445,7 @@ func TestHasAllocates(t *testing.T) {
 	}
 	spoil(t, dir, blobs[1])
 	scrub(t, open(t, dir, Options{}), store.ScrubOptions{})
-	st = open(t, dir, Options{}).Scrubber.(*Store)
+	st = open(t, dir, Options{}).Scrubber.(careStore)
 	if n := testing.AllocsPerRun(100, has); n > 0 {
 		t.Errorf("%v allocations with something in quarantine", n)
 	}
@@ -463,7 +465,7 @@ func TestScrubOnly(t *testing.T) {
 		}
 	}
 	s := scrub(t, st, store.ScrubOptions{Only: set})
-	if !slices.Equal(digestsOf(s.damage), []store.Digest{store.Sum(blobs[2])}) || s.Bytes > 4*aloneFrom {
+	if !slices.Equal(digestsOf(s.damage), []store.Digest{store.Sum(blobs[2])}) || s.Bytes > 4*(64<<10) {
 		t.Errorf("%+v", s)
 	}
 	other := open(t, t.TempDir(), Options{Create: true})
@@ -491,7 +493,7 @@ func TestScrubAssembly(t *testing.T) {
 	dir := t.TempDir()
 	blobs := scrubSample(t, dir)
 	st := open(t, dir, Options{})
-	packed := st.Scrubber.(*Store)
+	packed := st.Scrubber.(careStore)
 	var chunks []store.Chunk
 	for _, b := range blobs[:4] {
 		chunks = append(chunks, store.Chunk{Digest: store.Sum(b), Size: uint64(len(b))})

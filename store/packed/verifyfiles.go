@@ -27,13 +27,13 @@ func (s *scrubber) lost(f pack.Frame) bool {
 }
 
 // fileDamage is something wrong with a file of the store.
-func (st *Store) fileDamage(what store.What, name string, err error) store.Damage {
+func (st careStore) fileDamage(what store.What, name string, err error) store.Damage {
 	where, err := st.explain(st.fs.Path(name), err)
 	return store.Damage{What: what, Where: where, Err: err}
 }
 
 // explain returns the place that err names, or otherwise where, and the reason without the place.
-func (st *Store) explain(where string, err error) (string, error) {
+func (st careStore) explain(where string, err error) (string, error) {
 	if c, ok := errors.AsType[*store.CorruptError](err); ok {
 		err = c.Err
 		if c.Where != "" {
