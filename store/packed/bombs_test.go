@@ -20,6 +20,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/storetest"
 	"castar/store/table"
@@ -218,10 +219,10 @@ func bombs(t testing.TB) map[string]bomb {
 	dir := one(pack.KindDirectory, 100<<20, repeated(t, link, 100<<20/8))
 	dir.items[0].Digest = store.Sum(bytes.Repeat(link, 100<<20/8)) // right, but it is no directory
 	all["a directory of one name"] = bomb{frames: []bombFrame{dir, dir}}
-	all["a long config"] = bomb{spoil: sparse(configName, 1<<33)}
-	all["a long tag"] = bomb{spoil: sparse(tagPath("bomb"), 1<<33)}
-	all["a long line of the log"] = bomb{spoil: sparse(logName, 1<<29)}
-	all["a long line of the quarantine"] = bomb{spoil: sparse(quarantineDir+"/x", 1<<29)}
+	all["a long config"] = bomb{spoil: sparse(sealed.ConfigName, 1<<33)}
+	all["a long tag"] = bomb{spoil: sparse(sealed.TagPath("bomb"), 1<<33)}
+	all["a long line of the log"] = bomb{spoil: sparse(sealed.LogName, 1<<29)}
+	all["a long line of the quarantine"] = bomb{spoil: sparse(sealed.QuarantineDir+"/x", 1<<29)}
 	all["a long state"] = bomb{spoil: sparse("verify", 1<<33)}
 	all["a long index"] = bomb{spoil: sparse(index.Path("1"+index.Ext), 1<<33)}
 	return all

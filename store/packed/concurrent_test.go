@@ -193,7 +193,7 @@ func TestIndexesStayFew(t *testing.T) {
 	total := 0
 	for i := range 200 {
 		for j := range 1 + rng.IntN(20) {
-			if _, err := (blobs{st}).Put(t.Context(), fmt.Appendf(nil, "%d %d", i, j)); err != nil {
+			if _, err := st.Blobs().Put(t.Context(), fmt.Appendf(nil, "%d %d", i, j)); err != nil {
 				t.Fatal(err)
 			}
 			total++
@@ -210,7 +210,7 @@ func TestIndexesStayFew(t *testing.T) {
 		}
 	}
 	sum := 0
-	for _, x := range *st.indexes.Load() {
+	for _, x := range *st.Indexes.Load() {
 		sum += x.Table(pack.KindData).Len()
 		if err := x.Check(); err != nil {
 			t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
 )
@@ -24,7 +25,7 @@ func TestConfigVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		st.Close()
-		b, err := os.ReadFile(filepath.Join(dir, configName))
+		b, err := os.ReadFile(filepath.Join(dir, sealed.ConfigName))
 		if err != nil || !strings.Contains(string(b), want) || strings.Contains(string(b), "size_rule") != (rule == store.SizeSnix) {
 			t.Errorf("%v: %s, %v", rule, b, err)
 		}
@@ -56,7 +57,7 @@ func TestParseConfig(t *testing.T) {
 		{`{"version":3,` + rest + `}`, 0, true, false},
 		{`{"version":0,` + rest + `}`, 0, false, true},
 	} {
-		c, err := parseConfig(record.OneLine.Wrap([]byte(tt.json)))
+		c, err := sealed.ParseConfig(record.OneLine.Wrap([]byte(tt.json)))
 		if errors.Is(err, pack.ErrFormat) != tt.newer || (err != nil) != (tt.newer || tt.bad) || err == nil && c.SizeRule != tt.rule {
 			t.Errorf("%s: %v, %v", tt.json, c.SizeRule, err)
 		}

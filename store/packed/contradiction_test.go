@@ -15,6 +15,8 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 	"castar/store/storetest"
 )
@@ -77,7 +79,7 @@ func changesOf(fields []field, files map[string][]byte) (all []change) {
 func contradictory(t testing.TB, s *sampler) *crashfs.FS {
 	t.Helper()
 	ctx, fsys := t.Context(), crashfs.New()
-	var stores []*Store
+	var stores []*live.Store
 	for range 2 {
 		st, err := s.open(ctx, fsys, true)
 		if err != nil {
@@ -88,7 +90,7 @@ func contradictory(t testing.TB, s *sampler) *crashfs.FS {
 	for n, st := range stores {
 		l := newLedger()
 		for i := range 40 * (1 - n) { // an index that the other is not merged with
-			if _, err := (blobs{st}).Put(ctx, fmt.Appendf(nil, "filler %d", i)); err != nil {
+			if _, err := st.Blobs().Put(ctx, fmt.Appendf(nil, "filler %d", i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -97,7 +99,7 @@ func contradictory(t testing.TB, s *sampler) *crashfs.FS {
 				t.Fatal(err)
 			}
 			_, tag := sampleTag(session+1, fmt.Sprintf("tag%d", session+1))
-			if err := (tags{st}).Set(ctx, tag); err != nil {
+			if err := st.Tags().Set(ctx, tag); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -118,8 +120,8 @@ func (s *sampler) exports(ctx context.Context, fsys *crashfs.FS) (all map[string
 		return all, 1, nil // nothing does
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	st.cutter, st.packs.Coders = s.cutter, s.coders
-	for tag, terr := range (tags{st}).All(ctx) {
+	st.Cutter, st.Packs.Coders = s.cutter, s.coders
+	for tag, terr := range st.Tags().All(ctx) {
 		tagged++
 		if terr == nil && s.walk(ctx, st, tag.Root, nil) == nil {
 			all[tag.Name] = true
@@ -129,7 +131,7 @@ func (s *sampler) exports(ctx context.Context, fsys *crashfs.FS) (all map[string
 }
 
 // walk reads everything below a node. Where keep is not nil, it is only marked, as gc does.
-func (s *sampler) walk(ctx context.Context, st *Store, n store.Node, keep store.ObjectSet) error {
+func (s *sampler) walk(ctx context.Context, st *live.Store, n store.Node, keep store.ObjectSet) error {
 	if keep != nil && n.Kind != store.KindSymlink {
 		if _, err := keep.Add(n.Kind, n.Digest); err != nil {
 			return err
@@ -137,14 +139,14 @@ func (s *sampler) walk(ctx context.Context, st *Store, n store.Node, keep store.
 	}
 	switch n.Kind {
 	case store.KindDirectory:
-		dir, err := (directories{st}).Get(ctx, n.Digest)
+		dir, err := st.Directories().Get(ctx, n.Digest)
 		for i := range dir {
 			err = cmp.Or(err, s.walk(ctx, st, dir[i], keep))
 		}
 		return err
 	case store.KindFile:
 		if keep != nil {
-			chunks, err := (blobs{st}).Chunks(ctx, n.Digest)
+			chunks, err := st.Blobs().Chunks(ctx, n.Digest)
 			for _, c := range chunks {
 				_, cerr := keep.Add(store.KindFile, c.Digest)
 				err = cmp.Or(err, cerr)
@@ -167,8 +169,8 @@ func (s *sampler) damage(ctx context.Context, fsys *crashfs.FS) (found []string,
 		return []string{err.Error()}, nil
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	st.cutter, st.packs.Coders = s.cutter, s.coders
-	_, err = careOf(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+	st.Cutter, st.Packs.Coders = s.cutter, s.coders
+	_, err = care.Of(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 		if !d.Harmless {
 			found = append(found, fmt.Sprintf("%v %v at %s: %v", d.What, d.Digest, d.Where, d.Err))
 		}
@@ -183,15 +185,15 @@ func (s *sampler) gc(ctx context.Context, fsys *crashfs.FS) (err error) {
 		return nil
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	st.cutter, st.packs.Coders = s.cutter, s.coders
-	st.limits.pack = 1 << 10 // so that much is written anew
-	keep := st.newSet()
-	for tag, err := range (tags{st}).All(ctx) {
+	st.Cutter, st.Packs.Coders = s.cutter, s.coders
+	st.Limits.Pack = 1 << 10 // so that much is written anew
+	keep := st.NewSet()
+	for tag, err := range st.Tags().All(ctx) {
 		if err != nil || s.walk(ctx, st, tag.Root, keep) != nil {
 			return nil
 		}
 	}
-	_, err = careOf(st).Sweep(ctx, keep, store.SweepOptions{})
+	_, err = care.Of(st).Sweep(ctx, keep, store.SweepOptions{})
 	if store.IsCorrupt(err) {
 		err = nil
 	}

@@ -20,6 +20,7 @@ import (
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/storetest"
 )
@@ -65,7 +66,7 @@ func asIs(fsys durable.FS) durable.FS { return fsys }
 
 // run runs the ingest on fsys, as wrap shows it.
 func (s *sampler) run(fsys *crashfs.FS, wrap wrapper, before ledger) (run, error) {
-	_, there := fsys.Files()[configName]
+	_, there := fsys.Files()[sealed.ConfigName]
 	before.at, s.makes = 0, !there
 	r := run{fsys, []ledger{before}}
 	err := s.ingest(context.Background(), wrap(fsys), func(l ledger) {
@@ -160,7 +161,7 @@ func upTo(fsys *crashfs.FS, k int) string {
 // one of many cases nevertheless.
 func (c *crasher) fresh(s *crashfs.FS, l ledger) bool {
 	b := fmt.Append(nil, l.at)
-	for _, dir := range []string{pack.Dir, index.Dir, tagsDir, pack.TempDir} {
+	for _, dir := range []string{pack.Dir, index.Dir, sealed.TagsDir, pack.TempDir} {
 		_, err := s.Stat(dir)
 		b = fmt.Append(b, err == nil)
 	}
@@ -250,7 +251,7 @@ func TestCrashNeedsEverySync(t *testing.T) {
 	if err := newCrasher(all.wrap, 1, 0).kills(r); err != nil { // settle has more to do after a kill
 		t.Fatal(err)
 	}
-	delete(all.sites, "(*Store).settle syncs quarantine") // TestQuarantineNeedsEverySync has something in it
+	delete(all.sites, "live.(*Store).settle syncs quarantine") // TestQuarantineNeedsEverySync has something in it
 	for _, site := range slices.Sorted(maps.Keys(all.sites)) {
 		t.Run(site, func(t *testing.T) {
 			t.Parallel()
@@ -285,15 +286,15 @@ type omitter struct {
 
 func (o *omitter) wrap(fsys durable.FS) durable.FS { return &omittingFS{fsys, o} }
 
-// does reports whether the program has the call that is being made: it is named by the function of this package, or of
-// one below it, that makes it, itself or through package durable.
+// does reports whether the program has the call that is being made: it is named by the function of a package below
+// this one that makes it, itself or through package durable.
 func (o *omitter) does(call string) bool {
 	var pcs [16]uintptr
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
 	for {
 		f, more := frames.Next()
 		_, name, ours := strings.Cut(f.Function, "store/packed")
-		name = strings.TrimLeft(name, "./") // "(*Store).settle", "pack.(*Writer).Publish"
+		name = strings.TrimPrefix(strings.TrimLeft(name, "./"), "internal/") // "live.(*Store).settle", "pack.(*Writer).Publish"
 		if ours && !strings.HasSuffix(f.File, "_test.go") {
 			call = name + " " + call
 			break

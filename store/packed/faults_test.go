@@ -10,14 +10,16 @@ import (
 	"syscall"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/storetest"
-
-	"go.uber.org/goleak"
 )
 
 // fault makes one operation of a file system fail.
@@ -123,7 +125,7 @@ func harmless(op crashfs.Op) bool {
 
 // looksAtTag reports whether an operation reads a tag that is about to be replaced. One on a bad disk may be.
 func looksAtTag(op crashfs.Op) bool {
-	return strings.HasPrefix(op.Name, tagsDir+"/") && (op.Kind == crashfs.Open || op.Kind == crashfs.Size || op.Kind == crashfs.Read)
+	return strings.HasPrefix(op.Name, sealed.TagsDir+"/") && (op.Kind == crashfs.Open || op.Kind == crashfs.Size || op.Kind == crashfs.Read)
 }
 
 // reboot holds the store that a failed run left to what was promised: as the next process finds it, after a crash, and
@@ -187,8 +189,8 @@ func TestFailedStaysFailed(t *testing.T) {
 		if f.hit() {
 			before := fsys.Len()
 			second := st.Sync(ctx)
-			_, put := blobs{st}.Put(ctx, []byte("new"))
-			tag := tags{st}.Set(ctx, store.Tag{Name: "t", Root: store.Node{Kind: store.KindFile}})
+			_, put := st.Blobs().Put(ctx, []byte("new"))
+			tag := st.Tags().Set(ctx, store.Tag{Name: "t", Root: store.Node{Kind: store.KindFile}})
 			for _, err := range []error{second, put, tag} {
 				if !errors.Is(err, syscall.EIO) || !errors.Is(err, first) {
 					t.Errorf("%v failed: later %v, want %v", f.failed, err, first)
@@ -246,7 +248,7 @@ func TestReadFaults(t *testing.T) {
 }
 
 // isLog reports whether the operation is one of the log, of which verifyStore forgives what it cannot read.
-func isLog(op crashfs.Op) bool { return op.Name == logName }
+func isLog(op crashfs.Op) bool { return op.Name == sealed.LogName }
 
 // What could not be written is still what was put, though the caller's buffer has changed.
 func TestFailedPutKeepsNothingOfTheCaller(t *testing.T) {
@@ -264,7 +266,7 @@ func TestFailedPutKeepsNothingOfTheCaller(t *testing.T) {
 	})
 	data := random(1, 100<<10)
 	d := store.Sum(data)
-	if err := st.putWhole(pack.KindData, 0, d, data); !errors.Is(err, syscall.ENOSPC) {
+	if err := st.PutWhole(pack.KindData, 0, d, data); !errors.Is(err, syscall.ENOSPC) {
 		t.Fatalf("error %v", err)
 	}
 	fsys.Inject(nil)
@@ -292,9 +294,9 @@ func TestScrubFaults(t *testing.T) {
 			return all, 0, err
 		}
 		defer st.Close()
-		st.cutter, st.packs.Coders = s.cutter, s.coders
-		st.writers = chunk.NewPool(st.cutter, st.slots)
-		all, err = careOf(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+		st.Cutter, st.Packs.Coders = s.cutter, s.coders
+		st.Writers = chunk.NewPool(st.Cutter, st.Slots)
+		all, err = care.Of(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 			if !d.Harmless {
 				damage++
 			}
@@ -337,9 +339,9 @@ func TestRefreshFaults(t *testing.T) {
 		put(t, s, fsys, "more")
 		f := &fault{n: n, err: syscall.EIO}
 		fsys.Inject(f.hook)
-		st.refresh()
+		st.Refresh()
 		fsys.Inject(nil)
-		if _, _, err := st.lookup(pack.KindData, store.Sum(sampleBlobs(1)[1]), false); err != nil {
+		if _, _, err := st.Lookup(pack.KindData, store.Sum(sampleBlobs(1)[1]), false); err != nil {
 			t.Errorf("%v failed: %v", f.failed, err)
 		}
 		if !f.hit() {
@@ -353,7 +355,7 @@ func put(t *testing.T, s *sampler, fsys *crashfs.FS, data string) {
 	t.Helper()
 	st, err := s.open(t.Context(), fsys, false)
 	if err == nil {
-		_, err = (blobs{st}).Put(t.Context(), []byte(data))
+		_, err = st.Blobs().Put(t.Context(), []byte(data))
 	}
 	if err == nil {
 		err = st.Sync(t.Context())

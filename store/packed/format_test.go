@@ -15,6 +15,7 @@ import (
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
 
@@ -23,12 +24,12 @@ func exampleStore(t *testing.T) *crashfs.FS {
 	t.Helper()
 	ctx := context.Background()
 	fsys := made(t)
-	if err := fsys.Remove(configName); err != nil {
+	if err := fsys.Remove(sealed.ConfigName); err != nil {
 		t.Fatal(err)
 	}
-	cfg := newConfig(store.SizeDocumented)
+	cfg := sealed.NewConfig(store.SizeDocumented)
 	cfg.ID = "0123456789abcdef0123456789abcdef"
-	if err := writeConfig(fsys, cfg); err != nil {
+	if err := sealed.WriteConfig(fsys, cfg); err != nil {
 		t.Fatal(err)
 	}
 	st, err := openFS(ctx, fsys, Options{})
@@ -36,21 +37,21 @@ func exampleStore(t *testing.T) *crashfs.FS {
 		t.Fatal(err)
 	}
 	defer closeStore(t, st)
-	st.packs.Random = strings.NewReader("PACK\x00\x00\x00\x00PACK\x00\x00\x00\x01")
+	st.Packs.Random = strings.NewReader("PACK\x00\x00\x00\x00PACK\x00\x00\x00\x01")
 	data := []byte("hello, world\n")
-	d, err := blobs{st}.Put(ctx, data)
+	d, err := st.Blobs().Put(ctx, data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := store.Node{Kind: store.KindFile, Name: "hello", Digest: d, Size: uint64(len(data)), Executable: true}
-	root, err := directories{st}.Put(ctx, store.Directory{file})
+	root, err := st.Directories().Put(ctx, store.Directory{file})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := (tags{st}).Set(ctx, store.Tag{
+	if err := st.Tags().Set(ctx, store.Tag{
 		Name: "v1", Root: store.Node{Kind: store.KindDirectory, Digest: root, Size: 1},
 		Time: time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC), Source: "/src/hello",
 		Counts: store.Counts{Files: 1, Directories: 1, Bytes: uint64(len(data))},
@@ -94,7 +95,7 @@ func TestFormatExample(t *testing.T) {
 	}
 	// A store is written from nothing but the example, and opened.
 	written := crashfs.New()
-	for _, dir := range []string{pack.Dir, index.Dir, tagsDir, pack.TempDir} {
+	for _, dir := range []string{pack.Dir, index.Dir, sealed.TagsDir, pack.TempDir} {
 		if err := written.Mkdir(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -109,18 +110,18 @@ func TestFormatExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeStore(t, st)
-	tag, err := tags{st}.Get(t.Context(), "v1")
+	tag, err := st.Tags().Get(t.Context(), "v1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := directories{st}.Get(t.Context(), tag.Root.Digest)
+	dir, err := st.Directories().Get(t.Context(), tag.Root.Digest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, err := readBlob(t.Context(), st, dir[0].Digest); err != nil || string(got) != "hello, world\n" {
 		t.Errorf("read %q, %v", got, err)
 	}
-	for _, x := range *st.indexes.Load() {
+	for _, x := range *st.Indexes.Load() {
 		if err := x.Check(); err != nil {
 			t.Error(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"castar/store"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
 )
@@ -112,11 +113,11 @@ func refoot(b []byte) []byte {
 }
 
 func FuzzConfig(f *testing.F) {
-	seed(f, configName)
+	seed(f, sealed.ConfigName)
 	f.Add(record.OneLine.Wrap([]byte(`{"version":2,"future":true}`)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, b := range [][]byte{b, record.OneLine.Wrap(b)} {
-			c, err := parseConfig(b)
+			c, err := sealed.ParseConfig(b)
 			if err != nil {
 				continue
 			}
@@ -124,10 +125,10 @@ func FuzzConfig(f *testing.F) {
 			if err := fsys.Mkdir(pack.TempDir); err != nil {
 				t.Fatal(err)
 			}
-			if err := writeConfig(fsys, c); err != nil {
+			if err := sealed.WriteConfig(fsys, c); err != nil {
 				t.Fatal(err)
 			}
-			if again, err := readConfig(fsys); err != nil || again != c {
+			if again, err := sealed.ReadConfig(fsys); err != nil || again != c {
 				t.Errorf("%+v comes back as %+v, %v", c, again, err)
 			}
 		}
@@ -135,7 +136,7 @@ func FuzzConfig(f *testing.F) {
 }
 
 func FuzzTag(f *testing.F) {
-	seed(f, tagsDir)
+	seed(f, sealed.TagsDir)
 	f.Add([]byte(`{"root":"GgA=","time":"2024-01-01T00:00:00+23:59","source":"//8=","counts":{}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, b := range [][]byte{b, record.OneLine.Wrap(b)} {
@@ -195,7 +196,7 @@ func FuzzPack(f *testing.F) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		l := pack.Location{Frame: pack.Frame{Offset: offset, Start: start, Stored: stored, Raw: raw, Kind: pack.Kind(k), Codec: pack.Codec(c)}, Offset: at, Size: size}
-		err = st.packs.Use(l, func(data []byte) error {
+		err = st.Packs.Use(l, func(data []byte) error {
 			if len(data) != int(size) {
 				t.Errorf("%d bytes, want %d", len(data), size)
 			}

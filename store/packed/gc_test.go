@@ -14,6 +14,8 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 )
 
@@ -25,10 +27,10 @@ func (s *sampler) sweep(fsys *crashfs.FS, wrap wrapper, o store.SweepOptions) (r
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.packs.Coders = s.cutter, s.coders
-	st.writers = chunk.NewPool(st.cutter, st.slots)
+	st.Cutter, st.Packs.Coders = s.cutter, s.coders
+	st.Writers = chunk.NewPool(st.Cutter, st.Slots)
 	keep := st.NewSet()
-	for tag, err := range (tags{st}).All(ctx) {
+	for tag, err := range st.Tags().All(ctx) {
 		if err == nil {
 			err = markSample(ctx, st, keep, tag.Root.Digest)
 		}
@@ -36,12 +38,12 @@ func (s *sampler) sweep(fsys *crashfs.FS, wrap wrapper, o store.SweepOptions) (r
 			return r, err
 		}
 	}
-	return careOf(st).Sweep(ctx, keep, o)
+	return care.Of(st).Sweep(ctx, keep, o)
 }
 
 // markSample adds a directory of the sample ingest to keep, and what it refers to.
-func markSample(ctx context.Context, st *Store, keep store.ObjectSet, d store.Digest) error {
-	dir, err := (directories{st}).Get(ctx, d)
+func markSample(ctx context.Context, st *live.Store, keep store.ObjectSet, d store.Digest) error {
+	dir, err := st.Directories().Get(ctx, d)
 	if err == nil {
 		_, err = keep.Add(store.KindDirectory, d)
 	}
@@ -50,7 +52,7 @@ func markSample(ctx context.Context, st *Store, keep store.ObjectSet, d store.Di
 			return err
 		}
 		var chunks []store.Chunk
-		chunks, err = (blobs{st}).Chunks(ctx, dir[i].Digest)
+		chunks, err = st.Blobs().Chunks(ctx, dir[i].Digest)
 		for _, c := range chunks {
 			if _, err := keep.Add(store.KindFile, c.Digest); err != nil {
 				return err
@@ -225,7 +227,7 @@ func TestSweepCrashBetweenIndexes(t *testing.T) {
 		t.Helper()
 		st, err := s.open(ctx, fsys, true)
 		for i := 0; err == nil && i < len(data); i++ {
-			_, err = (blobs{st}).Put(ctx, data[i])
+			_, err = st.Blobs().Put(ctx, data[i])
 		}
 		if err = cmp.Or(err, st.Sync(ctx)); err == nil {
 			got, rerr := readBlob(ctx, st, store.Sum(data[0]))
@@ -325,7 +327,7 @@ func sweepable(t *testing.T, fsys *crashfs.FS, sessions int) map[store.Digest][]
 			if i%3 == 0 {
 				data = bytes.Repeat(fmt.Append(nil, n, i), i+1)
 			}
-			d, err := (blobs{st}).Put(t.Context(), data)
+			d, err := st.Blobs().Put(t.Context(), data)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -340,13 +342,13 @@ func sweepable(t *testing.T, fsys *crashfs.FS, sessions int) map[store.Digest][]
 }
 
 // openSmall opens a store that has small packs and keeps little in memory.
-func openSmall(t *testing.T, fsys *crashfs.FS, alone bool) *Store {
+func openSmall(t *testing.T, fsys *crashfs.FS, alone bool) *live.Store {
 	t.Helper()
 	st, err := openFS(t.Context(), fsys, Options{Create: true, Exclusive: alone})
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.limits = limits{objects: 16, bytes: 100 << 10, pack: 64 << 10}
+	st.Limits = live.Limits{Objects: 16, Bytes: 100 << 10, Pack: 64 << 10}
 	return st
 }
 
@@ -384,7 +386,7 @@ func TestSweepMany(t *testing.T) {
 						continue
 					}
 					kept[d] = true
-					chunks, _ := (blobs{st}).Chunks(t.Context(), d) // a list that is damaged has none
+					chunks, _ := st.Blobs().Chunks(t.Context(), d) // a list that is damaged has none
 					for _, c := range append(chunks, store.Chunk{Digest: d}) {
 						if _, err := keep.Add(store.KindFile, c.Digest); err != nil {
 							t.Fatal(err)
@@ -392,7 +394,7 @@ func TestSweepMany(t *testing.T) {
 					}
 				}
 				named := 0
-				r, err := careOf(st).Sweep(t.Context(), keep, store.SweepOptions{Damaged: func(error) { named++ }})
+				r, err := care.Of(st).Sweep(t.Context(), keep, store.SweepOptions{Damaged: func(error) { named++ }})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -435,7 +437,7 @@ func checkSpace(t *testing.T, fsys *crashfs.FS, r store.SweepResult, damaged boo
 			t.Errorf("%s is listed, and not in the indexes", d)
 		}
 	}
-	again, err := careOf(st).Sweep(t.Context(), keep, store.SweepOptions{DryRun: true})
+	again, err := care.Of(st).Sweep(t.Context(), keep, store.SweepOptions{DryRun: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,8 @@ import (
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
 
@@ -53,12 +55,12 @@ func TestSweepFullCrash(t *testing.T) {
 	}
 	marked := false
 	for _, op := range fsys.Ops()[before:] {
-		marked = marked || op.Kind == crashfs.Rename && strings.HasPrefix(op.To, quarantineDir+"/")
+		marked = marked || op.Kind == crashfs.Rename && strings.HasPrefix(op.To, sealed.QuarantineDir+"/")
 	}
 	if !marked {
 		t.Error("nothing was set apart")
 	}
-	if q, _, _, err := readQuarantine(fsys); q != nil || err != nil {
+	if q, _, _, err := sealed.ReadQuarantine(fsys); q != nil || err != nil {
 		t.Errorf("left in the quarantine: %+v, %v", q, err)
 	}
 	c := newCrasher(asIs, crashStates(60), 10)
@@ -82,7 +84,7 @@ func scrubsClean(ctx context.Context, s *sampler, fsys *crashfs.FS) error {
 	if err != nil {
 		return err
 	}
-	_, serr := careOf(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+	_, serr := care.Of(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 		if !d.Harmless {
 			err = errors.Join(err, fmt.Errorf("%s %s: %w", d.What, d.Where, d.Err))
 		}
@@ -118,7 +120,7 @@ func TestSweepLoneIndex(t *testing.T) {
 		st, err := s.open(ctx, fsys, true)
 		for i := 0; err == nil && i < n; i++ {
 			var d store.Digest
-			d, err = (blobs{st}).Put(ctx, bytes.Repeat(fmt.Append(nil, n, i), 9))
+			d, err = st.Blobs().Put(ctx, bytes.Repeat(fmt.Append(nil, n, i), 9))
 			digests = append(digests, d)
 		}
 		if err = errors.Join(err, st.Sync(ctx), st.Close()); err != nil {
@@ -138,12 +140,12 @@ func TestSweepLoneIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = careOf(st).Sweep(ctx, keep, store.SweepOptions{})
+	_, err = care.Of(st).Sweep(ctx, keep, store.SweepOptions{})
 	if err = errors.Join(err, st.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for _, op := range fsys.Ops()[before:] {
-		if strings.HasPrefix(op.Name, quarantineDir+"/") || strings.HasPrefix(op.To, quarantineDir+"/") {
+		if strings.HasPrefix(op.Name, sealed.QuarantineDir+"/") || strings.HasPrefix(op.To, sealed.QuarantineDir+"/") {
 			t.Errorf("%v, which takes room", op)
 		}
 	}
@@ -159,7 +161,7 @@ func TestSweepLoneIndex(t *testing.T) {
 				}
 			}
 			for _, d := range dead {
-				if st.has(pack.KindData, &d) {
+				if st.Has(pack.KindData, &d) {
 					if _, err := readBlob(ctx, st, d); err != nil {
 						t.Errorf("crash after %s: it has what it cannot read: %v", upTo(fsys, k), err)
 					}
@@ -183,7 +185,7 @@ func TestLastEpoch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := st.writeIndexFile(index.LastEpoch, []index.Part{(*st.indexes.Load())[0].Part()}); err != nil {
+	if _, err := st.WriteIndexFile(index.LastEpoch, []index.Part{(*st.Indexes.Load())[0].Part()}); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 	"castar/store/zstd"
 )
@@ -61,10 +62,10 @@ func TestPutGroup(t *testing.T) {
 		for _, synced := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, synced %v", tt.name, synced), func(t *testing.T) {
 				fsys := crashfs.New()
-				st := openLimited(t, fsys, func(*limits) {})
+				st := openLimited(t, fsys, func(*live.Limits) {})
 				defer closeStore(t, st)
 				for _, data := range tt.before {
-					if _, err := (blobs{st}).Put(t.Context(), data); err != nil {
+					if _, err := st.Blobs().Put(t.Context(), data); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -72,7 +73,7 @@ func TestPutGroup(t *testing.T) {
 					t.Fatal("not synced")
 				}
 				raw, sizes, frame := grouped(t, tt.blobs...)
-				if _, err := (blobs{st}).PutGroup(t.Context(), raw, sizes, frame); err != nil {
+				if _, err := st.Blobs().PutGroup(t.Context(), raw, sizes, frame); err != nil {
 					t.Fatal(err)
 				}
 				if err := st.Sync(t.Context()); err != nil {
@@ -100,23 +101,23 @@ func TestPutGroup(t *testing.T) {
 }
 
 // checkAsPut checks that blobs are in a store, in the chunks that they have where they are put one by one.
-func checkAsPut(t *testing.T, st *Store, all [][]byte) {
+func checkAsPut(t *testing.T, st *live.Store, all [][]byte) {
 	t.Helper()
-	other := openLimited(t, crashfs.New(), func(*limits) {})
+	other := openLimited(t, crashfs.New(), func(*live.Limits) {})
 	defer closeStore(t, other)
 	for i, data := range all {
-		d, err := blobs{other}.Put(t.Context(), data)
+		d, err := other.Blobs().Put(t.Context(), data)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got, err := readBlob(t.Context(), st, d); err != nil || !bytes.Equal(got, data) {
 			t.Errorf("blob %d: %d bytes, %v", i, len(got), err)
 		}
-		want, err := blobs{other}.Chunks(t.Context(), d)
+		want, err := other.Blobs().Chunks(t.Context(), d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := (blobs{st}).Chunks(t.Context(), d); err != nil || !slices.Equal(got, want) {
+		if got, err := st.Blobs().Chunks(t.Context(), d); err != nil || !slices.Equal(got, want) {
 			t.Errorf("blob %d: %d chunks, want %d: %v", i, len(got), len(want), err)
 		}
 	}
@@ -125,7 +126,7 @@ func checkAsPut(t *testing.T, st *Store, all [][]byte) {
 // A group that cannot be written is an error, and the store takes nothing more.
 func TestPutGroupFails(t *testing.T) {
 	fsys := crashfs.New()
-	st := openLimited(t, fsys, func(*limits) {})
+	st := openLimited(t, fsys, func(*live.Limits) {})
 	defer st.Close()
 	raw, sizes, frame := grouped(t, lines(1, 600_000))
 	writes := 0
@@ -137,11 +138,11 @@ func TestPutGroupFails(t *testing.T) {
 		}
 		return nil
 	})
-	if _, err := (blobs{st}).PutGroup(t.Context(), raw, sizes, frame); !errors.Is(err, syscall.ENOSPC) {
+	if _, err := st.Blobs().PutGroup(t.Context(), raw, sizes, frame); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("PutGroup: %v, want that the disk is full", err)
 	}
 	fsys.Inject(nil)
-	if _, err := (blobs{st}).PutGroup(t.Context(), raw, sizes, frame); err == nil {
+	if _, err := st.Blobs().PutGroup(t.Context(), raw, sizes, frame); err == nil {
 		t.Error("a store that failed takes more")
 	}
 	if err := st.Sync(t.Context()); err == nil {
@@ -157,7 +158,7 @@ func TestGroupDamaged(t *testing.T) {
 	st := openStore(t, dir, Options{})
 	for i, data := range all {
 		d := store.Sum(data)
-		g, err := blobs{st}.Group(t.Context(), d)
+		g, err := st.Blobs().Group(t.Context(), d)
 		damage, corrupt := errors.AsType[*store.CorruptError](err)
 		switch {
 		case i == 3 && (!corrupt || damage.Digest != d):

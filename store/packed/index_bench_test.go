@@ -13,6 +13,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 	"castar/store/table"
 )
@@ -82,7 +83,7 @@ func makeLarge(tb testing.TB, dir string, n int) {
 }
 
 // openBench opens a store in a folder of the operating system.
-func openBench(tb testing.TB, dir string) *Store {
+func openBench(tb testing.TB, dir string) *live.Store {
 	tb.Helper()
 	fsys, err := durable.Dir(dir)
 	if err != nil {
@@ -92,7 +93,7 @@ func openBench(tb testing.TB, dir string) *Store {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	st.closeFS = fsys.Close
+	st.CloseFS = fsys.Close
 	return st
 }
 
@@ -114,7 +115,7 @@ func BenchmarkIndex(b *testing.B) {
 	})
 	st := openBench(b, dir)
 	defer st.Close()
-	x := (*st.indexes.Load())[0]
+	x := (*st.Indexes.Load())[0]
 	find := func(b *testing.B, there bool) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		u := &uniform{n: benchEntries}
@@ -144,20 +145,20 @@ func TestLookupAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeStore(t, st)
-	synced, err := blobs{st}.Put(t.Context(), []byte("in an index"))
+	synced, err := st.Blobs().Put(t.Context(), []byte("in an index"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	pending, err := blobs{st}.Put(t.Context(), []byte("in the session"))
+	pending, err := st.Blobs().Put(t.Context(), []byte("in the session"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	var has store.Blobs = blobs{st}
-	x := (*st.indexes.Load())[0]
+	var has store.Blobs = st.Blobs()
+	x := (*st.Indexes.Load())[0]
 	for d, want := range map[store.Digest]bool{synced: true, pending: true, store.Sum([]byte("nowhere")): false} {
 		if n := testing.AllocsPerRun(100, func() {
 			if got, err := has.Has(ctx, d); got != want || err != nil {

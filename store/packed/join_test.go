@@ -29,12 +29,12 @@ func TestJoinDamaged(t *testing.T) {
 		}
 		data := bytes.Join(tt.chunks, nil)
 		d := store.Sum(data)
-		err := blobs{st}.Join(t.Context(), d, list)
+		err := st.Blobs().Join(t.Context(), d, list)
 		damage, corrupt := errors.AsType[*store.CorruptError](err)
 		if tt.whole && err != nil || !tt.whole && (!corrupt || damage.Digest != store.Sum(all[3])) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
-		if has, err := (blobs{st}).Has(t.Context(), d); has != tt.whole || err != nil {
+		if has, err := st.Blobs().Has(t.Context(), d); has != tt.whole || err != nil {
 			t.Errorf("%s: has %v, %v", tt.name, has, err)
 		}
 	}
@@ -49,7 +49,7 @@ func TestJoinReadOnly(t *testing.T) {
 	list := []store.Chunk{
 		{Digest: store.Sum(all[0]), Size: uint64(len(all[0]))}, {Digest: store.Sum(all[1]), Size: uint64(len(all[1]))},
 	}
-	if err := (blobs{st}).Join(t.Context(), store.Sum(data), list); !errors.Is(err, store.ErrReadOnly) {
+	if err := st.Blobs().Join(t.Context(), store.Sum(data), list); !errors.Is(err, store.ErrReadOnly) {
 		t.Errorf("%v, want that the store is read-only", err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/internal/live"
+	"castar/store/packed/internal/sealed"
 )
 
 // made returns a file system with a store in it.
@@ -49,7 +51,7 @@ func TestLockWait(t *testing.T) {
 			t.Run(tt.name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					fsys := made(t)
-					held, err := fsys.Lock(lockName, true)
+					held, err := fsys.Lock(sealed.LockName, true)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -75,7 +77,7 @@ func TestLockWait(t *testing.T) {
 func TestLockWaitEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := made(t)
-		held, err := fsys.Lock(lockName, true)
+		held, err := fsys.Lock(sealed.LockName, true)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -100,15 +102,15 @@ func TestLockShared(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, st := range []*Store{a, b} {
-			if _, err := fsys.Lock(lockName, true); !errors.Is(err, store.ErrLocked) {
+		for _, st := range []*live.Store{a, b} {
+			if _, err := fsys.Lock(sealed.LockName, true); !errors.Is(err, store.ErrLocked) {
 				t.Errorf("%+v: exclusive lock of a store in use: %v", o, err)
 			}
 			if err := st.Close(); err != nil {
 				t.Error(err)
 			}
 		}
-		if l, err := fsys.Lock(lockName, true); err != nil {
+		if l, err := fsys.Lock(sealed.LockName, true); err != nil {
 			t.Errorf("%+v: exclusive lock of a closed store: %v", o, err)
 		} else {
 			l.Close()
@@ -135,7 +137,7 @@ func (r *racing) ReadDir(name string) (entries []fs.DirEntry, err error) {
 func TestCreateRace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := crashfs.New()
-		var other *Store
+		var other *live.Store
 		st, err := openFS(t.Context(), &racing{fsys, func() {
 			var err error
 			if other, err = openFS(t.Context(), fsys, Options{Create: true}); err != nil {
@@ -145,10 +147,10 @@ func TestCreateRace(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st.config.ID != other.config.ID {
-			t.Errorf("two stores were made: %s and %s", st.config.ID, other.config.ID)
+		if st.Config.ID != other.Config.ID {
+			t.Errorf("two stores were made: %s and %s", st.Config.ID, other.Config.ID)
 		}
-		for _, st := range []*Store{st, other} {
+		for _, st := range []*live.Store{st, other} {
 			if err := st.Close(); err != nil {
 				t.Error(err)
 			}
@@ -161,7 +163,7 @@ func TestCreateAfterStoppedCreate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fsys := crashfs.New()
 		st, err := openFS(t.Context(), &racing{fsys, func() {
-			held, err := fsys.Lock(lockName, true)
+			held, err := fsys.Lock(sealed.LockName, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -208,7 +210,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"nothing there", "", Options{}, store.ErrNoStore, "."},
 		{"nothing there, to read", "", Options{Create: true, ReadOnly: true}, store.ErrNoStore, "."},
 		{"something else there", "thesis.tex", Options{Create: true}, store.ErrNoStore, `"thesis.tex"`},
-		{"a damaged config", configName, Options{Create: true}, nil, configName},
+		{"a damaged config", sealed.ConfigName, Options{Create: true}, nil, sealed.ConfigName},
 	}
 	for _, tt := range tests {
 		fsys := crashfs.New()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/packed/internal/sealed"
 	"castar/store/record"
 )
 
@@ -39,7 +40,7 @@ func TestSpoiledLog(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "store")
 			st := open(t, dir, Options{Create: true})
-			if err := os.WriteFile(filepath.Join(dir, logName), []byte(tt.log), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, sealed.LogName), []byte(tt.log), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			whole, spoil, last := 0, 0, ""
@@ -80,7 +81,7 @@ func TestLongRecord(t *testing.T) {
 	if _, err := st.Tags.Get(t.Context(), "v1"); err != nil {
 		t.Error(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, tagPath("v1")), bytes.Repeat([]byte("x"), record.Max+1), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, sealed.TagPath("v1")), bytes.Repeat([]byte("x"), record.Max+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := st.Tags.Get(t.Context(), "v1")

@@ -14,6 +14,8 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 )
 
@@ -25,17 +27,17 @@ type model struct {
 	fsys  *crashfs.FS
 	all   map[store.Digest][]byte // put at some time, and not removed
 	sure  map[store.Digest]bool   // of those: they were synced
-	hands []*Store
+	hands []*live.Store
 }
 
-func (m *model) open(alone bool) *Store {
+func (m *model) open(alone bool) *live.Store {
 	st, err := openFS(m.t.Context(), m.fsys, Options{Create: true, Exclusive: alone, Tolerate: false})
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	st.cutter, st.packs.Coders = m.s.cutter, m.s.coders
-	st.writers = chunk.NewPool(st.cutter, st.slots)
-	st.limits = limits{objects: 1 + m.rng.IntN(40), bytes: 1 << 10 << m.rng.IntN(8), pack: 1 << 9 << m.rng.IntN(8)}
+	st.Cutter, st.Packs.Coders = m.s.cutter, m.s.coders
+	st.Writers = chunk.NewPool(st.Cutter, st.Slots)
+	st.Limits = live.Limits{Objects: 1 + m.rng.IntN(40), Bytes: 1 << 10 << m.rng.IntN(8), Pack: 1 << 9 << m.rng.IntN(8)}
 	return st
 }
 
@@ -68,7 +70,7 @@ func (m *model) data() []byte {
 	return b
 }
 
-func (m *model) putMany(st *Store) {
+func (m *model) putMany(st *live.Store) {
 	var datas [][]byte
 	for range m.rng.IntN(20) {
 		datas = append(datas, m.data())
@@ -78,7 +80,7 @@ func (m *model) putMany(st *Store) {
 	workers := 1 + m.rng.IntN(4)
 	for w := range workers {
 		wg.Go(func() {
-			l := (blobs{st}).Lane()
+			l := st.Blobs().Lane()
 			for i := w; i < len(datas); i += workers {
 				d, err := putOne(m.t.Context(), l, datas[i], i%3)
 				if err != nil {
@@ -121,12 +123,12 @@ func putOne(ctx context.Context, b store.Blobs, data []byte, how int) (store.Dig
 }
 
 // sync makes sure of what a handle has.
-func (m *model) sync(st *Store) {
+func (m *model) sync(st *live.Store) {
 	if err := st.Sync(m.t.Context()); err != nil {
 		m.t.Fatal(err)
 	}
 	for d := range m.all {
-		if st.has(pack.KindData, &d) {
+		if st.Has(pack.KindData, &d) {
 			if _, err := readBlob(m.t.Context(), st, d); err != nil {
 				m.t.Errorf("has %s: %v", d, err)
 			}
@@ -136,7 +138,7 @@ func (m *model) sync(st *Store) {
 }
 
 // check looks at all that is sure, by a handle.
-func (m *model) check(st *Store, what string) {
+func (m *model) check(st *live.Store, what string) {
 	for d := range m.sure {
 		if b, err := readBlob(m.t.Context(), st, d); err != nil || !bytes.Equal(b, m.all[d]) {
 			m.t.Errorf("%s: %s of %d bytes: %v", what, d, len(m.all[d]), err)
@@ -147,7 +149,7 @@ func (m *model) check(st *Store, what string) {
 func (m *model) sweep() {
 	m.closeAll()
 	st := m.open(true)
-	keep := st.newSet()
+	keep := st.NewSet()
 	for d := range m.sure {
 		if m.rng.IntN(3) == 0 {
 			delete(m.sure, d)
@@ -155,7 +157,7 @@ func (m *model) sweep() {
 		}
 	}
 	for d := range m.sure {
-		chunks, err := (blobs{st}).Chunks(m.t.Context(), d)
+		chunks, err := st.Blobs().Chunks(m.t.Context(), d)
 		_, aerr := keep.Add(store.KindFile, d)
 		for _, c := range chunks {
 			_, cerr := keep.Add(store.KindFile, c.Digest)
@@ -165,7 +167,7 @@ func (m *model) sweep() {
 			m.t.Error(err)
 		}
 	}
-	if _, err := careOf(st).Sweep(m.t.Context(), keep, store.SweepOptions{}); err != nil {
+	if _, err := care.Of(st).Sweep(m.t.Context(), keep, store.SweepOptions{}); err != nil {
 		m.t.Error(err)
 	}
 	m.check(st, "after a sweep")
@@ -188,7 +190,7 @@ func (m *model) damage() {
 		_, err = m.s.repair(m.fsys, store.RepairOptions{})
 	} else {
 		st := m.open(false)
-		_, err = careOf(st).Scrub(m.t.Context(), store.ScrubOptions{}, func(store.Damage) {})
+		_, err = care.Of(st).Scrub(m.t.Context(), store.ScrubOptions{}, func(store.Damage) {})
 		err = errors.Join(err, st.Close())
 	}
 	if err != nil {
@@ -196,12 +198,12 @@ func (m *model) damage() {
 	}
 	st := m.open(false)
 	for d := range m.sure {
-		if has, err := (blobs{st}).Has(m.t.Context(), d); err != nil {
+		if has, err := st.Blobs().Has(m.t.Context(), d); err != nil {
 			m.t.Error(err)
 		} else if has {
 			continue
 		}
-		if got, err := putOne(m.t.Context(), blobs{st}, m.all[d], m.rng.IntN(3)); err != nil || got != d {
+		if got, err := putOne(m.t.Context(), st.Blobs(), m.all[d], m.rng.IntN(3)); err != nil || got != d {
 			m.t.Errorf("put again: %v", err)
 		}
 	}

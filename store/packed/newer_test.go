@@ -11,6 +11,7 @@ import (
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
 
@@ -50,7 +51,7 @@ func TestNewer(t *testing.T) {
 	for name, hurt := range map[string]func(fsys *crashfs.FS) error{
 		"pack": addPack,
 		"pack, config damaged": func(fsys *crashfs.FS) error {
-			return errors.Join(addPack(fsys), overwrite(fsys, configName, func(b []byte) []byte { return b[1:] }))
+			return errors.Join(addPack(fsys), overwrite(fsys, sealed.ConfigName, func(b []byte) []byte { return b[1:] }))
 		},
 		"pack, heads damaged": func(fsys *crashfs.FS) error { return errors.Join(addPack(fsys), hurts["heads damaged"](fsys)) },
 		"index":               func(fsys *crashfs.FS) error { return overwrite(fsys, idx, newerIndex) },

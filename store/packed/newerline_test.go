@@ -11,6 +11,9 @@ import (
 
 	"castar/store"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/live"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
 )
@@ -41,21 +44,21 @@ func lineStore(t *testing.T) (s *sampler, fsys *crashfs.FS, files map[string]str
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := newQuarantine()
-	known.places[place{frame: 16}], known.packs[pack.ID{}] = struct{}{}, false
-	lost, err := encodeLost("nobody knows")
+	known := sealed.NewQuarantine()
+	known.Places[sealed.Place{Frame: 16}], known.Packs[pack.ID{}] = struct{}{}, false
+	lost, err := live.EncodeLost("nobody knows")
 	if err != nil {
 		t.Fatal(err)
 	}
 	fsys = r.fsys
-	err = errors.Join(writeQuarantine(fsys, known, nil), logTags(fsys),
-		overwrite(fsys, lostPath, func([]byte) []byte { return lost }),
-		overwrite(fsys, stateName, func([]byte) []byte { return record.OneLine.Wrap([]byte(`{"turn":1}`)) }))
+	err = errors.Join(sealed.WriteQuarantine(fsys, known, nil), logTags(fsys),
+		overwrite(fsys, live.LostPath, func([]byte) []byte { return lost }),
+		overwrite(fsys, "verify", func([]byte) []byte { return record.OneLine.Wrap([]byte(`{"turn":1}`)) }))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, fsys, map[string]string{"config": configName, "tag": tagPath("moved"), "log": logName, "lost": lostPath,
-		"quarantine": named(fsys, quarantineDir)[0], "state": stateName}
+	return s, fsys, map[string]string{"config": sealed.ConfigName, "tag": sealed.TagPath("moved"), "log": sealed.LogName, "lost": live.LostPath,
+		"quarantine": named(fsys, sealed.QuarantineDir)[0], "state": "verify"}
 }
 
 // scrubAll is a verify that writes its state.
@@ -67,7 +70,7 @@ func scrubAll(t *testing.T, fsys *crashfs.FS) (store.ScrubResult, []store.Damage
 	}
 	defer closeStore(t, st)
 	var found []store.Damage
-	result, err := careOf(st).Scrub(t.Context(), store.ScrubOptions{Parts: 2}, func(d store.Damage) { found = append(found, d) })
+	result, err := care.Of(st).Scrub(t.Context(), store.ScrubOptions{Parts: 2}, func(d store.Damage) { found = append(found, d) })
 	return result, found, err
 }
 
@@ -83,19 +86,19 @@ func TestMoreFields(t *testing.T) {
 		if result, found, err := scrubAll(t, fsys); err != nil || len(found)+len(result.Newer) > 0 {
 			t.Errorf("%s: verify: %v, %v, %v", fields, found, result.Newer, err)
 		}
-		if b := fsys.Files()[stateName]; !bytes.Contains(b, []byte(`"turn":2`)) {
+		if b := fsys.Files()["verify"]; !bytes.Contains(b, []byte(`"turn":2`)) {
 			t.Errorf("%s: verify wrote %s", fields, b)
 		}
 		// Repair drops a line of the log that is damaged, and restores a tag from the log.
-		err := errors.Join(overwrite(fsys, logName, func(b []byte) []byte { return append([]byte("bad\n"), b...) }),
-			overwrite(fsys, tagPath("early2"), func([]byte) []byte { return []byte("bad") }))
+		err := errors.Join(overwrite(fsys, sealed.LogName, func(b []byte) []byte { return append([]byte("bad\n"), b...) }),
+			overwrite(fsys, sealed.TagPath("early2"), func([]byte) []byte { return []byte("bad") }))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.repair(fsys, store.RepairOptions{}); err != nil {
 			t.Errorf("%s: repair: %v", fields, err)
 		}
-		if b := fsys.Files()[logName]; bytes.HasPrefix(b, []byte("bad")) {
+		if b := fsys.Files()[sealed.LogName]; bytes.HasPrefix(b, []byte("bad")) {
 			t.Errorf("%s: repair left %s", fields, b)
 		}
 		st, err := openFS(t.Context(), fsys, Options{})
@@ -103,13 +106,13 @@ func TestMoreFields(t *testing.T) {
 			t.Fatal(err)
 		}
 		want, err := record.Merge(fields, "")
-		tag, terr := tags{st}.Get(t.Context(), "early2")
+		tag, terr := st.Tags().Get(t.Context(), "early2")
 		if err != nil || terr != nil || !sameObject(tag.Extra, want) {
 			t.Errorf("%s: the tag has %s, %v, %v", fields, tag.Extra, err, terr)
 		}
 		// A copy, as castar copy makes it.
 		tag.Name = "copy"
-		if err := (tags{st}).Set(t.Context(), tag); err != nil {
+		if err := st.Tags().Set(t.Context(), tag); err != nil {
 			t.Error(err)
 		}
 		closeStore(t, st)
@@ -122,7 +125,7 @@ func TestMoreFields(t *testing.T) {
 				t.Errorf("%s: %s lost them: %s", fields, sort, b)
 			}
 		}
-		if b := fsys.Files()[tagPath("copy")]; !bytes.Contains(b, []byte(`"why"`)) {
+		if b := fsys.Files()[sealed.TagPath("copy")]; !bytes.Contains(b, []byte(`"why"`)) {
 			t.Errorf("%s: a copied tag lost them: %s", fields, b)
 		}
 	}
@@ -137,8 +140,8 @@ func sameObject(a, b string) bool {
 
 // Fields of a quarantine's lines and of their items stay as long as the damage does.
 func TestMoreFieldsOfQuarantine(t *testing.T) {
-	q := newQuarantine()
-	sealed := func(object string) []byte { return record.OneLine.Wrap([]byte(object)) }
+	q := sealed.NewQuarantine()
+	wrap := func(object string) []byte { return record.OneLine.Wrap([]byte(object)) }
 	d := store.Sum(nil).String()
 	for _, line := range []string{
 		`{"pack":"0123456789abcdef","all":true,"why":"all"}`,
@@ -146,21 +149,21 @@ func TestMoreFieldsOfQuarantine(t *testing.T) {
 		`{"pack":"1111111111111111","frame":16,"items":[{"digest":"` + d + `","offset":3}],"also":1}`,
 		`{"pack":"2222222222222222","all":true,"swept":true,"why":"swept"}`,
 	} {
-		if err := q.add(sealed(line)); err != nil {
+		if err := q.Add(wrap(line)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	again := newQuarantine() // what a verify finds: the same but one item
-	again.take(q)
-	again.swept = q.swept
-	again.extra = map[place]string{}
-	for p := range again.places {
-		if p.offset == 2 {
-			delete(again.places, p)
+	again := sealed.NewQuarantine() // what a verify finds: the same but one item
+	again.Take(q)
+	again.Swept = q.Swept
+	again.Extra = map[sealed.Place]string{}
+	for p := range again.Places {
+		if p.Offset == 2 {
+			delete(again.Places, p)
 		}
 	}
-	again.inherit(q)
-	b, err := again.encode()
+	again.Inherit(q)
+	b, err := again.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,16 +172,16 @@ func TestMoreFieldsOfQuarantine(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, b)
 		}
 	}
-	read := newQuarantine()
+	read := sealed.NewQuarantine()
 	for line := range bytes.Lines(b) {
-		if err := read.add(line); err != nil {
+		if err := read.Add(line); err != nil {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
-	if !maps.Equal(read.places, again.places) || !maps.Equal(read.packs, again.packs) || !maps.Equal(read.swept.packs, q.swept.packs) {
+	if !maps.Equal(read.Places, again.Places) || !maps.Equal(read.Packs, again.Packs) || !maps.Equal(read.Swept.Packs, q.Swept.Packs) {
 		t.Errorf("%+v comes back as %+v", again, read)
 	}
-	if rest := read.withoutSwept(); len(rest.packs) != 2 || len(rest.extra) < 3 {
+	if rest := read.WithoutSwept(); len(rest.Packs) != 2 || len(rest.Extra) < 3 {
 		t.Errorf("%+v", rest)
 	}
 }
@@ -231,11 +234,11 @@ func needsMoreReading(t *testing.T, fsys *crashfs.FS, sort string) {
 		t.Fatal(err)
 	}
 	_, tag := sampleTag(2, "early2")
-	got, err := tags{st}.Get(t.Context(), "early2")
+	got, err := st.Tags().Get(t.Context(), "early2")
 	if err != nil || got.Root != tag.Root {
 		t.Errorf("another tag is %+v, %v", got, err)
 	}
-	if _, err := (directories{st}).Get(t.Context(), got.Root.Digest); err != nil {
+	if _, err := st.Directories().Get(t.Context(), got.Root.Digest); err != nil {
 		t.Error(err)
 	}
 	closeStore(t, st)
@@ -252,12 +255,12 @@ func needsMoreReading(t *testing.T, fsys *crashfs.FS, sort string) {
 	defer closeStore(t, st)
 	_, tag = sampleTag(2, "moved")
 	tag.Time = time.Unix(0, 0)
-	for what, err := range map[string]error{"Set": tags{st}.Set(t.Context(), tag), "Delete": tags{st}.Delete(t.Context(), "moved")} {
+	for what, err := range map[string]error{"Set": st.Tags().Set(t.Context(), tag), "Delete": st.Tags().Delete(t.Context(), "moved")} {
 		if errors.Is(err, store.ErrNewer) != (sort == "tag") {
 			t.Errorf("%s: error %v", what, err)
 		}
 	}
-	if err := (tags{st}).Record(t.Context(), tag); err != nil {
+	if err := st.Tags().Record(t.Context(), tag); err != nil {
 		t.Error(err)
 	}
 }
@@ -270,7 +273,7 @@ func sweepAll(t *testing.T, fsys *crashfs.FS, dry bool) error {
 		return err
 	}
 	defer closeStore(t, st)
-	_, err = careOf(st).Sweep(t.Context(), st.NewSet(), store.SweepOptions{DryRun: dry, TagsLost: true})
+	_, err = care.Of(st).Sweep(t.Context(), st.NewSet(), store.SweepOptions{DryRun: dry, TagsLost: true})
 	return err
 }
 

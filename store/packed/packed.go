@@ -28,6 +28,9 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/live"
+	"castar/store/packed/internal/sealed"
 )
 
 // Options says how to open a store.
@@ -65,7 +68,7 @@ func Open(ctx context.Context, path string, o Options) (*store.Store, error) {
 		fsys.Close()
 		return nil, err
 	}
-	st.closeFS = fsys.Close
+	st.CloseFS = fsys.Close
 	return bundle(st), nil
 }
 
@@ -80,7 +83,7 @@ func SizeRule(path string) (store.SizeRule, error) {
 		return 0, err
 	}
 	defer fsys.Close()
-	c, err := readConfig(fsys)
+	c, err := sealed.ReadConfig(fsys)
 	if errors.Is(err, fs.ErrNotExist) {
 		return store.SizeDocumented, nil
 	}
@@ -89,7 +92,7 @@ func SizeRule(path string) (store.SizeRule, error) {
 
 // Landmark returns what the store in the folder dir is known by: its config file, which has a random ID. The error is
 // fs.ErrNotExist if dir is no store.
-func Landmark(dir string) (store.Landmark, error) { return store.LandmarkOf(dir, configName) }
+func Landmark(dir string) (store.Landmark, error) { return store.LandmarkOf(dir, sealed.ConfigName) }
 
 // makeFolder makes the folder of a store, and those above it, durably. It leaves the folder of a store alone.
 func makeFolder(path string) error {
@@ -97,7 +100,7 @@ func makeFolder(path string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(path, configName)); err == nil {
+	if _, err := os.Stat(filepath.Join(path, sealed.ConfigName)); err == nil {
 		return nil
 	}
 	real, err := filepath.EvalSymlinks(path)
@@ -111,13 +114,13 @@ func makeFolder(path string) error {
 }
 
 // bundle returns the store as its users see it.
-func bundle(st *Store) *store.Store {
-	b, c := st.bundle(), careOf(st)
+func bundle(st *live.Store) *store.Store {
+	b, c := st.Bundle(), care.Of(st)
 	b.Scrubber, b.Sweeper, b.Repairer = c, c, c
 	return b
 }
 
 // openFS opens or makes the store in a folder.
-func openFS(ctx context.Context, fsys durable.FS, o Options) (*Store, error) {
-	return openLive(ctx, fsys, openOptions(o))
+func openFS(ctx context.Context, fsys durable.FS, o Options) (*live.Store, error) {
+	return live.Open(ctx, fsys, live.Options(o))
 }

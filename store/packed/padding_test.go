@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/internal/care"
 	"castar/store/packed/pack"
 )
 
@@ -62,7 +63,7 @@ func TestPaddedFrames(t *testing.T) {
 	if _, err := keep.Add(store.KindFile, store.Sum(data)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := careOf(st).Sweep(t.Context(), keep, store.SweepOptions{}); err != nil {
+	if _, err := care.Of(st).Sweep(t.Context(), keep, store.SweepOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, st)

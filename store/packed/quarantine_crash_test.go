@@ -12,6 +12,8 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
 )
@@ -22,7 +24,7 @@ func (s *sampler) scrubOn(t *testing.T, fsys durable.FS) error {
 	if err != nil {
 		return err
 	}
-	r, err := careOf(st).Scrub(t.Context(), store.ScrubOptions{Parts: 1, MaxDuration: 1 << 40}, func(store.Damage) {})
+	r, err := care.Of(st).Scrub(t.Context(), store.ScrubOptions{Parts: 1, MaxDuration: 1 << 40}, func(store.Damage) {})
 	return errors.Join(err, r.NotRecorded, st.Close())
 }
 
@@ -60,7 +62,7 @@ func (c *crasher) scrubCrashes(t *testing.T, r run) error {
 			}
 		}
 		killed := fsys.Kill(k)
-		if q, _, _, _ := readQuarantine(killed); q != nil {
+		if q, _, _, _ := sealed.ReadQuarantine(killed); q != nil {
 			continue
 		}
 		next, err := c.run(killed, c.wrap, newLedger())
@@ -84,7 +86,7 @@ func (c *crasher) scrubCrashes(t *testing.T, r run) error {
 
 // checkStates reports what in the quarantine, or in the state of a scrub, cannot be read.
 func checkStates(fsys *crashfs.FS) error {
-	_, _, damage, err := readQuarantine(fsys)
+	_, _, damage, err := sealed.ReadQuarantine(fsys)
 	b, there := fsys.Files()["verify"]
 	if there && err == nil {
 		_, err = record.OneLine.Decode(b, &struct{}{})
@@ -99,7 +101,7 @@ func alarm(t *testing.T) run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmp.Or(r.fsys.Remove(quarantineDir), r.fsys.SyncDir(".")); err != nil {
+	if err := cmp.Or(r.fsys.Remove(sealed.QuarantineDir), r.fsys.SyncDir(".")); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range named(r.fsys, pack.Dir) {
@@ -151,7 +153,7 @@ func TestQuarantineNeedsEverySync(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all.sites["(*Store).settle syncs quarantine"] = true // by the ingest that follows
+	all.sites["live.(*Store).settle syncs quarantine"] = true // by the ingest that follows
 	for _, site := range slices.Sorted(maps.Keys(all.sites)) {
 		t.Run(site, func(t *testing.T) {
 			without := omitter{omit: site}

@@ -12,10 +12,11 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/live"
 )
 
 // openStore is open for the Store itself.
-func openStore(t *testing.T, dir string, o Options) *Store {
+func openStore(t *testing.T, dir string, o Options) *live.Store {
 	t.Helper()
 	fsys, err := durable.Dir(dir)
 	if err != nil {
@@ -25,7 +26,7 @@ func openStore(t *testing.T, dir string, o Options) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st.closeFS = fsys.Close
+	st.CloseFS = fsys.Close
 	t.Cleanup(func() { st.Close() })
 	return st
 }
@@ -38,8 +39,8 @@ func TestSeeOthersCommits(t *testing.T) {
 			dir := t.TempDir()
 			other := open(t, dir, Options{Create: true})
 			mine := openStore(t, dir, Options{ReadOnly: readOnly})
-			mine.limits.look = 0
-			st := mine.bundle()
+			mine.Limits.Look = 0
+			st := mine.Bundle()
 			for i := range 20 {
 				data, node := fmt.Appendf(nil, "blob %d", i), store.Directory{{Kind: store.KindFile, Name: fmt.Sprint(i)}}
 				if i%5 == 0 {
@@ -89,7 +90,7 @@ func TestSeeOthersCommits(t *testing.T) {
 					t.Fatalf("%d: %d bytes, %v", i, len(got), err)
 				}
 			}
-			if n := len(mine.retired); n > 40 {
+			if n := len(mine.Retired); n > 40 {
 				t.Errorf("%d indexes are kept that were replaced", n)
 			}
 		})
@@ -114,36 +115,36 @@ func (c *countingFS) ReadDir(name string) ([]os.DirEntry, error) {
 func TestLooks(t *testing.T) {
 	dir := t.TempDir()
 	st := openStore(t, dir, Options{Create: true})
-	d, err := st.bundle().Blobs.Put(t.Context(), []byte("x"))
+	d, err := st.Bundle().Blobs.Put(t.Context(), []byte("x"))
 	if err = errors.Join(err, st.Sync(t.Context()), os.WriteFile(filepath.Join(dir, index.Dir, ".nfs0001"), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	counting := &countingFS{FS: st.fs}
-	st.fs = counting
-	st.refresh() // passes the useless file over
+	counting := &countingFS{FS: st.Fs}
+	st.Fs = counting
+	st.Refresh() // passes the useless file over
 	has := func(n int, d store.Digest) (looks int) {
 		before := counting.looks
 		for range n {
-			if _, err := (blobs{st}).Has(context.Background(), d); err != nil {
+			if _, err := st.Blobs().Has(context.Background(), d); err != nil {
 				t.Fatal(err)
 			}
 		}
 		return counting.looks - before
 	}
 	absent := store.Sum([]byte("absent"))
-	st.limits.look = 1 << 62
+	st.Limits.Look = 1 << 62
 	if n := has(1000, absent); n != 0 {
 		t.Errorf("%d looks for what is absent, before it is time for one", n)
 	}
-	st.limits.look = 0
+	st.Limits.Look = 0
 	if n := has(100, d); n != 0 {
 		t.Errorf("%d looks for what is there", n)
 	}
 	if n := has(100, absent); n != 100 {
 		t.Errorf("%d looks for what is absent 100 times, want one each", n)
 	}
-	if n := len(*st.indexes.Load()); n != 1 || len(st.retired) > 0 {
-		t.Errorf("%d indexes, %d replaced, where nothing changed", n, len(st.retired))
+	if n := len(*st.Indexes.Load()); n != 1 || len(st.Retired) > 0 {
+		t.Errorf("%d indexes, %d replaced, where nothing changed", n, len(st.Retired))
 	}
 }
 

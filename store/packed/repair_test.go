@@ -22,6 +22,8 @@ import (
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
 	"castar/store/storetest"
@@ -35,9 +37,9 @@ func (s *sampler) repair(fsys *crashfs.FS, o store.RepairOptions) (r store.Repai
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.packs.Coders = s.cutter, s.coders
-	st.writers = chunk.NewPool(st.cutter, st.slots)
-	return careOf(st).Repair(ctx, o)
+	st.Cutter, st.Packs.Coders = s.cutter, s.coders
+	st.Writers = chunk.NewPool(st.Cutter, st.Slots)
+	return care.Of(st).Repair(ctx, o)
 }
 
 // named returns the files in a folder.
@@ -107,35 +109,35 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 	},
 	// A verify found damage that was not, such as of a cable, and nobody has looked again.
 	"whole packs in quarantine": func(fsys *crashfs.FS) error {
-		q := &quarantine{packs: map[pack.ID]bool{}}
+		q := &sealed.Quarantine{Packs: map[pack.ID]bool{}}
 		for _, name := range named(fsys, pack.Dir) {
 			id, _ := pack.ParseName(path.Base(name))
-			q.packs[id] = true
+			q.Packs[id] = true
 		}
-		return writeQuarantine(fsys, q, nil)
+		return sealed.WriteQuarantine(fsys, q, nil)
 	},
 	"file where tags should be": func(fsys *crashfs.FS) error {
 		if err := logTags(fsys); err != nil {
 			return err
 		}
-		for _, name := range append(named(fsys, tagsDir), tagsDir) {
+		for _, name := range append(named(fsys, sealed.TagsDir), sealed.TagsDir) {
 			if err := fsys.Remove(name); err != nil {
 				return err
 			}
 		}
-		return durable.WriteFile(fsys, pack.TempPath("tags"), tagsDir, nil)
+		return durable.WriteFile(fsys, pack.TempPath("tags"), sealed.TagsDir, nil)
 	},
 	"tag damaged": func(fsys *crashfs.FS) error {
-		return cmp.Or(logTags(fsys), overwrite(fsys, tagPath("moved"), func(b []byte) []byte { return b[1:] }))
+		return cmp.Or(logTags(fsys), overwrite(fsys, sealed.TagPath("moved"), func(b []byte) []byte { return b[1:] }))
 	},
 	"config lost": func(fsys *crashfs.FS) error {
-		return cmp.Or(fsys.Remove(configName), fsys.SyncDir("."))
+		return cmp.Or(fsys.Remove(sealed.ConfigName), fsys.SyncDir("."))
 	},
 }
 
 // logTags enters the tags that there are in the log.
 func logTags(fsys *crashfs.FS) error {
-	return overwrite(fsys, logName, func(log []byte) []byte {
+	return overwrite(fsys, sealed.LogName, func(log []byte) []byte {
 		for _, name := range []string{"early2", "moved"} {
 			_, tag := sampleTag(2, name)
 			line, _ := record.EncodeTag(record.OneLine, tag)

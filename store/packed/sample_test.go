@@ -16,6 +16,7 @@ import (
 	"castar/store"
 	"castar/store/chunk"
 	"castar/store/durable"
+	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 )
 
@@ -96,11 +97,11 @@ func newSampler() *sampler {
 	return s
 }
 
-func (s *sampler) open(ctx context.Context, fsys durable.FS, create bool) (*Store, error) {
+func (s *sampler) open(ctx context.Context, fsys durable.FS, create bool) (*live.Store, error) {
 	st, err := openFS(ctx, fsys, Options{Create: create})
 	if err == nil {
-		st.cutter, st.packs.Coders = s.cutter, s.coders
-		st.writers = chunk.NewPool(st.cutter, st.slots)
+		st.Cutter, st.Packs.Coders = s.cutter, s.coders
+		st.Writers = chunk.NewPool(st.Cutter, st.Slots)
 	}
 	return st, err
 }
@@ -132,7 +133,7 @@ func (s *sampler) session(ctx context.Context, fsys durable.FS, n int, l *ledger
 		return err
 	}
 	if s.makes { // what another process made is durable when this one is told so
-		did(nil, func() { l.id = st.config.ID })
+		did(nil, func() { l.id = st.Config.ID })
 	}
 	steps := []func() error{
 		func() error {
@@ -140,26 +141,26 @@ func (s *sampler) session(ctx context.Context, fsys durable.FS, n int, l *ledger
 				return nil
 			}
 			_, tag := sampleTag(n, fmt.Sprintf("early%d", n))
-			return did(tags{st}.Set(ctx, tag), func() { l.id, l.tags[tag.Name] = st.config.ID, []store.Tag{tag} })
+			return did(st.Tags().Set(ctx, tag), func() { l.id, l.tags[tag.Name] = st.Config.ID, []store.Tag{tag} })
 		},
 		func() error {
 			next := l.clone()
 			err := cmp.Or(sampleStore(ctx, st, n, &next), st.Sync(ctx))
-			return did(err, func() { *l, l.id = next, st.config.ID })
+			return did(err, func() { *l, l.id = next, st.Config.ID })
 		},
 		func() error {
 			_, tag := sampleTag(n, "recorded")
-			return did(tags{st}.Record(ctx, tag), func() { l.log = append(l.log, tag) })
+			return did(st.Tags().Record(ctx, tag), func() { l.log = append(l.log, tag) })
 		},
 		func() error {
 			_, tag := sampleTag(n, "moved")
-			return did(tags{st}.Set(ctx, tag), func() { l.tags[tag.Name] = []store.Tag{tag} })
+			return did(st.Tags().Set(ctx, tag), func() { l.tags[tag.Name] = []store.Tag{tag} })
 		},
 		func() error {
 			if n == 1 || s.late {
 				return nil
 			}
-			return did(tags{st}.Delete(ctx, "early1"), func() { l.tags["early1"] = []store.Tag{{}} })
+			return did(st.Tags().Delete(ctx, "early1"), func() { l.tags["early1"] = []store.Tag{{}} })
 		},
 	}
 	for _, step := range steps {
@@ -171,9 +172,9 @@ func (s *sampler) session(ctx context.Context, fsys durable.FS, n int, l *ledger
 }
 
 // sampleStore puts what a session has, and enters it into l.
-func sampleStore(ctx context.Context, st *Store, session int, l *ledger) error {
+func sampleStore(ctx context.Context, st *live.Store, session int, l *ledger) error {
 	for _, data := range sampleBlobs(session) {
-		d, err := (blobs{st}).Put(ctx, data)
+		d, err := st.Blobs().Put(ctx, data)
 		if err != nil {
 			return err
 		}
@@ -183,7 +184,7 @@ func sampleStore(ctx context.Context, st *Store, session int, l *ledger) error {
 		l.blobs[d] = data
 	}
 	dir, tag := sampleTag(session, "")
-	d, err := (directories{st}).Put(ctx, dir)
+	d, err := st.Directories().Put(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -195,9 +196,9 @@ func sampleStore(ctx context.Context, st *Store, session int, l *ledger) error {
 }
 
 // verifyStore reports how a store does not keep what it promised, or shows what is not whole.
-func verifyStore(ctx context.Context, st *Store, l ledger) error {
-	if l.id != "" && st.config.ID != l.id {
-		return fmt.Errorf("store has ID %s, want %s", st.config.ID, l.id)
+func verifyStore(ctx context.Context, st *live.Store, l ledger) error {
+	if l.id != "" && st.Config.ID != l.id {
+		return fmt.Errorf("store has ID %s, want %s", st.Config.ID, l.id)
 	}
 	for d, data := range l.blobs {
 		if got, err := readBlob(ctx, st, d); err != nil || !bytes.Equal(got, data) {
@@ -205,7 +206,7 @@ func verifyStore(ctx context.Context, st *Store, l ledger) error {
 		}
 	}
 	for d, dir := range l.dirs {
-		if got, err := (directories{st}).Get(ctx, d); err != nil || !reflect.DeepEqual(got, dir) {
+		if got, err := st.Directories().Get(ctx, d); err != nil || !reflect.DeepEqual(got, dir) {
 			return fmt.Errorf("directory %s was promised: %w", d, cmp.Or(err, errDiffers))
 		}
 	}
@@ -214,8 +215,8 @@ func verifyStore(ctx context.Context, st *Store, l ledger) error {
 
 var errDiffers = errors.New("differs")
 
-func readBlob(ctx context.Context, st *Store, d store.Digest) ([]byte, error) {
-	b, err := (blobs{st}).Open(ctx, d)
+func readBlob(ctx context.Context, st *live.Store, d store.Digest) ([]byte, error) {
+	b, err := st.Blobs().Open(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -225,9 +226,9 @@ func readBlob(ctx context.Context, st *Store, d store.Digest) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-func verifyTags(ctx context.Context, st *Store, l ledger) error {
+func verifyTags(ctx context.Context, st *live.Store, l ledger) error {
 	got := map[string]store.Tag{}
-	for tag, err := range (tags{st}).All(ctx) {
+	for tag, err := range st.Tags().All(ctx) {
 		if errors.Is(err, store.ErrTagsLost) && l.mayLoseTags {
 			continue
 		}
@@ -237,7 +238,7 @@ func verifyTags(ctx context.Context, st *Store, l ledger) error {
 		got[tag.Name] = tag
 	}
 	for _, name := range []string{"early1", "early2", "moved"} {
-		tag, err := (tags{st}).Get(ctx, name)
+		tag, err := st.Tags().Get(ctx, name)
 		if err != nil && !store.IsNotFound(err) {
 			return err
 		}
@@ -250,9 +251,9 @@ func verifyTags(ctx context.Context, st *Store, l ledger) error {
 }
 
 // verifyLog looks for the promised records in order. Others may be there, and a torn one that was not promised.
-func verifyLog(ctx context.Context, st *Store, l ledger) error {
+func verifyLog(ctx context.Context, st *live.Store, l ledger) error {
 	want := l.log
-	for tag, err := range (tags{st}).Log(ctx) {
+	for tag, err := range st.Tags().Log(ctx) {
 		if err == nil && len(want) > 0 && tag == want[0] {
 			want = want[1:]
 		}
@@ -264,19 +265,19 @@ func verifyLog(ctx context.Context, st *Store, l ledger) error {
 }
 
 // verifyVisible reads everything that is listed, whose bytes must hash to their names.
-func verifyVisible(ctx context.Context, st *Store) error {
+func verifyVisible(ctx context.Context, st *live.Store) error {
 	for d, err := range st.List(ctx, store.Digest{}, 0) {
 		if err != nil {
 			return err
 		}
 		seen := false
-		if st.has(pack.KindDirectory, &d) {
+		if st.Has(pack.KindDirectory, &d) {
 			seen = true
-			if _, err := (directories{st}).Get(ctx, d); err != nil {
+			if _, err := st.Directories().Get(ctx, d); err != nil {
 				return fmt.Errorf("listed directory: %w", err)
 			}
 		}
-		if st.has(pack.KindData, &d) {
+		if st.Has(pack.KindData, &d) {
 			seen = true
 			if data, err := readBlob(ctx, st, d); err != nil || store.Sum(data) != d {
 				return fmt.Errorf("listed blob %s: %w", d, cmp.Or(err, io.ErrUnexpectedEOF))

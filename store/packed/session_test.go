@@ -11,21 +11,23 @@ import (
 	"castar/store"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/live"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
 
 // openLimited opens a new store on fsys that is full sooner.
-func openLimited(t *testing.T, fsys *crashfs.FS, change func(*limits)) *Store {
+func openLimited(t *testing.T, fsys *crashfs.FS, change func(*live.Limits)) *live.Store {
 	t.Helper()
 	st, err := openFS(t.Context(), fsys, Options{Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	change(&st.limits)
+	change(&st.Limits)
 	return st
 }
 
-func closeStore(t *testing.T, st *Store) {
+func closeStore(t *testing.T, st *live.Store) {
 	t.Helper()
 	if err := st.Close(); err != nil {
 		t.Error(err)
@@ -83,17 +85,17 @@ func frames(t *testing.T, files map[string][]byte) (all []placed) {
 func TestCheckpoint(t *testing.T) {
 	tests := []struct {
 		name   string
-		change func(*limits)
+		change func(*live.Limits)
 		data   func(i int) []byte
 	}{
-		{"objects", func(l *limits) { l.objects = 10 }, func(i int) []byte { return fmt.Appendf(nil, "blob %d", i) }},
-		{"bytes", func(l *limits) { l.bytes = 1 << 20 }, func(i int) []byte { return random(byte(i), 100<<10) }},
+		{"objects", func(l *live.Limits) { l.Objects = 10 }, func(i int) []byte { return fmt.Appendf(nil, "blob %d", i) }},
+		{"bytes", func(l *live.Limits) { l.Bytes = 1 << 20 }, func(i int) []byte { return random(byte(i), 100<<10) }},
 	}
 	for _, tt := range tests {
 		fsys := crashfs.New()
 		st := openLimited(t, fsys, tt.change)
 		for i := range 57 {
-			if _, err := (blobs{st}).Put(t.Context(), tt.data(i)); err != nil {
+			if _, err := st.Blobs().Put(t.Context(), tt.data(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -125,13 +127,13 @@ func TestCheckpoint(t *testing.T) {
 // A blob that is written in pieces is committed in between as well, and its name only with the last of it.
 func TestCheckpointWithinBlob(t *testing.T) {
 	fsys := crashfs.New()
-	st := openLimited(t, fsys, func(l *limits) { l.bytes = 1 << 20 })
-	w, err := blobs{st}.Create(t.Context())
+	st := openLimited(t, fsys, func(l *live.Limits) { l.Bytes = 1 << 20 })
+	w, err := st.Blobs().Create(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	data := random(3, (cap(st.slots)+3)*4<<20) // so that some have been stored before the last is handed on
+	data := random(3, (cap(st.Slots)+3)*4<<20) // so that some have been stored before the last is handed on
 	if _, err := w.Write(data); err != nil {
 		t.Fatal(err)
 	}
@@ -159,10 +161,10 @@ func TestCheckpointWithinBlob(t *testing.T) {
 // A pack that is full is followed by another.
 func TestPackRollOver(t *testing.T) {
 	fsys := crashfs.New()
-	st := openLimited(t, fsys, func(l *limits) { l.pack = 300 << 10 })
+	st := openLimited(t, fsys, func(l *live.Limits) { l.Pack = 300 << 10 })
 	defer closeStore(t, st)
 	for i := range 20 {
-		if _, err := (blobs{st}).Put(t.Context(), random(byte(i), 100<<10)); err != nil {
+		if _, err := st.Blobs().Put(t.Context(), random(byte(i), 100<<10)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -200,9 +202,9 @@ func TestRawFrames(t *testing.T) {
 	}
 	for _, tt := range tests {
 		fsys := crashfs.New()
-		st := openLimited(t, fsys, func(*limits) {})
+		st := openLimited(t, fsys, func(*live.Limits) {})
 		for _, data := range [][]byte{tt.data, []byte("odd")} { // so that the next frame does not begin at a block
-			if _, err := (blobs{st}).Put(t.Context(), data); err != nil {
+			if _, err := st.Blobs().Put(t.Context(), data); err != nil {
 				t.Fatal(err)
 			}
 			if err := st.Sync(t.Context()); err != nil {
@@ -233,14 +235,14 @@ func TestRawFrames(t *testing.T) {
 // Small blobs share a frame, and so do directories, apart from them.
 func TestGroups(t *testing.T) {
 	fsys := crashfs.New()
-	st := openLimited(t, fsys, func(*limits) {})
+	st := openLimited(t, fsys, func(*live.Limits) {})
 	const n = 3000
 	for i := range n {
-		if _, err := (blobs{st}).Put(t.Context(), fmt.Appendf(bytes.Repeat([]byte("x"), 1000), "%d", i)); err != nil {
+		if _, err := st.Blobs().Put(t.Context(), fmt.Appendf(bytes.Repeat([]byte("x"), 1000), "%d", i)); err != nil {
 			t.Fatal(err)
 		}
 		dir := store.Directory{{Kind: store.KindFile, Name: fmt.Sprint(i)}}
-		if _, err := (directories{st}).Put(t.Context(), dir); err != nil {
+		if _, err := st.Directories().Put(t.Context(), dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -267,13 +269,13 @@ func TestGroups(t *testing.T) {
 func TestCloseDiscards(t *testing.T) {
 	for _, size := range []int{10, 100 << 10, 700 << 10} {
 		fsys := crashfs.New()
-		st := openLimited(t, fsys, func(l *limits) { l.pack = 200 << 10 })
+		st := openLimited(t, fsys, func(l *live.Limits) { l.Pack = 200 << 10 })
 		for i := range 5 {
-			if _, err := (blobs{st}).Put(t.Context(), random(byte(i), size)); err != nil {
+			if _, err := st.Blobs().Put(t.Context(), random(byte(i), size)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w, err := blobs{st}.Create(t.Context())
+		w, err := st.Blobs().Create(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -298,8 +300,8 @@ func TestCloseDiscards(t *testing.T) {
 // What a process that was killed left in tmp/ is removed by the next that has the store alone, and by no other.
 func TestTempIsCleared(t *testing.T) {
 	fsys := crashfs.New()
-	st := openLimited(t, fsys, func(*limits) {})
-	if _, err := (blobs{st}).Put(t.Context(), random(1, 100<<10)); err != nil {
+	st := openLimited(t, fsys, func(*live.Limits) {})
+	if _, err := st.Blobs().Put(t.Context(), random(1, 100<<10)); err != nil {
 		t.Fatal(err)
 	}
 	beside, err := openFS(t.Context(), fsys, Options{})
@@ -348,7 +350,7 @@ func TestStrayFileInIndex(t *testing.T) {
 // A hidden file in tags/, as file managers and file systems of networks leave, is no tag.
 func TestStrayFileInTags(t *testing.T) {
 	fsys := made(t)
-	f, err := fsys.Create(tagsDir + "/.nfs0001")
+	f, err := fsys.Create(sealed.TagsDir + "/.nfs0001")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +360,7 @@ func TestStrayFileInTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeStore(t, st)
-	for tag, err := range (tags{st}).All(t.Context()) {
+	for tag, err := range st.Tags().All(t.Context()) {
 		t.Errorf("%v, %v", tag, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 )
 
@@ -62,7 +63,7 @@ func TestStored(t *testing.T) {
 	}
 	var frames uint64
 	objects := uint64(len(digests) + len(chunks) + 1)
-	for _, x := range *st.Barrier.(*Store).indexes.Load() {
+	for _, x := range *st.Barrier.(*live.Store).Indexes.Load() {
 		for i := range x.Frames() {
 			f, _ := x.Frame(i)
 			frames += uint64(f.Stored)

@@ -13,6 +13,7 @@ import (
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/care"
 )
 
 // TestRepairNeedsEverySync deletes one call of fsync from a repair: of the promises of a repair that is done, one is
@@ -44,9 +45,9 @@ func TestRepairNeedsEverySync(t *testing.T) {
 		}
 	}
 	for _, site := range []string{
-		"(*Store).writeIndexFile syncs index",     // TestSweepNeedsEverySync has it
-		"writeConfig syncs .", "tags.Set syncs .", // and TestCrashNeedsEverySync these
-		"(*repair).setAside syncs index", "(*repair).setAside syncs .", // what takes the place syncs them again
+		"live.(*Store).WriteIndexFile syncs index",            // TestSweepNeedsEverySync has it
+		"sealed.WriteConfig syncs .", "live.Tags.Set syncs .", // and TestCrashNeedsEverySync these
+		"care.(*repair).setAside syncs index", "care.(*repair).setAside syncs .", // what takes the place syncs them again
 	} {
 		delete(all.sites, site)
 	}
@@ -92,9 +93,9 @@ func repairFS(s *sampler, fsys durable.FS) (r store.RepairResult, err error) {
 		return r, err
 	}
 	defer func() { err = cmp.Or(err, st.Close()) }()
-	st.cutter, st.packs.Coders = s.cutter, s.coders
-	st.writers = chunk.NewPool(st.cutter, st.slots)
-	return careOf(st).Repair(context.Background(), store.RepairOptions{})
+	st.Cutter, st.Packs.Coders = s.cutter, s.coders
+	st.Writers = chunk.NewPool(st.Cutter, st.Slots)
+	return care.Of(st).Repair(context.Background(), store.RepairOptions{})
 }
 
 // spoilingFS is a disk that turns a bit of every index.
@@ -139,7 +140,7 @@ func TestSweepDamagedIndex(t *testing.T) {
 	if err := verify(asIs); err != nil {
 		t.Error(err)
 	}
-	without := omitter{omit: "(*Store).newIndex syncs index"}
+	without := omitter{omit: "live.(*Store).NewIndex syncs index"}
 	if err := verify(without.wrap); err == nil {
 		t.Error("no state is wrong without the sync")
 	}

@@ -13,6 +13,8 @@ import (
 	"castar/store"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
 )
@@ -20,7 +22,7 @@ import (
 // TestTolerate opens stores of which something is damaged or lost, as they are only opened when asked to.
 func TestTolerate(t *testing.T) {
 	ctx := context.Background()
-	for _, name := range []string{configName, index.Dir, pack.TempDir} {
+	for _, name := range []string{sealed.ConfigName, index.Dir, pack.TempDir} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			st := open(t, dir, Options{Create: true})
@@ -88,7 +90,7 @@ func TestTolerate(t *testing.T) {
 	t.Run("newer format", func(t *testing.T) {
 		dir := t.TempDir()
 		open(t, dir, Options{Create: true}).Close()
-		if err := os.WriteFile(filepath.Join(dir, configName), record.OneLine.Wrap([]byte(`{"version":99}`)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, sealed.ConfigName), record.OneLine.Wrap([]byte(`{"version":99}`)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var corrupt *store.CorruptError
@@ -99,7 +101,7 @@ func TestTolerate(t *testing.T) {
 	t.Run("no format", func(t *testing.T) {
 		dir := t.TempDir()
 		open(t, dir, Options{Create: true}).Close()
-		if err := os.WriteFile(filepath.Join(dir, configName), record.OneLine.Wrap([]byte(`{"name":"of a tag"}`)), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, sealed.ConfigName), record.OneLine.Wrap([]byte(`{"name":"of a tag"}`)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		var corrupt *store.CorruptError
@@ -132,7 +134,7 @@ func TestTolerateTransient(t *testing.T) {
 					t.Fatal(err)
 				}
 				damage := 0
-				result, err := careOf(st).Scrub(t.Context(), store.ScrubOptions{}, func(d store.Damage) {
+				result, err := care.Of(st).Scrub(t.Context(), store.ScrubOptions{}, func(d store.Damage) {
 					if !d.Harmless {
 						damage++
 					}

@@ -12,6 +12,8 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/care"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
 )
@@ -245,7 +247,7 @@ func TestQuarantine(t *testing.T) {
 	if s := scrub(t, st, store.ScrubOptions{NoRecord: true}); len(s.damage) != 1 || s.NotRecorded != nil {
 		t.Errorf("%+v", s)
 	}
-	if entries, err := os.ReadDir(filepath.Join(dir, quarantineDir)); err != nil || len(entries) > 0 {
+	if entries, err := os.ReadDir(filepath.Join(dir, sealed.QuarantineDir)); err != nil || len(entries) > 0 {
 		t.Errorf("recorded, although it should not be: %v, %v", entries, err)
 	}
 	s := scrub(t, st, store.ScrubOptions{})
@@ -258,7 +260,7 @@ func TestQuarantine(t *testing.T) {
 		}
 		var corrupt *store.CorruptError
 		_, err := st.Blobs.Open(ctx, bad)
-		if !errors.As(err, &corrupt) || corrupt.Digest != bad || corrupt.Where == "" || !errors.Is(err, errQuarantined) {
+		if !errors.As(err, &corrupt) || corrupt.Digest != bad || corrupt.Where == "" || !errors.Is(err, sealed.ErrQuarantined) {
 			t.Errorf("open: %v", err)
 		}
 		if has, err := st.Blobs.Has(ctx, store.Sum(blobs[6])); !has || err != nil {
@@ -280,7 +282,7 @@ func TestQuarantine(t *testing.T) {
 	if has, _ := st.Blobs.Has(ctx, bad); !has {
 		t.Error("still in quarantine")
 	}
-	if left, _ := os.ReadDir(filepath.Join(dir, quarantineDir)); len(left) > 0 {
+	if left, _ := os.ReadDir(filepath.Join(dir, sealed.QuarantineDir)); len(left) > 0 {
 		t.Errorf("left in quarantine: %v", left)
 	}
 	spoil(t, dir, blobs[5])
@@ -353,7 +355,7 @@ func TestQuarantineOlderCopy(t *testing.T) {
 		if i == 0 {
 			continue
 		}
-		names := *st.Scrubber.(careStore).indexes.Load()
+		names := *st.Scrubber.(care.Store).Indexes.Load()
 		spoilPack(t, dir, names[0], blob)
 	}
 	reader := open(t, dir, Options{ReadOnly: true})
@@ -392,7 +394,7 @@ func TestQuarantineLost(t *testing.T) {
 	dir := t.TempDir()
 	blobs := scrubSample(t, dir)
 	st := open(t, dir, Options{})
-	for _, x := range *st.Scrubber.(careStore).indexes.Load() {
+	for _, x := range *st.Scrubber.(care.Store).Indexes.Load() {
 		for _, p := range x.Packs {
 			if err := os.Remove(filepath.Join(dir, p.ID.Path())); err != nil {
 				t.Fatal(err)
@@ -403,8 +405,8 @@ func TestQuarantineLost(t *testing.T) {
 	if len(s.damage) < len(blobs)+2 || s.Objects != 0 {
 		t.Errorf("%+v", s)
 	}
-	q, files, damage, err := readQuarantine(st.Scrubber.(careStore).fs)
-	if err != nil || len(files) != 1 || len(damage) > 0 || len(q.packs) != 2 || len(q.places) != 0 {
+	q, files, damage, err := sealed.ReadQuarantine(st.Scrubber.(care.Store).Fs)
+	if err != nil || len(files) != 1 || len(damage) > 0 || len(q.Packs) != 2 || len(q.Places) != 0 {
 		t.Errorf("%+v %v %v %v", q, files, damage, err)
 	}
 }
@@ -414,11 +416,11 @@ func TestQuarantineFiles(t *testing.T) {
 	dir := t.TempDir()
 	st := open(t, dir, Options{Create: true})
 	lines := []byte("no line\n" + string(record.OneLine.Wrap([]byte(`{"pack":"xy","all":true}`))) + string(record.OneLine.Wrap([]byte(`{"pack":"0123456789abcdef","all":true}`))))
-	if err := os.WriteFile(filepath.Join(dir, quarantineDir, "x"), lines, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, sealed.QuarantineDir, "x"), lines, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	q, _, damage, err := readQuarantine(st.Scrubber.(careStore).fs)
-	if err != nil || len(damage) != 2 || len(q.packs) != 1 {
+	q, _, damage, err := sealed.ReadQuarantine(st.Scrubber.(care.Store).Fs)
+	if err != nil || len(damage) != 2 || len(q.Packs) != 1 {
 		t.Errorf("%+v %v %v", q, damage, err)
 	}
 	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 2 || s.damage[0].What != store.WhatState {
@@ -433,10 +435,10 @@ func TestQuarantineFiles(t *testing.T) {
 func TestHasAllocates(t *testing.T) {
 	dir := t.TempDir()
 	blobs := scrubSample(t, dir)
-	st := open(t, dir, Options{}).Scrubber.(careStore)
+	st := open(t, dir, Options{}).Scrubber.(care.Store)
 	d := store.Sum(blobs[0])
 	has := func() {
-		if !st.has(pack.KindData, &d) {
+		if !st.Has(pack.KindData, &d) {
 			t.Fatal("gone")
 		}
 	}
@@ -445,7 +447,7 @@ func TestHasAllocates(t *testing.T) {
 	}
 	spoil(t, dir, blobs[1])
 	scrub(t, open(t, dir, Options{}), store.ScrubOptions{})
-	st = open(t, dir, Options{}).Scrubber.(careStore)
+	st = open(t, dir, Options{}).Scrubber.(care.Store)
 	if n := testing.AllocsPerRun(100, has); n > 0 {
 		t.Errorf("%v allocations with something in quarantine", n)
 	}
@@ -493,7 +495,7 @@ func TestScrubAssembly(t *testing.T) {
 	dir := t.TempDir()
 	blobs := scrubSample(t, dir)
 	st := open(t, dir, Options{})
-	packed := st.Scrubber.(careStore)
+	packed := st.Scrubber.(care.Store)
 	var chunks []store.Chunk
 	for _, b := range blobs[:4] {
 		chunks = append(chunks, store.Chunk{Digest: store.Sum(b), Size: uint64(len(b))})
@@ -511,7 +513,7 @@ func TestScrubAssembly(t *testing.T) {
 		store.Sum(slices.Concat(slices.Concat(blobs[:4]...), slices.Concat(blobs[:4]...))): twice,
 	}
 	for d, list := range lists {
-		if err := packed.put(pack.KindList, 0, d, pack.AppendList(nil, list), false); err != nil {
+		if err := packed.Put(pack.KindList, 0, d, pack.AppendList(nil, list), false); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,0 +1,284 @@
+package care
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/internal/live"
+	"castar/store/packed/pack"
+)
+
+// Sweep implements store.Sweeper, in rounds: first packs in which nothing is alive go, and then, a few at a time so that
+// little space is needed, those of which much is dead are written anew. Every round makes its changes in this order,
+// each step after the last has succeeded:
+//
+//  1. new packs are synced, renamed into packs/, and packs/ synced;
+//  2. one new index of all that is alive, of the next epoch, is written, synced and renamed into index/: the commit;
+//  3. index/ is synced, and the new index is read back and checked;
+//  4. the old indexes are removed, and the packs that the new one does not name.
+//
+// A crash before step 3 ends leaves either index, and the packs of both are there. After it the epoch of the new index
+// makes the old ones void, wherever a crash leaves some of them.
+func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
+	k, ok := keep.(*live.Set)
+	if !ok || !slices.Equal(k.Indexes, *st.Indexes.Load()) {
+		return r, errors.New("the set to keep is not of this store as it is now")
+	}
+	if err := st.newerLine(ctx); err != nil {
+		return r, err
+	}
+	if !o.DryRun {
+		if err := st.Writable(); err != nil {
+			return r, err
+		}
+		if !st.Alone {
+			return r, errors.New("a sweep needs the store to be opened exclusively")
+		}
+		if err := st.Tags().Lost(); err != nil && !o.TagsLost {
+			return r, err
+		}
+		// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
+		if err := st.Fs.SyncDir(index.Dir); err != nil {
+			return r, st.Fail(err)
+		}
+		replaced := func(file string) bool { return !k.Covers(file) && strings.HasSuffix(file, index.Ext) }
+		if err := st.removeAll(index.Dir, replaced); err != nil {
+			return r, st.Fail(err)
+		}
+	}
+	for _, x := range k.Indexes {
+		if err := cmp.Or(x.Check(), st.checkRoles(x)); err != nil {
+			return r, &store.CorruptError{Where: st.Fs.Path(index.Path(x.Name)), Err: err}
+		}
+	}
+	s := st.newSweep()
+	s.o = o
+	before, err := s.diskUse()
+	if err != nil {
+		return r, err
+	}
+	if !o.DryRun {
+		if err := s.removeUnnamed(); err != nil {
+			return s.result, st.Fail(err)
+		}
+	}
+	if err := s.rounds(ctx, k); err != nil {
+		if after, derr := s.diskUse(); live.IsFull(err) && derr == nil && after < before {
+			err = fmt.Errorf("%w; %d bytes were freed", err, before-after)
+		}
+		return s.result, err
+	}
+	if o.TagsLost && !o.DryRun {
+		if err := st.Tags().ForgetLost(); err != nil {
+			return s.result, err
+		}
+	}
+	after := before - min(before, s.estimate)
+	if !o.DryRun {
+		if after, err = s.diskUse(); err != nil {
+			return s.result, err
+		}
+	}
+	s.result.FreedBytes, s.result.KeptBytes = uint64(before-min(before, after)), uint64(after)
+	return s.result, nil
+}
+
+// sweep is one call of Sweep.
+type sweep struct {
+	st       Store
+	o        store.SweepOptions
+	done     map[pack.ID]bool // packs that no further round is to rewrite
+	damaged  map[pack.Frame]bool
+	estimate int64              // bytes that a dry run would free
+	rescued  map[object]rescued // by a repair
+	result   store.SweepResult
+
+	// Where room is short; see makeRoom.
+	room     int64 // what a round may move, in bytes
+	tight    bool  // small packs are not merged
+	unmerged bool  // nor are indexes
+	short    error // why packs of which much is dead stay
+}
+
+func (st Store) newSweep() *sweep {
+	return &sweep{st: st, done: make(map[pack.ID]bool), damaged: make(map[pack.Frame]bool), room: roundPacks * st.Limits.Pack}
+}
+
+// diskUse returns the bytes in packs and indexes.
+func (s *sweep) diskUse() (sum int64, err error) {
+	for _, dir := range []string{pack.Dir, index.Dir} {
+		entries, err := s.st.Fs.ReadDir(dir)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range entries {
+			fi, err := e.Info()
+			if err != nil {
+				return 0, err
+			}
+			sum += fi.Size()
+		}
+	}
+	return sum, nil
+}
+
+// rounds sweeps until nothing is left to do. After the first, all that is in the index is alive.
+func (s *sweep) rounds(ctx context.Context, keep *live.Set) error {
+	for first := true; ; first = false {
+		p, err := s.plan(*s.st.Indexes.Load(), keep)
+		if err != nil {
+			return err
+		}
+		s.choose(p)
+		if first {
+			s.result.FreedObjects = uint64(p.records - p.kept)
+		}
+		s.result.KeptObjects = uint64(p.kept)
+		if s.o.DryRun {
+			s.foresee(p)
+			return nil
+		}
+		if !s.needed(p) {
+			return cmp.Or(s.unmark(), s.short)
+		}
+		switch err := s.round(ctx, p); {
+		case live.IsFull(err):
+			if err := s.makeRoom(p, err); err != nil {
+				return err
+			}
+			if slices.Equal(p.indexes, *s.st.Indexes.Load()) {
+				continue // the set is of these indexes
+			}
+		case err != nil:
+			return err
+		}
+		keep = nil
+	}
+}
+
+// foresee counts what would be done.
+func (s *sweep) foresee(p *plan) {
+	for _, pk := range p.packs {
+		if pk.live == 0 || pk.rewrite {
+			s.estimate += pk.size - pk.live
+			s.result.FreedPacks++
+			s.result.Rewritten += uint64(pk.live)
+		}
+	}
+}
+
+// round carries out a plan.
+func (s *sweep) round(ctx context.Context, p *plan) (err error) {
+	w := newRewriter(s, p)
+	defer func() { err = errors.Join(err, w.close(err)) }()
+	if err := w.run(ctx); err != nil {
+		return err
+	}
+	for _, pk := range p.packs {
+		pk.stays = pk.rewrite && w.damaged[pk.id]
+	}
+	if err := w.out.Publish(); err != nil {
+		return s.fail(live.OrFull(err)) // no index names them
+	}
+	for _, ref := range w.out.Lengths() {
+		s.done[ref.ID] = true
+	}
+	if err := s.publish(p, w); err != nil {
+		return s.fail(err)
+	}
+	return s.removePacks(p)
+}
+
+// fail remembers an error after which nothing more may be written. That there is no room is none.
+func (s *sweep) fail(err error) error {
+	if live.IsFull(err) {
+		return err
+	}
+	return s.st.Fail(err)
+}
+
+// publish makes an index of what is alive, and of nothing else, the only one.
+func (s *sweep) publish(p *plan, w *rewriter) error {
+	st := s.st
+	parts, left := []index.Part{w.new.Part(w.out.Lengths())}, 0
+	for i := range p.indexes {
+		parts = append(parts, s.part(p, i, &left))
+	}
+	epoch := index.NextEpoch(p.indexes)
+	x, err := st.NewIndex(epoch, parts, func(x *index.Index) error {
+		switch n := x.Len(); {
+		case n != p.kept+w.extra || left != w.moved:
+			return fmt.Errorf("new index has %d objects, %d of them moved, want %d and %d", n, left, p.kept+w.extra, w.moved)
+		case epoch < index.LastEpoch:
+			return x.Check()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	st.UseIndexes([]*index.Index{x})
+	err = st.removeAll(index.Dir, func(file string) bool { return file != x.Name && strings.HasSuffix(file, index.Ext) })
+	if err == nil && epoch == index.LastEpoch { // the others are as good as it: none may come back
+		err = st.Fs.SyncDir(index.Dir)
+	}
+	return err
+}
+
+// removePacks removes the packs that no index names any more.
+func (s *sweep) removePacks(p *plan) error {
+	gone := make(map[string]bool)
+	for _, pk := range p.packs {
+		switch {
+		case pk.spare:
+		case pk.live == 0, pk.rewrite && !pk.stays:
+			gone[pk.id.String()+pack.Ext] = true
+			s.st.Packs.Forget(pk.id)
+			s.result.FreedPacks++
+		case pk.rewrite:
+			s.done[pk.id] = true
+		}
+	}
+	return s.st.removeAll(pack.Dir, func(file string) bool { return gone[file] })
+}
+
+// removeAll removes the files in a folder that gone names. No sync follows: one that comes back is void.
+func (st Store) removeAll(dir string, gone func(file string) bool) error {
+	entries, err := st.Fs.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if gone(e.Name()) {
+			if err := st.Fs.Remove(dir + "/" + e.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// report tells of damage in a frame, once.
+func (s *sweep) report(f pack.Frame, err error) {
+	if !s.damaged[f] && s.o.Damaged != nil {
+		s.o.Damaged(s.st.Packs.Corrupt(f, err))
+	}
+	s.damaged[f] = true
+}
+
+// part returns what is alive in an index, for a new one. Frames of packs that go are left out: what was moved from there
+// is in an earlier part. left counts the records that must be.
+func (s *sweep) part(p *plan, i int, left *int) index.Part {
+	alive := func(k pack.Kind, n int) bool { return p.alive(index.At{Index: i, Kind: k, N: n}) }
+	keep := func(n int, f pack.Frame) bool {
+		swept := p.packs[f.Pack]
+		return p.live[i][n] > 0 && (swept == nil || !swept.rewrite || s.damaged[f])
+	}
+	return p.indexes[i].Filter(alive, keep, left)
+}

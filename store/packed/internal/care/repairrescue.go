@@ -1,0 +1,203 @@
+package care
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"syscall"
+
+	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
+	"castar/store/packed/pack"
+)
+
+// rescued is an object that only an old index leads to: the head of its frame is damaged, or says something else, and the
+// bytes are where the index says all the same. Or it is a chunk list that could not be believed without such chunks.
+type rescued struct {
+	kind   pack.Kind
+	digest store.Digest
+	at     pack.Location
+}
+
+// rescue finds such objects among those that a salvage did not find, whatever index has them. Those that the disk does not
+// give now keep their records: with the old index gone, nothing else would lead to them on a better day.
+func (r *repair) rescue(ctx context.Context, found *salvage, old []*index.Index) error {
+	r.rescued, r.unread = make(map[object]rescued), make(map[object]pack.Location)
+	r.failed = make(map[pack.Frame]error)
+	found.rescued = func(d store.Digest) (pack.Location, bool) {
+		o, ok := r.rescued[object{pack.KindData, d}]
+		return o.at, ok && o.kind == pack.KindData
+	}
+	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
+	// as a salvage leaves out those of which it did not find a chunk.
+	for _, try := range []rescuer{{r, found, pack.KindDirectory}, {r, found, pack.KindData}, {r, found, pack.KindList}} {
+		for _, x := range old {
+			if err := try.index(ctx, x); err != nil {
+				return err
+			}
+		}
+	}
+	for key := range r.rescued {
+		delete(r.unread, key) // there are two of it
+	}
+	if n := len(r.unread); n > 0 {
+		r.did(pack.Dir, "%d objects cannot be read now, and stay on record", n)
+	}
+	return found.carry(r.unread)
+}
+
+// unreadable returns the places of what keeps its record without having been read.
+func (r *repair) unreadable() *sealed.Quarantine {
+	if len(r.unread) == 0 {
+		return nil
+	}
+	q := sealed.NewQuarantine()
+	for key, l := range r.unread {
+		q.Packs[l.Frame.Pack] = false
+		q.Places[sealed.PlaceOf(&key.digest, l)] = struct{}{}
+	}
+	q.Inherit(r.st.Quarantine.Load())
+	return q
+}
+
+// carry adds records of objects that were not found.
+func (s *salvage) carry(unread map[object]pack.Location) error {
+	for key, l := range unread {
+		if err := s.objects.AddObject(key.table, key.digest, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// object names a directory, or a blob or chunk.
+type object struct {
+	table  pack.Kind // of an index: pack.KindData or pack.KindDirectory
+	digest store.Digest
+}
+
+// rescuer tries whether what a record leads to is an object of a kind.
+type rescuer struct {
+	*repair
+	found *salvage
+	kind  pack.Kind
+}
+
+// orphan is a record of what was not found.
+type orphan struct {
+	key object
+	at  pack.Location
+}
+
+// index rescues what one index has and nothing else leads to. It goes over the packs in order, again and again where there
+// is very much of it, so that frames are decoded about once.
+func (r rescuer) index(ctx context.Context, x *index.Index) error {
+	const most = 1 << 16
+	k := pack.TableOf(r.kind.Object())
+	var orphans []orphan
+	for n := range x.Table(k).Len() {
+		key := object{k, *x.Digest(k, n)}
+		_, l, ok := x.Record(k, n)
+		_, is := r.rescued[key]
+		if pk := r.found.packs[l.Frame.Pack]; !ok || is || pk == nil {
+			continue
+		}
+		if _, ok := r.found.objects.Find(k, &key.digest); ok {
+			continue
+		}
+		if orphans = append(orphans, orphan{key, l}); len(orphans) == most {
+			if err := r.try(ctx, orphans); err != nil {
+				return err
+			}
+			orphans = orphans[:0]
+		}
+	}
+	return r.try(ctx, orphans)
+}
+
+// try rescues those of the orphans that are of the kind.
+func (r rescuer) try(ctx context.Context, orphans []orphan) error {
+	slices.SortFunc(orphans, func(a, b orphan) int {
+		return cmp.Or(compareFrames(a.at.Frame, b.at.Frame), cmp.Compare(a.at.Offset, b.at.Offset))
+	})
+	tried := pack.Attempts{}
+	for _, o := range orphans {
+		err := r.failed[o.at.Frame]
+		if err == nil && tried.Enough(o.at) {
+			err = r.st.Packs.Corrupt(o.at.Frame, pack.ErrOutside)
+		}
+		if err == nil {
+			if err = r.examine(ctx, o); err != nil && !errors.Is(err, store.ErrDigestMismatch) && r.kind != pack.KindList {
+				r.failed[o.at.Frame] = err // of all in it
+			}
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, syscall.EIO):
+			r.unread[o.key] = o.at
+		case err == nil:
+			r.rescued[o.key] = rescued{r.kind, o.key.digest, o.at}
+		case !store.IsCorrupt(err):
+			return err
+		}
+	}
+	return nil
+}
+
+// examine reports why the bytes at a place are not the object: a *store.CorruptError, of the disk where that cannot be told
+// now.
+func (r rescuer) examine(ctx context.Context, o orphan) error {
+	mismatch := &store.CorruptError{Digest: o.key.digest, Err: store.ErrDigestMismatch}
+	if r.kind == pack.KindList {
+		if pack.CheckListSize(int64(o.at.Size)) != nil {
+			return mismatch
+		}
+		if err := r.unreadChunk(o.at); err != nil {
+			return err
+		}
+		if err := r.found.makesUp(ctx, o.at, o.key.digest); err != errLostChunk {
+			return err
+		}
+		return mismatch
+	}
+	if r.kind == pack.KindData && o.at.Size > pack.MaxContents {
+		return mismatch
+	}
+	return r.st.Packs.Use(o.at, func(data []byte) error {
+		if pack.CheckDecoded(r.kind, o.key.digest, data) != nil {
+			return mismatch
+		}
+		return nil
+	})
+}
+
+// unreadChunk returns an error of the disk where a chunk of the list at l cannot be read now.
+func (r rescuer) unreadChunk(l pack.Location) error {
+	if len(r.unread) == 0 {
+		return nil
+	}
+	for c, err := range r.st.Packs.Chunks(l, nil) {
+		if err != nil {
+			return err
+		}
+		if _, ok := r.unread[object{pack.KindData, c.Digest}]; ok {
+			return &store.CorruptError{Digest: c.Digest, Err: syscall.EIO}
+		}
+	}
+	return nil
+}
+
+// takeRescued puts rescued objects into new frames.
+func (w *rewriter) takeRescued(all map[object]rescued) error {
+	for _, o := range all {
+		w.extra++
+		err := w.st.Packs.Use(o.at, func(data []byte) error { return w.put(o.kind, o.digest, data) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+package care
+
+import (
+	"fmt"
+	"sync"
+
+	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
+)
+
+// readFrames goes over the plan. Directories and chunk lists are always read to the end, and of file contents one frame
+// at least, or runs that are short of time would never come to an end.
+func (s *scrubber) readFrames() {
+	meta, data := s.plan[:s.meta], s.plan[s.meta:]
+	free := sync.Pool{New: func() any { return new(scrubFrame) }}
+	s.each(len(meta), func() bool { return false }, func(i int) {
+		w := free.Get().(*scrubFrame)
+		s.readFrame(w, meta[i])
+		free.Put(w)
+	})
+	a := s.newAssembler()
+	begun := false
+	enough := func() bool {
+		late := begun && s.late()
+		begun = true
+		return late
+	}
+	done := s.each(len(data), enough, func(i int) {
+		w := free.Get().(*scrubFrame)
+		s.readFrame(w, data[i])
+		free.Put(a.take(i, w))
+	})
+	if done < len(data) && s.ctx.Err() == nil {
+		s.stopAt(s.frame(data[done]), false)
+	}
+}
+
+// readFrame checks one frame and marks the records of what is whole in it. Why something is not is for judge to find out.
+func (s *scrubber) readFrame(w *scrubFrame, at frameAt) {
+	w.whole = w.whole[:0]
+	f := s.frame(at)
+	s.looked[at.index].Add(int(at.n))
+	s.progress.Bytes.Add(s.cost(f))
+	if s.lost(f) {
+		return
+	}
+	if s.o.Structure && f.Kind == pack.KindData {
+		s.readHead(w, f)
+	} else {
+		s.readWhole(w, f)
+	}
+}
+
+// readHead checks the head of a frame, and takes what is in it for whole, unless it was damaged before.
+func (s *scrubber) readHead(w *scrubFrame, f pack.Frame) {
+	var err error
+	if w.Head, w.Padded, err = s.st.Packs.LoadHead(f); err != nil {
+		s.contradicts(f, err)
+		return
+	}
+	if !w.Padded {
+		s.oddFrame(f, pack.ErrPadding)
+	}
+	for n, l := range w.Head.Locations(f) {
+		d := &w.Head.Items[n].Digest
+		if !s.known.Holds(d, l) { // otherwise it is read all the same
+			s.markWhole(index.RecordsOf(s.indexes, f.Kind, l, d))
+		}
+	}
+}
+
+// readWhole checks all of a frame, which w holds from then on.
+func (s *scrubber) readWhole(w *scrubFrame, f pack.Frame) {
+	w.records = w.records[:0]
+	err := s.st.Packs.Check(f, &w.Loaded, func(n int, l pack.Location) bool {
+		w.records = append(w.records, index.RecordsOf(s.indexes, f.Kind, l, &w.Head.Items[n].Digest))
+		return len(w.records[n]) > 0
+	})
+	if err != nil {
+		s.contradicts(f, err) // of a chunk list in it, the blob would have to tell whether it is whole
+		return
+	}
+	if !w.Padded {
+		s.oddFrame(f, pack.ErrPadding)
+	}
+	if !w.Sound {
+		s.oddFrame(f, pack.ErrPayload)
+	}
+	for n, l := range w.Head.Locations(f) {
+		switch {
+		case n >= len(w.records) || len(w.records[n]) == 0:
+		case w.Wrong[n] != nil:
+			s.progress.Damaged.Add(1)
+		default:
+			s.markWhole(w.records[n])
+			if !f.Streamed() {
+				w.whole = append(w.whole, wholeItem{w.Head.Items[n].Digest, w.Bytes(l)})
+			}
+		}
+	}
+}
+
+// contradicts takes down damage in a frame that was read. What was not read now is read again by judge.
+func (s *scrubber) contradicts(f pack.Frame, err error) {
+	if err := pack.Contradicts(err); err != nil {
+		s.oddFrame(f, err)
+	}
+}
+
+// markWhole marks the records of one object.
+func (s *scrubber) markWhole(records []index.At) {
+	isNew := false
+	for _, at := range records {
+		isNew = s.whole.Add(at) && s.asked(at) || isNew
+	}
+	if isNew {
+		s.progress.Objects.Add(1)
+	}
+}
+
+// oddFrame remembers damage in a frame, which may or may not be to its objects.
+func (s *scrubber) oddFrame(f pack.Frame, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.odd[f.Key()] = err
+}
+
+// frameDamage is damage in a frame that is to none of its objects.
+func (s *scrubber) frameDamage(key pack.Key, err error) store.Damage {
+	where := fmt.Sprintf("%s offset %d", s.st.Fs.Path(key.Pack.Path()), key.Offset)
+	return store.Damage{What: store.WhatFrame, Where: where, Err: err}
+}

@@ -1,0 +1,225 @@
+package live
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"syscall"
+
+	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
+	"castar/store/packed/pack"
+)
+
+// Sync commits everything that was put before. Each of these steps follows the success of the last:
+//
+//  1. the frames of the session are written, and its packs synced (fsync);
+//  2. the packs are renamed from tmp/ to packs/, and packs/ synced: they have their names;
+//  3. the new index is written to tmp/ and synced;
+//  4. it is renamed into index/: the commit;
+//  5. index/ is synced: the commit is durable;
+//  6. indexes that were merged into the new one are removed.
+//
+// An error ends all writing to the store: after a sync that failed, another one proves nothing.
+func (st *Store) Sync(context.Context) error {
+	st.commit.Lock()
+	defer st.commit.Unlock()
+	return st.commitLocked()
+}
+
+func (st *Store) commitLocked() error {
+	if err := st.Writable(); err != nil {
+		if errors.Is(err, store.ErrReadOnly) {
+			return nil // nothing can have been put
+		}
+		return err
+	}
+	st.mu.Lock()
+	s := st.current
+	st.current = newSession(st)
+	st.sealed = append(slices.Clone(st.sealed), s)
+	st.mu.Unlock()
+	err := st.commitSession(s)
+	st.mu.Lock()
+	st.sealed = slices.DeleteFunc(slices.Clone(st.sealed), func(o *session) bool { return o == s && err == nil })
+	st.mu.Unlock()
+	if err != nil {
+		return st.Fail(err)
+	}
+	return nil
+}
+
+func (st *Store) commitSession(s *session) error {
+	for _, g := range s.seal() {
+		if err := s.write(g); err != nil {
+			return err
+		}
+	}
+	s.writing.Wait()
+	if err := st.Writable(); err != nil {
+		return err // another writer's, perhaps
+	}
+	if s.empty() {
+		return st.settle()
+	}
+	if err := s.out.Publish(); err != nil {
+		return err
+	}
+	if err := st.publishIndex(s.part()); err != nil {
+		return err
+	}
+	return st.settle()
+}
+
+// settle makes durable what other processes committed and this one relies on. A process that is killed between a rename and
+// its sync leaves a store, or an index, that others see and that a power cut may still take away. A power cut may also bring
+// back a file of the quarantine, which names objects that are whole by now and count as stored.
+func (st *Store) settle() error {
+	if err := st.Fs.SyncDir("."); err != nil {
+		return err
+	}
+	_, err := st.Fs.Stat(sealed.QuarantineDir)
+	if err == nil {
+		err = st.Fs.SyncDir(sealed.QuarantineDir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return st.Fs.SyncDir(index.Dir)
+}
+
+// publishIndex commits an index of part and of the smaller indexes of the store, which it replaces.
+func (st *Store) publishIndex(part index.Part) error {
+	old := *st.Indexes.Load()
+	merge := index.ToMerge(st.mergeable(old), part.Len())
+	parts := []index.Part{part}
+	for _, x := range merge {
+		parts = append(parts, x.Part())
+	}
+	x, err := st.NewIndex(index.Epoch(old), parts, nil)
+	if err != nil {
+		return err
+	}
+	rest := slices.DeleteFunc(slices.Clone(old), func(o *index.Index) bool { return slices.Contains(merge, o) })
+	st.UseIndexes(append([]*index.Index{x}, rest...))
+	for _, o := range merge {
+		// Another process may have merged and removed it too. An index that stays only makes searches slower.
+		st.Fs.Remove(index.Path(o.Name))
+		o.Evict() // all of it was read just now
+	}
+	return nil
+}
+
+// UseIndexes replaces the indexes in use. The replaced ones stay open until Close, because somebody may still read them. The
+// caller holds st.commit or has the store alone.
+func (st *Store) UseIndexes(all []*index.Index) {
+	for _, x := range *st.Indexes.Swap(&all) {
+		if !slices.Contains(all, x) {
+			st.Retired = append(st.Retired, x)
+		}
+	}
+}
+
+// NewIndex writes an index durably and opens it. If check, which may be nil, finds fault with it, it is removed again.
+func (st *Store) NewIndex(epoch uint32, parts []index.Part, check func(*index.Index) error) (*index.Index, error) {
+	name, err := st.WriteIndexFile(epoch, parts)
+	if err != nil {
+		return nil, err
+	}
+	x, err := index.Open(st.Fs, name)
+	if check == nil {
+		return x, err
+	}
+	if err == nil {
+		if err = check(x); err == nil {
+			return x, nil
+		}
+		err = errors.Join(err, index.Close(x))
+	}
+	st.Fs.Remove(index.Path(name))
+	return nil, errors.Join(err, st.Fs.SyncDir(index.Dir))
+}
+
+// WriteIndexFile writes an index durably and returns its name. If there is no room for it, the error is a *fullError, and
+// nothing is left of the file.
+func (st *Store) WriteIndexFile(epoch uint32, parts []index.Part) (name string, err error) {
+	name = index.NewName(*st.Indexes.Load())
+	f, err := st.Fs.Create(pack.TempPath(name))
+	if err != nil {
+		return "", OrFull(err)
+	}
+	w := bufio.NewWriterSize(f, 64<<10)
+	if err = index.Write(w, epoch, parts); err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = st.Fs.Rename(pack.TempPath(name), index.Path(name))
+	}
+	if err != nil {
+		st.Fs.Remove(pack.TempPath(name)) // the first error is the one to report
+		return "", OrFull(err)
+	}
+	if err := st.Fs.SyncDir(index.Dir); err != nil {
+		// Others can see it, and it may never be durable: nobody may build on it.
+		st.Fs.Remove(index.Path(name))
+		return "", err
+	}
+	return name, nil
+}
+
+// mergeable returns the indexes that have no record of a damaged object.
+func (st *Store) mergeable(indexes []*index.Index) []*index.Index {
+	damaged := st.Quarantine.Load()
+	return slices.DeleteFunc(slices.Clone(indexes), damaged.Touches)
+}
+
+// Close releases the store. What was not synced is discarded.
+func (st *Store) Close() error {
+	st.commit.Lock()
+	defer st.commit.Unlock()
+	st.mu.Lock()
+	sessions := append(slices.Clone(st.sealed), st.current)
+	if st.failure == nil {
+		st.failure = errors.New("store is closed")
+	}
+	st.mu.Unlock()
+	err := st.Packs.Close()
+	for _, s := range sessions {
+		s.out.RemoveTemp()
+	}
+	err = errors.Join(err, index.Close(*st.Indexes.Swap(new([]*index.Index))...), index.Close(st.Retired...))
+	st.Retired = nil
+	err = errors.Join(err, st.lock.Close())
+	if st.CloseFS != nil {
+		err = errors.Join(err, st.CloseFS())
+	}
+	return err
+}
+
+// fullError says that there was no room for something that nobody has built on, so that writing may go on.
+type fullError struct{ error }
+
+func (e *fullError) Unwrap() error { return e.error }
+
+// OrFull returns err as a *fullError where the disk, or what a user may take of it, is full.
+func OrFull(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &fullError{err}
+	}
+	return err
+}
+
+// IsFull reports whether an error says that there was no room for something that nobody has built on.
+func IsFull(err error) bool {
+	_, full := errors.AsType[*fullError](err)
+	return full
+}

@@ -1,0 +1,142 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"castar/store"
+	"castar/store/packed/pack"
+)
+
+// PutGroup implements store.Grouper. It keeps the frame as it is if all objects in it are new, and if it is as long as the
+// frames that this store makes. Otherwise it puts the objects one by one.
+func (b Blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
+	g, err := b.st.divide(raw, sizes)
+	if err != nil {
+		return nil, err
+	}
+	taken := false
+	if len(raw) >= pack.GroupSize/4 && len(raw) <= pack.LongestGroup {
+		if taken, err = b.st.putFrame(g, raw, frame); err != nil {
+			return nil, err
+		}
+	}
+	for i := 0; i < len(g.items) && !taken; i++ {
+		it := &g.items[i]
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if err := b.st.PutWhole(pack.KindData, 0, it.Digest, raw[:it.Size]); err != nil {
+			return nil, err
+		}
+		raw = raw[it.Size:]
+	}
+	for i, d := range g.digests {
+		if g.lists[i] == nil {
+			continue
+		}
+		if err := b.st.PutWhole(pack.KindList, 0, d, g.lists[i]); err != nil {
+			return nil, err
+		}
+	}
+	return g.digests, b.st.checkpoint()
+}
+
+// Group implements store.Grouper.
+func (b Blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err error) {
+	st := b.st
+	l, data, err := st.Lookup(pack.KindData, d, true)
+	if err == nil {
+		err = ctx.Err()
+	}
+	switch {
+	case err != nil:
+		return g, err
+	case l.Frame.Kind == pack.KindList || l.Frame.Stored > pack.LongestGroup:
+		return g, fmt.Errorf("%s is in no group: %w", d, store.ErrUnsupported)
+	case data != nil:
+		return store.Group{Members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, Plain: data}, nil
+	}
+	items, payload, compressed, err := st.Packs.Stored(l.Frame)
+	if err != nil {
+		return g, st.about(d, err)
+	}
+	for i := range items {
+		g.Members = append(g.Members, store.Chunk{Digest: items[i].Digest, Size: uint64(items[i].Size)})
+	}
+	if compressed {
+		g.Frame = payload
+	} else {
+		g.Plain = payload
+	}
+	return g, nil
+}
+
+// division is what blobs consist of that lie one right after the other.
+type division struct {
+	digests []store.Digest // of the blobs
+	lists   [][]byte       // of the chunks of each, or nil if it has one
+	items   []pack.Item    // the blobs of one chunk, and the chunks of the others, in order
+}
+
+// divide hashes blobs, and cuts them into chunks.
+func (st *Store) divide(raw []byte, sizes []int) (*division, error) {
+	g := &division{lists: make([][]byte, len(sizes))}
+	for i, n := range sizes {
+		if n < 0 || n > len(raw) {
+			return nil, errors.New("blobs are longer than their group")
+		}
+		data := raw[:n]
+		d := store.Sum(data)
+		g.digests = append(g.digests, d)
+		for rest := data; len(rest) > 0 || n == 0; {
+			cut := len(rest)
+			if cut > st.Cutter.Params().Min {
+				cut = st.Cutter.Cut(rest)
+			}
+			if cut == n {
+				g.items = append(g.items, pack.Item{Digest: d, Size: uint32(n)})
+				break
+			}
+			c := pack.Item{Digest: store.Sum(rest[:cut]), Size: uint32(cut)}
+			g.items = append(g.items, c)
+			g.lists[i] = pack.AppendList(g.lists[i], []store.Chunk{{Digest: c.Digest, Size: uint64(cut)}})
+			rest = rest[cut:]
+		}
+		raw = raw[n:]
+	}
+	if len(raw) > 0 {
+		return nil, errors.New("blobs are shorter than their group")
+	}
+	return g, nil
+}
+
+// putFrame stores what is in g as the frame that it is compressed to. It reports false, and stores nothing, if the store has
+// any of it, or if anything is in g twice.
+func (st *Store) putFrame(g *division, raw, frame []byte) (bool, error) {
+	once := make(map[store.Digest]struct{}, len(g.items))
+	for i := range g.items {
+		d := &g.items[i].Digest
+		once[*d] = struct{}{}
+		if st.Has(pack.KindData, d) {
+			return false, nil
+		}
+	}
+	if len(once) < len(g.items) {
+		return false, nil
+	}
+	if err := st.Writable(); err != nil {
+		return false, err
+	}
+	st.mu.Lock()
+	s := st.current
+	st.mu.Unlock()
+	taken := s.addGroup(g.items, raw, frame)
+	if taken == nil {
+		return false, nil
+	}
+	st.Slots <- struct{}{}
+	defer func() { <-st.Slots }()
+	return true, s.write(taken)
+}

@@ -1,0 +1,269 @@
+// Package live reads and writes a packed store while other processes do the same. What is put goes into the current
+// session (session.go), which a commit makes part of the store (commit.go). Lookups ask the sessions first and then the
+// indexes (live.go). Nothing here removes objects: that is done by package care.
+package live
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"castar/store"
+	"castar/store/chunk"
+	"castar/store/durable"
+	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
+	"castar/store/packed/pack"
+)
+
+// Options are the Options of package packed, which says what they mean.
+type Options struct {
+	Create    bool
+	New       bool
+	SizeRule  store.SizeRule
+	ReadOnly  bool
+	Exclusive bool
+	Wait      time.Duration
+	OnWait    func()
+	Tolerate  bool
+}
+
+// Store is an open packed store. Its methods may be called concurrently.
+type Store struct {
+	Fs       durable.FS
+	CloseFS  func() error
+	lock     durable.Lock
+	Config   sealed.Config
+	Cutter   *chunk.Cutter
+	ReadOnly bool
+	tolerate bool // leaves damaged indexes out
+	Alone    bool // opened exclusively
+	Limits   Limits
+
+	lanes   atomic.Uint32 // given out
+	Slots   chan struct{} // one for each compression that may run
+	Writers *chunk.Pool   // for blobs that are put in chunks
+	Packs   *pack.Files
+
+	commit  sync.Mutex // held during a commit
+	Indexes atomic.Pointer[[]*index.Index]
+	passed  atomic.Pointer[[]string] // names in the folder of indexes that are no indexes in use; nil: none
+	opened  time.Time
+	looked  atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
+	// Nil if nothing is known to be damaged.
+	Quarantine atomic.Pointer[sealed.Quarantine]
+	Unjudged   error // that a newer program wrote a line of the quarantine, or nil
+
+	Retired []*index.Index // replaced, but perhaps still being read; under commit
+	mu      sync.Mutex
+	current *session
+	sealed  []*session // being committed
+	failure error
+}
+
+// Bundle returns the store as its users see it, without what looks after it.
+func (st *Store) Bundle() *store.Store {
+	return &store.Store{
+		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: Blobs{st}, Lanes: Blobs{st}, Groups: Blobs{st}, Joins: Blobs{st},
+		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st,
+		NewSet: st.NewSet, Barrier: st,
+	}
+}
+
+// Open opens or makes the store in a folder.
+func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error) {
+	lock, cfg, err := lockAndConfigure(ctx, fsys, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	st = &Store{
+		Fs: fsys, lock: lock, Config: cfg, ReadOnly: o.ReadOnly, tolerate: o.Tolerate, Alone: o.Exclusive,
+		Limits: defaultLimits(), opened: time.Now(),
+	}
+	params, err := chunk.ParamsFor(cfg.ChunkAvg)
+	if err != nil {
+		return nil, err
+	}
+	if st.Cutter, err = chunk.NewCutter(params); err != nil {
+		return nil, err
+	}
+	jobs := runtime.GOMAXPROCS(0)
+	coders, err := pack.NewCoders(jobs, 2*jobs+laneCount)
+	if err != nil {
+		return nil, err
+	}
+	st.Slots = make(chan struct{}, jobs)
+	st.Writers = chunk.NewPool(st.Cutter, st.Slots)
+	st.Packs = pack.NewFiles(fsys, coders)
+	st.current = newSession(st)
+	if err := checkPacks(fsys); err != nil && !o.Tolerate {
+		return nil, err
+	}
+	indexes, err := st.openIndexes(nil, o.Tolerate)
+	if err != nil {
+		return nil, err
+	}
+	st.Indexes.Store(&indexes)
+	quarantine, _, damage, err := sealed.ReadQuarantine(fsys)
+	st.Unjudged = sealed.FirstNewer(slices.Values(damage))
+	if err == nil && !o.ReadOnly { // a writer must know what not to take for stored
+		err = st.Unjudged
+	}
+	if err != nil && !o.Tolerate {
+		index.Close(indexes...)
+		return nil, err
+	}
+	st.Quarantine.Store(quarantine)
+	return st, nil
+}
+
+// openIndexes opens all indexes, the newest first, except those in have, which are open. With tolerate it leaves out those
+// that cannot be opened, unless they are of a newer program.
+func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
+	const tries = 100 // another process may replace an index between the listing and the opening
+	for try := 1; ; try++ {
+		all, err := st.openListed(have, func(err error) bool {
+			return tolerate && !errors.Is(err, pack.ErrFormat) && (try == tries || !errors.Is(err, fs.ErrNotExist))
+		})
+		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
+			return all, err
+		}
+	}
+}
+
+// Refresh takes in what other processes have committed since its last call, and reports whether there was anything. It reads
+// the folder of indexes, and waits for a commit of this process only if there is something new. What it cannot read is left
+// for the next call.
+func (st *Store) Refresh() bool {
+	if st.Alone || !st.unseen() {
+		return false
+	}
+	st.commit.Lock()
+	defer st.commit.Unlock()
+	if !st.unseen() {
+		return true // another goroutine has taken it in
+	}
+	entries, err := st.Fs.ReadDir(index.Dir)
+	if err != nil {
+		return false
+	}
+	old := append([]*index.Index{}, *st.Indexes.Load()...) // not nil
+	all, err := st.openIndexes(old, st.tolerate)
+	if err != nil {
+		return false
+	}
+	st.UseIndexes(all)
+	var passed []string
+	for _, e := range entries {
+		if !index.HasName(all, e.Name()) {
+			passed = append(passed, e.Name())
+		}
+	}
+	st.passed.Store(&passed)
+	return true
+}
+
+// unseen reports whether there are files in the folder of indexes that were neither taken in nor passed over. Their
+// names are never used again.
+func (st *Store) unseen() bool {
+	entries, err := st.Fs.ReadDir(index.Dir)
+	if err != nil {
+		return false
+	}
+	all, passed := *st.Indexes.Load(), st.passed.Load()
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return !index.HasName(all, e.Name()) && (passed == nil || !slices.Contains(*passed, e.Name()))
+	})
+}
+
+// openListed reads the folder once, and opens the indexes in it that no later epoch has replaced. Those in have are open. An
+// index that fails with an error to be ignored is left out. That the folder cannot be read is ignored only if have is nil.
+func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all []*index.Index, err error) {
+	entries, err := st.Fs.ReadDir(index.Dir)
+	if err != nil && (have != nil || !ignore(err)) {
+		return nil, err
+	}
+	known := func(x *index.Index) bool { return slices.Contains(have, x) }
+	for _, e := range slices.Backward(entries) {
+		if !strings.HasSuffix(e.Name(), index.Ext) {
+			continue // network file systems leave such files if an open file is removed
+		}
+		if n := slices.IndexFunc(have, func(x *index.Index) bool { return x.Name == e.Name() }); n >= 0 {
+			all = append(all, have[n])
+			continue
+		}
+		x, err := index.Open(st.Fs, e.Name())
+		switch {
+		case err == nil:
+			all = append(all, x)
+		case !ignore(err):
+			index.Close(slices.DeleteFunc(all, known)...)
+			return nil, err
+		}
+	}
+	epoch := index.Epoch(all)
+	current := slices.DeleteFunc(slices.Clone(all), func(x *index.Index) bool { return x.Epoch < epoch })
+	replaced := slices.DeleteFunc(all, func(x *index.Index) bool { return x.Epoch == epoch || known(x) })
+	return current, index.Close(replaced...)
+}
+
+// find returns where an object is, or its bytes if it is not written yet and wantData asks for them.
+func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
+	// Sessions first: a session that is committed during the search is in the indexes before it leaves the list.
+	st.mu.Lock()
+	sealed, current := st.sealed, st.current
+	st.mu.Unlock()
+	if l, data, ok = current.find(k, d, wantData); ok {
+		return l, data, true
+	}
+	for _, s := range sealed {
+		if l, data, ok = s.find(k, d, wantData); ok {
+			return l, data, true
+		}
+	}
+	damaged := st.Quarantine.Load()
+	for _, x := range *st.Indexes.Load() {
+		if l, ok = x.Find(k, d); ok && !damaged.Holds(d, l) {
+			return l, nil, true
+		}
+	}
+	return l, nil, false
+}
+
+// Has reports whether an object is in a session, or in the store as far as it was looked at.
+func (st *Store) Has(k pack.Kind, d *store.Digest) bool {
+	_, _, ok := st.find(k, d, false)
+	return ok
+}
+
+// Writable returns why the store cannot be written, or nil.
+func (st *Store) Writable() error {
+	if st.ReadOnly {
+		return store.ErrReadOnly
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.failure
+}
+
+// Fail remembers the first error of a write. After it nothing more is written or committed, because what the session takes
+// for written may not be.
+func (st *Store) Fail(err error) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.failure == nil {
+		st.failure = err
+	}
+	return err
+}

@@ -1,0 +1,237 @@
+package live
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+	"time"
+
+	"castar/store"
+	"castar/store/packed/index"
+	"castar/store/packed/pack"
+	"castar/store/table"
+)
+
+// Limits say when something is full. They are fields of a Store so that tests can reach them with little data.
+type Limits struct {
+	// A session that has grown to this is committed. That bounds its memory, and an ingest after one that was interrupted
+	// finds most of its work done.
+	Objects int   // also how many locations gc and repair keep in memory
+	Bytes   int64 // as stored
+	// A pack of that many bytes is full. It bounds what gc must copy to reclaim a part of one.
+	Pack int64
+	// How long Has may go without a look at what other processes committed.
+	Look time.Duration
+}
+
+// defaultLimits has packs such that 1 TB is 2000 files.
+func defaultLimits() Limits {
+	return Limits{Objects: 1 << 18, Bytes: 2 << 30, Pack: 512 << 20, Look: 100 * time.Millisecond}
+}
+
+// session is what was put since the last commit: objects in groups that are still being filled, frames in packs that no
+// index names yet, and where everything is.
+type session struct {
+	st *Store
+
+	mu      sync.Mutex
+	sealed  bool                        // takes no more objects
+	objects [2]map[store.Digest]pending // by pack.Kind.Table
+	open    [pack.Kinds][laneCount]*group
+	out     *pack.Writer
+	frames  []pack.Frame
+	bytes   int64
+	writing sync.WaitGroup // groups detached and not yet written
+}
+
+// pending is an object of a session: a piece of a group.
+type pending struct {
+	group  *group
+	offset uint32
+	size   uint32
+}
+
+// group is the objects of one frame. Once it is written, it has no bytes any more.
+type group struct {
+	*pack.Group
+	frame int // in session.frames, once written
+}
+
+func newSession(st *Store) *session {
+	return &session{st: st, out: st.NewWriter(), objects: [2]map[store.Digest]pending{{}, {}}}
+}
+
+// NewWriter returns a writer of packs of the length that the limits say.
+func (st *Store) NewWriter() *pack.Writer {
+	return st.Packs.NewWriter(func() int64 { return st.Limits.Pack })
+}
+
+// add takes an object into the group of a lane, unless the session has it. If it returns a group, the caller must write the
+// group. It reports false if the session is sealed. alone keeps the object out of shared groups; then data is not copied
+// and must not change until the group is written.
+func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone bool) (toWrite *group, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sealed {
+		return nil, false
+	}
+	objects := s.objects[k.Table()]
+	if _, ok := objects[d]; ok {
+		return nil, true
+	}
+	var g *group
+	if alone {
+		g = &group{Group: &pack.Group{Kind: k, Items: []pack.Item{{Digest: d, Size: uint32(len(data))}}, Raw: data}}
+		objects[d] = pending{g, 0, uint32(len(data))}
+	} else {
+		if g = s.open[k][lane]; g == nil {
+			g = &group{Group: s.st.Packs.NewGroup(k)}
+			s.open[k][lane] = g
+		}
+		offset, full := s.st.Packs.Add(g.Group, d, data)
+		objects[d] = pending{g, offset, uint32(len(data))}
+		if !full {
+			return nil, true
+		}
+		s.open[k][lane] = nil
+	}
+	s.writing.Add(1)
+	return g, true
+}
+
+// addGroup makes a group of data that is compressed already, and returns it. The caller must write it. If the session has any
+// of its objects, or is sealed, addGroup does nothing and returns nil.
+func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	blobs := s.objects[pack.KindData.Table()]
+	if s.sealed || slices.ContainsFunc(items, func(it pack.Item) bool { _, ok := blobs[it.Digest]; return ok }) {
+		return nil
+	}
+	g := &group{Group: &pack.Group{Kind: pack.KindData, Items: items, Raw: raw, Encoded: encoded}}
+	at := uint32(0)
+	for i := range items {
+		blobs[items[i].Digest] = pending{g, at, items[i].Size}
+		at += items[i].Size
+	}
+	s.writing.Add(1)
+	return g
+}
+
+// find returns the object d: its place if its group is written, and otherwise a copy of its bytes.
+func (s *session) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.objects[k.Table()][*d]
+	if !ok {
+		return l, nil, false
+	}
+	if p.group.Raw == nil {
+		return pack.Location{Frame: s.frames[p.group.frame], Offset: p.offset, Size: p.size}, nil, true
+	}
+	l = pack.Location{Frame: pack.Frame{Kind: p.group.Kind}, Offset: p.offset, Size: p.size}
+	if wantData {
+		data = append(make([]byte, 0, p.size), p.group.Raw[p.offset:][:p.size]...)
+	}
+	return l, data, true
+}
+
+// seal ends the session for writers and returns the groups that are not full, which the caller must write. It merges groups
+// of several lanes that fit together, so that a small tree takes no more space because it was read in parallel.
+func (s *session) seal() (rest []*group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sealed = true
+	for k := range s.open {
+		var last *group
+		for lane, g := range s.open[k] {
+			s.open[k][lane] = nil
+			switch {
+			case g == nil:
+			case last != nil && len(last.Raw)+len(g.Raw) <= pack.GroupLimit(g.Kind):
+				s.merge(last, g)
+			default:
+				s.writing.Add(1)
+				rest = append(rest, g)
+				last = g
+			}
+		}
+	}
+	return rest
+}
+
+// merge moves the objects of g into another group that is not full. The caller holds s.mu.
+func (s *session) merge(into, g *group) {
+	objects := s.objects[g.Kind.Table()]
+	for i := range g.Items {
+		p := objects[g.Items[i].Digest]
+		p.group, p.offset = into, p.offset+uint32(len(into.Raw))
+		objects[g.Items[i].Digest] = p
+	}
+	s.st.Packs.Merge(into.Group, g.Group)
+}
+
+// large reports whether the session has grown enough to be committed.
+func (s *session) large() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count() >= s.st.Limits.Objects || s.bytes >= s.st.Limits.Bytes
+}
+
+// empty reports whether nothing was put.
+func (s *session) empty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count() == 0
+}
+
+// count returns how many objects were put. The caller holds s.mu.
+func (s *session) count() int { return len(s.objects[0]) + len(s.objects[1]) }
+
+// written records that g is in a pack, and frees its bytes.
+func (s *session) written(g *group, f pack.Frame) {
+	s.mu.Lock()
+	g.frame = len(s.frames)
+	s.frames = append(s.frames, f)
+	s.bytes += f.Length()
+	s.st.Packs.Drop(g.Group)
+	s.mu.Unlock()
+	s.writing.Done()
+}
+
+// write makes a frame of a group. A group that add returned must be given to write, once. An error ends all writing to the
+// store: objects that refer to the group may already be there.
+func (s *session) write(g *group) error {
+	f, err := s.out.Append(g.Group)
+	if err != nil {
+		err = s.st.Fail(err)
+		if !g.Pooled() {
+			s.mu.Lock()
+			g.Raw = bytes.Clone(g.Raw) // the caller's, who may change it now
+			s.mu.Unlock()
+		}
+		s.writing.Done()
+		return err
+	}
+	s.written(g, f)
+	return nil
+}
+
+// part returns the session for a new index. All of its groups must have been written.
+func (s *session) part() index.Part {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tables := [2][]table.Source{{records(s.objects[0])}, {records(s.objects[1])}}
+	return index.Part{Packs: s.out.Lengths(), Tables: tables}.WithFrames(s.frames)
+}
+
+// records returns the objects as sorted records of an index.
+func records(objects map[store.Digest]pending) table.Source {
+	return index.Sorted(len(objects), func(yield func(store.Digest, index.Value) bool) {
+		for d, p := range objects {
+			if !yield(d, index.Value{Frame: uint32(p.group.frame), Offset: p.offset, Size: p.size}) {
+				return
+			}
+		}
+	})
+}

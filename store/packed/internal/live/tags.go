@@ -1,0 +1,269 @@
+package live
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"castar/store"
+	"castar/store/durable"
+	"castar/store/packed/internal/sealed"
+	"castar/store/packed/pack"
+	"castar/store/record"
+)
+
+// A tag is a file of its own in tags/, named by the digest of the tag's name (names may hold slashes, and file systems
+// fold case). The log is a file of lines. Both hold the same record, sealed.
+
+// Tags implements store.Tags.
+type Tags struct{ st *Store }
+
+// Tags returns the tags and the log of the store.
+func (st *Store) Tags() Tags { return Tags{st} }
+
+// Get implements store.Tags.
+func (t Tags) Get(_ context.Context, name string) (store.Tag, error) {
+	tag, err := t.Read(sealed.TagPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return tag, fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
+	}
+	if err == nil && tag.Name != name {
+		err = &store.CorruptError{Where: t.st.Fs.Path(sealed.TagPath(name)), Err: fmt.Errorf("names tag %q", tag.Name)}
+	}
+	return tag, err
+}
+
+// Read reads the tag file at a path.
+func (t Tags) Read(path string) (store.Tag, error) {
+	b, err := sealed.ReadSmall(t.st.Fs, path)
+	if err != nil {
+		return store.Tag{}, err
+	}
+	tag, err := record.DecodeTag(record.OneLine, b)
+	if err != nil {
+		err = record.At(t.st.Fs.Path(path), err)
+	}
+	return tag, err
+}
+
+// keepNewer returns an error if the file at a path must neither be replaced nor removed: store.ErrNewer, or why it cannot be
+// read now, because then it may be that. What is damaged or on a bad disk may go.
+func (t Tags) keepNewer(path string) error {
+	_, err := t.Read(path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) || store.IsCorrupt(err) || errors.Is(err, syscall.EIO) {
+		return nil
+	}
+	if fi, serr := t.st.Fs.Stat(path); serr == nil && !fi.Mode().IsRegular() {
+		return nil
+	}
+	return err
+}
+
+// missing reports whether there is nothing at a path, not even a symbolic link that leads nowhere.
+func (t Tags) missing(path string) bool {
+	_, err := t.st.Fs.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// Set implements store.Tags.
+func (t Tags) Set(_ context.Context, tag store.Tag) error {
+	if err := t.st.Writable(); err != nil {
+		return err
+	}
+	if err := store.ValidateTag(tag.Name); err != nil {
+		return err
+	}
+	b, err := record.EncodeTag(record.OneLine, tag)
+	if err == nil {
+		err = t.keepNewer(sealed.TagPath(tag.Name))
+	}
+	if err != nil {
+		return fmt.Errorf("tag %q: %w", tag.Name, err)
+	}
+	if err := durable.WriteFile(t.st.Fs, pack.TempPath(durable.TempName()), sealed.TagPath(tag.Name), b); err != nil {
+		return err
+	}
+	return t.st.Fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync
+}
+
+// Delete implements store.Tags.
+func (t Tags) Delete(_ context.Context, name string) error {
+	if err := t.st.Writable(); err != nil {
+		return err
+	}
+	if err := t.keepNewer(sealed.TagPath(name)); err != nil {
+		return fmt.Errorf("tag %q: %w", name, err)
+	}
+	err := t.st.Fs.Remove(sealed.TagPath(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	return t.st.Fs.SyncDir(sealed.TagsDir)
+}
+
+// All implements store.Tags.
+func (t Tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) {
+		entries, err := t.st.Fs.ReadDir(sealed.TagsDir)
+		if err != nil {
+			yield(store.Tag{}, err)
+			return
+		}
+		var all []store.Tag
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), ".") {
+				continue // not ours
+			}
+			path := sealed.TagsDir + "/" + e.Name()
+			if e.Name() == LostName {
+				if err := t.Lost(); err != nil && !yield(store.Tag{}, err) {
+					return
+				}
+				continue
+			}
+			tag, err := t.Read(path)
+			if errors.Is(err, fs.ErrNotExist) && t.missing(path) {
+				continue // deleted since the folder was read
+			}
+			if err == nil && sealed.TagPath(tag.Name) != path {
+				err = &store.CorruptError{Where: t.st.Fs.Path(path), Err: fmt.Errorf("names tag %q, which is not its own", tag.Name)}
+			}
+			if err == nil {
+				all = append(all, tag)
+			} else if !yield(tag, err) {
+				return
+			}
+		}
+		slices.SortFunc(all, func(a, b store.Tag) int { return strings.Compare(a.Name, b.Name) })
+		for _, tag := range all {
+			if !yield(tag, ctx.Err()) {
+				return
+			}
+		}
+	}
+}
+
+// Record appends one line with one write, so that lines of several processes do not mix. It also begins with a newline:
+// a crash may have cut short the line before it, or left zeros there, and Log then reports that line alone.
+func (t Tags) Record(_ context.Context, tag store.Tag) (err error) {
+	if err := t.st.Writable(); err != nil {
+		return err
+	}
+	line, err := record.EncodeTag(record.OneLine, tag)
+	if err != nil {
+		return err
+	}
+	f, err := t.st.Fs.Append(sealed.LogName)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(append([]byte{'\n'}, line...)); err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = t.st.Fs.SyncDir(".") // for the log's own name, whichever process made it
+	}
+	return err
+}
+
+// Log implements store.Tags.
+func (t Tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) {
+		for l, err := range t.Lines(ctx) {
+			if !yield(l.Tag, err) {
+				return
+			}
+		}
+	}
+}
+
+// Lines is Log, with the lines as they are.
+func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
+	return func(yield func(sealed.LogLine, error) bool) {
+		f, err := t.st.Fs.Open(sealed.LogName)
+		if errors.Is(err, fs.ErrNotExist) && t.missing(sealed.LogName) {
+			return
+		}
+		if err != nil {
+			yield(sealed.LogLine{}, err)
+			return
+		}
+		defer f.Close()
+		size, err := f.Size()
+		if err != nil {
+			yield(sealed.LogLine{}, err)
+			return
+		}
+		r := &sealed.LogReader{Lines: bufio.NewReader(io.NewSectionReader(f, 0, size)), Where: t.st.Fs.Path(sealed.LogName)}
+		r.All(ctx)(yield)
+	}
+}
+
+// LostName is a file in tags/ that is no tag. It says that there were tags of which nothing is known, so that nobody can
+// say what is dead. A program that does not know it takes it for a damaged tag, and removes nothing either.
+const LostName = "lost"
+
+const LostPath = sealed.TagsDir + "/" + LostName
+
+// lostMark is the JSON of the line in it.
+type lostMark struct {
+	Lost string    `json:"lost"` // how
+	Time time.Time `json:"time"` // when it was found out
+}
+
+// EncodeLost returns the file.
+func EncodeLost(how string) ([]byte, error) {
+	return record.OneLine.Encode(lostMark{how, time.Now()}, "")
+}
+
+// Lost returns the error that says that tags were lost, or nil where none were.
+func (t Tags) Lost() error {
+	m, err := t.ReadLost()
+	reason := store.ErrTagsLost
+	switch {
+	case err != nil && t.missing(LostPath):
+		return nil
+	case errors.Is(err, store.ErrNewer):
+		return err
+	case err == nil && m.Lost != "":
+		reason = fmt.Errorf("%w: %s", reason, m.Lost)
+	}
+	return &store.CorruptError{Where: t.st.Fs.Path(LostPath), Err: reason}
+}
+
+// ReadLost reads the file.
+func (t Tags) ReadLost() (m lostMark, err error) {
+	b, err := sealed.ReadSmall(t.st.Fs, LostPath)
+	if err != nil {
+		return m, err
+	}
+	if _, err = record.OneLine.Decode(b, &m); err != nil {
+		err = record.At(t.st.Fs.Path(LostPath), err)
+	}
+	return m, err
+}
+
+// ForgetLost removes what says that tags were lost.
+func (t Tags) ForgetLost() error {
+	if t.missing(LostPath) {
+		return nil
+	}
+	if err := t.st.Fs.Remove(LostPath); err != nil {
+		return err
+	}
+	return t.st.Fs.SyncDir(sealed.TagsDir)
+}

@@ -1,0 +1,51 @@
+package sealed
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"iter"
+
+	"castar/store"
+	"castar/store/durable"
+	"castar/store/record"
+)
+
+// mostLine is how many bytes a line of the quarantine has at most. One is for all items of a frame.
+const mostLine = 128 << 20
+
+// ReadSmall returns the contents of a small file: config, a tag, or what verify remembers. One that is longer than any is a *store.CorruptError.
+func ReadSmall(fsys durable.FS, name string) ([]byte, error) {
+	b, err := durable.ReadFile(fsys, name, record.Max)
+	if errors.Is(err, durable.ErrTooLong) {
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // it says where as well
+		}
+		err = &store.CorruptError{Where: fsys.Path(name), Err: err}
+	}
+	return b, err
+}
+
+// readLine reads the next line into the empty line, with its newline, if it has one. What a line has beyond mostLine bytes is passed over, and
+// so it does not match its checksum. The error is that of r, io.EOF with or without a last line.
+func readLine(r *bufio.Reader, line *bytes.Buffer) error {
+	for {
+		part, err := r.ReadSlice('\n')
+		if line.Len()+len(part) <= mostLine {
+			line.Write(part)
+		}
+		if err != bufio.ErrBufferFull {
+			return err
+		}
+	}
+}
+
+// FirstNewer returns the first error that is store.ErrNewer, or nil.
+func FirstNewer(errs iter.Seq[error]) error {
+	for err := range errs {
+		if errors.Is(err, store.ErrNewer) {
+			return err
+		}
+	}
+	return nil
+}
