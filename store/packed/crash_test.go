@@ -25,14 +25,14 @@ import (
 	"castar/store/storetest"
 )
 
-// crashStates is how many states are tried of each crash: n, or a quarter under the race detector.
+// crashStates is how many states are tried of each crash: n, or an eighth under the race detector.
 // CASTAR_CRASH_STATES asks for another number.
 func crashStates(n int) int {
 	if more, err := strconv.Atoi(os.Getenv("CASTAR_CRASH_STATES")); err == nil {
 		return more
 	}
 	if storetest.UnderRace {
-		return n / 4
+		return (n + 7) / 8
 	}
 	return n
 }

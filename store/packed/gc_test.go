@@ -213,7 +213,7 @@ func TestSweepCrash(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%d operations, %d states, %d opened and recovered; and %d after kills", fsys.Len()-before, c.states, crashed, c.tried-crashed)
-	if c.states < crashStates(500) || crashed < 50 || c.tried < crashed+150 {
+	if c.states < crashStates(500) || crashed < crashStates(50) || c.tried < crashed+50*statesAfterKill() {
 		t.Error("too few states were tried")
 	}
 }
@@ -254,7 +254,7 @@ func TestSweepCrashBetweenIndexes(t *testing.T) {
 		if k > before && fsys.Ops()[k-1].Kind == crashfs.Remove && strings.HasPrefix(fsys.Ops()[k-1].Name, index.Dir) {
 			removed++
 		}
-		for state := range fsys.States(k, 100, 0) {
+		for state := range fsys.States(k, crashStates(100), 0) {
 			put(state, second)
 		}
 	}
