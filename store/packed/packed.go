@@ -1,7 +1,7 @@
 // Package packed is the store on local disk. It compresses small objects together in frames, appends frames to packs, and
 // writes immutable indexes that say where each object is. FORMAT.md specifies the bytes.
 //
-// A blob goes in through these steps; the packages pack and index have those that are named after them:
+// A blob goes in through these steps, which the packages pack and index have types and functions for:
 //
 //	Put → chunks → session → pack.Group → pack.Writer → pack in tmp/
 //	Sync → pack.Writer.Publish → index.Write → rename into index/
@@ -10,11 +10,30 @@
 //
 //	Open → session or index.Index.Find → pack.Location → pack.Files.View → bytes, checked against their digest
 //
-// Gc removes what no index names. Any number of processes may read and write at once, because nothing in the store ever
+// A caller writes this:
+//
+//	st, err := packed.Open(ctx, folder, packed.Options{Create: true})
+//	...
+//	defer st.Close()
+//	d, err := st.Blobs.Put(ctx, data) // as often as there is data
+//	...
+//	err = st.Sync(ctx) // from now on the blobs survive a crash
+//	...
+//	b, err := st.Blobs.Open(ctx, d)
+//	...
+//	defer b.Close()
+//	_, err = b.WriteTo(os.Stdout)
+//
+// Gc removes what no tag reaches. Any number of processes may read and write at once, because nothing in the store ever
 // changes. Only gc and repair, which remove, must be alone.
 //
-// The files of this package are named by what they do: verify*.go, gc*.go and repair*.go serve these commands, and the
-// others serve reading and writing.
+// The store is in these rooms, each of which imports those above it:
+//
+//	pack             packs of frames: codecs, checksums, limits
+//	index            where each object is
+//	internal/sealed  config, lines of tags and log, quarantine
+//	internal/live    sessions, put, read, commit, tags, lock
+//	internal/care    verify, gc, repair
 package packed
 
 import (

@@ -10,7 +10,6 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
-	"castar/store/zstd"
 )
 
 // Files reads and writes the packs of one store. Its methods may be called concurrently.
@@ -32,29 +31,6 @@ func NewFiles(fsys durable.FS, c *Coders) *Files {
 		frames: newFrameCache(), large: newBudget(largeBytes),
 	}
 }
-
-// Coders compress and decompress payloads, and keep buffers for them. They may be used concurrently.
-type Coders struct {
-	encoder *zstd.Encoder
-	decoder *zstd.Decoder
-	free    chan []byte // buffers of bufferSize to be used again
-}
-
-// NewCoders returns coders for so many goroutines that compress or decompress at a time, and keeps up to buffers buffers,
-// of about 3 MiB each.
-func NewCoders(jobs, buffers int) (c *Coders, err error) {
-	c = &Coders{free: make(chan []byte, buffers)}
-	if c.encoder, err = zstd.NewEncoder(jobs, zstd.Fast); err != nil {
-		return nil, err
-	}
-	if c.decoder, err = zstd.NewDecoder(jobs); err != nil {
-		return nil, err
-	}
-	return c, nil
-}
-
-// Incompressible reports whether data does not get smaller, as far as a sample of it tells.
-func (c *Coders) Incompressible(data []byte) bool { return c.encoder.Incompressible(data) }
 
 // maxOpen bounds the pack files that are kept open for reading.
 const maxOpen = 64

@@ -97,14 +97,6 @@ func TableOf(k store.Kind) Kind {
 	return KindData
 }
 
-// Codec says how a payload is stored.
-type Codec uint8
-
-const (
-	Raw  Codec = 0
-	Zstd Codec = 1 // one zstd frame without checksum
-)
-
 // Item is one object of a frame.
 type Item struct {
 	Digest store.Digest
@@ -211,12 +203,10 @@ func ParseFrameHead(b []byte) (h Head, need int, err error) {
 	count := u32(8)
 	end := uint64(FrameHeadLen) + uint64(count)*ItemLen
 	switch {
-	case h.Kind > KindDirectory || h.Codec > Zstd || b[6] != 0 || b[7] != 0:
+	case h.Kind > KindDirectory || !h.Codec.known() || b[6] != 0 || b[7] != 0:
 		return h, 0, errors.New("unknown kind of frame")
 	case uint64(h.Start) < end || uint64(h.Start) >= end+MaxPadding:
 		return h, 0, errors.New("frame head does not fit its items")
-	case h.Codec == Raw && h.Raw != h.Stored:
-		return h, 0, errors.New("frame sizes disagree")
 	}
 	if err := h.At(ID{}, HeadLen).Possible(); err != nil {
 		return h, 0, err

@@ -58,11 +58,9 @@ var ErrImpossible = errors.New("impossible frame")
 
 // Possible reports what in f no writer of this format says of a frame. The error is ErrImpossible.
 func (f Frame) Possible() error {
-	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
-	const mostRatio = 128 << 10 / 4
 	raw, stored := uint64(f.Raw), uint64(f.Stored)
 	switch {
-	case f.Codec > Zstd || f.Kind > KindDirectory:
+	case !f.Codec.known() || f.Kind > KindDirectory:
 		return fmt.Errorf("%w: unknown kind", ErrImpossible)
 	case f.Offset < HeadLen || f.End() < f.Offset:
 		return fmt.Errorf("%w: offset %d", ErrImpossible, f.Offset)
@@ -70,7 +68,7 @@ func (f Frame) Possible() error {
 		return fmt.Errorf("%w: head of %d bytes", ErrImpossible, f.Start)
 	case raw > MaxRaw(f.Kind):
 		return fmt.Errorf("%w: %d bytes, more than %d", ErrImpossible, raw, MaxRaw(f.Kind))
-	case f.Codec == Raw && raw != stored, raw > mostRatio*stored, stored > raw+raw/64+1<<10:
+	case !f.Codec.possible(raw, stored):
 		return fmt.Errorf("%w: %d bytes of which %d are stored", ErrImpossible, raw, stored)
 	}
 	return nil

@@ -2,7 +2,6 @@ package pack
 
 import (
 	"errors"
-	"fmt"
 
 	"castar/store"
 )
@@ -145,14 +144,11 @@ func (p *Files) Load(f Frame, l *Loaded) error {
 	if !l.Sound && f.Kind == KindList {
 		return p.Corrupt(f, ErrPayload)
 	}
-	if f.Codec == Raw {
-		l.raw = l.Payload()
-		return nil
+	if f.Codec != Raw {
+		l.spare = resize(l.spare, int(f.Raw))
 	}
-	l.spare = resize(l.spare, int(f.Raw))
-	l.raw = l.spare
-	if err := p.decoder.Decode(l.raw, l.Payload()); err != nil {
-		err = fmt.Errorf("frame: %w", err)
+	var err error
+	if l.raw, err = p.decode(f.Codec, l.spare, l.Payload()); err != nil {
 		if !l.Sound {
 			err = ErrPayload
 		}

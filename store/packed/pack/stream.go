@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"castar/store/durable"
-	"castar/store/zstd"
 )
 
 // frameStream reads the decoded payload of a frame from its beginning. It is for one goroutine, and must be closed.
@@ -16,7 +15,7 @@ type frameStream struct {
 	pack  *openFile
 	src   *payloadReader
 	raw   io.Reader // what src decodes to
-	done  func() error
+	close func() error
 }
 
 // payloadReader reads the stored payload of a frame, and adds up its checksum.
@@ -53,16 +52,13 @@ func (p *Files) stream(f Frame) (s *frameStream, err error) {
 		return nil, err
 	}
 	src := newPayloadReader(pack, f)
-	s = &frameStream{files: p, f: f, pack: pack, src: src, raw: src, done: func() error { return nil }}
-	if f.Codec == Zstd {
-		z, err := p.decoder.Stream(src)
-		if err != nil {
-			p.open.release(pack)
-			return nil, s.because(err)
-		}
-		s.raw, s.done = z, z.Close
+	s = &frameStream{files: p, f: f, pack: pack, src: src}
+	raw, err := p.Coders.stream(f.Codec, src)
+	if err != nil {
+		p.open.release(pack)
+		return nil, s.because(err)
 	}
-	s.raw = io.LimitReader(s.raw, int64(f.Raw)+1)
+	s.raw, s.close = io.LimitReader(raw, int64(f.Raw)+1), raw.Close
 	return s, nil
 }
 
@@ -81,7 +77,7 @@ func (s *frameStream) because(err error) error {
 		return s.files.Unreadable(s.f, s.src.err)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = zstd.ErrSize
+		err = errShortPayload
 	}
 	return s.files.Corrupt(s.f, fmt.Errorf("frame: %w", err))
 }
@@ -124,7 +120,7 @@ func (s *frameStream) end() (sum uint32, err error) {
 // Close releases the pack.
 func (s *frameStream) Close() error {
 	s.files.open.release(s.pack)
-	return s.done()
+	return s.close()
 }
 
 // pieces reads n bytes and calls use with them, piece by piece. No piece ends within a chunk of a list that begins there.

@@ -1,7 +1,5 @@
 package pack
 
-import "fmt"
-
 // Use calls f with the bytes at l, unchecked, which f must not keep. A large object waits until others are done with
 // theirs; so f must not ask for any.
 func (p *Files) Use(l Location, f func(data []byte) error) error {
@@ -73,9 +71,9 @@ func (p *Files) readPayload(f Frame, dst []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := resize(dst, int(f.Raw))
-	if err := p.decoder.Decode(raw, stored); err != nil {
-		return nil, p.Corrupt(f, fmt.Errorf("frame: %w", err))
+	raw, err := p.decode(f.Codec, resize(dst, int(f.Raw)), stored)
+	if err != nil {
+		return nil, p.Corrupt(f, err)
 	}
 	return raw, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
-	"castar/store/zstd"
 )
 
 // Group is the objects of one frame, while it is filled and written. It is for one goroutine at a time.
@@ -125,22 +124,20 @@ func (w *Writer) Append(g *Group) (f Frame, err error) {
 	defer func() { c.Release(buf) }()
 	// The payload is put behind room for the head, so that one write does for both.
 	buf = append(buf, make([]byte, head)...)
-	if g.Encoded != nil {
-		buf = append(buf, g.Encoded...)
-	} else if buf, err = c.encoder.Append(buf, g.Raw); err != nil {
+	h := Head{Kind: g.Kind, Raw: uint32(len(g.Raw)), Items: g.Items}
+	if buf, h.Codec, err = c.encode(buf, g); err != nil {
 		return f, err
 	}
-	h := Head{Kind: g.Kind, Codec: Zstd, Raw: uint32(len(g.Raw)), Items: g.Items}
 	payload := buf[head:]
-	if !zstd.Worthwhile(len(payload), len(g.Raw)) {
-		h.Codec, payload = Raw, g.Raw
+	if h.Codec == Raw {
+		payload = g.Raw
 	}
 	h.Start, h.Stored, h.PayloadSum = uint32(head), uint32(len(payload)), Checksum(payload)
 	pack, offset, err := w.reserve(h.Kind.Role(), int64(head+len(payload)))
 	if err != nil {
 		return f, err
 	}
-	if h.Codec == Zstd {
+	if h.Codec != Raw {
 		AppendFrameHead(buf[:0], &h)
 		_, err = pack.file.WriteAt(buf, offset)
 	} else {

@@ -1,0 +1,87 @@
+package pack
+
+import (
+	"fmt"
+	"io"
+
+	"castar/store/zstd"
+)
+
+// Codec says how a payload is stored. This file is all that knows codecs apart.
+type Codec uint8
+
+const (
+	Raw  Codec = 0
+	Zstd Codec = 1 // one zstd frame without checksum
+)
+
+// known reports whether this program can read the codec.
+func (c Codec) known() bool { return c <= Zstd }
+
+// possible reports whether a payload of so many bytes may decode to raw bytes. Without that, a few bytes could ask for any
+// amount of memory.
+func (c Codec) possible(raw, stored uint64) bool {
+	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
+	const mostRatio = 128 << 10 / 4
+	return (c != Raw || raw == stored) && raw <= mostRatio*stored && stored <= raw+raw/64+1<<10
+}
+
+// Coders compress and decompress payloads, and keep buffers for them. They may be used concurrently.
+type Coders struct {
+	encoder *zstd.Encoder
+	decoder *zstd.Decoder
+	free    chan []byte // buffers of bufferSize to be used again
+}
+
+// NewCoders returns coders for so many goroutines that compress or decompress at a time, and keeps up to buffers buffers,
+// of about 3 MiB each.
+func NewCoders(jobs, buffers int) (c *Coders, err error) {
+	c = &Coders{free: make(chan []byte, buffers)}
+	if c.encoder, err = zstd.NewEncoder(jobs, zstd.Fast); err != nil {
+		return nil, err
+	}
+	if c.decoder, err = zstd.NewDecoder(jobs); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Incompressible reports whether data does not get smaller, as far as a sample of it tells.
+func (c *Coders) Incompressible(data []byte) bool { return c.encoder.Incompressible(data) }
+
+// encode appends the payload of a group to buf, unless it is best stored raw. It uses g.Encoded if there is any.
+func (c *Coders) encode(buf []byte, g *Group) (_ []byte, codec Codec, err error) {
+	head := len(buf)
+	if g.Encoded != nil {
+		buf = append(buf, g.Encoded...)
+	} else if buf, err = c.encoder.Append(buf, g.Raw); err != nil {
+		return buf, Raw, err
+	}
+	if !zstd.Worthwhile(len(buf)-head, len(g.Raw)) {
+		return buf[:head], Raw, nil
+	}
+	return buf, Zstd, nil
+}
+
+// decode decodes a payload to exactly the length of dst, and returns what it decodes to: dst, or stored itself if that is
+// raw.
+func (c *Coders) decode(codec Codec, dst, stored []byte) ([]byte, error) {
+	if codec == Raw {
+		return stored, nil
+	}
+	if err := c.decoder.Decode(dst, stored); err != nil {
+		return nil, fmt.Errorf("frame: %w", err)
+	}
+	return dst, nil
+}
+
+// stream returns what a payload decodes to, piece by piece.
+func (c *Coders) stream(codec Codec, payload io.Reader) (io.ReadCloser, error) {
+	if codec == Raw {
+		return io.NopCloser(payload), nil
+	}
+	return c.decoder.Stream(payload)
+}
+
+// errShortPayload is what is wrong with a payload that decodes to fewer bytes than it should, or to more.
+var errShortPayload = zstd.ErrSize
