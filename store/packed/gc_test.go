@@ -128,7 +128,7 @@ func (c *crasher) sweepCrashes(fsys *crashfs.FS, l ledger, before int) error {
 // then must outlive a crash.
 func (c *crasher) sweepKills(fsys *crashfs.FS, l ledger, before int, when func(crashfs.Op) bool) error {
 	for k := before; k <= fsys.Len(); k++ {
-		if !when(fsys.Ops()[k-1]) {
+		if (k-before)%killStep() != 0 || !when(fsys.Ops()[k-1]) {
 			continue
 		}
 		again := fsys.Kill(k)
@@ -213,7 +213,7 @@ func TestSweepCrash(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%d operations, %d states, %d opened and recovered; and %d after kills", fsys.Len()-before, c.states, crashed, c.tried-crashed)
-	if c.states < crashStates(500) || crashed < crashStates(50) || c.tried < crashed+50*statesAfterKill() {
+	if c.states < crashStates(500) || crashed < crashStates(50) || c.tried < crashed+50*statesAfterKill()/killStep() {
 		t.Error("too few states were tried")
 	}
 }
