@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"iter"
 
 	"castar/store"
 	"castar/store/chunk"
@@ -94,4 +96,168 @@ func (st *Store) verifyChunk(d store.Digest, c store.Chunk, data []byte) error {
 		return &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s: %w", c.Digest, store.ErrDigestMismatch)}
 	}
 	return nil
+}
+
+// long is a blob of so many chunks that their list must not be in memory. It reads the list piece by piece, as it reads the
+// chunks. After a seek backwards it reads the list again from its beginning.
+type long struct {
+	ctx    context.Context
+	st     *Store
+	digest store.Digest
+	list   pack.Location
+	size   uint64
+	at     uint64 // may be past the end
+
+	next  func() (store.Chunk, error, bool) // nil: the list is not open
+	stop  func()
+	start uint64 // in the blob, of the chunk in piece
+	end   uint64
+	piece chunk.Piece // no Release: none is loaded
+}
+
+func newLong(ctx context.Context, st *Store, d store.Digest, list pack.Location) (*long, error) {
+	size, err := st.listSize(d, list, nil)
+	return &long{ctx: ctx, st: st, digest: d, list: list, size: size}, err
+}
+
+func (b *long) Size() uint64 { return b.size }
+
+func (b *long) Close() error {
+	b.unload()
+	if b.next != nil {
+		b.stop()
+	}
+	b.next, b.start, b.end = nil, 0, 0
+	return nil
+}
+
+func (b *long) unload() {
+	if b.piece.Release != nil {
+		b.piece.Release()
+	}
+	b.piece = chunk.Piece{}
+}
+
+func (b *long) Seek(offset int64, whence int) (int64, error) {
+	at, err := store.SeekTo(b.at, b.size, offset, whence)
+	if err == nil {
+		b.at = at
+	}
+	return int64(at), err
+}
+
+func (b *long) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if b.at >= b.size {
+		return 0, io.EOF
+	}
+	if err := b.load(); err != nil {
+		b.Close()
+		return 0, err
+	}
+	n := copy(p, b.piece.Data[b.at-b.start:])
+	b.at += uint64(n)
+	return n, nil
+}
+
+// load loads the chunk that has the next byte.
+func (b *long) load() error {
+	if b.piece.Release != nil && b.start <= b.at && b.at < b.end {
+		return nil
+	}
+	if b.next == nil || b.at < b.end {
+		b.Close()
+		b.next, b.stop = iter.Pull2(b.st.Packs.Chunks(b.list, nil))
+	}
+	b.unload()
+	for {
+		c, err, ok := b.next()
+		if err == nil && !ok {
+			err = io.ErrUnexpectedEOF // it was longer a moment ago
+		}
+		if err == nil {
+			err = b.ctx.Err()
+		}
+		if err != nil {
+			return b.st.about(b.digest, err)
+		}
+		b.start, b.end = b.end, b.end+c.Size
+		if b.at >= b.end {
+			continue
+		}
+		if b.piece, err = b.st.piece(c, b.st.loader(b.digest)); err != nil {
+			b.piece = chunk.Piece{}
+			return err
+		}
+		return b.st.verifyChunk(b.digest, c, b.piece.Data)
+	}
+}
+
+// WriteTo decodes chunks ahead, in parallel. It hashes what it writes once if it begins at the beginning of the blob, and
+// otherwise checks each chunk.
+func (b *long) WriteTo(w io.Writer) (n int64, err error) {
+	if b.at != 0 {
+		return io.Copy(w, struct{ io.Reader }{b})
+	}
+	n, err = b.st.WriteChunks(b.ctx, b.digest, b.st.Packs.Chunks(b.list, nil), w)
+	b.at += uint64(n)
+	return n, err
+}
+
+// WriteChunks writes the blob d, which consists of chunks, and checks it as a whole.
+func (st *Store) WriteChunks(ctx context.Context, d store.Digest, chunks iter.Seq2[store.Chunk, error], w io.Writer) (n int64, err error) {
+	sum, n, err := st.JoinChunks(ctx, chunks, st.loader(d), w)
+	if err == nil && sum != d {
+		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
+	}
+	return n, st.about(d, err)
+}
+
+// JoinChunks writes chunks one after the other, some of them read ahead, and returns the digest of all.
+func (st *Store) JoinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, error], load chunkLoader, w io.Writer) (sum store.Digest, n int64, err error) {
+	var h store.Hasher
+	for some, err := range batches(chunks) {
+		if err != nil {
+			return sum, n, err
+		}
+		fetch := func(_ context.Context, i int) (chunk.Piece, error) { return st.piece(some[i], load) }
+		release := func(p chunk.Piece) { p.Release() }
+		for piece, err := range chunk.Ahead(ctx, len(some), cap(st.Slots)+1, fetch, release) {
+			if err != nil {
+				return sum, n, err
+			}
+			h.Write(piece.Data)
+			m, err := w.Write(piece.Data)
+			n += int64(m)
+			if err != nil {
+				return sum, n, err
+			}
+		}
+	}
+	return h.Sum(), n, nil
+}
+
+// batches yields chunks, many at a time. They are valid until the next.
+func batches(chunks iter.Seq2[store.Chunk, error]) iter.Seq2[[]store.Chunk, error] {
+	const many = 1 << 10
+	return func(yield func([]store.Chunk, error) bool) {
+		var some []store.Chunk
+		for c, err := range chunks {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if some = append(some, c); len(some) == many {
+				if !yield(some, nil) {
+					return
+				}
+				some = some[:0]
+			}
+		}
+		if len(some) > 0 {
+			yield(some, nil)
+		}
+	}
 }
