@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"castar/store"
@@ -15,11 +14,15 @@ import (
 	"castar/store/packed/pack"
 )
 
-// Blobs implements store.Blobs, store.Laner, store.Grouper and store.Joiner.
-type Blobs struct{ st *Store }
+// Blobs implements store.Blobs, store.Laner, store.Grouper and store.Joiner. Its small objects are put into groups that
+// other lanes do not put into.
+type Blobs struct {
+	st   *Store
+	lane int
+}
 
 // Blobs returns the blobs of the store.
-func (st *Store) Blobs() Blobs { return Blobs{st} }
+func (st *Store) Blobs() Blobs { return Blobs{st, 0} }
 
 // Has may miss what another process committed in the last tenth of a second. An ingest asks for every new file, and a
 // system call for each would cost too much. All other reads see at once what is committed.
@@ -37,53 +40,40 @@ func (st *Store) due() bool {
 	return now-last >= int64(st.Limits.Look) && st.looked.CompareAndSwap(last, now)
 }
 
-// Put implements store.Blobs.
-func (b Blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
-	return lane{b, 0}.Put(ctx, data)
-}
-
-// Create implements store.Blobs.
-func (b Blobs) Create(ctx context.Context) (store.BlobWriter, error) { return lane{b, 0}.Create(ctx) }
-
 // Lane implements store.Laner.
-func (b Blobs) Lane() store.Blobs { return lane{b, int(b.st.lanes.Add(1) % laneCount)} }
+func (b Blobs) Lane() store.Blobs { return Blobs{b.st, int(b.st.lanes.Add(1) % laneCount)} }
 
 // laneCount is how many lanes a session has at most. Each has a group that is being filled. If there are more callers,
 // they share lanes.
 const laneCount = 8
 
-// lane is blobs whose small objects are put into groups that other lanes do not put into.
-type lane struct {
-	Blobs
-	number int
-}
-
-func (b lane) Put(ctx context.Context, data []byte) (store.Digest, error) {
+// Put implements store.Blobs.
+func (b Blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if err := ctx.Err(); err != nil {
 		return store.Digest{}, err
 	}
 	d := store.Sum(data)
 	if len(data) <= b.st.Cutter.Params().Min {
-		return d, b.st.PutWhole(pack.KindData, b.number, d, data)
+		return d, b.st.PutWhole(pack.KindData, b.lane, d, data)
 	}
 	return d, b.putCut(ctx, d, data)
 }
 
 // putCut stores the blob d in chunks, unless the store has it. The caller's goroutine does all the work: when many blobs
 // are put at once, each keeps a core busy.
-func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
+func (b Blobs) putCut(ctx context.Context, d store.Digest, data []byte) error {
 	st := b.st
 	if st.Has(pack.KindData, &d) {
 		return nil
 	}
 	if n := st.Cutter.Cut(data); n == len(data) {
-		return st.PutWhole(pack.KindData, b.number, d, data)
+		return st.PutWhole(pack.KindData, b.lane, d, data)
 	}
 	var chunks []store.Chunk
 	for len(data) > 0 {
 		n := st.Cutter.Cut(data)
 		c := store.Chunk{Digest: store.Sum(data[:n]), Size: uint64(n)}
-		if err := st.PutWhole(pack.KindData, b.number, c.Digest, data[:n]); err != nil {
+		if err := st.PutWhole(pack.KindData, b.lane, c.Digest, data[:n]); err != nil {
 			return err
 		}
 		chunks = append(chunks, c)
@@ -95,15 +85,13 @@ func (b lane) putCut(ctx context.Context, d store.Digest, data []byte) error {
 	return st.PutWhole(pack.KindList, 0, d, pack.AppendList(nil, chunks))
 }
 
-func (b lane) Create(ctx context.Context) (store.BlobWriter, error) {
-	return chunk.NewWriter(ctx, b.st.Writers, sink{b.st, b.number}), b.st.Writable()
+// Create implements store.Blobs.
+func (b Blobs) Create(ctx context.Context) (store.BlobWriter, error) {
+	return chunk.NewWriter(ctx, b.st.Writers, sink(b)), b.st.Writable()
 }
 
-// sink stores one blob by a lane. It implements chunk.Sink.
-type sink struct {
-	st   *Store
-	lane int
-}
+// sink implements chunk.Sink for one blob.
+type sink Blobs
 
 // Ready commits the session if it has grown large.
 func (s sink) Ready() error { return s.st.checkpoint() }
@@ -334,22 +322,4 @@ func (ds Directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[sto
 // Upload implements store.Directories.
 func (ds Directories) Upload(context.Context) (store.DirectoryWriter, error) {
 	return store.UploadByPut(ds), ds.st.Writable()
-}
-
-// list returns the session's digests that begin with the first nibbles hexadecimal digits of prefix.
-func (s *session) list(prefix store.Digest, nibbles int) (found []store.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	matches := func(d store.Digest) bool {
-		whole := nibbles / 2
-		return slices.Equal(d[:whole], prefix[:whole]) && (nibbles%2 == 0 || d[whole]>>4 == prefix[whole]>>4)
-	}
-	for _, objects := range s.objects {
-		for d := range objects {
-			if matches(d) {
-				found = append(found, d)
-			}
-		}
-	}
-	return found
 }

@@ -188,7 +188,7 @@ func (st *Store) resolve(ctx context.Context, chunks []store.Chunk) ([]store.Chu
 			whole = append(whole, *c)
 			continue
 		}
-		parts, err := Blobs{st}.Chunks(ctx, c.Digest)
+		parts, err := st.Blobs().Chunks(ctx, c.Digest)
 		if err != nil {
 			return nil, err
 		}

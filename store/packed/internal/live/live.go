@@ -70,7 +70,7 @@ type Store struct {
 // Bundle returns the store as its users see it, without what looks after it.
 func (st *Store) Bundle() *store.Store {
 	return &store.Store{
-		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: Blobs{st}, Lanes: Blobs{st}, Groups: Blobs{st}, Joins: Blobs{st},
+		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(),
 		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st,
 		NewSet: st.NewSet, Barrier: st,
 	}

@@ -137,6 +137,24 @@ func (s *session) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Loca
 	return l, data, true
 }
 
+// list returns the session's digests that begin with the first nibbles hexadecimal digits of prefix.
+func (s *session) list(prefix store.Digest, nibbles int) (found []store.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	matches := func(d store.Digest) bool {
+		whole := nibbles / 2
+		return slices.Equal(d[:whole], prefix[:whole]) && (nibbles%2 == 0 || d[whole]>>4 == prefix[whole]>>4)
+	}
+	for _, objects := range s.objects {
+		for d := range objects {
+			if matches(d) {
+				found = append(found, d)
+			}
+		}
+	}
+	return found
+}
+
 // seal ends the session for writers and returns the groups that are not full, which the caller must write. It merges groups
 // of several lanes that fit together, so that a small tree takes no more space because it was read in parallel.
 func (s *session) seal() (rest []*group) {
