@@ -30,27 +30,8 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 	if !ok || !slices.Equal(k.Indexes, *st.Indexes.Load()) {
 		return r, errors.New("the set to keep is not of this store as it is now")
 	}
-	if err := st.newerLine(ctx); err != nil {
+	if err := st.beforeSweep(ctx, k, o); err != nil {
 		return r, err
-	}
-	if !o.DryRun {
-		if err := st.Writable(); err != nil {
-			return r, err
-		}
-		if !st.Alone {
-			return r, errors.New("a sweep needs the store to be opened exclusively")
-		}
-		if err := st.Tags().Lost(); err != nil && !o.TagsLost {
-			return r, err
-		}
-		// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
-		if err := st.Fs.SyncDir(index.Dir); err != nil {
-			return r, st.Fail(err)
-		}
-		replaced := func(file string) bool { return !k.Covers(file) && strings.HasSuffix(file, index.Ext) }
-		if err := st.removeAll(index.Dir, replaced); err != nil {
-			return r, st.Fail(err)
-		}
 	}
 	for _, x := range k.Indexes {
 		if err := cmp.Or(x.Check(), st.checkRoles(x)); err != nil {
@@ -87,6 +68,31 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 	}
 	s.result.FreedBytes, s.result.KeptBytes = uint64(before-min(before, after)), uint64(after)
 	return s.result, nil
+}
+
+// beforeSweep reports why a sweep must not begin, and finishes what an interrupted one left.
+func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptions) error {
+	if err := st.newerLine(ctx); err != nil || o.DryRun {
+		return err
+	}
+	if err := st.Writable(); err != nil {
+		return err
+	}
+	if !st.Alone {
+		return errors.New("a sweep needs the store to be opened exclusively")
+	}
+	if err := st.Tags().Lost(); err != nil && !o.TagsLost {
+		return err
+	}
+	// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
+	if err := st.Fs.SyncDir(index.Dir); err != nil {
+		return st.Fail(err)
+	}
+	replaced := func(file string) bool { return !k.Covers(file) && strings.HasSuffix(file, index.Ext) }
+	if err := st.removeAll(index.Dir, replaced); err != nil {
+		return st.Fail(err)
+	}
+	return nil
 }
 
 // sweep is one call of Sweep.
