@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,10 +64,12 @@ serve logs failed calls, with --verbose all calls, and with --quiet none. With
 --metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and
 castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running, and
 castar_rpc_blob_bytes_total by direction.
+` + serveWebHelp + `
 
 Examples:
   castar serve                                    # read-only, for this machine
   castar serve --listen unix:/run/castar.sock --allow-put
+  castar serve --http 8080                        # pages for browsers here
   castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem --token-file token
   castar export -s grpc+unix:/run/castar.sock ROOT DEST    # a client`
 
@@ -77,6 +80,7 @@ type serveFlags struct {
 	tokenFile, metrics  string
 	maxMessage          int64
 	options             server.Options
+	web                 webFlags
 }
 
 const (
@@ -91,10 +95,10 @@ func (e *env) serveCommand() *cli.Command {
 	}}
 	return &cli.Command{
 		Name:        "serve",
-		Usage:       "offer the store over gRPC",
+		Usage:       "offer the store over gRPC, and to browsers",
 		UsageText:   "castar serve [flags]",
 		Description: serveHelp,
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+")"),
 			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; make the store if there is none"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
@@ -106,7 +110,7 @@ func (e *env) serveCommand() *cli.Command {
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
 			durationFlag("idle-timeout", &f.options.Idle, server.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
 			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(server.DefaultMaxStreams), "answer `N` calls at once; others wait"),
-		},
+		}, f.web.flags()...),
 		Action: func(c *cli.Context) error {
 			switch {
 			case (f.cert == "") != (f.key == ""):
@@ -123,6 +127,8 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--memory must be at least %d bytes", server.LeastMemory)
 			case c.IsSet("max-message") && f.maxMessage > f.options.Memory/8:
 				return usagef("serve", "--memory must be at least 8 times --max-message")
+			case len(f.web.listen) == 0 && (len(f.web.o.Hosts) > 0 || c.IsSet("max-downloads")):
+				return usagef("serve", "--http-host and --max-downloads work only with --http")
 			}
 			f.maxMessage = min(f.maxMessage, f.options.Memory/8)
 			f.options.MaxMessage = int(f.maxMessage)
@@ -138,15 +144,19 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 	}
 	f.options.Log = e.logger()
 	debug.SetMemoryLimit(f.options.Memory * 3 / 2) // collect garbage before it doubles the memory
-	listeners, err := openListeners(f.listen)
+	listeners, err := openListeners(f.listen, len(f.web.listen) > 0)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, l := range listeners {
-			l.Close() // the server may have closed it already
-		}
-	}()
+	defer closeAll(listeners)
+	if f.options.AllowPut && len(listeners) == 0 {
+		return usagef("serve", "--http only reads: --allow-put also needs --listen")
+	}
+	pages, err := openWebListeners(f.web.listen)
+	if err != nil {
+		return err
+	}
+	defer closeAll(pages)
 	mode := forRead
 	if f.options.AllowPut {
 		mode = forIngest
@@ -156,16 +166,16 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	return e.serveStore(ctx, f, st, listeners)
+	return e.serveStore(ctx, f, st, listeners, pages)
 }
 
-// serveStore answers at all listeners until ctx ends or one of them fails.
-func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners []net.Listener) error {
+// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails.
+func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) error {
 	s, err := server.New(st, f.options)
 	if err != nil {
 		return err
 	}
-	failed := make(chan error, len(listeners)+1)
+	failed := make(chan error, len(listeners)+len(pages)+1)
 	if f.metrics != "" {
 		stop, err := serveMetrics(f, s, failed)
 		if err != nil {
@@ -173,7 +183,7 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		}
 		defer stop()
 	}
-	for _, l := range listeners {
+	for _, l := range slices.Concat(listeners, pages) {
 		if f.options.TLS != nil && l.Addr().Network() == "unix" {
 			return fmt.Errorf("%s: a socket does not use TLS", l.Addr())
 		}
@@ -182,12 +192,14 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		go func() { failed <- s.Serve(l) }()
 		e.printAddress(l, f.options.TLS != nil)
 	}
+	stopWeb := e.serveWeb(f, st, pages, failed)
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
+	stopWeb(grace)
 	return errors.Join(err, s.Shutdown(grace))
 }
 

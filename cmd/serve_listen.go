@@ -12,13 +12,14 @@ import (
 	"syscall"
 )
 
-// openListeners opens what systemd passes, and the addresses. If one cannot be opened, it closes all.
-func openListeners(addresses []string) ([]net.Listener, error) {
+// openListeners opens what systemd passes, and the addresses, or the default if there is nothing and noDefault is not
+// set. If one cannot be opened, it closes all.
+func openListeners(addresses []string, noDefault bool) ([]net.Listener, error) {
 	all, err := passedListeners()
 	if err != nil {
 		return nil, err
 	}
-	if len(addresses) == 0 && len(all) == 0 {
+	if len(addresses) == 0 && len(all) == 0 && !noDefault {
 		addresses = []string{defaultListen}
 	}
 	for _, address := range addresses {

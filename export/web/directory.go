@@ -1,0 +1,261 @@
+package web
+
+import (
+	"context"
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"castar/store"
+)
+
+// pageRows is how many rows a page has.
+const pageRows = 500
+
+// pager is the place of a page among those that show the same list.
+type pager struct {
+	Page, Pages int // from 1
+	base        string
+	query       url.Values
+}
+
+// newPager returns the page of a list of total rows that a request asks for.
+func newPager(r *http.Request, total uint64) (*pager, error) {
+	p := &pager{Page: 1, Pages: max(1, int((total+pageRows-1)/pageRows)), base: r.URL.EscapedPath(), query: r.URL.Query()}
+	if text := p.query.Get("page"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > p.Pages {
+			return nil, fail(http.StatusNotFound, "There is no such page.")
+		}
+		p.Page = n
+	}
+	return p, nil
+}
+
+// bounds returns the rows of the page: from is the first, and to the one after the last.
+func (p *pager) bounds(total int) (from, to int) {
+	return min((p.Page-1)*pageRows, total), min(p.Page*pageRows, total)
+}
+
+// URL returns the address of page n.
+func (p *pager) URL(n int) string {
+	p.query.Set("page", strconv.Itoa(n))
+	return p.base + "?" + p.query.Encode()
+}
+
+// Prev, Next and Last return the addresses of other pages, or "".
+func (p *pager) Prev() string { return p.other(p.Page - 1) }
+func (p *pager) Next() string { return p.other(p.Page + 1) }
+func (p *pager) Last() string { return p.other(p.Pages) }
+
+func (p *pager) other(n int) string {
+	if n < 1 || n > p.Pages || n == p.Page {
+		return ""
+	}
+	return p.URL(n)
+}
+
+// Base returns the address without its query.
+func (p *pager) Base() string { return p.base }
+
+// Query returns what a form must send besides the page.
+func (p *pager) Query() (all []link) {
+	for key, values := range p.query {
+		if key != "page" {
+			for _, v := range values {
+				all = append(all, link{key, v})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b link) int { return strings.Compare(a.Text, b.Text) })
+	return all
+}
+
+// jsonNode is what JSON says of a node, as castar ls --json does.
+type jsonNode struct {
+	Kind         string `json:"kind"`
+	Size         uint64 `json:"size"`
+	Executable   bool   `json:"executable,omitempty"`
+	Digest       string `json:"digest,omitempty"`
+	Target       string `json:"target,omitempty"`
+	TargetBase64 string `json:"target_base64,omitempty"`
+}
+
+func newJSONNode(n store.Node) jsonNode {
+	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
+	if n.Kind == store.KindSymlink {
+		j.Target, j.TargetBase64 = jsonName(n.Target)
+	} else {
+		j.Digest = n.Digest.String()
+	}
+	return j
+}
+
+// jsonPlace is what JSON says of where something is.
+type jsonPlace struct {
+	Root       string `json:"root"`
+	Path       string `json:"path"`
+	PathBase64 string `json:"path_base64,omitempty"`
+	jsonNode
+}
+
+func newJSONPlace(t *target) jsonPlace {
+	j := jsonPlace{Root: t.root.String(), jsonNode: newJSONNode(t.node)}
+	j.Path, j.PathBase64 = jsonName(strings.Join(t.parts, "/"))
+	return j
+}
+
+// jsonName returns the JSON fields of a name: if it is not UTF-8, what can be shown of it, and all of it in base64.
+func jsonName(name string) (text, base64Text string) {
+	if utf8.ValidString(name) {
+		return name, ""
+	}
+	return strings.ToValidUTF8(name, "\uFFFD"), base64.StdEncoding.EncodeToString([]byte(name))
+}
+
+// jsonEntry is an entry of a directory as JSON.
+type jsonEntry struct {
+	Name       string `json:"name"`
+	NameBase64 string `json:"name_base64,omitempty"`
+	jsonNode
+	URL string `json:"url"`
+}
+
+// entry is a row of a directory.
+type entry struct {
+	Node   store.Node
+	Kind   string
+	Digest string // "" of a symlink
+	URL    string
+	Same   string // the same thing as a root
+	Target string // where a symlink leads, if that is in the same root
+}
+
+// listing is what the page of a directory shows.
+type listing struct {
+	Node     store.Node
+	Digest   string
+	Up       string // "" of a root
+	Self     string
+	Ref      string
+	Total    uint64
+	From     int
+	Archives []string
+	Entries  []entry
+	Pager    *pager
+}
+
+// directory shows a directory.
+func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
+	var p *pager
+	from := 0
+	nodes, total, err := h.entries(r.Context(), t.node.Digest, func(total int) (_, _ int, err error) {
+		if p, err = newPager(r, uint64(total)); err != nil {
+			return 0, 0, err
+		}
+		var to int
+		from, to = p.bounds(total)
+		return from, to, nil
+	})
+	if err != nil {
+		return err
+	}
+	l := &listing{
+		Node: t.node, Digest: t.node.Digest.String(), Self: t.url(), Ref: t.ref(), Total: uint64(total), From: from, Pager: p,
+		Archives: h.archives(),
+	}
+	if len(t.parts) > 0 {
+		l.Up = treeURL(t.root, t.parts[:len(t.parts)-1]...)
+	}
+	asJSON := []jsonEntry{}
+	for _, n := range nodes {
+		e := t.entry(n)
+		l.Entries = append(l.Entries, e)
+		j := jsonEntry{jsonNode: newJSONNode(n), URL: e.URL}
+		j.Name, j.NameBase64 = jsonName(n.Name)
+		asJSON = append(asJSON, j)
+	}
+	return h.show(w, r, &page{
+		template: "directory", immutable: true, Title: showName(t.name()), Crumbs: t.crumbs(), Data: l,
+		JSON: struct {
+			jsonPlace
+			Total   uint64      `json:"total"`
+			Page    int         `json:"page"`
+			Pages   int         `json:"pages"`
+			Next    string      `json:"next,omitempty"`
+			Entries []jsonEntry `json:"entries"`
+		}{newJSONPlace(t), l.Total, p.Page, p.Pages, p.Next(), asJSON},
+	})
+}
+
+// entries reads a directory and returns a part of it. choose gets the number of entries, and returns the first and the
+// one after the last.
+func (h *Handler) entries(ctx context.Context, d store.Digest, choose func(total int) (from, to int, err error)) (store.Directory, int, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTime)
+	defer cancel()
+	if err := h.reads.take(ctx); err != nil {
+		return nil, 0, err
+	}
+	defer h.reads.give()
+	dir, err := h.st.Directories.Get(ctx, d)
+	if err != nil {
+		return nil, 0, store.About("directory", d, err)
+	}
+	from, to, err := choose(len(dir))
+	if err != nil {
+		return nil, 0, err
+	}
+	return slices.Clone(dir[from:to]), len(dir), nil
+}
+
+// entry returns the row of a node in the target.
+func (t *target) entry(n store.Node) entry {
+	e := entry{Node: n, Kind: n.Kind.String(), URL: t.url(n.Name)}
+	switch {
+	case n.Kind == store.KindSymlink:
+		e.Target = t.follow(n.Target)
+		return e
+	case n.Executable:
+		e.Kind = "executable"
+	}
+	e.Digest = n.Digest.String()
+	e.Same = treeURL(n.Digest)
+	return e
+}
+
+// follow returns the address where a symlink in the target leads, as far as its text tells, or "" if that is not in the
+// same root.
+func (t *target) follow(to string) string {
+	if strings.HasPrefix(to, "/") {
+		return ""
+	}
+	full := path.Join(strings.Join(t.parts, "/"), to)
+	if full == ".." || strings.HasPrefix(full, "../") {
+		return ""
+	}
+	if full == "." || full == "" {
+		return treeURL(t.root)
+	}
+	if parts := strings.Split(full, "/"); areNames(parts) {
+		return treeURL(t.root, parts...)
+	}
+	return ""
+}
+
+// symlink shows a symlink, which is not followed.
+func (h *Handler) symlink(w *answer, r *http.Request, t *target) error {
+	to := ""
+	if len(t.parts) > 0 {
+		above := target{root: t.root, parts: t.parts[:len(t.parts)-1]}
+		to = above.follow(t.node.Target)
+	}
+	return h.show(w, r, &page{
+		template: "symlink", immutable: len(t.parts) > 0, Title: showName(t.name()), Crumbs: t.crumbs(),
+		Data: struct{ Target, URL string }{t.node.Target, to}, JSON: newJSONPlace(t),
+	})
+}

@@ -1,0 +1,221 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+const (
+	// longFile is the size from which a file takes one of the slots for downloads, in bytes.
+	longFile = 1 << 20
+	// maxRanges is how many ranges of a file a client may ask for at once; of more, it gets all of it.
+	maxRanges = 16
+	// sampleSize is how much of a file tells what it is, in bytes.
+	sampleSize = 4 << 10
+)
+
+// file sends the contents of a file.
+func (h *Handler) file(w *answer, r *http.Request, t *target, download bool) error {
+	if t.node.Size > longFile {
+		if err := h.downloads.take(r.Context()); err != nil {
+			return err
+		}
+		defer h.downloads.give()
+	}
+	b, err := tree.OpenFile(r.Context(), h.st, t.node)
+	if err != nil {
+		return store.About("blob", t.node.Digest, err)
+	}
+	defer b.Close()
+	kind, shown, err := kindOf(b)
+	if err != nil {
+		return err
+	}
+	head := w.Header()
+	head.Set("Content-Type", kind)
+	head.Set("Content-Disposition", disposition(shown && !download, t.name()))
+	head.Set("Content-Security-Policy", storedPolicy)
+	head.Set("Etag", `"`+t.node.Digest.String()+`"`)
+	h.setImmutable(w)
+	if strings.Count(r.Header.Get("Range"), ",") >= maxRanges || len(r.Header.Values("Range")) > 1 {
+		r.Header.Del("Range")
+	}
+	return send(w, r, b)
+}
+
+// send sends a blob, or the parts of it that were asked for. After an error, the connection must break.
+func send(w *answer, r *http.Request, b store.Blob) error {
+	for _, condition := range []string{"Range", "If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"} {
+		if r.Header.Get(condition) != "" || r.Method == http.MethodHead {
+			watched := &watched{Blob: b}
+			http.ServeContent(w, r, "", time.Time{}, watched)
+			return watched.err
+		}
+	}
+	// This is the fast way, and also checks the digest of the whole.
+	w.Header().Set("Accept-Ranges", "bytes")
+	w.Header().Set("Content-Length", strconv.FormatUint(b.Size(), 10))
+	if b.Size() == 0 {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	_, err := b.WriteTo(w)
+	return err
+}
+
+// watched remembers why a blob could not be read. Package http does not tell.
+type watched struct {
+	store.Blob
+	err error
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.Blob.Read(p)
+	if err != nil && err != io.EOF && b.err == nil {
+		b.err = err
+	}
+	return n, err
+}
+
+// kindOf returns the media type of a blob, and whether a browser may show it. Nothing that a browser could run is shown
+// as what it is. The blob is at its beginning before and after.
+func kindOf(b store.Blob) (kind string, shown bool, err error) {
+	sample := make([]byte, sampleSize)
+	n, err := io.ReadFull(b, sample)
+	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", false, err
+	}
+	if _, err := b.Seek(0, io.SeekStart); err != nil {
+		return "", false, err
+	}
+	sample = sample[:n]
+	switch kind := http.DetectContentType(sample); kind {
+	case "image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/x-icon":
+		return kind, true, nil
+	}
+	if isText(sample, n == sampleSize) {
+		return "text/plain; charset=utf-8", true, nil
+	}
+	return "application/octet-stream", false, nil
+}
+
+// isText reports whether a sample is UTF-8 without control characters that text does not have. If it is cut, its last
+// character may be unfinished.
+func isText(sample []byte, cut bool) bool {
+	for len(sample) > 0 {
+		r, size := utf8.DecodeRune(sample)
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return cut && !utf8.FullRune(sample)
+		case r < ' ' && !strings.ContainsRune("\t\n\v\f\r\b\x1b", r):
+			return false
+		}
+		sample = sample[size:]
+	}
+	return true
+}
+
+// disposition returns the header that names a file: in ASCII for all clients, and whole for those of today. What is not
+// plain in a name becomes an underscore.
+func disposition(inline bool, name string) string {
+	kind := "attachment"
+	if inline {
+		kind = "inline"
+	}
+	var plain, whole strings.Builder
+	for _, r := range name {
+		if r == utf8.RuneError || !store.IsPlain(r) || r == '/' || r == '\\' {
+			r = '_'
+		}
+		switch {
+		case r >= utf8.RuneSelf:
+			plain.WriteByte('_')
+		case isToken(r) || r == ' ':
+			plain.WriteRune(r)
+		default:
+			plain.WriteByte('_')
+		}
+		for _, c := range []byte(string(r)) {
+			if isToken(rune(c)) {
+				whole.WriteByte(c)
+			} else {
+				fmt.Fprintf(&whole, "%%%02X", c)
+			}
+		}
+	}
+	return fmt.Sprintf(`%s; filename="%s"; filename*=UTF-8''%s`, kind, plain.String(), whole.String())
+}
+
+// isToken reports whether a character stands for itself in both forms of a name (attr-char in RFC 8187).
+func isToken(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r != 0 && strings.ContainsRune("!#$&+-.^_`|~", r)
+}
+
+// archives returns the formats of archives that are offered.
+func (h *Handler) archives() []string {
+	if h.o.Archive == nil {
+		return nil
+	}
+	return []string{"tar", "zip", "nar"}
+}
+
+// archiveKind returns the media type of an archive, or "" if there is no such format.
+func archiveKind(format string) string {
+	switch format {
+	case "tar":
+		return "application/x-tar"
+	case "zip":
+		return "application/zip"
+	case "nar":
+		return "application/x-nix-nar"
+	}
+	return ""
+}
+
+// archive sends what is at the target as an archive.
+func (h *Handler) archive(w *answer, r *http.Request, t *target, format string) error {
+	kind := archiveKind(format)
+	if kind == "" || h.o.Archive == nil {
+		return fail(http.StatusNotFound, "There is no such archive. The formats are tar, zip and nar.")
+	}
+	head := w.Header()
+	etag := `"` + t.node.Digest.String() + "." + format + `"`
+	inside := ""
+	if t.node.Kind != store.KindDirectory {
+		inside, etag = t.name(), ""
+	}
+	head.Set("Content-Type", kind)
+	head.Set("Content-Disposition", disposition(false, t.name()+"."+format))
+	head.Set("Content-Security-Policy", storedPolicy)
+	h.setImmutable(w)
+	if etag != "" {
+		head.Set("Etag", etag)
+		if strings.Contains(r.Header.Get("If-None-Match"), etag) || r.Header.Get("If-None-Match") == "*" {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	if err := h.downloads.take(r.Context()); err != nil {
+		return err
+	}
+	defer h.downloads.give()
+	root := t.node
+	root.Name = ""
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	return h.o.Archive(ctx, root, format, inside, w)
+}

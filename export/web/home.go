@@ -1,0 +1,186 @@
+package web
+
+import (
+	"context"
+	"iter"
+	"net/http"
+	"net/url"
+	"time"
+
+	"castar/store"
+)
+
+// homeRows is how many ingests the first page shows.
+const homeRows = 10
+
+// record is a row of the tags or of the log.
+type record struct {
+	Tag    string
+	Root   string // a digest
+	Kind   string
+	Time   time.Time
+	Source string // raw bytes
+	Counts store.Counts
+	URL    string
+}
+
+// jsonRecord is a tag or an ingest as JSON, as castar tag --json prints it.
+type jsonRecord struct {
+	Name         string    `json:"name,omitempty"`
+	Root         string    `json:"root"`
+	Kind         string    `json:"kind"`
+	Time         time.Time `json:"time"`
+	Source       string    `json:"source,omitempty"`
+	SourceBase64 string    `json:"source_base64,omitempty"`
+	store.Counts
+	URL string `json:"url"`
+}
+
+// newRecord returns the row of a tag. Its address is that of its root.
+func newRecord(t store.Tag) (record, error) {
+	d, err := t.Root.RootDigest()
+	return record{
+		Tag: t.Name, Root: d.String(), Kind: t.Root.Kind.String(), Time: t.Time, Source: t.Source, Counts: t.Counts, URL: treeURL(d),
+	}, err
+}
+
+func newJSONRecords(all []record) []jsonRecord {
+	list := make([]jsonRecord, len(all))
+	for i, r := range all {
+		list[i] = jsonRecord{Name: r.Tag, Root: r.Root, Kind: r.Kind, Time: r.Time, Counts: r.Counts, URL: r.URL}
+		list[i].Source, list[i].SourceBase64 = jsonName(r.Source)
+	}
+	return list
+}
+
+// records is what the pages of tags and ingests show.
+type records struct {
+	Supported bool // the store has tags
+	Tags      []record
+	Ingests   []record
+	Total     uint64 // tags or ingests
+	Unread    uint64 // that cannot be read
+	Pager     *pager
+}
+
+// home shows the tags and the last ingests.
+func (h *Handler) home(w *answer, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+	defer cancel()
+	l := &records{Supported: h.st.Tags != nil, Pager: &pager{Page: 1, Pages: 1}}
+	if l.Supported {
+		var err error
+		if l.Total, l.Unread, err = h.countRecords(ctx, h.st.Tags.All(ctx)); err != nil {
+			return err
+		}
+		if l.Pager, err = newPager(r, l.Total); err != nil {
+			return err
+		}
+		from, to := l.Pager.bounds(int(l.Total))
+		if l.Tags, err = collect(h.st.Tags.All(ctx), from, to); err != nil {
+			return err
+		}
+		for i := range l.Tags {
+			l.Tags[i].URL = "/tags/" + url.PathEscape(l.Tags[i].Tag)
+		}
+		if l.Ingests, _, err = h.lastIngests(ctx, func(total uint64) (uint64, uint64, error) {
+			return 0, min(total, homeRows), nil
+		}); err != nil {
+			return err
+		}
+	}
+	return h.show(w, r, &page{template: "home", Title: "castar", Data: l, JSON: struct {
+		Tags   []jsonRecord `json:"tags"`
+		Log    []jsonRecord `json:"log"`
+		Total  uint64       `json:"total"`
+		Unread uint64       `json:"unread,omitempty"`
+		Next   string       `json:"next,omitempty"`
+	}{newJSONRecords(l.Tags), newJSONRecords(l.Ingests), l.Total, l.Unread, l.Pager.Next()}})
+}
+
+// ingests shows the log.
+func (h *Handler) ingests(w *answer, r *http.Request) error {
+	if h.st.Tags == nil {
+		return store.ErrUnsupported
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+	defer cancel()
+	l := &records{Supported: true}
+	var err error
+	l.Ingests, l.Unread, err = h.lastIngests(ctx, func(total uint64) (from, to uint64, err error) {
+		if l.Pager, err = newPager(r, total); err != nil {
+			return 0, 0, err
+		}
+		l.Total = total
+		first, last := l.Pager.bounds(int(total))
+		return uint64(first), uint64(last), nil
+	})
+	if err != nil {
+		return err
+	}
+	return h.show(w, r, &page{template: "log", Title: "Log", Data: l, JSON: struct {
+		Log    []jsonRecord `json:"log"`
+		Total  uint64       `json:"total"`
+		Unread uint64       `json:"unread,omitempty"`
+		Page   int          `json:"page"`
+		Pages  int          `json:"pages"`
+		Next   string       `json:"next,omitempty"`
+	}{newJSONRecords(l.Ingests), l.Total, l.Unread, l.Pager.Page, l.Pager.Pages, l.Pager.Next()}})
+}
+
+// lastIngests returns a part of the log, newest first. choose gets the number of ingests that can be read, and returns
+// the first and the one after the last. The log is read twice, and only that part is held.
+func (h *Handler) lastIngests(ctx context.Context, choose func(total uint64) (from, to uint64, err error)) (list []record, unread uint64, err error) {
+	total, unread, err := h.countRecords(ctx, h.st.Tags.Log(ctx))
+	if err != nil {
+		return nil, unread, err
+	}
+	from, to, err := choose(total)
+	if err != nil {
+		return nil, unread, err
+	}
+	oldest, err := collect(h.st.Tags.Log(ctx), int(total-to), int(total-from))
+	for i := range oldest {
+		list = append(list, oldest[len(oldest)-1-i])
+	}
+	return list, unread, err
+}
+
+// countRecords counts the records that can be read, and those that cannot. The log has the first of these.
+func (h *Handler) countRecords(ctx context.Context, all iter.Seq2[store.Tag, error]) (n, unread uint64, err error) {
+	for _, err := range all {
+		if ctx.Err() != nil {
+			return n, unread, ctx.Err()
+		}
+		if err == nil {
+			n++
+			continue
+		}
+		if unread++; unread == 1 {
+			h.o.Log.WarnContext(ctx, "tags", "error", store.ShortMessage(err.Error()))
+		}
+	}
+	return n, unread, nil
+}
+
+// collect returns the records that can be read, from one to another.
+func collect(all iter.Seq2[store.Tag, error], from, to int) (list []record, err error) {
+	i := 0
+	for t, err := range all {
+		if err != nil {
+			continue // countRecords counts it
+		}
+		if i >= to {
+			break
+		}
+		if i++; i <= from {
+			continue
+		}
+		r, err := newRecord(t)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}

@@ -1,0 +1,246 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"castar/store"
+)
+
+const (
+	// The picture has these units. Its text is 14 units high.
+	mapWidth, mapHeight = 960, 560
+	// mapBoxes is how many entries the picture and its table show by themselves.
+	mapBoxes = 80
+	// A box of this size or more shows what is in the directory, with room for its name above.
+	innerWidth, innerHeight, titleHeight = 80, 60, 20
+	letterWidth                          = 8 // of text, about
+)
+
+// box is a rectangle of a picture.
+type box struct {
+	X, Y, W, H float64
+	Class      string // dir, file or rest
+	Text       string // as much of the name as fits
+	Title      string // the whole
+	URL        string // "" of many entries together
+	Inner      []box
+}
+
+// TextX and TextY are where the text begins.
+func (b box) TextX() float64 { return b.X + 5 }
+func (b box) TextY() float64 { return b.Y + 15 }
+
+// weighed is an entry with what it holds.
+type weighed struct {
+	Name   string // raw bytes; "" of many entries together
+	Node   store.Node
+	Counts store.Counts
+	More   int // how many entries they are
+	URL    string
+	Share  string
+}
+
+// bytes returns the size that is drawn.
+func (e *weighed) bytes() float64 { return float64(e.Counts.Bytes) }
+
+// jsonWeighed is an entry of a directory and what it holds, as JSON.
+type jsonWeighed struct {
+	Name       string `json:"name,omitempty"`
+	NameBase64 string `json:"name_base64,omitempty"`
+	Kind       string `json:"kind,omitempty"`
+	More       int    `json:"more,omitempty"`
+	store.Counts
+	URL string `json:"url,omitempty"`
+}
+
+// picture is what the page shows.
+type picture struct {
+	Self          string
+	Width, Height int
+	Counts        store.Counts
+	Boxes         []box
+	Entries       []weighed
+}
+
+// treemap shows where the bytes of a directory are. Each entry counts wherever it occurs.
+func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
+	if t.node.Kind != store.KindDirectory {
+		return fail(http.StatusNotFound, "Only directories have a picture.")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+	defer cancel()
+	if err := h.reads.take(ctx); err != nil {
+		return err
+	}
+	defer h.reads.give()
+	s, err := weigh(ctx, h.st.Directories, t.node.Digest)
+	if err != nil {
+		return err
+	}
+	entries, err := h.weighEntries(ctx, s, t)
+	if err != nil {
+		return err
+	}
+	p := &picture{Self: t.url(), Width: mapWidth, Height: mapHeight, Counts: s.of(t.node), Entries: entries}
+	if p.Boxes, err = h.draw(ctx, s, t, entries); err != nil {
+		return err
+	}
+	list := []jsonWeighed{}
+	for _, e := range entries {
+		j := jsonWeighed{More: e.More, Counts: e.Counts, URL: e.URL}
+		j.Name, j.NameBase64 = jsonName(e.Name)
+		if e.More == 0 {
+			j.Kind = e.Node.Kind.String()
+		}
+		list = append(list, j)
+	}
+	return h.show(w, r, &page{
+		template: "map", immutable: true, Title: showName(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
+		JSON: struct {
+			jsonPlace
+			Counts  store.Counts  `json:"counts"`
+			Entries []jsonWeighed `json:"entries"`
+		}{newJSONPlace(t), p.Counts, list},
+	})
+}
+
+// weighEntries returns the largest entries of a directory, and the rest as one.
+func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]weighed, error) {
+	dir, err := h.st.Directories.Get(ctx, t.node.Digest)
+	if err != nil {
+		return nil, store.About("directory", t.node.Digest, err)
+	}
+	slices.SortStableFunc(dir, func(a, b store.Node) int { return cmp.Compare(s.of(b).Bytes, s.of(a).Bytes) })
+	total := max(float64(s.of(t.node).Bytes), 1)
+	var all []weighed
+	rest := weighed{}
+	for i, n := range dir {
+		c := s.of(n)
+		if i >= mapBoxes && len(dir) > mapBoxes+1 {
+			rest.More++
+			rest.Counts.Files += c.Files
+			rest.Counts.Directories += c.Directories
+			rest.Counts.Symlinks += c.Symlinks
+			rest.Counts.Bytes += c.Bytes
+			continue
+		}
+		e := weighed{Name: n.Name, Node: n, Counts: c, URL: t.url(n.Name)}
+		if n.Kind == store.KindDirectory {
+			e.URL += "?map"
+		}
+		all = append(all, e)
+	}
+	if rest.More > 0 {
+		all = append(all, rest)
+	}
+	for i := range all {
+		all[i].Share = fmt.Sprintf("%.1f %%", 100*all[i].bytes()/total)
+	}
+	return all, nil
+}
+
+// draw returns the boxes of entries, and in those that are large enough the boxes of what is in them.
+func (h *Handler) draw(ctx context.Context, s *scales, t *target, entries []weighed) ([]box, error) {
+	boxes := layout(entries, box{W: mapWidth, H: mapHeight})
+	for i := range boxes {
+		b, e := &boxes[i], entries[i]
+		if b.W < innerWidth || b.H < innerHeight || e.Node.Kind != store.KindDirectory {
+			continue
+		}
+		inside := &target{root: t.root, parts: append(slices.Clip(t.parts), e.Name), node: e.Node}
+		below, err := h.weighEntries(ctx, s, inside)
+		if err != nil {
+			return nil, err
+		}
+		b.Inner = layout(below, box{X: b.X + 3, Y: b.Y + titleHeight, W: b.W - 6, H: b.H - titleHeight - 3})
+		b.Inner = slices.DeleteFunc(b.Inner, func(b box) bool { return b.W < 3 || b.H < 3 }) // too small to be seen
+	}
+	return slices.DeleteFunc(boxes, func(b box) bool { return b.W*b.H < 1 }), nil
+}
+
+// newBox completes the box of an entry.
+func newBox(b box, e *weighed) box {
+	name := showName(e.Name)
+	switch {
+	case e.More > 0:
+		b.Class, name = "rest", fmt.Sprintf("%d more", e.More)
+	case e.Node.Kind == store.KindDirectory:
+		b.Class, name = "dir", name+"/"
+	default:
+		b.Class = "file"
+	}
+	b.URL, b.Title = e.URL, name+": "+humanBytes(e.Counts.Bytes)
+	if fits := int((b.W - 8) / letterWidth); b.H >= titleHeight && fits >= 3 {
+		b.Text = clip(name, fits)
+	}
+	return b
+}
+
+// clip returns as much of a text as fits.
+func clip(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}
+
+// layout divides an area among entries, which are sorted by size, in rows of boxes that are as near to squares as can be
+// (squarified treemaps, by Bruls, Huizing and van Wijk). It returns a box for each entry; entries of no bytes have empty
+// ones.
+func layout(entries []weighed, area box) []box {
+	boxes := make([]box, 0, len(entries))
+	left := 0.0
+	for i := range entries {
+		left += entries[i].bytes()
+	}
+	for i := 0; i < len(entries); {
+		if left <= 0 || area.W <= 0 || area.H <= 0 || entries[i].bytes() == 0 {
+			boxes = append(boxes, newBox(box{X: area.X, Y: area.Y}, &entries[i]))
+			i++
+			continue
+		}
+		scale := area.W * area.H / left
+		short := min(area.W, area.H)
+		n, sum := 0, 0.0
+		for worst := 0.0; i+n < len(entries); n++ {
+			next := sum + entries[i+n].bytes()
+			w := ratio(entries[i].bytes()*scale, entries[i+n].bytes()*scale, next*scale, short)
+			if n > 0 && w > worst {
+				break
+			}
+			worst, sum = w, next
+		}
+		thick := sum * scale / short
+		at := 0.0
+		for j := i; j < i+n; j++ {
+			long := entries[j].bytes() * scale / thick
+			b := box{X: area.X + at, Y: area.Y, W: long, H: thick}
+			if area.W >= area.H {
+				b = box{X: area.X, Y: area.Y + at, W: thick, H: long}
+			}
+			boxes = append(boxes, newBox(b, &entries[j]))
+			at += long
+		}
+		if area.W >= area.H {
+			area.X, area.W = area.X+thick, area.W-thick
+		} else {
+			area.Y, area.H = area.Y+thick, area.H-thick
+		}
+		left -= sum
+		i += n
+	}
+	return boxes
+}
+
+// ratio returns how far from a square the worst box of a row is, from the areas of its largest and smallest box and of
+// all, and the length of the row.
+func ratio(largest, smallest, all, length float64) float64 {
+	if smallest == 0 {
+		return largest * 1e9 // no box
+	}
+	return max(length*length*largest/(all*all), all*all/(length*length*smallest))
+}
