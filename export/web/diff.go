@@ -148,10 +148,10 @@ func (h *Handler) diff(w *answer, r *http.Request) (err error) {
 func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparison, p *page) (err error) {
 	a, b := tree.Side{Directories: h.st.Directories, Root: c.From.node()}, tree.Side{Directories: h.st.Directories, Root: c.To.node()}
 	o := tree.DiffOptions{TooMany: func() { c.TooMany = true }}
-	if c.Stat, err = tree.CountDiff(ctx, a, b, o); err != nil {
+	if c.Pager, err = newPager(r, maxChanges); err != nil {
 		return err
 	}
-	if c.Pager, err = newPager(r, maxChanges); err != nil {
+	if c.Stat, err = tree.CountDiff(ctx, a, b, o); err != nil {
 		return err
 	}
 	from, to := c.Pager.bounds(maxChanges)

@@ -7,19 +7,24 @@ import (
 )
 
 // slots is how many may do something at once; each holds one.
-type slots chan struct{}
+type slots struct {
+	held     chan struct{}
+	patience time.Duration // how long others wait
+}
+
+func newSlots(n int) slots { return slots{make(chan struct{}, n), patience} }
 
 // take waits for a slot, but not for long.
 func (s slots) take(ctx context.Context) error {
 	select {
-	case s <- struct{}{}:
+	case s.held <- struct{}{}:
 		return nil
 	default:
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
-	case s <- struct{}{}:
+	case s.held <- struct{}{}:
 		return nil
 	case <-timer.C:
 		return errBusy
@@ -28,7 +33,7 @@ func (s slots) take(ctx context.Context) error {
 	}
 }
 
-func (s slots) give() { <-s }
+func (s slots) give() { <-s.held }
 
 // answer is what is sent to a client. A client that takes too little of it is cut off.
 type answer struct {

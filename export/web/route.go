@@ -84,7 +84,7 @@ func (h *Handler) tag(w *answer, r *http.Request, name string, parts []string) e
 	if store.ValidateTag(name) != nil || !areNames(parts) {
 		return errNotFound
 	}
-	ref, err := h.resolve(r.Context(), name)
+	ref, err := h.find(r.Context(), name, nil)
 	if err != nil {
 		return err
 	}
@@ -108,25 +108,61 @@ func split(path string) []string {
 	return strings.Split(path, "/")
 }
 
-// resolve finds what a reference names. What a user can get wrong in one is an error that says so.
+// errBadRef is for what cannot name anything.
+var errBadRef = &failure{status: http.StatusBadRequest, text: "This names no root, or several. Give a tag or a digest, and after a colon a path inside it."}
+
+// resolve finds what a reference names, as tree.Resolve takes it.
 func (h *Handler) resolve(ctx context.Context, ref string) (tree.Ref, error) {
+	prefix := ""
+	if rest, ok := strings.CutPrefix(ref, "b3:"); ok { // this colon ends no root
+		prefix, ref = "b3:", rest
+	}
+	name, path, _ := strings.Cut(ref, ":")
+	parts := slices.DeleteFunc(split(path), func(part string) bool { return part == "" || part == "." })
+	if !areNames(parts) {
+		return tree.Ref{}, errBadRef
+	}
+	return h.find(ctx, prefix+name, parts)
+}
+
+// find finds what is at parts below the root of that name.
+func (h *Handler) find(ctx context.Context, name string, parts []string) (r tree.Ref, err error) {
+	_, err = store.ParseDigest(name)
+	isPrefix := store.IsDigestPrefix(name)
+	if err != nil && !isPrefix && store.ValidateTag(name) != nil {
+		return r, errBadRef
+	}
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
 	if err := h.reads.take(ctx); err != nil {
-		return tree.Ref{}, err
+		return r, err
 	}
 	defer h.reads.give()
-	f, err := tree.Resolve(ctx, h.st, ref)
-	if err != nil {
-		name, _, _ := strings.Cut(ref, ":")
-		if g := failureOf(err); g.status == http.StatusInternalServerError && !store.IsCorrupt(err) && store.ValidateTag(name) != nil {
-			return f, &failure{http.StatusBadRequest, "This names no root, or several. Give a tag or a digest, and after a colon a path inside it.", err}
+	if r, err = tree.Resolve(ctx, h.st, name); err != nil {
+		f := failureOf(err)
+		switch {
+		case f.status == http.StatusNotFound:
+			err = &failure{f.status, fmt.Sprintf("The store does not have %s.", showName(name)), err}
+		case isPrefix && f.status == http.StatusInternalServerError && !store.IsCorrupt(err):
+			err = &failure{errBadRef.status, errBadRef.text, err}
 		}
-		if store.IsNotFound(err) {
-			return f, &failure{http.StatusNotFound, fmt.Sprintf("The store does not have %s.", showName(store.ShortPath(ref))), err}
+		return r, err
+	}
+	for i, part := range parts {
+		if r.Node.Kind != store.KindDirectory { // symlinks are not followed
+			return r, errNotFound
+		}
+		dir, err := h.st.Directories.Get(ctx, r.Node.Digest)
+		if err != nil {
+			return r, store.About("directory", r.Node.Digest, err)
+		}
+		var ok bool
+		if r.Node, ok = dir.Find(part); !ok {
+			return r, &failure{http.StatusNotFound, fmt.Sprintf("There is no %s here.", showName(strings.Join(parts[:i+1], "/"))), store.ErrNotFound}
 		}
 	}
-	return f, err
+	r.Path = strings.Join(parts, "/")
+	return r, nil
 }
 
 // areNames reports whether all parts can be names in a directory.
@@ -181,13 +217,13 @@ func (h *Handler) root(w *answer, r *http.Request, name string, parts []string) 
 		return errNotFound
 	}
 	if err != nil || d.String() != name { // shortened, or spelled otherwise
-		ref, err := h.resolve(r.Context(), name)
+		ref, err := h.find(r.Context(), name, nil)
 		if err != nil {
 			return err
 		}
 		return redirect(w, r, treeURL(ref.RootDigest, parts...))
 	}
-	ref, err := h.resolve(r.Context(), d.String()+":"+strings.Join(parts, "/"))
+	ref, err := h.find(r.Context(), name, parts)
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func New(st *store.Store, o Options) *Handler {
 	}
 	return &Handler{
 		st: st, o: o, pages: newPages(),
-		requests: make(slots, maxRequests), downloads: make(slots, o.Downloads), reads: make(slots, maxReads),
+		requests: newSlots(maxRequests), downloads: newSlots(o.Downloads), reads: newSlots(maxReads),
 	}
 }
 
