@@ -98,7 +98,7 @@ func TestLimits(t *testing.T) {
 		"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n":                                 "HTTP/1.1 200",
 		"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n":                              "HTTP/1.1 421",
 		"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost\r\n\r\n":                                  "HTTP/1.1 405",
-		"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n":                                             "HTTP/1.1 405",
+		"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n":                                              "HTTP/1.1 405",
 	} {
 		if got := send(request); got != want {
 			t.Errorf("%.60q: %q", request, got)
