@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"castar/store"
 	"castar/store/memory"
@@ -87,7 +88,7 @@ func putDirectory(t testing.TB, st *store.Store, dir store.Directory) store.Node
 // putTag gives a root a name, and writes the log.
 func putTag(t testing.TB, st *store.Store, name string, root store.Node) {
 	t.Helper()
-	tag := store.Tag{Name: name, Root: root, Source: "/home/<b>\xff", Counts: store.Counts{Files: 3}}
+	tag := store.Tag{Name: name, Root: root, Time: time.Unix(1e9, 0), Source: "/home/<b>\xff", Counts: store.Counts{Files: 3}}
 	if err := st.Tags.Set(t.Context(), tag); err != nil {
 		t.Fatal(err)
 	}
