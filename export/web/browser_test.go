@@ -19,7 +19,7 @@ func TestBrowser(t *testing.T) {
 		t.Skip("NOT TESTED HERE: .ci/run runs this without the race detector")
 	}
 	b := startBrowser(t)
-	s := newSite(t, Options{Archive: fakeArchive})
+	s := newSite(t, Options{})
 	root := put(t, s.st, hostile())
 	changed := hostile()
 	changed["evil.html"] = "<script>alert(2)</script>\n"
@@ -113,7 +113,8 @@ func browseSave(b *browser, s *site) {
 	}
 	b.open(s.srv.URL + "/tags/v1/sub")
 	b.click("Download zip")
-	waitFile(b.t, filepath.Join(b.downloads, "sub.zip"), `zip directory ""`)
+	r := s.get(treeURL(put(b.t, s.st, hostile()).Digest, "sub") + "?archive=zip")
+	waitFile(b.t, filepath.Join(b.downloads, "sub.zip"), r.body)
 }
 
 // waitFile waits until a file has been saved.

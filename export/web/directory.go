@@ -11,6 +11,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"castar/export"
 	"castar/store"
 )
 
@@ -145,7 +146,7 @@ type listing struct {
 	Ref      string
 	Total    uint64
 	From     int
-	Archives []string
+	Archives []export.Format
 	Entries  []entry
 	Pager    *pager
 }
@@ -167,7 +168,7 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	}
 	l := &listing{
 		Node: t.node, Digest: t.node.Digest.String(), Self: t.url(), Ref: t.ref(), Total: uint64(total), From: from, Pager: p,
-		Archives: h.archives(),
+		Archives: archives(),
 	}
 	if len(t.parts) > 0 {
 		l.Up = treeURL(t.root, t.parts[:len(t.parts)-1]...)

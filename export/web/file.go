@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"castar/export"
 	"castar/store"
 	"castar/store/tree"
 )
@@ -162,40 +163,37 @@ func isToken(r rune) bool {
 }
 
 // archives returns the formats of archives that are offered.
-func (h *Handler) archives() []string {
-	if h.o.Archive == nil {
-		return nil
-	}
-	return []string{"tar", "zip", "nar"}
+func archives() []export.Format {
+	return []export.Format{export.FormatTar, export.FormatZip, export.FormatNAR}
 }
 
 // archiveKind returns the media type of an archive, or "" if there is no such format.
-func archiveKind(format string) string {
+func archiveKind(format export.Format) string {
 	switch format {
-	case "tar":
+	case export.FormatTar:
 		return "application/x-tar"
-	case "zip":
+	case export.FormatZip:
 		return "application/zip"
-	case "nar":
+	case export.FormatNAR:
 		return "application/x-nix-nar"
 	}
 	return ""
 }
 
 // archive sends what is at the target as an archive.
-func (h *Handler) archive(w *answer, r *http.Request, t *target, format string) error {
+func (h *Handler) archive(w *answer, r *http.Request, t *target, format export.Format) error {
 	kind := archiveKind(format)
-	if kind == "" || h.o.Archive == nil {
+	if kind == "" {
 		return fail(http.StatusNotFound, "There is no such archive. The formats are tar, zip and nar.")
 	}
 	head := w.Header()
-	etag := `"` + t.node.Digest.String() + "." + format + `"`
+	etag := `"` + t.node.Digest.String() + "." + string(format) + `"`
 	inside := ""
 	if t.node.Kind != store.KindDirectory {
 		inside, etag = t.name(), ""
 	}
 	head.Set("Content-Type", kind)
-	head.Set("Content-Disposition", disposition(false, t.name()+"."+format))
+	head.Set("Content-Disposition", disposition(false, t.name()+"."+string(format)))
 	head.Set("Content-Security-Policy", storedPolicy)
 	h.setImmutable(w)
 	if etag != "" {
@@ -217,5 +215,5 @@ func (h *Handler) archive(w *answer, r *http.Request, t *target, format string) 
 	root.Name = ""
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	return h.o.Archive(ctx, root, format, inside, w)
+	return h.archiver(ctx, root, w, export.ArchiveOptions{Format: format, Name: inside})
 }

@@ -1,6 +1,8 @@
 package web
 
 import (
+	"archive/tar"
+	"archive/zip"
 	"bytes"
 	"context"
 	"errors"
@@ -14,12 +16,13 @@ import (
 	"testing"
 	"time"
 
+	"castar/export"
 	"castar/store"
 )
 
 // fakeArchive writes what it was asked for.
-func fakeArchive(_ context.Context, root store.Node, format, name string, w io.Writer) error {
-	_, err := fmt.Fprintf(w, "%s %s %q", format, root.Kind, name)
+func fakeArchive(_ context.Context, root store.Node, w io.Writer, o export.ArchiveOptions) error {
+	_, err := fmt.Fprintf(w, "%s %s %q", o.Format, root.Kind, o.Name)
 	return err
 }
 
@@ -211,7 +214,8 @@ func TestDamage(t *testing.T) {
 
 // TestArchive offers archives, and breaks off after an error.
 func TestArchive(t *testing.T) {
-	s := newSite(t, Options{Archive: fakeArchive})
+	s := newSite(t, Options{})
+	s.h.archiver = fakeArchive
 	root := put(t, s.st, folder{"d": folder{"f": "x"}, `a"b`: "x", "l": pointer("x")})
 	in := treeURL(root.Digest)
 	for _, tt := range []struct{ path, kind, name, body string }{
@@ -237,15 +241,14 @@ func TestArchive(t *testing.T) {
 	if zip := s.get(in + "?archive=zip"); zip.header("Etag") == r.header("Etag") {
 		t.Error("two archives have one ETag")
 	}
-	for written, broken := range map[int]bool{0: false, 10: true, 1 << 20: true} {
-		s.h.o.Archive = func(_ context.Context, _ store.Node, _, _ string, w io.Writer) error {
-			if _, err := w.Write(make([]byte, written)); written > 0 && err != nil {
-				return err
+	for written, broken := range map[int]bool{0: false, 10: true, 100_000: true} {
+		s.h.archiver = func(_ context.Context, _ store.Node, w io.Writer, _ export.ArchiveOptions) error {
+			for range written {
+				if _, err := w.Write([]byte("x")); err != nil {
+					return err
+				}
 			}
 			return errHurt
-		}
-		if written == 0 {
-			s.h.o.Archive = func(context.Context, store.Node, string, string, io.Writer) error { return errHurt }
 		}
 		if r := s.get(in + "?archive=tar"); (r.err != nil) != broken || !broken && r.StatusCode != 500 {
 			t.Errorf("an error after %d bytes: %s, %v", written, r.Status, r.err)
@@ -253,9 +256,48 @@ func TestArchive(t *testing.T) {
 	}
 }
 
+// TestArchives reads what programs read: a whole archive of a tree, and none of one that is damaged.
+func TestArchives(t *testing.T) {
+	s := newSite(t, Options{})
+	root := put(t, s.st, folder{"d": folder{"f": "contents"}, "long": strings.Repeat("0123456789", 300_000)})
+	in := treeURL(root.Digest)
+	names := map[string]string{}
+	r := s.get(in + "?archive=tar")
+	for files := tar.NewReader(strings.NewReader(r.body)); ; {
+		h, err := files.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[h.Name] = string(b)
+	}
+	if names["d/f"] != "contents" || len(names["long"]) != 3_000_000 {
+		t.Errorf("tar: %d names", len(names))
+	}
+	r = s.get(in + "/d?archive=zip")
+	if z, err := zip.NewReader(strings.NewReader(r.body), int64(len(r.body))); err != nil || len(z.File) != 1 || z.File[0].Name != "f" {
+		t.Errorf("zip: %v", err)
+	}
+	if r := s.get(in + "/d/f?archive=nar"); !strings.HasPrefix(r.body, "\x0d\x00\x00\x00\x00\x00\x00\x00nix-archive-1") {
+		t.Errorf("nar: %.40q", r.body)
+	}
+	s.st.Blobs = hurt{s.st.Blobs, 2_000_000}
+	for _, format := range archives() {
+		if r := s.get(in + "?archive=" + string(format)); r.err == nil {
+			t.Errorf("%s of a damaged tree: %s with %d bytes, and no error", format, r.Status, len(r.body))
+		}
+	}
+}
+
 // TestDownloads limits how many long files are sent at once. Short ones need not wait for them.
 func TestDownloads(t *testing.T) {
-	s := newSite(t, Options{Downloads: 2, Archive: fakeArchive})
+	s := newSite(t, Options{Downloads: 2})
 	s.h.downloads.patience = time.Millisecond
 	long, short := put(t, s.st, strings.Repeat("x", longFile+1)), put(t, s.st, "short")
 	for range 2 {

@@ -22,7 +22,7 @@ func sortByName(dir store.Directory) {
 // TestCrawl follows every link from the first page, through a tree that attacks it. Every page must exist, allow no
 // script, and have what people need who do not see it or have no mouse.
 func TestCrawl(t *testing.T) {
-	s := newSite(t, Options{Archive: fakeArchive})
+	s := newSite(t, Options{})
 	root := put(t, s.st, hostile())
 	putTag(t, s.st, "release/1.0", root)
 	putTag(t, s.st, "<i>", put(t, s.st, folder{"<b>": "1"}))
@@ -154,7 +154,7 @@ func TestNotOutside(t *testing.T) {
 		in + "/..", in + "/../..", in + "/a/../../../etc/passwd", in + "/%2e%2e/x", in + "/%2E", in + "/a%2Ff", in + "/a//f", in + "//", in + "/a/%00",
 		in + "/l/f", in + "/f/x", in + "/nothing", "/roots/", "/roots/zz", "/roots/0123", "/roots/" + strings.Repeat("0", 64),
 		"/tags/none", "/tags/..", "/tags/-x", "/tags/%00", "/nothing", "/log/x", "/style.css", "/roots/" + root.Digest.String()[:8] + "x",
-		"/pages/home.html", "/etc/passwd", in + "?page=2", in + "?page=0", in + "?page=x", in + "?page=99999999999999999999", in + "/f?map", in + "?archive=tar",
+		"/pages/home.html", "/etc/passwd", in + "?page=2", in + "?page=0", in + "?page=x", in + "?page=99999999999999999999", in + "/f?map",
 		in + "?archive=exe", "/log?page=7", "/?page=9", "/" + strings.Repeat("a/", 10000),
 	} {
 		r := s.get(path)
@@ -352,7 +352,7 @@ func TestCaching(t *testing.T) {
 
 // TestConcurrent asks for everything at once, so that the race detector sees it.
 func TestConcurrent(t *testing.T) {
-	s := newSite(t, Options{Archive: fakeArchive})
+	s := newSite(t, Options{})
 	root := put(t, s.st, hostile())
 	putTag(t, s.st, "t", root)
 	in := treeURL(root.Digest)

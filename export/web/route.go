@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"castar/export"
 	"castar/store"
 	"castar/store/tree"
 )
@@ -231,7 +232,7 @@ func (h *Handler) root(w *answer, r *http.Request, name string, parts []string) 
 	q := r.URL.Query()
 	switch {
 	case q.Has("archive"):
-		return h.archive(w, r, t, q.Get("archive"))
+		return h.archive(w, r, t, export.Format(q.Get("archive")))
 	case q.Has("map"):
 		return h.treemap(w, r, t)
 	case t.node.Kind == store.KindDirectory:

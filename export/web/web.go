@@ -1,8 +1,7 @@
 // Package web shows a store in a browser: its tags and log, what is in its trees, what differs between two, and where
 // the bytes are. It only reads.
 //
-//	h := web.New(st, web.Options{Archive: archive})
-//	s := h.Server(nil)
+//	s := web.New(st, web.Options{}).Server(nil)
 //	err := s.Serve(listener)
 //
 // These are the addresses:
@@ -39,6 +38,7 @@ import (
 	"strings"
 	"time"
 
+	"castar/export"
 	"castar/store"
 )
 
@@ -49,10 +49,6 @@ type Options struct {
 	Downloads int           // long files and archives that are sent at once; 0 for DefaultDownloads
 	Idle      time.Duration // how long a client may take nothing; 0 for DefaultIdle
 	Log       *slog.Logger  // gets each request at level debug, failed ones at warn; nil: no log
-	// Archive writes root as an archive of a format: "tar", "zip" or "nar". name is the path of a file or symlink in a
-	// tar or zip archive; of a directory it is "". After an error, what was written must be no whole archive. If Archive
-	// is nil, there are no archives.
-	Archive func(ctx context.Context, root store.Node, format, name string, w io.Writer) error
 }
 
 const (
@@ -88,6 +84,7 @@ type Handler struct {
 	requests  slots
 	downloads slots
 	reads     slots
+	archiver  func(ctx context.Context, root store.Node, w io.Writer, o export.ArchiveOptions) error
 }
 
 // New returns a Handler for st, which the caller closes after the last request.
@@ -100,6 +97,10 @@ func New(st *store.Store, o Options) *Handler {
 	return &Handler{
 		st: st, o: o, pages: newPages(),
 		requests: newSlots(maxRequests), downloads: newSlots(o.Downloads), reads: newSlots(maxReads),
+		archiver: func(ctx context.Context, root store.Node, w io.Writer, o export.ArchiveOptions) error {
+			_, err := export.Archive(ctx, st, root, w, o)
+			return err
+		},
 	}
 }
 
