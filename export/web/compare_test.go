@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/storetest"
 )
 
 // TestDiff shows what changed between two trees, and in a file.
@@ -98,6 +99,9 @@ func TestDiffPages(t *testing.T) {
 	}
 	if seen != some {
 		t.Errorf("%d changes, want %d", seen, some)
+	}
+	if storetest.UnderRace {
+		return // the rest is slow, and races are in what is above
 	}
 	many := "/diff?from=" + none.Digest.String() + "&to=" + dir(maxChanges+1).String() + "&page="
 	if r := s.get(many + "100"); r.StatusCode != 200 || !strings.Contains(r.body, "more changes than pages show") {
