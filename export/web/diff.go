@@ -126,22 +126,25 @@ func (h *Handler) diff(w *answer, r *http.Request) (err error) {
 	if err != nil {
 		return err
 	}
+	c.Asked = true
+	c.Files = c.From.ref.Node.Kind == store.KindFile && c.To.ref.Node.Kind == store.KindFile
+	p.Title, p.immutable = c.From.Name+" → "+c.To.Name, c.From.isFixed() && c.To.isFixed()
+	if err := h.compare(ctx, r, c, p); err != nil {
+		return err
+	}
+	return h.show(w, r, p)
+}
+
+// compare finds what changed.
+func (h *Handler) compare(ctx context.Context, r *http.Request, c *comparison, p *page) error {
 	if err := h.reads.take(ctx); err != nil {
 		return err
 	}
 	defer h.reads.give()
-	c.Asked = true
-	c.Files = c.From.ref.Node.Kind == store.KindFile && c.To.ref.Node.Kind == store.KindFile
-	p.Title, p.immutable = c.From.Name+" → "+c.To.Name, c.From.isFixed() && c.To.isFixed()
 	if c.Files {
-		err = h.compareFiles(ctx, c, p)
-	} else {
-		err = h.compareTrees(ctx, r, c, p)
+		return h.compareFiles(ctx, c, p)
 	}
-	if err != nil {
-		return err
-	}
-	return h.show(w, r, p)
+	return h.compareTrees(ctx, r, c, p)
 }
 
 // compareTrees finds the changes of one page.
@@ -306,7 +309,7 @@ func escapeLine(text []byte) string {
 
 // contents reads a file that is not long.
 func (h *Handler) contents(ctx context.Context, n store.Node) ([]byte, error) {
-	b, err := tree.OpenFile(ctx, h.st, n)
+	b, err := h.openFile(ctx, n)
 	if err != nil {
 		return nil, store.About("blob", n.Digest, err)
 	}

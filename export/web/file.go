@@ -33,7 +33,7 @@ func (h *Handler) file(w *answer, r *http.Request, t *target, download bool) err
 		}
 		defer h.downloads.give()
 	}
-	b, err := tree.OpenFile(r.Context(), h.st, t.node)
+	b, err := h.openFile(r.Context(), t.node)
 	if err != nil {
 		return store.About("blob", t.node.Digest, err)
 	}
@@ -52,6 +52,14 @@ func (h *Handler) file(w *answer, r *http.Request, t *target, download bool) err
 		r.Header.Del("Range")
 	}
 	return send(w, r, b)
+}
+
+// openFile opens the contents of a file, if the store keeps any.
+func (h *Handler) openFile(ctx context.Context, n store.Node) (store.Blob, error) {
+	if h.st.Blobs == nil {
+		return nil, store.ErrUnsupported
+	}
+	return tree.OpenFile(ctx, h.st, n)
 }
 
 // send sends a blob, or the parts of it that were asked for. After an error, the connection must break.

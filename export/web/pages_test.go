@@ -276,6 +276,45 @@ func TestNoTags(t *testing.T) {
 	}
 }
 
+// TestParts shows stores that keep only blobs or only directories.
+func TestParts(t *testing.T) {
+	for _, without := range []string{"blobs", "directories"} {
+		s := newSite(t, Options{})
+		root := put(t, s.st, folder{"f": "1"})
+		putTag(t, s.st, "t", root)
+		if without == "blobs" {
+			s.st.Blobs = nil
+		} else {
+			s.st.Directories = nil
+		}
+		in := treeURL(root.Digest)
+		for _, path := range []string{"/", "/log", "/tags/t", "/tags/t/f", in, in + "/f", in + "?map", in + "?archive=tar", in + "/f?archive=zip", "/diff?from=t&to=t", "/diff?from=t:f&to=t:f", "/roots/" + store.Sum([]byte("1")).String()} {
+			if r := s.get(path); r.StatusCode >= 500 && !strings.Contains(path, "archive") || r.StatusCode == 0 {
+				t.Errorf("without %s: %s: %s %v", without, path, r.Status, r.err)
+			}
+		}
+		if log := s.log.String(); strings.Contains(log, "panic") {
+			t.Errorf("without %s: %s", without, log)
+		}
+	}
+}
+
+// TestRoots shows roots that are no directories.
+func TestRoots(t *testing.T) {
+	s := newSite(t, Options{})
+	for name, v := range map[string]any{"link": pointer("a/b"), "prog": program("#!/bin/sh\n"), "file": "text"} {
+		putTag(t, s.st, name, put(t, s.st, v))
+		r := s.get("/tags/" + name)
+		r = s.get(r.header("Location"))
+		if want := map[string]string{"link": "symbolic link to a/b", "prog": "#!/bin/sh\n", "file": "text"}[name]; r.StatusCode != 200 || !strings.Contains(r.body, want) {
+			t.Errorf("%s: %s, %s", name, r.Status, r.body)
+		}
+	}
+	if r := s.get("/diff?from=prog&to=link"); r.StatusCode != 200 || !strings.Contains(r.body, "other kind") {
+		t.Errorf("%s", r.Status)
+	}
+}
+
 // TestRedirects leads from tags, shortened digests and other spellings to the one address of a root.
 func TestRedirects(t *testing.T) {
 	s := newSite(t, Options{})

@@ -149,6 +149,9 @@ func (h *Handler) find(ctx context.Context, name string, parts []string) (r tree
 		}
 		return r, err
 	}
+	if r.Node.Kind == store.KindDirectory && h.st.Directories == nil {
+		return r, store.ErrUnsupported
+	}
 	for i, part := range parts {
 		if r.Node.Kind != store.KindDirectory { // symlinks are not followed
 			return r, errNotFound

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"castar/store"
+	"castar/store/tree"
 )
 
 const (
@@ -71,26 +72,12 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 	if t.node.Kind != store.KindDirectory {
 		return fail(http.StatusNotFound, "Only directories have a picture.")
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
-	defer cancel()
-	if err := h.reads.take(ctx); err != nil {
-		return err
-	}
-	defer h.reads.give()
-	s, err := weigh(ctx, h.st.Directories, t.node.Digest)
+	p, err := h.picture(r.Context(), t)
 	if err != nil {
-		return err
-	}
-	entries, err := h.weighEntries(ctx, s, t)
-	if err != nil {
-		return err
-	}
-	p := &picture{Self: t.url(), Width: mapWidth, Height: mapHeight, Counts: s.of(t.node), Entries: entries}
-	if p.Boxes, err = h.draw(ctx, s, t, entries); err != nil {
 		return err
 	}
 	list := []jsonWeighed{}
-	for _, e := range entries {
+	for _, e := range p.Entries {
 		j := jsonWeighed{More: e.More, Counts: e.Counts, URL: e.URL}
 		j.Name, j.NameBase64 = jsonName(e.Name)
 		if e.More == 0 {
@@ -108,12 +95,33 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 	})
 }
 
+// picture weighs a directory, and draws it.
+func (h *Handler) picture(ctx context.Context, t *target) (*picture, error) {
+	ctx, cancel := context.WithTimeout(ctx, pageTime)
+	defer cancel()
+	if err := h.reads.take(ctx); err != nil {
+		return nil, err
+	}
+	defer h.reads.give()
+	s, err := weigh(ctx, h.st.Directories, t.node.Digest)
+	if err != nil {
+		return nil, err
+	}
+	p := &picture{Self: t.url(), Width: mapWidth, Height: mapHeight, Counts: s.of(t.node)}
+	if p.Entries, err = h.weighEntries(ctx, s, t); err != nil {
+		return nil, err
+	}
+	p.Boxes, err = h.draw(ctx, s, t, p.Entries)
+	return p, err
+}
+
 // weighEntries returns the largest entries of a directory, and the rest as one.
 func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]weighed, error) {
 	dir, err := h.st.Directories.Get(ctx, t.node.Digest)
 	if err != nil {
 		return nil, store.About("directory", t.node.Digest, err)
 	}
+	dir = slices.Clone(dir) // the store may keep it
 	slices.SortStableFunc(dir, func(a, b store.Node) int { return cmp.Compare(s.of(b).Bytes, s.of(a).Bytes) })
 	total := max(float64(s.of(t.node).Bytes), 1)
 	var all []weighed
@@ -122,10 +130,7 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 		c := s.of(n)
 		if i >= mapBoxes && len(dir) > mapBoxes+1 {
 			rest.More++
-			rest.Counts.Files += c.Files
-			rest.Counts.Directories += c.Directories
-			rest.Counts.Symlinks += c.Symlinks
-			rest.Counts.Bytes += c.Bytes
+			rest.Counts = tree.AddCounts(rest.Counts, c)
 			continue
 		}
 		e := weighed{Name: n.Name, Node: n, Counts: c, URL: t.url(n.Name)}
