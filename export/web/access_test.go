@@ -106,6 +106,38 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// TestShares keeps slots for other clients.
+func TestShares(t *testing.T) {
+	s := newSlots(8)
+	s.patience = 0
+	got := map[string]int{}
+	for _, client := range []string{"a", "b"} {
+		for range 8 {
+			if s.take(t.Context(), client) == nil {
+				got[client]++
+			}
+		}
+	}
+	if got["a"] != 6 || got["b"] == 0 {
+		t.Errorf("%v", got)
+	}
+	for client, n := range got {
+		for range n {
+			s.give(client)
+		}
+	}
+	if len(s.held) != 0 || len(s.clients) != 0 {
+		t.Errorf("%d held, %v", len(s.held), s.clients)
+	}
+	for addr, want := range map[string]string{
+		"192.0.2.1:80": "192.0.2.1", "[::ffff:192.0.2.1]:80": "192.0.2.1", "[2001:db8::1]:80": "2001:db8::/64", "[fe80::1%eth0]:80": "fe80::/64", "@": "socket",
+	} {
+		if got := clientOf(&http.Request{RemoteAddr: addr}); got != want {
+			t.Errorf("%s: %s", addr, got)
+		}
+	}
+}
+
 // FuzzRequest sends any path and query. The answer is never an error of the server, and always safe.
 func FuzzRequest(f *testing.F) {
 	s := newSite(f, Options{})

@@ -137,10 +137,10 @@ func (h *Handler) diff(w *answer, r *http.Request) (err error) {
 
 // compare finds what changed.
 func (h *Handler) compare(ctx context.Context, r *http.Request, c *comparison, p *page) error {
-	if err := h.reads.take(ctx); err != nil {
+	if err := h.reads.take(ctx, ""); err != nil {
 		return err
 	}
-	defer h.reads.give()
+	defer h.reads.give("")
 	if c.Files {
 		return h.compareFiles(ctx, c, p)
 	}

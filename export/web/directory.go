@@ -199,10 +199,10 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 func (h *Handler) entries(ctx context.Context, d store.Digest, choose func(total int) (from, to int, err error)) (store.Directory, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
-	if err := h.reads.take(ctx); err != nil {
+	if err := h.reads.take(ctx, ""); err != nil {
 		return nil, 0, err
 	}
-	defer h.reads.give()
+	defer h.reads.give("")
 	dir, err := h.st.Directories.Get(ctx, d)
 	if err != nil {
 		return nil, 0, store.About("directory", d, err)

@@ -28,10 +28,10 @@ const (
 // file sends the contents of a file.
 func (h *Handler) file(w *answer, r *http.Request, t *target, download bool) error {
 	if t.node.Size > longFile {
-		if err := h.downloads.take(r.Context()); err != nil {
+		if err := h.downloads.take(r.Context(), clientOf(r)); err != nil {
 			return err
 		}
-		defer h.downloads.give()
+		defer h.downloads.give(clientOf(r))
 	}
 	b, err := h.openFile(r.Context(), t.node)
 	if err != nil {
@@ -215,10 +215,10 @@ func (h *Handler) archive(w *answer, r *http.Request, t *target, format export.F
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	if err := h.downloads.take(r.Context()); err != nil {
+	if err := h.downloads.take(r.Context(), clientOf(r)); err != nil {
 		return err
 	}
-	defer h.downloads.give()
+	defer h.downloads.give(clientOf(r))
 	root := t.node
 	root.Name = ""
 	ctx, cancel := context.WithCancel(r.Context())

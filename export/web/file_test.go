@@ -317,7 +317,7 @@ func TestDownloads(t *testing.T) {
 	s.h.downloads.patience = time.Millisecond
 	long, short := put(t, s.st, strings.Repeat("x", longFile+1)), put(t, s.st, "short")
 	for range 2 {
-		if err := s.h.downloads.take(t.Context()); err != nil {
+		if err := s.h.downloads.take(t.Context(), ""); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -326,7 +326,7 @@ func TestDownloads(t *testing.T) {
 			t.Errorf("%s: %s", path, r.Status)
 		}
 	}
-	s.h.downloads.give()
+	s.h.downloads.give("")
 	if r := s.get(treeURL(long.Digest)); r.StatusCode != 200 || len(r.body) != longFile+1 {
 		t.Errorf("after one is done: %s", r.Status)
 	}

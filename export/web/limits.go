@@ -3,19 +3,35 @@ package web
 import (
 	"context"
 	"net/http"
+	"net/netip"
+	"sync"
 	"time"
 )
 
-// slots is how many may do something at once; each holds one.
+// slots is how many may do something at once; each holds one. One client may hold or wait for three quarters of them, so
+// the others get theirs, unless there are too few to share.
 type slots struct {
 	held     chan struct{}
 	patience time.Duration // how long others wait
+
+	mu      sync.Mutex
+	clients map[string]int // how many each holds or waits for
 }
 
-func newSlots(n int) slots { return slots{make(chan struct{}, n), patience} }
+func newSlots(n int) *slots {
+	return &slots{held: make(chan struct{}, n), patience: patience, clients: map[string]int{}}
+}
 
-// take waits for a slot, but not for long.
-func (s slots) take(ctx context.Context) error {
+// take waits for a slot, but not for long. A client "" may hold all. If the error is nil, give must follow.
+func (s *slots) take(ctx context.Context, client string) (err error) {
+	if !s.enter(client) {
+		return errBusy
+	}
+	defer func() {
+		if err != nil {
+			s.leave(client)
+		}
+	}()
 	select {
 	case s.held <- struct{}{}:
 		return nil
@@ -33,7 +49,45 @@ func (s slots) take(ctx context.Context) error {
 	}
 }
 
-func (s slots) give() { <-s.held }
+// give returns a slot.
+func (s *slots) give(client string) {
+	<-s.held
+	s.leave(client)
+}
+
+// enter counts a client that wants a slot, unless it has its share.
+func (s *slots) enter(client string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := cap(s.held); client != "" && n >= 4 && s.clients[client] >= n-n/4 {
+		return false
+	}
+	s.clients[client]++
+	return true
+}
+
+func (s *slots) leave(client string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clients[client]--; s.clients[client] == 0 {
+		delete(s.clients, client)
+	}
+}
+
+// clientOf returns whom a request is from: an address, or a network of IPv6, of which a client has all addresses.
+func clientOf(r *http.Request) string {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return "socket"
+	}
+	addr := at.Addr().Unmap()
+	if addr.Is6() {
+		if network, err := addr.Prefix(64); err == nil {
+			return network.String()
+		}
+	}
+	return addr.String()
+}
 
 // answer is what is sent to a client. A client that takes too little of it is cut off.
 type answer struct {

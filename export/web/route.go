@@ -135,10 +135,10 @@ func (h *Handler) find(ctx context.Context, name string, parts []string) (r tree
 	}
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
-	if err := h.reads.take(ctx); err != nil {
+	if err := h.reads.take(ctx, ""); err != nil {
 		return r, err
 	}
-	defer h.reads.give()
+	defer h.reads.give("")
 	if r, err = tree.Resolve(ctx, h.st, name); err != nil {
 		f := failureOf(err)
 		switch {

@@ -99,10 +99,10 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 func (h *Handler) picture(ctx context.Context, t *target) (*picture, error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTime)
 	defer cancel()
-	if err := h.reads.take(ctx); err != nil {
+	if err := h.reads.take(ctx, ""); err != nil {
 		return nil, err
 	}
-	defer h.reads.give()
+	defer h.reads.give("")
 	s, err := weigh(ctx, h.st.Directories, t.node.Digest)
 	if err != nil {
 		return nil, err

@@ -81,9 +81,9 @@ type Handler struct {
 	st        *store.Store
 	o         Options
 	pages     *pages
-	requests  slots
-	downloads slots
-	reads     slots
+	requests  *slots
+	downloads *slots
+	reads     *slots
 	archiver  func(ctx context.Context, root store.Node, w io.Writer, o export.ArchiveOptions) error
 }
 
@@ -162,10 +162,11 @@ func (h *Handler) admit(w *answer, r *http.Request) error {
 		w.Header().Set("WWW-Authenticate", `Basic realm="castar: the password is the token", charset="UTF-8"`)
 		return fail(http.StatusUnauthorized, "This server needs its token: as a bearer token, or as a password with any user name.")
 	}
-	if err := h.requests.take(r.Context()); err != nil {
+	client := clientOf(r)
+	if err := h.requests.take(r.Context(), client); err != nil {
 		return err
 	}
-	defer h.requests.give()
+	defer h.requests.give(client)
 	return h.route(w, r)
 }
 
