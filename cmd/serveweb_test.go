@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -82,6 +83,55 @@ func TestServeWeb(t *testing.T) {
 	}
 	s.stop(t, syscall.SIGTERM)
 	if log := s.stderr.String(); !strings.Contains(log, "msg=http method=GET path=/tags/v1/hello status=302") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// TestServeWebDamage downloads a damaged file. The download breaks, and nothing of what came is wrong, so that it may be
+// resumed.
+func TestServeWebDamage(t *testing.T) {
+	dir := t.TempDir()
+	path, in, want := filepath.Join(dir, "store"), filepath.Join(dir, "in"), make([]byte, 2<<20)
+	rand.Read(want)
+	if err := os.WriteFile(in, want, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("castar", "-s", path, "ingest", "--tag", "v1", in).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	packs, err := filepath.Glob(filepath.Join(path, "packs", "*.pack"))
+	if err != nil || len(packs) == 0 {
+		t.Fatalf("no packs: %v", err)
+	}
+	for _, pack := range packs {
+		b, err := os.ReadFile(pack)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(b) > len(want)/2 {
+			b[len(b)/2] ^= 1
+		}
+		if err := os.WriteFile(pack, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := startServe(t, exec.Command("castar", "-s", path, "serve", "--http", "0"))
+	for _, query := range []string{"", "?archive=nar"} {
+		resp, err := http.Get(s.url + "tags/v1" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK && err == nil {
+			t.Errorf("a damaged file is sent without an error: %d bytes", len(got))
+		}
+		if resp.StatusCode == http.StatusOK && query == "" && !bytes.HasPrefix(want, got) {
+			t.Error("what was sent is wrong")
+		}
+	}
+	s.stop(t, syscall.SIGTERM)
+	if log := s.stderr.String(); !strings.Contains(log, "corrupt") {
 		t.Errorf("log: %s", log)
 	}
 }
