@@ -14,6 +14,7 @@ type Tag struct {
 	Root   Node      // without a name of its own
 	Time   time.Time // the end of the ingest
 	Source string    // the ingested path, raw bytes
+	Host   string    // the name of the machine, or ""
 	Counts Counts
 	// Extra is the fields that another version of castar gave the tag, as a JSON object, or "". A store keeps them.
 	Extra string

@@ -1,0 +1,172 @@
+// Package history chooses among recorded ingests: which of them to keep, and which one a name such as home~1 means.
+package history
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"castar/store"
+)
+
+// Unlimited is a count of a Policy that keeps an ingest of every period.
+const Unlimited = -1
+
+// Policy says which ingests to keep. The rules are those of restic. An ingest is kept if any rule keeps it.
+//
+// A count of N keeps the newest ingest of each of the last N hours, days, ISO weeks, months or years that have one.
+// Periods without an ingest do not count. While a rule has kept fewer than N, it keeps the oldest ingest as well, so that
+// the history reaches back as far as it can. Periods are those of the ingests' own time zone.
+type Policy struct {
+	Last, Hourly, Daily, Weekly, Monthly, Yearly int  // 0 for none, Unlimited for all
+	Within                                       Span // before the newest ingest; the zero Span keeps none
+}
+
+// Empty reports whether p keeps nothing at all.
+func (p Policy) Empty() bool { return p == Policy{} }
+
+// Check returns an error if a count is below Unlimited.
+func (p Policy) Check() error {
+	if min(p.Last, p.Hourly, p.Daily, p.Weekly, p.Monthly, p.Yearly) < Unlimited {
+		return errors.New("a count must not be negative")
+	}
+	return nil
+}
+
+// Decision is what Apply says of one ingest.
+type Decision struct {
+	Ingest  store.Tag
+	Keep    bool
+	Reasons []string // the rules that keep it, such as "daily"
+}
+
+// rule keeps the first ingest of each period, while count lasts.
+type rule struct {
+	name   string
+	count  int
+	period func(t time.Time, n int) string // n counts the ingests, newest first
+	last   string
+}
+
+func (p Policy) rules() []*rule {
+	format := func(layout string) func(time.Time, int) string {
+		return func(t time.Time, _ int) string { return t.Format(layout) }
+	}
+	return []*rule{
+		{name: "last", count: p.Last, period: func(_ time.Time, n int) string { return strconv.Itoa(n) }},
+		{name: "hourly", count: p.Hourly, period: format("2006-01-02 15")},
+		{name: "daily", count: p.Daily, period: format("2006-01-02")},
+		{name: "weekly", count: p.Weekly, period: func(t time.Time, _ int) string {
+			year, week := t.ISOWeek()
+			return fmt.Sprintf("%d-%d", year, week)
+		}},
+		{name: "monthly", count: p.Monthly, period: format("2006-01")},
+		{name: "yearly", count: p.Yearly, period: format("2006")},
+	}
+}
+
+// Apply decides about the ingests of one group. The decisions are newest first. Ingests of the same time keep their order,
+// the last one counts as the newest.
+func (p Policy) Apply(ingests []store.Tag) []Decision {
+	newest := slices.Clone(ingests)
+	slices.Reverse(newest)
+	slices.SortStableFunc(newest, func(a, b store.Tag) int { return b.Time.Compare(a.Time) })
+	rules := p.rules()
+	decisions := make([]Decision, 0, len(newest))
+	for n, t := range newest {
+		d := Decision{Ingest: t}
+		if p.Within != (Span{}) && t.Time.After(p.Within.Before(newest[0].Time)) {
+			d.Reasons = append(d.Reasons, "within "+p.Within.String())
+		}
+		for _, r := range rules {
+			if reason := r.keeps(t.Time, n, n == len(newest)-1); reason != "" {
+				d.Reasons = append(d.Reasons, reason)
+			}
+		}
+		d.Keep = len(d.Reasons) > 0
+		decisions = append(decisions, d)
+	}
+	return decisions
+}
+
+// keeps returns why the rule keeps the ingest number n, or "".
+func (r *rule) keeps(t time.Time, n int, oldest bool) string {
+	if r.count == 0 {
+		return ""
+	}
+	period := r.period(t, n)
+	same := n > 0 && period == r.last
+	if same && !oldest {
+		return ""
+	}
+	r.last = period
+	if r.count > 0 {
+		r.count--
+	}
+	if same {
+		return "oldest " + r.name
+	}
+	return r.name
+}
+
+// Group is ingests of the same host, source and tag, as far as these are asked for.
+type Group struct {
+	Host, Source, Tag string
+	Ingests           []store.Tag // in the order they were recorded
+}
+
+// Keys says by which fields GroupBy tells groups apart.
+type Keys struct{ Host, Source, Tag bool }
+
+// ParseKeys reads a list such as "host,source,tag". The empty string puts all ingests into one group.
+func ParseKeys(list []string) (k Keys, err error) {
+	for _, word := range list {
+		switch word {
+		case "":
+		case "host":
+			k.Host = true
+		case "source", "path", "paths":
+			k.Source = true
+		case "tag", "tags":
+			k.Tag = true
+		default:
+			return k, fmt.Errorf("unknown field %q to group by, want host, source or tag", word)
+		}
+	}
+	return k, nil
+}
+
+// GroupBy splits ingests into groups, in the order of host, source and tag.
+func GroupBy(ingests []store.Tag, by Keys) []Group {
+	var groups []Group
+	found := make(map[groupKey]int)
+	for _, t := range ingests {
+		k := groupKey{}
+		if by.Host {
+			k.host = t.Host
+		}
+		if by.Source {
+			k.source = t.Source
+		}
+		if by.Tag {
+			k.tag = t.Name
+		}
+		i, ok := found[k]
+		if !ok {
+			i = len(groups)
+			found[k] = i
+			groups = append(groups, Group{Host: k.host, Source: k.source, Tag: k.tag})
+		}
+		groups[i].Ingests = append(groups[i].Ingests, t)
+	}
+	slices.SortFunc(groups, func(a, b Group) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Source, b.Source), cmp.Compare(a.Tag, b.Tag))
+	})
+	return groups
+}
+
+// groupKey is what the ingests of a group have in common.
+type groupKey struct{ host, source, tag string }
