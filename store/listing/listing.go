@@ -3,23 +3,29 @@
 // blob beside the root. It is never part of the root's digest, so nothing proves that it fits the tree: a reader believes
 // each entry only as far as the tree has it too.
 //
-// A listing is a sequence of lines. Those of a directory stand together: first a line with the owner of the directory,
-// which the others share unless they say otherwise; then the directory; then its files and symbolic links, in the order of
-// their names.
+// Each directory has a block of lines: the owner, which the lines of the block share unless they say otherwise; the
+// directory; its files and symbolic links, in the order of their names. Then come the blocks of its directories, in the
+// order of their names, and a line with two dots.
 //
 //	#mtree
 //	/set type=file uid=1000 gid=1000 uname=ann gname=staff mode=0644
 //	. type=dir mode=0755 time=1790000000.123456789
-//	./notes time=1790000000.000000000 size=12
-//	./run mode=0755 time=1790000000.000000000 size=3
+//	notes time=1790000000.000000000 size=12
+//	run mode=0755 time=1790000000.000000000 size=3
 //	/set type=file uid=1000 gid=1000 uname=ann gname=staff mode=0644
-//	./sub type=dir mode=0700 time=1790000000.000000000
-//	./sub/to type=link mode=0777 time=1790000000.000000000 link=../notes
+//	sub type=dir mode=0700 time=1790000000.000000000
+//	to type=link mode=0777 time=1790000000.000000000 link=../notes
+//	..
+//	..
+//
+// So its length grows with the number of entries, however deep they are, and a directory that moves is the same text
+// elsewhere. The root may be a file or a symbolic link: then there is one block of two lines, and no line with dots.
 //
 // These keywords have the meaning that mtree(5) gives them: type, uid, gid, uname, gname, mode, time, size, link. Others
 // follow the use of other programs:
 //
-//	nlink=2 inode=7          a file with the same inode is another name of this one; numbers count from 1 in each listing
+//	nlink=2 inode=7          all files with this inode, and this resdevice, are the same file
+//	resdevice=9              left out if it is 0, as for all files on the file system of the root
 //	tags=allocated-4096      the file has holes, and took 4096 bytes of the disk
 //	xattr.user.x=BASE64      an extended attribute
 //
@@ -39,8 +45,9 @@ type Entry struct {
 	Nanoseconds uint32
 	Size        uint64  // of a file, in bytes
 	Target      string  // of a symbolic link
-	Link        uint64  // if not 0, all files with this number are the same file
-	Links       uint64  // how many names such a file had
+	Links       uint64  // if not 0, how many names the file had; all with its Inode and Device are the same file
+	Inode       uint64
+	Device      uint64  // 0 is the device of the root
 	Sparse      bool    // the file has holes
 	Allocated   uint64  // how many bytes of the disk a file with holes took
 	Xattrs      []Xattr // in the order of their names
@@ -52,5 +59,16 @@ type Xattr struct {
 	Value []byte
 }
 
-// modeMask is the bits that Entry.Mode may have.
-const modeMask = 0o7777
+const (
+	// modeMask is the bits that Entry.Mode may have.
+	modeMask = 0o7777
+	// fileMode is the mode of a file whose line does not say it.
+	fileMode = 0o644
+)
+
+const (
+	// header is the first line of every mtree text.
+	header = "#mtree\n"
+	// up ends a directory.
+	up = ".."
+)

@@ -3,14 +3,11 @@ package listing
 import (
 	"bufio"
 	"bytes"
-	"encoding/base64"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
-	"math"
-	"strconv"
-	"strings"
+	"slices"
 
 	"castar/store"
 )
@@ -19,215 +16,238 @@ import (
 // of attributes as long as that.
 const maxLine = 16 << 20
 
-// Line is an entry with the path that the listing gives it, below the root and without a slash at either end. The root has
-// the path "".
-type Line struct {
-	Path string
-	Entry
+// Folder is a directory of a listing that Open has read. It may be used concurrently.
+type Folder struct {
+	name     string
+	from, to int64 // its block in the text, from its /set line
+	folders  []*Folder
+	text     io.ReaderAt
 }
 
-// Read yields the lines of a listing, in order. A line that makes no sense, or that has a path outside the root, is an
-// error that names it, and Read goes on with the next. An error of r is the last that Read yields.
-func Read(r io.Reader) iter.Seq2[Line, error] {
-	return func(yield func(Line, error) bool) {
-		lines := bufio.NewScanner(r)
-		lines.Buffer(make([]byte, 0, 64<<10), maxLine)
-		var defaults Entry
-		for n := 1; lines.Scan(); n++ {
-			line, ok, err := parse(lines.Bytes(), &defaults)
-			switch {
-			case err != nil && !yield(Line{}, fmt.Errorf("line %d: %w", n, err)):
-				return
-			case err == nil && ok && !yield(line, nil):
-				return
-			}
+// Open finds the directories of a listing, and returns its root. It keeps about a hundred bytes for each directory, and
+// reads text again when entries are asked for. report is told what makes no sense, with the number of the line; Open
+// passes over it. The error is that of text, or says that nothing in it is a listing.
+func Open(text io.ReaderAt, size int64, report func(error)) (*Folder, error) {
+	o := opener{text: text, report: report}
+	lines := bufio.NewScanner(io.NewSectionReader(text, 0, size))
+	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
+	lines.Split(o.split)
+	for lines.Scan() {
+		o.number++
+		if err := o.line(lines.Bytes()); err != nil {
+			report(fmt.Errorf("listing, line %d: %w", o.number, err))
 		}
-		if err := lines.Err(); err != nil {
-			yield(Line{}, err)
-		}
+	}
+	o.close(o.next)
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("listing: %w", err)
+	}
+	if o.root == nil {
+		return nil, errors.New("listing: it has no root")
+	}
+	o.root.sort(report)
+	return o.root, nil
+}
+
+// opener is a call of Open.
+type opener struct {
+	text   io.ReaderAt
+	report func(error)
+	number int   // of the line
+	at     int64 // where the line begins
+	next   int64 // where the next line begins
+	root   *Folder
+	stack  []*Folder
+	block  *Folder // whose block the line belongs to, if any
+	set    int64   // where the last /set line began
+	isSet  bool    // it was the line before
+	lost   int     // directories that made no sense, and that have not ended
+}
+
+// split is bufio.ScanLines, and counts.
+func (o *opener) split(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	advance, token, err = bufio.ScanLines(data, atEOF)
+	o.at = o.next
+	o.next += int64(advance)
+	return advance, token, err
+}
+
+// close ends the block that is open.
+func (o *opener) close(at int64) {
+	if o.block != nil {
+		o.block.to = at
+		o.block = nil
 	}
 }
 
-// parse reads one line. It reports false for one without an entry.
-func parse(text []byte, defaults *Entry) (line Line, ok bool, err error) {
+// line takes in one line.
+func (o *opener) line(text []byte) error {
 	words := bytes.Fields(text)
-	if len(words) == 0 || words[0][0] == '#' {
-		return line, false, nil
-	}
-	switch first := words[0]; {
-	case string(first) == "/set":
-		*defaults = Entry{}
-		var set Entry
-		if err := set.set(words[1:]); err != nil {
-			return line, false, err
+	switch {
+	case len(words) == 0 || words[0][0] == '#':
+		return nil
+	case string(words[0]) == "/set":
+		o.close(o.at)
+		o.set, o.isSet = o.at, true
+		return nil
+	case string(words[0]) == up:
+		o.close(o.at)
+		o.isSet = false
+		return o.leave()
+	case !o.isSet:
+		if o.block == nil && o.lost == 0 {
+			return errors.New("in no directory")
 		}
-		*defaults = set
-		return line, false, nil
-	case string(first) == "/unset":
-		*defaults = Entry{}
-		return line, false, nil
-	default:
-		if line.Path, err = parsePath(first); err != nil {
-			return line, false, err
-		}
+		return nil // read when it is asked for
 	}
-	line.Entry = *defaults
-	if err := line.set(words[1:]); err != nil {
-		return line, false, fmt.Errorf("%q: %w", line.Path, err)
+	o.isSet = false
+	var e Entry
+	name, err := parseName(words[0])
+	if err == nil {
+		err = e.set(words[1:])
 	}
-	if line.Kind == 0 {
-		return line, false, fmt.Errorf("%q: no type", line.Path)
+	if err != nil {
+		o.lost++
+		return err
 	}
-	return line, true, nil
+	return o.enter(name, e.Kind == store.KindDirectory)
 }
 
-// parsePath reads "." or "./" and a path.
-func parsePath(word []byte) (string, error) {
-	text, err := unescape(word)
-	if err != nil {
-		return "", err
+// enter begins the block of a directory, or of a root that is none.
+func (o *opener) enter(name string, isDir bool) error {
+	f := &Folder{name: name, from: o.set, to: o.next, text: o.text}
+	isRoot := o.root == nil && name == "."
+	switch {
+	case isRoot:
+		o.root = f
+	case name == ".", len(o.stack) == 0, o.lost > 0, !isDir, len(o.stack) >= store.MaxDepth:
+		o.lost++
+		return fmt.Errorf("%q: not a directory of the tree", name)
+	default:
+		parent := o.stack[len(o.stack)-1]
+		parent.folders = append(parent.folders, f)
 	}
-	if text == "." {
-		return "", nil
+	o.block = f
+	if isDir {
+		o.stack = append(o.stack, f)
 	}
-	path, ok := strings.CutPrefix(text, "./")
+	return nil
+}
+
+// leave ends a directory.
+func (o *opener) leave() error {
+	switch {
+	case o.lost > 0:
+		o.lost--
+	case len(o.stack) == 0:
+		return errors.New("no directory to leave")
+	default:
+		o.stack = o.stack[:len(o.stack)-1]
+	}
+	return nil
+}
+
+// sort makes Folder able to search. Of two directories with the same name the first counts.
+func (f *Folder) sort(report func(error)) {
+	slices.SortStableFunc(f.folders, func(a, b *Folder) int { return cmp.Compare(a.name, b.name) })
+	f.folders = slices.CompactFunc(f.folders, func(a, b *Folder) bool {
+		if a.name == b.name {
+			report(fmt.Errorf("listing: %s stands twice", store.Quote(a.name)))
+		}
+		return a.name == b.name
+	})
+	for _, below := range f.folders {
+		below.sort(report)
+	}
+}
+
+// Folder returns the directory of that name in f, or nil. f may be nil.
+func (f *Folder) Folder(name string) *Folder {
+	if f == nil {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(f.folders, name, func(a *Folder, name string) int { return cmp.Compare(a.name, name) })
 	if !ok {
-		return "", fmt.Errorf("%q: not a path below the root", text)
+		return nil
 	}
-	for name := range strings.SplitSeq(path, "/") {
-		if err := store.ValidateName(name); err != nil {
-			return "", fmt.Errorf("%q: %w", text, err)
+	return f.folders[i]
+}
+
+// Lines is what a listing says of a directory itself, and of its files and symbolic links. It may be used concurrently.
+type Lines struct {
+	Self     Entry
+	defaults Entry
+	text     []byte
+	lines    []span
+}
+
+// span is a line and its name.
+type span struct {
+	name     string
+	from, to int // after the name
+}
+
+// Lines reads the block of f. f may be nil: nothing is said then, and ok is false. report is told what makes no sense.
+func (f *Folder) Lines(report func(error)) (l *Lines, ok bool) {
+	if f == nil {
+		return nil, false
+	}
+	l = &Lines{text: make([]byte, f.to-f.from)}
+	if _, err := f.text.ReadAt(l.text, f.from); err != nil && err != io.EOF {
+		report(fmt.Errorf("listing: %w", err))
+		return nil, false
+	}
+	n := 0 // lines so far
+	for at, end := 0, 0; at < len(l.text); at = end + 1 {
+		if end = bytes.IndexByte(l.text[at:], '\n') + at; end < at {
+			end = len(l.text)
 		}
-	}
-	return path, nil
-}
-
-// set takes the values of keywords.
-func (e *Entry) set(words [][]byte) error {
-	for _, word := range words {
-		keyword, value, _ := bytes.Cut(word, []byte("="))
-		if err := e.setOne(string(keyword), value); err != nil {
-			return fmt.Errorf("%s: %w", keyword, err)
-		}
-	}
-	return nil
-}
-
-// setOne takes the value of one keyword. It passes over those that it does not know.
-func (e *Entry) setOne(keyword string, value []byte) (err error) {
-	switch keyword {
-	case "type":
-		e.Kind, err = parseKind(string(value))
-	case "uid":
-		e.UID, err = parseUint32(value, 10, math.MaxUint32)
-	case "gid":
-		e.GID, err = parseUint32(value, 10, math.MaxUint32)
-	case "mode":
-		e.Mode, err = parseUint32(value, 8, modeMask)
-	case "uname":
-		e.User, err = unescape(value)
-	case "gname":
-		e.Group, err = unescape(value)
-	case "time":
-		err = e.setTime(string(value))
-	case "size":
-		e.Size, err = strconv.ParseUint(string(value), 10, 64)
-	case "link":
-		e.Target, err = unescape(value)
-	case "nlink":
-		e.Links, err = strconv.ParseUint(string(value), 10, 64)
-	case "inode":
-		e.Link, err = strconv.ParseUint(string(value), 10, 64)
-	case "tags":
-		err = e.setTags(string(value))
-	default:
-		if name, ok := strings.CutPrefix(keyword, "xattr."); ok {
-			err = e.addXattr(name, value)
-		}
-	}
-	return err
-}
-
-func parseKind(word string) (store.Kind, error) {
-	switch word {
-	case "dir":
-		return store.KindDirectory, nil
-	case "file":
-		return store.KindFile, nil
-	case "link":
-		return store.KindSymlink, nil
-	}
-	return 0, fmt.Errorf("%q is not kept in a tree", word)
-}
-
-func parseUint32(digits []byte, base int, most uint32) (uint32, error) {
-	n, err := strconv.ParseUint(string(digits), base, 32)
-	if err == nil && n > uint64(most) {
-		err = fmt.Errorf("%s is more than is allowed", digits)
-	}
-	return uint32(n), err
-}
-
-// setTime reads seconds, a dot, and up to nine digits of a fraction.
-func (e *Entry) setTime(text string) (err error) {
-	seconds, fraction, _ := strings.Cut(text, ".")
-	if e.Seconds, err = strconv.ParseInt(seconds, 10, 64); err != nil {
-		return err
-	}
-	if len(fraction) > 9 {
-		return errors.New("more than nine digits after the dot")
-	}
-	n, err := strconv.ParseUint(fraction+"000000000"[len(fraction):], 10, 32)
-	e.Nanoseconds = uint32(n)
-	return err
-}
-
-// setTags reads words with commas between them.
-func (e *Entry) setTags(text string) (err error) {
-	for word := range strings.SplitSeq(text, ",") {
-		if digits, ok := strings.CutPrefix(word, "allocated-"); ok {
-			e.Sparse = true
-			if e.Allocated, err = strconv.ParseUint(digits, 10, 64); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (e *Entry) addXattr(escaped string, value []byte) error {
-	name, err := unescape([]byte(escaped))
-	if err != nil {
-		return err
-	}
-	if name == "" || strings.ContainsRune(name, 0) {
-		return errors.New("not a name of an attribute")
-	}
-	data, err := base64.StdEncoding.AppendDecode([]byte{}, value)
-	if err != nil {
-		return err
-	}
-	e.Xattrs = append(e.Xattrs[:len(e.Xattrs):len(e.Xattrs)], Xattr{name, data})
-	return nil
-}
-
-// unescape is the reverse of appendEscaped.
-func unescape(word []byte) (string, error) {
-	if bytes.IndexByte(word, '\\') < 0 {
-		return string(word), nil
-	}
-	var b strings.Builder
-	for i := 0; i < len(word); i++ {
-		if word[i] != '\\' {
-			b.WriteByte(word[i])
+		words := bytes.Fields(l.text[at:end])
+		if len(words) == 0 || words[0][0] == '#' {
 			continue
 		}
-		n, err := strconv.ParseUint(string(word[i+1:min(i+4, len(word))]), 8, 8)
-		if err != nil || i+4 > len(word) {
-			return "", fmt.Errorf("%q: want three octal digits after a backslash", word)
+		if err := l.line(n, words, at, end); err != nil {
+			report(fmt.Errorf("listing: %w", err))
+			if n <= 1 { // nothing is known of the rest without the first two lines
+				return nil, false
+			}
 		}
-		b.WriteByte(byte(n))
-		i += 3
+		n++
 	}
-	return b.String(), nil
+	slices.SortStableFunc(l.lines, func(a, b span) int { return cmp.Compare(a.name, b.name) })
+	return l, true
+}
+
+// line takes in line n of the block, which stands between two offsets.
+func (l *Lines) line(n int, words [][]byte, from, to int) error {
+	switch n {
+	case 0:
+		return l.defaults.set(words[1:])
+	case 1:
+		l.Self = l.defaults
+		return l.Self.set(words[1:])
+	}
+	name, err := parseName(words[0])
+	if err != nil {
+		return err
+	}
+	l.lines = append(l.lines, span{name, from + bytes.Index(l.text[from:to], words[0]) + len(words[0]), to})
+	return nil
+}
+
+// Find returns what the listing says of the file or symbolic link of that name. ok is false if it says nothing. An error
+// is what makes no sense in the line. l may be nil.
+func (l *Lines) Find(name string) (e Entry, ok bool, err error) {
+	if l == nil {
+		return e, false, nil
+	}
+	i, ok := slices.BinarySearchFunc(l.lines, name, func(s span, name string) int { return cmp.Compare(s.name, name) })
+	if !ok {
+		return e, false, nil
+	}
+	e = l.defaults
+	if err := e.set(bytes.Fields(l.text[l.lines[i].from:l.lines[i].to])); err != nil {
+		return Entry{}, false, fmt.Errorf("listing: %s: %w", store.Quote(name), err)
+	}
+	return e, e.Kind != 0, nil
 }
