@@ -35,6 +35,8 @@ type Options struct {
 	Landmarks     []store.Landmark   // leave out directories that have one, because they belong to the store
 	Cache         *Cache             // if nil, read every file
 	TrustCache    bool               // believe path, size, mtime and ctime on any file system
+	Listing       bool               // store a listing beside the root; see package listing
+	Xattrs        bool               // with extended attributes
 	Progress      *Progress          // may be nil
 
 	hook func(s step, path string) // for tests
@@ -58,9 +60,11 @@ type Progress struct {
 type Result struct {
 	Root     store.Node
 	Counts   store.Counts
-	Excluded uint64    // entries that patterns and options left out; entries below an excluded directory do not count
-	LeftOut  []Problem // entries that could not be stored, sorted by path
-	Stores   []string  // directories below the root with a landmark; they count as excluded
+	Listing  store.Digest // the blob with the listing, or zero
+	Private  uint64       // files and directories that others than their owners may not read
+	Excluded uint64       // entries that patterns and options left out; entries below an excluded directory do not count
+	LeftOut  []Problem    // entries that could not be stored, sorted by path
+	Stores   []string     // directories below the root with a landmark; they count as excluded
 }
 
 // Problem is an entry that could not be stored.
@@ -112,7 +116,8 @@ var (
 // a *LeftOutError that has all of them, and no root. Result.LeftOut has them in both cases. The first error of the store
 // ends the walk, and so does a lack of descriptors or memory.
 func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, error) {
-	if st == nil {
+	dry := st == nil
+	if dry {
 		st = discard()
 	}
 	if o.Progress == nil {
@@ -120,6 +125,9 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 	}
 	if o.Jobs <= 0 {
 		o.Jobs = defaultJobs()
+	}
+	if o.Listing = o.Listing && !dry; !o.Listing {
+		o.Xattrs = false
 	}
 	w, err := newWalker(ctx, st, o)
 	if err != nil {
@@ -133,12 +141,17 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 	if err != nil {
 		return Result{LeftOut: w.problems.sorted()}, err
 	}
-	r := Result{Root: root, Excluded: w.excluded.Load(), LeftOut: w.problems.sorted(), Stores: w.stores.sorted(strings.Compare), Counts: store.Counts{
+	r := Result{Root: root, Excluded: w.excluded.Load(), Private: w.private.Load(), LeftOut: w.problems.sorted(), Stores: w.stores.sorted(strings.Compare), Counts: store.Counts{
 		Files: w.files.Load(), Directories: w.directories.Load(), Symlinks: w.symlinks.Load(), Bytes: w.bytes.Load(),
 	}}
 	if err := w.problems.refused(o); err != nil {
 		r.Root = store.Node{}
 		return r, err
+	}
+	if w.notes != nil {
+		if r.Listing, err = w.notes.put(ctx, st.Blobs, w.note); err != nil {
+			return r, err
+		}
 	}
 	if root.Kind == store.KindDirectory {
 		err = w.upload.Commit(ctx, root.Digest)
@@ -150,7 +163,7 @@ func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, e
 // FS, and ignores errors, because FS reports them.
 func Scan(ctx context.Context, path string, o Options) {
 	progress := o.Progress
-	o.Jobs, o.Cache, o.Progress = 1, nil, new(Progress)
+	o.Jobs, o.Cache, o.Listing, o.Progress = 1, nil, false, new(Progress)
 	w, err := newWalker(ctx, discard(), o)
 	if err != nil {
 		return

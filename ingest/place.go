@@ -10,6 +10,7 @@ import (
 type place struct {
 	parent *place
 	name   string
+	note   *note // of a directory that was stored, if there is a listing
 }
 
 // path returns the path as the user knows it: the path of the root as typed, continued down to the entry.

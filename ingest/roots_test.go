@@ -102,7 +102,7 @@ func TestProblemPath(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	p := &place{&place{&place{name: "/"}, "a"}, "b"}
+	p := &place{parent: &place{parent: &place{name: "/"}, name: "a"}, name: "b"}
 	if p.path() != "/a/b" || p.inside() != "a/b" || p.parent.path() != "/a" || p.parent.inside() != "a" ||
 		p.parent.parent.path() != "/" || p.parent.parent.inside() != "" {
 		t.Errorf("path %q, inside %q", p.path(), p.inside())
@@ -120,7 +120,7 @@ func TestInvalidName(t *testing.T) {
 	d, err := os.Open(dir)
 	try(t, err)
 	defer d.Close()
-	nodes, err := on.entries(&folder{fd: int(d.Fd())}, []string{"a", long}, &place{name: "tree"}, ignore.Root())
+	nodes, err := on.entries(&folder{fd: int(d.Fd())}, []string{"a", long}, &place{name: "tree"}, ignore.Root(), nil)
 	if err != nil || len(nodes) != 1 || nodes[0].Name != "a" {
 		t.Errorf("nodes %v, error %v", nodes, err)
 	}

@@ -15,6 +15,8 @@ import (
 type stat struct {
 	dev, ino     uint64
 	links        uint64 // how many names it has
+	allocated    uint64 // bytes of the disk
+	uid, gid     uint32
 	size         uint64
 	mtime, ctime int64 // nanoseconds since 1970
 	mode         uint32
@@ -23,7 +25,7 @@ type stat struct {
 func (s *stat) fill(u *unix.Stat_t) {
 	*s = stat{
 		dev: uint64(u.Dev), ino: u.Ino, links: uint64(u.Nlink), size: uint64(u.Size), mode: uint32(u.Mode),
-		mtime: u.Mtim.Nano(), ctime: u.Ctim.Nano(),
+		mtime: u.Mtim.Nano(), ctime: u.Ctim.Nano(), uid: u.Uid, gid: u.Gid, allocated: uint64(u.Blocks) * 512,
 	}
 }
 
@@ -49,6 +51,7 @@ func (s *stat) of(fd int) error {
 func (s *stat) same(o *stat) bool {
 	a, b := *s, *o
 	a.links, b.links = 0, 0 // ctime shows a change of links, if there is a ctime
+	a.allocated, b.allocated = 0, 0
 	return a == b
 }
 
@@ -57,6 +60,9 @@ func (s *stat) kind() uint32 { return s.mode & unix.S_IFMT }
 
 // executable reports whether the owner may execute the file. It is the only permission that the model has.
 func (s *stat) executable() bool { return s.mode&unix.S_IXUSR != 0 }
+
+// private reports whether others than the owner and the group may not read the entry.
+func (s *stat) private() bool { return s.kind() != unix.S_IFLNK && s.mode&unix.S_IROTH == 0 }
 
 // special says what an entry is that is not a file, directory or symlink.
 func (s *stat) special() string {
