@@ -43,9 +43,9 @@ type Entry struct {
 	User, Group string // their names, or "" if they had none
 	Seconds     int64  // of the modification time, since 1970
 	Nanoseconds uint32
-	Size        uint64  // of a file, in bytes
-	Target      string  // of a symbolic link
-	Links       uint64  // if not 0, how many names the file had; all with its Inode and Device are the same file
+	Size        uint64 // of a file, in bytes
+	Target      string // of a symbolic link
+	Links       uint64 // if not 0, how many names the file had; all with its Inode and Device are the same file
 	Inode       uint64
 	Device      uint64  // 0 is the device of the root
 	Sparse      bool    // the file has holes
