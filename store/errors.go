@@ -14,6 +14,8 @@ var (
 	ErrNoStore = errors.New("no store here")
 	// ErrLocked says that another process has locked the store.
 	ErrLocked = errors.New("locked by another process")
+	// ErrNotAlone says that what was asked for needs a store that was opened exclusively.
+	ErrNotAlone = errors.New("the store is not open exclusively")
 	// ErrReadOnly says that a store was opened only to be read.
 	ErrReadOnly = errors.New("store is read-only")
 	// ErrTooDeep says that a tree has more than MaxDepth levels of directories.

@@ -150,6 +150,10 @@ type Tags interface {
 	Record(ctx context.Context, t Tag) error
 	// Log yields the recorded ingests, oldest first. It yields an error for what it cannot read, and goes on.
 	Log(ctx context.Context) iter.Seq2[Tag, error]
+	// Forget removes from the log all lines that are equal to one of ingests, durably. Nothing else changes: not the
+	// other lines and their order, nor what cannot be read, nor tags, nor objects, which Sweeper.Sweep removes. A crash
+	// leaves each line whole or gone. A store that locks must be open exclusively.
+	Forget(ctx context.Context, ingests []Tag) error
 }
 
 // Lister says what a store holds. Without it, a digest cannot be shortened to a prefix.

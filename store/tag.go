@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode"
@@ -10,14 +11,48 @@ import (
 
 // Tag is a name for a root, with facts about the ingest that made it.
 type Tag struct {
-	Name   string
-	Root   Node      // without a name of its own
-	Time   time.Time // the end of the ingest
-	Source string    // the ingested path, raw bytes
-	Host   string    // the name of the machine, or ""
-	Counts Counts
+	Name    string
+	Root    Node      // without a name of its own
+	Time    time.Time // the end of the ingest
+	Source  string    // the ingested path, raw bytes
+	Host    string    // the name of the machine, UTF-8, or ""
+	Comment string    // the user's words, UTF-8, or ""
+	Version string    // of the castar that made the ingest, UTF-8, or ""
+	Seconds float64   // how long the ingest took, or 0
+	Listing Digest    // the blob with modes, owners and times, see package listing, or zero
+	Counts  Counts
 	// Extra is the fields that another version of castar gave the tag, as a JSON object, or "". A store keeps them.
 	Extra string
+}
+
+// Validate reports why t, as a line of the log or as a tag, cannot be stored, or nil. The name is up to ValidateTag.
+func (t *Tag) Validate() error {
+	for _, text := range []struct{ what, value string }{{"host", t.Host}, {"comment", t.Comment}, {"version", t.Version}} {
+		if !utf8.ValidString(text.value) {
+			return fmt.Errorf("%s %q is not UTF-8", text.what, clip(text.value))
+		}
+	}
+	if t.Seconds < 0 || math.IsNaN(t.Seconds) || math.IsInf(t.Seconds, 0) {
+		return fmt.Errorf("%v seconds are no duration", t.Seconds)
+	}
+	return t.Root.Validate()
+}
+
+// AmongTags returns a function that reports whether a tag is equal to one of tags. Times are equal if they are the same
+// instant.
+func AmongTags(tags []Tag) func(Tag) bool {
+	known := make(map[Tag]struct{}, len(tags))
+	instant := func(t Tag) Tag {
+		t.Time = t.Time.Round(0).UTC() // without a clock reading and a zone
+		return t
+	}
+	for _, t := range tags {
+		known[instant(t)] = struct{}{}
+	}
+	return func(t Tag) bool {
+		_, ok := known[instant(t)]
+		return ok
+	}
 }
 
 // Counts is how much an ingest found.

@@ -169,7 +169,7 @@ func (ts tags) Set(_ context.Context, t store.Tag) error {
 	if err := store.ValidateTag(t.Name); err != nil {
 		return err
 	}
-	if err := t.Root.Validate(); err != nil {
+	if err := t.Validate(); err != nil {
 		return fmt.Errorf("tag %q: %w", t.Name, err)
 	}
 	ts.s.mu.Lock()
@@ -199,12 +199,21 @@ func (ts tags) All(context.Context) iter.Seq2[store.Tag, error] {
 }
 
 func (ts tags) Record(_ context.Context, t store.Tag) error {
-	if err := t.Root.Validate(); err != nil {
+	if err := t.Validate(); err != nil {
 		return err
 	}
 	ts.s.mu.Lock()
 	defer ts.s.mu.Unlock()
 	ts.s.log = append(ts.s.log, t)
+	return nil
+}
+
+// Forget replaces the log, so that a loop over the old one goes on.
+func (ts tags) Forget(_ context.Context, ingests []store.Tag) error {
+	ts.s.mu.Lock()
+	defer ts.s.mu.Unlock()
+	gone := store.AmongTags(ingests)
+	ts.s.log = slices.DeleteFunc(slices.Clone(ts.s.log), gone)
 	return nil
 }
 

@@ -172,3 +172,20 @@ func (t tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
 		}
 	}
 }
+
+// Forget removes one object for each line. If it is interrupted, some of the lines are gone, each as a whole.
+func (t tags) Forget(ctx context.Context, ingests []store.Tag) error {
+	if err := t.q.writable(); err != nil {
+		return err
+	}
+	isGone := store.AmongTags(ingests)
+	for r, err := range t.records(ctx, logPrefix) {
+		if err == nil && r.err == nil && isGone(r.tag) {
+			err = t.q.bucket.Delete(ctx, r.name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return t.q.bucket.Sync(ctx)
+}

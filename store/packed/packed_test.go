@@ -28,6 +28,13 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// Lines can be forgotten only where no other process appends to the log.
+func TestTagsAlone(t *testing.T) {
+	storetest.RunTags(t, func(t *testing.T) *store.Store {
+		return open(t, filepath.Join(t.TempDir(), "store"), Options{Create: true, Exclusive: true})
+	})
+}
+
 func TestReopen(t *testing.T) {
 	storetest.RunReopen(t, func(t *testing.T, dir string) *store.Store { return open(t, dir, Options{Create: true}) })
 }

@@ -47,6 +47,13 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	}
 }
 
+// RunTags is Run for the tags alone.
+func RunTags(t *testing.T, open func(t *testing.T) *store.Store) {
+	for _, c := range tagChecks() {
+		t.Run(c.name, func(t *testing.T) { c.run(t, start(t, open)) })
+	}
+}
+
 // Keeps checks that a wrapper of a store has all the parts for blobs that the inner store has.
 func Keeps(t *testing.T, inner, outer *store.Store) {
 	t.Helper()

@@ -3,7 +3,9 @@ package storetest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -44,6 +46,7 @@ func tagChecks() []check {
 		{"names are bytes in order", tagNames},
 		{"what cannot be a tag is refused", tagRefused},
 		{"the log keeps its order", logOrder},
+		{"Forget removes lines of the log, and nothing else", logForgotten},
 		{"a loop may change the tags", tagLoop},
 		{"concurrent writers", concurrentTags},
 		{"a cancelled context is not an answer", cancelledTags},
@@ -64,6 +67,8 @@ func tags() []store.Tag {
 		{Name: "symlink", Root: store.Node{Kind: store.KindSymlink, Target: "../\xff\n x"}, Time: time.Unix(0, 1).UTC()},
 		{Name: "bytes", Root: fileRoot(), Source: "not UTF-8: \xff\xc3\x28, �,\x01 \\ é <&>"},
 		{Name: "counts", Root: fileRoot(), Counts: store.Counts{Files: 1, Directories: 2, Symlinks: 3, Bytes: 1<<64 - 1}},
+		{Name: "ingest", Root: fileRoot(), Host: "höst", Comment: "before\n<the> move\u2028", Version: "v1.2", Seconds: 0.125,
+			Listing: store.Sum([]byte("#mtree"))},
 	}
 }
 
@@ -195,8 +200,17 @@ func tagRefused(t *testing.T, st *store.Store) {
 			t.Errorf("Record of the root %+v: no error", root)
 		}
 	}
+	for _, tag := range []store.Tag{{Host: "\xff"}, {Comment: "\xff"}, {Version: "\xff"}, {Seconds: math.NaN()}, {Seconds: math.Inf(1)}, {Seconds: -1}} {
+		tag.Name, tag.Root = "tag", fileRoot()
+		if st.Tags.Set(t.Context(), tag) == nil || st.Tags.Record(t.Context(), tag) == nil {
+			t.Errorf("Set or Record of %+v: no error", tag)
+		}
+	}
 	if all := collect(t, st.Tags.All(t.Context())); len(all) > 0 {
 		t.Errorf("All yields %v", all)
+	}
+	if log := collect(t, st.Tags.Log(t.Context())); len(log) > 0 {
+		t.Errorf("Log yields %v", log)
 	}
 }
 
@@ -219,6 +233,50 @@ func logOrder(t *testing.T, st *store.Store) {
 	}
 	setTag(t, st, tags()[0])
 	wantTags(t, collect(t, st.Tags.Log(t.Context())), want)
+}
+
+// logForgotten allows a store that locks to refuse, if it is not open exclusively. Then the log must stay.
+func logForgotten(t *testing.T, st *store.Store) {
+	ctx := t.Context()
+	var all []store.Tag
+	for i, tag := range append(tags(), tags()...) {
+		tag.Extra = fmt.Sprintf(`{"line":%d}`, i)
+		if err := st.Tags.Record(ctx, tag); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, tag)
+	}
+	setTag(t, st, tags()[0])
+	log := collect(t, st.Tags.Log(ctx)) // as the store gives them back
+	absent := log[0]
+	absent.Seconds += 1
+	if err := st.Tags.Forget(ctx, []store.Tag{absent, {}}); errors.Is(err, store.ErrNotAlone) {
+		err = st.Tags.Forget(ctx, log)
+		if !errors.Is(err, store.ErrNotAlone) {
+			t.Errorf("Forget in a store that is not open exclusively: error %v", err)
+		}
+		wantTags(t, collect(t, st.Tags.Log(ctx)), all)
+		return
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	wantTags(t, collect(t, st.Tags.Log(ctx)), all)
+	for len(all) > 0 {
+		i := len(all) / 2
+		gone := []store.Tag{log[i], log[len(log)-1], log[i]}
+		if err := st.Tags.Forget(ctx, gone); err != nil {
+			t.Fatal(err)
+		}
+		isGone := store.AmongTags(gone)
+		log, all = slices.DeleteFunc(log, isGone), slices.DeleteFunc(all, isGone)
+		wantTags(t, collect(t, st.Tags.Log(ctx)), all)
+	}
+	again := tags()[1]
+	if err := st.Tags.Record(ctx, again); err != nil {
+		t.Fatal(err)
+	}
+	wantTags(t, collect(t, st.Tags.Log(ctx)), []store.Tag{again})
+	wantTags(t, collect(t, st.Tags.All(ctx)), tags()[:1])
 }
 
 // tagLoop deadlocks if the store holds a lock while its caller's loop runs.

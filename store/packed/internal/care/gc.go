@@ -79,7 +79,7 @@ func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptio
 		return err
 	}
 	if !st.Alone {
-		return errors.New("a sweep needs the store to be opened exclusively")
+		return store.ErrNotAlone
 	}
 	if err := st.Tags().Lost(); err != nil && !o.TagsLost {
 		return err

@@ -24,7 +24,7 @@ func (st Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repair
 		return r.result, err
 	}
 	if !st.Alone {
-		return r.result, errors.New("a repair needs the store to be opened exclusively")
+		return r.result, store.ErrNotAlone
 	}
 	for _, step := range []func(context.Context) error{r.newer, r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
 		if err := step(ctx); err != nil {

@@ -51,6 +51,7 @@ type Store struct {
 	Writers *chunk.Pool   // for blobs that are put in chunks
 	Packs   *pack.Files
 
+	logging sync.Mutex // held while the log changes
 	commit  sync.Mutex // held during a commit
 	Indexes atomic.Pointer[[]*index.Index]
 	passed  atomic.Pointer[[]string] // names in the folder of indexes that are no indexes in use; nil: none

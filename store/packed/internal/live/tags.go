@@ -164,6 +164,8 @@ func (t Tags) Record(_ context.Context, tag store.Tag) (err error) {
 	if err != nil {
 		return err
 	}
+	t.st.logging.Lock()
+	defer t.st.logging.Unlock()
 	f, err := t.st.Fs.Append(sealed.LogName)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ type LogReader struct {
 	Lines  *bufio.Reader
 	Where  string // its path
 	number int    // of the line that was read last, from 1
+	read   int64  // bytes, up to the end of that line
 	buf    []byte // that line
 }
 
@@ -84,6 +85,7 @@ func (r *LogReader) line() (line []byte, err error) {
 	line = r.buf
 	for {
 		part, err := r.Lines.ReadSlice('\n')
+		r.read += int64(len(part))
 		if length += len(part); length <= record.Max {
 			line = append(line, part...)
 		}

@@ -1,0 +1,78 @@
+package live
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+
+	"castar/store"
+	"castar/store/durable"
+	"castar/store/packed/internal/sealed"
+	"castar/store/packed/pack"
+)
+
+// Forget writes the log anew without the lines to forget and without empty ones, and renames it over the old one. All other
+// bytes stay, also lines that cannot be read. The store must be open exclusively: a line that another process appended would be lost.
+func (t Tags) Forget(ctx context.Context, ingests []store.Tag) (err error) {
+	if err := t.st.Writable(); err != nil {
+		return err
+	}
+	if !t.st.Alone {
+		return store.ErrNotAlone
+	}
+	t.st.logging.Lock()
+	defer t.st.logging.Unlock()
+	old, err := t.st.Fs.Open(sealed.LogName)
+	if errors.Is(err, fs.ErrNotExist) && t.missing(sealed.LogName) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer old.Close()
+	size, err := old.Size()
+	if err != nil {
+		return err
+	}
+	gone, found, err := sealed.Forgotten(ctx, io.NewSectionReader(old, 0, size), store.AmongTags(ingests))
+	if err != nil || !found {
+		return err
+	}
+	temp := pack.TempPath(durable.TempName())
+	if err := writeWithout(t.st.Fs, temp, old, size, gone); err != nil {
+		return err
+	}
+	if err := t.st.Fs.Rename(temp, sealed.LogName); err != nil {
+		return errors.Join(err, t.st.Fs.Remove(temp))
+	}
+	return t.st.Fs.SyncDir(".")
+}
+
+// writeWithout writes what a file of some length has outside the parts that are gone into a new file, durably. After an
+// error it has tried to remove the new file.
+func writeWithout(fsys durable.FS, name string, old io.ReaderAt, size int64, gone []sealed.Extent) (err error) {
+	f, err := fsys.Create(name)
+	if err != nil {
+		return err
+	}
+	w, from := bufio.NewWriterSize(f, 64<<10), int64(0)
+	for _, g := range append(gone, sealed.Extent{From: size, To: size}) {
+		if _, err = io.Copy(w, io.NewSectionReader(old, from, g.From-from)); err != nil {
+			break
+		}
+		from = g.To
+	}
+	if err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = cmp.Or(err, f.Close()); err != nil {
+		fsys.Remove(name) // the first error is the one to report
+	}
+	return err
+}
