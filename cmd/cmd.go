@@ -107,7 +107,7 @@ func (e *env) app() *cli.App {
 		ErrWriter:      e.stderr,
 	}
 	app.Commands = []*cli.Command{
-		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(),
+		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(), e.forgetCommand(),
 		e.diffCommand(), e.lsCommand(), e.catCommand(), e.findCommand(), e.statCommand(), e.statsCommand(),
 		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.initCommand(), e.serveCommand(), e.configCommand(),
 		e.mountCommand(), e.umountCommand(),

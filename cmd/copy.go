@@ -25,6 +25,9 @@ Without a ROOT, every tag of the source is copied, and --tags is implied. With -
 at a copied root are also set in the destination, once the root is there, whole and durable. A tag that points
 elsewhere in the destination stays, and the exit status is 1, unless --overwrite is given.
 
+A tag keeps what ingest recorded with it, also the listing of modes, owners and times, which is copied as a part of
+the root. The log of the source is not copied.
+
 If something in the source is missing or damaged, copy names it, copies the rest, and exits with status 3. Roots that
 are not whole get no tag. The same goes for a directory below 8192 others, and for a directory that records wrong
 sizes. If the destination already has a file and neither store knows its length, copy does not compare the length with
@@ -157,11 +160,31 @@ func (e *env) copyAll(
 		r.whole = err == nil
 		lacking = lacking || err != nil
 		r.as = copier.As(r.root.Node)
+		if err := copyListings(ctx, from, copier, r); err != nil {
+			return lacking, err
+		}
+		lacking = lacking || !r.whole
 		for j := range r.tags {
 			r.tags[j].Root = r.as // its size is right even if the tag's is not
 		}
 	}
 	return lacking, nil
+}
+
+// copyListings copies the listings of the tags of a root, which are parts of what the tags name.
+func copyListings(ctx context.Context, from *store.Store, copier *tree.Copier, r *copiedRoot) error {
+	for _, t := range r.tags {
+		listing, ok := tree.ListingOf(ctx, from, t, t.Name)
+		if !ok {
+			continue
+		}
+		err := copier.Copy(ctx, listing)
+		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
+			return err
+		}
+		r.whole = r.whole && err == nil
+	}
+	return nil
 }
 
 // finishRoots sets as many tags of copied roots as it can, and prints the roots. elsewhere names the other tags.

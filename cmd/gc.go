@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -15,13 +16,17 @@ import (
 )
 
 const gcHelp = `
-Removes what no tag reaches, and frees its space. It deletes packs that have nothing left, and rewrites packs that are
-more than a quarter dead. That includes roots that 'castar ingest' stored without --tag, and roots whose tag was moved
-or deleted, unless --keep names them. 'castar log' still lists such roots.
+Removes what neither a tag nor a line of 'castar log' reaches, and frees its space. So an ingest is kept until
+'castar forget' removes its lines and no tag names its root. gc deletes packs that have nothing left, and rewrites
+packs that are more than a quarter dead. --keep names further roots to keep. Trees may have any depth.
 
-gc removes nothing if something that a tag reaches is missing, or if a tag cannot be read: see 'castar verify'. If
-there is no tag, or if 'castar repair' could not restore all tags, it removes nothing unless --all is given. Before
-you give --all, set again the tags that you need. Trees may have any depth.
+gc removes nothing if something that a tag or the log keeps is missing, or if a tag or a line of the log cannot be
+read: see 'castar verify'. It removes nothing either if there is no tag and no line in the log, or if 'castar repair'
+could not restore all tags. Then --all lets it go on, without what cannot be read. Before you give --all, set again
+the tags that you need.
+
+Older versions of castar kept only what tags reach. The lines of ingests that they removed are not shown by
+'castar log' and name nothing. gc drops such lines; with -v it lists them, with their dates and sources.
 
 gc works on a full disk: it first removes what it can without writing. If it needs more room, it keeps packs that are
 partly dead, and the error says how much room it needs.
@@ -31,9 +36,10 @@ Ingests and exports that start during a gc wait for it. You may interrupt gc at 
 lost, and the next gc continues.
 
 Examples:
-  castar tag -d old && castar gc
+  castar forget --keep-daily 7 --keep-weekly 4 && castar gc
+  castar tag -d old && castar gc     # if the log does not keep it
   castar gc -n                       # what would be freed
-  castar gc --keep 4fc3b6c1          # keep a root that has no tag
+  castar gc --keep 4fc3b6c1          # keep a root that neither tags nor log name
   castar gc --wait 1h                # let a long ingest finish first`
 
 // gcFlags is what was typed after castar gc.
@@ -42,6 +48,8 @@ type gcFlags struct {
 	all    bool
 	dryRun bool
 	wait   time.Duration
+
+	forgotten []store.Tag // lines of the log that do not count any more
 }
 
 func (e *env) gcCommand() *cli.Command {
@@ -49,12 +57,12 @@ func (e *env) gcCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "gc",
 		Aliases:     []string{"prune"},
-		Usage:       "remove what no tag reaches, and free its space",
+		Usage:       "remove what neither tags nor the log keep, and free its space",
 		UsageText:   "castar gc [flags]",
 		Description: withJSON(gcHelp, "there is one object", jsonGC{}),
 		Flags: []cli.Flag{
 			listFlag("keep", "", &f.keep, "also keep `ROOT`"),
-			boolFlag("all", "", &f.all, "remove what tags and --keep do not reach even if there is no tag, or if tags were lost"),
+			boolFlag("all", "", &f.all, "go on even if there is no tag and no log, if tags were lost, or if lines of the log cannot be read"),
 			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; print what would be freed"),
 			waitFlag(&f.wait),
 		},
@@ -69,17 +77,26 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 		return err
 	}
 	defer st.Close()
+	return e.gcOpen(ctx, f, st)
+}
+
+// gcOpen is gc in a store that is open exclusively.
+func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
 		return store.ErrUnsupported
 	}
 	began := time.Now()
-	roots, tags, err := e.gcRoots(ctx, f, st)
+	kept, err := e.gcKept(ctx, f, st)
+	if err != nil {
+		return err
+	}
+	roots, err := rootsOf(ctx, st, f.keep)
 	if err != nil {
 		return err
 	}
 	keep := st.NewSet()
-	if err := tree.Mark(ctx, st, roots, keep); err != nil {
-		return refuseGC(ctx, err)
+	if err := tree.Mark(ctx, st, append(kept.Roots(ctx, st), roots...), keep); err != nil {
+		return refuseGC(ctx, err, false)
 	}
 	damaged := false
 	var moved store.SweepProgress
@@ -96,39 +113,60 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	if err != nil {
 		return err
 	}
-	e.printGC(result, tags, f.dryRun, time.Since(began))
+	if err := e.dropGone(ctx, f, st); err != nil {
+		return err
+	}
+	e.printGC(result, kept, f.dryRun, time.Since(began))
 	if damaged {
 		return errPartial
 	}
 	return nil
 }
 
-// gcRoots returns the roots to keep, and how many of them are tags.
-func (e *env) gcRoots(ctx context.Context, f *gcFlags, st *store.Store) (roots []tree.Root, tags int, err error) {
-	for t, err := range st.Tags.All(ctx) {
-		switch {
-		case errors.Is(err, store.ErrTagsLost) && f.all:
-			continue
-		case err != nil:
-			return nil, 0, refuseGC(ctx, err)
+// gcKept returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless --all was
+// given.
+func (e *env) gcKept(ctx context.Context, f *gcFlags, st *store.Store) (tree.Kept, error) {
+	kept := tree.ReadKept(ctx, st)
+	kept.Ingests = slices.DeleteFunc(kept.Ingests, store.AmongTags(f.forgotten))
+	for _, err := range kept.TagErrors {
+		if !errors.Is(err, store.ErrTagsLost) || !f.all {
+			return kept, refuseGC(ctx, err, false)
 		}
-		roots = append(roots, tree.Root{Name: t.Name, Node: t.Root})
 	}
-	tags = len(roots)
-	if tags == 0 && !f.all {
-		return nil, 0, &failure{err: errors.New("there is no tag, so everything would be removed"), status: statusFailed,
+	for _, err := range kept.LogErrors {
+		if errors.Is(err, store.ErrNewer) || !store.IsCorrupt(err) || !f.all {
+			return kept, refuseGC(ctx, err, store.IsCorrupt(err))
+		}
+		e.warn("gc", err.Error())
+	}
+	if len(kept.Tags)+len(kept.Ingests) == 0 && !f.all {
+		return kept, &failure{err: errors.New("there is no tag and no ingest in the log, so everything would be removed"), status: statusFailed,
 			hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
 	}
-	kept, err := rootsOf(ctx, st, f.keep)
-	return append(roots, kept...), tags, err
+	return kept, ctx.Err()
+}
+
+// dropGone takes the lines out of the log whose roots an older castar has removed, and lists them with --verbose.
+func (e *env) dropGone(ctx context.Context, f *gcFlags, st *store.Store) error {
+	gone := tree.Gone(ctx, st)
+	for _, t := range gone {
+		if e.verbose {
+			e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
+				t.Time.Local().Format(time.DateTime), quote(t.Source)))
+		}
+	}
+	if f.dryRun || len(gone) == 0 {
+		return nil
+	}
+	return st.Tags.Forget(ctx, gone)
 }
 
 // refuseGC is the error if it is not known what is alive.
-func refuseGC(ctx context.Context, err error) error {
+func refuseGC(ctx context.Context, err error, isLog bool) error {
 	if ctx.Err() != nil {
 		return err
 	}
-	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: advice.OnRefusedGC(err)}
+	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: advice.OnRefusedGC(err, isLog)}
 }
 
 // jsonGC is what castar gc --json prints.
@@ -137,13 +175,14 @@ type jsonGC struct {
 	store.SweepResult
 	Seconds float64 `json:"seconds"`
 	DryRun  bool    `json:"dry_run" help:"then the numbers are estimates"`
+	Ingests int     `json:"ingests" help:"lines of the log whose roots were kept"`
 }
 
-func (e *env) printGC(r store.SweepResult, tags int, dryRun bool, took time.Duration) {
-	freed, kept := "freed", "kept"
+func (e *env) printGC(r store.SweepResult, kept tree.Kept, dryRun bool, took time.Duration) {
+	freed, keeps := "freed", "kept"
 	if dryRun {
-		freed, kept = "would free about", "would keep"
+		freed, keeps = "would free about", "would keep"
 	}
-	e.print(jsonGC{tags, r, took.Seconds(), dryRun}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
-		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), kept, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
+	e.print(jsonGC{len(kept.Tags), r, took.Seconds(), dryRun, len(kept.Ingests)}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
+		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), keeps, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
 }

@@ -7,15 +7,23 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"castar/store"
+	"castar/store/tree"
 )
 
 const logHelp = `
-Lists what was ingested into the store, newest first. Each line has the time, the beginning of the root's digest, the
-number of files and their size, the tag given at that time, and the path that was read. The beginning of the digest
-will do as a ROOT.
+Lists what was ingested into the store, newest first, until 'castar forget' removes it. Each line has its number, the
+time, the beginning of the root's digest, the number of files and their size, the tag given at that time, the path
+that was read, and the comment, if there are any.
+
+A line names its root, wherever a ROOT is wanted: @1 is the newest ingest, and so on, as numbered here. The beginning
+of the digest will do, too. home~1 is the ingest before the last with the tag home, and home@2026-11-01 is the newest
+with that tag on or before that day. A date may be 2026, 2026-11, 2026-11-01, 2026-11-01T1530 or 2026-11-01T153000, in
+local time. A tag that has exactly such a name comes first.
 
 Examples:
   castar log -n 5
+  castar diff home~1 home                          # what changed since the ingest before
+  castar export home@2026-11-01:notes.txt notes    # one file as it was
   castar export "$(castar log -n 1 --json | jq -r .root)" DEST`
 
 func (e *env) logCommand() *cli.Command {
@@ -29,9 +37,11 @@ func (e *env) logCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			return e.withTags(c.Context, forRead, func(st *store.Store) error {
 				list := newRecords(e, "log")
-				for t, err := range st.Tags.Log(c.Context) {
-					list.add(t, err)
+				ingests, unread := tree.History(c.Context, st)
+				for _, err := range unread {
+					list.add(store.Tag{}, err)
 				}
+				list.tags = ingests
 				slices.Reverse(list.tags)
 				if c.IsSet("number") {
 					list.tags = list.tags[:min(limit, len(list.tags))]

@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"castar/store"
@@ -37,7 +39,23 @@ type jsonRecord struct {
 	jsonRoot
 	Time time.Time `json:"time"`
 	jsonSource
-	store.Counts // all 0 for a tag that was set by hand
+	store.Counts         // all 0 for a tag that was set by hand
+	Number       int     `json:"number,omitempty" help:"of the line in the log: @1 is the newest"`
+	Host         string  `json:"host,omitempty"`
+	Comment      string  `json:"comment,omitempty"`
+	Version      string  `json:"version,omitempty" help:"of castar"`
+	Seconds      float64 `json:"seconds,omitempty"`
+	Listing      string  `json:"listing,omitempty" help:"the digest of the blob with modes, owners and times"`
+}
+
+// newJSONRecord returns the JSON form of a tag or, if number is not 0, of that line of the log.
+func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
+	root, err := newJSONRoot(t.Root)
+	j := jsonRecord{t.Name, root, t.Time, newJSONSource(t.Source), t.Counts, number, t.Host, t.Comment, t.Version, t.Seconds, ""}
+	if t.Listing != (store.Digest{}) {
+		j.Listing = t.Listing.String()
+	}
+	return j, err
 }
 
 // print writes the list. It returns errPartial if something could not be read.
@@ -58,34 +76,54 @@ const shortDigits = 16
 // printTable prints a table, or with --json an object for each row.
 func (r *records) printTable() error {
 	w := newTable(r.env.stdout)
+	comments := slices.ContainsFunc(r.tags, func(t store.Tag) bool { return t.Comment != "" })
 	for i, t := range r.tags {
-		root, err := newJSONRoot(t.Root)
+		j, err := newJSONRecord(t, 0)
+		if r.command == "log" {
+			j, err = newJSONRecord(t, i+1)
+		}
 		if err != nil {
 			return err
 		}
 		if r.env.json {
-			r.env.stdout.json(jsonRecord{t.Name, root, t.Time, newJSONSource(t.Source), t.Counts})
+			r.env.stdout.json(j)
 			continue
 		}
-		name, source := "-", "-"
-		if t.Name != "" {
-			name = quote(t.Name)
-		}
-		if t.Source != "" {
-			source = quote(t.Source)
-		}
-		when, digest := t.Time.Local().Format(time.DateTime), root.Root[:shortDigits]
-		switch {
-		case r.command == "tag" && i == 0:
-			fmt.Fprintln(w, "NAME\tROOT\tTIME\tSOURCE")
-		case i == 0:
-			fmt.Fprintln(w, "TIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE")
-		}
+		name, source := orDash(t.Name), orDash(t.Source)
+		when, digest := t.Time.Local().Format(time.DateTime), j.Root[:shortDigits]
+		var cells []string
 		if r.command == "tag" {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", name, digest, when, source)
+			cells = []string{name, digest, when, source}
 		} else {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", when, digest, t.Counts.Files, humanBytes(t.Counts.Bytes), name, source)
+			cells = []string{fmt.Sprint("@", i+1), when, digest, fmt.Sprint(t.Counts.Files), humanBytes(t.Counts.Bytes), name, source}
 		}
+		if comments {
+			cells = append(cells, orDash(t.Comment))
+		}
+		if i == 0 {
+			fmt.Fprintln(w, r.header(comments))
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
+}
+
+// header returns the names of the columns.
+func (r *records) header(comments bool) string {
+	text := "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
+	if r.command == "tag" {
+		text = "NAME\tROOT\tTIME\tSOURCE"
+	}
+	if comments {
+		text += "\tCOMMENT"
+	}
+	return text
+}
+
+// orDash returns text for people to read, or a dash if it is empty.
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return quote(text)
 }

@@ -101,13 +101,17 @@ func (n Name) Find(ingests []store.Tag) (store.Tag, error) {
 
 // lack says why no ingest was found among the seen ones.
 func (n Name) lack(seen int) string {
+	s := "s"
+	if seen == 1 {
+		s = ""
+	}
 	switch {
 	case n.tag == "":
-		return fmt.Sprintf("the log has %d lines", seen)
+		return fmt.Sprintf("the log has %d line%s", seen, s)
 	case seen == 0:
 		return fmt.Sprintf("the log has no ingest with the tag %s", n.tag)
 	case !n.until.IsZero():
-		return fmt.Sprintf("the log has %d ingests with the tag %s, all of them later", seen, n.tag)
+		return fmt.Sprintf("the log has %d ingest%s with the tag %s, all of them later", seen, s, n.tag)
 	}
-	return fmt.Sprintf("the log has %d ingests with the tag %s", seen, n.tag)
+	return fmt.Sprintf("the log has %d ingest%s with the tag %s", seen, s, n.tag)
 }

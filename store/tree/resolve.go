@@ -18,11 +18,14 @@ type Ref struct {
 	Tag        string       // the tag that led to Root, or ""
 	Path       string       // from Root to Node, without empty components; "" if they are the same
 	Node       store.Node   // what Path leads to, with its name
+	Listing    store.Digest // of the tag or the recorded ingest that led to Root, or zero
+	Ingest     store.Tag    // the recorded ingest that led to Root, or the zero Tag
 }
 
 // Resolve finds what ref names: ROOT, or ROOT:path/inside as Lookup takes paths. A ROOT is a whole digest in any form
 // that store.ParseDigest takes, or the first store.MinPrefixLen or more of its hexadecimal digits if they are unique in
-// a store with a Lister, or else a tag.
+// a store with a Lister, or else a tag, or else a name of a recorded ingest: TAG~N, TAG@DATE or @N, as history.ParseName
+// reads them, among those that History returns.
 //
 // A digest names the directory; or else the root that a tag or the log has under it, and of several the newest; or else
 // the blob or chunk, as a file that is not executable. So symlinks and executable files come back through the log. If a
@@ -142,16 +145,19 @@ func resolveTag(ctx context.Context, st *store.Store, name string) (Ref, error) 
 	}
 	t, err := st.Tags.Get(ctx, name)
 	if store.IsNotFound(err) {
+		if r, ok, herr := resolveHistory(ctx, st, name); ok {
+			return r, herr
+		}
 		err = store.ErrNotFound // the name is said here
 	}
-	var d store.Digest
+	var r Ref
 	if err == nil {
-		d, err = t.Root.RootDigest()
+		r, err = refTo(t, name)
 	}
 	if err != nil {
 		return Ref{}, fmt.Errorf("tag %q: %w", name, err)
 	}
-	return Ref{Root: t.Root, RootDigest: d, Tag: name}, nil
+	return r, nil
 }
 
 func resolveDigest(ctx context.Context, st *store.Store, d store.Digest) (Ref, error) {

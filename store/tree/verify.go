@@ -14,7 +14,7 @@ import (
 // VerifyOptions say what to verify. The zero value is the whole store. Structure, Parts, MaxDuration and NoRecord are
 // those of store.ScrubOptions.
 type VerifyOptions struct {
-	Roots       []Root               // only what these reach; nil: everything, with the tags as roots
+	Roots       []Root               // only what these reach; nil: everything, with what tags and log keep as roots
 	Structure   bool                 // read no file contents
 	Parts       int                  // read only one part in so many of the file contents, the next one each time; 0 is 1
 	MaxDuration time.Duration        // stop reading file contents after this long; the next call goes on there; 0: never
@@ -27,7 +27,7 @@ type Finding struct {
 	store.Damage
 	// Hits says where in the trees the damaged object is. It is nil if the damage is to no object or no root reaches it.
 	Hits []Hit
-	// Unreached says that no tag leads to the damaged object, and that nothing hid a path to it.
+	// Unreached says that no tag and no line of the log leads to the damaged object, and that nothing hid a path to it.
 	Unreached bool
 
 	entry string // of the directory, if only this entry is damaged
@@ -118,7 +118,7 @@ type verifier struct {
 	roots  []Root
 	result VerifyResult
 
-	tagUnread bool    // a tag could not be read
+	tagUnread bool    // a tag or a line of the log could not be read
 	newer     []error // tags and lines of the log that a newer castar wrote
 	cut       bool    // a tree is too deep to look for paths in all of it
 
@@ -128,32 +128,23 @@ type verifier struct {
 	wrong    map[sizedBlob]uint64 // sizes that nodes say, and those that the blobs have
 }
 
-// readTags makes the tags the roots. It comes before the store looks at its records, so these have all that a tag
-// reaches, even if the tag was set just now.
+// readTags makes what tags and log keep the roots. It comes before the store looks at its records, so these have all that a
+// tag reaches, even if the tag was set just now.
 func (v *verifier) readTags() {
-	if v.st.Tags == nil {
-		return
-	}
-	for t, err := range v.st.Tags.All(v.ctx) {
-		if err != nil {
-			v.tagUnread = true
-		}
-		switch {
-		case errors.Is(err, store.ErrNewer):
+	kept := ReadKept(v.ctx, v.st)
+	v.roots = kept.Roots(v.ctx, v.st)
+	v.tagUnread = len(kept.TagErrors)+len(kept.LogErrors) > 0
+	v.addUnread(store.WhatTag, kept.TagErrors)
+	v.addUnread(store.WhatLog, kept.LogErrors)
+}
+
+// addUnread takes in errors of tags or lines of the log.
+func (v *verifier) addUnread(what store.What, errs []error) {
+	for _, err := range errs {
+		if errors.Is(err, store.ErrNewer) {
 			v.newer = append(v.newer, err)
-			continue
-		case err != nil:
-			v.add(fileDamage(store.WhatTag, err))
-			continue
-		}
-		v.roots = append(v.roots, Root{t.Name, t.Root})
-	}
-	for _, err := range v.st.Tags.Log(v.ctx) {
-		switch {
-		case errors.Is(err, store.ErrNewer):
-			v.newer = append(v.newer, err)
-		case err != nil:
-			v.add(fileDamage(store.WhatLog, err))
+		} else {
+			v.add(fileDamage(what, err))
 		}
 	}
 }

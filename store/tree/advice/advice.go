@@ -25,9 +25,9 @@ func OnFinding(f tree.Finding, repairable bool) string {
 		return "set the tag again: 'castar log' lists the roots"
 	case store.WhatLog:
 		if !repairable {
-			return "remove this entry; nothing but a line of the log is lost"
+			return "remove this entry; what it named is lost unless another line or a tag names it too"
 		}
-		return "'castar repair' drops the line; nothing else is lost"
+		return "'castar repair' drops the line; what it named is lost at the next gc, unless another line or a tag names it too"
 	case store.WhatSize:
 		return "the tree was made with this size; ingest it again"
 	case store.WhatDepth:
@@ -44,7 +44,7 @@ func OnFinding(f tree.Finding, repairable bool) string {
 func onObject(f tree.Finding, repairable bool) string {
 	switch {
 	case f.Unreached:
-		return "no tag reaches it: 'castar gc' removes it"
+		return "no tag and no line of the log reaches it: 'castar gc' removes it"
 	case !repairable: // an ingest takes a damaged object there for a good one
 		return "'castar copy' copies what is whole to another store; ingest the same files there"
 	}
@@ -70,15 +70,18 @@ func OnError(err error) string {
 	return ""
 }
 
-// OnRefusedGC says what to do if a gc cannot find out what is alive: err says why.
-func OnRefusedGC(err error) string {
+// OnRefusedGC says what to do if a gc cannot find out what is alive: err says why. isLog says that it is about a line of the
+// log that cannot be read.
+func OnRefusedGC(err error, isLog bool) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ""
 	case errors.Is(err, store.ErrNewer):
 		return onNewer
 	case errors.Is(err, store.ErrTagsLost):
-		return "set them again with 'castar tag'; 'castar log' lists the roots; then --all removes what no tag reaches"
+		return "set them again with 'castar tag'; 'castar log' lists the roots; then --all removes what neither tags nor log keep"
+	case isLog:
+		return "'castar repair' drops such lines; then gc removes what no other line and no tag names"
 	}
-	return "'castar verify' says what is damaged, 'castar repair --from STORE' fetches what is missing"
+	return "'castar verify' says what is damaged, 'castar repair --from STORE' fetches what is missing, 'castar forget' gives up an ingest"
 }

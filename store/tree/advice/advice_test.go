@@ -43,7 +43,7 @@ func TestOnFinding(t *testing.T) {
 	}
 }
 
-func TestOnRefusedGC(t *testing.T) {
+func TestOnRefusedGC(t *testing.T, false) {
 	for err, want := range map[error]string{
 		context.Canceled:      "",
 		store.ErrTagsLost:     "set them again with 'castar tag'",
@@ -51,7 +51,7 @@ func TestOnRefusedGC(t *testing.T) {
 		store.ErrNewer:        "nothing is wrong with it",
 		&store.CorruptError{}: "'castar verify'",
 	} {
-		if got := OnRefusedGC(fmt.Errorf("x: %w", err)); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+		if got := OnRefusedGC(fmt.Errorf("x: %w", err, false)); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
 			t.Errorf("%v: %q, want %q", err, got, want)
 		}
 	}

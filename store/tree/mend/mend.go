@@ -13,7 +13,8 @@ import (
 type Options struct {
 	// Did is called for each thing that the store did to itself; see store.RepairOptions.
 	Did func(where, what string)
-	// Lost is called for each file and directory that a tag reaches and no store has.
+	// Lost is called for each file and directory that a tag reaches and no store has. Of an ingest that no tag names it is
+	// called with the beginning of the digest instead of the tag, and not for files that were lost in another root.
 	Lost func(tag, path string, err error)
 	// TooDeep is called for each directory that lies too deep to look through, so nobody knows what it lacks.
 	TooDeep func(path string, err error)
@@ -25,7 +26,7 @@ type Options struct {
 // Result is what a repair did.
 type Result struct {
 	store.RepairResult
-	StillLost uint64 // files and directories that tags reach and no store has
+	StillLost uint64 // how often Options.Lost was to be called
 	TooDeep   uint64 // directories that were not looked through
 }
 
@@ -34,8 +35,8 @@ func (r Result) Whole() bool {
 	return r.StillLost == 0 && r.TooDeep == 0 && r.LostTags == 0 && r.LostContainers == 0
 }
 
-// Store repairs st, and then fetches what its tags reach and it lacks from another store, or from nowhere if that is
-// nil. No other process may have st open. A store that cannot repair itself is the error store.ErrUnsupported.
+// Store repairs st, and then fetches what its tags and its log keep and it lacks from another store, or from nowhere if
+// that is nil. No other process may have st open. A store that cannot repair itself is the error store.ErrUnsupported.
 func Store(ctx context.Context, st, from *store.Store, o Options) (r Result, err error) {
 	if st.Repairer == nil || st.Tags == nil {
 		return r, store.ErrUnsupported
@@ -65,37 +66,54 @@ func readableTags(ctx context.Context, st *store.Store) (all []store.Tag) {
 	return all
 }
 
-// fetch copies what the tags of st reach and st lacks, and counts in r what is still missing.
+// fetch copies what tags and log keep of st, and st lacks, and counts in r what is still missing.
 func fetch(ctx context.Context, st, from *store.Store, o Options, r *Result) error {
 	both := *from
 	both.NewSet = st.NewSet // its sets have what need not be fetched
 	both.Directories = either{st.Directories, from.Directories}
-	for t, err := range st.Tags.All(ctx) {
-		switch {
-		case errors.Is(err, store.ErrTagsLost):
-			continue // Repair has said so
-		case err != nil:
+	kept := tree.ReadKept(ctx, st)
+	for _, err := range kept.TagErrors {
+		if !errors.Is(err, store.ErrTagsLost) { // Repair has said so
 			return err
 		}
-		copier := tree.NewCopier(&both, st, tree.CopyOptions{Progress: o.Fetched, Problem: func(path string, err error) {
-			if errors.Is(err, store.ErrTooDeep) {
-				r.TooDeep++
-				if o.TooDeep != nil {
-					o.TooDeep(path, err)
-				}
-				return
-			}
-			r.StillLost++
-			if o.Lost != nil {
-				o.Lost(t.Name, path, err)
-			}
-		}})
-		err := copier.Copy(ctx, tree.Root{Name: t.Name, Node: t.Root})
-		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
+	}
+	isTag := make(map[string]bool)
+	for _, t := range kept.Tags {
+		isTag[t.Name] = true
+	}
+	f := fetcher{o: o, r: r}
+	for _, root := range kept.Roots(ctx, st) {
+		if f.name = root.Name; f.copier == nil || isTag[root.Name] { // what is lost in a tag is named whole
+			f.copier = tree.NewCopier(&both, st, tree.CopyOptions{Progress: o.Fetched, Problem: f.problem})
+		}
+		if err := f.copier.Copy(ctx, root); err != nil && !errors.Is(err, tree.ErrIncomplete) {
 			return err
 		}
 	}
 	return st.Sync(ctx)
+}
+
+// fetcher fetches what the root of some name reaches.
+type fetcher struct {
+	o      Options
+	r      *Result
+	name   string
+	copier *tree.Copier
+}
+
+// problem takes in what cannot be fetched.
+func (f *fetcher) problem(path string, err error) {
+	if errors.Is(err, store.ErrTooDeep) {
+		f.r.TooDeep++
+		if f.o.TooDeep != nil {
+			f.o.TooDeep(path, err)
+		}
+		return
+	}
+	f.r.StillLost++
+	if f.o.Lost != nil {
+		f.o.Lost(f.name, path, err)
+	}
 }
 
 // either is Directories whose Get also looks in a second store.

@@ -1,0 +1,243 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/config"
+	"castar/store/history"
+	"castar/store/tree"
+)
+
+const forgetHelp = `
+Removes lines of 'castar log', and with them what keeps their roots. 'castar gc' then frees the space of what no other
+line and no tag reaches; --gc does so at once.
+
+With ROOTs, forget removes these lines. A ROOT is a tag, for all lines with that tag; @N, TAG~N or TAG@DATE, for that
+line; or a digest or its beginning, for all lines with that root.
+
+Without a ROOT, forget looks at all lines, or with --tag, --host and --source at those that have one of the values of
+each flag that is given. The --keep flags say what to keep, with the rules of restic. forget splits the lines into
+groups of the same host, source and tag, or as --group-by says, and looks at each group by itself. It keeps a line if
+any flag keeps it:
+
+  --keep-last N      the newest N lines
+  --keep-daily N     the newest line of each of the last N days that have a line; hourly, weekly, monthly and yearly
+                     likewise. Weeks are those of ISO 8601, from Monday. As long as there are fewer than N, the
+                     oldest line is kept, too
+  --keep-within SPAN lines younger than SPAN before the newest line of the group. A SPAN is such as 30d or 1y6m: years
+                     (y), months (m), weeks (w), days (d) and hours (h)
+
+N may be "unlimited". Hours, days, weeks, months and years are those of the zone in which a line was recorded.
+
+What a tag points at is never forgotten: of the lines with the root of a tag, the newest stays, and of those with the
+tag's name if there are any. Lines that cannot be read stay as well.
+
+forget locks the store. If another process uses the store, forget exits with status 11, unless --wait says how long to
+wait.
+
+Examples:
+  castar forget -n --keep-daily 7 --keep-weekly 4        # what would be forgotten, and why the rest stays
+  castar forget --keep-daily 7 --keep-weekly 4 --gc
+  castar forget --tag home --keep-within 1y
+  castar forget @12 home~3`
+
+// forgetFlags is what was typed after castar forget.
+type forgetFlags struct {
+	policy               history.Policy
+	groupBy              history.Keys
+	tags, hosts, sources []string
+	dryRun, gc           bool
+	wait                 time.Duration
+}
+
+func (e *env) forgetCommand() *cli.Command {
+	f := forgetFlags{groupBy: history.Keys{Host: true, Source: true, Tag: true}}
+	keeps := []cli.Flag{}
+	for _, k := range []struct {
+		name string
+		to   *int
+	}{{"last", &f.policy.Last}, {"hourly", &f.policy.Hourly}, {"daily", &f.policy.Daily}, {"weekly", &f.policy.Weekly},
+		{"monthly", &f.policy.Monthly}, {"yearly", &f.policy.Yearly}} {
+		usage := "keep `N` lines, the newest of each " + map[string]string{"hourly": "hour", "daily": "day", "weekly": "week",
+			"monthly": "month", "yearly": "year"}[k.name]
+		if k.name == "last" {
+			usage = "keep the newest `N` lines"
+		}
+		keeps = append(keeps, keepFlag("keep-"+k.name, k.to, usage))
+	}
+	return &cli.Command{
+		Name:      "forget",
+		Usage:     "remove lines of the log, by root, tag or policy",
+		UsageText: "castar forget [flags] [ROOT|TAG...]",
+		Description: withJSON(forgetHelp, "there is an object for each line", jsonDecision{}, "The next object is the sum", jsonForgotten{},
+			"With --gc there is one more", jsonGC{}),
+		Flags: slices.Concat(keeps, []cli.Flag{
+			&parsedFlag{name: "keep-within", usage: "keep lines of the last `SPAN`, such as 30d", set: func(value string) (err error) {
+				if f.policy.Within, err = history.ParseSpan(value); err != nil {
+					return unwanted(value, "a span such as 30d or 1y6m", nil)
+				}
+				return nil
+			}},
+			&parsedFlag{name: "group-by", usage: "look at each group of the same `FIELDS` by itself: some of host, source and tag",
+				initial: "host,source,tag", set: func(value string) (err error) {
+					f.groupBy, err = history.ParseKeys(strings.Split(strings.Trim(value, " "), ","))
+					return err
+				}},
+			listFlag("tag", "t", &f.tags, "look only at lines with the tag `NAME`"),
+			listFlag("host", "", &f.hosts, "look only at lines of the machine `NAME`"),
+			listFlag("source", "", &f.sources, "look only at lines whose source is `PATH`"),
+			boolFlag("dry-run", "n", &f.dryRun, "forget nothing; print what would be forgotten"),
+			boolFlag("gc", "", &f.gc, "free the space at once, as 'castar gc' does"),
+			waitFlag(&f.wait),
+		}),
+		Action: func(c *cli.Context) error {
+			if err := f.check(c.Args().Slice()); err != nil {
+				return err
+			}
+			return e.forget(c.Context, &f, c.Args().Slice())
+		},
+	}
+}
+
+// keepFlag returns a flag for a count of a history.Policy.
+func keepFlag(name string, to *int, usage string) cli.Flag {
+	return &parsedFlag{name: name, usage: usage, set: func(value string) error {
+		if value == "unlimited" {
+			*to = history.Unlimited
+			return nil
+		}
+		n, err := strconv.ParseUint(value, 10, 31)
+		if err != nil {
+			return unwanted(value, "a whole number, or unlimited", err)
+		}
+		*to = int(n)
+		return nil
+	}}
+}
+
+// check finds mistakes before anything is touched.
+func (f *forgetFlags) check(refs []string) error {
+	filters := len(f.tags)+len(f.hosts)+len(f.sources) > 0
+	switch {
+	case len(refs) > 0 && (filters || !f.policy.Empty()):
+		return usagef("forget", "a ROOT and --keep, --tag, --host and --source flags exclude each other")
+	case len(refs) == 0 && f.policy.Empty():
+		return usagef("forget", "want a ROOT, or a --keep flag that keeps something: nothing else says what to forget")
+	}
+	for i, source := range f.sources { // lines have absolute ones
+		if abs, err := filepath.Abs(source); err == nil {
+			f.sources[i] = abs
+		}
+	}
+	for _, ref := range refs {
+		if strings.Contains(strings.TrimPrefix(ref, "b3:"), ":") {
+			return usagef("forget", "%s: a line has a whole root, not a path inside it", quote(ref))
+		}
+	}
+	return nil
+}
+
+// forget removes what refs name, or what the policy does not keep.
+func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
+	st, err := e.openAlone(ctx, config.Options{Wait: f.wait, ReadOnly: f.dryRun})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if st.Tags == nil {
+		return fmt.Errorf("tags: %w", store.ErrUnsupported)
+	}
+	kept := tree.ReadKept(ctx, st)
+	if err := errors.Join(kept.TagErrors...); err != nil { // it may point at any line
+		return fmt.Errorf("nothing was forgotten: %w", err)
+	}
+	for _, err := range kept.LogErrors {
+		e.warn("forget", err.Error())
+	}
+	lines := newForgetting(kept)
+	if len(refs) > 0 {
+		err = lines.byName(refs)
+	} else {
+		lines.byPolicy(f)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	forgotten := lines.forgotten()
+	if !f.dryRun {
+		if err := st.Tags.Forget(ctx, forgotten); err != nil {
+			return err
+		}
+	}
+	if err := e.printForgotten(f, lines, len(forgotten)); err != nil {
+		return err
+	}
+	if f.gc {
+		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, forgotten: forgotten}, st)
+	}
+	if err == nil && len(kept.LogErrors) > 0 {
+		err = errPartial
+	}
+	return err
+}
+
+func (e *env) printForgotten(f *forgetFlags, lines *forgetting, n int) error {
+	w := newTable(e.stdout)
+	for i, d := range lines.decisions {
+		j := jsonDecision{Keep: d.Keep, Reasons: append([]string{}, d.Reasons...)}
+		var err error
+		if j.jsonRecord, err = newJSONRecord(d.Ingest, lines.number[i]); err != nil {
+			return err
+		}
+		if e.json {
+			e.stdout.json(j)
+			continue
+		}
+		verb := "forget"
+		if d.Keep {
+			verb = "keep"
+		}
+		t := d.Ingest
+		fmt.Fprintf(w, "%s\t@%d\t%s\t%s\t%s\t%s\t%s\n", verb, j.Number, t.Time.Local().Format(time.DateTime), j.Root[:shortDigits],
+			orDash(t.Name), orDash(t.Source), quoteAll(d.Reasons, ", "))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	verb, hint := "forgot", ""
+	if f.dryRun {
+		verb = "would forget"
+	} else if !f.gc && n > 0 {
+		hint = "; 'castar gc' frees what nothing else needs"
+	}
+	e.print(jsonForgotten{n, len(lines.decisions) - n, f.dryRun},
+		fmt.Sprintf("%s %d of %s%s", verb, n, plural(uint64(len(lines.decisions)), "ingest"), hint))
+	return nil
+}
+
+// jsonDecision is what castar forget --json prints of each line of the log.
+type jsonDecision struct {
+	jsonRecord
+	Keep    bool     `json:"keep"`
+	Reasons []string `json:"reasons" help:"why it is kept, such as daily, oldest weekly or tag NAME"` // never null
+}
+
+// jsonForgotten is what castar forget --json prints of all lines.
+type jsonForgotten struct {
+	Forgotten int  `json:"forgotten"`
+	Kept      int  `json:"kept" help:"of the lines that were looked at"`
+	DryRun    bool `json:"dry_run"`
+}

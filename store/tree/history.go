@@ -1,0 +1,167 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"castar/store"
+	"castar/store/history"
+)
+
+// History returns the recorded ingests whose roots are kept, oldest first. unread has an error for each run of lines
+// that cannot be read.
+//
+// Castar before version and host were recorded kept only what tags reach: a line without a version whose root the store
+// lacks is of an ingest that its gc has removed, and is left out. Any other root that is missing is a loss, and its line
+// stays.
+func History(ctx context.Context, st *store.Store) (ingests []store.Tag, unread []error) {
+	if st.Tags == nil {
+		return nil, nil
+	}
+	gone := goneIn(st)
+	for t, err := range st.Tags.Log(ctx) {
+		if err != nil {
+			unread = append(unread, err)
+		} else if !gone(t) {
+			ingests = append(ingests, t)
+		}
+	}
+	return ingests, unread
+}
+
+// Gone returns the recorded ingests that History leaves out, oldest first.
+func Gone(ctx context.Context, st *store.Store) (ingests []store.Tag) {
+	if st.Tags == nil {
+		return nil
+	}
+	gone := goneIn(st)
+	for t, err := range st.Tags.Log(ctx) {
+		if err == nil && gone(t) {
+			ingests = append(ingests, t)
+		}
+	}
+	return ingests
+}
+
+// goneIn returns a function that reports whether the root of an ingest was removed from st as garbage. Only stores with
+// sets of their own remove garbage.
+func goneIn(st *store.Store) func(store.Tag) bool {
+	if st.NewSet == nil {
+		return func(store.Tag) bool { return false }
+	}
+	present := st.NewSet() // knows what the store has, and reads nothing
+	return func(t store.Tag) bool {
+		if t.Version != "" || t.Root.Kind == store.KindSymlink {
+			return false
+		}
+		_, err := present.Add(t.Root.Kind, t.Root.Digest)
+		return store.IsNotFound(err)
+	}
+}
+
+// Kept is what tags and log keep of a store.
+type Kept struct {
+	Tags    []store.Tag // that can be read
+	Ingests []store.Tag // as History returns them
+
+	TagErrors, LogErrors []error // what cannot be read
+}
+
+// ReadKept reads the tags and the log of st.
+func ReadKept(ctx context.Context, st *store.Store) (k Kept) {
+	if st.Tags == nil {
+		return k
+	}
+	for t, err := range st.Tags.All(ctx) {
+		if err != nil {
+			k.TagErrors = append(k.TagErrors, err)
+		} else {
+			k.Tags = append(k.Tags, t)
+		}
+	}
+	k.Ingests, k.LogErrors = History(ctx, st)
+	return k
+}
+
+// Roots returns all that k keeps of st: the roots of all tags, by the names of these; other roots once each, the newest
+// first, by the beginnings of their digests; and listings once each.
+func (k Kept) Roots(ctx context.Context, st *store.Store) []Root {
+	newest := slices.Clone(k.Ingests)
+	slices.Reverse(newest)
+	var all []Root
+	known := make(map[store.Node]bool)
+	names := make([]string, 0, len(k.Tags)+len(newest))
+	for _, t := range k.Tags {
+		all, names = append(all, Root{t.Name, t.Root}), append(names, t.Name)
+		known[t.Root] = true
+	}
+	for _, t := range newest {
+		names = append(names, ShortName(t))
+		if !known[t.Root] {
+			all = append(all, Root{ShortName(t), t.Root})
+		}
+		known[t.Root] = true
+	}
+	listed := make(map[store.Digest]bool)
+	for i, t := range append(slices.Clone(k.Tags), newest...) {
+		if r, ok := ListingOf(ctx, st, t, names[i]); ok && !listed[t.Listing] {
+			listed[t.Listing] = true
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// ListingOf returns the blob with the listing of t, if there is one, as a root of st: a file, named after name. The size is
+// 0 if st cannot tell it.
+func ListingOf(ctx context.Context, st *store.Store, t store.Tag, name string) (r Root, ok bool) {
+	if t.Listing == (store.Digest{}) {
+		return r, false
+	}
+	size := uint64(0)
+	if st.Scrubber != nil {
+		size, _ = st.Scrubber.BlobSize(ctx, t.Listing) // whoever uses the root finds out what is wrong
+	} else if b, err := st.Blobs.Open(ctx, t.Listing); err == nil {
+		size = b.Size()
+		b.Close()
+	}
+	return Root{name + " (listing)", store.Node{Kind: store.KindFile, Digest: t.Listing, Size: size}}, true
+}
+
+// shortDigits is how many digits of a digest name an ingest.
+const shortDigits = 16
+
+// ShortName returns the beginning of the digest of a root, which is a name for it where only one root begins like that.
+func ShortName(t store.Tag) string {
+	d, err := t.Root.RootDigest()
+	if err != nil {
+		return "invalid root"
+	}
+	return d.String()[:shortDigits]
+}
+
+// resolveHistory finds the root that a name such as home~1 means. ok is false if name is no such name.
+func resolveHistory(ctx context.Context, st *store.Store, name string) (r Ref, ok bool, err error) {
+	n, ok := history.ParseName(name)
+	if !ok || st.Tags == nil {
+		return r, false, nil
+	}
+	ingests, unread := History(ctx, st)
+	t, err := n.Find(ingests)
+	if err == nil {
+		r, err = refTo(t, "")
+		r.Ingest = t
+	}
+	if err == nil {
+		return r, true, nil
+	}
+	return r, true, fmt.Errorf("%s: %w", name, errors.Join(append([]error{err}, unread...)...))
+}
+
+// refTo returns the reference to the root of a tag or a recorded ingest.
+func refTo(t store.Tag, tag string) (Ref, error) {
+	d, err := t.Root.RootDigest()
+	return Ref{Root: t.Root, RootDigest: d, Tag: tag, Listing: t.Listing}, err
+}
