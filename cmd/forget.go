@@ -30,13 +30,12 @@ each flag that is given. The --keep flags say what to keep, with the rules of re
 groups of the same host, source and tag, or as --group-by says, and looks at each group by itself. It keeps a line if
 any flag keeps it:
 
-  --keep-last N      the newest N lines
-  --keep-daily N     the newest line of each of the last N days that have a line; hourly, weekly, monthly and yearly
-                     likewise. Weeks are those of ISO 8601, from Monday. As long as there are fewer than N, the
-                     oldest line is kept, too
-  --keep-within SPAN lines younger than SPAN before the newest line of the group. A SPAN is such as 30d or 1y6m: years
-                     (y), months (m), weeks (w), days (d) and hours (h)
+  --keep-last N       the newest N lines
+  --keep-daily N      the newest line of each of the last N days that have one; hourly, weekly, monthly and yearly
+                      likewise. Weeks begin on Monday. While there are fewer than N, the oldest line is kept, too
+  --keep-within SPAN  lines of the time SPAN before the newest line of the group. A SPAN is such as 30d or 1y6m
 
+A SPAN has years (y), months (m), weeks (w), days (d) and hours (h).
 N may be "unlimited". Hours, days, weeks, months and years are those of the zone in which a line was recorded.
 
 What a tag points at is never forgotten: of the lines with the root of a tag, the newest stays, and of those with the
@@ -46,7 +45,7 @@ forget locks the store. If another process uses the store, forget exits with sta
 wait.
 
 Examples:
-  castar forget -n --keep-daily 7 --keep-weekly 4        # what would be forgotten, and why the rest stays
+  castar forget -n --keep-daily 7 --keep-weekly 4    # what stays, and why
   castar forget --keep-daily 7 --keep-weekly 4 --gc
   castar forget --tag home --keep-within 1y
   castar forget @12 home~3`
@@ -90,8 +89,10 @@ func (e *env) forgetCommand() *cli.Command {
 			}},
 			&parsedFlag{name: "group-by", usage: "look at each group of the same `FIELDS` by itself: some of host, source and tag",
 				initial: "host,source,tag", set: func(value string) (err error) {
-					f.groupBy, err = history.ParseKeys(strings.Split(strings.Trim(value, " "), ","))
-					return err
+					if f.groupBy, err = history.ParseKeys(strings.Split(value, ",")); err != nil {
+						return unwanted(value, "host, source and tag, with commas between them, or some of them", nil)
+					}
+					return nil
 				}},
 			listFlag("tag", "t", &f.tags, "look only at lines with the tag `NAME`"),
 			listFlag("host", "", &f.hosts, "look only at lines of the machine `NAME`"),

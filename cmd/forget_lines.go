@@ -12,7 +12,7 @@ import (
 
 // forgetting is which lines of the log to forget.
 type forgetting struct {
-	ingests   []store.Tag    // all lines, oldest first
+	ingests   []store.Tag      // all lines, oldest first
 	tags      map[int][]string // of each line, by its place, the tags that point at it
 	decisions []history.Decision
 	number    []int // of the line that each decision is about; the newest is 1

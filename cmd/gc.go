@@ -39,7 +39,7 @@ Examples:
   castar forget --keep-daily 7 --keep-weekly 4 && castar gc
   castar tag -d old && castar gc     # if the log does not keep it
   castar gc -n                       # what would be freed
-  castar gc --keep 4fc3b6c1          # keep a root that neither tags nor log name
+  castar gc --keep 4fc3b6c1          # keep another root
   castar gc --wait 1h                # let a long ingest finish first`
 
 // gcFlags is what was typed after castar gc.
@@ -90,12 +90,13 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	roots, err := rootsOf(ctx, st, f.keep)
+	also, err := rootsOf(ctx, st, f.keep)
 	if err != nil {
 		return err
 	}
 	keep := st.NewSet()
-	if err := tree.Mark(ctx, st, append(kept.Roots(ctx, st), roots...), keep); err != nil {
+	roots, _ := kept.Roots(ctx, st)
+	if err := tree.Mark(ctx, st, append(roots, also...), keep); err != nil {
 		return refuseGC(ctx, err, false)
 	}
 	damaged := false

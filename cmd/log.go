@@ -22,7 +22,7 @@ local time. A tag that has exactly such a name comes first.
 
 Examples:
   castar log -n 5
-  castar diff home~1 home                          # what changed since the ingest before
+  castar diff home~1 home                          # what changed
   castar export home@2026-11-01:notes.txt notes    # one file as it was
   castar export "$(castar log -n 1 --json | jq -r .root)" DEST`
 

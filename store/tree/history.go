@@ -86,11 +86,10 @@ func ReadKept(ctx context.Context, st *store.Store) (k Kept) {
 }
 
 // Roots returns all that k keeps of st: the roots of all tags, by the names of these; other roots once each, the newest
-// first, by the beginnings of their digests; and listings once each.
-func (k Kept) Roots(ctx context.Context, st *store.Store) []Root {
+// first, by the beginnings of their digests; and in the end the listings, once each.
+func (k Kept) Roots(ctx context.Context, st *store.Store) (all []Root, listings uint64) {
 	newest := slices.Clone(k.Ingests)
 	slices.Reverse(newest)
-	var all []Root
 	known := make(map[store.Node]bool)
 	names := make([]string, 0, len(k.Tags)+len(newest))
 	for _, t := range k.Tags {
@@ -109,9 +108,10 @@ func (k Kept) Roots(ctx context.Context, st *store.Store) []Root {
 		if r, ok := ListingOf(ctx, st, t, names[i]); ok && !listed[t.Listing] {
 			listed[t.Listing] = true
 			all = append(all, r)
+			listings++
 		}
 	}
-	return all
+	return all, listings
 }
 
 // ListingOf returns the blob with the listing of t, if there is one, as a root of st: a file, named after name. The size is

@@ -119,6 +119,7 @@ type verifier struct {
 	result VerifyResult
 
 	tagUnread bool    // a tag or a line of the log could not be read
+	listings  uint64  // how many of the roots are listings; these do not count
 	newer     []error // tags and lines of the log that a newer castar wrote
 	cut       bool    // a tree is too deep to look for paths in all of it
 
@@ -132,7 +133,7 @@ type verifier struct {
 // tag reaches, even if the tag was set just now.
 func (v *verifier) readTags() {
 	kept := ReadKept(v.ctx, v.st)
-	v.roots = kept.Roots(v.ctx, v.st)
+	v.roots, v.listings = kept.Roots(v.ctx, v.st)
 	v.tagUnread = len(kept.TagErrors)+len(kept.LogErrors) > 0
 	v.addUnread(store.WhatTag, kept.TagErrors)
 	v.addUnread(store.WhatLog, kept.LogErrors)

@@ -47,7 +47,8 @@ func (v *verifier) walk(file func(at *trail, n *store.Node)) {
 		return v.ctx.Err()
 	}
 	v.inRoots(&w)
-	v.result.Roots = uint64(len(v.roots))
+	v.result.Roots = uint64(len(v.roots)) - v.listings
+	v.result.Files -= v.listings
 }
 
 // inRoots runs a walk in the trees of all roots. Only the end of the context ends it early.

@@ -25,7 +25,7 @@ func TestOnFinding(t *testing.T) {
 		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
 		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Err: lost}}, true, "set the tags again: 'castar log'"},
 		{tree.Finding{Damage: store.Damage{What: store.WhatUnreadable}}, true, "check permissions and the disk"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}, Unreached: true}, true, "no tag reaches it"},
+		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}, Unreached: true}, true, "no tag and no line of the log reaches it"},
 		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}}, true, "ingest the same files again"},
 		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}}, false, "'castar copy'"},
 	}
@@ -43,7 +43,7 @@ func TestOnFinding(t *testing.T) {
 	}
 }
 
-func TestOnRefusedGC(t *testing.T, false) {
+func TestOnRefusedGC(t *testing.T) {
 	for err, want := range map[error]string{
 		context.Canceled:      "",
 		store.ErrTagsLost:     "set them again with 'castar tag'",
@@ -51,8 +51,11 @@ func TestOnRefusedGC(t *testing.T, false) {
 		store.ErrNewer:        "nothing is wrong with it",
 		&store.CorruptError{}: "'castar verify'",
 	} {
-		if got := OnRefusedGC(fmt.Errorf("x: %w", err, false)); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+		if got := OnRefusedGC(fmt.Errorf("x: %w", err), false); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
 			t.Errorf("%v: %q, want %q", err, got, want)
 		}
+	}
+	if got := OnRefusedGC(&store.CorruptError{Err: store.ErrNotFound}, true); !strings.HasPrefix(got, "'castar repair' drops such lines") {
+		t.Errorf("a line of the log: %q", got)
 	}
 }

@@ -82,7 +82,8 @@ func fetch(ctx context.Context, st, from *store.Store, o Options, r *Result) err
 		isTag[t.Name] = true
 	}
 	f := fetcher{o: o, r: r}
-	for _, root := range kept.Roots(ctx, st) {
+	roots, _ := kept.Roots(ctx, st)
+	for _, root := range roots {
 		if f.name = root.Name; f.copier == nil || isTag[root.Name] { // what is lost in a tag is named whole
 			f.copier = tree.NewCopier(&both, st, tree.CopyOptions{Progress: o.Fetched, Problem: f.problem})
 		}
