@@ -135,7 +135,7 @@ func (e *env) ingestFeed(ctx context.Context, f *ingestFlags, st *store.Store) (
 	if st == nil {
 		return results, nil
 	}
-	return results, keep(ctx, st, f.tag, results)
+	return results, keep(ctx, st, f, results)
 }
 
 // ingest stores what r has.

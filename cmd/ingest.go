@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,10 +20,21 @@ Stores each PATH and prints its root digest, one a line, once everything is safe
 everything in it, a file, or a symbolic link, which is not followed. What the store already has is not stored again.
 
 A root keeps names, as bytes; the contents of files; whether a file's owner may run it; and the targets of symbolic
-links. It does not keep times, owners, groups, other permission bits, extended attributes or ACLs. Hard links become
-separate files, whose contents are stored once. Holes become zeros. Devices, sockets and fifos cannot be stored. So
-equal trees have equal digests, whoever stored them, wherever and whenever. 'castar export' has flags for what is not
-kept.
+links. Devices, sockets and fifos cannot be stored. So equal trees have equal digests, whoever stored them, wherever
+and whenever.
+
+Beside the root, ingest stores a listing of what a root does not keep: modes, owners and groups, modification times,
+hard links and holes, with --xattrs also extended attributes and ACLs. It is an mtree(5) text in a blob, named in the
+tag and in the log. The digest of the root does not depend on it. With --no-metadata there is no listing; then stderr
+says how many entries others may not read, because nothing keeps that.
+
+Each ingest is kept, with or without a tag, until 'castar forget' removes its line from 'castar log'. The line has the
+time, the host, the --comment, the version of castar and how long it took. With --tag, the tag moves to the new root,
+and stderr says from where. home~1 and the like name earlier ingests: see 'castar log --help'.
+
+In the end stderr says how many files are new, changed and unchanged since the last ingest of the same PATH with the
+same --tag, or that all are new if there was none; and how many bytes of contents the store did not have, and what it
+took to store them. With several PATHs these are sums.
 
 The digest also depends on how directories count their size. By the rule "documented", which is that of the schema,
 the size of a directory is the number of entries below it. By the rule "snix", each of these entries counts twice.
@@ -81,8 +93,10 @@ Examples:
 
 // ingestFlags is what was typed after castar ingest.
 type ingestFlags struct {
-	tag, format, stdin   string
-	from                 *feed           // what is read instead of trees, or nil
+	tag, comment         string
+	format, stdin        string
+	from                 *feed // what is read instead of trees, or nil
+	noMetadata           bool
 	rule                 *store.SizeRule // of --size-rule, or nil
 	dryRun, noCache      bool
 	exclude, excludeFrom []string
@@ -99,9 +113,12 @@ func (e *env) ingestCommand() *cli.Command {
 		Description: withJSON(ingestHelp, "there is an object for each PATH", jsonIngested{}),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Destination: &f.tag, Usage: "name the root `NAME`; only with one PATH"},
+			&cli.StringFlag{Name: "comment", Destination: &f.comment, Usage: "record `TEXT` in the log"},
 			choiceFlag("format", &f.format, "dir", "read trees, or an archive, by `FORMAT`: dir, tar or nar", "dir", "tar", "nar"),
 			&cli.StringFlag{Name: "stdin", Destination: &f.stdin, Usage: "store standard input, or what COMMAND writes, as a tree with a file `NAME`"},
 			boolFlag("dry-run", "n", &f.dryRun, "compute the digest and store nothing"),
+			boolFlag("no-metadata", "", &f.noMetadata, "store no listing of modes, owners and times"),
+			boolFlag("xattrs", "", &f.options.Xattrs, "list extended attributes and ACLs as well"),
 			boolFlag("skip-special", "", &f.options.SkipSpecial, "leave out devices, sockets and fifos"),
 			boolFlag("ignore-errors", "", &f.options.IgnoreErrors, "leave out what cannot be read"),
 		}, f.sourceFlags(), []cli.Flag{
@@ -136,9 +153,14 @@ func (f *ingestFlags) check(paths []string) error {
 		return usagef("ingest", "--tag needs a store, and --dry-run uses none")
 	case f.noCache && f.options.TrustCache:
 		return usagef("ingest", "--no-cache and --trust-cache exclude each other")
+	case f.noMetadata && f.options.Xattrs:
+		return usagef("ingest", "--no-metadata and --xattrs exclude each other")
+	case !utf8.ValidString(f.comment):
+		return usagef("ingest", "--comment: not UTF-8")
 	}
+	f.options.Listing = !f.noMetadata
 	if f.tag != "" {
-		if err := store.ValidateTag(f.tag); err != nil {
+		if err := checkTagName(f.tag); err != nil {
 			return usagef("ingest", "%w", err)
 		}
 	}
@@ -155,6 +177,7 @@ func (f *ingestFlags) check(paths []string) error {
 // ingest stores paths and then prints their digests.
 func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error {
 	var st *store.Store
+	began := time.Now()
 	if !f.dryRun {
 		var err error
 		if st, err = e.openPatient(ctx, "ingest", forIngest); err != nil {
@@ -174,14 +197,22 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		return explainRefusal(err, f.options.SizeRule)
 	}
 	leftOut := false
-	for _, r := range results {
+	for i := range results {
+		r := &results[i]
 		leftOut = leftOut || len(r.LeftOut) > 0
 		for _, p := range r.LeftOut {
 			e.warn("ingest", "left out: "+p.Error())
 		}
-		if err := e.printIngested(f.tag, r); err != nil {
+		var last *sum
+		if i == len(results)-1 {
+			last = added(st, nil)
+		}
+		if err := e.printIngested(f, r, last); err != nil {
 			return err
 		}
+	}
+	if st != nil {
+		e.noteIngested(results, added(st, nil), time.Since(began))
 	}
 	if leftOut {
 		return errPartial
@@ -250,7 +281,7 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 		return nil, refusal(refused, paths)
 	}
 	if st != nil {
-		return results, keep(ctx, st, f.tag, results)
+		return results, keep(ctx, st, f, results)
 	}
 	return results, nil
 }
@@ -273,69 +304,4 @@ func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.
 	}
 	e.noteStores("ingest", s.path, r.Stores)
 	return ingested{Result: r, source: path, seconds: time.Since(began).Seconds()}, nil
-}
-
-// keep makes what was stored durable. Only then it names it in the log and, unless tag is empty, by the tag.
-func keep(ctx context.Context, st *store.Store, tag string, results []ingested) error {
-	if err := st.Sync(ctx); err != nil {
-		return err
-	}
-	if st.Tags == nil {
-		return nil
-	}
-	for _, r := range results {
-		t := store.Tag{Name: tag, Root: r.Root, Time: time.Now(), Source: r.source, Counts: r.Counts}
-		if err := st.Tags.Record(ctx, t); err != nil {
-			return err
-		}
-		if tag != "" {
-			if err := st.Tags.Set(ctx, t); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// ingested is a root, and where and how fast it was read.
-type ingested struct {
-	ingest.Result
-	source  string // an absolute path, - for standard input, or a command
-	seconds float64
-}
-
-// jsonIngested is what castar ingest --json prints of each PATH.
-type jsonIngested struct {
-	jsonRoot
-	jsonSource
-	Tag          string        `json:"tag,omitempty"`
-	store.Counts               // before deduplication
-	Excluded     uint64        `json:"excluded" help:"entries that patterns and options left out"`
-	Seconds      float64       `json:"seconds"`
-	LeftOut      []jsonLeftOut `json:"left_out"` // never null
-}
-
-// jsonLeftOut is an entry that could not be stored.
-type jsonLeftOut struct {
-	jsonPath
-	Reason string `json:"reason"`
-}
-
-// printIngested writes the result for one path, and with --verbose what the path held.
-func (e *env) printIngested(tag string, r ingested) error {
-	root, err := newJSONRoot(r.Root)
-	if err != nil {
-		return err
-	}
-	j := jsonIngested{root, newJSONSource(r.source), tag, r.Counts, r.Excluded, r.seconds, []jsonLeftOut{}}
-	for _, p := range r.LeftOut {
-		j.LeftOut = append(j.LeftOut, jsonLeftOut{newJSONPath(p.Path), p.Err.Error()})
-	}
-	e.print(j, root.Root)
-	if e.verbose {
-		c := r.Counts
-		e.note("ingest", fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(c.Files, "file"),
-			plural(c.Directories, "directory"), plural(c.Symlinks, "symbolic link"), humanBytes(c.Bytes), r.Excluded, r.seconds))
-	}
-	return nil
 }

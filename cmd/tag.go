@@ -3,31 +3,38 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"castar/store"
+	"castar/store/history"
+	"castar/store/tree"
 )
 
 const tagHelp = `
-A tag is a name for a root. You can move it to another root. Without arguments, tag lists the tags. With a NAME and a
-ROOT, it gives ROOT that NAME. With -d, it deletes tags; the roots stay in the store until 'castar gc'.
+A tag is a name for a root. Without arguments, tag lists the tags. With a NAME and a ROOT, it gives ROOT that NAME. A
+tag that points elsewhere moves only with --force. With -d, it deletes tags; a root stays in the store as long as
+another tag or 'castar log' names it, and until 'castar gc'.
+
+A new NAME must not read like that of an ingest, as home~1 or home@2026 do: see 'castar log --help'.
 
 Examples:
   castar tag                              # list
-  castar tag release/1.2 4fc3b6c1         # set or move
+  castar tag release/1.2 4fc3b6c1         # set
   castar tag docs src:doc                 # name a part of another root
+  castar tag --force good home~1          # move
   castar tag -d release/1.1               # delete`
 
 func (e *env) tagCommand() *cli.Command {
-	var remove bool
+	var remove, force bool
 	return &cli.Command{
 		Name:        "tag",
 		Usage:       "list, set and delete names of roots",
-		UsageText:   "castar tag [NAME ROOT | -d NAME...]",
+		UsageText:   "castar tag [[--force] NAME ROOT | -d NAME...]",
 		Description: withJSON(tagHelp, "there is an object for each tag", jsonRecord{}),
-		Flags:       []cli.Flag{boolFlag("delete", "d", &remove, "delete the tags")},
+		Flags:       []cli.Flag{boolFlag("delete", "d", &remove, "delete the tags"), boolFlag("force", "f", &force, "move a tag that points elsewhere")},
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
 			switch {
@@ -38,28 +45,55 @@ func (e *env) tagCommand() *cli.Command {
 			case len(args) == 0:
 				return e.withTags(c.Context, forRead, func(st *store.Store) error { return e.listTags(c.Context, st) })
 			case len(args) == 2:
-				if err := store.ValidateTag(args[0]); err != nil {
+				if err := checkTagName(args[0]); err != nil {
 					return usagef("tag", "%w", err)
 				}
-				return e.withTags(c.Context, forWrite, func(st *store.Store) error { return setTag(c.Context, st, args[0], args[1]) })
+				return e.withTags(c.Context, forWrite, func(st *store.Store) error { return e.setTag(c.Context, st, args[0], args[1], force) })
 			}
 			return usagef("tag", "want a NAME and a ROOT, got %d arguments", len(args))
 		},
 	}
 }
 
-// setTag makes name point at root. The tag does not say when and from where root was ingested: that may have been
-// somebody else's work.
-func setTag(ctx context.Context, st *store.Store, name, root string) error {
-	node, err := resolve(ctx, st, root)
+// checkTagName reports why a new tag may not have a name: it is none, or it reads like the name of an ingest. Old tags may.
+func checkTagName(name string) error {
+	if err := store.ValidateTag(name); err != nil {
+		return err
+	}
+	if _, ok := history.ParseName(name); ok {
+		return fmt.Errorf("invalid tag %q: reads like the name of an ingest, see 'castar log --help'", name)
+	}
+	return nil
+}
+
+// setTag makes name point at root, with the listing that belongs to it. The tag does not say when and from where root was
+// ingested: that may have been somebody else's work. A tag that is there moves only with force.
+func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, force bool) error {
+	r, err := resolveRef(ctx, st, root)
 	if err != nil {
 		return err
+	}
+	r.Node.Name = ""
+	t := store.Tag{Name: name, Root: r.Node, Time: time.Now()}
+	if r.Path == "" {
+		t.Listing = r.Listing
+	}
+	if old, err := st.Tags.Get(ctx, name); err == nil { // one that cannot be read may be set again
+		same := sameRoot(old.Root, t.Root)
+		switch {
+		case !same && !force:
+			return &failure{err: fmt.Errorf("tag %q points at %s already", name, tree.ShortName(old)), status: statusFailed, hint: "--force moves it"}
+		case same && (old.Listing != store.Digest{} || t.Listing == store.Digest{}):
+			return nil // it has all that is known
+		case !same:
+			e.note("tag", fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
+		}
 	}
 	// What another process has just stored can be found before it is safe from a power cut.
 	if err := st.Sync(ctx); err != nil {
 		return err
 	}
-	return st.Tags.Set(ctx, store.Tag{Name: name, Root: node, Time: time.Now()})
+	return st.Tags.Set(ctx, t)
 }
 
 // deleteTags deletes every tag that it can, and returns an error for the others.

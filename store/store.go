@@ -180,6 +180,13 @@ type Sizer interface {
 	Stored(ctx context.Context, k Kind, d Digest) (uint64, error)
 }
 
+// Meter counts what a handle has added to its store. Its method may be called at any time.
+type Meter interface {
+	// Added returns how many bytes of file contents were new to the store, and how many bytes were written for all that
+	// was new. The latter is complete after a Sync.
+	Added() (contents, stored uint64)
+}
+
 // Barrier is what makes writes durable.
 type Barrier interface {
 	// Sync returns when everything that was stored before the call will survive a crash. Name a root only after that.
@@ -201,6 +208,7 @@ type Store struct {
 	Tags        Tags             // nil: no tags and no log
 	Lister      Lister           // nil: cannot list
 	Sizer       Sizer            // nil: cannot tell what an object takes
+	Meter       Meter            // nil: cannot tell what was added
 	NewSet      func() ObjectSet // an empty set of the objects that are committed; nil: there are none so small
 	Scrubber    Scrubber         // nil: cannot check itself
 	Sweeper     Sweeper          // nil: cannot forget

@@ -47,6 +47,9 @@ func New(near, far *store.Store, o Options) *store.Store {
 	default:
 		st.Directories = &Directories{Near: near.Directories, Far: far.Directories, WriteThrough: o.WriteThrough}
 	}
+	if st.Meter = near.Meter; st.Meter == nil && o.WriteThrough {
+		st.Meter = far.Meter
+	}
 	if near.Lister != nil && far.Lister != nil {
 		st.Lister = lister{near.Lister, far.Lister}
 	}

@@ -51,6 +51,7 @@ type Store struct {
 	Writers *chunk.Pool   // for blobs that are put in chunks
 	Packs   *pack.Files
 
+	added   meter
 	logging sync.Mutex // held while the log changes
 	commit  sync.Mutex // held during a commit
 	Indexes atomic.Pointer[[]*index.Index]
@@ -72,7 +73,7 @@ type Store struct {
 func (st *Store) Bundle() *store.Store {
 	return &store.Store{
 		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(),
-		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st,
+		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st, Meter: &st.added,
 		NewSet: st.NewSet, Barrier: st,
 	}
 }

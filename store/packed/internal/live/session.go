@@ -80,6 +80,9 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone 
 	if _, ok := objects[d]; ok {
 		return nil, true
 	}
+	if k == pack.KindData {
+		s.st.added.contents.Add(uint64(len(data)))
+	}
 	var g *group
 	if alone {
 		g = &group{Group: &pack.Group{Kind: k, Items: []pack.Item{{Digest: d, Size: uint32(len(data))}}, Raw: data}}
@@ -115,6 +118,7 @@ func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
 		blobs[items[i].Digest] = pending{g, at, items[i].Size}
 		at += items[i].Size
 	}
+	s.st.added.contents.Add(uint64(at))
 	s.writing.Add(1)
 	return g
 }
@@ -213,6 +217,7 @@ func (s *session) written(g *group, f pack.Frame) {
 	g.frame = len(s.frames)
 	s.frames = append(s.frames, f)
 	s.bytes += f.Length()
+	s.st.added.stored.Add(uint64(f.Length()))
 	s.st.Packs.Drop(g.Group)
 	s.mu.Unlock()
 	s.writing.Done()

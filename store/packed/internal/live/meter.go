@@ -1,0 +1,8 @@
+package live
+
+import "sync/atomic"
+
+// meter implements store.Meter.
+type meter struct{ contents, stored atomic.Uint64 }
+
+func (m *meter) Added() (contents, stored uint64) { return m.contents.Load(), m.stored.Load() }
