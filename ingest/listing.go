@@ -1,9 +1,13 @@
 package ingest
 
 import (
+	"bufio"
+	"cmp"
 	"context"
+	"io"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -15,6 +19,8 @@ const (
 	// spoolMemory is how much of a listing is held in memory until the walk ends. The rest waits in a file. A Linux tree
 	// has a listing of 4 MB.
 	spoolMemory = 64 << 20
+	// segmentSize is the length of a part of the spool.
+	segmentSize = 256 << 10
 	// holeSize is how many bytes must be missing on the disk before a file counts as one with holes.
 	holeSize = 4096
 )
@@ -22,21 +28,29 @@ const (
 // notes collects the listing of a walk: what castore's model does not keep. Directories end in any order, so their blocks
 // wait in a spool, and are put in order in the end. A nil *notes collects nothing.
 type notes struct {
-	xattrs bool
-	device uint64   // of the root
-	names  sync.Map // of owners, as strings
+	xattrs  bool
+	device  uint64    // of the root
+	names   sync.Map  // of owners, as strings
+	buffers sync.Pool // of *[]byte
 
-	mu      sync.Mutex
-	spool   []byte
-	file    *os.File // what did not fit into the spool, or nil
-	spilled int64    // the length of file
+	mu       sync.Mutex
+	segments []segment // of the spool
+	inMemory int       // bytes
+	file     *os.File  // of segments that did not fit into memory, or nil
+	spilled  int64     // its length
+}
+
+// segment is a part of the spool.
+type segment struct {
+	text []byte // nil if it is in the file
+	at   int64  // where it is there
 }
 
 // note is where the block of a directory waits.
 type note struct {
-	at, length int64
-	isDir      bool
-	below      []*note // of its directories, in order
+	segment, from, to int
+	isDir             bool
+	below             []*note // of its directories, in order
 }
 
 // owner is a user or a group.
@@ -48,10 +62,18 @@ type owner struct {
 // lines collects the block of one directory. A nil *lines collects nothing.
 type lines struct {
 	notes   *notes
+	dir     listing.Entry // of the directory itself
 	block   listing.Block
-	self    []byte
-	batches [][]byte // of batchSize entries each
-	below   []*note  // of each entry that is a directory
+	batches []*[]byte // the first has the directory itself, the others batchSize entries each; some are nil
+
+	mu    sync.Mutex
+	below []lower
+}
+
+// lower is the block of entry i of a directory.
+type lower struct {
+	i int
+	*note
 }
 
 // begin begins the block of the entry at.name of the directory fd.
@@ -59,27 +81,36 @@ func (n *notes) begin(fd int, at *place, st *stat, node *store.Node) (*lines, er
 	if n == nil {
 		return nil, nil
 	}
-	if at.parent == nil {
-		n.device = st.dev
-	}
-	e, err := n.describe(fd, at.name, st, node)
-	if err != nil {
-		return nil, err
-	}
 	name := at.name
 	if at.parent == nil {
-		name = "."
+		n.device, name = st.dev, "."
 	}
-	l := &lines{notes: n, block: listing.NewBlock(&e)}
-	l.self = l.block.AppendDirectory(nil, name, &e)
+	l := &lines{notes: n, batches: make([]*[]byte, 1)}
+	if err := n.describe(&l.dir, &l.dir, fd, at.name, st, node); err != nil {
+		return nil, err
+	}
+	l.block = listing.NewBlock(&l.dir)
+	text := n.buffer()
+	*text = l.block.AppendDirectory(*text, name, &l.dir)
+	l.batches[0] = text
 	return l, nil
+}
+
+// buffer returns an empty buffer.
+func (n *notes) buffer() *[]byte {
+	if b, ok := n.buffers.Get().(*[]byte); ok {
+		*b = (*b)[:0]
+		return b
+	}
+	b := make([]byte, 0, 2<<10)
+	return &b
 }
 
 // expect makes room for so many entries.
 func (l *lines) expect(entries int) {
 	if l != nil {
-		l.below = make([]*note, entries)
-		l.batches = make([][]byte, (entries+batchSize-1)/batchSize)
+		l.batches = append(make([]*[]byte, 0, 1+(entries+batchSize-1)/batchSize), l.batches...)
+		l.batches = l.batches[:cap(l.batches)]
 	}
 }
 
@@ -89,43 +120,70 @@ func (l *lines) add(i, fd int, at *place, st *stat, node *store.Node) error {
 		return nil
 	}
 	if node.Kind == store.KindDirectory {
-		l.below[i] = at.note
+		l.mu.Lock()
+		l.below = append(l.below, lower{i, at.note})
+		l.mu.Unlock()
 		return nil
 	}
-	e, err := l.notes.describe(fd, at.name, st, node)
+	batch := &l.batches[1+i/batchSize]
+	if *batch == nil {
+		*batch = l.notes.buffer()
+	}
+	text := *batch
+	if n := l.notes; node.Kind == store.KindFile && st.uid == l.dir.UID && st.gid == l.dir.GID && st.links <= 1 && !st.sparse(node.Size) && !n.xattrs {
+		seconds, nanoseconds := st.modified()
+		*text = l.block.AppendFile(*text, at.name, st.mode&0o7777, seconds, nanoseconds, node.Size)
+		return nil
+	}
+	var e listing.Entry
+	err := l.notes.describe(&e, &l.dir, fd, at.name, st, node)
 	if err == nil {
-		batch := &l.batches[i/batchSize]
-		*batch = l.block.Append(*batch, at.name, &e)
+		*text = l.block.Append(*text, at.name, &e)
 	}
 	return err
 }
+
+// modified returns when the contents changed, in seconds since 1970 and nanoseconds.
+func (s *stat) modified() (seconds int64, nanoseconds uint32) {
+	seconds, rest := s.mtime/1e9, s.mtime%1e9
+	if rest < 0 {
+		seconds, rest = seconds-1, rest+1e9
+	}
+	return seconds, uint32(rest)
+}
+
+// sparse reports whether a file of that size has holes.
+func (s *stat) sparse(size uint64) bool { return s.allocated+holeSize <= size }
 
 // end keeps the block in the spool.
 func (l *lines) end(isDir bool) (*note, error) {
 	if l == nil {
 		return nil, nil
 	}
+	slices.SortFunc(l.below, func(a, b lower) int { return cmp.Compare(a.i, b.i) })
 	n := &note{isDir: isDir}
 	for _, below := range l.below {
-		if below != nil {
-			n.below = append(n.below, below)
-		}
+		n.below = append(n.below, below.note)
 	}
-	return n, l.notes.keep(n, l.self, l.batches)
+	return n, l.notes.keep(n, l.batches)
 }
 
-// describe returns what the listing says of the entry name of the directory fd.
-func (n *notes) describe(fd int, name string, st *stat, node *store.Node) (e listing.Entry, err error) {
-	e = listing.Entry{Kind: node.Kind, Mode: st.mode & 0o7777, UID: st.uid, GID: st.gid,
-		User: n.name(owner{st.uid, false}), Group: n.name(owner{st.gid, true})}
-	e.Seconds, e.Nanoseconds = st.mtime/1e9, uint32(((st.mtime%1e9)+1e9)%1e9)
-	if st.mtime%1e9 < 0 {
-		e.Seconds--
+// describe fills in what the listing says of the entry name of the directory fd. dir is the directory's own entry, whose
+// owner is likely to be the same.
+func (n *notes) describe(e, dir *listing.Entry, fd int, name string, st *stat, node *store.Node) (err error) {
+	user, group := dir.User, dir.Group
+	if e == dir || st.uid != dir.UID {
+		user = n.name(owner{st.uid, false})
 	}
+	if e == dir || st.gid != dir.GID {
+		group = n.name(owner{st.gid, true})
+	}
+	*e = listing.Entry{Kind: node.Kind, Mode: st.mode & 0o7777, UID: st.uid, GID: st.gid, User: user, Group: group}
+	e.Seconds, e.Nanoseconds = st.modified()
 	switch node.Kind {
 	case store.KindFile:
 		e.Size = node.Size
-		if st.allocated+holeSize <= node.Size {
+		if st.sparse(node.Size) {
 			e.Sparse, e.Allocated = true, st.allocated
 		}
 		if st.links > 1 {
@@ -140,7 +198,7 @@ func (n *notes) describe(fd int, name string, st *stat, node *store.Node) (e lis
 	if n.xattrs {
 		e.Xattrs, err = readXattrs(fd, name)
 	}
-	return e, err
+	return err
 }
 
 // name returns the name of an owner, or "".
@@ -161,16 +219,30 @@ func (n *notes) name(o owner) string {
 }
 
 // keep adds a block to the spool.
-func (n *notes) keep(at *note, self []byte, batches [][]byte) error {
+func (n *notes) keep(at *note, batches []*[]byte) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	at.at = n.spilled + int64(len(n.spool))
-	n.spool = append(n.spool, self...)
-	for _, text := range batches {
-		n.spool = append(n.spool, text...)
+	length := 0
+	for _, b := range batches {
+		if b != nil {
+			length += len(*b)
+		}
 	}
-	at.length = n.spilled + int64(len(n.spool)) - at.at
-	if len(n.spool) < spoolMemory {
+	last := len(n.segments) - 1
+	if last < 0 || cap(n.segments[last].text)-len(n.segments[last].text) < length {
+		n.segments = append(n.segments, segment{text: make([]byte, 0, max(segmentSize, length))})
+		last++
+	}
+	text := n.segments[last].text
+	at.segment, at.from = last, len(text)
+	for _, b := range batches {
+		if b != nil {
+			text = append(text, *b...)
+			n.buffers.Put(b)
+		}
+	}
+	at.to, n.segments[last].text = len(text), text
+	if n.inMemory += length; n.inMemory < spoolMemory {
 		return nil
 	}
 	return n.spill()
@@ -188,11 +260,19 @@ func (n *notes) spill() error {
 			return err
 		}
 	}
-	if _, err := n.file.WriteAt(n.spool, n.spilled); err != nil {
-		return err
+	for i := range n.segments {
+		s := &n.segments[i]
+		if s.text == nil {
+			continue
+		}
+		if _, err := n.file.WriteAt(s.text, n.spilled); err != nil {
+			return err
+		}
+		s.at = n.spilled
+		n.spilled += int64(len(s.text))
+		s.text = nil
 	}
-	n.spilled += int64(len(n.spool))
-	n.spool = n.spool[:0]
+	n.inMemory = 0
 	return nil
 }
 
@@ -209,17 +289,21 @@ func (n *notes) put(ctx context.Context, blobs store.Blobs, at *note) (d store.D
 		return d, err
 	}
 	defer w.Close()
-	if _, err := w.Write(listing.AppendHeader(nil)); err != nil {
-		return d, err
+	pieces := bufio.NewWriterSize(w, 64<<10)
+	if _, err = pieces.Write(listing.AppendHeader(nil)); err == nil {
+		err = n.write(pieces, at, listing.AppendUp(nil))
 	}
-	if err := n.write(w, at, listing.AppendUp(nil)); err != nil {
+	if err == nil {
+		err = pieces.Flush()
+	}
+	if err != nil {
 		return d, err
 	}
 	return w.Commit()
 }
 
 // write writes the block of at and all below it.
-func (n *notes) write(w store.BlobWriter, at *note, up []byte) error {
+func (n *notes) write(w io.Writer, at *note, up []byte) error {
 	text, err := n.text(at)
 	if err != nil {
 		return err
@@ -240,10 +324,11 @@ func (n *notes) write(w store.BlobWriter, at *note, up []byte) error {
 
 // text returns a block.
 func (n *notes) text(at *note) ([]byte, error) {
-	if at.at >= n.spilled {
-		return n.spool[at.at-n.spilled:][:at.length], nil
+	s := n.segments[at.segment]
+	if s.text != nil {
+		return s.text[at.from:at.to], nil
 	}
-	text := make([]byte, at.length)
-	_, err := n.file.ReadAt(text, at.at)
+	text := make([]byte, at.to-at.from)
+	_, err := n.file.ReadAt(text, s.at+int64(at.from))
 	return text, err
 }

@@ -121,14 +121,26 @@ func TestListingSpill(t *testing.T) {
 	n := &notes{}
 	defer n.close()
 	var root note
-	must(t, n.keep(&root, []byte("root\n"), nil))
+	batches := func(texts ...string) (all []*[]byte) {
+		for _, text := range texts {
+			if text == "" {
+				all = append(all, nil)
+				continue
+			}
+			b := n.buffer()
+			*b = append(*b, text...)
+			all = append(all, b)
+		}
+		return all
+	}
+	must(t, n.keep(&root, batches("root\n")))
 	root.isDir = true
 	for i := range 4 {
 		if i%2 == 1 {
 			must(t, n.spill())
 		}
 		below := &note{}
-		must(t, n.keep(below, []byte{'a' + byte(i), '\n'}, [][]byte{[]byte("x\n"), nil, []byte("y\n")}))
+		must(t, n.keep(below, batches(string(rune('a'+i))+"\n", "x\n", "", "y\n")))
 		root.below = append(root.below, below)
 	}
 	st := memory.New()

@@ -33,6 +33,16 @@ func (b Block) AppendDirectory(text []byte, name string, dir *Entry) []byte {
 	return b.Append(append(text, '\n'), name, dir)
 }
 
+// AppendFile is Append for a file with the owner of the directory, one name, no holes and no attributes, as most are.
+func (b Block) AppendFile(text []byte, name string, mode uint32, seconds int64, nanoseconds uint32, size uint64) []byte {
+	text = appendEscaped(text, name)
+	if mode != fileMode {
+		text = appendNumber(text, " mode=0", uint64(mode), 8)
+	}
+	text = appendTime(text, seconds, nanoseconds)
+	return append(appendNumber(text, " size=", size, 10), '\n')
+}
+
 // Append appends the line of a file or a symbolic link.
 func (b Block) Append(text []byte, name string, e *Entry) []byte {
 	text = appendEscaped(text, name)
@@ -59,7 +69,7 @@ func (b Block) Append(text []byte, name string, e *Entry) []byte {
 	if e.Mode != mode {
 		text = appendNumber(text, " mode=0", uint64(e.Mode), 8)
 	}
-	text = appendTime(text, e)
+	text = appendTime(text, e.Seconds, e.Nanoseconds)
 	switch e.Kind {
 	case store.KindFile:
 		text = appendFile(text, e)
@@ -90,11 +100,14 @@ func appendFile(text []byte, e *Entry) []byte {
 }
 
 // appendTime appends the modification time, with nine digits of the nanoseconds.
-func appendTime(text []byte, e *Entry) []byte {
+func appendTime(text []byte, seconds int64, nanoseconds uint32) []byte {
 	text = append(text, " time="...)
-	text = strconv.AppendInt(text, e.Seconds, 10)
+	text = strconv.AppendInt(text, seconds, 10)
+	if nanoseconds == 0 {
+		return append(text, ".000000000"...)
+	}
 	at := len(text)
-	text = strconv.AppendUint(text, 1_000_000_000+uint64(e.Nanoseconds%1_000_000_000), 10)
+	text = strconv.AppendUint(text, 1_000_000_000+uint64(nanoseconds%1_000_000_000), 10)
 	text[at] = '.' // instead of the 1, which keeps the zeros
 	return text
 }
@@ -107,17 +120,19 @@ func appendWord(text []byte, keyword, value string) []byte {
 	return appendEscaped(append(text, keyword...), value)
 }
 
-// isPlain reports whether a byte stands for itself. All programs that read mtree texts agree on these.
+// plainLow and plainHigh have a bit for each byte below 64 and from 64 to 127 that stands for itself: letters, digits and
+// . - _ / + , : @ ~. All programs that read mtree texts agree on these.
+const (
+	plainLow  = 0x7fff80000000000
+	plainHigh = 0x47fffffe87ffffff
+)
+
 func isPlain(c byte) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
+	bits := uint64(plainLow)
+	if c >= 64 {
+		bits = plainHigh
 	}
-	switch c {
-	case '.', '-', '_', '/', '+', ',', ':', '@', '~':
-		return true
-	}
-	return false
+	return c < 128 && bits>>(c&63)&1 == 1
 }
 
 // appendEscaped appends s, with every byte that is not plain as a backslash and three octal digits.
