@@ -186,7 +186,11 @@ func unknownCommand(app *cli.App, name string) error {
 	for _, c := range app.VisibleCommands() {
 		names = append(names, c.Names()...)
 	}
-	if near := nearest(name, names); near != "" {
+	near := nearest(name, names)
+	if near == "" {
+		near = foreignCommands()[name]
+	}
+	if near != "" {
 		return usagef("", "unknown command %s, did you mean %s?", quote(name), near)
 	}
 	return usagef("", "unknown command %s", quote(name))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -135,9 +136,33 @@ func (e *env) complete(c *cli.Context, app *cli.App, before []string, last strin
 		if root, _, ok := strings.Cut(strings.TrimPrefix(last, "b3:"), ":"); ok && root != "" && !compare.IsPath(last) {
 			return e.pathNames(c.Context, last)
 		}
+		if strings.ContainsAny(last, "@~") {
+			return e.ingestNames(c.Context)
+		}
 		return e.tagNames(c.Context)
 	}
 	return nil
+}
+
+// ingestNames returns the names of all recorded ingests: @1 and so on, and of those with a tag also TAG~0 and so on, and the
+// days that they have.
+func (e *env) ingestNames(ctx context.Context) (names []string) {
+	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
+		ingests, _ := tree.History(ctx, st)
+		of := make(map[string]int)
+		for i := len(ingests) - 1; i >= 0; i-- {
+			t := ingests[i]
+			names = append(names, fmt.Sprint("@", len(ingests)-i))
+			if t.Name == "" {
+				continue
+			}
+			names = append(names, fmt.Sprintf("%s~%d", t.Name, of[t.Name]), t.Name+"@"+t.Time.Local().Format(time.DateOnly))
+			of[t.Name]++
+		}
+		return nil
+	})
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // pathNames returns the paths in a root that ref could become. Those of directories end in a slash.
@@ -175,7 +200,7 @@ func wantsRoot(l *commandLine) bool {
 	switch l.command.Name {
 	case "export", "ls", "find", "stat", "mount":
 		return len(l.args) == 0
-	case "cat", "stats", "copy", "verify":
+	case "cat", "stats", "copy", "verify", "forget":
 		return true
 	case "diff":
 		return len(l.args) < 2

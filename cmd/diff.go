@@ -154,6 +154,9 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (sides [2]*compare.Side, err error) {
 	for i, arg := range args {
 		if sides[i], err = compare.Find(ctx, st, arg); err != nil {
+			if hint := suggestRoot(ctx, st, arg, err); hint != "" {
+				err = &failure{err: err, status: statusNotFound, hint: hint}
+			}
 			return sides, hintAtRoots(err)
 		}
 		if sides[i].Path != "" {

@@ -122,6 +122,9 @@ func resolve(ctx context.Context, st *store.Store, ref string) (store.Node, erro
 // resolveRef finds the root and the node inside it that ref means.
 func resolveRef(ctx context.Context, st *store.Store, ref string) (tree.Ref, error) {
 	r, err := tree.Resolve(ctx, st, ref)
+	if hint := suggestRoot(ctx, st, ref, err); hint != "" {
+		return r, &failure{err: err, status: statusNotFound, hint: hint}
+	}
 	return r, hintAtRoots(err)
 }
 
