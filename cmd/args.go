@@ -186,9 +186,9 @@ func unknownCommand(app *cli.App, name string) error {
 	for _, c := range app.VisibleCommands() {
 		names = append(names, c.Names()...)
 	}
-	near := nearest(name, names)
+	near := foreignCommands()[name]
 	if near == "" {
-		near = foreignCommands()[name]
+		near = nearest(name, names)
 	}
 	if near != "" {
 		return usagef("", "unknown command %s, did you mean %s?", quote(name), near)

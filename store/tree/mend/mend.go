@@ -82,8 +82,14 @@ func fetch(ctx context.Context, st, from *store.Store, o Options, r *Result) err
 		isTag[t.Name] = true
 	}
 	f := fetcher{o: o, r: r}
-	roots, _ := kept.Roots(ctx, st)
-	for _, root := range roots {
+	roots, listings := kept.Roots(ctx, st)
+	for i, root := range roots {
+		if n := &root.Node; n.Size == 0 && i >= len(roots)-int(listings) { // st does not know how long it is
+			if b, err := from.Blobs.Open(ctx, n.Digest); err == nil {
+				n.Size = b.Size()
+				b.Close()
+			}
+		}
 		if f.name = root.Name; f.copier == nil || isTag[root.Name] { // what is lost in a tag is named whole
 			f.copier = tree.NewCopier(&both, st, tree.CopyOptions{Progress: o.Fetched, Problem: f.problem})
 		}
