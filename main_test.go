@@ -29,6 +29,7 @@ var layers = map[string]int{
 	"castar/store":         1,
 	"castar/store/chunk":   2,
 	"castar/store/durable": 2,
+	"castar/store/history": 2,
 	"castar/store/record":  2,
 	"castar/store/retry":   2,
 	"castar/store/table":   2,

@@ -155,10 +155,12 @@ func (f *ingestFlags) check(paths []string) error {
 		return usagef("ingest", "--no-cache and --trust-cache exclude each other")
 	case f.noMetadata && f.options.Xattrs:
 		return usagef("ingest", "--no-metadata and --xattrs exclude each other")
+	case f.from != nil && f.options.Xattrs:
+		return usagef("ingest", "--xattrs works only with a tree of the file system")
 	case !utf8.ValidString(f.comment):
 		return usagef("ingest", "--comment: not UTF-8")
 	}
-	f.options.Listing = !f.noMetadata
+	f.options.Listing = !f.noMetadata && f.from == nil
 	if f.tag != "" {
 		if err := checkTagName(f.tag); err != nil {
 			return usagef("ingest", "%w", err)
