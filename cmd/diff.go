@@ -34,6 +34,10 @@ Each line has a letter and a path:
   T  a file, directory or symbolic link became another of these
   L  a symbolic link points elsewhere
   R  renamed: A has it at the first path, and B has the same at the second
+With --metadata, there are more letters, for what is on both sides and has
+  p  other permission bits, setuid, setgid or sticky bit
+  t  another modification time
+  o  another owner or group, by number or by name
 The path of a directory, or of what was one, ends in a slash. Lines are sorted by path, bytewise, slash included. A
 directory that was added, removed or renamed is one line. Empty files and directories never count as renamed.
 
@@ -55,6 +59,7 @@ the bytes of files are unchanged.
 Examples:
   castar diff v1 v2
   castar diff v1 .                                  # what changed here since v1
+  castar diff --metadata home~1 home
   castar diff --stat v1:src v2:src
   castar diff -p v1 v2 | git apply
   castar diff --exit-code src ./src > /dev/null || echo changed`
@@ -62,6 +67,7 @@ Examples:
 // diffFlags is what was typed after castar diff.
 type diffFlags struct {
 	stat, nameOnly, patch, null, exitCode bool
+	metadata                              bool
 	options                               tree.DiffOptions
 	live                                  ingestFlags // how paths outside the store are read
 }
@@ -79,6 +85,7 @@ func (e *env) diffCommand() *cli.Command {
 			boolFlag("stat", "", &f.stat, "print only how much changed"),
 			boolFlag("name-only", "", &f.nameOnly, "print only paths; of R, the second"),
 			boolFlag("patch", "p", &f.patch, "print changes in text files, for git apply"),
+			boolFlag("metadata", "", &f.metadata, "also compare modes, times and owners; both must have a listing"),
 			nullFlag(&f.null),
 			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed"),
 			jobsFlag(&f.live.options.Jobs),
@@ -103,6 +110,8 @@ func (f *diffFlags) check(e *env, args int) error {
 		return usagef("diff", "want an A and a B, got %d arguments", args)
 	case count(f.stat, f.nameOnly, f.patch) > 1:
 		return usagef("diff", "--stat, --name-only and --patch exclude each other")
+	case f.metadata && (f.stat || f.nameOnly || f.patch):
+		return usagef("diff", "--metadata does not work with --stat, --name-only or --patch")
 	case f.null && (f.stat || f.patch || e.json):
 		return usagef("diff", "--null does not work with --stat, --patch or --json")
 	case e.json && (f.nameOnly || f.patch):
@@ -138,9 +147,20 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		e.note("diff", "too much was added and removed to search for renames; they are shown as removed and added")
 	}
 	p := e.newDiffPrinter(f, sides)
+	left := complaints{e: e, command: "diff"}
+	if f.metadata {
+		kept, err := openBoth(ctx, st, sides, &left)
+		defer kept[0].close()
+		defer kept[1].close()
+		if err != nil {
+			return err
+		}
+		p.facts = [2]*factsReader{newFactsReader(kept[0], left.listing), newFactsReader(kept[1], left.listing)}
+	}
 	if err := e.printDiff(ctx, p); err != nil {
 		return err
 	}
+	leftOut = left.end() != nil || leftOut
 	switch {
 	case leftOut:
 		return errPartial
@@ -230,7 +250,11 @@ func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
 	if p.f.stat {
 		return p.count(ctx)
 	}
-	for c, err := range tree.Diff(ctx, p.sides[0].Side, p.sides[1].Side, p.f.options) {
+	changes := tree.Diff(ctx, p.sides[0].Side, p.sides[1].Side, p.f.options)
+	if p.f.metadata {
+		changes = p.withFacts(ctx, changes)
+	}
+	for c, err := range changes {
 		if err == nil {
 			err = p.change(ctx, &c)
 		}

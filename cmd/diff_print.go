@@ -25,6 +25,7 @@ type diffPrinter struct {
 	ops      map[tree.Op]string    // and of changes
 	terminal bool                  // control characters are shown
 	differs  bool                  // something changed
+	facts    [2]*factsReader       // with --metadata
 }
 
 func (e *env) newDiffPrinter(f *diffFlags, sides [2]*compare.Side) *diffPrinter {
@@ -47,7 +48,7 @@ func (p *diffPrinter) change(ctx context.Context, c *tree.Change) error {
 	case p.f.nameOnly:
 		p.out.line(p.out.name(c.Path, c.IsDirectory()))
 	case p.e.json:
-		p.out.json(newJSONDiff(c))
+		p.out.json(p.newJSONDiff(c))
 	default:
 		p.line(c)
 	}
@@ -120,11 +121,20 @@ type jsonDiff struct {
 	FromBase64 string    `json:"from_base64,omitempty"`
 	Old        *jsonNode `json:"old,omitempty"`
 	New        *jsonNode `json:"new,omitempty" help:"the same fields"`
+
+	OldMetadata *jsonFacts `json:"old_metadata,omitempty" help:"of p, t and o"`
+	NewMetadata *jsonFacts `json:"new_metadata,omitempty" help:"the same fields"`
 }
 
-func newJSONDiff(c *tree.Change) jsonDiff {
+func (p *diffPrinter) newJSONDiff(c *tree.Change) jsonDiff {
 	j := jsonDiff{Op: string(c.Op), jsonPath: newJSONPath(c.Path)}
 	j.From, j.FromBase64 = jsonName(c.From)
+	if c.Op == changedMode || c.Op == changedTime || c.Op == changedOwner {
+		old, _ := p.facts[0].findKind(c.Path, &c.New)
+		is, _ := p.facts[1].find(c.Path, &c.New)
+		j.OldMetadata, j.NewMetadata = new(newJSONFacts(&old)), new(newJSONFacts(&is))
+		return j
+	}
 	if c.Old.Kind != 0 {
 		j.Old = new(newJSONNode(c.Old))
 	}

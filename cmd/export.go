@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,16 @@ works.
 
 A tree with more than 8192 directories inside each other is refused.
 
-The model keeps no times and only one bit of the mode; flags set the rest. A file that replaces another keeps the old
+The digest of a tree stands for names, contents and one bit of the mode. Beside it, 'castar ingest' keeps a listing of
+modes, owners, times, hard links, holes and, with --xattrs, attributes. If ROOT is a tag or a line of the log, export
+restores modes, times, hard links and holes from the listing, whatever the umask is. With --owner, it also restores
+owners, setuid and setgid: the user and the group of that name, or of that number if the name is unknown here. With
+--xattrs, it also restores extended attributes and access lists, and in files that stay removes others that users may
+set. --mode-file, --mode-exec, --mode-dir and --mtime win over the listing, and --metadata=none ignores it. What
+cannot be restored is named on stderr, and the exit status is 3. So is what the listing says and the tree
+contradicts. Files that share their contents but were no hard links stay apart.
+
+A digest has no listing. Without one, files get the time of writing and the modes of the flags. A file that replaces another keeps the old
 permission bits, unless --mode-file or --mode-exec is given. If the file has become executable, whoever may read it
 may run it; if it is no longer executable, nobody may. The file keeps its owner if you are root, and its group if you
 are in it; otherwise the group gets no more rights than others have. The setuid, setgid and sticky bits, access lists
@@ -56,8 +66,8 @@ timestamps. The archive has the entries of the root at its top, or below --name.
 needs --name in a tar or zip archive, unless it has a path: then its name is the last part of the path. A NAR, which Nix
 reads, may be any root. With --json and -, there is no object.
 
-With --dry-run, export prints what it would do to each entry that is not right: mkdir, write, chmod or delete, and the
-path in DEST.
+With --dry-run, export prints what it would do to each entry that is not right: mkdir, write, chmod, set (its mode,
+owner, time or attributes), link (to a file that is there) or delete, and the path in DEST.
 
 Examples:
   castar export src ~/restored                      # by tag
@@ -68,6 +78,7 @@ Examples:
 func (e *env) exportCommand() *cli.Command {
 	var o export.Options
 	var a archiveFlags
+	r := restoreFlags{metadata: "auto"}
 	return &cli.Command{
 		Name:      "export",
 		Aliases:   []string{"restore", "checkout"},
@@ -82,6 +93,9 @@ func (e *env) exportCommand() *cli.Command {
 			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &o.DryRun, "write nothing; print what would be done"),
 			boolFlag("sparse", "", &o.Sparse, "write blocks of zeros as holes"),
+			choiceFlag("metadata", &r.metadata, "auto", "restore modes, times and hard links: `WHEN` the store keeps them (auto), or none", "auto", "none"),
+			boolFlag("owner", "", &r.owner, "also restore owners, groups, setuid and setgid; only root can"),
+			boolFlag("xattrs", "", &r.xattrs, "also restore extended attributes and access lists"),
 			modeFlag("mode-file", &o.FileMode, 0, "0644", "files"),
 			modeFlag("mode-exec", &o.ExecMode, 0, "0755", "executable files"),
 			modeFlag("mode-dir", &o.DirMode, 0o500, "0755", "directories"),
@@ -97,13 +111,17 @@ func (e *env) exportCommand() *cli.Command {
 			case o.Delete && !o.Overwrite:
 				return usagef("export", "--delete works only with --overwrite")
 			}
+			if err := r.check(); err != nil {
+				return err
+			}
+			r.now = c.IsSet("mtime") && o.MTime.IsZero()
 			if err := a.check(&o, c.Args().Get(1), c.IsSet); err != nil {
 				return err
 			}
 			if a.isArchive() {
 				return e.exportArchive(c.Context, &a, &o, c.Args().Get(0), c.Args().Get(1))
 			}
-			return e.export(c.Context, &o, c.Args().Get(0), c.Args().Get(1))
+			return e.export(c.Context, &o, &r, c.Args().Get(0), c.Args().Get(1))
 		},
 	}
 }
@@ -144,16 +162,24 @@ func timeFlag(to *time.Time) cli.Flag {
 }
 
 // export writes what ref means as dest.
-func (e *env) export(ctx context.Context, o *export.Options, ref, dest string) error {
+func (e *env) export(ctx context.Context, o *export.Options, f *restoreFlags, ref, dest string) error {
 	st, err := e.openPatient(ctx, "export", forRead)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	node, err := resolve(ctx, st, ref)
+	at, err := resolveRef(ctx, st, ref)
 	if err != nil {
 		return err
 	}
+	left := complaints{e: e, command: "export"}
+	kept, err := e.restore(ctx, f, o, st, at, &left)
+	if err != nil {
+		return err
+	}
+	defer kept.close()
+	node := at.Node
+	node.Name = "" // a root has none
 	if o.Landmarks, err = e.outside(dest); err != nil {
 		return err
 	}
@@ -171,7 +197,8 @@ func (e *env) export(ctx context.Context, o *export.Options, ref, dest string) e
 	if err != nil {
 		return err
 	}
-	return e.printExported(o, node, dest, result, seconds)
+	unset := left.end()
+	return cmp.Or(e.printExported(o, node, dest, result, seconds, left.number), unset)
 }
 
 // write does the work, and shows how far it is.
@@ -213,7 +240,7 @@ func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 
 // jsonChange is a line of castar export --dry-run --json.
 type jsonChange struct {
-	Op export.Op `json:"op"` // mkdir, write, chmod or delete
+	Op export.Op `json:"op"` // mkdir, write, chmod, set, link or delete
 	jsonPath
 }
 
@@ -237,17 +264,18 @@ type jsonExported struct {
 	DestBase64    string  `json:"dest_base64,omitempty"`
 	export.Result         // files, directories, symlinks, bytes of the tree; entries written, unchanged, deleted
 	Seconds       float64 `json:"seconds"`
+	NotRestored   uint64  `json:"not_restored,omitempty" help:"how much of modes, owners, times, links and attributes could not be restored"`
 	DryRun        bool    `json:"dry_run" help:"then the numbers are what would be done"`
 }
 
 // printExported says what was done: as JSON, or as a note if there is more to say than that all of it was written.
-func (e *env) printExported(o *export.Options, node store.Node, dest string, r export.Result, seconds float64) error {
+func (e *env) printExported(o *export.Options, node store.Node, dest string, r export.Result, seconds float64, unset uint64) error {
 	if e.json {
 		root, err := newJSONRoot(node)
 		if err != nil {
 			return err
 		}
-		j := jsonExported{jsonRoot: root, Result: r, Seconds: seconds, DryRun: o.DryRun}
+		j := jsonExported{jsonRoot: root, Result: r, Seconds: seconds, NotRestored: unset, DryRun: o.DryRun}
 		j.Dest, j.DestBase64 = jsonName(dest)
 		e.stdout.json(j)
 		return nil

@@ -34,7 +34,7 @@ func (f *archiveFlags) check(o *export.Options, dest string, given func(flag str
 		}
 		return nil
 	}
-	refused := []string{"delete", "dry-run", "sparse", "mode-file", "mode-exec", "mode-dir"}
+	refused := []string{"delete", "dry-run", "sparse", "mode-file", "mode-exec", "mode-dir", "metadata", "owner", "xattrs"}
 	if f.format == "nar" {
 		refused = append(refused, "name", "mtime")
 	}
@@ -98,7 +98,7 @@ func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Opti
 		return nil // standard output is the archive
 	}
 	o.Overwrite = false // there are no files that were kept
-	return e.printExported(o, node, dest, result, time.Since(began).Seconds())
+	return e.printExported(o, node, dest, result, time.Since(began).Seconds(), 0)
 }
 
 // writeArchive does the work, and shows how far it is.

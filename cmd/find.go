@@ -93,7 +93,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patter
 			return
 		}
 		if e.json {
-			out.json(jsonEntry{newJSONPath(entry.Path), newJSONNode(entry.Node)})
+			out.json(jsonEntry{jsonPath: newJSONPath(entry.Path), jsonNode: newJSONNode(entry.Node)})
 			return
 		}
 		out.line(out.name(entry.Path, isDir))

@@ -81,6 +81,7 @@ func newJSONNode(n store.Node) jsonNode {
 type jsonEntry struct {
 	jsonPath
 	jsonNode
+	jsonFacts // of castar ls
 }
 
 // jsonName returns the two JSON fields of a name. JSON strings are Unicode, so if the name is not UTF-8, the second field

@@ -1,9 +1,11 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -16,7 +18,8 @@ Lists the directory ROOT, or what is at path inside it. A file or symbolic link 
 end in a slash. Lines are sorted by name, bytewise, slash included.
 
 With -l, each line begins with the kind: d for a directory, - for a file, x for an executable file, l for a symbolic
-link. Then come the size and the digest, 64 hexadecimal digits. The size of a file is in bytes; that of a directory is
+link. If ROOT is a tag or a line of the log for which the store keeps a listing (see 'castar export --help'), then come
+the permission bits, the owner and the group, and the modification time. Then come the size and the digest, 64 hexadecimal digits. The size of a file is in bytes; that of a directory is
 its number of entries at any depth. After the name of a symbolic link come -> and its target.
 
 If a directory cannot be read, ls names it on stderr, lists the rest, and exits with status 3. A tree with more than
@@ -67,12 +70,24 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		depth = -1
 	}
 	out := e.newListing(f.null)
+	left := complaints{e: e, command: "ls"}
+	var kept *factsReader
+	if f.long || e.json {
+		facts, err := openFacts(ctx, st, r, left.listing)
+		if err != nil {
+			left.listing(err) // the rest is known without it
+		}
+		defer facts.close()
+		kept = newFactsReader(facts, left.listing)
+	}
 	var branches []string // what --tree draws before the entries, for each depth
 	err := e.walk(ctx, "ls", tree.Walk(ctx, st.Directories, r.Node, depth), func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
+		at := entry.Path // as the listing has it
+		long := f.longFields(kept, at, entry.Node)
 		switch {
 		case entry.Depth == 0 && f.tree:
-			out.line(longFields(f.long, entry.Node) + quote(ref))
+			out.line(long + quote(ref))
 			return
 		case entry.Depth == 0 && isDir:
 			return
@@ -80,7 +95,11 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 			entry.Path = r.Node.Name
 		}
 		if e.json {
-			out.json(jsonEntry{newJSONPath(entry.Path), newJSONNode(entry.Node)})
+			j := jsonEntry{jsonPath: newJSONPath(entry.Path), jsonNode: newJSONNode(entry.Node)}
+			if said, ok := kept.find(at, &entry.Node); ok {
+				j.jsonFacts = newJSONFacts(&said)
+			}
+			out.json(j)
 			return
 		}
 		text := out.name(entry.Path, isDir)
@@ -92,19 +111,19 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 			text = strings.Join(branches[:entry.Depth-1], "") + twig + out.name(entry.Node.Name, isDir)
 			branches = append(branches[:entry.Depth-1], branch)
 		}
-		text = longFields(f.long, entry.Node) + text
+		text = long + text
 		if f.long && entry.Node.Kind == store.KindSymlink {
 			text += " -> " + out.name(entry.Node.Target, false)
 		}
 		out.line(text)
 	})
 	out.Flush()
-	return err
+	return cmp.Or(err, left.end())
 }
 
-// longFields returns what -l prints before a name.
-func longFields(long bool, n store.Node) string {
-	if !long {
+// longFields returns what -l prints before the name of the entry n, which is at a path below the root.
+func (f *lsFlags) longFields(kept *factsReader, path string, n store.Node) string {
+	if !f.long {
 		return ""
 	}
 	kind, digest := byte('-'), n.Digest.String()
@@ -116,5 +135,12 @@ func longFields(long bool, n store.Node) string {
 	case n.Executable:
 		kind = 'x'
 	}
-	return fmt.Sprintf("%c %11d %s ", kind, n.Size, digest)
+	said := ""
+	if kept != nil {
+		said = fmt.Sprintf("%-4s %-12s %-19s ", "-", "-", "-")
+		if e, ok := kept.find(path, &n); ok {
+			said = fmt.Sprintf("%04o %-12s %s ", e.Mode, ownerOf(&e), timeOf(&e).Local().Format(time.DateTime))
+		}
+	}
+	return fmt.Sprintf("%c %s%11d %s ", kind, said, n.Size, digest)
 }

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -14,7 +15,9 @@ import (
 const statHelp = `
 Says what is known about the root, or about what is at path inside it: its kind, size and digest; the number of
 entries in a directory, or of chunks in a file; the rule by which directories in it count their size (see 'castar
-ingest --help'; stat looks at one of them); and the tags that lead to it, even from deep inside another tree.
+ingest --help'; stat looks at one of them); and the tags that lead to it, even from deep inside another tree. If the
+root is a tag or a line of the log, and the store keeps a listing of it (see 'castar export --help'), stat also says
+its mode, owner, modification time, and links and attributes if it has some.
 
 With --nar, it says how Nix knows it: the size of its NAR, the archive format of Nix, and the SHA-256 hash of that, as
 SRI, in Nix's base 32 and in hexadecimal. That reads and checks everything in it.
@@ -54,6 +57,8 @@ type jsonStat struct {
 	jsonPath
 	Root     string `json:"root" help:"its digest"`
 	jsonNode        // of a symlink, digest is that of its Node message, as castar ingest prints it
+
+	jsonFacts
 
 	DigestSnix  string   `json:"digest_snix" help:"blake3-<base64>"`
 	Entries     *int     `json:"entries,omitempty" help:"in the directory itself, and by kind"`
@@ -107,6 +112,16 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 	j := jsonStat{jsonPath: newJSONPath(r.Path), Root: r.RootDigest.String(), jsonNode: newJSONNode(n), DigestSnix: digest.Snix(),
 		Entry: newSnixEntry(n), EntryBase64URL: base64.RawURLEncoding.EncodeToString(message)}
 	j.Digest = digest.String()
+	left := complaints{e: e, command: "stat"}
+	facts, err := openFacts(ctx, st, r, left.listing)
+	if err != nil {
+		left.listing(err) // the rest is known without it
+	}
+	defer facts.close()
+	if said, ok := newFactsReader(facts, left.listing).find("", &n); ok {
+		j.jsonFacts = newJSONFacts(&said)
+	}
+	err = nil
 	switch n.Kind {
 	case store.KindDirectory:
 		err = j.addDirectory(ctx, st, n)
@@ -136,7 +151,7 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 	if damaged {
 		return errPartial
 	}
-	return nil
+	return left.end()
 }
 
 func (j *jsonStat) addDirectory(ctx context.Context, st *store.Store, n store.Node) error {
@@ -230,6 +245,17 @@ func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 		row("nar hash", "%s", j.NAR.SRI)
 		row("", "sha256:%s", j.NAR.Nix32)
 		row("", "%s", j.NAR.SHA256)
+	}
+	if j.Mode != "" {
+		row("mode", "%s", j.Mode)
+		row("owner", "%d:%d (%s:%s)", *j.UID, *j.GID, quote(cmp.Or(j.User, "-")), quote(cmp.Or(j.Group, "-")))
+		row("modified", "%s", j.Modified)
+	}
+	if j.Links > 1 {
+		row("links", "%d", j.Links)
+	}
+	if len(j.Xattrs) > 0 {
+		row("attributes", "%s", quoteAll(j.Xattrs, " "))
 	}
 	switch {
 	case len(j.Tags) > 0:

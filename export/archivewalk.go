@@ -30,8 +30,8 @@ func (a *archiver) root(root *store.Node) error {
 	return a.directory(it, at, nodes)
 }
 
-// listing is a directory that was read ahead.
-type listing struct {
+// early is a directory that was read ahead.
+type early struct {
 	at    *path
 	nodes store.Directory
 	err   error
@@ -47,7 +47,7 @@ func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
 	if a.usesPaths() && (it.node.Name != "" || it.dir != "") {
 		prefix = it.path() + "/"
 	}
-	coming, next := map[int]chan listing{}, 0
+	coming, next := map[int]chan early{}, 0
 	for i := range nodes {
 		n := &nodes[i]
 		if len(prefix)+len(n.Name) > maxArchivePath {
@@ -81,7 +81,7 @@ func (a *archiver) usesPaths() bool {
 
 // readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It returns the index
 // to go on from.
-func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming map[int]chan listing) int {
+func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming map[int]chan early) int {
 	for ; from < len(nodes); from++ {
 		n := &nodes[from]
 		if n.Kind != store.KindDirectory {
@@ -92,10 +92,10 @@ func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming m
 		default:
 			return from
 		}
-		result := make(chan listing, 1)
+		result := make(chan early, 1)
 		coming[from] = result
 		a.working.Go(func() {
-			var l listing
+			var l early
 			l.at, l.nodes, l.err = a.enter(at, n)
 			result <- l
 		})
@@ -104,7 +104,7 @@ func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming m
 }
 
 // take returns the directory n, entry i of its parent, which may have been read ahead.
-func (a *archiver) take(at *path, n *store.Node, i int, coming map[int]chan listing) (l listing) {
+func (a *archiver) take(at *path, n *store.Node, i int, coming map[int]chan early) (l early) {
 	if result, ok := coming[i]; ok {
 		delete(coming, i)
 		l = <-result

@@ -85,6 +85,7 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 		if err := e.preflight(d, at, nodes); err != nil {
 			return err
 		}
+		e.list(at, nodes)
 		e.done.met(root.Kind, false)
 		return e.merge(d, at, nodes)
 	}
@@ -152,7 +153,7 @@ func (e *exporter) create(parent *dir, name string, root *store.Node) error {
 		return e.count(nil, root)
 	}
 	temp := tempName(name)
-	err := e.write(parent, temp, nil, root, nil)
+	err := e.write(parent, temp, nil, root, nil, e.factsOf(nil, root))
 	if err == nil {
 		err = e.ctx.Err()
 	}
@@ -172,6 +173,7 @@ func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old 
 	if err != nil {
 		return err
 	}
+	e.list(at, nodes)
 	temp := tempName(name)
 	d, err := parent.mkdir(temp, 0o700)
 	if err != nil {
@@ -181,9 +183,9 @@ func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old 
 	e.done.met(root.Kind, true)
 	e.notify(OpMkdir, nil, "")
 	if err = e.fill(d, at, nodes); err == nil {
-		err = d.setTimes(".", e.times)
+		err = e.finish(d, at)
 	}
-	if err == nil {
+	if err == nil && (at.facts == nil || !e.keepsDirMode) {
 		err = d.chmod(permissions(old))
 	}
 	if err == nil {
@@ -211,6 +213,7 @@ func (e *exporter) fillInPlace(d *dir, root *store.Node) (err error) {
 		return err
 	}
 	defer func() { err = d.giveBack(err) }()
+	e.list(at, nodes)
 	temp := tempName("")
 	from, err := d.mkdir(temp, 0o700)
 	if err != nil {
@@ -229,7 +232,10 @@ func (e *exporter) fillInPlace(d *dir, root *store.Node) (err error) {
 	}
 	e.done.met(root.Kind, true)
 	e.notify(OpMkdir, nil, "")
-	return d.setTimes(".", e.times)
+	if err := d.giveBack(nil); err != nil {
+		return err
+	}
+	return e.finish(d, at)
 }
 
 // moveUp moves all nodes from one directory to another. If one cannot be moved, it moves the others back.

@@ -21,6 +21,7 @@ type dir struct {
 	up    *dir   // the directory that it was opened in; nil if it was opened by a path
 	name  string // in up
 	loan  loan
+	plain bool // new entries get the mode that they are made with, less the umask
 
 	listed atomic.Bool // its entries were read through fd, or cannot be
 }
@@ -48,7 +49,9 @@ func (d *dir) mkdir(name string, mode fs.FileMode) (*dir, error) {
 	if err := posix.Retry(func() error { return unix.Mkdirat(d.fd, name, uint32(mode)|0o700) }); err != nil {
 		return nil, err
 	}
-	return d.open(name)
+	child, err := d.open(name)
+	child.plain = d.plain
+	return child, err
 }
 
 // create makes a file and opens it for writing. Mode is subject to the umask.

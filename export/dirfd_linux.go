@@ -1,7 +1,12 @@
 package export
 
 import (
+	"os"
+	"strconv"
 	"strings"
+	"unsafe"
+
+	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,4 +31,33 @@ func hasAttributes(fd int) bool {
 		}
 	}
 	return false
+}
+
+// accessTime returns the time of access that goes with a time of modification: none, so that it stays.
+func accessTime(unix.Timespec) unix.Timespec { return unix.Timespec{Nsec: unix.UTIME_OMIT} }
+
+// umask returns the umask of the process. It is all bits if the system does not tell.
+func umask() uint32 {
+	status, err := os.ReadFile("/proc/self/status") // unix.Umask would change it for a moment
+	if err == nil {
+		for line := range strings.Lines(string(status)) {
+			if value, ok := strings.CutPrefix(line, "Umask:"); ok {
+				if mask, err := strconv.ParseUint(strings.TrimSpace(value), 8, 32); err == nil {
+					return uint32(mask)
+				}
+			}
+		}
+	}
+	return 0o777
+}
+
+// setOpenTimes sets the times of the open file fd, which is name in d.
+func (d *dir) setOpenTimes(fd int, _ string, times *[2]unix.Timespec) error {
+	return posix.Retry(func() error { // without a name, which package unix demands, the system need not look it up
+		_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(times)), 0, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
 }

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/listing"
 
 	"golang.org/x/sys/unix"
 )
@@ -45,6 +46,18 @@ type Options struct {
 	Delete bool
 	// Sparse leaves holes in new files for blocks of zeros.
 	Sparse bool
+	// Listing, if not nil, is what package listing keeps of the root: Dir restores modes, times and hard links from it, and
+	// leaves holes in files that had some. It believes no more of it than the tree has too. FileMode, ExecMode, DirMode
+	// and MTime are stronger if they are set.
+	Listing *listing.Folder
+	// Owner, with Listing, also restores owners, setuid and setgid. Users and groups are those of the same name or, if
+	// the system has no such name, number.
+	Owner bool
+	// Xattrs, with Listing, also restores extended attributes and ACLs.
+	Xattrs bool
+	// Complain, if not nil, is called for everything in Listing that Dir could not restore or does not believe. Path is
+	// that of the entry, as in Change. Calls do not overlap.
+	Complain func(path string, err error)
 	// Landmarks identify the directories of the store, if they are in the destination. Nothing in them is written or
 	// deleted.
 	Landmarks []store.Landmark
@@ -67,7 +80,7 @@ type Options struct {
 type Progress struct {
 	Files, Directories, Symlinks atomic.Uint64 // finished entries of the tree, including the root
 	Bytes                        atomic.Uint64 // of file contents, written or unchanged
-	Written                      atomic.Uint64 // entries that were made, replaced or given another mode
+	Written                      atomic.Uint64 // entries that were made, replaced or given another mode, owner or time
 	Unchanged                    atomic.Uint64 // entries that were right already
 	Deleted                      atomic.Uint64 // entries that were removed because the tree does not have them
 }
@@ -91,6 +104,8 @@ const (
 	OpMkdir  Op = "mkdir"  // a directory was made
 	OpWrite  Op = "write"  // a file or a symlink was made or replaced
 	OpChmod  Op = "chmod"  // a file had the right contents and the wrong executable bits
+	OpSet    Op = "set"    // an entry had the right contents, and not the mode, owner, time or attributes of the listing
+	OpLink   Op = "link"   // a file became another name of one that is there
 	OpDelete Op = "delete" // an entry was removed
 )
 
@@ -121,7 +136,7 @@ var ErrNotEmpty = errors.New("not empty")
 // to dest when it is complete. Some empty directories must not be replaced: the working directory, a mount point, one of
 // another user or group, one with an access list, one in a read-only parent. These are filled from a temporary directory
 // inside them, entry by entry. Only a crash during these moves leaves a part of the tree, with the temporary directory
-// beside it. A directory that existed keeps its mode.
+// beside it. A directory that existed keeps its mode, unless Listing has another.
 //
 // Any other dest is an error unless Overwrite is set: ErrNotEmpty for a directory, fs.ErrExist for the rest. Dir does not
 // follow dest if it is a symlink. It follows symlinks in the path to dest, which must exist.
@@ -138,6 +153,12 @@ var ErrNotEmpty = errors.New("not empty")
 // A file that replaces another keeps the mode of the old one, and its owner and group if the system allows that. If only
 // the executable bits of a file are wrong, Dir changes them in place, unless the file has other links or belongs to
 // another user. A directory of the caller that is not writable is made writable for as long as Dir needs it.
+//
+// With Listing, a new file or directory never allows more than the listing does. In the end it has the mode of the
+// listing, whatever the umask is. An entry that differs from the listing only in these is changed in place, on
+// the same terms as executable bits. Names of one file become links to one file if the tree has the same file for all of
+// them. That needs a temporary directory in the destination. A directory gets its time and mode after everything in it.
+// What cannot be done is told to Complain, and is no error.
 //
 // Dir checks all sizes and digests. The recorded size of a directory may be larger than the counted size
 // (store.SizeDocumented), but not smaller. The first error, or the end of ctx, ends the export: Dir removes temporary
@@ -177,8 +198,13 @@ type exporter struct {
 	empty store.Digest    // of no bytes
 
 	keepsFileMode, keepsExecMode bool // a file that replaces another gets the mode of the old one
+	keepsDirMode                 bool // DirMode was not set
 
-	mu   sync.Mutex // guards left and the calls of Notify and Spared
+	umask  uint32 // with Listing: the bits that no new entry has
+	owners owners
+	links  links
+
+	mu   sync.Mutex // guards left and the calls of Notify, Spared and Complain
 	left error      // why a temporary entry could not be removed
 }
 
@@ -189,7 +215,11 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 	if o.Delete && !o.Overwrite {
 		return nil, errors.New("delete without overwrite")
 	}
-	e := &exporter{st: st, done: o.Progress, empty: store.Sum(nil), keepsFileMode: o.FileMode == 0, keepsExecMode: o.ExecMode == 0}
+	e := &exporter{st: st, done: o.Progress, empty: store.Sum(nil), keepsFileMode: o.FileMode == 0, keepsExecMode: o.ExecMode == 0,
+		keepsDirMode: o.DirMode == 0}
+	if o.Listing != nil {
+		e.umask = umask()
+	}
 	o.FileMode = cmp.Or(o.FileMode, 0o644).Perm()
 	o.ExecMode = cmp.Or(o.ExecMode, 0o755).Perm()
 	o.DirMode = cmp.Or(o.DirMode, 0o755).Perm()

@@ -6,28 +6,41 @@ import (
 	"fmt"
 
 	"castar/store"
+	"castar/store/listing"
 	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
 
 // write writes the node n, an entry of the directory up, to d under a free name. If it fails it may leave a part. If old
-// is not nil, it describes the file that the new file is to replace.
-func (e *exporter) write(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t) error {
-	switch n.Kind {
-	case store.KindDirectory:
+// is not nil, it describes the file that the new file is to replace. facts is what factsOf says.
+func (e *exporter) write(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
+	if n.Kind == store.KindDirectory {
 		return e.writeDir(d, name, up, n)
+	}
+	if g := e.links.of(n, facts); g != nil {
+		return e.writeLinked(g, d, name, up, n, old, facts)
+	}
+	return e.writeNew(d, name, up, n, old, facts)
+}
+
+// writeNew is write for a symlink, and for a file that is no link to another.
+func (e *exporter) writeNew(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
+	switch n.Kind {
 	case store.KindFile:
-		if err := e.writeFile(d, name, n, old); err != nil {
+		if err := e.writeFile(d, name, up, n, old, facts); err != nil {
 			return err
 		}
 	case store.KindSymlink:
 		if err := d.symlink(n.Target, name); err != nil {
 			return err
 		}
-	}
-	if err := d.setTimes(name, e.times); err != nil {
-		return err
+		if facts != nil {
+			e.dressSymlink(d, name, up, n, facts, false)
+		}
+		if err := e.settle(d, -1, name, up, n, facts); err != nil {
+			return err
+		}
 	}
 	e.done.met(n.Kind, true)
 	e.notify(OpWrite, up, n.Name)
@@ -39,7 +52,12 @@ func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error 
 	if err != nil {
 		return err
 	}
-	child, err := d.mkdir(name, e.o.DirMode)
+	e.list(at, nodes)
+	mode := e.o.DirMode
+	if at.facts != nil && e.keepsDirMode {
+		mode = 0o700 // the listing may allow less than DirMode
+	}
+	child, err := d.mkdir(name, mode)
 	if err != nil {
 		return err
 	}
@@ -52,20 +70,35 @@ func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error 
 		if err := e.withholdOwner(child); err != nil {
 			return err
 		}
-		return child.setTimes(".", e.times)
+		return e.finish(child, at)
 	})
 }
 
 // fill writes the entries of the directory at to d, which is empty.
 func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
+	if at.up == nil && e.o.Listing != nil {
+		d.plain = e.isPlain(d)
+		e.links.begin(d)
+	}
 	write := func(n *store.Node) error {
-		err := e.write(d, n.Name, at, n, nil)
+		err := e.write(d, n.Name, at, n, nil, e.factsOf(at, n))
 		if err == unix.EEXIST {
 			err = errSpelling
 		}
 		return err
 	}
-	return e.each(at, d, nodes, write, write)
+	err := e.each(at, d, nodes, write, write)
+	if at.up == nil {
+		err = cmp.Or(err, e.links.end())
+	}
+	return err
+}
+
+// isPlain reports whether new entries below d, a new directory of mode 0700, get the mode that they are made with, less
+// the umask. An ACL for new entries can change that, and so can a file system that has no modes.
+func (e *exporter) isPlain(d *dir) bool {
+	st, err := d.stat()
+	return err == nil && permissions(&st)&0o777 == 0o700&^e.umask && !hasAttributes(d.fd)
 }
 
 // withholdOwner removes from a complete directory the permissions of its owner that DirMode does not have. It had them
@@ -82,7 +115,7 @@ func (e *exporter) withholdOwner(d *dir) error {
 	return d.chmod(permissions(&st) &^ lent)
 }
 
-func (e *exporter) writeFile(d *dir, name string, n *store.Node, old *unix.Stat_t) (err error) {
+func (e *exporter) writeFile(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) (err error) {
 	var blob store.Blob
 	if n.Size > 0 || n.Digest != e.empty { // the empty blob need not come from the store
 		if blob, err = e.open(n); err != nil {
@@ -90,22 +123,38 @@ func (e *exporter) writeFile(d *dir, name string, n *store.Node, old *unix.Stat_
 		}
 		defer blob.Close()
 	}
-	fd, err := d.create(name, e.newMode(n, old))
+	mode := e.newMode(n, old, facts)
+	fd, err := d.create(name, mode)
 	if err != nil {
 		return err
 	}
 	if blob != nil {
-		err = e.writeBlob(fd, blob, n)
+		err = e.writeBlob(fd, blob, n, e.o.Sparse || facts != nil && facts.Sparse)
 	}
 	if err == nil && old != nil {
-		err = e.inherit(fd, n, old)
+		err = e.inherit(fd, n, old, facts)
 	}
-	return cmp.Or(err, closeFile(fd))
+	if err == nil && facts != nil && !(d.plain && old == nil && e.isComplete(n, facts, uint32(mode))) {
+		e.dress(fd, up, n, facts, false)
+	}
+	if err == nil && facts != nil {
+		err = e.settle(d, fd, name, up, n, facts)
+	}
+	if err = cmp.Or(err, closeFile(fd)); err == nil && facts == nil {
+		err = d.setTimes(name, e.times)
+	}
+	return err
 }
 
-// writeBlob writes the contents of n to the file fd, which is empty.
-func (e *exporter) writeBlob(fd int, blob store.Blob, n *store.Node) error {
-	w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done, sparse: e.o.Sparse}
+// isComplete reports whether a new file that was made with a mode has all that facts says of n but the time.
+func (e *exporter) isComplete(n *store.Node, facts *listing.Entry, made uint32) bool {
+	made &^= e.umask
+	return !e.o.Owner && !e.o.Xattrs && made == e.modeOf(n, facts, made, false)
+}
+
+// writeBlob writes the contents of n to the file fd, which is empty. If sparse is set, it leaves holes.
+func (e *exporter) writeBlob(fd int, blob store.Blob, n *store.Node, sparse bool) error {
+	w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done, sparse: sparse}
 	_, err := blob.WriteTo(&w) // checks the digest
 	switch {
 	case w.err != nil:

@@ -4,15 +4,23 @@ import (
 	"io/fs"
 
 	"castar/store"
+	"castar/store/listing"
 	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
 
 // newMode returns the mode to make the file n with, before the umask. A file that is to inherit its mode from the one
-// that it replaces, which old describes, is readable by its owner only until then.
-func (e *exporter) newMode(n *store.Node, old *unix.Stat_t) fs.FileMode {
+// that it replaces, which old describes, is readable by its owner only until then. So is one that will belong to somebody
+// else, or that will have an ACL.
+func (e *exporter) newMode(n *store.Node, old *unix.Stat_t, facts *listing.Entry) fs.FileMode {
 	switch {
+	case facts != nil && e.keepsMode(n):
+		mode := e.modeOf(n, facts, 0, false) & 0o777
+		if e.o.Owner || e.o.Xattrs {
+			mode = mode&0o600 | 0o200 // attributes can be set only if the mode allows to write
+		}
+		return fs.FileMode(mode)
 	case old != nil && e.keepsMode(n):
 		return 0o600
 	case n.Executable:
@@ -21,18 +29,38 @@ func (e *exporter) newMode(n *store.Node, old *unix.Stat_t) fs.FileMode {
 	return e.o.FileMode
 }
 
-// keepsMode reports whether n keeps the mode of the file that it replaces, because the options set no other.
+// keepsMode reports whether n gets the mode of the listing, or keeps that of the file that it replaces, because the
+// options set no other.
 func (e *exporter) keepsMode(n *store.Node) bool {
-	if n.Executable {
+	switch {
+	case n.Kind == store.KindDirectory:
+		return e.keepsDirMode
+	case n.Executable:
 		return e.keepsExecMode
 	}
 	return e.keepsFileMode
 }
 
+// modeOf returns the mode that n should have by the listing. has is the mode it has. Only an entry that has got its owner
+// gets setuid and setgid; any other keeps what it has of these.
+func (e *exporter) modeOf(n *store.Node, facts *listing.Entry, has uint32, owned bool) uint32 {
+	mode := has
+	if e.keepsMode(n) {
+		mode = facts.Mode&0o1777 | has&0o6000
+		if owned {
+			mode = facts.Mode
+		}
+	}
+	if n.Kind == store.KindFile {
+		mode = e.withExec(mode, n.Executable)
+	}
+	return mode
+}
+
 // inherit gives the file fd, which has the contents of n, the owner, group and mode of the file that it replaces. old
 // describes that file. A caller other than root gives what it can. The set-user-ID and set-group-ID bits are dropped,
-// because they were granted to other contents.
-func (e *exporter) inherit(fd int, n *store.Node, old *unix.Stat_t) error {
+// because they were granted to other contents. If facts is not nil, the mode is that of the listing instead.
+func (e *exporter) inherit(fd int, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
 	is, err := statFile(fd)
 	if err != nil {
 		return err
@@ -43,7 +71,7 @@ func (e *exporter) inherit(fd int, n *store.Node, old *unix.Stat_t) error {
 			return err
 		}
 	}
-	if !e.keepsMode(n) {
+	if !e.keepsMode(n) || facts != nil {
 		return nil
 	}
 	mode := e.withExec(uint32(old.Mode)&0o777, n.Executable)

@@ -1,10 +1,12 @@
 package export
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 
 	"castar/store"
+	"castar/store/listing"
 	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +29,10 @@ func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
 		return err
 	}
 	defer func() { err = d.giveBack(err) }()
+	right := at.facts == nil || e.isRight(d, at)
+	if at.up == nil {
+		e.links.begin(d)
+	}
 	for _, name := range names {
 		if _, ok := nodes.Find(name); ok || !e.o.Delete {
 			continue
@@ -38,10 +44,20 @@ func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
 	err = e.each(at, d, nodes,
 		func(n *store.Node) error { return e.replace(d, n.Name, at, n, names) },
 		func(n *store.Node) error { return e.mergeSub(d, at, n, names) })
-	if err != nil || e.o.DryRun {
-		return err
+	if at.up == nil {
+		err = cmp.Or(err, e.links.end())
 	}
-	return d.setTimes(".", e.times)
+	if err == nil && !right {
+		e.done.Unchanged.Add(^uint64(0)) // it was counted when it was met
+		e.done.Written.Add(1)
+		e.notify(OpSet, at.up, at.name)
+	}
+	if err == nil && !e.o.DryRun {
+		if err = d.giveBack(nil); err == nil { // otherwise it would undo what finish does
+			err = e.finish(d, at)
+		}
+	}
+	return err
 }
 
 // look describes the entry name of d, if it exists. It must be among names, the sorted names of d, or newer than they
@@ -64,9 +80,9 @@ func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) err
 	case err != nil:
 		return err
 	case !exists:
-		return e.install(d, n.Name, up, n, nil)
+		return e.install(d, n.Name, up, n, nil, nil)
 	case !hasType(&st, unix.S_IFDIR):
-		return e.install(d, n.Name, up, n, &st)
+		return e.install(d, n.Name, up, n, &st, nil)
 	}
 	at, nodes, err := e.enter(up, n)
 	if err != nil {
@@ -76,6 +92,7 @@ func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) err
 	if err != nil {
 		return err
 	}
+	e.list(at, nodes)
 	e.done.met(n.Kind, false)
 	return d.within(child, func() error { return e.merge(child, at, nodes) })
 }
@@ -86,22 +103,23 @@ func (e *exporter) replace(d *dir, name string, up *path, n *store.Node, names [
 	if err != nil {
 		return err
 	}
+	facts := e.factsOf(up, n)
 	if !exists {
-		return e.install(d, name, up, n, nil)
+		return e.install(d, name, up, n, nil, facts)
 	}
 	if !hasType(&st, unix.S_IFDIR) {
-		kept, err := e.keep(d, name, up, n, &st)
+		kept, err := e.keepName(d, name, up, n, &st, facts)
 		if kept || err != nil {
 			return err
 		}
 	}
-	return e.install(d, name, up, n, &st)
+	return e.install(d, name, up, n, &st, facts)
 }
 
 // install writes n under a temporary name in d, and renames it to name. old describes the entry that has this name, or is
 // nil. If one of the two is a directory and the other is not, the old entry is removed before the rename, which needs
-// Delete.
-func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t) error {
+// Delete. facts is that of write.
+func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
 	blocked := old != nil && hasType(old, unix.S_IFDIR) != (n.Kind == store.KindDirectory)
 	if blocked && (!e.o.Delete || up == nil) {
 		return inTheWay(n.Kind)
@@ -123,7 +141,7 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *un
 		old = nil // only files pass on their mode
 	}
 	temp := tempName("")
-	err := e.write(d, temp, up, n, old)
+	err := e.write(d, temp, up, n, old, facts)
 	if err == nil && blocked {
 		err = e.clear(d, up, name)
 	}
@@ -148,64 +166,87 @@ func inTheWay(kind store.Kind) error {
 }
 
 // keep reports whether the entry name of d can stay because it is what n says. If so, it sets the executable bits and the
-// times. An entry that needs such a change and must not be changed in place is not kept. st describes the entry, which is
-// not a directory.
-func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.Stat_t) (bool, error) {
-	kept, changed := false, false
+// time, or what facts says. An entry that needs such a change and must not be changed in place is not kept. st describes
+// the entry, which is not a directory.
+func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.Stat_t, facts *listing.Entry) (bool, error) {
+	kept, op := false, Op("")
 	var err error
 	switch {
 	case n.Kind == store.KindSymlink && hasType(st, unix.S_IFLNK):
-		kept, err = d.pointsTo(name, n.Target)
+		if kept, err = d.pointsTo(name, n.Target); kept && facts != nil && e.dressSymlink(d, name, up, n, facts, e.o.DryRun) {
+			op = OpSet
+		}
 	case n.Kind == store.KindFile && hasType(st, unix.S_IFREG) && uint64(st.Size) == n.Size:
-		kept, changed, err = e.keepFile(d, name, n)
+		kept, op, err = e.keepFile(d, name, up, n, facts)
 	}
-	late := e.times != nil && st.Mtim != e.times[1]
+	late := e.late(st, facts)
 	if err != nil || !kept || late && fixed(st) {
 		return false, err
 	}
 	if late && !e.o.DryRun {
-		if err := d.setTimes(name, e.times); err != nil {
+		if err := e.settle(d, -1, name, up, n, facts); err != nil {
 			return false, err
 		}
 	}
-	if n.Kind == store.KindFile {
-		e.done.Bytes.Add(n.Size)
+	if late && e.times == nil {
+		op = cmp.Or(op, OpSet)
 	}
-	e.done.met(n.Kind, changed)
-	if changed {
-		e.notify(OpChmod, up, n.Name)
-	}
+	e.found(up, n, op)
 	return true, nil
 }
 
-// keepFile is the part of keep for the contents and executable bits of a file. changed says that it set the bits.
-func (e *exporter) keepFile(d *dir, name string, n *store.Node) (kept, changed bool, err error) {
+// found counts n, an entry of up that could stay. op is what was done to it, or "".
+func (e *exporter) found(up *path, n *store.Node, op Op) {
+	if n.Kind == store.KindFile {
+		e.done.Bytes.Add(n.Size)
+	}
+	e.done.met(n.Kind, op != "")
+	if op != "" {
+		e.notify(op, up, n.Name)
+	}
+}
+
+// keepFile is the part of keep for all of a file but its time. op says what it changed.
+func (e *exporter) keepFile(d *dir, name string, up *path, n *store.Node, facts *listing.Entry) (kept bool, op Op, err error) {
 	fd, err := posix.OpenFile(d.fd, name)
 	if err == unix.EACCES || err == unix.ELOOP || err == unix.ENOENT {
-		return false, false, nil // unreadable, or replaced just now: write it
+		return false, "", nil // unreadable, or replaced just now: write it
 	}
 	if err != nil {
-		return false, false, err
+		return false, "", err
 	}
 	defer closeFile(fd)
 	st, err := statFile(fd)
 	if err != nil || !hasType(&st, unix.S_IFREG) {
-		return false, false, err
+		return false, "", err
 	}
 	if same, err := e.holds(fd, n); !same || err != nil {
-		return false, false, err
+		return false, "", err
 	}
 	mode := e.withExec(permissions(&st), n.Executable)
-	if mode == permissions(&st) {
-		return true, false, nil
+	if mode != permissions(&st) {
+		op = OpChmod
 	}
-	if fixed(&st) {
-		return false, false, nil
+	switch {
+	case facts != nil && !e.dress(fd, up, n, facts, true):
+		return true, "", nil
+	case facts != nil:
+		op = cmp.Or(op, OpSet)
 	}
-	if !e.o.DryRun {
+	switch {
+	case op == "":
+		return true, "", nil
+	case fixed(&st):
+		return false, "", nil
+	case e.o.DryRun:
+	case facts != nil:
+		if !e.dress(fd, up, n, facts, false) {
+			op = ""
+		}
+	default:
 		err = chmodFile(fd, mode)
 	}
-	return true, true, err
+	return true, op, err
 }
 
 // fixed reports whether the file that st describes must not be changed in place: because it has other links, perhaps

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/listing"
 )
 
 // path is the position of a directory in the tree, as a chain that ends at the root. The root is an entry of nil.
@@ -18,6 +19,10 @@ type path struct {
 	name   string
 	digest store.Digest
 	depth  int // 1 for the root
+
+	folder *listing.Folder // what the listing has of the directory, or nil
+	lines  *listing.Lines  // and of its entries, after list
+	facts  *listing.Entry  // and of itself, after list
 }
 
 // join returns the path of the entry name of the directory.
@@ -45,9 +50,9 @@ func (p *path) wrap(name string, err error) error {
 // enter fetches the directory n, an entry of up. It checks what Get promises, because a name with a slash must not reach
 // a system call even if a store is wrong.
 func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error) {
-	at := &path{up: up, name: n.Name, digest: n.Digest, depth: 1}
+	at := &path{up: up, name: n.Name, digest: n.Digest, depth: 1, folder: e.o.Listing}
 	if up != nil {
-		at.depth = up.depth + 1
+		at.depth, at.folder = up.depth+1, up.folder.Folder(n.Name)
 	}
 	if at.depth > store.MaxDepth {
 		return nil, nil, store.ErrTooDeep

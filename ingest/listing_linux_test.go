@@ -66,7 +66,7 @@ func TestListing(t *testing.T) {
 	text := listed(t, memory.New(), dir, Options{})
 	root, err := listing.Open(strings.NewReader(text), int64(len(text)), func(err error) { t.Error(err) })
 	must(t, err)
-	top, _ := root.Lines(func(err error) { t.Error(err) })
+	top, _ := root.Lines(nil, func(err error) { t.Error(err) })
 	find := func(l *listing.Lines, name string) listing.Entry {
 		e, ok, err := l.Find(name)
 		if !ok || err != nil {
@@ -81,7 +81,7 @@ func TestListing(t *testing.T) {
 	if diff := cmp.Diff(want, find(top, "z")); diff != "" {
 		t.Errorf("z (-want +got):\n%s", diff)
 	}
-	below, _ := root.Folder("b").Lines(func(err error) { t.Error(err) })
+	below, _ := root.Folder("b").Lines(nil, func(err error) { t.Error(err) })
 	if diff := cmp.Diff(want, find(below, "file")); diff != "" {
 		t.Errorf("b/file (-want +got):\n%s", diff)
 	}

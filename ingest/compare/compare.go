@@ -22,6 +22,7 @@ type Side struct {
 	tree.Side
 	Arg  string       // what Find was given
 	Path string       // outside the store, or "" for a stored tree
+	Ref  tree.Ref     // what Arg means, if Path is ""
 	st   *store.Store // has the contents of files, if Path is ""
 }
 
@@ -33,7 +34,7 @@ func Find(ctx context.Context, st *store.Store, arg string) (*Side, error) {
 	}
 	r, err := tree.Resolve(ctx, st, arg)
 	if err == nil {
-		return &Side{Side: tree.Side{Directories: st.Directories, Root: r.Node}, Arg: arg, st: st}, nil
+		return &Side{Side: tree.Side{Directories: st.Directories, Root: r.Node}, Arg: arg, Ref: r, st: st}, nil
 	}
 	if couldBeRoot(arg) && !store.IsNotFound(err) && !errors.Is(err, store.ErrUnsupported) {
 		return nil, err

@@ -29,7 +29,7 @@ func collect(text string, names map[string][]string) (all entries, problems []st
 	}
 	var walk func(path string, f *Folder)
 	walk = func(path string, f *Folder) {
-		l, ok := f.Lines(report)
+		l, ok := f.Lines(nil, report)
 		if ok {
 			all[path] = l.Self
 		}
@@ -277,7 +277,7 @@ func FuzzOpen(f *testing.F) {
 		}
 		var walk func(f *Folder)
 		walk = func(f *Folder) {
-			l, ok := f.Lines(func(error) {})
+			l, ok := f.Lines(nil, func(error) {})
 			if !ok {
 				return
 			}

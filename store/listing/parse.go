@@ -21,20 +21,42 @@ func parseName(word []byte) (string, error) {
 	return name, err
 }
 
-// set takes the values of keywords. After an error e makes no sense.
-func (e *Entry) set(words [][]byte) error {
-	for _, word := range words {
-		keyword, value, _ := bytes.Cut(word, []byte("="))
-		if err := e.setOne(string(keyword), value); err != nil {
+// cutWord returns the first word of a line and what follows it. The word is empty if there is none.
+func cutWord(line []byte) (word, rest []byte) {
+	from := 0
+	for from < len(line) && isBlank(line[from]) {
+		from++
+	}
+	to := from
+	for to < len(line) && !isBlank(line[to]) {
+		to++
+	}
+	return line[from:to], line[to:]
+}
+
+// isBlank reports whether a byte stands between words.
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
+
+// set takes the values of keywords, which have blanks between them. After an error e makes no sense.
+func (e *Entry) set(words []byte) error {
+	for {
+		var word []byte
+		if word, words = cutWord(words); len(word) == 0 {
+			return nil
+		}
+		keyword, value := word, []byte(nil)
+		if i := bytes.IndexByte(word, '='); i >= 0 {
+			keyword, value = word[:i], word[i+1:]
+		}
+		if err := e.setOne(keyword, value); err != nil {
 			return fmt.Errorf("%s: %w", keyword, err)
 		}
 	}
-	return nil
 }
 
 // setOne takes the value of one keyword. It passes over those that it does not know.
-func (e *Entry) setOne(keyword string, value []byte) (err error) {
-	switch keyword {
+func (e *Entry) setOne(keyword, value []byte) (err error) {
+	switch string(keyword) {
 	case "type":
 		e.Kind, err = parseKind(string(value))
 	case "uid":
@@ -62,7 +84,7 @@ func (e *Entry) setOne(keyword string, value []byte) (err error) {
 	case "tags":
 		err = e.setTags(string(value))
 	default:
-		if name, ok := strings.CutPrefix(keyword, "xattr."); ok {
+		if name, ok := bytes.CutPrefix(keyword, []byte("xattr.")); ok {
 			err = e.addXattr(name, value)
 		}
 	}
@@ -116,8 +138,8 @@ func (e *Entry) setTags(text string) (err error) {
 	return nil
 }
 
-func (e *Entry) addXattr(escaped string, value []byte) error {
-	name, err := unescape([]byte(escaped))
+func (e *Entry) addXattr(escaped, value []byte) error {
+	name, err := unescape(escaped)
 	if err != nil {
 		return err
 	}

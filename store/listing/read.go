@@ -2,19 +2,30 @@ package listing
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"castar/store"
 )
 
-// maxLine is the length of the longest line that is read, in bytes. Linux allows an attribute 64 KiB, and a file a list
-// of attributes as long as that.
-const maxLine = 16 << 20
+const (
+	// maxLine is the length of the longest line that is read, in bytes. Linux allows an attribute 64 KiB, and a file a
+	// list of attributes as long as that.
+	maxLine = 16 << 20
+	// maxFolders is how many directories Open takes. Each costs about a hundred bytes.
+	maxFolders = 1 << 23
+	// blockSize is how much of a block Lines reads at once. Nearly all blocks are smaller.
+	blockSize = 64 << 10
+)
+
+// errTooMany is the error for more than maxFolders directories.
+var errTooMany = errors.New("too many directories")
 
 // Folder is a directory of a listing that Open has read. It may be used concurrently.
 type Folder struct {
@@ -22,25 +33,30 @@ type Folder struct {
 	from, to int64 // its block in the text, from its /set line
 	folders  []*Folder
 	text     io.ReaderAt
+	only     string // if not "", the Folder stands for the file or symbolic link of that name in the block
 }
 
 // Open finds the directories of a listing, and returns its root. It keeps about a hundred bytes for each directory, and
 // reads text again when entries are asked for. report is told what makes no sense, with the number of the line; Open
-// passes over it. The error is that of text, or says that nothing in it is a listing.
+// passes over it. The error is that of text, or says that nothing in it is a listing, or that it has more than eight
+// million directories.
 func Open(text io.ReaderAt, size int64, report func(error)) (*Folder, error) {
 	o := opener{text: text, report: report}
 	lines := bufio.NewScanner(io.NewSectionReader(text, 0, size))
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
 	lines.Split(o.split)
-	for lines.Scan() {
+	for o.folders <= maxFolders && lines.Scan() {
 		o.number++
 		if err := o.line(lines.Bytes()); err != nil {
 			report(fmt.Errorf("listing, line %d: %w", o.number, err))
 		}
 	}
 	o.close(o.next)
-	if err := lines.Err(); err != nil {
+	switch err := lines.Err(); {
+	case err != nil:
 		return nil, fmt.Errorf("listing: %w", err)
+	case o.folders > maxFolders:
+		return nil, fmt.Errorf("listing: %w", errTooMany)
 	}
 	if o.root == nil {
 		return nil, errors.New("listing: it has no root")
@@ -51,17 +67,18 @@ func Open(text io.ReaderAt, size int64, report func(error)) (*Folder, error) {
 
 // opener is a call of Open.
 type opener struct {
-	text   io.ReaderAt
-	report func(error)
-	number int   // of the line
-	at     int64 // where the line begins
-	next   int64 // where the next line begins
-	root   *Folder
-	stack  []*Folder
-	block  *Folder // whose block the line belongs to, if any
-	set    int64   // where the last /set line began
-	isSet  bool    // it was the line before
-	lost   int     // directories that made no sense, and that have not ended
+	text    io.ReaderAt
+	report  func(error)
+	number  int   // of the line
+	at      int64 // where the line begins
+	next    int64 // where the next line begins
+	root    *Folder
+	stack   []*Folder
+	block   *Folder // whose block the line belongs to, if any
+	set     int64   // where the last /set line began
+	isSet   bool    // it was the line before
+	lost    int     // directories that made no sense, and that have not ended
+	folders int
 }
 
 // split is bufio.ScanLines, and counts.
@@ -82,15 +99,15 @@ func (o *opener) close(at int64) {
 
 // line takes in one line.
 func (o *opener) line(text []byte) error {
-	words := bytes.Fields(text)
+	first, rest := cutWord(text)
 	switch {
-	case len(words) == 0 || words[0][0] == '#':
+	case len(first) == 0 || first[0] == '#':
 		return nil
-	case string(words[0]) == "/set":
+	case string(first) == "/set":
 		o.close(o.at)
 		o.set, o.isSet = o.at, true
 		return nil
-	case string(words[0]) == up:
+	case string(first) == up:
 		o.close(o.at)
 		o.isSet = false
 		return o.leave()
@@ -102,9 +119,9 @@ func (o *opener) line(text []byte) error {
 	}
 	o.isSet = false
 	var e Entry
-	name, err := parseName(words[0])
+	name, err := parseName(first)
 	if err == nil {
-		err = e.set(words[1:])
+		err = e.set(rest)
 	}
 	if err != nil {
 		o.lost++
@@ -124,6 +141,7 @@ func (o *opener) enter(name string, isDir bool) error {
 		o.lost++
 		return fmt.Errorf("%q: not a directory of the tree", name)
 	default:
+		o.folders++
 		parent := o.stack[len(o.stack)-1]
 		parent.folders = append(parent.folders, f)
 	}
@@ -173,12 +191,41 @@ func (f *Folder) Folder(name string) *Folder {
 	return f.folders[i]
 }
 
+// Folders yields the names of the directories in f, sorted. f may be nil.
+func (f *Folder) Folders() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if f == nil {
+			return
+		}
+		for _, below := range f.folders {
+			if !yield(below.name) {
+				return
+			}
+		}
+	}
+}
+
+// At returns what f has of the entry at a path, as if that were a root: its Lines say of it in Self what is known. The
+// path has names with slashes between them; "" is f. The result may be nil, or know nothing.
+func (f *Folder) At(path string) *Folder {
+	for path != "" && f != nil {
+		name, rest, _ := strings.Cut(path, "/")
+		below := f.Folder(name)
+		if below == nil && rest == "" {
+			below = &Folder{name: name, from: f.from, to: f.to, text: f.text, only: name}
+		}
+		f, path = below, rest
+	}
+	return f
+}
+
 // Lines is what a listing says of a directory itself, and of its files and symbolic links. It may be used concurrently.
 type Lines struct {
 	Self     Entry
 	defaults Entry
 	text     []byte
 	lines    []span
+	next     atomic.Int64 // where the line may be that is asked for next
 }
 
 // span is a line and its name.
@@ -187,26 +234,26 @@ type span struct {
 	from, to int // after the name
 }
 
-// Lines reads the block of f. f may be nil: nothing is said then, and ok is false. report is told what makes no sense.
-func (f *Folder) Lines(report func(error)) (l *Lines, ok bool) {
+// Lines reads the block of f. f may be nil: nothing is said then, and ok is false. Lines keeps the lines whose names want
+// accepts, and no others, so the length of the block does not matter. want is called once for each line, in the order
+// of the listing; nil accepts all. report is told what makes no sense.
+func (f *Folder) Lines(want func(name string) bool, report func(error)) (l *Lines, ok bool) {
 	if f == nil {
 		return nil, false
 	}
-	l = &Lines{text: make([]byte, f.to-f.from)}
-	if _, err := f.text.ReadAt(l.text, f.from); err != nil && err != io.EOF {
-		report(fmt.Errorf("listing: %w", err))
-		return nil, false
+	if f.only != "" {
+		want = func(name string) bool { return name == f.only }
 	}
-	n := 0 // lines so far
-	for at, end := 0, 0; at < len(l.text); at = end + 1 {
-		if end = bytes.IndexByte(l.text[at:], '\n') + at; end < at {
-			end = len(l.text)
-		}
-		words := bytes.Fields(l.text[at:end])
-		if len(words) == 0 || words[0][0] == '#' {
+	size := f.to - f.from
+	l = &Lines{text: make([]byte, 0, min(size, blockSize))}
+	lines := bufio.NewScanner(io.NewSectionReader(f.text, f.from, size))
+	lines.Buffer(make([]byte, 0, min(size+1, blockSize)), maxLine)
+	for n := 0; lines.Scan(); {
+		name, rest := cutWord(lines.Bytes())
+		if len(name) == 0 || name[0] == '#' {
 			continue
 		}
-		if err := l.line(n, words, at, end); err != nil {
+		if err := l.line(n, name, rest, want); err != nil {
 			report(fmt.Errorf("listing: %w", err))
 			if n <= 1 { // nothing is known of the rest without the first two lines
 				return nil, false
@@ -214,24 +261,41 @@ func (f *Folder) Lines(report func(error)) (l *Lines, ok bool) {
 		}
 		n++
 	}
-	slices.SortStableFunc(l.lines, func(a, b span) int { return cmp.Compare(a.name, b.name) })
+	if err := lines.Err(); err != nil {
+		report(fmt.Errorf("listing: %w", err))
+		return nil, false
+	}
+	if !slices.IsSortedFunc(l.lines, spansByName) {
+		slices.SortStableFunc(l.lines, spansByName)
+	}
+	if f.only != "" {
+		var err error
+		if l.Self, ok, err = l.Find(f.only); err != nil {
+			report(err)
+		}
+		return l, ok
+	}
 	return l, true
 }
 
-// line takes in line n of the block, which stands between two offsets.
-func (l *Lines) line(n int, words [][]byte, from, to int) error {
+func spansByName(a, b span) int { return cmp.Compare(a.name, b.name) }
+
+// line takes in line n of the block.
+func (l *Lines) line(n int, word, rest []byte, want func(string) bool) error {
 	switch n {
 	case 0:
-		return l.defaults.set(words[1:])
+		return l.defaults.set(rest)
 	case 1:
 		l.Self = l.defaults
-		return l.Self.set(words[1:])
+		return l.Self.set(rest)
 	}
-	name, err := parseName(words[0])
-	if err != nil {
+	name, err := parseName(word)
+	if err != nil || want != nil && !want(name) {
 		return err
 	}
-	l.lines = append(l.lines, span{name, from + bytes.Index(l.text[from:to], words[0]) + len(words[0]), to})
+	from := len(l.text)
+	l.text = append(l.text, rest...)
+	l.lines = append(l.lines, span{name, from, len(l.text)})
 	return nil
 }
 
@@ -241,12 +305,16 @@ func (l *Lines) Find(name string) (e Entry, ok bool, err error) {
 	if l == nil {
 		return e, false, nil
 	}
-	i, ok := slices.BinarySearchFunc(l.lines, name, func(s span, name string) int { return cmp.Compare(s.name, name) })
-	if !ok {
-		return e, false, nil
+	i := int(l.next.Load()) // nearly always, because names are asked for in order
+	if i >= len(l.lines) || l.lines[i].name != name {
+		i, ok = slices.BinarySearchFunc(l.lines, name, func(s span, name string) int { return cmp.Compare(s.name, name) })
+		if !ok {
+			return e, false, nil
+		}
 	}
+	l.next.Store(int64(i) + 1)
 	e = l.defaults
-	if err := e.set(bytes.Fields(l.text[l.lines[i].from:l.lines[i].to])); err != nil {
+	if err := e.set(l.text[l.lines[i].from:l.lines[i].to]); err != nil {
 		return Entry{}, false, fmt.Errorf("listing: %s: %w", store.Quote(name), err)
 	}
 	return e, e.Kind != 0, nil

@@ -1,0 +1,161 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"castar/export"
+	"castar/store"
+	metadata "castar/store/listing"
+	"castar/store/tree"
+)
+
+// listingMemory is the longest listing that is held in memory. A longer one waits in a file.
+const listingMemory = 64 << 20
+
+// facts is what a store keeps of modes, owners and times, for the entry that a reference means.
+type facts struct {
+	*metadata.Folder
+	file *os.File // without a name; nil if the listing is in memory
+}
+
+// close releases the listing. f may be nil.
+func (f *facts) close() {
+	if f != nil && f.file != nil {
+		f.file.Close()
+	}
+}
+
+// openFacts opens the listing of the tag or the line of the log that led to r. The result is nil if there is none. report is
+// told what makes no sense in it. It must be closed.
+func openFacts(ctx context.Context, st *store.Store, r tree.Ref, report func(error)) (f *facts, err error) {
+	if r.Listing == (store.Digest{}) {
+		return nil, nil
+	}
+	f = &facts{}
+	defer func() {
+		if err != nil {
+			f.close()
+			f, err = nil, fmt.Errorf("listing %s: %w", r.Listing, err)
+		}
+	}()
+	b, err := st.Blobs.Open(ctx, r.Listing)
+	if err != nil {
+		return f, err
+	}
+	defer b.Close()
+	text, err := f.read(b)
+	if err != nil {
+		return f, err
+	}
+	root, err := metadata.Open(text, int64(b.Size()), report)
+	f.Folder = root.At(r.Path)
+	return f, err
+}
+
+// read reads all of b, and checks it.
+func (f *facts) read(b store.Blob) (io.ReaderAt, error) {
+	if b.Size() <= listingMemory {
+		text := bytes.NewBuffer(make([]byte, 0, b.Size()))
+		_, err := b.WriteTo(text)
+		return bytes.NewReader(text.Bytes()), err
+	}
+	file, err := os.CreateTemp("", "castar-listing-*")
+	if err != nil {
+		return nil, err
+	}
+	f.file = file
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, err
+	}
+	_, err = b.WriteTo(file)
+	return file, err
+}
+
+// maxComplaints is how many things that could not be restored are named.
+const maxComplaints = 10
+
+// complaints names what could not be restored.
+type complaints struct {
+	e       *env
+	command string
+	number  uint64
+}
+
+func (c *complaints) add(text string) {
+	if c.number++; c.number <= maxComplaints {
+		c.e.warn(c.command, text)
+	}
+}
+
+// listing is add for what makes no sense in a listing.
+func (c *complaints) listing(err error) { c.add(err.Error()) }
+
+// entry is add for an entry.
+func (c *complaints) entry(path string, err error) {
+	if path == "" {
+		path = "."
+	}
+	c.add(quote(store.ShortPath(path)) + ": " + err.Error())
+}
+
+// end returns errPartial if there were complaints.
+func (c *complaints) end() error {
+	if c.number > maxComplaints {
+		c.e.warn(c.command, fmt.Sprintf("and %d more", c.number-maxComplaints))
+	}
+	if c.number > 0 {
+		return errPartial
+	}
+	return nil
+}
+
+// restoreFlags is what was typed after castar export about modes, owners and times.
+type restoreFlags struct {
+	metadata      string
+	owner, xattrs bool
+	now           bool // --mtime=now was given
+}
+
+// check finds mistakes.
+func (f *restoreFlags) check() error {
+	if f.metadata == "none" && (f.owner || f.xattrs) {
+		return usagef("export", "--owner and --xattrs do not work with --metadata=none")
+	}
+	return nil
+}
+
+// restore makes o restore what the store keeps beside r. The result must be closed.
+func (e *env) restore(
+	ctx context.Context, f *restoreFlags, o *export.Options, st *store.Store, r tree.Ref, c *complaints,
+) (*facts, error) {
+	if f.metadata == "none" {
+		return nil, nil
+	}
+	facts, err := openFacts(ctx, st, r, c.listing)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		return nil, &failure{err: err, status: statusFailed, hint: "--metadata=none exports with the modes that the flags say"}
+	case err != nil:
+		return nil, err
+	case facts == nil && (f.owner || f.xattrs):
+		c.listing(errors.New("no owners and attributes: the store keeps none for this root"))
+		return nil, nil
+	case facts == nil:
+		return nil, nil
+	}
+	if facts.Folder == nil {
+		c.entry("", errors.New("the listing does not have it"))
+		return facts, nil
+	}
+	o.Listing, o.Owner, o.Xattrs, o.Complain = facts.Folder, f.owner, f.xattrs, c.entry
+	if f.now {
+		o.MTime = time.Now()
+	}
+	return facts, nil
+}
