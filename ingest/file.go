@@ -50,14 +50,17 @@ func (w *worker) file(up *folder, at *place, st *stat, node *store.Node) error {
 	return nil
 }
 
-// known returns the digest of a file if the cache knows it and the store has it.
+// known returns the digest of a file if the cache knows it and the store has it, as far as is known yet: see presence.
 func (w *worker) known(up *folder, at *place, st *stat) (d store.Digest, known bool, err error) {
 	if w.o.Cache == nil {
 		return d, false, nil
 	}
 	key := w.keyOf(up, at)
 	d, known, fresh := w.o.Cache.lookup(key, up.volume, st)
-	if known {
+	switch {
+	case known && w.presence != nil:
+		known = w.presence.believed(d)
+	case known:
 		known, err = w.blobs.Has(w.ctx, d)
 	}
 	if known && !fresh {

@@ -40,6 +40,7 @@ type walker struct {
 	device     uint64           // of the root
 	boot       func() string    // identifies this boot, or returns ""
 	links      links
+	presence   *presence // nil: the store is asked about each blob
 
 	mediums       chan struct{} // one for each medium buffer in use
 	mediumBuffers sync.Pool     // the same for mediumFile

@@ -205,6 +205,7 @@ type Store struct {
 	Lanes       Laner            // of Blobs; nil: it does not matter who puts what
 	Groups      Grouper          // of Blobs; nil: each blob is compressed by itself
 	Joins       Joiner           // of Blobs; nil: it takes whole blobs only
+	RemoteBlobs RemoteBlobs      // of Blobs; nil: they are near, and an answer takes no time
 	Tags        Tags             // nil: no tags and no log
 	Lister      Lister           // nil: cannot list
 	Sizer       Sizer            // nil: cannot tell what an object takes

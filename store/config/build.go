@@ -174,6 +174,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		Lanes:       blobs.Lanes,
 		Groups:      blobs.Groups,
 		Joins:       blobs.Joins,
+		RemoteBlobs: blobs.RemoteBlobs,
 		Directories: directories.Directories,
 		SizeRule:    directories.SizeRule,
 		Tags:        directories.Tags,

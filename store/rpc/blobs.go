@@ -22,20 +22,25 @@ type blobs struct {
 // Lane implements store.Laner.
 func (b blobs) Lane() store.Blobs { return blobs{b.c, int(b.c.lanes.Add(1) % laneCount)} }
 
-// Has asks the server each time.
+// Has asks the server each time. Callers that ask at the same time share a call: see questions.
 func (b blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	if err := b.c.outbox.await(ctx, d); err != nil {
 		return false, err
 	}
+	return b.c.questions.has(ctx, d)
+}
+
+// hasBlob asks for one blob by itself.
+func (c *client) hasBlob(ctx context.Context, d store.Digest) (bool, error) {
 	var headers metadata.MD
-	_, err := b.c.stat(ctx, &protos.StatBlobRequest{Digest: d[:]}, grpc.Header(&headers))
+	_, err := c.stat(ctx, &protos.StatBlobRequest{Digest: d[:]}, grpc.Header(&headers))
 	if store.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	_ = b.c.ledger.claim(instanceOf(headers)) // after a restart the answer is still true, and the next put fails
+	_ = c.ledger.claim(instanceOf(headers)) // after a restart the answer is still true, and the next put fails
 	return true, nil
 }
 

@@ -80,14 +80,10 @@ func TestBulkRetry(t *testing.T) {
 			return nil, status.Error(codes.Unavailable, "not now")
 		}
 		return rpctest.Sums(blobs), nil
+	}, has: func(int) (*protos.HasBlobsResponse, error) {
+		return &protos.HasBlobsResponse{Has: []bool{calls.Load() >= 2}}, nil
 	}})
-	stats := &liar{stat: func(*protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
-		if calls.Load() < 2 {
-			return nil, status.Error(codes.NotFound, "too early")
-		}
-		return new(protos.StatBlobResponse), nil
-	}}
-	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), stats)
+	s.RegisterService(wire.Under(wire.TvixPackage, protos.BlobService_ServiceDesc), &liar{})
 	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
 	t.Cleanup(c.outbox.close)
 	d, err := blobs{c: c}.Put(t.Context(), []byte("one"))

@@ -32,6 +32,8 @@ type client struct {
 	known       recent[bool] // blobs that the server has, as far as it said so
 	outbox      *outbox
 	groups      groups
+	questions   questions
+	singles     pace // of calls about one blob
 	ledger      ledger
 	patience    time.Duration // how long a call may wait for the server to do anything
 	maxSpool    int64         // length of the longest blob that is kept in a temporary file
@@ -52,6 +54,7 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c := &client{conn: conn, bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
 	c.outbox = newOutbox(c)
 	c.groups.init(c)
+	c.questions.c = c
 	c.closures = newClosures(c)
 	b, d := &service{c: c, probe: probeBlobs}, &service{c: c, probe: probeDirectories}
 	c.blobs, c.directories = blobService{protos.NewBlobServiceClient(b), b}, protos.NewDirectoryServiceClient(d)
@@ -71,7 +74,7 @@ func (c *client) settle(pkg string) {
 
 func (c *client) bundle(id string) *store.Store {
 	b := blobs{c: c}
-	return &store.Store{ID: id, Blobs: b, Lanes: b, Directories: directories{c}, Barrier: barrier{c}}
+	return &store.Store{ID: id, Blobs: b, Lanes: b, Directories: directories{c}, RemoteBlobs: b, Barrier: barrier{c}}
 }
 
 // call is one call to the server. Its context ends with the call, and when the server does nothing for too long.

@@ -274,8 +274,21 @@ func (o *outbox) awaitAll(ctx context.Context) error {
 	return o.err
 }
 
+// run runs f in a goroutine for which close waits. It reports false if the store is closed.
+func (o *outbox) run(f func()) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctx.Err() != nil {
+		return false
+	}
+	o.running.Go(f)
+	return true
+}
+
 // close gives up all blobs that are not acknowledged, and returns when no call is running.
 func (o *outbox) close() {
+	o.mu.Lock()
 	o.stop()
+	o.mu.Unlock()
 	o.running.Wait()
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // Run checks that a kind of store keeps the contracts. Each call of open returns a new, empty store, which Run closes.
-// Lanes, Groups, Joins, Tags and Lister are checked unless they are nil; the other parts must be there.
+// Lanes, Groups, Joins, RemoteBlobs, Tags and Lister are checked unless they are nil; the other parts must be there.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	t.Run("Store", func(t *testing.T) { stores(t, open) })
 	groups := []struct {
@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"Blob", nil, readChecks()},
 		{"Grouper", func(st *store.Store) bool { return st.Groups != nil }, groupChecks()},
 		{"Joiner", func(st *store.Store) bool { return st.Joins != nil }, joinChecks()},
+		{"RemoteBlobs", func(st *store.Store) bool { return st.RemoteBlobs != nil }, remoteChecks()},
 		{"Directories", nil, directoryChecks()},
 		{"Walk", nil, walkChecks()},
 		{"Upload", nil, uploadChecks()},
@@ -64,6 +65,7 @@ func Keeps(t *testing.T, inner, outer *store.Store) {
 		{"Lanes", inner.Lanes != nil, outer.Lanes != nil},
 		{"Groups", inner.Groups != nil, outer.Groups != nil},
 		{"Joins", inner.Joins != nil, outer.Joins != nil},
+		{"RemoteBlobs", inner.RemoteBlobs != nil, outer.RemoteBlobs != nil},
 		{"Lister", inner.Lister != nil, outer.Lister != nil},
 	} {
 		if part.inner && !part.outer {

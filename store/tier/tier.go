@@ -34,10 +34,16 @@ func New(near, far *store.Store, o Options) *store.Store {
 	switch {
 	case near.Blobs == nil:
 		st.Blobs, st.Lanes, st.Groups, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Joins
+		st.RemoteBlobs = far.RemoteBlobs
 	case far.Blobs == nil:
 		st.Blobs, st.Lanes, st.Groups, st.Joins = near.Blobs, near.Lanes, near.Groups, near.Joins
+		st.RemoteBlobs = near.RemoteBlobs
 	default:
-		st.Blobs, st.Lanes, st.Groups, st.Joins = both(near, far, o)
+		b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
+		st.Blobs = b
+		st.Lanes, st.Groups, st.Joins = both(b, near, far)
+		r := remote{b, near.RemoteBlobs, far.RemoteBlobs}
+		st.RemoteBlobs = present[store.RemoteBlobs](r.near != nil || r.far != nil, r)
 	}
 	switch {
 	case near.Directories == nil:
@@ -56,16 +62,15 @@ func New(near, far *store.Store, o Options) *store.Store {
 	return st
 }
 
-// both returns the blobs of two stores, and the further ways to write that every store written to has.
-func both(near, far *store.Store, o Options) (store.Blobs, store.Laner, store.Grouper, store.Joiner) {
-	b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
+// both returns the further ways to write the blobs of two stores that every store written to has.
+func both(b *Blobs, near, far *store.Store) (store.Laner, store.Grouper, store.Joiner) {
 	l := lanes{b, near, far}
-	if !o.WriteThrough {
-		return b, present[store.Laner](near.Lanes != nil, l),
+	if !b.WriteThrough {
+		return present[store.Laner](near.Lanes != nil, l),
 			present[store.Grouper](near.Groups != nil, groups{b, near.Groups, nil}),
 			present[store.Joiner](near.Joins != nil, joins{b, near.Joins, nil})
 	}
-	return b, present[store.Laner](near.Lanes != nil || far.Lanes != nil, l),
+	return present[store.Laner](near.Lanes != nil || far.Lanes != nil, l),
 		present[store.Grouper](near.Groups != nil && far.Groups != nil, groups{b, near.Groups, far.Groups}),
 		present[store.Joiner](near.Joins != nil && far.Joins != nil, joins{b, near.Joins, far.Joins})
 }

@@ -37,6 +37,9 @@ func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*pro
 	if err := countBlobs(len(req.GetDigests())); err != nil {
 		return nil, err
 	}
+	if b.s.st.RemoteBlobs != nil {
+		return b.hasAll(ctx, req)
+	}
 	resp := &protos.HasBlobsResponse{Has: make([]bool, len(req.GetDigests()))}
 	err := b.each(ctx, len(resp.Has), func(ctx context.Context, i int) error {
 		d, err := requested(req.GetDigests()[i])
@@ -49,6 +52,22 @@ func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*pro
 		return nil, err
 	}
 	return resp, nil
+}
+
+// hasAll is Has for a store that is another server.
+func (b *bulkServer) hasAll(ctx context.Context, req *protos.HasBlobsRequest) (*protos.HasBlobsResponse, error) {
+	ds := make([]store.Digest, len(req.GetDigests()))
+	for i := range ds {
+		var err error
+		if ds[i], err = requested(req.GetDigests()[i]); err != nil {
+			return nil, err
+		}
+	}
+	has, err := b.s.st.RemoteBlobs.HasAll(ctx, ds)
+	if err != nil {
+		return nil, err
+	}
+	return &protos.HasBlobsResponse{Has: has}, nil
 }
 
 // each calls f for each number below n, until one call fails. Several run at once unless the store keeps blobs in groups:
