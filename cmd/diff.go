@@ -146,6 +146,11 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	f.options.TooMany = func() {
 		e.note("diff", "too much was added and removed to search for renames; they are shown as removed and added")
 	}
+	f.options.Many = func(side int) {
+		if sides[side].Path == "" {
+			st.Expect(ctx, sides[side].Root)
+		}
+	}
 	p := e.newDiffPrinter(f, sides)
 	left := complaints{e: e, command: "diff"}
 	if f.metadata {

@@ -76,6 +76,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patter
 	matches := func(path string, n store.Node) bool {
 		return isType(n, types) && (len(patterns) == 0 || matching.Match(path, n.Kind == store.KindDirectory))
 	}
+	st.Expect(ctx, root)
 	entries := tree.Walk(ctx, st.Directories, root, -1)
 	if list.ByName() {
 		entries = tree.Search(ctx, st.Directories, root, func(n *store.Node) bool { return n.Name == "" || matches(n.Name, *n) })

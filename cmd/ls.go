@@ -68,6 +68,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 	depth := 1
 	if f.recursive || f.tree {
 		depth = -1
+		st.Expect(ctx, r.Node)
 	}
 	out := e.newListing(f.null)
 	left := complaints{e: e, command: "ls"}

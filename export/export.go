@@ -174,6 +174,7 @@ func Dir(ctx context.Context, st *store.Store, root store.Node, dest string, o O
 	if err := root.Validate(); err != nil {
 		return Result{}, err
 	}
+	st.Expect(e.ctx, root)
 	if err := e.export(&root, dest); err != nil {
 		e.stop(err) // no effect if the error of another goroutine came first and caused this one
 		err = context.Cause(e.ctx)

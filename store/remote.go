@@ -9,3 +9,18 @@ type RemoteBlobs interface {
 	// same time, and holds some hundred bytes for each while it does.
 	HasAll(ctx context.Context, ds []Digest) ([]bool, error)
 }
+
+// RemoteDirectories is what directories at the other end of a network offer for many at once.
+type RemoteDirectories interface {
+	// Expect says that most directories of the closure of root will be asked for, by Get and from the root down. It returns
+	// at once. Until ctx ends, the store fetches them in one call and keeps a bounded number of them for Get, which waits for
+	// one that is on its way. Errors show when Get is called.
+	Expect(ctx context.Context, root Digest)
+}
+
+// Expect tells a remote store that most directories of the tree root will be asked for; see RemoteDirectories.
+func (s *Store) Expect(ctx context.Context, root Node) {
+	if s.RemoteDirectories != nil && root.Kind == KindDirectory {
+		s.RemoteDirectories.Expect(ctx, root.Digest)
+	}
+}

@@ -198,23 +198,24 @@ type Barrier interface {
 // Store is one place that keeps archives. A part that its kind does not have is nil. Nothing else says what a store can
 // do, so code that wraps one part must wrap every part that leads to the same data.
 type Store struct {
-	ID          string // unique and permanent; caches about the store are named by it
-	Blobs       Blobs
-	Directories Directories
-	SizeRule    SizeRule         // by which the sizes of directories are counted in trees that are made for this store
-	Lanes       Laner            // of Blobs; nil: it does not matter who puts what
-	Groups      Grouper          // of Blobs; nil: each blob is compressed by itself
-	Joins       Joiner           // of Blobs; nil: it takes whole blobs only
-	RemoteBlobs RemoteBlobs      // of Blobs; nil: they are near, and an answer takes no time
-	Tags        Tags             // nil: no tags and no log
-	Lister      Lister           // nil: cannot list
-	Sizer       Sizer            // nil: cannot tell what an object takes
-	Meter       Meter            // nil: cannot tell what was added
-	NewSet      func() ObjectSet // an empty set of the objects that are committed; nil: there are none so small
-	Scrubber    Scrubber         // nil: cannot check itself
-	Sweeper     Sweeper          // nil: cannot forget
-	Repairer    Repairer         // nil: cannot mend itself
-	Barrier     Barrier
+	ID                string // unique and permanent; caches about the store are named by it
+	Blobs             Blobs
+	Directories       Directories
+	RemoteDirectories RemoteDirectories // of Directories; nil: they are near
+	SizeRule          SizeRule          // by which the sizes of directories are counted in trees that are made for this store
+	Lanes             Laner             // of Blobs; nil: it does not matter who puts what
+	Groups            Grouper           // of Blobs; nil: each blob is compressed by itself
+	Joins             Joiner            // of Blobs; nil: it takes whole blobs only
+	RemoteBlobs       RemoteBlobs       // of Blobs; nil: they are near, and an answer takes no time
+	Tags              Tags              // nil: no tags and no log
+	Lister            Lister            // nil: cannot list
+	Sizer             Sizer             // nil: cannot tell what an object takes
+	Meter             Meter             // nil: cannot tell what was added
+	NewSet            func() ObjectSet  // an empty set of the objects that are committed; nil: there are none so small
+	Scrubber          Scrubber          // nil: cannot check itself
+	Sweeper           Sweeper           // nil: cannot forget
+	Repairer          Repairer          // nil: cannot mend itself
+	Barrier           Barrier
 }
 
 // Lane returns Blobs, by a lane of its own where the store has lanes.

@@ -169,15 +169,16 @@ func combine(blobs, directories *store.Store) *store.Store {
 		return &st
 	}
 	st := &store.Store{
-		ID:          hashedID("composition", blobs.ID+" "+directories.ID),
-		Blobs:       blobs.Blobs,
-		Lanes:       blobs.Lanes,
-		Groups:      blobs.Groups,
-		Joins:       blobs.Joins,
-		RemoteBlobs: blobs.RemoteBlobs,
-		Directories: directories.Directories,
-		SizeRule:    directories.SizeRule,
-		Tags:        directories.Tags,
+		ID:                hashedID("composition", blobs.ID+" "+directories.ID),
+		Blobs:             blobs.Blobs,
+		Lanes:             blobs.Lanes,
+		Groups:            blobs.Groups,
+		Joins:             blobs.Joins,
+		RemoteBlobs:       blobs.RemoteBlobs,
+		Directories:       directories.Directories,
+		RemoteDirectories: directories.RemoteDirectories,
+		SizeRule:          directories.SizeRule,
+		Tags:              directories.Tags,
 	}
 	if st.Tags == nil {
 		st.Tags = blobs.Tags

@@ -27,6 +27,7 @@ type client struct {
 	directories protos.DirectoryServiceClient
 	services    []*service // of both
 	closures    *closures  // of directories
+	expected    *expected  // the same
 	bulk        protos.BulkServiceClient
 	lanes       atomic.Uint32
 	known       recent[bool] // blobs that the server has, as far as it said so
@@ -55,7 +56,7 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c.outbox = newOutbox(c)
 	c.groups.init(c)
 	c.questions.c = c
-	c.closures = newClosures(c)
+	c.closures, c.expected = newClosures(c), newExpected(c)
 	b, d := &service{c: c, probe: probeBlobs}, &service{c: c, probe: probeDirectories}
 	c.blobs, c.directories = blobService{protos.NewBlobServiceClient(b), b}, protos.NewDirectoryServiceClient(d)
 	c.services = []*service{b, d}
@@ -74,7 +75,8 @@ func (c *client) settle(pkg string) {
 
 func (c *client) bundle(id string) *store.Store {
 	b := blobs{c: c}
-	return &store.Store{ID: id, Blobs: b, Lanes: b, Directories: directories{c}, RemoteBlobs: b, Barrier: barrier{c}}
+	return &store.Store{ID: id, Blobs: b, Lanes: b,
+		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Barrier: barrier{c}}
 }
 
 // call is one call to the server. Its context ends with the call, and when the server does nothing for too long.

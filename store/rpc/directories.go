@@ -25,9 +25,12 @@ func request(d store.Digest, recursive bool) *protos.GetDirectoryRequest {
 	return &protos.GetDirectoryRequest{ByWhat: &protos.GetDirectoryRequest_Digest{Digest: d[:]}, Recursive: recursive}
 }
 
-// Get asks for the directory by itself. If the server does not find it, Get looks for a closure that has it.
+// Get asks for the directory by itself, unless it is expected: see Expect. If the server does not find it, Get looks for a closure that has it.
 func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Directory, err error) {
-	message, kept, err := ds.c.closures.get(d)
+	message, kept, err := ds.c.expected.get(ctx, d)
+	if !kept && err == nil {
+		message, kept, err = ds.c.closures.get(d)
+	}
 	if !kept && err == nil {
 		if message, err = ds.get(ctx, d); store.IsNotFound(err) {
 			kept = true

@@ -47,10 +47,10 @@ func New(near, far *store.Store, o Options) *store.Store {
 	}
 	switch {
 	case near.Directories == nil:
-		st.Directories = far.Directories
+		st.Directories, st.RemoteDirectories = far.Directories, far.RemoteDirectories
 	case far.Directories == nil:
-		st.Directories = near.Directories
-	default:
+		st.Directories, st.RemoteDirectories = near.Directories, near.RemoteDirectories
+	default: // whole closures are fetched as it is
 		st.Directories = &Directories{Near: near.Directories, Far: far.Directories, WriteThrough: o.WriteThrough}
 	}
 	if st.Meter = near.Meter; st.Meter == nil && o.WriteThrough {

@@ -39,7 +39,8 @@ var ErrIncomplete = errors.New("not everything could be copied")
 type Copier struct {
 	from, to *store.Store
 	o        CopyOptions
-	slots    chan struct{}
+	slots    chan struct{}             // one for each goroutine
+	jobs     chan struct{}             // one for each blob that is being copied
 	seen     store.ObjectSet           // blobs that to has or that are being copied, and directories that were met
 	whole    map[store.Node]store.Node // roots that were copied, and what they are in to
 
@@ -52,6 +53,9 @@ type Copier struct {
 // copyJobs is how many blobs are copied at once by default: more than processors, for stores on a network.
 const copyJobs = 32
 
+// remoteJobs is how many blobs and directories are looked for at once in remote stores.
+const remoteJobs = 1024
+
 // NewCopier returns a Copier. The stores must have Blobs and Directories.
 func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	if o.Jobs <= 0 {
@@ -60,8 +64,12 @@ func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	if o.Progress == nil {
 		o.Progress = new(CopyCounts)
 	}
+	slots := o.Jobs
+	if to.RemoteBlobs != nil || from.RemoteBlobs != nil {
+		slots = max(slots, remoteJobs)
+	}
 	return &Copier{
-		from: from, to: to, o: o, seen: NewSet(from), slots: make(chan struct{}, o.Jobs),
+		from: from, to: to, o: o, seen: NewSet(from), slots: make(chan struct{}, slots), jobs: make(chan struct{}, o.Jobs),
 		whole: map[store.Node]store.Node{}, failed: map[store.Digest]bool{}, sizes: map[store.Digest]uint64{},
 		copying: map[store.Digest]chan struct{}{},
 	}
@@ -90,6 +98,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 		}
 		defer r.upload.Close()
 	}
+	c.from.Expect(ctx, root.Node)
 	stop := r.syncNowAndThen()
 	as := []store.Node{root.Node}
 	ok := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })

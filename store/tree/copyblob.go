@@ -73,6 +73,8 @@ func (r *rootCopy) copied(d store.Digest) bool {
 
 // copyBlob copies what a file node refers to.
 func (r *rootCopy) copyBlob(n *store.Node, at *trail) bool {
+	r.jobs <- struct{}{}
+	defer func() { <-r.jobs }()
 	err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, *n)
 	from, isSource := errors.AsType[*sourceError](err)
 	r.Copier.mu.Lock()

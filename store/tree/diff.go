@@ -46,10 +46,11 @@ type Side struct {
 
 // DiffOptions say what to compare.
 type DiffOptions struct {
-	Recursive bool     // also yield what is below an added or removed directory
-	NoRenames bool     // yield what was renamed as removed and added
-	Paths     []string // only what is at or below one of these, as Lookup takes paths; none: all
-	TooMany   func()   // called if there were too many changes to search for all renames; may be nil
+	Recursive bool      // also yield what is below an added or removed directory
+	NoRenames bool      // yield what was renamed as removed and added
+	Paths     []string  // only what is at or below one of these, as Lookup takes paths; none: all
+	Many      func(int) // called once if many directories of a, 0, or of b, 1, were read; may be nil
+	TooMany   func()    // called if there were too many changes to search for all renames; may be nil
 }
 
 // Diff yields what changed from a to b, in the order of Walk. What is or was a directory sorts as one. Diff never reads
@@ -84,6 +85,9 @@ func newDiffer(ctx context.Context, a, b Side, o DiffOptions) (d differ, err err
 	d = differ{recursive: o.Recursive}
 	for i, s := range []Side{a, b} {
 		d.sides[i] = newReader(ctx, s.Directories, store.MaxDepth)
+		if o.Many != nil {
+			d.sides[i].expect = func() { o.Many(i) }
+		}
 	}
 	err = d.within.set(o.Paths)
 	if err == nil && !o.NoRenames {

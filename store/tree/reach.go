@@ -41,6 +41,9 @@ func reach(
 		}
 		return isNew, nil
 	}
+	for i := range roots {
+		st.Expect(ctx, roots[i].Node)
+	}
 	if err := w.anyOrder(roots); err != nil {
 		return err
 	}

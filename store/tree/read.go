@@ -12,16 +12,18 @@ import (
 const (
 	readJobs = 16      // directories that a reader reads ahead at the same time: more than processors, for remote stores
 	maxAhead = 1 << 10 // directories that it has begun and nobody has asked for
+	manyRead = 64      // directories after which a reader expects to read most of them
 	maxHeld  = 1 << 17 // entries of these that it holds, some 20 MB; a directory that is being read may exceed it
 )
 
 // reader reads directories for one goroutine. It reads those ahead that it is told will be asked for, several at a
-// time, so that a walk in tree order does not wait for each answer of a remote store. This is the place to ask a store
-// for many directories at once.
+// time, so that a walk in tree order does not wait for each answer of a remote store.
 type reader struct {
 	ctx     context.Context
 	ds      store.Directories
-	deepest int // the last level that is read
+	deepest int    // the last level that is read
+	expect  func() // called when many directories were read; nil: nothing
+	reads   int
 
 	cancel context.CancelFunc
 	slots  chan struct{}
@@ -81,6 +83,11 @@ func (r *reader) get(at *trail, d store.Digest) (dir store.Directory, err error)
 		return nil, err
 	case at.depth > r.deepest:
 		return nil, at.wrap(store.ErrTooDeep)
+	}
+	if r.expect != nil {
+		if r.reads++; r.reads == manyRead {
+			r.expect()
+		}
 	}
 	if a := r.ahead[d]; a != nil && a.begun.Swap(true) {
 		<-a.done

@@ -78,6 +78,7 @@ func NewFinder(st *store.Store, node store.Node) *Finder {
 
 // In reports whether root is or contains the node: a directory or a file of equal digest, or a symlink of equal target.
 func (f *Finder) In(ctx context.Context, root store.Node) (found bool, err error) {
+	f.st.Expect(ctx, root)
 	w := walker{ctx: ctx, ds: f.st.Directories}
 	w.skip = func(d store.Digest) bool { return f.visited.Has(store.KindDirectory, d) && !f.unknown[d] }
 	w.enter = func(at *trail, n *store.Node) (bool, error) {

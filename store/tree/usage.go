@@ -73,6 +73,7 @@ func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) 
 		last := &sums[len(sums)-1]
 		*last = AddCounts(*last, c)
 	}
+	u.st.Expect(ctx, root)
 	w := walker{ctx: ctx, ds: u.st.Directories}
 	w.skip = func(d store.Digest) bool {
 		_, ok := u.counts[d]

@@ -54,6 +54,7 @@ func (v *verifier) walk(file func(at *trail, n *store.Node)) {
 // inRoots runs a walk in the trees of all roots. Only the end of the context ends it early.
 func (v *verifier) inRoots(w *walker) {
 	for _, r := range v.roots {
+		v.st.Expect(v.ctx, r.Node)
 		w.inOrder(rootTrail(r.Name), r.Node)
 	}
 }
