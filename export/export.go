@@ -26,6 +26,7 @@ import (
 
 	"castar/store"
 	"castar/store/listing"
+	stored "castar/store/tree"
 
 	"golang.org/x/sys/unix"
 )
@@ -174,7 +175,9 @@ func Dir(ctx context.Context, st *store.Store, root store.Node, dest string, o O
 	if err := root.Validate(); err != nil {
 		return Result{}, err
 	}
-	st.Expect(e.ctx, root)
+	if !o.DryRun {
+		stored.Expect(e.ctx, st, []stored.Root{{Node: root}}, nil)
+	}
 	if err := e.export(&root, dest); err != nil {
 		e.stop(err) // no effect if the error of another goroutine came first and caused this one
 		err = context.Cause(e.ctx)

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"errors"
+	"iter"
 	"sync/atomic"
 	"testing"
 
@@ -42,6 +43,8 @@ func (f *far) HasAll(ctx context.Context, ds []store.Digest) ([]bool, error) {
 	}
 	return has, nil
 }
+
+func (f *far) Expect(context.Context, iter.Seq[store.Digest]) {}
 
 // Files that the cache knows are not asked for one by one, and those that the store has lost since are read again.
 func TestRemoteUnchanged(t *testing.T) {

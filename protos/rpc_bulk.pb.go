@@ -282,6 +282,132 @@ func (*GetBlobsResponse_Frame) isGetBlobsResponse_Contents() {}
 
 func (*GetBlobsResponse_Plain) isGetBlobsResponse_Contents() {}
 
+type GetManyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Digests of the next blobs, 32 bytes each, at most 8192.
+	Digests       [][]byte `protobuf:"bytes,1,rep,name=digests,proto3" json:"digests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetManyRequest) Reset() {
+	*x = GetManyRequest{}
+	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetManyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetManyRequest) ProtoMessage() {}
+
+func (x *GetManyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetManyRequest.ProtoReflect.Descriptor instead.
+func (*GetManyRequest) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *GetManyRequest) GetDigests() [][]byte {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+type GetManyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A group that has one of the blobs or chunks, or none.
+	Group *GetBlobsResponse `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// How many blobs of all requests so far were dealt with: they are in the groups sent so far, or in none.
+	Done uint64 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// Digest of a blob, 32 bytes, or nothing.
+	Blob []byte `protobuf:"bytes,3,opt,name=blob,proto3" json:"blob,omitempty"`
+	// The digests of its chunks, in order, 32 bytes each, at most 65536. The next groups have them.
+	Chunks [][]byte `protobuf:"bytes,4,rep,name=chunks,proto3" json:"chunks,omitempty"`
+	// Their lengths in bytes.
+	Sizes         []uint64 `protobuf:"varint,5,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetManyResponse) Reset() {
+	*x = GetManyResponse{}
+	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetManyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetManyResponse) ProtoMessage() {}
+
+func (x *GetManyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetManyResponse.ProtoReflect.Descriptor instead.
+func (*GetManyResponse) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GetManyResponse) GetGroup() *GetBlobsResponse {
+	if x != nil {
+		return x.Group
+	}
+	return nil
+}
+
+func (x *GetManyResponse) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *GetManyResponse) GetBlob() []byte {
+	if x != nil {
+		return x.Blob
+	}
+	return nil
+}
+
+func (x *GetManyResponse) GetChunks() [][]byte {
+	if x != nil {
+		return x.Chunks
+	}
+	return nil
+}
+
+func (x *GetManyResponse) GetSizes() []uint64 {
+	if x != nil {
+		return x.Sizes
+	}
+	return nil
+}
+
 type HasBlobsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Digests of the blobs, 32 bytes each.
@@ -292,7 +418,7 @@ type HasBlobsRequest struct {
 
 func (x *HasBlobsRequest) Reset() {
 	*x = HasBlobsRequest{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +430,7 @@ func (x *HasBlobsRequest) String() string {
 func (*HasBlobsRequest) ProtoMessage() {}
 
 func (x *HasBlobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[4]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +443,7 @@ func (x *HasBlobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasBlobsRequest.ProtoReflect.Descriptor instead.
 func (*HasBlobsRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{4}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HasBlobsRequest) GetDigests() [][]byte {
@@ -337,7 +463,7 @@ type HasBlobsResponse struct {
 
 func (x *HasBlobsResponse) Reset() {
 	*x = HasBlobsResponse{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +475,7 @@ func (x *HasBlobsResponse) String() string {
 func (*HasBlobsResponse) ProtoMessage() {}
 
 func (x *HasBlobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[5]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +488,7 @@ func (x *HasBlobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasBlobsResponse.ProtoReflect.Descriptor instead.
 func (*HasBlobsResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{5}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HasBlobsResponse) GetHas() []bool {
@@ -389,7 +515,7 @@ type PutBlobsRequest struct {
 
 func (x *PutBlobsRequest) Reset() {
 	*x = PutBlobsRequest{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[6]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +527,7 @@ func (x *PutBlobsRequest) String() string {
 func (*PutBlobsRequest) ProtoMessage() {}
 
 func (x *PutBlobsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[6]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +540,7 @@ func (x *PutBlobsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobsRequest.ProtoReflect.Descriptor instead.
 func (*PutBlobsRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{6}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PutBlobsRequest) GetSizes() []uint64 {
@@ -481,7 +607,7 @@ type PutBlobsResponse struct {
 
 func (x *PutBlobsResponse) Reset() {
 	*x = PutBlobsResponse{}
-	mi := &file_protos_rpc_bulk_proto_msgTypes[7]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +619,7 @@ func (x *PutBlobsResponse) String() string {
 func (*PutBlobsResponse) ProtoMessage() {}
 
 func (x *PutBlobsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_bulk_proto_msgTypes[7]
+	mi := &file_protos_rpc_bulk_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +632,7 @@ func (x *PutBlobsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutBlobsResponse.ProtoReflect.Descriptor instead.
 func (*PutBlobsResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{7}
+	return file_protos_rpc_bulk_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PutBlobsResponse) GetDigests() [][]byte {
@@ -549,7 +675,15 @@ const file_protos_rpc_bulk_proto_rawDesc = "" +
 	"\x05frame\x18\x03 \x01(\fH\x00R\x05frame\x12\x16\n" +
 	"\x05plain\x18\x04 \x01(\fH\x00R\x05plainB\n" +
 	"\n" +
-	"\bcontents\"+\n" +
+	"\bcontents\"*\n" +
+	"\x0eGetManyRequest\x12\x18\n" +
+	"\adigests\x18\x01 \x03(\fR\adigests\"\x9a\x01\n" +
+	"\x0fGetManyResponse\x121\n" +
+	"\x05group\x18\x01 \x01(\v2\x1b.castar.v1.GetBlobsResponseR\x05group\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x12\n" +
+	"\x04blob\x18\x03 \x01(\fR\x04blob\x12\x16\n" +
+	"\x06chunks\x18\x04 \x03(\fR\x06chunks\x12\x14\n" +
+	"\x05sizes\x18\x05 \x03(\x04R\x05sizes\"+\n" +
 	"\x0fHasBlobsRequest\x12\x18\n" +
 	"\adigests\x18\x01 \x03(\fR\adigests\"$\n" +
 	"\x10HasBlobsResponse\x12\x10\n" +
@@ -565,11 +699,12 @@ const file_protos_rpc_bulk_proto_rawDesc = "" +
 	"\n" +
 	"most_bytes\x18\x02 \x01(\x04R\tmostBytes\x12\x1d\n" +
 	"\n" +
-	"chunk_size\x18\x03 \x01(\x04R\tchunkSize2\x90\x02\n" +
+	"chunk_size\x18\x03 \x01(\x04R\tchunkSize2\xd6\x02\n" +
 	"\vBulkService\x12>\n" +
 	"\x03Has\x12\x1a.castar.v1.HasBlobsRequest\x1a\x1b.castar.v1.HasBlobsResponse\x12>\n" +
 	"\x03Put\x12\x1a.castar.v1.PutBlobsRequest\x1a\x1b.castar.v1.PutBlobsResponse\x12>\n" +
-	"\x03Get\x12\x1a.castar.v1.GetBlobsRequest\x1a\x1b.castar.v1.GetBlobsResponse\x12A\n" +
+	"\x03Get\x12\x1a.castar.v1.GetBlobsRequest\x1a\x1b.castar.v1.GetBlobsResponse\x12D\n" +
+	"\aGetMany\x12\x19.castar.v1.GetManyRequest\x1a\x1a.castar.v1.GetManyResponse(\x010\x01\x12A\n" +
 	"\x04Join\x12\x1a.castar.v1.JoinBlobRequest\x1a\x1b.castar.v1.JoinBlobResponse(\x01B\x16Z\x14castar/protos;protosb\x06proto3"
 
 var (
@@ -584,31 +719,36 @@ func file_protos_rpc_bulk_proto_rawDescGZIP() []byte {
 	return file_protos_rpc_bulk_proto_rawDescData
 }
 
-var file_protos_rpc_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_protos_rpc_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_protos_rpc_bulk_proto_goTypes = []any{
 	(*JoinBlobRequest)(nil),  // 0: castar.v1.JoinBlobRequest
 	(*JoinBlobResponse)(nil), // 1: castar.v1.JoinBlobResponse
 	(*GetBlobsRequest)(nil),  // 2: castar.v1.GetBlobsRequest
 	(*GetBlobsResponse)(nil), // 3: castar.v1.GetBlobsResponse
-	(*HasBlobsRequest)(nil),  // 4: castar.v1.HasBlobsRequest
-	(*HasBlobsResponse)(nil), // 5: castar.v1.HasBlobsResponse
-	(*PutBlobsRequest)(nil),  // 6: castar.v1.PutBlobsRequest
-	(*PutBlobsResponse)(nil), // 7: castar.v1.PutBlobsResponse
+	(*GetManyRequest)(nil),   // 4: castar.v1.GetManyRequest
+	(*GetManyResponse)(nil),  // 5: castar.v1.GetManyResponse
+	(*HasBlobsRequest)(nil),  // 6: castar.v1.HasBlobsRequest
+	(*HasBlobsResponse)(nil), // 7: castar.v1.HasBlobsResponse
+	(*PutBlobsRequest)(nil),  // 8: castar.v1.PutBlobsRequest
+	(*PutBlobsResponse)(nil), // 9: castar.v1.PutBlobsResponse
 }
 var file_protos_rpc_bulk_proto_depIdxs = []int32{
-	4, // 0: castar.v1.BulkService.Has:input_type -> castar.v1.HasBlobsRequest
-	6, // 1: castar.v1.BulkService.Put:input_type -> castar.v1.PutBlobsRequest
-	2, // 2: castar.v1.BulkService.Get:input_type -> castar.v1.GetBlobsRequest
-	0, // 3: castar.v1.BulkService.Join:input_type -> castar.v1.JoinBlobRequest
-	5, // 4: castar.v1.BulkService.Has:output_type -> castar.v1.HasBlobsResponse
-	7, // 5: castar.v1.BulkService.Put:output_type -> castar.v1.PutBlobsResponse
-	3, // 6: castar.v1.BulkService.Get:output_type -> castar.v1.GetBlobsResponse
-	1, // 7: castar.v1.BulkService.Join:output_type -> castar.v1.JoinBlobResponse
-	4, // [4:8] is the sub-list for method output_type
-	0, // [0:4] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3, // 0: castar.v1.GetManyResponse.group:type_name -> castar.v1.GetBlobsResponse
+	6, // 1: castar.v1.BulkService.Has:input_type -> castar.v1.HasBlobsRequest
+	8, // 2: castar.v1.BulkService.Put:input_type -> castar.v1.PutBlobsRequest
+	2, // 3: castar.v1.BulkService.Get:input_type -> castar.v1.GetBlobsRequest
+	4, // 4: castar.v1.BulkService.GetMany:input_type -> castar.v1.GetManyRequest
+	0, // 5: castar.v1.BulkService.Join:input_type -> castar.v1.JoinBlobRequest
+	7, // 6: castar.v1.BulkService.Has:output_type -> castar.v1.HasBlobsResponse
+	9, // 7: castar.v1.BulkService.Put:output_type -> castar.v1.PutBlobsResponse
+	3, // 8: castar.v1.BulkService.Get:output_type -> castar.v1.GetBlobsResponse
+	5, // 9: castar.v1.BulkService.GetMany:output_type -> castar.v1.GetManyResponse
+	1, // 10: castar.v1.BulkService.Join:output_type -> castar.v1.JoinBlobResponse
+	6, // [6:11] is the sub-list for method output_type
+	1, // [1:6] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_protos_rpc_bulk_proto_init() }
@@ -620,7 +760,7 @@ func file_protos_rpc_bulk_proto_init() {
 		(*GetBlobsResponse_Frame)(nil),
 		(*GetBlobsResponse_Plain)(nil),
 	}
-	file_protos_rpc_bulk_proto_msgTypes[6].OneofWrappers = []any{
+	file_protos_rpc_bulk_proto_msgTypes[8].OneofWrappers = []any{
 		(*PutBlobsRequest_Frame)(nil),
 		(*PutBlobsRequest_Plain)(nil),
 	}
@@ -630,7 +770,7 @@ func file_protos_rpc_bulk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protos_rpc_bulk_proto_rawDesc), len(file_protos_rpc_bulk_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

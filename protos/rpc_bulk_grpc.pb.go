@@ -23,10 +23,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	BulkService_Has_FullMethodName  = "/castar.v1.BulkService/Has"
-	BulkService_Put_FullMethodName  = "/castar.v1.BulkService/Put"
-	BulkService_Get_FullMethodName  = "/castar.v1.BulkService/Get"
-	BulkService_Join_FullMethodName = "/castar.v1.BulkService/Join"
+	BulkService_Has_FullMethodName     = "/castar.v1.BulkService/Has"
+	BulkService_Put_FullMethodName     = "/castar.v1.BulkService/Put"
+	BulkService_Get_FullMethodName     = "/castar.v1.BulkService/Get"
+	BulkService_GetMany_FullMethodName = "/castar.v1.BulkService/GetMany"
+	BulkService_Join_FullMethodName    = "/castar.v1.BulkService/Join"
 )
 
 // BulkServiceClient is the client API for BulkService service.
@@ -40,6 +41,10 @@ type BulkServiceClient interface {
 	// Get returns a blob or chunk with those that it is compressed with. The status is UNIMPLEMENTED if the store does not
 	// compress blobs together, and NOT_FOUND if it does not have this one.
 	Get(ctx context.Context, in *GetBlobsRequest, opts ...grpc.CallOption) (*GetBlobsResponse, error)
+	// GetMany is Get for many blobs, in the order in which the client needs them. The server sends each group once. For a blob
+	// that is in none it sends a list of its chunks and then their groups, or nothing if it must be read by itself. The client
+	// may send requests as long as it likes.
+	GetMany(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[GetManyRequest, GetManyResponse], error)
 	// Join stores a long blob whose chunks the store has. It reads them to check that they make up the blob. The status is
 	// NOT_FOUND if one is missing, and INVALID_ARGUMENT if they make up another blob. Only a server that has named a
 	// chunk_size offers it.
@@ -84,9 +89,22 @@ func (c *bulkServiceClient) Get(ctx context.Context, in *GetBlobsRequest, opts .
 	return out, nil
 }
 
+func (c *bulkServiceClient) GetMany(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[GetManyRequest, GetManyResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &BulkService_ServiceDesc.Streams[0], BulkService_GetMany_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[GetManyRequest, GetManyResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BulkService_GetManyClient = grpc.BidiStreamingClient[GetManyRequest, GetManyResponse]
+
 func (c *bulkServiceClient) Join(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[JoinBlobRequest, JoinBlobResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &BulkService_ServiceDesc.Streams[0], BulkService_Join_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &BulkService_ServiceDesc.Streams[1], BulkService_Join_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +126,10 @@ type BulkServiceServer interface {
 	// Get returns a blob or chunk with those that it is compressed with. The status is UNIMPLEMENTED if the store does not
 	// compress blobs together, and NOT_FOUND if it does not have this one.
 	Get(context.Context, *GetBlobsRequest) (*GetBlobsResponse, error)
+	// GetMany is Get for many blobs, in the order in which the client needs them. The server sends each group once. For a blob
+	// that is in none it sends a list of its chunks and then their groups, or nothing if it must be read by itself. The client
+	// may send requests as long as it likes.
+	GetMany(grpc.BidiStreamingServer[GetManyRequest, GetManyResponse]) error
 	// Join stores a long blob whose chunks the store has. It reads them to check that they make up the blob. The status is
 	// NOT_FOUND if one is missing, and INVALID_ARGUMENT if they make up another blob. Only a server that has named a
 	// chunk_size offers it.
@@ -130,6 +152,9 @@ func (UnimplementedBulkServiceServer) Put(context.Context, *PutBlobsRequest) (*P
 }
 func (UnimplementedBulkServiceServer) Get(context.Context, *GetBlobsRequest) (*GetBlobsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
+}
+func (UnimplementedBulkServiceServer) GetMany(grpc.BidiStreamingServer[GetManyRequest, GetManyResponse]) error {
+	return status.Error(codes.Unimplemented, "method GetMany not implemented")
 }
 func (UnimplementedBulkServiceServer) Join(grpc.ClientStreamingServer[JoinBlobRequest, JoinBlobResponse]) error {
 	return status.Error(codes.Unimplemented, "method Join not implemented")
@@ -209,6 +234,13 @@ func _BulkService_Get_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _BulkService_GetMany_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(BulkServiceServer).GetMany(&grpc.GenericServerStream[GetManyRequest, GetManyResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type BulkService_GetManyServer = grpc.BidiStreamingServer[GetManyRequest, GetManyResponse]
+
 func _BulkService_Join_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(BulkServiceServer).Join(&grpc.GenericServerStream[JoinBlobRequest, JoinBlobResponse]{ServerStream: stream})
 }
@@ -237,6 +269,12 @@ var BulkService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "GetMany",
+			Handler:       _BulkService_GetMany_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "Join",
 			Handler:       _BulkService_Join_Handler,

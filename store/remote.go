@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"iter"
+)
 
 // RemoteBlobs is what blobs at the other end of a network offer for many at once. A caller that asks for one after the
 // other waits for a round trip each time. All methods may be called concurrently.
@@ -8,6 +11,10 @@ type RemoteBlobs interface {
 	// HasAll is Blobs.Has for many blobs and chunks. It returns an answer for each, in order. It may ask for several at the
 	// same time, and holds some hundred bytes for each while it does.
 	HasAll(ctx context.Context, ds []Digest) ([]bool, error)
+	// Expect says that most of the blobs ds will be opened, and in about this order. It returns at once. Until ctx ends, the
+	// store fetches some of them before they are opened. It takes no more from ds than it has room for, in a goroutine of
+	// its own. Errors show when a blob is opened.
+	Expect(ctx context.Context, ds iter.Seq[Digest])
 }
 
 // RemoteDirectories is what directories at the other end of a network offer for many at once.

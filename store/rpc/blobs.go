@@ -61,6 +61,9 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 	if err := b.c.outbox.await(ctx, d); err != nil {
 		return nil, err
 	}
+	if chunks, known := b.c.groups.chunks(d); known {
+		return chunks, nil
+	}
 	resp, err := b.c.stat(ctx, &protos.StatBlobRequest{Digest: d[:], SendChunks: true})
 	if err != nil {
 		return nil, err
@@ -71,19 +74,24 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 	}
 	chunks := make([]store.Chunk, len(list))
 	for i, m := range list {
-		cd, err := store.DigestFromBytes(m.GetDigest())
-		if err == nil && (m.GetSize() == 0 || m.GetSize() > maxChunk) {
-			err = fmt.Errorf("invalid size %d", m.GetSize())
-		}
-		if err != nil {
+		if chunks[i], err = chunkOf(m.GetDigest(), m.GetSize()); err != nil {
 			return nil, corrupt(d, fmt.Errorf("chunk %d: %w", i, err))
 		}
-		chunks[i] = store.Chunk{Digest: cd, Size: m.GetSize()}
 	}
 	if len(chunks) == 1 && chunks[0].Digest == d {
 		return nil, nil
 	}
 	return chunks, nil
+}
+
+// chunkOf returns a chunk that a server lists, unless it is impossible.
+func chunkOf(digest []byte, size uint64) (c store.Chunk, err error) {
+	c.Size = size
+	c.Digest, err = store.DigestFromBytes(digest)
+	if err == nil && (size == 0 || size > maxChunk) {
+		err = fmt.Errorf("invalid size %d", size)
+	}
+	return c, err
 }
 
 // Put sends a blob unless the server has it: see the package comment for how. It may return before the blob has arrived.

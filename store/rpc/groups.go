@@ -51,6 +51,18 @@ type groups struct {
 	members map[store.Digest]member
 	recent  *list.List // of *cachedGroup, the most recently used first
 	bytes   int
+
+	// See ahead. The first two are not guarded by mu.
+	streaming chan struct{}                  // full while groups are read ahead
+	wake      chan struct{}                  // full if pause must look again
+	coming    map[store.Digest]chan struct{} // blobs that will come, and who waits for each: nil if nobody does
+	waiting   int                            // callers that do
+	aheads    int                            // calls of Expect that have not ended
+	stirred   chan struct{}                  // closed when more is to come, or aheads has changed
+	unread    int                            // bytes of groups that nobody has read from
+	lists     map[store.Digest][]store.Chunk // of blobs in several chunks
+	listOrder []store.Digest                 // the oldest first
+	listed    int                            // chunks in lists
 }
 
 // member is where a blob is in a group. The zero value is in none.
@@ -63,6 +75,7 @@ type member struct {
 // cachedGroup is a group that is kept.
 type cachedGroup struct {
 	at      *list.Element
+	unread  bool // it came ahead, and nobody has read from it
 	members map[store.Digest]member
 	size    int
 	load    func() ([]byte, error) // returns the bytes; the first call decodes them
@@ -77,10 +90,16 @@ func (g *groups) init(c *client) {
 	g.turn = make(chan struct{}, 1)
 	g.members = map[store.Digest]member{}
 	g.recent = list.New()
+	g.stirred = make(chan struct{})
+	g.streaming, g.wake = make(chan struct{}, 1), make(chan struct{}, 1)
+	g.coming, g.lists = map[store.Digest]chan struct{}{}, map[store.Digest][]store.Chunk{}
 }
 
 // read returns the blob or chunk d, checked, or nil if it must be read by itself. The caller must not change it.
 func (g *groups) read(ctx context.Context, d store.Digest) ([]byte, error) {
+	if err := g.await(ctx, d); err != nil {
+		return nil, err
+	}
 	p, want := g.find(d)
 	if want {
 		select {
@@ -118,6 +137,10 @@ func (g *groups) find(d store.Digest) (p member, want bool) {
 	if p, ok := g.members[d]; ok {
 		g.hits++
 		g.recent.MoveToFront(p.group.at)
+		g.touched(p.group)
+		return p, false
+	}
+	if g.lists[d] != nil {
 		return p, false
 	}
 	g.reads++
@@ -192,16 +215,29 @@ func (g *groups) receive(resp *protos.GetBlobsResponse) (*cachedGroup, error) {
 	return cached, nil
 }
 
-// keep keeps a group, and drops the least recently used ones if there are too many. It also judges the use of groups.
-func (g *groups) keep(cached *cachedGroup) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// insert keeps a group. If there are too many, it drops the least recently used ones, at first those that were read from.
+// The caller holds g.mu.
+func (g *groups) insert(cached *cachedGroup) {
 	cached.at = g.recent.PushFront(cached)
 	maps.Copy(g.members, cached.members)
 	g.bytes += cached.cost()
+	for e := g.recent.Back(); g.bytes > groupsSize && e != g.recent.Front(); {
+		before := e.Prev()
+		if old := e.Value.(*cachedGroup); !old.unread {
+			g.drop(old)
+		}
+		e = before
+	}
 	for e := g.recent.Back(); g.bytes > groupsSize && e != g.recent.Front(); e = g.recent.Back() {
 		g.drop(e.Value.(*cachedGroup))
 	}
+}
+
+// keep keeps a group, and judges the use of groups.
+func (g *groups) keep(cached *cachedGroup) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.insert(cached)
 	if g.gets++; g.gets == groupsTried {
 		if g.hits < groupsTried*leastUse {
 			g.after = g.reads + groupsPause
@@ -213,6 +249,7 @@ func (g *groups) keep(cached *cachedGroup) {
 // drop forgets a group. The caller holds g.mu.
 func (g *groups) drop(cached *cachedGroup) {
 	g.recent.Remove(cached.at)
+	g.touched(cached)
 	for d := range cached.members {
 		if g.members[d].group == cached {
 			delete(g.members, d)

@@ -30,6 +30,9 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	} else if data != nil {
 		return store.BytesBlob(data), nil
 	}
+	if chunks, _ := c.groups.chunks(d); len(chunks) > 0 {
+		return newChunked(ctx, c, d, chunks, nil)
+	}
 	var head []byte
 	var rest *stream
 	err := c.retryStream(ctx, d, func(s *stream) (err error) {

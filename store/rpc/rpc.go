@@ -27,6 +27,9 @@
 //	             has said that it lacks the blob
 //	                                                    into a nameless file, and checked there
 //
+// A caller that will read many blobs says so (Expect in ahead.go). Then the groups come in one call, in the order in which
+// they are needed, as far ahead as memory allows. Likewise directories: see expected.go.
+//
 // Batches, groups and Join are castar.v1.BulkService (protos/rpc_bulk.proto), which only castar's server has. tvix and
 // snix have the same messages in two packages, tvix.castore.v1 and snix.castore.v1. The client finds out which of the two
 // its server knows.

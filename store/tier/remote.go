@@ -2,6 +2,7 @@ package tier
 
 import (
 	"context"
+	"iter"
 
 	"castar/store"
 )
@@ -10,6 +11,21 @@ import (
 type remote struct {
 	blobs     *Blobs
 	near, far store.RemoteBlobs // nil if that store is near
+}
+
+// Expect passes on what Near lacks. Near has it soon after, so it is asked when the turn of a blob comes.
+func (r remote) Expect(ctx context.Context, ds iter.Seq[store.Digest]) {
+	if r.far == nil {
+		r.near.Expect(ctx, ds)
+		return
+	}
+	r.far.Expect(ctx, func(yield func(store.Digest) bool) {
+		for d := range ds {
+			if has, err := r.blobs.Near.Has(ctx, d); (!has || err != nil) && !yield(d) {
+				return
+			}
+		}
+	})
 }
 
 // HasAll asks as Blobs.Has does: Near, and Far for what Near lacks; or Far alone.

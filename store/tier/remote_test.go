@@ -2,6 +2,7 @@ package tier_test
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"testing"
 
@@ -28,6 +29,8 @@ func (r *remote) HasAll(ctx context.Context, ds []store.Digest) (has []bool, err
 	}
 	return has, nil
 }
+
+func (r *remote) Expect(context.Context, iter.Seq[store.Digest]) {}
 
 // A tier with a remote part is asked for many blobs at once, and asks the remote part only for what the near part lacks.
 func TestHasAll(t *testing.T) {

@@ -65,7 +65,7 @@ func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 		o.Progress = new(CopyCounts)
 	}
 	slots := o.Jobs
-	if to.RemoteBlobs != nil || from.RemoteBlobs != nil {
+	if to.RemoteBlobs != nil && from.RemoteBlobs == nil {
 		slots = max(slots, remoteJobs)
 	}
 	return &Copier{
@@ -98,7 +98,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 		}
 		defer r.upload.Close()
 	}
-	c.from.Expect(ctx, root.Node)
+	c.expect(ctx, root)
 	stop := r.syncNowAndThen()
 	as := []store.Node{root.Node}
 	ok := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })
@@ -116,6 +116,18 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	}
 	c.whole[root.Node] = as[0]
 	return nil
+}
+
+// expect tells a remote source what will be read. If the destination is near, that is known before it is asked.
+func (c *Copier) expect(ctx context.Context, root Root) {
+	if c.o.DryRun || c.to.RemoteBlobs != nil {
+		c.from.Expect(ctx, root.Node)
+		return
+	}
+	Expect(ctx, c.from, []Root{root}, func(d store.Digest) bool {
+		has, err := c.to.Blobs.Has(ctx, d)
+		return has && err == nil
+	})
 }
 
 // As returns what a root that was copied is in the destination: itself, unless the destination counts sizes by another

@@ -11,6 +11,9 @@ import (
 	"castar/store"
 )
 
+// verifyRemote is how many blobs of a remote store are read at once.
+const verifyRemote = 64
+
 // sizedBlob is a blob with the size that a node says.
 type sizedBlob struct {
 	digest store.Digest
@@ -26,9 +29,16 @@ func (v *verifier) readAll() error {
 		v.result.Part = 1 + rand.IntN(v.o.Parts) // the store does not remember the last one
 	}
 	v.wrong = map[sizedBlob]uint64{}
+	jobs := max(4, runtime.GOMAXPROCS(0))
+	if v.st.RemoteBlobs != nil {
+		jobs = verifyRemote
+		if !v.o.Structure && v.o.Parts <= 1 {
+			Expect(v.ctx, v.st, v.roots, nil)
+		}
+	}
 	files := make(chan store.Node)
 	var readers sync.WaitGroup
-	for range max(4, runtime.GOMAXPROCS(0)) {
+	for range jobs {
 		readers.Go(func() {
 			for n := range files {
 				if err := v.checkBlob(n); err != nil {

@@ -190,6 +190,11 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	if b.s.st.Groups == nil {
 		return nil, store.ErrUnsupported
 	}
+	return b.group(ctx, d)
+}
+
+// group returns the group of a blob as Get does.
+func (b *bulkServer) group(ctx context.Context, d store.Digest) (*protos.GetBlobsResponse, error) {
 	if err := callOf(ctx).take(makers, 1); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,8 @@ const (
 
 	// MostBlobs is how many blobs one batch may have. A question about a batch and its answer have a digest for each.
 	MostBlobs = 8192
+	// MostChunks is how many chunks a blob may have that GetMany sends in chunks: 16 GiB in chunks of 256 KiB.
+	MostChunks = 65536
 	// LengthsSize bounds what a batch adds to its blobs, in bytes: up to 3 for each length.
 	LengthsSize = 3*MostBlobs + 64
 )
