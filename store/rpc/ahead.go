@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"castar/protos"
 	"castar/store"
@@ -40,7 +42,7 @@ type ahead struct {
 	done, all uint64                      // how many blobs it has dealt with, of those that it was told of
 }
 
-// Expect implements store.RemoteBlobs. It does nothing if the server has no groups, or does not know GetMany.
+// Expect implements store.RemoteBlobs. If the server does not know GetMany, blobs are read one by one, many at a time.
 func (b blobs) Expect(ctx context.Context, ds iter.Seq[store.Digest]) {
 	g := &b.c.groups
 	g.stir(+1)
@@ -80,6 +82,9 @@ func (c *client) readAhead(ctx context.Context, ds iter.Seq[store.Digest]) error
 			err = a.receive(ctx)
 		}
 	}
+	if status.Code(err) == codes.Unimplemented {
+		return c.readSingly(ctx, a)
+	}
 	return err
 }
 
@@ -103,7 +108,11 @@ func (a *ahead) ask() error {
 			if len(req.Digests) == 0 {
 				return nil
 			}
-			return a.stream.Send(req)
+			err := a.stream.Send(req)
+			if err == io.EOF { // the reason is the answer
+				_, err = a.stream.Recv()
+			}
+			return err
 		})
 		if err != nil {
 			return err
@@ -209,7 +218,7 @@ func (g *groups) addList(d store.Digest, chunks []store.Chunk) bool {
 func (g *groups) chunks(d store.Digest) (chunks []store.Chunk, known bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, whole := g.members[d]; whole {
+	if m, ok := g.members[d]; ok && !m.group.single {
 		return nil, true
 	}
 	chunks, known = g.lists[d]

@@ -76,6 +76,7 @@ type member struct {
 type cachedGroup struct {
 	at      *list.Element
 	unread  bool // it came ahead, and nobody has read from it
+	single  bool // a blob that was read by itself, so how it is stored is not known
 	members map[store.Digest]member
 	size    int
 	load    func() ([]byte, error) // returns the bytes; the first call decodes them

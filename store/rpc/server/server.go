@@ -56,6 +56,7 @@ type Options struct {
 	Idle       time.Duration // how long a client may be silent in the middle of a call; 0 for DefaultIdle
 	TLS        *tls.Config   // nil: speak in the clear
 	Token      string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
+	Upstream   bool          // offer only the services that tvix and snix have too
 	Log        *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
 }
 
@@ -128,7 +129,9 @@ func New(st *store.Store, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	register(&protos.BulkService_ServiceDesc, bulk)
+	if !o.Upstream {
+		register(&protos.BulkService_ServiceDesc, bulk)
+	}
 	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
 }

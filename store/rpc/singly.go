@@ -1,0 +1,73 @@
+package rpc
+
+import (
+	"context"
+	"io"
+
+	"golang.org/x/sync/errgroup"
+
+	"castar/store"
+)
+
+// readSingly reads the blobs that a server without GetMany was to send, and those that come after them, each by itself. As
+// many are on their way as hide the round trip. Long ones are left for those who want them.
+func (c *client) readSingly(ctx context.Context, a *ahead) error {
+	reads, ctx := errgroup.WithContext(ctx)
+	reads.SetLimit(mostSingles)
+	for ctx.Err() == nil {
+		d, ok := a.pop()
+		if !ok {
+			break
+		}
+		if err := c.groups.pause(ctx); err != nil {
+			c.groups.settle([]store.Digest{d})
+			break
+		}
+		reads.Go(func() error {
+			defer c.groups.settle([]store.Digest{d})
+			return c.singles.do(ctx, func() error { return c.readSingle(ctx, d) })
+		})
+	}
+	return reads.Wait()
+}
+
+// pop returns the next blob that is to come.
+func (a *ahead) pop() (d store.Digest, ok bool) {
+	if len(a.asked) > 0 {
+		d, a.asked = a.asked[0], a.asked[1:]
+		return d, true
+	}
+	for !a.last {
+		if d, ok = a.next(); !ok {
+			a.last = true
+		} else if a.g.expect(d) {
+			a.g.stir(0)
+			return d, true
+		}
+	}
+	return d, false
+}
+
+// readSingle keeps a blob of at most inlineSize bytes as a group of one. What is wrong with it shows when it is read.
+func (c *client) readSingle(ctx context.Context, d store.Digest) error {
+	var data []byte
+	whole := false
+	err := c.retryStream(ctx, d, func(s *stream) (err error) {
+		data, err = s.upTo(inlineSize + 1)
+		if whole = err == io.EOF; whole {
+			err = nil
+		}
+		s.close()
+		return err
+	})
+	err = fromStatus(err, d)
+	if overloaded(err) {
+		return err
+	}
+	if err == nil && whole {
+		cached := &cachedGroup{single: true, size: len(data), load: func() ([]byte, error) { return data, nil }}
+		cached.members = map[store.Digest]member{d: {cached, 0, len(data)}}
+		c.groups.keepAhead(cached)
+	}
+	return ctx.Err()
+}
