@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"castar/store"
+	stored "castar/store/tree"
 )
 
 // Format is a kind of archive.
@@ -64,6 +65,7 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 	} else if err := checkArchiveName(root, o.Name); err != nil {
 		return Result{}, err
 	}
+	stored.Expect(e.ctx, st, []stored.Root{{Node: root}}, nil)
 	err = a.archive(&root)
 	return e.done.result(), err
 }
