@@ -14,17 +14,30 @@ import (
 )
 
 const serveWebHelp = `
---http serves the store to browsers: tags and the log, listings, files, archives
-of directories, comparisons, and pictures of where the bytes are. It serves alone,
-or beside gRPC if there is a --listen too, and only reads. ADDR is as for
---listen; a port without a host is one of this machine alone. The token is taken
-as a bearer token and as a password with any user name; --tls-cert and
---tls-client-ca apply too. Nothing that is stored is run by the browser. With
-Accept: application/json, each page is JSON. Files have their digest as ETag, and
-take ranges. On loopback addresses, only requests for localhost, IP addresses and
-each --http-host are answered; with an --http-host this holds everywhere. A proxy
-in front must keep to that, or be named. At most --max-downloads long files and
-archives are sent at once. An answer that breaks off is not whole.`
+--http shows the store to browsers, alone, or beside gRPC if there is a --listen
+too. It only reads. ADDR is as for --listen; a port without a host can be reached
+from this machine only. The token is a bearer token, or a password with any user
+name. --tls-cert and --tls-client-ca apply too. These are addresses of it:
+  /                        tags, and the last ingests; /log has all
+  /tags/NAME/PATH          leads to the root of a tag; %2F is a slash in NAME
+  /roots/DIGEST/PATH       a listing, or the contents of a file
+  ...?archive=tar          what is there as an archive: tar, zip or nar
+  ...?map                  a picture of where the bytes of a directory are
+  /diff?from=ROOT&to=ROOT  what changed; each may be ROOT:path
+
+A browser shows text and images, saves other files, and runs nothing of what is
+stored. The ETag of a file is its digest, and ranges are sent. Pages are JSON for
+clients that ask with Accept: application/json: with the fields that 'castar ls',
+'tag', 'log' and 'diff' print with --json, and total, page, pages, next (the
+address of the next page), url and error. An answer that breaks off is not whole.
+
+On loopback addresses, only requests for localhost, IP addresses and each
+--http-host are answered, so that no web site can get at the store through a
+browser on this machine. If there is an --http-host, this holds everywhere. At
+most --max-downloads long files and archives are sent at once; further ones wait,
+and after 10 seconds get status 503. One client gets three quarters of these at
+most. Log lines of requests have method, path, status, bytes, took, peer and
+error.`
 
 // webFlags is what was typed about the web pages.
 type webFlags struct {

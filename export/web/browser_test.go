@@ -151,23 +151,27 @@ func browseDiff(b *browser, s *site) {
 }
 
 func browsePages(b *browser, s *site) {
+	rows := func() (text string) { // faster than what people see of so many
+		b.eval("document.querySelector('tbody').textContent.trim()", &text)
+		return text
+	}
 	b.open(s.srv.URL + "/tags/big")
-	if got := b.text("tbody"); !strings.Contains(got, "file-000000") || strings.Contains(got, "file-000500") {
+	if got := rows(); !strings.Contains(got, "file-000000") || strings.Contains(got, "file-000500") {
 		b.t.Error("the first page shows something else")
 	}
 	b.shot("big")
 	b.click("Next")
-	if got := b.text("tbody"); !strings.HasPrefix(got, "file-000500") {
+	if got := rows(); !strings.HasPrefix(got, "file-000500") {
 		b.t.Errorf("the second page shows %.30q", got)
 	}
 	b.click("Last")
-	if got := b.text("tbody"); !strings.Contains(got, "file-099999") {
+	if got := rows(); !strings.Contains(got, "file-099999") {
 		b.t.Error("the last page lacks the last entry")
 	}
 	field := b.find("css selector", "input[name=page]")
 	b.call("POST", field+"/clear", nil, nil)
 	b.call("POST", field+"/value", map[string]string{"text": "100\ue007"}, nil) // and Enter
-	if got := b.text("tbody"); !strings.HasPrefix(got, "file-049500") {
+	if got := rows(); !strings.HasPrefix(got, "file-049500") {
 		b.t.Errorf("page 100 shows %.30q", got)
 	}
 	b.quiet()
