@@ -117,7 +117,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	if err != nil {
 		return err
 	}
-	e.printCopied(f, len(roots), counts, time.Since(began))
+	e.printCopied(f, to, len(roots), counts, time.Since(began))
 	if n := counts.Unchecked.Load(); n > 0 {
 		e.note("copy", plural(n, "file")+" that the destination already has: size not compared")
 	}
@@ -332,11 +332,20 @@ type jsonCopied struct {
 	Seconds        float64 `json:"seconds"`
 	DryRun         bool    `json:"dry_run"`
 	UncheckedSizes uint64  `json:"unchecked_sizes"`
+	StoredBytes    *uint64 `json:"stored_bytes,omitempty" help:"what was written for what was missing"`
 }
 
-func (e *env) printCopied(f *copyFlags, roots int, c *tree.CopyCounts, took time.Duration) {
+func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.CopyCounts, took time.Duration) {
 	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),
-		c.NewBytes.Load(), took.Seconds(), f.dryRun, c.Unchecked.Load()}
+		c.NewBytes.Load(), took.Seconds(), f.dryRun, c.Unchecked.Load(), nil}
+	sum := added(to, nil)
+	if sum != nil && !f.dryRun {
+		j.StoredBytes = &sum.stored
+		if j.NewBlobs > 0 {
+			e.note("copy", fmt.Sprintf("new %s files, unchanged %s%s in %.1f s", thousands(j.NewBlobs), thousands(j.Blobs-j.NewBlobs),
+				sum.text(), took.Seconds()))
+		}
+	}
 	verb := "copied"
 	if f.dryRun {
 		verb = "would copy"

@@ -30,7 +30,7 @@ func newMountTest(t *testing.T) *mountTest {
 	m := &mountTest{t, dir, filepath.Join(dir, "store"), filepath.Join(dir, "a mount")}
 	mkdir(t, m.mnt, filepath.Join(dir, "tree"))
 	try(t, os.WriteFile(filepath.Join(dir, "tree", "f"), []byte("contents"), 0o600))
-	m.run(0, "ingest", "-q", "--tag", "t", filepath.Join(dir, "tree"))
+	m.run(0, "ingest", "-q", "--no-metadata", "--tag", "t", filepath.Join(dir, "tree"))
 	t.Cleanup(func() {
 		for unix.Unmount(m.mnt, unix.MNT_DETACH) == nil { // whatever failed, nothing stays mounted
 		}
