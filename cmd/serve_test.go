@@ -186,8 +186,7 @@ func TestServeHost(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	// The first call asks under which package the server has the service.
-	if want := `castar_rpc_calls_total{method="BlobService/Stat",code="NotFound"} 2`; err != nil || !strings.Contains(string(text), want) {
+	if want := `castar_rpc_calls_total{method="BulkService/Has",code="OK"} 1`; err != nil || !strings.Contains(string(text), want) {
 		t.Errorf("metrics lack %s: %v\n%s", want, err, text)
 	}
 	s.stop(t, syscall.SIGTERM)

@@ -3,7 +3,6 @@ package history
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -27,14 +26,6 @@ type Policy struct {
 
 // Empty reports whether p keeps nothing at all.
 func (p Policy) Empty() bool { return p == Policy{} }
-
-// Check returns an error if a count is below Unlimited.
-func (p Policy) Check() error {
-	if min(p.Last, p.Hourly, p.Daily, p.Weekly, p.Monthly, p.Yearly) < Unlimited {
-		return errors.New("a count must not be negative")
-	}
-	return nil
-}
 
 // Decision is what Apply says of one ingest.
 type Decision struct {

@@ -122,13 +122,7 @@ func TestApplyOrder(t *testing.T) {
 	}
 }
 
-func TestPolicyCheck(t *testing.T) {
-	if err := (Policy{Last: Unlimited, Daily: 3}).Check(); err != nil {
-		t.Error(err)
-	}
-	if err := (Policy{Weekly: -2}).Check(); err == nil {
-		t.Error("a count of -2 is accepted")
-	}
+func TestPolicyEmpty(t *testing.T) {
 	if !(Policy{}).Empty() || (Policy{Within: Span{Hours: 1}}).Empty() {
 		t.Error("Empty is wrong")
 	}
