@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -23,12 +24,14 @@ type env struct {
 	stderr *console
 	args   []string // the command line, without the program's name
 
+	command  string // that runs
 	store    string // -s or CASTAR_STORE; "" is the default
 	json     bool
 	quiet    bool
 	verbose  bool
-	progress string // auto, always or never
 	dash     int    // how many arguments stood before a "--", or -1 if there was none
+	progress string // auto, always, never or json
+
 }
 
 // Main runs castar with the command line args, whose first is the program's name, and returns its exit status.
@@ -82,11 +85,17 @@ func (e *env) run(ctx context.Context, args []string) (command string, err error
 	case line.help:
 		line.command = app.Command("help")
 	case line.command == nil:
+		if !asksForJSON(args) {
+			printCommands(e.stderr, app, e.helpWidth())
+		}
 		return "", usagef("", "no command given")
 	case len(line.args) > 0 && takesNone(line.command):
 		return line.name(), usagef(line.name(), "unexpected argument %s", quote(line.args[0]))
+	case !line.command.Hidden && slices.Contains(line.args, ""): // an unset "$VARIABLE"
+		return line.name(), usagef(line.name(), "argument %d is empty", slices.Index(line.args, "")+1)
 	}
 	e.dash = line.dash
+	e.command = line.name()
 	return line.name(), app.RunContext(ctx, line.words(app.Name))
 }
 
@@ -108,7 +117,7 @@ func (e *env) app() *cli.App {
 	}
 	app.Commands = []*cli.Command{
 		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(), e.forgetCommand(),
-		e.diffCommand(), e.lsCommand(), e.catCommand(), e.findCommand(), e.statCommand(), e.statsCommand(),
+		e.diffCommand(), e.lsCommand(), e.catCommand(), e.findCommand(), e.statCommand(), e.duCommand(), e.statsCommand(),
 		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.initCommand(), e.serveCommand(), e.configCommand(),
 		e.mountCommand(), e.umountCommand(),
 		e.completionCommand(app), e.completeCommand(app, "__complete"), e.completeCommand(app, "__complete_typed"),
@@ -136,8 +145,8 @@ func (e *env) globalFlags() []cli.Flag {
 		boolFlag("json", "", &e.json, "print results, errors and warnings as JSON, one object a line").in(category),
 		boolFlag("quiet", "q", &e.quiet, "print only warnings and errors on stderr, no progress or notes").in(category),
 		boolFlag("verbose", "v", &e.verbose, "print more on stderr").in(category),
-		choiceFlag("progress", &e.progress, "auto", "show a progress bar: `WHEN` is auto (on a terminal), always or never",
-			"auto", "always", "never").in(category),
+		choiceFlag("progress", &e.progress, "auto", "show a progress bar: `WHEN` is auto (on a terminal), always or never; json prints an object a second on stderr",
+			"auto", "always", "never", "json").in(category),
 	}
 }
 

@@ -1,11 +1,13 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"castar/store"
 	"castar/store/config"
 )
 
@@ -90,7 +92,11 @@ func (e *env) configCommand() *cli.Command {
 				return usagef("config", "want one FILE, got %d", len(args)-1)
 			}
 			file, name := config.SplitFile(args[1])
-			if err := e.checkConfig(file, name); err != nil {
+			err := e.checkConfig(file, name)
+			switch {
+			case errors.Is(err, store.ErrNoStore):
+				return &failure{err: err, status: statusNotFound}
+			case err != nil:
 				return &failure{err: err, status: statusFailed}
 			}
 			return nil

@@ -247,6 +247,7 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o inge
 		return nil, err
 	}
 	e.noteStores("diff", s.Path, r.Stores)
+	e.noteSockets("diff", r.Sockets)
 	return r.LeftOut, nil
 }
 

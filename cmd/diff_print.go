@@ -178,7 +178,7 @@ func (p *diffPrinter) printStat(j *jsonDiffStat) {
 	fmt.Fprintf(w, "removed\t%s\t%s\n", number(j.Removed), humanBytes(j.BytesRemoved))
 	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", number(j.Changed), humanBytes(j.BytesNew), humanBytes(j.BytesOld))
 	fmt.Fprintf(w, "renamed\t%s\n", number(j.Renamed))
-	fmt.Fprintf(w, "share\t%s\tof %d entries before, %d after\n", percent(j.Share), j.EntriesOld, j.EntriesNew)
+	fmt.Fprintf(w, "share\t%s\tof all entries are added, removed or changed: %d before, %d after\n", percent(j.Share), j.EntriesOld, j.EntriesNew)
 	w.Flush()
 }
 

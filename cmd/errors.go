@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,8 @@ func statusOf(err error) int {
 		return statusInterrupted
 	case errors.As(err, &f):
 		return f.status
+	case isWrongName(err):
+		return statusUsage
 	case errors.Is(err, store.ErrNoStore):
 		return statusNotFound
 	case errors.Is(err, store.ErrLocked):
@@ -73,7 +76,7 @@ func hintOf(err error) string {
 	if errors.As(err, &f) {
 		return f.hint
 	}
-	return advice.OnError(err)
+	return cmp.Or(hintAtMaking(err), hintAtName(err), advice.OnError(err))
 }
 
 // jsonMessage is a line on stderr under --json.

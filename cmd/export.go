@@ -66,6 +66,9 @@ timestamps. The archive has the entries of the root at its top, or below --name.
 needs --name in a tar or zip archive, unless it has a path: then its name is the last part of the path. A NAR, which Nix
 reads, may be any root. With --json and -, there is no object.
 
+With --include and --exclude, export writes a part of the tree. Patterns are those of .gitignore files, relative to what
+is exported. A directory is made if it is included, or if something in it is.
+
 With --dry-run, export prints what it would do to each entry that is not right: mkdir, write, chmod, set (its mode,
 owner, time or attributes), link (to a file that is there) or delete, and the path in DEST.
 
@@ -79,6 +82,7 @@ func (e *env) exportCommand() *cli.Command {
 	var o export.Options
 	var a archiveFlags
 	r := restoreFlags{metadata: "auto"}
+	var pick picked
 	return &cli.Command{
 		Name:      "export",
 		Aliases:   []string{"restore", "checkout"},
@@ -101,15 +105,17 @@ func (e *env) exportCommand() *cli.Command {
 			modeFlag("mode-dir", &o.DirMode, 0o500, "0755", "directories"),
 			timeFlag(&o.MTime),
 			jobsFlag(&o.Jobs),
+			listFlag("include", "i", &pick.include, "write only what `PATTERN` matches, and what is in it"),
+			listFlag("exclude", "e", &pick.exclude, "do not write what `PATTERN` matches; this decides over --include"),
 		},
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() != 2:
 				return usagef("export", "want a ROOT and a DEST, got %d arguments", c.NArg())
-			case c.Args().Get(1) == "":
-				return usagef("export", "DEST is empty")
 			case o.Delete && !o.Overwrite:
 				return usagef("export", "--delete works only with --overwrite")
+			case o.Delete && pick.some():
+				return usagef("export", "--delete would delete what --include and --exclude leave out")
 			}
 			if err := r.check(); err != nil {
 				return err
@@ -119,9 +125,9 @@ func (e *env) exportCommand() *cli.Command {
 				return err
 			}
 			if a.isArchive() {
-				return e.exportArchive(c.Context, &a, &o, c.Args().Get(0), c.Args().Get(1))
+				return e.exportArchive(c.Context, &a, &o, &pick, c.Args().Get(0), c.Args().Get(1))
 			}
-			return e.export(c.Context, &o, &r, c.Args().Get(0), c.Args().Get(1))
+			return e.export(c.Context, &o, &r, &pick, c.Args().Get(0), c.Args().Get(1))
 		},
 	}
 }
@@ -162,7 +168,7 @@ func timeFlag(to *time.Time) cli.Flag {
 }
 
 // export writes what ref means as dest.
-func (e *env) export(ctx context.Context, o *export.Options, f *restoreFlags, ref, dest string) error {
+func (e *env) export(ctx context.Context, o *export.Options, f *restoreFlags, pick *picked, ref, dest string) error {
 	st, err := e.openPatient(ctx, "export", forRead)
 	if err != nil {
 		return err
@@ -183,6 +189,10 @@ func (e *env) export(ctx context.Context, o *export.Options, f *restoreFlags, re
 	if o.Landmarks, err = e.outside(dest); err != nil {
 		return err
 	}
+	if st, node, err = pick.from(ctx, st, node); err != nil {
+		return err
+	}
+	o.Partial = pick.some()
 	o.Spared = func(path string) {
 		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
 	}
@@ -209,7 +219,7 @@ func (e *env) write(ctx context.Context, o *export.Options, st *store.Store, nod
 	}
 	if !o.DryRun { // a dry run is quick, and prints lines to the same terminal
 		total := uint64(0)
-		if e.wantsBar() {
+		if e.wantsBar() || e.progress == "json" {
 			total = knownBytes(ctx, st, node)
 		}
 		p := o.Progress

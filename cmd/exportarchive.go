@@ -60,7 +60,7 @@ func (f *archiveFlags) check(o *export.Options, dest string, given func(flag str
 }
 
 // exportArchive writes what ref means as an archive.
-func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Options, ref, dest string) error {
+func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Options, pick *picked, ref, dest string) error {
 	if dest == "-" && e.isTerminal() {
 		return &failure{err: errors.New("an archive would fill the terminal"), status: statusUsage, hint: "redirect it, or name a file"}
 	}
@@ -80,6 +80,9 @@ func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Opti
 	}
 	node := r.Node
 	node.Name = ""
+	if st, node, err = pick.from(ctx, st, node); err != nil {
+		return err
+	}
 	as := export.ArchiveOptions{Format: export.Format(f.format), Name: f.name, MTime: o.MTime, Jobs: o.Jobs, Progress: &export.Progress{}}
 	if as.Name == "" && node.Kind != store.KindDirectory && r.Path != "" {
 		as.Name = path.Base(r.Path)

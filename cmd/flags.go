@@ -162,7 +162,7 @@ func ruleFlag(to **store.SizeRule, initial, what string) cli.Flag {
 }
 
 // bytesFlag returns a flag for a number of bytes. initial describes the default in the help.
-func bytesFlag[N int | int64 | uint64](name string, to *N, initial, usage string) cli.Flag {
+func bytesFlag[N int | int64 | uint64](name string, to *N, initial, usage string) *parsedFlag {
 	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
 		n, err := parseBytes(value)
 		if err != nil || N(n) < 0 || uint64(N(n)) != n {

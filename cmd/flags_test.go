@@ -74,11 +74,11 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 	var bytes uint64
-	if err := bytesFlag("b", &bytes, "", "").(*parsedFlag).set("-1"); err == nil || err.Error() != `want a number of bytes such as 4096, 64K, 256M or 1G, not "-1"` {
+	if err := bytesFlag("b", &bytes, "", "").set("-1"); err == nil || err.Error() != `want a number of bytes such as 4096, 64K, 256M or 1G, not "-1"` {
 		t.Errorf("-1 bytes: %v", err)
 	}
 	var small int
-	if err := bytesFlag("b", &small, "", "").(*parsedFlag).set("18446744073709551615"); err == nil {
+	if err := bytesFlag("b", &small, "", "").set("18446744073709551615"); err == nil {
 		t.Errorf("2^64-1 bytes are %d", small)
 	}
 }

@@ -27,6 +27,9 @@ Environment:
 With --json, each error or warning is an object on stderr: level (error or warning), command, text, hint, and for an
 error, status: the exit status. If the text is not UTF-8, text_base64 has it in base64.
 
+With --progress=json, there is an object on stderr when work begins and once a second: type (progress), command,
+entries, unit (what entries counts: files or objects), bytes, total (0 if not known yet), seconds.
+
 SIGINT, SIGTERM and SIGHUP make castar clean up and exit. A second one kills it at once. SIGUSR1 prints a line of
 progress.
 
@@ -39,35 +42,67 @@ Exit status:
   11   another process has locked the store
   130  interrupted
 
-'castar COMMAND --help' is the manual of a command.
+'castar COMMAND --help' is the manual of a command. 'castar help recipes', 'castar help coming-from' and 'castar help
+changes' say more.
 `
 
+const helpHelp = `
+Shows this help, the manual of a command, or a text about a TOPIC: recipes; coming-from, for those who know restic, borg
+or git; or changes, the changelog. With --man, the same as a man page.
+
+Examples:
+  castar help ingest
+  castar help recipes
+  castar help --man ingest >castar-ingest.1         # for man 1 castar-ingest`
+
 func (e *env) helpCommand(app *cli.App) *cli.Command {
+	var man bool
 	return &cli.Command{
-		Name:      "help",
-		Usage:     "show this help, or the manual of a command",
-		UsageText: "castar help [COMMAND]",
+		Name:        "help",
+		Usage:       "show this help, or the manual of a command",
+		UsageText:   "castar help [flags] [COMMAND | TOPIC]",
+		Description: helpHelp,
+		Flags:       []cli.Flag{boolFlag("man", "", &man, "write a man page")},
 		Action: func(c *cli.Context) error {
-			switch c.NArg() {
-			case 0:
-				printHelp(e.stdout, app, e.helpWidth())
-				return nil
-			case 1:
-				name := c.Args().First()
-				if cmd := app.Command(name); cmd != nil {
-					printCommandHelp(e.stdout, cmd, e.helpWidth())
-					return nil
-				}
-				return unknownCommand(app, name)
+			if c.NArg() > 1 {
+				return usagef("help", "want one COMMAND, got %d arguments", c.NArg())
 			}
-			return usagef("help", "want one COMMAND, got %d arguments", c.NArg())
+			return e.help(app, c.Args().First(), man)
 		},
 	}
 }
 
+// help shows the help of the command or topic of that name, or of the whole program if it is "".
+func (e *env) help(app *cli.App, name string, man bool) error {
+	command, topic := app.Command(name), topics()[name]
+	switch {
+	case name != "" && command == nil && topic == "":
+		return unknownTopic(app, name)
+	case topic != "" && man:
+		return usagef("help", "--man is for commands, and not for the topic %s", name)
+	case topic != "":
+		fmt.Fprint(e.stdout, reflow(topic, e.helpWidth()))
+	case man:
+		printMan(e.stdout, app, command)
+	case command != nil:
+		printCommandHelp(e.stdout, command, e.helpWidth())
+	default:
+		printHelp(e.stdout, app, e.helpWidth())
+	}
+	return nil
+}
+
 // printHelp writes the help of the whole program, in lines of up to width columns.
 func printHelp(w io.Writer, app *cli.App, width int) {
-	io.WriteString(w, reflow("castar - "+app.Usage+"\n\nUsage: castar COMMAND [flags] [arguments]\n"+generalHelp+"\n\nCommands:", width))
+	io.WriteString(w, reflow("castar - "+app.Usage+"\n\nUsage: castar COMMAND [flags] [arguments]\n"+generalHelp+"\n\n", width))
+	printCommands(w, app, width)
+	printFlags(w, app.VisibleFlagCategories(), width)
+	fmt.Fprint(w, "\n", reflow(generalEnd, width))
+}
+
+// printCommands writes a table of the commands.
+func printCommands(w io.Writer, app *cli.App, width int) {
+	fmt.Fprintln(w, "Commands:")
 	var names, texts []string
 	for _, c := range app.VisibleCommands() {
 		text := c.Usage
@@ -77,8 +112,6 @@ func printHelp(w io.Writer, app *cli.App, width int) {
 		names, texts = append(names, c.Name), append(texts, text)
 	}
 	printTable(w, names, texts, width)
-	printFlags(w, app.VisibleFlagCategories(), width)
-	fmt.Fprint(w, "\n", reflow(generalEnd, width))
 }
 
 // printCommandHelp writes the help of one command, in lines of up to width columns.

@@ -20,13 +20,17 @@ Stores each PATH and prints its root digest, one a line, once everything is safe
 everything in it, a file, or a symbolic link, which is not followed. What the store already has is not stored again.
 
 A root keeps names, as bytes; the contents of files; whether a file's owner may run it; and the targets of symbolic
-links. Devices, sockets and fifos cannot be stored. So equal trees have equal digests, whoever stored them, wherever
-and whenever.
+links. Devices and fifos cannot be stored. Sockets hold no data and are left out, with a note. So equal trees have equal
+digests, whoever stored them, wherever and whenever.
 
 Beside the root, ingest stores a listing of what a root does not keep: modes, owners and groups, modification times,
 hard links and holes, with --xattrs also extended attributes and ACLs. It is an mtree(5) text in a blob, named in the
 tag and in the log. The digest of the root does not depend on it. With --no-metadata there is no listing; then stderr
 says how many entries others may not read, because nothing keeps that.
+
+With --as-tree, or with --files-from, all PATHs become one root: the directory that has them all, with nothing else in
+it. It is an error if one of them does not exist. --files-from reads PATHs from a file, one a line, or with -z each with
+a NUL after it.
 
 Each ingest is kept, with or without a tag, until 'castar forget' removes its line from 'castar log'. The line has the
 time, the host, the --comment, the version of castar and how long it took. With --tag, the tag moves to the new root,
@@ -87,6 +91,8 @@ Examples:
   castar ingest ~/src                               # print the digest of ~/src
   castar ingest --tag src ~/src                     # and name it src
   castar ingest -x --exclude '*.o' --gitignore .    # leave things out
+  castar ingest --as-tree --tag conf /etc ~/.config # two folders as one root
+  git ls-files -z | castar ingest --files-from - -z # only what git knows
   castar ingest -n .                                # print the digest only
   castar ingest --format tar linux-6.1.tar.xz       # a tree in an archive
   castar ingest -t db --stdin db.sql -- pg_dump db  # what a command writes`
@@ -100,6 +106,8 @@ type ingestFlags struct {
 	rule                 *store.SizeRule // of --size-rule, or nil
 	dryRun, noCache      bool
 	exclude, excludeFrom []string
+	iexclude             []string
+	list                 pathList
 	options              ingest.Options
 }
 
@@ -119,15 +127,17 @@ func (e *env) ingestCommand() *cli.Command {
 			boolFlag("dry-run", "n", &f.dryRun, "compute the digest and store nothing"),
 			boolFlag("no-metadata", "", &f.noMetadata, "store no listing of modes, owners and times"),
 			boolFlag("xattrs", "", &f.options.Xattrs, "list extended attributes and ACLs as well"),
-			boolFlag("skip-special", "", &f.options.SkipSpecial, "leave out devices, sockets and fifos"),
+			boolFlag("skip-special", "", &f.options.SkipSpecial, "leave out devices and fifos"),
 			boolFlag("ignore-errors", "", &f.options.IgnoreErrors, "leave out what cannot be read"),
-		}, f.sourceFlags(), []cli.Flag{
+		}, f.list.flags(), f.sourceFlags(), []cli.Flag{
 			ruleFlag(&f.rule, "the rule of the store, or else documented", ""),
 			jobsFlag(&f.options.Jobs),
 		}),
 		Action: func(c *cli.Context) error {
-			paths := c.Args().Slice()
-			var err error
+			paths, err := e.listPaths(&f, c.Args().Slice())
+			if err != nil {
+				return err
+			}
 			if f.from, err = f.feed(paths, e.dash, c.IsSet); err != nil {
 				return err
 			}
@@ -305,5 +315,6 @@ func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.
 		return ingested{}, err
 	}
 	e.noteStores("ingest", s.path, r.Stores)
+	e.noteSockets("ingest", r.Sockets)
 	return ingested{Result: r, source: path, seconds: time.Since(began).Seconds()}, nil
 }

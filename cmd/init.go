@@ -1,18 +1,29 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
 	"github.com/urfave/cli/v2"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/config"
+	"castar/store/zstd"
 )
 
 const initHelp = `
 Makes a packed store in a new or empty folder. It is an error if there is a store already. Ingest makes a store if
-there is none, so init is needed only for a store with other settings.
+there is none, so init is needed only for a store with other settings, or with --parents for folders above it that do
+not exist: ingest makes none of these, because the path may be a typo, or on a disk that is not mounted. Ingest also
+refuses to make a store where one was before if another file system is mounted there now. init does not.
+
+--chunk-size sets how long chunks of files are on average: 512 to 2M, 256K by default. Only files of half that size and
+more are cut. Shorter chunks find more that is equal in changed files, and cost more time and room for each of them.
+Digests of files do not depend on it. --compression sets how hard the store compresses what is put into it. On Go's
+source code, default, better and best take 1.6, 4 and 10 times as much processor time as fastest, for 9, 16 and 18 %
+less room. Reading takes the same time. The store keeps both settings.
 
 --size-rule sets the rule by which directories count their size in trees that are ingested into the store: see 'castar
 ingest --help'. The store keeps the rule, and every ingest follows it unless its own --size-rule says otherwise. A
@@ -23,17 +34,24 @@ objectstore+file:/path?size_rule=snix, or as size_rule in a composition file.
 
 Examples:
   castar init -s /mnt/backup
+  castar init -s /mnt/backup/a/b --parents --compression better
   castar init -s ~/shared --size-rule snix          # to share with tvix or snix`
 
 func (e *env) initCommand() *cli.Command {
-	var rule *store.SizeRule
+	var s config.Settings
+	var parents bool
 	return &cli.Command{
 		Name:        "init",
 		Usage:       "make a store",
 		UsageText:   "castar init [flags]",
 		Description: withJSON(initHelp, "there is one object", jsonInit{}),
-		Flags:       []cli.Flag{ruleFlag(&rule, "documented", "")},
-		Action:      func(c *cli.Context) error { return e.init(c.Context, rule) },
+		Flags: []cli.Flag{
+			boolFlag("parents", "p", &parents, "make the folders above the store too"),
+			chunkSizeFlag(&s.ChunkSize),
+			choiceFlag("compression", &s.Compression, zstd.Fastest, "compress by `LEVEL`: fastest, default, better or best", zstd.Levels()...),
+			ruleFlag(&s.Rule, "documented", ""),
+		},
+		Action: func(c *cli.Context) error { return e.init(c.Context, s, parents) },
 	}
 }
 
@@ -41,15 +59,20 @@ func (e *env) initCommand() *cli.Command {
 type jsonInit struct {
 	Store    string `json:"store" help:"as it was named"`
 	SizeRule string `json:"size_rule"`
+
+	ChunkSize   int    `json:"chunk_size" help:"bytes on average"`
+	Compression string `json:"compression"`
 }
 
 // init makes the store.
-func (e *env) init(ctx context.Context, rule *store.SizeRule) error {
+func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	spec, err := e.storeSpec()
 	if err != nil {
 		return err
 	}
-	err = config.Init(ctx, spec, rule)
+	o := e.making(config.Options{Parents: parents || e.store == ""})
+	o.OnMade = nil // that is what was asked for
+	err = config.Init(ctx, spec, s, o)
 	if errors.Is(err, store.ErrUnsupported) {
 		return &failure{err: err, status: statusFailed, hint: "other kinds of store take the rule as a parameter: see 'castar config --help'"}
 	}
@@ -60,6 +83,20 @@ func (e *env) init(ctx context.Context, rule *store.SizeRule) error {
 	if err != nil {
 		return err
 	}
-	e.stdout.json(jsonInit{spec, of.String()})
+	e.stdout.json(jsonInit{spec, of.String(), cmp.Or(s.ChunkSize, chunk.Default().Avg), cmp.Or(s.Compression, zstd.Fastest)})
 	return nil
+}
+
+// chunkSizeFlag returns --chunk-size.
+func chunkSizeFlag(to *int) cli.Flag {
+	f := bytesFlag("chunk-size", to, "256K", "cut files into chunks of `SIZE` on average")
+	set := f.set
+	f.set = func(value string) error {
+		err := set(value)
+		if err == nil {
+			_, err = chunk.ParamsFor(*to)
+		}
+		return err
+	}
+	return f
 }

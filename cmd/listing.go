@@ -19,11 +19,13 @@ type listing struct {
 	*bufio.Writer
 	end byte // of a line
 	nul bool // names are printed as they are
+
+	columns int // of the terminal, or 0
 }
 
 // newListing returns a listing; with nul, its lines end in NUL and its names are raw. It must be flushed.
 func (e *env) newListing(nul bool) *listing {
-	l := &listing{Writer: bufio.NewWriterSize(e.stdout, 64<<10), end: '\n', nul: nul}
+	l := &listing{Writer: bufio.NewWriterSize(e.stdout, 64<<10), end: '\n', nul: nul, columns: columnsOf(e.stdout)}
 	if nul {
 		l.end = 0
 	}

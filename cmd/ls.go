@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,8 +22,10 @@ end in a slash. Lines are sorted by name, bytewise, slash included.
 
 With -l, each line begins with the kind: d for a directory, - for a file, x for an executable file, l for a symbolic
 link. If ROOT is a tag or a line of the log for which the store keeps a listing (see 'castar export --help'), then come
-the permission bits, the owner and the group, and the modification time. Then come the size and the digest, 64 hexadecimal digits. The size of a file is in bytes; that of a directory is
-its number of entries at any depth. After the name of a symbolic link come -> and its target.
+the permission bits, the owner and the group, and the modification time. Then come the size and the first 16 digits of
+the digest, or with --full all 64. The size of a file is in bytes, with -h in larger units; that of a directory is its
+number of entries at any depth. After the name of a symbolic link come -> and its target. --sort size lists the largest
+files first, and directories after them, by entries.
 
 If a directory cannot be read, ls names it on stderr, lists the rest, and exits with status 3. A tree with more than
 8192 directories inside each other is an error.
@@ -31,7 +36,10 @@ Examples:
   castar ls -Rz src | xargs -0 -n 1 echo            # safe for any name`
 
 // lsFlags is what was typed after castar ls.
-type lsFlags struct{ long, recursive, tree, null bool }
+type lsFlags struct {
+	long, full, human, recursive, tree, null bool
+	sort                                     string
+}
 
 func (e *env) lsCommand() *cli.Command {
 	var f lsFlags
@@ -43,6 +51,9 @@ func (e *env) lsCommand() *cli.Command {
 		Description: withJSON(lsHelp, "there is an object for each entry", jsonEntry{}),
 		Flags: []cli.Flag{
 			boolFlag("long", "l", &f.long, "also show kind, size and digest"),
+			boolFlag("full", "", &f.full, "with -l, show whole digests"),
+			boolFlag("human", "h", &f.human, "with -l, show sizes of files in units such as MiB"),
+			choiceFlag("sort", &f.sort, "name", "sort by `WHAT`: name, or size", "name", "size"),
 			boolFlag("recursive", "R", &f.recursive, "list directories inside it too"),
 			boolFlag("tree", "", &f.tree, "draw the tree"),
 			nullFlag(&f.null),
@@ -53,6 +64,8 @@ func (e *env) lsCommand() *cli.Command {
 				return usagef("ls", "want one ROOT, got %d arguments", c.NArg())
 			case f.tree && (f.null || e.json):
 				return usagef("ls", "--tree does not work with --null or --json")
+			case f.tree && f.sort == "size":
+				return usagef("ls", "--tree does not work with --sort size")
 			case f.null && e.json:
 				return usagef("ls", "--null and --json exclude each other")
 			}
@@ -82,7 +95,11 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		kept = newFactsReader(facts, left.listing)
 	}
 	var branches []string // what --tree draws before the entries, for each depth
-	err := e.walk(ctx, "ls", tree.Walk(ctx, st.Directories, r.Node, depth), func(entry tree.Entry) {
+	entries := tree.Walk(ctx, st.Directories, r.Node, depth)
+	if f.sort == "size" {
+		entries = bySize(entries)
+	}
+	err := e.walk(ctx, "ls", entries, func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		at := entry.Path // as the listing has it
 		long := f.longFields(kept, at, entry.Node)
@@ -143,5 +160,42 @@ func (f *lsFlags) longFields(kept *factsReader, path string, n store.Node) strin
 			said = fmt.Sprintf("%04o %-12s %s ", e.Mode, ownerOf(&e), timeOf(&e).Local().Format(time.DateTime))
 		}
 	}
-	return fmt.Sprintf("%c %s%11d %s ", kind, said, n.Size, digest)
+	if !f.full {
+		digest = digest[:shortDigits]
+	}
+	size := strconv.FormatUint(n.Size, 10)
+	if f.human && n.Kind == store.KindFile {
+		size = humanBytes(n.Size)
+	}
+	return fmt.Sprintf("%c %s%11s %s ", kind, said, size, digest)
+}
+
+// bySize returns the entries with the largest files first, and directories after files. Errors come before all entries,
+// and so does the entry of depth 0.
+func bySize(entries iter.Seq2[tree.Entry, error]) iter.Seq2[tree.Entry, error] {
+	return func(yield func(tree.Entry, error) bool) {
+		var all []tree.Entry
+		for entry, err := range entries {
+			if err == nil && entry.Depth > 0 {
+				all = append(all, entry)
+			} else if !yield(entry, err) {
+				return
+			}
+		}
+		slices.SortStableFunc(all, func(a, b tree.Entry) int {
+			aDir, bDir := a.Node.Kind == store.KindDirectory, b.Node.Kind == store.KindDirectory
+			switch {
+			case aDir != bDir && bDir:
+				return -1
+			case aDir != bDir:
+				return 1
+			}
+			return cmp.Compare(b.Node.Size, a.Node.Size)
+		})
+		for _, entry := range all {
+			if !yield(entry, nil) {
+				return
+			}
+		}
+	}
 }

@@ -129,6 +129,14 @@ func (e *env) startProgress(command string, read func() sample) (stop func()) {
 	if e.wantsBar() {
 		e.stderr.show(command)
 	}
+	var lines, objects <-chan time.Time
+	if e.progress == "json" {
+		objects = time.Tick(time.Second)
+		e.printProgress(command, read(), 0)
+	}
+	if every := e.lineInterval(); every > 0 {
+		lines = time.Tick(every)
+	}
 	began := time.Now()
 	quit, finished := make(chan struct{}), make(chan struct{})
 	asked := make(chan os.Signal, 1)
@@ -143,6 +151,10 @@ func (e *env) startProgress(command string, read func() sample) (stop func()) {
 			case <-ticker.C:
 			case <-asked:
 				fmt.Fprintf(e.stderr, "castar: %s: %s\n", command, read().line(time.Since(began)))
+			case <-lines:
+				fmt.Fprintf(e.stderr, "castar: %s: %s\n", command, read().line(time.Since(began)))
+			case <-objects:
+				e.printProgress(command, read(), time.Since(began))
 			case <-quit:
 				e.stderr.hide()
 				return
@@ -156,17 +168,43 @@ func (e *env) startProgress(command string, read func() sample) (stop func()) {
 	})
 }
 
+// jsonProgress is a line on stderr with --progress=json.
+type jsonProgress struct {
+	Type    string  `json:"type"` // "progress"
+	Command string  `json:"command"`
+	Entries uint64  `json:"entries"`
+	Unit    string  `json:"unit"` // what entries counts: files or objects
+	Bytes   uint64  `json:"bytes"`
+	Total   uint64  `json:"total"` // bytes; 0 if not known yet; may grow
+	Seconds float64 `json:"seconds"`
+}
+
+// printProgress writes s as an object.
+func (e *env) printProgress(command string, s sample, elapsed time.Duration) {
+	_ = writeJSON(e.stderr, jsonProgress{"progress", command, s.files, s.units(), s.bytes, s.total, elapsed.Seconds()})
+}
+
 // wantsBar reports whether to show a bar. --progress decides; auto shows it only on a terminal that can move its cursor,
-// and not among the lines of --verbose.
+// and keeps it among the lines of --verbose, which are written above it.
 func (e *env) wantsBar() bool {
 	switch {
 	case e.progress == "always":
 		return true
-	case e.progress == "never" || e.quiet || e.json || e.verbose || os.Getenv("TERM") == "dumb":
+	case e.progress == "never" || e.progress == "json" || e.quiet || e.json || os.Getenv("TERM") == "dumb":
 		return false
 	}
 	f, ok := e.stderr.w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// lineInterval returns how often to print a line instead of a bar, or 0 for never: on a terminal that cannot move its
+// cursor, a line a minute shows that castar is alive.
+func (e *env) lineInterval() time.Duration {
+	f, ok := e.stderr.w.(*os.File)
+	if e.progress != "auto" || e.quiet || e.json || os.Getenv("TERM") != "dumb" || !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0
+	}
+	return time.Minute
 }
 
 // newBar returns a bar that shows nothing before its first paint.
@@ -202,10 +240,16 @@ func fitPictures(text string, columns int) string {
 	return strings.Join(pictures, "\r")
 }
 
-// fitPicture first shortens the gauge of a picture, which is between two | characters, and then cuts off its end.
+// fitPicture first shortens the gauge of a picture, which is between two | characters. Then it leaves out the amounts in
+// parentheses, so that the times stay, and at last it cuts off the end.
 func fitPicture(p []rune, columns int) string {
 	from := slices.Index(p, '|') + 1
 	to := from + slices.Index(p[from:], '|')
+	if gauge, open := to-from, slices.Index(p, '('); len(p)-max(gauge, 0) > columns && open > to && to >= from && from > 0 {
+		if end := slices.Index(p[open:], '['); end > 0 { // the amounts go before the times
+			p = slices.Concat(p[:open], p[open+end:])
+		}
+	}
 	if over := len(p) - columns; over > 0 && from > 0 && to > from {
 		length := max(0, to-from-over)
 		full := strings.Count(string(p[from:to]), "█") * length / (to - from)

@@ -38,7 +38,7 @@ func TestFitPictures(t *testing.T) {
 		{61, picture},
 		{60, "\ringest 12 files  50% |████     | (1.0 MiB, 2 MiB/s) [0s:3s]\x1b[0K"},
 		{56, "\ringest 12 files  50% |██   | (1.0 MiB, 2 MiB/s) [0s:3s]\x1b[0K"},
-		{40, "\ringest 12 files  50% || (1.0 MiB, 2 MiB\x1b[0K"},
+		{40, "\ringest 12 files  50% |████    | [0s:3s]\x1b[0K"},
 		{7, "\ringest\x1b[0K"},
 		{1, "\r\x1b[0K"},
 	} {

@@ -21,9 +21,12 @@ import (
 func (f *ingestFlags) sourceFlags() []cli.Flag {
 	return []cli.Flag{
 		listFlag("exclude", "e", &f.exclude, "leave out what `PATTERN` matches"),
+		listFlag("iexclude", "", &f.iexclude, "leave out what `PATTERN` matches, in upper or lower case"),
 		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match; - is stdin"),
 		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files exclude"),
 		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out the contents of folders with a CACHEDIR.TAG"),
+		listFlag("exclude-if-present", "", &f.options.IfPresent, "leave out the contents of folders that have `NAME`, but not it"),
+		bytesFlag("exclude-larger-than", &f.options.LargerThan, "no limit", "leave out files of more than `SIZE` bytes"),
 		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "stay on one file system"),
 		boolFlag("no-cache", "", &f.noCache, "read every file, even if it looks unchanged"),
 		boolFlag("trust-cache", "", &f.options.TrustCache, "take a file with the same path, size and times for unchanged, on any file system"),
@@ -47,6 +50,9 @@ func (e *env) readExcludes(f *ingestFlags) error {
 	}
 	if len(f.exclude) > 0 {
 		f.options.Excludes = append(f.options.Excludes, ignore.New(f.exclude...))
+	}
+	if len(f.iexclude) > 0 {
+		f.options.Excludes = append(f.options.Excludes, ignore.NewFold(f.iexclude...))
 	}
 	return nil
 }
@@ -164,7 +170,7 @@ func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]sour
 // startScan counts the bytes in sources, if a bar is shown. total is 0 until it is done; stop ends it earlier.
 func (e *env) startScan(ctx context.Context, sources []source) (total *atomic.Uint64, stop func()) {
 	total = new(atomic.Uint64)
-	if !e.wantsBar() {
+	if !e.wantsBar() && e.progress != "json" {
 		return total, func() {}
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -230,7 +230,7 @@ func printHistogram(out io.Writer, sizes *[tree.SizeClasses]uint64) {
 		case i > 0 && limit == 0:
 			label = "more"
 		case i > 0:
-			label = "below " + humanBytes(limit)
+			label = "below " + strings.Replace(humanBytes(limit), ".0 ", " ", 1)
 		}
 		bar := int((n*histogramWidth + most - 1) / most)
 		fmt.Fprintf(w, "%s\t%d\t%s\n", label, n, strings.Repeat("█", bar))

@@ -35,11 +35,12 @@ func (m openMode) options() config.Options {
 // open opens the store that spec names or, if spec is "", that the flags and the environment name.
 func (e *env) open(ctx context.Context, spec string, o config.Options) (st *store.Store, err error) {
 	if spec == "" {
+		o.Parents = o.Parents || e.store == "" // nobody need make ~/.local/share
 		if spec, err = e.storeSpec(); err != nil {
 			return nil, err
 		}
 	}
-	return config.Open(ctx, spec, o)
+	return config.Open(ctx, spec, e.making(o))
 }
 
 // patient returns o for commands that run unattended: if another process has locked the store, the command says so and

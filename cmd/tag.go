@@ -99,10 +99,19 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 // deleteTags deletes every tag that it can, and returns an error for the others.
 func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 	var errs []error
+	others := 0
 	for _, name := range names {
-		errs = append(errs, st.Tags.Delete(ctx, name))
+		err := st.Tags.Delete(ctx, name)
+		if err != nil && !store.IsNotFound(err) {
+			others++
+		}
+		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil && others == 0 {
+		return &failure{err: err, status: statusNotFound, hint: "'castar tag' lists the tags"}
+	}
+	return err
 }
 
 // listTags prints every tag, and warns of those that cannot be read.

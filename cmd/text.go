@@ -2,10 +2,8 @@ package cmd
 
 import (
 	"fmt"
-	"io"
 	"math"
 	"strings"
-	"text/tabwriter"
 
 	"castar/store"
 )
@@ -21,9 +19,6 @@ func quoteAll(names []string, separator string) string {
 	}
 	return strings.Join(quoted, separator)
 }
-
-// newTable returns a writer of lines whose cells end in tabs. It must be flushed.
-func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }
 
 // plural returns n and the noun, in the plural unless n is 1.
 func plural(n uint64, noun string) string {

@@ -32,7 +32,7 @@ verify lists all damage: what and where it is, the paths that it hits in every t
 records damaged objects in the store, unless --dry-run is given. A later ingest of the same contents then stores them
 again. verify forgets an object that is whole again. With -v, it also lists harmless oddities.
 
-Other processes may use the store at the same time. A gc waits.
+Other processes may use the store at the same time. A gc waits. With -q, nothing is printed if all is well.
 
 --structure reads no file contents. --sample reads a part of them, such as 5% or 1/20, and each run reads the next
 part: with 5%, twenty runs read everything. --max-duration stops reading contents after a time, such as 90s or 10m,
@@ -221,9 +221,10 @@ func (v *verified) progress(p *store.ScrubProgress) (stop func()) {
 
 // summary says what was checked. It returns errPartial if something is damaged, and otherwise what could not be checked.
 func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
-	if v.env.json {
+	switch clean := len(r.Newer) == 0 && len(r.Findings) == 0; {
+	case v.env.json:
 		v.jsonSummary(r, took)
-	} else {
+	case !v.env.quiet || !clean:
 		v.table(r)
 		v.notes(r)
 	}

@@ -51,6 +51,8 @@ type Options struct {
 	// leaves holes in files that had some. It believes no more of it than the tree has too. FileMode, ExecMode, DirMode
 	// and MTime are stronger if they are set.
 	Listing *listing.Folder
+	// Partial says that the root is a part of what Listing is about. Then it is no lie that Listing has more.
+	Partial bool
 	// Owner, with Listing, also restores owners, setuid and setgid. Users and groups are those of the same name or, if
 	// the system has no such name, number.
 	Owner bool

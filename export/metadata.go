@@ -44,14 +44,14 @@ func (e *exporter) list(at *path, nodes store.Directory) {
 		return ok && n.Kind == store.KindDirectory
 	}
 	for name := range at.folder.Folders() {
-		if !isDirectory(name) {
+		if !isDirectory(name) && !e.o.Partial {
 			e.complain(at, name, errNotInTree)
 		}
 	}
 	var ok bool
 	at.lines, ok = at.folder.Lines(func(name string) bool {
 		n, ok := nodes.Find(name)
-		if ok = ok && n.Kind != store.KindDirectory; !ok {
+		if ok = ok && n.Kind != store.KindDirectory; !ok && !e.o.Partial {
 			e.complain(at, name, errNotInTree)
 		}
 		return ok

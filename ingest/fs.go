@@ -46,6 +46,7 @@ type walker struct {
 	mediumBuffers sync.Pool     // the same for mediumFile
 	problems      problems
 	stores        collected[string] // directories with a landmark
+	sockets       collected[string] // which are left out
 	notes         *notes            // the listing, or nil
 	note          *note             // of the root
 
@@ -163,6 +164,10 @@ func (w *worker) store(up *folder, at *place, st *stat, ignored ignore.Stack, no
 	case unix.S_IFDIR:
 		return w.directory(up, at, st, ignored, node)
 	}
+	if st.kind() == unix.S_IFSOCK && at.parent != nil {
+		w.sockets.add(at.path())
+		return errLeftOut
+	}
 	w.problems.add(Problem{at.path(), specialError(st.special()), true})
 	return errLeftOut
 }
@@ -267,6 +272,9 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack, l *lines) (st
 	if err := w.checkStore(f.fd, names, at); err != nil {
 		return nil, err
 	}
+	if names, err = w.only(names, at); err != nil {
+		return nil, err
+	}
 	if names, ignored, err = w.patterns(f.fd, names, at, ignored); err != nil {
 		return nil, err
 	}
@@ -277,6 +285,12 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack, l *lines) (st
 // patterns applies what the directory itself leaves out, with a CACHEDIR.TAG or a .gitignore. It returns the names that
 // remain and the patterns that hold for them.
 func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
+	if name := w.present(names); name != "" {
+		for range len(names) - 1 {
+			w.exclude()
+		}
+		return []string{name}, ignored, nil
+	}
 	if w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
 		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
 			for range len(names) - 1 {
@@ -347,6 +361,10 @@ func (w *worker) child(g *forks, i, n int, up *folder, at *place, ignored ignore
 	}
 	isDir := st.kind() == unix.S_IFDIR
 	if !ignored.Empty() && ignored.Match(at.inside(), isDir) {
+		w.exclude()
+		return nil
+	}
+	if w.sized(&st) {
 		w.exclude()
 		return nil
 	}

@@ -26,12 +26,15 @@ import (
 type Options struct {
 	Jobs          int                // files read at once; 0 for a number that suits the machine
 	SizeRule      store.SizeRule     // how directory sizes are counted
-	SkipSpecial   bool               // leave out sockets, pipes and devices, and report them
+	SkipSpecial   bool               // leave out pipes and devices, and report them
 	IgnoreErrors  bool               // leave out and report these, and entries that cannot be read or keep changing
 	OneFileSystem bool               // store directories on other file systems empty, and leave out files mounted from there
 	ExcludeCaches bool               // of a directory with a valid CACHEDIR.TAG, store only that file
 	GitIgnore     bool               // obey .gitignore files
 	Excludes      []*ignore.Patterns // a later list overrides the earlier ones
+	Only          *Only              // if not nil, what to read of a directory; Scan and FS of anything else ignore it
+	LargerThan    int64              // if not 0, leave out files of more bytes
+	IfPresent     []string           // of a directory that has one of these names, store only that entry
 	Landmarks     []store.Landmark   // leave out directories that have one, because they belong to the store
 	Cache         *Cache             // if nil, read every file
 	TrustCache    bool               // believe path, size, mtime and ctime on any file system
@@ -65,13 +68,14 @@ type Result struct {
 	Excluded uint64       // entries that patterns and options left out; entries below an excluded directory do not count
 	LeftOut  []Problem    // entries that could not be stored, sorted by path
 	Stores   []string     // directories below the root with a landmark; they count as excluded
+	Sockets  []string     // paths as in a Problem, sorted: sockets hold no data, and are left out in any case
 }
 
 // Problem is an entry that could not be stored.
 type Problem struct {
 	Path    string // the path given to FS, continued down to the entry
 	Err     error
-	Special bool // a socket, a pipe or a device
+	Special bool // a pipe or a device, or a socket as the root
 }
 
 // Error returns the path, quoted if it is empty or would not print, and the reason.
@@ -172,9 +176,10 @@ func walkOnce(ctx context.Context, st *store.Store, path string, o Options, p *p
 	if err != nil {
 		return Result{LeftOut: w.problems.sorted()}, false, err
 	}
-	r = Result{Root: root, Excluded: w.excluded.Load(), Private: w.private.Load(), LeftOut: w.problems.sorted(), Stores: w.stores.sorted(strings.Compare), Counts: store.Counts{
-		Files: w.files.Load(), Directories: w.directories.Load(), Symlinks: w.symlinks.Load(), Bytes: w.bytes.Load(),
-	}}
+	r = Result{Root: root, Excluded: w.excluded.Load(), Private: w.private.Load(), LeftOut: w.problems.sorted(),
+		Stores: w.stores.sorted(strings.Compare), Sockets: w.sockets.sorted(strings.Compare), Counts: store.Counts{
+			Files: w.files.Load(), Directories: w.directories.Load(), Symlinks: w.symlinks.Load(), Bytes: w.bytes.Load(),
+		}}
 	if err := w.problems.refused(o); err != nil {
 		r.Root = store.Node{}
 		return r, false, err

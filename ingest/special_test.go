@@ -29,7 +29,7 @@ func TestSpecial(t *testing.T) {
 	l, err := net.Listen("unix", dir+"/socket")
 	try(t, err)
 	defer l.Close()
-	want2 := map[string]error{"d/pipe": ErrSpecial, "socket": ErrSpecial}
+	want2 := map[string]error{"d/pipe": ErrSpecial}
 	if err := unix.Mknod(dir+"/null", unix.S_IFCHR|0o600, 0); err == nil {
 		want2["null"] = ErrSpecial
 	} else {
@@ -37,6 +37,12 @@ func TestSpecial(t *testing.T) {
 	}
 	wantLeftOut(t, dir, Options{}, kept, want2)
 	r := want(t, dir, Options{SkipSpecial: true}, kept)
+	if len(r.Sockets) != 1 || r.Sockets[0] != dir+"/socket" { // it holds no data
+		t.Errorf("sockets %q", r.Sockets)
+	}
+	if _, err := FS(context.Background(), memory.New(), dir+"/socket", Options{}); !errors.Is(err, ErrSpecial) {
+		t.Errorf("a socket as the root: %v", err)
+	}
 	if len(r.LeftOut) != len(want2) {
 		t.Errorf("left out %v", r.LeftOut)
 	}

@@ -12,6 +12,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrNoStore says that there is no store, rather than one that lacks something.
 	ErrNoStore = errors.New("no store here")
+	// ErrNoConfig says that a store has objects, and has lost the file that says how to read them. It is an ErrNoStore.
+	ErrNoConfig = fmt.Errorf("%w that can be opened: its config is lost", ErrNoStore)
 	// ErrLocked says that another process has locked the store.
 	ErrLocked = errors.New("locked by another process")
 	// ErrNotAlone says that what was asked for needs a store that was opened exclusively.

@@ -1,5 +1,5 @@
 // Package ignore decides which entries of a tree to leave out. Its patterns mean exactly what they mean to git, by
-// gitignore(5) and by git's code if the manual is silent. Names and patterns are bytes. Case matters.
+// gitignore(5) and by git's code if the manual is silent. Names and patterns are bytes. Case matters, except to NewFold.
 //
 // A pattern that ends in a slash matches only directories. A symlink is not a directory, whatever its target. A pattern
 // with any other slash is matched against the path relative to its file, and a pattern without one against the last name
@@ -35,6 +35,7 @@ const (
 // concurrently.
 type Patterns struct {
 	list []pattern
+	fold bool // paths and names are matched in lower case
 	// byLast tells which patterns can match a path, by its last byte. It has the indexes, in ascending order, of the
 	// patterns that end in that byte. Patterns whose last byte is not fixed are under 0, which is in no path.
 	byLast map[byte][]int32
@@ -88,6 +89,16 @@ func New(patterns ...string) *Patterns {
 	return p
 }
 
+// NewFold is New for patterns that match letters of either case.
+func NewFold(patterns ...string) *Patterns {
+	p := &Patterns{fold: true}
+	for _, line := range patterns {
+		p.add(strings.ReplaceAll(strings.ToLower(line), "[:upper:]", "[:lower:]"))
+	}
+	p.index()
+	return p
+}
+
 // trimSpaces removes the spaces at the end of line, except for one after a backslash.
 func trimSpaces(line string) string {
 	end := 0 // just past the last character to keep
@@ -131,6 +142,9 @@ func (p *Patterns) index() {
 // match returns the index of the last pattern that matches, or -1. The path is relative to the directory of the patterns,
 // and name is its last name. If path is "", only patterns that are matched against names count.
 func (p *Patterns) match(path, name string, isDir bool) int {
+	if p.fold {
+		path, name = strings.ToLower(path), strings.ToLower(name)
+	}
 	found := -1
 	for _, last := range [2]byte{name[len(name)-1], 0} {
 		numbers := p.byLast[last]
@@ -214,6 +228,9 @@ func (s Stack) ByName(dir func() string) bool {
 				path += "/"
 			}
 			below := path[min(f.base, len(path)):]
+			if f.fold {
+				below = strings.ToLower(below)
+			}
 			if slices.ContainsFunc(f.list, func(n pattern) bool { return n.wholePath && n.reaches(below) }) {
 				return false
 			}

@@ -108,7 +108,19 @@ func (b *builder) open(ctx context.Context, n *node) (*store.Store, error) {
 	}
 	o := b.o
 	o.ReadOnly, o.Create = !b.access[n].write, b.access[n].create
+	making := o.Create && n.kind.folder() != "" && !n.hasStore()
+	if making {
+		if err := checkPlace(n, o); err != nil {
+			return nil, err
+		}
+	}
 	st, err := n.kind.open(ctx, o, parts)
+	if err == nil && o.Create && n.kind.folder() != "" {
+		remember(n, o.Memory)
+		if making {
+			made(n, o)
+		}
+	}
 	if rule := n.kind.rule(); rule != nil && st != nil {
 		st.SizeRule = *rule
 	}

@@ -26,13 +26,16 @@ import (
 
 // Options say how to open a store. A kind of store ignores options that mean nothing to it.
 type Options struct {
-	Create    bool          // make the store if it does not exist
-	New       bool          // with Create: refuse a store that exists; packed stores only
-	ReadOnly  bool          // refuse writes, and need no permission for them
-	Exclusive bool          // lock out all other processes until the store is closed; not for a store made of others
-	Wait      time.Duration // how long to wait for the locks of other processes; negative: for ever
-	OnWait    func()        // called once when waiting begins; may be nil
-	Tolerate  bool          // open a damaged store as far as possible, to examine or repair it
+	Create    bool                // make the store if it does not exist
+	New       bool                // with Create: refuse a store that exists; packed stores only
+	Parents   bool                // with Create: make the folders above the store too
+	Memory    string              // with Create: a folder that remembers on which file systems stores were; "" for none
+	OnMade    func(folder string) // with Create: called when a store was made in a folder; may be nil
+	ReadOnly  bool                // refuse writes, and need no permission for them
+	Exclusive bool                // lock out all other processes until the store is closed; not for a store made of others
+	Wait      time.Duration       // how long to wait for the locks of other processes; negative: for ever
+	OnWait    func()              // called once when waiting begins; may be nil
+	Tolerate  bool                // open a damaged store as far as possible, to examine or repair it
 }
 
 // Open opens the store that spec names:
@@ -61,6 +64,9 @@ type Options struct {
 // parameter that is given twice or has no value. A name with the scheme of no kind of store is a path if that exists. A
 // name that begins with a slash or a dot is always a path. Open makes a near store if it does not exist, and readers
 // write to it.
+//
+// A store is made only in a folder that exists, unless o.Parents says otherwise, and not where an earlier Open with the same
+// o.Memory found another file system mounted: the error is a *NoPlaceError.
 //
 // The error is store.ErrNoStore if there is no store, store.ErrUnsupported if it would have only blobs or only
 // directories, and store.ErrLocked if another process locked it for all of o.Wait. The caller closes the store, which
@@ -121,14 +127,18 @@ func parse(spec string) (*entry, error) {
 	if file, name, ok := compositionFile(spec); ok {
 		c, err := Load(file)
 		if err != nil {
-			return nil, err
+			return nil, ofFile(file, err)
 		}
 		return c.entry(name)
+	}
+	if err := checkRemote(spec); err != nil {
+		return nil, err
 	}
 	p := newPlanner(nil)
 	n, err := p.url(tableStores, spec, "")
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", quoteSpec(spec), err)
+		scheme, _, _ := splitScheme(spec)
+		return nil, &NameError{Err: fmt.Errorf("store %s: %w", quoteSpec(spec), err), Hint: hintForScheme(scheme)}
 	}
 	p.resolve(n)
 	if len(p.errs) > 0 {

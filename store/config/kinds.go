@@ -157,6 +157,7 @@ func (k *ruled) rule() *store.SizeRule { return k.Rule }
 type packedKind struct {
 	Path string `toml:"path"`
 	ruled
+	settings Settings // of a store that Init makes
 }
 
 // setURL takes a path as it is: a percent sign stands for itself.
@@ -186,6 +187,7 @@ func (k *packedKind) relativeTo(dir string) {
 func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
 	options := packed.Options{
 		Create: o.Create, New: o.New, SizeRule: *cmp.Or(k.Rule, new(store.SizeRule)),
+		ChunkSize: k.settings.ChunkSize, Compression: k.settings.Compression,
 		ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait, Tolerate: o.Tolerate,
 	}
 	st, err := packed.Open(ctx, k.Path, options)

@@ -37,10 +37,16 @@ func (n *node) sizeRule() (store.SizeRule, error) {
 	return store.SizeDocumented, nil
 }
 
-// Init makes the packed store that spec names. It counts sizes by rule, or if that is nil by the rule of the composition
-// file. A store that exists is an error, and so is every other kind of store: putting something makes it, and it keeps no
-// settings.
-func Init(ctx context.Context, spec string, rule *store.SizeRule) error {
+// Settings are what a packed store keeps from its making on.
+type Settings struct {
+	Rule        *store.SizeRule // nil: that of the composition file
+	ChunkSize   int             // of chunks on average, in bytes; 0: the default
+	Compression string          // fastest, default, better or best; "": fastest
+}
+
+// Init makes the packed store that spec names, with the Parents, Memory and OnMade of o. A store that exists is an error,
+// and so is every other kind of store: putting something makes it, and it keeps no settings.
+func Init(ctx context.Context, spec string, s Settings, o Options) error {
 	e, err := parse(spec)
 	if err != nil {
 		return err
@@ -49,10 +55,12 @@ func Init(ctx context.Context, spec string, rule *store.SizeRule) error {
 	if !ok || e.blobs != e.directories {
 		return fmt.Errorf("store %s: %w: only packed stores need to be made", quoteSpec(spec), store.ErrUnsupported)
 	}
-	if rule != nil {
-		k.Rule = rule
+	k.settings = s
+	if s.Rule != nil {
+		k.Rule = s.Rule
 	}
-	st, err := k.open(ctx, Options{Create: true, New: true, Wait: -1}, nil)
+	o.Create, o.New, o.Wait = true, true, -1
+	st, err := build(ctx, e, o)
 	if err != nil {
 		return err
 	}

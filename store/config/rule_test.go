@@ -58,10 +58,10 @@ func TestSizeRule(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
 	rule := store.SizeSnix
-	if err := Init(t.Context(), path("snix"), &rule); err != nil {
+	if err := Init(t.Context(), path("snix"), Settings{Rule: &rule}, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := Init(t.Context(), path("plain"), nil); err != nil {
+	if err := Init(t.Context(), path("plain"), Settings{}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.ReplaceAll(ruleFile, "DIR", dir)
@@ -137,18 +137,18 @@ func TestSizeRuleInURLs(t *testing.T) {
 
 func TestInit(t *testing.T) {
 	dir := t.TempDir()
-	if err := Init(t.Context(), dir, nil); err != nil {
+	if err := Init(t.Context(), dir, Settings{}, Options{}); err != nil {
 		t.Fatal(err)
 	}
 	rule := store.SizeSnix
-	if err := Init(t.Context(), dir, &rule); err == nil || !strings.Contains(err.Error(), "a store is there already") {
+	if err := Init(t.Context(), dir, Settings{Rule: &rule}, Options{}); err == nil || !strings.Contains(err.Error(), "a store is there already") {
 		t.Errorf("again: error %v", err)
 	}
 	if got, err := SizeRule(dir); err != nil || got != store.SizeDocumented {
 		t.Errorf("then its rule is %v, %v", got, err)
 	}
 	for _, spec := range []string{"memory:", "objectstore+memory:", "grpc+http://h", "cache:?near=" + dir + "/n&far=" + dir + "/f"} {
-		if err := Init(t.Context(), spec, nil); !errors.Is(err, store.ErrUnsupported) {
+		if err := Init(t.Context(), spec, Settings{}, Options{}); !errors.Is(err, store.ErrUnsupported) {
 			t.Errorf("%s: error %v", spec, err)
 		}
 	}
@@ -156,7 +156,7 @@ func TestInit(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(used, "x"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Init(t.Context(), used, nil); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if err := Init(t.Context(), used, Settings{}, Options{}); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("in a folder with something in it: error %v", err)
 	}
 }

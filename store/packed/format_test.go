@@ -27,7 +27,7 @@ func exampleStore(t *testing.T) *crashfs.FS {
 	if err := fsys.Remove(sealed.ConfigName); err != nil {
 		t.Fatal(err)
 	}
-	cfg := sealed.NewConfig(store.SizeDocumented)
+	cfg := sealed.NewConfig(sealed.Settings{})
 	cfg.ID = "0123456789abcdef0123456789abcdef"
 	if err := sealed.WriteConfig(fsys, cfg); err != nil {
 		t.Fatal(err)

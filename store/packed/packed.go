@@ -57,7 +57,12 @@ type Options struct {
 	Create   bool           // make the store if there is none
 	New      bool           // with Create: refuse a store that exists
 	SizeRule store.SizeRule // of a store that is made
-	ReadOnly bool           // never write; the store may be on a read-only file system
+	// Of a store that is made: how long chunks are on average, in bytes, and how hard to compress: fastest, default,
+	// better or best. 0 and "" are the defaults.
+	ChunkSize   int
+	Compression string
+
+	ReadOnly bool // never write; the store may be on a read-only file system
 	// Exclusive keeps all other processes out until the store is closed. Sweep and Repair need it.
 	Exclusive bool
 	Wait      time.Duration // how long to wait for other processes that exclude this one; negative: forever
@@ -112,6 +117,19 @@ func SizeRule(path string) (store.SizeRule, error) {
 // Landmark returns what the store in the folder dir is known by: its config file, which has a random ID. The error is
 // fs.ErrNotExist if dir is no store.
 func Landmark(dir string) (store.Landmark, error) { return store.LandmarkOf(dir, sealed.ConfigName) }
+
+// Exists reports whether the folder dir has a store, even one whose config is lost.
+func Exists(dir string) bool {
+	if _, err := os.Lstat(filepath.Join(dir, sealed.ConfigName)); err == nil {
+		return true
+	}
+	fsys, err := durable.Dir(dir)
+	if err != nil {
+		return false
+	}
+	defer fsys.Close()
+	return live.CheckNothing(fsys) != nil
+}
 
 // makeFolder makes the folder of a store, and those above it, durably. It leaves the folder of a store alone.
 func makeFolder(path string) error {

@@ -21,6 +21,6 @@
 //	}
 //
 // A few directories that refer to each other over and over have more paths than anybody could visit. So nothing here
-// but Walk and Diff follows every path. Everything goes down a tree by the same walk, which prunes, reads ahead, and
+// but Walk, Diff and Pick follows every path. Everything goes down a tree by the same walk, which prunes, reads ahead, and
 // ends at store.MaxDepth levels unless no path is needed.
 package tree

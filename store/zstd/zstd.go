@@ -6,7 +6,9 @@ package zstd
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -20,6 +22,27 @@ const (
 	// Default is the C library's own default.
 	Default = 3
 )
+
+// Fastest is the name of the level Fast.
+const Fastest = "fastest"
+
+// Levels returns the names of levels, from the fastest to the one that compresses most.
+func Levels() []string { return []string{Fastest, "default", "better", "best"} }
+
+// Level returns the level of that name. No name stands for the fastest one.
+func Level(name string) (int, error) {
+	switch name {
+	case "", Fastest:
+		return Fast, nil
+	case "default":
+		return Default, nil
+	case "better":
+		return 7, nil
+	case "best":
+		return 12, nil
+	}
+	return 0, fmt.Errorf("unknown compression level %q: want %s", name, strings.Join(Levels(), ", "))
+}
 
 // Worthwhile reports whether a frame is small enough, compared with the raw bytes, to be worth decoding. Both are
 // lengths in bytes.

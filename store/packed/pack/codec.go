@@ -33,11 +33,11 @@ type Coders struct {
 	free    chan []byte // buffers of bufferSize to be used again
 }
 
-// NewCoders returns coders for so many goroutines that compress or decompress at a time, and keeps up to buffers buffers,
+// NewCoders returns coders for so many goroutines that compress at a level or decompress at a time, and keeps up to buffers,
 // of about 3 MiB each.
-func NewCoders(jobs, buffers int) (c *Coders, err error) {
+func NewCoders(level, jobs, buffers int) (c *Coders, err error) {
 	c = &Coders{free: make(chan []byte, buffers)}
-	if c.encoder, err = zstd.NewEncoder(jobs, zstd.Fast); err != nil {
+	if c.encoder, err = zstd.NewEncoder(jobs, level); err != nil {
 		return nil, err
 	}
 	if c.decoder, err = zstd.NewDecoder(jobs); err != nil {

@@ -15,7 +15,7 @@ import (
 // newFiles returns the packs of a store, to be closed at the end of the test.
 func newFiles(t testing.TB, fsys durable.FS) *Files {
 	t.Helper()
-	coders, err := NewCoders(2, 4)
+	coders, err := NewCoders(1, 2, 4)
 	if err != nil {
 		t.Fatal(err)
 	}

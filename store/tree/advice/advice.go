@@ -62,6 +62,8 @@ func OnError(err error) string {
 		return "'castar verify' lists what is damaged, and what to do about it"
 	case errors.Is(err, store.ErrNewer):
 		return onNewer
+	case errors.Is(err, store.ErrNoConfig):
+		return "'castar repair' makes the config anew"
 	case errors.Is(err, store.ErrNoStore):
 		return "'castar ingest' makes a store in a new or empty folder; -s or CASTAR_STORE names it"
 	case errors.Is(err, store.ErrLocked):

@@ -20,13 +20,18 @@ import (
 	"castar/store/packed/index"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
+	"castar/store/zstd"
 )
 
 // Options are the Options of package packed, which says what they mean.
 type Options struct {
-	Create    bool
-	New       bool
-	SizeRule  store.SizeRule
+	Create   bool
+	New      bool
+	SizeRule store.SizeRule
+
+	ChunkSize   int
+	Compression string
+
 	ReadOnly  bool
 	Exclusive bool
 	Wait      time.Duration
@@ -101,7 +106,11 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 		return nil, err
 	}
 	jobs := runtime.GOMAXPROCS(0)
-	coders, err := pack.NewCoders(jobs, 2*jobs+laneCount)
+	level, err := zstd.Level(cfg.Level)
+	if err != nil {
+		level = zstd.Fast // of a later castar: any level is right
+	}
+	coders, err := pack.NewCoders(level, jobs, 2*jobs+laneCount)
 	if err != nil {
 		return nil, err
 	}

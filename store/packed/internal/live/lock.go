@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,14 +23,14 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 	for {
 		cfg, err := sealed.ReadConfig(fsys)
 		if o.Tolerate && err != nil && isStore(fsys, err) {
-			cfg, err = sealed.NewConfig(o.SizeRule), nil
+			cfg, err = sealed.NewConfig(o.settings()), nil
 		}
 		missing := errors.Is(err, fs.ErrNotExist)
 		switch {
 		case missing && (!o.Create || o.ReadOnly || o.Tolerate):
-			return nil, cfg, fmt.Errorf("%s: %w", fsys.Path("."), store.ErrNoStore)
+			err = cmp.Or(CheckNothing(fsys), fmt.Errorf("%s: %w", fsys.Path("."), store.ErrNoStore))
 		case missing:
-			err = checkEmpty(fsys)
+			err = cmp.Or(CheckNothing(fsys), checkEmpty(fsys))
 		case err == nil && o.New:
 			err = errThere(fsys)
 		}
@@ -59,6 +60,25 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 		// Another process has just made the store, or was stopped at it; or it got in between the exclusive lock and the
 		// shared one.
 	}
+}
+
+// settings returns those of a store that is made.
+func (o Options) settings() sealed.Settings {
+	return sealed.Settings{SizeRule: o.SizeRule, ChunkSize: o.ChunkSize, Compression: o.Compression}
+}
+
+// CheckNothing refuses a folder without a config that has packs, indexes or tags. A store that is being made has none.
+func CheckNothing(fsys durable.FS) error {
+	for _, dir := range []string{pack.Dir, index.Dir, sealed.TagsDir} {
+		entries, err := fsys.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if len(entries) > 0 {
+			return fmt.Errorf("%s: %w", fsys.Path("."), store.ErrNoConfig)
+		}
+	}
+	return nil
 }
 
 // takeLock takes the lock exclusively if o asks for that or nobody else holds it, and otherwise shared.
@@ -158,8 +178,12 @@ func create(fsys durable.FS, o Options) (sealed.Config, error) {
 			return sealed.Config{}, err
 		}
 	}
-	cfg := sealed.NewConfig(o.SizeRule)
-	err := sealed.WriteConfig(fsys, cfg)
+	cfg := sealed.NewConfig(o.settings())
+	err := cfg.Check()
+	if err != nil {
+		return cfg, err
+	}
+	err = sealed.WriteConfig(fsys, cfg)
 	if err != nil {
 		fsys.Remove(sealed.ConfigName)
 	}

@@ -1,6 +1,7 @@
 package sealed
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -9,6 +10,7 @@ import (
 	"castar/store/durable"
 	"castar/store/packed/pack"
 	"castar/store/record"
+	"castar/store/zstd"
 )
 
 // A program refuses a store whose config has a greater version than formatVersion. A store gets the least version with
@@ -22,27 +24,48 @@ const (
 // Config is the contents of the config file, sealed: written when the store is made, read whenever it is opened.
 type Config struct {
 	Version     int    `json:"version"`
-	ID          string `json:"id"`            // 32 random hexadecimal digits
-	Hash        string `json:"hash"`          // "blake3"
-	Chunker     string `json:"chunker"`       // "fastcdc2020"
-	ChunkAvg    int    `json:"chunk_average"` // bytes; the least is half of it, the most twice
-	Compression string `json:"compression"`   // "zstd"
+	ID          string `json:"id"`                          // 32 random hexadecimal digits
+	Hash        string `json:"hash"`                        // "blake3"
+	Chunker     string `json:"chunker"`                     // "fastcdc2020"
+	ChunkAvg    int    `json:"chunk_average"`               // bytes; the least is half of it, the most twice
+	Compression string `json:"compression"`                 // "zstd"
+	Level       string `json:"compression_level,omitempty"` // "default", "better" or "best"; none is "fastest"
 
 	SizeRule store.SizeRule `json:"size_rule,omitempty"` // "snix", or none
 
 	extra string // the other fields
 }
 
+// Settings are what a new store is made with. Zero values are the defaults.
+type Settings struct {
+	SizeRule    store.SizeRule
+	ChunkSize   int    // of chunks on average, in bytes
+	Compression string // the name of a level of package zstd
+}
+
 // NewConfig returns the config of a new store.
-func NewConfig(rule store.SizeRule) Config {
-	version := versionBase
+func NewConfig(s Settings) Config {
+	version, rule, level := versionBase, s.SizeRule, s.Compression
+	if level == zstd.Fastest {
+		level = ""
+	}
 	if rule != store.SizeDocumented {
 		version = versionSizeRule
 	}
 	return Config{
 		Version: version, SizeRule: rule, ID: durable.TempName() + durable.TempName(),
-		Hash: "blake3", Chunker: "fastcdc2020", ChunkAvg: chunk.Default().Avg, Compression: "zstd",
+		Hash: "blake3", Chunker: "fastcdc2020", ChunkAvg: cmp.Or(s.ChunkSize, chunk.Default().Avg), Compression: "zstd",
+		Level: level,
 	}
+}
+
+// Check returns what is wrong with the settings of a new store.
+func (c Config) Check() error {
+	if _, err := chunk.ParamsFor(c.ChunkAvg); err != nil {
+		return err
+	}
+	_, err := zstd.Level(c.Level)
+	return err
 }
 
 // WriteConfig makes the folder a store.

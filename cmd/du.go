@@ -1,0 +1,85 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store"
+	"castar/store/tree"
+)
+
+const duHelp = `
+Says what each directory of ROOT takes, or of what is at path inside it, and the whole last.
+
+SIZE is the size of all files in it, each counted wherever it occurs. UNIQUE is the room that its contents take in the
+store, compressed, and that nothing else in ROOT needs. SHARED is the room of what is also elsewhere in ROOT: beside
+the directory, or beside one of those around it. A store over a network cannot tell UNIQUE and SHARED.
+
+Examples:
+  castar du src                                     # the directories in it
+  castar du --depth 3 src:doc`
+
+func (e *env) duCommand() *cli.Command {
+	depth := 1
+	return &cli.Command{
+		Name:        "du",
+		Usage:       "say what the directories of a tree take",
+		UsageText:   "castar du [flags] ROOT[:path]",
+		Description: withJSON(duHelp, "there is an object for each directory", jsonRoom{}),
+		Flags: []cli.Flag{
+			rangeFlag("depth", "d", &depth, 0, math.MaxInt, "1", "show directories up to `N` levels down; 0 is the whole only"),
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return usagef("du", "want one ROOT, got %d arguments", c.NArg())
+			}
+			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
+				return e.du(c.Context, st, r, depth)
+			})
+		},
+	}
+}
+
+// jsonRoom is a line of castar du --json.
+type jsonRoom struct {
+	jsonPath
+	Kind string `json:"kind"`
+	store.Counts
+	UniqueBytes *uint64 `json:"unique_bytes,omitempty"` // missing if the store cannot tell
+	SharedBytes *uint64 `json:"shared_bytes,omitempty"`
+}
+
+// du prints what is below r.
+func (e *env) du(ctx context.Context, st *store.Store, r tree.Ref, depth int) error {
+	r.Node.Name = ""
+	rooms, err := tree.Rooms(ctx, st, r.Node, depth)
+	if err != nil {
+		return err
+	}
+	w := newTable(e.stdout)
+	for i, room := range rooms {
+		if e.json {
+			j := jsonRoom{jsonPath: newJSONPath(room.Path), Kind: room.Node.Kind.String(), Counts: room.Counts}
+			if st.Sizer != nil {
+				j.UniqueBytes, j.SharedBytes = &room.Unique, &room.Shared
+			}
+			e.stdout.json(j)
+			continue
+		}
+		if i == 0 {
+			fmt.Fprintln(w, "SIZE\tUNIQUE\tSHARED\tPATH")
+		}
+		unique, shared, name := "-", "-", "."
+		if st.Sizer != nil {
+			unique, shared = humanBytes(room.Unique), humanBytes(room.Shared)
+		}
+		if room.Path != "" {
+			name = quote(room.Path + "/")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", humanBytes(room.Counts.Bytes), unique, shared, name)
+	}
+	return w.Flush()
+}

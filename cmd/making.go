@@ -1,0 +1,42 @@
+package cmd
+
+import (
+	"errors"
+
+	"castar/store/config"
+)
+
+// making returns o, so that a store that is made is mentioned, and found again only on the file system where it was.
+func (e *env) making(o config.Options) config.Options {
+	o.OnMade = func(folder string) { e.note(e.command, "made a new store at "+quote(folder)) }
+	if dir, err := cacheFolder(); err == nil {
+		o.Memory = dir
+	}
+	return o
+}
+
+// hintAtMaking says what to do if no store could be made, or "".
+func hintAtMaking(err error) string {
+	e, ok := errors.AsType[*config.NoPlaceError](err)
+	switch {
+	case !ok:
+		return ""
+	case e.Mount:
+		return "mount the disk; or 'castar init -s " + quote(e.Folder) + "' makes a new store there"
+	}
+	return "'castar init --parents -s " + quote(e.Folder) + "' makes a store and the folders above it"
+}
+
+// hintAtName says what to write for the name of a store that is none, or "".
+func hintAtName(err error) string {
+	if e, ok := errors.AsType[*config.NameError](err); ok {
+		return e.Hint
+	}
+	return ""
+}
+
+// isWrongName reports whether the name of a store on the command line is wrong.
+func isWrongName(err error) bool {
+	e, ok := errors.AsType[*config.NameError](err)
+	return ok && !e.File
+}

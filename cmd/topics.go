@@ -1,0 +1,165 @@
+package cmd
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// topics returns the texts of 'castar help TOPIC', by name.
+func topics() map[string]string {
+	return map[string]string{"changes": changesText, "coming-from": comingFromText, "recipes": recipesText}
+}
+
+const changesText = `
+What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
+later ones.
+
+A store is made only in a folder that exists, and ingest says so. 'castar init' takes --parents, --chunk-size and
+--compression. A path on another host is refused, and so is the place of a disk that is not mounted.
+
+Ingest leaves out sockets with a note. It takes several PATHs as one root with --as-tree and --files-from, and
+--iexclude, --exclude-larger-than and --exclude-if-present. Export takes --include and --exclude.
+
+'castar du' says what directories take. 'castar ls -l' shows 16 digits of a digest; --full shows all, -h shows sizes for
+people, and --sort size puts the largest first.
+
+verify -q prints nothing if all is well. -v keeps the progress bar. tag -d of a tag that does not exist exits with 10,
+and so does config check without its file. An empty argument and a bad name of a store exit with 2.`
+
+const comingFromText = `
+What commands of other programs are called here. A store needs no password: castar does not encrypt.
+
+restic:
+  restic init                   castar init; or nothing, ingest makes a store
+  restic backup ~               castar ingest --tag home ~
+  restic snapshots              castar log, castar tag
+  restic ls ID, find, dump      castar ls ROOT, castar find ROOT PATTERN, castar cat ROOT:path
+  restic diff A B               castar diff A B
+  restic restore ID --target D  castar export ROOT D
+  restic check --read-data      castar verify
+  restic prune                  castar gc
+  restic copy                   castar copy --from A --to B
+
+borg:
+  borg create REPO::NAME ~      castar ingest -s STORE --tag NAME ~
+  borg list REPO                castar log -s STORE
+  borg extract REPO::NAME       castar export -s STORE NAME DEST
+  borg check --verify-data      castar verify
+  borg compact                  castar gc
+  borg info                     castar stats
+
+git:
+  git add . && git commit       castar ingest --gitignore --tag NAME .
+  git log                       castar log
+  git tag NAME COMMIT           castar tag NAME ROOT
+  git diff A B                  castar diff -p A B
+  git ls-tree -r A              castar ls -R A
+  git show A:path               castar cat A:path
+  git checkout                  castar export --overwrite ROOT DEST
+  git fsck, git gc              castar verify, castar gc`
+
+const recipesText = `
+Every night, from cron. Name the store in full, and let only problems make a mail:
+  30 2 * * *  castar ingest -q -s /mnt/backup/store --tag home "$HOME" >/dev/null
+
+A backup disk that may not be mounted: make the store once with 'castar init -s /mnt/backup/store'. Ingest makes no other
+one in its place if the disk is not there: it fails with status 10.
+
+Check a part of the data each night, all of it in twenty days:
+  30 4 * * *  castar verify -q -s /mnt/backup/store --sample 5%
+
+A second copy elsewhere, of what is missing there:
+  castar copy --from /mnt/backup/store --to objectstore+s3://bucket/path --tags
+
+A restore drill: a backup is good when it has been restored. Export, and compare with what is there:
+  castar export -s /mnt/backup/store home /tmp/drill
+  castar diff -s /mnt/backup/store home ~
+  rm -rf /tmp/drill
+
+Only what git knows, as one root:
+  git ls-files -z | castar ingest --files-from - -z --tag src
+
+What takes the room, and how much deleting a tag would free:
+  castar du home --depth 2
+  castar stats`
+
+// unknownTopic is the error for a word that is no command and no topic.
+func unknownTopic(app *cli.App, name string) error {
+	if near := nearest(name, slices.Collect(maps.Keys(topics()))); near != "" {
+		return usagef("", "unknown topic %s, did you mean %s?", quote(name), near)
+	}
+	return unknownCommand(app, name)
+}
+
+// printMan writes a man page, in the language of man(7): of the whole program, or of one command. It has the words of the
+// help.
+func printMan(w io.Writer, app *cli.App, c *cli.Command) {
+	var b strings.Builder
+	name, usage, synopsis, text, categories := "castar", app.Usage, "castar COMMAND [flags] [arguments]", generalHelp,
+		app.VisibleFlagCategories()
+	if c != nil {
+		name, usage, synopsis, text, categories = "castar-"+c.Name, c.Usage, c.UsageText, c.Description, c.VisibleFlagCategories()
+	}
+	fmt.Fprintf(&b, ".TH %s 1 \"\" castar \"User Commands\"\n.nh\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n.B %s\n.SH DESCRIPTION\n",
+		manText(strings.ToUpper(name)), manText(name), manText(usage), manText(synopsis))
+	manParagraphs(&b, text)
+	if c == nil {
+		b.WriteString(".SH COMMANDS\n")
+		for _, c := range app.VisibleCommands() {
+			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", manText(strings.Join(c.Names(), ", ")), manText(c.Usage))
+		}
+	}
+	for _, category := range categories {
+		heading := category.Name()
+		if heading == "" {
+			heading = "Flags"
+		}
+		fmt.Fprintf(&b, ".SH %s\n", manText(strings.ToUpper(heading)))
+		for _, f := range category.Flags() {
+			if d, ok := f.(cli.DocGenerationFlag); ok {
+				spelled, text := describeFlag(d)
+				fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", manText(strings.TrimSpace(spelled)), manText(text))
+			}
+		}
+	}
+	if c == nil {
+		b.WriteString(".SH NOTES\n")
+		manParagraphs(&b, generalEnd)
+	}
+	io.WriteString(w, b.String())
+}
+
+// manParagraphs writes a help text: paragraphs are filled, and indented lines stay as they are.
+func manParagraphs(b *strings.Builder, text string) {
+	asIs := false
+	for line := range strings.SplitSeq(strings.Trim(text, "\n"), "\n") {
+		indented := strings.HasPrefix(line, " ")
+		if indented != asIs && line != "" {
+			b.WriteString(map[bool]string{true: ".nf\n", false: ".fi\n"}[indented])
+			asIs = indented
+		}
+		if line == "" {
+			line = ".PP"
+		} else {
+			line = manText(line)
+		}
+		b.WriteString(line + "\n")
+	}
+	if asIs {
+		b.WriteString(".fi\n")
+	}
+}
+
+// manText escapes what has a meaning in man pages.
+func manText(text string) string {
+	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
+	if strings.HasPrefix(text, ".") || strings.HasPrefix(text, "'") {
+		text = `\&` + text
+	}
+	return text
+}

@@ -1,0 +1,83 @@
+package tree
+
+import (
+	"context"
+	"path"
+
+	"castar/store"
+)
+
+// Choice says what becomes of an entry that Pick is asked about.
+type Choice int
+
+const (
+	LeaveOut Choice = iota // it, and all that is below it
+	LookIn                 // a directory stays if something below it does; anything else is left out
+	Take                   // it stays, and a directory also if nothing below it does
+)
+
+// Pick returns root without what choose leaves out, and directories in which to find it, which also have everything that
+// stays as it is. choose is called for each entry of a directory that it does not leave out; taken says that a directory
+// above is taken. ds is not changed: directories that become others are kept in memory, encoded.
+func Pick(ctx context.Context, ds store.Directories, root store.Node,
+	choose func(path string, n *store.Node, taken bool) Choice) (store.Directories, store.Node, error) {
+	if root.Kind != store.KindDirectory {
+		return ds, root, nil
+	}
+	rule, _, err := SizeRule(ctx, ds, root)
+	if err != nil {
+		return ds, root, err
+	}
+	p := picking{ctx, &overlay{Directories: ds, messages: map[store.Digest][]byte{}}, rule, choose}
+	root, _, err = p.directory("", root, false, 1)
+	return p.kept, root, err
+}
+
+// picking is one call of Pick.
+type picking struct {
+	ctx    context.Context
+	kept   *overlay
+	rule   store.SizeRule
+	choose func(path string, n *store.Node, taken bool) Choice
+}
+
+// directory returns what becomes of the directory n, and whether anything is left in it.
+func (p *picking) directory(at string, n store.Node, taken bool, depth int) (store.Node, bool, error) {
+	if depth > store.MaxDepth {
+		return n, false, store.ErrTooDeep
+	}
+	dir, err := p.kept.Get(p.ctx, n.Digest)
+	if err != nil {
+		return n, false, store.About("directory", n.Digest, err)
+	}
+	left := make(store.Directory, 0, len(dir))
+	for _, child := range dir {
+		name := path.Join(at, child.Name)
+		choice := p.choose(name, &child, taken)
+		isDir, stays := child.Kind == store.KindDirectory, choice == Take
+		if choice != LeaveOut && isDir {
+			var some bool
+			if child, some, err = p.directory(name, child, taken || stays, depth+1); err != nil {
+				return n, false, err
+			}
+			stays = stays || some
+		}
+		if stays {
+			left = append(left, child)
+		}
+	}
+	size, err := left.Size(p.rule)
+	if err != nil {
+		return n, false, err
+	}
+	message, err := store.EncodeDirectory(left)
+	if err != nil {
+		return n, false, err
+	}
+	if d := store.Sum(message); d != n.Digest {
+		p.kept.messages[d] = message
+		n.Digest = d
+	}
+	n.Size = size
+	return n, len(left) > 0, nil
+}
