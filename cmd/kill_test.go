@@ -124,21 +124,21 @@ func TestKillIngest(t *testing.T) {
 	}
 	tree := filepath.Join(dir, "tree")
 	writeTree(t, tree, 0)
-	_, whole := killed(t, noKill, env, "ingest", "--tag", "first", tree)
+	_, whole := killed(t, noKill, env, "ingest", "-q", "--tag", "first", tree)
 	first := filepath.Join(dir, "first")
 	if err := os.CopyFS(first, os.DirFS(tree)); err != nil {
 		t.Fatal(err)
 	}
 	for i := range kills(t) {
 		writeTree(t, tree, byte(i+1))
-		out, _ := killed(t, rand.N(whole*5/4), env, "ingest", "--tag", "last", tree)
+		out, _ := killed(t, rand.N(whole*5/4), env, "ingest", "-q", "--tag", "last", tree)
 		if out != "" {
 			export(strings.TrimSpace(out), tree)
 			export("last", tree)
 		}
 		export("first", first)
 	}
-	out, _ := killed(t, noKill, env, "ingest", tree)
+	out, _ := killed(t, noKill, env, "ingest", "-q", tree)
 	export(strings.TrimSpace(out), tree)
 	if left, err := os.ReadDir(filepath.Join(dir, "store", "tmp")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
@@ -151,7 +151,7 @@ func TestKillExport(t *testing.T) {
 	env := []string{"XDG_CACHE_HOME=" + filepath.Join(dir, "cache"), "CASTAR_STORE=" + filepath.Join(dir, "store")}
 	tree, dest := filepath.Join(dir, "tree"), filepath.Join(dir, "dest")
 	writeTree(t, tree, 0)
-	killed(t, noKill, env, "ingest", "--tag", "t", tree)
+	killed(t, noKill, env, "ingest", "-q", "--tag", "t", tree)
 	_, whole := killed(t, noKill, env, "export", "t", dest)
 	for i := 0; ; i++ {
 		if _, err := os.Lstat(dest); err == nil {
