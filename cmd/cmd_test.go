@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -110,7 +111,7 @@ func TestProgress(t *testing.T) {
 	}
 
 	stderr.Reset()
-	for _, e := range []*env{{progress: "auto"}, {progress: "never"}} {
+	for _, e := range []*env{{stderr: &console{w: io.Discard}, progress: "auto"}, {stderr: &console{w: io.Discard}, progress: "never"}} {
 		e.stderr = &console{w: &stderr}
 		e.startProgress("ingest", func() sample { return sample{} })()
 	}
@@ -178,7 +179,7 @@ func TestDefaultStore(t *testing.T) {
 // TestPackedFormat compares what castar version prints with what is written into a new store.
 func TestPackedFormat(t *testing.T) {
 	dir := t.TempDir()
-	e := &env{store: dir}
+	e := &env{store: dir, stderr: &console{w: io.Discard}}
 	st, err := e.openStore(t.Context(), forIngest)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +37,7 @@ func TestPercent(t *testing.T) {
 
 func TestDiffColors(t *testing.T) {
 	var out bytes.Buffer
-	e := &env{stdout: &output{w: &out}}
+	e := &env{stdout: &output{w: &out}, stderr: &console{w: io.Discard}}
 	p := e.newDiffPrinter(&diffFlags{}, [2]*compare.Side{{}, {}})
 	if p.color {
 		t.Error("colors, and no terminal")
@@ -62,9 +63,9 @@ func TestHistogram(t *testing.T) {
 	var out strings.Builder
 	printHistogram(&out, &[tree.SizeClasses]uint64{1, 80, 0, 41})
 	want := "empty          1   █\n" +
-		"below 1.0 KiB  80  " + strings.Repeat("█", 40) + "\n" +
-		"below 4.0 KiB  0   \n" +
-		"below 16.0 KiB 41  " + strings.Repeat("█", 21) + "\n"
+		"below 1 KiB  80  " + strings.Repeat("█", 40) + "\n" +
+		"below 4 KiB  0   \n" +
+		"below 16 KiB 41  " + strings.Repeat("█", 21) + "\n"
 	if strings.Join(strings.Fields(out.String()), " ") != strings.Join(strings.Fields(want), " ") {
 		t.Errorf("got\n%s", &out)
 	}

@@ -136,7 +136,7 @@ func TestRootsOnlyMissing(t *testing.T) {
 	root := strings.TrimSpace(out)
 	digest := func(path string) store.Digest {
 		t.Helper()
-		out, _ := wantRun(t, dir, 0, "ls", "-l", "-s", url, root+":"+filepath.Dir(path))
+		out, _ := wantRun(t, dir, 0, "ls", "-l", "--full", "-s", url, root+":"+filepath.Dir(path))
 		for line := range strings.Lines(out) {
 			if f := strings.Fields(line); len(f) == 4 && strings.TrimSuffix(f[3], "/") == filepath.Base(path) {
 				d, err := store.ParseDigest(f[2])
