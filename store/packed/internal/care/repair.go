@@ -117,8 +117,9 @@ func (r *repair) clearPacks() error {
 	return nil
 }
 
-// compare reports whether the indexes are sound and name nothing that was not found, and counts what they do.
-func (r *repair) compare(found *salvage, x *index.Index, old []*index.Index) (sound bool, err error) {
+// unopened reports whether no index is damaged among those that the store, which opened old, has left out. It tells what
+// is made anew, and sets folders aside.
+func (r *repair) unopened(old []*index.Index) (sound bool, err error) {
 	st := r.st
 	sound = true
 	entries, err := st.Fs.ReadDir(index.Dir)
@@ -152,6 +153,14 @@ func (r *repair) compare(found *salvage, x *index.Index, old []*index.Index) (so
 			return false, err
 		}
 	}
+	return sound, nil
+}
+
+// compare reports whether the indexes are sound and name nothing that was not found, and counts what they do.
+func (r *repair) compare(found *salvage, x *index.Index, old []*index.Index) (sound bool, err error) {
+	if sound, err = r.unopened(old); err != nil {
+		return false, err
+	}
 	frames := make(map[pack.Frame]bool, len(found.objects.Frames()))
 	for _, f := range found.objects.Frames() {
 		frames[f] = true
@@ -177,7 +186,7 @@ func (r *repair) compare(found *salvage, x *index.Index, old []*index.Index) (so
 			r.did(index.Path(o.Name), "%d objects are not where it says: made anew from the packs", moved)
 		}
 	}
-	if known := st.Quarantine.Load(); known != nil && known.Swept != nil {
+	if known := r.st.Quarantine.Load(); known != nil && known.Swept != nil {
 		sound = false
 		r.did(index.Dir, "a gc was interrupted: made anew from the packs")
 	}

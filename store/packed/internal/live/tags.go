@@ -219,6 +219,7 @@ func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
 // say what is dead. A program that does not know it takes it for a damaged tag, and removes nothing either.
 const LostName = "lost"
 
+// LostPath is where that file is in the store.
 const LostPath = sealed.TagsDir + "/" + LostName
 
 // lostMark is the JSON of the line in it.
