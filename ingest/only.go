@@ -1,8 +1,11 @@
 package ingest
 
 import (
+	"errors"
 	"slices"
 	"strings"
+
+	"castar/ingest/ignore"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,4 +93,39 @@ func (w *walker) present(names []string) string {
 		}
 	}
 	return ""
+}
+
+// patterns applies what the directory itself leaves out, with a CACHEDIR.TAG or a .gitignore. It returns the names that
+// remain and the patterns that hold for them.
+func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
+	if name := w.present(names); name != "" {
+		for range len(names) - 1 {
+			w.exclude()
+		}
+		return []string{name}, ignored, nil
+	}
+	if w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
+		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
+			for range len(names) - 1 {
+				w.exclude()
+			}
+			return []string{ignore.CacheDirTag}, ignored, nil
+		}
+	}
+	if w.o.GitIgnore {
+		ignored = repository(fd, names, at, ignored)
+	}
+	if i, ok := slices.BinarySearch(names, ignore.FileName); ok && w.o.GitIgnore {
+		patterns, err := ignore.Read(peeker(fd))
+		switch {
+		case err == nil:
+			ignored = ignored.Push(at.inside(), patterns)
+		case !errors.Is(err, errNotRegular):
+			names = slices.Delete(names, i, i+1)
+			if err = w.problem(&place{parent: at, name: ignore.FileName}, err); !errors.Is(err, errLeftOut) {
+				return nil, ignored, err
+			}
+		}
+	}
+	return names, ignored, nil
 }
