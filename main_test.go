@@ -34,12 +34,13 @@ var layers = map[string]int{
 	"castar/store/retry":   2,
 	"castar/store/table":   2,
 	"castar/store/zstd":    2,
-	"castar/store/*":       3,
-	"castar/store/config":  4,
-	"castar/ingest":        4,
-	"castar/export":        4,
-	"castar/cmd":           5,
-	"castar":               6,
+	"castar/store/bucket":  3,
+	"castar/store/*":       4,
+	"castar/store/config":  5,
+	"castar/ingest":        5,
+	"castar/export":        5,
+	"castar/cmd":           6,
+	"castar":               7,
 }
 
 // TestLayers asserts the order of layers for the imports of every file, whatever system it is built for. It reads the

@@ -1,4 +1,4 @@
-package objects
+package bucket
 
 import (
 	"context"
@@ -110,29 +110,35 @@ func (f *fileBucket) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
-func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
 		f.mu.Lock()
 		fresh := len(f.fresh)
 		f.mu.Unlock()
 		if fresh > 0 {
 			if err := f.Sync(ctx); err != nil {
-				yield("", err)
+				yield(Object{}, err)
 				return
 			}
 		}
-		for name, err := range listFolders(ctx, prefix, after, f.readFolder) {
+		for o, err := range listFolders(ctx, prefix, after, f.readFolder) {
 			if err == nil {
-				f.rely(name)
+				var fi fs.FileInfo
+				if fi, err = f.fs.Stat(o.Name); errors.Is(err, fs.ErrNotExist) {
+					continue // deleted meanwhile
+				} else if err == nil {
+					o.Size, o.Modified = fi.Size(), fi.ModTime()
+					f.rely(o.Name)
+				}
 			}
-			if !yield(name, err) {
+			if !yield(o, err) || err != nil {
 				return
 			}
 		}
 	}
 }
 
-// readFolder returns the names in a folder, except those of castar/tmp and castar/lock.
+// readFolder returns the names in a folder, except those of the Bucket's own files.
 func (f *fileBucket) readFolder(ctx context.Context, folder string) ([]string, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -150,7 +156,7 @@ func (f *fileBucket) readFolder(ctx context.Context, folder string) ([]string, e
 		if e.IsDir() {
 			name += "/"
 		}
-		if name != tmpDir+"/" && name != lockName {
+		if name != f.tmp()+"/" && name != f.lockFile() && name != f.swapFile() {
 			names = append(names, name)
 		}
 	}

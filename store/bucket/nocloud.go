@@ -1,6 +1,6 @@
 //go:build !cloud
 
-package objects
+package bucket
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package objects
+package bucket
 
 import (
 	"bytes"
@@ -14,8 +14,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"castar/store"
+	"castar/store/retry"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -34,8 +36,9 @@ type S3Config struct {
 	// files, or from the role of the machine or container, in this order. Without any, requests are not signed.
 	KeyID, Secret, Token string
 	Profile              string
-	Anonymous            bool   // do not sign requests
-	UserAgent            string // added to the client's own
+	Anonymous            bool         // do not sign requests
+	UserAgent            string       // added to the client's own
+	Retry                retry.Policy // how calls are repeated; zero means about a minute
 }
 
 // s3Bucket is a bucket of a service that speaks S3. Its Put is durable.
@@ -43,8 +46,9 @@ type s3Bucket struct {
 	durablePuts
 	client minio.Core
 	bucket string
-	base   string // prefix of all names
-	host   string
+	base   string       // prefix of all names
+	again  retry.Policy // for each request of PutLarge
+	clock  *serverClock
 }
 
 // OpenS3 returns the Bucket that c describes. It asks the service for the bucket; the error is store.ErrNoStore if there is
@@ -54,10 +58,10 @@ func OpenS3(ctx context.Context, c S3Config) (Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3://%s: %w", c.Bucket, err)
 	}
-	if err := first().Do(ctx, passes, b.exists); err != nil {
+	if err := first(c.Retry).Do(ctx, passes, b.exists); err != nil {
 		return nil, err
 	}
-	return retrying{b, remote()}, nil
+	return partwise{retrying{b, b.again}}, nil
 }
 
 func newS3(c S3Config) (*s3Bucket, error) {
@@ -78,8 +82,9 @@ func newS3(c S3Config) (*s3Bucket, error) {
 		return nil, err
 	}
 	transport.MaxIdleConnsPerHost = 64
+	clock := &serverClock{RoundTripper: noPages{transport}}
 	o := &minio.Options{
-		Creds: s3Credentials(c), Secure: secure, Region: c.Region, Transport: noPages{transport}, MaxRetries: 1,
+		Creds: s3Credentials(c), Secure: secure, Region: c.Region, Transport: clock, MaxRetries: 1,
 	}
 	if c.Endpoint != "" && !c.VirtualHosts {
 		o.BucketLookup = minio.BucketLookupPath
@@ -89,7 +94,7 @@ func newS3(c S3Config) (*s3Bucket, error) {
 		return nil, err
 	}
 	client.SetAppInfo(cmp.Or(c.UserAgent, "castar"), "1")
-	b := &s3Bucket{client: *client, bucket: c.Bucket, host: host}
+	b := &s3Bucket{client: *client, bucket: c.Bucket, again: cmp.Or(c.Retry, remote()), clock: clock}
 	if path := strings.Trim(c.Path, "/"); path != "" {
 		b.base = path + "/"
 	}
@@ -171,15 +176,53 @@ func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byt
 	return b, nil
 }
 
-// The digest in the request lets the server refuse an object that was damaged on the way.
+func (s *s3Bucket) Load(ctx context.Context, name string) ([]byte, Version, error) {
+	body, info, _, err := s.client.GetObject(ctx, s.bucket, s.base+name, minio.GetObjectOptions{})
+	if err != nil {
+		return nil, "", s.fail(ctx, name, err)
+	}
+	defer body.Close()
+	b, err := readMost(body, MaxLoad+1, info.Size)
+	if err == nil && info.ETag == "" {
+		return nil, "", fmt.Errorf("%s/%s: the server does not say the object's version", s, name)
+	}
+	if err != nil {
+		return nil, "", s.fail(ctx, name, err)
+	}
+	return loaded(s.String()+"/"+name, b, Version(info.ETag))
+}
+
 func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
+	_, err := s.put(ctx, name, data, minio.PutObjectOptions{})
+	return s.fail(ctx, name, err)
+}
+
+func (s *s3Bucket) PutIf(ctx context.Context, name string, data []byte, old Version) (Version, error) {
+	var o minio.PutObjectOptions
+	if old == Absent {
+		o.SetMatchETagExcept("*")
+	} else {
+		o.SetMatchETag(string(old))
+	}
+	v, err := s.put(ctx, name, data, o)
+	if r, ok := errors.AsType[minio.ErrorResponse](err); ok {
+		missing := r.StatusCode == http.StatusNotFound && r.Code != "NoSuchBucket" && old != Absent
+		if missing || r.StatusCode == http.StatusPreconditionFailed {
+			return "", fmt.Errorf("%s/%s: %w", s, name, ErrChanged)
+		}
+	}
+	return v, s.fail(ctx, name, err)
+}
+
+// put stores an object in one request. The digest in it lets the server refuse an object that was damaged on the way.
+func (s *s3Bucket) put(ctx context.Context, name string, data []byte, o minio.PutObjectOptions) (Version, error) {
 	sum := sha256.Sum256(data)
-	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableContentSha256: true}
+	o.ContentType, o.DisableContentSha256 = "application/octet-stream", true
 	info, err := s.client.PutObject(ctx, s.bucket, s.base+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
 	if err == nil && info.ETag == "" {
 		err = errors.New("the server did not confirm that it stored the object")
 	}
-	return s.fail(ctx, name, err)
+	return Version(info.ETag), err
 }
 
 func (s *s3Bucket) Head(ctx context.Context, name string) (int64, error) {
@@ -191,29 +234,42 @@ func (s *s3Bucket) Delete(ctx context.Context, name string) error {
 	return s.fail(ctx, name, s.client.RemoveObject(ctx, s.bucket, s.base+name, minio.RemoveObjectOptions{}))
 }
 
-// listPage is the number of names in one page of a service's listing.
-const listPage = 1000
+// ListPage is the number of objects in one page of a service's listing.
+const ListPage = 1000
 
-func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		o := minio.ListObjectsOptions{Prefix: s.base + prefix, Recursive: true, MaxKeys: listPage}
+func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		o := minio.ListObjectsOptions{Prefix: s.base + prefix, Recursive: true, MaxKeys: ListPage}
 		if after != "" {
 			o.StartAfter = s.base + after
 		}
 		for info := range s.client.ListObjectsIter(ctx, s.bucket, o) {
 			if info.Err != nil {
-				yield("", s.fail(ctx, prefix, info.Err))
+				yield(Object{}, s.fail(ctx, prefix, info.Err))
 				return
 			}
 			name := strings.TrimPrefix(info.Key, s.base)
-			if name > after && !yield(name, nil) {
+			if name > after && !yield(Object{name, info.Size, info.LastModified}, nil) {
 				return
 			}
 		}
 		if err := ctx.Err(); err != nil { // the client ends a listing without an error
-			yield("", err)
+			yield(Object{}, err)
 		}
 	}
+}
+
+func (s *s3Bucket) Now(ctx context.Context) (time.Time, error) {
+	if now, ok := s.clock.now(); ok {
+		return now, nil
+	}
+	if err := s.exists(ctx); err != nil {
+		return time.Time{}, err
+	}
+	if now, ok := s.clock.now(); ok {
+		return now, nil
+	}
+	return time.Time{}, fmt.Errorf("%s: the server does not tell the time: %w", s, store.ErrUnsupported)
 }
 
 func (s *s3Bucket) Close() error { return nil }
@@ -222,7 +278,7 @@ func (s *s3Bucket) Close() error { return nil }
 // cut short, damaged or late.
 func again() []string {
 	return []string{
-		"BadDigest", "ExpiredToken", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
+		"BadDigest", "ConditionalRequestConflict", "ExpiredToken", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
 		"RequestTimeTooSkewed", "ServiceUnavailable", "SlowDown", "Throttling", "XAmzContentSHA256Mismatch",
 	}
 }

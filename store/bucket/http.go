@@ -1,4 +1,4 @@
-package objects
+package bucket
 
 import (
 	"bytes"
@@ -23,7 +23,8 @@ type HTTPConfig struct {
 	// URL is the http or https URL of the folder that holds all objects. It may have the user and password of basic
 	// authentication.
 	URL       *url.URL
-	UserAgent string // "castar" if empty
+	UserAgent string       // "castar" if empty
+	Retry     retry.Policy // how calls are repeated; zero means about a minute
 }
 
 // httpBucket is a folder of an HTTP server. Reading takes GET and HEAD, which any server has. Listing takes WebDAV's
@@ -34,6 +35,8 @@ type HTTPConfig struct {
 // and this program break. Verify reports such objects.
 type httpBucket struct {
 	durablePuts
+	noUploads
+	localClock
 	client *http.Client
 	base   url.URL // ends with a slash, has no user
 	user   *url.Userinfo
@@ -45,15 +48,15 @@ type httpBucket struct {
 // Calls that fail for a reason that may go away are repeated. Put makes missing folders. Only reads follow redirects, and
 // never to another host or away from TLS.
 func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
-	b := newHTTP(c, remote())
-	if err := first().Do(ctx, passes, b.reach); err != nil {
+	b := newHTTP(c)
+	if err := first(c.Retry).Do(ctx, passes, b.reach); err != nil {
 		b.Close()
 		return nil, err
 	}
 	return stepwise{listing{retrying{b, b.again}}}, nil
 }
 
-func newHTTP(c HTTPConfig, again retry.Policy) *httpBucket {
+func newHTTP(c HTTPConfig) *httpBucket {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
 	return &httpBucket{
@@ -61,7 +64,7 @@ func newHTTP(c HTTPConfig, again retry.Policy) *httpBucket {
 		base: url.URL{
 			Scheme: c.URL.Scheme, Host: c.URL.Host, Path: strings.TrimSuffix(path.Clean("/"+c.URL.Path), "/") + "/",
 		},
-		user: c.URL.User, agent: cmp.Or(c.UserAgent, "castar"), again: again,
+		user: c.URL.User, agent: cmp.Or(c.UserAgent, "castar"), again: cmp.Or(c.Retry, remote()),
 	}
 }
 
@@ -249,6 +252,24 @@ func (h *httpBucket) Put(ctx context.Context, name string, data []byte) error {
 	return h.inFolder(ctx, at, func(ctx context.Context) error { return h.put(ctx, at, data) })
 }
 
+func (h *httpBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	data, err := readWhole(r, size)
+	if err != nil {
+		return err
+	}
+	return h.Put(ctx, name, data)
+}
+
+// Load and PutIf are unsupported, because few servers of files take conditions seriously.
+func (h *httpBucket) Load(_ context.Context, name string) ([]byte, Version, error) {
+	return nil, "", fmt.Errorf("%s: conditional writes to HTTP servers: %w", h.where(h.base.Path+name), store.ErrUnsupported)
+}
+
+func (h *httpBucket) PutIf(ctx context.Context, name string, _ []byte, _ Version) (Version, error) {
+	_, _, err := h.Load(ctx, name)
+	return "", err
+}
+
 // inFolder repeats a call that makes an object or folder at an absolute path. If its error is errNoFolder, inFolder makes
 // the folder above and starts over.
 func (h *httpBucket) inFolder(ctx context.Context, at string, call func(context.Context) error) error {
@@ -327,7 +348,7 @@ func (h *httpBucket) Delete(ctx context.Context, name string) error {
 	return h.absent(http.MethodDelete, path, code)
 }
 
-func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
+func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
 	return listFolders(ctx, prefix, after, func(ctx context.Context, folder string) (names []string, err error) {
 		err = h.again.Do(ctx, passes, func(ctx context.Context) error {
 			names, err = h.readFolder(ctx, folder)

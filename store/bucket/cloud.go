@@ -1,6 +1,6 @@
 //go:build cloud
 
-package objects
+package bucket
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"iter"
 	"net/url"
 	"strings"
+	"time"
 
 	"castar/store"
 
@@ -42,8 +43,9 @@ func openCloud(ctx context.Context, scheme, bucket, path string, settings map[st
 // cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.
 type cloudBucket struct {
 	durablePuts
-	b    *blob.Bucket
-	name string
+	noUploads // both services drop parts after a week
+	b         *blob.Bucket
+	name      string
 }
 
 func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
@@ -82,6 +84,12 @@ func (c *cloudBucket) Put(ctx context.Context, name string, data []byte) error {
 	return c.fail(ctx, name, c.b.WriteAll(ctx, name, data, &blob.WriterOptions{ContentType: "application/octet-stream"}))
 }
 
+// PutLarge lets the client send parts. A canceled writer leaves no object.
+func (c *cloudBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	o := &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 16 << 20, MaxConcurrency: 4}
+	return c.fail(ctx, name, c.b.Upload(ctx, name, &exact{io.NewSectionReader(r, 0, size), size}, o))
+}
+
 func (c *cloudBucket) Head(ctx context.Context, name string) (int64, error) {
 	a, err := c.b.Attributes(ctx, name)
 	if err != nil {
@@ -95,23 +103,36 @@ func (c *cloudBucket) Delete(ctx context.Context, name string) error {
 }
 
 // The services start each listing at the beginning, so List skips names up to after.
-func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		names := c.b.List(&blob.ListOptions{Prefix: prefix})
+func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		objects := c.b.List(&blob.ListOptions{Prefix: prefix})
 		for {
-			o, err := names.Next(ctx)
+			o, err := objects.Next(ctx)
 			if err == io.EOF {
 				return
 			}
 			if err != nil {
-				yield("", c.fail(ctx, prefix, err))
+				yield(Object{}, c.fail(ctx, prefix, err))
 				return
 			}
-			if o.Key > after && !yield(o.Key, nil) {
+			if o.Key > after && !yield(Object{o.Key, o.Size, o.ModTime}, nil) {
 				return
 			}
 		}
 	}
+}
+
+// Now stores an object and asks when that was. The object stays, and the next Now replaces it.
+func (c *cloudBucket) Now(ctx context.Context) (time.Time, error) {
+	const name = "clock"
+	if err := c.Put(ctx, name, nil); err != nil {
+		return time.Time{}, err
+	}
+	a, err := c.b.Attributes(ctx, name)
+	if err != nil {
+		return time.Time{}, c.fail(ctx, name, err)
+	}
+	return a.ModTime, nil
 }
 
 func (c *cloudBucket) Close() error { return c.b.Close() }
@@ -122,6 +143,8 @@ func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
 	switch gcerrors.Code(err) {
 	case gcerrors.NotFound:
 		err = store.ErrNotFound
+	case gcerrors.FailedPrecondition:
+		err = ErrChanged
 	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
 		passes = true
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package objects
+package bucket
 
 // fileSystemSync returns nil in place of a function that syncs a whole file system: only Linux has one that waits and
 // reports errors.

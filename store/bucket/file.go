@@ -1,9 +1,11 @@
-package objects
+package bucket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -14,17 +16,19 @@ import (
 	"castar/store/durable"
 )
 
-// A fileBucket is a folder with a file for each object, in the layout of tvix and snix. They write each file under its
-// own name. A fileBucket writes it under a temporary name, and Sync renames it after it has synced the bytes:
+// A fileBucket is a folder with a file for each object. It writes a file under a temporary name, and Sync renames it after
+// it has synced the bytes. Its own files lie below a prefix, such as "castar/":
 //
-//	blobs/b3/… chunks/b3/… dirs/b3/…   objects
-//	castar/…                           this program's own objects
-//	castar/tmp/<16 hex>                objects that have no name yet
-//	castar/lock                        held, shared, by processes that may have files in castar/tmp
+//	<prefix>tmp/<16 hex>   objects that have no name yet
+//	<prefix>lock           held, shared, by processes that may have files in tmp
+//	<prefix>swap           held by a PutIf
 //
 // Sync syncs the whole file system at once if the operating system can do that, and otherwise each file and folder.
 type fileBucket struct {
+	noUploads
+	localClock
 	fs      durable.FS
+	own     string       // the prefix
 	syncAll func() error // syncs the whole file system that holds fs; may be nil
 	close   func() error
 
@@ -40,14 +44,10 @@ type fileBucket struct {
 	err      error               // of a sync; sticky, because a later sync may succeed although bytes were lost
 }
 
-const (
-	tmpDir   = ownPrefix + "tmp"
-	lockName = ownPrefix + "lock"
-)
-
 // OpenFile opens the folder dir as a Bucket, and makes it if create is set. The error is store.ErrNoStore if it does not
-// exist. Nothing is written to the folder before the first Put.
-func OpenFile(dir string, create bool) (Bucket, error) {
+// exist. Nothing is written to the folder before the first Put. The Bucket's own files have names that begin with own,
+// which is empty or ends with a slash. List does not yield them, and nobody puts objects there.
+func OpenFile(dir, own string, create bool) (Bucket, error) {
 	if _, err := os.Stat(dir); create && errors.Is(err, fs.ErrNotExist) {
 		if err := durable.MakeFolder(dir); err != nil {
 			return nil, err
@@ -61,30 +61,37 @@ func OpenFile(dir string, create bool) (Bucket, error) {
 		return nil, err
 	}
 	syncAll, closeSync := fileSystemSync(dir)
-	return newFileBucket(d, syncAll, func() error { return errors.Join(closeSync(), d.Close()) }), nil
+	return NewFile(d, own, syncAll, func() error { return errors.Join(closeSync(), d.Close()) }), nil
 }
 
-func newFileBucket(fsys durable.FS, syncAll, closeAll func() error) *fileBucket {
+// NewFile is OpenFile for a file system that is open. syncAll syncs all of it; nil means that single files and folders are
+// synced instead. Close calls closeAll.
+func NewFile(fsys durable.FS, own string, syncAll, closeAll func() error) Bucket {
 	return &fileBucket{
-		fs: fsys, syncAll: syncAll, close: closeAll,
+		fs: fsys, own: own, syncAll: syncAll, close: closeAll,
 		fresh: map[string]string{}, folders: map[string]struct{}{},
 	}
 }
 
 func (f *fileBucket) String() string { return f.fs.Path(".") }
 
-// prepare makes castar/tmp and takes the lock. If no other process has the lock, it removes files that dead processes
-// left in castar/tmp.
+// The names of the files of a Bucket's own.
+func (f *fileBucket) tmp() string      { return f.own + "tmp" }
+func (f *fileBucket) lockFile() string { return f.own + "lock" }
+func (f *fileBucket) swapFile() string { return f.own + "swap" }
+
+// prepare makes the folder tmp and takes the lock. If no other process has the lock, it removes files that dead processes
+// left in tmp.
 func (f *fileBucket) prepare() error {
-	if err := durable.MkdirAll(f.fs, tmpDir); err != nil {
+	if err := durable.MkdirAll(f.fs, f.tmp()); err != nil {
 		return err
 	}
-	lock, err := f.fs.Lock(lockName, true)
+	lock, err := f.fs.Lock(f.lockFile(), true)
 	if err == nil {
 		var left []fs.DirEntry
-		if left, err = f.fs.ReadDir(tmpDir); err == nil {
+		if left, err = f.fs.ReadDir(f.tmp()); err == nil {
 			for _, e := range left {
-				f.fs.Remove(tmpDir + "/" + e.Name()) // a file that stays does no harm
+				f.fs.Remove(f.tmp() + "/" + e.Name()) // a file that stays does no harm
 			}
 			err = lock.Shared()
 		}
@@ -98,7 +105,7 @@ func (f *fileBucket) prepare() error {
 		if !errors.Is(err, store.ErrLocked) {
 			break
 		}
-		if f.lock, err = f.fs.Lock(lockName, false); err != nil {
+		if f.lock, err = f.fs.Lock(f.lockFile(), false); err != nil {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
@@ -106,6 +113,28 @@ func (f *fileBucket) prepare() error {
 }
 
 func (f *fileBucket) Put(ctx context.Context, name string, data []byte) error {
+	return f.put(ctx, name, func(tmp string) error { return durable.NewFile(f.fs, tmp, data, f.syncAll == nil) })
+}
+
+func (f *fileBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	return f.put(ctx, name, func(tmp string) error {
+		file, err := f.fs.Create(tmp)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(file, &exact{io.NewSectionReader(r, 0, size), size})
+		if err == nil && f.syncAll == nil {
+			err = file.Sync()
+		}
+		if err = cmp.Or(err, file.Close()); err != nil {
+			f.fs.Remove(tmp)
+		}
+		return err
+	})
+}
+
+// put makes a file for an object, which write fills.
+func (f *fileBucket) put(ctx context.Context, name string, write func(tmp string) error) error {
 	f.begin.Do(func() { f.begun = f.prepare() })
 	if f.begun != nil {
 		return f.begun
@@ -113,8 +142,8 @@ func (f *fileBucket) Put(ctx context.Context, name string, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	tmp := tmpDir + "/" + durable.TempName()
-	if err := durable.NewFile(f.fs, tmp, data, f.syncAll == nil); err != nil {
+	tmp := f.tmp() + "/" + durable.TempName()
+	if err := write(tmp); err != nil {
 		return err
 	}
 	f.mu.Lock()

@@ -1,4 +1,4 @@
-package objects
+package bucket
 
 import (
 	"context"
@@ -12,20 +12,20 @@ import (
 type readFolder func(ctx context.Context, folder string) ([]string, error)
 
 // listFolders implements Bucket.List for a Bucket that has folders.
-func listFolders(ctx context.Context, prefix, after string, read readFolder) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+func listFolders(ctx context.Context, prefix, after string, read readFolder) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
 		var list func(folder string) bool // reports whether the caller wants more names
 		list = func(folder string) bool {
 			names, err := read(ctx, folder)
 			if err != nil {
-				yield("", err)
+				yield(Object{}, err)
 				return false
 			}
 			slices.Sort(names)
 			for _, name := range names {
 				switch {
 				case !strings.HasSuffix(name, "/"):
-					if strings.HasPrefix(name, prefix) && name > after && !yield(name, nil) {
+					if strings.HasPrefix(name, prefix) && name > after && !yield(Object{Name: name, Size: -1}, nil) {
 						return false
 					}
 				case (strings.HasPrefix(name, prefix) || strings.HasPrefix(prefix, name)) &&
