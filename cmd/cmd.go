@@ -188,7 +188,7 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 // json writes v as one line.
-func (o *output) json(v any) { _ = writeJSON(o, v) } // o remembers
+func (o *output) json(v jsonLine) { _ = writeJSON(o, v) } // o remembers
 
 // reason returns what went wrong, without the operation and path that package os puts before it.
 func reason(err error) string {

@@ -294,6 +294,8 @@ type jsonCopiedRoot struct {
 	NewRoot  string `json:"new_root,omitempty" help:"likewise, the digest in the destination"`
 }
 
+func (jsonCopiedRoot) lineType() string { return "root" }
+
 func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
 	root, err := newJSONRoot(r.root.Node)
 	if err != nil {
@@ -334,6 +336,8 @@ type jsonCopied struct {
 	UncheckedSizes uint64  `json:"unchecked_sizes"`
 	StoredBytes    *uint64 `json:"stored_bytes,omitempty" help:"what was written for what was missing"`
 }
+
+func (jsonCopied) lineType() string { return "summary" }
 
 func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.CopyCounts, took time.Duration) {
 	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),

@@ -81,13 +81,15 @@ func hintOf(err error) string {
 
 // jsonMessage is a line on stderr under --json.
 type jsonMessage struct {
-	Level      string `json:"level"`                 // "error": the command failed; "warning": it went on
+	Level      string `json:"level"`                 // the old name of type: "error", the command failed, or "warning", it went on
 	Command    string `json:"command,omitempty"`     // the command, if the command line names one
 	Text       string `json:"text"`                  // a path and a reason, as without --json
 	TextBase64 string `json:"text_base64,omitempty"` // the text, if a name in it is not UTF-8
 	Hint       string `json:"hint,omitempty"`        // what the user can do
 	Status     int    `json:"status,omitempty"`      // of an error: the exit status
 }
+
+func (m jsonMessage) lineType() string { return m.Level }
 
 // printError writes a command's error to w in the form that the user asked for: a line for each error that err joins,
 // and one for the hint. errPartial, errDiffers and errSaid print nothing, because everything

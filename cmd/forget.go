@@ -236,9 +236,13 @@ type jsonDecision struct {
 	Reasons []string `json:"reasons" help:"why it is kept, such as daily, oldest weekly or tag NAME"` // never null
 }
 
+func (jsonDecision) lineType() string { return "decision" }
+
 // jsonForgotten is what castar forget --json prints of all lines.
 type jsonForgotten struct {
 	Forgotten int  `json:"forgotten"`
 	Kept      int  `json:"kept" help:"of the lines that were looked at"`
 	DryRun    bool `json:"dry_run"`
 }
+
+func (jsonForgotten) lineType() string { return "summary" }

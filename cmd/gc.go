@@ -179,6 +179,8 @@ type jsonGC struct {
 	Ingests int     `json:"ingests" help:"lines of the log whose roots were kept"`
 }
 
+func (jsonGC) lineType() string { return "summary" }
+
 func (e *env) printGC(r store.SweepResult, kept tree.Kept, dryRun bool, took time.Duration) {
 	freed, keeps := "freed", "kept"
 	if dryRun {

@@ -24,8 +24,9 @@ Environment:
   XDG_CACHE_HOME  ingest remembers in $XDG_CACHE_HOME/castar what it has read; the folder is safe to delete
   NO_COLOR        use no colors, and no control sequence except the carriage return of the progress bar
 
-With --json, each error or warning is an object on stderr: level (error or warning), command, text, hint, and for an
-error, status: the exit status. If the text is not UTF-8, text_base64 has it in base64.
+With --json, each line is an object whose type says what it is. Each error or warning is one on stderr: type (error or
+warning; level is the old name of it), command, text, hint, and for an error, status: the exit status. If the text is
+not UTF-8, text_base64 has it in base64.
 
 With --progress=json, there is an object on stderr when work begins and once a second: type (progress), command,
 entries, unit (what entries counts: files or objects), bytes, total (0 if not known yet), seconds.

@@ -57,9 +57,9 @@ SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
 seconds to finish. 'castar gc' must wait until the server stops.
 
 Log lines on stderr have a time, a level and fields. --json makes them JSON,
-with time, level, msg, method, code, took (in nanoseconds), peer and error.
+with type (log), time, level, msg, method, code, took (in nanoseconds), peer and error.
 serve logs failed calls, with --verbose all calls, and with --quiet none. With
---json, each address is an object: url.
+--json, each address is an object: type (address), url.
 
 --metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and
 castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running, and
@@ -243,7 +243,7 @@ func (e *env) logger() *slog.Logger {
 		o.Level = slog.LevelDebug
 	}
 	if e.json {
-		return slog.New(slog.NewJSONHandler(plainLines{e.stderr, escapeJSON}, o))
+		return slog.New(slog.NewJSONHandler(plainLines{e.stderr, escapeJSON}, o)).With("type", "log")
 	}
 	escape := func(line []byte) []byte { return []byte(store.Escape(string(line[:len(line)-1])) + "\n") }
 	return slog.New(slog.NewTextHandler(plainLines{e.stderr, escape}, o))

@@ -98,6 +98,8 @@ type jsonAddress struct {
 	URL string `json:"url"` // as -s takes it
 }
 
+func (jsonAddress) lineType() string { return "address" }
+
 // printAddress prints the URL of the server for clients.
 func (e *env) printAddress(l net.Listener, secure bool) {
 	url := "grpc+http://" + l.Addr().String()

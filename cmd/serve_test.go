@@ -133,7 +133,7 @@ func TestServeSocket(t *testing.T) {
 		l.Close()
 	}
 	s = startServe(t, exec.Command("castar", "-s", path, "serve", "--json", "--listen", sock))
-	if s.url != `{"url":"grpc+unix:`+sock+`"}` {
+	if s.url != `{"type":"address","url":"grpc+unix:`+sock+`"}` {
 		t.Errorf("address %q", s.url)
 	}
 	st = dial(t, "grpc+unix:"+sock+"?wait-connect=1")

@@ -19,6 +19,12 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
+
+With --json, every line has a type. A tag is tag everywhere, and a number of bytes is bytes: name and size stay beside
+them for one version. Directories say how much is below them in entries_below. In config check, kind is the type of the
+store.
+
 A store is made only in a folder that exists, and ingest says so. 'castar init' takes --parents, --chunk-size and
 --compression. A path on another host is refused, and so is the place of a disk that is not mounted.
 
