@@ -10,6 +10,10 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"os"
+	"strings"
+
+	"castar/store"
 )
 
 // Bucket is a flat name space of small objects: the little that this package asks of a service. Names are
@@ -53,19 +57,43 @@ type durablePuts struct{}
 
 func (durablePuts) Sync(ctx context.Context) error { return ctx.Err() }
 
-// failed adds what an error is about. If ctx has ended, that is the reason. passes says that the error is an *Unavailable.
-func failed(ctx context.Context, about string, err error, passes bool) error {
-	switch {
-	case err == nil:
+// failed adds what an error is about: the server if that could not be reached. If ctx has ended, that is the reason. passes
+// says that the error is an *Unavailable.
+func failed(ctx context.Context, server, about string, err error, passes bool) error {
+	if err == nil {
 		return nil
-	case ctx.Err() != nil:
-		err, passes = ctx.Err(), false
 	}
-	err = fmt.Errorf("%s: %w", about, err)
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", about, ctx.Err())
+	}
+	if reason := unreached(server, err); reason != nil {
+		err = &store.ServerError{Server: server, Err: reason}
+	} else {
+		err = fmt.Errorf("%s: %w", about, err)
+	}
 	if passes {
 		return &Unavailable{err}
 	}
 	return err
+}
+
+// unreached returns why a server could not be reached, in the fewest words, or nil if it could.
+func unreached(server string, err error) error {
+	if e, ok := errors.AsType[*net.DNSError](err); ok && strings.Contains(server, e.Name) {
+		return errors.New(e.Err)
+	} else if ok {
+		return fmt.Errorf("%s: %s", e.Name, e.Err)
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		if call, ok := errors.AsType[*os.SyscallError](e); ok {
+			return call.Err
+		}
+		return e.Err
+	}
+	return nil
 }
 
 // readMost returns what r has, or its first n bytes. It expects size bytes.
