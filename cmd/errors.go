@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"castar/store"
@@ -102,7 +103,7 @@ func printError(w io.Writer, asJSON bool, command string, err error) {
 	if status == statusInterrupted {
 		err = errors.New("interrupted")
 	}
-	errs := split(err)
+	errs := slices.CompactFunc(split(err), func(a, b error) bool { return a.Error() == b.Error() })
 	for i, e := range errs {
 		m := jsonMessage{Level: "error", Command: command, Status: status}
 		text := store.ShortMessage(e.Error())
@@ -139,7 +140,8 @@ type errorLines []error
 func (l errorLines) Error() string   { return errors.Join(l...).Error() }
 func (l errorLines) Unwrap() []error { return l }
 
-// split returns the errors that err joins, or err alone. Each gets a line.
+// split returns the errors that err joins, or err alone. Each gets a line. What is wrong with a server is not about the
+// object that it was asked for, which is left out.
 func split(err error) []error {
 	var f *failure
 	if errors.As(err, &f) {
@@ -150,6 +152,9 @@ func split(err error) []error {
 	}
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || !strings.Contains(err.Error(), "\n") { // fmt makes one line of several errors
+		if server, ok := errors.AsType[*store.ServerError](err); ok {
+			err = server
+		}
 		return []error{err}
 	}
 	var all []error

@@ -39,6 +39,19 @@ func (e *SizeRuleError) Error() string {
 	return "the server counts the sizes of directories by another rule: " + e.Text
 }
 
+// ServerError reports that a server cannot be reached, or refuses to serve, whatever it was asked for. Messages name the
+// server then, and not the object.
+type ServerError struct {
+	Server string // as users name it, without secrets
+	Err    error
+}
+
+// Error returns the server and the reason.
+func (e *ServerError) Error() string { return e.Server + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ServerError) Unwrap() error { return e.Err }
+
 // CorruptError reports stored bytes that do not match their digest or the store's record of them.
 // IsNotFound is false for it.
 type CorruptError struct {

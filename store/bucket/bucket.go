@@ -5,13 +5,10 @@ package bucket
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"net"
-	"net/http"
 	"time"
 
 	"castar/store"
@@ -140,45 +137,10 @@ func readWhole(r io.ReaderAt, size int64) ([]byte, error) {
 	return data, err
 }
 
-// failed adds what an error is about. If ctx has ended, that is the reason. passes says that the error is an *Unavailable.
-func failed(ctx context.Context, about string, err error, passes bool) error {
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		err, passes = ctx.Err(), false
-	}
-	err = fmt.Errorf("%s: %w", about, err)
-	if passes {
-		return &Unavailable{err}
-	}
-	return err
-}
-
 // readMost returns what r has, or its first n bytes. It expects size bytes, and believes that of the first few MiB.
 func readMost(r io.Reader, n, size int64) ([]byte, error) {
 	var b bytes.Buffer
 	b.Grow(int(min(max(size, 0), n, 4<<20)) + bytes.MinRead)
 	_, err := io.Copy(&b, io.LimitReader(r, n))
 	return b.Bytes(), err
-}
-
-// isFinal reports whether an error of the connection will stay: an unknown host, or a certificate that cannot be verified.
-func isFinal(err error) bool {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return dns.IsNotFound
-	}
-	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
-	return ok
-}
-
-// passing reports whether a service that answers with that status may answer otherwise if it is asked again.
-func passing(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
-		return true
-	case http.StatusNotImplemented, http.StatusHTTPVersionNotSupported, http.StatusInsufficientStorage, http.StatusLoopDetected:
-		return false
-	}
-	return status >= 500
 }

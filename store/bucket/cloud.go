@@ -148,5 +148,5 @@ func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
 	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
 		passes = true
 	}
-	return failed(ctx, c.name+"/"+name, err, passes)
+	return failed(ctx, c.name, c.name+"/"+name, err, passes)
 }

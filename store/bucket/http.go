@@ -129,7 +129,7 @@ func (h *httpBucket) broken(ctx context.Context, method, path string, err error)
 	if ctx.Err() == nil {
 		err = fmt.Errorf("%s: %w", method, err)
 	}
-	return failed(ctx, h.where(path), err, !isFinal(err))
+	return failed(ctx, h.String(), h.where(path), err, !isFinal(err))
 }
 
 // refused returns the error for an answer whose status is not that of success.

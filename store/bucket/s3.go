@@ -295,5 +295,5 @@ func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
 			err, passes = store.ErrNotFound, false
 		}
 	}
-	return failed(ctx, about, err, passes)
+	return failed(ctx, s.String()+" at "+s.client.EndpointURL().Host, about, err, passes)
 }

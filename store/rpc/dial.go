@@ -17,11 +17,13 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"castar/store"
 	"castar/store/rpc/internal/wire"
@@ -52,7 +54,7 @@ func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
 		conn, err = grpc.NewClient(t.address, append(dialOptions(), t.options...)...)
 	}
 	if err == nil && t.wait {
-		if err = connected(ctx, conn); err != nil {
+		if err = fromStatus(saidBy(t.name, connected(ctx, conn)), store.Digest{}); err != nil {
 			conn.Close()
 		}
 	}
@@ -60,7 +62,9 @@ func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
 		return nil, fmt.Errorf("store %q: %w", rawURL, err)
 	}
 	id := store.Sum([]byte(t.scheme + " " + t.address))
-	return New(conn, "rpc-"+hex.EncodeToString(id[:16]), t.pkg), nil
+	c := newClient(conn, t.pkg)
+	c.name = t.name
+	return c.bundle("rpc-" + hex.EncodeToString(id[:16])), nil
 }
 
 // dialOptions are the options that do not depend on the server.
@@ -83,26 +87,19 @@ func dialOptions() []grpc.DialOption {
 	}
 }
 
-// connected waits until conn is connected. It does not try again.
+// connected returns when conn is connected. It does not try again. Any call does, whether the server knows it or not.
 func connected(ctx context.Context, conn *grpc.ClientConn) error {
-	conn.Connect()
-	for {
-		switch state := conn.GetState(); state {
-		case connectivity.Ready:
-			return nil
-		case connectivity.TransientFailure, connectivity.Shutdown:
-			return errors.New("cannot connect")
-		default:
-			if !conn.WaitForStateChange(ctx, state) {
-				return ctx.Err()
-			}
-		}
+	err := conn.Invoke(ctx, grpc_health_v1.Health_Check_FullMethodName, new(grpc_health_v1.HealthCheckRequest), new(grpc_health_v1.HealthCheckResponse))
+	if status.Code(err) == codes.Unavailable {
+		return err
 	}
+	return ctx.Err()
 }
 
 // target is what a URL says.
 type target struct {
 	scheme, address string
+	name            string // in messages
 	pkg             string
 	wait            bool
 	options         []grpc.DialOption
@@ -153,7 +150,7 @@ func (t *target) unix(u *url.URL) error {
 		return errors.New("grpc+unix takes an absolute path, as in grpc+unix:/run/castar.sock")
 	}
 	path := u.Path
-	t.address = "passthrough:" + path
+	t.address, t.name = "passthrough:"+path, u.Scheme+":"+path
 	t.options = append(t.options,
 		grpc.WithAuthority("localhost"), grpc.WithNoProxy(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -170,7 +167,8 @@ func (t *target) host(u *url.URL) error {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[t.scheme]
 	}
-	t.address = "dns:///" + net.JoinHostPort(u.Hostname(), port)
+	address := net.JoinHostPort(u.Hostname(), port)
+	t.address, t.name = "dns:///"+address, u.Scheme+"://"+address
 	return nil
 }
 

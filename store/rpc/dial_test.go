@@ -97,7 +97,7 @@ func TestDialID(t *testing.T) {
 
 func TestWaitConnect(t *testing.T) {
 	url := "grpc+unix:" + filepath.Join(t.TempDir(), "absent")
-	if _, err := Dial(t.Context(), url+"?wait-connect=1"); err == nil || !strings.Contains(err.Error(), "cannot connect") {
+	if _, err := Dial(t.Context(), url+"?wait-connect=1"); err == nil || !strings.Contains(err.Error(), "no such file or directory") {
 		t.Errorf("error %v", err)
 	}
 	st, err := Dial(t.Context(), url)
