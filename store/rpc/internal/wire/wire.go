@@ -78,6 +78,19 @@ func Meaning(code codes.Code) error {
 	return nil
 }
 
+// Told returns the errors that a server tells by a code that stands for several, and by their text.
+func Told(code codes.Code) []error {
+	switch code {
+	case codes.PermissionDenied:
+		return []error{store.ErrDenied}
+	case codes.AlreadyExists:
+		return []error{store.ErrChanged}
+	case codes.FailedPrecondition:
+		return []error{store.ErrNewer, store.ErrNotAlone, store.ErrTagsLost, store.ErrLocked}
+	}
+	return nil
+}
+
 // Error is why a call failed, in the words of the server or of the connection.
 type Error struct {
 	Code codes.Code
@@ -86,7 +99,7 @@ type Error struct {
 
 // Error returns the text. It adds the meaning of the code unless the text has it.
 func (e *Error) Error() string {
-	if is := Meaning(e.Code); is != nil {
+	if is := e.Unwrap(); is != nil {
 		if strings.Contains(e.Text, is.Error()) {
 			return "server: " + e.Text
 		}
@@ -95,5 +108,12 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("server: %s: %s", e.Code, e.Text)
 }
 
-// Unwrap returns the error that the code stands for.
-func (e *Error) Unwrap() error { return Meaning(e.Code) }
+// Unwrap returns the error that the code stands for, with the text where it stands for several.
+func (e *Error) Unwrap() error {
+	for _, is := range Told(e.Code) {
+		if strings.Contains(e.Text, is.Error()) {
+			return is
+		}
+	}
+	return Meaning(e.Code)
+}
