@@ -228,7 +228,7 @@ func TestServePacked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := server.New(backend, server.Options{AllowPut: true})
+		s, err := server.New(backend, server.Options{AllowPut: true, AllowDelete: true})
 		if err != nil {
 			t.Fatal(err)
 		}

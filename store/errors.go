@@ -27,6 +27,10 @@ var (
 	// ErrNewer says that something was written by a newer castar, and that this one must not judge it. It is not damage, and
 	// nothing that it concerns is changed.
 	ErrNewer = errors.New("written by a newer castar")
+	// ErrDenied says that a server does not let this client do what it asked for.
+	ErrDenied = errors.New("not allowed")
+	// ErrChanged says that something is no longer as the caller has seen it.
+	ErrChanged = errors.New("changed meanwhile")
 	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )

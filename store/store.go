@@ -208,6 +208,7 @@ type Store struct {
 	Joins             Joiner            // of Blobs; nil: it takes whole blobs only
 	RemoteBlobs       RemoteBlobs       // of Blobs; nil: they are near, and an answer takes no time
 	Tags              Tags              // nil: no tags and no log
+	RemoteTags        RemoteTags        // of Tags; nil: they are near
 	Lister            Lister            // nil: cannot list
 	Sizer             Sizer             // nil: cannot tell what an object takes
 	Meter             Meter             // nil: cannot tell what was added

@@ -191,9 +191,10 @@ func combine(blobs, directories *store.Store) *store.Store {
 		RemoteDirectories: directories.RemoteDirectories,
 		SizeRule:          directories.SizeRule,
 		Tags:              directories.Tags,
+		RemoteTags:        directories.RemoteTags,
 	}
 	if st.Tags == nil {
-		st.Tags = blobs.Tags
+		st.Tags, st.RemoteTags = blobs.Tags, blobs.RemoteTags
 	}
 	if blobs.Lister != nil && directories.Lister != nil {
 		st.Lister = listers{blobs.Lister, directories.Lister}

@@ -74,9 +74,17 @@ func (c *client) settle(pkg string) {
 	}
 }
 
+// meetCastar notes that the server is castar's, which has its services in both packages.
+func (c *client) meetCastar() {
+	for _, s := range c.services {
+		pkg := wire.TvixPackage
+		s.pkg.CompareAndSwap(nil, &pkg)
+	}
+}
+
 func (c *client) bundle(id string) *store.Store {
-	b := blobs{c: c}
-	return &store.Store{ID: id, Blobs: b, Lanes: b,
+	b, t := blobs{c: c}, newTags(c)
+	return &store.Store{ID: id, Blobs: b, Lanes: b, Tags: t, RemoteTags: t,
 		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Barrier: barrier{c}}
 }
 

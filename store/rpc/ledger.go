@@ -47,6 +47,13 @@ func (l *ledger) meet(instance string, record func()) error {
 	return nil
 }
 
+// known returns the instance that has acknowledged anything, or "".
+func (l *ledger) known() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.instance
+}
+
 // mark returns what a directory upload ended now makes durable, and whether one is needed.
 func (l *ledger) mark() (stored uint64, needed bool, err error) {
 	l.mu.Lock()

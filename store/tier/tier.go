@@ -27,9 +27,9 @@ type Options struct {
 //
 // Close syncs near first, so that what was fetched need not be fetched again.
 func New(near, far *store.Store, o Options) *store.Store {
-	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, SizeRule: far.SizeRule, Barrier: barrier{near, far}}
+	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, RemoteTags: near.RemoteTags, SizeRule: far.SizeRule, Barrier: barrier{near, far}}
 	if o.WriteThrough {
-		st.Tags = far.Tags
+		st.Tags, st.RemoteTags = far.Tags, far.RemoteTags
 	}
 	switch {
 	case near.Blobs == nil:

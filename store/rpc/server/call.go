@@ -33,6 +33,7 @@ type call struct {
 	raw     transportStream
 	pool    *wire.Buffers
 	terms   terms
+	rights  Rights
 	streams bool    // the client may send several messages
 	message *[]byte // the buffer of the last message, from the pool, or nil
 

@@ -113,5 +113,12 @@ func reason(err error) (codes.Code, string) {
 	case ok && slices.Contains([]codes.Code{codes.Unavailable, codes.ResourceExhausted}, remote.Code):
 		return remote.Code, "the server's store is not available"
 	}
+	for _, code := range []codes.Code{codes.PermissionDenied, codes.AlreadyExists, codes.FailedPrecondition} {
+		for _, is := range wire.Told(code) {
+			if errors.Is(err, is) {
+				return code, is.Error()
+			}
+		}
+	}
 	return codes.Internal, "the server's store failed: see the server's log"
 }

@@ -23,7 +23,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -49,15 +48,19 @@ import (
 
 // Options say what a server allows. The zero value is a server that anybody may read from.
 type Options struct {
-	AllowPut   bool          // let clients store; otherwise Put fails with PermissionDenied
-	MaxMessage int           // length of the longest message taken, in bytes, also when decompressed; 0 for DefaultMaxMessage
-	MaxStreams int           // calls served at once, without uploads of directories; others wait; 0 for DefaultMaxStreams
-	Memory     int64         // bytes of messages and answers of all clients together; 0 for DefaultMemory
-	Idle       time.Duration // how long a client may be silent in the middle of a call; 0 for DefaultIdle
-	TLS        *tls.Config   // nil: speak in the clear
-	Token      string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
-	Upstream   bool          // offer only the services that tvix and snix have too
-	Log        *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
+	AllowPut bool // let clients store, and set new tags; otherwise that fails with PermissionDenied
+	// AllowDelete lets clients move and delete tags, forget ingests, and collect garbage.
+	AllowDelete bool
+	MaxMessage  int           // length of the longest message taken, in bytes, also when decompressed; 0 for DefaultMaxMessage
+	MaxStreams  int           // calls served at once, without uploads of directories; others wait; 0 for DefaultMaxStreams
+	Memory      int64         // bytes of messages and answers of all clients together; 0 for DefaultMemory
+	Idle        time.Duration // how long a client may be silent in the middle of a call; 0 for DefaultIdle
+	TLS         *tls.Config   // nil: speak in the clear
+	Token       string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
+	Tokens      *Tokens       // instead of Token: several, each with rights, which the two above bound; nil: none
+	CheckRoots  bool          // refuse tags, and lines of the log, whose root or listing the store lacks
+	Upstream    bool          // offer only the services that tvix and snix have too
+	Log         *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
 }
 
 const (
@@ -111,6 +114,9 @@ func New(st *store.Store, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Tokens == nil && o.Token != "" {
+		o.Tokens = NewTokens(Token{o.Token, Rights{Put: true, Delete: true}})
+	}
 	s := &Server{
 		st: st, o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
 		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
@@ -131,6 +137,7 @@ func New(st *store.Store, o Options) (*Server, error) {
 	}
 	if !o.Upstream {
 		register(&protos.BulkService_ServiceDesc, bulk)
+		register(&protos.TagService_ServiceDesc, &tagServer{s: s})
 	}
 	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
@@ -197,8 +204,11 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		s.metrics.ended(method, status.Code(err), took)
 		s.log(ctx, method, status.Code(err), cause, took)
 	}()
-	if err := s.authorize(ctx, method); err != nil {
-		return err
+	var rights Rights
+	if !strings.HasPrefix(method, "Health/") {
+		if rights, err = s.rightsOf(ctx); err != nil {
+			return err
+		}
 	}
 	raw, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
@@ -206,7 +216,8 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	}
 	terms, needsSlot := s.terms(method)
 	c := &call{
-		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, streams: info.IsClientStream,
+		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
+		streams: info.IsClientStream,
 	}
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
@@ -235,30 +246,18 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
 		t.message, t.factor = s.o.MaxMessage, 2 // until it is taken apart
+	case service == "TagService":
+		t.message, t.free, t.factor = min(recordMessage, s.o.MaxMessage), askedMessage, 4
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
-	return t, service == "DirectoryService" || service == "BlobService" || service == "BulkService"
+	return t, slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service)
 }
 
 // shortMethod returns the service and method without the package, because both packages have the same methods.
 func shortMethod(full string) string {
 	slash := strings.LastIndexByte(full, '/')
 	return full[strings.LastIndexByte(full[:max(slash, 0)], '.')+1:]
-}
-
-// authorize checks the token. Health checks need none.
-func (s *Server) authorize(ctx context.Context, method string) error {
-	if s.o.Token == "" || strings.HasPrefix(method, "Health/") {
-		return nil
-	}
-	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
-		scheme, token, _ := strings.Cut(v, " ")
-		if strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare([]byte(token), []byte(s.o.Token)) == 1 {
-			return nil
-		}
-	}
-	return refusef(codes.Unauthenticated, "no valid token")
 }
 
 // log records how a call ended, with all that the server knows. The client is told less.
@@ -280,17 +279,9 @@ func (s *Server) log(ctx context.Context, method string, code codes.Code, err er
 	s.o.Log.Log(ctx, level, "call", attrs...)
 }
 
-// mayPut refuses to store unless that is allowed. The answer will name the instance.
-func (s *Server) mayPut(ctx context.Context) error {
-	if !s.o.AllowPut {
-		return refusef(codes.PermissionDenied, "%v: the server allows no Put", store.ErrReadOnly)
-	}
-	return s.identify(ctx)
-}
-
 // identify makes the answer to a call name the instance if clients may store, because they need to know it then.
 func (s *Server) identify(ctx context.Context) error {
-	if !s.o.AllowPut {
+	if !callOf(ctx).rights.Put {
 		return nil
 	}
 	return grpc.SetHeader(ctx, s.instance)

@@ -79,6 +79,19 @@ func Meaning(code codes.Code) error {
 	return nil
 }
 
+// Told returns the errors that a server tells by a code that stands for several, and by their text.
+func Told(code codes.Code) []error {
+	switch code {
+	case codes.PermissionDenied:
+		return []error{store.ErrDenied}
+	case codes.AlreadyExists:
+		return []error{store.ErrChanged}
+	case codes.FailedPrecondition:
+		return []error{store.ErrNewer, store.ErrNotAlone, store.ErrTagsLost, store.ErrLocked}
+	}
+	return nil
+}
+
 // Error is why a call failed, in the words of the server or of the connection.
 type Error struct {
 	Code codes.Code
@@ -87,7 +100,7 @@ type Error struct {
 
 // Error returns the text. It adds what the code means unless the text says it.
 func (e *Error) Error() string {
-	is := Meaning(e.Code)
+	is := e.Unwrap()
 	switch {
 	case is != nil && !strings.Contains(e.Text, is.Error()):
 		return e.Text + ": " + is.Error()
@@ -97,5 +110,12 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Text)
 }
 
-// Unwrap returns the error that the code stands for.
-func (e *Error) Unwrap() error { return Meaning(e.Code) }
+// Unwrap returns the error that the code stands for, with the text where it stands for several.
+func (e *Error) Unwrap() error {
+	for _, is := range Told(e.Code) {
+		if strings.Contains(e.Text, is.Error()) {
+			return is
+		}
+	}
+	return Meaning(e.Code)
+}
