@@ -73,7 +73,7 @@ func faulty(t *testing.T, service string, seed uint64, kinds ...string) (*bucket
 		switch {
 		case rate == 0 || !slices.Contains(kinds, "no answer"):
 		case rate == 1 && len(kinds) == 1:
-			timeout = 20 * time.Millisecond // there is never an answer to wait for
+			timeout = 200 * time.Millisecond // there is never an answer to wait for, but when the bucket is opened
 		default:
 			timeout = 400 * time.Millisecond // a slow answer may take longer: then the request is repeated
 		}
