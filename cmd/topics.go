@@ -19,6 +19,8 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+Copy between stores in folders passes on what they compress together as it is, and does not compress it again.
+
 A store is made only in a folder that exists, and ingest says so. 'castar init' takes --parents, --chunk-size and
 --compression. A path on another host is refused, and so is the place of a disk that is not mounted.
 
