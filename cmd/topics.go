@@ -25,6 +25,8 @@ With --json, every line has a type. A tag is tag everywhere, and a number of byt
 them for one version. Directories say how much is below them in entries_below. In config check, kind is the type of the
 store.
 
+Copy between stores in folders passes on what they compress together as it is, and does not compress it again.
+
 A store is made only in a folder that exists, and ingest says so. 'castar init' takes --parents, --chunk-size and
 --compression. A path on another host is refused, and so is the place of a disk that is not mounted.
 

@@ -185,6 +185,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		Blobs:             blobs.Blobs,
 		Lanes:             blobs.Lanes,
 		Groups:            blobs.Groups,
+		Takes:             blobs.Takes,
 		Joins:             blobs.Joins,
 		RemoteBlobs:       blobs.RemoteBlobs,
 		Directories:       directories.Directories,

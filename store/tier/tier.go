@@ -33,10 +33,10 @@ func New(near, far *store.Store, o Options) *store.Store {
 	}
 	switch {
 	case near.Blobs == nil:
-		st.Blobs, st.Lanes, st.Groups, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Joins
+		st.Blobs, st.Lanes, st.Groups, st.Takes, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Takes, far.Joins
 		st.RemoteBlobs = far.RemoteBlobs
 	case far.Blobs == nil:
-		st.Blobs, st.Lanes, st.Groups, st.Joins = near.Blobs, near.Lanes, near.Groups, near.Joins
+		st.Blobs, st.Lanes, st.Groups, st.Takes, st.Joins = near.Blobs, near.Lanes, near.Groups, near.Takes, near.Joins
 		st.RemoteBlobs = near.RemoteBlobs
 	default:
 		b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
