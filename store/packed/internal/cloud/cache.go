@@ -180,6 +180,7 @@ func (f *FS) fetch(name string, most int64) (durable.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.named = false
 	size := int64(0)
 	for {
 		b, err := f.b.Get(f.ctx, name, size, piece)

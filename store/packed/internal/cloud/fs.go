@@ -88,8 +88,10 @@ func (f *FS) Close() error {
 	f.cancel()
 	f.sending.wait()
 	f.parts.wait()
-	for _, s := range f.moved {
-		s.Close()
+	for _, files := range []map[string]*spool{f.spools, f.moved} {
+		for _, s := range files {
+			s.release(gone{})
+		}
 	}
 	return errors.Join(f.cache.Close(), f.b.Close())
 }

@@ -234,3 +234,33 @@ func (f *FS) Now() (time.Time, error) {
 	t, err := f.b.Now(f.ctx)
 	return t.UTC().Round(0), err
 }
+
+// Probe returns an error if the service does not honour conditions, so that two writers could both believe that they have
+// committed.
+func (f *FS) Probe() error {
+	name := "tmp/probe-" + durable.TempName()
+	put := func(old bucket.Version) (bucket.Version, error) {
+		return f.b.PutIf(f.ctx, name, []byte(durable.TempName()), old)
+	}
+	first, err := put(bucket.Absent)
+	if err != nil {
+		return f.failed(name, err)
+	}
+	defer f.b.Delete(f.ctx, name)
+	second, err := put(first)
+	if err != nil {
+		return f.failed(name, err)
+	}
+	for _, old := range []bucket.Version{bucket.Absent, first} {
+		switch _, err := put(old); {
+		case err == nil || first == second:
+			return fmt.Errorf("%s: %w", f.Path("."), errNoConditions)
+		case !errors.Is(err, bucket.ErrChanged):
+			return f.failed(name, err)
+		}
+	}
+	return nil
+}
+
+var errNoConditions = fmt.Errorf("the service does not honour conditional writes, so writers could undo each other's: %w",
+	store.ErrUnsupported)

@@ -20,10 +20,12 @@ import (
 type spool struct {
 	durable.File
 
-	mu   sync.RWMutex
-	far  durable.File  // where it is read once it was sent
-	sent chan struct{} // closed when it is in the bucket, or cannot get there; nil: it was not sent
-	to   string        // where it was sent
+	mu     sync.RWMutex
+	named  bool          // by a name in tmp/, or because it is on its way to the bucket
+	closed bool          // by its user
+	far    durable.File  // where it is read once it was sent
+	sent   chan struct{} // closed when it is in the bucket, or cannot get there; nil: it was not sent
+	to     string        // where it was sent
 }
 
 // newSpool returns an empty file.
@@ -42,7 +44,7 @@ func (f *FS) newSpool() (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spool{File: file}, os.Remove(filepath.Join(dir, name))
+	return &spool{File: file, named: true}, os.Remove(filepath.Join(dir, name))
 }
 
 func (s *spool) ReadAt(p []byte, off int64) (int, error) {
@@ -66,13 +68,27 @@ func (s *spool) Size() (int64, error) {
 // Sync does nothing: a spool is to be sent, not to be kept.
 func (s *spool) Sync() error { return nil }
 
-// Close closes the file, unless it is on its way to the bucket, which closes it.
+// Close closes the file once it has no name any more: it may be opened again, or sent.
 func (s *spool) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sent != nil {
+	s.closed = true
+	return s.closeUnused()
+}
+
+// unname says that the file has no name any more.
+func (s *spool) unname() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.named = false
+	return s.closeUnused()
+}
+
+func (s *spool) closeUnused() error {
+	if s.named || !s.closed || s.far != nil {
 		return nil
 	}
+	s.far = gone{}
 	return s.File.Close()
 }
 
@@ -201,7 +217,7 @@ func (f *FS) cached(name string, file io.ReaderAt) bool {
 // drop forgets a file in tmp/. If it was sent, nothing names it, and it is deleted.
 func (f *FS) drop(s *spool) error {
 	if s.sent == nil {
-		return nil // its user closes it
+		return s.unname()
 	}
 	<-s.sent
 	f.mu.Lock()
