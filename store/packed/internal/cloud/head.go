@@ -25,7 +25,7 @@ const HeadName = "head"
 type Head struct {
 	Store      string      `json:"store"`      // the ID in the config
 	Generation uint64      `json:"generation"` // one more at each change
-	Epoch      uint64      `json:"epoch"`      // one more whenever objects may have been removed
+	Epoch      uint64      `json:"epoch"`      // another one whenever objects may have been removed
 	Nonce      string      `json:"nonce"`      // random: no two heads are alike
 	Indexes    []string    `json:"indexes"`    // names in index/, ascending
 	Pins       []Pin       `json:"pins,omitempty"`
@@ -194,9 +194,9 @@ func (f *FS) Swap(ctx context.Context, change func(h *Head) error) error {
 }
 
 // MakeHead makes the head of a store that has none, or in the place of one that is damaged. All indexes that there are
-// count.
+// count. Its epoch is one that no head before it had, as far as the clocks are right.
 func (f *FS) MakeHead(id string) error {
-	h := &Head{Store: id}
+	h := &Head{Store: id, Epoch: uint64(time.Now().Unix())}
 	entries, err := f.list(index.Dir)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -16,7 +17,7 @@ import (
 
 // A store in a bucket has no locks, and a gc may run beside its writers. The head says which indexes count. A commit is the
 // replacement of the head by one that names a new index, provided that nobody has replaced it meanwhile. Whoever removes
-// objects adds one to the epoch of the head. A writer that finds another epoch than the one that it has worked in looks for
+// objects gives the head another epoch. A writer that finds another epoch than the one that it has worked in looks for
 // everything on which it has relied, and stores again what is gone: a gc deletes packs only a day after it has dropped
 // them. Only then does it commit. So at any time the head has, with each directory, all that the directory reaches.
 //
@@ -64,6 +65,12 @@ func (st *Store) refreshShared() bool {
 	st.commit.Lock()
 	defer st.commit.Unlock()
 	return st.uses(h) || st.adopt(h) == nil
+}
+
+// movedAway reports whether a pack could not be read because a gc has moved what is in it: then the object is to be looked up
+// once more.
+func (st *Store) movedAway(err error) bool {
+	return st.Cloud != nil && errors.Is(err, fs.ErrNotExist) && st.refreshShared()
 }
 
 // uses reports whether the indexes in use are those that a head names.
@@ -284,4 +291,13 @@ func (st *Store) putReferences(k pack.Kind, d store.Digest, l pack.Location) err
 		}
 	}
 	return nil
+}
+
+// UseOnly uses an index in the place of all others, with which this process has made the head of a new epoch. The caller has
+// the store alone, as far as this process is concerned.
+func (st *Store) UseOnly(x *index.Index) {
+	st.UseIndexes([]*index.Index{x})
+	st.epoch.Store(st.Cloud.Head().Epoch)
+	st.whole = st.epoch.Load()
+	st.Cloud.Arrived(x.Packs)
 }
