@@ -187,7 +187,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return err
 	}
 	if f.gc {
-		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, forgotten: forgotten}, st)
+		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, forgotten: forgotten, grace: gcGrace}, st)
 	}
 	if err == nil && len(kept.LogErrors) > 0 {
 		err = errPartial

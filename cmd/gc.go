@@ -48,6 +48,7 @@ type gcFlags struct {
 	all    bool
 	dryRun bool
 	wait   time.Duration
+	grace  time.Duration
 
 	forgotten []store.Tag // lines of the log that do not count any more
 }
@@ -65,6 +66,7 @@ func (e *env) gcCommand() *cli.Command {
 			boolFlag("all", "", &f.all, "go on even if there is no tag and no log, if tags were lost, or if lines of the log cannot be read"),
 			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; print what would be freed"),
 			waitFlag(&f.wait),
+			graceFlag(&f.grace),
 		},
 		Action: func(c *cli.Context) error { return e.gc(c.Context, &f) },
 	}
@@ -80,12 +82,31 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	return e.gcOpen(ctx, f, st)
 }
 
-// gcOpen is gc in a store that is open exclusively.
+// graceFlag is how long a gc leaves files in a bucket.
+func graceFlag(grace *time.Duration) cli.Flag {
+	return durationFlag("grace", grace, gcGrace.String(), "in a bucket, delete only what was given up `DURATION` ago")
+}
+
+// gcGrace is longer than anybody reads or stores without a look at what others have done.
+const gcGrace = 24 * time.Hour
+
+// gcOpen is gc in a store that is open exclusively. In a bucket nothing is exclusive, and gc begins again if another process
+// has changed the store meanwhile.
 func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
 		return store.ErrUnsupported
 	}
+	for {
+		if err := e.gcOnce(ctx, f, st); !errors.Is(err, store.ErrChanged) {
+			return err
+		}
+		e.note("gc", "another process has changed the store: begins again")
+	}
+}
+
+func (e *env) gcOnce(ctx context.Context, f *gcFlags, st *store.Store) error {
 	began := time.Now()
+	keep := st.NewSet() // before the tags are read
 	kept, err := e.gcKept(ctx, f, st)
 	if err != nil {
 		return err
@@ -94,9 +115,11 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	keep := st.NewSet()
 	roots, _ := kept.Roots(ctx, st)
 	if err := tree.Mark(ctx, st, append(roots, also...), keep); err != nil {
+		return refuseGC(ctx, err, false)
+	}
+	if err := markHeld(ctx, f, st, keep); err != nil {
 		return refuseGC(ctx, err, false)
 	}
 	damaged := false
@@ -105,7 +128,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 		return sample{files: moved.Objects.Load(), bytes: moved.Bytes.Load(), unit: "objects moved"}
 	})
 	defer stop()
-	o := store.SweepOptions{DryRun: f.dryRun, TagsLost: f.all, Progress: &moved, Damaged: func(err error) {
+	o := store.SweepOptions{DryRun: f.dryRun, TagsLost: f.all, Grace: f.grace, Progress: &moved, Damaged: func(err error) {
 		damaged = true
 		e.warn("gc", "damaged, and kept: "+err.Error())
 	}}
@@ -122,6 +145,28 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 		return errPartial
 	}
 	return nil
+}
+
+// markHeld marks what others have just stored, or are about to record.
+func markHeld(ctx context.Context, f *gcFlags, st *store.Store, keep store.ObjectSet) error {
+	const many = 10000
+	var some []tree.Root
+	mark := func() error {
+		err := tree.Mark(ctx, st, some, keep)
+		some = some[:0]
+		return err
+	}
+	for n, err := range st.Sweeper.Held(ctx, f.grace) {
+		if err != nil {
+			return err
+		}
+		if some = append(some, tree.Root{Name: n.Digest.String(), Node: n}); len(some) == many {
+			if err := mark(); err != nil {
+				return err
+			}
+		}
+	}
+	return mark()
 }
 
 // gcKept returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless --all was

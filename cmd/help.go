@@ -31,6 +31,9 @@ not UTF-8, text_base64 has it in base64.
 With --progress=json, there is an object on stderr when work begins and once a second: type (progress), command,
 entries, unit (what entries counts: files or objects), bytes, total (0 if not known yet), seconds.
 
+After work with stores in a network there is an object on stderr with --json: type (traffic), command, requests,
+bytes_sent, bytes_received. With --verbose, a line says the same.
+
 SIGINT, SIGTERM and SIGHUP make castar clean up and exit. A second one kills it at once. SIGUSR1 prints a line of
 progress.
 

@@ -15,7 +15,7 @@ func TestHelpNamesFields(t *testing.T) {
 	var help bytes.Buffer
 	app := (&env{stdout: &output{w: &help}, stderr: &console{w: io.Discard}}).app()
 	printHelp(&help, app, helpColumns)
-	wantFields(t, "", help.String(), jsonMessage{})
+	wantFields(t, "", help.String(), jsonMessage{}, jsonTraffic{})
 	for command, objects := range map[string][]any{
 		"ingest":  {jsonIngested{}, jsonLeftOut{}},
 		"export":  {jsonExported{}, jsonChange{}},

@@ -67,7 +67,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	defer st.Close()
 	var from *store.Store
 	if f.from != "" {
-		if from, err = config.Open(ctx, f.from, config.Options{ReadOnly: true}); err != nil {
+		if from, err = e.open(ctx, f.from, config.Options{ReadOnly: true}); err != nil {
 			return err
 		}
 		defer from.Close()

@@ -83,7 +83,7 @@ func (s *served) stop(t *testing.T, sig os.Signal) {
 
 func dial(t *testing.T, url string) *store.Store {
 	t.Helper()
-	st, err := rpc.Dial(t.Context(), url)
+	st, err := rpc.Dial(t.Context(), url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestServePacked(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		st, err := rpc.Dial(t.Context(), "grpc+unix:"+sock)
+		st, err := rpc.Dial(t.Context(), "grpc+unix:"+sock, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,9 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+--limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
+requests and bytes it was.
+
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 
 With --json, every line has a type. A tag is tag everywhere, and a number of bytes is bytes: name and size stay beside

@@ -31,6 +31,8 @@ var (
 	ErrDenied = errors.New("not allowed")
 	// ErrChanged says that something is no longer as the caller has seen it.
 	ErrChanged = errors.New("changed meanwhile")
+	// ErrCollected says that a gc removed what a writer relied on, and that the writer could not store it again.
+	ErrCollected = errors.New("a gc removed objects that this relied on: run it again")
 	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )

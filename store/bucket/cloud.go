@@ -4,6 +4,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/meter"
+	"castar/store/retry"
 
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // az://
@@ -21,7 +24,7 @@ import (
 
 // openCloud opens a bucket of Google's (gs) or Azure's (az) service. The settings are the query parameters of
 // gocloud.dev's URLs. Credentials come from where the services' own tools look for them.
-func openCloud(ctx context.Context, scheme, bucket, path string, settings map[string]string) (Bucket, error) {
+func openCloud(ctx context.Context, scheme, bucket, path string, settings map[string]string, m *meter.Meter) (Bucket, error) {
 	query := url.Values{}
 	for key, value := range settings {
 		query.Set(key, value)
@@ -32,12 +35,13 @@ func openCloud(ctx context.Context, scheme, bucket, path string, settings map[st
 		return nil, err
 	}
 	c := newCloudBucket(b, strings.TrimSuffix(scheme+"://"+bucket+"/"+path, "/"), path)
+	c.meter = m
 	if ok, err := b.IsAccessible(ctx); err == nil && !ok {
 		c.Close()
 		return nil, fmt.Errorf("%s: %w", c, store.ErrNoStore)
 	}
 	// A listing can only start over, and the services' own clients repeat its requests.
-	return listing{retrying{c, remote()}}, nil
+	return listing{retrying{c, policy(retry.Policy{}, m)}}, nil
 }
 
 // cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.
@@ -46,6 +50,7 @@ type cloudBucket struct {
 	noUploads // both services drop parts after a week
 	b         *blob.Bucket
 	name      string
+	meter     *meter.Meter // counts calls, because the clients keep their connections to themselves
 }
 
 func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
@@ -77,15 +82,21 @@ func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]
 	if err == nil {
 		err = ctx.Err()
 	}
-	return b, c.fail(ctx, name, err)
+	return b, c.fail(ctx, name, errors.Join(err, c.meter.Call(ctx, 0, int64(len(b)))))
 }
 
 func (c *cloudBucket) Put(ctx context.Context, name string, data []byte) error {
+	if err := c.meter.Call(ctx, int64(len(data)), 0); err != nil {
+		return c.fail(ctx, name, err)
+	}
 	return c.fail(ctx, name, c.b.WriteAll(ctx, name, data, &blob.WriterOptions{ContentType: "application/octet-stream"}))
 }
 
 // PutLarge lets the client send parts. A canceled writer leaves no object.
 func (c *cloudBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	if err := c.meter.Call(ctx, size, 0); err != nil {
+		return c.fail(ctx, name, err)
+	}
 	o := &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 16 << 20, MaxConcurrency: 4}
 	return c.fail(ctx, name, c.b.Upload(ctx, name, &exact{io.NewSectionReader(r, 0, size), size}, o))
 }

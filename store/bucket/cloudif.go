@@ -5,6 +5,7 @@ package bucket
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -40,7 +41,7 @@ func (c *cloudBucket) Load(ctx context.Context, name string) ([]byte, Version, e
 		return nil, "", fmt.Errorf("%s/%s: versions of objects: %w", c, name, store.ErrUnsupported)
 	}
 	data, err := io.ReadAll(io.LimitReader(r, MaxLoad+1))
-	if err != nil {
+	if err = errors.Join(err, c.meter.Call(ctx, 0, int64(len(data)))); err != nil {
 		return nil, "", c.fail(ctx, name, err)
 	}
 	return loaded(c.name+"/"+name, data, v)
@@ -55,7 +56,10 @@ func (c *cloudBucket) PutIf(ctx context.Context, name string, data []byte, old V
 	if old != Absent {
 		o.BeforeWrite = func(as func(any) bool) error { return setCondition(as, old) }
 	}
-	err := c.b.WriteAll(ctx, name, data, o)
+	err := c.meter.Call(ctx, int64(len(data)), 0)
+	if err == nil {
+		err = c.b.WriteAll(ctx, name, data, o)
+	}
 	if old != Absent && store.IsNotFound(c.fail(ctx, name, err)) {
 		err = ErrChanged
 	}

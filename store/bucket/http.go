@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/meter"
 	"castar/store/retry"
 )
 
@@ -25,6 +26,7 @@ type HTTPConfig struct {
 	URL       *url.URL
 	UserAgent string       // "castar" if empty
 	Retry     retry.Policy // how calls are repeated; zero means about a minute
+	Meter     *meter.Meter // of all connections; may be nil
 }
 
 // httpBucket is a folder of an HTTP server. Reading takes GET and HEAD, which any server has. Listing takes WebDAV's
@@ -59,12 +61,13 @@ func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
 func newHTTP(c HTTPConfig) *httpBucket {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
+	transport.DialContext = c.Meter.Dialer(transport.DialContext, cmp.Or(c.Retry, remote()).Timeout)
 	return &httpBucket{
-		client: &http.Client{Transport: transport, CheckRedirect: checkRedirect},
+		client: &http.Client{Transport: c.Meter.Transport(transport), CheckRedirect: checkRedirect},
 		base: url.URL{
 			Scheme: c.URL.Scheme, Host: c.URL.Host, Path: strings.TrimSuffix(path.Clean("/"+c.URL.Path), "/") + "/",
 		},
-		user: c.URL.User, agent: cmp.Or(c.UserAgent, "castar"), again: cmp.Or(c.Retry, remote()),
+		user: c.URL.User, agent: cmp.Or(c.UserAgent, "castar"), again: policy(c.Retry, c.Meter),
 	}
 }
 

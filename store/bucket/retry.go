@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/meter"
 	"castar/store/retry"
 )
 
-// remote is the policy for services in a network: up to about a minute of waiting. Two minutes are enough for a call that
-// moves a few MiB on a slow line; see retrying.sized.
+// remote is the policy for services in a network: up to about a minute of waiting. The timeout is also that of a connection
+// on which nothing moves.
 func remote() retry.Policy {
 	return retry.Policy{Tries: 10, First: 50 * time.Millisecond, Most: 8 * time.Second, Timeout: 2 * time.Minute}
 }
@@ -23,6 +24,15 @@ func remote() retry.Policy {
 func first(again retry.Policy) retry.Policy {
 	p := cmp.Or(again, remote())
 	p.Tries = min(p.Tries, 4)
+	return p
+}
+
+// policy returns how calls are repeated. Calls that a bound holds back have no timeout; their connections have one.
+func policy(again retry.Policy, m *meter.Meter) retry.Policy {
+	p := cmp.Or(again, remote())
+	if m.Limited() {
+		p.Timeout = 0
+	}
 	return p
 }
 
@@ -45,10 +55,13 @@ func (r retrying) do(ctx context.Context, call func(context.Context) error) erro
 	return r.policy.Do(ctx, passes, call)
 }
 
-// sized returns a policy for calls that move n bytes: they may take as much longer as there is more to move.
+// sized is for calls that move up to n bytes. Those that move more than a few MiB may take as long as something moves; see
+// meter.Meter.Dialer. The timeout is for Buckets without that: 4 KiB a second will do.
 func (r retrying) sized(n int64) retrying {
 	const usual = 4 << 20
-	r.policy.Timeout *= time.Duration(1 + max(n, 0)/usual)
+	if n > usual {
+		r.policy.Timeout *= time.Duration(min(n, 1<<32) / (512 << 10))
+	}
 	return r
 }
 
@@ -66,7 +79,7 @@ func (r retrying) Get(ctx context.Context, name string, offset, n int64) ([]byte
 }
 
 func (r retrying) Load(ctx context.Context, name string) (data []byte, v Version, err error) {
-	v, err = result(ctx, r.sized(MaxLoad), func(ctx context.Context) (Version, error) {
+	v, err = result(ctx, r, func(ctx context.Context) (Version, error) {
 		data, v, err = r.Bucket.Load(ctx, name)
 		return v, err
 	})

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/meter"
 	"castar/store/retry"
 
 	"github.com/minio/minio-go/v7"
@@ -39,6 +40,7 @@ type S3Config struct {
 	Anonymous            bool         // do not sign requests
 	UserAgent            string       // added to the client's own
 	Retry                retry.Policy // how calls are repeated; zero means about a minute
+	Meter                *meter.Meter // of all connections; may be nil
 }
 
 // s3Bucket is a bucket of a service that speaks S3. Its Put is durable.
@@ -82,7 +84,9 @@ func newS3(c S3Config) (*s3Bucket, error) {
 		return nil, err
 	}
 	transport.MaxIdleConnsPerHost = 64
-	clock := &serverClock{RoundTripper: noPages{transport}}
+	again := policy(c.Retry, c.Meter)
+	transport.DialContext = c.Meter.Dialer(transport.DialContext, cmp.Or(c.Retry, remote()).Timeout)
+	clock := &serverClock{RoundTripper: noPages{c.Meter.Transport(transport)}}
 	o := &minio.Options{
 		Creds: s3Credentials(c), Secure: secure, Region: c.Region, Transport: clock, MaxRetries: 1,
 	}
@@ -94,7 +98,7 @@ func newS3(c S3Config) (*s3Bucket, error) {
 		return nil, err
 	}
 	client.SetAppInfo(cmp.Or(c.UserAgent, "castar"), "1")
-	b := &s3Bucket{client: *client, bucket: c.Bucket, again: cmp.Or(c.Retry, remote()), clock: clock}
+	b := &s3Bucket{client: *client, bucket: c.Bucket, again: again, clock: clock}
 	if path := strings.Trim(c.Path, "/"); path != "" {
 		b.base = path + "/"
 	}

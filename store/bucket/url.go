@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/meter"
 )
 
 // Location says where a Bucket is, and how to open it.
@@ -22,21 +23,27 @@ type Location struct {
 	Far      bool   // it is a service in a network
 	ListPage int    // objects that List returns at the cost of one call of Head; 0: listing saves nothing
 	name     string // for messages
-	open     func(ctx context.Context, own string, create bool) (Bucket, error)
+	open     func(ctx context.Context, o OpenOptions) (Bucket, error)
 }
 
-// Open opens the Bucket. If it is a folder and create is set, Open makes it; buckets of services are never made. The
-// Bucket may keep files of its own, whose names begin with own; see OpenFile. The error is store.ErrNoStore if there is no
-// such Bucket.
-func (l Location) Open(ctx context.Context, own string, create bool) (Bucket, error) {
-	b, err := l.open(ctx, own, create)
+// OpenOptions say how to open a Bucket.
+type OpenOptions struct {
+	Own    string       // the beginning of names that the Bucket may use for itself; see OpenFile
+	Create bool         // make a folder that does not exist; buckets of services are never made
+	Meter  *meter.Meter // of services; may be nil
+}
+
+// Open opens the Bucket. The error is store.ErrNoStore if there is no such Bucket.
+func (l Location) Open(ctx context.Context, o OpenOptions) (Bucket, error) {
+	b, err := l.open(ctx, o)
 	if err != nil && !errors.Is(err, store.ErrNoStore) {
 		err = fmt.Errorf("store %q: %w", l.name, err)
 	}
 	return b, err
 }
 
-// Locate reads the URL of a Bucket and its settings, those in the query and more; a key in both is an error:
+// Locate reads the URL of a Bucket and its settings, those in the query and more; a key in both is an error. The name of
+// what the Bucket holds may stand before the URL, as in objectstore+s3:
 //
 //	file:/path, file:///path         a folder
 //	memory:, memory:///              new and empty, gone with the process
@@ -52,7 +59,8 @@ func (l Location) Open(ctx context.Context, own string, create bool) (Bucket, er
 // settings of HTTP are user_agent and allow_http, which is true by default. An unknown setting is an error. The settings of
 // gs and az are checked by Open, because not every program knows them.
 func Locate(raw string, more map[string]string) (Location, error) {
-	u, err := parseURL(raw)
+	before, rest := splitKind(raw)
+	u, err := parseURL(rest)
 	if err != nil {
 		return Location{}, err
 	}
@@ -67,20 +75,26 @@ func Locate(raw string, more map[string]string) (Location, error) {
 		if len(settings) > 0 {
 			return l, fmt.Errorf("unknown setting %s", slices.Min(slices.Collect(maps.Keys(settings))))
 		}
-		return locateHere(u, path)
+		return locateHere(before, u, path)
 	case "s3":
 		c, err := s3Config(u.Host, path, settings)
 		l.ID = id("s3", c.Endpoint, c.Bucket, c.Path)
-		l.open = func(ctx context.Context, _ string, _ bool) (Bucket, error) { return OpenS3(ctx, c) }
+		l.open = func(ctx context.Context, o OpenOptions) (Bucket, error) {
+			c.Meter = o.Meter
+			return OpenS3(ctx, c)
+		}
 		return l, err
 	case "http", "https":
 		c, err := httpConfig(u, settings)
 		l.ListPage = 0 // a request lists one folder
-		l.open = func(ctx context.Context, _ string, _ bool) (Bucket, error) { return OpenHTTP(ctx, c) }
+		l.open = func(ctx context.Context, o OpenOptions) (Bucket, error) {
+			c.Meter = o.Meter
+			return OpenHTTP(ctx, c)
+		}
 		return l, err
 	case "gs", "az":
-		l.open = func(ctx context.Context, _ string, _ bool) (Bucket, error) {
-			return openCloud(ctx, u.Scheme, u.Host, path, settings)
+		l.open = func(ctx context.Context, o OpenOptions) (Bucket, error) {
+			return openCloud(ctx, u.Scheme, u.Host, path, settings, o.Meter)
 		}
 		return l, nil
 	}
@@ -88,23 +102,30 @@ func Locate(raw string, more map[string]string) (Location, error) {
 }
 
 // locateHere is Locate for Buckets on this machine.
-func locateHere(u *url.URL, path string) (Location, error) {
+func locateHere(before string, u *url.URL, path string) (Location, error) {
 	if u.Scheme == "memory" {
 		if path != "" {
-			return Location{}, errors.New("a store in memory takes no path")
+			return Location{}, fmt.Errorf("%smemory takes no path", before)
 		}
-		return Location{name: "memory:", open: func(context.Context, string, bool) (Bucket, error) { return NewMemory(), nil }}, nil
+		return Location{name: "memory:", open: func(context.Context, OpenOptions) (Bucket, error) { return NewMemory(), nil }}, nil
 	}
 	if path == "" {
-		return Location{}, errors.New("a folder needs a path: want file:/path")
+		return Location{}, fmt.Errorf("%sfile needs a path: want %[1]sfile:/path", before)
 	}
 	dir := filepath.Clean(u.Path)
-	open := func(_ context.Context, own string, create bool) (Bucket, error) { return OpenFile(dir, own, create) }
+	open := func(_ context.Context, o OpenOptions) (Bucket, error) { return OpenFile(dir, o.Own, o.Create) }
 	return Location{ID: id("file", dir), name: show(u), open: open}, nil
 }
 
 // id returns an ID, which depends on the parts of a location.
 func id(parts ...string) string { return store.Sum([]byte(strings.Join(parts, "\x00"))).String()[:32] }
+
+// splitKind splits off what a URL has before a +, with the +.
+func splitKind(raw string) (before, rest string) {
+	scheme, _, _ := strings.Cut(raw, ":")
+	i := strings.IndexByte(scheme, '+') + 1
+	return raw[:i], raw[i:]
+}
 
 // parseURL parses the URL of a store. The error does not show the URL, because it may hold secrets.
 func parseURL(raw string) (*url.URL, error) {

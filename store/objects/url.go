@@ -2,11 +2,11 @@ package objects
 
 import (
 	"context"
-	"strings"
 
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/chunk"
+	"castar/store/meter"
 )
 
 // URLOptions say how to open the store that a URL names. The zero value opens a store that exists.
@@ -15,6 +15,7 @@ type URLOptions struct {
 	ReadOnly     bool              // refuse writes
 	AvgChunkSize int               // see Options
 	Settings     map[string]string // more settings, as in the query; a key in both is an error
+	Meter        *meter.Meter      // of services in a network; may be nil
 }
 
 // OpenURL opens the store that a URL names:
@@ -33,11 +34,11 @@ type URLOptions struct {
 //
 // The error is store.ErrNoStore if there is no such store. The ID of the store depends only on where it is.
 func OpenURL(ctx context.Context, raw string, o URLOptions) (*store.Store, error) {
-	l, err := locate(raw, o)
+	l, err := bucket.Locate(raw, o.Settings)
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Open(ctx, ownPrefix, o.Create && !o.ReadOnly)
+	b, err := l.Open(ctx, bucket.OpenOptions{Own: ownPrefix, Create: o.Create && !o.ReadOnly, Meter: o.Meter})
 	if err != nil {
 		return nil, err
 	}
@@ -59,10 +60,6 @@ func CheckURL(raw string, o URLOptions) error {
 			return err
 		}
 	}
-	_, err := locate(raw, o)
+	_, err := bucket.Locate(raw, o.Settings)
 	return err
-}
-
-func locate(raw string, o URLOptions) (bucket.Location, error) {
-	return bucket.Locate(strings.TrimPrefix(raw, "objectstore+"), o.Settings)
 }

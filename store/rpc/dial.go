@@ -26,6 +26,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"castar/store"
+	"castar/store/meter"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -46,9 +47,9 @@ import (
 //
 // Dial reads only the parts shown here; package config refuses URLs with others. It reads files at once. They are PEM,
 // except for the token. The store has blobs and directories, no tags, and cannot list. Closing it closes the connection.
-// ctx is only for connecting.
-func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
-	t, err := parseTarget(rawURL)
+// ctx is only for connecting. m, which may be nil, meters the connection.
+func Dial(ctx context.Context, rawURL string, m *meter.Meter) (*store.Store, error) {
+	t, err := parseTarget(rawURL, m)
 	var conn *grpc.ClientConn
 	if err == nil {
 		conn, err = grpc.NewClient(t.address, append(dialOptions(), t.options...)...)
@@ -113,10 +114,10 @@ func CheckURL(rawURL string) error {
 }
 
 // parseTarget reads a URL and the files that it names.
-func parseTarget(rawURL string) (target, error) {
+func parseTarget(rawURL string, m *meter.Meter) (target, error) {
 	t, u, values, err := splitTarget(rawURL)
 	if err == nil {
-		err = t.credentials(values)
+		err = t.credentials(values, m)
 	}
 	if err == nil {
 		err = t.token(values.Get("token-path"), u.Hostname())
@@ -207,9 +208,9 @@ func (t *target) query(u *url.URL) (url.Values, error) {
 }
 
 // credentials sets up TLS for https.
-func (t *target) credentials(values url.Values) error {
+func (t *target) credentials(values url.Values, m *meter.Meter) error {
 	if t.scheme != "https" {
-		t.options = append(t.options, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		t.options = append(t.options, m.DialOptions(insecure.NewCredentials())...)
 		return nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -230,7 +231,7 @@ func (t *target) credentials(values url.Values) error {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
-	t.options = append(t.options, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	t.options = append(t.options, m.DialOptions(credentials.NewTLS(config))...)
 	return nil
 }
 
