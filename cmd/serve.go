@@ -165,16 +165,23 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	f.options.Reopen = func(ctx context.Context) (*store.Store, error) { return e.openStore(ctx, forWrite) }
 	return e.serveStore(ctx, f, st, listeners, pages)
 }
 
-// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails.
-func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) error {
+// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails. It closes st.
+func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) (err error) {
 	s, err := server.New(st, f.options)
 	if err != nil {
-		return err
+		return errors.Join(err, st.Close())
 	}
+	stopWeb := func(context.Context) {}
+	defer func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		stopWeb(grace)
+		err = errors.Join(err, s.Shutdown(grace))
+	}()
 	failed := make(chan error, len(listeners)+len(pages)+1)
 	if f.metrics != "" {
 		stop, err := serveMetrics(f, s, failed)
@@ -192,15 +199,12 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		go func() { failed <- s.Serve(l) }()
 		e.printAddress(l, f.options.TLS != nil)
 	}
-	stopWeb := e.serveWeb(f, st, pages, failed)
+	stopWeb = e.serveWeb(f, s, pages, failed)
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	stopWeb(grace)
-	return errors.Join(err, s.Shutdown(grace))
+	return err
 }
 
 // read reads the files that the flags name.

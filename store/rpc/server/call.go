@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
+	"castar/store"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -27,6 +28,7 @@ var errTransport = errors.New("no access to the messages of a call")
 // call is a call being served: a grpc.ServerStream that counts messages. One goroutine uses it at a time.
 type call struct {
 	grpc.ServerStream
+	at      *opened // the store that the call uses
 	ctx     context.Context
 	l       *limits
 	a       *account
@@ -149,3 +151,6 @@ func (c *call) Context() context.Context { return c.ctx }
 
 // callOf returns the call whose context ctx is, or comes from.
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// storeOf returns the store that the call uses.
+func storeOf(ctx context.Context) *store.Store { return callOf(ctx).at.st }
