@@ -92,7 +92,13 @@ func (ds *directoryServer) put(ctx context.Context, stream grpc.ServerStream, pa
 	}
 	defer w.Close()
 	order := newClosure(partial)
-	for {
+	for n := 0; ; n++ {
+		if !partial && n%rememberedAtOnce == 0 {
+			callOf(ctx).give(received) // the last directory is stored
+			if err := callOf(ctx).take(remembered, rememberedAtOnce*rememberedCost); err != nil {
+				return root, err
+			}
+		}
 		b, err := wire.RecvDirectory(stream)
 		if err == io.EOF {
 			break
@@ -116,6 +122,13 @@ func (ds *directoryServer) put(ctx context.Context, stream grpc.ServerStream, pa
 	}
 	return root, w.Commit(ctx, root)
 }
+
+const (
+	// rememberedCost is about what a closure remembers of a directory, in bytes.
+	rememberedCost = 128
+	// rememberedAtOnce is for how many directories memory is taken at once.
+	rememberedAtOnce = 512
+)
 
 // closure checks the directories of one upload as they come, children first. It keeps the size that the parents of each
 // must have for it, under each rule of counting. A closure follows one rule, so it also keeps the rules broken so far.

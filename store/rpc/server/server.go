@@ -89,6 +89,8 @@ const (
 	// readBuffer and writeBuffer are how much of a connection is read and written at once.
 	readBuffer  = 64 << 10
 	writeBuffer = 128 << 10
+	// connectTime is how long a client may take to agree on TLS and HTTP/2.
+	connectTime = 20 * time.Second
 	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory until the call ends.
 	maxHeaders = 64 << 10
 )
@@ -167,6 +169,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		// The server notices clients that have vanished, and lets clients notice that it has.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(connectTime),
 		grpc.InTapHandle(s.limits.open),
 		grpc.StreamInterceptor(s.serve), // every call is a stream: see asStreams
 	}
@@ -206,17 +209,15 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		s.metrics.ended(method, status.Code(err), took)
 		s.log(ctx, method, status.Code(err), cause, took)
 	}()
-	var rights Rights
-	if !strings.HasPrefix(method, "Health/") {
-		if rights, err = s.rightsOf(ctx); err != nil {
-			return err
-		}
+	rights, err := s.rightsOf(ctx)
+	if err != nil {
+		return err
 	}
 	raw, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
 		return errTransport
 	}
-	terms, needsSlot := s.terms(method)
+	terms := s.terms(method)
 	c := &call{
 		ServerStream: stream, at: s.opened.use(), l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
 		streams: info.IsClientStream,
@@ -224,8 +225,8 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	defer s.opened.done(c.at)
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
-	if needsSlot {
-		err = c.take(slots, 1)
+	if terms.slot < resources {
+		err = c.take(terms.slot, 1)
 	}
 	if err == nil {
 		err = answer(srv, c)
@@ -240,14 +241,13 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	return c.finish(err)
 }
 
-// terms returns what the calls of a method may do, and whether they need a slot. Uploads of directories need none: they
-// last as long as the uploads of all their blobs, and would keep these out.
-func (s *Server) terms(method string) (t terms, needsSlot bool) {
-	t = terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
+// terms returns what the calls of a method may do.
+func (s *Server) terms(method string) terms {
+	t := terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
 	service, name, _ := strings.Cut(method, "/")
 	switch {
 	case service == "DirectoryService" && name == "Put":
-		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true}, false
+		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true, slot: uploads}
 	case service == "BlobService" && name == "Put":
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
@@ -257,7 +257,10 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
-	return t, slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service)
+	if !slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) {
+		t.slot = resources
+	}
+	return t
 }
 
 // shortMethod returns the service and method without the package, because both packages have the same methods.
