@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/net/netutil"
 
 	"castar/export/web"
 	"castar/store"
@@ -40,6 +41,9 @@ most --max-downloads long files and archives are sent at once; further ones wait
 and after 10 seconds get status 503. One client gets three quarters of these at
 most. Log lines of requests have method, path, status, bytes, took, peer and
 error.`
+
+// mostWebClients is how many connections to the pages of one address may be open. Further ones wait.
+const mostWebClients = 512
 
 // webFlags is what was typed about the web pages.
 type webFlags struct {
@@ -88,7 +92,7 @@ func (e *env) serveWeb(f *serveFlags, of *server.Server, listeners []net.Listene
 	s.Handler = p
 	done()
 	for _, l := range listeners {
-		serve := s.Serve
+		l, serve := netutil.LimitListener(l, mostWebClients), s.Serve
 		if f.options.TLS != nil {
 			serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
 		}
