@@ -12,7 +12,7 @@ import (
 
 // topics returns the texts of 'castar help TOPIC', by name.
 func topics() map[string]string {
-	return map[string]string{"changes": changesText, "coming-from": comingFromText, "recipes": recipesText}
+	return map[string]string{"changes": changesText, "coming-from": comingFromText, "recipes": recipesText, "server": serverText}
 }
 
 const changesText = `
@@ -21,6 +21,9 @@ later ones.
 
 --limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
 requests and bytes it was.
+Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
+castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
+tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 

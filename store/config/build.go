@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/tier"
 )
 
 // access says what a store will be used for.
@@ -193,6 +194,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		SizeRule:          directories.SizeRule,
 		Tags:              directories.Tags,
 		RemoteTags:        directories.RemoteTags,
+		Room:              tier.Room(blobs, directories),
 	}
 	if st.Tags == nil {
 		st.Tags, st.RemoteTags = blobs.Tags, blobs.RemoteTags
