@@ -19,6 +19,9 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
+fish what each word is.
+
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 
 With --json, every line has a type. A tag is tag everywhere, and a number of bytes is bytes: name and size stay beside
