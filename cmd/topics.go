@@ -24,6 +24,8 @@ requests and bytes it was.
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
 castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
+Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
+fish what each word is.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 
