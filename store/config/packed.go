@@ -13,6 +13,7 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
+	"castar/store/meter"
 	"castar/store/packed"
 )
 
@@ -113,7 +114,7 @@ func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*st
 	}
 	open := func() (*store.Store, error) { return packed.Open(ctx, k.Path, options) }
 	if k.URL != "" {
-		open = func() (*store.Store, error) { return k.openBucket(ctx, options) }
+		open = func() (*store.Store, error) { return k.openBucket(ctx, options, o.Meter) }
 	}
 	st, err := open()
 	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a new cache: packed.Open does not tolerate damage when it creates
@@ -123,13 +124,13 @@ func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*st
 	return st, err
 }
 
-func (k *packedKind) openBucket(ctx context.Context, o packed.Options) (*store.Store, error) {
+func (k *packedKind) openBucket(ctx context.Context, o packed.Options, m *meter.Meter) (*store.Store, error) {
 	rest, _, _ := cutRule(k.URL) // check has looked at it
 	l, single, err := k.locate(rest)
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Open(ctx, "", o.Create)
+	b, err := l.Open(ctx, bucket.OpenOptions{Create: o.Create && !o.ReadOnly, Meter: m})
 	if err != nil {
 		return nil, err
 	}
