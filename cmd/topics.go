@@ -26,6 +26,8 @@ castar.put say whether clients may store, and need the token as all calls do. Wi
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
 Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
 fish what each word is.
+Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
+have the hard links; --metadata=none gives what earlier versions wrote.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 
