@@ -25,7 +25,9 @@ func (t Tags) giveUp(tags ...store.Tag) {
 	if err != nil {
 		return
 	}
-	_, _ = f.Write(lines.Bytes())
+	if _, err := f.Write(lines.Bytes()); err == nil {
+		_ = f.Sync()
+	}
 	_ = f.Close()
 }
 
