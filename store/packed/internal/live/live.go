@@ -72,6 +72,7 @@ type Store struct {
 	Retired []*index.Index // replaced, but perhaps still being read; under commit
 	epoch   atomic.Uint64  // of the head whose indexes are in use
 	whole   uint64         // the epoch in which all that was relied on is there; under commit
+	aged    time.Time      // when ageReliance has last begun a period; under commit
 	moved   bool           // the epoch has changed since the store was opened; under commit
 	mu      sync.Mutex
 	current *session
