@@ -48,7 +48,11 @@ func (st *Store) openShared() error {
 	if h == nil {
 		return nil // the indexes that there are count
 	}
-	if h.Store != st.Config.ID && !st.tolerate {
+	switch {
+	case h.Store == st.Config.ID:
+	case st.tolerate:
+		st.Config.ID = h.Store // its config is lost
+	default:
 		return &store.CorruptError{Where: st.Fs.Path(cloud.HeadName), Err: fmt.Errorf("is of the store %q, not of %q", h.Store, st.Config.ID)}
 	}
 	st.epoch.Store(h.Epoch)
