@@ -122,7 +122,7 @@ func (e *env) app() *cli.App {
 		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.initCommand(), e.serveCommand(), e.configCommand(),
 		e.mountCommand(), e.umountCommand(),
 		e.completionCommand(app), e.completeCommand(app, "__complete"), e.completeCommand(app, "__complete_typed"),
-		e.completeBashCommand(app), e.versionCommand(), e.helpCommand(app),
+		e.completeCommand(app, "__complete_described"), e.completeBashCommand(app), e.versionCommand(), e.helpCommand(app),
 	}
 	for _, c := range app.Commands {
 		c.HideHelp = true

@@ -33,7 +33,8 @@ any flag keeps it:
   --keep-last N       the newest N lines
   --keep-daily N      the newest line of each of the last N days that have one; hourly, weekly, monthly and yearly
                       likewise. Weeks begin on Monday. While there are fewer than N, the oldest line is kept, too
-  --keep-within SPAN  lines of the time SPAN before the newest line of the group. A SPAN is such as 30d or 1y6m
+  --keep-within SPAN  lines of the time SPAN before the newest line of the group that is not in the future. A SPAN is
+                      such as 30d or 1y6m
 
 A SPAN has years (y), months (m), weeks (w), days (d) and hours (h).
 N may be "unlimited". Hours, days, weeks, months and years are those of the zone in which a line was recorded.
@@ -135,9 +136,9 @@ func (f *forgetFlags) check(refs []string) error {
 	case len(refs) == 0 && f.policy.Empty():
 		return usagef("forget", "want a ROOT, or a --keep flag that keeps something: nothing else says what to forget")
 	}
-	for i, source := range f.sources { // lines have absolute ones
+	for _, source := range slices.Clone(f.sources) { // a line has the absolute path, or what was no path, such as -
 		if abs, err := filepath.Abs(source); err == nil {
-			f.sources[i] = abs
+			f.sources = append(f.sources, abs)
 		}
 	}
 	for _, ref := range refs {

@@ -46,17 +46,18 @@ Exit status:
   11   another process has locked the store
   130  interrupted
 
-'castar COMMAND --help' is the manual of a command. 'castar help recipes', 'castar help coming-from' and 'castar help
-changes' say more.
+'castar COMMAND --help' is the manual of a command. 'castar help recipes', 'castar help server', 'castar help
+coming-from' and 'castar help changes' say more.
 `
 
 const helpHelp = `
-Shows this help, the manual of a command, or a text about a TOPIC: recipes; coming-from, for those who know restic, borg
-or git; or changes, the changelog. With --man, the same as a man page.
+Shows this help, the manual of a command, or a text about a TOPIC: recipes; server, how to run one for other machines;
+coming-from, for those who know restic, borg or git; or changes, the changelog. With --man, the same as a man page.
 
 Examples:
   castar help ingest
   castar help recipes
+  castar help server
   castar help --man ingest >castar-ingest.1         # for man 1 castar-ingest`
 
 func (e *env) helpCommand(app *cli.App) *cli.Command {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/net/netutil"
 
 	"castar/store"
 	"castar/store/rpc"
@@ -31,11 +32,13 @@ cannot delete. These services have no tags and no shortened digests: clients
 name a root by its whole digest.
 
 ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it.
-On port 0 the system chooses a port. Only this machine can reach the default.
---listen may be repeated; if one address cannot be opened, none is served.
-Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen
-only those. The folder of a socket and the umask decide who may connect to it.
-As soon as clients can connect, the URL of each address is printed, one a line.
+On port 0 the system chooses a port. Only this machine can reach the default,
+which is 127.0.0.1:8000 without IPv6. --listen may be repeated; if one address
+cannot be opened, none is served. Sockets that systemd passes (LISTEN_FDS) are
+served too, and without --listen only those. The folder of a socket and the
+umask decide who may connect to it. As soon as clients can connect, the URL of
+each address is printed, one a line, and systemd is told (NOTIFY_SOCKET).
+'castar help server' has units for systemd.
 
 Whoever can connect may use the store, unless --token-file or --tls-client-ca
 restricts it. Without TLS, everything that is sent can be read on its way,
@@ -52,6 +55,15 @@ others wait, clients that neither send nor read are cut off (UNAVAILABLE). A
 call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A client that is
 silent in the middle of a call for the --idle-timeout is cut off, whether others
 wait or not. Sizes are in bytes, or with K, M or G in units of 1024.
+
+When the store cannot be written, for example because the disk is full, clients
+that store are refused, others go on reading, and the server looks each second
+whether there is space again. What it had acknowledged and not yet made durable
+is lost then; clients of castar notice, and say that it must be stored again.
+
+Health checks are those of grpc.health.v1. The server is SERVING under "" and the
+names of its services while it reads, and under castar.put while clients may
+store. They need the token like every other call.
 
 SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
 seconds to finish. 'castar gc' must wait until the server stops.
@@ -84,7 +96,8 @@ type serveFlags struct {
 }
 
 const (
-	defaultListen = "[::1]:8000" // clients of tvix and snix look here
+	defaultListen  = "[::1]:8000"     // clients of tvix and snix look here
+	defaultListen4 = "127.0.0.1:8000" // without IPv6
 	// stopTime is how long running calls may take when the server stops.
 	stopTime = 10 * time.Second
 )
@@ -165,16 +178,23 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	f.options.Reopen = func(ctx context.Context) (*store.Store, error) { return e.openStore(ctx, forWrite) }
 	return e.serveStore(ctx, f, st, listeners, pages)
 }
 
-// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails.
-func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) error {
+// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails. It closes st.
+func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) (err error) {
 	s, err := server.New(st, f.options)
 	if err != nil {
-		return err
+		return errors.Join(err, st.Close())
 	}
+	stopWeb := func(context.Context) {}
+	defer func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		stopWeb(grace)
+		err = errors.Join(err, s.Shutdown(grace))
+	}()
 	failed := make(chan error, len(listeners)+len(pages)+1)
 	if f.metrics != "" {
 		stop, err := serveMetrics(f, s, failed)
@@ -192,15 +212,14 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		go func() { failed <- s.Serve(l) }()
 		e.printAddress(l, f.options.TLS != nil)
 	}
-	stopWeb := e.serveWeb(f, st, pages, failed)
+	stopWeb = e.serveWeb(f, s, pages, failed)
+	tellSystemd("READY=1")
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	stopWeb(grace)
-	return errors.Join(err, s.Shutdown(grace))
+	tellSystemd("STOPPING=1")
+	return err
 }
 
 // read reads the files that the flags name.
@@ -261,9 +280,9 @@ func serveMetrics(f *serveFlags, s *server.Server, failed chan<- error) (stop fu
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_ = s.WriteMetrics(w) // the client is gone
 	})
-	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime}
+	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime, WriteTimeout: stopTime, IdleTimeout: time.Minute}
 	go func() {
-		if err := h.Serve(l); err != http.ErrServerClosed {
+		if err := h.Serve(netutil.LimitListener(l, 16)); err != http.ErrServerClosed {
 			failed <- err
 		}
 	}()

@@ -159,6 +159,9 @@ func (s *Server) mayPut(ctx context.Context) error {
 	case !callOf(ctx).rights.Put:
 		return deniedf("this client may not store")
 	}
+	if err := s.opened.mayPut(); err != nil {
+		return err
+	}
 	return s.identify(ctx)
 }
 

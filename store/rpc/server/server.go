@@ -22,7 +22,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -59,8 +58,11 @@ type Options struct {
 	Token       string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
 	Tokens      *Tokens       // instead of Token: several, each with rights, which the two above bound; nil: none
 	CheckRoots  bool          // refuse tags, and lines of the log, whose root or listing the store lacks
-	Upstream    bool          // offer only the services that tvix and snix have too
-	Log         *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
+	// Reopen opens the store anew after it could not write, so that clients may store again. nil: they may not. It is called
+	// while the store is still open for running calls.
+	Reopen   func(context.Context) (*store.Store, error)
+	Upstream bool         // offer only the services that tvix and snix have too
+	Log      *slog.Logger // gets each call at level debug, failed ones at warn; nil: no log
 }
 
 const (
@@ -87,25 +89,25 @@ const (
 	// readBuffer and writeBuffer are how much of a connection is read and written at once.
 	readBuffer  = 64 << 10
 	writeBuffer = 128 << 10
+	// connectTime is how long a client may take to agree on TLS and HTTP/2.
+	connectTime = 20 * time.Second
 	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory until the call ends.
 	maxHeaders = 64 << 10
 )
 
 // Server offers a store to clients. Its methods may be called concurrently.
 type Server struct {
-	st       *store.Store
-	o        Options
-	grpc     *grpc.Server
-	health   *health.Server
-	syncer   syncer
-	metrics  metrics
-	limits   *limits
-	pool     *wire.Buffers
-	instance metadata.MD // in answers to Put, and to Stat where Put is allowed
+	o       Options
+	grpc    *grpc.Server
+	health  *health.Server
+	opened  *openings
+	metrics metrics
+	limits  *limits
+	pool    *wire.Buffers
 }
 
-// New makes a server for st. The caller closes st after the server has stopped. The error is one of the program: a
-// schema that does not fit it.
+// New makes a server for st. With Options.Reopen, Shutdown closes st. Otherwise the caller closes it after the server has
+// stopped. The error is one of the program: a schema that does not fit it.
 func New(st *store.Store, o Options) (*Server, error) {
 	o.MaxMessage = cmp.Or(max(o.MaxMessage, 0), DefaultMaxMessage)
 	o.MaxStreams = cmp.Or(max(o.MaxStreams, 0), DefaultMaxStreams)
@@ -118,10 +120,10 @@ func New(st *store.Store, o Options) (*Server, error) {
 		o.Tokens = NewTokens(Token{o.Token, Rights{Put: true, Delete: true}})
 	}
 	s := &Server{
-		st: st, o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
-		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
+		o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
 		metrics: metrics{calls: map[outcome]callCount{}},
 	}
+	s.opened = newOpenings(s, st)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
 	register := func(desc *grpc.ServiceDesc, impl any) {
 		s.grpc.RegisterService(asStreams(*desc), impl)
@@ -139,13 +141,18 @@ func New(st *store.Store, o Options) (*Server, error) {
 		register(&protos.BulkService_ServiceDesc, bulk)
 		register(&protos.TagService_ServiceDesc, &tagServer{s: s})
 	}
+	s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	if o.AllowPut {
+		s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_SERVING)
+	}
 	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
 }
 
-// syncLater makes blobs that were just stored durable before long.
-func (s *Server) syncLater() {
-	s.syncer.later(func(err error) { s.o.Log.Error("sync", "error", err) })
+// Use returns the store that the server offers now. It stays open until the caller calls done.
+func (s *Server) Use() (st *store.Store, done func()) {
+	o := s.opened.use()
+	return o.st, func() { s.opened.done(o) }
 }
 
 func (s *Server) grpcOptions() []grpc.ServerOption {
@@ -162,6 +169,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		// The server notices clients that have vanished, and lets clients notice that it has.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(connectTime),
 		grpc.InTapHandle(s.limits.open),
 		grpc.StreamInterceptor(s.serve), // every call is a stream: see asStreams
 	}
@@ -186,10 +194,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.grpc.Stop)
 	s.grpc.GracefulStop()
 	stop()
-	if !s.o.AllowPut {
-		return nil
-	}
-	return s.syncer.sync(context.WithoutCancel(ctx))
+	return s.opened.close(ctx)
 }
 
 // serve answers one call: it checks the token, waits for a slot, and counts the call.
@@ -204,28 +209,30 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		s.metrics.ended(method, status.Code(err), took)
 		s.log(ctx, method, status.Code(err), cause, took)
 	}()
-	var rights Rights
-	if !strings.HasPrefix(method, "Health/") {
-		if rights, err = s.rightsOf(ctx); err != nil {
-			return err
-		}
+	rights, err := s.rightsOf(ctx)
+	if err != nil {
+		return err
 	}
 	raw, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
 		return errTransport
 	}
-	terms, needsSlot := s.terms(method)
+	terms := s.terms(method)
 	c := &call{
-		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
+		ServerStream: stream, at: s.opened.use(), l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
 		streams: info.IsClientStream,
 	}
+	defer s.opened.done(c.at)
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
-	if needsSlot {
-		err = c.take(slots, 1)
+	if terms.slot < resources {
+		err = c.take(terms.slot, 1)
 	}
 	if err == nil {
 		err = answer(srv, c)
+	}
+	if (strings.HasSuffix(method, "/Put") || strings.HasSuffix(method, "/Join")) && isOfStore(err) {
+		c.at.syncer.soon()
 	}
 	if err != nil && info.IsServerStream && !info.IsClientStream {
 		// In an answer without messages, headers and status would be one frame. snix does not read "not found" from that.
@@ -234,14 +241,13 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	return c.finish(err)
 }
 
-// terms returns what the calls of a method may do, and whether they need a slot. Uploads of directories need none: they
-// last as long as the uploads of all their blobs, and would keep these out.
-func (s *Server) terms(method string) (t terms, needsSlot bool) {
-	t = terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
+// terms returns what the calls of a method may do.
+func (s *Server) terms(method string) terms {
+	t := terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
 	service, name, _ := strings.Cut(method, "/")
 	switch {
 	case service == "DirectoryService" && name == "Put":
-		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true}, false
+		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true, slot: uploads}
 	case service == "BlobService" && name == "Put":
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
@@ -251,7 +257,10 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
-	return t, slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service)
+	if !slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) {
+		t.slot = resources
+	}
+	return t
 }
 
 // shortMethod returns the service and method without the package, because both packages have the same methods.
@@ -284,7 +293,7 @@ func (s *Server) identify(ctx context.Context) error {
 	if !callOf(ctx).rights.Put {
 		return nil
 	}
-	return grpc.SetHeader(ctx, s.instance)
+	return grpc.SetHeader(ctx, callOf(ctx).at.instance)
 }
 
 // asStreams returns the description of a service with its requests as streams of one message, which is the same on the

@@ -31,18 +31,18 @@ type tagServer struct {
 }
 
 // tags returns the tags of the store.
-func (ts *tagServer) tags() (store.Tags, error) {
-	if ts.s.st.Tags == nil {
+func (ts *tagServer) tags(ctx context.Context) (store.Tags, error) {
+	if storeOf(ctx).Tags == nil {
 		return nil, refusef(codes.Unimplemented, "tags: %v", store.ErrUnsupported)
 	}
-	return ts.s.st.Tags, nil
+	return storeOf(ctx).Tags, nil
 }
 
 // Get returns a tag, or nothing if none is asked for.
 func (ts *tagServer) Get(ctx context.Context, req *protos.GetTagRequest) (*protos.GetTagResponse, error) {
-	tags, err := ts.tags()
-	if err == nil && ts.s.st.RemoteTags != nil && req.GetName() == "" {
-		_, err = ts.s.st.HasTags(ctx)
+	tags, err := ts.tags(ctx)
+	if err == nil && storeOf(ctx).RemoteTags != nil && req.GetName() == "" {
+		_, err = storeOf(ctx).HasTags(ctx)
 	}
 	if err != nil || req.GetName() == "" {
 		return &protos.GetTagResponse{}, err
@@ -57,7 +57,7 @@ func (ts *tagServer) Get(ctx context.Context, req *protos.GetTagRequest) (*proto
 
 // Set sets a tag.
 func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*protos.SetTagResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string
 			return err
 		}
 	}
-	if instance != "" && instance != ts.s.instance.Get(wire.InstanceHeader)[0] {
+	if instance != "" && instance != callOf(ctx).at.instance.Get(wire.InstanceHeader)[0] {
 		return refusef(codes.Aborted, "what was stored may be gone, because the server has restarted or collected garbage: store it again")
 	}
 	if !ts.s.o.CheckRoots {
@@ -145,7 +145,7 @@ func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string
 
 // checkRoot refuses a tag or line whose root or listing is missing: gc would refuse to work for everybody.
 func (ts *tagServer) checkRoot(ctx context.Context, t store.Tag) error {
-	st, blobs := ts.s.st, []store.Digest{}
+	st, blobs := storeOf(ctx), []store.Digest{}
 	if t.Listing != (store.Digest{}) {
 		blobs = append(blobs, t.Listing)
 	}
@@ -175,7 +175,7 @@ func missing(what string, d store.Digest, err error) error {
 
 // Delete removes a tag.
 func (ts *tagServer) Delete(ctx context.Context, req *protos.DeleteTagRequest) (*protos.DeleteTagResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err == nil {
 		err = mayDelete(ctx, "deleting a tag")
 	}
@@ -192,7 +192,7 @@ func (ts *tagServer) Delete(ctx context.Context, req *protos.DeleteTagRequest) (
 
 // Record adds a line to the log.
 func (ts *tagServer) Record(ctx context.Context, req *protos.RecordRequest) (*protos.RecordResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +208,7 @@ func (ts *tagServer) Record(ctx context.Context, req *protos.RecordRequest) (*pr
 
 // Forget removes lines of the log.
 func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*protos.ForgetResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err == nil {
 		err = mayDelete(ctx, "forgetting an ingest")
 	}
@@ -231,7 +231,7 @@ func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*pr
 
 // List sends all tags.
 func (ts *tagServer) List(_ *protos.ListTagsRequest, stream grpc.ServerStreamingServer[protos.ListRecordsResponse]) error {
-	tags, err := ts.tags()
+	tags, err := ts.tags(stream.Context())
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (ts *tagServer) List(_ *protos.ListTagsRequest, stream grpc.ServerStreaming
 
 // Log sends the log.
 func (ts *tagServer) Log(_ *protos.ListLogRequest, stream grpc.ServerStreamingServer[protos.ListRecordsResponse]) error {
-	tags, err := ts.tags()
+	tags, err := ts.tags(stream.Context())
 	if err != nil {
 		return err
 	}
