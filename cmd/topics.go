@@ -19,6 +19,9 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
+MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.
+
 --limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
 requests and bytes it was.
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of

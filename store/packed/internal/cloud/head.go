@@ -14,6 +14,7 @@ import (
 	"castar/store/bucket"
 	"castar/store/durable"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
 	"castar/store/record"
 )
 
@@ -30,6 +31,7 @@ type Head struct {
 	Indexes    []string    `json:"indexes"`    // names in index/, ascending
 	Pins       []Pin       `json:"pins,omitempty"`
 	Condemned  []Condemned `json:"condemned,omitempty"`
+	Quarantine bool        `json:"quarantine,omitempty"` // there may be files in quarantine/
 
 	extra string // the other fields
 }
@@ -206,6 +208,11 @@ func (f *FS) MakeHead(id string) error {
 			h.Indexes = append(h.Indexes, e.Name())
 		}
 	}
+	quarantine, err := f.list(sealed.QuarantineDir)
+	if err != nil {
+		return err
+	}
+	h.Quarantine = len(quarantine) > 0
 	err = f.replaceHead(h, f.headVersion)
 	if errors.Is(err, bucket.ErrChanged) {
 		_, err = f.Reload()

@@ -22,8 +22,9 @@ type Set struct {
 func (st *Store) NewSet() store.ObjectSet {
 	if st.Cloud != nil {
 		st.refreshShared() // also if it is alone, which excludes nobody
+	} else {
+		st.Refresh()
 	}
-	st.Refresh()
 	return st.setOf(*st.Indexes.Load())
 }
 
