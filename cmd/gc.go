@@ -159,6 +159,14 @@ func markHeld(ctx context.Context, f *gcFlags, st *store.Store, keep store.Objec
 	var some []tree.Root
 	mark := func() error {
 		err := tree.Mark(ctx, st, some, keep)
+		if store.IsNotFound(err) { // of one of them not all is there, or not yet: then what there is
+			for i := range some {
+				if err = tree.Mark(ctx, st, some[i:i+1], keep); err != nil && !store.IsNotFound(err) {
+					return err
+				}
+			}
+			err = nil
+		}
 		some = some[:0]
 		return err
 	}
