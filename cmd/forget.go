@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"castar/store"
 	"castar/store/config"
 	"castar/store/history"
 	"castar/store/tree"
@@ -155,8 +154,8 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return err
 	}
 	defer st.Close()
-	if st.Tags == nil {
-		return fmt.Errorf("tags: %w", store.ErrUnsupported)
+	if err := needTags(ctx, st); err != nil {
+		return err
 	}
 	kept := tree.ReadKept(ctx, st)
 	if err := errors.Join(kept.TagErrors...); err != nil { // it may point at any line

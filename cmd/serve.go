@@ -100,7 +100,8 @@ func (e *env) serveCommand() *cli.Command {
 		Description: serveHelp,
 		Flags: append([]cli.Flag{
 			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+")"),
-			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; make the store if there is none"),
+			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store, and set new tags; make the store if there is none"),
+			boolFlag("allow-delete", "", &f.options.AllowDelete, "let clients move and delete tags, forget ingests, and collect garbage"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate signed by an authority in `FILE` (PEM)"},
@@ -158,9 +159,13 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 	}
 	defer closeAll(pages)
 	mode := forRead
-	if f.options.AllowPut {
+	switch {
+	case f.options.AllowPut:
 		mode = forIngest
+	case f.options.AllowDelete:
+		mode = forWrite
 	}
+	f.options.CheckRoots = true
 	st, err := e.openStore(ctx, mode)
 	if err != nil {
 		return err

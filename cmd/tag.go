@@ -78,7 +78,10 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 	if r.Path == "" {
 		t.Listing = r.Listing
 	}
-	if old, err := st.Tags.Get(ctx, name); err == nil { // one that cannot be read may be set again
+	var expected *store.Tag
+	old, getErr := st.Tags.Get(ctx, name)
+	if getErr == nil { // one that cannot be read may be set again
+		expected = &old
 		same := sameRoot(old.Root, t.Root)
 		switch {
 		case !same && !force:
@@ -93,7 +96,10 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 	if err := st.Sync(ctx); err != nil {
 		return err
 	}
-	return st.Tags.Set(ctx, t)
+	if getErr != nil && !store.IsNotFound(getErr) {
+		return st.Tags.Set(ctx, t)
+	}
+	return st.SwapTag(ctx, t, expected)
 }
 
 // deleteTags deletes every tag that it can, and returns an error for the others.
@@ -116,7 +122,7 @@ func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 
 // listTags prints every tag, and warns of those that cannot be read.
 func (e *env) listTags(ctx context.Context, st *store.Store) error {
-	list := newRecords(e, "tag")
+	list := newRecords(e, "tag", st)
 	for t, err := range st.Tags.All(ctx) {
 		list.add(t, err)
 	}

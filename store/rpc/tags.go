@@ -157,6 +157,17 @@ func (ts tags) set(ctx context.Context, t store.Tag, expected []byte) error {
 	})
 }
 
+// MaySet implements store.RemoteTags.
+func (ts tags) MaySet(ctx context.Context, name string) error {
+	if err := store.ValidateTag(name); err != nil {
+		return err
+	}
+	return ts.call(ctx, name, func(k *call) error {
+		_, err := ts.rpc.MaySet(k.ctx, &protos.MaySetTagRequest{Name: name})
+		return err
+	})
+}
+
 // Delete implements store.Tags.
 func (ts tags) Delete(ctx context.Context, name string) error {
 	if err := store.ValidateTag(name); err != nil {

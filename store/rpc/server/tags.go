@@ -88,12 +88,38 @@ func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*proto
 	case req.Expected != nil && (err != nil || !isRecord(old, req.GetExpected())):
 		return nil, changed(t.Name)
 	default: // a tag that cannot be read is replaced like any other
-		if err := mayDelete(ctx, "moving a tag that exists"); err != nil {
+		if err := mayDelete(ctx, movingTag); err != nil {
 			return nil, err
 		}
 	}
 	return &protos.SetTagResponse{}, tags.Set(ctx, t)
 }
+
+// MaySet says whether Set would be allowed if the tag moved.
+func (ts *tagServer) MaySet(ctx context.Context, req *protos.MaySetTagRequest) (*protos.MaySetTagResponse, error) {
+	tags, err := ts.tags()
+	if err == nil {
+		err = ts.s.mayPut(ctx)
+	}
+	if err == nil {
+		err = mayName(ctx, req.GetName())
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = tags.Get(ctx, req.GetName())
+	switch {
+	case store.IsNotFound(err):
+		err = nil
+	case errors.Is(err, store.ErrNewer) || ctx.Err() != nil:
+	default:
+		err = mayDelete(ctx, movingTag)
+	}
+	return &protos.MaySetTagResponse{}, err
+}
+
+// movingTag is what a client does that changes a tag.
+const movingTag = "moving a tag that exists"
 
 // changed is the error for a tag that is not what a client expects.
 func changed(name string) error {
