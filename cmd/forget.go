@@ -12,7 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"castar/store/config"
 	"castar/store/history"
 	"castar/store/tree"
 )
@@ -149,7 +148,7 @@ func (f *forgetFlags) check(refs []string) error {
 
 // forget removes what refs name, or what the policy does not keep.
 func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
-	st, err := e.openAlone(ctx, config.Options{Wait: f.wait, ReadOnly: f.dryRun})
+	st, err := e.openToForget(ctx, f.wait, f.dryRun)
 	if err != nil {
 		return err
 	}
@@ -186,7 +185,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return err
 	}
 	if f.gc {
-		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, forgotten: forgotten}, st)
+		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, wait: f.wait, forgotten: forgotten}, st)
 	}
 	if err == nil && len(kept.LogErrors) > 0 {
 		err = errPartial

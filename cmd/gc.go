@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,7 +11,7 @@ import (
 	"castar/store"
 	"castar/store/config"
 	"castar/store/tree"
-	"castar/store/tree/advice"
+	"castar/store/tree/collect"
 )
 
 const gcHelp = `
@@ -70,9 +69,9 @@ func (e *env) gcCommand() *cli.Command {
 	}
 }
 
-// gc removes what the tags and --keep do not reach.
+// gc removes what the tags, the log and --keep do not reach.
 func (e *env) gc(ctx context.Context, f *gcFlags) error {
-	st, err := e.openAlone(ctx, config.Options{Wait: f.wait, ReadOnly: f.dryRun})
+	st, err := e.openToForget(ctx, f.wait, f.dryRun)
 	if err != nil {
 		return err
 	}
@@ -80,94 +79,62 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	return e.gcOpen(ctx, f, st)
 }
 
-// gcOpen is gc in a store that is open exclusively.
+// openToForget opens a store to remove something: exclusively, unless it is a dry run.
+func (e *env) openToForget(ctx context.Context, wait time.Duration, dryRun bool) (*store.Store, error) {
+	if dryRun {
+		return e.open(ctx, "", config.Options{Wait: wait, ReadOnly: true})
+	}
+	return e.openAlone(ctx, config.Options{Wait: wait})
+}
+
+// gcOpen is gc in a store that is open exclusively, or at a server.
 func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
-	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
-		return store.ErrUnsupported
-	}
 	began := time.Now()
-	kept, err := e.gcKept(ctx, f, st)
-	if err != nil {
-		return err
-	}
 	also, err := rootsOf(ctx, st, f.keep)
 	if err != nil {
 		return err
 	}
-	keep := st.NewSet()
-	roots, _ := kept.Roots(ctx, st)
-	if err := tree.Mark(ctx, st, append(roots, also...), keep); err != nil {
-		return refuseGC(ctx, err, false)
+	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Progress: new(store.SweepProgress),
+		Warn: func(err error) { e.warn("gc", err.Error()) }}
+	if f.dryRun {
+		o.Forgot = f.forgotten // they are still there
 	}
-	damaged := false
-	var moved store.SweepProgress
+	for _, r := range also {
+		o.Keep = append(o.Keep, r.Node)
+	}
 	stop := e.startProgress("gc", func() sample {
-		return sample{files: moved.Objects.Load(), bytes: moved.Bytes.Load(), unit: "objects moved"}
+		return sample{files: o.Progress.Objects.Load(), bytes: o.Progress.Bytes.Load(), unit: "objects moved"}
 	})
 	defer stop()
-	o := store.SweepOptions{DryRun: f.dryRun, TagsLost: f.all, Progress: &moved, Damaged: func(err error) {
-		damaged = true
-		e.warn("gc", "damaged, and kept: "+err.Error())
-	}}
-	result, err := st.Sweeper.Sweep(ctx, keep, o)
+	var result store.CollectResult
+	if st.Collector != nil {
+		result, err = st.Collector.Collect(ctx, o)
+	} else {
+		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone})
+	}
 	stop()
+	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
+		return &failure{err: err, status: statusFailed, hint: refused.Hint}
+	}
+	if errors.Is(err, store.ErrNothingKept) {
+		return &failure{err: err, status: statusFailed, hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
+	}
 	if err != nil {
 		return err
 	}
-	if err := e.dropGone(ctx, f, st); err != nil {
-		return err
-	}
-	e.printGC(result, kept, f.dryRun, time.Since(began))
-	if damaged {
+	e.printGC(result, f.dryRun, time.Since(began))
+	if result.Damaged {
 		return errPartial
 	}
 	return nil
 }
 
-// gcKept returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless --all was
-// given.
-func (e *env) gcKept(ctx context.Context, f *gcFlags, st *store.Store) (tree.Kept, error) {
-	kept := tree.ReadKept(ctx, st)
-	kept.Ingests = slices.DeleteFunc(kept.Ingests, store.AmongTags(f.forgotten))
-	for _, err := range kept.TagErrors {
-		if !errors.Is(err, store.ErrTagsLost) || !f.all {
-			return kept, refuseGC(ctx, err, false)
-		}
+// noteGone lists with --verbose a line of the log whose root an older castar has removed.
+func (e *env) noteGone(t store.Tag) {
+	if e.verbose {
+		e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
+			t.Time.Local().Format(time.DateTime), quote(t.Source)))
 	}
-	for _, err := range kept.LogErrors {
-		if errors.Is(err, store.ErrNewer) || !store.IsCorrupt(err) || !f.all {
-			return kept, refuseGC(ctx, err, store.IsCorrupt(err))
-		}
-		e.warn("gc", err.Error())
-	}
-	if len(kept.Tags)+len(kept.Ingests) == 0 && !f.all {
-		return kept, &failure{err: errors.New("there is no tag and no ingest in the log, so everything would be removed"), status: statusFailed,
-			hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
-	}
-	return kept, ctx.Err()
-}
-
-// dropGone takes the lines out of the log whose roots an older castar has removed, and lists them with --verbose.
-func (e *env) dropGone(ctx context.Context, f *gcFlags, st *store.Store) error {
-	gone := tree.Gone(ctx, st)
-	for _, t := range gone {
-		if e.verbose {
-			e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
-				t.Time.Local().Format(time.DateTime), quote(t.Source)))
-		}
-	}
-	if f.dryRun || len(gone) == 0 {
-		return nil
-	}
-	return st.Tags.Forget(ctx, gone)
-}
-
-// refuseGC is the error if it is not known what is alive.
-func refuseGC(ctx context.Context, err error, isLog bool) error {
-	if ctx.Err() != nil {
-		return err
-	}
-	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: advice.OnRefusedGC(err, isLog)}
 }
 
 // jsonGC is what castar gc --json prints.
@@ -179,11 +146,11 @@ type jsonGC struct {
 	Ingests int     `json:"ingests" help:"lines of the log whose roots were kept"`
 }
 
-func (e *env) printGC(r store.SweepResult, kept tree.Kept, dryRun bool, took time.Duration) {
+func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) {
 	freed, keeps := "freed", "kept"
 	if dryRun {
 		freed, keeps = "would free about", "would keep"
 	}
-	e.print(jsonGC{len(kept.Tags), r, took.Seconds(), dryRun, len(kept.Ingests)}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
+	e.print(jsonGC{r.Tags, r.SweepResult, took.Seconds(), dryRun, r.Ingests}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
 		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), keeps, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
 }

@@ -79,6 +79,7 @@ type serveFlags struct {
 	cert, key, clientCA string
 	tokenFile, metrics  string
 	maxMessage          int64
+	gcEvery             time.Duration
 	options             server.Options
 	web                 webFlags
 }
@@ -102,6 +103,7 @@ func (e *env) serveCommand() *cli.Command {
 			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+")"),
 			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store, and set new tags; make the store if there is none"),
 			boolFlag("allow-delete", "", &f.options.AllowDelete, "let clients move and delete tags, forget ingests, and collect garbage"),
+			durationFlag("gc-every", &f.gcEvery, "never", "collect garbage each `DURATION`, such as 24h"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate signed by an authority in `FILE` (PEM)"},
@@ -122,6 +124,8 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--max-message must be positive")
 			case f.options.MaxStreams < 1:
 				return usagef("serve", "--max-streams must be positive")
+			case c.IsSet("gc-every") && f.gcEvery < time.Second:
+				return usagef("serve", "--gc-every must be at least 1s")
 			case f.options.Idle < time.Second:
 				return usagef("serve", "--idle-timeout must be at least 1s")
 			case f.options.Memory < server.LeastMemory:
@@ -158,28 +162,29 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 		return err
 	}
 	defer closeAll(pages)
-	mode := forRead
-	switch {
-	case f.options.AllowPut:
-		mode = forIngest
-	case f.options.AllowDelete:
-		mode = forWrite
-	}
-	f.options.CheckRoots = true
-	st, err := e.openStore(ctx, mode)
+	st, err := e.openServed(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+	if f.options.Reopen == nil {
+		defer func() { err = errors.Join(err, st.Close()) }()
+	}
 	return e.serveStore(ctx, f, st, listeners, pages)
 }
 
 // serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails.
-func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) error {
+func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) (err error) {
 	s, err := server.New(st, f.options)
 	if err != nil {
 		return err
 	}
+	stopWeb := func(context.Context) {}
+	defer func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		stopWeb(grace)
+		err = errors.Join(err, s.Shutdown(grace))
+	}()
 	failed := make(chan error, len(listeners)+len(pages)+1)
 	if f.metrics != "" {
 		stop, err := serveMetrics(f, s, failed)
@@ -197,15 +202,14 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		go func() { failed <- s.Serve(l) }()
 		e.printAddress(l, f.options.TLS != nil)
 	}
-	stopWeb := e.serveWeb(f, st, pages, failed)
+	stopWeb = e.serveWeb(f, s, st, pages, failed)
+	e.tend(ctx, f, s)
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+		return nil
+	case err := <-failed:
+		return err
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	stopWeb(grace)
-	return errors.Join(err, s.Shutdown(grace))
 }
 
 // read reads the files that the flags name.

@@ -11,6 +11,7 @@ import (
 
 	"castar/export/web"
 	"castar/store"
+	"castar/store/rpc/server"
 )
 
 const serveWebHelp = `
@@ -77,10 +78,11 @@ func closeAll(listeners []net.Listener) {
 
 // serveWeb answers at the listeners until stop is called, which waits for running requests until its context ends.
 // failed gets the reason if a listener ends before.
-func (e *env) serveWeb(f *serveFlags, st *store.Store, listeners []net.Listener, failed chan<- error) (stop func(context.Context)) {
+func (e *env) serveWeb(f *serveFlags, in *server.Server, st *store.Store, listeners []net.Listener, failed chan<- error) (stop func(context.Context)) {
 	o := f.web.o
 	o.Token, o.Idle, o.Log = f.options.Token, f.options.Idle, f.options.Log
 	s := web.New(st, o).Server(f.options.TLS)
+	s.Handler = using(in, s.Handler)
 	for _, l := range listeners {
 		serve := s.Serve
 		if f.options.TLS != nil {

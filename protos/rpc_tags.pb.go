@@ -788,7 +788,9 @@ type RunGcRequest struct {
 	// Node messages of further roots to keep.
 	Keep [][]byte `protobuf:"bytes,3,rep,name=keep,proto3" json:"keep,omitempty"`
 	// How long to wait for others that use the store, in milliseconds.
-	Wait          uint64 `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait uint64 `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Records of lines of the log that do not count, in a dry run only.
+	Forgotten     [][]byte `protobuf:"bytes,5,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -849,6 +851,13 @@ func (x *RunGcRequest) GetWait() uint64 {
 		return x.Wait
 	}
 	return 0
+}
+
+func (x *RunGcRequest) GetForgotten() [][]byte {
+	if x != nil {
+		return x.Forgotten
+	}
+	return nil
 }
 
 type RunGcResponse struct {
@@ -959,12 +968,13 @@ const file_protos_rpc_tags_proto_rawDesc = "" +
 	"\x0eRecordResponse\")\n" +
 	"\rForgetRequest\x12\x18\n" +
 	"\arecords\x18\x01 \x03(\fR\arecords\"\x10\n" +
-	"\x0eForgetResponse\"a\n" +
+	"\x0eForgetResponse\"\x7f\n" +
 	"\fRunGcRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\x12\x12\n" +
 	"\x04keep\x18\x03 \x03(\fR\x04keep\x12\x12\n" +
-	"\x04wait\x18\x04 \x01(\x04R\x04wait\"s\n" +
+	"\x04wait\x18\x04 \x01(\x04R\x04wait\x12\x1c\n" +
+	"\tforgotten\x18\x05 \x03(\fR\tforgotten\"s\n" +
 	"\rRunGcResponse\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\x04R\aobjects\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +

@@ -215,6 +215,7 @@ type Store struct {
 	NewSet            func() ObjectSet  // an empty set of the objects that are committed; nil: there are none so small
 	Scrubber          Scrubber          // nil: cannot check itself
 	Sweeper           Sweeper           // nil: cannot forget
+	Collector         Collector         // nil: its user finds out what to keep, and asks Sweeper
 	Repairer          Repairer          // nil: cannot mend itself
 	Barrier           Barrier
 }

@@ -24,10 +24,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -59,8 +62,14 @@ type Options struct {
 	Token       string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
 	Tokens      *Tokens       // instead of Token: several, each with rights, which the two above bound; nil: none
 	CheckRoots  bool          // refuse tags, and lines of the log, whose root or listing the store lacks
-	Upstream    bool          // offer only the services that tvix and snix have too
-	Log         *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
+	// Reopen opens the store again after New, and exclusively if alone is set. With it, the server closes its store while
+	// nobody uses it, so that other processes may lock it, and can collect garbage and forget. The store is then closed by
+	// Shutdown. nil: the store stays open.
+	Reopen func(ctx context.Context, alone bool) (*store.Store, error)
+	// Collect collects garbage for a client. nil: no gc.
+	Collect  func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error)
+	Upstream bool         // offer only the services that tvix and snix have too
+	Log      *slog.Logger // gets each call at level debug, failed ones at warn; nil: no log
 }
 
 const (
@@ -93,18 +102,20 @@ const (
 
 // Server offers a store to clients. Its methods may be called concurrently.
 type Server struct {
-	st       *store.Store
-	o        Options
-	grpc     *grpc.Server
-	health   *health.Server
-	syncer   syncer
-	metrics  metrics
-	limits   *limits
-	pool     *wire.Buffers
-	instance metadata.MD // in answers to Put, and to Stat where Put is allowed
+	st         *store.Store
+	o          Options
+	grpc       *grpc.Server
+	health     *health.Server
+	syncer     syncer
+	metrics    metrics
+	limits     *limits
+	pool       *wire.Buffers
+	instance   atomic.Pointer[string] // in answers to Put, and to Stat where Put is allowed
+	house      *house                 // of st
+	collecting sync.Mutex             // held during a gc
 }
 
-// New makes a server for st. The caller closes st after the server has stopped. The error is one of the program: a
+// New makes a server for st. The caller closes st after the server has stopped, unless o.Reopen is set. The error is one of the program: a
 // schema that does not fit it.
 func New(st *store.Store, o Options) (*Server, error) {
 	o.MaxMessage = cmp.Or(max(o.MaxMessage, 0), DefaultMaxMessage)
@@ -119,9 +130,12 @@ func New(st *store.Store, o Options) (*Server, error) {
 	}
 	s := &Server{
 		st: st, o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
-		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
+		syncer:  syncer{st: st},
 		metrics: metrics{calls: map[outcome]callCount{}},
 	}
+	s.renew()
+	s.house = newHouse(st, o, s.syncer.sync, s.renew)
+	s.syncer.enter = s.house.enter
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
 	register := func(desc *grpc.ServiceDesc, impl any) {
 		s.grpc.RegisterService(asStreams(*desc), impl)
@@ -138,6 +152,7 @@ func New(st *store.Store, o Options) (*Server, error) {
 	if !o.Upstream {
 		register(&protos.BulkService_ServiceDesc, bulk)
 		register(&protos.TagService_ServiceDesc, &tagServer{s: s})
+		register(&protos.GcService_ServiceDesc, &gcServer{s: s})
 	}
 	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
@@ -186,10 +201,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.grpc.Stop)
 	s.grpc.GracefulStop()
 	stop()
-	if !s.o.AllowPut {
-		return nil
+	var err error
+	if s.o.AllowPut && s.house.isOpen() {
+		err = s.syncer.sync(context.WithoutCancel(ctx))
 	}
-	return s.syncer.sync(context.WithoutCancel(ctx))
+	return errors.Join(err, s.house.end())
+}
+
+// Use lets the caller use the store beside clients, until it calls leave. With Options.Reopen, the store is closed while
+// nobody uses it.
+func (s *Server) Use(ctx context.Context) (leave func(), err error) { return s.house.enter(ctx) }
+
+// renew changes the instance.
+func (s *Server) renew() {
+	text := rand.Text()
+	s.instance.Store(&text)
 }
 
 // serve answers one call: it checks the token, waits for a slot, and counts the call.
@@ -215,6 +241,13 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		return errTransport
 	}
 	terms, needsSlot := s.terms(method)
+	if uses(method) {
+		leave, err := s.house.enter(ctx)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
 	c := &call{
 		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
 		streams: info.IsClientStream,
@@ -246,12 +279,18 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
 		t.message, t.factor = s.o.MaxMessage, 2 // until it is taken apart
-	case service == "TagService":
+	case service == "TagService" || service == "GcService":
 		t.message, t.free, t.factor = min(recordMessage, s.o.MaxMessage), askedMessage, 4
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
 	return t, slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service)
+}
+
+// uses reports whether the calls of a method use the store all the time. The others lock it, or do without.
+func uses(method string) bool {
+	service, name, _ := strings.Cut(method, "/")
+	return slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) && name != "Forget"
 }
 
 // shortMethod returns the service and method without the package, because both packages have the same methods.
@@ -284,7 +323,8 @@ func (s *Server) identify(ctx context.Context) error {
 	if !callOf(ctx).rights.Put {
 		return nil
 	}
-	return grpc.SetHeader(ctx, s.instance)
+	s.house.lease(callOf(ctx).a)
+	return grpc.SetHeader(ctx, metadata.Pairs(wire.InstanceHeader, *s.instance.Load()))
 }
 
 // asStreams returns the description of a service with its requests as streams of one message, which is the same on the

@@ -13,7 +13,8 @@ const syncDelay = 5 * time.Second
 
 // syncer makes a store durable for many callers at once. Those that come while a sync is running share the next one.
 type syncer struct {
-	st *store.Store
+	st    *store.Store
+	enter func(context.Context) (leave func(), err error) // comes before a sync that nobody waits for; nil: nothing does
 
 	running sync.Mutex // held by the round that runs
 
@@ -68,8 +69,20 @@ func (s *syncer) later(failed func(error)) {
 		return
 	}
 	s.delayed = time.AfterFunc(syncDelay, func() {
-		if err := s.sync(context.Background()); err != nil {
+		if err := s.syncAlone(context.Background()); err != nil {
 			failed(err)
 		}
 	})
+}
+
+// syncAlone is sync for a caller that does not use the store otherwise.
+func (s *syncer) syncAlone(ctx context.Context) error {
+	if s.enter != nil {
+		leave, err := s.enter(ctx)
+		if err != nil {
+			return err
+		}
+		defer leave()
+	}
+	return s.sync(ctx)
 }

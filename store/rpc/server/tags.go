@@ -13,7 +13,6 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/record"
-	"castar/store/rpc/internal/wire"
 )
 
 const (
@@ -92,7 +91,10 @@ func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*proto
 			return nil, err
 		}
 	}
-	return &protos.SetTagResponse{}, tags.Set(ctx, t)
+	if err = tags.Set(ctx, t); err == nil {
+		ts.s.house.named(callOf(ctx).a)
+	}
+	return &protos.SetTagResponse{}, err
 }
 
 // MaySet says whether Set would be allowed if the tag moved.
@@ -160,7 +162,7 @@ func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string
 			return err
 		}
 	}
-	if instance != "" && instance != ts.s.instance.Get(wire.InstanceHeader)[0] {
+	if instance != "" && instance != *ts.s.instance.Load() {
 		return refusef(codes.Aborted, "what was stored may be gone, because the server has restarted or collected garbage: store it again")
 	}
 	if !ts.s.o.CheckRoots {
@@ -229,16 +231,16 @@ func (ts *tagServer) Record(ctx context.Context, req *protos.RecordRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	return &protos.RecordResponse{}, tags.Record(ctx, t)
+	err = tags.Record(ctx, t)
+	if err == nil {
+		ts.s.house.named(callOf(ctx).a)
+	}
+	return &protos.RecordResponse{}, err
 }
 
 // Forget removes lines of the log.
 func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*protos.ForgetResponse, error) {
-	tags, err := ts.tags()
-	if err == nil {
-		err = mayDelete(ctx, "forgetting an ingest")
-	}
-	if err != nil {
+	if err := mayDelete(ctx, "forgetting an ingest"); err != nil {
 		return nil, err
 	}
 	var lines []store.Tag
@@ -252,7 +254,23 @@ func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*pr
 		}
 		lines = append(lines, t)
 	}
-	return &protos.ForgetResponse{}, tags.Forget(ctx, lines)
+	return &protos.ForgetResponse{}, ts.forget(ctx, lines)
+}
+
+// forget removes lines of the log from a store that may have to be locked for that.
+func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
+	if ts.s.o.Reopen == nil {
+		tags, err := ts.tags()
+		if err != nil {
+			return err
+		}
+		return tags.Forget(ctx, lines)
+	}
+	err := ts.s.house.alone(ctx, 0, false, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
+	if errors.Is(err, store.ErrLocked) {
+		return refusef(codes.FailedPrecondition, "%v", store.ErrLocked)
+	}
+	return err
 }
 
 // List sends all tags.

@@ -28,7 +28,7 @@ import (
 func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
 	k, ok := keep.(*live.Set)
 	if !ok || !slices.Equal(k.Indexes, *st.Indexes.Load()) {
-		return r, errors.New("the set to keep is not of this store as it is now")
+		return r, fmt.Errorf("the store: %w", store.ErrChanged) // the set to keep is not of all that is there
 	}
 	if err := st.beforeSweep(ctx, k, o); err != nil {
 		return r, err

@@ -86,7 +86,7 @@ func Told(code codes.Code) []error {
 	case codes.AlreadyExists:
 		return []error{store.ErrChanged}
 	case codes.FailedPrecondition:
-		return []error{store.ErrNewer, store.ErrNotAlone, store.ErrTagsLost, store.ErrLocked}
+		return []error{store.ErrNewer, store.ErrNotAlone, store.ErrTagsLost, store.ErrLocked, store.ErrNothingKept}
 	}
 	return nil
 }
@@ -104,6 +104,9 @@ func (e *Error) Error() string {
 			return "server: " + e.Text
 		}
 		return "server: " + e.Text + ": " + is.Error()
+	}
+	if e.Code == codes.FailedPrecondition {
+		return "server: " + e.Text
 	}
 	return fmt.Sprintf("server: %s: %s", e.Code, e.Text)
 }

@@ -1,0 +1,95 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"castar/store"
+	"castar/store/config"
+	"castar/store/rpc/server"
+	"castar/store/tree/collect"
+)
+
+// openServed opens the store to serve. If it is one that locks, the options say how the server gives up the lock while nobody
+// uses the store.
+func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, error) {
+	mode := forRead
+	switch {
+	case f.options.AllowPut:
+		mode = forIngest
+	case f.options.AllowDelete || f.gcEvery > 0:
+		mode = forWrite
+	}
+	st, err := e.openStore(ctx, mode)
+	if err != nil {
+		return nil, err
+	}
+	f.options.CheckRoots = true
+	if st.Sweeper == nil {
+		if f.gcEvery > 0 {
+			return nil, errors.Join(fmt.Errorf("--gc-every: %w", store.ErrUnsupported), st.Close())
+		}
+		return st, nil
+	}
+	f.options.Reopen = func(ctx context.Context, alone bool) (*store.Store, error) {
+		if alone {
+			return e.open(ctx, "", config.Options{Exclusive: true})
+		}
+		return e.open(ctx, "", e.patient("serve", config.Options{ReadOnly: mode == forRead}))
+	}
+	f.options.Collect = func(ctx context.Context, st *store.Store, o store.CollectOptions) (store.CollectResult, error) {
+		return collect.Run(ctx, st, collect.Options{CollectOptions: o})
+	}
+	return st, nil
+}
+
+// tend collects garbage each --gc-every until ctx ends.
+func (e *env) tend(ctx context.Context, f *serveFlags, s *server.Server) {
+	if f.gcEvery == 0 {
+		return
+	}
+	go func() {
+		tick := time.NewTicker(f.gcEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				collectGarbage(ctx, f, s)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// collectGarbage collects garbage once. It waits for a moment at which no client is in the middle of storing something.
+func collectGarbage(ctx context.Context, f *serveFlags, s *server.Server) {
+	log := f.options.Log
+	r, err := s.Collect(ctx, store.CollectOptions{Wait: f.gcEvery / 2, Progress: new(store.SweepProgress),
+		Warn: func(err error) { log.Warn("gc", "error", err) }})
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		log.Error("gc", "error", err)
+	default:
+		log.LogAttrs(ctx, slog.LevelInfo, "gc", slog.Uint64("freed_bytes", r.FreedBytes), slog.Uint64("freed_objects", r.FreedObjects),
+			slog.Uint64("kept_bytes", r.KeptBytes))
+	}
+}
+
+// using makes a handler use the store of a server only while it answers a request.
+func using(s *server.Server, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		leave, err := s.Use(r.Context())
+		if err != nil {
+			http.Error(w, "the store cannot be opened", http.StatusServiceUnavailable)
+			return
+		}
+		defer leave()
+		h.ServeHTTP(w, r)
+	})
+}

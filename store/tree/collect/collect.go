@@ -1,0 +1,116 @@
+// Package collect collects garbage: it removes from a store what neither its tags nor its log reach.
+package collect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"castar/store"
+	"castar/store/tree"
+	"castar/store/tree/advice"
+)
+
+// RefusedError says that nothing was removed, because it is not known what to keep, or because nothing would be kept.
+type RefusedError struct {
+	Err  error
+	Hint string // what the user can do, or ""
+}
+
+func (e *RefusedError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// Options say what to keep, and what to tell.
+type Options struct {
+	store.CollectOptions
+	Gone func(store.Tag) // called for each line that is dropped because an older castar has removed its root; may be nil
+}
+
+// Run collects garbage in st, which must be open exclusively unless it is a dry run. The error is store.ErrUnsupported for a
+// store that cannot forget, and a *RefusedError if nothing was removed.
+func Run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult, err error) {
+	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
+		return r, store.ErrUnsupported
+	}
+	for range mostTries {
+		if r, err = run(ctx, st, o); !o.DryRun || !errors.Is(err, store.ErrChanged) {
+			break
+		}
+	}
+	return r, err
+}
+
+// mostTries is how often a dry run begins again because others store something meanwhile.
+const mostTries = 10
+
+func run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult, err error) {
+	kept, err := find(ctx, st, &o)
+	if err != nil {
+		return r, err
+	}
+	keep := st.NewSet()
+	roots, _ := kept.Roots(ctx, st)
+	for _, n := range o.Keep {
+		roots = append(roots, tree.Root{Name: tree.ShortName(store.Tag{Root: n}), Node: n})
+	}
+	if err := tree.Mark(ctx, st, roots, keep); err != nil {
+		return r, refuse(ctx, err, false)
+	}
+	r.Tags, r.Ingests = len(kept.Tags), len(kept.Ingests)
+	r.SweepResult, err = st.Sweeper.Sweep(ctx, keep, store.SweepOptions{
+		DryRun: o.DryRun, TagsLost: o.All, Progress: o.Progress, Damaged: func(err error) {
+			r.Damaged = true
+			o.Warn(fmt.Errorf("damaged, and kept: %w", err))
+		},
+	})
+	if err != nil {
+		return r, err
+	}
+	return r, dropGone(ctx, st, &o)
+}
+
+// find returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless o.All is set.
+func find(ctx context.Context, st *store.Store, o *Options) (tree.Kept, error) {
+	kept := tree.ReadKept(ctx, st)
+	kept.Ingests = slices.DeleteFunc(kept.Ingests, store.AmongTags(o.Forgot))
+	for _, err := range kept.TagErrors {
+		if !errors.Is(err, store.ErrTagsLost) || !o.All {
+			return kept, refuse(ctx, err, false)
+		}
+	}
+	for _, err := range kept.LogErrors {
+		if errors.Is(err, store.ErrNewer) || !store.IsCorrupt(err) || !o.All {
+			return kept, refuse(ctx, err, store.IsCorrupt(err))
+		}
+		o.Warn(err)
+	}
+	if len(kept.Tags)+len(kept.Ingests) == 0 && !o.All {
+		return kept, &RefusedError{store.ErrNothingKept, "'castar tag NAME ROOT' keeps a root; --all removes everything"}
+	}
+	return kept, ctx.Err()
+}
+
+// dropGone takes the lines out of the log whose roots an older castar has removed.
+func dropGone(ctx context.Context, st *store.Store, o *Options) error {
+	gone := tree.Gone(ctx, st)
+	for _, t := range gone {
+		if o.Gone != nil {
+			o.Gone(t)
+		}
+	}
+	if o.DryRun || len(gone) == 0 {
+		return nil
+	}
+	return st.Tags.Forget(ctx, gone)
+}
+
+// refuse is the error if it is not known what is alive. isLog says that err is about a line of the log.
+func refuse(ctx context.Context, err error, isLog bool) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return &RefusedError{fmt.Errorf("nothing was removed: %w", err), advice.OnRefusedGC(err, isLog)}
+}
