@@ -32,7 +32,10 @@ partly dead, and the error says how much room it needs.
 
 gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long to wait.
 Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept can be
-lost, and the next gc continues.
+lost, and the next gc continues. With --dry-run, gc locks nothing.
+
+With the store of a 'castar serve --allow-delete', the gc runs there. --wait says how long the server waits for clients
+that are storing something.
 
 Examples:
   castar forget --keep-daily 7 --keep-weekly 4 && castar gc

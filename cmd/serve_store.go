@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"castar/store"
@@ -47,27 +50,70 @@ func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, erro
 	return st, nil
 }
 
-// tend collects garbage each --gc-every until ctx ends.
-func (e *env) tend(ctx context.Context, f *serveFlags, s *server.Server) {
+// tend collects garbage each --gc-every, until ctx ends.
+func (f *serveFlags) tend(ctx context.Context, s *server.Server) {
 	if f.gcEvery == 0 {
 		return
 	}
-	go func() {
-		tick := time.NewTicker(f.gcEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				collectGarbage(ctx, f, s)
-			case <-ctx.Done():
-				return
-			}
+	tick := time.NewTicker(f.gcEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.collectGarbage(ctx, s)
+		case <-ctx.Done():
+			return
 		}
-	}()
+	}
+}
+
+// rereadTokens reads --token-file again at each SIGHUP, which does not end the server any more, until ctx ends.
+func (f *serveFlags) rereadTokens(ctx context.Context) {
+	if f.tokenFile == "" {
+		return
+	}
+	signal.Reset(syscall.SIGHUP)
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	go f.onHangup(ctx, again)
+}
+
+func (f *serveFlags) onHangup(ctx context.Context, again chan os.Signal) {
+	defer signal.Stop(again)
+	for {
+		select {
+		case <-again:
+			if list, err := f.readTokens(); err != nil {
+				f.options.Log.Error("tokens stay as they are", "error", err)
+			} else {
+				f.options.Tokens.Replace(list)
+				f.options.Log.Info("tokens", "number", len(list))
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// readTokens reads --token-file, and warns if others may read it.
+func (f *serveFlags) readTokens() ([]server.Token, error) {
+	file, err := os.Open(f.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if fi, err := file.Stat(); err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o004 != 0 {
+		f.options.Log.Warn("everybody on this machine can read the tokens", "file", f.tokenFile)
+	}
+	list, err := server.ParseTokens(file, server.Rights{Put: f.options.AllowPut, Delete: f.options.AllowDelete})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.tokenFile, err)
+	}
+	return list, nil
 }
 
 // collectGarbage collects garbage once. It waits for a moment at which no client is in the middle of storing something.
-func collectGarbage(ctx context.Context, f *serveFlags, s *server.Server) {
+func (f *serveFlags) collectGarbage(ctx context.Context, s *server.Server) {
 	log := f.options.Log
 	r, err := s.Collect(ctx, store.CollectOptions{Wait: f.gcEvery / 2, Progress: new(store.SweepProgress),
 		Warn: func(err error) { log.Warn("gc", "error", err) }})

@@ -80,7 +80,13 @@ func closeAll(listeners []net.Listener) {
 // failed gets the reason if a listener ends before.
 func (e *env) serveWeb(f *serveFlags, in *server.Server, st *store.Store, listeners []net.Listener, failed chan<- error) (stop func(context.Context)) {
 	o := f.web.o
-	o.Token, o.Idle, o.Log = f.options.Token, f.options.Idle, f.options.Log
+	o.Idle, o.Log = f.options.Idle, f.options.Log
+	if tokens := f.options.Tokens; tokens != nil {
+		o.IsToken = func(token string) bool {
+			_, ok := tokens.Find(token)
+			return ok
+		}
+	}
 	s := web.New(st, o).Server(f.options.TLS)
 	s.Handler = using(in, s.Handler)
 	for _, l := range listeners {

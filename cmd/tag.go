@@ -88,8 +88,6 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 			return &failure{err: fmt.Errorf("tag %q points at %s already", name, tree.ShortName(old)), status: statusFailed, hint: "--force moves it"}
 		case same && (old.Listing != store.Digest{} || t.Listing == store.Digest{}):
 			return nil // it has all that is known
-		case !same:
-			e.note("tag", fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
 		}
 	}
 	// What another process has just stored can be found before it is safe from a power cut.
@@ -99,7 +97,11 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 	if getErr != nil && !store.IsNotFound(getErr) {
 		return st.Tags.Set(ctx, t)
 	}
-	return st.SwapTag(ctx, t, expected)
+	err = st.SwapTag(ctx, t, expected)
+	if err == nil && getErr == nil && !sameRoot(old.Root, t.Root) {
+		e.note("tag", fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
+	}
+	return err
 }
 
 // deleteTags deletes every tag that it can, and returns an error for the others.

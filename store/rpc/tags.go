@@ -85,7 +85,7 @@ func (ts tags) explain(name string, err error) error {
 		return &store.CorruptError{Err: fmt.Errorf("tag %q: the server cannot read it", name)}
 	case s.Code() == codes.Aborted:
 		return errRestarted
-	case s.Code() == codes.FailedPrecondition && name != "":
+	case (s.Code() == codes.FailedPrecondition || s.Code() == codes.PermissionDenied) && name != "":
 		return fmt.Errorf("tag %q: %w", name, fromStatus(err, store.Digest{}))
 	}
 	return fromStatus(err, store.Digest{})

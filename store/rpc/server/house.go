@@ -14,8 +14,9 @@ import (
 const (
 	// linger is how long a store stays open that nobody uses. A local process that wants it for itself waits longer.
 	linger = time.Second
-	// lingerUnnamed is the same after a client is gone that has stored something and named no root. It may come back.
-	lingerUnnamed = 20 * time.Second
+	// lingerUnnamed is the same after a client is gone that has stored something and named no root. It may come back, and
+	// tries for less long.
+	lingerUnnamed = 4 * time.Second
 	// leaseTime is how long a client that has stored something, or has asked what is there, is protected from a gc. Later
 	// ones are noticed by the instance, and what it does then fails.
 	leaseTime = 10 * time.Minute
@@ -23,6 +24,8 @@ const (
 	drainTime = 2 * time.Second
 	// drainPause is how long calls are not held up after that was in vain.
 	drainPause = 3 * time.Second
+	// leasePause is how often a gc looks whether a client must still be protected.
+	leasePause = 200 * time.Millisecond
 )
 
 // house lets calls use a store, and other processes lock it when no call does. A store that locks is closed while nobody
@@ -218,22 +221,26 @@ func (h *house) leased() bool {
 }
 
 // alone calls do with the store opened exclusively, when nobody uses it, and with leases set also when no client must be
-// protected. It waits for that as long as wait, and at least as long as it takes to drain running calls once. The error is
-// store.ErrLocked if that was in vain.
+// protected. It waits for that as long as wait, and at least as long as it takes to drain running calls once, and to see
+// that a client does not come back. The error is store.ErrLocked if that was in vain.
 func (h *house) alone(ctx context.Context, wait time.Duration, leases bool, do func(*store.Store) error) error {
 	if h.reopen == nil {
 		return store.ErrNotAlone
 	}
-	deadline := time.Now().Add(wait)
-	for !h.drain(ctx, leases) {
-		if time.Now().After(deadline) || ctx.Err() != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+	began := time.Now()
+	for {
+		pause, least := h.drain(ctx, leases), time.Duration(0)
+		if pause == 0 {
+			break
+		}
+		if pause == leasePause {
+			least = lingerUnnamed + linger
+		}
+		if time.Since(began) > max(wait, least) {
 			return fmt.Errorf("%w: clients use the store", store.ErrLocked)
 		}
 		select {
-		case <-time.After(min(drainPause, max(time.Until(deadline), linger/2))):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -255,13 +262,14 @@ func (h *house) alone(ctx context.Context, wait time.Duration, leases bool, do f
 	return err
 }
 
-// drain holds up calls until nobody uses the store, and reports true if nobody does. Then the caller holds the store.
-func (h *house) drain(ctx context.Context, leases bool) bool {
+// drain holds up calls until nobody uses the store, and returns 0 if nobody does. Then the caller holds the store. Otherwise
+// it returns when to try again.
+func (h *house) drain(ctx context.Context, leases bool) (pause time.Duration) {
 	timeout := time.After(drainTime)
 	h.mu.Lock()
 	if h.held || leases && h.leased() {
 		h.mu.Unlock()
-		return false
+		return leasePause
 	}
 	h.held = true
 	for h.users > 0 {
@@ -280,11 +288,11 @@ func (h *house) drain(ctx context.Context, leases bool) bool {
 			h.held = false
 			h.tell()
 			h.mu.Unlock()
-			return false
+			return drainPause
 		}
 	}
 	h.mu.Unlock()
-	return true
+	return 0
 }
 
 // end closes the store for good, after the last call.

@@ -101,7 +101,7 @@ func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*proto
 func (ts *tagServer) MaySet(ctx context.Context, req *protos.MaySetTagRequest) (*protos.MaySetTagResponse, error) {
 	tags, err := ts.tags()
 	if err == nil {
-		err = ts.s.mayPut(ctx)
+		err = ts.s.hasPut(ctx)
 	}
 	if err == nil {
 		err = mayName(ctx, req.GetName())
@@ -154,7 +154,7 @@ func sentRecord(b []byte) (store.Tag, error) {
 
 // mayRecord refuses a tag or a line of the log that the client may not store.
 func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string) error {
-	if err := ts.s.mayPut(ctx); err != nil {
+	if err := ts.s.hasPut(ctx); err != nil {
 		return err
 	}
 	if t.Name != "" {
