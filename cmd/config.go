@@ -108,7 +108,16 @@ func (e *env) configCommand() *cli.Command {
 type jsonInstance struct {
 	Entry string `json:"entry,omitempty" help:"the name for -s FILE#NAME"`
 	config.Line
-	Unused bool `json:"unused,omitempty"` // it is in no tree
+	Kind   string `json:"kind,omitempty" help:"of the store"`
+	Unused bool   `json:"unused,omitempty"` // it is in no tree
+}
+
+// lineType leaves the field to those who read it as the kind of the store. A later version says store there.
+func (j jsonInstance) lineType() string {
+	if j.Type == "" {
+		return "store"
+	}
+	return ""
 }
 
 // checkConfig prints what a composition file would build.
@@ -143,7 +152,7 @@ func (e *env) checkConfig(file, name string) error {
 // printInstance prints one line of a tree.
 func (e *env) printInstance(entry string, l config.Line) {
 	if e.json {
-		e.stdout.json(jsonInstance{Entry: entry, Line: l})
+		e.stdout.json(jsonInstance{Entry: entry, Line: l, Kind: l.Type})
 		return
 	}
 	use := l.Use

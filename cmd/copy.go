@@ -29,6 +29,10 @@ elsewhere in the destination stays, and the exit status is 1, unless --overwrite
 A tag keeps what ingest recorded with it, also the listing of modes, owners and times, which is copied as a part of
 the root. The log of the source is not copied.
 
+Stores in folders compress small files and chunks together. What is compressed together is decoded and checked, and goes
+to the destination as it is compressed in the source if the roots of this copy reach all of it, and the destination has
+nothing of it. Otherwise the destination compresses what it lacks. So a copy keeps the compression of the source.
+
 If something in the source is missing or damaged, copy names it, copies the rest, and exits with status 3. Roots that
 are not whole get no tag. The same goes for a directory below 8192 others, and for a directory that records wrong
 sizes. If the destination already has a file and neither store knows its length, copy does not compare the length with
@@ -147,6 +151,7 @@ func (e *env) copyAll(
 			named++
 			e.warn("copy", path+": "+err.Error())
 		}})
+	copier.Expect(ctx, withListings(roots)...)
 	for i := range roots {
 		r, before := &roots[i], named
 		err := copier.Copy(ctx, r.root)
@@ -172,6 +177,19 @@ func (e *env) copyAll(
 		}
 	}
 	return lacking, nil
+}
+
+// withListings returns all that is to be copied: roots, and the listings of their tags, without their sizes.
+func withListings(roots []copiedRoot) (all []tree.Root) {
+	for _, r := range roots {
+		all = append(all, r.root)
+		for _, t := range r.tags {
+			if t.Listing != (store.Digest{}) {
+				all = append(all, tree.Root{Name: t.Name, Node: store.Node{Kind: store.KindFile, Digest: t.Listing}})
+			}
+		}
+	}
+	return all
 }
 
 // copyListings copies the listings of the tags of a root, which are parts of what the tags name.
@@ -316,6 +334,8 @@ type jsonCopiedRoot struct {
 	NewRoot  string `json:"new_root,omitempty" help:"likewise, the digest in the destination"`
 }
 
+func (jsonCopiedRoot) lineType() string { return "root" }
+
 func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
 	root, err := newJSONRoot(r.root.Node)
 	if err != nil {
@@ -356,6 +376,8 @@ type jsonCopied struct {
 	UncheckedSizes uint64  `json:"unchecked_sizes"`
 	StoredBytes    *uint64 `json:"stored_bytes,omitempty" help:"what was written for what was missing"`
 }
+
+func (jsonCopied) lineType() string { return "summary" }
 
 func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.CopyCounts, took time.Duration) {
 	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),

@@ -254,6 +254,8 @@ type jsonChange struct {
 	jsonPath
 }
 
+func (jsonChange) lineType() string { return "change" }
+
 // printChange says what is done to an entry, as a result of a dry run or as a note.
 func (e *env) printChange(isResult bool, c export.Change) {
 	path := "."
@@ -277,6 +279,8 @@ type jsonExported struct {
 	NotRestored   uint64  `json:"not_restored,omitempty" help:"how much of modes, owners, times, links and attributes could not be restored"`
 	DryRun        bool    `json:"dry_run" help:"then the numbers are what would be done"`
 }
+
+func (jsonExported) lineType() string { return "summary" }
 
 // printExported says what was done: as JSON, or as a note if there is more to say than that all of it was written.
 func (e *env) printExported(o *export.Options, node store.Node, dest string, r export.Result, seconds float64, unset uint64) error {

@@ -114,6 +114,7 @@ func (e *env) writeArchive(ctx context.Context, st *store.Store, node store.Node
 		return sample{files: o.Progress.Files.Load() + o.Progress.Symlinks.Load(), bytes: o.Progress.Bytes.Load(), total: total}
 	})()
 	if dest == "-" {
+		e.stdout.widen()
 		return export.Archive(ctx, st, node, e.stdout, o)
 	}
 	return export.ArchiveFile(ctx, st, node, dest, 0, overwrite, o)

@@ -50,6 +50,7 @@ type gcFlags struct {
 	all    bool
 	dryRun bool
 	wait   time.Duration
+	grace  time.Duration
 
 	forgotten []store.Tag // lines of the log that do not count any more
 }
@@ -67,6 +68,7 @@ func (e *env) gcCommand() *cli.Command {
 			boolFlag("all", "", &f.all, "go on even if there is no tag and no log, if tags were lost, or if lines of the log cannot be read"),
 			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; print what would be freed"),
 			waitFlag(&f.wait),
+			graceFlag(&f.grace),
 		},
 		Action: func(c *cli.Context) error { return e.gc(c.Context, &f) },
 	}
@@ -81,6 +83,14 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	defer st.Close()
 	return e.gcOpen(ctx, f, st)
 }
+
+// graceFlag is how long a gc leaves files in a bucket.
+func graceFlag(grace *time.Duration) cli.Flag {
+	return durationFlag("grace", grace, gcGrace.String(), "in a bucket, delete only what was given up `DURATION` ago")
+}
+
+// gcGrace is longer than anybody reads or stores without a look at what others have done.
+const gcGrace = 24 * time.Hour
 
 // openToForget opens a store to remove something: exclusively, unless it is a dry run.
 func (e *env) openToForget(ctx context.Context, wait time.Duration, dryRun bool) (*store.Store, error) {
@@ -97,7 +107,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Progress: new(store.SweepProgress),
+	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.SweepProgress),
 		Warn: func(err error) { e.warn("gc", err.Error()) }}
 	if f.dryRun {
 		o.Forgot = f.forgotten // they are still there
@@ -113,7 +123,8 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if st.Collector != nil {
 		result, err = st.Collector.Collect(ctx, o)
 	} else {
-		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone})
+		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone,
+			Again: func() { e.note("gc", "another process has changed the store: begins again") }})
 	}
 	stop()
 	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
@@ -148,6 +159,8 @@ type jsonGC struct {
 	DryRun  bool    `json:"dry_run" help:"then the numbers are estimates"`
 	Ingests int     `json:"ingests" help:"lines of the log whose roots were kept"`
 }
+
+func (jsonGC) lineType() string { return "summary" }
 
 func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) {
 	freed, keeps := "freed", "kept"

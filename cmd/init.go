@@ -64,6 +64,8 @@ type jsonInit struct {
 	Compression string `json:"compression"`
 }
 
+func (jsonInit) lineType() string { return "store" }
+
 // init makes the store.
 func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	spec, err := e.storeSpec()

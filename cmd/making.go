@@ -6,13 +6,14 @@ import (
 	"castar/store/config"
 )
 
-// making returns o, so that a store that is made is mentioned, and found again only on the file system where it was.
+// making returns o, so that a store that is made is mentioned, and found again only on the file system where it was, and
+// traffic is counted and limited.
 func (e *env) making(o config.Options) config.Options {
 	o.OnMade = func(folder string) { e.note(e.command, "made a new store at "+quote(folder)) }
 	if dir, err := cacheFolder(); err == nil {
 		o.Memory = dir
 	}
-	return o
+	return e.traffic.metered(o)
 }
 
 // hintAtMaking says what to do if no store could be made, or "".

@@ -40,7 +40,8 @@ func (r *records) add(t store.Tag, err error) {
 
 // jsonRecord is a tag or a log entry as JSON.
 type jsonRecord struct {
-	Name string `json:"name,omitempty" help:"the tag"`
+	Tag  string `json:"tag,omitempty"`
+	Name string `json:"name,omitempty" help:"the old name of tag"`
 	jsonRoot
 	Time time.Time `json:"time"`
 	jsonSource
@@ -53,10 +54,18 @@ type jsonRecord struct {
 	Listing      string  `json:"listing,omitempty" help:"the digest of the blob with modes, owners and times"`
 }
 
+// lineType tells an ingest, which has a number, from a tag.
+func (r jsonRecord) lineType() string {
+	if r.Number > 0 {
+		return "ingest"
+	}
+	return "tag"
+}
+
 // newJSONRecord returns the JSON form of a tag or, if number is not 0, of that line of the log.
 func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 	root, err := newJSONRoot(t.Root)
-	j := jsonRecord{t.Name, root, t.Time, newJSONSource(t.Source), t.Counts, number, t.Host, t.Comment, t.Version, t.Seconds, ""}
+	j := jsonRecord{t.Name, t.Name, root, t.Time, newJSONSource(t.Source), t.Counts, number, t.Host, t.Comment, t.Version, t.Seconds, ""}
 	if t.Listing != (store.Digest{}) {
 		j.Listing = t.Listing.String()
 	}

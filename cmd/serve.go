@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/net/netutil"
 
 	"castar/store"
 	"castar/store/rpc/server"
@@ -34,11 +35,13 @@ tags, 'castar forget' lines of the log, and run 'castar gc' at the server. So
 --allow-delete, ingest without --tag: the log keeps each ingest.
 
 ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it.
-On port 0 the system chooses a port. Only this machine can reach the default.
---listen may be repeated; if one address cannot be opened, none is served.
-Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen
-only those. The folder of a socket and the umask decide who may connect to it.
-As soon as clients can connect, the URL of each address is printed, one a line.
+On port 0 the system chooses a port. Only this machine can reach the default,
+which is 127.0.0.1:8000 without IPv6. --listen may be repeated; if one address
+cannot be opened, none is served. Sockets that systemd passes (LISTEN_FDS) are
+served too, and without --listen only those. The folder of a socket and the
+umask decide who may connect to it. As soon as clients can connect, the URL of
+each address is printed, one a line, and systemd is told (NOTIFY_SOCKET).
+'castar help server' has units for systemd.
 
 Everybody who can connect may use the store, unless --token-file or
 --tls-client-ca restricts it. Without TLS, everything that is sent can be read on
@@ -77,13 +80,22 @@ the store open until it is gone, or for 10 minutes after its last call.
 so by itself. The server waits until no client is in the middle of storing
 something, holds up calls while the gc runs, and goes on.
 
+When the store cannot be written, for example because the disk is full, clients
+that store are refused, others go on reading, and the server looks each second
+whether there is space again. What it had acknowledged and not yet made durable
+is lost then; clients of castar notice, and say that it must be stored again.
+
+Health checks are those of grpc.health.v1. The server is SERVING under "" and the
+names of its services while it reads, and under castar.put while clients may
+store. They need the token like every other call.
+
 SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
 seconds to finish.
 
 Log lines on stderr have a time, a level and fields. --json makes them JSON,
-with time, level, msg, method, code, took (in nanoseconds), peer and error.
+with type (log), time, level, msg, method, code, took (in nanoseconds), peer and error.
 serve logs failed calls, with --verbose all calls, and with --quiet none. With
---json, each address is an object: url.
+--json, each address is an object: type (address), url.
 
 --metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and
 castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running, and
@@ -110,7 +122,8 @@ type serveFlags struct {
 }
 
 const (
-	defaultListen = "[::1]:8000" // clients of tvix and snix look here
+	defaultListen  = "[::1]:8000"     // clients of tvix and snix look here
+	defaultListen4 = "127.0.0.1:8000" // without IPv6
 	// stopTime is how long running calls may take when the server stops.
 	stopTime = 10 * time.Second
 )
@@ -192,17 +205,14 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if f.options.Reopen == nil {
-		defer func() { err = errors.Join(err, st.Close()) }()
-	}
 	return e.serveStore(ctx, f, st, listeners, pages)
 }
 
-// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails.
+// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails. It closes st.
 func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) (err error) {
 	s, err := server.New(st, f.options)
 	if err != nil {
-		return err
+		return errors.Join(err, st.Close())
 	}
 	stopWeb := func(context.Context) {}
 	defer func() {
@@ -228,14 +238,15 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		go func() { failed <- s.Serve(l) }()
 		e.printAddress(l, f.options.TLS != nil)
 	}
-	stopWeb = e.serveWeb(f, s, st, pages, failed)
+	stopWeb = e.serveWeb(f, s, pages, failed)
 	go f.tend(ctx, s)
+	tellSystemd("READY=1")
 	select {
 	case <-ctx.Done():
-		return nil
-	case err := <-failed:
-		return err
+	case err = <-failed:
 	}
+	tellSystemd("STOPPING=1")
+	return err
 }
 
 // read reads the files that the flags name.
@@ -280,7 +291,7 @@ func (e *env) logger() *slog.Logger {
 		o.Level = slog.LevelDebug
 	}
 	if e.json {
-		return slog.New(slog.NewJSONHandler(plainLines{e.stderr, escapeJSON}, o))
+		return slog.New(slog.NewJSONHandler(plainLines{e.stderr, escapeJSON}, o)).With("type", "log")
 	}
 	escape := func(line []byte) []byte { return []byte(store.Escape(string(line[:len(line)-1])) + "\n") }
 	return slog.New(slog.NewTextHandler(plainLines{e.stderr, escape}, o))
@@ -298,9 +309,9 @@ func serveMetrics(f *serveFlags, s *server.Server, failed chan<- error) (stop fu
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_ = s.WriteMetrics(w) // the client is gone
 	})
-	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime}
+	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime, WriteTimeout: stopTime, IdleTimeout: time.Minute}
 	go func() {
-		if err := h.Serve(l); err != http.ErrServerClosed {
+		if err := h.Serve(netutil.LimitListener(l, 16)); err != http.ErrServerClosed {
 			failed <- err
 		}
 	}()

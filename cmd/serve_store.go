@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -17,8 +16,7 @@ import (
 	"castar/store/tree/collect"
 )
 
-// openServed opens the store to serve. If it is one that locks, the options say how the server gives up the lock while nobody
-// uses the store.
+// openServed opens the store to serve, and sets how the server opens it anew.
 func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, error) {
 	mode := forRead
 	switch {
@@ -32,22 +30,28 @@ func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, erro
 		return nil, err
 	}
 	f.options.CheckRoots = true
+	f.options.Reopen = func(ctx context.Context) (*store.Store, error) {
+		return e.open(ctx, "", e.patient("serve", config.Options{ReadOnly: mode == forRead}))
+	}
 	if st.Sweeper == nil {
 		if f.gcEvery > 0 {
 			return nil, errors.Join(fmt.Errorf("--gc-every: %w", store.ErrUnsupported), st.Close())
 		}
 		return st, nil
 	}
-	f.options.Reopen = func(ctx context.Context, alone bool) (*store.Store, error) {
-		if alone {
-			return e.open(ctx, "", config.Options{Exclusive: true})
-		}
-		return e.open(ctx, "", e.patient("serve", config.Options{ReadOnly: mode == forRead}))
+	f.options.OpenAlone = func(ctx context.Context) (*store.Store, error) {
+		return e.open(ctx, "", config.Options{Exclusive: true})
 	}
 	f.options.Collect = func(ctx context.Context, st *store.Store, o store.CollectOptions) (store.CollectResult, error) {
 		return collect.Run(ctx, st, collect.Options{CollectOptions: o})
 	}
-	return st, nil
+	spec, err := e.storeSpec()
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	folders, err := config.Folders(spec)
+	f.options.Locks = len(folders) > 0 // in a bucket, nothing is locked
+	return st, err
 }
 
 // tend collects garbage each --gc-every, until ctx ends.
@@ -115,7 +119,7 @@ func (f *serveFlags) readTokens() ([]server.Token, error) {
 // collectGarbage collects garbage once. It waits for a moment at which no client is in the middle of storing something.
 func (f *serveFlags) collectGarbage(ctx context.Context, s *server.Server) {
 	log := f.options.Log
-	r, err := s.Collect(ctx, store.CollectOptions{Wait: f.gcEvery / 2, Progress: new(store.SweepProgress),
+	r, err := s.Collect(ctx, store.CollectOptions{Wait: f.gcEvery / 2, Grace: gcGrace, Progress: new(store.SweepProgress),
 		Warn: func(err error) { log.Warn("gc", "error", err) }})
 	switch {
 	case ctx.Err() != nil:
@@ -125,17 +129,4 @@ func (f *serveFlags) collectGarbage(ctx context.Context, s *server.Server) {
 		log.LogAttrs(ctx, slog.LevelInfo, "gc", slog.Uint64("freed_bytes", r.FreedBytes), slog.Uint64("freed_objects", r.FreedObjects),
 			slog.Uint64("kept_bytes", r.KeptBytes))
 	}
-}
-
-// using makes a handler use the store of a server only while it answers a request.
-func using(s *server.Server, h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		leave, err := s.Use(r.Context())
-		if err != nil {
-			http.Error(w, "the store cannot be opened", http.StatusServiceUnavailable)
-			return
-		}
-		defer leave()
-		h.ServeHTTP(w, r)
-	})
 }

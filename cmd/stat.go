@@ -79,8 +79,10 @@ type jsonStat struct {
 	Entry          snixEntry `json:"entry" help:"as snix prints roots: type, digest, size, executable, target"`
 	EntryBase64URL string    `json:"entry_base64url" help:"the same as a protobuf message, as in the URLs of snix's binary cache after nar/snix-castore/"`
 
-	NAR *jsonNAR `json:"nar,omitempty" help:"with --nar: size, sha256, nix32, sri"`
+	NAR *jsonNAR `json:"nar,omitempty" help:"with --nar: bytes (size is its old name), sha256, nix32, sri"`
 }
+
+func (jsonStat) lineType() string { return "entry" }
 
 // snixEntry is a root as snix prints it. Like snix, it loses the bytes of a target that are not UTF-8; the message has them.
 type snixEntry struct {

@@ -130,16 +130,3 @@ func (e *env) listTags(ctx context.Context, st *store.Store) error {
 	}
 	return list.print()
 }
-
-// tagNames returns the names of all tags, for completion, or none if there is no store.
-func (e *env) tagNames(ctx context.Context) (names []string) {
-	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
-		for t, err := range st.Tags.All(ctx) {
-			if err == nil {
-				names = append(names, t.Name)
-			}
-		}
-		return nil
-	})
-	return names
-}

@@ -790,7 +790,9 @@ type RunGcRequest struct {
 	// How long to wait for others that use the store, in milliseconds.
 	Wait uint64 `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
 	// Records of lines of the log that do not count, in a dry run only.
-	Forgotten     [][]byte `protobuf:"bytes,5,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
+	Forgotten [][]byte `protobuf:"bytes,5,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
+	// In a bucket, how long files stay after they were given up, in milliseconds.
+	Grace         uint64 `protobuf:"varint,6,opt,name=grace,proto3" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -858,6 +860,13 @@ func (x *RunGcRequest) GetForgotten() [][]byte {
 		return x.Forgotten
 	}
 	return nil
+}
+
+func (x *RunGcRequest) GetGrace() uint64 {
+	if x != nil {
+		return x.Grace
+	}
+	return 0
 }
 
 type RunGcResponse struct {
@@ -968,13 +977,14 @@ const file_protos_rpc_tags_proto_rawDesc = "" +
 	"\x0eRecordResponse\")\n" +
 	"\rForgetRequest\x12\x18\n" +
 	"\arecords\x18\x01 \x03(\fR\arecords\"\x10\n" +
-	"\x0eForgetResponse\"\x7f\n" +
+	"\x0eForgetResponse\"\x95\x01\n" +
 	"\fRunGcRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\x12\x12\n" +
 	"\x04keep\x18\x03 \x03(\fR\x04keep\x12\x12\n" +
 	"\x04wait\x18\x04 \x01(\x04R\x04wait\x12\x1c\n" +
-	"\tforgotten\x18\x05 \x03(\fR\tforgotten\"s\n" +
+	"\tforgotten\x18\x05 \x03(\fR\tforgotten\x12\x14\n" +
+	"\x05grace\x18\x06 \x01(\x04R\x05grace\"s\n" +
 	"\rRunGcResponse\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\x04R\aobjects\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +

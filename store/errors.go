@@ -33,6 +33,8 @@ var (
 	ErrDenied = errors.New("not allowed")
 	// ErrChanged says that something is no longer as the caller has seen it.
 	ErrChanged = errors.New("changed meanwhile")
+	// ErrCollected says that a gc removed what a writer relied on, and that the writer could not store it again.
+	ErrCollected = errors.New("a gc removed objects that this relied on: run it again")
 	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )
@@ -44,6 +46,19 @@ type SizeRuleError struct{ Text string } // the server's own message
 func (e *SizeRuleError) Error() string {
 	return "the server counts the sizes of directories by another rule: " + e.Text
 }
+
+// ServerError reports that a server cannot be reached, or refuses to serve, whatever it was asked for. Messages name the
+// server then, and not the object.
+type ServerError struct {
+	Server string // as users name it, without secrets
+	Err    error
+}
+
+// Error returns the server and the reason.
+func (e *ServerError) Error() string { return e.Server + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ServerError) Unwrap() error { return e.Err }
 
 // CorruptError reports stored bytes that do not match their digest or the store's record of them.
 // IsNotFound is false for it.

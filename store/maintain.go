@@ -2,23 +2,30 @@ package store
 
 import (
 	"context"
+	"iter"
 	"sync/atomic"
 	"time"
 )
 
 // Sweeper forgets objects. It knows nothing of trees: its caller finds out what to keep.
 type Sweeper interface {
-	// Sweep removes all objects that are not in keep. keep came from NewSet of the same Store and does not change
-	// during the call. No other process may have the store open. Nothing in keep is lost at a crash, an error or a
-	// cancelled context, at any moment; the next Sweep finishes the work. Damage in what is kept is reported and left
-	// as it is.
+	// Held yields what has to be in the set to keep although neither tags nor the log may reach it: roots that others are
+	// about to record, and what others have stored less than grace ago. On disk there is none. What is yielded reaches more.
+	Held(ctx context.Context, grace time.Duration) iter.Seq2[Node, error]
+	// Sweep removes all objects that are not in keep. keep came from NewSet of the same Store, before the tags and the log
+	// were read, and does not change during the call. On disk no other process may have the store open. In a bucket others
+	// may use the store, and if they have changed it since NewSet, the error is ErrChanged. Nothing in keep is lost at a
+	// crash, an error or a cancelled context, at any moment; the next Sweep finishes the work. Damage in what is kept is
+	// reported and left as it is.
 	Sweep(ctx context.Context, keep ObjectSet, o SweepOptions) (SweepResult, error)
 }
 
 // SweepOptions say how to sweep.
 type SweepOptions struct {
-	DryRun   bool           // change nothing, and estimate what would be freed
-	TagsLost bool           // sweep although tags were lost, which is ErrTagsLost otherwise, and forget that in the end
+	DryRun   bool // change nothing, and estimate what would be freed
+	TagsLost bool // sweep although tags were lost, which is ErrTagsLost otherwise, and forget that in the end
+	// Grace is how long files stay in a bucket after they were given up, so that those who read or rely on them can finish.
+	Grace    time.Duration
 	Damaged  func(error)    // called for damage in what is kept, one call at a time; may be nil
 	Progress *SweepProgress // counts while Sweep works; may be nil
 }
@@ -79,6 +86,7 @@ type CollectOptions struct {
 	All      bool           // go on if nothing is kept, if tags were lost, or without lines of the log that are damaged
 	Keep     []Node         // further roots to keep
 	Forgot   []Tag          // lines of the log that do not count; for a dry run
+	Grace    time.Duration  // as in SweepOptions
 	Wait     time.Duration  // how long a Collector waits for others that use the store
 	Warn     func(error)    // called for damage, one call at a time
 	Progress *SweepProgress // counts what was moved; may be nil

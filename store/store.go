@@ -65,6 +65,16 @@ type Group struct {
 	Plain   []byte // their concatenated bytes, if Frame is nil
 }
 
+// Taker takes blobs as another store compresses them, so that nothing is compressed again.
+type Taker interface {
+	// TakeGroup stores the blobs and chunks of a group of another store that cuts blobs at the same lengths. The caller has
+	// checked g.Frame, which is not nil, and raw, what it decodes to, against the digests. TakeGroup keeps neither. It reports
+	// false, and stores nothing, if the store would not keep the group as it is: the members may be put one by one.
+	TakeGroup(ctx context.Context, g Group, raw []byte) (taken bool, err error)
+	// TakeList is Joiner.Join for a caller that has checked that the chunks make up the blob d.
+	TakeList(ctx context.Context, d Digest, chunks []Chunk) error
+}
+
 // Joiner names a long blob by its chunks, so a caller need not resend chunks that the store has.
 type Joiner interface {
 	// ChunkSize returns the average length, in bytes, of the chunks that the store's Blobs cuts. Castore derives the
@@ -205,6 +215,7 @@ type Store struct {
 	SizeRule          SizeRule          // by which the sizes of directories are counted in trees that are made for this store
 	Lanes             Laner             // of Blobs; nil: it does not matter who puts what
 	Groups            Grouper           // of Blobs; nil: each blob is compressed by itself
+	Takes             Taker             // of Blobs; nil: it takes blobs only as they are
 	Joins             Joiner            // of Blobs; nil: it takes whole blobs only
 	RemoteBlobs       RemoteBlobs       // of Blobs; nil: they are near, and an answer takes no time
 	Tags              Tags              // nil: no tags and no log
@@ -213,11 +224,13 @@ type Store struct {
 	Sizer             Sizer             // nil: cannot tell what an object takes
 	Meter             Meter             // nil: cannot tell what was added
 	NewSet            func() ObjectSet  // an empty set of the objects that are committed; nil: there are none so small
-	Scrubber          Scrubber          // nil: cannot check itself
-	Sweeper           Sweeper           // nil: cannot forget
-	Collector         Collector         // nil: its user finds out what to keep, and asks Sweeper
-	Repairer          Repairer          // nil: cannot mend itself
-	Barrier           Barrier
+	// Room returns an error while there is no room to store more. It may write to find out. nil: cannot tell.
+	Room      func(context.Context) error
+	Scrubber  Scrubber  // nil: cannot check itself
+	Sweeper   Sweeper   // nil: cannot forget
+	Collector Collector // nil: its user finds out what to keep, and asks Sweeper
+	Repairer  Repairer  // nil: cannot mend itself
+	Barrier   Barrier
 }
 
 // Lane returns Blobs, by a lane of its own where the store has lanes.

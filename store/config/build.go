@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/tier"
 )
 
 // access says what a store will be used for.
@@ -185,6 +186,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		Blobs:             blobs.Blobs,
 		Lanes:             blobs.Lanes,
 		Groups:            blobs.Groups,
+		Takes:             blobs.Takes,
 		Joins:             blobs.Joins,
 		RemoteBlobs:       blobs.RemoteBlobs,
 		Directories:       directories.Directories,
@@ -192,6 +194,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		SizeRule:          directories.SizeRule,
 		Tags:              directories.Tags,
 		RemoteTags:        directories.RemoteTags,
+		Room:              tier.Room(blobs, directories),
 	}
 	if st.Tags == nil {
 		st.Tags, st.RemoteTags = blobs.Tags, blobs.RemoteTags

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/meter"
 )
 
 // Options say how to open a store. A kind of store ignores options that mean nothing to it.
@@ -36,6 +37,7 @@ type Options struct {
 	Wait      time.Duration       // how long to wait for the locks of other processes; negative: for ever
 	OnWait    func()              // called once when waiting begins; may be nil
 	Tolerate  bool                // open a damaged store as far as possible, to examine or repair it
+	Meter     *meter.Meter        // counts and bounds what goes to and from stores in a network; may be nil
 }
 
 // Open opens the store that spec names:

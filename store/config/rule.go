@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"castar/store"
-	"castar/store/packed"
 )
 
 // SizeRule returns the size rule of the store that spec names, or of the store that Open would make. It reads only the
@@ -32,7 +31,7 @@ func (n *node) sizeRule() (store.SizeRule, error) {
 		}
 	}
 	if k, ok := n.kind.(*packedKind); ok {
-		return packed.SizeRule(k.Path)
+		return k.storedRule()
 	}
 	return store.SizeDocumented, nil
 }

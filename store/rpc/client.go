@@ -23,6 +23,7 @@ import (
 // client is a connection to a server, with what it knows about the server.
 type client struct {
 	conn        *grpc.ClientConn
+	name        string // of the server, in messages
 	blobs       blobService
 	directories protos.DirectoryServiceClient
 	services    []*service // of both
@@ -52,7 +53,7 @@ func New(conn *grpc.ClientConn, id, pkg string) *store.Store {
 }
 
 func newClient(conn *grpc.ClientConn, pkg string) *client {
-	c := &client{conn: conn, bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
+	c := &client{conn: conn, name: "server", bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
 	c.outbox = newOutbox(c)
 	c.groups.init(c)
 	c.questions.c = c
@@ -93,11 +94,12 @@ type call struct {
 	cancel   context.CancelCauseFunc
 	timer    *time.Timer
 	patience time.Duration
+	server   string
 }
 
 // begin begins a call. The time of the first wait counts from here.
 func (c *client) begin(ctx context.Context) *call {
-	k := &call{patience: c.patience}
+	k := &call{patience: c.patience, server: c.name}
 	k.ctx, k.cancel = context.WithCancelCause(ctx)
 	k.timer = time.AfterFunc(k.patience, func() { k.cancel(errNoAnswer) })
 	return k
@@ -111,12 +113,12 @@ func (k *call) wait(f func() error) error {
 	return k.why(err)
 }
 
-// why returns err, or the server's silence if that is the cause.
+// why returns err with the name of the server, or the server's silence if that is the cause.
 func (k *call) why(err error) error {
 	if err != nil && context.Cause(k.ctx) == errNoAnswer {
-		return fmt.Errorf("%w: nothing came for %v", errNoAnswer, k.patience)
+		return &store.ServerError{Server: k.server, Err: fmt.Errorf("%w: nothing came for %v", errNoAnswer, k.patience)}
 	}
-	return err
+	return saidBy(k.server, err)
 }
 
 func (k *call) end() {

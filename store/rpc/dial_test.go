@@ -68,7 +68,7 @@ func TestParseTarget(t *testing.T) {
 		{"grpc+http://local host", "", "invalid URL"},
 	}
 	for _, tt := range tests {
-		got, err := parseTarget(tt.url)
+		got, err := parseTarget(tt.url, nil)
 		switch {
 		case tt.want == "" && (err != nil || got.address != tt.address):
 			t.Errorf("%s: %q, %v, want %q", tt.url, got.address, err, tt.address)
@@ -80,7 +80,7 @@ func TestParseTarget(t *testing.T) {
 
 func TestDialID(t *testing.T) {
 	id := func(url string) string {
-		st, err := Dial(t.Context(), url)
+		st, err := Dial(t.Context(), url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,10 +97,10 @@ func TestDialID(t *testing.T) {
 
 func TestWaitConnect(t *testing.T) {
 	url := "grpc+unix:" + filepath.Join(t.TempDir(), "absent")
-	if _, err := Dial(t.Context(), url+"?wait-connect=1"); err == nil || !strings.Contains(err.Error(), "cannot connect") {
+	if _, err := Dial(t.Context(), url+"?wait-connect=1", nil); err == nil || !strings.Contains(err.Error(), "no such file or directory") {
 		t.Errorf("error %v", err)
 	}
-	st, err := Dial(t.Context(), url)
+	st, err := Dial(t.Context(), url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestTLS(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel() // each failure takes a second of tries
-			st, err := Dial(t.Context(), "grpc+"+tt.scheme+"://"+serveTCP(t, server.Options{TLS: tt.config, AllowPut: true})+tt.query)
+			st, err := Dial(t.Context(), "grpc+"+tt.scheme+"://"+serveTCP(t, server.Options{TLS: tt.config, AllowPut: true})+tt.query, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -247,7 +247,7 @@ func TestRestarted(t *testing.T) {
 	}
 	for _, synced := range []bool{true, false} {
 		stop := start()
-		st, err := Dial(t.Context(), "grpc+unix:"+sock)
+		st, err := Dial(t.Context(), "grpc+unix:"+sock, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -159,7 +159,7 @@ func (ds directories) closure(
 			return w.end()
 		}
 		if status.Code(err) == codes.NotFound && w.came[root] { // the server says what is missing
-			return &wire.Error{Code: codes.NotFound, Text: status.Convert(err).Message()}
+			return reported(err, status.Convert(err).Message())
 		}
 		if err == nil {
 			err = take(named, message)

@@ -21,7 +21,7 @@ type collector struct{ c *client }
 
 // Collect has the server collect garbage. Ending ctx ends that.
 func (g collector) Collect(ctx context.Context, o store.CollectOptions) (r store.CollectResult, err error) {
-	req := &protos.RunGcRequest{DryRun: o.DryRun, All: o.All, Wait: uint64(max(o.Wait, 0) / time.Millisecond)}
+	req := &protos.RunGcRequest{DryRun: o.DryRun, All: o.All, Wait: milliseconds(o.Wait), Grace: milliseconds(o.Grace)}
 	for _, n := range o.Keep {
 		n.Name = ""
 		b, err := store.EncodeNode(n)
@@ -62,6 +62,8 @@ func (g collector) Collect(ctx context.Context, o store.CollectOptions) (r store
 	}
 	return r, gcError(k.why(err))
 }
+
+func milliseconds(d time.Duration) uint64 { return uint64(max(d, 0) / time.Millisecond) }
 
 // gcError returns the error of a gc as one of package store.
 func gcError(err error) error {

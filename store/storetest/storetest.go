@@ -14,7 +14,7 @@ import (
 )
 
 // Run checks that a kind of store keeps the contracts. Each call of open returns a new, empty store, which Run closes.
-// Lanes, Groups, Joins, RemoteBlobs, Tags and Lister are checked unless they are nil; the other parts must be there.
+// Lanes, Groups, Takes, Joins, RemoteBlobs, Tags and Lister are checked unless they are nil; the other parts must be there.
 func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 	t.Run("Store", func(t *testing.T) { stores(t, open) })
 	groups := []struct {
@@ -25,6 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"Blobs", nil, blobChecks()},
 		{"Blob", nil, readChecks()},
 		{"Grouper", func(st *store.Store) bool { return st.Groups != nil }, groupChecks()},
+		{"Taker", func(st *store.Store) bool { return st.Takes != nil }, takeChecks()},
 		{"Joiner", func(st *store.Store) bool { return st.Joins != nil }, joinChecks()},
 		{"RemoteBlobs", func(st *store.Store) bool { return st.RemoteBlobs != nil }, remoteChecks()},
 		{"Directories", nil, directoryChecks()},

@@ -3,6 +3,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -33,10 +34,10 @@ func New(near, far *store.Store, o Options) *store.Store {
 	}
 	switch {
 	case near.Blobs == nil:
-		st.Blobs, st.Lanes, st.Groups, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Joins
+		st.Blobs, st.Lanes, st.Groups, st.Takes, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Takes, far.Joins
 		st.RemoteBlobs = far.RemoteBlobs
 	case far.Blobs == nil:
-		st.Blobs, st.Lanes, st.Groups, st.Joins = near.Blobs, near.Lanes, near.Groups, near.Joins
+		st.Blobs, st.Lanes, st.Groups, st.Takes, st.Joins = near.Blobs, near.Lanes, near.Groups, near.Takes, near.Joins
 		st.RemoteBlobs = near.RemoteBlobs
 	default:
 		b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
@@ -56,10 +57,24 @@ func New(near, far *store.Store, o Options) *store.Store {
 	if st.Meter = near.Meter; st.Meter == nil && o.WriteThrough {
 		st.Meter = far.Meter
 	}
+	if st.Room = near.Room; o.WriteThrough {
+		st.Room = Room(near, far)
+	}
 	if near.Lister != nil && far.Lister != nil {
 		st.Lister = lister{near.Lister, far.Lister}
 	}
 	return st
+}
+
+// Room returns the Room of a store that consists of two, as far as they can tell.
+func Room(a, b *store.Store) func(context.Context) error {
+	switch {
+	case a.Room == nil:
+		return b.Room
+	case b.Room == nil:
+		return a.Room
+	}
+	return func(ctx context.Context) error { return cmp.Or(a.Room(ctx), b.Room(ctx)) }
 }
 
 // both returns the further ways to write the blobs of two stores that every store written to has.

@@ -41,6 +41,7 @@ type Copier struct {
 	o        CopyOptions
 	slots    chan struct{}             // one for each goroutine
 	jobs     chan struct{}             // one for each blob that is being copied
+	groups   *groups                   // nil: each blob is copied by itself
 	seen     store.ObjectSet           // blobs that to has or that are being copied, and directories that were met
 	whole    map[store.Node]store.Node // roots that were copied, and what they are in to
 
@@ -68,10 +69,22 @@ func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	if to.RemoteBlobs != nil && from.RemoteBlobs == nil {
 		slots = max(slots, remoteJobs)
 	}
-	return &Copier{
+	c := &Copier{
 		from: from, to: to, o: o, seen: NewSet(from), slots: make(chan struct{}, slots), jobs: make(chan struct{}, o.Jobs),
 		whole: map[store.Node]store.Node{}, failed: map[store.Digest]bool{}, sizes: map[store.Digest]uint64{},
 		copying: map[store.Digest]chan struct{}{},
+	}
+	if !o.DryRun {
+		c.groups = newGroups(from, to)
+	}
+	return c
+}
+
+// Expect says that roots will be copied. Stores that compress blobs together can then pass them on together if several
+// roots reach them.
+func (c *Copier) Expect(ctx context.Context, roots ...Root) {
+	if c.groups != nil {
+		c.groups.want(ctx, roots)
 	}
 }
 
@@ -98,7 +111,8 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 		}
 		defer r.upload.Close()
 	}
-	c.expect(ctx, root)
+	c.readAhead(ctx, root)
+	c.Expect(ctx, root)
 	stop := r.syncNowAndThen()
 	as := []store.Node{root.Node}
 	ok := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })
@@ -118,8 +132,8 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	return nil
 }
 
-// expect tells a remote source what will be read. If the destination is near, that is known before it is asked.
-func (c *Copier) expect(ctx context.Context, root Root) {
+// readAhead tells a remote source what will be read. If the destination is near, that is known before it is asked.
+func (c *Copier) readAhead(ctx context.Context, root Root) {
 	if c.o.DryRun || c.to.RemoteBlobs != nil {
 		c.from.Expect(ctx, root.Node)
 		return

@@ -22,15 +22,14 @@ func (r *rootCopy) blob(n *store.Node, at *trail) bool {
 	}
 	r.o.Progress.Blobs.Add(1)
 	r.o.Progress.Bytes.Add(n.Size)
-	if has {
-		return r.checkSize(n, at)
-	}
-	if !r.o.DryRun && !r.copyBlob(n, at) {
+	if !has && !r.o.DryRun && !r.copyBlob(n, at) {
 		return false
 	}
-	r.o.Progress.NewBlobs.Add(1)
-	r.o.Progress.NewBytes.Add(n.Size)
-	return !r.o.DryRun || r.checkSize(n, at)
+	if !has || r.groups.has(n.Digest) {
+		r.o.Progress.NewBlobs.Add(1)
+		r.o.Progress.NewBytes.Add(n.Size)
+	}
+	return !has && !r.o.DryRun || r.checkSize(n, at)
 }
 
 // claim reports whether the caller is the first to meet a blob. Then it must settle it.
@@ -71,10 +70,17 @@ func (r *rootCopy) copied(d store.Digest) bool {
 	return !r.failed[d]
 }
 
-// copyBlob copies what a file node refers to.
+// copyBlob copies what a file node refers to, and compares the size that the node records.
 func (r *rootCopy) copyBlob(n *store.Node, at *trail) bool {
 	r.jobs <- struct{}{}
 	defer func() { <-r.jobs }()
+	switch ok, err := r.groups.blob(r.ctx, n.Digest); {
+	case err != nil:
+		r.cancel(at.wrap(err))
+		return false
+	case ok:
+		return r.checkSize(n, at)
+	}
 	err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, *n)
 	from, isSource := errors.AsType[*sourceError](err)
 	r.Copier.mu.Lock()

@@ -62,6 +62,9 @@ type Index struct {
 	Name  string // of the file in Dir
 	Packs []pack.Length
 	Epoch uint32
+	// Relied has the records on which this process has relied, by pack.Kind.Table; see Rely. It is nil where it does not
+	// matter, because nobody removes objects meanwhile.
+	Relied [2]Bits
 
 	file    durable.File // closed; it only ends the map
 	data    []byte       // memory map
@@ -187,6 +190,20 @@ func (x *Index) Find(k pack.Kind, d *store.Digest) (pack.Location, bool) {
 		return pack.Location{}, false
 	}
 	return x.locate(parseValue(b))
+}
+
+// TrackReliance makes Relied.
+func (x *Index) TrackReliance() {
+	x.Relied = [2]Bits{NewBits(x.tables[0].Len()), NewBits(x.tables[1].Len())}
+}
+
+// Rely says that this process takes the object for stored, and stores others that refer to it.
+func (x *Index) Rely(k pack.Kind, d *store.Digest) {
+	if bits := x.Relied[k.Table()]; bits != nil {
+		if n, ok := x.Table(k).Search(d[:]); ok {
+			bits.Add(n)
+		}
+	}
 }
 
 // Record returns the frame number and the place that record n of a table leads to. It reports false if a damaged record

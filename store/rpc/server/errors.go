@@ -85,6 +85,15 @@ func toStatus(err error) error {
 	return status.Error(code, text)
 }
 
+// isOfStore reports whether an error says that the store failed, rather than that a call was refused or its client went.
+func isOfStore(err error) bool {
+	if _, ok := errors.AsType[*refused](err); ok || err == nil {
+		return false
+	}
+	code := status.Code(toStatus(err))
+	return code == codes.Internal || code == codes.ResourceExhausted || code == codes.Unavailable
+}
+
 // damage returns plain words for the reason of damage.
 func damage(err error) string {
 	switch {

@@ -22,28 +22,30 @@ const (
 	gcWarnings = 1000
 	// gcLongestWait is how long a client may have a gc wait.
 	gcLongestWait = 7 * 24 * time.Hour
+	// gcLongestGrace is how long a client may leave in a bucket what was given up.
+	gcLongestGrace = 10 * 365 * 24 * time.Hour
 )
 
 // Collect implements store.Collector. It waits until no client is in the middle of storing something, holds up all calls,
 // and lets them go on when the garbage is gone. A dry run goes on beside them. The error is store.ErrUnsupported without
 // Options.Collect.
 func (s *Server) Collect(ctx context.Context, o store.CollectOptions) (r store.CollectResult, err error) {
-	if s.o.Collect == nil {
+	if s.o.Collect == nil || s.o.OpenAlone == nil {
 		return r, store.ErrUnsupported
 	}
 	if o.DryRun {
-		leave, err := s.house.enter(ctx)
+		at, err := s.opened.use(ctx)
 		if err != nil {
 			return r, err
 		}
-		defer leave()
-		return s.o.Collect(ctx, s.st, o)
+		defer s.opened.done(at)
+		return s.o.Collect(ctx, at.st, o)
 	}
 	if !s.collecting.TryLock() {
 		return r, fmt.Errorf("%w: another gc is running", store.ErrLocked)
 	}
 	defer s.collecting.Unlock()
-	err = s.house.alone(ctx, o.Wait, true, func(st *store.Store) error {
+	err = s.opened.alone(ctx, o.Wait, true, func(st *store.Store) error {
 		r, err = s.o.Collect(ctx, st, o)
 		return err
 	})
@@ -123,8 +125,8 @@ func collectOptions(ctx context.Context, req *protos.RunGcRequest) (o store.Coll
 			return o, err
 		}
 	}
-	wait := time.Duration(min(req.GetWait(), uint64(gcLongestWait/time.Millisecond))) * time.Millisecond
-	o = store.CollectOptions{DryRun: req.GetDryRun(), All: req.GetAll(), Wait: wait, Progress: new(store.SweepProgress)}
+	o = store.CollectOptions{DryRun: req.GetDryRun(), All: req.GetAll(), Wait: atMost(req.GetWait(), gcLongestWait),
+		Grace: atMost(req.GetGrace(), gcLongestGrace), Progress: new(store.SweepProgress)}
 	for _, b := range req.GetKeep() {
 		n, err := store.DecodeNode(b)
 		if err != nil {
@@ -143,6 +145,11 @@ func collectOptions(ctx context.Context, req *protos.RunGcRequest) (o store.Coll
 		o.Forgot = append(o.Forgot, t)
 	}
 	return o, nil
+}
+
+// atMost returns a number of milliseconds as a duration.
+func atMost(ms uint64, most time.Duration) time.Duration {
+	return time.Duration(min(ms, uint64(most/time.Millisecond))) * time.Millisecond
 }
 
 // gcError is what the client is told if a gc failed. What is missing is named by paths in trees, which the client may know.

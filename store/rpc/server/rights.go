@@ -178,7 +178,7 @@ func (s *Server) hasPut(ctx context.Context) error {
 	case !callOf(ctx).rights.Put:
 		return deniedf("this client may not store")
 	}
-	return nil
+	return s.opened.mayPut()
 }
 
 // mayDelete refuses unless the client may delete. what is what it wants to do.

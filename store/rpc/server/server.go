@@ -22,15 +22,12 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -62,12 +59,16 @@ type Options struct {
 	Token       string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
 	Tokens      *Tokens       // instead of Token: several, each with rights, which the two above bound; nil: none
 	CheckRoots  bool          // refuse tags, and lines of the log, whose root or listing the store lacks
-	// Reopen opens the store again after New, and exclusively if alone is set. With it, the server closes its store while
-	// nobody uses it, so that other processes may lock it, and can collect garbage and forget. The store is then closed by
-	// Shutdown. nil: the store stays open.
-	Reopen func(ctx context.Context, alone bool) (*store.Store, error)
-	// Collect collects garbage for a client. nil: no gc.
-	Collect  func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error)
+	// Reopen opens the store anew after it could not write, so that clients may store again. nil: they may not. It is called
+	// while the store is still open for running calls.
+	Reopen func(context.Context) (*store.Store, error)
+	// Collect collects garbage in a store that is open exclusively, unless it is a dry run. nil: no gc for clients.
+	Collect func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error)
+	// OpenAlone opens the store exclusively, for Collect, and to forget. nil: not for this kind of store.
+	OpenAlone func(context.Context) (*store.Store, error)
+	// Locks says that OpenAlone needs the store to be closed, and that other processes may want to lock it too. Then the
+	// server closes it while nobody uses it, and opens it by Reopen.
+	Locks    bool
 	Upstream bool         // offer only the services that tvix and snix have too
 	Log      *slog.Logger // gets each call at level debug, failed ones at warn; nil: no log
 }
@@ -96,27 +97,27 @@ const (
 	// readBuffer and writeBuffer are how much of a connection is read and written at once.
 	readBuffer  = 64 << 10
 	writeBuffer = 128 << 10
+	// connectTime is how long a client may take to agree on TLS and HTTP/2.
+	connectTime = 20 * time.Second
 	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory until the call ends.
 	maxHeaders = 64 << 10
 )
 
 // Server offers a store to clients. Its methods may be called concurrently.
 type Server struct {
-	st         *store.Store
-	o          Options
-	grpc       *grpc.Server
-	health     *health.Server
-	syncer     syncer
-	metrics    metrics
-	limits     *limits
-	pool       *wire.Buffers
-	instance   atomic.Pointer[string] // in answers to Put, and to Stat where Put is allowed
-	house      *house                 // of st
-	collecting sync.Mutex             // held during a gc
+	o       Options
+	grpc    *grpc.Server
+	health  *health.Server
+	opened  *openings
+	metrics metrics
+	limits  *limits
+	pool    *wire.Buffers
+
+	collecting sync.Mutex // held during a gc
 }
 
-// New makes a server for st. The caller closes st after the server has stopped, unless o.Reopen is set. The error is one of the program: a
-// schema that does not fit it.
+// New makes a server for st. With Options.Reopen, Shutdown closes st. Otherwise the caller closes it after the server has
+// stopped. The error is one of the program: a schema that does not fit it.
 func New(st *store.Store, o Options) (*Server, error) {
 	o.MaxMessage = cmp.Or(max(o.MaxMessage, 0), DefaultMaxMessage)
 	o.MaxStreams = cmp.Or(max(o.MaxStreams, 0), DefaultMaxStreams)
@@ -129,13 +130,10 @@ func New(st *store.Store, o Options) (*Server, error) {
 		o.Tokens = NewTokens(Token{o.Token, Rights{Put: true, Delete: true}})
 	}
 	s := &Server{
-		st: st, o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
-		syncer:  syncer{st: st},
+		o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
 		metrics: metrics{calls: map[outcome]callCount{}},
 	}
-	s.renew()
-	s.house = newHouse(st, o, s.syncer.sync, s.renew)
-	s.syncer.enter = s.house.enter
+	s.opened = newOpenings(s, st)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
 	register := func(desc *grpc.ServiceDesc, impl any) {
 		s.grpc.RegisterService(asStreams(*desc), impl)
@@ -154,13 +152,21 @@ func New(st *store.Store, o Options) (*Server, error) {
 		register(&protos.TagService_ServiceDesc, &tagServer{s: s})
 		register(&protos.GcService_ServiceDesc, &gcServer{s: s})
 	}
+	s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	if o.AllowPut {
+		s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_SERVING)
+	}
 	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
 }
 
-// syncLater makes blobs that were just stored durable before long.
-func (s *Server) syncLater() {
-	s.syncer.later(func(err error) { s.o.Log.Error("sync", "error", err) })
+// Use returns the store that the server offers now. It stays open until the caller calls done.
+func (s *Server) Use(ctx context.Context) (st *store.Store, done func(), err error) {
+	o, err := s.opened.use(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return o.st, func() { s.opened.done(o) }, nil
 }
 
 func (s *Server) grpcOptions() []grpc.ServerOption {
@@ -177,6 +183,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		// The server notices clients that have vanished, and lets clients notice that it has.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(connectTime),
 		grpc.InTapHandle(s.limits.open),
 		grpc.StreamInterceptor(s.serve), // every call is a stream: see asStreams
 	}
@@ -201,21 +208,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.grpc.Stop)
 	s.grpc.GracefulStop()
 	stop()
-	var err error
-	if s.o.AllowPut && s.house.isOpen() {
-		err = s.syncer.sync(context.WithoutCancel(ctx))
-	}
-	return errors.Join(err, s.house.end())
-}
-
-// Use lets the caller use the store beside clients, until it calls leave. With Options.Reopen, the store is closed while
-// nobody uses it.
-func (s *Server) Use(ctx context.Context) (leave func(), err error) { return s.house.enter(ctx) }
-
-// renew changes the instance.
-func (s *Server) renew() {
-	text := rand.Text()
-	s.instance.Store(&text)
+	return s.opened.close(ctx)
 }
 
 // serve answers one call: it checks the token, waits for a slot, and counts the call.
@@ -230,35 +223,36 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		s.metrics.ended(method, status.Code(err), took)
 		s.log(ctx, method, status.Code(err), cause, took)
 	}()
-	var rights Rights
-	if !strings.HasPrefix(method, "Health/") {
-		if rights, err = s.rightsOf(ctx); err != nil {
-			return err
-		}
+	rights, err := s.rightsOf(ctx)
+	if err != nil {
+		return err
 	}
 	raw, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
 		return errTransport
 	}
-	terms, needsSlot := s.terms(method)
+	terms := s.terms(method)
+	var at *opened
 	if uses(method) {
-		leave, err := s.house.enter(ctx)
-		if err != nil {
+		if at, err = s.opened.use(ctx); err != nil {
 			return err
 		}
-		defer leave()
+		defer s.opened.done(at)
 	}
 	c := &call{
-		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
+		ServerStream: stream, at: at, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
 		streams: info.IsClientStream,
 	}
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
-	if needsSlot {
-		err = c.take(slots, 1)
+	if terms.slot < resources {
+		err = c.take(terms.slot, 1)
 	}
 	if err == nil {
 		err = answer(srv, c)
+	}
+	if (strings.HasSuffix(method, "/Put") || strings.HasSuffix(method, "/Join")) && isOfStore(err) {
+		c.at.syncer.soon()
 	}
 	if err != nil && info.IsServerStream && !info.IsClientStream {
 		// In an answer without messages, headers and status would be one frame. snix does not read "not found" from that.
@@ -267,14 +261,13 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	return c.finish(err)
 }
 
-// terms returns what the calls of a method may do, and whether they need a slot. Uploads of directories need none: they
-// last as long as the uploads of all their blobs, and would keep these out.
-func (s *Server) terms(method string) (t terms, needsSlot bool) {
-	t = terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
+// terms returns what the calls of a method may do.
+func (s *Server) terms(method string) terms {
+	t := terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
 	service, name, _ := strings.Cut(method, "/")
 	switch {
 	case service == "DirectoryService" && name == "Put":
-		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true}, false
+		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true, slot: uploads}
 	case service == "BlobService" && name == "Put":
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
@@ -284,7 +277,10 @@ func (s *Server) terms(method string) (t terms, needsSlot bool) {
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
-	return t, slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service)
+	if !slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) {
+		t.slot = resources
+	}
+	return t
 }
 
 // uses reports whether the calls of a method use the store all the time. The others lock it, or do without.
@@ -323,8 +319,8 @@ func (s *Server) identify(ctx context.Context) error {
 	if !callOf(ctx).rights.Put {
 		return nil
 	}
-	s.house.lease(callOf(ctx).a)
-	return grpc.SetHeader(ctx, metadata.Pairs(wire.InstanceHeader, *s.instance.Load()))
+	s.opened.lease(callOf(ctx).a)
+	return grpc.SetHeader(ctx, callOf(ctx).at.instance)
 }
 
 // asStreams returns the description of a service with its requests as streams of one message, which is the same on the

@@ -13,6 +13,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/record"
+	"castar/store/rpc/internal/wire"
 )
 
 const (
@@ -30,18 +31,18 @@ type tagServer struct {
 }
 
 // tags returns the tags of the store.
-func (ts *tagServer) tags() (store.Tags, error) {
-	if ts.s.st.Tags == nil {
+func (ts *tagServer) tags(ctx context.Context) (store.Tags, error) {
+	if storeOf(ctx).Tags == nil {
 		return nil, refusef(codes.Unimplemented, "tags: %v", store.ErrUnsupported)
 	}
-	return ts.s.st.Tags, nil
+	return storeOf(ctx).Tags, nil
 }
 
 // Get returns a tag, or nothing if none is asked for.
 func (ts *tagServer) Get(ctx context.Context, req *protos.GetTagRequest) (*protos.GetTagResponse, error) {
-	tags, err := ts.tags()
-	if err == nil && ts.s.st.RemoteTags != nil && req.GetName() == "" {
-		_, err = ts.s.st.HasTags(ctx)
+	tags, err := ts.tags(ctx)
+	if err == nil && storeOf(ctx).RemoteTags != nil && req.GetName() == "" {
+		_, err = storeOf(ctx).HasTags(ctx)
 	}
 	if err != nil || req.GetName() == "" {
 		return &protos.GetTagResponse{}, err
@@ -56,7 +57,7 @@ func (ts *tagServer) Get(ctx context.Context, req *protos.GetTagRequest) (*proto
 
 // Set sets a tag.
 func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*protos.SetTagResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -92,14 +93,14 @@ func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*proto
 		}
 	}
 	if err = tags.Set(ctx, t); err == nil {
-		ts.s.house.named(callOf(ctx).a)
+		ts.s.opened.named(callOf(ctx).a)
 	}
 	return &protos.SetTagResponse{}, err
 }
 
 // MaySet says whether Set would be allowed if the tag moved.
 func (ts *tagServer) MaySet(ctx context.Context, req *protos.MaySetTagRequest) (*protos.MaySetTagResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err == nil {
 		err = ts.s.hasPut(ctx)
 	}
@@ -162,7 +163,7 @@ func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string
 			return err
 		}
 	}
-	if instance != "" && instance != *ts.s.instance.Load() {
+	if instance != "" && instance != callOf(ctx).at.instance.Get(wire.InstanceHeader)[0] {
 		return refusef(codes.Aborted, "what was stored may be gone, because the server has restarted or collected garbage: store it again")
 	}
 	if !ts.s.o.CheckRoots {
@@ -173,7 +174,7 @@ func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string
 
 // checkRoot refuses a tag or line whose root or listing is missing: gc would refuse to work for everybody.
 func (ts *tagServer) checkRoot(ctx context.Context, t store.Tag) error {
-	st, blobs := ts.s.st, []store.Digest{}
+	st, blobs := storeOf(ctx), []store.Digest{}
 	if t.Listing != (store.Digest{}) {
 		blobs = append(blobs, t.Listing)
 	}
@@ -203,7 +204,7 @@ func missing(what string, d store.Digest, err error) error {
 
 // Delete removes a tag.
 func (ts *tagServer) Delete(ctx context.Context, req *protos.DeleteTagRequest) (*protos.DeleteTagResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err == nil {
 		err = mayDelete(ctx, "deleting a tag")
 	}
@@ -220,7 +221,7 @@ func (ts *tagServer) Delete(ctx context.Context, req *protos.DeleteTagRequest) (
 
 // Record adds a line to the log.
 func (ts *tagServer) Record(ctx context.Context, req *protos.RecordRequest) (*protos.RecordResponse, error) {
-	tags, err := ts.tags()
+	tags, err := ts.tags(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -233,7 +234,7 @@ func (ts *tagServer) Record(ctx context.Context, req *protos.RecordRequest) (*pr
 	}
 	err = tags.Record(ctx, t)
 	if err == nil {
-		ts.s.house.named(callOf(ctx).a)
+		ts.s.opened.named(callOf(ctx).a)
 	}
 	return &protos.RecordResponse{}, err
 }
@@ -259,14 +260,18 @@ func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*pr
 
 // forget removes lines of the log from a store that may have to be locked for that.
 func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
-	if ts.s.o.Reopen == nil {
-		tags, err := ts.tags()
+	if ts.s.o.OpenAlone == nil {
+		at, err := ts.s.opened.use(ctx)
 		if err != nil {
 			return err
 		}
-		return tags.Forget(ctx, lines)
+		defer ts.s.opened.done(at)
+		if at.st.Tags == nil {
+			return store.ErrUnsupported
+		}
+		return at.st.Tags.Forget(ctx, lines)
 	}
-	err := ts.s.house.alone(ctx, 0, false, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
+	err := ts.s.opened.alone(ctx, 0, false, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
 	if errors.Is(err, store.ErrLocked) {
 		return refusef(codes.FailedPrecondition, "%v", store.ErrLocked)
 	}
@@ -275,7 +280,7 @@ func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
 
 // List sends all tags.
 func (ts *tagServer) List(_ *protos.ListTagsRequest, stream grpc.ServerStreamingServer[protos.ListRecordsResponse]) error {
-	tags, err := ts.tags()
+	tags, err := ts.tags(stream.Context())
 	if err != nil {
 		return err
 	}
@@ -284,7 +289,7 @@ func (ts *tagServer) List(_ *protos.ListTagsRequest, stream grpc.ServerStreaming
 
 // Log sends the log.
 func (ts *tagServer) Log(_ *protos.ListLogRequest, stream grpc.ServerStreamingServer[protos.ListRecordsResponse]) error {
-	tags, err := ts.tags()
+	tags, err := ts.tags(stream.Context())
 	if err != nil {
 		return err
 	}

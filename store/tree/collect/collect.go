@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"castar/store"
 	"castar/store/tree"
@@ -26,7 +27,8 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // Options say what to keep, and what to tell.
 type Options struct {
 	store.CollectOptions
-	Gone func(store.Tag) // called for each line that is dropped because an older castar has removed its root; may be nil
+	Gone  func(store.Tag) // called for each line that is dropped because an older castar has removed its root; may be nil
+	Again func()          // called when another process has changed the store, and the work begins again; may be nil
 }
 
 // Run collects garbage in st, which must be open exclusively unless it is a dry run. The error is store.ErrUnsupported for a
@@ -35,23 +37,28 @@ func Run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult
 	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
 		return r, store.ErrUnsupported
 	}
-	for range mostTries {
-		if r, err = run(ctx, st, o); !o.DryRun || !errors.Is(err, store.ErrChanged) {
-			break
+	for try := 1; ; try++ {
+		r, err = run(ctx, st, o)
+		// A dry run may find a tag of something that was stored after it began.
+		unseen := o.DryRun && try < 3 && store.IsNotFound(err)
+		if !errors.Is(err, store.ErrChanged) && !unseen || try == mostTries {
+			return r, err
+		}
+		if o.Again != nil {
+			o.Again()
 		}
 	}
-	return r, err
 }
 
-// mostTries is how often a dry run begins again because others store something meanwhile.
-const mostTries = 10
+// mostTries is how often a collection begins again because others change the store meanwhile.
+const mostTries = 1000
 
 func run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult, err error) {
+	keep := st.NewSet() // before the tags are read
 	kept, err := find(ctx, st, &o)
 	if err != nil {
 		return r, err
 	}
-	keep := st.NewSet()
 	roots, _ := kept.Roots(ctx, st)
 	for _, n := range o.Keep {
 		roots = append(roots, tree.Root{Name: tree.ShortName(store.Tag{Root: n}), Node: n})
@@ -59,9 +66,12 @@ func run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult
 	if err := tree.Mark(ctx, st, roots, keep); err != nil {
 		return r, refuse(ctx, err, false)
 	}
+	if err := markHeld(ctx, st, o.Grace, keep); err != nil {
+		return r, refuse(ctx, err, false)
+	}
 	r.Tags, r.Ingests = len(kept.Tags), len(kept.Ingests)
 	r.SweepResult, err = st.Sweeper.Sweep(ctx, keep, store.SweepOptions{
-		DryRun: o.DryRun, TagsLost: o.All, Progress: o.Progress, Damaged: func(err error) {
+		DryRun: o.DryRun, TagsLost: o.All, Grace: o.Grace, Progress: o.Progress, Damaged: func(err error) {
 			r.Damaged = true
 			o.Warn(fmt.Errorf("damaged, and kept: %w", err))
 		},
@@ -70,6 +80,28 @@ func run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult
 		return r, err
 	}
 	return r, dropGone(ctx, st, &o)
+}
+
+// markHeld marks what others have just stored, or are about to record.
+func markHeld(ctx context.Context, st *store.Store, grace time.Duration, keep store.ObjectSet) error {
+	const many = 10000
+	var some []tree.Root
+	mark := func() error {
+		err := tree.Mark(ctx, st, some, keep)
+		some = some[:0]
+		return err
+	}
+	for n, err := range st.Sweeper.Held(ctx, grace) {
+		if err != nil {
+			return err
+		}
+		if some = append(some, tree.Root{Name: n.Digest.String(), Node: n}); len(some) == many {
+			if err := mark(); err != nil {
+				return err
+			}
+		}
+	}
+	return mark()
 }
 
 // find returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless o.All is set.

@@ -17,11 +17,9 @@ func (b Blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []by
 	if err != nil {
 		return nil, err
 	}
-	taken := false
-	if len(raw) >= pack.GroupSize/4 && len(raw) <= pack.LongestGroup {
-		if taken, err = b.st.putFrame(g, raw, frame); err != nil {
-			return nil, err
-		}
+	taken, err := b.st.putFrame(g.items, raw, frame)
+	if err != nil {
+		return nil, err
 	}
 	for i := 0; i < len(g.items) && !taken; i++ {
 		it := &g.items[i]
@@ -44,6 +42,28 @@ func (b Blobs) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []by
 	return g.digests, b.st.checkpoint()
 }
 
+// TakeGroup implements store.Taker. It keeps the frame on the same conditions as PutGroup.
+func (b Blobs) TakeGroup(_ context.Context, g store.Group, raw []byte) (bool, error) {
+	items := make([]pack.Item, len(g.Members))
+	for i, m := range g.Members {
+		items[i] = pack.Item{Digest: m.Digest, Size: uint32(m.Size)}
+	}
+	taken, err := b.st.putFrame(items, raw, g.Frame)
+	if err == nil {
+		err = b.st.checkpoint()
+	}
+	return taken, err
+}
+
+// TakeList implements store.Taker.
+func (b Blobs) TakeList(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	chunks, err := b.st.resolve(ctx, chunks)
+	if err != nil || len(chunks) < 2 { // one is the blob itself, and there
+		return err
+	}
+	return b.st.PutWhole(pack.KindList, 0, d, pack.AppendList(nil, chunks))
+}
+
 // Group implements store.Grouper.
 func (b Blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err error) {
 	st := b.st
@@ -60,6 +80,9 @@ func (b Blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err er
 		return store.Group{Members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, Plain: data}, nil
 	}
 	items, payload, compressed, err := st.Packs.Stored(l.Frame)
+	if st.movedAway(err) {
+		return b.Group(ctx, d)
+	}
 	if err != nil {
 		return g, st.about(d, err)
 	}
@@ -113,18 +136,22 @@ func (st *Store) divide(raw []byte, sizes []int) (*division, error) {
 	return g, nil
 }
 
-// putFrame stores what is in g as the frame that it is compressed to. It reports false, and stores nothing, if the store has
-// any of it, or if anything is in g twice.
-func (st *Store) putFrame(g *division, raw, frame []byte) (bool, error) {
-	once := make(map[store.Digest]struct{}, len(g.items))
-	for i := range g.items {
-		d := &g.items[i].Digest
+// putFrame stores items, whose bytes are raw, as the frame that they are compressed to. It reports false, and stores nothing,
+// if the store has any of them, if anything is in the group twice, or if it is not about as long as the groups that this store
+// makes.
+func (st *Store) putFrame(items []pack.Item, raw, frame []byte) (bool, error) {
+	if len(raw) < pack.GroupSize/4 || len(raw) > pack.LongestGroup {
+		return false, nil
+	}
+	once := make(map[store.Digest]struct{}, len(items))
+	for i := range items {
+		d := &items[i].Digest
 		once[*d] = struct{}{}
 		if st.Has(pack.KindData, d) {
 			return false, nil
 		}
 	}
-	if len(once) < len(g.items) {
+	if len(once) < len(items) {
 		return false, nil
 	}
 	if err := st.Writable(); err != nil {
@@ -133,7 +160,7 @@ func (st *Store) putFrame(g *division, raw, frame []byte) (bool, error) {
 	st.mu.Lock()
 	s := st.current
 	st.mu.Unlock()
-	taken := s.addGroup(g.items, raw, frame)
+	taken := s.addGroup(items, raw, frame)
 	if taken == nil {
 		return false, nil
 	}

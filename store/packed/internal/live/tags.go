@@ -74,7 +74,7 @@ func (t Tags) missing(path string) bool {
 }
 
 // Set implements store.Tags.
-func (t Tags) Set(_ context.Context, tag store.Tag) error {
+func (t Tags) Set(ctx context.Context, tag store.Tag) error {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
@@ -88,10 +88,13 @@ func (t Tags) Set(_ context.Context, tag store.Tag) error {
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag.Name, err)
 	}
-	if err := durable.WriteFile(t.st.Fs, pack.TempPath(durable.TempName()), sealed.TagPath(tag.Name), b); err != nil {
-		return err
-	}
-	return t.st.Fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync
+	return t.st.acknowledge(ctx, tag, func() error {
+		err := durable.WriteFile(t.st.Fs, pack.TempPath(durable.TempName()), sealed.TagPath(tag.Name), b)
+		if err != nil {
+			return err
+		}
+		return t.st.Fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync
+	})
 }
 
 // Delete implements store.Tags.
@@ -156,7 +159,7 @@ func (t Tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
 
 // Record appends one line with one write, so that lines of several processes do not mix. It also begins with a newline:
 // a crash may have cut short the line before it, or left zeros there, and Log then reports that line alone.
-func (t Tags) Record(_ context.Context, tag store.Tag) (err error) {
+func (t Tags) Record(ctx context.Context, tag store.Tag) (err error) {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
@@ -164,13 +167,17 @@ func (t Tags) Record(_ context.Context, tag store.Tag) (err error) {
 	if err != nil {
 		return err
 	}
+	return t.st.acknowledge(ctx, tag, func() error { return t.appendLine(append([]byte{'\n'}, line...)) })
+}
+
+func (t Tags) appendLine(line []byte) error {
 	t.st.logging.Lock()
 	defer t.st.logging.Unlock()
 	f, err := t.st.Fs.Append(sealed.LogName)
 	if err != nil {
 		return err
 	}
-	if _, err = f.Write(append([]byte{'\n'}, line...)); err == nil {
+	if _, err = f.Write(line); err == nil {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {

@@ -5,6 +5,7 @@ package wire
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -97,18 +98,16 @@ type Error struct {
 	Text string
 }
 
-// Error returns the text. It adds the meaning of the code unless the text has it.
+// Error returns the text. It adds what the code means unless the text says it.
 func (e *Error) Error() string {
-	if is := e.Unwrap(); is != nil {
-		if strings.Contains(e.Text, is.Error()) {
-			return "server: " + e.Text
-		}
-		return "server: " + e.Text + ": " + is.Error()
+	is := e.Unwrap()
+	switch {
+	case is != nil && !strings.Contains(e.Text, is.Error()):
+		return e.Text + ": " + is.Error()
+	case is != nil, slices.Contains([]codes.Code{codes.Unavailable, codes.Unauthenticated, codes.ResourceExhausted, codes.FailedPrecondition}, e.Code):
+		return e.Text
 	}
-	if e.Code == codes.FailedPrecondition {
-		return "server: " + e.Text
-	}
-	return fmt.Sprintf("server: %s: %s", e.Code, e.Text)
+	return fmt.Sprintf("%s: %s", e.Code, e.Text)
 }
 
 // Unwrap returns the error that the code stands for, with the text where it stands for several.

@@ -1,0 +1,307 @@
+package tree
+
+import (
+	"context"
+	"runtime"
+	"sync"
+
+	"castar/store"
+	"castar/store/chunk"
+	"castar/store/zstd"
+)
+
+// groups copies blobs in the groups that the source compresses them in, so that nothing is compressed again. A group goes
+// to the destination as it is if the roots reach everything in it, and the destination has nothing of it. From any other
+// group the destination gets what the roots reach and it lacks, and compresses that anew. Everything is checked. The
+// methods may be called concurrently, and also of a nil pointer.
+type groups struct {
+	from, to *store.Store
+	decoder  *zstd.Decoder
+	room     chan struct{} // one for each group that is being copied
+	long     chan struct{} // one for each blob of several chunks
+	buffers  sync.Pool     // of *[]byte
+
+	wanted store.ObjectSet // all that the roots reach
+	copied store.ObjectSet // what the destination got
+
+	turn   sync.Mutex // held while a group is read: the next caller may want the same one
+	mu     sync.Mutex
+	recent map[store.Digest]groupMember // what is in the groups of order
+	order  []*copiedGroup               // being copied, and those that were copied last; the oldest first
+	failed map[store.Digest]bool        // what is damaged in groups; under turn
+}
+
+// copiedGroup is a group that is being copied, or was.
+type copiedGroup struct {
+	store.Group
+	done  chan struct{} // closed when it was copied
+	users int           // of raw; under groups.mu
+	// Valid once done is closed:
+	raw []byte  // what the group decodes to
+	buf *[]byte // memory of raw that is used again, or nil
+	err error   // of the destination
+}
+
+// groupMember is where a blob or chunk is in a group.
+type groupMember struct {
+	group        *copiedGroup
+	offset, size uint64
+}
+
+// recentGroups is how many groups are remembered for each that is copied at once. Long files that follow each other have
+// chunks in the same one.
+const recentGroups = 4
+
+// newGroups returns nil if one of the stores has no groups, or if they cut blobs at different lengths.
+func newGroups(from, to *store.Store) *groups {
+	if from.Groups == nil || from.Joins == nil || to.Takes == nil || to.Joins == nil || from.Joins.ChunkSize() != to.Joins.ChunkSize() {
+		return nil
+	}
+	jobs := runtime.GOMAXPROCS(0)
+	dec, err := zstd.NewDecoder(jobs)
+	if err != nil {
+		return nil
+	}
+	return &groups{
+		from: from, to: to, decoder: dec, room: make(chan struct{}, jobs+1), long: make(chan struct{}, jobs),
+		wanted: NewSet(from), copied: NewSet(from), recent: map[store.Digest]groupMember{}, failed: map[store.Digest]bool{},
+	}
+}
+
+// want adds what roots reach. What cannot be read is left out: the copy will name it.
+func (g *groups) want(ctx context.Context, roots []Root) {
+	if g != nil {
+		_ = reach(ctx, g.from, roots, g.wanted.Add, func(error) error { return ctx.Err() })
+	}
+}
+
+// has reports whether the destination got d from a group. It waits for a group that is being copied.
+func (g *groups) has(d store.Digest) bool {
+	if g == nil {
+		return false
+	}
+	g.mu.Lock()
+	m, ok := g.recent[d]
+	g.mu.Unlock()
+	if ok {
+		<-m.group.done
+	}
+	return g.copied.Has(store.KindFile, d)
+}
+
+// blob copies the blob d, which the destination lacks, and reports whether it did. If not, the blob must be copied by
+// itself. An error is one of the destination.
+func (g *groups) blob(ctx context.Context, d store.Digest) (bool, error) {
+	if g == nil {
+		return false, nil
+	}
+	chunks, err := g.from.Blobs.Chunks(ctx, d)
+	if err != nil {
+		return false, nil // CopyBlob will meet it too
+	}
+	if len(chunks) > 0 {
+		return g.join(ctx, d, chunks)
+	}
+	piece, ok, err := g.piece(ctx, d)
+	if ok {
+		piece.Release()
+	}
+	return ok, err
+}
+
+// join copies the chunks of the blob d, several at once, and then the list of them, if they make up the blob.
+func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk) (bool, error) {
+	g.long <- struct{}{}
+	defer func() { <-g.long }()
+	type result struct {
+		chunk.Piece
+		ok bool
+	}
+	fetch := func(ctx context.Context, i int) (r result, err error) {
+		r.Piece, r.ok, err = g.piece(ctx, chunks[i].Digest)
+		return r, err
+	}
+	release := func(r result) {
+		if r.ok {
+			r.Release()
+		}
+	}
+	var h store.Hasher
+	for r, err := range chunk.Ahead(ctx, len(chunks), cap(g.room), fetch, release) {
+		if err != nil || !r.ok {
+			return false, err
+		}
+		h.Write(r.Data)
+	}
+	if h.Sum() != d {
+		return false, nil
+	}
+	err := g.to.Takes.TakeList(ctx, d, chunks)
+	return err == nil, err
+}
+
+// piece has the group of a chunk copied, and returns the chunk once the destination has it. It reports false if that cannot
+// be done.
+func (g *groups) piece(ctx context.Context, d store.Digest) (p chunk.Piece, ok bool, err error) {
+	g.room <- struct{}{}
+	m, isNew, ok := g.begin(ctx, d)
+	if isNew {
+		m.group.err = g.copy(ctx, m.group)
+		close(m.group.done)
+	}
+	<-g.room
+	if !ok {
+		return p, false, nil
+	}
+	<-m.group.done
+	if ok, err = g.copied.Has(store.KindFile, d), m.group.err; !ok && err == nil {
+		ok, err = g.to.Blobs.Has(ctx, d)
+	}
+	if !ok || err != nil {
+		g.drop(m.group)
+		return p, false, err
+	}
+	return chunk.Piece{Data: m.group.raw[m.offset:][:m.size], Release: func() { g.drop(m.group) }}, true, nil
+}
+
+// begin returns where d is in its group, which the caller must drop, or false if it is in none. isNew says that the caller
+// must copy the group.
+func (g *groups) begin(ctx context.Context, d store.Digest) (m groupMember, isNew, ok bool) {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	if m, ok = g.find(d); ok || g.failed[d] {
+		return m, false, ok
+	}
+	read, err := g.from.Groups.Group(ctx, d)
+	if err != nil { // which CopyBlob will meet too
+		return m, false, false
+	}
+	g.add(&copiedGroup{Group: read, done: make(chan struct{}), users: 1})
+	m, ok = g.find(d)
+	return m, ok, ok
+}
+
+// find returns where d is in a recent group, which the caller must drop.
+func (g *groups) find(d store.Digest) (m groupMember, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m, ok = g.recent[d]; ok {
+		m.group.users++
+	}
+	return m, ok
+}
+
+// add makes a group the most recent one, and forgets the oldest.
+func (g *groups) add(group *copiedGroup) {
+	g.mu.Lock()
+	at := uint64(0)
+	for _, c := range group.Members {
+		g.recent[c.Digest] = groupMember{group, at, c.Size}
+		at += c.Size
+	}
+	g.order = append(g.order, group)
+	var oldest *copiedGroup
+	if len(g.order) > recentGroups*cap(g.room) {
+		oldest, g.order = g.order[0], g.order[1:]
+		for i := range oldest.Members {
+			if d := oldest.Members[i].Digest; g.recent[d].group == oldest {
+				delete(g.recent, d)
+			}
+		}
+	}
+	g.mu.Unlock()
+	if oldest != nil {
+		g.drop(oldest)
+	}
+}
+
+// drop says that one user less looks at a group.
+func (g *groups) drop(group *copiedGroup) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if group.users--; group.users == 0 && group.buf != nil {
+		g.buffers.Put(group.buf)
+		group.raw, group.buf = nil, nil
+	}
+}
+
+// copy gives the destination what it needs of a group. An error is one of the destination.
+func (g *groups) copy(ctx context.Context, group *copiedGroup) error {
+	if !g.decode(group) {
+		g.fail(group.Members)
+		return nil
+	}
+	rest, all := group.raw, group.Frame != nil && zstd.Single(group.Frame)
+	wanted := make([][]byte, len(group.Members))
+	for i, m := range group.Members {
+		data := rest[:m.Size]
+		rest = rest[m.Size:]
+		if store.Sum(data) != m.Digest {
+			g.fail(group.Members[i : i+1])
+		} else if g.wanted.Has(store.KindFile, m.Digest) {
+			wanted[i] = data
+		}
+		all = all && wanted[i] != nil
+	}
+	if all {
+		taken, err := g.to.Takes.TakeGroup(ctx, group.Group, group.raw)
+		for i := 0; i < len(group.Members) && taken && err == nil; i++ {
+			g.note(group.Members[i].Digest)
+		}
+		if taken || err != nil {
+			return err
+		}
+	}
+	return g.copySingly(ctx, group, wanted)
+}
+
+// copySingly copies members of a group, those that wanted has the bytes of, one by one.
+func (g *groups) copySingly(ctx context.Context, group *copiedGroup, wanted [][]byte) error {
+	for i, data := range wanted {
+		if data == nil {
+			continue
+		}
+		d := group.Members[i].Digest
+		has, err := g.to.Blobs.Has(ctx, d)
+		if err == nil && !has {
+			_, err = g.to.Blobs.Put(ctx, data)
+			g.note(d)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// note notes that the destination has got d.
+func (g *groups) note(d store.Digest) {
+	_, _ = g.copied.Add(store.KindFile, d) // what the set does not take counts as one that the destination had
+}
+
+// fail notes what is damaged in a group: it is not looked for there again.
+func (g *groups) fail(members []store.Chunk) {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	for i := range members {
+		g.failed[members[i].Digest] = true
+	}
+}
+
+// decode decodes a group, and reports whether that makes as many bytes as its members have.
+func (g *groups) decode(group *copiedGroup) bool {
+	total := uint64(0)
+	for i := range group.Members {
+		total += group.Members[i].Size
+	}
+	if group.Frame == nil {
+		group.raw = group.Plain
+		return uint64(len(group.raw)) == total
+	}
+	buf, ok := g.buffers.Get().(*[]byte)
+	if !ok || uint64(cap(*buf)) < total {
+		buf = new(make([]byte, total))
+	}
+	group.buf, group.raw = buf, (*buf)[:total]
+	return g.decoder.Decode(group.raw, group.Frame) == nil
+}
