@@ -12,8 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"castar/store"
-	"castar/store/config"
 	"castar/store/history"
 	"castar/store/tree"
 )
@@ -151,13 +149,13 @@ func (f *forgetFlags) check(refs []string) error {
 
 // forget removes what refs name, or what the policy does not keep.
 func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
-	st, err := e.openAlone(ctx, config.Options{Wait: f.wait, ReadOnly: f.dryRun})
+	st, err := e.openToForget(ctx, f.wait, f.dryRun)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	if st.Tags == nil {
-		return fmt.Errorf("tags: %w", store.ErrUnsupported)
+	if err := needTags(ctx, st); err != nil {
+		return err
 	}
 	kept := tree.ReadKept(ctx, st)
 	if err := errors.Join(kept.TagErrors...); err != nil { // it may point at any line
@@ -188,7 +186,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return err
 	}
 	if f.gc {
-		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, forgotten: forgotten, grace: gcGrace}, st)
+		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, wait: f.wait, forgotten: forgotten, grace: gcGrace}, st)
 	}
 	if err == nil && len(kept.LogErrors) > 0 {
 		err = errPartial

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,7 +11,7 @@ import (
 	"castar/store"
 	"castar/store/config"
 	"castar/store/tree"
-	"castar/store/tree/advice"
+	"castar/store/tree/collect"
 )
 
 const gcHelp = `
@@ -36,7 +35,10 @@ partly dead, and the error says how much room it needs.
 
 gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long to wait.
 Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept can be
-lost, and the next gc continues.
+lost, and the next gc continues. With --dry-run, gc locks nothing.
+
+With the store of a 'castar serve --allow-delete', the gc runs there. --wait says how long the server waits for clients
+that are storing something.
 
 Examples:
   castar forget --keep-daily 7 --keep-weekly 4 && castar gc
@@ -75,9 +77,9 @@ func (e *env) gcCommand() *cli.Command {
 	}
 }
 
-// gc removes what the tags and --keep do not reach.
+// gc removes what the tags, the log and --keep do not reach.
 func (e *env) gc(ctx context.Context, f *gcFlags) error {
-	st, err := e.openAlone(ctx, config.Options{Wait: f.wait, ReadOnly: f.dryRun})
+	st, err := e.openToForget(ctx, f.wait, f.dryRun)
 	if err != nil {
 		return err
 	}
@@ -93,158 +95,65 @@ func graceFlag(grace *time.Duration) cli.Flag {
 // gcGrace is longer than anybody reads or stores without a look at what others have done.
 const gcGrace = 24 * time.Hour
 
-// gcOpen is gc in a store that is open exclusively. In a bucket nothing is exclusive, and gc begins again if another process
-// has changed the store meanwhile.
-func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
-	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
-		return store.ErrUnsupported
+// openToForget opens a store to remove something: exclusively, unless it is a dry run.
+func (e *env) openToForget(ctx context.Context, wait time.Duration, dryRun bool) (*store.Store, error) {
+	if dryRun {
+		return e.open(ctx, "", config.Options{Wait: wait, ReadOnly: true})
 	}
-	for {
-		if err := e.gcOnce(ctx, f, st); !errors.Is(err, store.ErrChanged) {
-			return err
-		}
-		e.note("gc", "another process has changed the store: begins again")
-	}
+	return e.openAlone(ctx, config.Options{Wait: wait})
 }
 
-func (e *env) gcOnce(ctx context.Context, f *gcFlags, st *store.Store) error {
+// gcOpen is gc in a store that is open exclusively, or at a server.
+func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	began := time.Now()
-	keep := st.NewSet() // before the tags are read
-	kept, err := e.gcKept(ctx, f, st)
-	if err != nil {
-		return err
-	}
 	also, err := rootsOf(ctx, st, f.keep)
 	if err != nil {
 		return err
 	}
-	roots, _ := kept.Roots(ctx, st)
-	if err := tree.Mark(ctx, st, append(roots, also...), keep); err != nil {
-		return refuseGC(ctx, err, false)
+	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.SweepProgress),
+		Warn: func(err error) { e.warn("gc", err.Error()) }}
+	if f.dryRun {
+		o.Forgot = f.forgotten // they are still there
 	}
-	if err := markHeld(ctx, f, st, keep); err != nil {
-		return refuseGC(ctx, err, false)
+	for _, r := range also {
+		o.Keep = append(o.Keep, r.Node)
 	}
-	dropped := givenUp(ctx, f, st, keep)
-	damaged := false
-	var moved store.SweepProgress
 	stop := e.startProgress("gc", func() sample {
-		return sample{files: moved.Objects.Load(), bytes: moved.Bytes.Load(), unit: "objects moved"}
+		return sample{files: o.Progress.Objects.Load(), bytes: o.Progress.Bytes.Load(), unit: "objects moved"}
 	})
 	defer stop()
-	o := store.SweepOptions{DryRun: f.dryRun, TagsLost: f.all, Grace: f.grace, Progress: &moved, Damaged: func(err error) {
-		damaged = true
-		e.warn("gc", "damaged, and kept: "+err.Error())
-	}}
-	result, err := st.Sweeper.Sweep(ctx, keep, o)
+	var result store.CollectResult
+	if st.Collector != nil {
+		result, err = st.Collector.Collect(ctx, o)
+	} else {
+		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone,
+			Again: func() { e.note("gc", "another process has changed the store: begins again") }})
+	}
 	stop()
+	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
+		return &failure{err: err, status: statusFailed, hint: refused.Hint}
+	}
+	if errors.Is(err, store.ErrNothingKept) {
+		return &failure{err: err, status: statusFailed, hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
+	}
 	if err != nil {
 		return err
 	}
-	if err := e.dropGone(ctx, f, st); err != nil {
+	if err := e.printGC(result, f.dryRun, time.Since(began)); err != nil {
 		return err
 	}
-	if err := e.printGC(result, kept, dropped, f.dryRun, time.Since(began)); err != nil {
-		return err
-	}
-	if damaged {
+	if result.Damaged {
 		return errPartial
 	}
 	return nil
 }
 
-// markHeld marks what others have just stored, or are about to record.
-func markHeld(ctx context.Context, f *gcFlags, st *store.Store, keep store.ObjectSet) error {
-	const many = 10000
-	var some []tree.Root
-	mark := func() error {
-		err := tree.Mark(ctx, st, some, keep)
-		if store.IsNotFound(err) { // of one of them not all is there, or not yet: then what there is
-			for i := range some {
-				if err = tree.Mark(ctx, st, some[i:i+1], keep); err != nil && !store.IsNotFound(err) {
-					return err
-				}
-			}
-			err = nil
-		}
-		some = some[:0]
-		return err
+// noteGone lists with --verbose a line of the log whose root an older castar has removed.
+func (e *env) noteGone(t store.Tag) {
+	if e.verbose {
+		e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
+			t.Time.Local().Format(time.DateTime), quote(t.Source)))
 	}
-	for n, err := range st.Sweeper.Held(ctx, f.grace) {
-		if err != nil {
-			return err
-		}
-		if some = append(some, tree.Root{Name: n.Digest.String(), Node: n}); len(some) == many {
-			if err := mark(); err != nil {
-				return err
-			}
-		}
-	}
-	return mark()
-}
-
-// givenUp returns what was deleted and forgotten since the last gc and is not kept all the same, the newest first, each root
-// once.
-func givenUp(ctx context.Context, f *gcFlags, st *store.Store, keep store.ObjectSet) (dropped []store.Tag) {
-	all := append(st.Sweeper.GivenUp(ctx), f.forgotten...) // a dry run has not forgotten them
-	slices.SortStableFunc(all, func(a, b store.Tag) int { return b.Time.Compare(a.Time) })
-	present, known := st.NewSet(), make(map[store.Node]bool)
-	for _, t := range all {
-		if known[t.Root] || t.Root.Kind == store.KindSymlink || keep.Has(t.Root.Kind, t.Root.Digest) {
-			continue
-		}
-		known[t.Root] = true
-		if _, err := present.Add(t.Root.Kind, t.Root.Digest); err == nil {
-			dropped = append(dropped, t)
-		}
-	}
-	return dropped
-}
-
-// gcKept returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless --all was
-// given.
-func (e *env) gcKept(ctx context.Context, f *gcFlags, st *store.Store) (tree.Kept, error) {
-	kept := tree.ReadKept(ctx, st)
-	kept.Ingests = slices.DeleteFunc(kept.Ingests, store.AmongTags(f.forgotten))
-	for _, err := range kept.TagErrors {
-		if !errors.Is(err, store.ErrTagsLost) || !f.all {
-			return kept, refuseGC(ctx, err, false)
-		}
-	}
-	for _, err := range kept.LogErrors {
-		if errors.Is(err, store.ErrNewer) || !store.IsCorrupt(err) || !f.all {
-			return kept, refuseGC(ctx, err, store.IsCorrupt(err))
-		}
-		e.warn("gc", err.Error())
-	}
-	if len(kept.Tags)+len(kept.Ingests) == 0 && !f.all {
-		return kept, &failure{err: errors.New("there is no tag and no ingest in the log, so everything would be removed"), status: statusFailed,
-			hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
-	}
-	return kept, ctx.Err()
-}
-
-// dropGone takes the lines out of the log whose roots an older castar has removed, and lists them with --verbose.
-func (e *env) dropGone(ctx context.Context, f *gcFlags, st *store.Store) error {
-	gone := tree.Gone(ctx, st)
-	for _, t := range gone {
-		if e.verbose {
-			e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
-				t.Time.Local().Format(time.DateTime), quote(t.Source)))
-		}
-	}
-	if f.dryRun || len(gone) == 0 {
-		return nil
-	}
-	return st.Tags.Forget(ctx, gone)
-}
-
-// refuseGC is the error if it is not known what is alive.
-func refuseGC(ctx context.Context, err error, isLog bool) error {
-	if ctx.Err() != nil {
-		return err
-	}
-	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: advice.OnRefusedGC(err, isLog)}
 }
 
 // jsonGC is what castar gc --json prints.
@@ -260,13 +169,13 @@ type jsonGC struct {
 
 func (jsonGC) lineType() string { return "summary" }
 
-func (e *env) printGC(r store.SweepResult, kept tree.Kept, dropped []store.Tag, dryRun bool, took time.Duration) error {
+func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) error {
 	freed, keeps, drops := "freed", "kept", "dropped"
 	if dryRun {
 		freed, keeps, drops = "would free about", "would keep", "would drop"
 	}
-	j := jsonGC{len(kept.Tags), r, took.Seconds(), dryRun, len(kept.Ingests), []jsonRecord{}}
-	for _, t := range dropped {
+	j := jsonGC{r.Tags, r.SweepResult, took.Seconds(), dryRun, r.Ingests, []jsonRecord{}}
+	for _, t := range r.Dropped {
 		record, err := newJSONRecord(t, 0)
 		if err != nil {
 			return err

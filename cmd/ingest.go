@@ -240,6 +240,13 @@ func checkTag(ctx context.Context, st *store.Store, tag string) error {
 	case st.Tags == nil:
 		return fmt.Errorf("--tag: %w", store.ErrUnsupported)
 	}
+	if st.RemoteTags != nil {
+		err := st.RemoteTags.MaySet(ctx, tag)
+		if errors.Is(err, store.ErrUnsupported) {
+			err = fmt.Errorf("--tag: %w", store.ErrUnsupported)
+		}
+		return err
+	}
 	if _, err := st.Tags.Get(ctx, tag); errors.Is(err, store.ErrNewer) {
 		return fmt.Errorf("tag %q: %w", tag, err)
 	}

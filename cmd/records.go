@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,19 +15,23 @@ type records struct {
 	env     *env
 	command string
 	tags    []store.Tag
-	damaged uint64 // the number of those that cannot be read
+	damaged uint64  // the number of those that cannot be read
+	unread  []error // why; not more than maxWarnings
+	remote  bool    // an error may mean that a server cannot be asked
 }
 
 // maxWarnings is how many warnings of one kind are printed.
 const maxWarnings = 20
 
-func newRecords(e *env, command string) *records { return &records{env: e, command: command} }
+func newRecords(e *env, command string, st *store.Store) *records {
+	return &records{env: e, command: command, remote: st.RemoteTags != nil}
+}
 
 // add takes what the store yields: a tag, or the reason why it cannot be read.
 func (r *records) add(t store.Tag, err error) {
 	if err != nil {
 		if r.damaged++; r.damaged <= maxWarnings {
-			r.env.warn(r.command, err.Error())
+			r.unread = append(r.unread, err)
 		}
 		return
 	}
@@ -67,8 +72,14 @@ func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 	return j, err
 }
 
-// print writes the list. It returns errPartial if something could not be read.
+// print writes the list. It returns errPartial if something could not be read, and the reason if a server gave no list.
 func (r *records) print() error {
+	if r.remote && r.damaged == 1 && len(r.tags) == 0 && !store.IsCorrupt(r.unread[0]) && !errors.Is(r.unread[0], store.ErrNewer) {
+		return r.unread[0]
+	}
+	for _, err := range r.unread {
+		r.env.warn(r.command, err.Error())
+	}
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
 	}

@@ -19,17 +19,20 @@ import (
 	"golang.org/x/net/netutil"
 
 	"castar/store"
-	"castar/store/rpc"
 	"castar/store/rpc/server"
 )
 
 const serveHelp = `
-Offers the store to other programs over gRPC, as the BlobService and
-DirectoryService of castore: to castar, as the store grpc+http://ADDR, and to
-any program that speaks tvix.castore.v1 or snix.castore.v1. Health checks and
-reflection are included. Clients may read, and with --allow-put also store; they
-cannot delete. These services have no tags and no shortened digests: clients
-name a root by its whole digest.
+Offers the store to other programs over gRPC: to castar, as the store
+grpc+http://ADDR, with its tags and its log, and to any program that speaks
+tvix.castore.v1 or snix.castore.v1, as BlobService and DirectoryService of
+castore. Health checks and reflection are included.
+
+Clients may read. With --allow-put they may store, record ingests in the log, and
+set tags that do not exist. With --allow-delete they may also move and delete
+tags, 'castar forget' lines of the log, and run 'castar gc' at the server. So
+'castar ingest --tag nightly' needs both from its second time on; without
+--allow-delete, ingest without --tag: the log keeps each ingest.
 
 ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it.
 On port 0 the system chooses a port. Only this machine can reach the default,
@@ -40,9 +43,21 @@ umask decide who may connect to it. As soon as clients can connect, the URL of
 each address is printed, one a line, and systemd is told (NOTIFY_SOCKET).
 'castar help server' has units for systemd.
 
-Whoever can connect may use the store, unless --token-file or --tls-client-ca
-restricts it. Without TLS, everything that is sent can be read on its way,
-tokens included.
+Everybody who can connect may use the store, unless --token-file or
+--tls-client-ca restricts it. Without TLS, everything that is sent can be read on
+its way, tokens included.
+
+A line of --token-file is a token, and then, in any order, "put", "delete" and a
+prefix of tags that ends in a slash. A token without put only reads. No token has
+more rights than --allow-put and --allow-delete give. A token with a prefix can
+set, move and delete only tags below it, and record and forget only lines of the
+log with such tags; it can also record lines without a tag, and it cannot run a
+gc. Empty lines and lines that begin with # do not count. A file that is one token
+and nothing else gives it all rights that the flags give. SIGHUP makes the server
+read the file again; if it has a mistake, the old tokens stay. An example:
+  s3cret-of-the-admin    put delete
+  s3cret-of-alice        put delete alice/
+  s3cret-of-a-browser
 
 When the upload of a directory tree is acknowledged, the tree is durable, with
 all blobs stored before it. Blobs without a tree are durable within seconds.
@@ -56,6 +71,15 @@ call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A client that is
 silent in the middle of a call for the --idle-timeout is cut off, whether others
 wait or not. Sizes are in bytes, or with K, M or G in units of 1024.
 
+One second after the last call the server closes a local store, and the next call
+opens it. So another process can lock an idle store, for 'castar gc', 'forget' or
+'repair'; calls that come meanwhile wait. A client that has stored something keeps
+the store open until it is gone, or for 10 minutes after its last call.
+
+'castar gc -s grpc+http://ADDR' collects garbage at the server, and --gc-every does
+so by itself. The server waits until no client is in the middle of storing
+something, holds up calls while the gc runs, and goes on.
+
 When the store cannot be written, for example because the disk is full, clients
 that store are refused, others go on reading, and the server looks each second
 whether there is space again. What it had acknowledged and not yet made durable
@@ -66,7 +90,7 @@ names of its services while it reads, and under castar.put while clients may
 store. They need the token like every other call.
 
 SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
-seconds to finish. 'castar gc' must wait until the server stops.
+seconds to finish.
 
 Log lines on stderr have a time, a level and fields. --json makes them JSON,
 with type (log), time, level, msg, method, code, took (in nanoseconds), peer and error.
@@ -82,7 +106,8 @@ Examples:
   castar serve                                    # read-only, for this machine
   castar serve --listen unix:/run/castar.sock --allow-put
   castar serve --http 8080                        # pages for browsers here
-  castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem --token-file token
+  castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem --token-file tokens \
+    --allow-put --allow-delete --gc-every 24h    # for many machines
   castar export -s grpc+unix:/run/castar.sock ROOT DEST    # a client`
 
 // serveFlags is what was typed after castar serve.
@@ -91,6 +116,7 @@ type serveFlags struct {
 	cert, key, clientCA string
 	tokenFile, metrics  string
 	maxMessage          int64
+	gcEvery             time.Duration
 	options             server.Options
 	web                 webFlags
 }
@@ -113,11 +139,13 @@ func (e *env) serveCommand() *cli.Command {
 		Description: serveHelp,
 		Flags: append([]cli.Flag{
 			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+")"),
-			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; make the store if there is none"),
+			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store, and set new tags; make the store if there is none"),
+			boolFlag("allow-delete", "", &f.options.AllowDelete, "let clients move and delete tags, forget ingests, and collect garbage"),
+			durationFlag("gc-every", &f.gcEvery, "never", "collect garbage each `DURATION`, such as 24h"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate signed by an authority in `FILE` (PEM)"},
-			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show the token in `FILE`"},
+			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show one of the tokens in `FILE`"},
 			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`"},
 			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
@@ -134,6 +162,8 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--max-message must be positive")
 			case f.options.MaxStreams < 1:
 				return usagef("serve", "--max-streams must be positive")
+			case c.IsSet("gc-every") && f.gcEvery < time.Second:
+				return usagef("serve", "--gc-every must be at least 1s")
 			case f.options.Idle < time.Second:
 				return usagef("serve", "--idle-timeout must be at least 1s")
 			case f.options.Memory < server.LeastMemory:
@@ -152,10 +182,11 @@ func (e *env) serveCommand() *cli.Command {
 
 // serve offers the store until ctx ends.
 func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
+	f.options.Log = e.logger()
 	if err := f.read(); err != nil {
 		return err
 	}
-	f.options.Log = e.logger()
+	f.rereadTokens(ctx)
 	debug.SetMemoryLimit(f.options.Memory * 3 / 2) // collect garbage before it doubles the memory
 	listeners, err := openListeners(f.listen, len(f.web.listen) > 0)
 	if err != nil {
@@ -170,15 +201,10 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 		return err
 	}
 	defer closeAll(pages)
-	mode := forRead
-	if f.options.AllowPut {
-		mode = forIngest
-	}
-	st, err := e.openStore(ctx, mode)
+	st, err := e.openServed(ctx, f)
 	if err != nil {
 		return err
 	}
-	f.options.Reopen = func(ctx context.Context) (*store.Store, error) { return e.openStore(ctx, forWrite) }
 	return e.serveStore(ctx, f, st, listeners, pages)
 }
 
@@ -213,6 +239,7 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		e.printAddress(l, f.options.TLS != nil)
 	}
 	stopWeb = e.serveWeb(f, s, pages, failed)
+	go f.tend(ctx, s)
 	tellSystemd("READY=1")
 	select {
 	case <-ctx.Done():
@@ -225,9 +252,11 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 // read reads the files that the flags name.
 func (f *serveFlags) read() (err error) {
 	if f.tokenFile != "" {
-		if f.options.Token, err = rpc.ReadToken(f.tokenFile); err != nil {
+		list, err := f.readTokens()
+		if err != nil {
 			return err
 		}
+		f.options.Tokens = server.NewTokens(list...)
 	}
 	if f.cert == "" {
 		return nil

@@ -85,12 +85,16 @@ func closeAll(listeners []net.Listener) {
 // failed gets the reason if a listener ends before.
 func (e *env) serveWeb(f *serveFlags, of *server.Server, listeners []net.Listener, failed chan<- error) (stop func(context.Context)) {
 	o := f.web.o
-	o.Token, o.Idle, o.Log = f.options.Token, f.options.Idle, f.options.Log
-	st, done := of.Use()
-	p := &pages{of: of, o: o, st: st, h: web.New(st, o)}
-	s := p.h.Server(f.options.TLS)
+	o.Idle, o.Log = f.options.Idle, f.options.Log
+	if tokens := f.options.Tokens; tokens != nil {
+		o.IsToken = func(token string) bool {
+			_, ok := tokens.Find(token)
+			return ok
+		}
+	}
+	p := &pages{of: of, o: o}
+	s := web.New(nil, o).Server(f.options.TLS)
 	s.Handler = p
-	done()
 	for _, l := range listeners {
 		l, serve := netutil.LimitListener(l, mostWebClients), s.Serve
 		if f.options.TLS != nil {
@@ -129,7 +133,11 @@ type pages struct {
 
 // ServeHTTP answers a request.
 func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	st, done := p.of.Use()
+	st, done, err := p.of.Use(r.Context())
+	if err != nil {
+		http.Error(w, "the store cannot be opened", http.StatusServiceUnavailable)
+		return
+	}
 	defer done()
 	p.mu.Lock()
 	if st != p.st {

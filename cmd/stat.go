@@ -46,7 +46,14 @@ func (e *env) statCommand() *cli.Command {
 				return usagef("stat", "want one ROOT, got %d arguments", c.NArg())
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
-				return e.stat(c.Context, st, r, !noTags && st.Tags != nil, nar)
+				wantTags := false
+				if !noTags {
+					var err error
+					if wantTags, err = st.HasTags(c.Context); err != nil {
+						return err
+					}
+				}
+				return e.stat(c.Context, st, r, wantTags, nar)
 			})
 		},
 	}

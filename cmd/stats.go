@@ -81,11 +81,11 @@ func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (ro
 	for _, r := range found {
 		roots = append(roots, &measured{name: r.Name, root: r.Node})
 	}
-	switch {
-	case len(refs) > 0:
+	if len(refs) > 0 {
 		return roots, false, err
-	case st.Tags == nil:
-		return nil, false, fmt.Errorf("tags: %w", store.ErrUnsupported)
+	}
+	if err := needTags(ctx, st); err != nil {
+		return nil, false, err
 	}
 	tags, damaged := e.tagsOf(ctx, "stats", st)
 	for _, t := range tags {

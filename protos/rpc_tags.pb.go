@@ -213,6 +213,86 @@ func (*SetTagResponse) Descriptor() ([]byte, []int) {
 	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{3}
 }
 
+type MaySetTagRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MaySetTagRequest) Reset() {
+	*x = MaySetTagRequest{}
+	mi := &file_protos_rpc_tags_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MaySetTagRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MaySetTagRequest) ProtoMessage() {}
+
+func (x *MaySetTagRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_tags_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MaySetTagRequest.ProtoReflect.Descriptor instead.
+func (*MaySetTagRequest) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MaySetTagRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type MaySetTagResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MaySetTagResponse) Reset() {
+	*x = MaySetTagResponse{}
+	mi := &file_protos_rpc_tags_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MaySetTagResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MaySetTagResponse) ProtoMessage() {}
+
+func (x *MaySetTagResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_protos_rpc_tags_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MaySetTagResponse.ProtoReflect.Descriptor instead.
+func (*MaySetTagResponse) Descriptor() ([]byte, []int) {
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{5}
+}
+
 type DeleteTagRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -222,7 +302,7 @@ type DeleteTagRequest struct {
 
 func (x *DeleteTagRequest) Reset() {
 	*x = DeleteTagRequest{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[4]
+	mi := &file_protos_rpc_tags_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -234,7 +314,7 @@ func (x *DeleteTagRequest) String() string {
 func (*DeleteTagRequest) ProtoMessage() {}
 
 func (x *DeleteTagRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[4]
+	mi := &file_protos_rpc_tags_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -247,7 +327,7 @@ func (x *DeleteTagRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTagRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTagRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{4}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DeleteTagRequest) GetName() string {
@@ -265,7 +345,7 @@ type DeleteTagResponse struct {
 
 func (x *DeleteTagResponse) Reset() {
 	*x = DeleteTagResponse{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[5]
+	mi := &file_protos_rpc_tags_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -277,7 +357,7 @@ func (x *DeleteTagResponse) String() string {
 func (*DeleteTagResponse) ProtoMessage() {}
 
 func (x *DeleteTagResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[5]
+	mi := &file_protos_rpc_tags_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -290,7 +370,7 @@ func (x *DeleteTagResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTagResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTagResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{5}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{7}
 }
 
 type ListTagsRequest struct {
@@ -301,7 +381,7 @@ type ListTagsRequest struct {
 
 func (x *ListTagsRequest) Reset() {
 	*x = ListTagsRequest{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[6]
+	mi := &file_protos_rpc_tags_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +393,7 @@ func (x *ListTagsRequest) String() string {
 func (*ListTagsRequest) ProtoMessage() {}
 
 func (x *ListTagsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[6]
+	mi := &file_protos_rpc_tags_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +406,7 @@ func (x *ListTagsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTagsRequest.ProtoReflect.Descriptor instead.
 func (*ListTagsRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{6}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{8}
 }
 
 type ListLogRequest struct {
@@ -337,7 +417,7 @@ type ListLogRequest struct {
 
 func (x *ListLogRequest) Reset() {
 	*x = ListLogRequest{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[7]
+	mi := &file_protos_rpc_tags_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -349,7 +429,7 @@ func (x *ListLogRequest) String() string {
 func (*ListLogRequest) ProtoMessage() {}
 
 func (x *ListLogRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[7]
+	mi := &file_protos_rpc_tags_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -362,7 +442,7 @@ func (x *ListLogRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLogRequest.ProtoReflect.Descriptor instead.
 func (*ListLogRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{7}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{9}
 }
 
 type ListRecordsResponse struct {
@@ -375,7 +455,7 @@ type ListRecordsResponse struct {
 
 func (x *ListRecordsResponse) Reset() {
 	*x = ListRecordsResponse{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[8]
+	mi := &file_protos_rpc_tags_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -387,7 +467,7 @@ func (x *ListRecordsResponse) String() string {
 func (*ListRecordsResponse) ProtoMessage() {}
 
 func (x *ListRecordsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[8]
+	mi := &file_protos_rpc_tags_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -400,7 +480,7 @@ func (x *ListRecordsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRecordsResponse.ProtoReflect.Descriptor instead.
 func (*ListRecordsResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{8}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListRecordsResponse) GetRecords() []*ListedRecord {
@@ -425,7 +505,7 @@ type ListedRecord struct {
 
 func (x *ListedRecord) Reset() {
 	*x = ListedRecord{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[9]
+	mi := &file_protos_rpc_tags_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +517,7 @@ func (x *ListedRecord) String() string {
 func (*ListedRecord) ProtoMessage() {}
 
 func (x *ListedRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[9]
+	mi := &file_protos_rpc_tags_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +530,7 @@ func (x *ListedRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListedRecord.ProtoReflect.Descriptor instead.
 func (*ListedRecord) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{9}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListedRecord) GetRecord() isListedRecord_Record {
@@ -540,7 +620,7 @@ type RecordRequest struct {
 
 func (x *RecordRequest) Reset() {
 	*x = RecordRequest{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[10]
+	mi := &file_protos_rpc_tags_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -552,7 +632,7 @@ func (x *RecordRequest) String() string {
 func (*RecordRequest) ProtoMessage() {}
 
 func (x *RecordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[10]
+	mi := &file_protos_rpc_tags_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -565,7 +645,7 @@ func (x *RecordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordRequest.ProtoReflect.Descriptor instead.
 func (*RecordRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{10}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RecordRequest) GetRecord() []byte {
@@ -590,7 +670,7 @@ type RecordResponse struct {
 
 func (x *RecordResponse) Reset() {
 	*x = RecordResponse{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[11]
+	mi := &file_protos_rpc_tags_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -602,7 +682,7 @@ func (x *RecordResponse) String() string {
 func (*RecordResponse) ProtoMessage() {}
 
 func (x *RecordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[11]
+	mi := &file_protos_rpc_tags_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -615,7 +695,7 @@ func (x *RecordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResponse.ProtoReflect.Descriptor instead.
 func (*RecordResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{11}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{13}
 }
 
 type ForgetRequest struct {
@@ -628,7 +708,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[12]
+	mi := &file_protos_rpc_tags_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +720,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[12]
+	mi := &file_protos_rpc_tags_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +733,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{12}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ForgetRequest) GetRecords() [][]byte {
@@ -671,7 +751,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[13]
+	mi := &file_protos_rpc_tags_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +763,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[13]
+	mi := &file_protos_rpc_tags_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +776,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{13}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{15}
 }
 
 type RunGcRequest struct {
@@ -708,14 +788,18 @@ type RunGcRequest struct {
 	// Node messages of further roots to keep.
 	Keep [][]byte `protobuf:"bytes,3,rep,name=keep,proto3" json:"keep,omitempty"`
 	// How long to wait for others that use the store, in milliseconds.
-	Wait          uint64 `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait uint64 `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	// Records of lines of the log that do not count, in a dry run only.
+	Forgotten [][]byte `protobuf:"bytes,5,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
+	// In a bucket, how long files stay after they were given up, in milliseconds.
+	Grace         uint64 `protobuf:"varint,6,opt,name=grace,proto3" json:"grace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunGcRequest) Reset() {
 	*x = RunGcRequest{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[14]
+	mi := &file_protos_rpc_tags_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +811,7 @@ func (x *RunGcRequest) String() string {
 func (*RunGcRequest) ProtoMessage() {}
 
 func (x *RunGcRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[14]
+	mi := &file_protos_rpc_tags_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +824,7 @@ func (x *RunGcRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunGcRequest.ProtoReflect.Descriptor instead.
 func (*RunGcRequest) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{14}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RunGcRequest) GetDryRun() bool {
@@ -771,6 +855,20 @@ func (x *RunGcRequest) GetWait() uint64 {
 	return 0
 }
 
+func (x *RunGcRequest) GetForgotten() [][]byte {
+	if x != nil {
+		return x.Forgotten
+	}
+	return nil
+}
+
+func (x *RunGcRequest) GetGrace() uint64 {
+	if x != nil {
+		return x.Grace
+	}
+	return 0
+}
+
 type RunGcResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How much was moved so far.
@@ -786,7 +884,7 @@ type RunGcResponse struct {
 
 func (x *RunGcResponse) Reset() {
 	*x = RunGcResponse{}
-	mi := &file_protos_rpc_tags_proto_msgTypes[15]
+	mi := &file_protos_rpc_tags_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -798,7 +896,7 @@ func (x *RunGcResponse) String() string {
 func (*RunGcResponse) ProtoMessage() {}
 
 func (x *RunGcResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_protos_rpc_tags_proto_msgTypes[15]
+	mi := &file_protos_rpc_tags_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -811,7 +909,7 @@ func (x *RunGcResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunGcResponse.ProtoReflect.Descriptor instead.
 func (*RunGcResponse) Descriptor() ([]byte, []int) {
-	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{15}
+	return file_protos_rpc_tags_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RunGcResponse) GetObjects() uint64 {
@@ -857,6 +955,9 @@ const file_protos_rpc_tags_proto_rawDesc = "" +
 	"\bexpected\x18\x03 \x01(\fH\x00R\bexpected\x88\x01\x01B\v\n" +
 	"\t_expected\"\x10\n" +
 	"\x0eSetTagResponse\"&\n" +
+	"\x10MaySetTagRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x13\n" +
+	"\x11MaySetTagResponse\"&\n" +
 	"\x10DeleteTagRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x13\n" +
 	"\x11DeleteTagResponse\"\x11\n" +
@@ -876,21 +977,24 @@ const file_protos_rpc_tags_proto_rawDesc = "" +
 	"\x0eRecordResponse\")\n" +
 	"\rForgetRequest\x12\x18\n" +
 	"\arecords\x18\x01 \x03(\fR\arecords\"\x10\n" +
-	"\x0eForgetResponse\"a\n" +
+	"\x0eForgetResponse\"\x95\x01\n" +
 	"\fRunGcRequest\x12\x17\n" +
 	"\adry_run\x18\x01 \x01(\bR\x06dryRun\x12\x10\n" +
 	"\x03all\x18\x02 \x01(\bR\x03all\x12\x12\n" +
 	"\x04keep\x18\x03 \x03(\fR\x04keep\x12\x12\n" +
-	"\x04wait\x18\x04 \x01(\x04R\x04wait\"s\n" +
+	"\x04wait\x18\x04 \x01(\x04R\x04wait\x12\x1c\n" +
+	"\tforgotten\x18\x05 \x03(\fR\tforgotten\x12\x14\n" +
+	"\x05grace\x18\x06 \x01(\x04R\x05grace\"s\n" +
 	"\rRunGcResponse\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\x04R\aobjects\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
 	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result2\xd1\x03\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result2\x96\x04\n" +
 	"\n" +
 	"TagService\x12:\n" +
 	"\x03Get\x12\x18.castar.v1.GetTagRequest\x1a\x19.castar.v1.GetTagResponse\x12:\n" +
 	"\x03Set\x12\x18.castar.v1.SetTagRequest\x1a\x19.castar.v1.SetTagResponse\x12C\n" +
+	"\x06MaySet\x12\x1b.castar.v1.MaySetTagRequest\x1a\x1c.castar.v1.MaySetTagResponse\x12C\n" +
 	"\x06Delete\x12\x1b.castar.v1.DeleteTagRequest\x1a\x1c.castar.v1.DeleteTagResponse\x12D\n" +
 	"\x04List\x12\x1a.castar.v1.ListTagsRequest\x1a\x1e.castar.v1.ListRecordsResponse0\x01\x12=\n" +
 	"\x06Record\x12\x18.castar.v1.RecordRequest\x1a\x19.castar.v1.RecordResponse\x12B\n" +
@@ -911,45 +1015,49 @@ func file_protos_rpc_tags_proto_rawDescGZIP() []byte {
 	return file_protos_rpc_tags_proto_rawDescData
 }
 
-var file_protos_rpc_tags_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_protos_rpc_tags_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_protos_rpc_tags_proto_goTypes = []any{
 	(*GetTagRequest)(nil),       // 0: castar.v1.GetTagRequest
 	(*GetTagResponse)(nil),      // 1: castar.v1.GetTagResponse
 	(*SetTagRequest)(nil),       // 2: castar.v1.SetTagRequest
 	(*SetTagResponse)(nil),      // 3: castar.v1.SetTagResponse
-	(*DeleteTagRequest)(nil),    // 4: castar.v1.DeleteTagRequest
-	(*DeleteTagResponse)(nil),   // 5: castar.v1.DeleteTagResponse
-	(*ListTagsRequest)(nil),     // 6: castar.v1.ListTagsRequest
-	(*ListLogRequest)(nil),      // 7: castar.v1.ListLogRequest
-	(*ListRecordsResponse)(nil), // 8: castar.v1.ListRecordsResponse
-	(*ListedRecord)(nil),        // 9: castar.v1.ListedRecord
-	(*RecordRequest)(nil),       // 10: castar.v1.RecordRequest
-	(*RecordResponse)(nil),      // 11: castar.v1.RecordResponse
-	(*ForgetRequest)(nil),       // 12: castar.v1.ForgetRequest
-	(*ForgetResponse)(nil),      // 13: castar.v1.ForgetResponse
-	(*RunGcRequest)(nil),        // 14: castar.v1.RunGcRequest
-	(*RunGcResponse)(nil),       // 15: castar.v1.RunGcResponse
+	(*MaySetTagRequest)(nil),    // 4: castar.v1.MaySetTagRequest
+	(*MaySetTagResponse)(nil),   // 5: castar.v1.MaySetTagResponse
+	(*DeleteTagRequest)(nil),    // 6: castar.v1.DeleteTagRequest
+	(*DeleteTagResponse)(nil),   // 7: castar.v1.DeleteTagResponse
+	(*ListTagsRequest)(nil),     // 8: castar.v1.ListTagsRequest
+	(*ListLogRequest)(nil),      // 9: castar.v1.ListLogRequest
+	(*ListRecordsResponse)(nil), // 10: castar.v1.ListRecordsResponse
+	(*ListedRecord)(nil),        // 11: castar.v1.ListedRecord
+	(*RecordRequest)(nil),       // 12: castar.v1.RecordRequest
+	(*RecordResponse)(nil),      // 13: castar.v1.RecordResponse
+	(*ForgetRequest)(nil),       // 14: castar.v1.ForgetRequest
+	(*ForgetResponse)(nil),      // 15: castar.v1.ForgetResponse
+	(*RunGcRequest)(nil),        // 16: castar.v1.RunGcRequest
+	(*RunGcResponse)(nil),       // 17: castar.v1.RunGcResponse
 }
 var file_protos_rpc_tags_proto_depIdxs = []int32{
-	9,  // 0: castar.v1.ListRecordsResponse.records:type_name -> castar.v1.ListedRecord
+	11, // 0: castar.v1.ListRecordsResponse.records:type_name -> castar.v1.ListedRecord
 	0,  // 1: castar.v1.TagService.Get:input_type -> castar.v1.GetTagRequest
 	2,  // 2: castar.v1.TagService.Set:input_type -> castar.v1.SetTagRequest
-	4,  // 3: castar.v1.TagService.Delete:input_type -> castar.v1.DeleteTagRequest
-	6,  // 4: castar.v1.TagService.List:input_type -> castar.v1.ListTagsRequest
-	10, // 5: castar.v1.TagService.Record:input_type -> castar.v1.RecordRequest
-	7,  // 6: castar.v1.TagService.Log:input_type -> castar.v1.ListLogRequest
-	12, // 7: castar.v1.TagService.Forget:input_type -> castar.v1.ForgetRequest
-	14, // 8: castar.v1.GcService.Run:input_type -> castar.v1.RunGcRequest
-	1,  // 9: castar.v1.TagService.Get:output_type -> castar.v1.GetTagResponse
-	3,  // 10: castar.v1.TagService.Set:output_type -> castar.v1.SetTagResponse
-	5,  // 11: castar.v1.TagService.Delete:output_type -> castar.v1.DeleteTagResponse
-	8,  // 12: castar.v1.TagService.List:output_type -> castar.v1.ListRecordsResponse
-	11, // 13: castar.v1.TagService.Record:output_type -> castar.v1.RecordResponse
-	8,  // 14: castar.v1.TagService.Log:output_type -> castar.v1.ListRecordsResponse
-	13, // 15: castar.v1.TagService.Forget:output_type -> castar.v1.ForgetResponse
-	15, // 16: castar.v1.GcService.Run:output_type -> castar.v1.RunGcResponse
-	9,  // [9:17] is the sub-list for method output_type
-	1,  // [1:9] is the sub-list for method input_type
+	4,  // 3: castar.v1.TagService.MaySet:input_type -> castar.v1.MaySetTagRequest
+	6,  // 4: castar.v1.TagService.Delete:input_type -> castar.v1.DeleteTagRequest
+	8,  // 5: castar.v1.TagService.List:input_type -> castar.v1.ListTagsRequest
+	12, // 6: castar.v1.TagService.Record:input_type -> castar.v1.RecordRequest
+	9,  // 7: castar.v1.TagService.Log:input_type -> castar.v1.ListLogRequest
+	14, // 8: castar.v1.TagService.Forget:input_type -> castar.v1.ForgetRequest
+	16, // 9: castar.v1.GcService.Run:input_type -> castar.v1.RunGcRequest
+	1,  // 10: castar.v1.TagService.Get:output_type -> castar.v1.GetTagResponse
+	3,  // 11: castar.v1.TagService.Set:output_type -> castar.v1.SetTagResponse
+	5,  // 12: castar.v1.TagService.MaySet:output_type -> castar.v1.MaySetTagResponse
+	7,  // 13: castar.v1.TagService.Delete:output_type -> castar.v1.DeleteTagResponse
+	10, // 14: castar.v1.TagService.List:output_type -> castar.v1.ListRecordsResponse
+	13, // 15: castar.v1.TagService.Record:output_type -> castar.v1.RecordResponse
+	10, // 16: castar.v1.TagService.Log:output_type -> castar.v1.ListRecordsResponse
+	15, // 17: castar.v1.TagService.Forget:output_type -> castar.v1.ForgetResponse
+	17, // 18: castar.v1.GcService.Run:output_type -> castar.v1.RunGcResponse
+	10, // [10:19] is the sub-list for method output_type
+	1,  // [1:10] is the sub-list for method input_type
 	1,  // [1:1] is the sub-list for extension type_name
 	1,  // [1:1] is the sub-list for extension extendee
 	0,  // [0:1] is the sub-list for field type_name
@@ -961,7 +1069,7 @@ func file_protos_rpc_tags_proto_init() {
 		return
 	}
 	file_protos_rpc_tags_proto_msgTypes[2].OneofWrappers = []any{}
-	file_protos_rpc_tags_proto_msgTypes[9].OneofWrappers = []any{
+	file_protos_rpc_tags_proto_msgTypes[11].OneofWrappers = []any{
 		(*ListedRecord_Whole)(nil),
 		(*ListedRecord_Damaged)(nil),
 		(*ListedRecord_Newer)(nil),
@@ -973,7 +1081,7 @@ func file_protos_rpc_tags_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_protos_rpc_tags_proto_rawDesc), len(file_protos_rpc_tags_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	TagService_Get_FullMethodName    = "/castar.v1.TagService/Get"
 	TagService_Set_FullMethodName    = "/castar.v1.TagService/Set"
+	TagService_MaySet_FullMethodName = "/castar.v1.TagService/MaySet"
 	TagService_Delete_FullMethodName = "/castar.v1.TagService/Delete"
 	TagService_List_FullMethodName   = "/castar.v1.TagService/List"
 	TagService_Record_FullMethodName = "/castar.v1.TagService/Record"
@@ -44,6 +45,8 @@ type TagServiceClient interface {
 	Get(ctx context.Context, in *GetTagRequest, opts ...grpc.CallOption) (*GetTagResponse, error)
 	// Set makes a tag point at a root. The client must be allowed to put, and if the tag exists and changes, to delete.
 	Set(ctx context.Context, in *SetTagRequest, opts ...grpc.CallOption) (*SetTagResponse, error)
+	// MaySet says whether Set would be allowed if the tag moved.
+	MaySet(ctx context.Context, in *MaySetTagRequest, opts ...grpc.CallOption) (*MaySetTagResponse, error)
 	// Delete removes a tag. The client must be allowed to delete.
 	Delete(ctx context.Context, in *DeleteTagRequest, opts ...grpc.CallOption) (*DeleteTagResponse, error)
 	// List returns all tags in the order of their names.
@@ -79,6 +82,16 @@ func (c *tagServiceClient) Set(ctx context.Context, in *SetTagRequest, opts ...g
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetTagResponse)
 	err := c.cc.Invoke(ctx, TagService_Set_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tagServiceClient) MaySet(ctx context.Context, in *MaySetTagRequest, opts ...grpc.CallOption) (*MaySetTagResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MaySetTagResponse)
+	err := c.cc.Invoke(ctx, TagService_MaySet_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -167,6 +180,8 @@ type TagServiceServer interface {
 	Get(context.Context, *GetTagRequest) (*GetTagResponse, error)
 	// Set makes a tag point at a root. The client must be allowed to put, and if the tag exists and changes, to delete.
 	Set(context.Context, *SetTagRequest) (*SetTagResponse, error)
+	// MaySet says whether Set would be allowed if the tag moved.
+	MaySet(context.Context, *MaySetTagRequest) (*MaySetTagResponse, error)
 	// Delete removes a tag. The client must be allowed to delete.
 	Delete(context.Context, *DeleteTagRequest) (*DeleteTagResponse, error)
 	// List returns all tags in the order of their names.
@@ -193,6 +208,9 @@ func (UnimplementedTagServiceServer) Get(context.Context, *GetTagRequest) (*GetT
 }
 func (UnimplementedTagServiceServer) Set(context.Context, *SetTagRequest) (*SetTagResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Set not implemented")
+}
+func (UnimplementedTagServiceServer) MaySet(context.Context, *MaySetTagRequest) (*MaySetTagResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method MaySet not implemented")
 }
 func (UnimplementedTagServiceServer) Delete(context.Context, *DeleteTagRequest) (*DeleteTagResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
@@ -262,6 +280,24 @@ func _TagService_Set_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(TagServiceServer).Set(ctx, req.(*SetTagRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TagService_MaySet_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MaySetTagRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TagServiceServer).MaySet(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TagService_MaySet_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TagServiceServer).MaySet(ctx, req.(*MaySetTagRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -356,6 +392,10 @@ var TagService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Set",
 			Handler:    _TagService_Set_Handler,
+		},
+		{
+			MethodName: "MaySet",
+			Handler:    _TagService_MaySet_Handler,
 		},
 		{
 			MethodName: "Delete",

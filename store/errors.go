@@ -24,6 +24,8 @@ var (
 	ErrTooDeep = fmt.Errorf("more than %d directories deep", MaxDepth)
 	// ErrTagsLost says that a store has lost tags, and that their names are unknown. What they reach may be needed.
 	ErrTagsLost = errors.New("tags were lost")
+	// ErrNothingKept says that a store has neither a tag nor a line in the log, so that all of it is garbage.
+	ErrNothingKept = errors.New("there is no tag and no ingest in the log, so everything would be removed")
 	// ErrNewer says that something was written by a newer castar, and that this one must not judge it. It is not damage, and
 	// nothing that it concerns is changed.
 	ErrNewer = errors.New("written by a newer castar")

@@ -76,3 +76,32 @@ type RepairResult struct {
 	// was in them.
 	LostContainers uint64 `json:"lost_containers,omitempty"`
 }
+
+// Collector collects garbage where the store is: at the other end of a network, or beside those that use it.
+type Collector interface {
+	// Collect removes what neither tags nor the log reach. The error is ErrLocked if others have used the store for all of
+	// o.Wait, and ErrDenied if the caller may not.
+	Collect(ctx context.Context, o CollectOptions) (CollectResult, error)
+}
+
+// CollectOptions say how to collect garbage.
+type CollectOptions struct {
+	DryRun   bool           // change nothing, and estimate what would be freed
+	All      bool           // go on if nothing is kept, if tags were lost, or without lines of the log that are damaged
+	Keep     []Node         // further roots to keep
+	Forgot   []Tag          // lines of the log that do not count; for a dry run
+	Grace    time.Duration  // as in SweepOptions
+	Wait     time.Duration  // how long a Collector waits for others that use the store
+	Warn     func(error)    // called for damage, one call at a time
+	Progress *SweepProgress // counts what was moved; may be nil
+}
+
+// CollectResult is what a collection did, or would do.
+type CollectResult struct {
+	SweepResult
+	Tags    int  `json:"tags"`    // whose roots were kept
+	Ingests int  `json:"ingests"` // lines of the log whose roots were kept
+	Damaged bool `json:"damaged,omitempty"`
+	// Dropped are roots that were given up since the last gc, as tags or lines of the log named them, the newest first.
+	Dropped []Tag `json:"-"`
+}

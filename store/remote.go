@@ -39,6 +39,8 @@ type RemoteTags interface {
 	// Swap is Tags.Set for a tag that is equal to old, or does not exist if old is nil. The error is ErrChanged if that is
 	// not so when the change is made.
 	Swap(ctx context.Context, t Tag, old *Tag) error
+	// MaySet returns the error that Set would return for a tag that moves, as far as that is known before.
+	MaySet(ctx context.Context, name string) error
 }
 
 // HasTags reports whether the store has tags and a log. A remote store is asked, if that is not known yet.

@@ -225,11 +225,12 @@ type Store struct {
 	Meter             Meter             // nil: cannot tell what was added
 	NewSet            func() ObjectSet  // an empty set of the objects that are committed; nil: there are none so small
 	// Room returns an error while there is no room to store more. It may write to find out. nil: cannot tell.
-	Room     func(context.Context) error
-	Scrubber Scrubber // nil: cannot check itself
-	Sweeper  Sweeper  // nil: cannot forget
-	Repairer Repairer // nil: cannot mend itself
-	Barrier  Barrier
+	Room      func(context.Context) error
+	Scrubber  Scrubber  // nil: cannot check itself
+	Sweeper   Sweeper   // nil: cannot forget
+	Collector Collector // nil: its user finds out what to keep, and asks Sweeper
+	Repairer  Repairer  // nil: cannot mend itself
+	Barrier   Barrier
 }
 
 // Lane returns Blobs, by a lane of its own where the store has lanes.

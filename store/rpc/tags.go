@@ -85,7 +85,7 @@ func (ts tags) explain(name string, err error) error {
 		return &store.CorruptError{Err: fmt.Errorf("tag %q: the server cannot read it", name)}
 	case s.Code() == codes.Aborted:
 		return errRestarted
-	case s.Code() == codes.FailedPrecondition && name != "":
+	case (s.Code() == codes.FailedPrecondition || s.Code() == codes.PermissionDenied) && name != "":
 		return fmt.Errorf("tag %q: %w", name, fromStatus(err, store.Digest{}))
 	}
 	return fromStatus(err, store.Digest{})
@@ -153,6 +153,17 @@ func (ts tags) set(ctx context.Context, t store.Tag, expected []byte) error {
 	}
 	return ts.call(ctx, t.Name, func(k *call) error {
 		_, err := ts.rpc.Set(k.ctx, &protos.SetTagRequest{Record: b, Instance: ts.c.ledger.known(), Expected: expected})
+		return err
+	})
+}
+
+// MaySet implements store.RemoteTags.
+func (ts tags) MaySet(ctx context.Context, name string) error {
+	if err := store.ValidateTag(name); err != nil {
+		return err
+	}
+	return ts.call(ctx, name, func(k *call) error {
+		_, err := ts.rpc.MaySet(k.ctx, &protos.MaySetTagRequest{Name: name})
 		return err
 	})
 }

@@ -34,6 +34,7 @@ type account struct {
 	worked  time.Time        // when one of its calls last made progress
 	closing bool
 	closed  bool
+	gone    atomic.Bool  // the connection is closed; may be used without limits.mu
 	heard   atomic.Int64 // when the client sent anything, in nanoseconds; may be used without limits.mu
 }
 
@@ -102,6 +103,7 @@ func (c *clientConn) RemoteAddr() net.Addr { return &clientAddr{c.Conn.RemoteAdd
 // Close also ends the account, and frees what was to be sent.
 func (c *clientConn) Close() error {
 	err := c.Conn.Close()
+	c.a.gone.Store(true)
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	if !c.a.closed {

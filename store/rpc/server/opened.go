@@ -18,6 +18,8 @@ import (
 // durable is lost then, as in a crash. So the server opens it anew, under another instance, by which clients notice the
 // loss. A call stays with the store that it began with, which fails all its later syncs. So no upload is acknowledged
 // that relies on what was lost.
+//
+// A store that locks is also closed while nobody uses it, and for a gc: see alone.go.
 
 // opened is a store while it is open.
 type opened struct {
@@ -36,9 +38,15 @@ type openings struct {
 	end     context.CancelFunc
 	mending sync.WaitGroup
 
-	mu     sync.Mutex
-	now    *opened
-	broken error // why clients may not store now, or nil
+	mu      sync.Mutex
+	now     *opened       // nil: closed, because nobody uses it
+	old     int           // stores before it that are still used
+	held    bool          // nobody may begin to use it
+	changed chan struct{} // closed, and replaced, when users end or held changes
+	left    time.Time     // when the last user ended
+	leases  map[*account]*lease
+	timer   *time.Timer // calls relax; nil if the store does not lock
+	broken  error       // why clients may not store now, or nil
 }
 
 // healthOfPuts is the service whose health says whether clients may store.
@@ -48,9 +56,12 @@ const healthOfPuts = "castar.put"
 const retryRoom = time.Second
 
 func newOpenings(s *Server, st *store.Store) *openings {
-	os := &openings{s: s}
+	os := &openings{s: s, changed: make(chan struct{}), leases: map[*account]*lease{}, left: time.Now()}
 	os.ctx, os.end = context.WithCancel(context.Background())
 	os.now = os.open(st)
+	if s.o.Locks {
+		os.timer = time.AfterFunc(linger/2, os.relax)
+	}
 	return os
 }
 
@@ -60,12 +71,60 @@ func (os *openings) open(st *store.Store) *opened {
 	return o
 }
 
-// use returns the store in use. The caller calls done with it in the end.
-func (os *openings) use() *opened {
+// use returns the store in use. It opens the store if that is closed. The caller calls done with it in the end.
+func (os *openings) use(ctx context.Context) (*opened, error) {
 	os.mu.Lock()
 	defer os.mu.Unlock()
-	os.now.users++
-	return os.now
+	for {
+		if err := os.await(ctx, func() bool { return !os.held }); err != nil {
+			return nil, err
+		}
+		if os.now != nil {
+			os.now.users++
+			return os.now, nil
+		}
+		if os.ctx.Err() != nil {
+			return nil, errors.New("the server is shutting down")
+		}
+		os.held = true
+		os.mu.Unlock()
+		st, err := os.s.o.Reopen(context.WithoutCancel(ctx))
+		os.mu.Lock()
+		os.hold(false)
+		if err != nil {
+			return nil, err
+		}
+		os.now, os.left = os.open(st), time.Now()
+	}
+}
+
+// await waits until ready reports true or ctx ends. The caller holds os.mu.
+func (os *openings) await(ctx context.Context, ready func() bool) error {
+	for !ready() {
+		changed := os.changed
+		os.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		os.mu.Lock()
+		if ctx.Err() != nil && !ready() {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// hold sets whether somebody has the store for itself. The caller holds os.mu.
+func (os *openings) hold(held bool) {
+	os.held = held
+	os.tell()
+}
+
+// tell lets those look again that await something. The caller holds os.mu.
+func (os *openings) tell() {
+	close(os.changed)
+	os.changed = make(chan struct{})
 }
 
 // done notes that one user less needs a store. The last one closes it, if the server opened it anew since.
@@ -73,12 +132,19 @@ func (os *openings) done(o *opened) {
 	os.mu.Lock()
 	o.users--
 	last := o.users == 0
+	os.left = time.Now()
 	os.mu.Unlock()
 	if last {
 		if err := o.st.Close(); err != nil {
 			os.s.o.Log.Error("close", "error", err)
 		}
 	}
+	os.mu.Lock()
+	defer os.mu.Unlock()
+	if last && o != os.now {
+		os.old--
+	}
+	os.tell()
 }
 
 // mayPut returns why nothing can be stored now, or nil.
@@ -96,7 +162,7 @@ func (os *openings) failed(o *opened, err error) {
 	os.mu.Lock()
 	defer os.mu.Unlock()
 	if o != os.now || os.broken != nil || os.ctx.Err() != nil {
-		return // it is being mended
+		return // it is being mended, or closed
 	}
 	code, text := reason(err)
 	os.broken = &refused{code, text}
@@ -119,6 +185,7 @@ func (os *openings) mend() {
 	os.mu.Lock()
 	old := os.now
 	os.now = os.open(st)
+	os.old++
 	os.mu.Unlock()
 	os.done(old)
 	for st.Room != nil && st.Room(os.ctx) != nil {
@@ -147,7 +214,18 @@ func (os *openings) pause() bool {
 func (os *openings) close(ctx context.Context) error {
 	os.end()
 	os.mending.Wait()
-	o := os.use()
+	os.mu.Lock()
+	_ = os.await(context.Background(), func() bool { return !os.held })
+	if os.timer != nil {
+		os.timer.Stop()
+	}
+	o := os.now
+	if o == nil {
+		os.mu.Unlock()
+		return nil
+	}
+	o.users++
+	os.mu.Unlock()
 	defer os.done(o)
 	if os.s.o.Reopen != nil {
 		defer os.done(o)

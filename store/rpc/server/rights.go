@@ -26,7 +26,13 @@ type Rights struct {
 
 // Tokens are the secrets that clients show, and what each gives a right to. They may be replaced while a server uses
 // them. All methods may be called concurrently.
-type Tokens struct{ list atomic.Pointer[[]Token] }
+type Tokens struct{ list atomic.Pointer[[]summedToken] }
+
+// summedToken is a token whose secret takes the same time to compare, whatever its length.
+type summedToken struct {
+	sum [sha256.Size]byte
+	Rights
+}
 
 // Token is a secret with the rights of its bearers.
 type Token struct {
@@ -41,15 +47,20 @@ func NewTokens(list ...Token) *Tokens {
 	return t
 }
 
-// Replace puts other tokens in the place of all. It keeps list.
-func (t *Tokens) Replace(list []Token) { t.list.Store(&list) }
+// Replace puts other tokens in the place of all.
+func (t *Tokens) Replace(list []Token) {
+	summed := make([]summedToken, len(list))
+	for i := range list {
+		summed[i] = summedToken{sha256.Sum256([]byte(list[i].Secret)), list[i].Rights}
+	}
+	t.list.Store(&summed)
+}
 
 // Find returns the rights that a secret gives. It takes the same time for every secret of the same length.
 func (t *Tokens) Find(secret string) (r Rights, ok bool) {
 	shown := sha256.Sum256([]byte(secret))
 	for _, of := range *t.list.Load() {
-		sum := sha256.Sum256([]byte(of.Secret))
-		if subtle.ConstantTimeCompare(shown[:], sum[:]) == 1 {
+		if subtle.ConstantTimeCompare(shown[:], of.sum[:]) == 1 {
 			r, ok = of.Rights, true
 		}
 	}
@@ -153,16 +164,21 @@ func (s *Server) rightsOf(ctx context.Context) (Rights, error) {
 
 // mayPut refuses to store unless the client may. The answer will name the instance.
 func (s *Server) mayPut(ctx context.Context) error {
+	if err := s.hasPut(ctx); err != nil {
+		return err
+	}
+	return s.identify(ctx)
+}
+
+// hasPut refuses unless the client may store.
+func (s *Server) hasPut(ctx context.Context) error {
 	switch {
 	case !s.o.AllowPut:
 		return refusef(codes.PermissionDenied, "%v: the server allows no Put", store.ErrReadOnly)
 	case !callOf(ctx).rights.Put:
 		return deniedf("this client may not store")
 	}
-	if err := s.opened.mayPut(); err != nil {
-		return err
-	}
-	return s.identify(ctx)
+	return s.opened.mayPut()
 }
 
 // mayDelete refuses unless the client may delete. what is what it wants to do.
@@ -176,7 +192,7 @@ func mayDelete(ctx context.Context, what string) error {
 // mayName refuses a tag outside the client's prefix.
 func mayName(ctx context.Context, tag string) error {
 	if prefix := callOf(ctx).rights.Prefix; !strings.HasPrefix(tag, prefix) {
-		return deniedf("tag %q: this client has only the tags below %s", tag, prefix)
+		return deniedf("this client has only the tags below %s, and not %q", prefix, tag)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -60,7 +61,14 @@ type Options struct {
 	CheckRoots  bool          // refuse tags, and lines of the log, whose root or listing the store lacks
 	// Reopen opens the store anew after it could not write, so that clients may store again. nil: they may not. It is called
 	// while the store is still open for running calls.
-	Reopen   func(context.Context) (*store.Store, error)
+	Reopen func(context.Context) (*store.Store, error)
+	// Collect collects garbage in a store that is open exclusively, unless it is a dry run. nil: no gc for clients.
+	Collect func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error)
+	// OpenAlone opens the store exclusively, for Collect, and to forget. nil: not for this kind of store.
+	OpenAlone func(context.Context) (*store.Store, error)
+	// Locks says that OpenAlone needs the store to be closed, and that other processes may want to lock it too. Then the
+	// server closes it while nobody uses it, and opens it by Reopen.
+	Locks    bool
 	Upstream bool         // offer only the services that tvix and snix have too
 	Log      *slog.Logger // gets each call at level debug, failed ones at warn; nil: no log
 }
@@ -104,6 +112,8 @@ type Server struct {
 	metrics metrics
 	limits  *limits
 	pool    *wire.Buffers
+
+	collecting sync.Mutex // held during a gc
 }
 
 // New makes a server for st. With Options.Reopen, Shutdown closes st. Otherwise the caller closes it after the server has
@@ -140,6 +150,7 @@ func New(st *store.Store, o Options) (*Server, error) {
 	if !o.Upstream {
 		register(&protos.BulkService_ServiceDesc, bulk)
 		register(&protos.TagService_ServiceDesc, &tagServer{s: s})
+		register(&protos.GcService_ServiceDesc, &gcServer{s: s})
 	}
 	s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
 	if o.AllowPut {
@@ -150,9 +161,12 @@ func New(st *store.Store, o Options) (*Server, error) {
 }
 
 // Use returns the store that the server offers now. It stays open until the caller calls done.
-func (s *Server) Use() (st *store.Store, done func()) {
-	o := s.opened.use()
-	return o.st, func() { s.opened.done(o) }
+func (s *Server) Use(ctx context.Context) (st *store.Store, done func(), err error) {
+	o, err := s.opened.use(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return o.st, func() { s.opened.done(o) }, nil
 }
 
 func (s *Server) grpcOptions() []grpc.ServerOption {
@@ -218,11 +232,17 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		return errTransport
 	}
 	terms := s.terms(method)
+	var at *opened
+	if uses(method) {
+		if at, err = s.opened.use(ctx); err != nil {
+			return err
+		}
+		defer s.opened.done(at)
+	}
 	c := &call{
-		ServerStream: stream, at: s.opened.use(), l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
+		ServerStream: stream, at: at, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
 		streams: info.IsClientStream,
 	}
-	defer s.opened.done(c.at)
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
 	if terms.slot < resources {
@@ -252,7 +272,7 @@ func (s *Server) terms(method string) terms {
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
 		t.message, t.factor = s.o.MaxMessage, 2 // until it is taken apart
-	case service == "TagService":
+	case service == "TagService" || service == "GcService":
 		t.message, t.free, t.factor = min(recordMessage, s.o.MaxMessage), askedMessage, 4
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
@@ -261,6 +281,12 @@ func (s *Server) terms(method string) terms {
 		t.slot = resources
 	}
 	return t
+}
+
+// uses reports whether the calls of a method use the store all the time. The others lock it, or do without.
+func uses(method string) bool {
+	service, name, _ := strings.Cut(method, "/")
+	return slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) && name != "Forget"
 }
 
 // shortMethod returns the service and method without the package, because both packages have the same methods.
@@ -293,6 +319,7 @@ func (s *Server) identify(ctx context.Context) error {
 	if !callOf(ctx).rights.Put {
 		return nil
 	}
+	s.opened.lease(callOf(ctx).a)
 	return grpc.SetHeader(ctx, callOf(ctx).at.instance)
 }
 

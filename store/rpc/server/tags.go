@@ -88,12 +88,41 @@ func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*proto
 	case req.Expected != nil && (err != nil || !isRecord(old, req.GetExpected())):
 		return nil, changed(t.Name)
 	default: // a tag that cannot be read is replaced like any other
-		if err := mayDelete(ctx, "moving a tag that exists"); err != nil {
+		if err := mayDelete(ctx, movingTag); err != nil {
 			return nil, err
 		}
 	}
-	return &protos.SetTagResponse{}, tags.Set(ctx, t)
+	if err = tags.Set(ctx, t); err == nil {
+		ts.s.opened.named(callOf(ctx).a)
+	}
+	return &protos.SetTagResponse{}, err
 }
+
+// MaySet says whether Set would be allowed if the tag moved.
+func (ts *tagServer) MaySet(ctx context.Context, req *protos.MaySetTagRequest) (*protos.MaySetTagResponse, error) {
+	tags, err := ts.tags(ctx)
+	if err == nil {
+		err = ts.s.hasPut(ctx)
+	}
+	if err == nil {
+		err = mayName(ctx, req.GetName())
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = tags.Get(ctx, req.GetName())
+	switch {
+	case store.IsNotFound(err):
+		err = nil
+	case errors.Is(err, store.ErrNewer) || ctx.Err() != nil:
+	default:
+		err = mayDelete(ctx, movingTag)
+	}
+	return &protos.MaySetTagResponse{}, err
+}
+
+// movingTag is what a client does that changes a tag.
+const movingTag = "moving a tag that exists"
 
 // changed is the error for a tag that is not what a client expects.
 func changed(name string) error {
@@ -126,7 +155,7 @@ func sentRecord(b []byte) (store.Tag, error) {
 
 // mayRecord refuses a tag or a line of the log that the client may not store.
 func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string) error {
-	if err := ts.s.mayPut(ctx); err != nil {
+	if err := ts.s.hasPut(ctx); err != nil {
 		return err
 	}
 	if t.Name != "" {
@@ -203,16 +232,16 @@ func (ts *tagServer) Record(ctx context.Context, req *protos.RecordRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	return &protos.RecordResponse{}, tags.Record(ctx, t)
+	err = tags.Record(ctx, t)
+	if err == nil {
+		ts.s.opened.named(callOf(ctx).a)
+	}
+	return &protos.RecordResponse{}, err
 }
 
 // Forget removes lines of the log.
 func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*protos.ForgetResponse, error) {
-	tags, err := ts.tags(ctx)
-	if err == nil {
-		err = mayDelete(ctx, "forgetting an ingest")
-	}
-	if err != nil {
+	if err := mayDelete(ctx, "forgetting an ingest"); err != nil {
 		return nil, err
 	}
 	var lines []store.Tag
@@ -226,7 +255,27 @@ func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*pr
 		}
 		lines = append(lines, t)
 	}
-	return &protos.ForgetResponse{}, tags.Forget(ctx, lines)
+	return &protos.ForgetResponse{}, ts.forget(ctx, lines)
+}
+
+// forget removes lines of the log from a store that may have to be locked for that.
+func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
+	if ts.s.o.OpenAlone == nil {
+		at, err := ts.s.opened.use(ctx)
+		if err != nil {
+			return err
+		}
+		defer ts.s.opened.done(at)
+		if at.st.Tags == nil {
+			return store.ErrUnsupported
+		}
+		return at.st.Tags.Forget(ctx, lines)
+	}
+	err := ts.s.opened.alone(ctx, 0, false, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
+	if errors.Is(err, store.ErrLocked) {
+		return refusef(codes.FailedPrecondition, "%v", store.ErrLocked)
+	}
+	return err
 }
 
 // List sends all tags.

@@ -87,7 +87,7 @@ func Told(code codes.Code) []error {
 	case codes.AlreadyExists:
 		return []error{store.ErrChanged}
 	case codes.FailedPrecondition:
-		return []error{store.ErrNewer, store.ErrNotAlone, store.ErrTagsLost, store.ErrLocked}
+		return []error{store.ErrNewer, store.ErrNotAlone, store.ErrTagsLost, store.ErrLocked, store.ErrNothingKept}
 	}
 	return nil
 }
@@ -104,7 +104,7 @@ func (e *Error) Error() string {
 	switch {
 	case is != nil && !strings.Contains(e.Text, is.Error()):
 		return e.Text + ": " + is.Error()
-	case is != nil, slices.Contains([]codes.Code{codes.Unavailable, codes.Unauthenticated, codes.ResourceExhausted}, e.Code):
+	case is != nil, slices.Contains([]codes.Code{codes.Unavailable, codes.Unauthenticated, codes.ResourceExhausted, codes.FailedPrecondition}, e.Code):
 		return e.Text
 	}
 	return fmt.Sprintf("%s: %s", e.Code, e.Text)
