@@ -69,11 +69,13 @@ func (l *ledger) meet(instance string, ds []store.Digest, record func()) (change
 		l.mu.Lock()
 	}
 	if l.lost {
-		return changed, &store.ServerError{Server: l.c.name, Err: errRestarted}
+		return changed, l.restarted()
 	}
 	record()
 	return changed, nil
 }
+
+func (l *ledger) restarted() error { return &store.ServerError{Server: l.c.name, Err: errRestarted} }
 
 // settle asks the server whether it has all that was acknowledged, if an answer is from another instance than the last one
 // known. If not, all is lost.
@@ -82,9 +84,9 @@ func (l *ledger) settle(instance string) {
 	defer l.settling.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	asked, now := 0, ""
-	for l.instance != instance && !l.lost && (asked == 0 || asked < len(l.blobs)) {
-		ds := l.blobs[asked:]
+	asked, now := -1, ""
+	for l.instance != instance && !l.lost && asked < len(l.blobs) {
+		ds := l.blobs[max(asked, 0):]
 		l.lost = l.others
 		l.mu.Unlock()
 		as, has := "", false
@@ -92,13 +94,20 @@ func (l *ledger) settle(instance string) {
 			as, has = l.c.hasAll(ds)
 		}
 		l.mu.Lock()
-		l.lost = l.lost || !has || asked > 0 && as != now
-		asked, now = asked+len(ds), as
+		l.lost = l.lost || !has || asked >= 0 && as != now
+		asked, now = max(asked, 0)+len(ds), as
 	}
-	if asked > 0 && !l.lost {
+	if asked >= 0 && !l.lost {
 		l.instance = now
 		l.stored++ // what was asked for may not be durable
 	}
+}
+
+// renew asks the server whether it has all that was acknowledged, because it said that its instance is another one.
+func (l *ledger) renew() error {
+	l.settle("another")
+	_, _, err := l.mark()
+	return err
 }
 
 // known returns the instance that has acknowledged anything, or "".
@@ -113,7 +122,7 @@ func (l *ledger) mark() (stored uint64, needed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lost {
-		err = errRestarted
+		err = l.restarted()
 	}
 	return l.stored, l.stored > l.durable, err
 }
