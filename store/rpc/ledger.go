@@ -26,10 +26,14 @@ type ledger struct {
 	lost            bool   // the instance changed, and what was acknowledged may be lost
 	blobs           []store.Digest
 	others          bool // something but these blobs was acknowledged
+	changes         int  // of the instance, which was asked for all blobs each time
 }
 
 // mostNoted is how many blobs a ledger remembers. They take 32 MB. After more, a change of the instance is a loss.
 const mostNoted = 1 << 20
+
+// mostChanges is how often the instance of a server may change. Each time costs a question about each blob.
+const mostChanges = 100
 
 // put records an answer to Put. Without blobs it was about a directory.
 func (l *ledger) put(instance string, ds ...store.Digest) error {
@@ -87,7 +91,7 @@ func (l *ledger) settle(instance string) {
 	asked, now := -1, ""
 	for l.instance != instance && !l.lost && asked < len(l.blobs) {
 		ds := l.blobs[max(asked, 0):]
-		l.lost = l.others
+		l.lost = l.others || l.changes >= mostChanges
 		l.mu.Unlock()
 		as, has := "", false
 		if !l.lost {
@@ -99,6 +103,7 @@ func (l *ledger) settle(instance string) {
 	}
 	if asked >= 0 && !l.lost {
 		l.instance = now
+		l.changes++
 		l.stored++ // what was asked for may not be durable
 	}
 }
@@ -136,7 +141,7 @@ func (b barrier) Sync(ctx context.Context) error {
 		return err
 	}
 	empty := store.Sum(nil)
-	for {
+	for range mostChanges {
 		mark, needed, err := b.c.ledger.mark()
 		if err != nil || !needed {
 			return err
@@ -150,6 +155,7 @@ func (b barrier) Sync(ctx context.Context) error {
 			return fromStatus(err, empty)
 		}
 	}
+	return b.c.ledger.restarted()
 }
 
 // Close closes the connection. Blobs that are not acknowledged are lost.
