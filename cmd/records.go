@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ type records struct {
 	command string
 	tags    []store.Tag
 	damaged uint64 // the number of those that cannot be read
+	failed  error  // of the server, which may have more
 }
 
 // maxWarnings is how many warnings of one kind are printed.
@@ -24,6 +26,10 @@ func newRecords(e *env, command string) *records { return &records{env: e, comma
 
 // add takes what the store yields: a tag, or the reason why it cannot be read.
 func (r *records) add(t store.Tag, err error) {
+	if store.IsServerError(err) {
+		r.failed = err
+		return
+	}
 	if err != nil {
 		if r.damaged++; r.damaged <= maxWarnings {
 			r.env.warn(r.command, err.Error())
@@ -67,12 +73,12 @@ func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 	return j, err
 }
 
-// print writes the list. It returns errPartial if something could not be read.
+// print writes the list. It returns errPartial if something could not be read, or the error of the server.
 func (r *records) print() error {
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
 	}
-	err := r.printTable()
+	err := cmp.Or(r.printTable(), r.failed)
 	if err == nil && r.damaged > 0 {
 		err = errPartial
 	}

@@ -87,7 +87,10 @@ func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (ro
 	case st.Tags == nil:
 		return nil, false, fmt.Errorf("tags: %w", store.ErrUnsupported)
 	}
-	tags, damaged := e.tagsOf(ctx, "stats", st)
+	tags, damaged, err := e.tagsOf(ctx, "stats", st)
+	if err != nil {
+		return nil, damaged, err
+	}
 	for _, t := range tags {
 		roots = append(roots, &measured{name: t.Name, root: t.Root})
 	}
