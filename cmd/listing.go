@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"os"
 
@@ -86,8 +87,10 @@ func nullFlag(to *bool) cli.Flag {
 }
 
 // isTerminal reports whether stdout is a terminal.
-func (e *env) isTerminal() bool {
-	f, ok := e.stdout.w.(*os.File)
+func (e *env) isTerminal() bool { return isTerminal(e.stdout.w) }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
