@@ -32,6 +32,11 @@ older versions pass over.
 
 forget --keep-within no longer begins at a line from the future, and --source also takes what was no path, such as -.
 
+A server that fails in the middle is no damage: verify, ls, find, diff, stat, stats, copy, tag and log exit with 1, and not
+with 3.
+
+A flag without its value says what it wants, as in "--wait needs a value: want a duration such as 10m".
+
 Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
 fish what each word is.
 Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
