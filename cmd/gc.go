@@ -25,6 +25,9 @@ read: see 'castar verify'. It removes nothing either if there is no tag and no l
 could not restore all tags. Then --all lets it go on, without what cannot be read. Before you give --all, set again
 the tags that you need.
 
+With -v, gc names the roots that it drops, and with -n those that it would drop: of ingests that were forgotten and of
+tags that were deleted since the last gc, with their times and sources.
+
 Older versions of castar kept only what tags reach. The lines of ingests that they removed are not shown by
 'castar log' and name nothing. gc drops such lines; with -v it lists them, with their dates and sources.
 
@@ -122,6 +125,7 @@ func (e *env) gcOnce(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err := markHeld(ctx, f, st, keep); err != nil {
 		return refuseGC(ctx, err, false)
 	}
+	dropped := givenUp(ctx, f, st, keep)
 	damaged := false
 	var moved store.SweepProgress
 	stop := e.startProgress("gc", func() sample {
@@ -140,7 +144,9 @@ func (e *env) gcOnce(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err := e.dropGone(ctx, f, st); err != nil {
 		return err
 	}
-	e.printGC(result, kept, f.dryRun, time.Since(began))
+	if err := e.printGC(result, kept, dropped, f.dryRun, time.Since(began)); err != nil {
+		return err
+	}
 	if damaged {
 		return errPartial
 	}
@@ -153,6 +159,14 @@ func markHeld(ctx context.Context, f *gcFlags, st *store.Store, keep store.Objec
 	var some []tree.Root
 	mark := func() error {
 		err := tree.Mark(ctx, st, some, keep)
+		if store.IsNotFound(err) { // of one of them not all is there, or not yet: then what there is
+			for i := range some {
+				if err = tree.Mark(ctx, st, some[i:i+1], keep); err != nil && !store.IsNotFound(err) {
+					return err
+				}
+			}
+			err = nil
+		}
 		some = some[:0]
 		return err
 	}
@@ -167,6 +181,24 @@ func markHeld(ctx context.Context, f *gcFlags, st *store.Store, keep store.Objec
 		}
 	}
 	return mark()
+}
+
+// givenUp returns what was deleted and forgotten since the last gc and is not kept all the same, the newest first, each root
+// once.
+func givenUp(ctx context.Context, f *gcFlags, st *store.Store, keep store.ObjectSet) (dropped []store.Tag) {
+	all := append(st.Sweeper.GivenUp(ctx), f.forgotten...) // a dry run has not forgotten them
+	slices.SortStableFunc(all, func(a, b store.Tag) int { return b.Time.Compare(a.Time) })
+	present, known := st.NewSet(), make(map[store.Node]bool)
+	for _, t := range all {
+		if known[t.Root] || t.Root.Kind == store.KindSymlink || keep.Has(t.Root.Kind, t.Root.Digest) {
+			continue
+		}
+		known[t.Root] = true
+		if _, err := present.Add(t.Root.Kind, t.Root.Digest); err == nil {
+			dropped = append(dropped, t)
+		}
+	}
+	return dropped
 }
 
 // gcKept returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless --all was
@@ -222,15 +254,30 @@ type jsonGC struct {
 	Seconds float64 `json:"seconds"`
 	DryRun  bool    `json:"dry_run" help:"then the numbers are estimates"`
 	Ingests int     `json:"ingests" help:"lines of the log whose roots were kept"`
+
+	Dropped []jsonRecord `json:"dropped" help:"roots of ingests that were forgotten and tags that were deleted, as in castar log"` // never null
 }
 
 func (jsonGC) lineType() string { return "summary" }
 
-func (e *env) printGC(r store.SweepResult, kept tree.Kept, dryRun bool, took time.Duration) {
-	freed, keeps := "freed", "kept"
+func (e *env) printGC(r store.SweepResult, kept tree.Kept, dropped []store.Tag, dryRun bool, took time.Duration) error {
+	freed, keeps, drops := "freed", "kept", "dropped"
 	if dryRun {
-		freed, keeps = "would free about", "would keep"
+		freed, keeps, drops = "would free about", "would keep", "would drop"
 	}
-	e.print(jsonGC{len(kept.Tags), r, took.Seconds(), dryRun, len(kept.Ingests)}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
+	j := jsonGC{len(kept.Tags), r, took.Seconds(), dryRun, len(kept.Ingests), []jsonRecord{}}
+	for _, t := range dropped {
+		record, err := newJSONRecord(t, 0)
+		if err != nil {
+			return err
+		}
+		j.Dropped = append(j.Dropped, record)
+		if e.verbose {
+			e.note("gc", fmt.Sprintf("%s %s of %s, tag %s, source %s", drops, tree.ShortName(t), t.Time.Local().Format(time.DateTime),
+				orDash(t.Name), orDash(t.Source)))
+		}
+	}
+	e.print(j, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
 		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), keeps, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
+	return nil
 }

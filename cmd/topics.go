@@ -27,8 +27,15 @@ requests and bytes it was.
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
 castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
+gc -v names the roots that it drops, gc -n -v those that it would drop. A store has a new file for that, given-up, which
+older versions pass over.
+
+forget --keep-within no longer begins at a line from the future, and --source also takes what was no path, such as -.
+
 Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
 fish what each word is.
+Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
+have the hard links; --metadata=none gives what earlier versions wrote.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 

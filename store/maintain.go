@@ -18,6 +18,10 @@ type Sweeper interface {
 	// crash, an error or a cancelled context, at any moment; the next Sweep finishes the work. Damage in what is kept is
 	// reported and left as it is.
 	Sweep(ctx context.Context, keep ObjectSet, o SweepOptions) (SweepResult, error)
+
+	// GivenUp returns the tags that were deleted and the ingests that were forgotten since the last Sweep, oldest first, as
+	// far as that is known. Something may keep their roots all the same.
+	GivenUp(ctx context.Context) []Tag
 }
 
 // SweepOptions say how to sweep.

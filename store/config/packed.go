@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"castar/store"
-	"castar/store/bucket"
+	"castar/store/bucket/service"
 	"castar/store/packed"
 )
 
@@ -56,7 +56,7 @@ func (k *packedKind) check() error {
 }
 
 // locate returns where the bucket is, and whether it has a single writer. rest is the URL without a size rule.
-func (k *packedKind) locate(rest string) (l bucket.Location, single bool, err error) {
+func (k *packedKind) locate(rest string) (l service.Location, single bool, err error) {
 	const parameter = "single_writer"
 	rest, query, _ := strings.Cut(rest, "?")
 	single = k.SingleWriter
@@ -78,7 +78,7 @@ func (k *packedKind) locate(rest string) (l bucket.Location, single bool, err er
 			kept = append(kept, pair)
 		}
 	}
-	l, err = bucket.Locate(strings.TrimSuffix(rest+"?"+strings.Join(kept, "&"), "?"), k.Options)
+	l, err = service.Locate(strings.TrimSuffix(rest+"?"+strings.Join(kept, "&"), "?"), k.Options)
 	return l, single, err
 }
 
@@ -133,7 +133,7 @@ func (k *packedKind) openBucket(ctx context.Context, o Options, options packed.O
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Open(ctx, bucket.OpenOptions{Create: o.Create && !o.ReadOnly, Meter: o.Meter})
+	b, err := l.Open(ctx, service.OpenOptions{Create: o.Create && !o.ReadOnly, Meter: o.Meter})
 	if err != nil {
 		return nil, err
 	}
