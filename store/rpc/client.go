@@ -75,7 +75,7 @@ func (c *client) settle(pkg string) {
 
 func (c *client) bundle(id string) *store.Store {
 	b := blobs{c: c}
-	return &store.Store{ID: id, Blobs: b, Lanes: b,
+	return &store.Store{ID: id, Blobs: b, Lanes: b, Takes: b,
 		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Barrier: barrier{c}}
 }
 
