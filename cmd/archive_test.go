@@ -86,6 +86,7 @@ func TestGoldenNAR(t *testing.T) {
 	e := &env{stderr: &console{w: io.Discard}, progress: "never"}
 	got, err := e.narOf(t.Context(), st, root)
 	want := jsonNAR{
+		Bytes:  5938552,
 		Size:   5938552,
 		SHA256: "bee103bc1e83df8583eabea3e60888c5870fab6834470a932828f9d866fece58",
 		Nix32:  "0n6fzrkdiy98529hlirld2mhz1y5i04fd8xyxa1qbpw33sy07qdy",

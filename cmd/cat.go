@@ -100,6 +100,7 @@ func (e *env) catFile(ctx context.Context, f *catFlags, st *store.Store, n store
 		out = v
 	}
 	left := n.Size - f.offset
+	e.stdout.widen()
 	if f.all || f.length >= left {
 		_, err = b.WriteTo(out)
 		return err

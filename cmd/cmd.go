@@ -31,7 +31,7 @@ type env struct {
 	verbose  bool
 	dash     int    // how many arguments stood before a "--", or -1 if there was none
 	progress string // auto, always, never or json
-
+	traffic  traffic
 }
 
 // Main runs castar with the command line args, whose first is the program's name, and returns its exit status.
@@ -48,6 +48,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	args = args[min(1, len(args)):]
 	e.args = args
 	command, err := e.run(ctx, args)
+	e.tellTraffic(command)
 	if ctx.Err() != nil && err != nil {
 		err = context.Canceled // the reason, whatever gave up first
 	}
@@ -121,7 +122,7 @@ func (e *env) app() *cli.App {
 		e.verifyCommand(), e.gcCommand(), e.copyCommand(), e.repairCommand(), e.initCommand(), e.serveCommand(), e.configCommand(),
 		e.mountCommand(), e.umountCommand(),
 		e.completionCommand(app), e.completeCommand(app, "__complete"), e.completeCommand(app, "__complete_typed"),
-		e.completeBashCommand(app), e.versionCommand(), e.helpCommand(app),
+		e.completeCommand(app, "__complete_described"), e.completeBashCommand(app), e.versionCommand(), e.helpCommand(app),
 	}
 	for _, c := range app.Commands {
 		c.HideHelp = true
@@ -139,7 +140,7 @@ func (e *env) app() *cli.App {
 // globalFlags returns the flags of every command. They may also stand before the command.
 func (e *env) globalFlags() []cli.Flag {
 	const category = "Flags of every command"
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "store", Aliases: []string{"s"}, EnvVars: []string{"CASTAR_STORE"}, Destination: &e.store,
 			Usage: "use `STORE`: a path, a URL or a composition file; see 'castar config --help'", DefaultText: defaultStoreText, Category: category},
 		boolFlag("json", "", &e.json, "print results, errors and warnings as JSON, one object a line").in(category),
@@ -147,7 +148,7 @@ func (e *env) globalFlags() []cli.Flag {
 		boolFlag("verbose", "v", &e.verbose, "print more on stderr").in(category),
 		choiceFlag("progress", &e.progress, "auto", "show a progress bar: `WHEN` is auto (on a terminal), always or never; json prints an object a second on stderr",
 			"auto", "always", "never", "json").in(category),
-	}
+	}, e.traffic.flags(category)...)
 }
 
 // warn says on stderr that something is wrong. The command goes on.
@@ -188,7 +189,7 @@ func (o *output) Write(p []byte) (int, error) {
 }
 
 // json writes v as one line.
-func (o *output) json(v any) { _ = writeJSON(o, v) } // o remembers
+func (o *output) json(v jsonLine) { _ = writeJSON(o, v) } // o remembers
 
 // reason returns what went wrong, without the operation and path that package os puts before it.
 func reason(err error) string {

@@ -1,18 +1,11 @@
 package cmd
 
 import (
-	"context"
 	_ "embed"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
-
-	"castar/ingest/compare"
-	"castar/store"
-	"castar/store/tree"
 )
 
 // All scripts ask castar itself what may follow the words typed so far, so they are never out of date.
@@ -53,7 +46,8 @@ Examples:
 // completeCommand is what the scripts call: castar __complete WORD..., with the words typed so far; the last is being
 // typed. It prints what the last word could become, one candidate a line, and nothing if file names are wanted. The shell
 // quotes what it inserts. Candidates with a newline or a tab are left out, because the shell would misread them. The last
-// word of __complete_typed is as it was typed, with quotes that may be open.
+// word of __complete_typed and __complete_described is as it was typed, with quotes that may be open. The latter also
+// prints after each candidate a tab and what it is. Scripts of older versions call the others.
 func (e *env) completeCommand(app *cli.App, name string) *cli.Command {
 	return &cli.Command{
 		Name:            name,
@@ -65,12 +59,16 @@ func (e *env) completeCommand(app *cli.App, name string) *cli.Command {
 				return nil
 			}
 			last := words[len(words)-1]
-			if name == "__complete_typed" {
+			if name != "__complete" {
 				last = parseWord(last).value
 			}
-			for _, s := range e.candidates(c, app, words[:len(words)-1], last) {
-				if !strings.ContainsAny(s, "\n\t") {
-					fmt.Fprintln(e.stdout, s)
+			for _, s := range e.candidates(c.Context, app, words[:len(words)-1], last) {
+				switch {
+				case strings.ContainsAny(s.word, "\n\t"):
+				case name == "__complete_described" && s.about != "":
+					fmt.Fprintf(e.stdout, "%s\t%s\n", s.word, s.about)
+				default:
+					fmt.Fprintln(e.stdout, s.word)
 				}
 			}
 			return nil
@@ -93,128 +91,10 @@ func (e *env) completeBashCommand(app *cli.App) *cli.Command {
 			if len(l.before) == 0 || l.last.code {
 				return nil
 			}
-			for _, s := range e.candidates(c, app, l.before[1:], l.last.value) {
-				fmt.Fprint(e.stdout, l.reply(s), "\x00")
+			for _, s := range e.candidates(c.Context, app, l.before[1:], l.last.value) {
+				fmt.Fprint(e.stdout, l.reply(s.word), "\x00")
 			}
 			return nil
 		},
 	}
-}
-
-// candidates returns what the last word could become after the words before.
-func (e *env) candidates(c *cli.Context, app *cli.App, before []string, last string) []string {
-	all := e.complete(c, app, before, last)
-	return slices.DeleteFunc(all, func(s string) bool { return !strings.HasPrefix(s, last) })
-}
-
-// complete returns what may follow the words before. The caller drops what does not begin with last.
-func (e *env) complete(c *cli.Context, app *cli.App, before []string, last string) []string {
-	line, err := parseLine(app, before)
-	if err != nil { // most likely a flag without its value
-		return completeValue(app, line, before)
-	}
-	if isFlag(last) || last == "-" {
-		return flagWords(line.known(app))
-	}
-	switch {
-	case line.command == nil:
-		var names []string
-		for _, c := range app.VisibleCommands() {
-			names = append(names, c.Name)
-		}
-		return names
-	case line.command.Name == "completion":
-		return []string{"bash", "fish", "zsh"}
-	case line.command.Name == "help":
-		return e.complete(c, app, nil, last)
-	case wantsRoot(line):
-		for _, f := range line.flags {
-			if store, ok := strings.CutPrefix(f, "--store="); ok {
-				e.store = store
-			}
-		}
-		if root, _, ok := strings.Cut(strings.TrimPrefix(last, "b3:"), ":"); ok && root != "" && !compare.IsPath(last) {
-			return e.pathNames(c.Context, last)
-		}
-		if strings.ContainsAny(last, "@~") {
-			return e.ingestNames(c.Context)
-		}
-		return e.tagNames(c.Context)
-	}
-	return nil
-}
-
-// ingestNames returns the names of all recorded ingests: @1 and so on, and of those with a tag also TAG~0 and so on, and the
-// days that they have.
-func (e *env) ingestNames(ctx context.Context) (names []string) {
-	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
-		ingests, _ := tree.History(ctx, st)
-		of := make(map[string]int)
-		for i := len(ingests) - 1; i >= 0; i-- {
-			t := ingests[i]
-			names = append(names, fmt.Sprint("@", len(ingests)-i))
-			if t.Name == "" {
-				continue
-			}
-			names = append(names, fmt.Sprintf("%s~%d", t.Name, of[t.Name]), t.Name+"@"+t.Time.Local().Format(time.DateOnly))
-			of[t.Name]++
-		}
-		return nil
-	})
-	slices.Sort(names)
-	return slices.Compact(names)
-}
-
-// pathNames returns the paths in a root that ref could become. Those of directories end in a slash.
-func (e *env) pathNames(ctx context.Context, ref string) (names []string) {
-	dir := ref[:strings.LastIndexAny(ref, "/:")+1]
-	_ = e.withRef(ctx, strings.TrimSuffix(dir, "/"), func(st *store.Store, r tree.Ref) error {
-		if r.Node.Kind != store.KindDirectory {
-			return nil
-		}
-		entries, err := st.Directories.Get(ctx, r.Node.Digest)
-		for _, n := range entries {
-			name := dir + n.Name
-			if n.Kind == store.KindDirectory {
-				name += "/"
-			}
-			names = append(names, name)
-		}
-		return err
-	})
-	return names
-}
-
-// completeValue returns the values that the flag at the end of before may have.
-func completeValue(app *cli.App, line *commandLine, before []string) []string {
-	if len(before) > 0 {
-		if f, ok := line.find(app, strings.TrimPrefix(before[len(before)-1], "--")).(*parsedFlag); ok {
-			return f.values
-		}
-	}
-	return nil
-}
-
-// wantsRoot reports whether the next argument of the command is a root or a tag.
-func wantsRoot(l *commandLine) bool {
-	switch l.command.Name {
-	case "export", "ls", "find", "stat", "mount":
-		return len(l.args) == 0
-	case "cat", "stats", "copy", "verify", "forget":
-		return true
-	case "diff":
-		return len(l.args) < 2
-	case "tag":
-		return len(l.args) < 2 || slices.Contains(l.flags, "--delete=true")
-	}
-	return false
-}
-
-// flagWords returns the long forms of flags.
-func flagWords(flags []cli.Flag) []string {
-	words := []string{"--help"}
-	for _, f := range flags {
-		words = append(words, "--"+f.Names()[0])
-	}
-	return words
 }

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,8 +94,10 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	defer from.Close()
 	defer to.Close()
 	f.tags = f.tags || len(refs) == 0
-	if f.tags && (from.Tags == nil || to.Tags == nil) {
-		return fmt.Errorf("tags: %w", store.ErrUnsupported)
+	if f.tags {
+		if err := cmp.Or(needTags(ctx, from), needTags(ctx, to)); err != nil {
+			return err
+		}
 	}
 	roots, partial, err := e.copyRoots(ctx, f, from, refs)
 	if err != nil {
@@ -128,7 +131,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	switch {
 	case elsewhere != nil:
 		hint := "--overwrite moves such tags"
-		if errors.Is(elsewhere, store.ErrNewer) {
+		if errors.Is(elsewhere, store.ErrNewer) || f.overwrite {
 			hint = advice.OnError(elsewhere)
 		}
 		return &failure{err: elsewhere, status: statusFailed, hint: hint}
@@ -285,19 +288,38 @@ func sameRoot(a, b store.Node) bool {
 // elsewhere, or one that cannot be read, and may.
 func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) (conflicts []error, err error) {
 	for _, t := range tags {
-		old, err := to.Tags.Get(ctx, t.Name)
-		switch {
-		case store.IsNotFound(err) || f.overwrite && !errors.Is(err, store.ErrNewer) && !(err == nil && sameRoot(old.Root, t.Root)):
-			if err := to.Tags.Set(ctx, t); err != nil {
-				return conflicts, err
-			}
-		case err != nil:
-			conflicts = append(conflicts, fmt.Errorf("tag %q: %w", t.Name, err))
-		case !sameRoot(old.Root, t.Root):
-			conflicts = append(conflicts, fmt.Errorf("tag %q points elsewhere in the destination", t.Name))
+		conflict, err := copyTag(ctx, f, to, t)
+		if err != nil {
+			return conflicts, err
+		}
+		if conflict != nil {
+			conflicts = append(conflicts, conflict)
 		}
 	}
 	return conflicts, nil
+}
+
+// copyTag is copyTags for one tag.
+func copyTag(ctx context.Context, f *copyFlags, to *store.Store, t store.Tag) (conflict, err error) {
+	old, err := to.Tags.Get(ctx, t.Name)
+	switch {
+	case store.IsNotFound(err):
+		err = to.SwapTag(ctx, t, nil)
+	case err != nil && (!f.overwrite || errors.Is(err, store.ErrNewer)):
+		return fmt.Errorf("tag %q: %w", t.Name, err), nil
+	case err != nil:
+		err = to.Tags.Set(ctx, t)
+	case sameRoot(old.Root, t.Root):
+		return nil, nil
+	case !f.overwrite:
+		return fmt.Errorf("tag %q points elsewhere in the destination", t.Name), nil
+	default:
+		err = to.SwapTag(ctx, t, &old)
+	}
+	if errors.Is(err, store.ErrDenied) || errors.Is(err, store.ErrChanged) {
+		return err, nil
+	}
+	return nil, err
 }
 
 // jsonCopiedRoot is a line of castar copy --json for each ROOT.
@@ -311,6 +333,8 @@ type jsonCopiedRoot struct {
 	SizeRule string `json:"size_rule,omitempty" help:"with --size-rule"`
 	NewRoot  string `json:"new_root,omitempty" help:"likewise, the digest in the destination"`
 }
+
+func (jsonCopiedRoot) lineType() string { return "root" }
 
 func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
 	root, err := newJSONRoot(r.root.Node)
@@ -352,6 +376,8 @@ type jsonCopied struct {
 	UncheckedSizes uint64  `json:"unchecked_sizes"`
 	StoredBytes    *uint64 `json:"stored_bytes,omitempty" help:"what was written for what was missing"`
 }
+
+func (jsonCopied) lineType() string { return "summary" }
 
 func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.CopyCounts, took time.Duration) {
 	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),

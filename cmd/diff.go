@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -177,8 +178,14 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 
 // findSides finds out what args mean.
 func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (sides [2]*compare.Side, err error) {
+	var errs [2]error
+	var finding sync.WaitGroup // both at once, which saves a round trip
 	for i, arg := range args {
-		if sides[i], err = compare.Find(ctx, st, arg); err != nil {
+		finding.Go(func() { sides[i], errs[i] = compare.Find(ctx, st, arg) })
+	}
+	finding.Wait()
+	for i, arg := range args {
+		if err := errs[i]; err != nil {
 			if hint := suggestRoot(ctx, st, arg, err); hint != "" {
 				err = &failure{err: err, status: statusNotFound, hint: hint}
 			}

@@ -126,6 +126,8 @@ type jsonDiff struct {
 	NewMetadata *jsonFacts `json:"new_metadata,omitempty" help:"the same fields"`
 }
 
+func (jsonDiff) lineType() string { return "change" }
+
 func (p *diffPrinter) newJSONDiff(c *tree.Change) jsonDiff {
 	j := jsonDiff{Op: string(c.Op), jsonPath: newJSONPath(c.Path)}
 	j.From, j.FromBase64 = jsonName(c.From)
@@ -151,6 +153,8 @@ type jsonDiffStat struct {
 	EntriesNew uint64  `json:"entries_new"` // all there are in B
 	Share      float64 `json:"share" help:"of the entries of either that are added, removed or changed: 0 to 1"`
 }
+
+func (jsonDiffStat) lineType() string { return "summary" }
 
 // finish adds what is known about the whole trees.
 func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*compare.Side) error {

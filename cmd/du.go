@@ -52,6 +52,8 @@ type jsonRoom struct {
 	SharedBytes *uint64 `json:"shared_bytes,omitempty"`
 }
 
+func (jsonRoom) lineType() string { return "directory" }
+
 // du prints what is below r.
 func (e *env) du(ctx context.Context, st *store.Store, r tree.Ref, depth int) error {
 	r.Node.Name = ""

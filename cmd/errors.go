@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"castar/store"
@@ -81,13 +82,15 @@ func hintOf(err error) string {
 
 // jsonMessage is a line on stderr under --json.
 type jsonMessage struct {
-	Level      string `json:"level"`                 // "error": the command failed; "warning": it went on
+	Level      string `json:"level"`                 // the old name of type: "error", the command failed, or "warning", it went on
 	Command    string `json:"command,omitempty"`     // the command, if the command line names one
 	Text       string `json:"text"`                  // a path and a reason, as without --json
 	TextBase64 string `json:"text_base64,omitempty"` // the text, if a name in it is not UTF-8
 	Hint       string `json:"hint,omitempty"`        // what the user can do
 	Status     int    `json:"status,omitempty"`      // of an error: the exit status
 }
+
+func (m jsonMessage) lineType() string { return m.Level }
 
 // printError writes a command's error to w in the form that the user asked for: a line for each error that err joins,
 // and one for the hint. errPartial, errDiffers and errSaid print nothing, because everything
@@ -100,7 +103,7 @@ func printError(w io.Writer, asJSON bool, command string, err error) {
 	if status == statusInterrupted {
 		err = errors.New("interrupted")
 	}
-	errs := split(err)
+	errs := slices.CompactFunc(split(err), func(a, b error) bool { return a.Error() == b.Error() })
 	for i, e := range errs {
 		m := jsonMessage{Level: "error", Command: command, Status: status}
 		text := store.ShortMessage(e.Error())
@@ -137,7 +140,8 @@ type errorLines []error
 func (l errorLines) Error() string   { return errors.Join(l...).Error() }
 func (l errorLines) Unwrap() []error { return l }
 
-// split returns the errors that err joins, or err alone. Each gets a line.
+// split returns the errors that err joins, or err alone. Each gets a line. What is wrong with a server is not about the
+// object that it was asked for, which is left out.
 func split(err error) []error {
 	var f *failure
 	if errors.As(err, &f) {
@@ -148,6 +152,9 @@ func split(err error) []error {
 	}
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || !strings.Contains(err.Error(), "\n") { // fmt makes one line of several errors
+		if server, ok := errors.AsType[*store.ServerError](err); ok {
+			err = server
+		}
 		return []error{err}
 	}
 	var all []error

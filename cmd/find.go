@@ -25,32 +25,45 @@ paths. A tree with more than 8192 directories inside each other is an error.
 
 If a directory cannot be read, find names it on stderr and exits with status 3.
 
+--all looks through everything that was ingested: all lines of 'castar log' and all tags. Instead of a ROOT it takes
+only PATTERNs. It prints a line for each different thing that was at a path: a letter as 'castar ls -l' does, the
+beginning of the digest, the path, and the lines and tags in which it is, as names of a ROOT. A directory that did not
+change from line to line is read once.
+
 Examples:
   castar find src '*.go'
   castar find src 'cmd/**/testdata/*' '!*.txt'
-  castar find --type x src                          # executable files`
+  castar find --type x src                          # executable files
+  castar find --all notes.txt                       # its versions`
 
 func (e *env) findCommand() *cli.Command {
 	var types string
-	var null bool
+	var null, all bool
 	return &cli.Command{
 		Name:        "find",
 		Usage:       "find names in a stored tree",
-		UsageText:   "castar find [flags] ROOT[:path] [PATTERN...]",
-		Description: withJSON(findHelp, "there is an object for each entry", jsonEntry{}),
+		UsageText:   "castar find [flags] ROOT[:path]|--all [PATTERN...]",
+		Description: withJSON(findHelp, "there is an object for each entry", jsonEntry{}, "With --all it is", jsonVersion{}),
 		Flags: []cli.Flag{
 			typeFlag(&types),
 			nullFlag(&null),
+			boolFlag("all", "a", &all, "look through all lines of the log and all tags"),
 		},
 		Action: func(c *cli.Context) error {
 			switch {
+			case all && null:
+				return usagef("find", "--all and --null exclude each other")
+			case all:
+				return e.withTags(c.Context, forRead, func(st *store.Store) error {
+					return e.findAll(c.Context, st, newMatcher(c.Args().Slice(), types))
+				})
 			case c.NArg() == 0:
 				return usagef("find", "no ROOT given")
 			case null && e.json:
 				return usagef("find", "--null and --json exclude each other")
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
-				return e.find(c.Context, st, r.Node, c.Args().Tail(), types, null)
+				return e.find(c.Context, st, r.Node, newMatcher(c.Args().Tail(), types), null)
 			})
 		},
 	}
@@ -68,18 +81,30 @@ func typeFlag(to *string) cli.Flag {
 	}}
 }
 
-// find lists what in the tree root matches the patterns and is of one of the types. No patterns match everything, and no
-// types are all.
-func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patterns []string, types string, null bool) error {
+// matcher is what to look for.
+type matcher struct {
+	patterns ignore.Stack
+	byName   bool // only the last name of a path matters
+	all      bool // there are no patterns
+	types    string
+}
+
+// newMatcher returns a matcher of patterns and types. No patterns match everything, and no types are all.
+func newMatcher(patterns []string, types string) matcher {
 	list := ignore.New(patterns...)
-	matching := ignore.Root(list)
-	matches := func(path string, n store.Node) bool {
-		return isType(n, types) && (len(patterns) == 0 || matching.Match(path, n.Kind == store.KindDirectory))
-	}
+	return matcher{ignore.Root(list), list.ByName(), len(patterns) == 0, types}
+}
+
+func (m *matcher) match(path string, n *store.Node) bool {
+	return isType(*n, m.types) && (m.all || m.patterns.Match(path, n.Kind == store.KindDirectory))
+}
+
+// find lists what in the tree root matches.
+func (e *env) find(ctx context.Context, st *store.Store, root store.Node, m matcher, null bool) error {
 	st.Expect(ctx, root)
 	entries := tree.Walk(ctx, st.Directories, root, -1)
-	if list.ByName() {
-		entries = tree.Search(ctx, st.Directories, root, func(n *store.Node) bool { return n.Name == "" || matches(n.Name, *n) })
+	if m.byName {
+		entries = tree.Search(ctx, st.Directories, root, func(n *store.Node) bool { return n.Name == "" || m.match(n.Name, n) })
 	}
 	out := e.newListing(null)
 	err := e.walk(ctx, "find", entries, func(entry tree.Entry) {
@@ -90,7 +115,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, patter
 			}
 			entry.Path = root.Name
 		}
-		if !matches(entry.Path, entry.Node) {
+		if !m.match(entry.Path, &entry.Node) {
 			return
 		}
 		if e.json {

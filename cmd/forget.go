@@ -12,8 +12,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"castar/store"
-	"castar/store/config"
 	"castar/store/history"
 	"castar/store/tree"
 )
@@ -33,7 +31,8 @@ any flag keeps it:
   --keep-last N       the newest N lines
   --keep-daily N      the newest line of each of the last N days that have one; hourly, weekly, monthly and yearly
                       likewise. Weeks begin on Monday. While there are fewer than N, the oldest line is kept, too
-  --keep-within SPAN  lines of the time SPAN before the newest line of the group. A SPAN is such as 30d or 1y6m
+  --keep-within SPAN  lines of the time SPAN before the newest line of the group that is not in the future. A SPAN is
+                      such as 30d or 1y6m
 
 A SPAN has years (y), months (m), weeks (w), days (d) and hours (h).
 N may be "unlimited". Hours, days, weeks, months and years are those of the zone in which a line was recorded.
@@ -135,9 +134,9 @@ func (f *forgetFlags) check(refs []string) error {
 	case len(refs) == 0 && f.policy.Empty():
 		return usagef("forget", "want a ROOT, or a --keep flag that keeps something: nothing else says what to forget")
 	}
-	for i, source := range f.sources { // lines have absolute ones
+	for _, source := range slices.Clone(f.sources) { // a line has the absolute path, or what was no path, such as -
 		if abs, err := filepath.Abs(source); err == nil {
-			f.sources[i] = abs
+			f.sources = append(f.sources, abs)
 		}
 	}
 	for _, ref := range refs {
@@ -150,13 +149,13 @@ func (f *forgetFlags) check(refs []string) error {
 
 // forget removes what refs name, or what the policy does not keep.
 func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
-	st, err := e.openAlone(ctx, config.Options{Wait: f.wait, ReadOnly: f.dryRun})
+	st, err := e.openToForget(ctx, f.wait, f.dryRun)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	if st.Tags == nil {
-		return fmt.Errorf("tags: %w", store.ErrUnsupported)
+	if err := needTags(ctx, st); err != nil {
+		return err
 	}
 	kept := tree.ReadKept(ctx, st)
 	if err := errors.Join(kept.TagErrors...); err != nil { // it may point at any line
@@ -187,7 +186,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return err
 	}
 	if f.gc {
-		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, forgotten: forgotten}, st)
+		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, wait: f.wait, forgotten: forgotten, grace: gcGrace}, st)
 	}
 	if err == nil && len(kept.LogErrors) > 0 {
 		err = errPartial
@@ -236,9 +235,13 @@ type jsonDecision struct {
 	Reasons []string `json:"reasons" help:"why it is kept, such as daily, oldest weekly or tag NAME"` // never null
 }
 
+func (jsonDecision) lineType() string { return "decision" }
+
 // jsonForgotten is what castar forget --json prints of all lines.
 type jsonForgotten struct {
 	Forgotten int  `json:"forgotten"`
 	Kept      int  `json:"kept" help:"of the lines that were looked at"`
 	DryRun    bool `json:"dry_run"`
 }
+
+func (jsonForgotten) lineType() string { return "summary" }

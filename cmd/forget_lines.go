@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"castar/store"
 	"castar/store/history"
@@ -66,7 +67,7 @@ func (f *forgetting) byPolicy(o *forgetFlags) {
 		}
 	}
 	for _, g := range history.GroupBy(asked, o.groupBy) {
-		for _, d := range o.policy.Apply(g.Ingests) {
+		for _, d := range o.policy.Apply(g.Ingests, time.Now()) {
 			of := places[d.Ingest]
 			last := len(of) - 1 // decisions are newest first
 			places[d.Ingest] = of[:last]

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,7 +11,7 @@ import (
 	"castar/store"
 	"castar/store/config"
 	"castar/store/tree"
-	"castar/store/tree/advice"
+	"castar/store/tree/collect"
 )
 
 const gcHelp = `
@@ -25,6 +24,9 @@ read: see 'castar verify'. It removes nothing either if there is no tag and no l
 could not restore all tags. Then --all lets it go on, without what cannot be read. Before you give --all, set again
 the tags that you need.
 
+With -v, gc names the roots that it drops, and with -n those that it would drop: of ingests that were forgotten and of
+tags that were deleted since the last gc, with their times and sources.
+
 Older versions of castar kept only what tags reach. The lines of ingests that they removed are not shown by
 'castar log' and name nothing. gc drops such lines; with -v it lists them, with their dates and sources.
 
@@ -33,7 +35,10 @@ partly dead, and the error says how much room it needs.
 
 gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long to wait.
 Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept can be
-lost, and the next gc continues.
+lost, and the next gc continues. With --dry-run, gc locks nothing.
+
+With the store of a 'castar serve --allow-delete', the gc runs there. --wait says how long the server waits for clients
+that are storing something.
 
 Examples:
   castar forget --keep-daily 7 --keep-weekly 4 && castar gc
@@ -48,6 +53,7 @@ type gcFlags struct {
 	all    bool
 	dryRun bool
 	wait   time.Duration
+	grace  time.Duration
 
 	forgotten []store.Tag // lines of the log that do not count any more
 }
@@ -65,14 +71,15 @@ func (e *env) gcCommand() *cli.Command {
 			boolFlag("all", "", &f.all, "go on even if there is no tag and no log, if tags were lost, or if lines of the log cannot be read"),
 			boolFlag("dry-run", "n", &f.dryRun, "remove nothing; print what would be freed"),
 			waitFlag(&f.wait),
+			graceFlag(&f.grace),
 		},
 		Action: func(c *cli.Context) error { return e.gc(c.Context, &f) },
 	}
 }
 
-// gc removes what the tags and --keep do not reach.
+// gc removes what the tags, the log and --keep do not reach.
 func (e *env) gc(ctx context.Context, f *gcFlags) error {
-	st, err := e.openAlone(ctx, config.Options{Wait: f.wait, ReadOnly: f.dryRun})
+	st, err := e.openToForget(ctx, f.wait, f.dryRun)
 	if err != nil {
 		return err
 	}
@@ -80,94 +87,73 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 	return e.gcOpen(ctx, f, st)
 }
 
-// gcOpen is gc in a store that is open exclusively.
+// graceFlag is how long a gc leaves files in a bucket.
+func graceFlag(grace *time.Duration) cli.Flag {
+	return durationFlag("grace", grace, gcGrace.String(), "in a bucket, delete only what was given up `DURATION` ago")
+}
+
+// gcGrace is longer than anybody reads or stores without a look at what others have done.
+const gcGrace = 24 * time.Hour
+
+// openToForget opens a store to remove something: exclusively, unless it is a dry run.
+func (e *env) openToForget(ctx context.Context, wait time.Duration, dryRun bool) (*store.Store, error) {
+	if dryRun {
+		return e.open(ctx, "", config.Options{Wait: wait, ReadOnly: true})
+	}
+	return e.openAlone(ctx, config.Options{Wait: wait})
+}
+
+// gcOpen is gc in a store that is open exclusively, or at a server.
 func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
-	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
-		return store.ErrUnsupported
-	}
 	began := time.Now()
-	kept, err := e.gcKept(ctx, f, st)
-	if err != nil {
-		return err
-	}
 	also, err := rootsOf(ctx, st, f.keep)
 	if err != nil {
 		return err
 	}
-	keep := st.NewSet()
-	roots, _ := kept.Roots(ctx, st)
-	if err := tree.Mark(ctx, st, append(roots, also...), keep); err != nil {
-		return refuseGC(ctx, err, false)
+	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.SweepProgress),
+		Warn: func(err error) { e.warn("gc", err.Error()) }}
+	if f.dryRun {
+		o.Forgot = f.forgotten // they are still there
 	}
-	damaged := false
-	var moved store.SweepProgress
+	for _, r := range also {
+		o.Keep = append(o.Keep, r.Node)
+	}
 	stop := e.startProgress("gc", func() sample {
-		return sample{files: moved.Objects.Load(), bytes: moved.Bytes.Load(), unit: "objects moved"}
+		return sample{files: o.Progress.Objects.Load(), bytes: o.Progress.Bytes.Load(), unit: "objects moved"}
 	})
 	defer stop()
-	o := store.SweepOptions{DryRun: f.dryRun, TagsLost: f.all, Progress: &moved, Damaged: func(err error) {
-		damaged = true
-		e.warn("gc", "damaged, and kept: "+err.Error())
-	}}
-	result, err := st.Sweeper.Sweep(ctx, keep, o)
+	var result store.CollectResult
+	if st.Collector != nil {
+		result, err = st.Collector.Collect(ctx, o)
+	} else {
+		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone,
+			Again: func() { e.note("gc", "another process has changed the store: begins again") }})
+	}
 	stop()
+	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
+		return &failure{err: err, status: statusFailed, hint: refused.Hint}
+	}
+	if errors.Is(err, store.ErrNothingKept) {
+		return &failure{err: err, status: statusFailed, hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
+	}
 	if err != nil {
 		return err
 	}
-	if err := e.dropGone(ctx, f, st); err != nil {
+	if err := e.printGC(result, f.dryRun, time.Since(began)); err != nil {
 		return err
 	}
-	e.printGC(result, kept, f.dryRun, time.Since(began))
-	if damaged {
+	if result.Damaged {
 		return errPartial
 	}
 	return nil
 }
 
-// gcKept returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless --all was
-// given.
-func (e *env) gcKept(ctx context.Context, f *gcFlags, st *store.Store) (tree.Kept, error) {
-	kept := tree.ReadKept(ctx, st)
-	kept.Ingests = slices.DeleteFunc(kept.Ingests, store.AmongTags(f.forgotten))
-	for _, err := range kept.TagErrors {
-		if !errors.Is(err, store.ErrTagsLost) || !f.all {
-			return kept, refuseGC(ctx, err, false)
-		}
+// noteGone lists with --verbose a line of the log whose root an older castar has removed.
+func (e *env) noteGone(t store.Tag) {
+	if e.verbose {
+		e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
+			t.Time.Local().Format(time.DateTime), quote(t.Source)))
 	}
-	for _, err := range kept.LogErrors {
-		if errors.Is(err, store.ErrNewer) || !store.IsCorrupt(err) || !f.all {
-			return kept, refuseGC(ctx, err, store.IsCorrupt(err))
-		}
-		e.warn("gc", err.Error())
-	}
-	if len(kept.Tags)+len(kept.Ingests) == 0 && !f.all {
-		return kept, &failure{err: errors.New("there is no tag and no ingest in the log, so everything would be removed"), status: statusFailed,
-			hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
-	}
-	return kept, ctx.Err()
-}
-
-// dropGone takes the lines out of the log whose roots an older castar has removed, and lists them with --verbose.
-func (e *env) dropGone(ctx context.Context, f *gcFlags, st *store.Store) error {
-	gone := tree.Gone(ctx, st)
-	for _, t := range gone {
-		if e.verbose {
-			e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
-				t.Time.Local().Format(time.DateTime), quote(t.Source)))
-		}
-	}
-	if f.dryRun || len(gone) == 0 {
-		return nil
-	}
-	return st.Tags.Forget(ctx, gone)
-}
-
-// refuseGC is the error if it is not known what is alive.
-func refuseGC(ctx context.Context, err error, isLog bool) error {
-	if ctx.Err() != nil {
-		return err
-	}
-	return &failure{err: fmt.Errorf("nothing was removed: %w", err), status: statusFailed, hint: advice.OnRefusedGC(err, isLog)}
 }
 
 // jsonGC is what castar gc --json prints.
@@ -177,13 +163,30 @@ type jsonGC struct {
 	Seconds float64 `json:"seconds"`
 	DryRun  bool    `json:"dry_run" help:"then the numbers are estimates"`
 	Ingests int     `json:"ingests" help:"lines of the log whose roots were kept"`
+
+	Dropped []jsonRecord `json:"dropped" help:"roots of ingests that were forgotten and tags that were deleted, as in castar log"` // never null
 }
 
-func (e *env) printGC(r store.SweepResult, kept tree.Kept, dryRun bool, took time.Duration) {
-	freed, keeps := "freed", "kept"
+func (jsonGC) lineType() string { return "summary" }
+
+func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) error {
+	freed, keeps, drops := "freed", "kept", "dropped"
 	if dryRun {
-		freed, keeps = "would free about", "would keep"
+		freed, keeps, drops = "would free about", "would keep", "would drop"
 	}
-	e.print(jsonGC{len(kept.Tags), r, took.Seconds(), dryRun, len(kept.Ingests)}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
+	j := jsonGC{r.Tags, r.SweepResult, took.Seconds(), dryRun, r.Ingests, []jsonRecord{}}
+	for _, t := range r.Dropped {
+		record, err := newJSONRecord(t, 0)
+		if err != nil {
+			return err
+		}
+		j.Dropped = append(j.Dropped, record)
+		if e.verbose {
+			e.note("gc", fmt.Sprintf("%s %s of %s, tag %s, source %s", drops, tree.ShortName(t), t.Time.Local().Format(time.DateTime),
+				orDash(t.Name), orDash(t.Source)))
+		}
+	}
+	e.print(j, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
 		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), keeps, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
+	return nil
 }

@@ -24,11 +24,15 @@ Environment:
   XDG_CACHE_HOME  ingest remembers in $XDG_CACHE_HOME/castar what it has read; the folder is safe to delete
   NO_COLOR        use no colors, and no control sequence except the carriage return of the progress bar
 
-With --json, each error or warning is an object on stderr: level (error or warning), command, text, hint, and for an
-error, status: the exit status. If the text is not UTF-8, text_base64 has it in base64.
+With --json, each line is an object whose type says what it is. Each error or warning is one on stderr: type (error or
+warning; level is the old name of it), command, text, hint, and for an error, status: the exit status. If the text is
+not UTF-8, text_base64 has it in base64.
 
 With --progress=json, there is an object on stderr when work begins and once a second: type (progress), command,
 entries, unit (what entries counts: files or objects), bytes, total (0 if not known yet), seconds.
+
+After work with stores in a network there is an object on stderr with --json: type (traffic), command, requests,
+bytes_sent, bytes_received. With --verbose, a line says the same.
 
 SIGINT, SIGTERM and SIGHUP make castar clean up and exit. A second one kills it at once. SIGUSR1 prints a line of
 progress.
@@ -42,17 +46,18 @@ Exit status:
   11   another process has locked the store
   130  interrupted
 
-'castar COMMAND --help' is the manual of a command. 'castar help recipes', 'castar help coming-from' and 'castar help
-changes' say more.
+'castar COMMAND --help' is the manual of a command. 'castar help recipes', 'castar help server', 'castar help
+coming-from' and 'castar help changes' say more.
 `
 
 const helpHelp = `
-Shows this help, the manual of a command, or a text about a TOPIC: recipes; coming-from, for those who know restic, borg
-or git; or changes, the changelog. With --man, the same as a man page.
+Shows this help, the manual of a command, or a text about a TOPIC: recipes; server, how to run one for other machines;
+coming-from, for those who know restic, borg or git; or changes, the changelog. With --man, the same as a man page.
 
 Examples:
   castar help ingest
   castar help recipes
+  castar help server
   castar help --man ingest >castar-ingest.1         # for man 1 castar-ingest`
 
 func (e *env) helpCommand(app *cli.App) *cli.Command {

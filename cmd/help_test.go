@@ -15,12 +15,12 @@ func TestHelpNamesFields(t *testing.T) {
 	var help bytes.Buffer
 	app := (&env{stdout: &output{w: &help}, stderr: &console{w: io.Discard}}).app()
 	printHelp(&help, app, helpColumns)
-	wantFields(t, "", help.String(), jsonMessage{})
+	wantFields(t, "", help.String(), jsonMessage{}, jsonTraffic{})
 	for command, objects := range map[string][]any{
 		"ingest":  {jsonIngested{}, jsonLeftOut{}},
 		"export":  {jsonExported{}, jsonChange{}},
 		"tag":     {jsonRecord{}},
-		"log":     {jsonRecord{}},
+		"log":     {jsonRecord{Number: 1}},
 		"diff":    {jsonDiff{}, jsonNode{}, jsonDiffStat{}},
 		"ls":      {jsonEntry{}},
 		"find":    {jsonEntry{}},
@@ -43,6 +43,9 @@ func TestHelpNamesFields(t *testing.T) {
 func wantFields(t *testing.T, command, help string, objects ...any) {
 	t.Helper()
 	for _, o := range objects {
+		if line, ok := o.(jsonLine); ok && !strings.Contains(help, line.lineType()) {
+			t.Errorf("castar help %s does not tell of the type %s", command, line.lineType())
+		}
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(o)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name != "" && !regexp.MustCompile(`\b`+name+`\b`).MatchString(help) {

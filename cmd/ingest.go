@@ -201,7 +201,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		}
 	}
 	var err error
-	if f.options.SizeRule, err = e.sizeRule(f, st); err != nil {
+	if f.options.SizeRule, err = e.sizeRule(ctx, f, st); err != nil {
 		return err
 	}
 	results, err := e.ingestSources(ctx, f, st, paths)
@@ -239,6 +239,13 @@ func checkTag(ctx context.Context, st *store.Store, tag string) error {
 		return nil
 	case st.Tags == nil:
 		return fmt.Errorf("--tag: %w", store.ErrUnsupported)
+	}
+	if st.RemoteTags != nil {
+		err := st.RemoteTags.MaySet(ctx, tag)
+		if errors.Is(err, store.ErrUnsupported) {
+			err = fmt.Errorf("--tag: %w", store.ErrUnsupported)
+		}
+		return err
 	}
 	if _, err := st.Tags.Get(ctx, tag); errors.Is(err, store.ErrNewer) {
 		return fmt.Errorf("tag %q: %w", tag, err)

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"time"
@@ -42,7 +43,11 @@ func keep(ctx context.Context, st *store.Store, f *ingestFlags, results []ingest
 		if err := r.compare(ctx, st, t); err != nil {
 			return err
 		}
-		if err := st.Tags.Record(ctx, t); err != nil {
+		err := st.Tags.Record(ctx, t)
+		if errors.Is(err, store.ErrUnsupported) { // a server without tags, as those of tvix and snix
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		if f.tag != "" {
@@ -65,7 +70,7 @@ func (r *ingested) compare(ctx context.Context, st *store.Store, t store.Tag) er
 			last, known = old, old.Source == t.Source
 		}
 	}
-	if !known && st.NewSet == nil { // it would take a request for each line of the log
+	if !known && st.NewSet == nil && st.RemoteTags == nil { // it would take a request for each line of the log
 		return nil
 	}
 	if !known {
@@ -94,6 +99,12 @@ func lastOf(ctx context.Context, st *store.Store, t store.Tag) (last store.Tag) 
 func changes(ctx context.Context, st *store.Store, old store.Node, t store.Tag) (c change, err error) {
 	if old.Kind == 0 {
 		return change{New: t.Counts.Files}, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !sameRoot(old, t.Root) {
+		st.Expect(ctx, old)
+		st.Expect(ctx, t.Root)
 	}
 	sides := [2]tree.Side{{Root: old, Directories: st.Directories}, {Root: t.Root, Directories: st.Directories}}
 	for d, err := range tree.Diff(ctx, sides[0], sides[1], tree.DiffOptions{Recursive: true, NoRenames: true}) {

@@ -28,6 +28,8 @@ type jsonIngested struct {
 	Stored    *uint64 `json:"stored_bytes,omitempty" help:"what was written for them, likewise"`
 }
 
+func (jsonIngested) lineType() string { return "ingest" }
+
 // jsonLeftOut is an entry that could not be stored.
 type jsonLeftOut struct {
 	jsonPath

@@ -64,6 +64,8 @@ type jsonInit struct {
 	Compression string `json:"compression"`
 }
 
+func (jsonInit) lineType() string { return "store" }
+
 // init makes the store.
 func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	spec, err := e.storeSpec()
@@ -79,7 +81,7 @@ func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	if err != nil || !e.json {
 		return err
 	}
-	of, err := config.SizeRule(spec)
+	of, err := config.SizeRule(ctx, spec, o)
 	if err != nil {
 		return err
 	}

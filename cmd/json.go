@@ -15,8 +15,12 @@ import (
 	"castar/store"
 )
 
+// jsonLine is an object that is a line by itself. lineType tells a program what it reads: it is the field type, the first.
+// It is "" if the object has such a field of its own.
+type jsonLine interface{ lineType() string }
+
 // print prints a result: v with --json, and otherwise text, a line.
-func (e *env) print(v any, text string) {
+func (e *env) print(v jsonLine, text string) {
 	if e.json {
 		e.stdout.json(v)
 	} else {
@@ -59,21 +63,28 @@ func newJSONSource(path string) (j jsonSource) {
 
 // jsonNode is what JSON says of a node.
 type jsonNode struct {
-	Kind         string `json:"kind"`                 // directory, file or symlink
-	Size         uint64 `json:"size"`                 // file: bytes; directory: entries in all, as recorded; symlink: 0
-	Executable   bool   `json:"executable,omitempty"` // of a file
-	Digest       string `json:"digest,omitempty"`     // 64 hexadecimal digits; a symlink has none
-	Target       string `json:"target,omitempty"`     // of a symlink
-	TargetBase64 string `json:"target_base64,omitempty"`
+	Kind         string  `json:"kind"` // directory, file or symlink
+	Size         uint64  `json:"size" help:"the old name of bytes and entries_below"`
+	Bytes        *uint64 `json:"bytes,omitempty" help:"of a file"`
+	EntriesBelow *uint64 `json:"entries_below,omitempty" help:"of a directory: all of them, as recorded"`
+	Executable   bool    `json:"executable,omitempty"` // of a file
+	Digest       string  `json:"digest,omitempty"`     // 64 hexadecimal digits; a symlink has none
+	Target       string  `json:"target,omitempty"`     // of a symlink
+	TargetBase64 string  `json:"target_base64,omitempty"`
 }
 
 func newJSONNode(n store.Node) jsonNode {
 	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
-	if n.Kind == store.KindSymlink {
+	switch n.Kind {
+	case store.KindSymlink:
 		j.Target, j.TargetBase64 = jsonName(n.Target)
-	} else {
-		j.Digest = n.Digest.String()
+		return j
+	case store.KindFile:
+		j.Bytes = &n.Size
+	default:
+		j.EntriesBelow = &n.Size
 	}
+	j.Digest = n.Digest.String()
 	return j
 }
 
@@ -83,6 +94,8 @@ type jsonEntry struct {
 	jsonNode
 	jsonFacts // of castar ls
 }
+
+func (jsonEntry) lineType() string { return "entry" }
 
 // jsonName returns the two JSON fields of a name. JSON strings are Unicode, so if the name is not UTF-8, the second field
 // has it in standard base64, and the first has what can be shown of it.
@@ -100,7 +113,11 @@ func withJSON(help string, about ...any) string {
 	var encoded []string
 	b.WriteString("\nWith --json, ")
 	for i := 0; i < len(about); i += 2 {
-		fmt.Fprintf(&b, "%s: %s. ", about[i], jsonFields(reflect.TypeOf(about[i+1]), &encoded))
+		fmt.Fprintf(&b, "%s: ", about[i])
+		if line, ok := about[i+1].(jsonLine); ok && line.lineType() != "" {
+			fmt.Fprintf(&b, "type (%s), ", line.lineType())
+		}
+		b.WriteString(jsonFields(reflect.TypeOf(about[i+1]), &encoded) + ". ")
 	}
 	if len(encoded) > 0 {
 		slices.Sort(encoded)
@@ -144,14 +161,18 @@ func jsonFields(t reflect.Type, encoded *[]string) string {
 
 // writeJSON writes v as one line. It escapes everything in strings that is not plain, so that a terminal shows the line and
 // does not obey it. JSON itself asks only for escapes of control characters below the space.
-func writeJSON(w io.Writer, v any) error {
+func writeJSON(w io.Writer, v jsonLine) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	_, err := w.Write(escapeJSON(b.Bytes()))
+	line := b.Bytes()
+	if t := v.lineType(); t != "" {
+		line = slices.Insert(line, len("{"), []byte(`"type":"`+t+`",`)...)
+	}
+	_, err := w.Write(escapeJSON(line))
 	return err
 }
 

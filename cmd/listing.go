@@ -53,7 +53,7 @@ func (l *listing) line(text string) {
 }
 
 // json writes v as one line.
-func (l *listing) json(v any) { _ = writeJSON(l, v) } // stdout remembers
+func (l *listing) json(v jsonLine) { _ = writeJSON(l, v) } // stdout remembers
 
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
 // errPartial in the end.

@@ -32,11 +32,11 @@ func (e *env) logCommand() *cli.Command {
 		Name:        "log",
 		Usage:       "list what was ingested, newest first",
 		UsageText:   "castar log [flags]",
-		Description: withJSON(logHelp, "there is an object for each ingest", jsonRecord{}),
+		Description: withJSON(logHelp, "there is an object for each ingest", jsonRecord{Number: 1}),
 		Flags:       []cli.Flag{rangeFlag("number", "n", &limit, 0, math.MaxInt, "all", "list the last `N` ingests")},
 		Action: func(c *cli.Context) error {
 			return e.withTags(c.Context, forRead, func(st *store.Store) error {
-				list := newRecords(e, "log")
+				list := newRecords(e, "log", st)
 				ingests, unread := tree.History(c.Context, st)
 				for _, err := range unread {
 					list.add(store.Tag{}, err)

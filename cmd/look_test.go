@@ -95,7 +95,7 @@ func TestMissingDirectory(t *testing.T) {
 		stdout string
 	}{
 		{"ls", func(e *env) error { return e.ls(t.Context(), &lsFlags{recursive: true}, st, tree.Ref{Node: root}, "t") }, "gone/\nhere\n"},
-		{"find", func(e *env) error { return e.find(t.Context(), st, root, []string{"h*"}, "", false) }, "here\n"},
+		{"find", func(e *env) error { return e.find(t.Context(), st, root, newMatcher([]string{"h*"}, ""), false) }, "here\n"},
 	}
 	for _, tt := range tests {
 		var out, stderr bytes.Buffer

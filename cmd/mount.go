@@ -60,7 +60,7 @@ The mount keeps the store open. 'castar gc' of a store on this machine must wait
 until it is unmounted. A bucket or another server does not wait: what a gc there
 removes gives an I/O error.
 
-With --json, the path is printed as an object: dir, and root if there is one.
+With --json, the path is printed as an object: type (mount), dir, and root if there is one.
 
 Examples:
   castar mount src /mnt
@@ -184,6 +184,8 @@ type jsonMount struct {
 	DirBase64 string `json:"dir_base64,omitempty"` // if that is not UTF-8
 	Root      string `json:"root,omitempty"`       // the digest of what is mounted, if not the whole store
 }
+
+func (jsonMount) lineType() string { return "mount" }
 
 // printMount says that the mount is ready.
 func (e *env) printMount(dir string, result jsonMount) {

@@ -170,7 +170,6 @@ func (e *env) startProgress(command string, read func() sample) (stop func()) {
 
 // jsonProgress is a line on stderr with --progress=json.
 type jsonProgress struct {
-	Type    string  `json:"type"` // "progress"
 	Command string  `json:"command"`
 	Entries uint64  `json:"entries"`
 	Unit    string  `json:"unit"` // what entries counts: files or objects
@@ -179,9 +178,11 @@ type jsonProgress struct {
 	Seconds float64 `json:"seconds"`
 }
 
+func (jsonProgress) lineType() string { return "progress" }
+
 // printProgress writes s as an object.
 func (e *env) printProgress(command string, s sample, elapsed time.Duration) {
-	_ = writeJSON(e.stderr, jsonProgress{"progress", command, s.files, s.units(), s.bytes, s.total, elapsed.Seconds()})
+	_ = writeJSON(e.stderr, jsonProgress{command, s.files, s.units(), s.bytes, s.total, elapsed.Seconds()})
 }
 
 // wantsBar reports whether to show a bar. --progress decides; auto shows it only on a terminal that can move its cursor,

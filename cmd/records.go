@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,19 +15,23 @@ type records struct {
 	env     *env
 	command string
 	tags    []store.Tag
-	damaged uint64 // the number of those that cannot be read
+	damaged uint64  // the number of those that cannot be read
+	unread  []error // why; not more than maxWarnings
+	remote  bool    // an error may mean that a server cannot be asked
 }
 
 // maxWarnings is how many warnings of one kind are printed.
 const maxWarnings = 20
 
-func newRecords(e *env, command string) *records { return &records{env: e, command: command} }
+func newRecords(e *env, command string, st *store.Store) *records {
+	return &records{env: e, command: command, remote: st.RemoteTags != nil}
+}
 
 // add takes what the store yields: a tag, or the reason why it cannot be read.
 func (r *records) add(t store.Tag, err error) {
 	if err != nil {
 		if r.damaged++; r.damaged <= maxWarnings {
-			r.env.warn(r.command, err.Error())
+			r.unread = append(r.unread, err)
 		}
 		return
 	}
@@ -35,7 +40,8 @@ func (r *records) add(t store.Tag, err error) {
 
 // jsonRecord is a tag or a log entry as JSON.
 type jsonRecord struct {
-	Name string `json:"name,omitempty" help:"the tag"`
+	Tag  string `json:"tag,omitempty"`
+	Name string `json:"name,omitempty" help:"the old name of tag"`
 	jsonRoot
 	Time time.Time `json:"time"`
 	jsonSource
@@ -48,18 +54,32 @@ type jsonRecord struct {
 	Listing      string  `json:"listing,omitempty" help:"the digest of the blob with modes, owners and times"`
 }
 
+// lineType tells an ingest, which has a number, from a tag.
+func (r jsonRecord) lineType() string {
+	if r.Number > 0 {
+		return "ingest"
+	}
+	return "tag"
+}
+
 // newJSONRecord returns the JSON form of a tag or, if number is not 0, of that line of the log.
 func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 	root, err := newJSONRoot(t.Root)
-	j := jsonRecord{t.Name, root, t.Time, newJSONSource(t.Source), t.Counts, number, t.Host, t.Comment, t.Version, t.Seconds, ""}
+	j := jsonRecord{t.Name, t.Name, root, t.Time, newJSONSource(t.Source), t.Counts, number, t.Host, t.Comment, t.Version, t.Seconds, ""}
 	if t.Listing != (store.Digest{}) {
 		j.Listing = t.Listing.String()
 	}
 	return j, err
 }
 
-// print writes the list. It returns errPartial if something could not be read.
+// print writes the list. It returns errPartial if something could not be read, and the reason if a server gave no list.
 func (r *records) print() error {
+	if r.remote && r.damaged == 1 && len(r.tags) == 0 && !store.IsCorrupt(r.unread[0]) && !errors.Is(r.unread[0], store.ErrNewer) {
+		return r.unread[0]
+	}
+	for _, err := range r.unread {
+		r.env.warn(r.command, err.Error())
+	}
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
 	}

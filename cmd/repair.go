@@ -67,7 +67,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	defer st.Close()
 	var from *store.Store
 	if f.from != "" {
-		if from, err = config.Open(ctx, f.from, config.Options{ReadOnly: true}); err != nil {
+		if from, err = e.open(ctx, f.from, config.Options{ReadOnly: true}); err != nil {
 			return err
 		}
 		defer from.Close()
@@ -110,6 +110,8 @@ type jsonMended struct {
 	jsonWhere
 }
 
+func (jsonMended) lineType() string { return "mended" }
+
 func (e *env) printMended(where, what string) {
 	e.print(jsonMended{what, newJSONWhere(where)}, quote(where)+": "+store.Escape(what))
 }
@@ -120,6 +122,8 @@ type jsonLost struct {
 	Tag  string `json:"tag"`
 	jsonWhere
 }
+
+func (jsonLost) lineType() string { return "lost" }
 
 func (e *env) printLost(tag, path string, err error) {
 	e.print(jsonLost{err.Error(), tag, newJSONWhere(path)}, "lost: "+quote(path)+": "+store.Escape(store.ShortMessage(err.Error())))
@@ -134,6 +138,8 @@ type jsonRepaired struct {
 	StillLost          uint64  `json:"still_lost" help:"files and directories that tags reach"`
 	Seconds            float64 `json:"seconds"`
 }
+
+func (jsonRepaired) lineType() string { return "summary" }
 
 func (e *env) printRepaired(r mend.Result, c *tree.CopyCounts, took time.Duration) {
 	j := jsonRepaired{r.RepairResult, c.NewBlobs.Load(), c.NewBytes.Load(), c.NewDirectories.Load(), r.StillLost, took.Seconds()}

@@ -16,30 +16,48 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/net/netutil"
 
 	"castar/store"
-	"castar/store/rpc"
 	"castar/store/rpc/server"
 )
 
 const serveHelp = `
-Offers the store to other programs over gRPC, as the BlobService and
-DirectoryService of castore: to castar, as the store grpc+http://ADDR, and to
-any program that speaks tvix.castore.v1 or snix.castore.v1. Health checks and
-reflection are included. Clients may read, and with --allow-put also store; they
-cannot delete. These services have no tags and no shortened digests: clients
-name a root by its whole digest.
+Offers the store to other programs over gRPC: to castar, as the store
+grpc+http://ADDR, with its tags and its log, and to any program that speaks
+tvix.castore.v1 or snix.castore.v1, as BlobService and DirectoryService of
+castore. Health checks and reflection are included.
+
+Clients may read. With --allow-put they may store, record ingests in the log, and
+set tags that do not exist. With --allow-delete they may also move and delete
+tags, 'castar forget' lines of the log, and run 'castar gc' at the server. So
+'castar ingest --tag nightly' needs both from its second time on; without
+--allow-delete, ingest without --tag: the log keeps each ingest.
 
 ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it.
-On port 0 the system chooses a port. Only this machine can reach the default.
---listen may be repeated; if one address cannot be opened, none is served.
-Sockets that systemd passes (LISTEN_FDS) are served too, and without --listen
-only those. The folder of a socket and the umask decide who may connect to it.
-As soon as clients can connect, the URL of each address is printed, one a line.
+On port 0 the system chooses a port. Only this machine can reach the default,
+which is 127.0.0.1:8000 without IPv6. --listen may be repeated; if one address
+cannot be opened, none is served. Sockets that systemd passes (LISTEN_FDS) are
+served too, and without --listen only those. The folder of a socket and the
+umask decide who may connect to it. As soon as clients can connect, the URL of
+each address is printed, one a line, and systemd is told (NOTIFY_SOCKET).
+'castar help server' has units for systemd.
 
-Whoever can connect may use the store, unless --token-file or --tls-client-ca
-restricts it. Without TLS, everything that is sent can be read on its way,
-tokens included.
+Everybody who can connect may use the store, unless --token-file or
+--tls-client-ca restricts it. Without TLS, everything that is sent can be read on
+its way, tokens included.
+
+A line of --token-file is a token, and then, in any order, "put", "delete" and a
+prefix of tags that ends in a slash. A token without put only reads. No token has
+more rights than --allow-put and --allow-delete give. A token with a prefix can
+set, move and delete only tags below it, and record and forget only lines of the
+log with such tags; it can also record lines without a tag, and it cannot run a
+gc. Empty lines and lines that begin with # do not count. A file that is one token
+and nothing else gives it all rights that the flags give. SIGHUP makes the server
+read the file again; if it has a mistake, the old tokens stay. An example:
+  s3cret-of-the-admin    put delete
+  s3cret-of-alice        put delete alice/
+  s3cret-of-a-browser
 
 When the upload of a directory tree is acknowledged, the tree is durable, with
 all blobs stored before it. Blobs without a tree are durable within seconds.
@@ -53,13 +71,31 @@ call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A client that is
 silent in the middle of a call for the --idle-timeout is cut off, whether others
 wait or not. Sizes are in bytes, or with K, M or G in units of 1024.
 
+One second after the last call the server closes a local store, and the next call
+opens it. So another process can lock an idle store, for 'castar gc', 'forget' or
+'repair'; calls that come meanwhile wait. A client that has stored something keeps
+the store open until it is gone, or for 10 minutes after its last call.
+
+'castar gc -s grpc+http://ADDR' collects garbage at the server, and --gc-every does
+so by itself. The server waits until no client is in the middle of storing
+something, holds up calls while the gc runs, and goes on.
+
+When the store cannot be written, for example because the disk is full, clients
+that store are refused, others go on reading, and the server looks each second
+whether there is space again. What it had acknowledged and not yet made durable
+is lost then; clients of castar notice, and say that it must be stored again.
+
+Health checks are those of grpc.health.v1. The server is SERVING under "" and the
+names of its services while it reads, and under castar.put while clients may
+store. They need the token like every other call.
+
 SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
-seconds to finish. 'castar gc' must wait until the server stops.
+seconds to finish.
 
 Log lines on stderr have a time, a level and fields. --json makes them JSON,
-with time, level, msg, method, code, took (in nanoseconds), peer and error.
+with type (log), time, level, msg, method, code, took (in nanoseconds), peer and error.
 serve logs failed calls, with --verbose all calls, and with --quiet none. With
---json, each address is an object: url.
+--json, each address is an object: type (address), url.
 
 --metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and
 castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running, and
@@ -70,7 +106,8 @@ Examples:
   castar serve                                    # read-only, for this machine
   castar serve --listen unix:/run/castar.sock --allow-put
   castar serve --http 8080                        # pages for browsers here
-  castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem --token-file token
+  castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem --token-file tokens \
+    --allow-put --allow-delete --gc-every 24h    # for many machines
   castar export -s grpc+unix:/run/castar.sock ROOT DEST    # a client`
 
 // serveFlags is what was typed after castar serve.
@@ -79,12 +116,14 @@ type serveFlags struct {
 	cert, key, clientCA string
 	tokenFile, metrics  string
 	maxMessage          int64
+	gcEvery             time.Duration
 	options             server.Options
 	web                 webFlags
 }
 
 const (
-	defaultListen = "[::1]:8000" // clients of tvix and snix look here
+	defaultListen  = "[::1]:8000"     // clients of tvix and snix look here
+	defaultListen4 = "127.0.0.1:8000" // without IPv6
 	// stopTime is how long running calls may take when the server stops.
 	stopTime = 10 * time.Second
 )
@@ -100,11 +139,13 @@ func (e *env) serveCommand() *cli.Command {
 		Description: serveHelp,
 		Flags: append([]cli.Flag{
 			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+")"),
-			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store; make the store if there is none"),
+			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store, and set new tags; make the store if there is none"),
+			boolFlag("allow-delete", "", &f.options.AllowDelete, "let clients move and delete tags, forget ingests, and collect garbage"),
+			durationFlag("gc-every", &f.gcEvery, "never", "collect garbage each `DURATION`, such as 24h"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate signed by an authority in `FILE` (PEM)"},
-			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show the token in `FILE`"},
+			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show one of the tokens in `FILE`"},
 			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`"},
 			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
@@ -121,6 +162,8 @@ func (e *env) serveCommand() *cli.Command {
 				return usagef("serve", "--max-message must be positive")
 			case f.options.MaxStreams < 1:
 				return usagef("serve", "--max-streams must be positive")
+			case c.IsSet("gc-every") && f.gcEvery < time.Second:
+				return usagef("serve", "--gc-every must be at least 1s")
 			case f.options.Idle < time.Second:
 				return usagef("serve", "--idle-timeout must be at least 1s")
 			case f.options.Memory < server.LeastMemory:
@@ -139,10 +182,11 @@ func (e *env) serveCommand() *cli.Command {
 
 // serve offers the store until ctx ends.
 func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
+	f.options.Log = e.logger()
 	if err := f.read(); err != nil {
 		return err
 	}
-	f.options.Log = e.logger()
+	f.rereadTokens(ctx)
 	debug.SetMemoryLimit(f.options.Memory * 3 / 2) // collect garbage before it doubles the memory
 	listeners, err := openListeners(f.listen, len(f.web.listen) > 0)
 	if err != nil {
@@ -157,24 +201,26 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 		return err
 	}
 	defer closeAll(pages)
-	mode := forRead
-	if f.options.AllowPut {
-		mode = forIngest
-	}
-	st, err := e.openStore(ctx, mode)
+	st, err := e.openServed(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.Close()) }()
 	return e.serveStore(ctx, f, st, listeners, pages)
 }
 
-// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails.
-func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) error {
+// serveStore answers at all listeners, and at those of web pages, until ctx ends or one of them fails. It closes st.
+func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, listeners, pages []net.Listener) (err error) {
 	s, err := server.New(st, f.options)
 	if err != nil {
-		return err
+		return errors.Join(err, st.Close())
 	}
+	stopWeb := func(context.Context) {}
+	defer func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+		defer cancel()
+		stopWeb(grace)
+		err = errors.Join(err, s.Shutdown(grace))
+	}()
 	failed := make(chan error, len(listeners)+len(pages)+1)
 	if f.metrics != "" {
 		stop, err := serveMetrics(f, s, failed)
@@ -192,23 +238,25 @@ func (e *env) serveStore(ctx context.Context, f *serveFlags, st *store.Store, li
 		go func() { failed <- s.Serve(l) }()
 		e.printAddress(l, f.options.TLS != nil)
 	}
-	stopWeb := e.serveWeb(f, st, pages, failed)
+	stopWeb = e.serveWeb(f, s, pages, failed)
+	go f.tend(ctx, s)
+	tellSystemd("READY=1")
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
-	defer cancel()
-	stopWeb(grace)
-	return errors.Join(err, s.Shutdown(grace))
+	tellSystemd("STOPPING=1")
+	return err
 }
 
 // read reads the files that the flags name.
 func (f *serveFlags) read() (err error) {
 	if f.tokenFile != "" {
-		if f.options.Token, err = rpc.ReadToken(f.tokenFile); err != nil {
+		list, err := f.readTokens()
+		if err != nil {
 			return err
 		}
+		f.options.Tokens = server.NewTokens(list...)
 	}
 	if f.cert == "" {
 		return nil
@@ -243,7 +291,7 @@ func (e *env) logger() *slog.Logger {
 		o.Level = slog.LevelDebug
 	}
 	if e.json {
-		return slog.New(slog.NewJSONHandler(plainLines{e.stderr, escapeJSON}, o))
+		return slog.New(slog.NewJSONHandler(plainLines{e.stderr, escapeJSON}, o)).With("type", "log")
 	}
 	escape := func(line []byte) []byte { return []byte(store.Escape(string(line[:len(line)-1])) + "\n") }
 	return slog.New(slog.NewTextHandler(plainLines{e.stderr, escape}, o))
@@ -261,9 +309,9 @@ func serveMetrics(f *serveFlags, s *server.Server, failed chan<- error) (stop fu
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		_ = s.WriteMetrics(w) // the client is gone
 	})
-	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime}
+	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime, WriteTimeout: stopTime, IdleTimeout: time.Minute}
 	go func() {
-		if err := h.Serve(l); err != http.ErrServerClosed {
+		if err := h.Serve(netutil.LimitListener(l, 16)); err != http.ErrServerClosed {
 			failed <- err
 		}
 	}()

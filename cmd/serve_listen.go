@@ -3,6 +3,7 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -20,7 +21,11 @@ func openListeners(addresses []string, noDefault bool) ([]net.Listener, error) {
 		return nil, err
 	}
 	if len(addresses) == 0 && len(all) == 0 && !noDefault {
-		addresses = []string{defaultListen}
+		l, address, err := listenDefault(listen)
+		if err != nil {
+			return nil, fmt.Errorf("listen: %s: %s", address, reason(err))
+		}
+		return []net.Listener{l}, nil
 	}
 	for _, address := range addresses {
 		l, err := listen(address)
@@ -33,6 +38,27 @@ func openListeners(addresses []string, noDefault bool) ([]net.Listener, error) {
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// listenDefault opens the default address, and returns which that is on this machine.
+func listenDefault(listen func(string) (net.Listener, error)) (l net.Listener, address string, err error) {
+	l, err = listen(defaultListen)
+	if errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT) { // there is no IPv6
+		l, err = listen(defaultListen4)
+		return l, defaultListen4, err
+	}
+	return l, defaultListen, err
+}
+
+// tellSystemd tells systemd the state of the service, as sd_notify(3) does. It does nothing for a process that systemd did
+// not start.
+func tellSystemd(state string) {
+	if path := os.Getenv("NOTIFY_SOCKET"); path != "" {
+		if c, err := net.Dial("unixgram", path); err == nil {
+			_, _ = io.WriteString(c, state) // systemd notices in time that it hears nothing
+			c.Close()
+		}
+	}
 }
 
 // listen opens one address. It replaces the socket of a server that is gone.
@@ -97,6 +123,8 @@ func passedListeners() (all []net.Listener, err error) {
 type jsonAddress struct {
 	URL string `json:"url"` // as -s takes it
 }
+
+func (jsonAddress) lineType() string { return "address" }
 
 // printAddress prints the URL of the server for clients.
 func (e *env) printAddress(l net.Listener, secure bool) {

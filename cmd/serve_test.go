@@ -17,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"castar/store"
 	"castar/store/packed"
@@ -83,7 +84,7 @@ func (s *served) stop(t *testing.T, sig os.Signal) {
 
 func dial(t *testing.T, url string) *store.Store {
 	t.Helper()
-	st, err := rpc.Dial(t.Context(), url)
+	st, err := rpc.Dial(t.Context(), url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,7 @@ func TestServeSocket(t *testing.T) {
 		l.Close()
 	}
 	s = startServe(t, exec.Command("castar", "-s", path, "serve", "--json", "--listen", sock))
-	if s.url != `{"url":"grpc+unix:`+sock+`"}` {
+	if s.url != `{"type":"address","url":"grpc+unix:`+sock+`"}` {
 		t.Errorf("address %q", s.url)
 	}
 	st = dial(t, "grpc+unix:"+sock+"?wait-connect=1")
@@ -192,7 +193,25 @@ func TestServeHost(t *testing.T) {
 	s.stop(t, syscall.SIGTERM)
 }
 
-// TestServePassed serves a socket that the parent opened, as systemd does.
+// Without IPv6 the default is an address of IPv4.
+func TestListenDefault(t *testing.T) {
+	for errno, want := range map[error]string{
+		nil: defaultListen, syscall.EADDRNOTAVAIL: defaultListen4, syscall.EAFNOSUPPORT: defaultListen4, syscall.EADDRINUSE: defaultListen,
+	} {
+		var asked []string
+		_, address, err := listenDefault(func(address string) (net.Listener, error) {
+			if asked = append(asked, address); len(asked) == 1 && errno != nil {
+				return nil, &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", errno)}
+			}
+			return nil, nil
+		})
+		if address != want || asked[len(asked)-1] != want || (err != nil) != (errno == syscall.EADDRINUSE) {
+			t.Errorf("%v: %s, %v, asked for %v", errno, address, err, asked)
+		}
+	}
+}
+
+// TestServePassed serves a socket that the parent opened, and tells the parent how it is, as a service of systemd does.
 func TestServePassed(t *testing.T) {
 	dir := shortDir(t)
 	l, err := net.Listen("unix", filepath.Join(dir, "s"))
@@ -205,14 +224,29 @@ func TestServePassed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	c := exec.Command("sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec castar serve --allow-put -s store")
+	told, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer told.Close()
+	wantTold := func(want string) {
+		t.Helper()
+		b := make([]byte, 100)
+		told.SetReadDeadline(time.Now().Add(time.Minute))
+		if n, err := told.Read(b); err != nil || string(b[:n]) != want {
+			t.Errorf("systemd was told %q, %v, want %q", b[:n], err, want)
+		}
+	}
+	c := exec.Command("sh", "-c", "LISTEN_PID=$$ LISTEN_FDS=1 NOTIFY_SOCKET=notify exec castar serve --allow-put -s store")
 	c.Dir, c.ExtraFiles = dir, []*os.File{f}
 	s := startServe(t, c)
+	wantTold("READY=1")
 	st := dial(t, s.url)
 	if has, err := st.Blobs.Has(t.Context(), store.Sum(nil)); has || err != nil {
 		t.Errorf("Has: %v, %v", has, err)
 	}
 	s.stop(t, syscall.SIGTERM)
+	wantTold("STOPPING=1")
 }
 
 // TestServePacked runs the suite of stores through a server over a packed store.
@@ -228,7 +262,7 @@ func TestServePacked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := server.New(backend, server.Options{AllowPut: true})
+		s, err := server.New(backend, server.Options{AllowPut: true, AllowDelete: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +278,7 @@ func TestServePacked(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		st, err := rpc.Dial(t.Context(), "grpc+unix:"+sock)
+		st, err := rpc.Dial(t.Context(), "grpc+unix:"+sock, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,11 +6,14 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 
 	"github.com/urfave/cli/v2"
+	"golang.org/x/net/netutil"
 
 	"castar/export/web"
 	"castar/store"
+	"castar/store/rpc/server"
 )
 
 const serveWebHelp = `
@@ -38,6 +41,9 @@ most --max-downloads long files and archives are sent at once; further ones wait
 and after 10 seconds get status 503. One client gets three quarters of these at
 most. Log lines of requests have method, path, status, bytes, took, peer and
 error.`
+
+// mostWebClients is how many connections to the pages of one address may be open. Further ones wait.
+const mostWebClients = 512
 
 // webFlags is what was typed about the web pages.
 type webFlags struct {
@@ -77,12 +83,20 @@ func closeAll(listeners []net.Listener) {
 
 // serveWeb answers at the listeners until stop is called, which waits for running requests until its context ends.
 // failed gets the reason if a listener ends before.
-func (e *env) serveWeb(f *serveFlags, st *store.Store, listeners []net.Listener, failed chan<- error) (stop func(context.Context)) {
+func (e *env) serveWeb(f *serveFlags, of *server.Server, listeners []net.Listener, failed chan<- error) (stop func(context.Context)) {
 	o := f.web.o
-	o.Token, o.Idle, o.Log = f.options.Token, f.options.Idle, f.options.Log
-	s := web.New(st, o).Server(f.options.TLS)
+	o.Idle, o.Log = f.options.Idle, f.options.Log
+	if tokens := f.options.Tokens; tokens != nil {
+		o.IsToken = func(token string) bool {
+			_, ok := tokens.Find(token)
+			return ok
+		}
+	}
+	p := &pages{of: of, o: o}
+	s := web.New(nil, o).Server(f.options.TLS)
+	s.Handler = p
 	for _, l := range listeners {
-		serve := s.Serve
+		l, serve := netutil.LimitListener(l, mostWebClients), s.Serve
 		if f.options.TLS != nil {
 			serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
 		}
@@ -105,4 +119,31 @@ func (e *env) serveWeb(f *serveFlags, st *store.Store, listeners []net.Listener,
 			s.Close()
 		}
 	}
+}
+
+// pages shows the store that a server uses, which is opened anew now and then.
+type pages struct {
+	of *server.Server
+	o  web.Options
+
+	mu sync.Mutex
+	st *store.Store
+	h  *web.Handler // of st
+}
+
+// ServeHTTP answers a request.
+func (p *pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	st, done, err := p.of.Use(r.Context())
+	if err != nil {
+		http.Error(w, "the store cannot be opened", http.StatusServiceUnavailable)
+		return
+	}
+	defer done()
+	p.mu.Lock()
+	if st != p.st {
+		p.st, p.h = st, web.New(st, p.o)
+	}
+	h := p.h
+	p.mu.Unlock()
+	h.ServeHTTP(w, r)
 }

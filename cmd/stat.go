@@ -46,7 +46,14 @@ func (e *env) statCommand() *cli.Command {
 				return usagef("stat", "want one ROOT, got %d arguments", c.NArg())
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
-				return e.stat(c.Context, st, r, !noTags && st.Tags != nil, nar)
+				wantTags := false
+				if !noTags {
+					var err error
+					if wantTags, err = st.HasTags(c.Context); err != nil {
+						return err
+					}
+				}
+				return e.stat(c.Context, st, r, wantTags, nar)
 			})
 		},
 	}
@@ -72,8 +79,10 @@ type jsonStat struct {
 	Entry          snixEntry `json:"entry" help:"as snix prints roots: type, digest, size, executable, target"`
 	EntryBase64URL string    `json:"entry_base64url" help:"the same as a protobuf message, as in the URLs of snix's binary cache after nar/snix-castore/"`
 
-	NAR *jsonNAR `json:"nar,omitempty" help:"with --nar: size, sha256, nix32, sri"`
+	NAR *jsonNAR `json:"nar,omitempty" help:"with --nar: bytes (size is its old name), sha256, nix32, sri"`
 }
+
+func (jsonStat) lineType() string { return "entry" }
 
 // snixEntry is a root as snix prints it. Like snix, it loses the bytes of a target that are not UTF-8; the message has them.
 type snixEntry struct {

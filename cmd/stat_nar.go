@@ -12,7 +12,8 @@ import (
 
 // jsonNAR is how Nix knows a root: by its NAR.
 type jsonNAR struct {
-	Size   uint64 `json:"size"`   // in bytes
+	Bytes  uint64 `json:"bytes"`
+	Size   uint64 `json:"size"`   // the old name of bytes
 	SHA256 string `json:"sha256"` // 64 hexadecimal digits
 	Nix32  string `json:"nix32"`  // the same in Nix's base 32
 	SRI    string `json:"sri"`    // the same as sha256-<base64>
@@ -28,7 +29,7 @@ func (e *env) narOf(ctx context.Context, st *store.Store, n store.Node) (*jsonNA
 		return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load(), total: total}
 	})()
 	sum, size, err := export.NARHash(ctx, st, n, export.ArchiveOptions{Progress: p})
-	return &jsonNAR{size, hex.EncodeToString(sum[:]), nix32(sum), "sha256-" + base64.StdEncoding.EncodeToString(sum[:])}, err
+	return &jsonNAR{size, size, hex.EncodeToString(sum[:]), nix32(sum), "sha256-" + base64.StdEncoding.EncodeToString(sum[:])}, err
 }
 
 // nix32 returns a hash in Nix's base 32: digits of five bits, from the last bits of the hash to the first.

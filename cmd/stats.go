@@ -81,11 +81,11 @@ func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (ro
 	for _, r := range found {
 		roots = append(roots, &measured{name: r.Name, root: r.Node})
 	}
-	switch {
-	case len(refs) > 0:
+	if len(refs) > 0 {
 		return roots, false, err
-	case st.Tags == nil:
-		return nil, false, fmt.Errorf("tags: %w", store.ErrUnsupported)
+	}
+	if err := needTags(ctx, st); err != nil {
+		return nil, false, err
 	}
 	tags, damaged := e.tagsOf(ctx, "stats", st)
 	for _, t := range tags {
@@ -117,12 +117,17 @@ func measure(ctx context.Context, u *tree.Usage, roots []*measured, owners bool)
 
 // jsonMeasured is what castar stats --json prints of each root.
 type jsonMeasured struct {
-	Name       string `json:"name" help:"the tag, or the ROOT as it was typed"`
+	Tag        string `json:"tag,omitempty" help:"if no ROOT is given"`
+	Ref        string `json:"ref" help:"the tag, or the ROOT as it was typed"`
+	RefBase64  string `json:"ref_base64,omitempty"`
+	Name       string `json:"name" help:"the old name of ref"`
 	NameBase64 string `json:"name_base64,omitempty"`
 	jsonRoot
 	store.Counts
 	Alone *uint64 `json:"alone,omitempty"` // bytes
 }
+
+func (jsonMeasured) lineType() string { return "root" }
 
 // jsonTotal is what castar stats --json prints last.
 type jsonTotal struct {
@@ -139,6 +144,8 @@ type jsonTotal struct {
 	Sizes             []jsonSize `json:"sizes"`
 }
 
+func (jsonTotal) lineType() string { return "summary" }
+
 // jsonSize is the number of different files that have fewer than Below bytes, and are not in an earlier class.
 type jsonSize struct {
 	Below uint64 `json:"below" help:"bytes; 0 means no limit"`
@@ -153,8 +160,10 @@ func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Uniq
 			return err
 		}
 		j := jsonMeasured{jsonRoot: root, Counts: m.counts}
-		j.Name, j.NameBase64 = jsonName(m.name)
+		j.Ref, j.RefBase64 = jsonName(m.name)
+		j.Name, j.NameBase64 = j.Ref, j.RefBase64
 		if owners {
+			j.Tag = m.name
 			j.Alone = &m.alone
 		}
 		out.json(j)

@@ -173,7 +173,7 @@ func (e *env) withStore(ctx context.Context, mode openMode, do func(*store.Store
 	return do(st)
 }
 
-// withTags is withStore for a store that must have tags.
+// withTags is withStore for a store that must have tags. What a server lacks shows when do asks for it.
 func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store) error) error {
 	return e.withStore(ctx, mode, func(st *store.Store) error {
 		if st.Tags == nil {
@@ -181,6 +181,15 @@ func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store)
 		}
 		return do(st)
 	})
+}
+
+// needTags returns an error unless a store has tags.
+func needTags(ctx context.Context, st *store.Store) error {
+	has, err := st.HasTags(ctx)
+	if err == nil && !has {
+		err = fmt.Errorf("tags: %w", store.ErrUnsupported)
+	}
+	return err
 }
 
 // withRef runs do with the store, opened to be read, and what ref means in it.

@@ -78,22 +78,30 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 	if r.Path == "" {
 		t.Listing = r.Listing
 	}
-	if old, err := st.Tags.Get(ctx, name); err == nil { // one that cannot be read may be set again
+	var expected *store.Tag
+	old, getErr := st.Tags.Get(ctx, name)
+	if getErr == nil { // one that cannot be read may be set again
+		expected = &old
 		same := sameRoot(old.Root, t.Root)
 		switch {
 		case !same && !force:
 			return &failure{err: fmt.Errorf("tag %q points at %s already", name, tree.ShortName(old)), status: statusFailed, hint: "--force moves it"}
 		case same && (old.Listing != store.Digest{} || t.Listing == store.Digest{}):
 			return nil // it has all that is known
-		case !same:
-			e.note("tag", fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
 		}
 	}
 	// What another process has just stored can be found before it is safe from a power cut.
 	if err := st.Sync(ctx); err != nil {
 		return err
 	}
-	return st.Tags.Set(ctx, t)
+	if getErr != nil && !store.IsNotFound(getErr) {
+		return st.Tags.Set(ctx, t)
+	}
+	err = st.SwapTag(ctx, t, expected)
+	if err == nil && getErr == nil && !sameRoot(old.Root, t.Root) {
+		e.note("tag", fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
+	}
+	return err
 }
 
 // deleteTags deletes every tag that it can, and returns an error for the others.
@@ -116,22 +124,9 @@ func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 
 // listTags prints every tag, and warns of those that cannot be read.
 func (e *env) listTags(ctx context.Context, st *store.Store) error {
-	list := newRecords(e, "tag")
+	list := newRecords(e, "tag", st)
 	for t, err := range st.Tags.All(ctx) {
 		list.add(t, err)
 	}
 	return list.print()
-}
-
-// tagNames returns the names of all tags, for completion, or none if there is no store.
-func (e *env) tagNames(ctx context.Context) (names []string) {
-	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
-		for t, err := range st.Tags.All(ctx) {
-			if err == nil {
-				names = append(names, t.Name)
-			}
-		}
-		return nil
-	})
-	return names
 }

@@ -70,7 +70,7 @@ func TestUnreadable(t *testing.T) {
 				if err := json.Unmarshal([]byte(line), &finding); err != nil {
 					t.Fatal(err)
 				}
-				if finding.Type == "finding" && !finding.Harmless {
+				if finding.What != "" && !finding.Harmless {
 					whats = append(whats, finding.What)
 				}
 				for _, h := range finding.Hits {

@@ -178,16 +178,16 @@ type verified struct {
 
 // jsonVerifying is a line of castar verify --json that says how far the check is.
 type jsonVerifying struct {
-	Type    string `json:"type"` // "progress"
 	Bytes   uint64 `json:"bytes"`
 	Total   uint64 `json:"total"`
 	Objects uint64 `json:"objects"`
 	Damaged uint64 `json:"damaged"`
 }
 
+func (jsonVerifying) lineType() string { return "progress" }
+
 // jsonVerified is the last line of castar verify --json.
 type jsonVerified struct {
-	Type        string                 `json:"type"`   // "summary"
 	Claims      map[store.Claim]uint64 `json:"claims"` // findings against each
 	Harmless    uint64                 `json:"harmless_findings"`
 	Roots       uint64                 `json:"roots"`
@@ -207,13 +207,15 @@ type jsonVerified struct {
 	Seconds     float64                `json:"seconds"`
 }
 
+func (jsonVerified) lineType() string { return "summary" }
+
 // progress shows how far the check is, as a bar or as JSON, until the function it returns is called.
 func (v *verified) progress(p *store.ScrubProgress) (stop func()) {
 	printed := time.Now()
 	return v.env.startProgress("verify", func() sample {
 		if v.env.json && time.Since(printed) >= time.Second {
 			printed = time.Now()
-			v.print(jsonVerifying{"progress", p.Bytes.Load(), p.Total.Load(), p.Objects.Load(), p.Damaged.Load()}, "")
+			v.print(jsonVerifying{p.Bytes.Load(), p.Total.Load(), p.Objects.Load(), p.Damaged.Load()}, "")
 		}
 		return sample{files: p.Objects.Load(), bytes: p.Bytes.Load(), total: p.Total.Load(), unit: "objects"}
 	})
@@ -251,7 +253,7 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 }
 
 func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {
-	j := jsonVerified{"summary", map[store.Claim]uint64{}, r.Harmless, r.Roots, r.Directories, r.Files, r.Objects, r.Bytes,
+	j := jsonVerified{map[store.Claim]uint64{}, r.Harmless, r.Roots, r.Directories, r.Files, r.Objects, r.Bytes,
 		r.Assembled, r.Recorded, r.Released, "", nil, r.Part, 0, r.Resumed, r.Stopped, took.Seconds()}
 	if r.Part > 0 {
 		j.Parts = v.options.Parts

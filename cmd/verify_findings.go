@@ -11,7 +11,6 @@ import (
 
 // jsonFinding is a line of castar verify --json about something wrong.
 type jsonFinding struct {
-	Type     string      `json:"type"` // "finding"
 	What     store.What  `json:"what"`
 	Claim    store.Claim `json:"claim"`
 	Harmless bool        `json:"harmless"`
@@ -23,6 +22,8 @@ type jsonFinding struct {
 	Advice   string      `json:"advice,omitempty"`
 	Hits     []jsonHit   `json:"hits,omitempty"`
 }
+
+func (jsonFinding) lineType() string { return "finding" }
 
 type jsonHit struct {
 	Roots   []string   `json:"roots"` // tags, or the ROOTs that were given
@@ -53,14 +54,14 @@ func (v *verified) finding(f tree.Finding) {
 }
 
 // print prints a line, or as many as a finding has, at once.
-func (v *verified) print(j any, text string) {
+func (v *verified) print(j jsonLine, text string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.env.print(j, text)
 }
 
 func (v *verified) jsonFinding(f tree.Finding) jsonFinding {
-	j := jsonFinding{Type: "finding", What: f.What, Claim: f.What.Claim(), Harmless: f.Harmless, Kind: kindName(f.Kind),
+	j := jsonFinding{What: f.What, Claim: f.What.Claim(), Harmless: f.Harmless, Kind: kindName(f.Kind),
 		Where: f.Where, Advice: advice.OnFinding(f, !v.foreign)}
 	j.Reason, _ = jsonName(store.ShortMessage(f.Err.Error()))
 	if f.Kind != 0 {

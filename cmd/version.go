@@ -21,6 +21,8 @@ type versionInfo struct {
 	} `json:"formats"`
 }
 
+func (versionInfo) lineType() string { return "version" }
+
 func (e *env) versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "version",

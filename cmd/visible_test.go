@@ -45,7 +45,7 @@ func TestVisible(t *testing.T) {
 func TestWriteJSON(t *testing.T) {
 	text := "a<b>&\x1b\x7f\u0085\u009b\u061c\u200b\u202e\u2066\u2069\u3164\ufe0f\U000e0041ü日\U0001f600\u00a0"
 	var out bytes.Buffer
-	if err := writeJSON(&out, map[string]string{text: text}); err != nil {
+	if err := writeJSON(&out, jsonAddress{URL: text}); err != nil {
 		t.Fatal(err)
 	}
 	line, _ := strings.CutSuffix(out.String(), "\n")
@@ -56,7 +56,7 @@ func TestWriteJSON(t *testing.T) {
 		t.Errorf("got %s", line)
 	}
 	var back map[string]string
-	if err := json.Unmarshal([]byte(line), &back); err != nil || back[text] != text {
+	if err := json.Unmarshal([]byte(line), &back); err != nil || back["url"] != text {
 		t.Errorf("got back %q, %v", back, err)
 	}
 }

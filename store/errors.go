@@ -24,9 +24,17 @@ var (
 	ErrTooDeep = fmt.Errorf("more than %d directories deep", MaxDepth)
 	// ErrTagsLost says that a store has lost tags, and that their names are unknown. What they reach may be needed.
 	ErrTagsLost = errors.New("tags were lost")
+	// ErrNothingKept says that a store has neither a tag nor a line in the log, so that all of it is garbage.
+	ErrNothingKept = errors.New("there is no tag and no ingest in the log, so everything would be removed")
 	// ErrNewer says that something was written by a newer castar, and that this one must not judge it. It is not damage, and
 	// nothing that it concerns is changed.
 	ErrNewer = errors.New("written by a newer castar")
+	// ErrDenied says that a server does not let this client do what it asked for.
+	ErrDenied = errors.New("not allowed")
+	// ErrChanged says that something is no longer as the caller has seen it.
+	ErrChanged = errors.New("changed meanwhile")
+	// ErrCollected says that a gc removed what a writer relied on, and that the writer could not store it again.
+	ErrCollected = errors.New("a gc removed objects that this relied on: run it again")
 	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )
@@ -38,6 +46,19 @@ type SizeRuleError struct{ Text string } // the server's own message
 func (e *SizeRuleError) Error() string {
 	return "the server counts the sizes of directories by another rule: " + e.Text
 }
+
+// ServerError reports that a server cannot be reached, or refuses to serve, whatever it was asked for. Messages name the
+// server then, and not the object.
+type ServerError struct {
+	Server string // as users name it, without secrets
+	Err    error
+}
+
+// Error returns the server and the reason.
+func (e *ServerError) Error() string { return e.Server + ": " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *ServerError) Unwrap() error { return e.Err }
 
 // CorruptError reports stored bytes that do not match their digest or the store's record of them.
 // IsNotFound is false for it.

@@ -2,22 +2,34 @@ package store
 
 import (
 	"context"
+	"iter"
 	"sync/atomic"
+	"time"
 )
 
 // Sweeper forgets objects. It knows nothing of trees: its caller finds out what to keep.
 type Sweeper interface {
-	// Sweep removes all objects that are not in keep. keep came from NewSet of the same Store and does not change
-	// during the call. No other process may have the store open. Nothing in keep is lost at a crash, an error or a
-	// cancelled context, at any moment; the next Sweep finishes the work. Damage in what is kept is reported and left
-	// as it is.
+	// Held yields what has to be in the set to keep although neither tags nor the log may reach it: roots that others are
+	// about to record, and what others have stored less than grace ago. On disk there is none. What is yielded reaches more.
+	Held(ctx context.Context, grace time.Duration) iter.Seq2[Node, error]
+	// Sweep removes all objects that are not in keep. keep came from NewSet of the same Store, before the tags and the log
+	// were read, and does not change during the call. On disk no other process may have the store open. In a bucket others
+	// may use the store, and if they have changed it since NewSet, the error is ErrChanged. Nothing in keep is lost at a
+	// crash, an error or a cancelled context, at any moment; the next Sweep finishes the work. Damage in what is kept is
+	// reported and left as it is.
 	Sweep(ctx context.Context, keep ObjectSet, o SweepOptions) (SweepResult, error)
+
+	// GivenUp returns the tags that were deleted and the ingests that were forgotten since the last Sweep, oldest first, as
+	// far as that is known. Something may keep their roots all the same.
+	GivenUp(ctx context.Context) []Tag
 }
 
 // SweepOptions say how to sweep.
 type SweepOptions struct {
-	DryRun   bool           // change nothing, and estimate what would be freed
-	TagsLost bool           // sweep although tags were lost, which is ErrTagsLost otherwise, and forget that in the end
+	DryRun   bool // change nothing, and estimate what would be freed
+	TagsLost bool // sweep although tags were lost, which is ErrTagsLost otherwise, and forget that in the end
+	// Grace is how long files stay in a bucket after they were given up, so that those who read or rely on them can finish.
+	Grace    time.Duration
 	Damaged  func(error)    // called for damage in what is kept, one call at a time; may be nil
 	Progress *SweepProgress // counts while Sweep works; may be nil
 }
@@ -63,4 +75,33 @@ type RepairResult struct {
 	// LostContainers counts folders and files that were lost with their contents and not restored. Nobody knows how much
 	// was in them.
 	LostContainers uint64 `json:"lost_containers,omitempty"`
+}
+
+// Collector collects garbage where the store is: at the other end of a network, or beside those that use it.
+type Collector interface {
+	// Collect removes what neither tags nor the log reach. The error is ErrLocked if others have used the store for all of
+	// o.Wait, and ErrDenied if the caller may not.
+	Collect(ctx context.Context, o CollectOptions) (CollectResult, error)
+}
+
+// CollectOptions say how to collect garbage.
+type CollectOptions struct {
+	DryRun   bool           // change nothing, and estimate what would be freed
+	All      bool           // go on if nothing is kept, if tags were lost, or without lines of the log that are damaged
+	Keep     []Node         // further roots to keep
+	Forgot   []Tag          // lines of the log that do not count; for a dry run
+	Grace    time.Duration  // as in SweepOptions
+	Wait     time.Duration  // how long a Collector waits for others that use the store
+	Warn     func(error)    // called for damage, one call at a time
+	Progress *SweepProgress // counts what was moved; may be nil
+}
+
+// CollectResult is what a collection did, or would do.
+type CollectResult struct {
+	SweepResult
+	Tags    int  `json:"tags"`    // whose roots were kept
+	Ingests int  `json:"ingests"` // lines of the log whose roots were kept
+	Damaged bool `json:"damaged,omitempty"`
+	// Dropped are roots that were given up since the last gc, as tags or lines of the log named them, the newest first.
+	Dropped []Tag `json:"-"`
 }

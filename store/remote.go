@@ -31,3 +31,31 @@ func (s *Store) Expect(ctx context.Context, root Node) {
 		s.RemoteDirectories.Expect(ctx, root.Digest)
 	}
 }
+
+// RemoteTags is what tags at the other end of a network offer besides. All methods may be called concurrently.
+type RemoteTags interface {
+	// Have reports whether there are tags and a log at all. If not, calls of Tags fail with ErrUnsupported.
+	Have(ctx context.Context) (bool, error)
+	// Swap is Tags.Set for a tag that is equal to old, or does not exist if old is nil. The error is ErrChanged if that is
+	// not so when the change is made.
+	Swap(ctx context.Context, t Tag, old *Tag) error
+	// MaySet returns the error that Set would return for a tag that moves, as far as that is known before.
+	MaySet(ctx context.Context, name string) error
+}
+
+// HasTags reports whether the store has tags and a log. A remote store is asked, if that is not known yet.
+func (s *Store) HasTags(ctx context.Context) (bool, error) {
+	if s.RemoteTags == nil || s.Tags == nil {
+		return s.Tags != nil, nil
+	}
+	return s.RemoteTags.Have(ctx)
+}
+
+// SwapTag sets a tag that was old when the caller looked, or did not exist if old is nil. A remote store makes sure that it
+// is so still; the error is ErrChanged otherwise.
+func (s *Store) SwapTag(ctx context.Context, t Tag, old *Tag) error {
+	if s.RemoteTags == nil {
+		return s.Tags.Set(ctx, t)
+	}
+	return s.RemoteTags.Swap(ctx, t, old)
+}

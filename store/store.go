@@ -221,14 +221,18 @@ type Store struct {
 	Joins             Joiner            // of Blobs; nil: it takes whole blobs only
 	RemoteBlobs       RemoteBlobs       // of Blobs; nil: they are near, and an answer takes no time
 	Tags              Tags              // nil: no tags and no log
+	RemoteTags        RemoteTags        // of Tags; nil: they are near
 	Lister            Lister            // nil: cannot list
 	Sizer             Sizer             // nil: cannot tell what an object takes
 	Meter             Meter             // nil: cannot tell what was added
 	NewSet            func() ObjectSet  // an empty set of the objects that are committed; nil: there are none so small
-	Scrubber          Scrubber          // nil: cannot check itself
-	Sweeper           Sweeper           // nil: cannot forget
-	Repairer          Repairer          // nil: cannot mend itself
-	Barrier           Barrier
+	// Room returns an error while there is no room to store more. It may write to find out. nil: cannot tell.
+	Room      func(context.Context) error
+	Scrubber  Scrubber  // nil: cannot check itself
+	Sweeper   Sweeper   // nil: cannot forget
+	Collector Collector // nil: its user finds out what to keep, and asks Sweeper
+	Repairer  Repairer  // nil: cannot mend itself
+	Barrier   Barrier
 }
 
 // Lane returns Blobs, by a lane of its own where the store has lanes.

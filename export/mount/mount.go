@@ -104,7 +104,7 @@ func (m *Mounted) start(allowOther bool) error {
 	o := &fuse.MountOptions{
 		FsName: fsName, Name: fsName, AllowOther: allowOther,
 		MaxWrite: readSize, MaxReadAhead: readSize, MaxBackground: requests,
-		IgnoreSecurityLabels: true, EnableSymlinkCaching: true, ExplicitDataCacheControl: true, DisableSplice: true,
+		EnableSymlinkCaching: true, ExplicitDataCacheControl: true, DisableSplice: true,
 		ExtraCapabilities: fuse.CAP_NO_OPENDIR_SUPPORT,
 		Options:           []string{"default_permissions"},
 		Logger:            log.New(io.Discard, "", 0), // of requests whose callers are gone

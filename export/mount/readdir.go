@@ -3,6 +3,9 @@
 package mount
 
 import (
+	"sync/atomic"
+	"syscall"
+
 	"castar/store"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -44,15 +47,35 @@ func (s *server) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirE
 	return s.readDir(cancel, in, func(p *place, e fuse.DirEntry) bool { return out.AddDirEntry(e) })
 }
 
-// ReadDirPlus implements fuse.RawFileSystem. It describes each entry, which saves the kernel a Lookup.
+// ReadDirPlus implements fuse.RawFileSystem. It describes directories, which saves the kernel a Lookup of each. It
+// describes other entries too if someone wants them: the kernel makes an inode of each, and a search by name needs none.
 func (s *server) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	all := s.eager.wants(in.Offset)
 	return s.readDir(cancel, in, func(p *place, e fuse.DirEntry) bool {
 		described := out.AddDirLookupEntry(e)
-		if described != nil && p != nil {
+		if described != nil && p != nil && (all || e.Mode&syscall.S_IFMT == fuse.S_IFDIR) {
 			s.entry(p, described)
 		}
 		return described != nil
 	})
+}
+
+// eager guesses whether the entries of the next directory will be looked up: yes, if those of one of the last directories
+// were. The guess need not be exact, and its methods may be called concurrently.
+type eager struct {
+	left atomic.Int32 // how many more directories are described whole
+}
+
+// lookedUp says that an entry that is no directory was looked up.
+func (e *eager) lookedUp() {
+	const directories = 128 // after that, it asks again, at the price of looking up the files of one directory
+	e.left.Store(directories)
+}
+
+// wants reports whether to describe all entries of a directory that is read from an offset on. What is read of a long
+// directory after its beginning is described in any case, so that a wrong guess costs few lookups.
+func (e *eager) wants(offset uint64) bool {
+	return offset > 0 || e.left.Load() > 0 && e.left.Add(-1) >= 0
 }
 
 // readDir calls add for each entry from in.Offset on, until it returns false. The place is nil for an entry that is not

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"castar/store"
@@ -39,6 +40,7 @@ type server struct {
 
 	opened  sync.Map // handle → []item: a folder that is open
 	handles atomic.Uint64
+	eager   eager
 }
 
 // begin begins a request. If ok is false, the mount is going away.
@@ -92,6 +94,9 @@ func (s *server) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, 
 		return fuse.OK
 	}
 	child := p.entry(l, i)
+	if child.node.Kind != store.KindDirectory {
+		s.eager.lookedUp()
+	}
 	s.entry(&child, out)
 	return fuse.OK
 }
@@ -149,10 +154,11 @@ func (s *server) entry(p *place, out *fuse.EntryOut) {
 
 // attr describes p.
 func (s *server) attr(p *place, out *fuse.Attr) {
-	*out = fuse.Attr{Ino: p.number, Nlink: 1, Mode: mode(p), Owner: s.owner, Blksize: 1 << 17}
+	*out = fuse.Attr{Ino: p.number, Nlink: 1, Mode: mode(p), Owner: s.owner, Blksize: 128 << 10}
 	out.SetTimes(&s.time, &s.time, &s.time)
 	switch {
-	case p.folder():
+	case p.folder(), p.node.Kind == store.KindDirectory:
+		out.Blksize = 4 << 10 // the C library and the kernel make buffers of that size or 32 KiB to read it
 	case p.node.Kind == store.KindFile:
 		out.Size = min(p.node.Size, math.MaxInt64)
 	case p.node.Kind == store.KindSymlink:
@@ -233,8 +239,8 @@ func tvixDigest(d store.Digest) string { return "b3:" + strings.TrimPrefix(d.Sni
 
 // GetXAttr implements fuse.RawFileSystem.
 func (s *server) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string, buf []byte) (uint32, fuse.Status) {
-	if !strings.HasPrefix(name, "user.") { // programs ask for access control lists and labels all the time
-		return 0, fuse.ENOATTR
+	if !strings.HasPrefix(name, "user.") { // told that there are no access control lists and labels, ls asks no more
+		return 0, fuse.Status(syscall.EOPNOTSUPP)
 	}
 	c, ok := s.begin(cancel)
 	if !ok {

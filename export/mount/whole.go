@@ -68,8 +68,8 @@ func (w *whole) read(ctx context.Context) (catalog, error) {
 		// Empty folders exist too.
 		tagsFolder: nil, logFolder: nil, rootsFolder: nil,
 	}
-	if w.st.Tags == nil {
-		return c, nil
+	if has, err := w.st.HasTags(ctx); !has {
+		return c, err
 	}
 	roots := map[string]store.Node{}
 	var tags []store.Tag

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"net/http"
@@ -67,9 +68,12 @@ type records struct {
 func (h *Handler) home(w *answer, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
-	l := &records{Supported: h.st.Tags != nil, Pager: &pager{Page: 1, Pages: 1}}
+	has, err := h.st.HasTags(ctx)
+	if err != nil {
+		return err
+	}
+	l := &records{Supported: has, Pager: &pager{Page: 1, Pages: 1}}
 	if l.Supported {
-		var err error
 		if l.Total, l.Unread, err = h.countRecords(ctx, h.st.Tags.All(ctx)); err != nil {
 			return err
 		}
@@ -100,11 +104,11 @@ func (h *Handler) home(w *answer, r *http.Request) error {
 
 // ingests shows the log.
 func (h *Handler) ingests(w *answer, r *http.Request) error {
-	if h.st.Tags == nil {
-		return store.ErrUnsupported
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
+	if has, err := h.st.HasTags(ctx); !has {
+		return cmp.Or(err, store.ErrUnsupported)
+	}
 	l := &records{Supported: true}
 	var err error
 	l.Ingests, l.Unread, err = h.lastIngests(ctx, func(total uint64) (from, to uint64, err error) {

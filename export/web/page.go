@@ -103,7 +103,7 @@ func (h *Handler) show(w *answer, r *http.Request, p *page) error {
 // setImmutable says that an answer never changes. With a token, only the client itself may keep it.
 func (h *Handler) setImmutable(w http.ResponseWriter) {
 	scope := "public"
-	if h.o.Token != "" {
+	if h.o.IsToken != nil {
 		scope = "private"
 	}
 	w.Header().Set("Cache-Control", scope+", max-age=31536000, immutable")

@@ -32,6 +32,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"castar/store"
+	"castar/store/meter"
 )
 
 // Config says where the table is and how to use it.
@@ -44,6 +45,7 @@ type Config struct {
 	Channels   int           // number of connections; 0: 4
 	Timeout    time.Duration // of each try of a call; 0: 4 seconds
 	ReadOnly   bool
+	Meter      *meter.Meter // of all connections; may be nil
 }
 
 const (
@@ -82,7 +84,7 @@ func Open(ctx context.Context, c Config) (*store.Store, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	target, options := os.Getenv(emulatorVariable), []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	target, options := os.Getenv(emulatorVariable), c.Meter.DialOptions(insecure.NewCredentials())
 	if target == "" {
 		scope := "https://www.googleapis.com/auth/bigtable.data"
 		if c.ReadOnly {
@@ -93,10 +95,8 @@ func Open(ctx context.Context, c Config) (*store.Store, error) {
 			return nil, fmt.Errorf("%s: %w", c.where(), err)
 		}
 		target = endpoint
-		options = []grpc.DialOption{
-			grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12})),
-			grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: found.TokenSource}),
-		}
+		options = append(c.Meter.DialOptions(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12})),
+			grpc.WithPerRPCCredentials(oauth.TokenSource{TokenSource: found.TokenSource}))
 	}
 	options = append(options, grpc.WithUserAgent("castar"), grpc.WithDefaultCallOptions(
 		grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)))

@@ -241,8 +241,8 @@ func TestCheck(t *testing.T) {
 	}{
 		{config, ""},
 		{Config{Instance: "i"}, "missing project_id, table_name, family_name"},
-		{Config{"p", "i", "t", "f", "", -1, 0, false}, "channel_size -1: want 1 to 1000"},
-		{Config{"p", "i", "t", "f", "", 1, -1, false}, "negative timeout"},
+		{Config{"p", "i", "t", "f", "", -1, 0, false, nil}, "channel_size -1: want 1 to 1000"},
+		{Config{"p", "i", "t", "f", "", 1, -1, false, nil}, "negative timeout"},
 	}
 	for _, tt := range tests {
 		got := ""

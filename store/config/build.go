@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/tier"
 )
 
 // access says what a store will be used for.
@@ -192,9 +193,11 @@ func combine(blobs, directories *store.Store) *store.Store {
 		RemoteDirectories: directories.RemoteDirectories,
 		SizeRule:          directories.SizeRule,
 		Tags:              directories.Tags,
+		RemoteTags:        directories.RemoteTags,
+		Room:              tier.Room(blobs, directories),
 	}
 	if st.Tags == nil {
-		st.Tags = blobs.Tags
+		st.Tags, st.RemoteTags = blobs.Tags, blobs.RemoteTags
 	}
 	if blobs.Lister != nil && directories.Lister != nil {
 		st.Lister = listers{blobs.Lister, directories.Lister}

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"castar/store"
 	"castar/store/memory"
-	"castar/store/packed"
 	"castar/store/tier"
 )
 
@@ -80,7 +78,14 @@ func kinds() map[string]family {
 		bucket = partHost | partPath | partQuery
 	)
 	return map[string]family{
-		"packed": {of[packedKind], map[string]form{"packed": {partPath | partOpaque, 0, "packed:/path"}}},
+		"packed": {of[packedKind], map[string]form{
+			"packed":        {partPath | partOpaque, 0, "packed:/path"},
+			"packed+memory": {partPath | partQuery, 0, "packed+memory:"},
+			"packed+file":   {partPath | partQuery, partPath, "packed+file:/path"},
+			"packed+s3":     {bucket, partHost, "packed+s3://bucket/path"},
+			"packed+gs":     {bucket, partHost, "packed+gs://bucket/path"},
+			"packed+az":     {bucket, partHost, "packed+az://container/path"},
+		}},
 		"memory": {of[memoryKind], map[string]form{"memory": {0, 0, "memory:"}}},
 		"objectstore": {of[objectsKind], map[string]form{
 			"objectstore+memory": {partPath | partQuery, 0, "objectstore+memory:"}, // tvix and snix allow a slash
@@ -127,7 +132,7 @@ func newKind(name string) (kind, bool) {
 }
 
 // wantURL lists the URLs that exist.
-const wantURL = "want packed:, memory:, objectstore+, grpc+, cache:, priority:, bigtable:, or a path, such as "
+const wantURL = "want packed:, packed+, memory:, objectstore+, grpc+, cache:, priority:, bigtable:, or a path, such as "
 
 // unknownURL is the error for a URL that names no store.
 func unknownURL(scheme, spec string) error {
@@ -152,51 +157,6 @@ type ruled struct {
 }
 
 func (k *ruled) rule() *store.SizeRule { return k.Rule }
-
-// packedKind is a packed store in a folder.
-type packedKind struct {
-	Path string `toml:"path"`
-	ruled
-	settings Settings // of a store that Init makes
-}
-
-// setURL takes a path as it is: a percent sign stands for itself.
-func (k *packedKind) setURL(_, rest string) error {
-	k.Path = strings.TrimPrefix(rest, "//") // no host follows
-	return nil
-}
-
-func (k *packedKind) detail() string                    { return k.Path }
-func (k *packedKind) folder() string                    { return k.Path }
-func (k *packedKind) landmark() (store.Landmark, error) { return packed.Landmark(k.Path) }
-
-func (k *packedKind) check() error {
-	if k.Path == "" {
-		return errors.New("no path")
-	}
-	return nil
-}
-
-// relativeTo makes a relative path start in dir.
-func (k *packedKind) relativeTo(dir string) {
-	if k.Path != "" && !filepath.IsAbs(k.Path) {
-		k.Path = filepath.Join(dir, k.Path)
-	}
-}
-
-func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
-	options := packed.Options{
-		Create: o.Create, New: o.New, SizeRule: *cmp.Or(k.Rule, new(store.SizeRule)),
-		ChunkSize: k.settings.ChunkSize, Compression: k.settings.Compression,
-		ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait, Tolerate: o.Tolerate,
-	}
-	st, err := packed.Open(ctx, k.Path, options)
-	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a new cache: packed.Open does not tolerate damage when it creates
-		options.Tolerate = false
-		st, err = packed.Open(ctx, k.Path, options)
-	}
-	return st, err
-}
 
 // memoryKind is a new store in memory.
 type memoryKind struct {

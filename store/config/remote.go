@@ -59,9 +59,9 @@ func (k *grpcKind) check() error {
 
 func (k *grpcKind) detail() string { return withoutSecrets(k.URL) }
 
-func (k *grpcKind) open(ctx context.Context, _ Options, _ []*store.Store) (*store.Store, error) {
+func (k *grpcKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
 	rest, _, _ := cutRule(k.URL) // check has looked at it
-	return rpc.Dial(ctx, rest)
+	return rpc.Dial(ctx, rest, o.Meter)
 }
 
 // objectsKind is a bucket of objects in the layout of tvix and snix.
@@ -115,7 +115,7 @@ func (k *objectsKind) landmark() (store.Landmark, error) {
 func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
 	rest, _, _ := cutRule(k.URL) // check has looked at it
 	options := k.options()
-	options.Create, options.ReadOnly = o.Create, o.ReadOnly
+	options.Create, options.ReadOnly, options.Meter = o.Create, o.ReadOnly, o.Meter
 	return objects.OpenURL(ctx, rest, options)
 }
 
@@ -203,7 +203,7 @@ func (k *bigtableKind) detail() string    { return k.Instance + "/" + k.Table }
 
 func (k *bigtableKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
 	c := k.config()
-	c.ReadOnly = c.ReadOnly || o.ReadOnly
+	c.ReadOnly, c.Meter = c.ReadOnly || o.ReadOnly, o.Meter
 	return bigtable.Open(ctx, c)
 }
 

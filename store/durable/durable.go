@@ -58,6 +58,16 @@ type FS interface {
 	Path(name string) string
 }
 
+// Far is an FS at the other end of a network, where each call takes a round trip.
+type Far interface {
+	FS
+	// Send begins to move a file that Create made, and that does not change any more, to the place that a Rename will give
+	// it. It waits while many files are on their way. Errors show at the Rename, or at what commits it.
+	Send(tmp, name string)
+	// OpenWhole is Open for a file most of which will be read, in any order.
+	OpenWhole(name string) (File, error)
+}
+
 // Lock is a lock that is held. The operating system drops it when the process ends for any reason.
 type Lock interface {
 	// Shared turns an exclusive lock into a shared one. flock(2) does not promise that this is atomic: if another

@@ -21,7 +21,7 @@ const Unlimited = -1
 // the history reaches back as far as it can. Periods are those of the ingests' own time zone.
 type Policy struct {
 	Last, Hourly, Daily, Weekly, Monthly, Yearly int  // 0 for none, Unlimited for all
-	Within                                       Span // before the newest ingest; the zero Span keeps none
+	Within                                       Span // before the newest ingest that is not in the future; the zero Span keeps none
 }
 
 // Empty reports whether p keeps nothing at all.
@@ -60,16 +60,21 @@ func (p Policy) rules() []*rule {
 }
 
 // Apply decides about the ingests of one group. The decisions are newest first. Ingests of the same time keep their order,
-// the last one counts as the newest.
-func (p Policy) Apply(ingests []store.Tag) []Decision {
+// the last one counts as the newest. What is later than now is the work of a clock that was wrong: a span does not begin
+// there.
+func (p Policy) Apply(ingests []store.Tag, now time.Time) []Decision {
 	newest := slices.Clone(ingests)
 	slices.Reverse(newest)
 	slices.SortStableFunc(newest, func(a, b store.Tag) int { return b.Time.Compare(a.Time) })
+	var since time.Time
+	if i := slices.IndexFunc(newest, func(t store.Tag) bool { return !t.Time.After(now) }); i >= 0 {
+		since = p.Within.Before(newest[i].Time)
+	}
 	rules := p.rules()
 	decisions := make([]Decision, 0, len(newest))
 	for n, t := range newest {
 		d := Decision{Ingest: t}
-		if p.Within != (Span{}) && t.Time.After(p.Within.Before(newest[0].Time)) {
+		if p.Within != (Span{}) && t.Time.After(since) {
 			d.Reasons = append(d.Reasons, "within "+p.Within.String())
 		}
 		for _, r := range rules {

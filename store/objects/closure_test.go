@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/bucket"
 )
 
 // encoded returns the messages and digests of the fixtures by name.
@@ -49,7 +50,7 @@ func TestReadForeignClosures(t *testing.T) {
 			if name == "with repeats" {
 				order = order[1:] // the root may not come again: nothing refers to it
 			}
-			b := byHand{NewMemory(), t}
+			b := byHand{bucket.NewMemory(), t}
 			var messages [][]byte
 			for _, n := range order {
 				messages = append(messages, m[n])
@@ -91,7 +92,7 @@ func TestReadForeignClosures(t *testing.T) {
 func TestIncompleteClosure(t *testing.T) {
 	t.Parallel()
 	m, d := encoded(t, store.SizeDocumented)
-	b := byHand{NewMemory(), t}
+	b := byHand{bucket.NewMemory(), t}
 	b.closure(d["E"], m["E"], m["D"], m["A"])
 	st := open1(t, b)
 	if got, err := walkDigests(t.Context(), st, d["E"]); len(got) != 3 || !store.IsNotFound(err) {
@@ -136,7 +137,7 @@ func TestDamagedClosures(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			b := byHand{NewMemory(), t}
+			b := byHand{bucket.NewMemory(), t}
 			b.put(dirName(d["D"]), tt.body)
 			st := open1(t, b)
 			if _, err := st.Directories.Get(t.Context(), d["D"]); !store.IsCorrupt(err) || store.IsNotFound(err) {
@@ -169,7 +170,7 @@ func TestInvalidDirectory(t *testing.T) {
 	t.Parallel()
 	m, _ := encoded(t, store.SizeDocumented)
 	unsorted := append(append([]byte{}, m["C"][39:]...), m["C"][:39]...)
-	b := byHand{NewMemory(), t}
+	b := byHand{bucket.NewMemory(), t}
 	b.closure(store.Sum(unsorted), unsorted)
 	if _, err := open1(t, b).Directories.Get(t.Context(), store.Sum(unsorted)); !store.IsCorrupt(err) {
 		t.Errorf("Get: %v, want *CorruptError", err)
@@ -186,7 +187,7 @@ func TestListsAreOptional(t *testing.T) {
 		"of another": slices.Concat(digestBytes(d["A"]), digestBytes(d["D"])), "only the root": digestBytes(d["E"]),
 		"leaves out": slices.Concat(digestBytes(d["E"]), digestBytes(d["D"])),
 	} {
-		b := byHand{NewMemory(), t}
+		b := byHand{bucket.NewMemory(), t}
 		b.closure(d["E"], m["E"], m["D"], m["B"], m["A"])
 		if list != nil {
 			b.put(closureName(d["E"]), list)
@@ -205,7 +206,7 @@ func TestListsAreOptional(t *testing.T) {
 }
 
 // noLists is a Bucket whose lists cannot be read.
-type noLists struct{ Bucket }
+type noLists struct{ bucket.Bucket }
 
 func (b noLists) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if strings.HasPrefix(name, closuresPrefix) {
@@ -218,7 +219,7 @@ func (b noLists) Get(ctx context.Context, name string, offset, n int64) ([]byte,
 func TestUnreadableList(t *testing.T) {
 	t.Parallel()
 	m, d := encoded(t, store.SizeDocumented)
-	b := byHand{NewMemory(), t}
+	b := byHand{bucket.NewMemory(), t}
 	b.closure(d["E"], m["E"], m["D"], m["B"], m["A"])
 	b.put(closureName(d["E"]), digestBytes(d["E"]))
 	if _, err := open1(t, noLists{b}).Directories.Get(t.Context(), d["B"]); err != nil {
@@ -260,7 +261,7 @@ func FuzzClosure(f *testing.F) {
 func TestDirectoryOfDamagedClosure(t *testing.T) {
 	t.Parallel()
 	m, d := encoded(t, store.SizeDocumented)
-	b := byHand{NewMemory(), t}
+	b := byHand{bucket.NewMemory(), t}
 	b.put(dirName(d["E"]), []byte("damaged"))
 	b.put(closureName(d["E"]), slices.Concat(digestBytes(d["A"]), digestBytes(d["E"])))
 	st := open1(t, b)

@@ -9,16 +9,18 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/bucket"
+	"castar/store/bucket/service"
 )
 
 // counting counts the requests that a service would get: one for each call, or one for each page of a listing.
 type counting struct {
-	Bucket
+	bucket.Bucket
 	mu    sync.Mutex
 	calls map[string]int
 }
 
-func newCounting(b Bucket) *counting { return &counting{Bucket: b, calls: map[string]int{}} }
+func newCounting(b bucket.Bucket) *counting { return &counting{Bucket: b, calls: map[string]int{}} }
 
 func (c *counting) count(call string) {
 	c.mu.Lock()
@@ -41,14 +43,14 @@ func (c *counting) Put(ctx context.Context, name string, data []byte) error {
 	return c.Bucket.Put(ctx, name, data)
 }
 
-func (c *counting) List(ctx context.Context, prefix, after string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
+func (c *counting) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
 		n := 0
-		for name, err := range c.Bucket.List(ctx, prefix, after) {
-			if n++; n%listPage == 1 {
+		for o, err := range c.Bucket.List(ctx, prefix, after) {
+			if n++; n%service.ListPage == 1 {
 				c.count("List")
 			}
-			if !yield(name, err) {
+			if !yield(o, err) {
 				return
 			}
 		}
@@ -76,7 +78,7 @@ func (c *counting) want(t *testing.T, what string, most map[string]int) {
 func TestRequests(t *testing.T) {
 	t.Parallel()
 	const n = 5000
-	c := newCounting(NewMemory())
+	c := newCounting(bucket.NewMemory())
 	blob := func(i int) []byte { return fmt.Appendf(nil, "file %d", i) }
 	ingest := func(first, last int) {
 		t.Helper()
@@ -109,7 +111,7 @@ func TestRequests(t *testing.T) {
 	ingest(0, n)
 	c.want(t, "new", map[string]int{"Put": 2*n + 2, "Head": 40, "List": 1})
 	ingest(0, n)
-	c.want(t, "again", map[string]int{"Head": 40, "List": n/listPage + 2})
+	c.want(t, "again", map[string]int{"Head": 40, "List": n/service.ListPage + 2})
 	ingest(0, 20)
 	c.want(t, "a small part again", map[string]int{"Head": 25})
 	ingest(n, n+20)
@@ -122,7 +124,7 @@ func TestRequests(t *testing.T) {
 			t.Fatalf("Has = %v, %v", has, err)
 		}
 	}
-	c.want(t, "Has of all", map[string]int{"Head": 40, "List": n/listPage + 2})
+	c.want(t, "Has of all", map[string]int{"Head": 40, "List": n/service.ListPage + 2})
 	for range 100 {
 		if has, err := st.Blobs.Has(t.Context(), store.Sum([]byte("absent"))); err != nil || has {
 			t.Fatalf("Has of nothing = %v, %v", has, err)
@@ -137,7 +139,7 @@ func TestRequests(t *testing.T) {
 func TestRequestsOfLargeStore(t *testing.T) {
 	t.Parallel()
 	const n = 16_000
-	m := NewMemory()
+	m := bucket.NewMemory()
 	for i := range n {
 		if err := m.Put(t.Context(), blobName(store.Sum(fmt.Appendf(nil, "%d", i))), nil); err != nil {
 			t.Fatal(err)
@@ -145,14 +147,14 @@ func TestRequestsOfLargeStore(t *testing.T) {
 	}
 	for _, questions := range []int{10, 50, 100, 400, 5000} {
 		c := newCounting(m)
-		p := newPresence(newQueue(c, 1, false), blobsPrefix, blobName, listPage)
+		p := newPresence(newQueue(c, 1, false), blobsPrefix, blobName, service.ListPage)
 		for i := range questions {
 			if has, err := p.has(t.Context(), store.Sum(fmt.Appendf(nil, "%d", i*3))); err != nil || !has {
 				t.Fatalf("has = %v, %v", has, err)
 			}
 		}
-		best := min(questions, n/listPage)
-		c.want(t, fmt.Sprintf("%d questions", questions), map[string]int{"Head": best + firstListing, "List": min(n/listPage+2, questions)})
+		best := min(questions, n/service.ListPage)
+		c.want(t, fmt.Sprintf("%d questions", questions), map[string]int{"Head": best + firstListing, "List": min(n/service.ListPage+2, questions)})
 	}
 }
 
@@ -160,7 +162,7 @@ func TestRequestsOfLargeStore(t *testing.T) {
 // in closures.
 func TestRequestsForDirectories(t *testing.T) {
 	t.Parallel()
-	c := newCounting(NewMemory())
+	c := newCounting(bucket.NewMemory())
 	st := openBucket(t, c, s3Options())
 	if err := fill(t, st, nil); err != nil {
 		t.Fatal(err)
@@ -191,7 +193,7 @@ func TestRequestsForDirectories(t *testing.T) {
 // Uploads at one time are bounded, and a blob of many chunks is read ahead.
 func TestBounds(t *testing.T) {
 	t.Parallel()
-	slow := &gate{Bucket: NewMemory(), open: make(chan struct{})}
+	slow := &gate{Bucket: bucket.NewMemory(), open: make(chan struct{})}
 	st := openBucket(t, slow, Options{Concurrency: 4})
 	data := inputs()["counters"]
 	done := make(chan error, 1)
@@ -221,7 +223,7 @@ func TestBounds(t *testing.T) {
 
 // gate holds all uploads until it opens.
 type gate struct {
-	Bucket
+	bucket.Bucket
 	open chan struct{}
 
 	mu         sync.Mutex

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/durable/crashfs"
 	"castar/store/storetest"
 )
@@ -46,11 +47,11 @@ func noClose() error { return nil }
 // crashStore opens a store in a model of a file system. Chunks are small, so that even small blobs have many.
 func crashStore(t *testing.T, fsys *crashfs.FS, all bool) *store.Store {
 	t.Helper()
-	b := newFileBucket(fsys, nil, noClose)
+	var syncAll func() error
 	if all {
-		b.syncAll = syncEverything(fsys)
+		syncAll = syncEverything(fsys)
 	}
-	return openBucket(t, b, Options{AvgChunkSize: 512, Concurrency: 1})
+	return openBucket(t, bucket.NewFile(fsys, ownPrefix, syncAll, noClose), Options{AvgChunkSize: 512, Concurrency: 1})
 }
 
 // crashBlobs are blobs of one chunk and of many, some of them shared.

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/bucket"
+	"castar/store/bucket/buckettest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
@@ -73,10 +75,10 @@ var inputs = sync.OnceValue(func() map[string][]byte {
 })
 
 // objectsOf returns the objects in a Bucket.
-func objectsOf(t *testing.T, b Bucket) map[string][]byte {
+func objectsOf(t *testing.T, b bucket.Bucket) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
-	for _, name := range listAll(t, b, "", "") {
+	for _, name := range buckettest.List(t, b, "", "") {
 		body, err := b.Get(t.Context(), name, 0, 1<<30)
 		if err != nil {
 			t.Fatal(err)
@@ -115,7 +117,7 @@ func TestBlobVectors(t *testing.T) {
 	for _, v := range readVectors(t).Blobs {
 		for _, verb := range []string{"Put", "Create"} {
 			t.Run(v.Input+" "+verb, func(t *testing.T) {
-				b, data := NewMemory(), all[v.Input]
+				b, data := bucket.NewMemory(), all[v.Input]
 				st := openBucket(t, b, Options{AvgChunkSize: v.Avg})
 				defer st.Close()
 				var d store.Digest
@@ -238,7 +240,7 @@ func TestClosureVectors(t *testing.T) {
 			if err != nil || name[root] != v.Root {
 				t.Fatalf("%s is %q, %v", v.Object, name[root], err)
 			}
-			b := NewMemory()
+			b := bucket.NewMemory()
 			st := openBucket(t, b, Options{})
 			defer st.Close()
 			w, err := st.Directories.Upload(t.Context())

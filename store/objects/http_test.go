@@ -1,69 +1,27 @@
 package objects
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"castar/store"
-	"castar/store/retry"
+	"castar/store/bucket"
+	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 	"castar/store/storetest"
-
-	"golang.org/x/net/webdav"
 )
 
-// startHTTP starts an HTTP server on this machine and returns its URL.
-func startHTTP(t *testing.T, h http.Handler) *url.URL {
-	t.Helper()
-	server := httptest.NewUnstartedServer(h)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.Start()
-	t.Cleanup(server.Close)
-	u, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
-// webDAV returns a server of an empty tree. It takes an object as a whole or not at all, as real servers do.
-func webDAV() http.Handler {
-	h := &webdav.Handler{FileSystem: webdav.NewMemFS(), LockSystem: webdav.NewMemLS()}
-	var mu sync.RWMutex
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == "PROPFIND" {
-			mu.RLock()
-			defer mu.RUnlock()
-			h.ServeHTTP(w, r)
-			return
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil || r.ContentLength != int64(len(body)) {
-			panic(http.ErrAbortHandler)
-		}
-		r.Body = io.NopCloser(strings.NewReader(string(body)))
-		mu.Lock()
-		defer mu.Unlock()
-		h.ServeHTTP(w, r)
-	})
-}
-
 // openDAV opens a folder that does not exist yet.
-func openDAV(t *testing.T, server *url.URL) Bucket {
+func openDAV(t *testing.T, server *url.URL) bucket.Bucket {
 	t.Helper()
-	b, err := OpenHTTP(t.Context(), HTTPConfig{URL: server.JoinPath("a path", rand.Text())})
+	b, err := service.OpenHTTP(t.Context(), service.HTTPConfig{URL: server.JoinPath("a path", rand.Text())})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,16 +33,16 @@ func httpOptions() Options { return Options{Concurrency: 32} }
 
 func TestHTTP(t *testing.T) {
 	t.Parallel()
-	server := startHTTP(t, webDAV())
-	t.Run("bucket", func(t *testing.T) { checkBucket(t, openDAV(t, server)) })
+	server := buckettest.StartHTTP(t, buckettest.WebDAV())
+	t.Run("bucket", func(t *testing.T) { buckettest.CheckPlain(t, openDAV(t, server)) })
 	storetest.Run(t, func(t *testing.T) *store.Store { return openBucket(t, openDAV(t, server), httpOptions()) })
 }
 
 // The user in the URL is sent to the server, also after a redirect on the same host. No error shows the password.
 func TestHTTPUser(t *testing.T) {
 	t.Parallel()
-	dav := webDAV()
-	server := startHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	dav := buckettest.WebDAV()
+	server := buckettest.StartHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch user, password, _ := r.BasicAuth(); {
 		case user != "us" || password != "SECRET@":
 			w.WriteHeader(http.StatusUnauthorized)
@@ -122,24 +80,6 @@ func TestHTTPUser(t *testing.T) {
 	for _, user := range []*url.Userinfo{nil, url.UserPassword("us", "SECRET")} {
 		if _, err := open(user, "/x"); err == nil || !strings.Contains(err.Error(), "401 Unauthorized") || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("user %v: %v", user, err)
-		}
-	}
-}
-
-// Neither objects nor credentials go to other hosts.
-func TestHTTPRedirect(t *testing.T) {
-	t.Parallel()
-	other := startHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.Error("the other host was asked") }))
-	server := startHTTP(t, http.RedirectHandler(other.String(), http.StatusTemporaryRedirect))
-	b := openDAV(t, server)
-	defer b.Close()
-	ctx := t.Context()
-	for what, err := range map[string]error{
-		"Get": second(b.Get(ctx, "x", 0, 1)), "Head": second(b.Head(ctx, "x")), "Put": b.Put(ctx, "x", nil),
-		"Delete": b.Delete(ctx, "x"), "List": errorOf(b.List(ctx, "", "")),
-	} {
-		if err == nil || !strings.Contains(err.Error(), "307 Temporary Redirect: redirect not followed") {
-			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
@@ -202,7 +142,7 @@ func TestHTTPStatic(t *testing.T) {
 	for _, refusal := range []int{0, http.StatusMethodNotAllowed, http.StatusNotImplemented} {
 		for _, ranges := range []bool{true, false} {
 			t.Run(fmt.Sprintf("refusal %d, ranges %v", refusal, ranges), func(t *testing.T) {
-				checkStatic(t, startHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				checkStatic(t, buckettest.StartHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if refusal != 0 && r.Method != http.MethodGet && r.Method != http.MethodHead {
 						w.WriteHeader(refusal)
 						return
@@ -223,97 +163,5 @@ func TestHTTPStatic(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-// Listings of a folder are read in the forms that servers use. Others are errors.
-func TestHTTPList(t *testing.T) {
-	t.Parallel()
-	const head, foot = `<?xml version="1.0"?><D:multistatus xmlns:D="DAV:">`, `</D:multistatus>`
-	object := func(href string) string {
-		return "<D:response><D:href>" + href + "</D:href><D:propstat><D:prop><D:resourcetype/></D:prop></D:propstat></D:response>"
-	}
-	folder := func(href string) string {
-		return strings.Replace(object(href), "<D:resourcetype/>", "<D:resourcetype><D:collection/></D:resourcetype>", 1)
-	}
-	tests := []struct {
-		answer  string
-		want    []string
-		wantErr string // part of the error; "" for none
-	}{
-		{head + foot, nil, ""},
-		{head + folder("/b/") + object("/b/y") + object("/b/x") + foot, []string{"x", "y"}, ""},
-		{head + folder("http://h/b") + object("http://h/b/%78%2e") + foot, []string{"x."}, ""},
-		{strings.NewReplacer("D:", "", ":D=", "=").Replace(head + object("/b/x") + foot), []string{"x"}, ""},
-		{head + folder("/b/") + folder("/b/c") + foot, nil, "not in the folder"}, // which it says of /b/c/ too
-		{head + object("/elsewhere/x") + foot, nil, "not in the folder"},
-		{head + object("/b/c/x") + foot, nil, "not in the folder"},
-		{head + object("/b/..") + foot, nil, "not in the folder"},
-		{head + object("/b/c%2f..%2fx") + foot, nil, "not in the folder"},
-		{head + object("%zz") + foot, nil, "not a URL"},
-		{head + object("/b/x"), nil, "EOF"},
-		{head + object("/b/x") + "<D:response>", nil, "EOF"},
-		{head, nil, "EOF"},
-		{"", nil, "EOF"},
-		{"<html></html>", nil, "multistatus"},
-		{"text & no XML", nil, "XML"},
-	}
-	for _, tt := range tests {
-		server := startHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Depth") != "1" {
-				t.Errorf("Depth %q", r.Header.Get("Depth"))
-			}
-			w.WriteHeader(http.StatusMultiStatus)
-			io.WriteString(w, tt.answer)
-		}))
-		b := newHTTP(HTTPConfig{URL: server.JoinPath("b")}, retry.Policy{Tries: 1, Timeout: remote().Timeout})
-		var names []string
-		var err error
-		for name, e := range b.List(t.Context(), "", "") {
-			if err = e; err == nil {
-				names = append(names, name)
-			}
-		}
-		if tt.wantErr == "" && err != nil || tt.wantErr != "" && (err == nil || !strings.Contains(err.Error(), tt.wantErr)) || !slices.Equal(names, tt.want) {
-			t.Errorf("%s: %q, %v, want %q, %q", tt.answer, names, err, tt.want, tt.wantErr)
-		}
-		b.Close()
-	}
-}
-
-// A range that was not asked for is an error.
-func TestHTTPRanges(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		header string
-		want   int64 // -1: an error
-	}{
-		{"bytes 10-19/100", 10}, {"bytes 10-10/11", 1}, {"bytes 10-19/*", 10},
-		{"", -1}, {"bytes */100", -1}, {"bytes 0-9/100", -1}, {"bytes 10-20/100", -1}, {"bytes 10-9/100", -1}, {"bytes 10-99999999999999999999/1", -1},
-	}
-	for _, tt := range tests {
-		got, err := rangeLength(tt.header, 10, 10)
-		if (err != nil) != (tt.want < 0) || err == nil && got != tt.want {
-			t.Errorf("%q: %d, %v, want %d", tt.header, got, err, tt.want)
-		}
-	}
-}
-
-// davService starts the HTTP server of the tests with faults.
-func davService(t *testing.T, wrap func(http.Handler) http.Handler) func(retry.Policy) Bucket {
-	server := startHTTP(t, wrap(webDAV()))
-	return func(again retry.Policy) Bucket {
-		return stepwise{listing{retrying{newHTTP(HTTPConfig{URL: server.JoinPath("below")}, again), again}}}
-	}
-}
-
-// A caller may cancel while it waits for a server.
-func TestHTTPCancel(t *testing.T) {
-	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	u := &url.URL{Scheme: "http", Host: "127.0.0.1:1", Path: "/"}
-	if _, err := OpenHTTP(ctx, HTTPConfig{URL: u}); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
 	}
 }

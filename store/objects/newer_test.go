@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/record"
 )
 
 // A record that needs what this program does not know is no damage, and is neither replaced nor removed. The others go on.
 func TestNewerRecord(t *testing.T) {
-	ctx, bucket := t.Context(), NewMemory()
+	ctx, bucket := t.Context(), bucket.NewMemory()
 	st, err := Open(ctx, bucket, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -39,6 +39,7 @@ import (
 	"sync/atomic"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/chunk"
 )
 
@@ -66,7 +67,7 @@ const bytesInFlight = 64 << 20
 // directories are stored in the background. What was put can be read at once, and may be lost unless Sync succeeds. Sync
 // reports every failure to store; after a failure nothing more can be put. An open store assumes that the objects in the
 // Bucket stay there. Several programs may use one Bucket at once.
-func Open(ctx context.Context, b Bucket, o Options) (*store.Store, error) {
+func Open(ctx context.Context, b bucket.Bucket, o Options) (*store.Store, error) {
 	st, err := open(b, o)
 	if err != nil {
 		b.Close()
@@ -86,7 +87,7 @@ type bucketStore struct {
 	directories *directories
 }
 
-func open(b Bucket, o Options) (*bucketStore, error) {
+func open(b bucket.Bucket, o Options) (*bucketStore, error) {
 	params, err := chunk.ParamsFor(cmp.Or(o.AvgChunkSize, chunk.Default().Avg))
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"castar/store"
+	"castar/store/bucket"
 )
 
 // queue stands between the store and its Bucket. An object that is put can be read from the queue at once, and the
@@ -19,7 +20,7 @@ import (
 // An object that cannot be stored fails the queue for good, because nobody can tell any more whose it was. Every later put
 // and sync returns the error.
 type queue struct {
-	bucket   Bucket
+	bucket   bucket.Bucket
 	readOnly bool
 	slots    chan struct{} // one for each call of Put
 	ctx      context.Context
@@ -52,7 +53,7 @@ const batchSize = 4096
 
 var errClosed = errors.New("store is closed")
 
-func newQueue(b Bucket, uploads int, readOnly bool) *queue {
+func newQueue(b bucket.Bucket, uploads int, readOnly bool) *queue {
 	q := &queue{bucket: b, readOnly: readOnly, slots: make(chan struct{}, uploads), pending: map[string][]byte{}}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
 	start := make(chan struct{})
@@ -232,7 +233,8 @@ func (q *queue) close() error {
 // get is Bucket.Get, but finds pending objects too. The caller must not change the bytes.
 func (q *queue) get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
 	if body, ok := q.waiting(name); ok {
-		return part(body, offset, n), ctx.Err()
+		body = body[min(offset, int64(len(body))):]
+		return body[:min(n, int64(len(body)))], ctx.Err()
 	}
 	return q.bucket.Get(ctx, name, offset, n)
 }
@@ -273,8 +275,8 @@ func (q *queue) list(ctx context.Context, prefix, after string) iter.Seq2[string
 				return
 			}
 		}
-		for name, err := range q.bucket.List(ctx, prefix, after) {
-			if !yield(name, err) || err != nil {
+		for o, err := range q.bucket.List(ctx, prefix, after) {
+			if !yield(o.Name, err) || err != nil {
 				return
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/storetest"
 
 	"github.com/klauspost/compress/zstd"
@@ -39,7 +40,7 @@ func streamed(t *testing.T, pieces ...[]byte) []byte {
 
 // byHand is a Bucket that a test fills object by object.
 type byHand struct {
-	Bucket
+	bucket.Bucket
 	t *testing.T
 }
 
@@ -72,7 +73,7 @@ func (b byHand) closure(root store.Digest, messages ...[]byte) {
 	b.put("dirs/b3/"+root.String()[:4]+"/"+root.String(), streamed(b.t, raw))
 }
 
-func open1(t *testing.T, b Bucket) *store.Store {
+func open1(t *testing.T, b bucket.Bucket) *store.Store {
 	t.Helper()
 	st := openBucket(t, b, Options{})
 	t.Cleanup(func() { st.Close() })
@@ -104,7 +105,7 @@ func readAll(t *testing.T, st *store.Store, d store.Digest) ([]byte, error) {
 // Blobs of other programs are read, in every form that the rules allow.
 func TestReadForeignBlobs(t *testing.T) {
 	t.Parallel()
-	b := byHand{NewMemory(), t}
+	b := byHand{bucket.NewMemory(), t}
 	all := inputs()
 	counters, hello := all["counters"], all["hello"]
 	var chunks []store.Chunk
@@ -251,7 +252,7 @@ func TestDamagedBlobs(t *testing.T) {
 			if storetest.UnderRace && strings.HasSuffix(tt.name, "bomb") {
 				t.Skip("NOT TESTED HERE: bombs take seconds under the race detector; .ci/run has them go off without it")
 			}
-			b := &damaged{byHand{NewMemory(), t}, counters, len(counters) / 2, d}
+			b := &damaged{byHand{bucket.NewMemory(), t}, counters, len(counters) / 2, d}
 			tt.make(b)
 			st := open1(t, b)
 			got, err := readAll(t, st, d)

@@ -129,12 +129,12 @@ type stored struct {
 func (t tags) records(ctx context.Context, prefix string) iter.Seq2[stored, error] {
 	return func(yield func(stored, error) bool) {
 		var names []string
-		for name, err := range t.q.bucket.List(ctx, prefix, "") {
+		for o, err := range t.q.bucket.List(ctx, prefix, "") {
 			if err != nil {
 				yield(stored{}, err)
 				return
 			}
-			names = append(names, name)
+			names = append(names, o.Name)
 		}
 		fetch := func(ctx context.Context, i int) (stored, error) {
 			tag, err := t.read(ctx, names[i])

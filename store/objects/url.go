@@ -1,20 +1,12 @@
 package objects
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"maps"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 
 	"castar/store"
+	"castar/store/bucket/service"
 	"castar/store/chunk"
+	"castar/store/meter"
 )
 
 // URLOptions say how to open the store that a URL names. The zero value opens a store that exists.
@@ -23,6 +15,7 @@ type URLOptions struct {
 	ReadOnly     bool              // refuse writes
 	AvgChunkSize int               // see Options
 	Settings     map[string]string // more settings, as in the query; a key in both is an error
+	Meter        *meter.Meter      // of services in a network; may be nil
 }
 
 // OpenURL opens the store that a URL names:
@@ -36,216 +29,37 @@ type URLOptions struct {
 //	                                                   Google's and Azure's services, in programs built with the
 //	                                                   tag cloud
 //
-// "objectstore+" may be left out. OpenURL reads only the parts shown here; package config refuses URLs with others.
-//
-// The query may have the settings of S3 (see S3Config): aws_access_key_id, aws_secret_access_key, aws_session_token,
-// aws_profile, aws_skip_signature, aws_region, aws_endpoint_url, aws_allow_http, aws_virtual_hosted_style_request, and
-// user_agent. "aws_" may be left out. Missing settings come from the environment, where they have the same names in
-// capitals. The settings of HTTP are user_agent and allow_http, which is true by default. An unknown setting is an error.
+// "objectstore+" may be left out. OpenURL reads only the parts shown here; package config refuses URLs with others. For
+// the settings in the query see service.Locate.
 //
 // The error is store.ErrNoStore if there is no such store. The ID of the store depends only on where it is.
 func OpenURL(ctx context.Context, raw string, o URLOptions) (*store.Store, error) {
-	u, err := parseURL(raw)
+	l, err := service.Locate(raw, o.Settings)
 	if err != nil {
 		return nil, err
 	}
-	open, options, err := locate(u, o)
-	var b Bucket
-	if err == nil {
-		b, err = open(ctx)
-	}
-	switch {
-	case errors.Is(err, store.ErrNoStore):
+	b, err := l.Open(ctx, service.OpenOptions{Own: ownPrefix, Create: o.Create && !o.ReadOnly, Meter: o.Meter})
+	if err != nil {
 		return nil, err
-	case err != nil:
-		return nil, fmt.Errorf("store %q: %w", show(u), err)
 	}
-	options.ReadOnly, options.AvgChunkSize = o.ReadOnly, o.AvgChunkSize
+	options := Options{ReadOnly: o.ReadOnly, AvgChunkSize: o.AvgChunkSize, ListPage: l.ListPage}
+	if l.ID != "" {
+		options.ID = "objects-" + l.ID
+	}
+	if l.Far {
+		options.Concurrency = 32
+	}
 	return Open(ctx, b, options)
 }
 
 // CheckURL returns the error that OpenURL would return for the URL, its settings or the length of chunks, as far as that
-// can be known without opening anything. The settings of gs and az are not checked, because not every program knows them.
+// can be known without opening anything.
 func CheckURL(raw string, o URLOptions) error {
-	u, err := parseURL(raw)
-	if err == nil && o.AvgChunkSize != 0 {
-		_, err = chunk.ParamsFor(o.AvgChunkSize)
-	}
-	if err == nil {
-		_, _, err = locate(u, o)
-	}
-	return err
-}
-
-// parseURL parses the URL of a store. The error does not show the URL, because it may hold secrets.
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(strings.TrimPrefix(raw, "objectstore+"))
-	if err != nil {
-		return nil, errors.New("invalid store URL")
-	}
-	return u, nil
-}
-
-// show returns a URL for messages, without its query and user, which may hold secrets.
-func show(u *url.URL) string {
-	if u.Opaque != "" || u.Host == "" {
-		return u.Scheme + ":" + u.Opaque + u.Path
-	}
-	return u.Scheme + "://" + u.Host + u.Path
-}
-
-// mergeSettings returns the settings of a query and others. A plus in the query stands for itself and not for a space:
-// secret keys have pluses, and no setting has spaces.
-func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error) {
-	query, err := url.ParseQuery(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
-	if err != nil {
-		return nil, errors.New("invalid query")
-	}
-	settings := map[string]string{}
-	for key, value := range more {
-		query.Add(key, value)
-	}
-	for given, values := range query {
-		key := strings.ToLower(given)
-		switch _, twice := settings[key]; {
-		case twice || len(values) > 1:
-			return nil, fmt.Errorf("setting %s is given twice", key)
-		case values[0] == "":
-			return nil, fmt.Errorf("setting %s has no value", cmp.Or(key, `""`))
-		}
-		settings[key] = values[0]
-	}
-	return settings, nil
-}
-
-// opening opens a Bucket.
-type opening func(context.Context) (Bucket, error)
-
-// locate checks a URL and its settings, and returns what opens its Bucket and the Options that suit it.
-func locate(u *url.URL, o URLOptions) (opening, Options, error) {
-	settings, err := mergeSettings(u, o.Settings)
-	if err != nil {
-		return nil, Options{}, err
-	}
-	path := strings.Trim(u.Path, "/")
-	far := Options{ID: id(u.Scheme, u.Host, path), Concurrency: 32, ListPage: listPage}
-	switch u.Scheme {
-	case "memory", "file":
-		if len(settings) > 0 {
-			return nil, far, fmt.Errorf("unknown setting %s", slices.Min(slices.Collect(maps.Keys(settings))))
-		}
-		return locateHere(u, path, o)
-	case "s3":
-		c, err := s3Config(u.Host, path, settings)
-		far.ID = id("s3", c.Endpoint, c.Bucket, c.Path)
-		return func(ctx context.Context) (Bucket, error) { return OpenS3(ctx, c) }, far, err
-	case "http", "https":
-		c, err := httpConfig(u, settings)
-		far.ListPage = 0 // a request lists one folder
-		return func(ctx context.Context) (Bucket, error) { return OpenHTTP(ctx, c) }, far, err
-	case "gs", "az":
-		open := func(ctx context.Context) (Bucket, error) { return openCloud(ctx, u.Scheme, u.Host, path, settings) }
-		return open, far, nil
-	}
-	return nil, far, fmt.Errorf("unknown kind of object store %q: want file, memory, s3, gs, az, http or https", u.Scheme)
-}
-
-// locateHere is locate for stores on this machine.
-func locateHere(u *url.URL, path string, o URLOptions) (opening, Options, error) {
-	if u.Scheme == "memory" {
-		if path != "" {
-			return nil, Options{}, errors.New("objectstore+memory takes no path")
-		}
-		return func(context.Context) (Bucket, error) { return NewMemory(), nil }, Options{}, nil
-	}
-	if path == "" {
-		return nil, Options{}, errors.New("objectstore+file needs a path: want objectstore+file:/path")
-	}
-	dir := filepath.Clean(u.Path)
-	open := func(context.Context) (Bucket, error) { return OpenFile(dir, o.Create && !o.ReadOnly) }
-	return open, Options{ID: id("file", dir), Concurrency: 8}, nil
-}
-
-// id returns the ID of a store, which depends on the parts of its location.
-func id(parts ...string) string {
-	return "objects-" + store.Sum([]byte(strings.Join(parts, "\x00"))).String()[:32]
-}
-
-// variables points at the fields that settings set, by the names of the settings.
-type variables struct {
-	texts map[string]*string
-	flags map[string]*bool
-}
-
-// set sets the setting called key, whose name may be another.
-func (v variables) set(key, name, value string) (err error) {
-	if text, ok := v.texts[name]; ok {
-		*text = value
-	} else if flag, ok := v.flags[name]; !ok {
-		err = fmt.Errorf("unknown setting %s", key)
-	} else if *flag, err = strconv.ParseBool(value); err != nil {
-		err = fmt.Errorf("setting %s is %q: want true or false", key, value)
-	}
-	return err
-}
-
-// setAll sets all settings. canonical returns the name of a key, and no two keys may have one name.
-func (v variables) setAll(settings map[string]string, canonical func(string) string) error {
-	given := map[string]string{}
-	for _, key := range slices.Sorted(maps.Keys(settings)) {
-		name := canonical(key)
-		if first, twice := given[name]; twice {
-			return fmt.Errorf("settings %s and %s are the same", first, key)
-		}
-		given[name] = key
-		if err := v.set(key, name, settings[key]); err != nil {
+	if o.AvgChunkSize != 0 {
+		if _, err := chunk.ParamsFor(o.AvgChunkSize); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// s3Config returns the S3Config that settings describe. Missing settings come from the environment.
-func s3Config(bucket, path string, settings map[string]string) (c S3Config, err error) {
-	c = S3Config{Bucket: bucket, Path: path}
-	fields := variables{map[string]*string{
-		"access_key_id": &c.KeyID, "secret_access_key": &c.Secret, "session_token": &c.Token, "profile": &c.Profile,
-		"region": &c.Region, "endpoint_url": &c.Endpoint, "user_agent": &c.UserAgent,
-	}, map[string]*bool{
-		"allow_http": &c.AllowHTTP, "virtual_hosted_style_request": &c.VirtualHosts, "skip_signature": &c.Anonymous,
-	}}
-	other := map[string]string{"endpoint": "endpoint_url", "token": "session_token", "default_region": "region"}
-	canonical := func(key string) string {
-		name := strings.TrimPrefix(key, "aws_")
-		return cmp.Or(other[name], name)
-	}
-	// The client itself reads credentials and the profile from the environment.
-	for _, name := range []string{
-		"AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
-		"AWS_SKIP_SIGNATURE",
-	} {
-		if value := os.Getenv(name); value != "" {
-			key := strings.ToLower(name)
-			if err := fields.set(key, canonical(key), value); err != nil {
-				return c, fmt.Errorf("environment: %w", err)
-			}
-		}
-	}
-	err = fields.setAll(settings, canonical)
-	if err == nil && (c.KeyID == "") != (c.Secret == "") {
-		err = errors.New("settings aws_access_key_id and aws_secret_access_key: want both or neither")
-	}
-	return c, err
-}
-
-// httpConfig returns the HTTPConfig that a URL and settings describe.
-func httpConfig(u *url.URL, settings map[string]string) (c HTTPConfig, err error) {
-	c.URL = u
-	allow := true
-	fields := variables{map[string]*string{"user_agent": &c.UserAgent}, map[string]*bool{"allow_http": &allow}}
-	err = fields.setAll(settings, func(key string) string { return key })
-	if err == nil && !allow && u.Scheme == "http" {
-		err = errors.New("allow_http=false forbids a URL without TLS")
-	}
-	return c, err
+	_, err := service.Locate(raw, o.Settings)
+	return err
 }

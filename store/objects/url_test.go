@@ -2,15 +2,13 @@ package objects
 
 import (
 	"errors"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"castar/store"
-
-	"github.com/google/go-cmp/cmp"
+	"castar/store/bucket/buckettest"
 )
 
 func TestOpenURL(t *testing.T) {
@@ -101,55 +99,11 @@ func TestURLID(t *testing.T) {
 	}
 }
 
-func TestS3Config(t *testing.T) {
-	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ALLOW_HTTP", "AWS_SKIP_SIGNATURE", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST"} {
-		t.Setenv(name, "")
-	}
-	t.Setenv("AWS_REGION", "from-environment")
-	tests := []struct {
-		settings map[string]string
-		want     S3Config
-	}{
-		{nil, S3Config{Region: "from-environment"}},
-		{
-			map[string]string{
-				"aws_access_key_id": "id", "aws_secret_access_key": "secret", "aws_session_token": "token", "aws_region": "r",
-				"aws_endpoint_url": "http://e", "aws_allow_http": "true", "aws_profile": "p", "user_agent": "u",
-			},
-			S3Config{KeyID: "id", Secret: "secret", Token: "token", Region: "r", Endpoint: "http://e", AllowHTTP: true, Profile: "p", UserAgent: "u"},
-		},
-		{
-			map[string]string{"endpoint": "https://e", "aws_virtual_hosted_style_request": "true", "skip_signature": "1"},
-			S3Config{Region: "from-environment", Endpoint: "https://e", VirtualHosts: true, Anonymous: true},
-		},
-	}
-	for _, tt := range tests {
-		tt.want.Bucket, tt.want.Path = "bucket", "a/path"
-		got, err := s3Config("bucket", "a/path", tt.settings)
-		if diff := cmp.Diff(tt.want, got); err != nil || diff != "" {
-			t.Errorf("%v: %v, %s", tt.settings, err, diff)
-		}
-	}
-}
-
-// A plus in a query stands for itself, because secret keys have pluses.
-func TestPlusInQuery(t *testing.T) {
-	t.Parallel()
-	u, err := url.Parse("s3://b?aws_secret_access_key=a+b/c%2Bd%20e")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := mergeSettings(u, nil)
-	if diff := cmp.Diff(map[string]string{"aws_secret_access_key": "a+b/c+d e"}, got); err != nil || diff != "" {
-		t.Errorf("%v, %s", err, diff)
-	}
-}
-
 // A store in S3 opened by its URL has what another handle stored, tags included. A store at another path has not.
 func TestS3URL(t *testing.T) {
 	t.Parallel()
-	c := fakeS3(t, nil)
-	u := "objectstore+s3://" + testBucket + "/some/path?aws_allow_http=true&aws_access_key_id=a&aws_secret_access_key=b&aws_endpoint_url=" + c.Endpoint
+	c := buckettest.FakeS3(t, nil)
+	u := "objectstore+s3://" + buckettest.Name + "/some/path?aws_allow_http=true&aws_access_key_id=a&aws_secret_access_key=b&aws_endpoint_url=" + c.Endpoint
 	open := func(u string, o URLOptions) *store.Store {
 		t.Helper()
 		st, err := OpenURL(t.Context(), u, o)
@@ -168,7 +122,7 @@ func TestS3URL(t *testing.T) {
 		t.Fatal(err)
 	}
 	settings := map[string]string{"aws_allow_http": "true", "aws_access_key_id": "a", "aws_secret_access_key": "b", "aws_endpoint_url": c.Endpoint}
-	ro := open("objectstore+s3://"+testBucket+"/some/path/", URLOptions{ReadOnly: true, Settings: settings})
+	ro := open("objectstore+s3://"+buckettest.Name+"/some/path/", URLOptions{ReadOnly: true, Settings: settings})
 	if ro.ID != st.ID {
 		t.Errorf("IDs %s and %s", ro.ID, st.ID)
 	}
@@ -179,7 +133,7 @@ func TestS3URL(t *testing.T) {
 		t.Errorf("tag %v, %v", got, err)
 	}
 	checkReadOnly(t, ro)
-	other := open("objectstore+s3://"+testBucket+"/some/path2", URLOptions{Settings: settings})
+	other := open("objectstore+s3://"+buckettest.Name+"/some/path2", URLOptions{Settings: settings})
 	if has, err := other.Blobs.Has(t.Context(), store.Sum([]byte("x"))); has || err != nil || other.ID == st.ID {
 		t.Errorf("another path has it: %v, %v", has, err)
 	}

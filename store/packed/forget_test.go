@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"castar/store/durable"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/internal/sealed"
+	"castar/store/packed/pack"
 	"castar/store/record"
 )
 
@@ -86,13 +88,7 @@ func TestForgetCrash(t *testing.T) {
 	for k := before; k <= run.Len(); k++ {
 		for s := range run.States(k, 100, uint64(k)) {
 			states++
-			var left []string
-			for tag, err := range logOf(t, s) {
-				if err != nil {
-					t.Fatalf("after operation %d: %v", k, err)
-				}
-				left = append(left, tag.Root.Target)
-			}
+			left := targets(t, logOf(t, s))
 			whole, gone := []string{"0", "1", "2", "3"}, []string{"1", "3"}
 			if !slices.Equal(left, gone) && (k == run.Len() || !slices.Equal(left, whole)) {
 				t.Fatalf("after operation %d of %d: the log has %v", k, run.Len(), left)
@@ -104,8 +100,81 @@ func TestForgetCrash(t *testing.T) {
 	}
 }
 
+// TestForgetFaults makes each operation of a Forget fail, as on a full disk: Forget says so, and the log is as it was. Only
+// if the new log is in its place and cannot be synced is it that. Nothing is left behind, and the next Forget does all.
+func TestForgetFaults(t *testing.T) {
+	ctx := t.Context()
+	before := crashfs.New()
+	st, err := openFS(ctx, before, Options{Create: true})
+	for i := range 4 {
+		err = errors.Join(err, st.Tags().Record(ctx, logTag(i)))
+	}
+	if err = errors.Join(err, st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	whole, gone := []string{"0", "1", "2", "3"}, []string{"1", "3"}
+	for _, injected := range injected() {
+		failed := map[string]bool{}
+		for n := 0; ; n++ {
+			fsys := before.Clone()
+			st, err := openFS(ctx, fsys, Options{Exclusive: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := &fault{n: n, err: injected}
+			fsys.Inject(f.hook)
+			err = st.Tags().Forget(ctx, []store.Tag{logTag(0), logTag(2)})
+			fsys.Inject(nil)
+			if !f.hit() {
+				break
+			}
+			failed[f.failed.Kind.String()] = true
+			if _, short := errors.AsType[*crashfs.Short](injected); short && f.failed.Kind != crashfs.Write {
+				continue // as without it
+			}
+			want := whole
+			if err == nil || f.failed.Kind == crashfs.SyncDir { // the new log is in its place
+				want = gone
+			}
+			if ferr := checkFault(f, err); ferr != nil {
+				t.Error(ferr)
+			}
+			if got := targets(t, st.Tags().Log(ctx)); !slices.Equal(got, want) {
+				t.Errorf("%v: %v: the log has %v, want %v", f.failed, injected, got, want)
+			}
+			if left, err := fsys.ReadDir(pack.TempDir); len(left) > 0 || err != nil {
+				t.Errorf("%v: %v: left in tmp/: %v, %v", f.failed, injected, left, err)
+			}
+			if err := st.Tags().Forget(ctx, []store.Tag{logTag(0), logTag(2)}); err != nil {
+				t.Errorf("%v: %v: again: %v", f.failed, injected, err)
+			}
+			if err := st.Close(); err != nil || fsys.InUse() > 0 {
+				t.Errorf("%v: %v: Close returns %v, %d in use", f.failed, injected, err, fsys.InUse())
+			}
+			if got := targets(t, logOf(t, fsys)); !slices.Equal(got, gone) {
+				t.Errorf("%v: %v: in the end the log has %v", f.failed, injected, got)
+			}
+		}
+		if !failed["write"] || !failed["sync"] || !failed["rename"] {
+			t.Errorf("%v: failed %v", injected, failed)
+		}
+	}
+}
+
+// targets lists the links that ingests have for roots.
+func targets(t *testing.T, log iter.Seq2[store.Tag, error]) (targets []string) {
+	t.Helper()
+	for tag, err := range log {
+		if err != nil {
+			t.Error(err)
+		}
+		targets = append(targets, tag.Root.Target)
+	}
+	return targets
+}
+
 // logOf yields the log of a store in a file system.
-func logOf(t *testing.T, fsys durable.FS) func(yield func(store.Tag, error) bool) {
+func logOf(t *testing.T, fsys durable.FS) iter.Seq2[store.Tag, error] {
 	t.Helper()
 	st, err := openFS(context.Background(), fsys, Options{})
 	if err != nil {

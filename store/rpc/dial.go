@@ -17,13 +17,17 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/experimental"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"castar/store"
+	"castar/store/meter"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -44,15 +48,15 @@ import (
 //
 // Dial reads only the parts shown here; package config refuses URLs with others. It reads files at once. They are PEM,
 // except for the token. The store has blobs and directories, no tags, and cannot list. Closing it closes the connection.
-// ctx is only for connecting.
-func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
-	t, err := parseTarget(rawURL)
+// ctx is only for connecting. m, which may be nil, meters the connection.
+func Dial(ctx context.Context, rawURL string, m *meter.Meter) (*store.Store, error) {
+	t, err := parseTarget(rawURL, m)
 	var conn *grpc.ClientConn
 	if err == nil {
 		conn, err = grpc.NewClient(t.address, append(dialOptions(), t.options...)...)
 	}
 	if err == nil && t.wait {
-		if err = connected(ctx, conn); err != nil {
+		if err = fromStatus(saidBy(t.name, connected(ctx, conn)), store.Digest{}); err != nil {
 			conn.Close()
 		}
 	}
@@ -60,7 +64,9 @@ func Dial(ctx context.Context, rawURL string) (*store.Store, error) {
 		return nil, fmt.Errorf("store %q: %w", rawURL, err)
 	}
 	id := store.Sum([]byte(t.scheme + " " + t.address))
-	return New(conn, "rpc-"+hex.EncodeToString(id[:16]), t.pkg), nil
+	c := newClient(conn, t.pkg)
+	c.name = t.name
+	return c.bundle("rpc-" + hex.EncodeToString(id[:16])), nil
 }
 
 // dialOptions are the options that do not depend on the server.
@@ -79,30 +85,28 @@ func dialOptions() []grpc.DialOption {
 		experimental.WithBufferPool(pool),
 		grpc.WithWriteBufferSize(bufferSize),
 		grpc.WithReadBufferSize(bufferSize),
+		// A server that is started anew is found soon.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 20 * time.Second,
+		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 	}
 }
 
-// connected waits until conn is connected. It does not try again.
+// connected returns when conn is connected. It does not try again. Any call does, whether the server knows it or not.
 func connected(ctx context.Context, conn *grpc.ClientConn) error {
-	conn.Connect()
-	for {
-		switch state := conn.GetState(); state {
-		case connectivity.Ready:
-			return nil
-		case connectivity.TransientFailure, connectivity.Shutdown:
-			return errors.New("cannot connect")
-		default:
-			if !conn.WaitForStateChange(ctx, state) {
-				return ctx.Err()
-			}
-		}
+	err := conn.Invoke(ctx, grpc_health_v1.Health_Check_FullMethodName, new(grpc_health_v1.HealthCheckRequest), new(grpc_health_v1.HealthCheckResponse))
+	if status.Code(err) == codes.Unavailable {
+		return err
 	}
+	return ctx.Err()
 }
 
 // target is what a URL says.
 type target struct {
 	scheme, address string
+	name            string // in messages
 	pkg             string
 	wait            bool
 	options         []grpc.DialOption
@@ -116,10 +120,10 @@ func CheckURL(rawURL string) error {
 }
 
 // parseTarget reads a URL and the files that it names.
-func parseTarget(rawURL string) (target, error) {
+func parseTarget(rawURL string, m *meter.Meter) (target, error) {
 	t, u, values, err := splitTarget(rawURL)
 	if err == nil {
-		err = t.credentials(values)
+		err = t.credentials(values, m)
 	}
 	if err == nil {
 		err = t.token(values.Get("token-path"), u.Hostname())
@@ -153,7 +157,7 @@ func (t *target) unix(u *url.URL) error {
 		return errors.New("grpc+unix takes an absolute path, as in grpc+unix:/run/castar.sock")
 	}
 	path := u.Path
-	t.address = "passthrough:" + path
+	t.address, t.name = "passthrough:"+path, u.Scheme+":"+path
 	t.options = append(t.options,
 		grpc.WithAuthority("localhost"), grpc.WithNoProxy(),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -170,7 +174,8 @@ func (t *target) host(u *url.URL) error {
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[t.scheme]
 	}
-	t.address = "dns:///" + net.JoinHostPort(u.Hostname(), port)
+	address := net.JoinHostPort(u.Hostname(), port)
+	t.address, t.name = "dns:///"+address, u.Scheme+"://"+address
 	return nil
 }
 
@@ -209,9 +214,9 @@ func (t *target) query(u *url.URL) (url.Values, error) {
 }
 
 // credentials sets up TLS for https.
-func (t *target) credentials(values url.Values) error {
+func (t *target) credentials(values url.Values, m *meter.Meter) error {
 	if t.scheme != "https" {
-		t.options = append(t.options, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		t.options = append(t.options, m.DialOptions(insecure.NewCredentials())...)
 		return nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -232,7 +237,7 @@ func (t *target) credentials(values url.Values) error {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
-	t.options = append(t.options, grpc.WithTransportCredentials(credentials.NewTLS(config)))
+	t.options = append(t.options, m.DialOptions(credentials.NewTLS(config))...)
 	return nil
 }
 

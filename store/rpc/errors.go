@@ -19,6 +19,58 @@ func corrupt(d store.Digest, err error) error {
 	return &store.CorruptError{Digest: d, Where: "the server", Err: err}
 }
 
+// said is what a call to a server ended with, as a status.
+type said struct {
+	server string
+	status *status.Status
+}
+
+// saidBy returns err with the name of the server that it came from, if it is a status.
+func saidBy(server string, err error) error {
+	if _, again := err.(*said); err == nil || again {
+		return err
+	}
+	if s, ok := status.FromError(err); ok {
+		return &said{server, s}
+	}
+	return err
+}
+
+func (s *said) Error() string              { return s.status.String() }
+func (s *said) GRPCStatus() *status.Status { return s.status }
+
+// serverOf returns the server that an error came from.
+func serverOf(err error) string {
+	if by, ok := errors.AsType[*said](err); ok {
+		return by.server
+	}
+	return "server"
+}
+
+// plain returns why a connection failed, without the words of gRPC around the reason.
+func plain(text string) string {
+	for again := true; again; {
+		again = false
+		for _, start := range []string{"connection error: desc = ", "last connection error: ", "transport: ", "Error while dialing: ",
+			"name resolver error: ", "dns: A record lookup error: ", "dial tcp ", "dial unix ", "connect: "} {
+			rest, ok := strings.CutPrefix(text, start)
+			if ok && strings.HasPrefix(start, "dial ") { // the address follows
+				_, rest, ok = strings.Cut(rest, ": ")
+			}
+			if ok {
+				text, again = rest, true
+			}
+		}
+		if inner, err := strconv.Unquote(text); err == nil {
+			text, again = inner, true
+		}
+	}
+	if text == "produced zero addresses" {
+		return "no such host"
+	}
+	return text
+}
+
 // fromStatus turns the error of a call about d into one of package store.
 func fromStatus(err error, d store.Digest) error {
 	s, ok := status.FromError(err)
@@ -35,13 +87,23 @@ func fromStatus(err error, d store.Digest) error {
 		return fmt.Errorf("%s: %w", d, store.ErrNotFound)
 	case codes.DataLoss:
 		text := strings.TrimPrefix(s.Message(), d.String()+": corrupt: ")
-		return &store.CorruptError{Digest: d, Err: errors.New("server: " + text)}
+		return &store.CorruptError{Digest: d, Err: errors.New(serverOf(err) + ": " + text)}
 	case codes.Canceled, codes.DeadlineExceeded:
 		if is := wire.Meaning(s.Code()); s.Message() == is.Error() {
 			return fmt.Errorf("%s: %w", d, is)
 		}
 	}
-	return &wire.Error{Code: s.Code(), Text: s.Message()}
+	return reported(err, s.Message())
+}
+
+// reported returns the error of a call, in these words.
+func reported(err error, text string) error {
+	e := &wire.Error{Code: status.Code(err), Text: text}
+	if e.Code == codes.Unavailable || e.Code == codes.Unauthenticated {
+		e.Text = plain(text)
+		return &store.ServerError{Server: serverOf(err), Err: e}
+	}
+	return fmt.Errorf("%s: %w", serverOf(err), e)
 }
 
 // longDirectory is the length of the shortest directory that a server might refuse, in bytes. tvix and snix take 4 MiB.

@@ -31,8 +31,8 @@ func TestFromStatus(t *testing.T) {
 		{codes.Canceled, "context canceled", d.String() + ": context canceled", context.Canceled},
 		{codes.DeadlineExceeded, "context deadline exceeded", d.String() + ": context deadline exceeded", context.DeadlineExceeded},
 		{codes.Internal, "broken", "server: Internal: broken", nil},
-		{codes.ResourceExhausted, "the server has no space left", "server: ResourceExhausted: the server has no space left", nil},
-		{codes.Unavailable, "the server's store is in use", "server: Unavailable: the server's store is in use", nil},
+		{codes.ResourceExhausted, "the server has no space left", "server: the server has no space left", nil},
+		{codes.Unavailable, "the server's store is in use", "server: the server's store is in use", nil},
 	} {
 		got := fromStatus(status.Error(tt.code, tt.message), d)
 		if got.Error() != tt.text {
@@ -49,5 +49,34 @@ func TestFromStatus(t *testing.T) {
 	}
 	if fromStatus(nil, d) != nil || fromStatus(io.EOF, d) != io.EOF {
 		t.Error("what is no status was changed")
+	}
+}
+
+// Errors of a connection name the server, and say in plain words what is wrong with it.
+func TestServerErrors(t *testing.T) {
+	d := store.Sum([]byte("x"))
+	for _, tt := range []struct {
+		code       codes.Code
+		text, want string
+		whole      bool // it is about the server, whatever was asked
+	}{
+		{codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp [::1]:8000: connect: connection refused"`, "connection refused", true},
+		{codes.Unavailable, `last connection error: connection error: desc = "transport: Error while dialing: dial unix /a b: connect: no such file or directory"`, "no such file or directory", true},
+		{codes.Unavailable, `connection error: desc = "transport: authentication handshake failed: tls: first record does not look like a TLS handshake"`,
+			"authentication handshake failed: tls: first record does not look like a TLS handshake", true},
+		{codes.Unavailable, "name resolver error: produced zero addresses", "no such host", true},
+		{codes.Unavailable, "name resolver error: dns: A record lookup error: lookup h on 1.1.1.1:53: server misbehaving", "lookup h on 1.1.1.1:53: server misbehaving", true},
+		{codes.Unavailable, "the server's store is in use", "the server's store is in use", true},
+		{codes.Unavailable, "dial", "dial", true},
+		{codes.Unavailable, "", "", true},
+		{codes.Unauthenticated, "no valid token", "no valid token", true},
+		{codes.PermissionDenied, "no", "no: store is read-only", false},
+		{codes.Internal, "broken", "Internal: broken", false},
+	} {
+		got := fromStatus(saidBy("grpc+http://h:8000", status.Error(tt.code, tt.text)), d)
+		server, whole := errors.AsType[*store.ServerError](got)
+		if got.Error() != "grpc+http://h:8000: "+tt.want || whole != tt.whole || whole && server.Error() != got.Error() {
+			t.Errorf("%v %q became %q, want %q; about the server: %v", tt.code, tt.text, got, tt.want, whole)
+		}
 	}
 }

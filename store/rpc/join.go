@@ -13,7 +13,6 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/chunk"
-	"castar/store/rpc/internal/wire"
 )
 
 // A long blob goes to a server of castar in chunks, cut as the server would cut it. They are put like small blobs, so the
@@ -152,7 +151,7 @@ func (c *client) joinBlob(ctx context.Context, d store.Digest, chunks []store.Ch
 		return k.finish(stream, err, new(protos.JoinBlobResponse), d, c.acked(d))
 	})
 	if status.Code(err) == codes.NotFound { // a chunk is missing, and the text names it
-		return &wire.Error{Code: codes.NotFound, Text: fmt.Sprintf("blob %s: %s", d, status.Convert(err).Message())}
+		return reported(err, fmt.Sprintf("blob %s: %s", d, status.Convert(err).Message()))
 	}
 	return fromStatus(err, d)
 }

@@ -3,6 +3,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -27,9 +28,9 @@ type Options struct {
 //
 // Close syncs near first, so that what was fetched need not be fetched again.
 func New(near, far *store.Store, o Options) *store.Store {
-	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, SizeRule: far.SizeRule, Barrier: barrier{near, far}}
+	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, RemoteTags: near.RemoteTags, SizeRule: far.SizeRule, Barrier: barrier{near, far}}
 	if o.WriteThrough {
-		st.Tags = far.Tags
+		st.Tags, st.RemoteTags = far.Tags, far.RemoteTags
 	}
 	switch {
 	case near.Blobs == nil:
@@ -56,10 +57,24 @@ func New(near, far *store.Store, o Options) *store.Store {
 	if st.Meter = near.Meter; st.Meter == nil && o.WriteThrough {
 		st.Meter = far.Meter
 	}
+	if st.Room = near.Room; o.WriteThrough {
+		st.Room = Room(near, far)
+	}
 	if near.Lister != nil && far.Lister != nil {
 		st.Lister = lister{near.Lister, far.Lister}
 	}
 	return st
+}
+
+// Room returns the Room of a store that consists of two, as far as they can tell.
+func Room(a, b *store.Store) func(context.Context) error {
+	switch {
+	case a.Room == nil:
+		return b.Room
+	case b.Room == nil:
+		return a.Room
+	}
+	return func(ctx context.Context) error { return cmp.Or(a.Room(ctx), b.Room(ctx)) }
 }
 
 // both returns the further ways to write the blobs of two stores that every store written to has.

@@ -77,6 +77,13 @@ func walkers(st *store.Store) map[string]func(ctx context.Context, root, other s
 			}
 			return failed
 		},
+		"versions": func(ctx context.Context, root, _ store.Node) (failed error) {
+			nothing := func(string, *store.Node) bool { return false }
+			for _, err := range Versions(ctx, st.Directories, []store.Node{root}, true, nothing) {
+				failed = err
+			}
+			return failed
+		},
 		"count": func(ctx context.Context, root, other store.Node) error {
 			_, err := CountDiff(ctx, side(root), side(other), DiffOptions{})
 			return err
@@ -219,6 +226,9 @@ func TestShared(t *testing.T) {
 	}
 	for e, err := range Search(t.Context(), st.Directories, old, func(n *store.Node) bool { return n.Name == "nothing" }) {
 		t.Fatalf("found %v, %v", e, err)
+	}
+	for v, err := range Versions(t.Context(), st.Directories, []store.Node{old, new}, true, func(path string, _ *store.Node) bool { return path == "nothing" }) {
+		t.Fatalf("found %v, %v", v, err)
 	}
 }
 

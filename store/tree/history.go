@@ -71,7 +71,10 @@ type Kept struct {
 
 // ReadKept reads the tags and the log of st.
 func ReadKept(ctx context.Context, st *store.Store) (k Kept) {
-	if st.Tags == nil {
+	if has, err := st.HasTags(ctx); !has {
+		if err != nil {
+			k.TagErrors = []error{err}
+		}
 		return k
 	}
 	for t, err := range st.Tags.All(ctx) {
@@ -104,14 +107,33 @@ func (k Kept) Roots(ctx context.Context, st *store.Store) (all []Root, listings 
 		known[t.Root] = true
 	}
 	listed := make(map[store.Digest]bool)
-	for i, t := range append(slices.Clone(k.Tags), newest...) {
-		if r, ok := ListingOf(ctx, st, t, names[i]); ok && !listed[t.Listing] {
+	records := append(slices.Clone(k.Tags), newest...)
+	expectListings(ctx, st, records)
+	for i, t := range records {
+		if listed[t.Listing] {
+			continue
+		}
+		if r, ok := ListingOf(ctx, st, t, names[i]); ok {
 			listed[t.Listing] = true
 			all = append(all, r)
 			listings++
 		}
 	}
 	return all, listings
+}
+
+// expectListings tells a remote store that the listings of records will be asked for.
+func expectListings(ctx context.Context, st *store.Store, records []store.Tag) {
+	if st.RemoteBlobs == nil {
+		return
+	}
+	st.RemoteBlobs.Expect(ctx, func(yield func(store.Digest) bool) {
+		for _, t := range records {
+			if t.Listing != (store.Digest{}) && !yield(t.Listing) {
+				return
+			}
+		}
+	})
 }
 
 // ListingOf returns the blob with the listing of t, if there is one, as a root of st: a file, named after name. The size is
@@ -142,22 +164,15 @@ func ShortName(t store.Tag) string {
 	return d.String()[:shortDigits]
 }
 
-// resolveHistory finds the root that a name such as home~1 means. ok is false if name is no such name.
-func resolveHistory(ctx context.Context, st *store.Store, name string) (r Ref, ok bool, err error) {
-	n, ok := history.ParseName(name)
-	if !ok || st.Tags == nil {
-		return r, false, nil
-	}
-	ingests, unread := History(ctx, st)
+// findIngest returns the root that a name such as home~1 means among ingests. unread says why others could not be read.
+func findIngest(name string, n history.Name, ingests []store.Tag, unread []error) (Ref, error) {
 	t, err := n.Find(ingests)
-	if err == nil {
-		r, err = refTo(t, "")
-		r.Ingest = t
+	if err != nil {
+		return Ref{}, fmt.Errorf("%s: %w", name, errors.Join(append([]error{err}, unread...)...))
 	}
-	if err == nil {
-		return r, true, nil
-	}
-	return r, true, fmt.Errorf("%s: %w", name, errors.Join(append([]error{err}, unread...)...))
+	r, err := refTo(t, "")
+	r.Ingest = t
+	return r, err
 }
 
 // refTo returns the reference to the root of a tag or a recorded ingest.

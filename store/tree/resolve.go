@@ -7,8 +7,10 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 
 	"castar/store"
+	"castar/store/history"
 )
 
 // Ref is what a reference names, as Resolve found it.
@@ -24,8 +26,8 @@ type Ref struct {
 
 // Resolve finds what ref names: ROOT, or ROOT:path/inside as Lookup takes paths. A ROOT is a whole digest in any form
 // that store.ParseDigest takes, or the first store.MinPrefixLen or more of its hexadecimal digits if they are unique in
-// a store with a Lister, or else a tag, or else a name of a recorded ingest: TAG~N, TAG@DATE or @N, as history.ParseName
-// reads them, among those that History returns.
+// a store with a Lister, or among the recorded roots of a server, or else a tag, or else a name of a recorded ingest:
+// TAG~N, TAG@DATE or @N, as history.ParseName reads them, among those that History returns.
 //
 // A digest names the directory; or else the root that a tag or the log has under it, and of several the newest; or else
 // the blob or chunk, as a file that is not executable. So symlinks and executable files come back through the log. If a
@@ -143,10 +145,18 @@ func resolveTag(ctx context.Context, st *store.Store, name string) (Ref, error) 
 	if st.Tags == nil {
 		return Ref{}, fmt.Errorf("tag %q: %w", name, store.ErrUnsupported)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n, isIngest := history.ParseName(name)
+	past := sync.OnceValues(func() ([]store.Tag, []error) { return History(ctx, st) })
+	if isIngest && st.RemoteTags != nil {
+		go past() // in the same round trip
+	}
 	t, err := st.Tags.Get(ctx, name)
 	if store.IsNotFound(err) {
-		if r, ok, herr := resolveHistory(ctx, st, name); ok {
-			return r, herr
+		if isIngest {
+			ingests, unread := past()
+			return findIngest(name, n, ingests, unread)
 		}
 		err = store.ErrNotFound // the name is said here
 	}
@@ -271,6 +281,9 @@ func recorded(ctx context.Context, st *store.Store) iter.Seq2[recordedRoot, erro
 		}
 		for _, list := range []iter.Seq2[store.Tag, error]{st.Tags.Log(ctx), st.Tags.All(ctx)} {
 			for t, err := range list {
+				if errors.Is(err, store.ErrUnsupported) {
+					return // a server has no tags
+				}
 				r := recordedRoot{Tag: t}
 				if err == nil {
 					r.digest, err = t.Root.RootDigest()
@@ -292,7 +305,7 @@ func notFound(unread error) error {
 }
 
 // complete returns the one digest that begins with the hexadecimal digits of prefix, among all that the store lists and
-// all recorded roots. A store does not list the digest of a symlink.
+// all recorded roots. A store does not list the digest of a symlink, and a server lists nothing.
 func complete(ctx context.Context, st *store.Store, prefix string) (d store.Digest, err error) {
 	defer func() {
 		if err != nil {
@@ -300,19 +313,9 @@ func complete(ctx context.Context, st *store.Store, prefix string) (d store.Dige
 		}
 	}()
 	lower := strings.ToLower(prefix)
-	if st.Lister == nil {
-		return d, fmt.Errorf("a shortened digest: %w", store.ErrUnsupported)
-	}
-	padded, err := store.ParseDigest(lower + strings.Repeat("0", 2*store.DigestSize-len(lower)))
+	found, err := listed(ctx, st, lower)
 	if err != nil {
 		return d, err
-	}
-	found := map[store.Digest]struct{}{}
-	for d, err := range st.Lister.List(ctx, padded, len(lower)) {
-		if err != nil {
-			return d, err
-		}
-		found[d] = struct{}{}
 	}
 	var unread error
 	for r, err := range recorded(ctx, st) {
@@ -325,6 +328,8 @@ func complete(ctx context.Context, st *store.Store, prefix string) (d store.Dige
 	switch {
 	case ctx.Err() != nil:
 		return d, ctx.Err()
+	case len(found) == 0 && st.Lister == nil:
+		return d, fmt.Errorf("a shortened digest that no tag and no line of the log has: %w", store.ErrUnsupported)
 	case len(found) == 0:
 		return d, notFound(unread)
 	case len(found) > 1:
@@ -334,6 +339,28 @@ func complete(ctx context.Context, st *store.Store, prefix string) (d store.Dige
 		d = only
 	}
 	return d, nil
+}
+
+// listed returns the digests that a store lists, and that begin with lowercase digits. A server lists none.
+func listed(ctx context.Context, st *store.Store, digits string) (found map[store.Digest]struct{}, err error) {
+	found = map[store.Digest]struct{}{}
+	switch {
+	case st.Lister == nil && st.RemoteTags == nil:
+		return nil, fmt.Errorf("a shortened digest: %w", store.ErrUnsupported)
+	case st.Lister == nil:
+		return found, nil
+	}
+	padded, err := store.ParseDigest(digits + strings.Repeat("0", 2*store.DigestSize-len(digits)))
+	if err != nil {
+		return nil, err
+	}
+	for d, err := range st.Lister.List(ctx, padded, len(digits)) {
+		if err != nil {
+			return nil, err
+		}
+		found[d] = struct{}{}
+	}
+	return found, nil
 }
 
 // maxCandidates is how many digests an error about an ambiguous prefix lists.

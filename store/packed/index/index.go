@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"castar/store"
 	"castar/store/durable"
@@ -63,9 +64,10 @@ type Index struct {
 	Packs []pack.Length
 	Epoch uint32
 
-	file    durable.File // closed; it only ends the map
-	data    []byte       // memory map
-	refs    []byte       // the frame records
+	relied  atomic.Pointer[reliance] // nil: not tracked
+	file    durable.File             // closed; it only ends the map
+	data    []byte                   // memory map
+	refs    []byte                   // the frame records
 	tables  [2]table.Table
 	bodySum uint32
 }

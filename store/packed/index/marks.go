@@ -2,6 +2,7 @@ package index
 
 import (
 	"iter"
+	"math/bits"
 	"sync/atomic"
 
 	"castar/store"
@@ -55,6 +56,19 @@ func (b Bits) Add(n int) bool { return b[n/64].Or(1<<(n%64))&(1<<(n%64)) == 0 }
 
 // Has reports whether n is in the set.
 func (b Bits) Has(n int) bool { return b[n/64].Load()&(1<<(n%64)) != 0 }
+
+// All yields the numbers in the set.
+func (b Bits) All() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := range b {
+			for word := b[i].Load(); word != 0; word &= word - 1 {
+				if !yield(64*i + bits.TrailingZeros64(word)) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // Marks is a set of records of indexes: one bit for each record. It may be used concurrently.
 type Marks [][2]Bits

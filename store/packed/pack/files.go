@@ -49,15 +49,19 @@ type openFile struct {
 	pinned bool // being written by this process, under another name
 }
 
-// acquire returns an open pack, which must be released.
-func (p *openFiles) acquire(id ID) (*openFile, error) {
+// acquire returns an open pack, which must be released. whole says that most of it will be read, in any order.
+func (p *openFiles) acquire(id ID, whole bool) (*openFile, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if f, ok := p.files[id]; ok {
 		f.users++
 		return f, nil
 	}
-	file, err := p.fs.Open(id.Path())
+	open := p.fs.Open
+	if far, ok := p.fs.(durable.Far); ok && whole {
+		open = far.OpenWhole
+	}
+	file, err := open(id.Path())
 	if err != nil {
 		return nil, err
 	}

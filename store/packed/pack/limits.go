@@ -80,7 +80,7 @@ func (f Frame) MaxItems() uint32 { return (f.Start - FrameHeadLen) / ItemLen }
 // acquire returns the pack of f, which must be released. It reports what in f is impossible, so that no more is allocated
 // for a damaged frame than it has bytes. The error is as Unreadable has it.
 func (p *Files) acquire(f Frame) (*openFile, error) {
-	pack, err := p.open.acquire(f.Pack)
+	pack, err := p.open.acquire(f.Pack, f.Kind.Role() == RoleMeta)
 	if err != nil {
 		return nil, p.Unreadable(f, err)
 	}

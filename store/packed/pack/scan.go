@@ -13,7 +13,7 @@ import (
 
 // Size returns how many bytes a pack has.
 func (p *Files) Size(id ID) (int64, error) {
-	f, err := p.open.acquire(id)
+	f, err := p.open.acquire(id, false)
 	if err != nil {
 		return 0, p.Unreadable(Frame{Pack: id}, err)
 	}
@@ -24,7 +24,7 @@ func (p *Files) Size(id ID) (int64, error) {
 // Role returns the role of a pack. The error is ErrFormat for a pack of a newer program, which is not damage; see Newer.
 // Damage is a *store.CorruptError.
 func (p *Files) Role(id ID) (Role, error) {
-	f, err := p.open.acquire(id)
+	f, err := p.open.acquire(id, false)
 	if err != nil {
 		return 0, p.Unreadable(Frame{Pack: id}, err)
 	}
@@ -47,7 +47,7 @@ func (p *Files) role(id ID, f durable.File) (Role, error) {
 // Newer returns an error that is ErrFormat if a pack is of a newer program, and so not to be touched. The head of a pack
 // has no checksum: if a frame of this format follows, the head is only damaged.
 func (p *Files) Newer(id ID) error {
-	f, err := p.open.acquire(id)
+	f, err := p.open.acquire(id, false)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (p *Files) Newer(id ID) error {
 // head. It calls damage for each damaged place, with a *store.CorruptError. It returns how many bytes the pack has. An
 // error is not damage, but a reason to stop.
 func (p *Files) Scan(ctx context.Context, id ID, damage func(Frame, error), yield func(Frame) bool) (size int64, err error) {
-	f, err := p.open.acquire(id)
+	f, err := p.open.acquire(id, false)
 	if err != nil {
 		return 0, p.Unreadable(Frame{Pack: id}, err)
 	}

@@ -69,6 +69,7 @@ type newPack struct {
 	id   ID
 	file durable.File
 	size int64 // under the mutex of the writer
+	busy int   // frames that have a place and are not written yet; under the same mutex
 }
 
 // NewWriter returns a Writer that begins another pack once the last has as many bytes as full returns.
@@ -97,21 +98,45 @@ func (w *Writer) create(r Role) (*newPack, error) {
 	return pack, nil
 }
 
-// reserve returns where a frame of that many bytes goes.
+// reserve returns where a frame of that many bytes goes. The caller must call wrote when the frame is there.
 func (w *Writer) reserve(r Role, length int64) (pack *newPack, offset int64, err error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	pack = w.packs[r]
+	var full *newPack
 	if pack == nil || pack.size >= w.full() {
-		if pack, err = w.create(r); err != nil {
-			w.packs[r] = nil
-			return nil, 0, err
-		}
+		full = pack
+		pack, err = w.create(r)
 		w.packs[r] = pack
 	}
-	offset = pack.size
-	pack.size += length
-	return pack, offset, nil
+	if err == nil {
+		offset = pack.size
+		pack.size += length
+		pack.busy++
+	}
+	send := full != nil && full.busy == 0
+	w.mu.Unlock()
+	if send {
+		w.send(full)
+	}
+	return pack, offset, err
+}
+
+// wrote says that a frame is in its place, or that it will never be.
+func (w *Writer) wrote(r Role, pack *newPack) {
+	w.mu.Lock()
+	pack.busy--
+	send := pack.busy == 0 && w.packs[r] != pack
+	w.mu.Unlock()
+	if send {
+		w.send(pack)
+	}
+}
+
+// send begins to move a pack to which nothing will be added to a store that is far away.
+func (w *Writer) send(pack *newPack) {
+	if far, ok := w.files.fs.(durable.Far); ok {
+		far.Send(TempPath(pack.id.String()), pack.id.Path())
+	}
 }
 
 // Append compresses a group, unless that gains too little, and writes it as a new frame.
@@ -137,6 +162,7 @@ func (w *Writer) Append(g *Group) (f Frame, err error) {
 	if err != nil {
 		return f, err
 	}
+	defer w.wrote(h.Kind.Role(), pack)
 	if h.Codec != Raw {
 		AppendFrameHead(buf[:0], &h)
 		_, err = pack.file.WriteAt(buf, offset)
@@ -157,6 +183,7 @@ func (w *Writer) Copy(l *Loaded) (f Frame, err error) {
 	if err != nil {
 		return f, err
 	}
+	defer w.wrote(h.Kind.Role(), to)
 	f, head := h.At(to.id, offset), AppendFrameHead(nil, &h)
 	if !f.Streamed() {
 		_, err = to.file.WriteAt(append(head, l.Payload()...), offset)

@@ -31,17 +31,11 @@ type account struct {
 	streams int              // open ones
 	moved   time.Time        // when some of what is being sent was sent
 	movedAt time.Duration    // the same on limits.clock
+	worked  time.Time        // when one of its calls last made progress
 	closing bool
 	closed  bool
+	gone    atomic.Bool  // the connection is closed; may be used without limits.mu
 	heard   atomic.Int64 // when the client sent anything, in nanoseconds; may be used without limits.mu
-}
-
-// latest returns the later of t and when the client was heard.
-func (a *account) latest(t time.Time) time.Time {
-	if heard := time.Unix(0, a.heard.Load()); heard.After(t) {
-		return heard
-	}
-	return t
 }
 
 // close ends the connection. The caller holds limits.mu.
@@ -109,6 +103,7 @@ func (c *clientConn) RemoteAddr() net.Addr { return &clientAddr{c.Conn.RemoteAdd
 // Close also ends the account, and frees what was to be sent.
 func (c *clientConn) Close() error {
 	err := c.Conn.Close()
+	c.a.gone.Store(true)
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	if !c.a.closed {

@@ -36,7 +36,7 @@ func (b *blobServer) Stat(ctx context.Context, req *protos.StatBlobRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	blobs, resp := b.s.st.Blobs, new(protos.StatBlobResponse)
+	blobs, resp := storeOf(ctx).Blobs, new(protos.StatBlobResponse)
 	if req.GetSendChunks() {
 		if err := callOf(ctx).take(makers, 1); err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func (b *blobServer) Read(req *protos.ReadBlobRequest, stream grpc.ServerStreami
 	if err != nil {
 		return err
 	}
-	blob, err := b.s.st.Blobs.Open(stream.Context(), d)
+	blob, err := storeOf(stream.Context()).Blobs.Open(stream.Context(), d)
 	if err != nil {
 		return about("blob", d, err)
 	}
@@ -111,12 +111,12 @@ func (b *blobServer) Put(stream grpc.ClientStreamingServer[protos.BlobChunk, pro
 	if err != nil {
 		return err
 	}
-	b.s.syncLater()
+	callOf(stream.Context()).at.syncer.later()
 	return stream.SendAndClose(&protos.PutBlobResponse{Digest: d[:]})
 }
 
 func (b *blobServer) put(stream grpc.ClientStreamingServer[protos.BlobChunk, protos.PutBlobResponse]) (d store.Digest, err error) {
-	ctx, blobs := stream.Context(), b.s.st.Blobs
+	ctx, blobs := stream.Context(), storeOf(stream.Context()).Blobs
 	first, err := b.recv(stream)
 	if err != nil && err != io.EOF {
 		return d, err

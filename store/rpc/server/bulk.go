@@ -37,14 +37,14 @@ func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*pro
 	if err := countBlobs(len(req.GetDigests())); err != nil {
 		return nil, err
 	}
-	if b.s.st.RemoteBlobs != nil {
+	if storeOf(ctx).RemoteBlobs != nil {
 		return b.hasAll(ctx, req)
 	}
 	resp := &protos.HasBlobsResponse{Has: make([]bool, len(req.GetDigests()))}
 	err := b.each(ctx, len(resp.Has), func(ctx context.Context, i int) error {
 		d, err := requested(req.GetDigests()[i])
 		if err == nil {
-			resp.Has[i], err = b.s.st.Blobs.Has(ctx, d)
+			resp.Has[i], err = storeOf(ctx).Blobs.Has(ctx, d)
 		}
 		return err
 	})
@@ -63,7 +63,7 @@ func (b *bulkServer) hasAll(ctx context.Context, req *protos.HasBlobsRequest) (*
 			return nil, err
 		}
 	}
-	has, err := b.s.st.RemoteBlobs.HasAll(ctx, ds)
+	has, err := storeOf(ctx).RemoteBlobs.HasAll(ctx, ds)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (b *bulkServer) hasAll(ctx context.Context, req *protos.HasBlobsRequest) (*
 func (b *bulkServer) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
 	calls, callsCtx := errgroup.WithContext(ctx)
 	calls.SetLimit(atOnce)
-	if b.s.st.Groups != nil {
+	if storeOf(ctx).Groups != nil {
 		calls.SetLimit(1)
 	}
 	for i := 0; i < n && callsCtx.Err() == nil; i++ {
@@ -97,8 +97,8 @@ func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*pro
 	}
 	if len(req.GetSizes()) == 0 {
 		terms := &protos.PutBlobsResponse{MostBytes: uint64(b.room())}
-		if b.s.st.Joins != nil {
-			terms.ChunkSize = uint64(b.s.st.Joins.ChunkSize())
+		if storeOf(ctx).Joins != nil {
+			terms.ChunkSize = uint64(storeOf(ctx).Joins.ChunkSize())
 		}
 		return terms, nil
 	}
@@ -106,7 +106,7 @@ func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*pro
 	if err != nil {
 		return nil, err
 	}
-	b.s.syncLater()
+	callOf(ctx).at.syncer.later()
 	resp := &protos.PutBlobsResponse{Digests: make([][]byte, len(digests))}
 	for i := range digests {
 		resp.Digests[i] = digests[i][:]
@@ -135,15 +135,15 @@ func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]st
 		return nil, invalidf("%d bytes of contents, want %d", len(raw), total)
 	}
 	b.s.metrics.received.Add(uint64(total))
-	if b.s.st.Groups != nil && frame != nil && zstd.Single(frame) {
-		return b.s.st.Groups.PutGroup(ctx, raw, sizes, frame)
+	if storeOf(ctx).Groups != nil && frame != nil && zstd.Single(frame) {
+		return storeOf(ctx).Groups.PutGroup(ctx, raw, sizes, frame)
 	}
 	digests, pieces := make([]store.Digest, len(sizes)), make([][]byte, len(sizes))
 	for i, n := range sizes {
 		pieces[i], raw = raw[:n], raw[n:]
 	}
 	err = b.each(ctx, len(pieces), func(ctx context.Context, i int) (err error) {
-		digests[i], err = b.s.st.Blobs.Put(ctx, pieces[i])
+		digests[i], err = storeOf(ctx).Blobs.Put(ctx, pieces[i])
 		return err
 	})
 	if err != nil {
@@ -187,7 +187,7 @@ func (b *bulkServer) Get(ctx context.Context, req *protos.GetBlobsRequest) (*pro
 	if err != nil {
 		return nil, err
 	}
-	if b.s.st.Groups == nil {
+	if storeOf(ctx).Groups == nil {
 		return nil, store.ErrUnsupported
 	}
 	return b.group(ctx, d)
@@ -199,7 +199,7 @@ func (b *bulkServer) group(ctx context.Context, d store.Digest) (*protos.GetBlob
 		return nil, err
 	}
 	resp := new(protos.GetBlobsResponse)
-	g, err := b.s.st.Groups.Group(ctx, d)
+	g, err := storeOf(ctx).Groups.Group(ctx, d)
 	if store.IsCorrupt(err) || errors.Is(err, store.ErrUnsupported) {
 		return resp, nil
 	}
@@ -237,12 +237,12 @@ func (b *bulkServer) Join(stream joinStream) error {
 	if err := b.s.mayPut(stream.Context()); err != nil {
 		return err
 	}
-	if b.s.st.Joins == nil {
+	if storeOf(stream.Context()).Joins == nil {
 		return store.ErrUnsupported
 	}
 	d, chunks, err := recvChunks(stream, mostChunks)
 	if err == nil {
-		err = b.s.st.Joins.Join(stream.Context(), d, chunks)
+		err = storeOf(stream.Context()).Joins.Join(stream.Context(), d, chunks)
 	}
 	if err != nil {
 		if errors.Is(err, store.ErrDigestMismatch) {
@@ -250,7 +250,7 @@ func (b *bulkServer) Join(stream joinStream) error {
 		}
 		return err
 	}
-	b.s.syncLater()
+	callOf(stream.Context()).at.syncer.later()
 	return stream.SendAndClose(&protos.JoinBlobResponse{Digest: d[:]})
 }
 

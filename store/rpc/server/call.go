@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
+	"castar/store"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -27,12 +28,14 @@ var errTransport = errors.New("no access to the messages of a call")
 // call is a call being served: a grpc.ServerStream that counts messages. One goroutine uses it at a time.
 type call struct {
 	grpc.ServerStream
+	at      *opened // the store that the call uses
 	ctx     context.Context
 	l       *limits
 	a       *account
 	raw     transportStream
 	pool    *wire.Buffers
 	terms   terms
+	rights  Rights
 	streams bool    // the client may send several messages
 	message *[]byte // the buffer of the last message, from the pool, or nil
 
@@ -47,11 +50,12 @@ type call struct {
 
 // terms are what the calls of a method may do.
 type terms struct {
-	message int   // length of the longest message
-	free    int   // length of the longest message that is not counted
-	factor  int64 // how many bytes are counted for each byte of a message
-	upload  bool  // the messages are directories of an upload
-	writer  bool  // the messages go to a writer of the store, and nobody keeps them
+	message int      // length of the longest message
+	free    int      // length of the longest message that is not counted
+	factor  int64    // how many bytes are counted for each byte of a message
+	upload  bool     // the messages are directories of an upload
+	slot    resource // what the call takes one of to be served; resources: nothing
+	writer  bool     // the messages go to a writer of the store, and nobody keeps them
 }
 
 // begin makes the call count. The caller calls finish in the end.
@@ -59,6 +63,7 @@ func (c *call) begin() {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	c.l.calls[c] = struct{}{}
+	c.a.worked = time.Now()
 	c.l.look(c.l.idle / 8)
 }
 
@@ -120,14 +125,28 @@ func (c *call) waited(n int) {
 		c.lag = max(0, c.lag+c.l.clock-c.clock-worth)
 	}
 	c.since, c.between = time.Time{}, false
+	c.a.worked = time.Now()
 }
 
 // lags returns how long the client has been silent or slow. The caller holds limits.mu.
 func (c *call) lags() time.Duration {
-	if c.since.IsZero() || c.between {
+	switch {
+	case c.since.IsZero():
 		return 0
+	case c.between:
+		return c.quiet(time.Now()) - uploadGrace
 	}
 	return c.lag + c.l.clock - c.clock
+}
+
+// quiet returns how long the server has waited for the client. Between two directories of an upload, other calls of the
+// client count too, but not the pings of its connection. The caller holds limits.mu.
+func (c *call) quiet(now time.Time) time.Duration {
+	since := c.since
+	if c.between && c.a.worked.After(since) {
+		since = c.a.worked
+	}
+	return now.Sub(since)
 }
 
 // end ends the call early. The client is told why, and whatever waits for the client gets an error. The caller holds
@@ -148,3 +167,6 @@ func (c *call) Context() context.Context { return c.ctx }
 
 // callOf returns the call whose context ctx is, or comes from.
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// storeOf returns the store that the call uses.
+func storeOf(ctx context.Context) *store.Store { return callOf(ctx).at.st }

@@ -33,14 +33,14 @@ func (ds *directoryServer) Get(req *protos.GetDirectoryRequest, stream grpc.Serv
 		return err
 	}
 	if !req.GetRecursive() {
-		dir, err := ds.s.st.Directories.Get(stream.Context(), d)
+		dir, err := storeOf(stream.Context()).Directories.Get(stream.Context(), d)
 		if err != nil {
 			return about("directory", d, err)
 		}
 		return sendDirectory(stream, dir)
 	}
 	sent := false
-	for named, err := range ds.s.st.Directories.Walk(stream.Context(), d) {
+	for named, err := range storeOf(stream.Context()).Directories.Walk(stream.Context(), d) {
 		if err == nil {
 			err = sendDirectory(stream, named.Directory)
 		}
@@ -72,27 +72,33 @@ func (ds *directoryServer) Put(stream grpc.ClientStreamingServer[protos.Director
 	partial := len(metadata.ValueFromIncomingContext(ctx, wire.PartialHeader)) > 0
 	root, err := ds.put(ctx, stream, partial)
 	if err == nil && !partial {
-		err = ds.s.syncer.sync(ctx)
+		err = callOf(ctx).at.syncer.sync(ctx)
 	}
 	if err != nil {
 		return err
 	}
 	if partial {
-		ds.s.syncLater()
+		callOf(ctx).at.syncer.later()
 	}
 	return stream.SendAndClose(&protos.PutDirectoryResponse{RootDigest: root[:]})
 }
 
 func (ds *directoryServer) put(ctx context.Context, stream grpc.ServerStream, partial bool) (root store.Digest, err error) {
-	w := store.UploadByPut(ds.s.st.Directories)
+	w := store.UploadByPut(storeOf(ctx).Directories)
 	if !partial {
-		if w, err = ds.s.st.Directories.Upload(ctx); err != nil {
+		if w, err = storeOf(ctx).Directories.Upload(ctx); err != nil {
 			return root, err
 		}
 	}
 	defer w.Close()
 	order := newClosure(partial)
-	for {
+	for n := 0; ; n++ {
+		if !partial && n%rememberedAtOnce == 0 {
+			callOf(ctx).give(received) // the last directory is stored
+			if err := callOf(ctx).take(remembered, rememberedAtOnce*rememberedCost); err != nil {
+				return root, err
+			}
+		}
 		b, err := wire.RecvDirectory(stream)
 		if err == io.EOF {
 			break
@@ -116,6 +122,13 @@ func (ds *directoryServer) put(ctx context.Context, stream grpc.ServerStream, pa
 	}
 	return root, w.Commit(ctx, root)
 }
+
+const (
+	// rememberedCost is about what a closure remembers of a directory, in bytes.
+	rememberedCost = 128
+	// rememberedAtOnce is for how many directories memory is taken at once.
+	rememberedAtOnce = 512
+)
 
 // closure checks the directories of one upload as they come, children first. It keeps the size that the parents of each
 // must have for it, under each rule of counting. A closure follows one rule, so it also keeps the rules broken so far.

@@ -85,6 +85,15 @@ func toStatus(err error) error {
 	return status.Error(code, text)
 }
 
+// isOfStore reports whether an error says that the store failed, rather than that a call was refused or its client went.
+func isOfStore(err error) bool {
+	if _, ok := errors.AsType[*refused](err); ok || err == nil {
+		return false
+	}
+	code := status.Code(toStatus(err))
+	return code == codes.Internal || code == codes.ResourceExhausted || code == codes.Unavailable
+}
+
 // damage returns plain words for the reason of damage.
 func damage(err error) string {
 	switch {
@@ -112,6 +121,13 @@ func reason(err error) (codes.Code, string) {
 		return codes.Unavailable, "the server's store is in use"
 	case ok && slices.Contains([]codes.Code{codes.Unavailable, codes.ResourceExhausted}, remote.Code):
 		return remote.Code, "the server's store is not available"
+	}
+	for _, code := range []codes.Code{codes.PermissionDenied, codes.AlreadyExists, codes.FailedPrecondition} {
+		for _, is := range wire.Told(code) {
+			if errors.Is(err, is) {
+				return code, is.Error()
+			}
+		}
 	}
 	return codes.Internal, "the server's store failed: see the server's log"
 }

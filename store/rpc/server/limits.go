@@ -13,15 +13,18 @@ import (
 // resource is something of which a server has a limited amount.
 type resource int
 
-// The resources, in the order in which a call takes them. Every call keeps to it, so no two calls wait for each other.
+// The resources, in the order in which a call takes them. Every call keeps to it, so no two calls wait for each other. Only
+// two uploads may, for remembered; then one is refused before long.
 const (
-	slots    resource = iota // calls that are served
-	writers                  // bytes that the store takes for blobs being written
-	received                 // bytes of messages that have come or are coming, and of what is made of them
-	decoded                  // bytes of blobs that came compressed
-	makers                   // calls that make an answer whose length is unknown
-	provers                  // calls that make a proof
-	sending                  // bytes of answers that have not been sent
+	slots      resource = iota // calls that are served, without uploads of directories
+	uploads                    // uploads of directories, which last as long as the uploads of all their blobs
+	remembered                 // bytes of what is remembered of the directories of an upload
+	writers                    // bytes that the store takes for blobs being written
+	received                   // bytes of messages that have come or are coming, and of what is made of them
+	decoded                    // bytes of blobs that came compressed
+	makers                     // calls that make an answer whose length is unknown
+	provers                    // calls that make a proof
+	sending                    // bytes of answers that have not been sent
 	resources
 )
 
@@ -76,13 +79,15 @@ type waiter struct {
 func newLimits(o Options, local bool) *limits {
 	l := &limits{idle: o.Idle, accounts: map[*account]struct{}{}, calls: map[*call]struct{}{}}
 	l.most = [resources]int64{
-		slots:    int64(o.MaxStreams),
-		writers:  o.Memory / 4,
-		received: o.Memory / 8 * 3,
-		decoded:  o.Memory / 8,
-		makers:   localMakers,
-		provers:  2,
-		sending:  o.Memory / 4,
+		slots:      int64(o.MaxStreams),
+		uploads:    int64(o.MaxStreams),
+		remembered: o.Memory / 2,
+		writers:    o.Memory / 4,
+		received:   o.Memory / 8 * 3,
+		decoded:    o.Memory / 8,
+		makers:     localMakers,
+		provers:    2,
+		sending:    o.Memory / 4,
 	}
 	if !local {
 		l.most[makers] = remoteMakers

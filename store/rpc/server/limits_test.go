@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,8 +14,10 @@ import (
 	"google.golang.org/grpc/status"
 
 	"castar/protos"
+	"castar/store"
 	"castar/store/memory"
 	"castar/store/rpc/internal/rpctest"
+	"castar/store/rpc/internal/wire"
 )
 
 // silentStream is the stream of a client that does nothing.
@@ -209,4 +212,83 @@ func TestLongRequests(t *testing.T) {
 	if status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a long question after health: %v", err)
 	}
+}
+
+// An upload of directories takes a slot of its own kind. It keeps that while other calls of its client make progress, and
+// loses it if they rest while others wait. Pings are no progress.
+func TestUploadSlots(t *testing.T) {
+	l := newLimits(Options{MaxStreams: 1, Memory: DefaultMemory, Idle: time.Hour}, true)
+	ended := silentStream{make(chan *status.Status, 1)}
+	resting := new(account)
+	c := ended.call(l, resting)
+	if err := c.take(uploads, 1); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * uploadGrace)
+	l.mu.Lock()
+	c.since, c.between = long, true
+	resting.worked = time.Now()
+	if n := c.lags(); n > 0 {
+		t.Errorf("an upload whose client works lags by %v", n)
+	}
+	resting.worked = long
+	l.mu.Unlock()
+	resting.heard.Store(time.Now().UnixNano())
+
+	other := silentStream{make(chan *status.Status, 1)}.call(l, new(account))
+	if err := other.take(slots, 1); err != nil { // of another kind
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() { got <- other.take(uploads, 1) }()
+	if s := <-ended.ended; s.Code() != codes.Unavailable {
+		t.Errorf("the upload ended with %v", s)
+	}
+	if err := c.finish(nil); err == nil {
+		t.Error("an upload that was ended succeeded")
+	}
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	_ = other.finish(nil)
+}
+
+// What a server remembers of the directories of an upload is counted, and given back.
+func TestUploadCounted(t *testing.T) {
+	s, err := New(memory.New(), Options{AllowPut: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := rpctest.Listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
+	stream, err := protos.NewDirectoryServiceClient(rpctest.Connect(t, l)).Put(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := func(want int64) {
+		t.Helper()
+		used := int64(-1)
+		for start := time.Now(); used != want && time.Since(start) < time.Minute; time.Sleep(time.Millisecond) {
+			s.limits.mu.Lock()
+			used = s.limits.used[remembered]
+			s.limits.mu.Unlock()
+		}
+		if used != want {
+			t.Fatalf("%d bytes are counted, want %d", used, want)
+		}
+	}
+	for i := range rememberedAtOnce {
+		dir := store.Directory{{Name: strconv.Itoa(i), Kind: store.KindFile}}
+		b, err := store.EncodeDirectory(dir)
+		if err == nil {
+			err = stream.Send(wire.RawDirectory(b))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(2 * rememberedAtOnce * rememberedCost)                                    // those that came, and room for the next ones
+	if _, err := stream.CloseAndRecv(); status.Code(err) != codes.InvalidArgument { // they have no root
+		t.Errorf("an upload without a root: %v", err)
+	}
+	await(0)
 }

@@ -19,7 +19,7 @@ type manyStream = grpc.BidiStreamingServer[protos.GetManyRequest, protos.GetMany
 
 // GetMany sends the groups of blobs in the order in which the client asks for them.
 func (b *bulkServer) GetMany(stream manyStream) error {
-	if b.s.st.Groups == nil {
+	if storeOf(stream.Context()).Groups == nil {
 		return store.ErrUnsupported
 	}
 	m := many{b: b, stream: stream, sent: map[store.Digest]struct{}{}}
@@ -64,7 +64,7 @@ func (m *many) send(d store.Digest) error {
 	if err != nil || found {
 		return err
 	}
-	chunks, err := m.b.s.st.Blobs.Chunks(m.stream.Context(), d)
+	chunks, err := storeOf(m.stream.Context()).Blobs.Chunks(m.stream.Context(), d)
 	if err != nil || len(chunks) == 0 || len(chunks) > wire.MostChunks {
 		return passable(err)
 	}

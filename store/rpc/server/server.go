@@ -22,13 +22,12 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -49,15 +48,29 @@ import (
 
 // Options say what a server allows. The zero value is a server that anybody may read from.
 type Options struct {
-	AllowPut   bool          // let clients store; otherwise Put fails with PermissionDenied
-	MaxMessage int           // length of the longest message taken, in bytes, also when decompressed; 0 for DefaultMaxMessage
-	MaxStreams int           // calls served at once, without uploads of directories; others wait; 0 for DefaultMaxStreams
-	Memory     int64         // bytes of messages and answers of all clients together; 0 for DefaultMemory
-	Idle       time.Duration // how long a client may be silent in the middle of a call; 0 for DefaultIdle
-	TLS        *tls.Config   // nil: speak in the clear
-	Token      string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
-	Upstream   bool          // offer only the services that tvix and snix have too
-	Log        *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
+	AllowPut bool // let clients store, and set new tags; otherwise that fails with PermissionDenied
+	// AllowDelete lets clients move and delete tags, forget ingests, and collect garbage.
+	AllowDelete bool
+	MaxMessage  int           // length of the longest message taken, in bytes, also when decompressed; 0 for DefaultMaxMessage
+	MaxStreams  int           // calls served at once, without uploads of directories; others wait; 0 for DefaultMaxStreams
+	Memory      int64         // bytes of messages and answers of all clients together; 0 for DefaultMemory
+	Idle        time.Duration // how long a client may be silent in the middle of a call; 0 for DefaultIdle
+	TLS         *tls.Config   // nil: speak in the clear
+	Token       string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
+	Tokens      *Tokens       // instead of Token: several, each with rights, which the two above bound; nil: none
+	CheckRoots  bool          // refuse tags, and lines of the log, whose root or listing the store lacks
+	// Reopen opens the store anew after it could not write, so that clients may store again. nil: they may not. It is called
+	// while the store is still open for running calls.
+	Reopen func(context.Context) (*store.Store, error)
+	// Collect collects garbage in a store that is open exclusively, unless it is a dry run. nil: no gc for clients.
+	Collect func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error)
+	// OpenAlone opens the store exclusively, for Collect, and to forget. nil: not for this kind of store.
+	OpenAlone func(context.Context) (*store.Store, error)
+	// Locks says that OpenAlone needs the store to be closed, and that other processes may want to lock it too. Then the
+	// server closes it while nobody uses it, and opens it by Reopen.
+	Locks    bool
+	Upstream bool         // offer only the services that tvix and snix have too
+	Log      *slog.Logger // gets each call at level debug, failed ones at warn; nil: no log
 }
 
 const (
@@ -84,25 +97,27 @@ const (
 	// readBuffer and writeBuffer are how much of a connection is read and written at once.
 	readBuffer  = 64 << 10
 	writeBuffer = 128 << 10
+	// connectTime is how long a client may take to agree on TLS and HTTP/2.
+	connectTime = 20 * time.Second
 	// maxHeaders is how long the headers of a call may be, in bytes. They stay in memory until the call ends.
 	maxHeaders = 64 << 10
 )
 
 // Server offers a store to clients. Its methods may be called concurrently.
 type Server struct {
-	st       *store.Store
-	o        Options
-	grpc     *grpc.Server
-	health   *health.Server
-	syncer   syncer
-	metrics  metrics
-	limits   *limits
-	pool     *wire.Buffers
-	instance metadata.MD // in answers to Put, and to Stat where Put is allowed
+	o       Options
+	grpc    *grpc.Server
+	health  *health.Server
+	opened  *openings
+	metrics metrics
+	limits  *limits
+	pool    *wire.Buffers
+
+	collecting sync.Mutex // held during a gc
 }
 
-// New makes a server for st. The caller closes st after the server has stopped. The error is one of the program: a
-// schema that does not fit it.
+// New makes a server for st. With Options.Reopen, Shutdown closes st. Otherwise the caller closes it after the server has
+// stopped. The error is one of the program: a schema that does not fit it.
 func New(st *store.Store, o Options) (*Server, error) {
 	o.MaxMessage = cmp.Or(max(o.MaxMessage, 0), DefaultMaxMessage)
 	o.MaxStreams = cmp.Or(max(o.MaxStreams, 0), DefaultMaxStreams)
@@ -111,11 +126,14 @@ func New(st *store.Store, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Tokens == nil && o.Token != "" {
+		o.Tokens = NewTokens(Token{o.Token, Rights{Put: true, Delete: true}})
+	}
 	s := &Server{
-		st: st, o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
-		syncer: syncer{st: st}, instance: metadata.Pairs(wire.InstanceHeader, rand.Text()),
+		o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
 		metrics: metrics{calls: map[outcome]callCount{}},
 	}
+	s.opened = newOpenings(s, st)
 	s.grpc = grpc.NewServer(s.grpcOptions()...)
 	register := func(desc *grpc.ServiceDesc, impl any) {
 		s.grpc.RegisterService(asStreams(*desc), impl)
@@ -131,14 +149,24 @@ func New(st *store.Store, o Options) (*Server, error) {
 	}
 	if !o.Upstream {
 		register(&protos.BulkService_ServiceDesc, bulk)
+		register(&protos.TagService_ServiceDesc, &tagServer{s: s})
+		register(&protos.GcService_ServiceDesc, &gcServer{s: s})
+	}
+	s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	if o.AllowPut {
+		s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_SERVING)
 	}
 	s.grpc.RegisterService(asStreams(grpc_health_v1.Health_ServiceDesc), s.health)
 	return s, registerReflection(s.grpc)
 }
 
-// syncLater makes blobs that were just stored durable before long.
-func (s *Server) syncLater() {
-	s.syncer.later(func(err error) { s.o.Log.Error("sync", "error", err) })
+// Use returns the store that the server offers now. It stays open until the caller calls done.
+func (s *Server) Use(ctx context.Context) (st *store.Store, done func(), err error) {
+	o, err := s.opened.use(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return o.st, func() { s.opened.done(o) }, nil
 }
 
 func (s *Server) grpcOptions() []grpc.ServerOption {
@@ -155,6 +183,7 @@ func (s *Server) grpcOptions() []grpc.ServerOption {
 		// The server notices clients that have vanished, and lets clients notice that it has.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.ConnectionTimeout(connectTime),
 		grpc.InTapHandle(s.limits.open),
 		grpc.StreamInterceptor(s.serve), // every call is a stream: see asStreams
 	}
@@ -179,10 +208,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.grpc.Stop)
 	s.grpc.GracefulStop()
 	stop()
-	if !s.o.AllowPut {
-		return nil
-	}
-	return s.syncer.sync(context.WithoutCancel(ctx))
+	return s.opened.close(ctx)
 }
 
 // serve answers one call: it checks the token, waits for a slot, and counts the call.
@@ -197,24 +223,36 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		s.metrics.ended(method, status.Code(err), took)
 		s.log(ctx, method, status.Code(err), cause, took)
 	}()
-	if err := s.authorize(ctx, method); err != nil {
+	rights, err := s.rightsOf(ctx)
+	if err != nil {
 		return err
 	}
 	raw, ok := grpc.ServerTransportStreamFromContext(ctx).(transportStream)
 	if !ok {
 		return errTransport
 	}
-	terms, needsSlot := s.terms(method)
+	terms := s.terms(method)
+	var at *opened
+	if uses(method) {
+		if at, err = s.opened.use(ctx); err != nil {
+			return err
+		}
+		defer s.opened.done(at)
+	}
 	c := &call{
-		ServerStream: stream, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, streams: info.IsClientStream,
+		ServerStream: stream, at: at, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
+		streams: info.IsClientStream,
 	}
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
-	if needsSlot {
-		err = c.take(slots, 1)
+	if terms.slot < resources {
+		err = c.take(terms.slot, 1)
 	}
 	if err == nil {
 		err = answer(srv, c)
+	}
+	if (strings.HasSuffix(method, "/Put") || strings.HasSuffix(method, "/Join")) && isOfStore(err) {
+		c.at.syncer.soon()
 	}
 	if err != nil && info.IsServerStream && !info.IsClientStream {
 		// In an answer without messages, headers and status would be one frame. snix does not read "not found" from that.
@@ -223,42 +261,38 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	return c.finish(err)
 }
 
-// terms returns what the calls of a method may do, and whether they need a slot. Uploads of directories need none: they
-// last as long as the uploads of all their blobs, and would keep these out.
-func (s *Server) terms(method string) (t terms, needsSlot bool) {
-	t = terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
+// terms returns what the calls of a method may do.
+func (s *Server) terms(method string) terms {
+	t := terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
 	service, name, _ := strings.Cut(method, "/")
 	switch {
 	case service == "DirectoryService" && name == "Put":
-		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true}, false
+		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true, slot: uploads}
 	case service == "BlobService" && name == "Put":
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
 		t.message, t.factor = s.o.MaxMessage, 2 // until it is taken apart
+	case service == "TagService" || service == "GcService":
+		t.message, t.free, t.factor = min(recordMessage, s.o.MaxMessage), askedMessage, 4
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
-	return t, service == "DirectoryService" || service == "BlobService" || service == "BulkService"
+	if !slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) {
+		t.slot = resources
+	}
+	return t
+}
+
+// uses reports whether the calls of a method use the store all the time. The others lock it, or do without.
+func uses(method string) bool {
+	service, name, _ := strings.Cut(method, "/")
+	return slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) && name != "Forget"
 }
 
 // shortMethod returns the service and method without the package, because both packages have the same methods.
 func shortMethod(full string) string {
 	slash := strings.LastIndexByte(full, '/')
 	return full[strings.LastIndexByte(full[:max(slash, 0)], '.')+1:]
-}
-
-// authorize checks the token. Health checks need none.
-func (s *Server) authorize(ctx context.Context, method string) error {
-	if s.o.Token == "" || strings.HasPrefix(method, "Health/") {
-		return nil
-	}
-	for _, v := range metadata.ValueFromIncomingContext(ctx, "authorization") {
-		scheme, token, _ := strings.Cut(v, " ")
-		if strings.EqualFold(scheme, "bearer") && subtle.ConstantTimeCompare([]byte(token), []byte(s.o.Token)) == 1 {
-			return nil
-		}
-	}
-	return refusef(codes.Unauthenticated, "no valid token")
 }
 
 // log records how a call ended, with all that the server knows. The client is told less.
@@ -280,20 +314,13 @@ func (s *Server) log(ctx context.Context, method string, code codes.Code, err er
 	s.o.Log.Log(ctx, level, "call", attrs...)
 }
 
-// mayPut refuses to store unless that is allowed. The answer will name the instance.
-func (s *Server) mayPut(ctx context.Context) error {
-	if !s.o.AllowPut {
-		return refusef(codes.PermissionDenied, "%v: the server allows no Put", store.ErrReadOnly)
-	}
-	return s.identify(ctx)
-}
-
 // identify makes the answer to a call name the instance if clients may store, because they need to know it then.
 func (s *Server) identify(ctx context.Context) error {
-	if !s.o.AllowPut {
+	if !callOf(ctx).rights.Put {
 		return nil
 	}
-	return grpc.SetHeader(ctx, s.instance)
+	s.opened.lease(callOf(ctx).a)
+	return grpc.SetHeader(ctx, callOf(ctx).at.instance)
 }
 
 // asStreams returns the description of a service with its requests as streams of one message, which is the same on the

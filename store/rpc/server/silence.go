@@ -18,6 +18,8 @@ const (
 	// uploadPatience is how many times longer than other calls an upload of directories may be silent between two of
 	// them, because the blobs of a directory come before it.
 	uploadPatience = 10
+	// uploadGrace is how long all calls of a client that uploads directories may rest while others wait to do so.
+	uploadGrace = 10 * time.Second
 )
 
 // look makes sure that relieve is called within d. The caller holds l.mu.
@@ -55,11 +57,11 @@ func (l *limits) relieve() {
 // endIdle ends what was silent for too long. The caller holds l.mu.
 func (l *limits) endIdle(now time.Time) {
 	for c := range l.calls {
-		since, limit := c.since, l.idle
+		limit := l.idle
 		if c.between {
-			since, limit = c.a.latest(since), uploadPatience*l.idle
+			limit *= uploadPatience
 		}
-		if !c.since.IsZero() && now.Sub(since) > limit {
+		if !c.since.IsZero() && c.quiet(now) > limit {
 			c.end(codes.DeadlineExceeded, "the client was silent for too long")
 		}
 	}

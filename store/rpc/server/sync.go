@@ -13,7 +13,8 @@ const syncDelay = 5 * time.Second
 
 // syncer makes a store durable for many callers at once. Those that come while a sync is running share the next one.
 type syncer struct {
-	st *store.Store
+	st     *store.Store
+	failed func(error) // is told of each sync that fails
 
 	running sync.Mutex // held by the round that runs
 
@@ -30,13 +31,7 @@ type round struct {
 
 // sync returns when everything that was stored before the call is durable.
 func (s *syncer) sync(ctx context.Context) error {
-	s.mu.Lock()
-	if s.next == nil {
-		s.next = &round{done: make(chan struct{})}
-		go s.run(context.WithoutCancel(ctx), s.next)
-	}
-	r := s.next
-	s.mu.Unlock()
+	r := s.soon()
 	select {
 	case <-r.done:
 		return r.err
@@ -45,8 +40,19 @@ func (s *syncer) sync(ctx context.Context) error {
 	}
 }
 
+// soon begins a sync, and returns its round.
+func (s *syncer) soon() *round {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next == nil {
+		s.next = &round{done: make(chan struct{})}
+		go s.run(s.next)
+	}
+	return s.next
+}
+
 // run runs a round after the one that is running.
-func (s *syncer) run(ctx context.Context, r *round) {
+func (s *syncer) run(r *round) {
 	s.running.Lock()
 	defer s.running.Unlock()
 	s.mu.Lock()
@@ -56,20 +62,17 @@ func (s *syncer) run(ctx context.Context, r *round) {
 		s.delayed = nil
 	}
 	s.mu.Unlock()
-	r.err = s.st.Sync(ctx)
+	if r.err = s.st.Sync(context.Background()); r.err != nil && s.failed != nil {
+		s.failed(r.err)
+	}
 	close(r.done)
 }
 
-// later makes what was stored durable before long. It calls failed if that does not succeed.
-func (s *syncer) later(failed func(error)) {
+// later makes what was stored durable before long.
+func (s *syncer) later() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.delayed != nil {
-		return
+	if s.delayed == nil {
+		s.delayed = time.AfterFunc(syncDelay, func() { s.soon() })
 	}
-	s.delayed = time.AfterFunc(syncDelay, func() {
-		if err := s.sync(context.Background()); err != nil {
-			failed(err)
-		}
-	})
 }

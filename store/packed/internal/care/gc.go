@@ -28,7 +28,7 @@ import (
 func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
 	k, ok := keep.(*live.Set)
 	if !ok || !slices.Equal(k.Indexes, *st.Indexes.Load()) {
-		return r, errors.New("the set to keep is not of this store as it is now")
+		return r, fmt.Errorf("the set to keep is not of this store as it is now: %w", store.ErrChanged)
 	}
 	if err := st.beforeSweep(ctx, k, o); err != nil {
 		return r, err
@@ -44,16 +44,24 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 	if err != nil {
 		return r, err
 	}
-	if !o.DryRun {
+	work := s.rounds
+	if st.Cloud != nil {
+		work = s.shared
+	} else if !o.DryRun {
 		if err := s.removeUnnamed(); err != nil {
 			return s.result, st.Fail(err)
 		}
 	}
-	if err := s.rounds(ctx, k); err != nil {
+	if err := work(ctx, k); err != nil {
 		if after, derr := s.diskUse(); live.IsFull(err) && derr == nil && after < before {
 			err = fmt.Errorf("%w; %d bytes were freed", err, before-after)
 		}
 		return s.result, err
+	}
+	if !o.DryRun {
+		if err := st.Tags().DropGivenUp(); err != nil {
+			return s.result, err
+		}
 	}
 	if o.TagsLost && !o.DryRun {
 		if err := st.Tags().ForgetLost(); err != nil {
@@ -70,6 +78,9 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 	return s.result, nil
 }
 
+// GivenUp implements store.Sweeper.
+func (st Store) GivenUp(ctx context.Context) []store.Tag { return st.Tags().GivenUp(ctx) }
+
 // beforeSweep reports why a sweep must not begin, and finishes what an interrupted one left.
 func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptions) error {
 	if err := st.newerLine(ctx); err != nil || o.DryRun {
@@ -83,6 +94,9 @@ func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptio
 	}
 	if err := st.Tags().Lost(); err != nil && !o.TagsLost {
 		return err
+	}
+	if st.Cloud != nil {
+		return nil
 	}
 	// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
 	if err := st.Fs.SyncDir(index.Dir); err != nil {
@@ -201,9 +215,10 @@ func (s *sweep) round(ctx context.Context, p *plan) (err error) {
 	return s.removePacks(p)
 }
 
-// fail remembers an error after which nothing more may be written. That there is no room is none.
+// fail remembers an error after which nothing more may be written. That there is no room is none, and neither is that another
+// process was faster.
 func (s *sweep) fail(err error) error {
-	if live.IsFull(err) {
+	if live.IsFull(err) || errors.Is(err, store.ErrChanged) {
 		return err
 	}
 	return s.st.Fail(err)
@@ -229,6 +244,9 @@ func (s *sweep) publish(p *plan, w *rewriter) error {
 	if err != nil {
 		return err
 	}
+	if st.Cloud != nil {
+		return s.swapIn(x, p)
+	}
 	st.UseIndexes([]*index.Index{x})
 	err = st.removeAll(index.Dir, func(file string) bool { return file != x.Name && strings.HasSuffix(file, index.Ext) })
 	if err == nil && epoch == index.LastEpoch { // the others are as good as it: none may come back
@@ -242,14 +260,16 @@ func (s *sweep) removePacks(p *plan) error {
 	gone := make(map[string]bool)
 	for _, pk := range p.packs {
 		switch {
-		case pk.spare:
-		case pk.live == 0, pk.rewrite && !pk.stays:
+		case pk.goes():
 			gone[pk.id.String()+pack.Ext] = true
 			s.st.Packs.Forget(pk.id)
 			s.result.FreedPacks++
-		case pk.rewrite:
+		case pk.rewrite && !pk.spare:
 			s.done[pk.id] = true
 		}
+	}
+	if s.st.Cloud != nil {
+		return nil // they are condemned
 	}
 	return s.st.removeAll(pack.Dir, func(file string) bool { return gone[file] })
 }

@@ -32,6 +32,9 @@ type sweptPack struct {
 	spare   bool // not to be removed, whatever is moved out of it
 }
 
+// goes reports whether a pack is to be removed.
+func (pk *sweptPack) goes() bool { return !pk.spare && (pk.live == 0 || pk.rewrite && !pk.stays) }
+
 // alive reports whether a record is to be kept.
 func (p *plan) alive(at index.At) bool { return p.keep == nil || p.keep.Marks.Has(at) }
 
@@ -116,7 +119,7 @@ func (s *sweep) choose(p *plan) {
 			small = append(small, pk)
 		}
 	}
-	if dropping && !s.o.DryRun {
+	if dropping && !s.o.DryRun && s.st.Cloud == nil {
 		return
 	}
 	for _, r := range []pack.Role{pack.RoleData, pack.RoleMeta} {
@@ -130,7 +133,7 @@ func (s *sweep) choose(p *plan) {
 	})
 	room := s.room
 	for i, pk := range all {
-		if pk.rewrite = room >= pk.live || i == 0 && room > 0 || s.o.DryRun; pk.rewrite {
+		if pk.rewrite = room >= pk.live || i == 0 && room > 0 || s.o.DryRun || s.st.Cloud != nil; pk.rewrite {
 			room -= pk.live
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,7 +27,7 @@ func (st Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repair
 	if !st.Alone {
 		return r.result, store.ErrNotAlone
 	}
-	for _, step := range []func(context.Context) error{r.newer, r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
+	for _, step := range []func(context.Context) error{r.newer, r.head, r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
 		if err := step(ctx); err != nil {
 			if live.IsFull(live.OrFull(err)) {
 				err = st.noRoom(err, r.room)
@@ -134,7 +135,7 @@ func (r *repair) unopened(old []*index.Index) (sound bool, err error) {
 		replaced, err := index.Open(st.Fs, e.Name())
 		corrupt := store.IsCorrupt(err)
 		switch {
-		case err != nil && !corrupt && e.Type().IsRegular() && !errors.Is(err, syscall.EIO):
+		case err != nil && !corrupt && e.Type().IsRegular() && !errors.Is(err, syscall.EIO) && !errors.Is(err, fs.ErrNotExist):
 			return false, err
 		case err == nil && replaced.Epoch >= index.Epoch(old):
 			return false, errors.Join(fmt.Errorf("%s: could not be read when the store was opened, and now it can",
@@ -335,6 +336,9 @@ func (st Store) resetEpoch() error {
 	x, err := st.NewIndex(1, []index.Part{old[0].Part()}, (*index.Index).Check)
 	if err != nil {
 		return err
+	}
+	if st.Cloud != nil {
+		return st.newSweep().swapIn(x, &plan{})
 	}
 	st.UseIndexes([]*index.Index{x})
 	if err := st.Fs.Remove(index.Path(old[0].Name)); err != nil {

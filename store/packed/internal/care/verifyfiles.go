@@ -9,6 +9,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/cloud"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -57,18 +58,33 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	for _, err := range quarantine {
 		found(s.st.fileDamage(store.WhatState, sealed.QuarantineDir, err))
 	}
+	s.checkBucketHead(found)
 	s.checkIndexes(found)
 	s.checkPacks(found)
 	s.eachName(store.WhatConfig, pack.TempDir, found, func(string) {}) // without it nothing can be stored
 	known := map[string]bool{
-		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, stateName: true,
+		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUp: true, stateName: true,
 		pack.Dir: true, index.Dir: true, sealed.TagsDir: true, pack.TempDir: true, sealed.QuarantineDir: true,
+		cloud.HeadName: true, bucketLock: true,
 	}
 	s.eachName(store.WhatConfig, ".", found, func(name string) {
 		if !known[name] {
 			found(s.unknown(name))
 		}
 	})
+}
+
+// bucketLock is a file of a bucket that is a folder.
+const bucketLock = "swap"
+
+// checkBucketHead reads the head of a bucket.
+func (s *scrubber) checkBucketHead(found func(store.Damage)) {
+	if s.st.Cloud == nil {
+		return
+	}
+	if _, err := s.st.Cloud.Reload(); err != nil {
+		found(s.st.fileDamage(store.WhatIndex, cloud.HeadName, err))
+	}
 }
 
 // eachName calls visit for all names in a folder.
@@ -122,10 +138,20 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 		}
 		if errors.Is(err, store.ErrNewer) {
 			s.newer(err)
-		} else if _, serr := s.st.Fs.Stat(index.Path(name)); serr == nil { // otherwise another process has just replaced it
+		} else if s.st.counts(name) { // otherwise another process has just replaced it
 			found(s.st.fileDamage(store.WhatIndex, index.Path(name), err))
 		}
 	})
+}
+
+// counts reports whether an index is still a part of the store.
+func (st Store) counts(name string) bool {
+	if st.Cloud != nil {
+		h, err := st.Cloud.Reload()
+		return err == nil && (h == nil || slices.Contains(h.Indexes, name))
+	}
+	_, err := st.Fs.Stat(index.Path(name))
+	return err == nil
 }
 
 // errUnopened is what is wrong with an index of which nothing was looked at, though it can be opened now.

@@ -143,7 +143,10 @@ func (b Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	}
 	var held *pack.Cached
 	if data == nil {
-		if data, held, err = st.Packs.View(l, nil); err != nil {
+		if data, held, err = st.Packs.View(l, nil); st.movedAway(err) {
+			return b.Open(ctx, d)
+		}
+		if err != nil {
 			return nil, st.about(d, err)
 		}
 	}
@@ -188,6 +191,9 @@ func (st *Store) ChunkList(d store.Digest, l pack.Location, data []byte) ([]stor
 	}
 	chunks := make([]store.Chunk, 0, l.Size/pack.ItemLen)
 	for c, err := range st.Packs.Chunks(l, data) {
+		if st.movedAway(err) {
+			return st.Blobs().Chunks(context.Background(), d)
+		}
 		if err != nil {
 			return nil, st.about(d, err)
 		}
@@ -294,6 +300,9 @@ func (ds Directories) Get(ctx context.Context, d store.Digest) (store.Directory,
 		err = decode(data)
 	} else {
 		err = st.Packs.Use(l, decode)
+	}
+	if st.movedAway(err) {
+		return ds.Get(ctx, d)
 	}
 	if err != nil {
 		return nil, st.about(d, err)

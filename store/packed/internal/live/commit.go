@@ -24,6 +24,8 @@ import (
 //  6. indexes that were merged into the new one are removed.
 //
 // An error ends all writing to the store: after a sync that failed, another one proves nothing.
+//
+// In a bucket the commit is another one; see shared.go.
 func (st *Store) Sync(context.Context) error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
@@ -37,41 +39,60 @@ func (st *Store) commitLocked() error {
 		}
 		return err
 	}
-	st.mu.Lock()
-	s := st.current
-	st.current = newSession(st)
-	st.sealed = append(slices.Clone(st.sealed), s)
-	st.mu.Unlock()
+	s := st.nextSession()
 	err := st.commitSession(s)
-	st.mu.Lock()
-	st.sealed = slices.DeleteFunc(slices.Clone(st.sealed), func(o *session) bool { return o == s && err == nil })
-	st.mu.Unlock()
 	if err != nil {
 		return st.Fail(err)
 	}
+	st.committed(s)
 	return nil
 }
 
+// nextSession begins another session and returns the one before, which is to be committed.
+func (st *Store) nextSession() *session {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s := st.current
+	st.current = newSession(st)
+	st.sealed = append(slices.Clone(st.sealed), s)
+	return s
+}
+
+// committed forgets a session whose objects are in the indexes.
+func (st *Store) committed(s *session) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.sealed = slices.DeleteFunc(slices.Clone(st.sealed), func(o *session) bool { return o == s })
+}
+
 func (st *Store) commitSession(s *session) error {
+	if err := st.publishPacks(s); err != nil {
+		return err
+	}
+	if st.Cloud != nil {
+		return st.commitShared(s)
+	}
+	if s.empty() {
+		return st.settle()
+	}
+	if err := st.publishIndex(s.part()); err != nil {
+		return err
+	}
+	return st.settle()
+}
+
+// publishPacks gives the packs of a session their names, when all is in them.
+func (st *Store) publishPacks(s *session) error {
 	for _, g := range s.seal() {
 		if err := s.write(g); err != nil {
 			return err
 		}
 	}
 	s.writing.Wait()
-	if err := st.Writable(); err != nil {
+	if err := st.Writable(); err != nil || s.empty() {
 		return err // another writer's, perhaps
 	}
-	if s.empty() {
-		return st.settle()
-	}
-	if err := s.out.Publish(); err != nil {
-		return err
-	}
-	if err := st.publishIndex(s.part()); err != nil {
-		return err
-	}
-	return st.settle()
+	return s.out.Publish()
 }
 
 // settle makes durable what other processes committed and this one relies on. A process that is killed between a rename and
@@ -93,24 +114,37 @@ func (st *Store) settle() error {
 
 // publishIndex commits an index of part and of the smaller indexes of the store, which it replaces.
 func (st *Store) publishIndex(part index.Part) error {
-	old := *st.Indexes.Load()
-	merge := index.ToMerge(st.mergeable(old), part.Len())
-	parts := []index.Part{part}
-	for _, x := range merge {
-		parts = append(parts, x.Part())
-	}
-	x, err := st.NewIndex(index.Epoch(old), parts, nil)
+	x, merge, err := st.mergedIndex(part)
 	if err != nil {
 		return err
 	}
-	rest := slices.DeleteFunc(slices.Clone(old), func(o *index.Index) bool { return slices.Contains(merge, o) })
-	st.UseIndexes(append([]*index.Index{x}, rest...))
+	st.insteadOf(x, merge)
 	for _, o := range merge {
 		// Another process may have merged and removed it too. An index that stays only makes searches slower.
 		st.Fs.Remove(index.Path(o.Name))
 		o.Evict() // all of it was read just now
 	}
 	return nil
+}
+
+// mergedIndex makes an index of parts and of the smaller indexes of the store, which it can replace.
+func (st *Store) mergedIndex(parts ...index.Part) (x *index.Index, merge []*index.Index, err error) {
+	old, size := *st.Indexes.Load(), 0
+	for _, p := range parts {
+		size += p.Len()
+	}
+	merge = index.ToMerge(st.mergeable(old), size)
+	for _, x := range merge {
+		parts = append(parts, x.Part())
+	}
+	x, err = st.NewIndex(index.Epoch(old), parts, nil)
+	return x, merge, err
+}
+
+// insteadOf uses an index in the place of others.
+func (st *Store) insteadOf(x *index.Index, others []*index.Index) {
+	rest := slices.DeleteFunc(slices.Clone(*st.Indexes.Load()), func(o *index.Index) bool { return slices.Contains(others, o) })
+	st.UseIndexes(append([]*index.Index{x}, rest...))
 }
 
 // UseIndexes replaces the indexes in use. The replaced ones stay open until Close, because somebody may still read them. The
@@ -130,6 +164,9 @@ func (st *Store) NewIndex(epoch uint32, parts []index.Part, check func(*index.In
 		return nil, err
 	}
 	x, err := index.Open(st.Fs, name)
+	if err == nil && st.Cloud != nil {
+		x.TrackReliance()
+	}
 	if check == nil {
 		return x, err
 	}

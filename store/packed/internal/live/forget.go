@@ -9,22 +9,32 @@ import (
 	"io/fs"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/durable"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
 
 // Forget writes the log anew without the lines to forget and without empty ones, and renames it over the old one. All other
-// bytes stay, also lines that cannot be read. The store must be open exclusively: a line that another process appended would be lost.
-func (t Tags) Forget(ctx context.Context, ingests []store.Tag) (err error) {
+// bytes stay, also lines that cannot be read. On disk the store must be open exclusively: a line that another process appended
+// would be lost. In a bucket the rename then fails, and Forget begins again.
+func (t Tags) Forget(ctx context.Context, ingests []store.Tag) error {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
-	if !t.st.Alone {
+	if !t.st.Alone && t.st.Cloud == nil {
 		return store.ErrNotAlone
 	}
 	t.st.logging.Lock()
 	defer t.st.logging.Unlock()
+	for {
+		if err := t.forget(ctx, ingests); !errors.Is(err, bucket.ErrChanged) {
+			return err
+		}
+	}
+}
+
+func (t Tags) forget(ctx context.Context, ingests []store.Tag) error {
 	old, err := t.st.Fs.Open(sealed.LogName)
 	if errors.Is(err, fs.ErrNotExist) && t.missing(sealed.LogName) {
 		return nil
@@ -48,6 +58,7 @@ func (t Tags) Forget(ctx context.Context, ingests []store.Tag) (err error) {
 	if err := t.st.Fs.Rename(temp, sealed.LogName); err != nil {
 		return errors.Join(err, t.st.Fs.Remove(temp))
 	}
+	t.giveUp(ingests...)
 	return t.st.Fs.SyncDir(".")
 }
 

@@ -80,6 +80,9 @@ func (b Blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err er
 		return store.Group{Members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, Plain: data}, nil
 	}
 	items, payload, compressed, err := st.Packs.Stored(l.Frame)
+	if st.movedAway(err) {
+		return b.Group(ctx, d)
+	}
 	if err != nil {
 		return g, st.about(d, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/cloud"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/zstd"
@@ -42,6 +43,7 @@ type Options struct {
 // Store is an open packed store. Its methods may be called concurrently.
 type Store struct {
 	Fs       durable.FS
+	Cloud    *cloud.FS // the same, if the store is in a bucket; see shared.go
 	CloseFS  func() error
 	lock     durable.Lock
 	Config   sealed.Config
@@ -68,6 +70,10 @@ type Store struct {
 	Unjudged   error // that a newer program wrote a line of the quarantine, or nil
 
 	Retired []*index.Index // replaced, but perhaps still being read; under commit
+	epoch   atomic.Uint64  // of the head whose indexes are in use
+	whole   uint64         // the epoch in which all that was relied on is there; under commit
+	aged    time.Time      // when ageReliance has last begun a period; under commit
+	moved   bool           // the epoch has changed since the store was opened; under commit
 	mu      sync.Mutex
 	current *session
 	sealed  []*session // being committed
@@ -79,7 +85,7 @@ func (st *Store) Bundle() *store.Store {
 	return &store.Store{
 		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(), Takes: st.Blobs(),
 		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st, Meter: &st.added,
-		NewSet: st.NewSet, Barrier: st,
+		NewSet: st.NewSet, Room: st.Room, Barrier: st,
 	}
 }
 
@@ -97,6 +103,11 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 	st = &Store{
 		Fs: fsys, lock: lock, Config: cfg, ReadOnly: o.ReadOnly, tolerate: o.Tolerate, Alone: o.Exclusive,
 		Limits: defaultLimits(), opened: time.Now(),
+	}
+	if st.Cloud, _ = fsys.(*cloud.FS); st.Cloud != nil {
+		if err := st.openShared(); err != nil {
+			return nil, err
+		}
 	}
 	params, err := chunk.ParamsFor(cfg.ChunkAvg)
 	if err != nil {
@@ -142,13 +153,21 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 // openIndexes opens all indexes, the newest first, except those in have, which are open. With tolerate it leaves out those
 // that cannot be opened, unless they are of a newer program.
 func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
-	const tries = 100 // another process may replace an index between the listing and the opening
+	tries := 100 // another process may replace an index between the listing and the opening
+	if st.Cloud != nil {
+		tries = 3 // a gc must have deleted it, and that is long after
+	}
 	for try := 1; ; try++ {
 		all, err := st.openListed(have, func(err error) bool {
 			return tolerate && !errors.Is(err, pack.ErrFormat) && (try == tries || !errors.Is(err, fs.ErrNotExist))
 		})
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
 			return all, err
+		}
+		if st.Cloud != nil {
+			if _, rerr := st.Cloud.Reload(); rerr != nil {
+				return nil, rerr
+			}
 		}
 	}
 }
@@ -157,7 +176,13 @@ func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index
 // the folder of indexes, and waits for a commit of this process only if there is something new. What it cannot read is left
 // for the next call.
 func (st *Store) Refresh() bool {
-	if st.Alone || !st.unseen() {
+	if st.Alone {
+		return false
+	}
+	if st.Cloud != nil {
+		return st.refreshShared()
+	}
+	if !st.unseen() {
 		return false
 	}
 	st.commit.Lock()
@@ -217,6 +242,9 @@ func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all [
 		x, err := index.Open(st.Fs, e.Name())
 		switch {
 		case err == nil:
+			if st.Cloud != nil && !st.ReadOnly {
+				x.TrackReliance()
+			}
 			all = append(all, x)
 		case !ignore(err):
 			index.Close(slices.DeleteFunc(all, known)...)
@@ -243,13 +271,26 @@ func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Locat
 			return l, data, true
 		}
 	}
+	for {
+		all := st.Indexes.Load()
+		l, ok = st.findStored(*all, k, d)
+		if !ok || st.Cloud == nil || st.Indexes.Load() == all {
+			return l, nil, ok
+		}
+		// The indexes were replaced: perhaps before it was noted that this object is relied on.
+	}
+}
+
+// findStored returns where an object is by some indexes, and notes that this process relies on it.
+func (st *Store) findStored(indexes []*index.Index, k pack.Kind, d *store.Digest) (l pack.Location, ok bool) {
 	damaged := st.Quarantine.Load()
-	for _, x := range *st.Indexes.Load() {
+	for _, x := range indexes {
 		if l, ok = x.Find(k, d); ok && !damaged.Holds(d, l) {
-			return l, nil, true
+			x.Rely(k, d)
+			return l, true
 		}
 	}
-	return l, nil, false
+	return l, false
 }
 
 // Has reports whether an object is in a session, or in the store as far as it was looked at.

@@ -77,7 +77,9 @@ func (st *Store) chunk(d store.Digest, c store.Chunk, buf []byte) (data []byte, 
 		if l.Frame.Kind != pack.KindData {
 			return nil, nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
 		}
-		data, held, err = st.Packs.View(l, buf)
+		if data, held, err = st.Packs.View(l, buf); st.movedAway(err) {
+			return st.chunk(d, c, buf)
+		}
 	}
 	if err != nil {
 		return nil, nil, st.about(d, err)

@@ -20,8 +20,16 @@ type Set struct {
 
 // NewSet returns an empty set of the objects that any process has committed by now.
 func (st *Store) NewSet() store.ObjectSet {
-	st.Refresh()
-	indexes := *st.Indexes.Load()
+	if st.Cloud != nil {
+		st.refreshShared() // also if it is alone, which excludes nobody
+	} else {
+		st.Refresh()
+	}
+	return st.setOf(*st.Indexes.Load())
+}
+
+// setOf returns an empty set of the objects of some indexes.
+func (st *Store) setOf(indexes []*index.Index) *Set {
 	return &Set{St: st, Indexes: indexes, damaged: st.Quarantine.Load(), Marks: index.NewMarks(indexes)}
 }
 

@@ -55,16 +55,17 @@ func (t Tags) Read(path string) (store.Tag, error) {
 }
 
 // keepNewer returns an error if the file at a path must neither be replaced nor removed: store.ErrNewer, or why it cannot be
-// read now, because then it may be that. What is damaged or on a bad disk may go.
-func (t Tags) keepNewer(path string) error {
-	_, err := t.Read(path)
+// read now, because then it may be that. What is damaged or on a bad disk may go. old is the tag in the file, if it can be
+// read.
+func (t Tags) keepNewer(path string) (old store.Tag, err error) {
+	old, err = t.Read(path)
 	if err == nil || errors.Is(err, fs.ErrNotExist) || store.IsCorrupt(err) || errors.Is(err, syscall.EIO) {
-		return nil
+		return old, nil
 	}
 	if fi, serr := t.st.Fs.Stat(path); serr == nil && !fi.Mode().IsRegular() {
-		return nil
+		return old, nil
 	}
-	return err
+	return old, err
 }
 
 // missing reports whether there is nothing at a path, not even a symbolic link that leads nowhere.
@@ -74,7 +75,7 @@ func (t Tags) missing(path string) bool {
 }
 
 // Set implements store.Tags.
-func (t Tags) Set(_ context.Context, tag store.Tag) error {
+func (t Tags) Set(ctx context.Context, tag store.Tag) error {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
@@ -83,15 +84,18 @@ func (t Tags) Set(_ context.Context, tag store.Tag) error {
 	}
 	b, err := record.EncodeTag(record.OneLine, tag)
 	if err == nil {
-		err = t.keepNewer(sealed.TagPath(tag.Name))
+		_, err = t.keepNewer(sealed.TagPath(tag.Name))
 	}
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag.Name, err)
 	}
-	if err := durable.WriteFile(t.st.Fs, pack.TempPath(durable.TempName()), sealed.TagPath(tag.Name), b); err != nil {
-		return err
-	}
-	return t.st.Fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync
+	return t.st.acknowledge(ctx, tag, func() error {
+		err := durable.WriteFile(t.st.Fs, pack.TempPath(durable.TempName()), sealed.TagPath(tag.Name), b)
+		if err != nil {
+			return err
+		}
+		return t.st.Fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync
+	})
 }
 
 // Delete implements store.Tags.
@@ -99,15 +103,19 @@ func (t Tags) Delete(_ context.Context, name string) error {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
-	if err := t.keepNewer(sealed.TagPath(name)); err != nil {
+	old, err := t.keepNewer(sealed.TagPath(name))
+	if err != nil {
 		return fmt.Errorf("tag %q: %w", name, err)
 	}
-	err := t.st.Fs.Remove(sealed.TagPath(name))
+	err = t.st.Fs.Remove(sealed.TagPath(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
 	}
 	if err != nil {
 		return err
+	}
+	if old.Name != "" {
+		t.giveUp(old)
 	}
 	return t.st.Fs.SyncDir(sealed.TagsDir)
 }
@@ -156,7 +164,7 @@ func (t Tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
 
 // Record appends one line with one write, so that lines of several processes do not mix. It also begins with a newline:
 // a crash may have cut short the line before it, or left zeros there, and Log then reports that line alone.
-func (t Tags) Record(_ context.Context, tag store.Tag) (err error) {
+func (t Tags) Record(ctx context.Context, tag store.Tag) (err error) {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
@@ -164,13 +172,17 @@ func (t Tags) Record(_ context.Context, tag store.Tag) (err error) {
 	if err != nil {
 		return err
 	}
+	return t.st.acknowledge(ctx, tag, func() error { return t.appendLine(append([]byte{'\n'}, line...)) })
+}
+
+func (t Tags) appendLine(line []byte) error {
 	t.st.logging.Lock()
 	defer t.st.logging.Unlock()
 	f, err := t.st.Fs.Append(sealed.LogName)
 	if err != nil {
 		return err
 	}
-	if _, err = f.Write(append([]byte{'\n'}, line...)); err == nil {
+	if _, err = f.Write(line); err == nil {
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
@@ -195,9 +207,14 @@ func (t Tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
 
 // Lines is Log, with the lines as they are.
 func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
+	return t.lines(ctx, sealed.LogName)
+}
+
+// lines yields the lines of a file like the log, which may be missing.
+func (t Tags) lines(ctx context.Context, name string) iter.Seq2[sealed.LogLine, error] {
 	return func(yield func(sealed.LogLine, error) bool) {
-		f, err := t.st.Fs.Open(sealed.LogName)
-		if errors.Is(err, fs.ErrNotExist) && t.missing(sealed.LogName) {
+		f, err := t.st.Fs.Open(name)
+		if errors.Is(err, fs.ErrNotExist) && t.missing(name) {
 			return
 		}
 		if err != nil {
@@ -210,7 +227,7 @@ func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
 			yield(sealed.LogLine{}, err)
 			return
 		}
-		r := &sealed.LogReader{Lines: bufio.NewReader(io.NewSectionReader(f, 0, size)), Where: t.st.Fs.Path(sealed.LogName)}
+		r := &sealed.LogReader{Lines: bufio.NewReader(io.NewSectionReader(f, 0, size)), Where: t.st.Fs.Path(name)}
 		r.All(ctx)(yield)
 	}
 }

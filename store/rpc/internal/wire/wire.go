@@ -5,6 +5,7 @@ package wire
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -78,22 +79,43 @@ func Meaning(code codes.Code) error {
 	return nil
 }
 
+// Told returns the errors that a server tells by a code that stands for several, and by their text.
+func Told(code codes.Code) []error {
+	switch code {
+	case codes.PermissionDenied:
+		return []error{store.ErrDenied}
+	case codes.AlreadyExists:
+		return []error{store.ErrChanged}
+	case codes.FailedPrecondition:
+		return []error{store.ErrNewer, store.ErrNotAlone, store.ErrTagsLost, store.ErrLocked, store.ErrNothingKept}
+	}
+	return nil
+}
+
 // Error is why a call failed, in the words of the server or of the connection.
 type Error struct {
 	Code codes.Code
 	Text string
 }
 
-// Error returns the text. It adds the meaning of the code unless the text has it.
+// Error returns the text. It adds what the code means unless the text says it.
 func (e *Error) Error() string {
-	if is := Meaning(e.Code); is != nil {
-		if strings.Contains(e.Text, is.Error()) {
-			return "server: " + e.Text
-		}
-		return "server: " + e.Text + ": " + is.Error()
+	is := e.Unwrap()
+	switch {
+	case is != nil && !strings.Contains(e.Text, is.Error()):
+		return e.Text + ": " + is.Error()
+	case is != nil, slices.Contains([]codes.Code{codes.Unavailable, codes.Unauthenticated, codes.ResourceExhausted, codes.FailedPrecondition}, e.Code):
+		return e.Text
 	}
-	return fmt.Sprintf("server: %s: %s", e.Code, e.Text)
+	return fmt.Sprintf("%s: %s", e.Code, e.Text)
 }
 
-// Unwrap returns the error that the code stands for.
-func (e *Error) Unwrap() error { return Meaning(e.Code) }
+// Unwrap returns the error that the code stands for, with the text where it stands for several.
+func (e *Error) Unwrap() error {
+	for _, is := range Told(e.Code) {
+		if strings.Contains(e.Text, is.Error()) {
+			return is
+		}
+	}
+	return Meaning(e.Code)
+}

@@ -1,0 +1,132 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"castar/store"
+	"castar/store/config"
+	"castar/store/rpc/server"
+	"castar/store/tree/collect"
+)
+
+// openServed opens the store to serve, and sets how the server opens it anew.
+func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, error) {
+	mode := forRead
+	switch {
+	case f.options.AllowPut:
+		mode = forIngest
+	case f.options.AllowDelete || f.gcEvery > 0:
+		mode = forWrite
+	}
+	st, err := e.openStore(ctx, mode)
+	if err != nil {
+		return nil, err
+	}
+	f.options.CheckRoots = true
+	f.options.Reopen = func(ctx context.Context) (*store.Store, error) {
+		return e.open(ctx, "", e.patient("serve", config.Options{ReadOnly: mode == forRead}))
+	}
+	if st.Sweeper == nil {
+		if f.gcEvery > 0 {
+			return nil, errors.Join(fmt.Errorf("--gc-every: %w", store.ErrUnsupported), st.Close())
+		}
+		return st, nil
+	}
+	f.options.OpenAlone = func(ctx context.Context) (*store.Store, error) {
+		return e.open(ctx, "", config.Options{Exclusive: true})
+	}
+	f.options.Collect = func(ctx context.Context, st *store.Store, o store.CollectOptions) (store.CollectResult, error) {
+		return collect.Run(ctx, st, collect.Options{CollectOptions: o})
+	}
+	spec, err := e.storeSpec()
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	folders, err := config.Folders(spec)
+	f.options.Locks = len(folders) > 0 // in a bucket, nothing is locked
+	return st, err
+}
+
+// tend collects garbage each --gc-every, until ctx ends.
+func (f *serveFlags) tend(ctx context.Context, s *server.Server) {
+	if f.gcEvery == 0 {
+		return
+	}
+	tick := time.NewTicker(f.gcEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.collectGarbage(ctx, s)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rereadTokens reads --token-file again at each SIGHUP, which does not end the server any more, until ctx ends.
+func (f *serveFlags) rereadTokens(ctx context.Context) {
+	if f.tokenFile == "" {
+		return
+	}
+	signal.Reset(syscall.SIGHUP)
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	go f.onHangup(ctx, again)
+}
+
+func (f *serveFlags) onHangup(ctx context.Context, again chan os.Signal) {
+	defer signal.Stop(again)
+	for {
+		select {
+		case <-again:
+			if list, err := f.readTokens(); err != nil {
+				f.options.Log.Error("tokens stay as they are", "error", err)
+			} else {
+				f.options.Tokens.Replace(list)
+				f.options.Log.Info("tokens", "number", len(list))
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// readTokens reads --token-file, and warns if others may read it.
+func (f *serveFlags) readTokens() ([]server.Token, error) {
+	file, err := os.Open(f.tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if fi, err := file.Stat(); err == nil && fi.Mode().IsRegular() && fi.Mode().Perm()&0o004 != 0 {
+		f.options.Log.Warn("everybody on this machine can read the tokens", "file", f.tokenFile)
+	}
+	list, err := server.ParseTokens(file, server.Rights{Put: f.options.AllowPut, Delete: f.options.AllowDelete})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.tokenFile, err)
+	}
+	return list, nil
+}
+
+// collectGarbage collects garbage once. It waits for a moment at which no client is in the middle of storing something.
+func (f *serveFlags) collectGarbage(ctx context.Context, s *server.Server) {
+	log := f.options.Log
+	r, err := s.Collect(ctx, store.CollectOptions{Wait: f.gcEvery / 2, Grace: gcGrace, Progress: new(store.SweepProgress),
+		Warn: func(err error) { log.Warn("gc", "error", err) }})
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		log.Error("gc", "error", err)
+	default:
+		log.LogAttrs(ctx, slog.LevelInfo, "gc", slog.Uint64("freed_bytes", r.FreedBytes), slog.Uint64("freed_objects", r.FreedObjects),
+			slog.Uint64("kept_bytes", r.KeptBytes))
+	}
+}

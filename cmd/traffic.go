@@ -1,0 +1,55 @@
+package cmd
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"castar/store/config"
+	"castar/store/meter"
+)
+
+// traffic is what goes to and from stores in a network.
+type traffic struct {
+	upload, download int64        // bounds in bytes a second; 0: none
+	meter            *meter.Meter // of all stores; nil until one is opened
+}
+
+func (t *traffic) flags(category string) []cli.Flag {
+	const rate, stores = " at most `BYTES` a second, such as 500K or 2M, ", " all stores in a network together"
+	return []cli.Flag{
+		bytesFlag("limit-upload", &t.upload, "no limit", "send"+rate+"to"+stores).in(category),
+		bytesFlag("limit-download", &t.download, "no limit", "receive"+rate+"from"+stores).in(category),
+	}
+}
+
+// metered returns o for a store whose traffic is counted and limited.
+func (t *traffic) metered(o config.Options) config.Options {
+	if t.meter == nil {
+		t.meter = meter.New(t.upload, t.download)
+	}
+	o.Meter = t.meter
+	return o
+}
+
+// jsonTraffic is the line on stderr that says what went to and from stores in a network.
+type jsonTraffic struct {
+	Command       string `json:"command"`
+	Requests      int64  `json:"requests"`
+	BytesSent     int64  `json:"bytes_sent"`
+	BytesReceived int64  `json:"bytes_received"`
+}
+
+func (jsonTraffic) lineType() string { return "traffic" }
+
+// tellTraffic says with --verbose or --json what a command sent and received.
+func (e *env) tellTraffic(command string) {
+	switch t := e.traffic.meter.Totals(); {
+	case t.Requests == 0 || e.quiet:
+	case e.json:
+		_ = writeJSON(e.stderr, jsonTraffic{command, t.Requests, t.Sent, t.Received})
+	case e.verbose:
+		e.note(command, fmt.Sprintf("%s, %s sent, %s received", plural(uint64(t.Requests), "request"),
+			humanBytes(uint64(t.Sent)), humanBytes(uint64(t.Received))))
+	}
+}

@@ -1,0 +1,61 @@
+package mount
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"castar/store/memory"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// described returns which entries of the directory a server describes with their names.
+func described(t *testing.T, s *server, offset uint64) map[string]bool {
+	t.Helper()
+	buf := make([]byte, 4096)
+	in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: mountpoint}, Offset: offset}
+	if status := s.ReadDirPlus(nil, in, fuse.NewDirEntryList(buf, offset)); status != fuse.OK {
+		t.Fatal(status)
+	}
+	const entryOut, header = 128, 24 // sizes in the protocol
+	all := map[string]bool{}
+	for number := binary.LittleEndian; number.Uint64(buf[entryOut+8:]) != 0; {
+		length := int(number.Uint32(buf[entryOut+16:]))
+		all[string(buf[entryOut+header:][:length])] = number.Uint64(buf) != 0
+		buf = buf[entryOut+header+(length+7)/8*8:]
+	}
+	return all
+}
+
+func TestReadDirPlusDescribes(t *testing.T) {
+	st := memory.New()
+	root := plant(t, st, "", files{"d": files{}, "f": "1", "l": link("f")})
+	s := &server{fs: newFsys(t.Context(), st, top{node: root}, func(string, error) {})}
+	check := func(when string, offset uint64, want map[string]bool) {
+		t.Helper()
+		if d := cmp.Diff(want, described(t, s, offset)); d != "" {
+			t.Errorf("%s: %s", when, d)
+		}
+	}
+	lookup := func(name string) {
+		t.Helper()
+		var out fuse.EntryOut
+		if status := s.Lookup(nil, &fuse.InHeader{NodeId: mountpoint}, name, &out); status != fuse.OK {
+			t.Fatal(status)
+		}
+	}
+	dirs := map[string]bool{".": false, "..": false, "d": true, "f": false, "l": false}
+	all := map[string]bool{".": false, "..": false, "d": true, "f": true, "l": true}
+	check("at first", 0, dirs)
+	lookup("d")
+	lookup("absent")
+	check("after lookups of directories", 0, dirs)
+	check("read on", 3, map[string]bool{"f": true, "l": true})
+	lookup("f")
+	check("after a lookup of a file", 0, all)
+	for range 1000 {
+		described(t, s, 0)
+	}
+	check("a long time after that", 0, dirs)
+}

@@ -1,0 +1,164 @@
+//go:build cloud
+
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/url"
+	"strings"
+	"time"
+
+	"castar/store"
+	"castar/store/bucket"
+	"castar/store/meter"
+	"castar/store/retry"
+
+	"gocloud.dev/blob"
+	_ "gocloud.dev/blob/azureblob" // az://
+	_ "gocloud.dev/blob/gcsblob"   // gs://
+	"gocloud.dev/gcerrors"
+)
+
+// openCloud opens a bucket of Google's (gs) or Azure's (az) service. The settings are the query parameters of
+// gocloud.dev's URLs. Credentials come from where the services' own tools look for them.
+func openCloud(ctx context.Context, scheme, container, path string, settings map[string]string, m *meter.Meter) (bucket.Bucket, error) {
+	query := url.Values{}
+	for key, value := range settings {
+		query.Set(key, value)
+	}
+	u := url.URL{Scheme: map[string]string{"gs": "gs", "az": "azblob"}[scheme], Host: container, RawQuery: query.Encode()}
+	b, err := blob.OpenBucket(ctx, u.String())
+	if err != nil {
+		return nil, err
+	}
+	c := newCloudBucket(b, strings.TrimSuffix(scheme+"://"+container+"/"+path, "/"), path)
+	c.meter = m
+	if ok, err := b.IsAccessible(ctx); err == nil && !ok {
+		c.Close()
+		return nil, fmt.Errorf("%s: %w", c, store.ErrNoStore)
+	}
+	// A listing can only start over, and the services' own clients repeat its requests.
+	return listing{retrying{c, policy(retry.Policy{}, m)}}, nil
+}
+
+// cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.
+type cloudBucket struct {
+	bucket.DurablePuts
+	bucket.NoUploads // both services drop parts after a week
+	b                *blob.Bucket
+	name             string
+	meter            *meter.Meter // counts calls, because the clients keep their connections to themselves
+}
+
+func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
+	if path != "" {
+		b = blob.PrefixedBucket(b, path+"/")
+	}
+	return &cloudBucket{b: b, name: name}
+}
+
+func (c *cloudBucket) String() string { return c.name }
+
+// Services disagree about a range that begins at the end, so Get never asks for one.
+func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if offset > 0 {
+		if size, err := c.Head(ctx, name); err != nil || offset >= size {
+			return nil, err
+		}
+	}
+	length := n
+	if offset == 0 {
+		length = -1
+	}
+	r, err := c.b.NewRangeReader(ctx, name, offset, length, nil)
+	if err != nil {
+		return nil, c.fail(ctx, name, err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, n))
+	if err == nil {
+		err = ctx.Err()
+	}
+	return b, c.fail(ctx, name, errors.Join(err, c.meter.Call(ctx, 0, int64(len(b)))))
+}
+
+func (c *cloudBucket) Put(ctx context.Context, name string, data []byte) error {
+	if err := c.meter.Call(ctx, int64(len(data)), 0); err != nil {
+		return c.fail(ctx, name, err)
+	}
+	return c.fail(ctx, name, c.b.WriteAll(ctx, name, data, &blob.WriterOptions{ContentType: "application/octet-stream"}))
+}
+
+// PutLarge lets the client send parts. A canceled writer leaves no object.
+func (c *cloudBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	if err := c.meter.Call(ctx, size, 0); err != nil {
+		return c.fail(ctx, name, err)
+	}
+	o := &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 16 << 20, MaxConcurrency: 4}
+	return c.fail(ctx, name, c.b.Upload(ctx, name, bucket.Exactly(r, size), o))
+}
+
+func (c *cloudBucket) Head(ctx context.Context, name string) (int64, error) {
+	a, err := c.b.Attributes(ctx, name)
+	if err != nil {
+		return 0, c.fail(ctx, name, err)
+	}
+	return a.Size, nil
+}
+
+func (c *cloudBucket) Delete(ctx context.Context, name string) error {
+	return c.fail(ctx, name, c.b.Delete(ctx, name))
+}
+
+// The services start each listing at the beginning, so List skips names up to after.
+func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
+		objects := c.b.List(&blob.ListOptions{Prefix: prefix})
+		for {
+			o, err := objects.Next(ctx)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(bucket.Object{}, c.fail(ctx, prefix, err))
+				return
+			}
+			if o.Key > after && !yield(bucket.Object{Name: o.Key, Size: o.Size, Modified: o.ModTime}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Now stores an object and asks when that was. The object stays, and the next Now replaces it.
+func (c *cloudBucket) Now(ctx context.Context) (time.Time, error) {
+	const name = "clock"
+	if err := c.Put(ctx, name, nil); err != nil {
+		return time.Time{}, err
+	}
+	a, err := c.b.Attributes(ctx, name)
+	if err != nil {
+		return time.Time{}, c.fail(ctx, name, err)
+	}
+	return a.ModTime, nil
+}
+
+func (c *cloudBucket) Close() error { return c.b.Close() }
+
+// fail adds the name of the object to an error, and says what kind of error it is.
+func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
+	passes := false
+	switch gcerrors.Code(err) {
+	case gcerrors.NotFound:
+		err = store.ErrNotFound
+	case gcerrors.FailedPrecondition:
+		err = bucket.ErrChanged
+	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
+		passes = true
+	}
+	return failed(ctx, c.name, c.name+"/"+name, err, passes)
+}

@@ -1,0 +1,185 @@
+package service
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"time"
+
+	"castar/store"
+	"castar/store/bucket"
+	"castar/store/meter"
+	"castar/store/retry"
+)
+
+// remote is the policy for services in a network: up to about a minute of waiting. The timeout is also that of a connection
+// on which nothing moves.
+func remote() retry.Policy {
+	return retry.Policy{Tries: 10, First: 50 * time.Millisecond, Most: 8 * time.Second, Timeout: 2 * time.Minute}
+}
+
+// first is the policy for the first call to a service. It gives up sooner, since the URL may be misspelt.
+func first(again retry.Policy) retry.Policy {
+	p := cmp.Or(again, remote())
+	p.Tries = min(p.Tries, 4)
+	return p
+}
+
+// policy returns how calls are repeated. Calls that a bound holds back have no timeout; their connections have one.
+func policy(again retry.Policy, m *meter.Meter) retry.Policy {
+	p := cmp.Or(again, remote())
+	if m.Limited() {
+		p.Timeout = 0
+	}
+	return p
+}
+
+// passes reports whether an error may go away if the call is repeated.
+func passes(err error) bool {
+	_, unavailable := errors.AsType[*bucket.Unavailable](err)
+	return unavailable
+}
+
+// retrying repeats the calls of a Bucket.
+type retrying struct {
+	bucket.Bucket
+	policy retry.Policy
+}
+
+// Retry returns a Bucket that repeats the calls of b that return an *Unavailable.
+func Retry(b bucket.Bucket, policy retry.Policy) bucket.Bucket { return retrying{b, policy} }
+
+func (r retrying) do(ctx context.Context, call func(context.Context) error) error {
+	return r.policy.Do(ctx, passes, call)
+}
+
+// sized is for calls that move up to n bytes. Those that move more than a few MiB may take as long as something moves; see
+// meter.Meter.Dialer. The timeout is for Buckets without that: 4 KiB a second will do.
+func (r retrying) sized(n int64) retrying {
+	const usual = 4 << 20
+	if n > usual {
+		r.policy.Timeout *= time.Duration(min(n, 1<<32) / (512 << 10))
+	}
+	return r
+}
+
+// result is do for a call with a result.
+func result[T any](ctx context.Context, r retrying, call func(context.Context) (T, error)) (v T, err error) {
+	err = r.do(ctx, func(ctx context.Context) error {
+		v, err = call(ctx)
+		return err
+	})
+	return v, err
+}
+
+func (r retrying) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	return result(ctx, r.sized(n), func(ctx context.Context) ([]byte, error) { return r.Bucket.Get(ctx, name, offset, n) })
+}
+
+func (r retrying) Load(ctx context.Context, name string) (data []byte, v bucket.Version, err error) {
+	v, err = result(ctx, r, func(ctx context.Context) (bucket.Version, error) {
+		data, v, err = r.Bucket.Load(ctx, name)
+		return v, err
+	})
+	return data, v, err
+}
+
+func (r retrying) Put(ctx context.Context, name string, data []byte) error {
+	return r.sized(int64(len(data))).do(ctx, func(ctx context.Context) error { return r.Bucket.Put(ctx, name, data) })
+}
+
+func (r retrying) PutLarge(ctx context.Context, name string, from io.ReaderAt, size int64) error {
+	return r.sized(size).do(ctx, func(ctx context.Context) error { return r.Bucket.PutLarge(ctx, name, from, size) })
+}
+
+// PutIf reads the object back when it has changed: perhaps by an earlier try, or by a proxy that repeats requests too.
+func (r retrying) PutIf(ctx context.Context, name string, data []byte, old bucket.Version) (bucket.Version, error) {
+	v, err := result(ctx, r.sized(int64(len(data))), func(ctx context.Context) (bucket.Version, error) {
+		return r.Bucket.PutIf(ctx, name, data, old)
+	})
+	if errors.Is(err, bucket.ErrChanged) {
+		if now, v, err := r.Load(ctx, name); err == nil && bytes.Equal(now, data) {
+			return v, nil
+		} else if err != nil && !store.IsNotFound(err) {
+			return "", err
+		}
+	}
+	return v, err
+}
+
+func (r retrying) Head(ctx context.Context, name string) (int64, error) {
+	return result(ctx, r, func(ctx context.Context) (int64, error) { return r.Bucket.Head(ctx, name) })
+}
+
+func (r retrying) Delete(ctx context.Context, name string) error {
+	return r.do(ctx, func(ctx context.Context) error { return r.Bucket.Delete(ctx, name) })
+}
+
+func (r retrying) AbortUploads(ctx context.Context, before time.Time) error {
+	return r.do(ctx, func(ctx context.Context) error { return r.Bucket.AbortUploads(ctx, before) })
+}
+
+func (r retrying) Now(ctx context.Context) (time.Time, error) { return result(ctx, r, r.Bucket.Now) }
+
+// List continues after the last object that it got. Each object is progress and starts a new count of tries. The timeout is
+// for one page of objects, which are collected before they are yielded, so that the time the loop takes does not count.
+func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
+		for more := true; more; {
+			var found []bucket.Object
+			err := r.do(ctx, func(ctx context.Context) error {
+				more = false
+				for o, err := range r.Bucket.List(ctx, prefix, after) {
+					if err != nil && len(found) == 0 {
+						return err
+					}
+					if err == nil {
+						found, after = append(found, o), o.Name
+					}
+					if more = err != nil || len(found) == ListPage; more {
+						return nil
+					}
+				}
+				return nil
+			})
+			for _, o := range found {
+				if !yield(o, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(bucket.Object{}, err)
+				return
+			}
+		}
+	}
+}
+
+// listing repeats all calls but List. It is for Buckets that repeat the requests of a listing themselves.
+type listing struct{ retrying }
+
+func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return l.Bucket.List(ctx, prefix, after)
+}
+
+// stepwise repeats all calls but List and Put. It is for Buckets that repeat the single requests of both themselves: a
+// call that takes requests for many folders would hardly ever succeed as a whole if some of them fail.
+type stepwise struct{ listing }
+
+func (s stepwise) Put(ctx context.Context, name string, data []byte) error {
+	return s.Bucket.Put(ctx, name, data)
+}
+
+func (s stepwise) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	return s.Bucket.PutLarge(ctx, name, r, size)
+}
+
+// partwise repeats all calls but PutLarge, whose parts the Bucket repeats itself.
+type partwise struct{ retrying }
+
+func (p partwise) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
+	return p.Bucket.PutLarge(ctx, name, r, size)
+}

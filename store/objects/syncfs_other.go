@@ -1,9 +1,0 @@
-//go:build !linux
-
-package objects
-
-// fileSystemSync returns nil in place of a function that syncs a whole file system: only Linux has one that waits and
-// reports errors.
-func fileSystemSync(string) (syncAll, end func() error) {
-	return nil, func() error { return nil }
-}

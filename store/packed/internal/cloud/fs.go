@@ -1,0 +1,444 @@
+// Package cloud makes a folder of a bucket: a packed store there has the same files as on disk, and one more, the head.
+//
+// Files in tmp/ are on this machine. A rename sends them to the bucket, packs and indexes in the background; Swap, which
+// is the commit, waits for these. Indexes, and packs without contents, are kept in a cache on this machine, because they
+// never change. Of other packs parts are read, and kept in memory for a while.
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"castar/store"
+	"castar/store/bucket"
+	"castar/store/durable"
+	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
+	"castar/store/packed/pack"
+)
+
+// FS is a bucket as a folder. What fails says so in terms of package durable.
+type FS struct {
+	ctx    context.Context // of all that runs in the background
+	cancel context.CancelFunc
+	b      bucket.Bucket
+	root   string // of the cache; "": none
+	cache  *cache
+	parts  *parts
+
+	mu       sync.Mutex
+	spools   map[string]*spool         // files in tmp/, by path
+	moved    map[string]*spool         // those that were renamed to packs/ or index/, by their new path
+	waiting  map[string]bool           // packs that were sent, and that no index names yet
+	versions map[string]bucket.Version // of what this FS has read, of files that others may change at the same time
+	first    []byte                    // the config as the cache has it, for the first who asks
+
+	swapping    sync.Mutex // held while the head is replaced
+	head        *Head      // nil: there is none
+	headBytes   []byte
+	headVersion bucket.Version
+
+	sending sender
+}
+
+var _ durable.Far = (*FS)(nil)
+
+// Open makes a folder of a bucket, which Close closes. The cache is in a folder on this machine, unless root is "". A
+// damaged head is no error: Head then returns nil, and Reload says what is wrong.
+func Open(ctx context.Context, b bucket.Bucket, root string) (*FS, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	f := &FS{
+		ctx: ctx, cancel: cancel, b: b, root: root, spools: map[string]*spool{}, moved: map[string]*spool{},
+		waiting: map[string]bool{}, versions: map[string]bucket.Version{},
+	}
+	f.sending = newSender(f)
+	f.parts = newParts(f)
+	h, err := f.Reload()
+	if err != nil && !store.IsCorrupt(err) {
+		cancel()
+		return nil, err
+	}
+	if h != nil {
+		f.UseCache(h.Store)
+		f.first = f.cache.small(sealed.ConfigName)
+	}
+	return f, nil
+}
+
+// UseCache opens the cache of the store with an ID, unless one is open.
+func (f *FS) UseCache(id string) {
+	if f.cache == nil && f.root != "" && id != "" && path.Base(id) == id {
+		f.cache = openCache(path.Join(f.root, id))
+	}
+}
+
+// Close stops what runs in the background, and closes the bucket.
+func (f *FS) Close() error {
+	f.cancel()
+	f.sending.wait()
+	f.parts.wait()
+	for _, files := range []map[string]*spool{f.spools, f.moved} {
+		for _, s := range files {
+			s.release(gone{})
+		}
+	}
+	return errors.Join(f.cache.Close(), f.b.Close())
+}
+
+// Path implements durable.FS.
+func (f *FS) Path(name string) string {
+	at := strings.TrimSuffix(f.b.String(), "/")
+	switch {
+	case name == ".":
+		return at
+	case strings.HasSuffix(at, ":"):
+		return at + name
+	}
+	return at + "/" + name
+}
+
+// failed returns an error of the bucket as one of a file system.
+func (f *FS) failed(name string, err error) error {
+	if err != nil && store.IsNotFound(err) {
+		return fmt.Errorf("%s: %w", f.Path(name), fs.ErrNotExist)
+	}
+	return err
+}
+
+// valid returns an error for a name that no file has.
+func (f *FS) valid(name string) error {
+	if !fs.ValidPath(name) {
+		return fmt.Errorf("%s: %w", f.Path(name), fs.ErrInvalid)
+	}
+	return nil
+}
+
+// folders are those that a store has, be there anything in them or not.
+func isFolder(name string) bool {
+	switch name {
+	case ".", pack.Dir, pack.TempDir, index.Dir, sealed.TagsDir, sealed.QuarantineDir:
+		return true
+	}
+	return false
+}
+
+// Open implements durable.FS.
+func (f *FS) Open(name string) (durable.File, error) {
+	if err := f.valid(name); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	s := cmpOr(f.spools[name], f.moved[name])
+	f.mu.Unlock()
+	switch dir := path.Dir(name); {
+	case s != nil:
+		return shared{s}, nil
+	case dir == pack.TempDir:
+		return nil, f.failed(name, store.ErrNotFound)
+	case dir == pack.Dir:
+		return &remote{fs: f, name: name}, nil
+	case dir == index.Dir:
+		return f.fetch(name, math.MaxInt64)
+	}
+	b, err := f.load(name)
+	if err != nil {
+		return nil, err
+	}
+	return small{bytes.NewReader(b)}, nil
+}
+
+func cmpOr(a, b *spool) *spool {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// OpenWhole implements durable.Far. The file is fetched when it is first read.
+func (f *FS) OpenWhole(name string) (durable.File, error) {
+	f.mu.Lock()
+	s := f.moved[name]
+	f.mu.Unlock()
+	if s != nil {
+		return shared{s}, nil
+	}
+	return &whole{remote: &remote{fs: f, name: name}}, nil
+}
+
+// load reads a small file.
+func (f *FS) load(name string) ([]byte, error) {
+	if name == sealed.ConfigName {
+		f.mu.Lock()
+		b := f.first
+		f.first = nil
+		f.mu.Unlock()
+		if b != nil {
+			return b, nil
+		}
+	}
+	b, v, err := f.b.Load(f.ctx, name)
+	if store.IsNotFound(err) {
+		v = bucket.Absent
+	} else if err != nil {
+		return nil, f.failed(name, err)
+	}
+	f.mu.Lock()
+	f.versions[name] = v
+	f.mu.Unlock()
+	if name == sealed.ConfigName && err == nil {
+		if c, err := sealed.ParseConfig(b); err == nil {
+			f.UseCache(c.ID)
+			f.cache.add(name, bytes.NewReader(b), int64(len(b)))
+		}
+	}
+	return b, f.failed(name, err)
+}
+
+// Create implements durable.FS, in tmp/ only.
+func (f *FS) Create(name string) (durable.File, error) {
+	if err := f.valid(name); err != nil {
+		return nil, err
+	}
+	if path.Dir(name) != pack.TempDir {
+		return nil, fmt.Errorf("%s: %w", f.Path(name), errors.ErrUnsupported)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.spools[name] != nil {
+		return nil, fmt.Errorf("%s: %w", f.Path(name), fs.ErrExist)
+	}
+	s, err := f.newSpool()
+	if err == nil {
+		f.spools[name] = s
+	}
+	return s, err
+}
+
+// Append implements durable.FS. The file is written anew as a whole, when it is synced.
+func (f *FS) Append(name string) (durable.File, error) {
+	return &appender{fs: f, name: name}, f.valid(name)
+}
+
+// Mkdir implements durable.FS. All folders are there.
+func (f *FS) Mkdir(name string) error { return f.valid(name) }
+
+// Rename implements durable.FS.
+func (f *FS) Rename(oldname, newname string) error {
+	if err := errors.Join(f.valid(oldname), f.valid(newname)); err != nil {
+		return err
+	}
+	if path.Dir(oldname) != pack.TempDir {
+		return f.move(oldname, newname)
+	}
+	if dir := path.Dir(newname); dir == pack.Dir || dir == index.Dir {
+		f.Send(oldname, newname)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.spools, oldname)
+		return nil
+	}
+	f.mu.Lock()
+	s := f.spools[oldname]
+	f.mu.Unlock()
+	if s == nil {
+		return f.failed(oldname, store.ErrNotFound)
+	}
+	size, err := s.Size()
+	if err != nil {
+		return err
+	}
+	data := make([]byte, size)
+	if _, err := s.ReadAt(data, 0); err != nil && err != io.EOF {
+		return err
+	}
+	if err := f.put(newname, data); err != nil {
+		return err
+	}
+	return f.Remove(oldname)
+}
+
+// put writes a small file. What several processes may write at the same time is not replaced unless it is what this one has
+// read: the error is durable.ErrLocked where another one has made the store, and bucket.ErrChanged elsewhere.
+func (f *FS) put(name string, data []byte) error {
+	if h := f.Head(); path.Dir(name) == sealed.QuarantineDir && h != nil && !h.Quarantine {
+		if err := f.Swap(f.ctx, func(h *Head) error { h.Quarantine = true; return nil }); err != nil {
+			return err
+		}
+	}
+	if name != sealed.ConfigName && name != sealed.LogName {
+		return f.failed(name, f.b.Put(f.ctx, name, data))
+	}
+	f.mu.Lock()
+	old := f.versions[name]
+	f.mu.Unlock()
+	v, err := f.b.PutIf(f.ctx, name, data, old)
+	switch {
+	case errors.Is(err, bucket.ErrChanged) && name == sealed.ConfigName:
+		return fmt.Errorf("%s: %w", f.Path(name), durable.ErrLocked)
+	case err != nil:
+		return f.failed(name, err)
+	}
+	f.mu.Lock()
+	f.versions[name] = v
+	f.mu.Unlock()
+	return nil
+}
+
+// move renames a small file of the bucket.
+func (f *FS) move(oldname, newname string) error {
+	b, _, err := f.b.Load(f.ctx, oldname)
+	if err == nil {
+		err = f.b.Put(f.ctx, newname, b)
+	}
+	if err != nil {
+		return f.failed(oldname, err)
+	}
+	return f.failed(oldname, f.b.Delete(f.ctx, oldname))
+}
+
+// Remove implements durable.FS. It deletes no packs and indexes that others may know; see Head.Condemn.
+func (f *FS) Remove(name string) error {
+	if err := f.valid(name); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	s := f.spools[name]
+	delete(f.spools, name)
+	f.mu.Unlock()
+	switch dir := path.Dir(name); {
+	case s != nil:
+		return f.drop(s)
+	case dir == pack.TempDir:
+		return f.failed(name, store.ErrNotFound)
+	case dir == pack.Dir, dir == index.Dir:
+		return fmt.Errorf("%s: %w", f.Path(name), errors.ErrUnsupported)
+	}
+	if _, err := f.b.Head(f.ctx, name); err != nil {
+		return f.failed(name, err)
+	}
+	return f.failed(name, f.b.Delete(f.ctx, name))
+}
+
+// Delete deletes files of the bucket for good.
+func (f *FS) Delete(ctx context.Context, name string) error {
+	f.cache.remove(name)
+	if err := f.b.Delete(ctx, name); !store.IsNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// SyncDir implements durable.FS.
+func (f *FS) SyncDir(name string) error {
+	switch name {
+	case pack.Dir, index.Dir, pack.TempDir, ".":
+		return f.ctx.Err() // Swap does it
+	}
+	return f.b.Sync(f.ctx)
+}
+
+// Lock implements durable.FS. There are no locks.
+func (f *FS) Lock(string, bool) (durable.Lock, error) { return noLock{}, f.ctx.Err() }
+
+type noLock struct{}
+
+func (noLock) Shared() error { return nil }
+func (noLock) Close() error  { return nil }
+
+// Free implements durable.FS.
+func (f *FS) Free() (int64, error) { return math.MaxInt64, nil }
+
+// Objects returns what the bucket has in a folder, with its sizes and times, whether it counts or not.
+func (f *FS) Objects(dir string) (all []bucket.Object, err error) {
+	for o, err := range f.b.List(f.ctx, dir+"/", "") {
+		if err != nil {
+			return nil, f.failed(dir, err)
+		}
+		all = append(all, o)
+	}
+	return all, nil
+}
+
+// AbortUploads removes what interrupted uploads left before a time of the service's clock.
+func (f *FS) AbortUploads(before time.Time) error { return f.b.AbortUploads(f.ctx, before) }
+
+// pause waits a little longer at each try, and not as long as others do.
+func pause(ctx context.Context, try int) error {
+	most := min(10*time.Millisecond<<min(try, 8), 2*time.Second)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(rand.N(most)):
+		return nil
+	}
+}
+
+// ReadDir implements durable.FS. Of the packs and indexes, it has those that count.
+func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
+	h := f.Head()
+	switch {
+	case name == pack.TempDir:
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		var all []fs.DirEntry
+		for name := range f.spools {
+			all = append(all, &entry{fs: f, name: name})
+		}
+		slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+		return all, nil
+	case name == ".":
+		return f.top()
+	case name == sealed.QuarantineDir && h != nil && !h.Quarantine:
+		return nil, nil
+	case name == index.Dir && h != nil:
+		var all []fs.DirEntry
+		for _, x := range h.Indexes {
+			all = append(all, &entry{fs: f, name: index.Path(x), size: -1})
+		}
+		return all, nil
+	}
+	return f.list(name)
+}
+
+// list returns the files of a folder, but for those that are condemned.
+func (f *FS) list(dir string) (all []fs.DirEntry, err error) {
+	objects, err := f.Objects(dir)
+	h := f.Head()
+	for _, o := range objects {
+		if h == nil || !h.Condemns(o.Name) {
+			all = append(all, &entry{f, o.Name, o.Size, o.Modified})
+		}
+	}
+	return all, err
+}
+
+// top returns the first elements of all names.
+func (f *FS) top() (all []fs.DirEntry, err error) {
+	for after, more := "", true; more; {
+		more = false
+		for o, err := range f.b.List(f.ctx, "", after) {
+			if err != nil {
+				return nil, f.failed(".", err)
+			}
+			first, _, below := strings.Cut(o.Name, "/")
+			all = append(all, &entry{fs: f, name: first, size: o.Size})
+			after, more = first, true
+			if below {
+				after += "/~" // after all names in that folder
+			}
+			break
+		}
+	}
+	return all, nil
+}

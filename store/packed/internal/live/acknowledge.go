@@ -1,0 +1,125 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"castar/store"
+	"castar/store/packed/internal/cloud"
+)
+
+// acknowledge calls write, which names a root in a tag or in the log. In a bucket, a gc may be at work that has read tags
+// and log already. So the root is first pinned in the head, which that gc then cannot replace, and whose pins the next
+// keeps. In the end the pin must still be there, or no gc have been at work; else it begins again.
+func (st *Store) acknowledge(ctx context.Context, t store.Tag, write func() error) error {
+	if st.Cloud == nil || st.Cloud.Head() == nil {
+		return write()
+	}
+	root, err := store.EncodeNode(t.Root)
+	if err != nil {
+		return err
+	}
+	p := cloud.Pin{Root: root, Listing: t.Listing}
+	for written := false; ; {
+		if err := st.pin(ctx, t, p); err != nil {
+			return err
+		}
+		if !written {
+			if err := write(); err != nil {
+				return err
+			}
+			written = true
+		}
+		h, err := st.Cloud.Reload()
+		if err != nil {
+			return err
+		}
+		if h != nil && (h.Epoch == st.epoch.Load() || h.Keeps(p)) {
+			return nil
+		}
+	}
+}
+
+// pin puts a pin into the head, after a check that all that it keeps is there.
+func (st *Store) pin(ctx context.Context, t store.Tag, p cloud.Pin) error {
+	st.commit.Lock()
+	defer st.commit.Unlock()
+	for {
+		if h := st.Cloud.Head(); h.Epoch != st.epoch.Load() || h.Epoch != st.whole {
+			if err := st.commitLocked(); err != nil {
+				return err
+			}
+		}
+		if st.moved {
+			if err := st.checkClosure(ctx, t); err != nil {
+				return err
+			}
+		}
+		now, err := st.Cloud.Now()
+		if err != nil {
+			return err
+		}
+		if h := st.Cloud.Head(); h.Keeps(p) && h.Epoch == st.epoch.Load() {
+			return nil
+		}
+		err = st.Cloud.Swap(ctx, func(h *cloud.Head) error {
+			if h.Epoch != st.epoch.Load() {
+				return errMoved
+			}
+			p.Since = now
+			h.Pins = append(h.Pins, p)
+			return nil
+		})
+		if !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+}
+
+// checkClosure returns an error that is store.ErrCollected if the indexes in use lack anything that a tag reaches.
+func (st *Store) checkClosure(ctx context.Context, t store.Tag) error {
+	set := st.setOf(*st.Indexes.Load())
+	var visit func(k store.Kind, d store.Digest) error
+	visit = func(k store.Kind, d store.Digest) error {
+		added, err := set.Add(k, d)
+		if err != nil {
+			return fmt.Errorf("%w (%v)", store.ErrCollected, err)
+		}
+		switch {
+		case !added:
+		case k == store.KindDirectory:
+			dir, err := st.Directories().Get(ctx, d)
+			if err != nil {
+				return err
+			}
+			for _, n := range dir {
+				if n.Kind != store.KindSymlink {
+					if err := visit(n.Kind, n.Digest); err != nil {
+						return err
+					}
+				}
+			}
+		default:
+			chunks, err := st.Blobs().Chunks(ctx, d)
+			if err != nil {
+				return err
+			}
+			for _, c := range chunks {
+				if err := visit(store.KindFile, c.Digest); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	if t.Listing != (store.Digest{}) {
+		if err := visit(store.KindFile, t.Listing); err != nil {
+			return err
+		}
+	}
+	if t.Root.Kind == store.KindSymlink {
+		return nil
+	}
+	return visit(t.Root.Kind, t.Root.Digest)
+}
