@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"castar/store"
@@ -35,6 +36,7 @@ type fsys struct {
 	files    *cache[contents, *file]
 	pieces   *cache[contents, []byte]
 
+	lists   atomic.Uint32 // how often a directory below a root was listed
 	slots   chan struct{} // for what runs in the background
 	running sync.WaitGroup
 }
