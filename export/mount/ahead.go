@@ -32,6 +32,29 @@ func (fs *fsys) listAhead(p *place, l *listing) {
 	}
 }
 
+// filesAhead is called when a small file of a remote store is read. If the one before was read just before, those after it
+// are read in the background.
+func (fs *fsys) filesAhead(p *place) {
+	const near = 32 // numbers
+	last := fs.lastFile.Swap(p.number)
+	if p.number <= last || p.number-last > near {
+		return
+	}
+	up, _ := fs.places.peek(p.up)
+	l, ok := fs.listings.peek(contents{up.node.Digest, up.node.Size})
+	if !ok {
+		return
+	}
+	next := l.entries[l.owner(p.number-up.number)+1:]
+	for i := range next[:min(mostAhead, len(next))] {
+		c := store.Chunk{Digest: next[i].Digest, Size: next[i].Size}
+		if next[i].Kind == store.KindFile && c.Size <= smallFile && !fs.pieces.knows(contents{c.Digest, c.Size}) &&
+			!fs.background(func() { _, _ = fs.piece(fs.ctx, c) }) {
+			return
+		}
+	}
+}
+
 // listEach begins to read the first of the directories among nodes.
 func (fs *fsys) listEach(nodes store.Directory) {
 	left := mostAhead

@@ -100,3 +100,34 @@ func TestListAhead(t *testing.T) {
 		t.Errorf("a server is told to expect %v", got)
 	}
 }
+
+// TestFilesAhead reads small files of a remote store in order.
+func TestFilesAhead(t *testing.T) {
+	st := memory.New()
+	root := plant(t, st, "", files{"a": "1", "b": "2", "c": "3", "d": files{"x": "5"}, "e": "4"})
+	st.RemoteBlobs = struct{ store.RemoteBlobs }{}
+	s := &server{fs: newFsys(t.Context(), st, top{node: root}, func(string, error) {})}
+	read := func(number uint64, want string) {
+		t.Helper()
+		in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: number}}
+		result, status := s.Read(nil, in, make([]byte, 4096))
+		if status != fuse.OK {
+			t.Fatal(status)
+		}
+		if got, _ := result.Bytes(make([]byte, 10)); string(got) != want {
+			t.Errorf("%d: %q, want %q", number, got, want)
+		}
+		s.fs.running.Wait()
+	}
+	known := func(text string) bool { return s.fs.pieces.knows(contents{store.Sum([]byte(text)), 1}) }
+	described(t, s, 0)
+	read(4, "3")
+	read(2, "1")
+	if known("2") || known("4") {
+		t.Error("read ahead, though nothing was read in order")
+	}
+	read(3, "2")
+	if !known("4") || known("5") {
+		t.Error("what comes after files that were read in order is not read ahead, or too much is")
+	}
+}
