@@ -27,6 +27,8 @@ requests and bytes it was.
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
 castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
+castar stats also says what takes room without a tag: what only the log names, and what nothing names.
+
 gc -v names the roots that it drops, gc -n -v those that it would drop. A store has a new file for that, given-up, which
 older versions pass over.
 
