@@ -47,6 +47,8 @@ fish what each word is.
 Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
 have the hard links; --metadata=none gives what earlier versions wrote.
 
+A mount of a server reads ahead, so find and grep -r do not wait for each directory and file.
+
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 
 With --json, every line has a type. A tag is tag everywhere, and a number of bytes is bytes: name and size stay beside

@@ -37,7 +37,7 @@ func (fs *fsys) listAhead(p *place, l *listing) {
 func (fs *fsys) filesAhead(p *place) {
 	const near = 32 // numbers
 	last := fs.lastFile.Swap(p.number)
-	if p.number <= last || p.number-last > near {
+	if last == 0 || p.number <= last || p.number-last > near {
 		return
 	}
 	up, _ := fs.places.peek(p.up)
