@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"castar/store"
 	"castar/store/history"
 	"castar/store/tree"
 )
@@ -162,6 +163,9 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return fmt.Errorf("nothing was forgotten: %w", err)
 	}
 	for _, err := range kept.LogErrors {
+		if store.IsServerError(err) {
+			return err
+		}
 		e.warn("forget", err.Error())
 	}
 	lines := newForgetting(kept)

@@ -104,6 +104,7 @@ func shortDir(t *testing.T) string {
 
 // TestServeSocket stores through a server and finds it in the store after, and through another server.
 func TestServeSocket(t *testing.T) {
+	useRace(t)
 	dir := shortDir(t)
 	sock, path := filepath.Join(dir, "s"), filepath.Join(dir, "store")
 	s := startServe(t, exec.Command("castar", "-s", path, "serve", "--allow-put", "--listen", "unix:"+sock))
@@ -187,8 +188,10 @@ func TestServeHost(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if want := `castar_rpc_calls_total{method="BulkService/Has",code="OK"} 1`; err != nil || !strings.Contains(string(text), want) {
-		t.Errorf("metrics lack %s: %v\n%s", want, err, text)
+	for _, want := range []string{`castar_rpc_calls_total{method="BulkService/Has",code="OK"} 1`, "\ncastar_rpc_put_serving 1\n"} {
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("metrics lack %s: %v\n%s", want, err, text)
+		}
 	}
 	s.stop(t, syscall.SIGTERM)
 }

@@ -27,10 +27,17 @@ requests and bytes it was.
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
 castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
+castar stats also says what takes room without a tag: what only the log names, and what nothing names.
+
 gc -v names the roots that it drops, gc -n -v those that it would drop. A store has a new file for that, given-up, which
 older versions pass over.
 
 forget --keep-within no longer begins at a line from the future, and --source also takes what was no path, such as -.
+
+A server that fails in the middle is no damage: verify, ls, find, diff, stat, stats, copy, tag and log exit with 1, and not
+with 3.
+
+A flag without its value says what it wants, as in "--wait needs a value: want a duration such as 10m".
 
 Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
 fish what each word is.

@@ -63,8 +63,8 @@ cron:
 
 The server needs no attention while its disk has room. When the disk is full, it refuses to store and goes on reading, and
 takes more when there is space again. Watch these:
+  castar_rpc_put_serving, and health of castar.put   1 and SERVING while clients may store
   castar_rpc_calls_total{code="ResourceExhausted"}   the disk is full, or the server has too much to do
-  health of the service castar.put                   SERVING while clients may store
   castar verify -q --sample 5%                       each night, on the server
 
 In a container instead. The store is in a volume, and the container's user must own it:

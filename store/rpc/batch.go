@@ -162,7 +162,9 @@ func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bo
 
 // hasAll asks the server whether it has all blobs, and returns its instance. It reports false if it cannot tell.
 func (c *client) hasAll(ds []store.Digest) (instance string, all bool) {
-	for part := range slices.Chunk(ds, questionSize) {
+	for first := true; first || len(ds) > 0; first = false { // none are a question, too
+		part := ds[:min(len(ds), questionSize)]
+		ds = ds[len(part):]
 		req := new(protos.HasBlobsRequest)
 		for i := range part {
 			req.Digests = append(req.Digests, part[i][:])
@@ -174,7 +176,7 @@ func (c *client) hasAll(ds []store.Digest) (instance string, all bool) {
 			return err
 		})
 		now := instanceOf(headers)
-		if err != nil || len(resp.GetHas()) != len(part) || slices.Contains(resp.GetHas(), false) || instance != "" && instance != now {
+		if err != nil || len(resp.GetHas()) != len(part) || slices.Contains(resp.GetHas(), false) || !first && instance != now {
 			return now, false
 		}
 		instance = now

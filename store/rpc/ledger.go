@@ -26,10 +26,14 @@ type ledger struct {
 	lost            bool   // the instance changed, and what was acknowledged may be lost
 	blobs           []store.Digest
 	others          bool // something but these blobs was acknowledged
+	changes         int  // of the instance, which was asked for all blobs each time
 }
 
 // mostNoted is how many blobs a ledger remembers. They take 32 MB. After more, a change of the instance is a loss.
 const mostNoted = 1 << 20
+
+// mostChanges is how often the instance of a server may change. Each time costs a question about each blob.
+const mostChanges = 100
 
 // put records an answer to Put. Without blobs it was about a directory.
 func (l *ledger) put(instance string, ds ...store.Digest) error {
@@ -69,11 +73,13 @@ func (l *ledger) meet(instance string, ds []store.Digest, record func()) (change
 		l.mu.Lock()
 	}
 	if l.lost {
-		return changed, &store.ServerError{Server: l.c.name, Err: errRestarted}
+		return changed, l.restarted()
 	}
 	record()
 	return changed, nil
 }
+
+func (l *ledger) restarted() error { return &store.ServerError{Server: l.c.name, Err: errRestarted} }
 
 // settle asks the server whether it has all that was acknowledged, if an answer is from another instance than the last one
 // known. If not, all is lost.
@@ -82,23 +88,31 @@ func (l *ledger) settle(instance string) {
 	defer l.settling.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	asked, now := 0, ""
-	for l.instance != instance && !l.lost && (asked == 0 || asked < len(l.blobs)) {
-		ds := l.blobs[asked:]
-		l.lost = l.others
+	asked, now := -1, ""
+	for l.instance != instance && !l.lost && asked < len(l.blobs) {
+		ds := l.blobs[max(asked, 0):]
+		l.lost = l.others || l.changes >= mostChanges
 		l.mu.Unlock()
 		as, has := "", false
 		if !l.lost {
 			as, has = l.c.hasAll(ds)
 		}
 		l.mu.Lock()
-		l.lost = l.lost || !has || asked > 0 && as != now
-		asked, now = asked+len(ds), as
+		l.lost = l.lost || !has || asked >= 0 && as != now
+		asked, now = max(asked, 0)+len(ds), as
 	}
-	if asked > 0 && !l.lost {
+	if asked >= 0 && !l.lost {
 		l.instance = now
+		l.changes++
 		l.stored++ // what was asked for may not be durable
 	}
+}
+
+// renew asks the server whether it has all that was acknowledged, because it said that its instance is another one.
+func (l *ledger) renew() error {
+	l.settle("another")
+	_, _, err := l.mark()
+	return err
 }
 
 // known returns the instance that has acknowledged anything, or "".
@@ -113,7 +127,7 @@ func (l *ledger) mark() (stored uint64, needed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.lost {
-		err = errRestarted
+		err = l.restarted()
 	}
 	return l.stored, l.stored > l.durable, err
 }
@@ -127,7 +141,7 @@ func (b barrier) Sync(ctx context.Context) error {
 		return err
 	}
 	empty := store.Sum(nil)
-	for {
+	for range mostChanges {
 		mark, needed, err := b.c.ledger.mark()
 		if err != nil || !needed {
 			return err
@@ -141,6 +155,7 @@ func (b barrier) Sync(ctx context.Context) error {
 			return fromStatus(err, empty)
 		}
 	}
+	return b.c.ledger.restarted()
 }
 
 // Close closes the connection. Blobs that are not acknowledged are lost.

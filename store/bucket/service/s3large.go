@@ -31,7 +31,7 @@ func (s *s3Bucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, siz
 		if err != nil {
 			return err
 		}
-		return retrying{s, s.again}.Put(ctx, name, data)
+		return Retry(s, s.again).Put(ctx, name, data)
 	}
 	var upload string
 	err := s.repeat(ctx, name, func(ctx context.Context) (err error) {
@@ -97,7 +97,7 @@ func (s *s3Bucket) complete(ctx context.Context, name, upload string, parts []mi
 		return err
 	})
 	if store.IsNotFound(err) {
-		n, lost := retrying{s, s.again}.Head(ctx, name)
+		n, lost := Retry(s, s.again).Head(ctx, name)
 		if lost == nil && n == size {
 			return nil
 		}
