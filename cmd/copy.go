@@ -179,19 +179,6 @@ func (e *env) copyAll(
 	return lacking, nil
 }
 
-// withListings returns all that is to be copied: roots, and the listings of their tags, without their sizes.
-func withListings(roots []copiedRoot) (all []tree.Root) {
-	for _, r := range roots {
-		all = append(all, r.root)
-		for _, t := range r.tags {
-			if t.Listing != (store.Digest{}) {
-				all = append(all, tree.Root{Name: t.Name, Node: store.Node{Kind: store.KindFile, Digest: t.Listing}})
-			}
-		}
-	}
-	return all
-}
-
 // copyListings copies the listings of the tags of a root, which are parts of what the tags name.
 func copyListings(ctx context.Context, from *store.Store, copier *tree.Copier, r *copiedRoot) error {
 	for _, t := range r.tags {
