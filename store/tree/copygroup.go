@@ -49,9 +49,8 @@ type groupMember struct {
 	offset, size uint64
 }
 
-// recentGroups is how many groups are remembered for each that is copied at once. Long files that follow each other have
-// chunks in the same one.
-const recentGroups = 4
+// recentGroups is how many groups are remembered, at least. Long files that follow each other have chunks in the same one.
+const recentGroups = 16
 
 // remoteGroups is how many groups are on their way to a remote store at once, at least.
 const remoteGroups = 8
@@ -220,7 +219,7 @@ func (g *groups) add(group *copiedGroup) {
 	}
 	g.order = append(g.order, group)
 	var oldest *copiedGroup
-	if len(g.order) > recentGroups*cap(g.room) {
+	if len(g.order) > max(recentGroups, cap(g.room)) {
 		oldest, g.order = g.order[0], g.order[1:]
 		for i := range oldest.Members {
 			if d := oldest.Members[i].Digest; g.recent[d].group == oldest {
