@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"castar/store"
 	"castar/store/history"
 	"castar/store/tree"
 )
@@ -178,7 +179,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 	}
 	forgotten := lines.forgotten()
 	if !f.dryRun {
-		if err := st.Tags.Forget(ctx, forgotten); err != nil {
+		if err := forgetLines(ctx, st, forgotten, f.wait); err != nil {
 			return err
 		}
 	}
@@ -192,6 +193,23 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		err = errPartial
 	}
 	return err
+}
+
+// forgetLines removes lines of the log. A server locks its store for that; if others use it, forgetLines tries for as long as
+// wait.
+func forgetLines(ctx context.Context, st *store.Store, lines []store.Tag, wait time.Duration) error {
+	const pause = time.Second
+	for began := time.Now(); ; {
+		err := st.Tags.Forget(ctx, lines)
+		if st.RemoteTags == nil || !errors.Is(err, store.ErrLocked) || time.Since(began) >= wait {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (e *env) printForgotten(f *forgetFlags, lines *forgetting, n int) error {
