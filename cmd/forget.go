@@ -42,7 +42,8 @@ What a tag points at is never forgotten: of the lines with the root of a tag, th
 tag's name if there are any. Lines that cannot be read stay as well.
 
 forget locks the store. If another process uses the store, forget exits with status 11, unless --wait says how long to
-wait.
+wait. With --dry-run, forget locks nothing. A 'castar serve --allow-delete' locks its store for a client; forget then
+waits for clients that are storing something.
 
 Examples:
   castar forget -n --keep-daily 7 --keep-weekly 4    # what stays, and why

@@ -46,7 +46,8 @@ import (
 //	tls-client-key-path=FILE    the key of the certificate; both or neither
 //
 // Dial reads only the parts shown here; package config refuses URLs with others. It reads files at once. They are PEM,
-// except for the token. The store has blobs and directories, no tags, and cannot list. Closing it closes the connection.
+// except for the token. The store has blobs and directories and cannot list; whether it has tags
+// is up to the server. Closing it closes the connection.
 // ctx is only for connecting. m, which may be nil, meters the connection.
 func Dial(ctx context.Context, rawURL string, m *meter.Meter) (*store.Store, error) {
 	t, err := parseTarget(rawURL, m)
