@@ -36,6 +36,7 @@ var layers = map[string]int{
 	"castar/store/table":   2,
 	"castar/store/zstd":    2,
 	"castar/store/bucket":  3,
+	"castar/store/tree":    3,
 	"castar/store/*":       4,
 	"castar/store/config":  5,
 	"castar/ingest":        5,

@@ -17,6 +17,7 @@ import (
 	"castar/ingest/treetest"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/storetest"
 )
 
 // TestArchiveRoundTrip asserts that a tree has the same root when it went out as an archive and came back, read by castar
@@ -34,7 +35,7 @@ func TestArchiveRoundTrip(t *testing.T) {
 		}
 	}
 	ctx, base, trees, st, number := context.Background(), t.TempDir(), treetest.New(), memory.New(), 0
-	rapid.Check(t, func(rt *rapid.T) {
+	storetest.Check(t, func(rt *rapid.T) {
 		number++
 		path := filepath.Join(base, fmt.Sprint(number))
 		trees.Tree(rt, path, 3)

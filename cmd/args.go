@@ -121,7 +121,7 @@ func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bo
 		value, rest = rest[0], rest[1:]
 	}
 	if value == "" { // an unset "$VARIABLE" must not look like no flag
-		return nil, usagef(l.name(), "%s needs a value", spelled)
+		return nil, usagef(l.name(), "%s needs a value: %s", spelled, wanted(flag))
 	}
 	word := "--" + flag.Names()[0] + "="
 	if takesValue(flag) && !takesMany(flag) && slices.ContainsFunc(l.flags, func(w string) bool { return strings.HasPrefix(w, word) }) {

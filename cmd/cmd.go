@@ -43,7 +43,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	idle := make(chan os.Signal, 1)
 	signal.Notify(idle, syscall.SIGUSR1) // it must not kill a command that shows no progress
 	defer signal.Stop(idle)
-	e := &env{stdin: stdin, stderr: &console{w: stderr}}
+	e := &env{stdin: stdin, stderr: newConsole(stderr)}
 	e.stdout = &output{w: stdout, console: e.stderr}
 	args = args[min(1, len(args)):]
 	e.args = args

@@ -121,15 +121,12 @@ func (e *env) flagValues(ctx context.Context, flag cli.Flag, last string) []cand
 	if f, ok := flag.(*parsedFlag); ok && f.values != nil {
 		return wordsOnly(f.values...)
 	}
-	d, ok := flag.(cli.DocGenerationFlag)
-	if !ok {
+	switch {
+	case flag == nil:
 		return nil
-	}
-	_, after, _ := strings.Cut(d.GetUsage(), "`")
-	switch value, _, _ := strings.Cut(after, "`"); {
 	case flag.Names()[0] == "tag":
 		return e.tagNames(ctx)
-	case value == "ROOT":
+	case valueName(flag) == "ROOT":
 		return e.rootNames(ctx, last)
 	}
 	return nil

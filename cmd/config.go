@@ -21,10 +21,11 @@ A STORE is one of
   /path, ./path                 a packed store
   FILE, FILE#NAME               a store of a composition file
   packed:/path                  a packed store
+  packed+s3://bucket/path       a packed store in a bucket of S3; also packed+gs, packed+az, packed+file:/path, packed+memory:
   memory:                       a store that is gone when castar exits
   objectstore+file:/path        objects in the layout of tvix and snix, in a folder
-  objectstore+s3://bucket/path  the same in S3; AWS's usual variables apply, or ?aws_region=... and so on; gs and az
-                                work in programs built for them
+  objectstore+s3://bucket/path  the same in S3; AWS's usual variables apply, or ?aws_region=..., aws_endpoint_url=... and
+                                so on; gs and az work in programs built for them
   objectstore+http://HOST/path  the same on an HTTP server: any server for reading, WebDAV for the rest; https works
                                 too, and USER:PASSWORD@ before the host
   objectstore+memory:           the same, gone when castar exits
@@ -36,6 +37,13 @@ A STORE is one of
   bigtable://INSTANCE?project_id=P&table_name=T&family_name=F  directories only; also is_read_only, channel_size, timeout in seconds, app_profile_id
 N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23. Anything else in a URL is refused: an
 unknown word after +, a host that is not shown above, a parameter without a value.
+
+A packed store in a bucket has the bytes of one on disk, so any tool can copy it from one to the other. It needs a bucket,
+and a key that may list it and get, put and delete objects (AWS calls that s3:ListBucket, s3:ListBucketMultipartUploads,
+s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload), in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+There are no locks: a commit is a conditional write, which AWS, Google, Azure, Cloudflare R2, MinIO, Ceph and versitygw
+have. castar tries a service before it makes a store there, and refuses one without, unless ?single_writer=true promises
+that only one process at a time writes. $XDG_CACHE_HOME/castar/buckets keeps what was read, and is safe to delete.
 
 A composition file is TOML. Each table names a store; blobs and directories may have tables of their own:
 
@@ -57,7 +65,7 @@ A composition file is TOML. Each table names a store; blobs and directories may 
   far = "&server"
 
 Tables of tvix and snix work unchanged. The types and their keys are
-  packed       path
+  packed       path; or object_store_url, object_store_options, single_writer for a bucket
   memory       none
   objectstore  object_store_url, object_store_options = {aws_region = "..."}, avg_chunk_size
   grpc         url
@@ -67,8 +75,8 @@ Tables of tvix and snix work unchanged. The types and their keys are
   bigtable     project_id, instance_name, table_name, family_name, is_read_only, channel_size, timeout, app_profile_id;
                for directories
   redb, sled   castar cannot open them: serve them with the program that made them, and name the server
-Every type except priority, redb and sled also takes size_rule, and so do the URLs of objectstore, grpc, cache and
-bigtable. size_rule is documented or snix. By this rule, directories count their size in trees that are ingested into
+Every type except priority, redb and sled also takes size_rule, and so do the URLs of packed+,
+objectstore, grpc, cache and bigtable. size_rule is documented or snix. By this rule, directories count their size in trees that are ingested into
 the store: see 'castar ingest --help'. A store that tvix or snix also use needs snix. Without size_rule, a packed
 store follows its own rule, a cache follows that of far or remote, and any other store follows documented.
 

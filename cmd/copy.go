@@ -259,7 +259,9 @@ func (e *env) copyRoots(
 ) (roots []copiedRoot, partial bool, err error) {
 	var tags []store.Tag
 	if f.tags {
-		tags, partial = e.tagsOf(ctx, "copy", from)
+		if tags, partial, err = e.tagsOf(ctx, "copy", from); err != nil {
+			return nil, partial, err
+		}
 	}
 	if len(refs) == 0 {
 		for _, t := range tags {

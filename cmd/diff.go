@@ -166,9 +166,11 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	if err := e.printDiff(ctx, p); err != nil {
 		return err
 	}
-	leftOut = left.end() != nil || leftOut
+	unread := left.end()
 	switch {
-	case leftOut:
+	case store.IsServerError(unread):
+		return unread
+	case leftOut || unread != nil:
 		return errPartial
 	case f.exitCode && p.differs:
 		return errDiffers

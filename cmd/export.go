@@ -57,14 +57,19 @@ it leaves a copy of the store alone too. With --delete, it says so on stderr. An
 directory.
 
 With --format tar, nar or zip, export writes an archive to FILE, which appears when it is complete, or not at all, or to
-standard output (-). The same root gives the same bytes: names are sorted, owners are 0, modes are 0644, 0755 or 0777,
-and times are 1970 or those of --mtime. Every byte is checked on the way. After an error the archive has no end, and the
-exit status is not 0; do not use what was written to standard output. A tar archive is ustar, with PAX records only
-where a name or size does not fit. Names that are not UTF-8 are raw bytes; in a zip archive, which has no way to say so,
-programs may take them for another character set. Zip has no times before 1980 for programs that do not know extended
-timestamps. The archive has the entries of the root at its top, or below --name. A root that is a file or symbolic link
-needs --name in a tar or zip archive, unless it has a path: then its name is the last part of the path. A NAR, which Nix
-reads, may be any root. With --json and -, there is no object.
+standard output (-). If ROOT is a tag or a line of the log, a tar archive has the modes, owners, times and hard links of
+the listing, and with --xattrs its attributes; a zip archive has the modes, owners (as numbers) and times. The time of
+--mtime wins. With --metadata=none, for a digest and in a NAR, the same root gives the same bytes: owners are 0, modes
+are 0644, 0755 or 0777, and times are 1970 or those of --mtime. Names are always sorted. Every byte is checked on the
+way. After an error the archive has no end, and the exit status is not 0; do not use what was written to standard
+output.
+
+A tar archive is ustar, with PAX records only where a name, size, time or owner does not fit. Names that are not UTF-8
+are raw bytes; in a zip archive, which has no way to say so, programs may take them for another character set. Zip has
+no times before 1980 for programs that do not know extended timestamps. The archive has the entries of the root at its
+top, or below --name. A root that is a file or symbolic link needs --name in a tar or zip archive, unless it has a path:
+then its name is the last part of the path. A tar archive with a listing also has the root itself, as ./. A NAR, which
+Nix reads, may be any root. With --json and -, there is no object.
 
 With --include and --exclude, export writes a part of the tree. Patterns are those of .gitignore files, relative to what
 is exported. A directory is made if it is included, or if something in it is.
@@ -125,7 +130,7 @@ func (e *env) exportCommand() *cli.Command {
 				return err
 			}
 			if a.isArchive() {
-				return e.exportArchive(c.Context, &a, &o, &pick, c.Args().Get(0), c.Args().Get(1))
+				return e.exportArchive(c.Context, &a, &o, &r, &pick, c.Args().Get(0), c.Args().Get(1))
 			}
 			return e.export(c.Context, &o, &r, &pick, c.Args().Get(0), c.Args().Get(1))
 		},
@@ -150,7 +155,7 @@ func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of strin
 // timeFlag returns --mtime. The zero time means that files keep the time of writing.
 func timeFlag(to *time.Time) cli.Flag {
 	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
-	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: "now, or epoch in archives", values: []string{"now", "epoch"},
+	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: "of the listing; without one now, or epoch in archives", values: []string{"now", "epoch"},
 		set: func(value string) (err error) {
 			switch value {
 			case "now":

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,9 +35,12 @@ func (f *archiveFlags) check(o *export.Options, dest string, given func(flag str
 		}
 		return nil
 	}
-	refused := []string{"delete", "dry-run", "sparse", "mode-file", "mode-exec", "mode-dir", "metadata", "owner", "xattrs"}
-	if f.format == "nar" {
-		refused = append(refused, "name", "mtime")
+	refused := []string{"delete", "dry-run", "sparse", "mode-file", "mode-exec", "mode-dir", "owner"}
+	switch f.format {
+	case "nar":
+		refused = append(refused, "name", "mtime", "metadata", "xattrs")
+	case "zip":
+		refused = append(refused, "xattrs")
 	}
 	for _, flag := range refused {
 		if given(flag) {
@@ -51,16 +55,14 @@ func (f *archiveFlags) check(o *export.Options, dest string, given func(flag str
 			return usagef("export", "--name: %w", err)
 		}
 	}
-	if !given("mtime") {
-		o.MTime = time.Unix(0, 0)
-	} else if o.MTime.IsZero() {
+	if given("mtime") && o.MTime.IsZero() {
 		o.MTime = time.Now()
 	}
 	return nil
 }
 
 // exportArchive writes what ref means as an archive.
-func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Options, pick *picked, ref, dest string) error {
+func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Options, r *restoreFlags, pick *picked, ref, dest string) error {
 	if dest == "-" && e.isTerminal() {
 		return &failure{err: errors.New("an archive would fill the terminal"), status: statusUsage, hint: "redirect it, or name a file"}
 	}
@@ -69,23 +71,32 @@ func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Opti
 		return err
 	}
 	defer st.Close()
-	r, err := resolveRef(ctx, st, ref)
+	at, err := resolveRef(ctx, st, ref)
 	if err != nil {
 		return err
+	}
+	left := complaints{e: e, command: "export"}
+	if f.format != "nar" {
+		kept, err := e.restore(ctx, r, o, st, at, &left)
+		if err != nil {
+			return err
+		}
+		defer kept.close()
 	}
 	if dest != "-" {
 		if _, err := e.outside(dest); err != nil {
 			return err
 		}
 	}
-	node := r.Node
+	node := at.Node
 	node.Name = ""
 	if st, node, err = pick.from(ctx, st, node); err != nil {
 		return err
 	}
-	as := export.ArchiveOptions{Format: export.Format(f.format), Name: f.name, MTime: o.MTime, Jobs: o.Jobs, Progress: &export.Progress{}}
-	if as.Name == "" && node.Kind != store.KindDirectory && r.Path != "" {
-		as.Name = path.Base(r.Path)
+	as := export.ArchiveOptions{Format: export.Format(f.format), Name: f.name, MTime: o.MTime, Jobs: o.Jobs, Progress: &export.Progress{},
+		Listing: o.Listing, Xattrs: o.Xattrs, Partial: pick.some(), Complain: o.Complain}
+	if as.Name == "" && node.Kind != store.KindDirectory && at.Path != "" {
+		as.Name = path.Base(at.Path)
 	}
 	began := time.Now()
 	result, err := e.writeArchive(ctx, st, node, dest, o.Overwrite, as)
@@ -97,11 +108,12 @@ func (e *env) exportArchive(ctx context.Context, f *archiveFlags, o *export.Opti
 	case err != nil:
 		return err
 	}
+	unset := left.end()
 	if dest == "-" && e.json {
-		return nil // standard output is the archive
+		return unset // standard output is the archive
 	}
 	o.Overwrite = false // there are no files that were kept
-	return e.printExported(o, node, dest, result, time.Since(began).Seconds(), 0)
+	return cmp.Or(e.printExported(o, node, dest, result, time.Since(began).Seconds(), left.number), unset)
 }
 
 // writeArchive does the work, and shows how far it is.

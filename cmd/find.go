@@ -73,7 +73,7 @@ func (e *env) findCommand() *cli.Command {
 func typeFlag(to *string) cli.Flag {
 	usage := "find only `LETTERS`: d directories, f files, x executable files, l symbolic links"
 	return &parsedFlag{name: "type", short: "t", usage: usage, initial: "all of these", set: func(value string) error {
-		if strings.Trim(value, "dfxl") != "" {
+		if value == "" || strings.Trim(value, "dfxl") != "" {
 			return unwanted(value, "letters among d, f, x and l", nil)
 		}
 		*to = value

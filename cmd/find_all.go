@@ -25,6 +25,9 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	kept := tree.ReadKept(ctx, st)
 	unread := slices.Concat(kept.TagErrors, kept.LogErrors)
 	for _, err := range unread {
+		if store.IsServerError(err) {
+			return err
+		}
 		e.warn("find", err.Error())
 	}
 	slices.Reverse(kept.Ingests) // line 1 is the newest
@@ -53,7 +56,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	}
 	err := e.walk(ctx, "find", func(yield func(tree.Entry, error) bool) {
 		for v, err := range tree.Versions(ctx, st.Directories, roots, m.byName, m.match) {
-			if at = v.In; err != nil {
+			if at = v.In; err != nil && !store.IsServerError(err) {
 				err = fmt.Errorf("%s: %w", rootNames(where()), err)
 			}
 			if !yield(tree.Entry{Path: v.Path, Node: v.Node, Depth: 1}, err) {

@@ -75,6 +75,26 @@ func flagError(c *cli.Command, err error) error {
 	return usagef(c.Name, "%w", err)
 }
 
+// wanted says what value a flag wants: in the words of its error, or else by the name that its usage gives the value.
+func wanted(f cli.Flag) string {
+	if p, ok := f.(*parsedFlag); ok {
+		if err := p.set(""); err != nil {
+			return strings.TrimSuffix(err.Error(), `, not ""`)
+		}
+	}
+	return "want " + valueName(f)
+}
+
+// valueName returns the word in backquotes in the usage of a flag, which names its value, or "".
+func valueName(f cli.Flag) string {
+	if d, ok := f.(cli.DocGenerationFlag); ok {
+		if parts := strings.Split(d.GetUsage(), "`"); len(parts) > 1 {
+			return parts[1]
+		}
+	}
+	return ""
+}
+
 // count returns how many of the flags are set.
 func count(flags ...bool) (n int) {
 	for _, set := range flags {

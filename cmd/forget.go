@@ -164,6 +164,9 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return fmt.Errorf("nothing was forgotten: %w", err)
 	}
 	for _, err := range kept.LogErrors {
+		if store.IsServerError(err) {
+			return err
+		}
 		e.warn("forget", err.Error())
 	}
 	lines := newForgetting(kept)

@@ -24,6 +24,9 @@ read: see 'castar verify'. It removes nothing either if there is no tag and no l
 could not restore all tags. Then --all lets it go on, without what cannot be read. Before you give --all, set again
 the tags that you need.
 
+With -v, gc names the roots that it drops, and with -n those that it would drop: of ingests that were forgotten and of
+tags that were deleted since the last gc, with their times and sources.
+
 Older versions of castar kept only what tags reach. The lines of ingests that they removed are not shown by
 'castar log' and name nothing. gc drops such lines; with -v it lists them, with their dates and sources.
 
@@ -136,7 +139,9 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	e.printGC(result, f.dryRun, time.Since(began))
+	if err := e.printGC(result, f.dryRun, time.Since(began)); err != nil {
+		return err
+	}
 	if result.Damaged {
 		return errPartial
 	}
@@ -158,15 +163,30 @@ type jsonGC struct {
 	Seconds float64 `json:"seconds"`
 	DryRun  bool    `json:"dry_run" help:"then the numbers are estimates"`
 	Ingests int     `json:"ingests" help:"lines of the log whose roots were kept"`
+
+	Dropped []jsonRecord `json:"dropped" help:"roots of ingests that were forgotten and tags that were deleted, as in castar log"` // never null
 }
 
 func (jsonGC) lineType() string { return "summary" }
 
-func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) {
-	freed, keeps := "freed", "kept"
+func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) error {
+	freed, keeps, drops := "freed", "kept", "dropped"
 	if dryRun {
-		freed, keeps = "would free about", "would keep"
+		freed, keeps, drops = "would free about", "would keep", "would drop"
 	}
-	e.print(jsonGC{r.Tags, r.SweepResult, took.Seconds(), dryRun, r.Ingests}, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
+	j := jsonGC{r.Tags, r.SweepResult, took.Seconds(), dryRun, r.Ingests, []jsonRecord{}}
+	for _, t := range r.Dropped {
+		record, err := newJSONRecord(t, 0)
+		if err != nil {
+			return err
+		}
+		j.Dropped = append(j.Dropped, record)
+		if e.verbose {
+			e.note("gc", fmt.Sprintf("%s %s of %s, tag %s, source %s", drops, tree.ShortName(t), t.Time.Local().Format(time.DateTime),
+				orDash(t.Name), orDash(t.Source)))
+		}
+	}
+	e.print(j, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
 		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), keeps, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
+	return nil
 }

@@ -23,6 +23,7 @@ Environment:
   XDG_DATA_HOME   the default store is $XDG_DATA_HOME/castar, or ~/.local/share/castar if the variable is not set
   XDG_CACHE_HOME  ingest remembers in $XDG_CACHE_HOME/castar what it has read; the folder is safe to delete
   NO_COLOR        use no colors, and no control sequence except the carriage return of the progress bar
+  TERM            if it is dumb, a line a minute takes the place of the progress bar
 
 With --json, each line is an object whose type says what it is. Each error or warning is one on stderr: type (error or
 warning; level is the old name of it), command, text, hint, and for an error, status: the exit status. If the text is

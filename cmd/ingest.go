@@ -201,7 +201,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		}
 	}
 	var err error
-	if f.options.SizeRule, err = e.sizeRule(f, st); err != nil {
+	if f.options.SizeRule, err = e.sizeRule(ctx, f, st); err != nil {
 		return err
 	}
 	results, err := e.ingestSources(ctx, f, st, paths)

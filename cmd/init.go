@@ -81,7 +81,7 @@ func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	if err != nil || !e.json {
 		return err
 	}
-	of, err := config.SizeRule(spec)
+	of, err := config.SizeRule(ctx, spec, o)
 	if err != nil {
 		return err
 	}

@@ -21,10 +21,7 @@ import (
 func kills(t *testing.T) int {
 	text, ok := os.LookupEnv("CASTAR_KILLS")
 	if !ok {
-		if storetest.UnderRace {
-			return 2
-		}
-		return 6
+		return storetest.Sample(6, 2)
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -109,6 +106,7 @@ const noKill = time.Hour
 // TestKillIngest kills ingests at random moments. Whatever the moment, all that was acknowledged can be exported after,
 // and the same ingest works.
 func TestKillIngest(t *testing.T) {
+	useRace(t)
 	dir := t.TempDir()
 	env := []string{"XDG_CACHE_HOME=" + filepath.Join(dir, "cache"), "CASTAR_STORE=" + filepath.Join(dir, "store")}
 	export := func(root, tree string) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"os"
 
@@ -56,7 +57,7 @@ func (l *listing) line(text string) {
 func (l *listing) json(v jsonLine) { _ = writeJSON(l, v) } // stdout remembers
 
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
-// errPartial in the end.
+// errPartial in the end. A server that fails ends it.
 func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.Entry, error], do func(tree.Entry)) error {
 	damaged := false
 	for entry, err := range entries {
@@ -65,7 +66,7 @@ func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.E
 			return ctx.Err()
 		case e.stdout.err != nil:
 			return e.stdout.err
-		case err != nil && entry.Depth == 0, errors.Is(err, store.ErrTooDeep):
+		case err != nil && entry.Depth == 0, errors.Is(err, store.ErrTooDeep), store.IsServerError(err):
 			return err // there is nothing else to list, or too much
 		case err != nil:
 			damaged = true
@@ -86,8 +87,10 @@ func nullFlag(to *bool) cli.Flag {
 }
 
 // isTerminal reports whether stdout is a terminal.
-func (e *env) isTerminal() bool {
-	f, ok := e.stdout.w.(*os.File)
+func (e *env) isTerminal() bool { return isTerminal(e.stdout.w) }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

@@ -2,11 +2,14 @@ package cmd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"castar/ingest/compare"
@@ -111,14 +114,78 @@ func TestMissingDirectory(t *testing.T) {
 		if err := e.ls(t.Context(), &lsFlags{}, st, lost, "t"); !store.IsNotFound(err) || out.Len() > 0 {
 			t.Errorf("%v, %q", err, &out)
 		}
-		names, damaged := e.tagsTo(t.Context(), st, store.Node{Kind: store.KindFile})
-		if !damaged || len(names) > 0 {
-			t.Errorf("tags %v, %v", names, damaged)
+		names, damaged, err := e.tagsTo(t.Context(), st, store.Node{Kind: store.KindFile})
+		if !damaged || len(names) > 0 || err != nil {
+			t.Errorf("tags %v, %v, %v", names, damaged, err)
 		}
 	}
 }
 
 // TestLookStdoutFull asserts that what could not be printed is no success.
+// failing is the directories of a server that dies after it has sent some.
+type failing struct {
+	store.Directories
+	left atomic.Int32
+}
+
+var errServer = &store.ServerError{Server: "far", Err: errors.New("gone")}
+
+func (f *failing) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
+	if f.left.Add(-1) < 0 {
+		return nil, errServer
+	}
+	return f.Directories.Get(ctx, d)
+}
+
+// failingTags is the tags of a server that dies.
+type failingTags struct{ store.Tags }
+
+func (t failingTags) All(context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) { yield(store.Tag{}, errServer) }
+}
+
+// TestServerFails asserts that no command takes a server that dies for damage: nothing is known of what is there.
+func TestServerFails(t *testing.T) {
+	st := memory.New()
+	d, err := st.Directories.Put(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := store.Node{Name: "sub", Kind: store.KindDirectory, Digest: d}
+	if d, err = st.Directories.Put(t.Context(), store.Directory{sub}); err != nil {
+		t.Fatal(err)
+	}
+	root := store.Node{Kind: store.KindDirectory, Digest: d, Size: 1}
+	if err := st.Tags.Set(t.Context(), store.Tag{Name: "t", Root: root}); err != nil {
+		t.Fatal(err)
+	}
+	ref, all := tree.Ref{Node: root}, newMatcher(nil, "")
+	tests := map[string]func(e *env, st *store.Store) error{
+		"ls":       func(e *env, st *store.Store) error { return e.ls(t.Context(), &lsFlags{recursive: true}, st, ref, "t") },
+		"find":     func(e *env, st *store.Store) error { return e.find(t.Context(), st, root, all, false) },
+		"find all": func(e *env, st *store.Store) error { return e.findAll(t.Context(), st, all) },
+		"stat":     func(e *env, st *store.Store) error { return e.stat(t.Context(), st, ref, true, false) },
+		"stats":    func(e *env, st *store.Store) error { return e.stats(t.Context(), st, nil) },
+		"du":       func(e *env, st *store.Store) error { return e.du(t.Context(), st, ref, 1) },
+		"tag":      func(e *env, st *store.Store) error { return e.listTags(t.Context(), st) },
+	}
+	for name, do := range tests {
+		for reads := range 2 {
+			var stderr bytes.Buffer
+			e := &env{stdout: &output{w: io.Discard}, stderr: &console{w: &stderr}}
+			dying := *st
+			f := &failing{Directories: st.Directories}
+			f.left.Store(int32(reads))
+			if dying.Directories = f; reads == 0 || name == "tag" {
+				dying.Tags = failingTags{st.Tags}
+			}
+			if err := do(e, &dying); !store.IsServerError(err) || statusOf(err) != statusFailed || stderr.Len() > 0 {
+				t.Errorf("%s, after %d reads: %v, status %d, stderr %q", name, reads, err, statusOf(err), &stderr)
+			}
+		}
+	}
+}
+
 func TestLookStdoutFull(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("CASTAR_STORE", filepath.Join(dir, "store"))

@@ -2,16 +2,17 @@ package cmd
 
 import (
 	"errors"
+	"path/filepath"
 
 	"castar/store/config"
 )
 
-// making returns o, so that a store that is made is mentioned, and found again only on the file system where it was, and
-// traffic is counted and limited.
+// making returns o, so that a store that is made is mentioned, and found again only on the file system where it was, what
+// buckets hold is kept in the cache, and traffic is counted and limited.
 func (e *env) making(o config.Options) config.Options {
 	o.OnMade = func(folder string) { e.note(e.command, "made a new store at "+quote(folder)) }
 	if dir, err := cacheFolder(); err == nil {
-		o.Memory = dir
+		o.Memory, o.Cache = dir, filepath.Join(dir, "buckets")
 	}
 	return e.traffic.metered(o)
 }

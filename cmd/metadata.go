@@ -85,6 +85,7 @@ type complaints struct {
 	e       *env
 	command string
 	number  uint64
+	failed  error // of the server, if that was the reason of one
 }
 
 func (c *complaints) add(text string) {
@@ -94,7 +95,13 @@ func (c *complaints) add(text string) {
 }
 
 // listing is add for what makes no sense in a listing.
-func (c *complaints) listing(err error) { c.add(err.Error()) }
+func (c *complaints) listing(err error) {
+	if store.IsServerError(err) {
+		c.failed = err
+		return
+	}
+	c.add(err.Error())
+}
 
 // entry is add for an entry.
 func (c *complaints) entry(path string, err error) {
@@ -104,15 +111,15 @@ func (c *complaints) entry(path string, err error) {
 	c.add(quote(store.ShortPath(path)) + ": " + err.Error())
 }
 
-// end returns errPartial if there were complaints.
+// end returns errPartial if there were complaints, or the error of the server.
 func (c *complaints) end() error {
 	if c.number > maxComplaints {
 		c.e.warn(c.command, fmt.Sprintf("and %d more", c.number-maxComplaints))
 	}
-	if c.number > 0 {
+	if c.number > 0 && c.failed == nil {
 		return errPartial
 	}
-	return nil
+	return c.failed
 }
 
 // restoreFlags is what was typed after castar export about modes, owners and times.

@@ -108,6 +108,7 @@ func (m *mountTest) ended(c *exec.Cmd, status int) {
 }
 
 func TestMountSignals(t *testing.T) {
+	useRace(t)
 	m := newMountTest(t)
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		c, _ := m.start("t", m.mnt)

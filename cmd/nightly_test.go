@@ -14,12 +14,14 @@ import (
 	"castar/ingest"
 	"castar/store"
 	"castar/store/packed"
+	"castar/store/storetest"
 )
 
-// TestNightly ingests a tree on a thousand nights, with a listing, after small changes. Kept whole, all that takes little
+// TestNightly ingests a tree on many nights, with a listing, after small changes. Kept whole, all that takes little
 // more than one ingest and the changes take. Forgetting by policy leaves exactly what restic's documentation says.
 func TestNightly(t *testing.T) {
-	const nights, files, fileSize = 1000, 40, 8 << 10
+	const files, fileSize = 40, 8 << 10
+	nights := storetest.Sample(1000, 70)
 	dir := quickDir(t)
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	src, once, nightly := filepath.Join(dir, "src"), filepath.Join(dir, "once"), filepath.Join(dir, "nightly")
@@ -109,7 +111,7 @@ func TestNightly(t *testing.T) {
 	}
 }
 
-// quickDir returns a folder in memory, if there is one: a thousand ingests sync often.
+// quickDir returns a folder in memory, if there is one: many ingests sync often.
 func quickDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "castar-test-")

@@ -73,7 +73,6 @@ func readings() (all [][]string) {
 // TestRootsOnly has every command read a server that finds directories only below the root of an upload. It must print
 // what it prints for the objects that tvix and snix wrote.
 func TestRootsOnly(t *testing.T) {
-	usePlain(t)
 	objects, scratch := goldenStore(t), t.TempDir()
 	var wants []string
 	for _, args := range readings() {
@@ -129,7 +128,6 @@ func mkTree(t *testing.T, dir string) string {
 
 // What such a server has lost is missing, and nothing else is.
 func TestRootsOnlyMissing(t *testing.T) {
-	usePlain(t)
 	s := &peer.Server{Package: peer.Snix}
 	dir, url := t.TempDir(), startPeer(t, s)
 	out, _ := wantRun(t, dir, 0, "ingest", "-s", url, "--size-rule=snix", mkTree(t, dir))
@@ -169,7 +167,6 @@ func TestRootsOnlyMissing(t *testing.T) {
 
 // A server that counts sizes by another rule says so in its own words, and the hint tells what to do.
 func TestOtherSizeRule(t *testing.T) {
-	usePlain(t)
 	for _, pkg := range []string{peer.Tvix, peer.Snix} {
 		dir, url := t.TempDir(), startPeer(t, &peer.Server{Package: pkg})
 		source := mkTree(t, dir)

@@ -31,9 +31,13 @@ type sample struct {
 	unit  string // what files counts; "" is files
 }
 
+// newConsole returns what writes to w.
+func newConsole(w io.Writer) *console { return &console{w: w, isTTY: isTerminal(w)} }
+
 // console is stderr: lines, and sometimes a bar below them, which no line may break. Write may be called concurrently.
 type console struct {
 	w       io.Writer
+	isTTY   bool // w is a terminal
 	mu      sync.Mutex
 	bar     *progressbar.ProgressBar // or nil
 	known   bool                     // bar knows the total
@@ -194,15 +198,13 @@ func (e *env) wantsBar() bool {
 	case e.progress == "never" || e.progress == "json" || e.quiet || e.json || os.Getenv("TERM") == "dumb":
 		return false
 	}
-	f, ok := e.stderr.w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	return e.stderr.isTTY
 }
 
 // lineInterval returns how often to print a line instead of a bar, or 0 for never: on a terminal that cannot move its
 // cursor, a line a minute shows that castar is alive.
 func (e *env) lineInterval() time.Duration {
-	f, ok := e.stderr.w.(*os.File)
-	if e.progress != "auto" || e.quiet || e.json || os.Getenv("TERM") != "dumb" || !ok || !term.IsTerminal(int(f.Fd())) {
+	if e.progress != "auto" || e.quiet || e.json || os.Getenv("TERM") != "dumb" || !e.stderr.isTTY {
 		return 0
 	}
 	return time.Minute

@@ -3,8 +3,13 @@ package cmd
 import (
 	"bytes"
 	"io"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestBarShare shows a share of all bytes also where most were read before it was known how many there are.
@@ -24,6 +29,45 @@ func TestBarShare(t *testing.T) {
 		if last := pictures[len(pictures)-1]; !strings.Contains(last, step.want) {
 			t.Errorf("%d of %d: %q, want%s", step.bytes, step.total, last, step.want)
 		}
+	}
+}
+
+// TestProgressLines prints a line a minute on a terminal that cannot move its cursor, and none elsewhere. The clock is not
+// real.
+func TestProgressLines(t *testing.T) {
+	t.Setenv("TERM", "dumb")
+	asked := make(chan os.Signal, 1) // package signal starts a goroutine for good, outside of the bubbles
+	signal.Notify(asked, syscall.SIGUSR1)
+	signal.Stop(asked)
+	for _, tt := range []struct {
+		env  env
+		want int
+	}{
+		{env{stderr: &console{isTTY: true}, progress: "auto"}, 2},
+		{env{stderr: &console{isTTY: true}, progress: "auto", quiet: true}, 0},
+		{env{stderr: &console{isTTY: true}, progress: "auto", json: true}, 0},
+		{env{stderr: &console{isTTY: true}, progress: "never"}, 0},
+		{env{stderr: &console{}, progress: "auto"}, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out bytes.Buffer
+			tt.env.stderr.w = &out
+			stop := tt.env.startProgress("ingest", func() sample { return sample{files: 3, bytes: 6144} })
+			time.Sleep(time.Minute - time.Second)
+			synctest.Wait()
+			tt.env.stderr.mu.Lock()
+			if out.Len() > 0 {
+				t.Errorf("before a minute: %q", &out)
+			}
+			tt.env.stderr.mu.Unlock()
+			time.Sleep(time.Minute + 2*time.Second)
+			stop()
+			time.Sleep(time.Hour)
+			lines := strings.SplitAfter(out.String(), "\n")
+			if len(lines) != tt.want+1 || tt.want > 0 && lines[1] != "castar: ingest: 3 files, 6.0 KiB, 51 B/s, 2m0s\n" {
+				t.Errorf("got %q, want %d lines", lines, tt.want)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,7 +18,8 @@ type records struct {
 	tags    []store.Tag
 	damaged uint64  // the number of those that cannot be read
 	unread  []error // why; not more than maxWarnings
-	remote  bool    // an error may mean that a server cannot be asked
+	remote  bool    // an error may mean that the server has no list
+	failed  error   // of the server, which may have more
 }
 
 // maxWarnings is how many warnings of one kind are printed.
@@ -29,6 +31,10 @@ func newRecords(e *env, command string, st *store.Store) *records {
 
 // add takes what the store yields: a tag, or the reason why it cannot be read.
 func (r *records) add(t store.Tag, err error) {
+	if store.IsServerError(err) {
+		r.failed = err
+		return
+	}
 	if err != nil {
 		if r.damaged++; r.damaged <= maxWarnings {
 			r.unread = append(r.unread, err)
@@ -83,7 +89,7 @@ func (r *records) print() error {
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
 	}
-	err := r.printTable()
+	err := cmp.Or(r.printTable(), r.failed)
 	if err == nil && r.damaged > 0 {
 		err = errPartial
 	}

@@ -17,6 +17,7 @@ import (
 	"castar/ingest/treetest"
 	"castar/store"
 	"castar/store/packed"
+	"castar/store/storetest"
 )
 
 // TestRoundTrip exports what was ingested and ingests that.
@@ -29,7 +30,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	defer st.Close()
 	number := 0
-	rapid.Check(t, func(rt *rapid.T) {
+	storetest.Check(t, func(rt *rapid.T) {
 		number++
 		path := filepath.Join(base, fmt.Sprint(number))
 		trees.Tree(rt, path, 3)

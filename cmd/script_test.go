@@ -22,38 +22,41 @@ import (
 // that has many.
 const raceOptions = "atexit_sleep_ms=0 clear_shadow_mmap_threshold=268435456"
 
-// withFolder is the tests, and a folder for a program that they build, which CASTAR_TEST_PLAIN names.
-type withFolder struct{ *testing.M }
+// withPlain is the tests, which under the race detector run a castar without it: that starts in a sixth of the time.
+type withPlain struct{ *testing.M }
 
-func (m withFolder) Run() int {
+func (m withPlain) Run() int {
+	if !storetest.UnderRace {
+		return m.M.Run()
+	}
 	dir, err := os.MkdirTemp("", "castar")
 	if err != nil {
 		panic(err)
 	}
 	defer os.RemoveAll(dir)
-	os.Setenv("CASTAR_TEST_PLAIN", dir)
+	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "castar").CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("build: %v\n%s", err, out))
+	}
+	os.Setenv(racePath, os.Getenv("PATH"))
+	os.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	return m.M.Run()
 }
 
-// usePlain makes a test under the race detector run a castar without it, which starts in a fifth of the time. It is for
-// tests of what commands print: that commands have no races is tested by those that damage, kill and serve.
-func usePlain(t *testing.T) {
+// racePath names the variable that holds the PATH of useRace.
+const racePath = "CASTAR_TEST_RACE_PATH"
+
+// useRace makes a test run a castar with the race detector, if the test has it too. It is for commands that do several
+// things at once in ways that no test of another package tries.
+func useRace(t *testing.T) {
 	t.Helper()
-	if !storetest.UnderRace {
-		return
+	if path := os.Getenv(racePath); path != "" {
+		t.Setenv("PATH", path)
 	}
-	dir := os.Getenv("CASTAR_TEST_PLAIN")
-	if _, err := os.Stat(filepath.Join(dir, "castar")); err != nil {
-		if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "castar").CombinedOutput(); err != nil {
-			t.Fatalf("build: %v\n%s", err, out)
-		}
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 }
 
 func TestMain(m *testing.M) {
 	os.Setenv("GORACE", raceOptions) // for the programs that tests start
-	testscript.Main(withFolder{m}, map[string]func(){
+	testscript.Main(withPlain{m}, map[string]func(){
 		"castar": func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) },
 	})
 }
@@ -63,7 +66,6 @@ func TestMain(m *testing.M) {
 // asserts only that it is not 0; later FIELDS FILE... adds the fields of a JSON object to the records in files, as a later
 // castar may.
 func TestScripts(t *testing.T) {
-	usePlain(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../testdata/script",
 		RequireExplicitExec: true,

@@ -270,10 +270,7 @@ func (c *crowd) peak() {
 // TestServeSilentClients has an honest client served promptly, and the server take a bounded amount of memory, while
 // others send long messages and stall, or do not read what they asked for.
 func TestServeSilentClients(t *testing.T) {
-	n := 200
-	if storetest.UnderRace {
-		n = 20
-	}
+	n := storetest.Sample(200, 20)
 	whole := n / 10 // send all of a message, which takes the server its time
 	long := make([]byte, longMessage)
 	blob := [][]byte{field(1, len(long)), long}
@@ -308,10 +305,7 @@ func TestServeSilentClients(t *testing.T) {
 
 // TestServeManyPuts has many store long blobs at once.
 func TestServeManyPuts(t *testing.T) {
-	n := 16
-	if storetest.UnderRace {
-		n = 4
-	}
+	n := storetest.Sample(16, 4)
 	c := newCrowd(t, true)
 	conn := c.connect()
 	piece := make([]byte, longMessage)

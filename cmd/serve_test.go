@@ -104,6 +104,7 @@ func shortDir(t *testing.T) string {
 
 // TestServeSocket stores through a server and finds it in the store after, and through another server.
 func TestServeSocket(t *testing.T) {
+	useRace(t)
 	dir := shortDir(t)
 	sock, path := filepath.Join(dir, "s"), filepath.Join(dir, "store")
 	s := startServe(t, exec.Command("castar", "-s", path, "serve", "--allow-put", "--listen", "unix:"+sock))

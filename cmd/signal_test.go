@@ -13,6 +13,7 @@ import (
 
 // TestInterrupt stops an ingest that would take minutes while it shows its progress.
 func TestInterrupt(t *testing.T) {
+	useRace(t)
 	dir := t.TempDir()
 	big := filepath.Join(dir, "big")
 	if err := os.WriteFile(big, nil, 0o600); err != nil {

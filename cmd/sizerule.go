@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 
 	"castar/store"
@@ -9,7 +10,7 @@ import (
 
 // sizeRule returns the rule that was given, or else the rule of the store. A dry run, whose st is nil, asks the store that
 // would be used, if it exists.
-func (e *env) sizeRule(f *ingestFlags, st *store.Store) (store.SizeRule, error) {
+func (e *env) sizeRule(ctx context.Context, f *ingestFlags, st *store.Store) (store.SizeRule, error) {
 	switch {
 	case f.rule != nil:
 		return *f.rule, nil
@@ -20,7 +21,7 @@ func (e *env) sizeRule(f *ingestFlags, st *store.Store) (store.SizeRule, error) 
 	if err != nil {
 		return store.SizeDocumented, nil
 	}
-	rule, err := config.SizeRule(spec)
+	rule, err := config.SizeRule(ctx, spec, e.making(config.Options{}))
 	if errors.Is(err, store.ErrNoStore) {
 		return store.SizeDocumented, nil
 	}

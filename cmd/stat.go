@@ -147,7 +147,9 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 	}
 	damaged := false
 	if wantTags {
-		j.Tags, damaged = e.tagsTo(ctx, st, n)
+		if j.Tags, damaged, err = e.tagsTo(ctx, st, n); err != nil {
+			return err
+		}
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -191,8 +193,9 @@ func (j *jsonStat) addFile(ctx context.Context, st *store.Store, n store.Node) e
 	return nil
 }
 
-// tagsTo returns the tags of the trees that contain n. It names on stderr those that it cannot check.
-func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names []string, damaged bool) {
+// tagsTo returns the tags of the trees that contain n. It names on stderr those that it cannot check. The error is of the
+// server.
+func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names []string, damaged bool, err error) {
 	finder := tree.NewFinder(st, n)
 	for t, err := range st.Tags.All(ctx) {
 		found := false
@@ -203,7 +206,9 @@ func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names 
 		}
 		switch {
 		case ctx.Err() != nil:
-			return names, true
+			return names, true, nil
+		case store.IsServerError(err):
+			return names, true, err
 		case err != nil:
 			damaged = true
 			e.warn("stat", err.Error())
@@ -211,7 +216,7 @@ func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names 
 			names = append(names, t.Name)
 		}
 	}
-	return names, damaged
+	return names, damaged, nil
 }
 
 // printStat prints j as a table.

@@ -87,7 +87,10 @@ func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (ro
 	if err := needTags(ctx, st); err != nil {
 		return nil, false, err
 	}
-	tags, damaged := e.tagsOf(ctx, "stats", st)
+	tags, damaged, err := e.tagsOf(ctx, "stats", st)
+	if err != nil {
+		return nil, damaged, err
+	}
 	for _, t := range tags {
 		roots = append(roots, &measured{name: t.Name, root: t.Root})
 	}

@@ -142,9 +142,13 @@ func rootsOf(ctx context.Context, st *store.Store, refs []string) ([]tree.Root, 
 	return roots, nil
 }
 
-// tagsOf returns all tags. It names on stderr each that cannot be read; damaged says that there is one.
-func (e *env) tagsOf(ctx context.Context, command string, st *store.Store) (tags []store.Tag, damaged bool) {
+// tagsOf returns all tags. It names on stderr each that cannot be read; damaged says that there is one. The error is of the
+// server.
+func (e *env) tagsOf(ctx context.Context, command string, st *store.Store) (tags []store.Tag, damaged bool, err error) {
 	for t, err := range st.Tags.All(ctx) {
+		if store.IsServerError(err) {
+			return nil, damaged, err
+		}
 		if err != nil {
 			damaged = true
 			e.warn(command, err.Error())
@@ -152,7 +156,7 @@ func (e *env) tagsOf(ctx context.Context, command string, st *store.Store) (tags
 		}
 		tags = append(tags, t)
 	}
-	return tags, damaged
+	return tags, damaged, nil
 }
 
 // hintAtRoots returns the error of a reference to a root, with a hint if no such root exists.

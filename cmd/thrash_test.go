@@ -181,6 +181,7 @@ func (th *thrash) repeat(args ...string) {
 // TestThrash has ingests, exports, gc and other commands at one store at once, kills some of them, and checks that every
 // tag that was acknowledged can be exported all the while, and in the end.
 func TestThrash(t *testing.T) {
+	useRace(t)
 	if testing.Short() {
 		t.Skip("NOT TESTED: commands at once, in short tests")
 	}

@@ -19,13 +19,28 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
+MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.
+
 --limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
 requests and bytes it was.
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
 castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
+gc -v names the roots that it drops, gc -n -v those that it would drop. A store has a new file for that, given-up, which
+older versions pass over.
+
+forget --keep-within no longer begins at a line from the future, and --source also takes what was no path, such as -.
+
+A server that fails in the middle is no damage: verify, ls, find, diff, stat, stats, copy, tag and log exit with 1, and not
+with 3.
+
+A flag without its value says what it wants, as in "--wait needs a value: want a duration such as 10m".
+
 Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
 fish what each word is.
+Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
+have the hard links; --metadata=none gives what earlier versions wrote.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 

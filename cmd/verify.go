@@ -132,6 +132,12 @@ func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) 
 	result, err := tree.Verify(ctx, st, *o, out.finding)
 	stop()
 	if err != nil {
+		for _, n := range result.Findings {
+			if n > 0 { // it is known to be damaged, whatever the rest is
+				e.warn("verify", "could not finish: "+err.Error())
+				return errPartial
+			}
+		}
 		return err
 	}
 	return out.summary(result, time.Since(began))

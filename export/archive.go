@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/listing"
 	stored "castar/store/tree"
 )
 
@@ -29,8 +30,17 @@ type ArchiveOptions struct {
 	// Name is the path of the root in a tar or zip archive. If it is "", the entries of a directory are at the top of the
 	// archive; another root needs a name. A NAR has no name.
 	Name string
-	// MTime is the modification time of every entry, in whole seconds. A NAR has none. Zero stands for 1970.
+	// MTime is the modification time of every entry, in whole seconds. A NAR has none. Zero stands for that of Listing, or
+	// if there is none for 1970.
 	MTime time.Time
+	// Listing, if not nil, is what package listing keeps of the root. A tar archive gets its modes, owners, times and hard
+	// links, and with Xattrs its extended attributes; a zip archive its modes, owners (as numbers) and times. It cannot be
+	// used for a NAR.
+	Listing *listing.Folder
+	Xattrs  bool
+	// Partial and Complain are as for Dir.
+	Partial  bool
+	Complain func(path string, err error)
 	// Jobs is how many goroutines read the store. 0 is as for Dir.
 	Jobs int
 	// Progress, if not nil, counts what was written. Each call needs its own.
@@ -41,13 +51,16 @@ type ArchiveOptions struct {
 var ErrNeedsName = errors.New("a file or symlink needs a name in the archive")
 
 // Archive writes the tree, file or symlink root to w as an archive, and ignores the name of root. The same root and options
-// give the same bytes: entries are in the order of their names, owners are 0, modes 0644, 0755 and 0777.
+// give the same bytes: entries are in the order of their names, and without a listing, owners are 0, and modes 0644, 0755
+// and 0777.
 //
 // Archive checks all sizes and digests. It ends the archive only when everything was right; after an error, w has an
 // archive that is visibly cut short. The error is an *Error if it is about one entry of the tree. Memory does not depend
-// on the tree, but for a zip archive, which ends with a list of its entries: each takes about 70 bytes and its path.
+// on the tree, but for a zip archive, which ends with a list of its entries, where each takes about 70 bytes and its path;
+// and for the files of several names that a listing has, where each takes about as much.
 func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer, o ArchiveOptions) (Result, error) {
-	e, err := newExporter(ctx, st, Options{Jobs: o.Jobs, Progress: o.Progress})
+	e, err := newExporter(ctx, st, Options{Jobs: o.Jobs, Progress: o.Progress, Listing: o.Listing, Xattrs: o.Xattrs,
+		Partial: o.Partial, Complain: o.Complain})
 	if err != nil {
 		return Result{}, err
 	}
@@ -57,10 +70,16 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 		return Result{}, err
 	}
 	a := &archiver{exporter: e, out: &offsetWriter{w: w}, name: o.Name}
-	if a.enc, err = newEncoder(o); err != nil {
+	if a.timed = !o.MTime.IsZero(); a.timed {
+		a.seconds = o.MTime.Unix()
+	}
+	if a.enc, err = newEncoder(o.Format); err != nil {
 		return Result{}, err
 	}
-	if _, isNAR := a.enc.(*narEncoder); isNAR {
+	if o.Format == FormatTar {
+		a.first = map[linkKey]string{}
+	}
+	if o.Format == FormatNAR {
 		a.name = ""
 	} else if err := checkArchiveName(root, o.Name); err != nil {
 		return Result{}, err
@@ -70,21 +89,17 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 	return e.done.result(), err
 }
 
-// newEncoder returns the encoder for the options.
-func newEncoder(o ArchiveOptions) (encoder, error) {
-	seconds := int64(0)
-	if !o.MTime.IsZero() {
-		seconds = o.MTime.Unix()
-	}
-	switch o.Format {
+// newEncoder returns the encoder for a format.
+func newEncoder(f Format) (encoder, error) {
+	switch f {
 	case FormatTar:
-		return &tarEncoder{mtime: seconds}, nil
+		return &tarEncoder{}, nil
 	case FormatNAR:
 		return &narEncoder{}, nil
 	case FormatZip:
-		return newZipEncoder(seconds), nil
+		return newZipEncoder(), nil
 	}
-	return nil, fmt.Errorf("unknown archive format %q", o.Format)
+	return nil, fmt.Errorf("unknown archive format %q", f)
 }
 
 // checkArchiveName checks the name of a root in an archive.
@@ -116,6 +131,7 @@ type item struct {
 	dir  string     // where the node is in the archive: "" or a path that ends in a slash
 	node store.Node // named as in the archive
 	root bool       // the node is the root
+	attrs
 }
 
 // step says what comes at this point of an archive.
@@ -126,6 +142,7 @@ const (
 	stepLeave             // a directory ends
 	stepFile
 	stepSymlink
+	stepHardLink // to the entry whose path is the node's target
 )
 
 // path returns the path of the item in the archive.
@@ -186,6 +203,9 @@ type archiver struct {
 	enc     encoder
 	out     *offsetWriter
 	name    string
+	timed   bool               // all entries get the time seconds
+	seconds int64              // since 1970; also of entries that no listing has
+	first   map[linkKey]string // paths of files of several names; nil if links are written as copies
 	filling *parcel
 	ordered chan *parcel
 	work    chan *parcel

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/listing"
 )
 
 // maxArchivePath is the longest path in a tar or zip archive, in bytes. No system takes a longer one.
@@ -21,9 +22,9 @@ func (a *archiver) root(root *store.Node) error {
 	n.Name = a.name[len(dir):]
 	it := item{dir: dir, node: n, root: true}
 	if n.Kind != store.KindDirectory {
-		return a.add(it)
+		return a.add(it, a.factsOf(nil, root))
 	}
-	at, nodes, err := a.enter(nil, root)
+	at, nodes, err := a.enterListed(nil, root)
 	if err != nil {
 		return err
 	}
@@ -40,7 +41,7 @@ type early struct {
 // directory makes the items of a directory, which is at, and of everything below it. It reads a few directories ahead.
 func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
 	it.step = stepEnter
-	if err := a.add(it); err != nil {
+	if err := a.add(it, at.facts); err != nil {
 		return err
 	}
 	prefix := ""
@@ -55,7 +56,7 @@ func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
 		}
 		kid := item{at: at, dir: prefix, node: *n}
 		if n.Kind != store.KindDirectory {
-			if err := a.add(kid); err != nil {
+			if err := a.add(kid, a.factsOf(at, n)); err != nil {
 				return err
 			}
 			continue
@@ -70,7 +71,7 @@ func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
 		}
 	}
 	it.step = stepLeave
-	return a.add(it)
+	return a.add(it, nil)
 }
 
 // usesPaths reports whether an archive has the whole path of each entry.
@@ -96,7 +97,7 @@ func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming m
 		coming[from] = result
 		a.working.Go(func() {
 			var l early
-			l.at, l.nodes, l.err = a.enter(at, n)
+			l.at, l.nodes, l.err = a.enterListed(at, n)
 			result <- l
 		})
 	}
@@ -111,18 +112,28 @@ func (a *archiver) take(at *path, n *store.Node, i int, coming map[int]chan earl
 		<-a.ahead
 		return l
 	}
-	l.at, l.nodes, l.err = a.enter(at, n)
+	l.at, l.nodes, l.err = a.enterListed(at, n)
 	return l
 }
 
-// add puts an item into the parcel that is being filled, or into one of its own.
-func (a *archiver) add(it item) error {
+// enterListed is enter, and reads what the listing says.
+func (a *archiver) enterListed(up *path, n *store.Node) (*path, store.Directory, error) {
+	at, nodes, err := a.enter(up, n)
+	if err == nil {
+		a.list(at, nodes)
+	}
+	return at, nodes, err
+}
+
+// add puts an item into the parcel that is being filled, or into one of its own. facts is what the listing says of it.
+func (a *archiver) add(it item, facts *listing.Entry) error {
 	switch it.node.Kind {
 	case store.KindFile:
 		it.step = stepFile
 	case store.KindSymlink:
 		it.step = stepSymlink
 	}
+	a.describe(&it, facts)
 	long := it.step == stepFile && it.node.Size > longFile
 	if long {
 		if err := a.send(); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/storetest"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -58,7 +59,7 @@ func genTree(depth int) *rapid.Generator[tree] {
 func TestRoundTrip(t *testing.T) {
 	dir := t.TempDir()
 	i := 0
-	rapid.Check(t, func(r *rapid.T) {
+	storetest.Check(t, func(r *rapid.T) {
 		want := genTree(3).Draw(r, "tree")
 		f := newFake()
 		f.rule = rapid.SampledFrom([]store.SizeRule{store.SizeDocumented, store.SizeSnix}).Draw(r, "rule")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"castar/store"
+	"castar/store/storetest"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -273,6 +274,9 @@ func TestDeep(t *testing.T) {
 
 // TestTooDeep exports from a store that makes up directories without end.
 func TestTooDeep(t *testing.T) {
+	if storetest.UnderRace {
+		t.Skip("NOT TESTED: a tree of too many levels, under the race detector")
+	}
 	f := newFake()
 	next := store.Node{Name: "d", Kind: store.KindDirectory, Size: 1 << 40}
 	made := uint64(0)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/storetest"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -135,7 +136,7 @@ func TestOverwrite(t *testing.T) {
 // TestOverwriteAny puts one random tree over another.
 func TestOverwriteAny(t *testing.T) {
 	dir := t.TempDir()
-	rapid.Check(t, func(r *rapid.T) {
+	storetest.Check(t, func(r *rapid.T) {
 		before, after := genTree(2).Draw(r, "before"), genTree(2).Draw(r, "after")
 		dest, err := os.MkdirTemp(dir, "")
 		if err != nil {

@@ -9,21 +9,23 @@ import (
 
 // tarEncoder writes ustar (POSIX.1-1988). Names are raw bytes. What does not fit into a header is in a PAX record before
 // it (POSIX.1-2001), or, if it is a name that is not UTF-8, which PAX does not allow, in a long name as GNU tar writes it.
-type tarEncoder struct {
-	mtime int64 // seconds since 1970
-}
+type tarEncoder struct{}
 
 const (
 	tarBlock      = 512
 	tarNameLen    = 100
 	tarPrefixLen  = 155
 	tarSizeLimit  = 1 << 33 // eleven octal digits
-	tarTypeFile   = '0'
-	tarTypeLink   = '2'
-	tarTypeDir    = '5'
-	tarTypePAX    = 'x'
+	tarIDLimit    = 1 << 21 // seven
+	tarUserLen    = 32      // with a NUL
 	gnuLongName   = 'L'
 	gnuLongTarget = 'K'
+
+	tarTypeFile     = '0'
+	tarTypeHardLink = '1'
+	tarTypeSymlink  = '2'
+	tarTypeDir      = '5'
+	tarTypePAX      = 'x'
 )
 
 func (t *tarEncoder) begin() []byte         { return nil }
@@ -31,26 +33,36 @@ func (t *tarEncoder) end(uint64) []byte     { return make([]byte, 2*tarBlock) }
 func (t *tarEncoder) wrote(*parcel, uint64) {}
 
 func (t *tarEncoder) plain(p *parcel, it *item) error {
-	switch {
-	case it.step == stepSymlink:
-		p.buf = t.header(p.buf, tarEntry{name: it.path(), kind: tarTypeLink, mode: 0o777, target: it.node.Target})
-	case it.step == stepEnter && it.node.Name != "": // the root has no entry, unless it has a name
-		p.buf = t.header(p.buf, tarEntry{name: it.path() + "/", kind: tarTypeDir, mode: 0o755})
+	switch it.step {
+	case stepSymlink:
+		p.buf = t.entry(p.buf, it, tarTypeSymlink)
+	case stepHardLink:
+		p.buf = t.entry(p.buf, it, tarTypeHardLink)
+	case stepEnter:
+		p.buf = t.entry(p.buf, it, tarTypeDir)
 	}
 	return nil
 }
 
 func (t *tarEncoder) before(p *parcel, it *item) error {
-	p.buf = t.fileHeader(p.buf, it)
+	p.buf = t.entry(p.buf, it, tarTypeFile)
 	return nil
 }
 
-func (t *tarEncoder) fileHeader(b []byte, it *item) []byte {
-	mode := int64(0o644)
-	if it.node.Executable {
-		mode = 0o755
+// entry appends the header of an item. The root has none if it has neither a name nor a listing.
+func (t *tarEncoder) entry(b []byte, it *item, kind byte) []byte {
+	e := tarEntry{name: it.path(), target: it.node.Target, kind: kind, attrs: it.attrs}
+	switch {
+	case kind == tarTypeFile:
+		e.size = it.node.Size
+	case kind == tarTypeDir && e.name != "":
+		e.name += "/"
+	case kind == tarTypeDir && it.listed:
+		e.name = "./"
+	case kind == tarTypeDir:
+		return b
 	}
-	return t.header(b, tarEntry{name: it.path(), kind: tarTypeFile, mode: mode, size: it.node.Size})
+	return t.header(b, e)
 }
 
 func (t *tarEncoder) after(p *parcel, it *item, _ int) error {
@@ -62,7 +74,7 @@ func (t *tarEncoder) after(p *parcel, it *item, _ int) error {
 func tarPadding(size uint64) int { return int(-size & (tarBlock - 1)) }
 
 func (t *tarEncoder) long(out *offsetWriter, it *item, contents func(io.Writer) error) error {
-	return writeAround(out, t.fileHeader(nil, it), contents, make([]byte, tarPadding(it.node.Size)))
+	return writeAround(out, t.entry(nil, it, tarTypeFile), contents, make([]byte, tarPadding(it.node.Size)))
 }
 
 // writeAround writes contents between two pieces.
@@ -81,14 +93,12 @@ func writeAround(out io.Writer, before []byte, contents func(io.Writer) error, a
 type tarEntry struct {
 	name, target string
 	kind         byte
-	mode         int64
 	size         uint64
-	mtime        int64
+	attrs
 }
 
 // header appends the header of an entry, after those with what does not fit into it.
 func (t *tarEncoder) header(b []byte, e tarEntry) []byte {
-	e.mtime = t.mtime
 	var pax []byte
 	if _, _, ok := splitTarName(e.name); !ok {
 		if utf8.ValidString(e.name) {
@@ -107,23 +117,54 @@ func (t *tarEncoder) header(b []byte, e tarEntry) []byte {
 	if e.size >= tarSizeLimit {
 		pax = appendPAX(pax, "size", strconv.FormatUint(e.size, 10))
 	}
-	if e.mtime < 0 || e.mtime >= tarSizeLimit {
-		pax = appendPAX(pax, "mtime", strconv.FormatInt(e.mtime, 10))
-	}
+	pax = e.appendRecords(pax)
 	if len(pax) > 0 {
-		b = appendTarData(b, tarEntry{name: "PaxHeaders/entry", kind: tarTypePAX, mode: 0o644}, pax)
+		b = appendTarData(b, tarEntry{name: "PaxHeaders/entry", kind: tarTypePAX}, pax)
 	}
 	return appendTarHeader(b, e)
 }
 
+// appendRecords appends records of attributes that a header cannot hold.
+func (a *attrs) appendRecords(pax []byte) []byte {
+	if a.seconds < 0 || a.seconds >= tarSizeLimit || a.nanoseconds != 0 {
+		pax = appendPAX(pax, "mtime", paxTime(a.seconds, a.nanoseconds))
+	}
+	for _, id := range []struct {
+		key, nameKey, name string
+		number             uint32
+	}{{"uid", "uname", a.user, a.uid}, {"gid", "gname", a.group, a.gid}} {
+		if id.number >= tarIDLimit {
+			pax = appendPAX(pax, id.key, strconv.FormatUint(uint64(id.number), 10))
+		}
+		if len(id.name) >= tarUserLen && utf8.ValidString(id.name) {
+			pax = appendPAX(pax, id.nameKey, id.name)
+		}
+	}
+	for _, x := range a.xattrs {
+		pax = appendPAX(pax, "SCHILY.xattr."+x.Name, string(x.Value))
+	}
+	return pax
+}
+
+// paxTime returns a time in seconds since 1970, as a decimal number.
+func paxTime(seconds int64, nanoseconds uint32) string {
+	switch {
+	case nanoseconds == 0:
+		return strconv.FormatInt(seconds, 10)
+	case seconds < 0:
+		return fmt.Sprintf("-%d.%09d", -(seconds + 1), 1_000_000_000-nanoseconds)
+	}
+	return fmt.Sprintf("%d.%09d", seconds, nanoseconds)
+}
+
 // gnuHeader appends a name that is too long for a header, as GNU tar does.
 func (t *tarEncoder) gnuHeader(b []byte, kind byte, name string) []byte {
-	return appendTarData(b, tarEntry{name: "././@LongLink", kind: kind, mode: 0o644}, append([]byte(name), 0))
+	return appendTarData(b, tarEntry{name: "././@LongLink", kind: kind}, append([]byte(name), 0))
 }
 
 // appendTarData appends a header and what belongs to it.
 func appendTarData(b []byte, e tarEntry, data []byte) []byte {
-	e.size = uint64(len(data))
+	e.size, e.mode = uint64(len(data)), 0o644
 	b = append(appendTarHeader(b, e), data...)
 	return append(b, make([]byte, tarPadding(e.size))...)
 }
@@ -159,23 +200,21 @@ func appendTarHeader(b []byte, e tarEntry) []byte {
 	h := b[from:]
 	prefix, name, _ := splitTarName(e.name)
 	copy(h[:tarNameLen], name)
-	octal(h[100:108], e.mode)
-	octal(h[108:116], 0)
-	octal(h[116:124], 0)
-	if e.size < tarSizeLimit {
-		octal(h[124:136], int64(e.size))
-	} else {
-		octal(h[124:136], 0)
-	}
-	if e.mtime >= 0 && e.mtime < tarSizeLimit {
-		octal(h[136:148], e.mtime)
-	} else {
-		octal(h[136:148], 0)
-	}
+	octal(h[100:108], int64(e.mode))
+	octal(h[108:116], below(int64(e.uid), tarIDLimit))
+	octal(h[116:124], below(int64(e.gid), tarIDLimit))
+	octal(h[124:136], below(int64(e.size), tarSizeLimit))
+	octal(h[136:148], below(e.seconds, tarSizeLimit))
 	copy(h[148:156], "        ")
 	h[156] = e.kind
 	copy(h[157:257], e.target[:min(len(e.target), tarNameLen)])
 	copy(h[257:], "ustar\x0000")
+	if len(e.user) < tarUserLen {
+		copy(h[265:297], e.user)
+	}
+	if len(e.group) < tarUserLen {
+		copy(h[297:329], e.group)
+	}
 	octal(h[329:337], 0)
 	octal(h[337:345], 0)
 	copy(h[345:500], prefix)
@@ -185,6 +224,14 @@ func appendTarHeader(b []byte, e tarEntry) []byte {
 	}
 	octal(h[148:155], sum)
 	return b
+}
+
+// below returns n, or 0 if that is no number below limit, which is told in a record then.
+func below(n, limit int64) int64 {
+	if n < 0 || n >= limit {
+		return 0
+	}
+	return n
 }
 
 // octal writes a number in octal, with leading zeros and a NUL at the end.

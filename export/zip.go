@@ -16,9 +16,6 @@ import (
 // unless that makes them longer. Names are raw bytes, and marked if they are UTF-8 and not ASCII. Modes and symlinks are
 // in the external attributes as Unix has them, and the time to a second is in an extended timestamp.
 type zipEncoder struct {
-	mtime   int64 // seconds since 1970
-	date    uint16
-	time    uint16
 	central []byte // the list of entries
 	entries uint64
 	writers sync.Pool // of *flate.Writer
@@ -28,8 +25,10 @@ type zipEncoder struct {
 type zipEntry struct {
 	name         string
 	mode         uint32 // as in struct stat
+	extra        []byte // the time, and the owner if it is known
 	method       uint16
 	flags        uint16
+	date, time   uint16
 	crc          uint32
 	packed, size uint64
 	at           uint64 // offset of the local header, in the parcel and later in the archive
@@ -51,16 +50,8 @@ const (
 	zipLevel = 5
 )
 
-func newZipEncoder(mtime int64) *zipEncoder {
-	z := &zipEncoder{mtime: mtime}
-	t := time.Unix(mtime, 0).UTC()
-	if t.Year() < 1980 {
-		t = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
-	} else if t.Year() > 2107 {
-		t = time.Date(2107, 12, 31, 23, 59, 58, 0, time.UTC)
-	}
-	z.date = uint16((t.Year()-1980)<<9 | int(t.Month())<<5 | t.Day())
-	z.time = uint16(t.Hour()<<11 | t.Minute()<<5 | t.Second()/2)
+func newZipEncoder() *zipEncoder {
+	z := &zipEncoder{}
 	z.writers.New = func() any {
 		w, _ := flate.NewWriter(nil, zipLevel) // the level is valid
 		return w
@@ -72,15 +63,15 @@ func (z *zipEncoder) begin() []byte { return nil }
 
 // entry returns the entry for an item, without contents.
 func (z *zipEncoder) entry(it *item) *zipEntry {
-	e := &zipEntry{name: it.path(), method: zipStored, mode: unixFile | 0o644}
-	switch {
-	case it.step == stepEnter:
-		e.name, e.mode = e.name+"/", unixDir|0o755
-	case it.step == stepSymlink:
-		e.mode = unixLink | 0o777
-	case it.node.Executable:
-		e.mode = unixFile | 0o755
+	e := &zipEntry{name: it.path(), method: zipStored, mode: unixFile | it.mode}
+	switch it.step {
+	case stepEnter:
+		e.name, e.mode = e.name+"/", unixDir|it.mode
+	case stepSymlink:
+		e.mode = unixLink | it.mode
 	}
+	e.date, e.time = dosTime(it.seconds)
+	e.extra = it.zipExtra()
 	for _, c := range []byte(e.name) {
 		if c >= utf8.RuneSelf {
 			if utf8.ValidString(e.name) {
@@ -185,7 +176,7 @@ func (z *zipEncoder) local(b []byte, e *zipEntry, wide bool) []byte {
 		extra = le.AppendUint16(le.AppendUint16(extra, 1), 16)
 		extra = append(extra, make([]byte, 16)...)
 	}
-	extra = z.timestamp(extra)
+	extra = append(extra, e.extra...)
 	b = le.AppendUint32(b, 0x04034b50)
 	b = z.common(b, e, version)
 	b = le.AppendUint32(le.AppendUint32(le.AppendUint32(b, e.crc), packed), size)
@@ -196,20 +187,37 @@ func (z *zipEncoder) local(b []byte, e *zipEntry, wide bool) []byte {
 // common appends what local headers and the list at the end have in common.
 func (z *zipEncoder) common(b []byte, e *zipEntry, version uint16) []byte {
 	le := binary.LittleEndian
-	for _, v := range []uint16{version, e.flags, e.method, z.time, z.date} {
+	for _, v := range []uint16{version, e.flags, e.method, e.time, e.date} {
 		b = le.AppendUint16(b, v)
 	}
 	return b
 }
 
-// timestamp appends the field that Info-ZIP calls extended timestamp, if it can hold the time.
-func (z *zipEncoder) timestamp(b []byte) []byte {
-	if z.mtime != int64(int32(z.mtime)) {
-		return b
+// dosTime returns a time as zip has had it from the beginning: in UTC, between 1980 and 2107, to two seconds.
+func dosTime(seconds int64) (date, clock uint16) {
+	t := time.Unix(seconds, 0).UTC()
+	if t.Year() < 1980 {
+		t = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+	} else if t.Year() > 2107 {
+		t = time.Date(2107, 12, 31, 23, 59, 58, 0, time.UTC)
 	}
+	return uint16((t.Year()-1980)<<9 | int(t.Month())<<5 | t.Day()), uint16(t.Hour()<<11 | t.Minute()<<5 | t.Second()/2)
+}
+
+// zipExtra returns the fields that Info-ZIP calls extended timestamp, if it can hold the time, and new Unix, if the owner
+// is known.
+func (a *attrs) zipExtra() (b []byte) {
 	le := binary.LittleEndian
-	b = append(le.AppendUint16(le.AppendUint16(b, 0x5455), 5), 1)
-	return le.AppendUint32(b, uint32(z.mtime))
+	if a.seconds == int64(int32(a.seconds)) {
+		b = append(le.AppendUint16(le.AppendUint16(b, 0x5455), 5), 1)
+		b = le.AppendUint32(b, uint32(a.seconds))
+	}
+	if a.listed {
+		b = append(le.AppendUint16(le.AppendUint16(b, 0x7875), 11), 1, 4)
+		b = append(le.AppendUint32(b, a.uid), 4)
+		b = le.AppendUint32(b, a.gid)
+	}
+	return b
 }
 
 func (z *zipEncoder) wrote(p *parcel, at uint64) {
@@ -237,7 +245,7 @@ func (z *zipEncoder) list(e *zipEntry) {
 	if len(wide) > 0 {
 		extra = append(le.AppendUint16(le.AppendUint16(nil, 1), uint16(len(wide))), wide...)
 	}
-	extra = z.timestamp(extra)
+	extra = append(extra, e.extra...)
 	attributes := e.mode << 16
 	if e.mode&unixDir == unixDir {
 		attributes |= 0x10 // as DOS has it

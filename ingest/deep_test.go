@@ -12,6 +12,7 @@ import (
 	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/storetest"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,7 +64,7 @@ func unchain(dir string, depth int) {
 
 func TestDeep(t *testing.T) {
 	dir := onTmpfs(t)
-	root := chain(t, dir, 5000)
+	root := chain(t, dir, storetest.Sample(5000, 2500))
 	for _, jobs := range []int{1, 4} {
 		st := memory.New()
 		r, err := FS(context.Background(), st, dir, Options{Jobs: jobs})

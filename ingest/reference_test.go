@@ -20,6 +20,7 @@ import (
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/packed"
+	"castar/store/storetest"
 )
 
 // reference computes the node of path in the slow and obvious way: generated messages, whole files, no descriptors.
@@ -126,7 +127,7 @@ func TestReference(t *testing.T) {
 		st   *store.Store
 	}{{"dry run", nil}, {"memory", memory.New()}, {"packed", pack(t)}}
 	number := 0
-	rapid.Check(t, func(rt *rapid.T) {
+	storetest.Check(t, func(rt *rapid.T) {
 		number++
 		path := filepath.Join(base, fmt.Sprint(number))
 		trees.Tree(rt, path, 3)

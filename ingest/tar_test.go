@@ -18,6 +18,7 @@ import (
 	"castar/ingest/treetest"
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/storetest"
 
 	"pgregory.net/rapid"
 )
@@ -90,7 +91,7 @@ func TestTarIsTheTree(t *testing.T) {
 		}
 	}
 	base, trees, number := onTmpfs(t), treetest.New(), 0
-	rapid.Check(t, func(rt *rapid.T) {
+	storetest.Check(t, func(rt *rapid.T) {
 		number++
 		dir := filepath.Join(base, fmt.Sprint(number))
 		trees.Tree(rt, dir, 3)

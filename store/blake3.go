@@ -10,7 +10,8 @@ import (
 // chunks. The kernels of guts hash 16 chunks side by side, so the unit here is a group of 16. The node of a group is
 // computed straight from the caller's bytes; only the tree above the groups is built here.
 //
-// One goroutine hashes one input and allocates nothing. To use several cores, hash several inputs at a time.
+// One goroutine hashes one input and allocates nothing. To use several cores, hash several inputs at a time, or prepare
+// parts of a long one: see Part.
 const groupSize = guts.MaxSIMD * guts.ChunkSize
 
 // Sum returns the BLAKE3-256 digest of b.
@@ -58,6 +59,43 @@ func (h *Hasher) Write(p []byte) (int, error) {
 	h.tree.addGroups(p[:whole])
 	h.n = copy(h.buf[:], p[whole:])
 	return written, nil
+}
+
+// Part is a part of a long input of which most was hashed already, apart from what comes before it.
+type Part struct {
+	data  []byte
+	head  int         // bytes before the first whole group
+	nodes []guts.Node // of the whole groups
+}
+
+// NewPart hashes a part of an input, as far as that does not depend on the other parts. offset is where in the input data
+// begins. It keeps data. Parts of one input may be made at the same time.
+func NewPart(data []byte, offset uint64) Part {
+	p := Part{data: data, head: int(-offset % groupSize)}
+	if len(data) < p.head+groupSize {
+		return p
+	}
+	groups := data[p.head:]
+	p.nodes = make([]guts.Node, len(groups)/groupSize)
+	for i := range p.nodes {
+		group := (*[groupSize]byte)(groups[i*groupSize:])
+		counter := (offset + uint64(p.head)) / guts.ChunkSize
+		p.nodes[i] = guts.CompressBuffer(group, groupSize, &guts.IV, counter+uint64(i)*guts.MaxSIMD, 0)
+	}
+	return p
+}
+
+// WritePart does what Write does. The offset of the part must be the number of bytes written before.
+func (h *Hasher) WritePart(p Part) {
+	if len(p.nodes) == 0 {
+		h.Write(p.data)
+		return
+	}
+	h.Write(p.data[:p.head])
+	for i := range p.nodes {
+		h.tree.add(p.nodes[i])
+	}
+	h.Write(p.data[p.head+len(p.nodes)*groupSize:])
 }
 
 // Sum returns the digest of all bytes written since the last Reset. It does not change the state.

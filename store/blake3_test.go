@@ -47,6 +47,37 @@ func TestSumEqualsReference(t *testing.T) {
 	}
 }
 
+// TestHasherParts asserts that parts of any lengths, made in any order, make up the digest of the whole.
+func TestHasherParts(t *testing.T) {
+	data := randomBytes(1 << 20)
+	rng := rand.New(rand.NewPCG(3, 4))
+	var h Hasher
+	for round := range 300 {
+		longest := 1 << rng.IntN(19)
+		n := rng.IntN(min(len(data), 20*longest) + 1)
+		var offsets []int
+		for at := 0; at < n; at += rng.IntN(longest) + 1 {
+			offsets = append(offsets, at)
+		}
+		parts := make([]Part, len(offsets))
+		for _, i := range rng.Perm(len(offsets)) {
+			end := append(offsets, n)[i+1]
+			parts[i] = NewPart(data[offsets[i]:end], uint64(offsets[i]))
+		}
+		h.Reset()
+		for i, p := range parts {
+			if i%3 == round%3 {
+				h.Write(p.data)
+			} else {
+				h.WritePart(p)
+			}
+		}
+		if got, want := h.Sum(), Digest(blake3.Sum256(data[:n])); got != want {
+			t.Fatalf("%d bytes in %d parts: %s, want %s", n, len(parts), got, want)
+		}
+	}
+}
+
 func TestHasherSplits(t *testing.T) {
 	data := randomBytes(300 << 10)
 	rng := rand.New(rand.NewPCG(1, 2))

@@ -60,6 +60,13 @@ func (e *ServerError) Error() string { return e.Server + ": " + e.Err.Error() }
 // Unwrap returns the reason.
 func (e *ServerError) Unwrap() error { return e.Err }
 
+// IsServerError reports whether err is or wraps a *ServerError: nothing is known of what was asked for, so it is neither
+// damaged nor missing.
+func IsServerError(err error) bool {
+	_, ok := errors.AsType[*ServerError](err)
+	return ok
+}
+
 // CorruptError reports stored bytes that do not match their digest or the store's record of them.
 // IsNotFound is false for it.
 type CorruptError struct {

@@ -18,6 +18,10 @@ type Sweeper interface {
 	// crash, an error or a cancelled context, at any moment; the next Sweep finishes the work. Damage in what is kept is
 	// reported and left as it is.
 	Sweep(ctx context.Context, keep ObjectSet, o SweepOptions) (SweepResult, error)
+
+	// GivenUp returns the tags that were deleted and the ingests that were forgotten since the last Sweep, oldest first, as
+	// far as that is known. Something may keep their roots all the same.
+	GivenUp(ctx context.Context) []Tag
 }
 
 // SweepOptions say how to sweep.
@@ -98,4 +102,6 @@ type CollectResult struct {
 	Tags    int  `json:"tags"`    // whose roots were kept
 	Ingests int  `json:"ingests"` // lines of the log whose roots were kept
 	Damaged bool `json:"damaged,omitempty"`
+	// Dropped are roots that were given up since the last gc, as tags or lines of the log named them, the newest first.
+	Dropped []Tag `json:"-"`
 }

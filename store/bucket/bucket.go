@@ -1,9 +1,8 @@
-// Package bucket puts services that keep named objects behind one interface: S3, Google's and Azure's buckets, HTTP
-// servers with WebDAV, a folder, and memory. What the objects hold is the business of the stores above it.
+// Package bucket is the interface of places that keep named objects. A folder and memory are such places here; package
+// service has those in a network. What the objects hold is the business of the stores above it.
 package bucket
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +48,7 @@ type Bucket interface {
 	// AbortUploads removes what interrupted calls of PutLarge left before a time of the service's clock. Services that
 	// remove it themselves do nothing.
 	AbortUploads(ctx context.Context, before time.Time) error
-	// Now returns the time by the service's clock, which also gives objects their times. It is exact to a few seconds.
+	// Now returns the time by the service's clock, which also gives objects their times. It is Exact to a few seconds.
 	Now(ctx context.Context) (time.Time, error)
 	// Sync makes durable all that was put or deleted before the call, and all objects that Head and List had reported by
 	// then. A Bucket whose Put is durable does nothing.
@@ -90,26 +89,29 @@ func (e *Unavailable) Error() string { return e.Err.Error() }
 // Unwrap returns the reason.
 func (e *Unavailable) Unwrap() error { return e.Err }
 
-// durablePuts is the Sync of a Bucket whose Put and Delete are durable.
-type durablePuts struct{}
+// DurablePuts, embedded in an implementation, is the Sync of a Bucket whose Put and Delete are durable.
+type DurablePuts struct{}
 
-func (durablePuts) Sync(ctx context.Context) error { return ctx.Err() }
+// Sync implements Bucket.
+func (DurablePuts) Sync(ctx context.Context) error { return ctx.Err() }
 
-// noUploads is the AbortUploads of a Bucket that leaves nothing to abort.
-type noUploads struct{}
+// NoUploads, embedded in an implementation, is the AbortUploads of a Bucket that leaves nothing to abort.
+type NoUploads struct{}
 
-func (noUploads) AbortUploads(ctx context.Context, _ time.Time) error { return ctx.Err() }
+// AbortUploads implements Bucket.
+func (NoUploads) AbortUploads(ctx context.Context, _ time.Time) error { return ctx.Err() }
 
-// localClock is the clock of a Bucket on this machine.
-type localClock struct{}
+// LocalClock, embedded in an implementation, is the clock of a Bucket on this machine.
+type LocalClock struct{}
 
-func (localClock) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
+// Now implements Bucket.
+func (LocalClock) Now(ctx context.Context) (time.Time, error) { return time.Now(), ctx.Err() }
 
 // versionOf returns a version for bytes that nobody puts twice.
 func versionOf(data []byte) Version { return Version(store.Sum(data).String()) }
 
-// loaded returns the result of Load for bytes that were read with a bound above MaxLoad.
-func loaded(about string, data []byte, v Version) ([]byte, Version, error) {
+// Loaded returns the result of Load for bytes that were read with a bound above MaxLoad.
+func Loaded(about string, data []byte, v Version) ([]byte, Version, error) {
 	if len(data) > MaxLoad {
 		return nil, "", fmt.Errorf("%s: object of more than %d bytes", about, MaxLoad)
 	}
@@ -130,17 +132,14 @@ func (e *exact) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// readWhole reads size bytes, for services that take them at once.
-func readWhole(r io.ReaderAt, size int64) ([]byte, error) {
-	data := make([]byte, size)
-	_, err := io.ReadFull(&exact{io.NewSectionReader(r, 0, size), size}, data)
-	return data, err
+// Exactly returns a reader of the first size bytes of r. If r ends earlier, its error is io.ErrUnexpectedEOF.
+func Exactly(r io.ReaderAt, size int64) io.Reader {
+	return &exact{io.NewSectionReader(r, 0, size), size}
 }
 
-// readMost returns what r has, or its first n bytes. It expects size bytes, and believes that of the first few MiB.
-func readMost(r io.Reader, n, size int64) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(int(min(max(size, 0), n, 4<<20)) + bytes.MinRead)
-	_, err := io.Copy(&b, io.LimitReader(r, n))
-	return b.Bytes(), err
+// ReadWhole reads size bytes, for services that take them at once.
+func ReadWhole(r io.ReaderAt, size int64) ([]byte, error) {
+	data := make([]byte, size)
+	_, err := io.ReadFull(Exactly(r, size), data)
+	return data, err
 }

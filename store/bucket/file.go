@@ -25,8 +25,8 @@ import (
 //
 // Sync syncs the whole file system at once if the operating system can do that, and otherwise each file and folder.
 type fileBucket struct {
-	noUploads
-	localClock
+	NoUploads
+	LocalClock
 	fs      durable.FS
 	own     string       // the prefix
 	syncAll func() error // syncs the whole file system that holds fs; may be nil
@@ -122,7 +122,7 @@ func (f *fileBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, s
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(file, &exact{io.NewSectionReader(r, 0, size), size})
+		_, err = io.Copy(file, Exactly(r, size))
 		if err == nil && f.syncAll == nil {
 			err = file.Sync()
 		}

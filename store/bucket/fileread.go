@@ -121,7 +121,7 @@ func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[O
 				return
 			}
 		}
-		for o, err := range listFolders(ctx, prefix, after, f.readFolder) {
+		for o, err := range ListFolders(ctx, prefix, after, f.readFolder) {
 			if err == nil {
 				var fi fs.FileInfo
 				if fi, err = f.fs.Stat(o.Name); errors.Is(err, fs.ErrNotExist) {

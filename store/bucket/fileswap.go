@@ -16,7 +16,7 @@ func (f *fileBucket) Load(ctx context.Context, name string) ([]byte, Version, er
 	if err != nil {
 		return nil, "", err
 	}
-	return loaded(f.fs.Path(name), data, versionOf(data))
+	return Loaded(f.fs.Path(name), data, versionOf(data))
 }
 
 // PutIf compares and replaces under a lock, which all processes respect.

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// readFolder returns the names in a folder. The folder is "" or ends with a slash, and so do the names of folders in it.
+// ReadFolder returns the names in a folder. The folder is "" or ends with a slash, and so do the names of folders in it.
 // A folder that does not exist has no names.
-type readFolder func(ctx context.Context, folder string) ([]string, error)
+type ReadFolder func(ctx context.Context, folder string) ([]string, error)
 
-// listFolders implements Bucket.List for a Bucket that has folders.
-func listFolders(ctx context.Context, prefix, after string, read readFolder) iter.Seq2[Object, error] {
+// ListFolders implements Bucket.List for a Bucket that has folders.
+func ListFolders(ctx context.Context, prefix, after string, read ReadFolder) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		var list func(folder string) bool // reports whether the caller wants more names
 		list = func(folder string) bool {

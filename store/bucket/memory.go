@@ -18,9 +18,9 @@ import (
 func NewMemory() Bucket { return &memoryBucket{objects: map[string]memoryObject{}} }
 
 type memoryBucket struct {
-	durablePuts
-	noUploads
-	localClock
+	DurablePuts
+	NoUploads
+	LocalClock
 	mu      sync.RWMutex
 	objects map[string]memoryObject
 }
@@ -67,7 +67,7 @@ func (m *memoryBucket) Load(ctx context.Context, name string) ([]byte, Version, 
 	if err != nil {
 		return nil, "", err
 	}
-	return loaded(name, bytes.Clone(b), versionOf(b))
+	return Loaded(name, bytes.Clone(b), versionOf(b))
 }
 
 func (m *memoryBucket) Put(ctx context.Context, name string, data []byte) error {
@@ -81,7 +81,7 @@ func (m *memoryBucket) Put(ctx context.Context, name string, data []byte) error 
 }
 
 func (m *memoryBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
-	data, err := readWhole(r, size)
+	data, err := ReadWhole(r, size)
 	if err != nil {
 		return err
 	}

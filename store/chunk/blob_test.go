@@ -171,7 +171,7 @@ func pieces(t *testing.T, data []byte, held *atomic.Int32) Source {
 		}
 		held.Add(1)
 		var once atomic.Bool
-		return Piece{parts[i], func() {
+		return Piece{Data: parts[i], Release: func() {
 			if once.Swap(true) {
 				t.Error("a piece was released twice")
 			}

@@ -28,7 +28,8 @@ type Source struct {
 // Piece is the bytes of one chunk.
 type Piece struct {
 	Data    []byte
-	Release func() // called when Data is no longer used; may be nil
+	Release func()      // called when Data is no longer used; may be nil
+	hashed  *store.Part // Data as a part of the blob, or nil
 }
 
 func (p Piece) release() {
@@ -113,10 +114,11 @@ func (r *Reader) find() int {
 	return sort.Search(len(r.ends), func(i int) bool { return r.ends[i] > r.at })
 }
 
+// start returns the offset of chunk i.
+func (r *Reader) start(i int) uint64 { return r.ends[i] - r.src.Chunks[i].Size }
+
 // rest returns the bytes of chunk i from the current offset on.
-func (r *Reader) rest(i int, data []byte) []byte {
-	return data[r.at-(r.ends[i]-r.src.Chunks[i].Size):]
-}
+func (r *Reader) rest(i int, data []byte) []byte { return data[r.at-r.start(i):] }
 
 // load makes chunk i the current one.
 func (r *Reader) load(i int) error {
@@ -125,7 +127,7 @@ func (r *Reader) load(i int) error {
 	if err != nil {
 		return err
 	}
-	if err := r.take(i, piece.Data); err != nil {
+	if err := r.take(i, piece); err != nil {
 		piece.release()
 		return err
 	}
@@ -133,7 +135,8 @@ func (r *Reader) load(i int) error {
 	return nil
 }
 
-// WriteTo implements io.WriterTo. From offset 0 it hashes each byte only once, as a part of the blob.
+// WriteTo implements io.WriterTo. From offset 0 it hashes each byte only once, as a part of the blob. It fetches and hashes
+// chunks ahead, in parallel.
 func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 	if r.at >= r.Size() {
 		return 0, nil
@@ -144,11 +147,17 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 		r.hash.Reset()
 	}
 	first := r.find()
-	fetch := func(ctx context.Context, i int) (Piece, error) { return r.src.Fetch(ctx, first+i, !whole) }
+	fetch := func(ctx context.Context, i int) (Piece, error) {
+		p, err := r.src.Fetch(ctx, first+i, !whole)
+		if err == nil && whole {
+			p.hashed = new(store.NewPart(p.Data, r.start(first+i)))
+		}
+		return p, err
+	}
 	i := first
 	for piece, err := range Ahead(r.ctx, len(r.ends)-first, r.src.Most, fetch, Piece.release) {
 		if err == nil {
-			err = r.take(i, piece.Data)
+			err = r.take(i, piece)
 		}
 		if err != nil {
 			return n, err
@@ -166,7 +175,7 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 
 // take hashes chunk i if it is the next in order, and passes it to Took. After the last chunk it compares the hash with
 // the blob's digest.
-func (r *Reader) take(i int, data []byte) error {
+func (r *Reader) take(i int, p Piece) error {
 	if r.wrong != nil {
 		return r.wrong
 	}
@@ -174,14 +183,18 @@ func (r *Reader) take(i int, data []byte) error {
 		r.next++
 	}
 	if i == r.next {
-		r.hash.Write(data)
+		if p.hashed != nil {
+			r.hash.WritePart(*p.hashed)
+		} else {
+			r.hash.Write(p.Data)
+		}
 		r.next++
 		if r.ends[i] == r.Size() && r.hash.Sum() != r.src.Digest {
 			return r.mismatch()
 		}
 	}
 	if r.src.Took != nil {
-		return r.src.Took(i, data)
+		return r.src.Took(i, p.Data)
 	}
 	return nil
 }

@@ -37,6 +37,7 @@ type Options struct {
 	Wait      time.Duration       // how long to wait for the locks of other processes; negative: for ever
 	OnWait    func()              // called once when waiting begins; may be nil
 	Tolerate  bool                // open a damaged store as far as possible, to examine or repair it
+	Cache     string              // a folder for copies of what buckets hold, which is safe to delete; "" for none
 	Meter     *meter.Meter        // counts and bounds what goes to and from stores in a network; may be nil
 }
 
@@ -45,6 +46,9 @@ type Options struct {
 //	/path, ./path, path      the packed store in that folder, or the entry of that composition file (see Load)
 //	FILE#NAME                the entry of that name in a composition file
 //	packed:/path             a packed store
+//	packed+s3://bucket/path, packed+gs://bucket/path, packed+az://container/path, packed+file:/path, packed+memory:
+//	                         a packed store in a bucket; parameters as below, and single_writer=true for a service that does
+//	                         not honour conditional writes, so that only one process at a time may write
 //	memory:                  a new, empty store, gone with the process; also memory://
 //	objectstore+file:/path, objectstore+s3://bucket/path, objectstore+http://host/path, objectstore+https://host/path,
 //	objectstore+gs://bucket/path, objectstore+az://container/path, objectstore+memory:
@@ -59,7 +63,7 @@ type Options struct {
 //	                         directories alone, in a table of Bigtable; more parameters are is_read_only=true,
 //	                         channel_size=4, timeout=4 (seconds) and app_profile_id=default
 //
-// objectstore, grpc, cache and bigtable also take size_rule=snix: how directories count their sizes in trees that are made
+// packed+, objectstore, grpc, cache and bigtable also take size_rule=snix: how directories count their sizes in trees that are made
 // for the store.
 //
 // Anything else in a URL is an error: an unknown scheme, a part that the scheme does not take, an unknown parameter, and a

@@ -50,7 +50,7 @@ func TestOpenPaths(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	t.Chdir(t.TempDir())
-	const want = ": want packed:, memory:, objectstore+, grpc+, cache:, priority:, bigtable:, or a path, such as "
+	const want = ": want packed:, packed+, memory:, objectstore+, grpc+, cache:, priority:, bigtable:, or a path, such as "
 	tests := []struct{ spec, want string }{
 		{"", `store "": no path`},
 		{"packed:", `store "packed:": no path`},

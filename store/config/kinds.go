@@ -80,7 +80,7 @@ func kinds() map[string]family {
 	return map[string]family{
 		"packed": {of[packedKind], map[string]form{
 			"packed":        {partPath | partOpaque, 0, "packed:/path"},
-			"packed+memory": {partQuery, 0, "packed+memory:"},
+			"packed+memory": {partPath | partQuery, 0, "packed+memory:"},
 			"packed+file":   {partPath | partQuery, partPath, "packed+file:/path"},
 			"packed+s3":     {bucket, partHost, "packed+s3://bucket/path"},
 			"packed+gs":     {bucket, partHost, "packed+gs://bucket/path"},

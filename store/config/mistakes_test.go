@@ -87,7 +87,7 @@ func wrongTables() []mistake {
 		{"unknown type", "[stores.a]\ntype='s3'", []string{`stores.a: unknown type "s3"`}},
 		{"reference to what is wrong", "[stores.a]\ntype='s3'\n[stores.b]\ntype='cache'\nnear='a'\nfar='&a'", []string{`stores.a: unknown type "s3"`}},
 		{"unknown key", "[stores.a]\ntype='packed'\npath='x'\npaht='y'\n[stores.b]\nurl='memory:'\nx.y=1",
-			[]string{`stores.a: unknown key "paht": want path, size_rule`, `stores.b: unknown key "x.y": want type, or url alone`}},
+			[]string{`stores.a: unknown key "paht": want path, object_store_url, object_store_options, single_writer, size_rule`, `stores.b: unknown key "x.y": want type, or url alone`}},
 		{"wrong type of a value", "[stores.a]\ntype='packed'\npath=1",
 			[]string{"stores.a: path: want text in quotes"}},
 		{"wrong type of one value of several", "[stores.a]\ntype='objectstore'\nobject_store_url='file:/x'\nx=1\nobject_store_options={a=3}",
@@ -175,7 +175,7 @@ func wrongValues() []mistake {
 				`stores.b: unknown parameter "packages": want wait-connect, package, token-path, tls-ca-cert-path, tls-client-cert-path, tls-client-key-path`,
 				"stores.c: objectstore+file takes no host: want objectstore+file:/path",
 				`stores.d: unknown scheme "objectstore+packed": want objectstore+az, objectstore+file, objectstore+gs, objectstore+http, objectstore+https, objectstore+memory, objectstore+s3`,
-				`stores.e: url "packed+ftp://host/p": unknown scheme "packed+ftp": want packed`,
+				`stores.e: url "packed+ftp://host/p": unknown scheme "packed+ftp": want packed, packed+az, packed+file, packed+gs, packed+memory, packed+s3`,
 				`stores.g: unknown scheme "host": want grpc+http, grpc+https, grpc+unix`,
 				`stores.f: near "packed:/p": packed takes no query: want packed:/path`}},
 	}

@@ -36,11 +36,7 @@ func hintForScheme(scheme string) string {
 	buckets := map[string]string{"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az"}
 	switch bucket := buckets[strings.TrimPrefix(scheme, "packed+")]; {
 	case bucket != "":
-		hint := "objectstore+" + bucket + "://BUCKET/PATH"
-		if _, ok := kinds()["packed"].urls["packed+"+bucket]; ok {
-			hint = "packed+" + bucket + "://BUCKET/PATH or " + hint
-		}
-		return "write " + hint
+		return "write packed+" + bucket + "://BUCKET/PATH or objectstore+" + bucket + "://BUCKET/PATH"
 	case scheme == "http" || scheme == "https":
 		return "write grpc+" + scheme + "://HOST:PORT for a server of castar, tvix or snix, or objectstore+" + scheme +
 			"://HOST/PATH for objects"

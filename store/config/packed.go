@@ -5,23 +5,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"castar/store"
-	"castar/store/bucket"
-	"castar/store/meter"
+	"castar/store/bucket/service"
 	"castar/store/packed"
 )
 
-// packedKind is a packed store in a folder or in a bucket.
+// packedKind is a packed store: in a folder, which has a Path, or in a bucket, which has a URL.
 type packedKind struct {
 	Path         string            `toml:"path"`
-	URL          string            `toml:"object_store_url"` // of the bucket
-	Settings     map[string]string `toml:"object_store_options"`
+	URL          string            `toml:"object_store_url"`
+	Options      map[string]string `toml:"object_store_options"`
 	SingleWriter bool              `toml:"single_writer"`
 	ruled
 	settings Settings // of a store that Init makes
@@ -29,74 +27,75 @@ type packedKind struct {
 
 // setURL takes a path as it is: a percent sign stands for itself.
 func (k *packedKind) setURL(scheme, rest string) error {
-	of, inBucket := strings.CutPrefix(scheme, "packed+")
-	if !inBucket {
-		k.Path = strings.TrimPrefix(rest, "//") // no host follows
+	if scheme != "packed" {
+		k.URL = scheme + ":" + rest
 		return nil
 	}
-	k.URL = of + ":" + rest
+	k.Path = strings.TrimPrefix(rest, "//") // no host follows
 	return nil
 }
 
 func (k *packedKind) rule() *store.SizeRule { return k.ruleOr(k.URL) }
-
-func (k *packedKind) detail() string { return cmp.Or(k.Path, withoutSecrets(k.URL)) }
-
-func (k *packedKind) folder() string {
-	if u, err := url.Parse(k.URL); k.URL != "" && err == nil && u.Scheme == "file" {
-		return u.Path
-	}
-	return k.Path
-}
-
-func (k *packedKind) landmark() (store.Landmark, error) {
-	if folder := k.folder(); folder != "" {
-		return packed.Landmark(folder)
-	}
-	return store.Landmark{}, fs.ErrNotExist
-}
 
 func (k *packedKind) check() error {
 	switch {
 	case k.Path == "" && k.URL == "":
 		return errors.New("no path")
 	case k.Path != "" && k.URL != "":
-		return errors.New("path and object_store_url exclude each other")
-	case k.URL == "" && (len(k.Settings) > 0 || k.SingleWriter):
-		return errors.New("object_store_options and single_writer need an object_store_url")
+		return errors.New("both path and object_store_url")
+	case k.URL == "" && (k.Options != nil || k.SingleWriter):
+		return errors.New("object_store_options and single_writer are for a store with an object_store_url")
 	case k.URL == "":
 		return nil
 	}
-	k.URL = strings.TrimPrefix(k.URL, "packed+")
-	rest, err := checkURL("packed", "object_store_url", "packed+"+k.URL)
-	if err != nil {
-		return err
+	rest, err := checkURL("packed", "object_store_url", "packed+"+strings.TrimPrefix(k.URL, "packed+"))
+	if err == nil {
+		_, _, err = k.locate(rest)
 	}
-	_, _, err = k.locate(strings.TrimPrefix(rest, "packed+"))
 	return err
 }
 
-// locate returns where the bucket is, and whether one writer only is promised. The URL has no size rule any more.
-func (k *packedKind) locate(rest string) (l bucket.Location, single bool, err error) {
+// locate returns where the bucket is, and whether it has a single writer. rest is the URL without a size rule.
+func (k *packedKind) locate(rest string) (l service.Location, single bool, err error) {
+	const parameter = "single_writer"
 	rest, query, _ := strings.Cut(rest, "?")
-	var kept []string
 	single = k.SingleWriter
+	var kept []string
+	given := 0
 	for pair := range strings.SplitSeq(query, "&") {
-		value, ok := strings.CutPrefix(pair, "single_writer=")
+		value, ok := strings.CutPrefix(pair, parameter+"=")
 		switch {
-		case ok && value != "true" && value != "false":
-			return l, false, fmt.Errorf("parameter \"single_writer\": want true or false, not %q", value)
+		case ok && given > 0:
+			return l, false, fmt.Errorf("parameter %q is given twice", parameter)
+		case ok && value == "":
+			return l, false, fmt.Errorf("parameter %q has no value", parameter)
 		case ok:
-			single = value == "true"
-		case pair != "":
+			if single, err = strconv.ParseBool(value); err != nil {
+				return l, false, fmt.Errorf("parameter %q: want true or false", parameter)
+			}
+			given++
+		default:
 			kept = append(kept, pair)
 		}
 	}
-	if len(kept) > 0 {
-		rest += "?" + strings.Join(kept, "&")
-	}
-	l, err = bucket.Locate(rest, k.Settings)
+	l, err = service.Locate(strings.TrimSuffix(rest+"?"+strings.Join(kept, "&"), "?"), k.Options)
 	return l, single, err
+}
+
+func (k *packedKind) detail() string { return cmp.Or(k.Path, withoutSecrets(k.URL)) }
+
+func (k *packedKind) folder() string {
+	if u, err := url.Parse(strings.TrimPrefix(k.URL, "packed+")); k.URL != "" && err == nil && u.Scheme == "file" {
+		return filepath.Clean(u.Path)
+	}
+	return k.Path
+}
+
+func (k *packedKind) landmark() (store.Landmark, error) {
+	if k.folder() == "" {
+		return k.ruled.landmark()
+	}
+	return packed.Landmark(k.folder())
 }
 
 // relativeTo makes a relative path start in dir.
@@ -112,41 +111,51 @@ func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*st
 		ChunkSize: k.settings.ChunkSize, Compression: k.settings.Compression,
 		ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait, Tolerate: o.Tolerate,
 	}
-	open := func() (*store.Store, error) { return packed.Open(ctx, k.Path, options) }
+	open := k.openFolder
 	if k.URL != "" {
-		open = func() (*store.Store, error) { return k.openBucket(ctx, options, o.Meter) }
+		open = k.openBucket
 	}
-	st, err := open()
-	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a new cache: packed.Open does not tolerate damage when it creates
+	st, err := open(ctx, o, options)
+	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a new cache: package packed does not tolerate damage when it creates
 		options.Tolerate = false
-		st, err = open()
+		st, err = open(ctx, o, options)
 	}
 	return st, err
 }
 
-func (k *packedKind) openBucket(ctx context.Context, o packed.Options, m *meter.Meter) (*store.Store, error) {
-	rest, _, _ := cutRule(k.URL) // check has looked at it
+func (k *packedKind) openFolder(ctx context.Context, _ Options, options packed.Options) (*store.Store, error) {
+	return packed.Open(ctx, k.Path, options)
+}
+
+func (k *packedKind) openBucket(ctx context.Context, o Options, options packed.Options) (*store.Store, error) {
+	rest, _, _ := cutRule(k.URL) // check has looked at all of it
 	l, single, err := k.locate(rest)
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Open(ctx, bucket.OpenOptions{Create: o.Create && !o.ReadOnly, Meter: m})
+	b, err := l.Open(ctx, service.OpenOptions{Create: o.Create && !o.ReadOnly, Meter: o.Meter})
 	if err != nil {
 		return nil, err
 	}
-	cache, err := os.UserCacheDir()
-	if err == nil && l.Far {
-		cache = filepath.Join(cache, "castar", "buckets")
-	} else {
-		cache = ""
+	bo := packed.BucketOptions{Options: options, SingleWriter: single}
+	if l.Far {
+		bo.Cache = o.Cache
 	}
-	return packed.OpenBucket(ctx, b, packed.BucketOptions{Options: o, Cache: cache, SingleWriter: single})
+	return packed.OpenBucket(ctx, b, bo)
 }
 
-// storedRule returns the rule that the store itself has, as far as that can be known without asking a service.
-func (k *packedKind) storedRule() (store.SizeRule, error) {
-	if k.folder() == "" {
+// sizeRule returns the rule of the store, or of the one that would be made.
+func (k *packedKind) sizeRule(ctx context.Context, o Options) (store.SizeRule, error) {
+	if k.URL == "" {
+		return packed.SizeRule(k.Path)
+	}
+	o.ReadOnly, o.Create = true, false
+	st, err := k.open(ctx, o, nil)
+	if errors.Is(err, store.ErrNoStore) {
 		return store.SizeDocumented, nil
 	}
-	return packed.SizeRule(k.folder())
+	if err != nil {
+		return 0, err
+	}
+	return st.SizeRule, st.Close()
 }

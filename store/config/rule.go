@@ -9,29 +9,29 @@ import (
 )
 
 // SizeRule returns the size rule of the store that spec names, or of the store that Open would make. It reads only the
-// config of a packed store.
-func SizeRule(spec string) (store.SizeRule, error) {
+// config of a packed store in a folder, and opens one in a bucket.
+func SizeRule(ctx context.Context, spec string, o Options) (store.SizeRule, error) {
 	e, err := parse(spec)
 	if err != nil {
 		return 0, err
 	}
-	return e.directories.sizeRule()
+	return e.directories.sizeRule(ctx, o)
 }
 
 // sizeRule returns the parameter of a store. Without one it returns the rule of the part that decides, or of a packed store
 // its own.
-func (n *node) sizeRule() (store.SizeRule, error) {
+func (n *node) sizeRule(ctx context.Context, o Options) (store.SizeRule, error) {
 	if rule := n.kind.rule(); rule != nil {
 		return *rule, nil
 	}
 	uses := n.kind.uses()
 	for i, part := range n.parts {
 		if uses[i].rule {
-			return part.sizeRule()
+			return part.sizeRule(ctx, o)
 		}
 	}
 	if k, ok := n.kind.(*packedKind); ok {
-		return k.storedRule()
+		return k.sizeRule(ctx, o)
 	}
 	return store.SizeDocumented, nil
 }

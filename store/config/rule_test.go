@@ -94,7 +94,7 @@ func TestSizeRule(t *testing.T) {
 		"cache:?near=memory:&far=" + path("snix"):                        store.SizeSnix,
 		"cache:?near=memory:&far=objectstore%2Bmemory:?size_rule%3Dsnix": store.SizeSnix,
 	} {
-		got, err := SizeRule(spec)
+		got, err := SizeRule(t.Context(), spec, Options{})
 		if err != nil || got != want {
 			t.Errorf("SizeRule(%s) = %v, %v", spec, got, err)
 		}
@@ -104,7 +104,7 @@ func TestSizeRule(t *testing.T) {
 		}
 		st.Close()
 	}
-	if got, err := SizeRule(path("made")); err != nil || got != store.SizeSnix {
+	if got, err := SizeRule(t.Context(), path("made"), Options{}); err != nil || got != store.SizeSnix {
 		t.Errorf("of a store that a composition file has made: %v, %v", got, err)
 	}
 }
@@ -116,7 +116,7 @@ func TestSizeRuleInURLs(t *testing.T) {
 		"objectstore+memory:?size_rule=":                    "unknown size rule",
 		"objectstore+memory:?size_rule=snix&size_rule=snix": "given twice",
 	} {
-		if _, err := SizeRule(spec); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := SizeRule(t.Context(), spec, Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", spec, err, want)
 		}
 	}
@@ -144,7 +144,7 @@ func TestInit(t *testing.T) {
 	if err := Init(t.Context(), dir, Settings{Rule: &rule}, Options{}); err == nil || !strings.Contains(err.Error(), "a store is there already") {
 		t.Errorf("again: error %v", err)
 	}
-	if got, err := SizeRule(dir); err != nil || got != store.SizeDocumented {
+	if got, err := SizeRule(t.Context(), dir, Options{}); err != nil || got != store.SizeDocumented {
 		t.Errorf("then its rule is %v, %v", got, err)
 	}
 	for _, spec := range []string{"memory:", "objectstore+memory:", "grpc+http://h", "cache:?near=" + dir + "/n&far=" + dir + "/f"} {

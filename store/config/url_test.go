@@ -146,6 +146,10 @@ func otherURLs() []urlTest {
 func TestUnreadParts(t *testing.T) {
 	for _, k := range []urlForm{
 		{"packed", "", "/p", "", "path"},
+		{"packed+memory", "", "/", "", ""},
+		{"packed+file", "", "/p", "single_writer=true", "path"},
+		{"packed+s3", "bucket", "/p", "aws_region=r", "path"},
+		{"packed+gs", "bucket", "/p", "", "path"},
 		{"memory", "", "", "", ""},
 		{"objectstore+memory", "", "/", "", ""},
 		{"objectstore+file", "", "/p", "", "path"},
@@ -229,7 +233,8 @@ func TestRefusedNamesMakeNothing(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
 	for _, spec := range []string{
-		"packed+ftp://host" + dir + "/x", "packed+ftp:x", "packed:x?y=z", "packed:x#y", "packed://x", "packed://x/y", "packed+s3://b/p",
+		"packed+ftp://host" + dir + "/x", "packed+ftp:x", "packed:x?y=z", "packed:x#y", "packed://x", "packed://x/y", "packed+file:x",
+		"packed+file://host" + dir + "/x", "packed+file:" + dir + "/x?a=b", "packed+file:" + dir + "/x?single_writer=maybe",
 		"ftp://host/x", "x+y:z", "memory:x", "memory+file:x", "cache+x:?near=x&far=x", "cache:x?near=near&far=far",
 		"cache:?near=near&far=packed%2Bftp:x", "objectstore+packed:" + dir + "/x", "objectstore+file://host" + dir + "/x",
 		"objectstore+file:" + dir + "/x?a=b", "objectstore+file:" + dir + "/x#f", "grpc+packed:x",

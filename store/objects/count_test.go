@@ -10,6 +10,7 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
+	"castar/store/bucket/service"
 )
 
 // counting counts the requests that a service would get: one for each call, or one for each page of a listing.
@@ -46,7 +47,7 @@ func (c *counting) List(ctx context.Context, prefix, after string) iter.Seq2[buc
 	return func(yield func(bucket.Object, error) bool) {
 		n := 0
 		for o, err := range c.Bucket.List(ctx, prefix, after) {
-			if n++; n%bucket.ListPage == 1 {
+			if n++; n%service.ListPage == 1 {
 				c.count("List")
 			}
 			if !yield(o, err) {
@@ -110,7 +111,7 @@ func TestRequests(t *testing.T) {
 	ingest(0, n)
 	c.want(t, "new", map[string]int{"Put": 2*n + 2, "Head": 40, "List": 1})
 	ingest(0, n)
-	c.want(t, "again", map[string]int{"Head": 40, "List": n/bucket.ListPage + 2})
+	c.want(t, "again", map[string]int{"Head": 40, "List": n/service.ListPage + 2})
 	ingest(0, 20)
 	c.want(t, "a small part again", map[string]int{"Head": 25})
 	ingest(n, n+20)
@@ -123,7 +124,7 @@ func TestRequests(t *testing.T) {
 			t.Fatalf("Has = %v, %v", has, err)
 		}
 	}
-	c.want(t, "Has of all", map[string]int{"Head": 40, "List": n/bucket.ListPage + 2})
+	c.want(t, "Has of all", map[string]int{"Head": 40, "List": n/service.ListPage + 2})
 	for range 100 {
 		if has, err := st.Blobs.Has(t.Context(), store.Sum([]byte("absent"))); err != nil || has {
 			t.Fatalf("Has of nothing = %v, %v", has, err)
@@ -146,14 +147,14 @@ func TestRequestsOfLargeStore(t *testing.T) {
 	}
 	for _, questions := range []int{10, 50, 100, 400, 5000} {
 		c := newCounting(m)
-		p := newPresence(newQueue(c, 1, false), blobsPrefix, blobName, bucket.ListPage)
+		p := newPresence(newQueue(c, 1, false), blobsPrefix, blobName, service.ListPage)
 		for i := range questions {
 			if has, err := p.has(t.Context(), store.Sum(fmt.Appendf(nil, "%d", i*3))); err != nil || !has {
 				t.Fatalf("has = %v, %v", has, err)
 			}
 		}
-		best := min(questions, n/bucket.ListPage)
-		c.want(t, fmt.Sprintf("%d questions", questions), map[string]int{"Head": best + firstListing, "List": min(n/bucket.ListPage+2, questions)})
+		best := min(questions, n/service.ListPage)
+		c.want(t, fmt.Sprintf("%d questions", questions), map[string]int{"Head": best + firstListing, "List": min(n/service.ListPage+2, questions)})
 	}
 }
 

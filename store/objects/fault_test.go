@@ -19,6 +19,7 @@ import (
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 	"castar/store/retry"
 
 	"github.com/minio/minio-go/v7"
@@ -32,13 +33,13 @@ var services = map[string]func(t *testing.T, wrap func(http.Handler) http.Handle
 		c.Path = "below"
 		return func(again retry.Policy) (bucket.Bucket, error) {
 			c.Retry = again
-			return bucket.OpenS3(t.Context(), c)
+			return service.OpenS3(t.Context(), c)
 		}
 	},
 	"HTTP": func(t *testing.T, wrap func(http.Handler) http.Handler) func(retry.Policy) (bucket.Bucket, error) {
 		server := buckettest.StartHTTP(t, wrap(buckettest.WebDAV()))
 		return func(again retry.Policy) (bucket.Bucket, error) {
-			return bucket.OpenHTTP(t.Context(), bucket.HTTPConfig{URL: server.JoinPath("below"), Retry: again})
+			return service.OpenHTTP(t.Context(), service.HTTPConfig{URL: server.JoinPath("below"), Retry: again})
 		}
 	},
 }
@@ -274,7 +275,7 @@ func TestReaderRanges(t *testing.T) {
 	t.Parallel()
 	data := make([]byte, 2*rangeSize+1)
 	rand.NewChaCha8([32]byte{}).Read(data)
-	b, err := bucket.OpenS3(t.Context(), buckettest.FakeS3(t, nil))
+	b, err := service.OpenS3(t.Context(), buckettest.FakeS3(t, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

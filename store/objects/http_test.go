@@ -14,13 +14,14 @@ import (
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 	"castar/store/storetest"
 )
 
 // openDAV opens a folder that does not exist yet.
 func openDAV(t *testing.T, server *url.URL) bucket.Bucket {
 	t.Helper()
-	b, err := bucket.OpenHTTP(t.Context(), bucket.HTTPConfig{URL: server.JoinPath("a path", rand.Text())})
+	b, err := service.OpenHTTP(t.Context(), service.HTTPConfig{URL: server.JoinPath("a path", rand.Text())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 	"castar/store/storetest"
 )
 
@@ -46,12 +47,12 @@ func TestFileReopen(t *testing.T) {
 }
 
 // s3Options are the Options of OpenURL.
-func s3Options() Options { return Options{Concurrency: 32, ListPage: bucket.ListPage} }
+func s3Options() Options { return Options{Concurrency: 32, ListPage: service.ListPage} }
 
 func TestS3(t *testing.T) {
 	t.Parallel()
-	servers := map[string]func(*testing.T) bucket.S3Config{
-		"gofakes3":  func(t *testing.T) bucket.S3Config { return buckettest.FakeS3(t, nil) },
+	servers := map[string]func(*testing.T) service.S3Config{
+		"gofakes3":  func(t *testing.T) service.S3Config { return buckettest.FakeS3(t, nil) },
 		"versitygw": buckettest.Versitygw,
 	}
 	for name, start := range servers {
@@ -61,7 +62,7 @@ func TestS3(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) *store.Store {
 				c := c
 				c.Path = "a path/" + rand.Text()
-				b, err := bucket.OpenS3(t.Context(), c)
+				b, err := service.OpenS3(t.Context(), c)
 				if err != nil {
 					t.Fatal(err)
 				}

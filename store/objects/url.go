@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"castar/store"
-	"castar/store/bucket"
+	"castar/store/bucket/service"
 	"castar/store/chunk"
 	"castar/store/meter"
 )
@@ -30,15 +30,15 @@ type URLOptions struct {
 //	                                                   tag cloud
 //
 // "objectstore+" may be left out. OpenURL reads only the parts shown here; package config refuses URLs with others. For
-// the settings in the query see bucket.Locate.
+// the settings in the query see service.Locate.
 //
 // The error is store.ErrNoStore if there is no such store. The ID of the store depends only on where it is.
 func OpenURL(ctx context.Context, raw string, o URLOptions) (*store.Store, error) {
-	l, err := bucket.Locate(raw, o.Settings)
+	l, err := service.Locate(raw, o.Settings)
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Open(ctx, bucket.OpenOptions{Own: ownPrefix, Create: o.Create && !o.ReadOnly, Meter: o.Meter})
+	b, err := l.Open(ctx, service.OpenOptions{Own: ownPrefix, Create: o.Create && !o.ReadOnly, Meter: o.Meter})
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +60,6 @@ func CheckURL(raw string, o URLOptions) error {
 			return err
 		}
 	}
-	_, err := bucket.Locate(raw, o.Settings)
+	_, err := service.Locate(raw, o.Settings)
 	return err
 }

@@ -3,6 +3,7 @@ package packed_test
 import (
 	"context"
 	"io"
+	"iter"
 	"testing"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 	"castar/store/bucket"
 	"castar/store/packed"
 	"castar/store/storetest"
-	"castar/store/tree"
 )
 
 // openBucket opens or makes the store in a bucket.
@@ -89,12 +89,28 @@ func collect(t *testing.T, b bucket.Bucket, grace time.Duration) store.SweepResu
 	st := openBucket(t, b, packed.BucketOptions{Options: packed.Options{Exclusive: true}})
 	defer st.Close()
 	keep := st.NewSet()
-	roots, _ := tree.ReadKept(ctx, st).Roots(ctx, st)
+	mark := func(n store.Node) { // a file, or a directory of files
+		_, err := keep.Add(n.Kind, n.Digest)
+		check(t, err)
+		if n.Kind == store.KindDirectory {
+			dir, err := st.Directories.Get(ctx, n.Digest)
+			check(t, err)
+			for _, n := range dir {
+				_, err := keep.Add(n.Kind, n.Digest)
+				check(t, err)
+			}
+		}
+	}
+	for _, lines := range []iter.Seq2[store.Tag, error]{st.Tags.All(ctx), st.Tags.Log(ctx)} {
+		for tag, err := range lines {
+			check(t, err)
+			mark(tag.Root)
+		}
+	}
 	for n, err := range st.Sweeper.Held(ctx, grace) {
 		check(t, err)
-		roots = append(roots, tree.Root{Node: n})
+		mark(n)
 	}
-	check(t, tree.Mark(ctx, st, roots, keep))
 	r, err := st.Sweeper.Sweep(ctx, keep, store.SweepOptions{Grace: grace})
 	check(t, err)
 	return r

@@ -116,10 +116,10 @@ func checkFault(f *fault, err error) error {
 	return nil
 }
 
-// harmless are the operations without which an ingest is complete: an old index that stays is searched in vain, and the
-// close of a file that was only read loses nothing.
+// harmless are the operations without which an ingest is complete: an old index that stays is searched in vain, the
+// close of a file that was only read loses nothing, and what was given up is for people to know.
 func harmless(op crashfs.Op) bool {
-	return op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, index.Dir+"/") ||
+	return op.Name == sealed.GivenUp || op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, index.Dir+"/") ||
 		op.Kind == crashfs.Close && !strings.HasPrefix(op.Name, pack.TempDir+"/")
 }
 

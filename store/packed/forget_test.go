@@ -133,7 +133,7 @@ func TestForgetFaults(t *testing.T) {
 				continue // as without it
 			}
 			want := whole
-			if err == nil || f.failed.Kind == crashfs.SyncDir {
+			if err == nil || f.failed.Kind == crashfs.SyncDir { // the new log is in its place
 				want = gone
 			}
 			if ferr := checkFault(f, err); ferr != nil {

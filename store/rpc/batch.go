@@ -142,12 +142,42 @@ func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bo
 		if has = resp.GetHas(); len(has) != len(digests) {
 			return corrupt(digests[0], fmt.Errorf("%d answers for %d blobs", len(has), len(digests)))
 		}
-		if slices.Contains(has, true) {
-			_ = c.ledger.claim(instanceOf(headers)) // see blobs.Has
+		var claimed []store.Digest
+		for i, d := range digests {
+			if has[i] {
+				claimed = append(claimed, d)
+			}
+		}
+		if len(claimed) > 0 {
+			_ = c.ledger.claim(instanceOf(headers), claimed...) // see blobs.Has
 		}
 		return nil
 	})
 	return has, err
+}
+
+// hasAll asks the server whether it has all blobs, and returns its instance. It reports false if it cannot tell.
+func (c *client) hasAll(ds []store.Digest) (instance string, all bool) {
+	for first := true; first || len(ds) > 0; first = false { // none are a question, too
+		part := ds[:min(len(ds), questionSize)]
+		ds = ds[len(part):]
+		req := new(protos.HasBlobsRequest)
+		for i := range part {
+			req.Digests = append(req.Digests, part[i][:])
+		}
+		var headers metadata.MD
+		var resp *protos.HasBlobsResponse
+		err := c.retry(c.outbox.ctx, func(k *call) (err error) {
+			resp, err = c.bulk.Has(k.ctx, req, grpc.Header(&headers))
+			return err
+		})
+		now := instanceOf(headers)
+		if err != nil || len(resp.GetHas()) != len(part) || slices.Contains(resp.GetHas(), false) || !first && instance != now {
+			return now, false
+		}
+		instance = now
+	}
+	return instance, true
 }
 
 // putBlobs sends a batch in one call.

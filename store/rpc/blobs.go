@@ -40,7 +40,7 @@ func (c *client) hasBlob(ctx context.Context, d store.Digest) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	_ = c.ledger.claim(instanceOf(headers)) // after a restart the answer is still true, and the next put fails
+	_ = c.ledger.claim(instanceOf(headers), d) // after a restart the answer is still true, and the next put fails
 	return true, nil
 }
 
@@ -185,7 +185,7 @@ func (s sender) Write(p []byte) (sent int, err error) {
 // acked returns a function that notes that the server has acknowledged the blob d. It gets the server's instance.
 func (c *client) acked(d store.Digest) func(instance string) error {
 	return func(instance string) error {
-		err := c.ledger.put(instance)
+		err := c.ledger.put(instance, d)
 		if err == nil {
 			c.known.add(d, true)
 		}

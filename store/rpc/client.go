@@ -23,7 +23,8 @@ import (
 // client is a connection to a server, with what it knows about the server.
 type client struct {
 	conn        *grpc.ClientConn
-	name        string // of the server, in messages
+	name        string      // of the server, in messages
+	met         atomic.Bool // the server has answered
 	blobs       blobService
 	directories protos.DirectoryServiceClient
 	services    []*service // of both
@@ -54,7 +55,7 @@ func New(conn *grpc.ClientConn, id, pkg string) *store.Store {
 
 func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c := &client{conn: conn, name: "server", bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
-	c.outbox = newOutbox(c)
+	c.outbox, c.ledger.c = newOutbox(c), c
 	c.groups.init(c)
 	c.questions.c = c
 	c.closures, c.expected = newClosures(c), newExpected(c)
@@ -94,12 +95,12 @@ type call struct {
 	cancel   context.CancelCauseFunc
 	timer    *time.Timer
 	patience time.Duration
-	server   string
+	c        *client
 }
 
 // begin begins a call. The time of the first wait counts from here.
 func (c *client) begin(ctx context.Context) *call {
-	k := &call{patience: c.patience, server: c.name}
+	k := &call{patience: c.patience, c: c}
 	k.ctx, k.cancel = context.WithCancelCause(ctx)
 	k.timer = time.AfterFunc(k.patience, func() { k.cancel(errNoAnswer) })
 	return k
@@ -116,9 +117,12 @@ func (k *call) wait(f func() error) error {
 // why returns err with the name of the server, or the server's silence if that is the cause.
 func (k *call) why(err error) error {
 	if err != nil && context.Cause(k.ctx) == errNoAnswer {
-		return &store.ServerError{Server: k.server, Err: fmt.Errorf("%w: nothing came for %v", errNoAnswer, k.patience)}
+		return &store.ServerError{Server: k.c.name, Err: fmt.Errorf("%w: nothing came for %v", errNoAnswer, k.patience)}
 	}
-	return saidBy(k.server, err)
+	if err = saidBy(k.c.name, err); !k.c.met.Load() && answered(err) {
+		k.c.met.Store(true)
+	}
+	return err
 }
 
 func (k *call) end() {
@@ -126,12 +130,18 @@ func (k *call) end() {
 	k.cancel(nil)
 }
 
-// unreached is the policy for a server that cannot be reached: about a second and a half of tries.
-func unreached() retry.Policy { return retry.Policy{Tries: 6, First: 40 * time.Millisecond} }
+// unreached returns the policy for a server that cannot be reached: about a second and a half of tries, because the address
+// may be wrong, and half a minute if the server has answered before, because it may be starting anew.
+func (c *client) unreached() retry.Policy {
+	if c.met.Load() {
+		return retry.Policy{Tries: 14, First: 50 * time.Millisecond, Most: 4 * time.Second}
+	}
+	return retry.Policy{Tries: 6, First: 40 * time.Millisecond}
+}
 
 // retry makes a call, and makes it again while the server is unavailable.
 func (c *client) retry(ctx context.Context, do func(k *call) error) error {
-	return again(ctx, func() error {
+	return c.again(ctx, func() error {
 		k := c.begin(ctx)
 		defer k.end()
 		return k.why(do(k))
@@ -139,10 +149,11 @@ func (c *client) retry(ctx context.Context, do func(k *call) error) error {
 }
 
 // again calls do, and calls it again while the server is unavailable, but not for long.
-func again(ctx context.Context, do func() error) error {
-	unavailable := func(err error) bool { return status.Code(err) == codes.Unavailable }
-	return unreached().Do(ctx, unavailable, func(context.Context) error { return do() })
+func (c *client) again(ctx context.Context, do func() error) error {
+	return c.unreached().Do(ctx, isUnavailable, func(context.Context) error { return do() })
 }
+
+func isUnavailable(err error) bool { return status.Code(err) == codes.Unavailable }
 
 // instanceOf returns the instance of a server of castar from the headers of an answer, or "".
 func instanceOf(headers metadata.MD) string {

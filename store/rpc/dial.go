@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
@@ -46,9 +47,8 @@ import (
 //	tls-client-key-path=FILE    the key of the certificate; both or neither
 //
 // Dial reads only the parts shown here; package config refuses URLs with others. It reads files at once. They are PEM,
-// except for the token. The store has blobs and directories and cannot list; whether it has tags
-// is up to the server. Closing it closes the connection.
-// ctx is only for connecting. m, which may be nil, meters the connection.
+// except for the token. The store has blobs and directories, and cannot list; RemoteTags says whether the server has tags.
+// Closing the store closes the connection. ctx is only for connecting. m, which may be nil, meters the connection.
 func Dial(ctx context.Context, rawURL string, m *meter.Meter) (*store.Store, error) {
 	t, err := parseTarget(rawURL, m)
 	var conn *grpc.ClientConn
@@ -85,6 +85,11 @@ func dialOptions() []grpc.DialOption {
 		experimental.WithBufferPool(pool),
 		grpc.WithWriteBufferSize(bufferSize),
 		grpc.WithReadBufferSize(bufferSize),
+		// A server that is started anew is found soon.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 20 * time.Second,
+		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 	}
 }

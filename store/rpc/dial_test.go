@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	crand "crypto/rand"
@@ -224,11 +225,10 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// A server that was restarted may have lost what was not durable, so the client fails.
+// A client goes on after its server was restarted, and fails if the new one lacks what the old one acknowledged.
 func TestRestarted(t *testing.T) {
 	sock := filepath.Join(shortDir(t), "s")
-	backend := memory.New()
-	start := func() (stop func()) {
+	start := func(backend *store.Store) (stop func()) {
 		s, err := server.New(backend, server.Options{AllowPut: true})
 		if err != nil {
 			t.Fatal(err)
@@ -240,36 +240,68 @@ func TestRestarted(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.Serve(l) }()
 		return func() {
-			if err := errors.Join(s.Shutdown(t.Context()), <-done); err != nil {
+			gone, cancel := context.WithCancel(t.Context())
+			cancel() // ends calls that run
+			if err := errors.Join(s.Shutdown(gone), <-done); err != nil {
 				t.Error(err)
 			}
 		}
 	}
-	for _, synced := range []bool{true, false} {
-		stop := start()
+	for _, tt := range []struct {
+		name          string
+		synced, loses bool
+		want          error
+	}{
+		{"nothing to lose", true, true, nil}, {"nothing lost", false, false, nil}, {"something lost", false, true, errRestarted},
+	} {
+		backend := memory.New()
+		stop := start(backend)
 		st, err := Dial(t.Context(), "grpc+unix:"+sock, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer st.Close()
+		upload, err := st.Directories.Upload(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer upload.Close()
 		if _, err = st.Blobs.Put(t.Context(), []byte("before")); err == nil {
-			if synced {
+			if tt.synced {
 				err = st.Sync(t.Context())
 			} else {
-				_, err = st.Blobs.Has(t.Context(), store.Sum([]byte("before"))) // it has arrived
+				_, err = st.Blobs.Has(t.Context(), store.Sum([]byte("another"))) // an answer
+				err = errors.Join(err, st.Blobs.(blobs).c.outbox.awaitAll(t.Context()))
 			}
+		}
+		var child, root store.Digest
+		if err == nil {
+			child, err = upload.Put(t.Context(), nil)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		stop()
-		stop = start()
+		if tt.loses {
+			backend = memory.New()
+		}
+		restarted := make(chan func(), 1)
+		time.AfterFunc(100*time.Millisecond, func() { restarted <- start(backend) }) // the client asks in vain at first
 		_, err = st.Blobs.Put(t.Context(), []byte("after"))
 		if err == nil {
-			err = st.Sync(t.Context())
+			root, err = upload.Put(t.Context(), store.Directory{{Name: "a", Kind: store.KindDirectory, Digest: child}})
 		}
-		if errors.Is(err, errRestarted) == synced || synced && err != nil {
-			t.Errorf("synced=%v: %v", synced, err)
+		if err == nil {
+			err = upload.Commit(t.Context(), root)
+		}
+		stop = <-restarted
+		if !errors.Is(err, tt.want) || tt.want == nil && err != nil {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+		for _, d := range []store.Digest{child, root} {
+			if _, derr := backend.Directories.Get(t.Context(), d); err == nil && derr != nil {
+				t.Errorf("%s: %v", tt.name, derr)
+			}
 		}
 		stop()
 	}

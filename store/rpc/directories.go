@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"sync"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -77,7 +75,7 @@ func (ds directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 	ctx = metadata.AppendToOutgoingContext(ctx, wire.PartialHeader, "1")
 	var long longDirectories
 	long.note(d, dir, message)
-	return d, fromStatus(long.explain(ds.c.putDirectory(ctx, d, message, ds.c.ledger.put)), d)
+	return d, fromStatus(long.explain(ds.c.putDirectory(ctx, d, message, func(instance string) error { return ds.c.ledger.put(instance) })), d)
 }
 
 // putDirectory uploads one directory. acked gets the server's instance.
@@ -125,7 +123,7 @@ const maxStrays = 1 << 16
 
 // fetch calls take for each directory of a closure, as far as the server has them. It may call it twice for one.
 func (ds directories) fetch(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error {
-	return again(ctx, func() error {
+	return ds.c.again(ctx, func() error {
 		return ds.closure(ctx, root, maxStrays, func(named store.NamedDirectory, message []byte) error {
 			return take(named.Digest, message)
 		})
@@ -220,94 +218,3 @@ func (w *walk) end() error {
 	}
 	return nil
 }
-
-func (ds directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
-	return &upload{c: ds.c, ctx: ctx}, nil
-}
-
-// upload implements store.DirectoryWriter with one call, which begins with the first directory.
-type upload struct {
-	c   *client
-	ctx context.Context
-
-	long   longDirectories
-	mu     sync.Mutex
-	call   *call
-	stream uploadStream
-	err    error // that ended it
-}
-
-var (
-	errUploadEnded = errors.New("the batch has ended")
-	errNothing     = errors.New("commit of a batch without directories")
-)
-
-func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
-	if err := ctx.Err(); err != nil {
-		return store.Digest{}, err
-	}
-	message, err := store.EncodeDirectory(dir)
-	if err != nil {
-		return store.Digest{}, err
-	}
-	d := store.Sum(message)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.err == nil {
-		u.long.note(d, dir, message)
-		u.err = fromStatus(u.long.explain(u.send(message)), d)
-	}
-	return d, u.err
-}
-
-func (u *upload) send(message []byte) error {
-	if u.call == nil {
-		var err error
-		u.call = u.c.begin(u.ctx)
-		if u.stream, err = u.c.directories.Put(u.call.ctx); err != nil {
-			return u.call.why(err)
-		}
-	}
-	err := u.call.wait(func() error { return u.stream.Send(wire.RawDirectory(message)) })
-	return u.call.why(sendError(u.stream, err))
-}
-
-// Commit returns when the server has made durable what was stored.
-func (u *upload) Commit(ctx context.Context, root store.Digest) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	switch {
-	case u.err != nil:
-		return u.err
-	case u.call == nil:
-		return errNothing
-	}
-	defer context.AfterFunc(ctx, func() { u.call.cancel(ctx.Err()) })()
-	err := u.c.outbox.awaitAll(ctx)
-	var mark uint64
-	if err == nil {
-		mark, _, err = u.c.ledger.mark()
-	}
-	if err == nil {
-		err = u.call.finish(u.stream, nil, new(protos.PutDirectoryResponse), root, func(instance string) error {
-			return u.c.ledger.synced(instance, mark)
-		})
-	}
-	u.err = errUploadEnded
-	return fromStatus(u.long.explain(err), root)
-}
-
-func (u *upload) Close() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.call != nil {
-		u.call.end()
-	}
-	if u.err == nil {
-		u.err = errUploadEnded
-	}
-	return nil
-}
-
-// uploadStream is a call of DirectoryService.Put.
-type uploadStream = grpc.ClientStreamingClient[protos.Directory, protos.PutDirectoryResponse]

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"strings"
@@ -10,12 +11,15 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/memory"
 	"castar/store/rpc/internal/rpctest"
 	"castar/store/rpc/internal/wire"
+	"castar/store/rpc/server"
 )
 
 // liar is a server that does what a test wants. Methods without a function are Unimplemented.
@@ -252,4 +256,44 @@ func TestRetry(t *testing.T) {
 	if b.Size() != 1000 || failures != 0 {
 		t.Errorf("%d bytes, %d failures left", b.Size(), failures)
 	}
+}
+
+// A server that is another instance in each answer is not asked for ever.
+func TestHostileInstances(t *testing.T) {
+	uploads := 0
+	s, err := server.New(memory.New(), server.Options{AllowPut: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := rpctest.Listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
+	hostile := func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, o ...grpc.CallOption) (grpc.ClientStream, error) {
+		if strings.HasSuffix(method, "DirectoryService/Put") {
+			if uploads++; uploads == 1 {
+				return nil, status.Error(codes.Unavailable, "not now")
+			}
+		}
+		stream, err := streamer(ctx, desc, cc, method, o...)
+		return renamed{stream}, err
+	}
+	c := newClient(rpctest.Connect(t, l, grpc.WithStreamInterceptor(hostile)), wire.TvixPackage)
+	t.Cleanup(c.outbox.close)
+	if err := c.ledger.put("another", store.Sum([]byte("a"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.bulk.Put(t.Context(), &protos.PutBlobsRequest{Sizes: []uint64{1}, Contents: &protos.PutBlobsRequest_Plain{Plain: []byte("a")}}); err != nil {
+		t.Fatal(err) // so that it has all
+	}
+	if err := (barrier{c}).Sync(t.Context()); !errors.Is(err, errRestarted) {
+		t.Errorf("Sync: %v", err)
+	}
+	if uploads > 2*mostChanges {
+		t.Errorf("%d uploads", uploads)
+	}
+}
+
+// renamed is a call in whose answer the server calls itself by a new name.
+type renamed struct{ grpc.ClientStream }
+
+func (r renamed) Header() (metadata.MD, error) {
+	return metadata.Pairs(wire.InstanceHeader, rand.Text()), nil
 }

@@ -143,7 +143,7 @@ func (o *outbox) put(ctx context.Context, lane int, d store.Digest, data []byte)
 
 // failed returns why no more can be sent, or nil. The caller holds o.mu.
 func (o *outbox) failed() error {
-	if o.err == nil && o.ctx.Err() != nil {
+	if o.ctx.Err() != nil {
 		return errClosed
 	}
 	return o.err

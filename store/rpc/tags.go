@@ -67,6 +67,18 @@ func (ts tags) once(ctx context.Context, name string, do func(k *call) error) er
 	return ts.explain(name, k.why(do(k)))
 }
 
+// renewing calls do, and calls it again if the server has another instance than before, and still has everything. The server
+// has done nothing then.
+func (ts tags) renewing(do func() error) error {
+	err := do()
+	if errors.Is(err, errRestarted) {
+		if err = ts.c.ledger.renew(); err == nil {
+			err = do()
+		}
+	}
+	return err
+}
+
 // explain returns the error of a call as one of package store, and learns from it what the server is.
 func (ts tags) explain(name string, err error) error {
 	s, isStatus := status.FromError(err)
@@ -86,7 +98,7 @@ func (ts tags) explain(name string, err error) error {
 	case s.Code() == codes.DataLoss:
 		return &store.CorruptError{Err: fmt.Errorf("tag %q: the server cannot read it", name)}
 	case s.Code() == codes.Aborted:
-		return errRestarted
+		return ts.c.ledger.restarted()
 	case (s.Code() == codes.FailedPrecondition || s.Code() == codes.PermissionDenied) && name != "":
 		return fmt.Errorf("tag %q: %w", name, fromStatus(err, store.Digest{}))
 	}
@@ -153,9 +165,11 @@ func (ts tags) set(ctx context.Context, t store.Tag, expected []byte) error {
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", t.Name, err)
 	}
-	return ts.call(ctx, t.Name, func(k *call) error {
-		_, err := ts.rpc.Set(k.ctx, &protos.SetTagRequest{Record: b, Instance: ts.c.ledger.known(), Expected: expected})
-		return err
+	return ts.renewing(func() error {
+		return ts.call(ctx, t.Name, func(k *call) error {
+			_, err := ts.rpc.Set(k.ctx, &protos.SetTagRequest{Record: b, Instance: ts.c.ledger.known(), Expected: expected})
+			return err
+		})
 	})
 }
 
@@ -187,9 +201,11 @@ func (ts tags) Record(ctx context.Context, t store.Tag) error {
 	if err != nil {
 		return err
 	}
-	return ts.once(ctx, t.Name, func(k *call) error {
-		_, err := ts.rpc.Record(k.ctx, &protos.RecordRequest{Record: b, Instance: ts.c.ledger.known()})
-		return err
+	return ts.renewing(func() error {
+		return ts.once(ctx, t.Name, func(k *call) error {
+			_, err := ts.rpc.Record(k.ctx, &protos.RecordRequest{Record: b, Instance: ts.c.ledger.known()})
+			return err
+		})
 	})
 }
 
@@ -260,7 +276,7 @@ func (ts tags) list(
 				return err
 			})
 		}
-		err := again(ctx, func() (err error) {
+		err := ts.c.again(ctx, func() (err error) {
 			k = ts.c.begin(ctx)
 			if stream, err = begin(k.ctx); err == nil {
 				err = next()

@@ -115,10 +115,18 @@ func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 	defer func() { <-g.long }()
 	type result struct {
 		chunk.Piece
-		ok bool
+		part store.Part
+		ok   bool
+	}
+	starts, end := make([]uint64, len(chunks)), uint64(0)
+	for i := range chunks {
+		starts[i] = end
+		end += chunks[i].Size
 	}
 	fetch := func(ctx context.Context, i int) (r result, err error) {
-		r.Piece, r.ok, err = g.piece(ctx, chunks[i].Digest)
+		if r.Piece, r.ok, err = g.piece(ctx, chunks[i].Digest); r.ok {
+			r.part = store.NewPart(r.Data, starts[i])
+		}
 		return r, err
 	}
 	release := func(r result) {
@@ -131,7 +139,7 @@ func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 		if err != nil || !r.ok {
 			return false, err
 		}
-		h.Write(r.Data)
+		h.WritePart(r.part)
 	}
 	if h.Sum() != d {
 		return false, nil

@@ -56,7 +56,7 @@ type VerifyResult struct {
 // is counted by the documented rule, but not fall short of it.
 //
 // Verify goes on whatever it finds, and calls found for each finding, one call at a time. The error says only that it
-// could not finish. A store with a Scrubber checks itself, and records what is damaged. Of any other store, Verify
+// could not finish. Where a server fails, that is the error, and what was found before has no paths. A store with a Scrubber checks itself, and records what is damaged. Of any other store, Verify
 // reads what the roots reach. Then no roots, or a MaxDuration, are the error store.ErrUnsupported.
 func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Finding)) (VerifyResult, error) {
 	if st.Blobs == nil || st.Directories == nil {
@@ -65,7 +65,9 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 	if o.Progress == nil {
 		o.Progress = new(store.ScrubProgress)
 	}
-	v := &verifier{ctx: ctx, st: st, o: o, found: found, roots: o.Roots, hits: map[object][]*Finding{}}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	v := &verifier{ctx: ctx, stop: stop, st: st, o: o, found: found, roots: o.Roots, hits: map[object][]*Finding{}}
 	v.result.Findings = map[store.Claim]uint64{}
 	if o.Roots == nil {
 		v.readTags()
@@ -84,22 +86,24 @@ func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Fi
 		err = v.scrubRoots()
 	}
 	v.result.Newer = append(v.newer, v.result.Newer...)
-	if err != nil {
-		return v.result, err
-	}
-	if st.Scrubber != nil {
+	if err == nil && st.Scrubber != nil {
 		v.walk(v.checkFile)
 	}
-	v.findPaths()
-	if err := ctx.Err(); err != nil {
+	if err == nil {
+		v.findPaths()
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if err != nil && !store.IsServerError(err) {
 		return v.result, err
 	}
 	sure := o.Roots == nil && !v.hidden()
 	for _, f := range v.findings {
-		f.Unreached = sure && f.Hits == nil
+		f.Unreached = sure && f.Hits == nil && err == nil
 		v.report(f)
 	}
-	return v.result, nil
+	return v.result, err
 }
 
 // hidden reports whether there may be paths that could not be found.
@@ -112,6 +116,7 @@ func (v *verifier) hidden() bool {
 // verifier is one run of Verify.
 type verifier struct {
 	ctx    context.Context
+	stop   context.CancelCauseFunc // ends ctx because a server fails
 	st     *store.Store
 	o      VerifyOptions
 	found  func(Finding)
@@ -142,7 +147,9 @@ func (v *verifier) readTags() {
 // addUnread takes in errors of tags or lines of the log.
 func (v *verifier) addUnread(what store.What, errs []error) {
 	for _, err := range errs {
-		if errors.Is(err, store.ErrNewer) {
+		if store.IsServerError(err) {
+			v.stop(err)
+		} else if errors.Is(err, store.ErrNewer) {
 			v.newer = append(v.newer, err)
 		} else {
 			v.add(fileDamage(what, err))
@@ -246,6 +253,9 @@ func reasonOf(err error) (where string, reason error) {
 
 // lost takes in that an object cannot be read, unless that is known.
 func (v *verifier) lost(k store.Kind, d store.Digest, err error) {
+	if store.IsServerError(err) {
+		v.stop(err) // a later one does not count
+	}
 	if v.ctx.Err() != nil || v.isHit(k, d) {
 		return
 	}

@@ -371,3 +371,25 @@ func TestVerifyErrors(t *testing.T) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
+
+// A server that fails in the middle is no damage: Verify says so, and what it had found.
+func TestVerifyServerFails(t *testing.T) {
+	for name, wrong := range map[string]bool{"nothing else": false, "and damage": true} {
+		f := newFixture(t)
+		s := spoil(f.Store)
+		entries, err := f.Directories.Get(t.Context(), f.top.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		usr, _ := entries.Find("usr")
+		s.err[usr.Digest] = &store.ServerError{Server: "far", Err: errors.New("gone")}
+		if file, _ := entries.Find("a:b"); wrong {
+			s.err[file.Digest] = &store.CorruptError{Digest: file.Digest, Err: store.ErrDigestMismatch}
+		}
+		var found []tree.Finding
+		_, err = tree.Verify(t.Context(), f.Store, tree.VerifyOptions{Roots: []tree.Root{{Name: "r", Node: f.top}}}, func(f tree.Finding) { found = append(found, f) })
+		if !store.IsServerError(err) || len(found) > 1 || !wrong && len(found) > 0 {
+			t.Errorf("%s: found %+v, error %v", name, found, err)
+		}
+	}
+}

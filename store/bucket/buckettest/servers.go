@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"castar/store/bucket"
+	"castar/store/bucket/service"
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
@@ -28,7 +28,7 @@ import (
 const Name = "castar-test"
 
 // FakeS3 starts an S3 server in this process. It does not look at signatures; versitygw does.
-func FakeS3(t *testing.T, wrap func(http.Handler) http.Handler) bucket.S3Config {
+func FakeS3(t *testing.T, wrap func(http.Handler) http.Handler) service.S3Config {
 	t.Helper()
 	backend := s3mem.New()
 	if err := backend.CreateBucket(Name); err != nil {
@@ -42,14 +42,14 @@ func FakeS3(t *testing.T, wrap func(http.Handler) http.Handler) bucket.S3Config 
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()
 	t.Cleanup(server.Close)
-	return bucket.S3Config{
+	return service.S3Config{
 		Bucket: Name, Endpoint: server.URL, AllowHTTP: true, KeyID: "testkey", Secret: "testsecret12",
 	}
 }
 
 // Versitygw starts a real S3 server. The program is in the folder CASTAR_TEST_BIN, in the PATH, or where go install puts
 // programs. .ci/run provides it.
-func Versitygw(t *testing.T) bucket.S3Config {
+func Versitygw(t *testing.T) service.S3Config {
 	t.Helper()
 	program := findProgram("versitygw")
 	if program == "" && os.Getenv("CASTAR_TEST_BIN") != "" {
@@ -89,14 +89,14 @@ func Versitygw(t *testing.T) bucket.S3Config {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()
-			return bucket.S3Config{
+			return service.S3Config{
 				Bucket: Name, Endpoint: "http://" + addr, AllowHTTP: true, KeyID: "testkey", Secret: "testsecret12",
 			}
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("versitygw does not listen: %s", log.String())
-	return bucket.S3Config{}
+	return service.S3Config{}
 }
 
 func findProgram(name string) string {

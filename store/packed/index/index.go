@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"castar/store"
 	"castar/store/durable"
@@ -62,13 +63,11 @@ type Index struct {
 	Name  string // of the file in Dir
 	Packs []pack.Length
 	Epoch uint32
-	// Relied has the records on which this process has relied, by pack.Kind.Table; see Rely. It is nil where it does not
-	// matter, because nobody removes objects meanwhile.
-	Relied [2]Bits
 
-	file    durable.File // closed; it only ends the map
-	data    []byte       // memory map
-	refs    []byte       // the frame records
+	relied  atomic.Pointer[reliance] // nil: not tracked
+	file    durable.File             // closed; it only ends the map
+	data    []byte                   // memory map
+	refs    []byte                   // the frame records
 	tables  [2]table.Table
 	bodySum uint32
 }
@@ -190,20 +189,6 @@ func (x *Index) Find(k pack.Kind, d *store.Digest) (pack.Location, bool) {
 		return pack.Location{}, false
 	}
 	return x.locate(parseValue(b))
-}
-
-// TrackReliance makes Relied.
-func (x *Index) TrackReliance() {
-	x.Relied = [2]Bits{NewBits(x.tables[0].Len()), NewBits(x.tables[1].Len())}
-}
-
-// Rely says that this process takes the object for stored, and stores others that refer to it.
-func (x *Index) Rely(k pack.Kind, d *store.Digest) {
-	if bits := x.Relied[k.Table()]; bits != nil {
-		if n, ok := x.Table(k).Search(d[:]); ok {
-			bits.Add(n)
-		}
-	}
 }
 
 // Record returns the frame number and the place that record n of a table leads to. It reports false if a damaged record

@@ -37,6 +37,7 @@ type call struct {
 	terms   terms
 	rights  Rights
 	streams bool    // the client may send several messages
+	resends bool    // the client sends an upload again if it breaks
 	message *[]byte // the buffer of the last message, from the pool, or nil
 
 	// The rest belongs to limits.mu.
@@ -114,6 +115,7 @@ func (c *call) wait(between bool) {
 	c.l.mu.Lock()
 	defer c.l.mu.Unlock()
 	c.since, c.clock, c.between = time.Now(), c.l.clock, between
+	c.l.endResent(c)
 }
 
 // waited notes that the client sent or took n bytes.

@@ -58,6 +58,7 @@ type limits struct {
 	waiting  [resources][]*waiter
 	granted  [resources]time.Duration // when somebody last got some after a wait, on clock
 	accounts map[*account]struct{}
+	stopping bool // the server takes no more calls
 	calls    map[*call]struct{}
 	streams  int           // open ones, whether served or not
 	came     int           // waits of newcomers

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"strconv"
 	"testing"
 	"time"
@@ -291,4 +293,37 @@ func TestUploadCounted(t *testing.T) {
 		t.Errorf("an upload without a root: %v", err)
 	}
 	await(0)
+}
+
+// Connections that say nothing are closed, the oldest first, when there are too many. A client that calls keeps its own.
+func TestManyConnections(t *testing.T) {
+	s, err := New(memory.New(), Options{Memory: LeastMemory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := rpctest.Listen(t, s.Serve, func() { s.Shutdown(context.Background()) })
+	most := int(s.limits.most[sending] / connCost)
+	var silent []net.Conn
+	for range most + 5 {
+		conn, err := l.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		silent = append(silent, conn)
+	}
+	c := protos.NewBlobServiceClient(rpctest.Connect(t, l))
+	if _, err := c.Stat(t.Context(), &protos.StatBlobRequest{Digest: make([]byte, 32)}); status.Code(err) != codes.NotFound {
+		t.Errorf("Stat: %v", err)
+	}
+	for _, conn := range silent[:5] {
+		if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("an old connection: %v", err)
+		}
+	}
+	s.limits.mu.Lock()
+	defer s.limits.mu.Unlock()
+	if n := len(s.limits.accounts); n > most+1 {
+		t.Errorf("%d connections, want at most %d", n, most+1)
+	}
 }

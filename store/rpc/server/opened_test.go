@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
+	"castar/protos"
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/rpc"
@@ -160,4 +163,38 @@ func TestNotOpenedAgain(t *testing.T) {
 	default:
 	}
 	full.full.Store(false) // so that Shutdown can sync
+}
+
+// A server that stops ends uploads at once that clients of castar will send again, and waits for those of others.
+func TestStopEndsUploads(t *testing.T) {
+	s, err := New(memory.New(), Options{AllowPut: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := rpctest.Listen(t, s.Serve, func() {})
+	begin := func(agent string) grpc.ClientStreamingClient[protos.Directory, protos.PutDirectoryResponse] {
+		stream, err := protos.NewDirectoryServiceClient(rpctest.Connect(t, l, grpc.WithUserAgent(agent))).Put(t.Context())
+		if err == nil {
+			err = stream.Send(new(protos.Directory))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return stream
+	}
+	ours, other := begin("castar/1"), begin("tvix")
+	for s.metrics.running.Load() < 2 { // they have come
+		time.Sleep(time.Millisecond)
+	}
+	done := make(chan error)
+	go func() { done <- s.Shutdown(context.Background()) }()
+	if err := ours.RecvMsg(new(protos.PutDirectoryResponse)); status.Code(err) != codes.Unavailable {
+		t.Errorf("an upload of castar ended with %v", err)
+	}
+	if _, err := other.CloseAndRecv(); err != nil {
+		t.Errorf("another upload: %v", err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

@@ -207,6 +207,7 @@ func (s *Server) Serve(l net.Listener) error {
 // Shutdown takes no more calls, waits for running ones until ctx ends, and makes what was stored durable.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.health.Shutdown()
+	s.limits.stop()
 	stop := context.AfterFunc(ctx, s.grpc.Stop)
 	s.grpc.GracefulStop()
 	stop()
@@ -245,6 +246,7 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 		ServerStream: stream, at: at, l: s.limits, a: accountOf(ctx), raw: raw, pool: s.pool, terms: terms, rights: rights,
 		streams: info.IsClientStream,
 	}
+	c.resends = strings.HasPrefix(strings.Join(metadata.ValueFromIncomingContext(ctx, "user-agent"), ""), "castar")
 	c.ctx = context.WithValue(ctx, callKey{}, c)
 	c.begin()
 	if terms.slot < resources {

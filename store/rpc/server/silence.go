@@ -72,6 +72,24 @@ func (l *limits) endIdle(now time.Time) {
 	}
 }
 
+// stop ends uploads that their clients will send again. Others may take as long as the server waits for running calls.
+func (l *limits) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopping = true
+	for c := range l.calls {
+		l.endResent(c)
+	}
+}
+
+// endResent ends an upload that waits for its client, if the server stops and the client sends it again. The caller holds
+// l.mu.
+func (l *limits) endResent(c *call) {
+	if l.stopping && c.between && c.resends {
+		c.end(codes.Unavailable, "the server stops")
+	}
+}
+
 // makeWay ends calls of silent clients until enough of a resource is free for those that wait. The caller holds l.mu.
 func (l *limits) makeWay(r resource) {
 	if len(l.waiting[r]) == 0 {

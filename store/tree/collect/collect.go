@@ -69,7 +69,7 @@ func run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult
 	if err := markHeld(ctx, st, o.Grace, keep); err != nil {
 		return r, refuse(ctx, err, false)
 	}
-	r.Tags, r.Ingests = len(kept.Tags), len(kept.Ingests)
+	r.Tags, r.Ingests, r.Dropped = len(kept.Tags), len(kept.Ingests), givenUp(ctx, st, &o, keep)
 	r.SweepResult, err = st.Sweeper.Sweep(ctx, keep, store.SweepOptions{
 		DryRun: o.DryRun, TagsLost: o.All, Grace: o.Grace, Progress: o.Progress, Damaged: func(err error) {
 			r.Damaged = true
@@ -88,6 +88,14 @@ func markHeld(ctx context.Context, st *store.Store, grace time.Duration, keep st
 	var some []tree.Root
 	mark := func() error {
 		err := tree.Mark(ctx, st, some, keep)
+		if store.IsNotFound(err) { // of one of them not all is there, or not yet: then what there is
+			for i := range some {
+				if err = tree.Mark(ctx, st, some[i:i+1], keep); err != nil && !store.IsNotFound(err) {
+					return err
+				}
+			}
+			err = nil
+		}
 		some = some[:0]
 		return err
 	}
@@ -102,6 +110,24 @@ func markHeld(ctx context.Context, st *store.Store, grace time.Duration, keep st
 		}
 	}
 	return mark()
+}
+
+// givenUp returns what was deleted and forgotten since the last gc and is not kept all the same, the newest first, each root
+// once.
+func givenUp(ctx context.Context, st *store.Store, o *Options, keep store.ObjectSet) (dropped []store.Tag) {
+	all := append(st.Sweeper.GivenUp(ctx), o.Forgot...) // a dry run has not forgotten them
+	slices.SortStableFunc(all, func(a, b store.Tag) int { return b.Time.Compare(a.Time) })
+	present, known := st.NewSet(), make(map[store.Node]bool)
+	for _, t := range all {
+		if known[t.Root] || t.Root.Kind == store.KindSymlink || keep.Has(t.Root.Kind, t.Root.Digest) {
+			continue
+		}
+		known[t.Root] = true
+		if _, err := present.Add(t.Root.Kind, t.Root.Digest); err == nil {
+			dropped = append(dropped, t)
+		}
+	}
+	return dropped
 }
 
 // find returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless o.All is set.

@@ -29,11 +29,11 @@ func Of(st *live.Store) Store { return Store{st} }
 func runParallel[T any](ctx context.Context, workers int, work iter.Seq[T], do func(T) error) error {
 	next, stop := iter.Pull(work)
 	defer stop()
-	var mu sync.Mutex // for next and failed
+	turn := make(chan struct{}, 1) // held for next and failed; a test of a model sees who waits for a channel, not for a mutex
 	var failed error
 	claim := func() (item T, ok bool) {
-		mu.Lock()
-		defer mu.Unlock()
+		turn <- struct{}{}
+		defer func() { <-turn }()
 		if failed != nil || ctx.Err() != nil {
 			return item, false
 		}
@@ -44,11 +44,11 @@ func runParallel[T any](ctx context.Context, workers int, work iter.Seq[T], do f
 		running.Go(func() {
 			for item, ok := claim(); ok; item, ok = claim() {
 				if err := do(item); err != nil {
-					mu.Lock()
+					turn <- struct{}{}
 					if failed == nil {
 						failed = err
 					}
-					mu.Unlock()
+					<-turn
 				}
 			}
 		})

@@ -58,6 +58,11 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 		}
 		return s.result, err
 	}
+	if !o.DryRun {
+		if err := st.Tags().DropGivenUp(); err != nil {
+			return s.result, err
+		}
+	}
 	if o.TagsLost && !o.DryRun {
 		if err := st.Tags().ForgetLost(); err != nil {
 			return s.result, err
@@ -72,6 +77,9 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 	s.result.FreedBytes, s.result.KeptBytes = uint64(before-min(before, after)), uint64(after)
 	return s.result, nil
 }
+
+// GivenUp implements store.Sweeper.
+func (st Store) GivenUp(ctx context.Context) []store.Tag { return st.Tags().GivenUp(ctx) }
 
 // beforeSweep reports why a sweep must not begin, and finishes what an interrupted one left.
 func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptions) error {

@@ -63,7 +63,7 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	s.checkPacks(found)
 	s.eachName(store.WhatConfig, pack.TempDir, found, func(string) {}) // without it nothing can be stored
 	known := map[string]bool{
-		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, stateName: true,
+		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUp: true, stateName: true,
 		pack.Dir: true, index.Dir: true, sealed.TagsDir: true, pack.TempDir: true, sealed.QuarantineDir: true,
 		cloud.HeadName: true, bucketLock: true,
 	}

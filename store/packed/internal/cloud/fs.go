@@ -271,6 +271,11 @@ func (f *FS) Rename(oldname, newname string) error {
 // put writes a small file. What several processes may write at the same time is not replaced unless it is what this one has
 // read: the error is durable.ErrLocked where another one has made the store, and bucket.ErrChanged elsewhere.
 func (f *FS) put(name string, data []byte) error {
+	if h := f.Head(); path.Dir(name) == sealed.QuarantineDir && h != nil && !h.Quarantine {
+		if err := f.Swap(f.ctx, func(h *Head) error { h.Quarantine = true; return nil }); err != nil {
+			return err
+		}
+	}
 	if name != sealed.ConfigName && name != sealed.LogName {
 		return f.failed(name, f.b.Put(f.ctx, name, data))
 	}
@@ -394,6 +399,8 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 		return all, nil
 	case name == ".":
 		return f.top()
+	case name == sealed.QuarantineDir && h != nil && !h.Quarantine:
+		return nil, nil
 	case name == index.Dir && h != nil:
 		var all []fs.DirEntry
 		for _, x := range h.Indexes {

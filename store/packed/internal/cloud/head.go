@@ -14,6 +14,7 @@ import (
 	"castar/store/bucket"
 	"castar/store/durable"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/sealed"
 	"castar/store/record"
 )
 
@@ -30,6 +31,7 @@ type Head struct {
 	Indexes    []string    `json:"indexes"`    // names in index/, ascending
 	Pins       []Pin       `json:"pins,omitempty"`
 	Condemned  []Condemned `json:"condemned,omitempty"`
+	Quarantine bool        `json:"quarantine,omitempty"` // there may be files in quarantine/
 
 	extra string // the other fields
 }
@@ -196,6 +198,7 @@ func (f *FS) Swap(ctx context.Context, change func(h *Head) error) error {
 // MakeHead makes the head of a store that has none, or in the place of one that is damaged. All indexes that there are
 // count. Its epoch is one that no head before it had, as far as the clocks are right.
 func (f *FS) MakeHead(id string) error {
+	f.UseCache(id)
 	h := &Head{Store: id, Epoch: uint64(time.Now().Unix())}
 	entries, err := f.list(index.Dir)
 	if err != nil {
@@ -206,6 +209,11 @@ func (f *FS) MakeHead(id string) error {
 			h.Indexes = append(h.Indexes, e.Name())
 		}
 	}
+	quarantine, err := f.list(sealed.QuarantineDir)
+	if err != nil {
+		return err
+	}
+	h.Quarantine = len(quarantine) > 0
 	err = f.replaceHead(h, f.headVersion)
 	if errors.Is(err, bucket.ErrChanged) {
 		_, err = f.Reload()

@@ -3,6 +3,7 @@ package cloud
 import (
 	"bytes"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -10,10 +11,10 @@ import (
 // gets more and more of them at once, and ahead of what was asked for.
 const (
 	blockLen   = 512 << 10
-	mostAtOnce = 8 << 20  // bytes of one request
-	mostAhead  = 24 << 20 // bytes that are read ahead in one pack
-	mostKept   = 128 << 20
-	fetchers   = 12 // requests at once
+	mostAtOnce = 4 << 20 // bytes of one request
+	mostAhead  = 8 << 20 // bytes that are read ahead in one pack
+	mostKept   = 144 << 20
+	fetchers   = 10 // requests at once
 )
 
 // remote is a pack in a bucket. It may be used concurrently.
@@ -22,10 +23,9 @@ type remote struct {
 	fs   *FS
 	name string
 
-	mu    sync.Mutex
-	size  int64 // 0: not known
-	high  int64 // where the reader is who is furthest
-	ahead int64 // how much is read ahead
+	mu      sync.Mutex
+	size    int64 // 0: not known
+	streams []stream
 }
 
 func (r *remote) Map() ([]byte, error) { return nil, errGone }
@@ -52,7 +52,7 @@ func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
 	r.expect(off, int64(len(p)))
 	for n < len(p) {
 		at := off + int64(n)
-		b, err := r.fs.parts.get(part{r.name, at / blockLen})
+		b, err := r.fs.parts.get(part{r.name, at / blockLen}, int(min(blockLen-at%blockLen, int64(len(p)-n))))
 		if err != nil {
 			return n, r.fs.failed(r.name, err)
 		}
@@ -65,22 +65,31 @@ func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
+// stream is somebody who reads one frame after the other. Several goroutines may do so together, so that reads are not in order.
+type stream struct {
+	high  int64 // the end of what was read
+	ahead int64 // how much is read ahead
+}
+
 // expect begins to fetch what is read now, and what will probably be read next.
 func (r *remote) expect(off, n int64) {
-	const near, first = 4 << 20, 1 << 20
+	const near, first, most = 4 << 20, 1 << 20, 4
 	r.mu.Lock()
-	switch end := off + n; {
-	case off > r.high+near+r.ahead || end < r.high-near-r.ahead: // somewhere else
-		r.high, r.ahead = end, r.ahead/4
-	case end > r.high:
-		if r.high > 0 {
-			r.ahead = min(max(2*r.ahead, first), mostAhead)
+	i := slices.IndexFunc(r.streams, func(s stream) bool { return off <= s.high+near && off+n >= s.high-near })
+	s := stream{high: off + n}
+	if i >= 0 {
+		s = r.streams[i]
+		if off+n > s.high {
+			s.high, s.ahead = off+n, min(max(2*s.ahead, first), mostAhead)
 		}
-		r.high = end
+		r.streams = slices.Delete(r.streams, i, i+1)
 	}
-	ahead := r.ahead
+	r.streams = append(r.streams, s) // the last that was used
+	if len(r.streams) > most {
+		r.streams = slices.Delete(r.streams, 0, 1)
+	}
 	r.mu.Unlock()
-	r.fs.parts.want(r.name, off, off+n, ahead)
+	r.fs.parts.want(r.name, off, off+n, max(0, s.high+s.ahead-off-n))
 }
 
 // part is the place of a block.
@@ -95,7 +104,11 @@ type block struct {
 	data  []byte
 	err   error
 	used  int64 // when it was last used, by the count of uses
+	read  int   // how many bytes of it were read: most of one that was read as a whole is hardly needed again
 }
+
+// done reports whether a block that is ready was read.
+func (b *block) done() bool { return b.read >= len(b.data)-len(b.data)/8 }
 
 // parts has blocks of packs in memory. Its methods may be called concurrently.
 type parts struct {
@@ -175,8 +188,8 @@ func (p *parts) fetch(name string, from, to int64) {
 	})
 }
 
-// get returns a block. The last of a pack is shorter, and those after it are empty.
-func (p *parts) get(at part) ([]byte, error) {
+// get returns a block, of which n bytes will be read. The last of a pack is shorter, and those after it are empty.
+func (p *parts) get(at part, n int) ([]byte, error) {
 	p.mu.Lock()
 	b := p.blocks[at]
 	if b == nil {
@@ -185,13 +198,14 @@ func (p *parts) get(at part) ([]byte, error) {
 	}
 	p.clock++
 	b.used = p.clock
+	b.read += n
 	p.mu.Unlock()
 	<-b.ready
 	return b.data, b.err
 }
 
-// makeRoom forgets the blocks that were not used for the longest time, so that there is room for n more. The caller holds
-// p.mu.
+// makeRoom forgets blocks, so that there is room for n more: those that were read to the end, and then those that were not
+// used for the longest time. The caller holds p.mu.
 func (p *parts) makeRoom(n int) {
 	for len(p.blocks)+n > mostKept/blockLen {
 		var oldest part
@@ -199,7 +213,7 @@ func (p *parts) makeRoom(n int) {
 		for at, b := range p.blocks {
 			select {
 			case <-b.ready:
-				if found == nil || b.used < found.used {
+				if found == nil || b.done() && !found.done() || b.done() == found.done() && b.used < found.used {
 					oldest, found = at, b
 				}
 			default:

@@ -58,6 +58,7 @@ func (t Tags) forget(ctx context.Context, ingests []store.Tag) error {
 	if err := t.st.Fs.Rename(temp, sealed.LogName); err != nil {
 		return errors.Join(err, t.st.Fs.Remove(temp))
 	}
+	t.giveUp(ingests...)
 	return t.st.Fs.SyncDir(".")
 }
 

@@ -72,6 +72,7 @@ type Store struct {
 	Retired []*index.Index // replaced, but perhaps still being read; under commit
 	epoch   atomic.Uint64  // of the head whose indexes are in use
 	whole   uint64         // the epoch in which all that was relied on is there; under commit
+	aged    time.Time      // when ageReliance has last begun a period; under commit
 	moved   bool           // the epoch has changed since the store was opened; under commit
 	mu      sync.Mutex
 	current *session
@@ -152,7 +153,10 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 // openIndexes opens all indexes, the newest first, except those in have, which are open. With tolerate it leaves out those
 // that cannot be opened, unless they are of a newer program.
 func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
-	const tries = 100 // another process may replace an index between the listing and the opening
+	tries := 100 // another process may replace an index between the listing and the opening
+	if st.Cloud != nil {
+		tries = 3 // a gc must have deleted it, and that is long after
+	}
 	for try := 1; ; try++ {
 		all, err := st.openListed(have, func(err error) bool {
 			return tolerate && !errors.Is(err, pack.ErrFormat) && (try == tries || !errors.Is(err, fs.ErrNotExist))
@@ -161,8 +165,8 @@ func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index
 			return all, err
 		}
 		if st.Cloud != nil {
-			if h, rerr := st.Cloud.Reload(); rerr != nil || h == nil || h.Epoch == st.epoch.Load() && try > 1 {
-				return nil, errors.Join(err, rerr)
+			if _, rerr := st.Cloud.Reload(); rerr != nil {
+				return nil, rerr
 			}
 		}
 	}

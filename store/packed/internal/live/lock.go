@@ -11,6 +11,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/cloud"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -107,6 +108,14 @@ func prepare(fsys durable.FS, cfg sealed.Config, missing bool, o Options) (seale
 	}
 	if o.ReadOnly {
 		return cfg, nil
+	}
+	if _, far := fsys.(durable.Far); !far {
+		// The head of a bucket that was copied here: without it, all indexes count, also when the store is copied back.
+		if err := fsys.Remove(cloud.HeadName); err != nil {
+			if _, serr := fsys.Stat(cloud.HeadName); serr == nil {
+				return cfg, err
+			}
+		}
 	}
 	return cfg, clearTemp(fsys)
 }

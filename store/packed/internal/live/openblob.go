@@ -219,18 +219,32 @@ func (st *Store) WriteChunks(ctx context.Context, d store.Digest, chunks iter.Se
 
 // JoinChunks writes chunks one after the other, some of them read ahead, and returns the digest of all.
 func (st *Store) JoinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, error], load chunkLoader, w io.Writer) (sum store.Digest, n int64, err error) {
+	type hashedPiece struct {
+		chunk.Piece
+		part store.Part
+	}
 	var h store.Hasher
 	for some, err := range batches(chunks) {
 		if err != nil {
 			return sum, n, err
 		}
-		fetch := func(_ context.Context, i int) (chunk.Piece, error) { return st.piece(some[i], load) }
-		release := func(p chunk.Piece) { p.Release() }
+		starts, end := make([]uint64, len(some)), uint64(n)
+		for i := range some {
+			starts[i] = end
+			end += some[i].Size
+		}
+		fetch := func(_ context.Context, i int) (p hashedPiece, err error) {
+			if p.Piece, err = st.piece(some[i], load); err == nil {
+				p.part = store.NewPart(p.Data, starts[i])
+			}
+			return p, err
+		}
+		release := func(p hashedPiece) { p.Release() }
 		for piece, err := range chunk.Ahead(ctx, len(some), cap(st.Slots)+1, fetch, release) {
 			if err != nil {
 				return sum, n, err
 			}
-			h.Write(piece.Data)
+			h.WritePart(piece.part)
 			m, err := w.Write(piece.Data)
 			n += int64(m)
 			if err != nil {

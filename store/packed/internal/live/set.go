@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"castar/store"
 	"castar/store/packed/index"
@@ -22,8 +23,9 @@ type Set struct {
 func (st *Store) NewSet() store.ObjectSet {
 	if st.Cloud != nil {
 		st.refreshShared() // also if it is alone, which excludes nobody
+	} else {
+		st.Refresh()
 	}
-	st.Refresh()
 	return st.setOf(*st.Indexes.Load())
 }
 
@@ -52,13 +54,27 @@ func (s *Set) record(k store.Kind, d *store.Digest) (at index.At, ok bool) {
 	return at, ok
 }
 
-// Add implements store.ObjectSet.
+// Add implements store.ObjectSet. In a bucket the error is store.ErrChanged if another process has committed since the set was
+// made, for then it may have recorded a root that the set does not know.
 func (s *Set) Add(k store.Kind, d store.Digest) (added bool, err error) {
 	at, ok := s.record(k, &d)
-	if !ok {
-		return false, fmt.Errorf("%s %s: %w", k, d, store.ErrNotFound)
+	switch {
+	case ok:
+		return s.Marks.Add(at), nil
+	case s.outdated():
+		return false, fmt.Errorf("%s %s: %w", k, d, store.ErrChanged)
 	}
-	return s.Marks.Add(at), nil
+	return false, fmt.Errorf("%s %s: %w", k, d, store.ErrNotFound)
+}
+
+// outdated reports whether the head names other indexes than those of the set.
+func (s *Set) outdated() bool {
+	if s.St.Cloud == nil {
+		return false
+	}
+	h, err := s.St.Cloud.Reload()
+	return err == nil && h != nil && (len(h.Indexes) != len(s.Indexes) ||
+		slices.ContainsFunc(h.Indexes, func(name string) bool { return !index.HasName(s.Indexes, name) }))
 }
 
 // Has implements store.ObjectSet.

@@ -48,11 +48,15 @@ func (st *Store) openShared() error {
 	if h == nil {
 		return nil // the indexes that there are count
 	}
-	if h.Store != st.Config.ID && !st.tolerate {
+	switch {
+	case h.Store == st.Config.ID:
+	case st.tolerate:
+		st.Config.ID = h.Store // its config is lost
+	default:
 		return &store.CorruptError{Where: st.Fs.Path(cloud.HeadName), Err: fmt.Errorf("is of the store %q, not of %q", h.Store, st.Config.ID)}
 	}
 	st.epoch.Store(h.Epoch)
-	st.whole = h.Epoch
+	st.whole, st.aged = h.Epoch, time.Now()
 	return nil
 }
 
@@ -103,6 +107,7 @@ func (st *Store) commitShared(s *session) error {
 			return err
 		}
 	}
+	st.ageReliance()
 	sessions := []*session{s}
 	for {
 		more, err := st.restore()
@@ -196,7 +201,7 @@ func (st *Store) restore() (*session, error) {
 	}
 	for _, x := range st.Retired {
 		for k := range index.Tables {
-			for n := range x.Relied[k.Table()].All() {
+			for n := range x.Relied(k) {
 				if err := st.putAgain(k, *x.Digest(k, n)); err != nil {
 					return nil, err
 				}
@@ -225,6 +230,20 @@ func (st *Store) stillSent() error {
 		}
 	}
 	return nil
+}
+
+// ageReliance forgets after some hours what was relied on. A server would otherwise store again whatever it has seen since it
+// was started. A gc leaves alone what was stored less than a day ago, so twice the period must be less. Whoever takes
+// longer than that to record a root may be told to begin again, because all that the root reaches is looked for then.
+func (st *Store) ageReliance() {
+	const period = 8 * time.Hour
+	if time.Since(st.aged) < period {
+		return
+	}
+	st.aged = time.Now()
+	for _, x := range slices.Concat(*st.Indexes.Load(), st.Retired) {
+		x.AgeReliance()
+	}
 }
 
 // putAgain stores an object that a gc has dropped, and all that it refers to, from where it was before.

@@ -55,16 +55,17 @@ func (t Tags) Read(path string) (store.Tag, error) {
 }
 
 // keepNewer returns an error if the file at a path must neither be replaced nor removed: store.ErrNewer, or why it cannot be
-// read now, because then it may be that. What is damaged or on a bad disk may go.
-func (t Tags) keepNewer(path string) error {
-	_, err := t.Read(path)
+// read now, because then it may be that. What is damaged or on a bad disk may go. old is the tag in the file, if it can be
+// read.
+func (t Tags) keepNewer(path string) (old store.Tag, err error) {
+	old, err = t.Read(path)
 	if err == nil || errors.Is(err, fs.ErrNotExist) || store.IsCorrupt(err) || errors.Is(err, syscall.EIO) {
-		return nil
+		return old, nil
 	}
 	if fi, serr := t.st.Fs.Stat(path); serr == nil && !fi.Mode().IsRegular() {
-		return nil
+		return old, nil
 	}
-	return err
+	return old, err
 }
 
 // missing reports whether there is nothing at a path, not even a symbolic link that leads nowhere.
@@ -83,7 +84,7 @@ func (t Tags) Set(ctx context.Context, tag store.Tag) error {
 	}
 	b, err := record.EncodeTag(record.OneLine, tag)
 	if err == nil {
-		err = t.keepNewer(sealed.TagPath(tag.Name))
+		_, err = t.keepNewer(sealed.TagPath(tag.Name))
 	}
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag.Name, err)
@@ -102,15 +103,19 @@ func (t Tags) Delete(_ context.Context, name string) error {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
-	if err := t.keepNewer(sealed.TagPath(name)); err != nil {
+	old, err := t.keepNewer(sealed.TagPath(name))
+	if err != nil {
 		return fmt.Errorf("tag %q: %w", name, err)
 	}
-	err := t.st.Fs.Remove(sealed.TagPath(name))
+	err = t.st.Fs.Remove(sealed.TagPath(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
 	}
 	if err != nil {
 		return err
+	}
+	if old.Name != "" {
+		t.giveUp(old)
 	}
 	return t.st.Fs.SyncDir(sealed.TagsDir)
 }
@@ -202,9 +207,14 @@ func (t Tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
 
 // Lines is Log, with the lines as they are.
 func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
+	return t.lines(ctx, sealed.LogName)
+}
+
+// lines yields the lines of a file like the log, which may be missing.
+func (t Tags) lines(ctx context.Context, name string) iter.Seq2[sealed.LogLine, error] {
 	return func(yield func(sealed.LogLine, error) bool) {
-		f, err := t.st.Fs.Open(sealed.LogName)
-		if errors.Is(err, fs.ErrNotExist) && t.missing(sealed.LogName) {
+		f, err := t.st.Fs.Open(name)
+		if errors.Is(err, fs.ErrNotExist) && t.missing(name) {
 			return
 		}
 		if err != nil {
@@ -217,7 +227,7 @@ func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
 			yield(sealed.LogLine{}, err)
 			return
 		}
-		r := &sealed.LogReader{Lines: bufio.NewReader(io.NewSectionReader(f, 0, size)), Where: t.st.Fs.Path(sealed.LogName)}
+		r := &sealed.LogReader{Lines: bufio.NewReader(io.NewSectionReader(f, 0, size)), Where: t.st.Fs.Path(name)}
 		r.All(ctx)(yield)
 	}
 }

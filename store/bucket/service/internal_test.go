@@ -1,4 +1,4 @@
-package bucket
+package service
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/retry"
 
 	"github.com/google/go-cmp/cmp"
@@ -80,7 +81,7 @@ func TestHTTPRanges(t *testing.T) {
 func TestRetrying(t *testing.T) {
 	calls := 0
 	r := retrying{nil, retry.Policy{Tries: 5, First: time.Microsecond}}
-	gone := &Unavailable{errors.New("gone")}
+	gone := &bucket.Unavailable{Err: errors.New("gone")}
 	err := r.do(t.Context(), func(context.Context) error { calls++; return fmt.Errorf("x: %w", gone) })
 	if calls != 5 || !errors.Is(err, gone) {
 		t.Errorf("%d calls, %v", calls, err)

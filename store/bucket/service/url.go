@@ -1,4 +1,6 @@
-package bucket
+// Package service has the buckets of services in a network: S3, Google's and Azure's, and HTTP servers with WebDAV. Their
+// calls are repeated for as long as an error may go away.
+package service
 
 import (
 	"cmp"
@@ -14,6 +16,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/meter"
 )
 
@@ -23,7 +26,7 @@ type Location struct {
 	Far      bool   // it is a service in a network
 	ListPage int    // objects that List returns at the cost of one call of Head; 0: listing saves nothing
 	name     string // for messages
-	open     func(ctx context.Context, o OpenOptions) (Bucket, error)
+	open     func(ctx context.Context, o OpenOptions) (bucket.Bucket, error)
 }
 
 // OpenOptions say how to open a Bucket.
@@ -34,7 +37,7 @@ type OpenOptions struct {
 }
 
 // Open opens the Bucket. The error is store.ErrNoStore if there is no such Bucket.
-func (l Location) Open(ctx context.Context, o OpenOptions) (Bucket, error) {
+func (l Location) Open(ctx context.Context, o OpenOptions) (bucket.Bucket, error) {
 	b, err := l.open(ctx, o)
 	if err != nil && !errors.Is(err, store.ErrNoStore) {
 		err = fmt.Errorf("store %q: %w", l.name, err)
@@ -79,7 +82,7 @@ func Locate(raw string, more map[string]string) (Location, error) {
 	case "s3":
 		c, err := s3Config(u.Host, path, settings)
 		l.ID = id("s3", c.Endpoint, c.Bucket, c.Path)
-		l.open = func(ctx context.Context, o OpenOptions) (Bucket, error) {
+		l.open = func(ctx context.Context, o OpenOptions) (bucket.Bucket, error) {
 			c.Meter = o.Meter
 			return OpenS3(ctx, c)
 		}
@@ -87,13 +90,13 @@ func Locate(raw string, more map[string]string) (Location, error) {
 	case "http", "https":
 		c, err := httpConfig(u, settings)
 		l.ListPage = 0 // a request lists one folder
-		l.open = func(ctx context.Context, o OpenOptions) (Bucket, error) {
+		l.open = func(ctx context.Context, o OpenOptions) (bucket.Bucket, error) {
 			c.Meter = o.Meter
 			return OpenHTTP(ctx, c)
 		}
 		return l, err
 	case "gs", "az":
-		l.open = func(ctx context.Context, o OpenOptions) (Bucket, error) {
+		l.open = func(ctx context.Context, o OpenOptions) (bucket.Bucket, error) {
 			return openCloud(ctx, u.Scheme, u.Host, path, settings, o.Meter)
 		}
 		return l, nil
@@ -107,13 +110,15 @@ func locateHere(before string, u *url.URL, path string) (Location, error) {
 		if path != "" {
 			return Location{}, fmt.Errorf("%smemory takes no path", before)
 		}
-		return Location{name: "memory:", open: func(context.Context, OpenOptions) (Bucket, error) { return NewMemory(), nil }}, nil
+		return Location{name: "memory:", open: func(context.Context, OpenOptions) (bucket.Bucket, error) { return bucket.NewMemory(), nil }}, nil
 	}
 	if path == "" {
 		return Location{}, fmt.Errorf("%sfile needs a path: want %[1]sfile:/path", before)
 	}
 	dir := filepath.Clean(u.Path)
-	open := func(_ context.Context, o OpenOptions) (Bucket, error) { return OpenFile(dir, o.Own, o.Create) }
+	open := func(_ context.Context, o OpenOptions) (bucket.Bucket, error) {
+		return bucket.OpenFile(dir, o.Own, o.Create)
+	}
 	return Location{ID: id("file", dir), name: show(u), open: open}, nil
 }
 
@@ -203,8 +208,8 @@ func (v variables) setAll(settings map[string]string, canonical func(string) str
 }
 
 // s3Config returns the S3Config that settings describe. Missing settings come from the environment.
-func s3Config(bucket, path string, settings map[string]string) (c S3Config, err error) {
-	c = S3Config{Bucket: bucket, Path: path}
+func s3Config(name, path string, settings map[string]string) (c S3Config, err error) {
+	c = S3Config{Bucket: name, Path: path}
 	fields := variables{map[string]*string{
 		"access_key_id": &c.KeyID, "secret_access_key": &c.Secret, "session_token": &c.Token, "profile": &c.Profile,
 		"region": &c.Region, "endpoint_url": &c.Endpoint, "user_agent": &c.UserAgent,

@@ -1,15 +1,16 @@
 //go:build !cloud
 
-package bucket
+package service
 
 import (
 	"context"
 	"errors"
 
+	"castar/store/bucket"
 	"castar/store/meter"
 )
 
 // openCloud returns an error: the program was built without these services.
-func openCloud(context.Context, string, string, string, map[string]string, *meter.Meter) (Bucket, error) {
+func openCloud(context.Context, string, string, string, map[string]string, *meter.Meter) (bucket.Bucket, error) {
 	return nil, errors.New("built without this service: build castar with -tags cloud")
 }

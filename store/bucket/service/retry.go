@@ -1,4 +1,4 @@
-package bucket
+package service
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/meter"
 	"castar/store/retry"
 )
@@ -38,18 +39,18 @@ func policy(again retry.Policy, m *meter.Meter) retry.Policy {
 
 // passes reports whether an error may go away if the call is repeated.
 func passes(err error) bool {
-	_, unavailable := errors.AsType[*Unavailable](err)
+	_, unavailable := errors.AsType[*bucket.Unavailable](err)
 	return unavailable
 }
 
 // retrying repeats the calls of a Bucket.
 type retrying struct {
-	Bucket
+	bucket.Bucket
 	policy retry.Policy
 }
 
 // Retry returns a Bucket that repeats the calls of b that return an *Unavailable.
-func Retry(b Bucket, policy retry.Policy) Bucket { return retrying{b, policy} }
+func Retry(b bucket.Bucket, policy retry.Policy) bucket.Bucket { return retrying{b, policy} }
 
 func (r retrying) do(ctx context.Context, call func(context.Context) error) error {
 	return r.policy.Do(ctx, passes, call)
@@ -78,8 +79,8 @@ func (r retrying) Get(ctx context.Context, name string, offset, n int64) ([]byte
 	return result(ctx, r.sized(n), func(ctx context.Context) ([]byte, error) { return r.Bucket.Get(ctx, name, offset, n) })
 }
 
-func (r retrying) Load(ctx context.Context, name string) (data []byte, v Version, err error) {
-	v, err = result(ctx, r, func(ctx context.Context) (Version, error) {
+func (r retrying) Load(ctx context.Context, name string) (data []byte, v bucket.Version, err error) {
+	v, err = result(ctx, r, func(ctx context.Context) (bucket.Version, error) {
 		data, v, err = r.Bucket.Load(ctx, name)
 		return v, err
 	})
@@ -95,11 +96,11 @@ func (r retrying) PutLarge(ctx context.Context, name string, from io.ReaderAt, s
 }
 
 // PutIf reads the object back when it has changed: perhaps by an earlier try, or by a proxy that repeats requests too.
-func (r retrying) PutIf(ctx context.Context, name string, data []byte, old Version) (Version, error) {
-	v, err := result(ctx, r.sized(int64(len(data))), func(ctx context.Context) (Version, error) {
+func (r retrying) PutIf(ctx context.Context, name string, data []byte, old bucket.Version) (bucket.Version, error) {
+	v, err := result(ctx, r.sized(int64(len(data))), func(ctx context.Context) (bucket.Version, error) {
 		return r.Bucket.PutIf(ctx, name, data, old)
 	})
-	if errors.Is(err, ErrChanged) {
+	if errors.Is(err, bucket.ErrChanged) {
 		if now, v, err := r.Load(ctx, name); err == nil && bytes.Equal(now, data) {
 			return v, nil
 		} else if err != nil && !store.IsNotFound(err) {
@@ -125,10 +126,10 @@ func (r retrying) Now(ctx context.Context) (time.Time, error) { return result(ct
 
 // List continues after the last object that it got. Each object is progress and starts a new count of tries. The timeout is
 // for one page of objects, which are collected before they are yielded, so that the time the loop takes does not count.
-func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) {
+func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
 		for more := true; more; {
-			var found []Object
+			var found []bucket.Object
 			err := r.do(ctx, func(ctx context.Context) error {
 				more = false
 				for o, err := range r.Bucket.List(ctx, prefix, after) {
@@ -150,7 +151,7 @@ func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[Obje
 				}
 			}
 			if err != nil {
-				yield(Object{}, err)
+				yield(bucket.Object{}, err)
 				return
 			}
 		}
@@ -160,7 +161,7 @@ func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[Obje
 // listing repeats all calls but List. It is for Buckets that repeat the requests of a listing themselves.
 type listing struct{ retrying }
 
-func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
+func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
 	return l.Bucket.List(ctx, prefix, after)
 }
 

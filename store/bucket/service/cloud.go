@@ -1,6 +1,6 @@
 //go:build cloud
 
-package bucket
+package service
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/meter"
 	"castar/store/retry"
 
@@ -24,17 +25,17 @@ import (
 
 // openCloud opens a bucket of Google's (gs) or Azure's (az) service. The settings are the query parameters of
 // gocloud.dev's URLs. Credentials come from where the services' own tools look for them.
-func openCloud(ctx context.Context, scheme, bucket, path string, settings map[string]string, m *meter.Meter) (Bucket, error) {
+func openCloud(ctx context.Context, scheme, container, path string, settings map[string]string, m *meter.Meter) (bucket.Bucket, error) {
 	query := url.Values{}
 	for key, value := range settings {
 		query.Set(key, value)
 	}
-	u := url.URL{Scheme: map[string]string{"gs": "gs", "az": "azblob"}[scheme], Host: bucket, RawQuery: query.Encode()}
+	u := url.URL{Scheme: map[string]string{"gs": "gs", "az": "azblob"}[scheme], Host: container, RawQuery: query.Encode()}
 	b, err := blob.OpenBucket(ctx, u.String())
 	if err != nil {
 		return nil, err
 	}
-	c := newCloudBucket(b, strings.TrimSuffix(scheme+"://"+bucket+"/"+path, "/"), path)
+	c := newCloudBucket(b, strings.TrimSuffix(scheme+"://"+container+"/"+path, "/"), path)
 	c.meter = m
 	if ok, err := b.IsAccessible(ctx); err == nil && !ok {
 		c.Close()
@@ -46,11 +47,11 @@ func openCloud(ctx context.Context, scheme, bucket, path string, settings map[st
 
 // cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.
 type cloudBucket struct {
-	durablePuts
-	noUploads // both services drop parts after a week
-	b         *blob.Bucket
-	name      string
-	meter     *meter.Meter // counts calls, because the clients keep their connections to themselves
+	bucket.DurablePuts
+	bucket.NoUploads // both services drop parts after a week
+	b                *blob.Bucket
+	name             string
+	meter            *meter.Meter // counts calls, because the clients keep their connections to themselves
 }
 
 func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
@@ -98,7 +99,7 @@ func (c *cloudBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, 
 		return c.fail(ctx, name, err)
 	}
 	o := &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 16 << 20, MaxConcurrency: 4}
-	return c.fail(ctx, name, c.b.Upload(ctx, name, &exact{io.NewSectionReader(r, 0, size), size}, o))
+	return c.fail(ctx, name, c.b.Upload(ctx, name, bucket.Exactly(r, size), o))
 }
 
 func (c *cloudBucket) Head(ctx context.Context, name string) (int64, error) {
@@ -114,8 +115,8 @@ func (c *cloudBucket) Delete(ctx context.Context, name string) error {
 }
 
 // The services start each listing at the beginning, so List skips names up to after.
-func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) {
+func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
 		objects := c.b.List(&blob.ListOptions{Prefix: prefix})
 		for {
 			o, err := objects.Next(ctx)
@@ -123,10 +124,10 @@ func (c *cloudBucket) List(ctx context.Context, prefix, after string) iter.Seq2[
 				return
 			}
 			if err != nil {
-				yield(Object{}, c.fail(ctx, prefix, err))
+				yield(bucket.Object{}, c.fail(ctx, prefix, err))
 				return
 			}
-			if o.Key > after && !yield(Object{o.Key, o.Size, o.ModTime}, nil) {
+			if o.Key > after && !yield(bucket.Object{Name: o.Key, Size: o.Size, Modified: o.ModTime}, nil) {
 				return
 			}
 		}
@@ -155,7 +156,7 @@ func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
 	case gcerrors.NotFound:
 		err = store.ErrNotFound
 	case gcerrors.FailedPrecondition:
-		err = ErrChanged
+		err = bucket.ErrChanged
 	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
 		passes = true
 	}

@@ -1,4 +1,4 @@
-package bucket_test
+package service_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package bucket_test
+package service_test
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 	"castar/store/retry"
 	"castar/store/storetest"
 
@@ -22,10 +23,10 @@ import (
 )
 
 // openS3 opens a new part of a bucket.
-func openS3(t *testing.T, c bucket.S3Config) bucket.Bucket {
+func openS3(t *testing.T, c service.S3Config) bucket.Bucket {
 	t.Helper()
 	c.Path = "a path/" + rand.Text()
-	b, err := bucket.OpenS3(t.Context(), c)
+	b, err := service.OpenS3(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,9 +37,9 @@ func TestS3(t *testing.T) {
 	t.Parallel()
 	servers := []struct {
 		name  string
-		start func(*testing.T) bucket.S3Config
+		start func(*testing.T) service.S3Config
 	}{
-		{"gofakes3", func(t *testing.T) bucket.S3Config { return buckettest.FakeS3(t, nil) }},
+		{"gofakes3", func(t *testing.T) service.S3Config { return buckettest.FakeS3(t, nil) }},
 		{"versitygw", buckettest.Versitygw},
 	}
 	for _, s := range servers {
@@ -64,13 +65,13 @@ func TestBuckets(t *testing.T) {
 	})
 }
 
-func absentBucket(t *testing.T, c bucket.S3Config) {
+func absentBucket(t *testing.T, c service.S3Config) {
 	c.Bucket = "castar-absent"
-	if _, err := bucket.OpenS3(t.Context(), c); !errors.Is(err, store.ErrNoStore) {
+	if _, err := service.OpenS3(t.Context(), c); !errors.Is(err, store.ErrNoStore) {
 		t.Errorf("absent bucket: %v", err)
 	}
 	c.AllowHTTP = false
-	if _, err := bucket.OpenS3(t.Context(), c); err == nil || !strings.Contains(err.Error(), "aws_allow_http") {
+	if _, err := service.OpenS3(t.Context(), c); err == nil || !strings.Contains(err.Error(), "aws_allow_http") {
 		t.Errorf("endpoint without TLS: %v", err)
 	}
 }
@@ -80,7 +81,7 @@ func TestS3Denied(t *testing.T) {
 	t.Parallel()
 	c := buckettest.Versitygw(t)
 	c.Secret = "wrongsecret1"
-	b, err := bucket.OpenS3(t.Context(), c)
+	b, err := service.OpenS3(t.Context(), c)
 	if err == nil {
 		_, err = b.Head(t.Context(), "x")
 	}
@@ -108,7 +109,7 @@ func TestS3Pages(t *testing.T) {
 		pages = 2
 	}
 	var want []string
-	for i := range (pages-1)*bucket.ListPage + 1 {
+	for i := range (pages-1)*service.ListPage + 1 {
 		name := "blobs/" + store.Sum([]byte{byte(i), byte(i >> 8)}).String()
 		want = append(want, name)
 		if err := b.Put(t.Context(), name, nil); err != nil {

@@ -1,4 +1,4 @@
-package bucket
+package service
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/meter"
 	"castar/store/retry"
 )
@@ -36,9 +37,9 @@ type HTTPConfig struct {
 // it is complete. With a server that does not, readers may see half an object, and it stays half if both the connection
 // and this program break. Verify reports such objects.
 type httpBucket struct {
-	durablePuts
-	noUploads
-	localClock
+	bucket.DurablePuts
+	bucket.NoUploads
+	bucket.LocalClock
 	client *http.Client
 	base   url.URL // ends with a slash, has no user
 	user   *url.Userinfo
@@ -49,7 +50,7 @@ type httpBucket struct {
 // OpenHTTP returns the Bucket that c describes. It asks the server once, and returns an error if there is no answer.
 // Calls that fail for a reason that may go away are repeated. Put makes missing folders. Only reads follow redirects, and
 // never to another host or away from TLS.
-func OpenHTTP(ctx context.Context, c HTTPConfig) (Bucket, error) {
+func OpenHTTP(ctx context.Context, c HTTPConfig) (bucket.Bucket, error) {
 	b := newHTTP(c)
 	if err := first(c.Retry).Do(ctx, passes, b.reach); err != nil {
 		b.Close()
@@ -142,7 +143,7 @@ func (h *httpBucket) refused(method, path string, code int) error {
 	case code == http.StatusNotImplemented, code == http.StatusMethodNotAllowed:
 		return fmt.Errorf("%w: %w", err, store.ErrUnsupported)
 	case passing(code):
-		return &Unavailable{err}
+		return &bucket.Unavailable{Err: err}
 	case code >= 300 && code < 400:
 		return fmt.Errorf("%w: redirect not followed", err)
 	}
@@ -256,7 +257,7 @@ func (h *httpBucket) Put(ctx context.Context, name string, data []byte) error {
 }
 
 func (h *httpBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
-	data, err := readWhole(r, size)
+	data, err := bucket.ReadWhole(r, size)
 	if err != nil {
 		return err
 	}
@@ -264,11 +265,11 @@ func (h *httpBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, s
 }
 
 // Load and PutIf are unsupported, because few servers of files take conditions seriously.
-func (h *httpBucket) Load(_ context.Context, name string) ([]byte, Version, error) {
+func (h *httpBucket) Load(_ context.Context, name string) ([]byte, bucket.Version, error) {
 	return nil, "", fmt.Errorf("%s: conditional writes to HTTP servers: %w", h.where(h.base.Path+name), store.ErrUnsupported)
 }
 
-func (h *httpBucket) PutIf(ctx context.Context, name string, _ []byte, _ Version) (Version, error) {
+func (h *httpBucket) PutIf(ctx context.Context, name string, _ []byte, _ bucket.Version) (bucket.Version, error) {
 	_, _, err := h.Load(ctx, name)
 	return "", err
 }
@@ -351,8 +352,8 @@ func (h *httpBucket) Delete(ctx context.Context, name string) error {
 	return h.absent(http.MethodDelete, path, code)
 }
 
-func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
-	return listFolders(ctx, prefix, after, func(ctx context.Context, folder string) (names []string, err error) {
+func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return bucket.ListFolders(ctx, prefix, after, func(ctx context.Context, folder string) (names []string, err error) {
 		err = h.again.Do(ctx, passes, func(ctx context.Context) error {
 			names, err = h.readFolder(ctx, folder)
 			return err

@@ -1,15 +1,15 @@
 //go:build cloud
 
-package bucket_test
+package service_test
 
 import (
 	"testing"
 
-	"castar/store/bucket"
 	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 )
 
 func TestCloud(t *testing.T) {
 	t.Parallel()
-	buckettest.CheckPlain(t, bucket.OpenMemblob())
+	buckettest.CheckPlain(t, service.OpenMemblob())
 }

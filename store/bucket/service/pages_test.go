@@ -1,4 +1,4 @@
-package bucket_test
+package service_test
 
 import (
 	"net/http"
@@ -8,6 +8,7 @@ import (
 
 	"castar/store/bucket"
 	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 	"castar/store/retry"
 )
 
@@ -30,11 +31,11 @@ func TestPages(t *testing.T) {
 	ctx, once := t.Context(), retry.Policy{Tries: 1}
 	c := buckettest.FakeS3(t, wrap)
 	c.Retry = once
-	s3, err := bucket.OpenS3(ctx, c)
+	s3, err := service.OpenS3(ctx, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dav, err := bucket.OpenHTTP(ctx, bucket.HTTPConfig{URL: buckettest.StartHTTP(t, wrap(buckettest.WebDAV())), Retry: once})
+	dav, err := service.OpenHTTP(ctx, service.HTTPConfig{URL: buckettest.StartHTTP(t, wrap(buckettest.WebDAV())), Retry: once})
 	if err != nil {
 		t.Fatal(err)
 	}

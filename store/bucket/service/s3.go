@@ -1,4 +1,4 @@
-package bucket
+package service
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/bucket"
 	"castar/store/meter"
 	"castar/store/retry"
 
@@ -45,7 +46,7 @@ type S3Config struct {
 
 // s3Bucket is a bucket of a service that speaks S3. Its Put is durable.
 type s3Bucket struct {
-	durablePuts
+	bucket.DurablePuts
 	client minio.Core
 	bucket string
 	base   string       // prefix of all names
@@ -55,7 +56,7 @@ type s3Bucket struct {
 
 // OpenS3 returns the Bucket that c describes. It asks the service for the bucket; the error is store.ErrNoStore if there is
 // none. Calls that fail for a reason that may go away are repeated.
-func OpenS3(ctx context.Context, c S3Config) (Bucket, error) {
+func OpenS3(ctx context.Context, c S3Config) (bucket.Bucket, error) {
 	b, err := newS3(c)
 	if err != nil {
 		return nil, fmt.Errorf("s3://%s: %w", c.Bucket, err)
@@ -180,20 +181,20 @@ func (s *s3Bucket) Get(ctx context.Context, name string, offset, n int64) ([]byt
 	return b, nil
 }
 
-func (s *s3Bucket) Load(ctx context.Context, name string) ([]byte, Version, error) {
+func (s *s3Bucket) Load(ctx context.Context, name string) ([]byte, bucket.Version, error) {
 	body, info, _, err := s.client.GetObject(ctx, s.bucket, s.base+name, minio.GetObjectOptions{})
 	if err != nil {
 		return nil, "", s.fail(ctx, name, err)
 	}
 	defer body.Close()
-	b, err := readMost(body, MaxLoad+1, info.Size)
+	b, err := readMost(body, bucket.MaxLoad+1, info.Size)
 	if err == nil && info.ETag == "" {
 		return nil, "", fmt.Errorf("%s/%s: the server does not say the object's version", s, name)
 	}
 	if err != nil {
 		return nil, "", s.fail(ctx, name, err)
 	}
-	return loaded(s.String()+"/"+name, b, Version(info.ETag))
+	return bucket.Loaded(s.String()+"/"+name, b, bucket.Version(info.ETag))
 }
 
 func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
@@ -201,32 +202,32 @@ func (s *s3Bucket) Put(ctx context.Context, name string, data []byte) error {
 	return s.fail(ctx, name, err)
 }
 
-func (s *s3Bucket) PutIf(ctx context.Context, name string, data []byte, old Version) (Version, error) {
+func (s *s3Bucket) PutIf(ctx context.Context, name string, data []byte, old bucket.Version) (bucket.Version, error) {
 	var o minio.PutObjectOptions
-	if old == Absent {
+	if old == bucket.Absent {
 		o.SetMatchETagExcept("*")
 	} else {
 		o.SetMatchETag(string(old))
 	}
 	v, err := s.put(ctx, name, data, o)
 	if r, ok := errors.AsType[minio.ErrorResponse](err); ok {
-		missing := r.StatusCode == http.StatusNotFound && r.Code != "NoSuchBucket" && old != Absent
+		missing := r.StatusCode == http.StatusNotFound && r.Code != "NoSuchBucket" && old != bucket.Absent
 		if missing || r.StatusCode == http.StatusPreconditionFailed {
-			return "", fmt.Errorf("%s/%s: %w", s, name, ErrChanged)
+			return "", fmt.Errorf("%s/%s: %w", s, name, bucket.ErrChanged)
 		}
 	}
 	return v, s.fail(ctx, name, err)
 }
 
 // put stores an object in one request. The digest in it lets the server refuse an object that was damaged on the way.
-func (s *s3Bucket) put(ctx context.Context, name string, data []byte, o minio.PutObjectOptions) (Version, error) {
+func (s *s3Bucket) put(ctx context.Context, name string, data []byte, o minio.PutObjectOptions) (bucket.Version, error) {
 	sum := sha256.Sum256(data)
 	o.ContentType, o.DisableContentSha256 = "application/octet-stream", true
 	info, err := s.client.PutObject(ctx, s.bucket, s.base+name, bytes.NewReader(data), int64(len(data)), "", hex.EncodeToString(sum[:]), o)
 	if err == nil && info.ETag == "" {
 		err = errors.New("the server did not confirm that it stored the object")
 	}
-	return Version(info.ETag), err
+	return bucket.Version(info.ETag), err
 }
 
 func (s *s3Bucket) Head(ctx context.Context, name string) (int64, error) {
@@ -241,24 +242,24 @@ func (s *s3Bucket) Delete(ctx context.Context, name string) error {
 // ListPage is the number of objects in one page of a service's listing.
 const ListPage = 1000
 
-func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) {
+func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	return func(yield func(bucket.Object, error) bool) {
 		o := minio.ListObjectsOptions{Prefix: s.base + prefix, Recursive: true, MaxKeys: ListPage}
 		if after != "" {
 			o.StartAfter = s.base + after
 		}
 		for info := range s.client.ListObjectsIter(ctx, s.bucket, o) {
 			if info.Err != nil {
-				yield(Object{}, s.fail(ctx, prefix, info.Err))
+				yield(bucket.Object{}, s.fail(ctx, prefix, info.Err))
 				return
 			}
 			name := strings.TrimPrefix(info.Key, s.base)
-			if name > after && !yield(Object{name, info.Size, info.LastModified}, nil) {
+			if name > after && !yield(bucket.Object{Name: name, Size: info.Size, Modified: info.LastModified}, nil) {
 				return
 			}
 		}
 		if err := ctx.Err(); err != nil { // the client ends a listing without an error
-			yield(Object{}, err)
+			yield(bucket.Object{}, err)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 //go:build cloud
 
-package bucket
+package service
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"castar/store"
+	"castar/store/bucket"
 
 	"cloud.google.com/go/storage"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -20,48 +21,48 @@ import (
 )
 
 // lost is the version of an object that was stored and then replaced by another writer. No object has it.
-const lost Version = "lost"
+const lost bucket.Version = "lost"
 
 // Load gets the version from the same answer as the bytes: Google's generation, or Azure's ETag.
-func (c *cloudBucket) Load(ctx context.Context, name string) ([]byte, Version, error) {
+func (c *cloudBucket) Load(ctx context.Context, name string) ([]byte, bucket.Version, error) {
 	r, err := c.b.NewReader(ctx, name, nil)
 	if err != nil {
 		return nil, "", c.fail(ctx, name, err)
 	}
 	defer r.Close()
-	var v Version
+	var v bucket.Version
 	var google *storage.Reader
 	var azure azureblob.DownloadStreamResponse
 	switch {
 	case r.As(&google):
-		v = Version(strconv.FormatInt(google.Attrs.Generation, 10))
+		v = bucket.Version(strconv.FormatInt(google.Attrs.Generation, 10))
 	case r.As(&azure) && azure.ETag != nil:
-		v = Version(*azure.ETag)
+		v = bucket.Version(*azure.ETag)
 	default:
 		return nil, "", fmt.Errorf("%s/%s: versions of objects: %w", c, name, store.ErrUnsupported)
 	}
-	data, err := io.ReadAll(io.LimitReader(r, MaxLoad+1))
+	data, err := io.ReadAll(io.LimitReader(r, bucket.MaxLoad+1))
 	if err = errors.Join(err, c.meter.Call(ctx, 0, int64(len(data)))); err != nil {
 		return nil, "", c.fail(ctx, name, err)
 	}
-	return loaded(c.name+"/"+name, data, v)
+	return bucket.Loaded(c.name+"/"+name, data, v)
 }
 
 // PutIf reads the version of what it stored, because the client does not return it.
-func (c *cloudBucket) PutIf(ctx context.Context, name string, data []byte, old Version) (Version, error) {
+func (c *cloudBucket) PutIf(ctx context.Context, name string, data []byte, old bucket.Version) (bucket.Version, error) {
 	if old == lost {
-		return "", fmt.Errorf("%s/%s: %w", c, name, ErrChanged)
+		return "", fmt.Errorf("%s/%s: %w", c, name, bucket.ErrChanged)
 	}
-	o := &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: old == Absent}
-	if old != Absent {
+	o := &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: old == bucket.Absent}
+	if old != bucket.Absent {
 		o.BeforeWrite = func(as func(any) bool) error { return setCondition(as, old) }
 	}
 	err := c.meter.Call(ctx, int64(len(data)), 0)
 	if err == nil {
 		err = c.b.WriteAll(ctx, name, data, o)
 	}
-	if old != Absent && store.IsNotFound(c.fail(ctx, name, err)) {
-		err = ErrChanged
+	if old != bucket.Absent && store.IsNotFound(c.fail(ctx, name, err)) {
+		err = bucket.ErrChanged
 	}
 	if err != nil {
 		return "", c.fail(ctx, name, err)
@@ -74,7 +75,7 @@ func (c *cloudBucket) PutIf(ctx context.Context, name string, data []byte, old V
 }
 
 // setCondition makes a write depend on the version of the object.
-func setCondition(as func(any) bool, old Version) error {
+func setCondition(as func(any) bool, old bucket.Version) error {
 	var google **storage.ObjectHandle
 	var azure *azblob.UploadStreamOptions
 	switch {

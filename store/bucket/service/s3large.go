@@ -1,4 +1,4 @@
-package bucket
+package service
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"castar/store"
+	"castar/store/bucket"
 
 	"github.com/minio/minio-go/v7"
 )
@@ -26,11 +27,11 @@ const (
 // request fails. Names are not used twice, so an object of the right length is this one.
 func (s *s3Bucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
 	if size <= 4*partSize {
-		data, err := readWhole(r, size)
+		data, err := bucket.ReadWhole(r, size)
 		if err != nil {
 			return err
 		}
-		return retrying{s, s.again}.Put(ctx, name, data)
+		return Retry(s, s.again).Put(ctx, name, data)
 	}
 	var upload string
 	err := s.repeat(ctx, name, func(ctx context.Context) (err error) {
@@ -70,7 +71,7 @@ func (s *s3Bucket) putParts(ctx context.Context, name, upload string, r io.Reade
 	for range min(partsAt, len(parts)) {
 		sending.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(parts)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				data, err := readWhole(io.NewSectionReader(r, i*length, length), min(length, size-i*length))
+				data, err := bucket.ReadWhole(io.NewSectionReader(r, i*length, length), min(length, size-i*length))
 				if err == nil {
 					err = s.repeat(ctx, name, func(ctx context.Context) error {
 						p, err := s.client.PutObjectPart(ctx, s.bucket, s.base+name, upload, int(i+1), bytes.NewReader(data),
@@ -96,7 +97,7 @@ func (s *s3Bucket) complete(ctx context.Context, name, upload string, parts []mi
 		return err
 	})
 	if store.IsNotFound(err) {
-		n, lost := retrying{s, s.again}.Head(ctx, name)
+		n, lost := Retry(s, s.again).Head(ctx, name)
 		if lost == nil && n == size {
 			return nil
 		}

@@ -1,4 +1,4 @@
-package bucket
+package service
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/bucket"
 )
 
 // failed adds what an error is about: the server if that could not be reached. If ctx has ended, that is the reason. passes
@@ -28,7 +29,7 @@ func failed(ctx context.Context, server, about string, err error, passes bool) e
 		err = fmt.Errorf("%s: %w", about, err)
 	}
 	if passes {
-		return &Unavailable{err}
+		return &bucket.Unavailable{Err: err}
 	}
 	return err
 }

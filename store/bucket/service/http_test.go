@@ -1,4 +1,4 @@
-package bucket_test
+package service_test
 
 import (
 	"context"
@@ -13,13 +13,14 @@ import (
 
 	"castar/store/bucket"
 	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
 	"castar/store/retry"
 )
 
 // openDAV opens a folder of a server, and tries every request once.
 func openDAV(t *testing.T, u *url.URL) bucket.Bucket {
 	t.Helper()
-	b, err := bucket.OpenHTTP(t.Context(), bucket.HTTPConfig{URL: u, Retry: retry.Policy{Tries: 1}})
+	b, err := service.OpenHTTP(t.Context(), service.HTTPConfig{URL: u, Retry: retry.Policy{Tries: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +122,7 @@ func TestHTTPCancel(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	u := &url.URL{Scheme: "http", Host: "127.0.0.1:1", Path: "/"}
-	if _, err := bucket.OpenHTTP(ctx, bucket.HTTPConfig{URL: u}); !errors.Is(err, context.Canceled) {
+	if _, err := service.OpenHTTP(ctx, service.HTTPConfig{URL: u}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

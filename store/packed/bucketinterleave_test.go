@@ -1,0 +1,387 @@
+package packed_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"castar/store"
+	"castar/store/bucket"
+	"castar/store/packed"
+	"castar/store/packed/index"
+	"castar/store/packed/internal/cloud"
+	"castar/store/storetest"
+	"castar/store/tree"
+)
+
+// scenario is two writers, a gc, a repair and a reader at work in one bucket.
+type scenario struct {
+	m       *model
+	grace   time.Duration
+	options packed.BucketOptions
+	roots   map[store.Digest]string // the texts of the files of each root, one after the other
+	promise []store.Tag             // recorded, and told so
+	wrong   []string                // what should not have happened
+	timely  bool                    // no process takes longer than the grace period, and none fails
+}
+
+func (sc *scenario) fail(format string, args ...any) {
+	sc.wrong = append(sc.wrong, fmt.Sprintf(format, args...))
+}
+
+// makeTree stores a directory with files of these texts, as an ingest does, and returns its root. What is there already is
+// relied on.
+func (sc *scenario) makeTree(ctx context.Context, st *store.Store, texts ...string) (store.Tag, error) {
+	var dir store.Directory
+	for i, text := range texts {
+		d := store.Sum([]byte(text))
+		if has, err := st.Blobs.Has(ctx, d); err != nil {
+			return store.Tag{}, err
+		} else if !has {
+			if _, err := st.Blobs.Put(ctx, []byte(text)); err != nil {
+				return store.Tag{}, err
+			}
+		}
+		dir = append(dir, store.Node{Kind: store.KindFile, Name: fmt.Sprint(i), Digest: d, Size: uint64(len(text))})
+	}
+	root, err := st.Directories.Put(ctx, dir)
+	sc.m.mu.Lock()
+	defer sc.m.mu.Unlock()
+	sc.roots[root] = strings.Join(texts, "")
+	return store.Tag{Root: store.Node{Kind: store.KindDirectory, Digest: root, Size: uint64(len(dir))}, Time: time.Now()}, err
+}
+
+// ingest stores a tree and records it, and begins again if a gc was in its way.
+func (sc *scenario) ingest(ctx context.Context, b bucket.Bucket, name string, texts ...string) error {
+	st, err := packed.OpenBucket(ctx, b, sc.options)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for range 4 {
+		if err = sc.ingestOnce(ctx, st, name, texts); !errors.Is(err, store.ErrCollected) {
+			break
+		}
+	}
+	return err
+}
+
+func (sc *scenario) ingestOnce(ctx context.Context, st *store.Store, name string, texts []string) error {
+	t, err := sc.makeTree(ctx, st, texts...)
+	if err == nil {
+		err = st.Sync(ctx)
+	}
+	t.Name = name
+	for _, name := range []func(context.Context, store.Tag) error{st.Tags.Record, st.Tags.Set} {
+		if err == nil {
+			err = name(ctx, t)
+		}
+		if err == nil {
+			sc.m.mu.Lock()
+			sc.promise = append(sc.promise, t)
+			sc.m.mu.Unlock()
+		}
+	}
+	return err
+}
+
+// collect is a gc.
+func (sc *scenario) collect(ctx context.Context, b bucket.Bucket) error {
+	o := sc.options
+	o.Exclusive = true
+	st, err := packed.OpenBucket(ctx, b, o)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	for {
+		keep := st.NewSet()
+		kept := tree.ReadKept(ctx, st)
+		if err := errors.Join(append(kept.TagErrors, kept.LogErrors...)...); err != nil {
+			return err
+		}
+		roots, _ := kept.Roots(ctx, st)
+		for n, err := range st.Sweeper.Held(ctx, sc.grace) {
+			if err != nil {
+				return err
+			}
+			roots = append(roots, tree.Root{Node: n})
+		}
+		err := tree.Mark(ctx, st, roots, keep)
+		if err == nil {
+			_, err = st.Sweeper.Sweep(ctx, keep, store.SweepOptions{Grace: sc.grace})
+		}
+		if !errors.Is(err, store.ErrChanged) {
+			return err
+		}
+	}
+}
+
+func (sc *scenario) repair(ctx context.Context, b bucket.Bucket) error {
+	o := sc.options
+	o.Exclusive, o.Tolerate = true, true
+	st, err := packed.OpenBucket(ctx, b, o)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	_, err = st.Repairer.Repair(ctx, store.RepairOptions{})
+	if errors.Is(err, store.ErrChanged) {
+		err = nil // it says that it is to be run again
+	}
+	return err
+}
+
+// read exports what tags and log name, and returns an error if anything of that is not as it was.
+func (sc *scenario) read(ctx context.Context, b bucket.Bucket) error {
+	st, err := packed.OpenBucket(ctx, b, packed.BucketOptions{Options: packed.Options{ReadOnly: true}})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	kept := tree.ReadKept(ctx, st)
+	err = errors.Join(append(kept.TagErrors, kept.LogErrors...)...)
+	roots, _ := kept.Roots(ctx, st)
+	for _, r := range roots {
+		err = errors.Join(err, sc.readRoot(ctx, st, r.Node.Digest))
+	}
+	return err
+}
+
+func (sc *scenario) readRoot(ctx context.Context, st *store.Store, root store.Digest) error {
+	dir, err := st.Directories.Get(ctx, root)
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	for _, n := range dir {
+		blob, err := st.Blobs.Open(ctx, n.Digest)
+		if err != nil {
+			return fmt.Errorf("file %s: %w", n.Name, err)
+		}
+		_, err = blob.WriteTo(&text)
+		if err = errors.Join(err, blob.Close()); err != nil {
+			return fmt.Errorf("file %s: %w", n.Name, err)
+		}
+	}
+	if text.String() != sc.roots[root] {
+		return fmt.Errorf("%s has %q, want %q", root, text.String(), sc.roots[root])
+	}
+	return nil
+}
+
+// check looks at the bucket as it is between two steps: all that tags and log name is there, and all that was promised.
+func (sc *scenario) check(s *step) {
+	ctx := context.Background()
+	if err := sc.read(ctx, keepOpen{sc.m.b}); err != nil {
+		sc.fail("after %q of %d: %v", s.what, s.a.id, err)
+		return
+	}
+	st, err := packed.OpenBucket(ctx, keepOpen{sc.m.b}, packed.BucketOptions{Options: packed.Options{ReadOnly: true}})
+	if err != nil {
+		sc.fail("open: %v", err)
+		return
+	}
+	defer st.Close()
+	for _, t := range sc.promise {
+		if err := sc.readRoot(ctx, st, t.Root.Digest); err != nil {
+			sc.fail("after %q of %d: %q was promised: %v", s.what, s.a.id, t.Name, err)
+		}
+	}
+}
+
+// clean checks that two more gcs, a grace period apart, leave nothing in the bucket that the head does not name, and no
+// object that nobody reaches.
+func (sc *scenario) clean() {
+	ctx := context.Background()
+	b := keepOpen{sc.m.b}
+	sc.options = packed.BucketOptions{}
+	for range 4 {
+		time.Sleep(2 * sc.grace)
+		if err := sc.collect(ctx, b); err != nil {
+			sc.fail("gc in the end: %v", err)
+			return
+		}
+	}
+	if err := sc.read(ctx, b); err != nil {
+		sc.fail("in the end: %v", err)
+	}
+	st, err := packed.OpenBucket(ctx, b, packed.BucketOptions{})
+	if err != nil {
+		sc.fail("in the end: %v", err)
+		return
+	}
+	defer st.Close()
+	if has, err := st.Blobs.Has(ctx, store.Sum([]byte("nobody keeps this"))); has || err != nil {
+		sc.fail("garbage is left: %v", err)
+	}
+	if err := sc.named(ctx, b); err != nil {
+		sc.fail("in the end: %v", err)
+	}
+}
+
+// named returns an error unless the head names all files that there are, and condemns none.
+func (sc *scenario) named(ctx context.Context, b bucket.Bucket) error {
+	fsys, err := cloud.Open(ctx, b, "")
+	if err != nil {
+		return err
+	}
+	defer fsys.Close()
+	h := fsys.Head()
+	var indexes []*index.Index
+	want := []string{"config", "head", "log"}
+	for _, name := range h.Indexes {
+		x, err := index.Open(fsys, name)
+		if err != nil {
+			return err
+		}
+		defer index.Close(x)
+		indexes, want = append(indexes, x), append(want, index.Path(name))
+	}
+	for id := range index.NamedPacks(indexes) {
+		want = append(want, id.Path())
+	}
+	got := slices.DeleteFunc(names(sc.m.t, b, ""), func(name string) bool { return strings.HasPrefix(name, "tags/") })
+	slices.Sort(want)
+	if !slices.Equal(got, want) || len(h.Condemned)+len(h.Pins) > 0 {
+		return fmt.Errorf("there is %q, want %q; %d condemned, %d pins", got, want, len(h.Condemned), len(h.Pins))
+	}
+	return nil
+}
+
+// interleave runs the scenario with the given choices, and returns what went wrong.
+func interleave(t *testing.T, sc scenario, b bucket.Bucket, choose func(*model, []*step) (*step, outcome)) (wrong, trace []string) {
+	synctest.Test(t, func(t *testing.T) {
+		sc.m = &model{t: t, b: b, choose: choose}
+		sc.roots = map[store.Digest]string{}
+		ctx := context.Background()
+		free := keepOpen{b}
+		first := sc.options
+		sc.options.Create = true
+		check(t, sc.ingest(ctx, free, "old", "shared by all", "shared by one", "nobody keeps this"))
+		check(t, sc.ingest(ctx, free, "kept", "kept", "shared by all"))
+		sc.options = first
+		st := openBucket(t, free, sc.options)
+		old := sc.promise[0]
+		check(t, st.Tags.Delete(ctx, "old"))
+		check(t, st.Tags.Forget(ctx, []store.Tag{old}))
+		check(t, st.Close())
+		sc.promise = slices.DeleteFunc(sc.promise, func(t store.Tag) bool { return t.Name == "old" })
+		time.Sleep(2 * sc.grace)
+		sc.m.after = sc.check
+		sc.m.start(func(a *actor) error {
+			return sc.ingest(a.ctx, a.bucket(), "one", "shared by all", "shared by one", "one")
+		})
+		sc.m.start(func(a *actor) error { return sc.collect(a.ctx, a.bucket()) })
+		sc.m.start(func(a *actor) error { return sc.ingest(a.ctx, a.bucket(), "two", "shared by all", "two") })
+		sc.m.start(func(a *actor) error { return sc.read(a.ctx, a.bucket()) })
+		sc.m.start(func(a *actor) error {
+			return errors.Join(sc.collect(a.ctx, a.bucket()), sc.repair(a.ctx, a.bucket()))
+		})
+		if !sc.m.run() {
+			sc.fail("no end")
+		}
+		for _, a := range sc.m.actors {
+			if a.err != nil && !a.faults && sc.timely {
+				sc.fail("actor %d: %v", a.id, a.err)
+			}
+			a.cancel()
+		}
+		synctest.Wait()
+		sc.clean()
+	})
+	return sc.wrong, sc.m.trace
+}
+
+// tell reports what went wrong in a run.
+func tell(t *testing.T, what string, wrong, trace []string) {
+	t.Helper()
+	if len(wrong) > 0 {
+		t.Errorf("%s: %s\nsteps:\n%s", what, strings.Join(wrong, "\n"), strings.Join(trace, "\n"))
+	}
+}
+
+var modelSeed = flag.Uint64("bucket.seed", 1, "the first seed of random runs")
+
+// runs is how much of a matrix is tried: all of it in the full run, a part otherwise.
+func runs(few, many int) int {
+	if testing.Short() || storetest.UnderRace {
+		return few
+	}
+	return many
+}
+
+const day = 24 * time.Hour
+
+// Whatever the order of the operations of two writers, two gcs, a repair and a reader, with crashes, lost answers and
+// services that are overloaded at any step, what was recorded stays, and garbage goes.
+func TestBucketModelRandom(t *testing.T) {
+	for i := range uint64(runs(6, 300)) {
+		seed := *modelSeed + i
+		l := luck{rnd: rand.New(rand.NewPCG(seed, 0)), faults: seed%3 > 0, time: seed%4 == 3}
+		sc := scenario{grace: day, timely: !l.time && !l.faults}
+		wrong, trace := interleave(t, sc, bucket.NewMemory(), l.choose)
+		tell(t, fmt.Sprintf("seed %d", seed), wrong, trace)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// The same, when a process goes on as long as it can, except at one step, or in the full run at two.
+func TestBucketModelPreempted(t *testing.T) {
+	var tried int
+	try := func(switches map[int]int) (steps int) {
+		tried++
+		sc := scenario{grace: day, timely: true}
+		wrong, trace := interleave(t, sc, bucket.NewMemory(), preempting(switches))
+		tell(t, fmt.Sprint(switches), wrong, trace)
+		return len(trace)
+	}
+	steps := try(nil)
+	for n := 0; n < steps && !t.Failed(); n += runs(40, 1) {
+		for by := 1; by < 5 && !t.Failed(); by++ {
+			try(map[int]int{n: by})
+		}
+	}
+	t.Logf("%d runs of about %d steps", tried, steps)
+}
+
+// blind is a bucket that ignores conditions.
+type blind struct{ bucket.Bucket }
+
+func (b blind) PutIf(ctx context.Context, name string, data []byte, _ bucket.Version) (bucket.Version, error) {
+	if err := b.Put(ctx, name, data); err != nil {
+		return "", err
+	}
+	_, v, err := b.Load(ctx, name)
+	return v, err
+}
+
+// A store is not made in a bucket that ignores conditions. The model shows why: with single_writer, writers lose what they
+// have stored.
+func TestBucketModelBlind(t *testing.T) {
+	b := blind{bucket.NewMemory()}
+	_, err := packed.OpenBucket(t.Context(), b, create())
+	if !errors.Is(err, store.ErrUnsupported) || !strings.Contains(err.Error(), "conditional") {
+		t.Errorf("made a store: %v", err)
+	}
+	if all := names(t, b, ""); len(all) > 0 {
+		t.Errorf("left %q", all)
+	}
+	for seed := range uint64(20) {
+		l := luck{rnd: rand.New(rand.NewPCG(seed, 1))}
+		sc := scenario{grace: day, timely: true, options: packed.BucketOptions{SingleWriter: true}}
+		if wrong, _ := interleave(t, sc, blind{bucket.NewMemory()}, l.choose); len(wrong) > 0 {
+			return
+		}
+	}
+	t.Error("the model does not find what conditions are for")
+}
