@@ -42,7 +42,8 @@ What a tag points at is never forgotten: of the lines with the root of a tag, th
 tag's name if there are any. Lines that cannot be read stay as well.
 
 forget locks the store. If another process uses the store, forget exits with status 11, unless --wait says how long to
-wait.
+wait. With --dry-run, forget locks nothing. A 'castar serve --allow-delete' locks its store for a client; forget then
+waits for clients that are storing something.
 
 Examples:
   castar forget -n --keep-daily 7 --keep-weekly 4    # what stays, and why
@@ -182,7 +183,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 	}
 	forgotten := lines.forgotten()
 	if !f.dryRun {
-		if err := st.Tags.Forget(ctx, forgotten); err != nil {
+		if err := forgetLines(ctx, st, forgotten, f.wait); err != nil {
 			return err
 		}
 	}
@@ -196,6 +197,23 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		err = errPartial
 	}
 	return err
+}
+
+// forgetLines removes lines of the log. A server locks its store for that; if others use it, forgetLines tries for as long as
+// wait.
+func forgetLines(ctx context.Context, st *store.Store, lines []store.Tag, wait time.Duration) error {
+	const pause = time.Second
+	for began := time.Now(); ; {
+		err := st.Tags.Forget(ctx, lines)
+		if st.RemoteTags == nil || !errors.Is(err, store.ErrLocked) || time.Since(began) >= wait {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (e *env) printForgotten(f *forgetFlags, lines *forgetting, n int) error {

@@ -43,7 +43,11 @@ func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, erro
 		return e.open(ctx, "", config.Options{Exclusive: true})
 	}
 	f.options.Collect = func(ctx context.Context, st *store.Store, o store.CollectOptions) (store.CollectResult, error) {
-		return collect.Run(ctx, st, collect.Options{CollectOptions: o})
+		r, err := collect.Run(ctx, st, collect.Options{CollectOptions: o})
+		if store.IsNotFound(err) { // a path in a tree, which clients know
+			err = server.Refusal(err.Error())
+		}
+		return r, err
 	}
 	spec, err := e.storeSpec()
 	if err != nil {

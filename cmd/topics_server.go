@@ -10,8 +10,9 @@ Make a user and a folder for the store, a token for each machine, and a certific
   for machine in alpha beta; do
     echo "$(openssl rand -hex 32) put delete $machine/"
   done > /etc/castar/tokens
-'castar serve --help' says what a token may be allowed. Here each machine stores, and sets and moves tags that begin with its
-name; it cannot harm those of others. Make the file readable for the group castar only. Any certificate for the name of the server will do as /etc/castar/cert.pem and
+'castar serve --help' says what a token may be allowed. Here each machine stores, and sets, moves and deletes the tags that
+begin with its name; it cannot harm those of others. Make the file readable for the group castar only. Any certificate for
+the name of the server will do as /etc/castar/cert.pem and
 key.pem.
 
 /etc/systemd/system/castar.socket keeps the port while the service restarts, so that clients wait instead of failing:
@@ -61,6 +62,12 @@ On each machine, put its token, which is the first word of its line, into /etc/c
 cron:
   export CASTAR_STORE='grpc+https://server:8000?token-path=/etc/castar/token'
   castar ingest -q --tag "$(hostname)/home" /home
+
+After a change of the tokens:
+  systemctl reload castar
+
+Each machine forgets its own ingests; the server collects the garbage:
+  castar forget --tag "$(hostname)/home" --keep-daily 7 --keep-weekly 4
 
 The server needs no attention while its disk has room. When the disk is full, it refuses to store and goes on reading, and
 takes more when there is space again. Watch these:

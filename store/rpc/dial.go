@@ -47,8 +47,8 @@ import (
 //	tls-client-key-path=FILE    the key of the certificate; both or neither
 //
 // Dial reads only the parts shown here; package config refuses URLs with others. It reads files at once. They are PEM,
-// except for the token. The store has blobs and directories, no tags, and cannot list. Closing it closes the connection.
-// ctx is only for connecting. m, which may be nil, meters the connection.
+// except for the token. The store has blobs and directories, and cannot list; RemoteTags says whether the server has tags.
+// Closing the store closes the connection. ctx is only for connecting. m, which may be nil, meters the connection.
 func Dial(ctx context.Context, rawURL string, m *meter.Meter) (*store.Store, error) {
 	t, err := parseTarget(rawURL, m)
 	var conn *grpc.ClientConn

@@ -30,9 +30,10 @@
 // A caller that will read many blobs says so (Expect in ahead.go). Then the groups come in one call, in the order in which
 // they are needed, as far ahead as memory allows. Likewise directories: see expected.go.
 //
-// Batches, groups and Join are castar.v1.BulkService (protos/rpc_bulk.proto), which only castar's server has. tvix and
-// snix have the same messages in two packages, tvix.castore.v1 and snix.castore.v1. The client finds out which of the two
-// its server knows.
+// Batches, groups and Join are castar.v1.BulkService (protos/rpc_bulk.proto), tags and the log are castar.v1.TagService,
+// and garbage is collected by castar.v1.GcService (protos/rpc_tags.proto). Only castar's server has these. tvix and snix
+// have the same messages in two packages, tvix.castore.v1 and snix.castore.v1. The client finds out which of the two its
+// server knows.
 //
 // # Durability
 //
@@ -44,6 +45,9 @@
 // So Sync does nothing right after a directory upload, and otherwise puts the empty directory. A server that crashed in
 // between must not go unnoticed: its answers to Put name its instance. When the instance changes before everything is
 // durable, the client fails from then on. The servers behind one name must therefore be one server.
+//
+// The instance also changes when the server lets go of its store, because garbage may be removed then. A client that sets
+// a tag or records an ingest names the instance that it has met, and is refused if that is no longer so.
 //
 // # Headers
 //

@@ -32,10 +32,12 @@ type tags struct {
 	c   *client
 	rpc protos.TagServiceClient
 	has *atomic.Int32 // what Have has found out: 0 nothing, 1 there are tags, -1 there are none
+
+	most int // mostRecords
 }
 
 func newTags(c *client) tags {
-	return tags{c, protos.NewTagServiceClient(c.conn), new(atomic.Int32)}
+	return tags{c, protos.NewTagServiceClient(c.conn), new(atomic.Int32), mostRecords}
 }
 
 // Have implements store.RemoteTags.
@@ -289,7 +291,7 @@ func (ts tags) list(
 		for ; err == nil; err = next() {
 			for _, r := range m.GetRecords() {
 				records, bytes = records+1, bytes+len(r.GetWhole())
-				if records > mostRecords || bytes > mostRecordBytes {
+				if records > ts.most || bytes > mostRecordBytes {
 					yield(store.Tag{}, &store.CorruptError{Where: "the server", Err: errors.New("too many tags or lines of the log")})
 					return
 				}

@@ -14,15 +14,15 @@ import (
 // client that has stored something: it has a lease. A client that nevertheless comes too late meets another instance.
 
 const (
-	// linger is how long a store stays open that nobody uses. A local process that wants it for itself waits longer.
-	linger = time.Second
-	// lingerUnnamed is the same after a client is gone that has stored something and named no root. It may come back, and
-	// tries for less long.
-	lingerUnnamed = 4 * time.Second
+	// defaultLinger is how long a store stays open that nobody uses. A local process that wants it for itself waits longer.
+	defaultLinger = time.Second
+	// unnamedFactor is how many times longer that is after a client is gone that has stored something and named no root. It
+	// may come back, and tries for less long.
+	unnamedFactor = 4
 	// leaseTime is how long a lease lasts without a call that needs one.
 	leaseTime = 10 * time.Minute
 	// leasePause is how often a gc looks whether there are still leases.
-	leasePause = 200 * time.Millisecond
+	leasePause = 100 * time.Millisecond
 	// drainTime is how long calls are held up so that those that are running can end before the store is closed.
 	drainTime = 2 * time.Second
 	// drainPause is how long calls are not held up after that was in vain.
@@ -67,7 +67,7 @@ func (os *openings) leased() bool {
 		if l.gone.IsZero() && a.gone.Load() {
 			l.gone = now
 		}
-		if now.Sub(l.seen) > leaseTime || !l.gone.IsZero() && (l.named || now.Sub(l.gone) > lingerUnnamed) {
+		if now.Sub(l.seen) > leaseTime || !l.gone.IsZero() && (l.named || now.Sub(l.gone) > unnamedFactor*os.s.o.linger) {
 			delete(os.leases, a)
 		}
 	}
@@ -84,9 +84,9 @@ func (os *openings) relax() {
 	if os.ctx.Err() != nil {
 		return
 	}
-	defer os.timer.Reset(linger / 2)
+	defer os.timer.Reset(os.s.o.linger / 2)
 	leased := os.leased()
-	if os.now == nil || os.held || leased || os.broken != nil || !os.unused() || time.Since(os.left) < linger {
+	if os.now == nil || os.held || leased || os.broken != nil || !os.unused() || time.Since(os.left) < os.s.o.linger {
 		return
 	}
 	os.held = true
@@ -113,12 +113,12 @@ func (os *openings) shut() {
 	}
 }
 
-// alone calls do with the store opened exclusively. A store that locks must not be used by anybody meanwhile; with leases,
-// no client may have a lease. alone waits for that as long as wait, and at least as long as it takes to drain running calls
+// alone calls do with the store opened exclusively. If it locks, nobody uses it meanwhile, and no client has a lease: another
+// process may get at it in between. alone waits for that as long as wait, and at least as long as it takes to drain running calls
 // once, and to see that a client does not come back. The error is store.ErrLocked if that was in vain.
-func (os *openings) alone(ctx context.Context, wait time.Duration, leases bool, do func(*store.Store) error) error {
+func (os *openings) alone(ctx context.Context, wait time.Duration, do func(*store.Store) error) error {
 	if os.s.o.Locks {
-		if err := os.drain(ctx, wait, leases); err != nil {
+		if err := os.drain(ctx, wait); err != nil {
 			return err
 		}
 		defer func() {
@@ -139,15 +139,15 @@ func (os *openings) alone(ctx context.Context, wait time.Duration, leases bool, 
 }
 
 // drain waits until nobody uses the store, and closes it. Then the caller holds it.
-func (os *openings) drain(ctx context.Context, wait time.Duration, leases bool) error {
+func (os *openings) drain(ctx context.Context, wait time.Duration) error {
 	began := time.Now()
 	for {
-		pause, least := os.tryDrain(ctx, leases), time.Duration(0)
+		pause, least := os.tryDrain(ctx), time.Duration(0)
 		if pause == 0 {
 			return nil
 		}
 		if pause == leasePause {
-			least = lingerUnnamed + linger
+			least = (unnamedFactor + 1) * os.s.o.linger
 		}
 		if time.Since(began) > max(wait, least) {
 			return fmt.Errorf("%w: clients use the store", store.ErrLocked)
@@ -162,12 +162,12 @@ func (os *openings) drain(ctx context.Context, wait time.Duration, leases bool) 
 
 // tryDrain holds up calls until nobody uses the store, and returns 0 if it has closed the store. Otherwise it returns when
 // to try again.
-func (os *openings) tryDrain(ctx context.Context, leases bool) (pause time.Duration) {
+func (os *openings) tryDrain(ctx context.Context) (pause time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
 	os.mu.Lock()
 	defer os.mu.Unlock()
-	if os.held || leases && os.leased() {
+	if os.held || os.leased() {
 		return leasePause
 	}
 	os.held = true

@@ -45,7 +45,7 @@ func (s *Server) Collect(ctx context.Context, o store.CollectOptions) (r store.C
 		return r, fmt.Errorf("%w: another gc is running", store.ErrLocked)
 	}
 	defer s.collecting.Unlock()
-	err = s.opened.alone(ctx, o.Wait, true, func(st *store.Store) error {
+	err = s.opened.alone(ctx, o.Wait, func(st *store.Store) error {
 		r, err = s.o.Collect(ctx, st, o)
 		return err
 	})
@@ -152,13 +152,16 @@ func atMost(ms uint64, most time.Duration) time.Duration {
 	return time.Duration(min(ms, uint64(most/time.Millisecond))) * time.Millisecond
 }
 
-// gcError is what the client is told if a gc failed. What is missing is named by paths in trees, which the client may know.
+// Refusal returns an error of Options.Collect that clients are told word for word.
+func Refusal(text string) error { return refusef(codes.FailedPrecondition, "%s", text) }
+
+// gcError is what the client is told if a gc failed.
 func gcError(err error) error {
+	_, isRefusal := errors.AsType[*refused](err)
 	switch {
+	case isRefusal:
 	case errors.Is(err, store.ErrLocked):
 		return refusef(codes.FailedPrecondition, "%v", store.ErrLocked)
-	case errors.Is(err, store.ErrNothingKept), store.IsNotFound(err):
-		return refusef(codes.FailedPrecondition, "%v", err)
 	case store.IsCorrupt(err):
 		return refusef(codes.DataLoss, "nothing was removed: something that is kept is damaged: see the server's log")
 	}

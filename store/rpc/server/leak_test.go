@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"iter"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/record"
 	"castar/store/rpc/internal/rpctest"
 	"castar/store/rpc/internal/wire"
 )
@@ -58,6 +60,23 @@ func (f failingDirectories) Walk(context.Context, store.Digest) iter.Seq2[store.
 	return func(yield func(store.NamedDirectory, error) bool) {
 		if yield(store.NamedDirectory{}, nil) {
 			yield(store.NamedDirectory{}, f.err)
+		}
+	}
+}
+
+// failingTags is the same for tags.
+type failingTags struct{ err error }
+
+func (f failingTags) Get(context.Context, string) (store.Tag, error)      { return store.Tag{}, f.err }
+func (f failingTags) Set(context.Context, store.Tag) error                { return f.err }
+func (f failingTags) Delete(context.Context, string) error                { return f.err }
+func (f failingTags) Record(context.Context, store.Tag) error             { return f.err }
+func (f failingTags) Forget(context.Context, []store.Tag) error           { return f.err }
+func (f failingTags) Log(ctx context.Context) iter.Seq2[store.Tag, error] { return f.All(ctx) }
+func (f failingTags) All(context.Context) iter.Seq2[store.Tag, error] {
+	return func(yield func(store.Tag, error) bool) {
+		if yield(store.Tag{}, f.err) {
+			yield(store.Tag{}, f.err)
 		}
 	}
 }
@@ -111,6 +130,36 @@ func everyCall(t *testing.T, conn *grpc.ClientConn) map[string]error {
 		_, err = join.CloseAndRecv()
 	}
 	ended["Join"] = err
+	tags := protos.NewTagServiceClient(conn)
+	line, err := record.EncodeTag(record.OneLine, store.Tag{Name: "a", Root: store.Node{Kind: store.KindSymlink, Target: "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ended["tags Get"] = tags.Get(ctx, &protos.GetTagRequest{Name: "a"})
+	_, ended["tags Set"] = tags.Set(ctx, &protos.SetTagRequest{Record: line})
+	_, ended["tags MaySet"] = tags.MaySet(ctx, &protos.MaySetTagRequest{Name: "a"})
+	_, ended["tags Delete"] = tags.Delete(ctx, &protos.DeleteTagRequest{Name: "a"})
+	_, ended["tags Record"] = tags.Record(ctx, &protos.RecordRequest{Record: line})
+	_, ended["tags Forget"] = tags.Forget(ctx, &protos.ForgetRequest{Records: [][]byte{line}})
+	all := func(list grpc.ServerStreamingClient[protos.ListRecordsResponse], err error) error {
+		for err == nil {
+			var m *protos.ListRecordsResponse
+			if m, err = list.Recv(); strings.Contains(m.String(), marker) {
+				t.Errorf("the client is told %v", m)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		return err
+	}
+	ended["tags List"] = all(tags.List(ctx, &protos.ListTagsRequest{}))
+	ended["tags Log"] = all(tags.Log(ctx, &protos.ListLogRequest{}))
+	gc, err := protos.NewGcServiceClient(conn).Run(ctx, &protos.RunGcRequest{})
+	for err == nil {
+		_, err = gc.Recv()
+	}
+	ended["gc"] = err
 	return ended
 }
 
@@ -129,8 +178,15 @@ func TestErrorsNameNoPath(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			f := failing{err}
-			s, nerr := New(&store.Store{Blobs: f, Directories: failingDirectories{err}, Barrier: f}, Options{
-				AllowPut: true, Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			s, nerr := New(&store.Store{Blobs: f, Directories: failingDirectories{err}, Tags: failingTags{err}, Barrier: f}, Options{
+				AllowPut: true, AllowDelete: true, CheckRoots: true,
+				Collect: func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error) {
+					return store.CollectResult{}, err
+				},
+				OpenAlone: func(context.Context) (*store.Store, error) {
+					return &store.Store{Tags: failingTags{err}, Barrier: failing{nil}}, nil
+				},
+				Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			})
 			if nerr != nil {
 				t.Fatal(nerr)

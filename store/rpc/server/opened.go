@@ -59,8 +59,10 @@ func newOpenings(s *Server, st *store.Store) *openings {
 	os := &openings{s: s, changed: make(chan struct{}), leases: map[*account]*lease{}, left: time.Now()}
 	os.ctx, os.end = context.WithCancel(context.Background())
 	os.now = os.open(st)
+	os.mu.Lock() // relax may be called at once
+	defer os.mu.Unlock()
 	if s.o.Locks {
-		os.timer = time.AfterFunc(linger/2, os.relax)
+		os.timer = time.AfterFunc(s.o.linger/2, os.relax)
 	}
 	return os
 }

@@ -69,8 +69,9 @@ type Options struct {
 	// Locks says that OpenAlone needs the store to be closed, and that other processes may want to lock it too. Then the
 	// server closes it while nobody uses it, and opens it by Reopen.
 	Locks    bool
-	Upstream bool         // offer only the services that tvix and snix have too
-	Log      *slog.Logger // gets each call at level debug, failed ones at warn; nil: no log
+	Upstream bool          // offer only the services that tvix and snix have too
+	linger   time.Duration // for tests: other than defaultLinger
+	Log      *slog.Logger  // gets each call at level debug, failed ones at warn; nil: no log
 }
 
 const (
@@ -122,6 +123,7 @@ func New(st *store.Store, o Options) (*Server, error) {
 	o.MaxMessage = cmp.Or(max(o.MaxMessage, 0), DefaultMaxMessage)
 	o.MaxStreams = cmp.Or(max(o.MaxStreams, 0), DefaultMaxStreams)
 	o.Memory = cmp.Or(max(o.Memory, 0), DefaultMemory)
+	o.linger = cmp.Or(o.linger, defaultLinger)
 	o.Idle = cmp.Or(max(o.Idle, 0), DefaultIdle)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -271,7 +271,7 @@ func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
 		}
 		return at.st.Tags.Forget(ctx, lines)
 	}
-	err := ts.s.opened.alone(ctx, 0, false, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
+	err := ts.s.opened.alone(ctx, 0, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
 	if errors.Is(err, store.ErrLocked) {
 		return refusef(codes.FailedPrecondition, "%v", store.ErrLocked)
 	}
