@@ -246,15 +246,13 @@ func (e *env) copyRoots(
 ) (roots []copiedRoot, partial bool, err error) {
 	var tags []store.Tag
 	if f.tags {
-		if tags, partial, err = e.tagsOf(ctx, "copy", from); err != nil {
-			return nil, partial, err
-		}
+		tags, partial, err = e.tagsOf(ctx, "copy", from)
 	}
-	if len(refs) == 0 {
+	if len(refs) == 0 || err != nil {
 		for _, t := range tags {
 			roots = append(roots, copiedRoot{root: tree.Root{Name: t.Name, Node: t.Root}, tags: []store.Tag{t}})
 		}
-		return roots, partial, nil
+		return roots, partial, err
 	}
 	found, err := rootsOf(ctx, from, refs)
 	for _, r := range found {
