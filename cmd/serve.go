@@ -110,8 +110,8 @@ Examples:
   castar serve                                    # read-only, for this machine
   castar serve --listen unix:/run/castar.sock --allow-put
   castar serve --http 8080                        # pages for browsers here
-  castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem --token-file tokens \
-    --allow-put --allow-delete --gc-every 24h    # for many machines
+  castar serve -l :8000 --tls-cert cert.pem --tls-key key.pem \
+    --token-file tokens --allow-put --allow-delete --gc-every 24h
   castar export -s grpc+unix:/run/castar.sock ROOT DEST    # a client`
 
 // serveFlags is what was typed after castar serve.
