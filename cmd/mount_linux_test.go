@@ -190,7 +190,7 @@ func TestMountDaemon(t *testing.T) {
 	m.run(statusNotFound, "mount", "--daemon", "nothing", m.dir)
 	m.run(0, "umount", m.mnt)
 	out, _ = m.run(0, "mount", "--daemon", "--json", m.mnt) // the whole store
-	if want := fmt.Sprintf("{\"dir\":%q}\n", m.mnt); out != want {
+	if want := fmt.Sprintf("{\"type\":\"mount\",\"dir\":%q}\n", m.mnt); out != want {
 		t.Errorf("printed %q, want %q", out, want)
 	}
 	if got, err := os.ReadFile(filepath.Join(m.mnt, "tags/t/f")); err != nil || string(got) != "contents" {
