@@ -29,9 +29,9 @@ elsewhere in the destination stays, and the exit status is 1, unless --overwrite
 A tag keeps what ingest recorded with it, also the listing of modes, owners and times, which is copied as a part of
 the root. The log of the source is not copied.
 
-Stores in folders compress small files and chunks together. What is compressed together is decoded and checked, and goes
-to the destination as it is compressed in the source if the roots of this copy reach all of it, and the destination has
-nothing of it. Otherwise the destination compresses what it lacks. So a copy keeps the compression of the source.
+Stores in folders compress small files and chunks together, in groups. A copy decodes and checks each group. If the roots
+of this copy reach all of the group, and the destination, a folder or a castar server, has nothing of it, the group is
+stored as it is compressed in the source. Otherwise the destination gets what it lacks, and compresses that anew.
 
 If something in the source is missing or damaged, copy names it, copies the rest, and exits with status 3. Roots that
 are not whole get no tag. The same goes for a directory below 8192 others, and for a directory that records wrong
@@ -177,19 +177,6 @@ func (e *env) copyAll(
 		}
 	}
 	return lacking, nil
-}
-
-// withListings returns all that is to be copied: roots, and the listings of their tags, without their sizes.
-func withListings(roots []copiedRoot) (all []tree.Root) {
-	for _, r := range roots {
-		all = append(all, r.root)
-		for _, t := range r.tags {
-			if t.Listing != (store.Digest{}) {
-				all = append(all, tree.Root{Name: t.Name, Node: store.Node{Kind: store.KindFile, Digest: t.Listing}})
-			}
-		}
-	}
-	return all
 }
 
 // copyListings copies the listings of the tags of a root, which are parts of what the tags name.

@@ -98,3 +98,16 @@ func isTerminal(w io.Writer) bool {
 func (e *env) wantsColor() bool {
 	return e.isTerminal() && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
+
+// withListings returns all that is to be copied: roots, and the listings of their tags, without their sizes.
+func withListings(roots []copiedRoot) (all []tree.Root) {
+	for _, r := range roots {
+		all = append(all, r.root)
+		for _, t := range r.tags {
+			if t.Listing != (store.Digest{}) {
+				all = append(all, tree.Root{Name: t.Name, Node: store.Node{Kind: store.KindFile, Digest: t.Listing}})
+			}
+		}
+	}
+	return all
+}

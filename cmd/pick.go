@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"fmt"
 
 	"castar/ingest/ignore"
 	"castar/store"
@@ -29,6 +30,9 @@ func (p *picked) from(ctx context.Context, st *store.Store, node store.Node) (*s
 			return tree.Take
 		}
 		return tree.LookIn
+	}, func(dir string) string {
+		at := func() string { return dir }
+		return fmt.Sprintf("%q%q", include.State(at), exclude.State(at))
 	})
 	part := *st
 	part.Directories = ds

@@ -69,7 +69,9 @@ whose last call was not cut off, so they need not wait for silent ones. While
 others wait, clients that neither send nor read are cut off (UNAVAILABLE). A
 call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A client that is
 silent in the middle of a call for the --idle-timeout is cut off, whether others
-wait or not. Sizes are in bytes, or with K, M or G in units of 1024.
+wait or not; ten times as long between two directories of an upload. There are
+at most two connections for each MiB of --memory: then the one that was silent
+for longest is closed. Sizes are in bytes, or with K, M or G in units of 1024.
 
 One second after the last call the server closes a local store, and the next call
 opens it. So another process can lock an idle store, for 'castar gc', 'forget' or
@@ -90,7 +92,8 @@ names of its services while it reads, and under castar.put while clients may
 store. They need the token like every other call.
 
 SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
-seconds to finish.
+seconds to finish. Clients of castar go on when the server is back within half a
+minute.
 
 Log lines on stderr have a time, a level and fields. --json makes them JSON,
 with type (log), time, level, msg, method, code, took (in nanoseconds), peer and error.
@@ -98,8 +101,9 @@ serve logs failed calls, with --verbose all calls, and with --quiet none. With
 --json, each address is an object: type (address), url.
 
 --metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and
-castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running, and
-castar_rpc_blob_bytes_total by direction.
+castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running,
+castar_rpc_blob_bytes_total by direction, and castar_rpc_put_serving, which is 1
+while clients may store.
 ` + serveWebHelp + `
 
 Examples:
@@ -150,7 +154,7 @@ func (e *env) serveCommand() *cli.Command {
 			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
 			durationFlag("idle-timeout", &f.options.Idle, server.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
-			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(server.DefaultMaxStreams), "answer `N` calls at once; others wait"),
+			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(server.DefaultMaxStreams), "answer `N` calls at once, and as many uploads of directories; others wait"),
 		}, f.web.flags()...),
 		Action: func(c *cli.Context) error {
 			switch {

@@ -188,8 +188,10 @@ func TestServeHost(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if want := `castar_rpc_calls_total{method="BulkService/Has",code="OK"} 1`; err != nil || !strings.Contains(string(text), want) {
-		t.Errorf("metrics lack %s: %v\n%s", want, err, text)
+	for _, want := range []string{`castar_rpc_calls_total{method="BulkService/Has",code="OK"} 1`, "\ncastar_rpc_put_serving 1\n"} {
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("metrics lack %s: %v\n%s", want, err, text)
+		}
 	}
 	s.stop(t, syscall.SIGTERM)
 }

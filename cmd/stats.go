@@ -18,10 +18,13 @@ Counts what each ROOT holds, and all of them together. Without a ROOT it counts 
 LOGICAL is the size of all files, each counted wherever it occurs. "unique" counts equal contents, and equal chunks of
 contents, once. "stored" is the room that they take in the store, compressed, and the room that their directories
 take. If several objects were compressed together, each has a share of the room by its length. The index does not
-count, nor does anything that no ROOT reaches.
+count.
 
-ALONE is the room that one tag takes and no other tag needs: deleting the tag and running 'castar gc' would free it.
-It is shown only if no ROOT is given. On a terminal a histogram of file sizes follows.
+ALONE is the room that one tag takes and no other tag needs. If no line of the log names its root either, deleting the
+tag and running 'castar gc' would free it. It is shown only if no ROOT is given, and so is what has no tag: "log" is
+what roots that only the log names, and listings of metadata, take in addition, and "rest" what neither tags nor log
+name. 'castar gc' frees the rest, unless another process is about to name it. On a terminal a histogram of file sizes
+follows.
 
 Examples:
   castar stats                                      # what each tag takes
@@ -56,6 +59,11 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 	u := tree.NewUsage(st)
 	stop := e.startProgress("stats", func() sample { return sample{files: u.Objects.Load(), unit: "objects"} })
 	err = measure(ctx, u, roots, len(refs) == 0)
+	of, more := u.Unique, (*untagged)(nil)
+	if err == nil && len(refs) == 0 {
+		more, err = e.measureUntagged(ctx, st, u)
+		damaged = damaged || more != nil && more.damaged
+	}
 	stop()
 	if err != nil {
 		return err
@@ -65,9 +73,9 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 		total = tree.AddCounts(total, m.counts)
 	}
 	if e.json {
-		err = e.printStatsJSON(roots, total, &u.Unique, len(refs) == 0)
+		err = e.printStatsJSON(roots, total, &of, more)
 	} else {
-		err = e.printStats(roots, total, &u.Unique, len(refs) == 0)
+		err = e.printStats(roots, total, &of, more)
 	}
 	if err == nil && damaged {
 		err = errPartial
@@ -118,6 +126,64 @@ func measure(ctx context.Context, u *tree.Usage, roots []*measured, owners bool)
 	return nil
 }
 
+// untagged is what has no tag.
+type untagged struct {
+	Roots   uint64  `json:"log_roots" help:"that only the log names, if no ROOT is given, as the next three"`
+	Log     *uint64 `json:"log_bytes,omitempty" help:"stored for them, and for listings, in addition"`
+	Objects *uint64 `json:"rest_objects,omitempty" help:"which neither tags nor log name"`
+	Rest    *uint64 `json:"rest_bytes,omitempty" help:"stored for those"`
+	damaged bool    // some of it could not be read
+}
+
+// measureUntagged measures what u has not measured yet. It names on stderr what cannot be read.
+func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usage) (*untagged, error) {
+	kept := tree.ReadKept(ctx, st)
+	more, before := &untagged{}, u.Unique.Stored+u.Unique.StoredDirs
+	warn := func(err error) {
+		more.damaged = true
+		e.warn("stats", err.Error())
+	}
+	for _, err := range kept.LogErrors {
+		if store.IsServerError(err) {
+			return nil, err
+		}
+		warn(err)
+	}
+	roots, listings := kept.Roots(ctx, st)
+	more.Roots = uint64(len(roots)-len(kept.Tags)) - listings
+	if st.Sizer == nil {
+		return more, ctx.Err()
+	}
+	for _, r := range roots[len(kept.Tags):] {
+		if _, err := u.Add(ctx, r.Node); ctx.Err() != nil || store.IsServerError(err) {
+			return nil, err
+		} else if err != nil {
+			warn(fmt.Errorf("%s: %w", r.Name, err))
+		}
+	}
+	more.Log = new(u.Unique.Stored + u.Unique.StoredDirs - before)
+	objects, bytes, known, err := u.Rest(ctx)
+	if known {
+		more.Objects, more.Rest = &objects, &bytes
+	}
+	return more, err
+}
+
+// print says how much has no tag, if there is anything. m may be nil.
+func (m *untagged) print(w io.Writer) {
+	if m == nil {
+		return
+	}
+	if m.Log != nil && *m.Log > 0 {
+		fmt.Fprintf(w, "log     %s more, for %s without a tag and for listings\n", humanBytes(*m.Log), plural(m.Roots, "root"))
+	} else if m.Log == nil && m.Roots > 0 {
+		fmt.Fprintf(w, "log     %s without a tag\n", plural(m.Roots, "root"))
+	}
+	if m.Rest != nil && *m.Objects > 0 {
+		fmt.Fprintf(w, "rest    %s in %s that nothing names\n", humanBytes(*m.Rest), plural(*m.Objects, "object"))
+	}
+}
+
 // jsonMeasured is what castar stats --json prints of each root.
 type jsonMeasured struct {
 	Tag        string `json:"tag,omitempty" help:"if no ROOT is given"`
@@ -145,6 +211,7 @@ type jsonTotal struct {
 	DedupRatio        float64    `json:"dedup_ratio"`       // bytes / unique_bytes; 0 if there are none
 	CompressionRatio  float64    `json:"compression_ratio"` // unique_bytes / stored_bytes; 0 if unknown
 	Sizes             []jsonSize `json:"sizes"`
+	*untagged
 }
 
 func (jsonTotal) lineType() string { return "summary" }
@@ -155,7 +222,8 @@ type jsonSize struct {
 	Files uint64 `json:"files"`
 }
 
-func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Unique, owners bool) error {
+func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Unique, more *untagged) error {
+	owners := more != nil
 	out := e.newListing(false)
 	for _, m := range roots {
 		root, err := newJSONRoot(m.root)
@@ -172,7 +240,7 @@ func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Uniq
 		out.json(j)
 	}
 	j := jsonTotal{true, total, u.Files, u.Directories, u.Chunks, u.Bytes, u.Stored, u.StoredDirs,
-		ratio(total.Bytes, u.Bytes), ratio(u.Bytes, u.Stored), nil}
+		ratio(total.Bytes, u.Bytes), ratio(u.Bytes, u.Stored), nil, more}
 	for i, files := range u.Sizes {
 		j.Sizes = append(j.Sizes, jsonSize{tree.SizeLimit(i), files})
 	}
@@ -188,9 +256,9 @@ func ratio(a, b uint64) float64 {
 	return float64(a) / float64(b)
 }
 
-func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, owners bool) error {
+func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, more *untagged) error {
 	w := newTable(e.stdout)
-	what := "ROOT"
+	what, owners := "ROOT", more != nil
 	if owners {
 		what = "TAG"
 	}
@@ -217,6 +285,7 @@ func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, 
 	}
 	fmt.Fprintf(e.stdout, "\nunique  %s in %s, deduplicated %.2f to 1, and %s\nstored  %s\n", humanBytes(u.Bytes),
 		plural(u.Files, "file"), ratio(total.Bytes, u.Bytes), plural(u.Directories, "directory"), stored)
+	more.print(e.stdout)
 	if e.isTerminal() && u.Files > 0 {
 		fmt.Fprintln(e.stdout)
 		printHistogram(e.stdout, &u.Sizes)

@@ -24,9 +24,13 @@ MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers
 
 --limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
 requests and bytes it was.
+
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
 castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
+
+castar stats also says what takes room without a tag: what only the log names, and what nothing names.
+
 gc -v names the roots that it drops, gc -n -v those that it would drop. A store has a new file for that, given-up, which
 older versions pass over.
 
@@ -39,8 +43,11 @@ A flag without its value says what it wants, as in "--wait needs a value: want a
 
 Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
 fish what each word is.
+
 Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
 have the hard links; --metadata=none gives what earlier versions wrote.
+
+A mount of a server reads ahead, so find and grep -r do not wait for each directory and file.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
 
@@ -49,6 +56,16 @@ them for one version. Directories say how much is below them in entries_below. I
 store.
 
 Copy between stores in folders passes on what they compress together as it is, and does not compress it again.
+
+What was ingested is kept until 'castar forget' removes its line from the log, by root, tag or policy; gc keeps what tags
+and log name. home~1, home@2026-11-01 and @12 name ingests, wherever a ROOT is wanted. A tag moves only with --force.
+
+Ingest keeps a listing of modes, owners, times, hard links and holes beside each root, with --xattrs of attributes and
+ACLs, too; --no-metadata leaves it out. Export gives modes, times and links back, with --owner owners, and with --sparse
+holes; --metadata=none gives the uniform tree of earlier versions.
+
+'castar mount' shows trees as read-only file systems, and 'castar serve --http' in a browser. Ingest reads tar archives,
+NARs, and what a command writes (--stdin); export writes tar, nar and zip archives.
 
 A store is made only in a folder that exists, and ingest says so. 'castar init' takes --parents, --chunk-size and
 --compression. A path on another host is refused, and so is the place of a disk that is not mounted.
@@ -68,26 +85,38 @@ What commands of other programs are called here. A store needs no password: cast
 restic:
   restic init                   castar init; or nothing, ingest makes a store
   restic backup ~               castar ingest --tag home ~
+  restic backup --stdin         castar ingest --stdin NAME
   restic snapshots              castar log, castar tag
-  restic ls ID, find, dump      castar ls ROOT, castar find ROOT PATTERN, castar cat ROOT:path
-  restic diff A B               castar diff A B
-  restic restore ID --target D  castar export ROOT D
+  restic ls latest, dump        castar ls home, castar cat home:path
+  restic find PATTERN           castar find --all PATTERN
+  restic diff A B               castar diff home~1 home
+  restic restore ID --target D  castar export ROOT D; as root also --owner --xattrs
+  restic mount DIR              castar mount DIR
+  restic forget --keep-daily 7  castar forget --keep-daily 7
+  restic forget --prune         castar forget --gc
   restic check --read-data      castar verify
   restic prune                  castar gc
+  restic stats                  castar stats, castar du ROOT
   restic copy                   castar copy --from A --to B
+  rest-server                   castar serve
 
 borg:
   borg create REPO::NAME ~      castar ingest -s STORE --tag NAME ~
   borg list REPO                castar log -s STORE
   borg extract REPO::NAME       castar export -s STORE NAME DEST
+  borg mount REPO::NAME DIR     castar mount -s STORE NAME DIR
+  borg delete REPO::NAME        castar forget -s STORE NAME
+  borg prune --keep-daily 7     castar forget -s STORE --keep-daily 7
   borg check --verify-data      castar verify
   borg compact                  castar gc
+  borg import-tar, export-tar   castar ingest --format tar, castar export --format tar
   borg info                     castar stats
 
 git:
   git add . && git commit       castar ingest --gitignore --tag NAME .
   git log                       castar log
   git tag NAME COMMIT           castar tag NAME ROOT
+  git show main~1, main@{date}  castar ls main~1, castar ls main@2026-11-01
   git diff A B                  castar diff -p A B
   git ls-tree -r A              castar ls -R A
   git show A:path               castar cat A:path
@@ -96,21 +125,41 @@ git:
 
 const recipesText = `
 Every night, from cron. Name the store in full, and let only problems make a mail:
-  30 2 * * *  castar ingest -q -s /mnt/backup/store --tag home "$HOME" >/dev/null
+  30 2 * * * castar ingest -q -s /mnt/backup/store --tag home "$HOME" >/dev/null
 
 A backup disk that may not be mounted: make the store once with 'castar init -s /mnt/backup/store'. Ingest makes no other
 one in its place if the disk is not there: it fails with status 10.
 
 Check a part of the data each night, all of it in twenty days:
-  30 4 * * *  castar verify -q -s /mnt/backup/store --sample 5%
+  30 4 * * * castar verify -q -s /mnt/backup/store --sample 5%
 
 A second copy elsewhere, of what is missing there:
   castar copy --from /mnt/backup/store --to objectstore+s3://bucket/path --tags
+
+Keep seven days, four weeks and a year of months, and free the rest, once a week; -n instead of --gc shows what would go:
+  0 4 * * 0 castar forget -s /mnt/backup/store --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --gc
+
+Modes, times, owners and hard links are kept beside each tree. As root, with attributes and ACLs, there and back:
+  castar ingest --xattrs --tag home /home
+  castar export --owner --xattrs home /mnt/new/home
 
 A restore drill: a backup is good when it has been restored. Export, and compare with what is there:
   castar export -s /mnt/backup/store home /tmp/drill
   castar diff -s /mnt/backup/store home ~
   rm -rf /tmp/drill
+
+Look around in all that was stored, without unpacking, in a folder or in a browser:
+  castar mount /mnt/castar
+  castar serve --http 8080
+
+When did a file change, and what was it before:
+  castar find --all notes.txt
+  castar cat home~3:notes.txt
+
+What a program writes, and archives, go in and come out without a file between:
+  castar ingest --tag db --stdin db.sql -- pg_dump db
+  castar ingest --tag linux --format tar linux-6.1.tar.xz
+  castar export --format tar linux - | ssh host tar x
 
 Only what git knows, as one root:
   git ls-files -z | castar ingest --files-from - -z --tag src

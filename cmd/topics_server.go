@@ -11,8 +11,8 @@ Make a user and a folder for the store, a token for each machine, and a certific
     echo "$(openssl rand -hex 32) put delete $machine/"
   done > /etc/castar/tokens
 'castar serve --help' says what a token may be allowed. Here each machine stores, and sets, moves and deletes the tags that
-begin with its name. Make the file readable for the group castar only. Any certificate for the name of the server will do as /etc/castar/cert.pem and
-key.pem.
+begin with its name; it cannot harm those of others. Make the file readable for the group castar only. Any certificate for
+the name of the server will do as /etc/castar/cert.pem and key.pem.
 
 /etc/systemd/system/castar.socket keeps the port while the service restarts, so that clients wait instead of failing:
   [Socket]
@@ -70,8 +70,8 @@ Each machine forgets its own ingests; the server collects the garbage:
 
 The server needs no attention while its disk has room. When the disk is full, it refuses to store and goes on reading, and
 takes more when there is space again. Watch these:
+  castar_rpc_put_serving, and health of castar.put   1 and SERVING while clients may store
   castar_rpc_calls_total{code="ResourceExhausted"}   the disk is full, or the server has too much to do
-  health of the service castar.put                   SERVING while clients may store
   castar verify -q --sample 5%                       each night, on the server
 
 In a container instead. The store is in a volume, and the container's user must own it:

@@ -32,7 +32,8 @@ func TestServerUnit(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}),
 		"key.pem":  pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-		"tokens":   []byte("secret\n"),
+		"tokens":   []byte("secret put delete alpha/\n"),
+		"token":    []byte("secret\n"),
 		"file":     []byte("contents"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
@@ -53,10 +54,10 @@ func TestServerUnit(t *testing.T) {
 	c.ExtraFiles = []*os.File{socket}
 	s := startServe(t, c)
 	ingest := func(query string) (string, error) {
-		out, err := exec.Command("castar", "ingest", "-q", "-s", s.url+"?tls-ca-cert-path="+dir+"/cert.pem"+query, dir+"/file").CombinedOutput()
+		out, err := exec.Command("castar", "ingest", "-q", "--tag", "alpha/home", "-s", s.url+"?tls-ca-cert-path="+dir+"/cert.pem"+query, dir+"/file").CombinedOutput()
 		return string(out), err
 	}
-	if out, err := ingest("&token-path=" + dir + "/tokens"); err != nil {
+	if out, err := ingest("&token-path=" + dir + "/token"); err != nil {
 		t.Errorf("ingest: %v: %s", err, out)
 	}
 	if out, err := ingest(""); err == nil || out != "castar: ingest: "+s.url+": no valid token\n" {

@@ -72,7 +72,9 @@ with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.` + forma
 	return map[string][]string{
 		"GNU tar, gnu":    {"tar", "--format=gnu", "-cf", "-", "."},
 		"GNU tar, posix":  {"tar", "--format=posix", "-cf", "-", "."},
-		"GNU tar, sparse": {"tar", "--format=posix", "-S", "-cf", "-", "."},
+		"GNU tar, 0.0":    {"tar", "--format=posix", "-S", "--sparse-version=0.0", "-cf", "-", "."},
+		"GNU tar, 0.1":    {"tar", "--format=posix", "-S", "--sparse-version=0.1", "-cf", "-", "."},
+		"GNU tar, 1.0":    {"tar", "--format=posix", "-S", "--sparse-version=1.0", "-cf", "-", "."},
 		"GNU tar, oldgnu": {"tar", "--format=oldgnu", "-S", "-cf", "-", "."},
 		"bsdtar, pax":     {"bsdtar", "--format=pax", "-cf", "-", "."},
 		"bsdtar, gnutar":  {"bsdtar", "--format=gnutar", "-cf", "-", "."},

@@ -66,6 +66,8 @@ type Part struct {
 	data  []byte
 	head  int         // bytes before the first whole group
 	nodes []guts.Node // of the whole groups
+
+	fetched byte // as in tree
 }
 
 // NewPart hashes a part of an input, as far as that does not depend on the other parts. offset is where in the input data
@@ -79,6 +81,7 @@ func NewPart(data []byte, offset uint64) Part {
 	p.nodes = make([]guts.Node, len(groups)/groupSize)
 	for i := range p.nodes {
 		group := (*[groupSize]byte)(groups[i*groupSize:])
+		p.fetched |= fetch(group)
 		counter := (offset + uint64(p.head)) / guts.ChunkSize
 		p.nodes[i] = guts.CompressBuffer(group, groupSize, &guts.IV, counter+uint64(i)*guts.MaxSIMD, 0)
 	}

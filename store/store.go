@@ -67,7 +67,9 @@ type Group struct {
 
 // Taker takes blobs as another store compresses them, so that nothing is compressed again.
 type Taker interface {
-	// TakeGroup stores the blobs and chunks of a group of another store that cuts blobs at the same lengths. The caller has
+	// ChunkSize returns the average length, in bytes, of the chunks that the store cuts, or 0 if it takes nothing.
+	ChunkSize() int
+	// TakeGroup stores the blobs and chunks of a group of another store that cuts chunks of the same length. The caller has
 	// checked g.Frame, which is not nil, and raw, what it decodes to, against the digests. TakeGroup keeps neither. It reports
 	// false, and stores nothing, if the store would not keep the group as it is: the members may be put one by one.
 	TakeGroup(ctx context.Context, g Group, raw []byte) (taken bool, err error)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"castar/store"
@@ -35,8 +36,10 @@ type fsys struct {
 	files    *cache[contents, *file]
 	pieces   *cache[contents, []byte]
 
-	slots   chan struct{} // for what runs in the background
-	running sync.WaitGroup
+	lists    atomic.Uint32 // how often a directory below a root was listed
+	lastFile atomic.Uint64 // the number of the small file that was read last from a remote store
+	slots    chan struct{} // for what runs in the background
+	running  sync.WaitGroup
 }
 
 // place is an entry of the mount.

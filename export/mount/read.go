@@ -63,15 +63,21 @@ func (f *file) closeBlob() {
 	f.blob = nil
 }
 
-// read returns the bytes of the file n from offset on: as many as buf is long, if there are so many. All were checked
+// read returns the bytes of the file p from offset on: as many as buf is long, if there are so many. All were checked
 // against a digest. They may be in buf, and must not be changed.
-func (fs *fsys) read(ctx context.Context, n store.Node, offset uint64, buf []byte) (extents, error) {
+func (fs *fsys) read(ctx context.Context, p *place, offset uint64, buf []byte) (extents, error) {
+	n := p.node
 	if offset >= n.Size {
 		return nil, nil
 	}
 	buf = buf[:min(uint64(len(buf)), n.Size-offset)]
-	if uint64(len(buf)) == n.Size && n.Size <= smallFile {
-		data, err := fs.fetch(ctx, store.Chunk{Digest: n.Digest, Size: n.Size}, buf)
+	if whole := (store.Chunk{Digest: n.Digest, Size: n.Size}); uint64(len(buf)) == n.Size && n.Size <= smallFile {
+		if fs.st.RemoteBlobs != nil {
+			fs.filesAhead(p)
+			data, err := fs.piece(ctx, whole)
+			return extents{data}, err
+		}
+		data, err := fs.fetch(ctx, whole, buf)
 		return extents{data}, err
 	}
 	f, err := fs.files.get(ctx, contents{n.Digest, n.Size}, func() (*file, error) { return fs.openFile(ctx, n) })

@@ -100,6 +100,9 @@ func (s *server) readDir(cancel <-chan struct{}, in *fuse.ReadIn, add func(*plac
 	if err != nil {
 		return s.fs.status(in.NodeId, err)
 	}
+	if in.Offset == 0 {
+		s.fs.listAhead(&p, l)
+	}
 	if !addDots(p.number, p.up, in.Offset, add) {
 		return fuse.OK
 	}

@@ -1,9 +1,11 @@
 package mount
 
 import (
+	"context"
 	"encoding/binary"
 	"testing"
 
+	"castar/store"
 	"castar/store/memory"
 
 	"github.com/google/go-cmp/cmp"
@@ -58,4 +60,74 @@ func TestReadDirPlusDescribes(t *testing.T) {
 		described(t, s, 0)
 	}
 	check("a long time after that", 0, dirs)
+}
+
+// asked is the trees that a server was told to expect.
+type asked []store.Digest
+
+func (a *asked) Expect(_ context.Context, root store.Digest) { *a = append(*a, root) }
+
+// TestListAhead lists directories, and looks at what is read before anyone asks for it.
+func TestListAhead(t *testing.T) {
+	st := memory.New()
+	a := plant(t, st, "a", files{"x": files{"deep": "1"}, "y": files{"deep": "2"}})
+	b := plant(t, st, "b", files{"z": files{}})
+	d, err := st.Directories.Put(t.Context(), store.Directory{a, b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := store.Node{Kind: store.KindDirectory, Digest: d, Size: a.Size + b.Size + 2}
+	list := func(st *store.Store, numbers ...uint64) *server {
+		s := &server{fs: newFsys(t.Context(), st, top{node: root}, func(string, error) {})}
+		for _, n := range numbers {
+			in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: n}}
+			if status := s.ReadDir(nil, in, fuse.NewDirEntryList(make([]byte, 4096), 0)); status != fuse.OK {
+				t.Fatal(status)
+			}
+			s.fs.running.Wait()
+		}
+		return s
+	}
+	s := list(st, mountpoint)
+	if !s.fs.listings.knows(contents{a.Digest, a.Size}) || !s.fs.listings.knows(contents{b.Digest, b.Size}) {
+		t.Error("the directories in a directory are not read ahead")
+	}
+	var got asked
+	far := *st
+	far.RemoteDirectories = &got
+	list(&far, 1, 2, 3, 2, 1, 2)
+	if len(got) != 4 || got[0] != a.Digest || got[3] != d {
+		t.Errorf("a server is told to expect %v", got)
+	}
+}
+
+// TestFilesAhead reads small files of a remote store in order.
+func TestFilesAhead(t *testing.T) {
+	st := memory.New()
+	root := plant(t, st, "", files{"a": "1", "b": "2", "c": "3", "d": files{"x": "5"}, "e": "4"})
+	st.RemoteBlobs = struct{ store.RemoteBlobs }{}
+	s := &server{fs: newFsys(t.Context(), st, top{node: root}, func(string, error) {})}
+	read := func(number uint64, want string) {
+		t.Helper()
+		in := &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: number}}
+		result, status := s.Read(nil, in, make([]byte, 4096))
+		if status != fuse.OK {
+			t.Fatal(status)
+		}
+		if got, _ := result.Bytes(make([]byte, 10)); string(got) != want {
+			t.Errorf("%d: %q, want %q", number, got, want)
+		}
+		s.fs.running.Wait()
+	}
+	known := func(text string) bool { return s.fs.pieces.knows(contents{store.Sum([]byte(text)), 1}) }
+	described(t, s, 0)
+	read(4, "3")
+	read(2, "1")
+	if known("2") || known("4") {
+		t.Error("read ahead, though nothing was read in order")
+	}
+	read(3, "2")
+	if !known("4") || known("5") {
+		t.Error("what comes after files that were read in order is not read ahead, or too much is")
+	}
 }

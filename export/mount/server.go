@@ -215,7 +215,7 @@ func (s *server) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	case p.folder() || p.node.Kind != store.KindFile:
 		return nil, fuse.EISDIR
 	}
-	data, err := s.fs.read(c, p.node, in.Offset, buf)
+	data, err := s.fs.read(c, &p, in.Offset, buf)
 	if err != nil {
 		return nil, s.fs.status(in.NodeId, err)
 	}

@@ -43,16 +43,13 @@ type storedFilter struct {
 
 // filterKey is what decides what a storedFilter leaves out of a directory, wherever that is.
 type filterKey struct {
-	ignored    ignore.Stack
+	patterns   string
 	repository bool // its name is that of a repository
 }
 
 // Key implements tree.Filter.
 func (f *storedFilter) Key(path tree.Path) any {
-	if f.ignored.ByName(path.String) {
-		return filterKey{f.ignored, path.Name() == ignore.RepositoryName}
-	}
-	return nil
+	return filterKey{f.ignored.Key(path.String), path.Name() == ignore.RepositoryName}
 }
 
 // Enter implements tree.Filter.
@@ -86,7 +83,7 @@ func (f *storedFilter) Enter(ctx context.Context, path tree.Path, dir store.Dire
 		}
 	}
 	match := below.ignored.MatchName
-	if !below.ignored.ByName(path.String) {
+	if below.ignored.State(path.String) != "" {
 		parent := path.String()
 		match = func(name string, isDir bool) bool { return below.ignored.Match(inside(parent, name), isDir) }
 	}

@@ -169,7 +169,9 @@ func TestFilterShared(t *testing.T) {
 	for _, o := range []ingest.Options{
 		{Excludes: []*ignore.Patterns{ignore.New("c")}},
 		{Excludes: []*ignore.Patterns{ignore.New("/a/c", "b/*/c")}},
+		{Excludes: []*ignore.Patterns{ignore.New("a/**/b/**/c", "**/b/a/d.o")}},
 		{GitIgnore: true},
+		{GitIgnore: true, Excludes: []*ignore.Patterns{ignore.New("**/a/**/b/d.o", "a/b/**")}},
 	} {
 		counted.n = 0
 		sides := [2]*Side{}

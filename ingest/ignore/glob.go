@@ -238,23 +238,6 @@ func (g *glob) match(text string) (ok bool, steps int) {
 	return matchElements(g.middle, text)
 }
 
-// reaches reports whether g may match a path below dir, which ends in a slash.
-func (g *glob) reaches(dir string) bool {
-	if n := min(len(dir), len(g.prefix)); dir[:n] != g.prefix[:n] {
-		return false
-	}
-	slashes := strings.Count(g.prefix, "/") + strings.Count(g.suffix, "/")
-	for _, e := range g.middle {
-		if e.kind == deep || e.kind == dirs {
-			return true
-		}
-		if e.matches('/') {
-			slashes++
-		}
-	}
-	return strings.Count(dir, "/") <= slashes
-}
-
 // matches reports whether e is a literal or a one that matches c.
 func (e *element) matches(c byte) bool {
 	return e.kind == literal && e.char == c || e.kind == one && e.set.contains(c)

@@ -19,6 +19,7 @@ package ignore
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ type Patterns struct {
 	// byLast tells which patterns can match a path, by its last byte. It has the indexes, in ascending order, of the
 	// patterns that end in that byte. Patterns whose last byte is not fixed are under 0, which is in no path.
 	byLast map[byte][]int32
+	sum    [sha256.Size]byte // of what was parsed
 }
 
 // pattern is one line.
@@ -53,7 +55,7 @@ type pattern struct {
 // unescaped spaces at the end of a line, a carriage return before the end, and a UTF-8 byte order mark at the start of
 // data. There are no errors: a malformed pattern matches nothing. The result does not refer to data.
 func Parse(data []byte) *Patterns {
-	p := &Patterns{}
+	p := &Patterns{sum: sha256.Sum256(data)}
 	text := string(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")))
 	for line := range strings.SplitSeq(text, "\n") {
 		if strings.HasPrefix(line, "#") {
@@ -214,32 +216,7 @@ func (f *frame) push(p *Patterns, base int) *frame {
 // Empty reports whether the Stack ignores nothing. Callers can then save building paths.
 func (s Stack) Empty() bool { return s.command == nil && s.dirs == nil }
 
-// ByName reports whether what s says of all that is below a directory depends only on names. s is the Stack of the
-// directory or of its parent, and dir its path. ByName does not call dir if s has no pattern that is matched against
-// paths.
-func (s Stack) ByName(dir func() string) bool {
-	path := ""
-	for _, f := range [2]*frame{s.command, s.dirs} {
-		for ; f != nil && !f.names; f = f.under {
-			if path == "" {
-				if path = dir(); path == "" {
-					return false
-				}
-				path += "/"
-			}
-			below := path[min(f.base, len(path)):]
-			if f.fold {
-				below = strings.ToLower(below)
-			}
-			if slices.ContainsFunc(f.list, func(n pattern) bool { return n.wholePath && n.reaches(below) }) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-// MatchName is Match for an entry of a directory for which ByName is true.
+// MatchName is Match for an entry of a directory whose State is "".
 func (s Stack) MatchName(name string, isDir bool) bool { return s.match("", name, isDir) }
 
 // Match reports whether to leave out the entry at path, which is relative to the root, with slashes, and is below the

@@ -25,34 +25,21 @@ import (
 	"castar/store/storetest"
 )
 
-// crashStates is how many states are tried of each crash: n, or an eighth under the race detector.
+// crashStates is how many states are tried of each crash: n, or a sixteenth under the race detector.
 // CASTAR_CRASH_STATES asks for another number.
 func crashStates(n int) int {
 	if more, err := strconv.Atoi(os.Getenv("CASTAR_CRASH_STATES")); err == nil {
 		return more
 	}
-	if storetest.UnderRace {
-		return (n + 7) / 8
-	}
-	return n
+	return storetest.Sample(n, (n+15)/16)
 }
 
 // statesAfterKill is how many states are tried of each crash that follows a kill. The first is the one in which nothing
 // survived that was not synced.
-func statesAfterKill() int {
-	if storetest.UnderRace {
-		return 1
-	}
-	return 3
-}
+func statesAfterKill() int { return storetest.Sample(3, 1) }
 
 // killStep says how many operations lie between those after which a process is killed.
-func killStep() int {
-	if storetest.UnderRace {
-		return 5
-	}
-	return 1
-}
+func killStep() int { return storetest.Sample(1, 11) }
 
 // notUnderRace skips a test of one goroutine that tries very many states.
 func notUnderRace(t *testing.T) {

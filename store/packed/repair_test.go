@@ -230,11 +230,7 @@ func TestRepairFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := newCrasher(asIs, 1, 0)
-		step := 1
-		if storetest.UnderRace {
-			step = 4
-		}
-		for fault := 0; ; fault += step {
+		for fault := 0; ; fault += storetest.Sample(1, 13) {
 			fsys := r.fsys.Clone()
 			var n atomic.Int64
 			fsys.Inject(func(op crashfs.Op) error {

@@ -124,7 +124,11 @@ func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 	if len(b.digests) == 0 {
 		return nil
 	}
-	return c.putBlobs(ctx, b, enc)
+	message, err := b.message(enc)
+	if err != nil {
+		return err
+	}
+	return c.putBlobs(ctx, b.digests, message)
 }
 
 // hasBlobs asks which blobs the server has.
@@ -180,28 +184,24 @@ func (c *client) hasAll(ds []store.Digest) (instance string, all bool) {
 	return instance, true
 }
 
-// putBlobs sends a batch in one call.
-func (c *client) putBlobs(ctx context.Context, b *batch, enc *zstd.Encoder) error {
-	message, err := b.message(enc)
-	if err != nil {
-		return err
-	}
-	err = c.retry(ctx, func(k *call) error {
+// putBlobs sends blobs, which are in message, in one call.
+func (c *client) putBlobs(ctx context.Context, ds []store.Digest, message *protos.PutBlobsRequest) error {
+	err := c.retry(ctx, func(k *call) error {
 		var headers metadata.MD
 		resp, err := c.bulk.Put(k.ctx, message, grpc.Header(&headers))
 		if err != nil {
 			return err
 		}
 		digests := resp.GetDigests()
-		if len(digests) != len(b.digests) {
-			return corrupt(b.digests[0], fmt.Errorf("%d answers for %d blobs", len(digests), len(b.digests)))
+		if len(digests) != len(ds) {
+			return corrupt(ds[0], fmt.Errorf("%d answers for %d blobs", len(digests), len(ds)))
 		}
 		for i := range digests {
-			if err := checked(digests[i], headers, b.digests[i], c.acked(b.digests[i])); err != nil {
+			if err := checked(digests[i], headers, ds[i], c.acked(ds[i])); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	return fromStatus(err, b.digests[0])
+	return fromStatus(err, ds[0])
 }

@@ -85,7 +85,7 @@ func (c *client) meetCastar() {
 
 func (c *client) bundle(id string) *store.Store {
 	b, t := blobs{c: c}, newTags(c)
-	return &store.Store{ID: id, Blobs: b, Lanes: b, Tags: t, RemoteTags: t, Collector: collector{c},
+	return &store.Store{ID: id, Blobs: b, Lanes: b, Takes: b, Tags: t, RemoteTags: t, Collector: collector{c},
 		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Barrier: barrier{c}}
 }
 

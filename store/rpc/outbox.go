@@ -37,6 +37,7 @@ type outbox struct {
 	started chan struct{} // closed when the fields below are set
 	longest int           // length of the longest blob that a batch takes
 	pool    *chunk.Pool   // cuts longer blobs; nil: they are not sent in chunks
+	average int           // length of the chunks that pool cuts, or 0
 	most    capacity      // of a batch
 
 	free      chan *batch // empty ones; has room for all
@@ -66,7 +67,9 @@ func (o *outbox) start() {
 	if room := int(min(terms.GetMostBytes(), batchSize+inlineSize)); room >= askSize {
 		calls, send = bulkCalls, func(b *batch) error { return o.c.putBatch(o.ctx, b, enc) }
 		o.most, o.longest = capacity{min(wire.MostBlobs, room/digestField), room}, min(inlineSize, room)
-		o.pool = poolFor(terms.GetChunkSize(), o.longest)
+		if o.pool = poolFor(terms.GetChunkSize(), o.longest); o.pool != nil {
+			o.average = int(terms.GetChunkSize())
+		}
 	}
 	batches := 2*calls + laneCount // one on its way and one full for each call, and one being filled for each lane
 	o.free, o.full = make(chan *batch, batches), make(chan *batch, batches)

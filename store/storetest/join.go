@@ -21,10 +21,10 @@ func joinChecks() []check {
 	}
 }
 
-// pieces returns chunks of data as the store cuts them.
-func pieces(t *testing.T, st *store.Store, data []byte) (all [][]byte) {
+// pieces returns chunks of data as a store cuts them whose chunks have that average length.
+func pieces(t *testing.T, average int, data []byte) (all [][]byte) {
 	t.Helper()
-	params, err := chunk.ParamsFor(st.Joins.ChunkSize())
+	params, err := chunk.ParamsFor(average)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func join(t *testing.T, st *store.Store, d store.Digest, chunks []store.Chunk) e
 func joined(t *testing.T, st *store.Store) {
 	repeated := bytes.Repeat(random(1, 300_000), 10)
 	for i, data := range [][]byte{random(2, 3<<20), repeated, bytes.Join(texts(3, 2<<20), nil), random(4, 1000)} {
-		chunks := pieces(t, st, data)
+		chunks := pieces(t, st.Joins.ChunkSize(), data)
 		d := store.Sum(data)
 		for _, c := range chunks {
 			put(t, st, c)
@@ -106,7 +106,7 @@ func joinedOfJoined(t *testing.T, st *store.Store) {
 
 func joinedWrong(t *testing.T, st *store.Store) {
 	data := random(1, 3<<20)
-	chunks := pieces(t, st, data)
+	chunks := pieces(t, st.Joins.ChunkSize(), data)
 	if len(chunks) < 3 {
 		t.Fatalf("%d chunks", len(chunks))
 	}
@@ -155,13 +155,13 @@ func concurrentJoins(t *testing.T, st *store.Store) {
 	shared := random(99, 2<<20)
 	parallel(t, func(worker int) error {
 		data := slices.Concat(shared, random(byte(worker), 100_000))
-		for _, c := range pieces(t, st, data) {
+		for _, c := range pieces(t, st.Joins.ChunkSize(), data) {
 			if _, err := st.Blobs.Put(t.Context(), c); err != nil {
 				return err
 			}
 		}
-		for _, blob := range [][]byte{data, bytes.Join(pieces(t, st, data)[:3], nil)} {
-			if err := join(t, st, store.Sum(blob), listed(pieces(t, st, blob)...)); err != nil {
+		for _, blob := range [][]byte{data, bytes.Join(pieces(t, st.Joins.ChunkSize(), data)[:3], nil)} {
+			if err := join(t, st, store.Sum(blob), listed(pieces(t, st.Joins.ChunkSize(), blob)...)); err != nil {
 				return err
 			}
 			b, err := st.Blobs.Open(t.Context(), store.Sum(blob))

@@ -22,7 +22,8 @@ type CopyOptions struct {
 }
 
 // CopyCounts is what a copy has met, and how much of that was missing and was copied. Each blob and directory counts
-// once. It may be read at any time.
+// once. A directory counts as missing in a remote destination, without a question, if something that it reaches was
+// missing there: servers keep closures. The counts may be read at any time.
 type CopyCounts struct {
 	Directories, Blobs, Bytes          atomic.Uint64
 	NewDirectories, NewBlobs, NewBytes atomic.Uint64
@@ -115,7 +116,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	c.Expect(ctx, root)
 	stop := r.syncNowAndThen()
 	as := []store.Node{root.Node}
-	ok := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })
+	ok, _ := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })
 	stop()
 	switch {
 	case ctx.Err() != nil:
@@ -168,9 +169,10 @@ type rootCopy struct {
 type directoryCopy struct {
 	done chan struct{}
 	// Valid once done is closed:
-	ok   bool
-	size uint64     // what a node has to record at least
-	as   store.Node // the digest and, where it is counted anew, the size in the destination
+	ok    bool
+	isNew bool       // the destination lacked it, or something that it reaches
+	size  uint64     // what a node has to record at least
+	as    store.Node // the digest and, where it is counted anew, the size in the destination
 }
 
 // syncNowAndThen syncs the destination from time to time until it is stopped.
@@ -198,12 +200,12 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 	}
 }
 
-// nodes copies what nodes refer to, and reports whether the destination has all of it. It makes nodes what they are to
-// be in the destination. Goroutines copy as long as slots are free; otherwise the caller copies one node after the
-// other. So there are never more goroutines than slots.
-func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) bool {
+// nodes copies what nodes refer to, and reports whether the destination has all of it, and whether it lacked any of it. It
+// makes nodes what they are to be in the destination. Goroutines copy as long as slots are free; otherwise the caller
+// copies one node after the other. So there are never more goroutines than slots.
+func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) (ok, isNew bool) {
 	var working sync.WaitGroup
-	var failed atomic.Bool
+	var failed, lacked atomic.Bool
 	for i := range nodes {
 		n := &nodes[i]
 		if n.Kind == store.KindSymlink || r.ctx.Err() != nil {
@@ -214,8 +216,12 @@ func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) bo
 			if n.Kind == store.KindFile {
 				copyNode = r.blob
 			}
-			if !copyNode(n, trailTo(*n)) {
+			ok, isNew := copyNode(n, trailTo(*n))
+			if !ok {
 				failed.Store(true)
+			}
+			if isNew {
+				lacked.Store(true)
 			}
 		}
 		select {
@@ -229,25 +235,25 @@ func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) bo
 		}
 	}
 	working.Wait()
-	return !failed.Load() && r.ctx.Err() == nil
+	return !failed.Load() && r.ctx.Err() == nil, lacked.Load()
 }
 
-// directory copies the directory that n refers to, and makes n what it is to be in the destination.
-func (r *rootCopy) directory(n *store.Node, at *trail) bool {
+// directory copies the directory that n refers to, as nodes does, and makes n what it is to be in the destination.
+func (r *rootCopy) directory(n *store.Node, at *trail) (ok, isNew bool) {
 	if at.depth > store.MaxDepth {
 		r.problem(at, store.ErrTooDeep)
-		return false
+		return false, false
 	}
 	dc := r.directoryOnce(n.Digest, at)
 	if dc.ok && n.Size < dc.size {
 		err := fmt.Errorf("has size %d, and is recorded with %d", dc.size, n.Size)
 		r.problem(at, &store.CorruptError{Digest: n.Digest, Err: err})
-		return false
+		return false, dc.isNew
 	}
 	if dc.ok && r.o.SizeRule != nil {
 		n.Digest, n.Size = dc.as.Digest, dc.as.Size
 	}
-	return dc.ok
+	return dc.ok, dc.isNew
 }
 
 // directoryOnce copies a directory after all that it refers to. The first caller does, and the others wait.
@@ -270,10 +276,12 @@ func (r *rootCopy) directoryOnce(d store.Digest, at *trail) *directoryCopy {
 		return dc
 	}
 	dc.size, _ = dir.Size(store.SizeDocumented) // valid ones have a size
-	if !r.nodes(dir, func(n store.Node) *trail { return at.child(n.Name) }) {
+	whole, isNew := r.nodes(dir, func(n store.Node) *trail { return at.child(n.Name) })
+	dc.isNew = isNew
+	if !whole {
 		return dc
 	}
-	if dc.as, err = r.put(d, dir); err != nil {
+	if err = r.put(dc, d, dir); err != nil {
 		r.cancel(at.wrap(err))
 		return dc
 	}
@@ -281,33 +289,37 @@ func (r *rootCopy) directoryOnce(d store.Digest, at *trail) *directoryCopy {
 	return dc
 }
 
-// put adds a directory to the upload, and counts it. dir is d as it is to be in the destination; put returns its node.
-func (r *rootCopy) put(d store.Digest, dir store.Directory) (as store.Node, err error) {
-	as.Digest = d
+// put adds the directory d to the upload, and counts it. dir is d as it is to be in the destination.
+func (r *rootCopy) put(dc *directoryCopy, d store.Digest, dir store.Directory) error {
+	dc.as.Digest = d
 	if r.o.SizeRule != nil {
 		message, err := store.EncodeDirectory(dir)
 		if err == nil {
-			as.Size, err = dir.Size(*r.o.SizeRule)
+			dc.as.Size, err = dir.Size(*r.o.SizeRule)
 		}
 		if err != nil {
-			return as, err
+			return err
 		}
-		as.Digest = store.Sum(message)
+		dc.as.Digest = store.Sum(message)
 	}
 	if added, err := r.seen.Add(store.KindDirectory, d); err != nil || added {
+		if !dc.isNew || r.to.RemoteDirectories == nil {
+			_, err := r.to.Directories.Get(r.ctx, dc.as.Digest)
+			dc.isNew = err != nil
+		}
 		r.o.Progress.Directories.Add(1)
-		if _, err := r.to.Directories.Get(r.ctx, as.Digest); err != nil {
+		if dc.isNew {
 			r.o.Progress.NewDirectories.Add(1)
 		}
 	}
 	if r.upload == nil {
-		return as, nil
+		return nil
 	}
 	got, err := r.upload.Put(r.ctx, dir)
-	if err == nil && got != as.Digest {
-		err = &store.CorruptError{Digest: as.Digest, Err: fmt.Errorf("destination calls it %s", got)}
+	if err == nil && got != dc.as.Digest {
+		err = &store.CorruptError{Digest: dc.as.Digest, Err: fmt.Errorf("destination calls it %s", got)}
 	}
-	return as, err
+	return err
 }
 
 // problem reports what the source lacks or has damaged, and what is too deep. Any other error ends the copy.

@@ -250,3 +250,27 @@ func TestCopyChecksSizes(t *testing.T) {
 		}
 	}
 }
+
+// noExpectations is a RemoteDirectories that fetches nothing ahead.
+type noExpectations struct{}
+
+func (noExpectations) Expect(context.Context, store.Digest) {}
+
+// TestCopyCountsWithoutQuestions asserts that a remote destination is not asked for directories above something new.
+func TestCopyCountsWithoutQuestions(t *testing.T) {
+	from, _, root := reachSample(t)
+	to := memory.New()
+	asked := &countedReads{Directories: to.Directories, reads: map[store.Digest]int{}}
+	to.Directories, to.RemoteDirectories = asked, noExpectations{}
+	for round, want := range []struct{ asked, isNew int }{{1, 5}, {5, 0}} { // only the empty one has nothing new in it
+		clear(asked.reads)
+		var counts tree.CopyCounts
+		c := tree.NewCopier(from, to, tree.CopyOptions{Progress: &counts})
+		if err := c.Copy(t.Context(), tree.Root{Name: "t", Node: root}); err != nil {
+			t.Fatal(err)
+		}
+		if n := counts.NewDirectories.Load(); len(asked.reads) != want.asked || n != uint64(want.isNew) {
+			t.Errorf("round %d: asked for %d directories, %d new; want %d, %d", round, len(asked.reads), n, want.asked, want.isNew)
+		}
+	}
+}

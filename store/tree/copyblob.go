@@ -9,27 +9,29 @@ import (
 	"castar/store"
 )
 
-// blob copies what a file node refers to, unless the destination has it, and compares the size that the node records.
-func (r *rootCopy) blob(n *store.Node, at *trail) bool {
+// blob copies what a file node refers to, unless the destination has it, and compares the size that the node records. isNew
+// says that the destination lacked it; only the first caller hears that.
+func (r *rootCopy) blob(n *store.Node, at *trail) (ok, isNew bool) {
 	if !r.claim(n.Digest) {
-		return r.copied(n.Digest) && r.checkSize(n, at)
+		return r.copied(n.Digest) && r.checkSize(n, at), false
 	}
 	defer r.settle(n.Digest)
 	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
 	if err != nil {
 		r.cancel(at.wrap(err))
-		return false
+		return false, false
 	}
 	r.o.Progress.Blobs.Add(1)
 	r.o.Progress.Bytes.Add(n.Size)
 	if !has && !r.o.DryRun && !r.copyBlob(n, at) {
-		return false
+		return false, true
 	}
-	if !has || r.groups.has(n.Digest) {
+	isNew = !has || r.groups.has(n.Digest)
+	if isNew {
 		r.o.Progress.NewBlobs.Add(1)
 		r.o.Progress.NewBytes.Add(n.Size)
 	}
-	return !has && !r.o.DryRun || r.checkSize(n, at)
+	return !has && !r.o.DryRun || r.checkSize(n, at), isNew
 }
 
 // claim reports whether the caller is the first to meet a blob. Then it must settle it.

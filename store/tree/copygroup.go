@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 
 	"castar/store"
@@ -48,16 +49,21 @@ type groupMember struct {
 	offset, size uint64
 }
 
-// recentGroups is how many groups are remembered for each that is copied at once. Long files that follow each other have
-// chunks in the same one.
-const recentGroups = 4
+// recentGroups is how many groups are remembered, at least. Long files that follow each other have chunks in the same one.
+const recentGroups = 16
+
+// remoteGroups is how many groups are on their way to a remote store at once, at least.
+const remoteGroups = 8
 
 // newGroups returns nil if one of the stores has no groups, or if they cut blobs at different lengths.
 func newGroups(from, to *store.Store) *groups {
-	if from.Groups == nil || from.Joins == nil || to.Takes == nil || to.Joins == nil || from.Joins.ChunkSize() != to.Joins.ChunkSize() {
+	if from.Groups == nil || from.Joins == nil || to.Takes == nil || from.Joins.ChunkSize() != to.Takes.ChunkSize() {
 		return nil
 	}
 	jobs := runtime.GOMAXPROCS(0)
+	if to.RemoteBlobs != nil {
+		jobs = max(jobs, remoteGroups)
+	}
 	dec, err := zstd.NewDecoder(jobs)
 	if err != nil {
 		return nil
@@ -184,9 +190,13 @@ func (g *groups) begin(ctx context.Context, d store.Digest) (m groupMember, isNe
 	if err != nil { // which CopyBlob will meet too
 		return m, false, false
 	}
+	if !slices.ContainsFunc(read.Members, func(c store.Chunk) bool { return c.Digest == d }) {
+		g.failed[d] = true
+		return m, false, false
+	}
 	g.add(&copiedGroup{Group: read, done: make(chan struct{}), users: 1})
-	m, ok = g.find(d)
-	return m, ok, ok
+	m, _ = g.find(d)
+	return m, true, true
 }
 
 // find returns where d is in a recent group, which the caller must drop.
@@ -209,7 +219,7 @@ func (g *groups) add(group *copiedGroup) {
 	}
 	g.order = append(g.order, group)
 	var oldest *copiedGroup
-	if len(g.order) > recentGroups*cap(g.room) {
+	if len(g.order) > max(recentGroups, cap(g.room)) {
 		oldest, g.order = g.order[0], g.order[1:]
 		for i := range oldest.Members {
 			if d := oldest.Members[i].Digest; g.recent[d].group == oldest {
@@ -265,21 +275,36 @@ func (g *groups) copy(ctx context.Context, group *copiedGroup) error {
 
 // copySingly copies members of a group, those that wanted has the bytes of, one by one.
 func (g *groups) copySingly(ctx context.Context, group *copiedGroup, wanted [][]byte) error {
-	for i, data := range wanted {
-		if data == nil {
-			continue
-		}
-		d := group.Members[i].Digest
-		has, err := g.to.Blobs.Has(ctx, d)
-		if err == nil && !has {
-			_, err = g.to.Blobs.Put(ctx, data)
-			g.note(d)
-		}
-		if err != nil {
-			return err
+	var ds []store.Digest
+	for i := range wanted {
+		if wanted[i] != nil {
+			ds = append(ds, group.Members[i].Digest)
 		}
 	}
-	return nil
+	has, err := hasAll(ctx, g.to, ds)
+	for i := 0; i < len(wanted) && err == nil; i++ {
+		if wanted[i] == nil {
+			continue
+		}
+		if !has[0] {
+			_, err = g.to.Blobs.Put(ctx, wanted[i])
+			g.note(group.Members[i].Digest)
+		}
+		has = has[1:]
+	}
+	return err
+}
+
+// hasAll returns which of several blobs a store has.
+func hasAll(ctx context.Context, st *store.Store, ds []store.Digest) (has []bool, err error) {
+	if st.RemoteBlobs != nil {
+		return st.RemoteBlobs.HasAll(ctx, ds)
+	}
+	has = make([]bool, len(ds))
+	for i := 0; i < len(ds) && err == nil; i++ {
+		has[i], err = st.Blobs.Has(ctx, ds[i])
+	}
+	return has, err
 }
 
 // note notes that the destination has got d.

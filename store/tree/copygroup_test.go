@@ -46,10 +46,13 @@ func (g *grouper) Chunks(_ context.Context, d store.Digest) ([]store.Chunk, erro
 // taker takes groups of which it has nothing.
 type taker struct {
 	store.Blobs
+	size   int
 	mu     sync.Mutex
 	groups []store.Group
 	lists  int
 }
+
+func (k *taker) ChunkSize() int { return k.size }
 
 func (k *taker) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, error) {
 	for _, m := range g.Members {
@@ -157,8 +160,8 @@ func (s *groupSample) group(t *testing.T, blobs ...[]byte) (g store.Group) {
 func (s *groupSample) copyAll(t *testing.T, prepare func(to *store.Store), roots ...store.Node) (to *store.Store, k *taker, said string) {
 	t.Helper()
 	to = memory.New()
-	k = &taker{Blobs: to.Blobs}
-	to.Takes, to.Joins = k, joiner{size: 1 << 18}
+	k = &taker{Blobs: to.Blobs, size: 1 << 18}
+	to.Takes = k
 	if prepare != nil {
 		prepare(to)
 	}
@@ -209,7 +212,7 @@ func TestCopyGroups(t *testing.T) {
 		{"two roots that reach all together", nil, nil, func(s *groupSample) []store.Node { return []store.Node{s.two, s.one} }, 2, 1, "3 of 3"},
 		{"a root that reaches a part", nil, nil, func(s *groupSample) []store.Node { return []store.Node{s.two} }, 1, 1, "2 of 2"},
 		{"the destination has a part", nil, func(s *groupSample, to *store.Store) { _, _ = to.Blobs.Put(t.Context(), []byte("the first")) }, nil, 1, 1, "2 of 3"},
-		{"other lengths of chunks", nil, func(_ *groupSample, to *store.Store) { to.Joins = joiner{size: 1 << 16} }, nil, 0, 0, "3 of 3"},
+		{"other lengths of chunks", nil, func(_ *groupSample, to *store.Store) { to.Takes.(*taker).size = 1 << 16 }, nil, 0, 0, "3 of 3"},
 		{"a frame that is cut short", damage(0, func(g *store.Group) { g.Frame = g.Frame[:20] }), nil, nil, 1, 0, "3 of 3"},
 		{"a frame of other bytes", func(s *groupSample) {
 			g := s.group(t, []byte("the firsT"), []byte("the second"), bytes.Repeat([]byte("third"), 1000))

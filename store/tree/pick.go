@@ -18,9 +18,11 @@ const (
 
 // Pick returns root without what choose leaves out, and directories in which to find it, which also have everything that
 // stays as it is. choose is called for each entry of a directory that it does not leave out; taken says that a directory
-// above is taken. ds is not changed: directories that become others are kept in memory, encoded.
+// above is taken. What it says of the entries below two directories may depend on the paths of these only so far as state
+// gives another text for each; so a tree that shares directories takes the time of its directories, and not of its paths.
+// ds is not changed: directories that become others are kept in memory, encoded.
 func Pick(ctx context.Context, ds store.Directories, root store.Node,
-	choose func(path string, n *store.Node, taken bool) Choice) (store.Directories, store.Node, error) {
+	choose func(path string, n *store.Node, taken bool) Choice, state func(dir string) string) (store.Directories, store.Node, error) {
 	if root.Kind != store.KindDirectory {
 		return ds, root, nil
 	}
@@ -28,7 +30,7 @@ func Pick(ctx context.Context, ds store.Directories, root store.Node,
 	if err != nil {
 		return ds, root, err
 	}
-	p := picking{ctx, &overlay{Directories: ds, messages: map[store.Digest][]byte{}}, rule, choose}
+	p := picking{ctx: ctx, kept: &overlay{Directories: ds, messages: map[store.Digest][]byte{}}, rule: rule, choose: choose, state: state}
 	root, _, err = p.directory("", root, false, 1)
 	return p.kept, root, err
 }
@@ -39,6 +41,22 @@ type picking struct {
 	kept   *overlay
 	rule   store.SizeRule
 	choose func(path string, n *store.Node, taken bool) Choice
+	state  func(dir string) string
+	known  memo[pickKey, picked]
+}
+
+// pickKey is what decides what becomes of a directory.
+type pickKey struct {
+	digest store.Digest
+	taken  bool
+	state  string
+}
+
+// picked is what became of a directory.
+type picked struct {
+	digest store.Digest
+	size   uint64
+	some   bool // is left in it
 }
 
 // directory returns what becomes of the directory n, and whether anything is left in it.
@@ -46,9 +64,24 @@ func (p *picking) directory(at string, n store.Node, taken bool, depth int) (sto
 	if depth > store.MaxDepth {
 		return n, false, store.ErrTooDeep
 	}
+	key := pickKey{n.Digest, taken, p.state(at)}
+	become, ok := p.known.get(key)
+	if !ok {
+		var err error
+		if become, err = p.pick(at, n, taken, depth); err != nil {
+			return n, false, err
+		}
+		p.known.put(key, become)
+	}
+	n.Digest, n.Size = become.digest, become.size
+	return n, become.some, nil
+}
+
+// pick is directory for one that was not met in this state.
+func (p *picking) pick(at string, n store.Node, taken bool, depth int) (become picked, err error) {
 	dir, err := p.kept.Get(p.ctx, n.Digest)
 	if err != nil {
-		return n, false, store.About("directory", n.Digest, err)
+		return become, store.About("directory", n.Digest, err)
 	}
 	left := make(store.Directory, 0, len(dir))
 	for _, child := range dir {
@@ -58,7 +91,7 @@ func (p *picking) directory(at string, n store.Node, taken bool, depth int) (sto
 		if choice != LeaveOut && isDir {
 			var some bool
 			if child, some, err = p.directory(name, child, taken || stays, depth+1); err != nil {
-				return n, false, err
+				return become, err
 			}
 			stays = stays || some
 		}
@@ -66,18 +99,14 @@ func (p *picking) directory(at string, n store.Node, taken bool, depth int) (sto
 			left = append(left, child)
 		}
 	}
-	size, err := left.Size(p.rule)
-	if err != nil {
-		return n, false, err
-	}
 	message, err := store.EncodeDirectory(left)
 	if err != nil {
-		return n, false, err
+		return become, err
 	}
-	if d := store.Sum(message); d != n.Digest {
-		p.kept.messages[d] = message
-		n.Digest = d
+	become.digest, become.some = store.Sum(message), len(left) > 0
+	if become.digest != n.Digest {
+		p.kept.messages[become.digest] = message
 	}
-	n.Size = size
-	return n, len(left) > 0, nil
+	become.size, err = left.Size(p.rule)
+	return become, err
 }

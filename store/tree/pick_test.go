@@ -39,7 +39,7 @@ func TestPick(t *testing.T) {
 			return Take
 		}
 		return LookIn
-	})
+	}, func(dir string) string { return dir })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,5 +52,36 @@ func TestPick(t *testing.T) {
 	}
 	if want := []string{"", "a", "a/empty", "a/x", "c"}; !slices.Equal(paths, want) || got.Size != 4 {
 		t.Errorf("%q of size %d, want %q", paths, got.Size, want)
+	}
+}
+
+// A tree of a few directories that has more paths than anyone can walk takes the time of its directories.
+func TestPickShared(t *testing.T) {
+	ctx, st := t.Context(), memory.New()
+	var n store.Node
+	for level := range 50 {
+		var dir store.Directory
+		if level > 0 {
+			a, b := n, n
+			a.Name, b.Name = "a", "b"
+			dir = store.Directory{a, b}
+		}
+		size, err := dir.Size(store.SizeDocumented)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := st.Directories.Put(ctx, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = store.Node{Kind: store.KindDirectory, Digest: d, Size: size}
+	}
+	asked := 0
+	_, _, err := Pick(ctx, st.Directories, n, func(string, *store.Node, bool) Choice {
+		asked++
+		return LookIn
+	}, func(dir string) string { return path.Base(dir) })
+	if err != nil || asked > 500 {
+		t.Errorf("asked of %d entries, error %v", asked, err)
 	}
 }

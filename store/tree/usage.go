@@ -173,6 +173,36 @@ func (u *Usage) stored(ctx context.Context, k store.Kind, d store.Digest, total 
 	return err
 }
 
+// Rest returns how many objects of the store Add has not met, and how many bytes they take. It looks through the whole
+// index. known is false if the store cannot tell.
+func (u *Usage) Rest(ctx context.Context) (objects, bytes uint64, known bool, err error) {
+	if u.st.Lister == nil || u.st.Sizer == nil {
+		return 0, 0, false, nil
+	}
+	met := NewSet(u.st)
+	for d, err := range u.st.Lister.List(ctx, store.Digest{}, 0) {
+		if err != nil {
+			return 0, 0, false, err
+		}
+		for _, k := range []store.Kind{store.KindDirectory, store.KindFile} {
+			if u.seen.Has(k, d) {
+				continue
+			}
+			isNew, err := met.Add(k, d)
+			if isNew && err == nil {
+				err = u.stored(ctx, k, d, &bytes)
+			}
+			if isNew && err == nil {
+				objects++
+			}
+			if err != nil && !store.IsNotFound(err) { // of the other kind
+				return 0, 0, false, err
+			}
+		}
+	}
+	return objects, bytes, true, nil
+}
+
 // Own says that root, and all that it reaches, belongs to one owner more. Each directory is read twice at most, however
 // many owners it has.
 func (u *Usage) Own(ctx context.Context, root store.Node) error {

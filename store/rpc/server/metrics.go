@@ -48,6 +48,7 @@ func (m *metrics) ended(method string, code codes.Code, took time.Duration) {
 //	castar_rpc_call_seconds_total{method,code}    the time they took
 //	castar_rpc_calls_running                      calls that are running
 //	castar_rpc_blob_bytes_total{direction}        bytes of blobs, sent or received
+//	castar_rpc_put_serving                        1 while clients may store, otherwise 0
 func (s *Server) WriteMetrics(w io.Writer) error {
 	m := &s.metrics
 	var total, seconds []byte
@@ -60,6 +61,10 @@ func (s *Server) WriteMetrics(w io.Writer) error {
 		seconds = fmt.Appendf(seconds, "castar_rpc_call_seconds_total%s %g\n", labels, m.calls[k].time.Seconds())
 	}
 	m.mu.Unlock()
+	puts := 0
+	if s.o.AllowPut && s.opened.mayPut() == nil {
+		puts = 1
+	}
 	_, err := fmt.Fprintf(w, `# TYPE castar_rpc_calls_total counter
 %s# TYPE castar_rpc_call_seconds_total counter
 %s# TYPE castar_rpc_calls_running gauge
@@ -67,6 +72,8 @@ castar_rpc_calls_running %d
 # TYPE castar_rpc_blob_bytes_total counter
 castar_rpc_blob_bytes_total{direction="received"} %d
 castar_rpc_blob_bytes_total{direction="sent"} %d
-`, total, seconds, m.running.Load(), m.received.Load(), m.sent.Load())
+# TYPE castar_rpc_put_serving gauge
+castar_rpc_put_serving %d
+`, total, seconds, m.running.Load(), m.received.Load(), m.sent.Load(), puts)
 	return err
 }
