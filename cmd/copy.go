@@ -271,7 +271,7 @@ func sameRoot(a, b store.Node) bool {
 	return a == b
 }
 
-// copyTags sets tags whose root is there. It returns an error for each tag that it may not move: one that points
+// copyTags sets tags whose root is there. It returns an error, or nil, for each tag: it may not move one that points
 // elsewhere, or one that cannot be read, and may.
 func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) (conflicts []error, err error) {
 	for _, t := range tags {
@@ -279,9 +279,7 @@ func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.T
 		if err != nil {
 			return conflicts, err
 		}
-		if conflict != nil {
-			conflicts = append(conflicts, conflict)
-		}
+		conflicts = append(conflicts, conflict)
 	}
 	return conflicts, nil
 }

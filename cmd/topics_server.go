@@ -12,8 +12,7 @@ Make a user and a folder for the store, a token for each machine, and a certific
   done > /etc/castar/tokens
 'castar serve --help' says what a token may be allowed. Here each machine stores, and sets, moves and deletes the tags that
 begin with its name; it cannot harm those of others. Make the file readable for the group castar only. Any certificate for
-the name of the server will do as /etc/castar/cert.pem and
-key.pem.
+the name of the server will do as /etc/castar/cert.pem and key.pem.
 
 /etc/systemd/system/castar.socket keeps the port while the service restarts, so that clients wait instead of failing:
   [Socket]

@@ -877,7 +877,9 @@ type RunGcResponse struct {
 	// What the user must know.
 	Warnings []string `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// In the last message only: what was done, as the JSON object that castar gc --json prints.
-	Result        []byte `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
+	Result []byte `protobuf:"bytes,4,opt,name=result,proto3" json:"result,omitempty"`
+	// Records of the roots that were given up since the last gc, in the last message only.
+	Dropped       [][]byte `protobuf:"bytes,5,rep,name=dropped,proto3" json:"dropped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -940,6 +942,13 @@ func (x *RunGcResponse) GetResult() []byte {
 	return nil
 }
 
+func (x *RunGcResponse) GetDropped() [][]byte {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
 var File_protos_rpc_tags_proto protoreflect.FileDescriptor
 
 const file_protos_rpc_tags_proto_rawDesc = "" +
@@ -984,12 +993,13 @@ const file_protos_rpc_tags_proto_rawDesc = "" +
 	"\x04keep\x18\x03 \x03(\fR\x04keep\x12\x12\n" +
 	"\x04wait\x18\x04 \x01(\x04R\x04wait\x12\x1c\n" +
 	"\tforgotten\x18\x05 \x03(\fR\tforgotten\x12\x14\n" +
-	"\x05grace\x18\x06 \x01(\x04R\x05grace\"s\n" +
+	"\x05grace\x18\x06 \x01(\x04R\x05grace\"\x8d\x01\n" +
 	"\rRunGcResponse\x12\x18\n" +
 	"\aobjects\x18\x01 \x01(\x04R\aobjects\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x1a\n" +
 	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x16\n" +
-	"\x06result\x18\x04 \x01(\fR\x06result2\x96\x04\n" +
+	"\x06result\x18\x04 \x01(\fR\x06result\x12\x18\n" +
+	"\adropped\x18\x05 \x03(\fR\adropped2\x96\x04\n" +
 	"\n" +
 	"TagService\x12:\n" +
 	"\x03Get\x12\x18.castar.v1.GetTagRequest\x1a\x19.castar.v1.GetTagResponse\x12:\n" +

@@ -57,10 +57,25 @@ func (g collector) Collect(ctx context.Context, o store.CollectOptions) (r store
 			o.Progress.Bytes.Store(m.GetBytes())
 		}
 		if len(m.GetResult()) > 0 {
-			return r, json.Unmarshal(m.GetResult(), &r)
+			return r, readResult(m, &r)
 		}
 	}
 	return r, gcError(k.why(err))
+}
+
+// readResult reads the last message of a gc.
+func readResult(m *protos.RunGcResponse, r *store.CollectResult) error {
+	if err := json.Unmarshal(m.GetResult(), r); err != nil {
+		return fmt.Errorf("the server: result of the gc: %w", err)
+	}
+	for _, b := range m.GetDropped() {
+		t, err := decodeRecord(b)
+		if err != nil {
+			return err
+		}
+		r.Dropped = append(r.Dropped, t)
+	}
+	return nil
 }
 
 func milliseconds(d time.Duration) uint64 { return uint64(max(d, 0) / time.Millisecond) }

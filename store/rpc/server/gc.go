@@ -13,6 +13,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/record"
 )
 
 const (
@@ -20,6 +21,8 @@ const (
 	gcReport = 500 * time.Millisecond
 	// gcWarnings is how many warnings of a gc a client hears.
 	gcWarnings = 1000
+	// gcDropped is the length, in bytes, at which the list of roots that were given up ends.
+	gcDropped = 2 << 20
 	// gcLongestWait is how long a client may have a gc wait.
 	gcLongestWait = 7 * 24 * time.Hour
 	// gcLongestGrace is how long a client may leave in a bucket what was given up.
@@ -109,6 +112,13 @@ func (g *gcServer) Run(req *protos.RunGcRequest, stream grpc.ServerStreamingServ
 	last := report()
 	if last.Result, err = json.Marshal(result); err != nil {
 		return err
+	}
+	for i, size := 0, 0; i < len(result.Dropped) && size < gcDropped; i++ {
+		b, err := record.EncodeTag(record.OneLine, result.Dropped[i])
+		if err != nil {
+			return err
+		}
+		last.Dropped, size = append(last.Dropped, b), size+len(b)
 	}
 	return stream.Send(last)
 }
