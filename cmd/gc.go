@@ -33,9 +33,13 @@ Older versions of castar kept only what tags reach. The lines of ingests that th
 gc works on a full disk: it first removes what it can without writing. If it needs more room, it keeps packs that are
 partly dead, and the error says how much room it needs.
 
-gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long to wait.
-Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept can be
-lost, and the next gc continues. With --dry-run, gc locks nothing.
+In a bucket (packed+s3: and others) gc runs beside everybody else, and locks nothing. It keeps what was stored less than
+--grace ago, too, and deletes files only when they were given up that long ago: a gc a day later frees the space. Do
+not make it shorter than the longest ingest or export takes.
+
+Elsewhere gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long
+to wait. Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept
+can be lost, and the next gc continues. With --dry-run, gc locks nothing.
 
 With the store of a 'castar serve --allow-delete', the gc runs there. --wait says how long the server waits for clients
 that are storing something.

@@ -133,7 +133,7 @@ func (k *packedKind) openBucket(ctx context.Context, o Options, options packed.O
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.Open(ctx, service.OpenOptions{Create: o.Create && !o.ReadOnly, Meter: o.Meter})
+	b, err := l.Open(ctx, service.OpenOptions{Create: o.Create && !o.ReadOnly, Meter: o.Meter, Unasked: true})
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package packed_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"testing"
@@ -155,6 +156,35 @@ func TestBucketGC(t *testing.T) {
 	if all := names(t, b, "index/"); len(all) != 1 {
 		t.Errorf("indexes %q", all)
 	}
+}
+
+// A gc fails if somebody records a root between its reading of the tags and its end, even if that stores nothing.
+func TestBucketGCRecorded(t *testing.T) {
+	ctx, b := t.Context(), keepOpen{bucket.NewMemory()}
+	w := openBucket(t, b, create())
+	old := recordRoot(t, w, "old", "old")
+	recordRoot(t, w, "kept", "kept")
+	check(t, w.Tags.Delete(ctx, "old"))
+	check(t, w.Tags.Forget(ctx, []store.Tag{old}))
+	collect(t, b, time.Hour) // which keeps it, and forgets no pin
+	b2 := openBucket(t, b, packed.BucketOptions{Options: packed.Options{Exclusive: true}})
+	again := openBucket(t, b, packed.BucketOptions{})
+	old.Name, old.Listing = "again", putBlob(t, w, "listing") // so that the pin is another one
+	check(t, w.Sync(ctx))
+	keep := b2.NewSet()
+	check(t, again.Tags.Set(ctx, old))
+	b2.NewSet() // which sees the new head, and the same indexes
+	if _, err := b2.Sweeper.Sweep(ctx, keep, store.SweepOptions{}); !errors.Is(err, store.ErrChanged) {
+		t.Errorf("swept after a root was recorded: %v", err)
+	}
+	wantRecorded(t, openBucket(t, b, packed.BucketOptions{}), old, "old")
+}
+
+func putBlob(t *testing.T, st *store.Store, text string) store.Digest {
+	t.Helper()
+	d, err := st.Blobs.Put(t.Context(), []byte(text))
+	check(t, err)
+	return d
 }
 
 // keepOpen is a bucket that several stores use.

@@ -213,8 +213,8 @@ func (b stepped) List(ctx context.Context, prefix, after string) iter.Seq2[bucke
 }
 
 // preempting chooses steps so that an actor goes on as long as it can, except that at some steps, whose numbers are the keys,
-// another one goes on: the one that many actors later.
-func preempting(switches map[int]int) func(*model, []*step) (*step, outcome) {
+// another one goes on: the one that many actors later. Before it does, that much time passes.
+func preempting(switches map[int]int, pause time.Duration) func(*model, []*step) (*step, outcome) {
 	n, current := 0, 0
 	return func(_ *model, waiting []*step) (*step, outcome) {
 		var ids []int
@@ -225,6 +225,7 @@ func preempting(switches map[int]int) func(*model, []*step) (*step, outcome) {
 		if i := slices.Index(ids, current); i < 0 {
 			current = ids[0]
 		} else if by, ok := switches[n]; ok {
+			time.Sleep(pause)
 			current = ids[(i+by)%len(ids)]
 		}
 		n++

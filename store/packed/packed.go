@@ -1,4 +1,4 @@
-// Package packed is the store on local disk. It compresses small objects together in frames, appends frames to packs, and
+// Package packed is the store on local disk or in a bucket. It compresses small objects together in frames, appends frames to packs, and
 // writes immutable indexes that say where each object is. FORMAT.md specifies the bytes.
 //
 // A blob goes in through these steps, which the packages pack and index have types and functions for:
@@ -25,13 +25,14 @@
 //	_, err = b.WriteTo(os.Stdout)
 //
 // Gc removes what no tag reaches. Any number of processes may read and write at once, because nothing in the store ever
-// changes. Only gc and repair, which remove, must be alone.
+// changes. Only gc and repair, which remove, must be alone; in a bucket not even these.
 //
 // The store is in these rooms, each of which imports those above it:
 //
 //	pack             packs of frames: codecs, checksums, limits
 //	index            where each object is
 //	internal/sealed  config, lines of tags and log, quarantine
+//	internal/cloud   a bucket as a folder, and its head
 //	internal/live    sessions, put, read, commit, tags, lock
 //	internal/care    verify, gc, repair
 package packed

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"castar/store"
@@ -182,4 +183,22 @@ type partwise struct{ retrying }
 
 func (p partwise) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
 	return p.Bucket.PutLarge(ctx, name, r, size)
+}
+
+// unasked is a bucket that was not asked for when it was opened: the first answer to a Load shows whether it is there.
+type unasked struct {
+	partwise
+	answered *atomic.Bool
+}
+
+func (u unasked) Load(ctx context.Context, name string) ([]byte, bucket.Version, error) {
+	r := u.retrying
+	if !u.answered.Load() {
+		r.policy = first(r.policy)
+	}
+	data, v, err := r.Load(ctx, name)
+	if !passes(err) {
+		u.answered.Store(true)
+	}
+	return data, v, err
 }

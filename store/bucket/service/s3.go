@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"castar/store"
@@ -42,6 +43,7 @@ type S3Config struct {
 	UserAgent            string       // added to the client's own
 	Retry                retry.Policy // how calls are repeated; zero means about a minute
 	Meter                *meter.Meter // of all connections; may be nil
+	Unasked              bool         // OpenS3 does not ask for the bucket; the first call of Load should do so
 }
 
 // s3Bucket is a bucket of a service that speaks S3. Its Put is durable.
@@ -54,17 +56,18 @@ type s3Bucket struct {
 	clock  *serverClock
 }
 
-// OpenS3 returns the Bucket that c describes. It asks the service for the bucket; the error is store.ErrNoStore if there is
-// none. Calls that fail for a reason that may go away are repeated.
+// OpenS3 returns the Bucket that c describes. Unless c.Unasked is set, it asks the service for the bucket; the error is
+// store.ErrNoStore if there is none. Calls that fail for a reason that may go away are repeated.
 func OpenS3(ctx context.Context, c S3Config) (bucket.Bucket, error) {
 	b, err := newS3(c)
 	if err != nil {
 		return nil, fmt.Errorf("s3://%s: %w", c.Bucket, err)
 	}
-	if err := first(c.Retry).Do(ctx, passes, b.exists); err != nil {
-		return nil, err
+	all := partwise{retrying{b, b.again}}
+	if c.Unasked {
+		return unasked{all, new(atomic.Bool)}, nil
 	}
-	return partwise{retrying{b, b.again}}, nil
+	return all, first(c.Retry).Do(ctx, passes, b.exists)
 }
 
 func newS3(c S3Config) (*s3Bucket, error) {

@@ -110,8 +110,10 @@ func (s *s3Bucket) AbortUploads(ctx context.Context, before time.Time) error {
 	var key, id string
 	for {
 		page, err := s.client.ListMultipartUploads(ctx, s.bucket, s.base, key, id, "", ListPage)
-		if err != nil {
-			return s.fail(ctx, "", err)
+		if err = s.fail(ctx, "", err); store.IsNotFound(err) {
+			return nil // what some servers answer if there is none
+		} else if err != nil {
+			return err
 		}
 		for _, u := range page.Uploads {
 			if !u.Initiated.Before(before) {

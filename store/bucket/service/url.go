@@ -31,9 +31,10 @@ type Location struct {
 
 // OpenOptions say how to open a Bucket.
 type OpenOptions struct {
-	Own    string       // the beginning of names that the Bucket may use for itself; see OpenFile
-	Create bool         // make a folder that does not exist; buckets of services are never made
-	Meter  *meter.Meter // of services; may be nil
+	Own     string       // the beginning of names that the Bucket may use for itself; see OpenFile
+	Create  bool         // make a folder that does not exist; buckets of services are never made
+	Meter   *meter.Meter // of services; may be nil
+	Unasked bool         // do not ask S3 first whether there is such a bucket: the first call of Load will show
 }
 
 // Open opens the Bucket. The error is store.ErrNoStore if there is no such Bucket.
@@ -83,7 +84,7 @@ func Locate(raw string, more map[string]string) (Location, error) {
 		c, err := s3Config(u.Host, path, settings)
 		l.ID = id("s3", c.Endpoint, c.Bucket, c.Path)
 		l.open = func(ctx context.Context, o OpenOptions) (bucket.Bucket, error) {
-			c.Meter = o.Meter
+			c.Meter, c.Unasked = o.Meter, o.Unasked
 			return OpenS3(ctx, c)
 		}
 		return l, err

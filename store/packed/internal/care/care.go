@@ -23,6 +23,9 @@ type Store struct{ *live.Store }
 // Of returns a store with what looks after it.
 func Of(st *live.Store) Store { return Store{st} }
 
+// waiters is how many goroutines do what takes little but waiting, for a disk or a network.
+const waiters = 8
+
 // runParallel calls do for each item of work, in that many goroutines, and begins the items in the order of work. It stops
 // early at an error of do and when ctx ends, and returns the first error of either. It asks for an item only when a
 // goroutine is free to begin it, and for one item at a time.

@@ -39,7 +39,7 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 		}
 	}
 	s := st.newSweep()
-	s.o = o
+	s.o, s.generation = o, k.Generation
 	before, err := s.diskUse()
 	if err != nil {
 		return r, err
@@ -111,13 +111,14 @@ func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptio
 
 // sweep is one call of Sweep.
 type sweep struct {
-	st       Store
-	o        store.SweepOptions
-	done     map[pack.ID]bool // packs that no further round is to rewrite
-	damaged  map[pack.Frame]bool
-	estimate int64              // bytes that a dry run would free
-	rescued  map[object]rescued // by a repair
-	result   store.SweepResult
+	st         Store
+	o          store.SweepOptions
+	done       map[pack.ID]bool // packs that no further round is to rewrite
+	damaged    map[pack.Frame]bool
+	generation uint64             // of the head of the bucket from which the sweep begins
+	estimate   int64              // bytes that a dry run would free
+	rescued    map[object]rescued // by a repair
+	result     store.SweepResult
 
 	// Where room is short; see makeRoom.
 	room     int64 // what a round may move, in bytes

@@ -2,9 +2,11 @@ package care
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 
 	"castar/store/packed/index"
 	"castar/store/packed/internal/live"
@@ -152,26 +154,25 @@ func (s *sweep) needed(p *plan) bool {
 // checkRoles reports a frame of an index that, by its kind, is not of the pack that it is said to be in. What a chunk list
 // leads to would be taken for dead.
 func (st Store) checkRoles(x *index.Index) error {
-	roles := make(map[pack.ID]pack.Role)
+	roles := make(map[pack.ID]pack.Role, len(x.Packs))
+	var mu sync.Mutex
+	err := runParallel(context.Background(), waiters, slices.Values(x.Packs), func(p pack.Length) error {
+		r, err := st.Packs.Role(p.ID)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			roles[p.ID] = r
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	for n := range x.Frames() {
 		f, _ := x.Frame(n)
-		r, ok := roles[f.Pack]
-		if !ok {
-			r = st.roleOf(f.Pack, f.Kind.Role())
-			roles[f.Pack] = r
-		}
-		if r != f.Kind.Role() {
+		if r, ok := roles[f.Pack]; ok && r != f.Kind.Role() {
 			return fmt.Errorf("frame %d: its kind is not that of the pack %s", n, f.Pack)
 		}
 	}
 	return nil
-}
-
-// roleOf returns the role of a pack, or another if it cannot be told.
-func (st Store) roleOf(id pack.ID, other pack.Role) pack.Role {
-	r, err := st.Packs.Role(id)
-	if err != nil {
-		return other
-	}
-	return r
 }

@@ -43,16 +43,17 @@ func (st Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repair
 
 // repair is one call of Repair.
 type repair struct {
-	st      Store
-	o       store.RepairOptions
-	noTags  bool              // the folder of the tags was lost
-	linked  map[string][]byte // the files in it, where a link in its place led to it
-	records []store.Tag
-	rescued map[object]rescued
-	unread  map[object]pack.Location // what could not be read now, and keeps its record
-	failed  map[pack.Frame]error     // frames that only an index leads to and that cannot be decoded
-	result  store.RepairResult
-	room    int64 // about what the step under way writes, in bytes
+	st         Store
+	o          store.RepairOptions
+	noTags     bool              // the folder of the tags was lost
+	linked     map[string][]byte // the files in it, where a link in its place led to it
+	records    []store.Tag
+	rescued    map[object]rescued
+	unread     map[object]pack.Location // what could not be read now, and keeps its record
+	failed     map[pack.Frame]error     // frames that only an index leads to and that cannot be decoded
+	result     store.RepairResult
+	generation uint64 // of the head of the bucket from which the repair begins
+	room       int64  // about what the step under way writes, in bytes
 }
 
 // did tells what was done.
@@ -280,7 +281,7 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index) er
 		return err
 	}
 	s := st.newSweep()
-	s.rescued = r.rescued
+	s.rescued, s.generation = r.rescued, r.generation
 	s.o.Damaged = func(err error) { r.did(pack.Dir, "%v", err) } // it was whole a moment ago
 	p, err := s.plan([]*index.Index{x}, nil)
 	if err != nil {
@@ -338,7 +339,9 @@ func (st Store) resetEpoch() error {
 		return err
 	}
 	if st.Cloud != nil {
-		return st.newSweep().swapIn(x, &plan{})
+		s := st.newSweep()
+		s.generation = st.Cloud.Head().Generation
+		return s.swapIn(x, &plan{})
 	}
 	st.UseIndexes([]*index.Index{x})
 	if err := st.Fs.Remove(index.Path(old[0].Name)); err != nil {

@@ -140,9 +140,8 @@ func (s *sweep) swapIn(x *index.Index, p *plan) error {
 	if err != nil {
 		return err
 	}
-	planned := st.Cloud.Head()
 	err = st.Cloud.Swap(context.Background(), func(h *cloud.Head) error {
-		if h.Generation != planned.Generation {
+		if h.Generation != s.generation {
 			return store.ErrChanged
 		}
 		gone = append(gone, unopened(h, *st.Indexes.Load())...)
@@ -179,6 +178,9 @@ func (s *sweep) tidy(ctx context.Context, earlier *cloud.Head) error {
 	}
 	limit := now.Add(-s.o.Grace)
 	begun := st.Cloud.Head()
+	if !st.Uses(begun) {
+		return store.ErrChanged
+	}
 	orphans, err := st.orphans(begun, limit)
 	if err != nil {
 		return err
@@ -252,15 +254,18 @@ func (st Store) deleteCondemned(ctx context.Context, h *cloud.Head, limit time.T
 			files = append(files, c.Path)
 		}
 	}
-	const atOnce = 16
-	err = runParallel(ctx, atOnce, slices.Values(files), func(file string) error { return st.Cloud.Delete(ctx, file) })
+	err = runParallel(ctx, waiters, slices.Values(files), func(file string) error { return st.Cloud.Delete(ctx, file) })
 	return deleted, err
 }
 
-// head makes the head of a bucket anew where it is damaged.
+// head makes the head of a bucket anew where it is damaged, and remembers from which one the repair begins.
 func (r *repair) head(context.Context) error {
 	st := r.st
-	if st.Cloud == nil || st.Cloud.Head() != nil {
+	if st.Cloud == nil {
+		return nil
+	}
+	if h := st.Cloud.Head(); h != nil {
+		r.generation = h.Generation
 		return nil
 	}
 	_, err := st.Cloud.Reload()
@@ -270,5 +275,9 @@ func (r *repair) head(context.Context) error {
 	if err != nil {
 		r.did(cloud.HeadName, "%v: made anew from the indexes that there are", reasonOf(err))
 	}
-	return st.Cloud.MakeHead(st.Config.ID)
+	if err := st.Cloud.MakeHead(st.Config.ID); err != nil {
+		return err
+	}
+	r.generation = st.Cloud.Head().Generation
+	return nil
 }

@@ -1,9 +1,11 @@
 package care
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -176,9 +178,13 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 			}
 		}
 	}
-	for id, p := range s.packs {
-		p.lost = s.openPack(id, p)
+	if s.st.Cloud != nil {
+		s.st.Packs.IDs() // which lists their lengths in one call; an error shows again
 	}
+	_ = runParallel(context.Background(), waiters, maps.Keys(s.packs), func(id pack.ID) error {
+		s.packs[id].lost = s.openPack(id, s.packs[id])
+		return nil
+	})
 	s.eachName(store.WhatPack, pack.Dir, found, func(name string) {
 		id, ok := pack.ParseName(name)
 		switch p := s.packs[id]; {

@@ -4,64 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"io/fs"
-	"path"
 	"syscall"
-	"time"
 
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/durable"
 )
-
-// entry describes a file. It implements fs.DirEntry and fs.FileInfo.
-type entry struct {
-	fs   *FS
-	name string
-	size int64 // -1: not known
-	time time.Time
-}
-
-func (e *entry) Name() string       { return path.Base(e.name) }
-func (e *entry) IsDir() bool        { return isFolder(e.name) }
-func (e *entry) Type() fs.FileMode  { return e.Mode().Type() }
-func (e *entry) Size() int64        { return max(0, e.size) }
-func (e *entry) ModTime() time.Time { return e.time }
-func (e *entry) Sys() any           { return nil }
-
-func (e *entry) Mode() fs.FileMode {
-	if e.IsDir() {
-		return fs.ModeDir | 0o700
-	}
-	return 0o600
-}
-
-// Info implements fs.DirEntry.
-func (e *entry) Info() (fs.FileInfo, error) {
-	if e.size >= 0 {
-		return e, nil
-	}
-	return e.fs.Stat(e.name)
-}
-
-// Stat implements durable.FS. It asks nobody about a folder.
-func (f *FS) Stat(name string) (fs.FileInfo, error) {
-	if err := f.valid(name); err != nil || isFolder(name) {
-		return &entry{fs: f, name: name}, err
-	}
-	f.mu.Lock()
-	s := cmpOr(f.spools[name], f.moved[name])
-	f.mu.Unlock()
-	if s != nil {
-		size, err := s.Size()
-		return &entry{fs: f, name: name, size: size}, err
-	}
-	size, err := f.b.Head(f.ctx, name)
-	if err != nil {
-		return nil, f.failed(name, err)
-	}
-	return &entry{fs: f, name: name, size: size}, nil
-}
 
 // readOnly has the methods of a file that is only read.
 type readOnly struct{}

@@ -15,7 +15,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"path"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -122,15 +121,6 @@ func (f *FS) valid(name string) error {
 		return fmt.Errorf("%s: %w", f.Path(name), fs.ErrInvalid)
 	}
 	return nil
-}
-
-// folders are those that a store has, be there anything in them or not.
-func isFolder(name string) bool {
-	switch name {
-	case ".", pack.Dir, pack.TempDir, index.Dir, sealed.TagsDir, sealed.QuarantineDir:
-		return true
-	}
-	return false
 }
 
 // Open implements durable.FS.
@@ -359,17 +349,6 @@ func (noLock) Close() error  { return nil }
 // Free implements durable.FS.
 func (f *FS) Free() (int64, error) { return math.MaxInt64, nil }
 
-// Objects returns what the bucket has in a folder, with its sizes and times, whether it counts or not.
-func (f *FS) Objects(dir string) (all []bucket.Object, err error) {
-	for o, err := range f.b.List(f.ctx, dir+"/", "") {
-		if err != nil {
-			return nil, f.failed(dir, err)
-		}
-		all = append(all, o)
-	}
-	return all, nil
-}
-
 // AbortUploads removes what interrupted uploads left before a time of the service's clock.
 func (f *FS) AbortUploads(before time.Time) error { return f.b.AbortUploads(f.ctx, before) }
 
@@ -382,63 +361,4 @@ func pause(ctx context.Context, try int) error {
 	case <-time.After(rand.N(most)):
 		return nil
 	}
-}
-
-// ReadDir implements durable.FS. Of the packs and indexes, it has those that count.
-func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
-	h := f.Head()
-	switch {
-	case name == pack.TempDir:
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		var all []fs.DirEntry
-		for name := range f.spools {
-			all = append(all, &entry{fs: f, name: name})
-		}
-		slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
-		return all, nil
-	case name == ".":
-		return f.top()
-	case name == sealed.QuarantineDir && h != nil && !h.Quarantine:
-		return nil, nil
-	case name == index.Dir && h != nil:
-		var all []fs.DirEntry
-		for _, x := range h.Indexes {
-			all = append(all, &entry{fs: f, name: index.Path(x), size: -1})
-		}
-		return all, nil
-	}
-	return f.list(name)
-}
-
-// list returns the files of a folder, but for those that are condemned.
-func (f *FS) list(dir string) (all []fs.DirEntry, err error) {
-	objects, err := f.Objects(dir)
-	h := f.Head()
-	for _, o := range objects {
-		if h == nil || !h.Condemns(o.Name) {
-			all = append(all, &entry{f, o.Name, o.Size, o.Modified})
-		}
-	}
-	return all, err
-}
-
-// top returns the first elements of all names.
-func (f *FS) top() (all []fs.DirEntry, err error) {
-	for after, more := "", true; more; {
-		more = false
-		for o, err := range f.b.List(f.ctx, "", after) {
-			if err != nil {
-				return nil, f.failed(".", err)
-			}
-			first, _, below := strings.Cut(o.Name, "/")
-			all = append(all, &entry{fs: f, name: first, size: o.Size})
-			after, more = first, true
-			if below {
-				after += "/~" // after all names in that folder
-			}
-			break
-		}
-	}
-	return all, nil
 }

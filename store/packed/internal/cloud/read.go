@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"sync"
+
+	"castar/store/bucket"
 )
 
 // A pack is read in blocks. Who reads one after the other, as those do who read what was stored at about the same time,
@@ -24,7 +26,6 @@ type remote struct {
 	name string
 
 	mu      sync.Mutex
-	size    int64 // 0: not known
 	streams []stream
 }
 
@@ -32,23 +33,30 @@ func (r *remote) Map() ([]byte, error) { return nil, errGone }
 
 // Size implements durable.File.
 func (r *remote) Size() (int64, error) {
-	r.mu.Lock()
-	size := r.size
-	r.mu.Unlock()
-	if size > 0 {
+	p := r.fs.parts
+	p.mu.Lock()
+	size, known := p.ends[r.name]
+	p.mu.Unlock()
+	if known {
 		return size, nil
 	}
 	size, err := r.fs.b.Head(r.fs.ctx, r.name)
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	if err == nil {
-		r.size = size
+		p.learn([]bucket.Object{{Name: r.name, Size: size}})
 	}
 	return size, r.fs.failed(r.name, err)
 }
 
 // ReadAt implements io.ReaderAt.
 func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
+	const head = 64 // of a pack or a frame: often nothing else of the block is needed
+	if len(p) <= head && !r.fs.parts.has(part{r.name, off / blockLen}) {
+		b, err := r.fs.b.Get(r.fs.ctx, r.name, off, int64(len(p)))
+		if n = copy(p, b); err == nil && n < len(p) {
+			err = io.EOF
+		}
+		return n, r.fs.failed(r.name, err)
+	}
 	r.expect(off, int64(len(p)))
 	for n < len(p) {
 		at := off + int64(n)
@@ -127,6 +135,23 @@ func newParts(f *FS) *parts {
 }
 
 func (p *parts) wait() { p.running.Wait() }
+
+// learn remembers the lengths of packs, which never change.
+func (p *parts) learn(objects []bucket.Object) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, o := range objects {
+		if o.Size >= 0 {
+			p.ends[o.Name] = o.Size
+		}
+	}
+}
+
+func (p *parts) has(at part) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.blocks[at] != nil
+}
 
 // want begins to fetch a range of a pack, unless it is there, and more behind it where less than half as much is there.
 func (p *parts) want(name string, from, to, ahead int64) {

@@ -176,7 +176,7 @@ func (f *FS) sendFile(s *spool, name string) error {
 		f.cache.add(name, io.NewSectionReader(s.File, 0, size), size)
 	}
 	if filepath.Ext(name) == pack.Ext { // an index stays, for it is mapped
-		s.release(&remote{fs: f, name: name, size: size})
+		s.release(&remote{fs: f, name: name})
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.moved, name)

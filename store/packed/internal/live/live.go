@@ -59,6 +59,7 @@ type Store struct {
 	Packs   *pack.Files
 
 	added   meter
+	lately  sync.Map   // the paths of tags that were read in a bucket, and when; see mayReplace
 	logging sync.Mutex // held while the log changes
 	commit  sync.Mutex // held during a commit
 	Indexes atomic.Pointer[[]*index.Index]

@@ -17,16 +17,23 @@ type Set struct {
 	Indexes []*index.Index
 	damaged *sealed.Quarantine
 	Marks   index.Marks
+	// Generation is that of the head of the bucket when the set was made. Who has pinned a root since then has changed it.
+	Generation uint64
 }
 
 // NewSet returns an empty set of the objects that any process has committed by now.
 func (st *Store) NewSet() store.ObjectSet {
-	if st.Cloud != nil {
-		st.refreshShared() // also if it is alone, which excludes nobody
-	} else {
+	if st.Cloud == nil {
 		st.Refresh()
+		return st.setOf(*st.Indexes.Load())
 	}
-	return st.setOf(*st.Indexes.Load())
+	st.refreshShared() // also if it is alone, which excludes nobody
+	h := st.Cloud.Head()
+	set := st.setOf(*st.Indexes.Load())
+	if h != nil && st.Uses(h) {
+		set.Generation = h.Generation
+	}
+	return set
 }
 
 // setOf returns an empty set of the objects of some indexes.

@@ -63,12 +63,12 @@ func (st *Store) openShared() error {
 // refreshShared is Refresh in a bucket. It asks the service once.
 func (st *Store) refreshShared() bool {
 	h, err := st.Cloud.Reload()
-	if err != nil || h == nil || st.uses(h) {
+	if err != nil || h == nil || st.Uses(h) {
 		return false
 	}
 	st.commit.Lock()
 	defer st.commit.Unlock()
-	return st.uses(h) || st.adopt(h) == nil
+	return st.Uses(h) || st.adopt() == nil
 }
 
 // movedAway reports whether a pack could not be read because a gc has moved what is in it: then the object is to be looked up
@@ -77,21 +77,21 @@ func (st *Store) movedAway(err error) bool {
 	return st.Cloud != nil && errors.Is(err, fs.ErrNotExist) && st.refreshShared()
 }
 
-// uses reports whether the indexes in use are those that a head names.
-func (st *Store) uses(h *cloud.Head) bool {
+// Uses reports whether the indexes in use are those that a head names.
+func (st *Store) Uses(h *cloud.Head) bool {
 	all := *st.Indexes.Load()
 	return len(all) == len(h.Indexes) && h.Epoch == st.epoch.Load() &&
 		!slices.ContainsFunc(all, func(x *index.Index) bool { return !slices.Contains(h.Indexes, x.Name) })
 }
 
 // adopt uses the indexes of the head. The caller holds st.commit, or has the store alone.
-func (st *Store) adopt(h *cloud.Head) error {
+func (st *Store) adopt() error {
 	old := append([]*index.Index{}, *st.Indexes.Load()...) // not nil
 	all, err := st.openIndexes(old, st.tolerate)
 	if err != nil {
 		return err
 	}
-	h = st.Cloud.Head() // which openIndexes may have loaded anew
+	h := st.Cloud.Head() // which openIndexes may have loaded anew
 	st.UseIndexes(all)
 	if st.epoch.Swap(h.Epoch) != h.Epoch {
 		st.moved = true
@@ -189,7 +189,7 @@ func (s *session) rely(x *index.Index) {
 func (st *Store) restore() (*session, error) {
 	h := st.Cloud.Head()
 	if h.Epoch != st.epoch.Load() {
-		if err := st.adopt(h); err != nil {
+		if err := st.adopt(); err != nil {
 			return nil, err
 		}
 	}

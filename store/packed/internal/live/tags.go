@@ -48,6 +48,9 @@ func (t Tags) Read(path string) (store.Tag, error) {
 		return store.Tag{}, err
 	}
 	tag, err := record.DecodeTag(record.OneLine, b)
+	if err == nil && t.st.Cloud != nil {
+		t.st.lately.Store(path, time.Now())
+	}
 	if err != nil {
 		err = record.At(t.st.Fs.Path(path), err)
 	}
@@ -68,6 +71,17 @@ func (t Tags) keepNewer(path string) (old store.Tag, err error) {
 	return old, err
 }
 
+// mayReplace is keepNewer where the old tag does not matter. A tag in a bucket that was read a moment ago is not read again:
+// that takes a round trip and says little more, since it may change at any time.
+func (t Tags) mayReplace(path string) error {
+	const moment = 5 * time.Second
+	if at, ok := t.st.lately.Load(path); ok && time.Since(at.(time.Time)) < moment {
+		return nil
+	}
+	_, err := t.keepNewer(path)
+	return err
+}
+
 // missing reports whether there is nothing at a path, not even a symbolic link that leads nowhere.
 func (t Tags) missing(path string) bool {
 	_, err := t.st.Fs.Stat(path)
@@ -84,7 +98,7 @@ func (t Tags) Set(ctx context.Context, tag store.Tag) error {
 	}
 	b, err := record.EncodeTag(record.OneLine, tag)
 	if err == nil {
-		_, err = t.keepNewer(sealed.TagPath(tag.Name))
+		err = t.mayReplace(sealed.TagPath(tag.Name))
 	}
 	if err != nil {
 		return fmt.Errorf("tag %q: %w", tag.Name, err)

@@ -1,0 +1,95 @@
+package packed_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"testing"
+	"time"
+
+	"castar/store"
+	"castar/store/bucket"
+	"castar/store/bucket/buckettest"
+	"castar/store/bucket/service"
+	"castar/store/packed"
+	"castar/store/retry"
+	"castar/store/storetest"
+)
+
+// A store in a bucket of a real S3 server holds what every store holds.
+func TestBucketS3(t *testing.T) {
+	t.Parallel()
+	if storetest.UnderRace || testing.Short() {
+		t.Skip("NOT TESTED WITH A REAL S3 SERVER: it takes long; the full run does")
+	}
+	c := buckettest.Versitygw(t)
+	storetest.Run(t, func(t *testing.T) *store.Store {
+		c := c
+		c.Path = rand.Text()
+		b, err := service.OpenS3(t.Context(), c)
+		check(t, err)
+		return openBucket(t, b, create())
+	})
+}
+
+// faultyBucket starts an S3 server whose requests can be made to fail, and returns a function that opens its bucket.
+func faultyBucket(t *testing.T, kind string) (*buckettest.Faults, func() bucket.Bucket) {
+	f := buckettest.NewFaults(1, kind)
+	c := buckettest.FakeS3(t, func(h http.Handler) http.Handler {
+		f.Server = h
+		return f
+	})
+	c.Retry = retry.Policy{Tries: 12, First: time.Millisecond, Most: 4 * time.Millisecond, Timeout: time.Minute}
+	if kind == "no answer" {
+		c.Retry.Timeout = 300 * time.Millisecond
+	}
+	return f, func() bucket.Bucket {
+		rate := f.Set(0)
+		defer f.Set(rate)
+		b, err := service.OpenS3(t.Context(), c)
+		check(t, err)
+		return b
+	}
+}
+
+// With some faults of each kind, an ingest, a gc and a reader succeed, or fail and leave the store as whole as it was.
+func TestBucketFaults(t *testing.T) {
+	t.Parallel()
+	for i, kind := range buckettest.Kinds() {
+		if i%runs(3, 1) > 0 {
+			continue
+		}
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			testBucketFaults(t, kind)
+		})
+	}
+}
+
+func testBucketFaults(t *testing.T, kind string) {
+	f, open := faultyBucket(t, kind)
+	ctx := t.Context()
+	sc := &scenario{m: &model{t: t, b: open()}, grace: day, roots: map[store.Digest]string{}, options: create()}
+	check(t, sc.ingest(ctx, open(), "before", "shared", "before"))
+	f.Set(0.2)
+	err := errors.Join(sc.ingest(ctx, open(), "after", "shared", "after"), sc.collect(ctx, open()), sc.read(ctx, open()))
+	f.Set(0)
+	if f.Count() == 0 {
+		t.Error("no faults")
+	}
+	// Half an answer that looks whole is damage if it comes twice, and half an object is refused by real servers. Every
+	// other kind goes away.
+	if err != nil && kind != "body cut by a proxy" && kind != "upload cut" {
+		t.Error(err)
+	}
+	sc.wrong = nil // what was found through a faulty connection
+	sc.check("the faults")
+	for _, wrong := range sc.wrong {
+		t.Error(wrong)
+	}
+	if err == nil {
+		st := openBucket(t, open(), packed.BucketOptions{})
+		_, err := st.Scrubber.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) { t.Errorf("damage: %+v", d) })
+		check(t, err)
+	}
+}
