@@ -174,7 +174,7 @@ func TestBulkSendsWhatIsLacking(t *testing.T) {
 	for _, n := range []int{50, 120, 120, 0, 121} {
 		before, had := blobs.puts.Load(), 0
 		var c calls
-		remote := New(connect(t, l, c.options()...), "lacking", wire.TvixPackage)
+		remote := New(connect(t, l, c.options()...), "server", "lacking", wire.TvixPackage)
 		for i := range n {
 			data := bytes.Repeat(fmt.Appendf(nil, "%d\n", i), i)
 			if has, err := st.Blobs.Has(t.Context(), store.Sum(data)); err != nil {
@@ -236,7 +236,7 @@ func TestHostileHas(t *testing.T) {
 // Blobs of several lanes are sent before Has says that they exist, and in one call if they fit.
 func TestLanes(t *testing.T) {
 	st, g := rpctest.NewGrouped(memory.New())
-	remote := New(connect(t, serveStore(t, st, server.Options{AllowPut: true})), "lanes", "")
+	remote := New(connect(t, serveStore(t, st, server.Options{AllowPut: true})), "server", "lanes", "")
 	defer remote.Close()
 	var digests []store.Digest
 	for i := range 3 * laneCount {
@@ -273,7 +273,7 @@ func TestBulkRoom(t *testing.T) {
 	for _, most := range []int{wire.LengthsSize - 1, wire.LengthsSize + askSize - 1, wire.LengthsSize + askSize, 300 << 10, 3 << 20} {
 		st := memory.New()
 		l := serveStore(t, st, server.Options{AllowPut: true, MaxMessage: most})
-		remote := New(connect(t, l), "room", "")
+		remote := New(connect(t, l), "server", "room", "")
 		data := rpctest.Random(20 * 20_000)
 		for i := range 20 {
 			blob := data[i*20_000:][:min(20_000, most-100)]

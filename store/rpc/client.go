@@ -47,10 +47,12 @@ const (
 	defaultMaxSpool = 4 << 30
 )
 
-// New returns the store at the other end of conn, with the given ID. Closing the store closes conn. pkg is the package of
-// the server's services, tvix.castore.v1 or snix.castore.v1; "" asks the server.
-func New(conn *grpc.ClientConn, id, pkg string) *store.Store {
-	return newClient(conn, pkg).bundle(id)
+// New returns the store at the other end of conn, with the given ID. Closing the store closes conn. Errors call the server
+// by that name. pkg is the package of the server's services, tvix.castore.v1 or snix.castore.v1; "" asks the server.
+func New(conn *grpc.ClientConn, name, id, pkg string) *store.Store {
+	c := newClient(conn, pkg)
+	c.name = name
+	return c.bundle(id)
 }
 
 func newClient(conn *grpc.ClientConn, pkg string) *client {

@@ -64,9 +64,7 @@ func Dial(ctx context.Context, rawURL string, m *meter.Meter) (*store.Store, err
 		return nil, fmt.Errorf("store %q: %w", rawURL, err)
 	}
 	id := store.Sum([]byte(t.scheme + " " + t.address))
-	c := newClient(conn, t.pkg)
-	c.name = t.name
-	return c.bundle("rpc-" + hex.EncodeToString(id[:16])), nil
+	return New(conn, t.name, "rpc-"+hex.EncodeToString(id[:16]), t.pkg), nil
 }
 
 // dialOptions are the options that do not depend on the server.

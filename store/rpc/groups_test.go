@@ -89,7 +89,7 @@ func (c *calls) options() []grpc.DialOption {
 func countCalls(t *testing.T, served *store.Store) (*store.Store, *calls) {
 	t.Helper()
 	c := new(calls)
-	st := New(connect(t, serveStore(t, served, server.Options{AllowPut: true}), c.options()...), "counted", wire.TvixPackage)
+	st := New(connect(t, serveStore(t, served, server.Options{AllowPut: true}), c.options()...), "server", "counted", wire.TvixPackage)
 	t.Cleanup(func() { st.Close() })
 	return st, c
 }

@@ -54,7 +54,7 @@ func TestStore(t *testing.T) {
 			var id ids
 			storetest.Run(t, func(t *testing.T) *store.Store {
 				l := serveStore(t, memory.New(), server.Options{AllowPut: true, AllowDelete: true})
-				return New(connect(t, l), id.next(), pkg)
+				return New(connect(t, l), "server", id.next(), pkg)
 			})
 		})
 	}

@@ -97,6 +97,6 @@ func TestUpstreamStore(t *testing.T) {
 	var id ids
 	storetest.Run(t, func(t *testing.T) *store.Store {
 		l := serveStore(t, memory.New(), server.Options{AllowPut: true, Upstream: true})
-		return New(connect(t, l), id.next(), "")
+		return New(connect(t, l), "server", id.next(), "")
 	})
 }

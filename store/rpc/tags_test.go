@@ -179,7 +179,7 @@ func TestTagSilence(t *testing.T) {
 // Fields that one side does not know come back from the other.
 func TestLaterFields(t *testing.T) {
 	st := memory.New()
-	remote := New(connect(t, serveStore(t, st, server.Options{AllowPut: true, AllowDelete: true})), "later", "")
+	remote := New(connect(t, serveStore(t, st, server.Options{AllowPut: true, AllowDelete: true})), "server", "later", "")
 	defer remote.Close()
 	tag := symlinkTag("a")
 	tag.Extra = `{"counts":{"sockets":3},"why":"x"}`
@@ -210,7 +210,7 @@ func TestLaterFields(t *testing.T) {
 
 // Swap changes a tag only if it is what the caller has seen.
 func TestSwap(t *testing.T) {
-	remote := New(connect(t, serveStore(t, memory.New(), server.Options{AllowPut: true, AllowDelete: true})), "swap", "")
+	remote := New(connect(t, serveStore(t, memory.New(), server.Options{AllowPut: true, AllowDelete: true})), "server", "swap", "")
 	defer remote.Close()
 	swap := func(target string, old *store.Tag) error {
 		tag := symlinkTag("a")
@@ -241,7 +241,7 @@ func TestSwap(t *testing.T) {
 
 // A server of tvix or snix has no tags, and says so in each call.
 func TestNoTags(t *testing.T) {
-	remote := New(connect(t, serveStore(t, memory.New(), server.Options{AllowPut: true, Upstream: true})), "none", "")
+	remote := New(connect(t, serveStore(t, memory.New(), server.Options{AllowPut: true, Upstream: true})), "server", "none", "")
 	defer remote.Close()
 	if has, err := remote.HasTags(t.Context()); has || err != nil {
 		t.Errorf("HasTags: %v, %v", has, err)
@@ -266,7 +266,7 @@ func TestTagCalls(t *testing.T) {
 		}
 	}
 	c := new(calls)
-	remote := New(connect(t, serveStore(t, st, server.Options{}), c.options()...), "counted", "")
+	remote := New(connect(t, serveStore(t, st, server.Options{}), c.options()...), "server", "counted", "")
 	defer remote.Close()
 	for range remote.Tags.Log(t.Context()) {
 	}
@@ -307,7 +307,7 @@ func TestHostileGC(t *testing.T) {
 	} {
 		s := grpc.NewServer()
 		protos.RegisterGcServiceServer(s, &gcLiar{m: tt.m})
-		remote := New(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "x", wire.TvixPackage)
+		remote := New(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "server", "x", wire.TvixPackage)
 		r, err := remote.Collector.Collect(t.Context(), store.CollectOptions{Progress: new(store.SweepProgress)})
 		if (err == nil) != tt.ok || tt.ok && r.Tags != 3 {
 			t.Errorf("%v: %+v, %v", tt.m, r, err)

@@ -17,7 +17,7 @@ import (
 func TestTake(t *testing.T) {
 	st, grouped := rpctest.NewGrouped(memory.New())
 	st, joiner := rpctest.NewJoiner(st)
-	far := New(connect(t, serveStore(t, st, server.Options{AllowPut: true})), "take", "")
+	far := New(connect(t, serveStore(t, st, server.Options{AllowPut: true})), "server", "take", "")
 	defer far.Close()
 	if got := far.Takes.ChunkSize(); got != joiner.Size {
 		t.Fatalf("chunks of %d bytes, want %d", got, joiner.Size)
@@ -67,7 +67,7 @@ func TestTake(t *testing.T) {
 func TestTakeNothing(t *testing.T) {
 	for name, o := range map[string]server.Options{"read-only": {}, "without castar.v1": {AllowPut: true, Upstream: true}} {
 		st, _ := rpctest.NewJoiner(memory.New())
-		far := New(connect(t, serveStore(t, st, o)), "take", "")
+		far := New(connect(t, serveStore(t, st, o)), "server", "take", "")
 		if n := far.Takes.ChunkSize(); n != 0 {
 			t.Errorf("%s: chunks of %d bytes", name, n)
 		}

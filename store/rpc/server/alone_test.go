@@ -75,7 +75,7 @@ func (l *lockable) serve(during func()) (dial func() *store.Store) {
 			l.t.Errorf("Shutdown: %v", err)
 		}
 	})
-	return func() *store.Store { return rpc.New(rpctest.Connect(l.t, at), "x", "") }
+	return func() *store.Store { return rpc.New(rpctest.Connect(l.t, at), "server", "x", "") }
 }
 
 // endLeases is what leaseTime does.

@@ -82,7 +82,7 @@ func TestFullStore(t *testing.T) {
 	serving, not := grpc_health_v1.HealthCheckResponse_SERVING, grpc_health_v1.HealthCheckResponse_NOT_SERVING
 	awaitHealth(t, conn, "castar.put", serving)
 
-	client := func() *store.Store { return rpc.New(rpctest.Connect(t, l), "x", "") }
+	client := func() *store.Store { return rpc.New(rpctest.Connect(t, l), "server", "x", "") }
 	early, other := client(), client()
 	defer early.Close()
 	defer other.Close()
@@ -137,7 +137,7 @@ func TestNotOpenedAgain(t *testing.T) {
 		tried <- struct{}{}
 		return nil, errors.New("gone")
 	}})
-	c := rpc.New(rpctest.Connect(t, l), "x", "")
+	c := rpc.New(rpctest.Connect(t, l), "server", "x", "")
 	defer c.Close()
 	d, err := c.Blobs.Put(t.Context(), []byte("a"))
 	if err == nil {

@@ -152,7 +152,7 @@ func TestRights(t *testing.T) {
 				st.Tags.Record(t.Context(), tag)
 			}
 			l := serveStore(t, st, Options{AllowPut: strings.Contains(tt.o, "put"), AllowDelete: strings.Contains(tt.o, "delete"), Tokens: tokens})
-			c := rpc.New(rpctest.Connect(t, l, secret(tt.token)), "x", "")
+			c := rpc.New(rpctest.Connect(t, l, secret(tt.token)), "server", "x", "")
 			err := f(c)
 			c.Close()
 			want := tt.allowed == "all" || strings.Contains(","+tt.allowed+",", ","+name+",")
@@ -168,7 +168,7 @@ func TestTokensChange(t *testing.T) {
 	tokens := NewTokens(Token{"old", Rights{}})
 	l := serveStore(t, memory.New(), Options{Tokens: tokens})
 	can := func(token string) bool {
-		c := rpc.New(rpctest.Connect(t, l, secret(token)), "x", "")
+		c := rpc.New(rpctest.Connect(t, l, secret(token)), "server", "x", "")
 		defer c.Close()
 		_, err := c.Tags.Get(t.Context(), "x")
 		if !store.IsNotFound(err) && !strings.Contains(err.Error(), "no valid token") {

@@ -152,7 +152,7 @@ func TestReadFrames(t *testing.T) {
 }
 
 func TestReadOnly(t *testing.T) {
-	st := rpc.New(rpctest.Connect(t, serveStore(t, memory.New(), Options{})), "x", "")
+	st := rpc.New(rpctest.Connect(t, serveStore(t, memory.New(), Options{})), "server", "x", "")
 	t.Cleanup(func() { st.Close() })
 	if _, err := st.Blobs.Put(t.Context(), rpctest.Random(64<<10+1)); !errors.Is(err, store.ErrReadOnly) {
 		t.Errorf("Put of a blob: %v", err)
@@ -244,7 +244,7 @@ func TestLongHeaders(t *testing.T) {
 
 // One slot suffices for an ingest, because an open upload takes one of another kind.
 func TestOneStream(t *testing.T) {
-	st := rpc.New(rpctest.Connect(t, serveStore(t, memory.New(), Options{AllowPut: true, MaxStreams: 1})), "x", "")
+	st := rpc.New(rpctest.Connect(t, serveStore(t, memory.New(), Options{AllowPut: true, MaxStreams: 1})), "server", "x", "")
 	defer st.Close()
 	u, err := st.Directories.Upload(t.Context())
 	if err != nil {

@@ -62,7 +62,7 @@ func TestDurable(t *testing.T) {
 	n := &syncs{Barrier: st.Barrier}
 	st.Barrier = n
 	l := serveStore(t, st, Options{AllowPut: true})
-	c := rpc.New(rpctest.Connect(t, l), "x", "")
+	c := rpc.New(rpctest.Connect(t, l), "server", "x", "")
 	t.Cleanup(func() { c.Close() })
 	want := func(what string, synced int32) {
 		t.Helper()

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"io/fs"
 	"path"
 	"slices"
@@ -58,7 +59,7 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 		return &entry{fs: f, name: name}, err
 	}
 	f.mu.Lock()
-	s := cmpOr(f.spools[name], f.moved[name])
+	s := cmp.Or(f.spools[name], f.moved[name])
 	f.mu.Unlock()
 	if s != nil {
 		size, err := s.Size()
