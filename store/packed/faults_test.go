@@ -118,9 +118,11 @@ func checkFault(f *fault, err error) error {
 }
 
 // harmless are the operations without which an ingest is complete: an old index that stays is searched in vain, the
-// close of a file that was only read loses nothing, what was given up is for people to know, and a head is of buckets only.
+// close of a file that was only read loses nothing, what was given up is for people to know, and a head that
+// cannot be looked at is removed.
 func harmless(op crashfs.Op) bool {
-	return op.Name == sealed.GivenUp || op.Name == cloud.HeadName || op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, index.Dir+"/") ||
+	return op.Name == sealed.GivenUp || op.Name == cloud.HeadName && op.Kind == crashfs.Stat ||
+		op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, index.Dir+"/") ||
 		op.Kind == crashfs.Close && !strings.HasPrefix(op.Name, pack.TempDir+"/")
 }
 

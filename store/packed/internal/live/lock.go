@@ -111,8 +111,8 @@ func prepare(fsys durable.FS, cfg sealed.Config, missing bool, o Options) (seale
 	}
 	if _, far := fsys.(durable.Far); !far {
 		// The head of a bucket that was copied here: without it, all indexes count, also when the store is copied back.
-		if err := fsys.Remove(cloud.HeadName); err != nil {
-			if _, serr := fsys.Stat(cloud.HeadName); serr == nil {
+		if _, err := fsys.Stat(cloud.HeadName); !errors.Is(err, fs.ErrNotExist) {
+			if err := fsys.Remove(cloud.HeadName); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return cfg, err
 			}
 		}
