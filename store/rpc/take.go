@@ -23,9 +23,13 @@ func (b blobs) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, 
 	if b.ChunkSize() == 0 || len(g.Members) == 0 || len(g.Members) > b.c.outbox.most.blobs || len(raw) > b.c.outbox.most.bytes {
 		return false, nil
 	}
-	t := newBatch()
+	t, seen := newBatch(), make(map[store.Digest]bool, len(g.Members))
 	for _, m := range g.Members {
 		t.digests, t.sizes = append(t.digests, m.Digest), append(t.sizes, m.Size)
+		seen[m.Digest] = true
+	}
+	if len(seen) < len(g.Members) {
+		return false, nil
 	}
 	if has, err := b.HasAll(ctx, t.digests); err != nil || slices.Contains(has, true) {
 		return false, err

@@ -60,17 +60,17 @@ func (s *s3Bucket) repeat(ctx context.Context, name string, call func(context.Co
 	return retrying{s, s.again}.sized(partSize).do(ctx, func(ctx context.Context) error { return s.fail(ctx, name, call(ctx)) })
 }
 
-// putParts sends all parts, several at once.
+// putParts sends all parts, several at once. After an error it begins no other part, and waits for those on their way: a
+// service that is still taking one may keep the upload although it is aborted.
 func (s *s3Bucket) putParts(ctx context.Context, name, upload string, r io.ReaderAt, size int64) ([]minio.CompletePart, error) {
 	length := max(partSize, (size+maxParts-1)/maxParts)
 	parts := make([]minio.CompletePart, (size+length-1)/length)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var next atomic.Int64
+	var failed atomic.Pointer[error] // the first
 	var sending sync.WaitGroup
 	for range min(partsAt, len(parts)) {
 		sending.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(parts)) && ctx.Err() == nil; i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < int64(len(parts)) && failed.Load() == nil; i = next.Add(1) - 1 {
 				data, err := bucket.ReadWhole(io.NewSectionReader(r, i*length, length), min(length, size-i*length))
 				if err == nil {
 					err = s.repeat(ctx, name, func(ctx context.Context) error {
@@ -81,13 +81,16 @@ func (s *s3Bucket) putParts(ctx context.Context, name, upload string, r io.Reade
 					})
 				}
 				if err != nil {
-					cancel(err)
+					failed.CompareAndSwap(nil, &err)
 				}
 			}
 		})
 	}
 	sending.Wait()
-	return parts, context.Cause(ctx)
+	if err := failed.Load(); err != nil {
+		return nil, *err
+	}
+	return parts, nil
 }
 
 // complete makes an object of its parts. If the service does not know the upload, an earlier try may have done it.
