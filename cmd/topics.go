@@ -25,6 +25,9 @@ MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers
 --limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
 requests and bytes it was.
 
+A server offers the tags and the log of its store, too: all commands work with it as with a folder. gc runs at the server,
+and --gc-every runs it there by itself. --token-file may give each client its rights and the tags that are its own.
+
 Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
 castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
 tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
