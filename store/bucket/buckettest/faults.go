@@ -56,6 +56,7 @@ func (f *Faults) Answer(status int) {
 	}
 }
 
+// ServeHTTP answers as Server does, or with a fault.
 func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	serve := f.Server.ServeHTTP

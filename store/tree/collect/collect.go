@@ -19,6 +19,7 @@ type RefusedError struct {
 	Hint string // what the user can do, or ""
 }
 
+// Error returns the reason.
 func (e *RefusedError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the reason.
