@@ -58,14 +58,15 @@ type Store struct {
 	Writers *chunk.Pool   // for blobs that are put in chunks
 	Packs   *pack.Files
 
-	added   meter
-	lately  sync.Map   // the paths of tags that were read in a bucket, and when; see mayReplace
-	logging sync.Mutex // held while the log changes
-	commit  sync.Mutex // held during a commit
-	Indexes atomic.Pointer[[]*index.Index]
-	passed  atomic.Pointer[[]string] // names in the folder of indexes that are no indexes in use; nil: none
-	opened  time.Time
-	looked  atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
+	added     meter
+	lately    sync.Map   // the paths of tags that were read in a bucket, and when; see mayReplace
+	logging   sync.Mutex // held while the log changes
+	commit    sync.Mutex // held during a commit
+	Indexes   atomic.Pointer[[]*index.Index]
+	passed    atomic.Pointer[[]string] // names in the folder of indexes that are no indexes in use; nil: none
+	opened    time.Time
+	looked    atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
+	setLooked atomic.Int64 // the same of NewSet, in a bucket that is only read
 	// Nil if nothing is known to be damaged.
 	Quarantine atomic.Pointer[sealed.Quarantine]
 	Unjudged   error // that a newer program wrote a line of the quarantine, or nil

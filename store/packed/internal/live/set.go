@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"castar/store"
 	"castar/store/packed/index"
@@ -27,7 +28,13 @@ func (st *Store) NewSet() store.ObjectSet {
 		st.Refresh()
 		return st.setOf(*st.Indexes.Load())
 	}
-	st.refreshShared() // also if it is alone, which excludes nobody
+	// Also if it is alone, which excludes nobody. Whoever only reads makes a set for each directory, and a question for each
+	// would cost a round trip; nothing is removed by what such a set has.
+	const often = int64(100 * time.Millisecond)
+	now, last := int64(time.Since(st.opened)), st.setLooked.Load()
+	if !st.ReadOnly || now-last >= often && st.setLooked.CompareAndSwap(last, now) {
+		st.refreshShared()
+	}
 	h := st.Cloud.Head()
 	set := st.setOf(*st.Indexes.Load())
 	if h != nil && st.Uses(h) {
