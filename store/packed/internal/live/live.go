@@ -66,7 +66,7 @@ type Store struct {
 	passed    atomic.Pointer[[]string] // names in the folder of indexes that are no indexes in use; nil: none
 	opened    time.Time
 	looked    atomic.Int64 // when Has last looked for what others committed, in nanoseconds after opened
-	setLooked atomic.Int64 // the same of NewSet, in a bucket that is only read
+	setLooked atomic.Int64 // the same of sets, in a bucket that is only read
 	// Nil if nothing is known to be damaged.
 	Quarantine atomic.Pointer[sealed.Quarantine]
 	Unjudged   error // that a newer program wrote a line of the quarantine, or nil

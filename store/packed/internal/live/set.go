@@ -28,11 +28,7 @@ func (st *Store) NewSet() store.ObjectSet {
 		st.Refresh()
 		return st.setOf(*st.Indexes.Load())
 	}
-	// Also if it is alone, which excludes nobody. Whoever only reads makes a set for each directory, and a question for each
-	// would cost a round trip; nothing is removed by what such a set has.
-	const often = int64(100 * time.Millisecond)
-	now, last := int64(time.Since(st.opened)), st.setLooked.Load()
-	if !st.ReadOnly || now-last >= often && st.setLooked.CompareAndSwap(last, now) {
+	if st.dueForSets() { // also if it is alone, which excludes nobody
 		st.refreshShared()
 	}
 	h := st.Cloud.Head()
@@ -41,6 +37,15 @@ func (st *Store) NewSet() store.ObjectSet {
 		set.Generation = h.Generation
 	}
 	return set
+}
+
+// dueForSets reports whether a set should look for what other processes committed. Whoever only reads makes a set for each
+// directory, and asks it for objects of the wrong kind: a round trip for each would be too much, and nothing is removed by
+// what such a set has.
+func (st *Store) dueForSets() bool {
+	const often = int64(100 * time.Millisecond)
+	now, last := int64(time.Since(st.opened)), st.setLooked.Load()
+	return !st.ReadOnly || now-last >= often && st.setLooked.CompareAndSwap(last, now)
 }
 
 // setOf returns an empty set of the objects of some indexes.
@@ -83,7 +88,7 @@ func (s *Set) Add(k store.Kind, d store.Digest) (added bool, err error) {
 
 // outdated reports whether the head names other indexes than those of the set.
 func (s *Set) outdated() bool {
-	if s.St.Cloud == nil {
+	if s.St.Cloud == nil || !s.St.dueForSets() {
 		return false
 	}
 	h, err := s.St.Cloud.Reload()
