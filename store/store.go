@@ -220,6 +220,7 @@ type Store struct {
 	Takes             Taker             // of Blobs; nil: it takes blobs only as they are
 	Joins             Joiner            // of Blobs; nil: it takes whole blobs only
 	RemoteBlobs       RemoteBlobs       // of Blobs; nil: they are near, and an answer takes no time
+	Far               bool              // to learn that it lacks something takes a round trip
 	Tags              Tags              // nil: no tags and no log
 	RemoteTags        RemoteTags        // of Tags; nil: they are near
 	Lister            Lister            // nil: cannot list

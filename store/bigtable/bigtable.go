@@ -119,7 +119,7 @@ func New(conns []*grpc.ClientConn, c Config) *store.Store {
 		t.clients = append(t.clients, bigtablepb.NewBigtableClient(conn))
 	}
 	id := store.Sum([]byte(t.name() + " " + c.Family))
-	return &store.Store{ID: "bigtable-" + hex.EncodeToString(id[:16]), Directories: directories{t}, Barrier: barrier{t}}
+	return &store.Store{ID: "bigtable-" + hex.EncodeToString(id[:16]), Directories: directories{t}, Far: true, Barrier: barrier{t}}
 }
 
 // remote is a table.

@@ -191,6 +191,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		RemoteBlobs:       blobs.RemoteBlobs,
 		Directories:       directories.Directories,
 		RemoteDirectories: directories.RemoteDirectories,
+		Far:               blobs.Far || directories.Far,
 		SizeRule:          directories.SizeRule,
 		Tags:              directories.Tags,
 		RemoteTags:        directories.RemoteTags,

@@ -75,7 +75,7 @@ func Open(ctx context.Context, b bucket.Bucket, o Options) (*store.Store, error)
 	}
 	return &store.Store{
 		ID: cmp.Or(o.ID, "objects-"+rand.Text()), Blobs: st.blobs, Directories: st.directories, Tags: tags{st.q, st.blobs.ahead, new(atomic.Int64)},
-		Lister: lister{st}, Barrier: st,
+		Far: true, Lister: lister{st}, Barrier: st,
 	}, ctx.Err()
 }
 

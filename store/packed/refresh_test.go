@@ -110,6 +110,51 @@ func (c *countingFS) ReadDir(name string) ([]os.DirEntry, error) {
 	return c.FS.ReadDir(name)
 }
 
+// overtakenFS lets something happen before an index is opened for the first time.
+type overtakenFS struct {
+	durable.FS
+	before func()
+}
+
+func (o *overtakenFS) Open(name string) (durable.File, error) {
+	if filepath.Ext(name) == index.Ext && o.before != nil {
+		before := o.before
+		o.before = nil
+		before()
+	}
+	return o.FS.Open(name)
+}
+
+// A commit is one even if another process merges its index, and removes it, before it is opened.
+func TestCommitOvertaken(t *testing.T) {
+	dir := t.TempDir()
+	st, other := openStore(t, dir, Options{Create: true}), open(t, dir, Options{})
+	put := func(st *store.Store, text string) store.Digest {
+		d, err := st.Blobs.Put(t.Context(), []byte(text))
+		if err = errors.Join(err, st.Sync(t.Context())); err != nil {
+			t.Error(err)
+		}
+		return d
+	}
+	var theirs store.Digest
+	st.Fs = &overtakenFS{FS: st.Fs, before: func() {
+		other.Blobs.Open(t.Context(), store.Digest{}) // makes it look
+		theirs = put(other, "theirs")
+	}}
+	ours := put(st.Bundle(), "ours")
+	if theirs == (store.Digest{}) {
+		t.Fatal("no index was opened")
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, index.Dir)); err != nil || len(entries) != 1 {
+		t.Fatalf("%d indexes, %v; the other was to merge them", len(entries), err)
+	}
+	for _, d := range []store.Digest{ours, theirs} {
+		if _, err := readAll(t.Context(), st.Bundle(), d); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // Has, which an ingest calls for each new file, does not look each time. What a store has costs no look at all, nor does
 // a look lead to more than itself where there is nothing new, be there files that are of no use.
 func TestLooks(t *testing.T) {

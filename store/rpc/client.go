@@ -88,7 +88,7 @@ func (c *client) meetCastar() {
 func (c *client) bundle(id string) *store.Store {
 	b, t := blobs{c: c}, newTags(c)
 	return &store.Store{ID: id, Blobs: b, Lanes: b, Takes: b, Tags: t, RemoteTags: t, Collector: collector{c},
-		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Barrier: barrier{c}}
+		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Far: true, Barrier: barrier{c}}
 }
 
 // call is one call to the server. Its context ends with the call, and when the server does nothing for too long.

@@ -28,7 +28,7 @@ type Options struct {
 //
 // Close syncs near first, so that what was fetched need not be fetched again.
 func New(near, far *store.Store, o Options) *store.Store {
-	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, RemoteTags: near.RemoteTags, SizeRule: far.SizeRule, Barrier: barrier{near, far}}
+	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, RemoteTags: near.RemoteTags, SizeRule: far.SizeRule, Barrier: barrier{near, far}, Far: near.Far || far.Far}
 	if o.WriteThrough {
 		st.Tags, st.RemoteTags = far.Tags, far.RemoteTags
 	}

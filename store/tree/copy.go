@@ -303,7 +303,7 @@ func (r *rootCopy) put(dc *directoryCopy, d store.Digest, dir store.Directory) e
 		dc.as.Digest = store.Sum(message)
 	}
 	if added, err := r.seen.Add(store.KindDirectory, d); err != nil || added {
-		if !dc.isNew {
+		if !dc.isNew || !r.to.Far {
 			_, err := r.to.Directories.Get(r.ctx, dc.as.Digest)
 			dc.isNew = err != nil
 		}

@@ -251,17 +251,12 @@ func TestCopyChecksSizes(t *testing.T) {
 	}
 }
 
-// noExpectations is a RemoteDirectories that fetches nothing ahead.
-type noExpectations struct{}
-
-func (noExpectations) Expect(context.Context, store.Digest) {}
-
 // TestCopyCountsWithoutQuestions asserts that a remote destination is not asked for directories above something new.
 func TestCopyCountsWithoutQuestions(t *testing.T) {
 	from, _, root := reachSample(t)
 	to := memory.New()
 	asked := &countedReads{Directories: to.Directories, reads: map[store.Digest]int{}}
-	to.Directories, to.RemoteDirectories = asked, noExpectations{}
+	to.Directories, to.Far = asked, true
 	for round, want := range []struct{ asked, isNew int }{{1, 5}, {5, 0}} { // only the empty one has nothing new in it
 		clear(asked.reads)
 		var counts tree.CopyCounts

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"syscall"
@@ -115,6 +116,9 @@ func (st *Store) settle() error {
 // publishIndex commits an index of part and of the smaller indexes of the store, which it replaces.
 func (st *Store) publishIndex(part index.Part) error {
 	x, merge, err := st.mergedIndex(part)
+	if errors.Is(err, errReplaced) {
+		return st.reopenIndexes()
+	}
 	if err != nil {
 		return err
 	}
@@ -127,7 +131,20 @@ func (st *Store) publishIndex(part index.Part) error {
 	return nil
 }
 
-// mergedIndex makes an index of parts and of the smaller indexes of the store, which it can replace.
+// reopenIndexes takes in the index that another process has put in the place of the one that this process has just committed.
+func (st *Store) reopenIndexes() error {
+	all, err := st.openIndexes(slices.Clone(*st.Indexes.Load()), false)
+	if err == nil {
+		st.UseIndexes(all)
+	}
+	return err
+}
+
+// errReplaced says that an index was committed, and that another process has merged it into its own and removed it since.
+var errReplaced = errors.New("another process has replaced the index")
+
+// mergedIndex makes an index of parts and of the smaller indexes of the store, which it can replace. The error is errReplaced
+// if another process has done so with it before it could be opened.
 func (st *Store) mergedIndex(parts ...index.Part) (x *index.Index, merge []*index.Index, err error) {
 	old, size := *st.Indexes.Load(), 0
 	for _, p := range parts {
@@ -168,6 +185,9 @@ func (st *Store) NewIndex(epoch uint32, parts []index.Part, check func(*index.In
 		x.TrackReliance()
 	}
 	if check == nil {
+		if errors.Is(err, fs.ErrNotExist) && st.Cloud == nil {
+			err = fmt.Errorf("%w: %w", errReplaced, err)
+		}
 		return x, err
 	}
 	if err == nil {

@@ -87,7 +87,7 @@ func (st *Store) Bundle() *store.Store {
 	return &store.Store{
 		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(), Takes: st.Blobs(),
 		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st, Meter: &st.added,
-		NewSet: st.NewSet, Room: st.Room, Barrier: st,
+		NewSet: st.NewSet, Room: st.Room, Barrier: st, Far: st.Cloud != nil,
 	}
 }
 

@@ -36,6 +36,9 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 			err = errThere(fsys)
 		}
 		if err != nil {
+			if _, cerr := sealed.ReadConfig(fsys); missing && cerr == nil {
+				continue // another process has just made the store, and may have stored something
+			}
 			return nil, cfg, err
 		}
 		lock, alone, err := takeLock(ctx, fsys, o)
