@@ -202,7 +202,7 @@ func (d *dir) names() ([]string, error) {
 	}
 	defer d.doneWith(fd)
 	var buf [listSize]byte
-	return posix.ReadNames(fd, buf[:])
+	return posix.AppendNames(nil, fd, buf[:])
 }
 
 // entry is a name in a directory.

@@ -109,7 +109,7 @@ func TestTooDeep(t *testing.T) {
 	try(t, err)
 	defer d.Close()
 	for depth, want := range map[int]int{store.MaxDepth - 2: 1, store.MaxDepth - 1: 0} {
-		nodes, err := on.entries(&folder{fd: int(d.Fd()), depth: depth}, []string{"d"}, &place{name: dir}, ignore.Root(), nil)
+		nodes, err := on.entries(&folder{fd: int(d.Fd()), depth: depth}, []string{"d"}, &place{name: dir}, ignore.Root(), nil, new(scratch))
 		if err != nil || len(nodes) != want {
 			t.Errorf("depth %d: nodes %v, error %v; want %d", depth, nodes, err, want)
 		}

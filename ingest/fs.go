@@ -28,8 +28,7 @@ type walker struct {
 	st     *store.Store
 	upload store.DirectoryWriter
 	o      Options
-	scan   *Progress  // if not nil, only count, into its totals
-	unused store.Node // receives the nodes of a scan, which nobody reads; a scan has one goroutine
+	scan   *Progress // if not nil, only count, into its totals
 
 	began      time.Time
 	processors int  // with fewer workers, one is idle
@@ -37,6 +36,7 @@ type walker struct {
 	order      order
 	slots      chan store.Blobs // for each goroutine that may work, its lane into the store
 	buffers    sync.Pool        // of *[]byte, a byte longer than smallFile, to detect that a file grew
+	scratches  sync.Pool        // of *scratch
 	device     uint64           // of the root
 	boot       func() string    // identifies this boot, or returns ""
 	links      links
@@ -211,6 +211,8 @@ const batchSize = 16
 // directory stores the directory at.name of up and everything below it.
 func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
 	var dir store.Directory
+	s := w.scratchFor()
+	defer w.release(s)
 	l, err := w.notes.begin(up.fd, at, st, &store.Node{Kind: store.KindDirectory})
 	if err != nil {
 		return w.problem(at, err)
@@ -226,7 +228,7 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 			f.volume = w.volumeOf(f.fd)
 		}
 		up.leave(f)
-		dir, err = w.enter(f, at, ignored, l)
+		dir, err = w.enter(f, at, ignored, l, s)
 		if rerr := up.comeBack(f); rerr != nil {
 			return rerr
 		}
@@ -258,11 +260,12 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 	return nil
 }
 
-// enter stores the entries of an open directory and returns their nodes, in order.
-func (w *worker) enter(f *folder, at *place, ignored ignore.Stack, l *lines) (store.Directory, error) {
+// enter stores the entries of an open directory and returns their nodes, in order. They are in s.
+func (w *worker) enter(f *folder, at *place, ignored ignore.Stack, l *lines, s *scratch) (store.Directory, error) {
 	buf := w.buffers.Get().(*[]byte)
-	names, err := posix.ReadNames(f.fd, *buf)
+	names, err := posix.AppendNames(s.names, f.fd, *buf)
 	w.buffers.Put(buf)
+	s.names = names
 	if err != nil {
 		return nil, w.problem(at, err)
 	}
@@ -279,26 +282,19 @@ func (w *worker) enter(f *folder, at *place, ignored ignore.Stack, l *lines) (st
 		return nil, err
 	}
 	l.expect(len(names))
-	return w.entries(f, names, at, ignored, l)
+	return w.entries(f, names, at, ignored, l, s)
 }
 
 // entries stores the entries names, which are sorted, of an open directory and returns their nodes.
-func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.Stack, l *lines) (store.Directory, error) {
-	var nodes store.Directory
-	if w.scan == nil {
-		nodes = make(store.Directory, len(names))
-	}
+func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.Stack, l *lines, s *scratch) (store.Directory, error) {
+	s.entries(len(names))
 	var group forks
 	for from := 0; from < len(names) && group.failed() == nil; from += batchSize {
 		to := min(from+batchSize, len(names))
 		w.fork(&group, f.alone() || to == len(names), func(w *worker) error {
 			for i := from; i < to; i++ {
-				node := &w.unused
-				if w.scan == nil {
-					node = &nodes[i]
-				}
-				node.Name = names[i]
-				if err := w.child(&group, i, len(names), f, &place{parent: at, name: names[i]}, ignored, l, node); err != nil {
+				s.nodes[i].Name, s.places[i] = names[i], place{parent: at, name: names[i]}
+				if err := w.child(&group, i, len(names), f, &s.places[i], ignored, l, &s.nodes[i]); err != nil {
 					return err
 				}
 				runtime.Gosched() // as in package export: saves half of the thread switches, and 7% of the time
@@ -309,7 +305,7 @@ func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.St
 	if err := w.join(&group); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(nodes, func(n store.Node) bool { return n.Kind == 0 }), nil
+	return slices.DeleteFunc(s.nodes, func(n store.Node) bool { return n.Kind == 0 }), nil
 }
 
 // child stores entry i of the n of a directory, itself or in a goroutine of the group. The node of an entry that is left

@@ -32,6 +32,7 @@ type notes struct {
 	device  uint64    // of the root
 	names   sync.Map  // of owners, as strings
 	buffers sync.Pool // of *[]byte
+	unused  sync.Pool // of *lines
 
 	mu       sync.Mutex
 	segments []segment // of the spool
@@ -85,7 +86,11 @@ func (n *notes) begin(fd int, at *place, st *stat, node *store.Node) (*lines, er
 	if at.parent == nil {
 		n.device, name = st.dev, "."
 	}
-	l := &lines{notes: n, batches: make([]*[]byte, 1)}
+	l, ok := n.unused.Get().(*lines)
+	if !ok {
+		l = &lines{notes: n}
+	}
+	l.batches, l.below = append(l.batches[:0], nil), l.below[:0]
 	if err := n.describe(&l.dir, &l.dir, fd, at.name, st, node); err != nil {
 		return nil, err
 	}
@@ -109,8 +114,8 @@ func (n *notes) buffer() *[]byte {
 // expect makes room for so many entries.
 func (l *lines) expect(entries int) {
 	if l != nil {
-		l.batches = append(make([]*[]byte, 0, 1+(entries+batchSize-1)/batchSize), l.batches...)
-		l.batches = l.batches[:cap(l.batches)]
+		batches := (entries + batchSize - 1) / batchSize
+		l.batches = slices.Grow(l.batches, batches)[:1+batches]
 	}
 }
 
@@ -155,17 +160,26 @@ func (s *stat) modified() (seconds int64, nanoseconds uint32) {
 // sparse reports whether a file of that size has holes.
 func (s *stat) sparse(size uint64) bool { return s.allocated+holeSize <= size }
 
-// end keeps the block in the spool.
+// end keeps the block in the spool. l is not used after that.
 func (l *lines) end(isDir bool) (*note, error) {
 	if l == nil {
 		return nil, nil
 	}
 	slices.SortFunc(l.below, func(a, b lower) int { return cmp.Compare(a.i, b.i) })
 	n := &note{isDir: isDir}
-	for _, below := range l.below {
-		n.below = append(n.below, below.note)
+	if len(l.below) > 0 {
+		n.below = make([]*note, len(l.below))
 	}
-	return n, l.notes.keep(n, l.batches)
+	for i, below := range l.below {
+		n.below[i] = below.note
+	}
+	if err := l.notes.keep(n, l.batches); err != nil {
+		return nil, err
+	}
+	clear(l.batches)
+	clear(l.below)
+	l.notes.unused.Put(l)
+	return n, nil
 }
 
 // describe fills in what the listing says of the entry name of the directory fd. dir is the directory's own entry, whose

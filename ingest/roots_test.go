@@ -120,7 +120,7 @@ func TestInvalidName(t *testing.T) {
 	d, err := os.Open(dir)
 	try(t, err)
 	defer d.Close()
-	nodes, err := on.entries(&folder{fd: int(d.Fd())}, []string{"a", long}, &place{name: "tree"}, ignore.Root(), nil)
+	nodes, err := on.entries(&folder{fd: int(d.Fd())}, []string{"a", long}, &place{name: "tree"}, ignore.Root(), nil, new(scratch))
 	if err != nil || len(nodes) != 1 || nodes[0].Name != "a" {
 		t.Errorf("nodes %v, error %v", nodes, err)
 	}

@@ -128,15 +128,19 @@ const (
 
 // EncodeDirectory returns the canonical protobuf Directory message of dir. The digest of these bytes names dir.
 // A directory that is invalid or beyond the limits is an error. No other function makes such bytes.
-func EncodeDirectory(dir Directory) ([]byte, error) {
+func EncodeDirectory(dir Directory) ([]byte, error) { return AppendDirectory(nil, dir) }
+
+// AppendDirectory appends to b what EncodeDirectory returns. With an error it returns no bytes.
+func AppendDirectory(b []byte, dir Directory) ([]byte, error) {
 	err := dir.Validate()
-	if n := encodedSize(dir); err == nil && (n > MaxDirectorySize || len(dir) > MaxDirectoryEntries) {
+	n := encodedSize(dir)
+	if err == nil && (n > MaxDirectorySize || len(dir) > MaxDirectoryEntries) {
 		err = fmt.Errorf("%d entries of %d bytes: a directory has at most %d entries, and %d bytes", len(dir), n, MaxDirectoryEntries, MaxDirectorySize)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("invalid directory: %w", err)
 	}
-	return encode(dir), nil
+	return encode(slices.Grow(b, n), dir), nil
 }
 
 // encodedSize returns how many bytes encode makes.
@@ -148,8 +152,8 @@ func encodedSize(dir Directory) (size int) {
 	return size
 }
 
-func encode(dir Directory) []byte {
-	b := make([]byte, 0, encodedSize(dir))
+// encode appends the message of a valid directory.
+func encode(b []byte, dir Directory) []byte {
 	for _, kind := range []Kind{KindDirectory, KindFile, KindSymlink} {
 		for i := range dir {
 			if dir[i].Kind == kind {
@@ -171,7 +175,7 @@ func DecodeDirectory(b []byte) (Directory, error) {
 	if err == nil {
 		err = dir.Validate()
 	}
-	if err == nil && !bytes.Equal(encode(dir), b) {
+	if err == nil && !bytes.Equal(encode(make([]byte, 0, len(b)), dir), b) {
 		err = errNotCanonical
 	}
 	if err != nil {

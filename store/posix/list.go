@@ -18,15 +18,15 @@ type Entry struct {
 	Type uint8 // a DT_ constant of package unix; DT_UNKNOWN if the file system does not say
 }
 
-// ReadNames returns the names in the open directory fd that were not read from it yet, in no order. It reads through
+// AppendNames appends the names in the open directory fd that were not read from it yet, in no order. It reads through
 // buf, which must hold at least one entry. Names that are read together share memory, so a million of them take little
 // more than their bytes.
-func ReadNames(fd int, buf []byte) (names []string, err error) {
-	err = read(fd, buf, func(name string, _ uint8) { names = append(names, name) })
+func AppendNames(names []string, fd int, buf []byte) ([]string, error) {
+	err := read(fd, buf, func(name string, _ uint8) { names = append(names, name) })
 	return names, err
 }
 
-// ReadEntries is ReadNames with types.
+// ReadEntries returns the names that AppendNames appends, with types.
 func ReadEntries(fd int, buf []byte) (entries []Entry, err error) {
 	err = read(fd, buf, func(name string, kind uint8) { entries = append(entries, Entry{name, kind}) })
 	return entries, err

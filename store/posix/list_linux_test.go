@@ -100,7 +100,7 @@ func TestRead(t *testing.T) {
 		t.Cleanup(func() { unix.Close(fd) })
 		return fd
 	}
-	names, err := ReadNames(open(), make([]byte, 1024))
+	names, err := AppendNames(nil, open(), make([]byte, 1024))
 	if err != nil {
 		t.Fatal(err)
 	}

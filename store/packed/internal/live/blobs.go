@@ -315,13 +315,24 @@ func (ds Directories) Put(ctx context.Context, dir store.Directory) (store.Diges
 	if err := ctx.Err(); err != nil {
 		return store.Digest{}, err
 	}
-	b, err := store.EncodeDirectory(dir)
+	buf, ok := ds.st.messages.Get().(*[]byte)
+	if !ok {
+		buf = new([]byte)
+	}
+	defer ds.st.messages.Put(buf)
+	b, err := store.AppendDirectory((*buf)[:0], dir)
 	if err != nil {
 		return store.Digest{}, err
+	}
+	if cap(b) <= mostMessage {
+		*buf = b
 	}
 	d := store.Sum(b)
 	return d, ds.st.PutWhole(pack.KindDirectory, 0, d, b)
 }
+
+// mostMessage is the largest buffer for a message of a directory that is used again, in bytes.
+const mostMessage = 64 << 10
 
 // Walk implements store.Directories.
 func (ds Directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {

@@ -58,6 +58,7 @@ type Store struct {
 	Writers *chunk.Pool   // for blobs that are put in chunks
 	Packs   *pack.Files
 
+	messages  sync.Pool // of *[]byte, for directories that are put
 	added     meter
 	lately    sync.Map   // the paths of tags that were read in a bucket, and when; see mayReplace
 	logging   sync.Mutex // held while the log changes
