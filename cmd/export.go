@@ -102,13 +102,13 @@ func (e *env) exportCommand() *cli.Command {
 			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &o.DryRun, "write nothing; print what would be done"),
 			boolFlag("sparse", "", &o.Sparse, "write blocks of zeros as holes"),
-			choiceFlag("metadata", &r.metadata, "auto", "restore modes, times and hard links: `WHEN` the store keeps them (auto), or none", "auto", "none"),
+			metadataFlag(&r.metadata, "restore modes, times and hard links: `WHEN` the store keeps them (auto), or none"),
 			boolFlag("owner", "", &r.owner, "also restore owners, groups, setuid and setgid; only root can"),
 			boolFlag("xattrs", "", &r.xattrs, "also restore extended attributes and access lists"),
 			modeFlag("mode-file", &o.FileMode, 0, "0644", "files"),
 			modeFlag("mode-exec", &o.ExecMode, 0, "0755", "executable files"),
 			modeFlag("mode-dir", &o.DirMode, 0o500, "0755", "directories"),
-			timeFlag(&o.MTime),
+			timeFlag(&o.MTime, "of the listing; without one now, or epoch in archives"),
 			jobsFlag(&o.Jobs),
 			listFlag("include", "i", &pick.include, "write only what `PATTERN` matches, and what is in it"),
 			listFlag("exclude", "e", &pick.exclude, "do not write what `PATTERN` matches; this decides over --include"),
@@ -152,10 +152,15 @@ func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of strin
 	}}
 }
 
-// timeFlag returns --mtime. The zero time means that files keep the time of writing.
-func timeFlag(to *time.Time) cli.Flag {
+// metadataFlag returns --metadata.
+func metadataFlag(to *string, usage string) cli.Flag {
+	return choiceFlag("metadata", to, "auto", usage, "auto", "none")
+}
+
+// timeFlag returns --mtime. The zero time stands for now, and for initial, which says what holds without the flag.
+func timeFlag(to *time.Time, initial string) cli.Flag {
 	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
-	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: "of the listing; without one now, or epoch in archives", values: []string{"now", "epoch"},
+	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: initial, values: []string{"now", "epoch"},
 		set: func(value string) (err error) {
 			switch value {
 			case "now":

@@ -66,8 +66,7 @@ func (r *factsReader) find(path string, n *store.Node) (e metadata.Entry, ok boo
 			r.report(err)
 		}
 	}
-	ok = ok && e.Kind == n.Kind && (n.Kind != store.KindFile || e.Size == n.Size)
-	return e, ok
+	return e, ok && e.Contradicts(n) == nil
 }
 
 // enter returns the lines of a directory, whose path ends with a slash, or nil.

@@ -34,8 +34,8 @@ gc works on a full disk: it first removes what it can without writing. If it nee
 partly dead, and the error says how much room it needs.
 
 In a bucket (packed+s3: and others) gc runs beside everybody else, and locks nothing. It keeps what was stored less than
---grace ago, too, and deletes files only when they were given up that long ago: a gc a day later frees the space. Do
-not make it shorter than the longest ingest or export takes.
+--grace ago, too, and deletes files only when they were given up that long ago: a gc a day later frees the space.
+--grace must be longer than the longest ingest or export takes.
 
 Elsewhere gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long
 to wait. Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept

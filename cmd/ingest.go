@@ -20,8 +20,8 @@ Stores each PATH and prints its root digest, one a line, once everything is safe
 everything in it, a file, or a symbolic link, which is not followed. What the store already has is not stored again.
 
 A root keeps names, as bytes; the contents of files; whether a file's owner may run it; and the targets of symbolic
-links. Devices and fifos cannot be stored. Sockets hold no data and are left out, with a note. So equal trees have equal
-digests, whoever stored them, wherever and whenever.
+links, and nothing else. So equal trees have equal digests, whoever stored them, wherever and whenever. Devices and fifos
+cannot be stored. Sockets hold no data and are left out, with a note.
 
 Beside the root, ingest stores a listing of what a root does not keep: modes, owners and groups, modification times,
 hard links and holes, with --xattrs also extended attributes and ACLs. It is an mtree(5) text in a blob, named in the

@@ -21,7 +21,8 @@ const listingMemory = 64 << 20
 // facts is what a store keeps of modes, owners and times, for the entry that a reference means.
 type facts struct {
 	*metadata.Folder
-	file *os.File // without a name; nil if the listing is in memory
+	file  *os.File // without a name; nil if the listing is in memory
+	bytes int64    // of memory
 }
 
 // close releases the listing. f may be nil.
@@ -61,6 +62,7 @@ func openFacts(ctx context.Context, st *store.Store, r tree.Ref, report func(err
 // read reads all of b, and checks it.
 func (f *facts) read(b store.Blob) (io.ReaderAt, error) {
 	if b.Size() <= listingMemory {
+		f.bytes = int64(b.Size())
 		text := bytes.NewBuffer(make([]byte, 0, b.Size()))
 		_, err := b.WriteTo(text)
 		return bytes.NewReader(text.Bytes()), err

@@ -13,6 +13,7 @@ import (
 
 	"castar/export/mount"
 	"castar/store"
+	metadata "castar/store/listing"
 	"castar/store/tree"
 )
 
@@ -44,9 +45,10 @@ one.
 If castar is killed, DIR gives the error "transport endpoint is not connected".
 'castar umount DIR' clears that.
 
-Files have the mode 0444, or 0555 if they are executable; directories have 0555.
-All belong to the user who mounts, and have the time of the mount, or --mtime.
-A file at one path of a tree has the same inode number in every mount. No two
+Tags and lines of the log show the modes and times that 'castar ingest' listed.
+Without a listing, or with --metadata=none, files have the mode 0444, or 0555 if
+they are executable, directories have 0555, and all have the time of the mount;
+--mtime wins. Everything belongs to the user who mounts. A file at one path of a tree has the same inode number in every mount. No two
 files of a mount share one, so they look like copies, not like hard links.
 Extended attributes tell digests: user.castar.digest in hexadecimal, and tvix's
 user.tvix.castore.blob.digest or user.tvix.castore.directory.digest.
@@ -74,6 +76,8 @@ type mountFlags struct {
 	daemon  bool
 	log     string
 	options mount.Options
+
+	metadata string // auto or none
 }
 
 func (e *env) mountCommand() *cli.Command {
@@ -88,7 +92,8 @@ func (e *env) mountCommand() *cli.Command {
 			&cli.StringFlag{Name: "log", Destination: &f.log, Usage: "with --daemon, append errors and warnings to `FILE`"},
 			boolFlag("allow-other", "", &f.options.AllowOther, "let all users read"),
 			boolFlag("nonempty", "", &f.options.Nonempty, "hide what DIR has in it"),
-			timeFlag(&f.options.Time),
+			metadataFlag(&f.metadata, "show modes and times: `WHEN` the store keeps them (auto), or none"),
+			timeFlag(&f.options.Time, "of the listing, or else now"),
 		},
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
@@ -100,7 +105,7 @@ func (e *env) mountCommand() *cli.Command {
 			case f.log != "" && !f.daemon:
 				return usagef("mount", "--log works only with --daemon")
 			}
-			if f.options.Time.IsZero() {
+			if c.IsSet("mtime") && f.options.Time.IsZero() {
 				f.options.Time = time.Now()
 			}
 			ready := readyPipe()
@@ -139,8 +144,14 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 			return err
 		}
 		root, result.Root = &r.Node, r.Node.Digest.String()
+		f.options.Listing, f.options.Inside = r.Listing, r.Path
 	}
 	f.options.Report = func(path string, err error) { e.warn("mount", quote(path)+": "+err.Error()) }
+	if f.metadata != "none" {
+		f.options.Facts = func(ctx context.Context, d store.Digest) (*metadata.Folder, int64, error) {
+			return e.mountFacts(ctx, st, d)
+		}
+	}
 	m, err := mount.Mount(ctx, st, root, dir, f.options)
 	if err != nil {
 		return hintAtMount(err)
@@ -153,6 +164,15 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 		return errors.Join(err, m.Unmount(true))
 	}
 	return e.serveMount(m, signals)
+}
+
+// mountFacts opens a listing. It is never closed: a file that nothing uses any more closes itself.
+func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (*metadata.Folder, int64, error) {
+	f, err := openFacts(ctx, st, tree.Ref{Listing: d}, func(err error) { e.warn("mount", err.Error()) })
+	if err != nil {
+		return nil, 0, err
+	}
+	return f.Folder, f.bytes, nil
 }
 
 // mountRoot finds the directory to mount.

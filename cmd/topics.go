@@ -50,6 +50,9 @@ fish what each word is.
 Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
 have the hard links; --metadata=none gives what earlier versions wrote.
 
+A mount of a tag or a line of the log shows the modes and times that ingest listed, so with --allow-other private files
+stay private; --metadata=none gives what earlier versions showed.
+
 A mount of a server reads ahead, so find and grep -r do not wait for each directory and file.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
@@ -137,7 +140,7 @@ Check a part of the data each night, all of it in twenty days:
   30 4 * * * castar verify -q -s /mnt/backup/store --sample 5%
 
 A second copy elsewhere, of what is missing there:
-  castar copy --from /mnt/backup/store --to objectstore+s3://bucket/path --tags
+  castar copy --from /mnt/backup/store --to packed+s3://bucket/path --tags
 
 Keep seven days, four weeks and a year of months, and free the rest, once a week; -n instead of --gc shows what would go:
   0 4 * * 0 castar forget -s /mnt/backup/store --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --gc

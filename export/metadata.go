@@ -100,19 +100,11 @@ func (e *exporter) factsOf(up *path, n *store.Node) *listing.Entry {
 
 // believe returns facts, or nil if n, an entry of up, is something else.
 func (e *exporter) believe(up *path, n *store.Node, facts *listing.Entry) *listing.Entry {
-	var err error
-	switch {
-	case facts.Kind != n.Kind:
-		err = fmt.Errorf("the listing says that it is a %s", facts.Kind)
-	case n.Kind == store.KindFile && facts.Size != n.Size:
-		err = fmt.Errorf("the listing says that it has %d bytes", facts.Size)
-	case n.Kind == store.KindSymlink && facts.Target != n.Target:
-		err = errors.New("the listing says that it points elsewhere")
-	default:
-		return facts
+	if err := facts.Contradicts(n); err != nil {
+		e.complain(up, n.Name, err)
+		return nil
 	}
-	e.complain(up, n.Name, err)
-	return nil
+	return facts
 }
 
 // dress gives the file or directory fd the owner, attributes and mode that facts says of n, an entry of up. It reports

@@ -48,6 +48,10 @@ type place struct {
 	up     uint64 // the number of the directory that it is in
 	top    *top   // that it is, or is below
 	node   store.Node
+
+	// Where the listing of top, if there is one, has it: the path of the directory that it is in, and if it is a directory
+	// its own.
+	dir, inside string
 }
 
 // folder reports whether it is a folder of roots.
@@ -60,7 +64,7 @@ func newFsys(ctx context.Context, st *store.Store, root top, report func(path st
 	fs := &fsys{
 		ctx: ctx, st: st, tops: newTops(root), slots: make(chan struct{}, mostAhead),
 		listings: newCache[contents](keepListings, (*listing).weight),
-		places:   newCache[uint64](keepPlaces, func(place) int64 { return 300 }),
+		places:   newCache[uint64](keepPlaces, func(p place) int64 { return 300 + int64(len(p.inside)) }),
 		files:    newCache[contents](keepFiles, (*file).weight),
 		pieces:   newCache[contents](keepPieces, func(b []byte) int64 { return int64(len(b)) + 100 }),
 		reports:  newReports(report),
@@ -95,7 +99,7 @@ func (fs *fsys) find(ctx context.Context, number uint64) (place, error) {
 	if t == nil {
 		return place{}, errStale
 	}
-	p := place{number: t.number, up: mountpoint, top: t, node: t.node}
+	p := t.place()
 	for p.number != number {
 		l, err := fs.list(ctx, p.node)
 		if err != nil {
@@ -115,7 +119,11 @@ func (fs *fsys) find(ctx context.Context, number uint64) (place, error) {
 
 // entry returns the entry i of a directory.
 func (p *place) entry(l *listing, i int) place {
-	return place{number: p.number + l.offsets[i], up: p.number, top: p.top, node: l.entries[i]}
+	e := place{number: p.number + l.offsets[i], up: p.number, top: p.top, node: l.entries[i], dir: p.inside}
+	if e.node.Kind == store.KindDirectory && p.top.listing != (store.Digest{}) {
+		e.inside = join(p.inside, e.node.Name)
+	}
+	return e
 }
 
 // path returns the path in the mount of what has a number, as far as it can be read.

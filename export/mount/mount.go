@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"castar/store"
 
@@ -49,12 +50,12 @@ func Mount(ctx context.Context, st *store.Store, root *store.Node, dir string, o
 		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // an interrupt is the caller's to handle
-	s := &server{RawFileSystem: fuse.NewDefaultRawFileSystem(), owner: mine(), time: o.Time}
+	s := &server{RawFileSystem: fuse.NewDefaultRawFileSystem(), owner: mine(), time: o.Time, began: time.Now(), facts: newFacts(&o)}
 	top := top{folder: root == nil}
 	if root == nil {
 		s.whole = &whole{st: st}
 	} else {
-		top.node = *root
+		top.node, top.listing, top.inside = *root, o.Listing, o.Inside
 	}
 	s.fs = newFsys(ctx, st, top, o.Report)
 	if s.whole != nil {

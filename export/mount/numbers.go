@@ -95,7 +95,11 @@ type top struct {
 	folder bool       // it is a folder of roots, and has no node
 	node   store.Node // a root
 	key    string
-	uses   uint64 // how often the kernel was told its number, less how often it forgot that
+
+	listing store.Digest // what the store keeps of modes and times in its tree, or zero
+	inside  string       // the path in the listing of what is mounted
+
+	uses uint64 // how often the kernel was told its number, less how often it forgot that
 }
 
 // tops are the entries of the mount that are in no tree and that the kernel knows. Their numbers are hashes, so that they
@@ -123,6 +127,12 @@ func (t *tops) at(number uint64) *top {
 	return t.sorted[i]
 }
 
+// place returns t as an entry of the mount.
+func (t *top) place() place {
+	up, _ := cutLast(t.inside)
+	return place{number: t.number, up: mountpoint, top: t, node: t.node, dir: up, inside: t.inside}
+}
+
 // size returns how many numbers it has beyond its own.
 func (t *top) size() uint64 {
 	if !t.folder && t.node.Kind == store.KindDirectory {
@@ -134,7 +144,11 @@ func (t *top) size() uint64 {
 // identity returns text that only the same entry has.
 func (t *top) identity() string {
 	n := &t.node
-	return fmt.Sprintf("%q %v %v %v %d %v %q", t.path, t.folder, n.Kind, n.Digest, n.Size, n.Executable, n.Target)
+	of := fmt.Sprintf("%q %v %v %v %d %v %q", t.path, t.folder, n.Kind, n.Digest, n.Size, n.Executable, n.Target)
+	if t.listing != (store.Digest{}) {
+		of += " " + t.listing.String()
+	}
+	return of
 }
 
 // use returns the entry like of, which has no number, with the number that it has or gets. The kernel is told the number.

@@ -10,8 +10,12 @@
 package mount
 
 import (
+	"context"
 	"errors"
 	"time"
+
+	"castar/store"
+	metadata "castar/store/listing"
 )
 
 // Options says how to mount.
@@ -20,8 +24,16 @@ type Options struct {
 	AllowOther bool
 	// Nonempty allows a mountpoint that has entries. They are hidden until the mount ends.
 	Nonempty bool
-	// Time is the time of access, modification and change of all entries.
+	// Time is the time of access, modification and change of all entries. If it is zero, they have the time of
+	// modification that a listing says, or else that of the mount.
 	Time time.Time
+	// Facts opens a listing, and says how many bytes of memory it takes. It may be called concurrently. If it is nil,
+	// modes and times are the same everywhere.
+	Facts func(ctx context.Context, listing store.Digest) (*metadata.Folder, int64, error)
+	// Listing is the listing of the root that is mounted, or zero, and Inside the path in it of what is mounted. In a mount
+	// of the whole store each tag and each line of the log has its own.
+	Listing store.Digest
+	Inside  string
 	// Report is called for each damaged or missing object that was asked for, once, with the path in the mount that was
 	// read, and if the store does not answer. Calls may overlap.
 	Report func(path string, err error)

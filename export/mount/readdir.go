@@ -44,17 +44,19 @@ func (s *server) ReleaseDir(in *fuse.ReleaseIn) { s.opened.Delete(in.Fh) }
 
 // ReadDir implements fuse.RawFileSystem.
 func (s *server) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	return s.readDir(cancel, in, func(p *place, e fuse.DirEntry) bool { return out.AddDirEntry(e) })
+	return s.readDir(cancel, in, func(_ *call, _ *place, e fuse.DirEntry) bool { return out.AddDirEntry(e) })
 }
 
 // ReadDirPlus implements fuse.RawFileSystem. It describes directories, which saves the kernel a Lookup of each. It
 // describes other entries too if someone wants them: the kernel makes an inode of each, and a search by name needs none.
 func (s *server) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	all := s.eager.wants(in.Offset)
-	return s.readDir(cancel, in, func(p *place, e fuse.DirEntry) bool {
+	return s.readDir(cancel, in, func(c *call, p *place, e fuse.DirEntry) bool {
 		described := out.AddDirLookupEntry(e)
 		if described != nil && p != nil && (all || e.Mode&syscall.S_IFMT == fuse.S_IFDIR) {
-			s.entry(p, described)
+			if s.entry(c, p, described) != fuse.OK {
+				*described = fuse.EntryOut{} // the kernel asks again when it must know
+			}
 		}
 		return described != nil
 	})
@@ -80,12 +82,13 @@ func (e *eager) wants(offset uint64) bool {
 
 // readDir calls add for each entry from in.Offset on, until it returns false. The place is nil for an entry that is not
 // described: the names of the directory itself and of the one above, and roots, which may go away.
-func (s *server) readDir(cancel <-chan struct{}, in *fuse.ReadIn, add func(*place, fuse.DirEntry) bool) fuse.Status {
+func (s *server) readDir(cancel <-chan struct{}, in *fuse.ReadIn, addIn func(*call, *place, fuse.DirEntry) bool) fuse.Status {
 	c, ok := s.begin(cancel)
 	if !ok {
 		return fuse.EIO
 	}
 	defer s.end(c)
+	add := func(p *place, e fuse.DirEntry) bool { return addIn(c, p, e) }
 	p, status := s.find(c, in.NodeId)
 	switch {
 	case status != fuse.OK:
@@ -133,7 +136,7 @@ func (s *server) readFolder(t *top, in *fuse.ReadIn, add func(*place, fuse.DirEn
 	}
 	for i := max(in.Offset, 2) - 2; i < uint64(len(items)); i++ {
 		it := &items[i]
-		like := &top{path: join(t.path, it.name), folder: it.folder, node: it.node}
+		like := &top{path: join(t.path, it.name), folder: it.folder, node: it.node, listing: it.listing}
 		like.number = like.likelyNumber()
 		e := fuse.DirEntry{Name: it.name, Mode: mode(&place{number: like.number, top: like, node: it.node}), Ino: like.number, Off: i + 3}
 		if !add(nil, e) {

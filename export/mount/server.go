@@ -33,7 +33,9 @@ type server struct {
 	fs                 *fsys  // finds and reads
 	whole              *whole // nil: one root is mounted
 	owner              fuse.Owner
-	time               time.Time // of all entries
+	time               time.Time // of all entries; zero: that of the listing, or of the mount
+	began              time.Time
+	facts              *facts
 
 	gate   sync.RWMutex // held by each request; closed is under it
 	closed bool
@@ -97,8 +99,7 @@ func (s *server) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, 
 	if child.node.Kind != store.KindDirectory {
 		s.eager.lookedUp()
 	}
-	s.entry(&child, out)
-	return fuse.OK
+	return s.entry(c, &child, out)
 }
 
 // lookupTop looks for a name in a folder of roots.
@@ -114,8 +115,12 @@ func (s *server) lookupTop(c *call, folder *top, name string, out *fuse.EntryOut
 		out.SetEntryTimeout(fresh)
 		return fuse.OK
 	}
-	t := s.fs.tops.use(top{path: join(folder.path, name), folder: found.folder, node: found.node})
-	s.entry(&place{number: t.number, top: t, node: t.node}, out)
+	t := s.fs.tops.use(top{path: join(folder.path, name), folder: found.folder, node: found.node, listing: found.listing})
+	p := t.place()
+	if status := s.entry(c, &p, out); status != fuse.OK {
+		s.Forget(t.number, 1)
+		return status
+	}
 	if folder.path != "" {
 		out.SetEntryTimeout(fresh)
 	}
@@ -138,24 +143,36 @@ func (s *server) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	defer s.end(c)
 	p, status := s.find(c, in.NodeId)
 	if status == fuse.OK {
-		s.attr(&p, &out.Attr)
+		status = s.attr(c, &p, &out.Attr)
 		out.SetTimeout(forever)
 	}
 	return status
 }
 
 // entry describes p to the kernel, as what a name leads to.
-func (s *server) entry(p *place, out *fuse.EntryOut) {
+func (s *server) entry(c *call, p *place, out *fuse.EntryOut) fuse.Status {
 	out.NodeId = p.number
-	s.attr(p, &out.Attr)
 	out.SetEntryTimeout(forever)
 	out.SetAttrTimeout(forever)
+	return s.attr(c, p, &out.Attr)
 }
 
 // attr describes p.
-func (s *server) attr(p *place, out *fuse.Attr) {
+func (s *server) attr(c *call, p *place, out *fuse.Attr) fuse.Status {
 	*out = fuse.Attr{Ino: p.number, Nlink: 1, Mode: mode(p), Owner: s.owner, Blksize: 128 << 10}
-	out.SetTimes(&s.time, &s.time, &s.time)
+	at := s.began
+	facts, err := s.facts.of(c, p)
+	if err != nil {
+		return s.fs.status(p.number, err)
+	}
+	if facts != nil {
+		out.Mode = out.Mode&syscall.S_IFMT | facts.Mode
+		at = time.Unix(facts.Seconds, int64(facts.Nanoseconds))
+	}
+	if !s.time.IsZero() {
+		at = s.time
+	}
+	out.SetTimes(&at, &at, &at)
 	switch {
 	case p.folder(), p.node.Kind == store.KindDirectory:
 		out.Blksize = 4 << 10 // the C library and the kernel make buffers of that size or 32 KiB to read it
@@ -165,6 +182,7 @@ func (s *server) attr(p *place, out *fuse.Attr) {
 		out.Size = uint64(len(p.node.Target))
 	}
 	out.Blocks = (out.Size + 511) / 512
+	return fuse.OK
 }
 
 // mode returns the kind and permissions of p.

@@ -29,6 +29,8 @@ type item struct {
 	name   string
 	folder bool
 	node   store.Node // a root
+
+	listing store.Digest // that of the tag or the line of the log, or zero
 }
 
 // catalog is the folders of a whole store, by path, as they are at one time. The items of each are in the order of their
@@ -82,7 +84,7 @@ func (w *whole) read(ctx context.Context) (catalog, error) {
 	times := map[string]int{}
 	for t, err := range w.st.Tags.Log(ctx) {
 		if ok := w.check(ctx, logFolder, t, err, roots); ok {
-			c.add(logFolder, item{name: logName(t.Time, times), node: t.Root})
+			c.add(logFolder, item{name: logName(t.Time, times), node: t.Root, listing: t.Listing})
 		}
 	}
 	for name, root := range roots {
@@ -133,7 +135,7 @@ func (c catalog) addTags(tags []store.Tag) {
 		if c[path] != nil {
 			name += ":"
 		}
-		c.add(up, item{name: name, node: t.Root})
+		c.add(up, item{name: name, node: t.Root, listing: t.Listing})
 	}
 }
 

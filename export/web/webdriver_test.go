@@ -53,6 +53,7 @@ func startBrowser(t *testing.T) *browser {
 	var session struct{ SessionID string }
 	b.call("POST", "", map[string]any{"capabilities": map[string]any{"alwaysMatch": map[string]any{
 		"browserName": "chrome",
+		"timeouts":    map[string]int{"implicit": 30_000}, // a busy machine shows a page late
 		"goog:chromeOptions": map[string]any{
 			"args":  []string{"--headless=new", "--no-sandbox", "--disable-gpu", "--user-data-dir=" + filepath.Join(home, "profile")},
 			"prefs": map[string]any{"download.default_directory": b.downloads},

@@ -33,7 +33,12 @@
 // reader passes over keywords that it does not know.
 package listing
 
-import "castar/store"
+import (
+	"errors"
+	"fmt"
+
+	"castar/store"
+)
 
 // Entry is what a listing says of one entry of a tree.
 type Entry struct {
@@ -51,6 +56,19 @@ type Entry struct {
 	Sparse      bool    // the file has holes
 	Allocated   uint64  // how many bytes of the disk a file with holes took
 	Xattrs      []Xattr // in the order of their names
+}
+
+// Contradicts returns why e cannot be about the node n, or nil: a listing may lie.
+func (e *Entry) Contradicts(n *store.Node) error {
+	switch {
+	case e.Kind != n.Kind:
+		return fmt.Errorf("the listing says that it is a %s", e.Kind)
+	case n.Kind == store.KindFile && e.Size != n.Size:
+		return fmt.Errorf("the listing says that it has %d bytes", e.Size)
+	case n.Kind == store.KindSymlink && e.Target != n.Target:
+		return errors.New("the listing says that it points elsewhere")
+	}
+	return nil
 }
 
 // Xattr is an extended attribute.

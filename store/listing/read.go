@@ -299,6 +299,9 @@ func (l *Lines) line(n int, word, rest []byte, want func(string) bool) error {
 	return nil
 }
 
+// Len returns how many lines were kept.
+func (l *Lines) Len() int { return len(l.lines) }
+
 // Find returns what the listing says of the file or symbolic link of that name. ok is false if it says nothing. An error
 // is what makes no sense in the line. l may be nil.
 func (l *Lines) Find(name string) (e Entry, ok bool, err error) {
