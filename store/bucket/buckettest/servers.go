@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
@@ -38,13 +39,32 @@ func FakeS3(t *testing.T, wrap func(http.Handler) http.Handler) service.S3Config
 	if wrap != nil {
 		h = wrap(h)
 	}
-	server := httptest.NewUnstartedServer(h)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.Start()
-	t.Cleanup(server.Close)
 	return service.S3Config{
-		Bucket: Name, Endpoint: server.URL, AllowHTTP: true, KeyID: "testkey", Secret: "testsecret12",
+		Bucket: Name, Endpoint: StartHTTP(t, h).String(), AllowHTTP: true, KeyID: "testkey", Secret: "testsecret12",
 	}
+}
+
+// Before starts a server before that of c, which it asks for all that it answers, unless wrap does something else. It
+// returns where that is.
+func Before(t *testing.T, c service.S3Config, wrap func(http.Handler) http.Handler) service.S3Config {
+	t.Helper()
+	u, err := url.Parse(c.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableCompression, transport.MaxIdleConnsPerHost = true, 64
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy := &httputil.ReverseProxy{
+		Transport: transport,
+		ErrorLog:  log.New(io.Discard, "", 0),
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(u)
+			r.Out.Host = r.In.Host // which is signed
+		},
+	}
+	c.Endpoint = StartHTTP(t, wrap(proxy)).String()
+	return c
 }
 
 // Versitygw starts a real S3 server. The program is in the folder CASTAR_TEST_BIN, in the PATH, or where go install puts
