@@ -132,22 +132,39 @@ func (b *besieged) free(args ...string) (stdout string) {
 	return strings.TrimSpace(stdout)
 }
 
-// ingest stores a tree, of which parts were stored and perhaps collected before.
-func (b *besieged) ingest(at moment) (dead bool) {
-	tree := clientTree(b.t, b.dir, b.trees%2, b.trees/2%3)
+// tree makes another tree, of which parts were stored and perhaps collected before.
+func (b *besieged) tree() string {
 	b.trees++
+	return clientTree(b.t, b.dir, b.trees%2, b.trees/2%3)
+}
+
+// acknowledged notes what an ingest has printed.
+func (b *besieged) acknowledged(tree, stdout string) {
+	root := strings.TrimSpace(stdout)
+	b.roots = append(slices.DeleteFunc(b.roots, func(r string) bool { return r == root }), root)
+	b.ingests++
+	b.compare(tree, root)
+}
+
+// ingest stores another tree.
+func (b *besieged) ingest(at moment) (dead bool) {
+	tree := b.tree()
 	out, dead := b.castar(at, "ingest", "--tag", "last", tree)
-	if root := strings.TrimSpace(out); root != "" {
-		b.roots = append(slices.DeleteFunc(b.roots, func(r string) bool { return r == root }), root)
-		b.ingests++
-		b.compare(tree, root)
+	if out != "" {
+		b.acknowledged(tree, out)
 	}
 	return dead
 }
 
+// store stores another tree, and nobody is killed.
+func (b *besieged) store() {
+	tree := b.tree()
+	b.acknowledged(tree, b.free("ingest", "-q", "-s", b.near, "--tag", "last", tree))
+}
+
 // collect stores another tree, forgets the oldest root, and collects garbage.
 func (b *besieged) collect(at moment) (dead bool) {
-	if b.ingest(moment{request: never}); len(b.roots) > 2 {
+	if b.store(); len(b.roots) > 2 {
 		b.free("forget", "-q", "-s", b.near, b.roots[0])
 		b.roots = b.roots[1:]
 	}
@@ -222,7 +239,7 @@ func TestKillBucket(t *testing.T) {
 		t.Setenv("TMPDIR", "/dev/shm") // what the server syncs is the server's
 	}
 	b := besiege(t)
-	b.ingest(moment{request: never})
+	b.store()
 	commands := []func(moment) bool{b.ingest, b.collect, b.export}
 	next := make([]moment, len(commands))
 	for i := range moments {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -91,5 +92,42 @@ func testBucketFaults(t *testing.T, kind string) {
 		st := openBucket(t, open(), packed.BucketOptions{})
 		_, err := st.Scrubber.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) { t.Errorf("damage: %+v", d) })
 		check(t, err)
+	}
+}
+
+// The grace period is one of the service's clock, whatever the clock of this machine says.
+func TestBucketClock(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{3 * day, -3 * day} {
+		clock := new(buckettest.Clock)
+		clock.Set(ahead)
+		c := buckettest.SkewedS3(t, clock, 0, nil)
+		open := func() bucket.Bucket {
+			b, err := service.OpenS3(t.Context(), c)
+			check(t, err)
+			return b
+		}
+		st := openBucket(t, open(), create())
+		dead := recordRoot(t, st, "dead", "dead")
+		recordRoot(t, st, "kept", "kept")
+		check(t, st.Tags.Delete(t.Context(), "dead"))
+		check(t, st.Tags.Forget(t.Context(), []store.Tag{dead}))
+		check(t, st.Close())
+		before := names(t, open(), "packs/")
+		for _, step := range []struct {
+			after   time.Duration
+			deleted bool
+		}{{0, false}, {2 * day, false}, {3*day - time.Hour, false}, {3*day + time.Hour, true}} {
+			clock.Set(ahead + step.after)
+			freed := collect(t, open(), day).FreedObjects > 0
+			if freed != (step.after == 2*day) {
+				t.Errorf("%v ahead, after %v: gave up %v", ahead, step.after, freed)
+			}
+			now := names(t, open(), "packs/")
+			gone := slices.ContainsFunc(before, func(name string) bool { return !slices.Contains(now, name) })
+			if gone != step.deleted {
+				t.Errorf("%v ahead, after %v: %q, there were %q", ahead, step.after, now, before)
+			}
+		}
 	}
 }
