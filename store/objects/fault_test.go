@@ -67,7 +67,7 @@ func faulty(t *testing.T, service string, seed uint64, kinds ...string) (*bucket
 	return f, func() bucket.Bucket {
 		rate := f.Set(0)
 		defer f.Set(rate)
-		tries, timeout := 8, time.Minute
+		tries, timeout := 12, time.Minute
 		if rate == 1 {
 			tries = 2 // more do not help
 		}
