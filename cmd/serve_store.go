@@ -25,13 +25,16 @@ func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, erro
 	case f.options.AllowDelete || f.gcEvery > 0:
 		mode = forWrite
 	}
-	st, err := e.openStore(ctx, mode)
+	life := lifeAfter(ctx)
+	st, err := outlasting(ctx, life, func(ctx context.Context) (*store.Store, error) { return e.openStore(ctx, mode) })
 	if err != nil {
 		return nil, err
 	}
 	f.options.CheckRoots = true
 	f.options.Reopen = func(ctx context.Context) (*store.Store, error) {
-		return e.open(ctx, "", e.patient("serve", config.Options{ReadOnly: mode == forRead}))
+		return outlasting(ctx, life, func(ctx context.Context) (*store.Store, error) {
+			return e.open(ctx, "", e.patient("serve", config.Options{ReadOnly: mode == forRead}))
+		})
 	}
 	if st.Sweeper == nil {
 		if f.gcEvery > 0 {
@@ -56,6 +59,43 @@ func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, erro
 	folders, err := config.Folders(spec)
 	f.options.Locks = len(folders) > 0 // in a bucket, nothing is locked
 	return st, err
+}
+
+// lifeAfter returns a context that ends when running calls had time to finish, and the store to become durable, after ctx
+// has ended.
+func lifeAfter(ctx context.Context) context.Context {
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(ctx, func() { time.AfterFunc(2*stopTime, end) })
+	return life
+}
+
+// outlasting opens a store, unless ctx ends before it is open. What the store does then goes on as long as life: a store
+// in a bucket works only while its context lasts, and a server that ends still finishes running calls.
+func outlasting(ctx, life context.Context, open func(context.Context) (*store.Store, error)) (*store.Store, error) {
+	life, end := context.WithCancel(life)
+	opened := context.AfterFunc(ctx, end)
+	st, err := open(life)
+	if !opened() && err == nil {
+		err = errors.Join(ctx.Err(), st.Close())
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	st.Barrier = lastBarrier{st.Barrier, end}
+	return st, nil
+}
+
+// lastBarrier is the barrier of a store whose context ends when it is closed.
+type lastBarrier struct {
+	store.Barrier
+	end context.CancelFunc
+}
+
+// Close implements store.Barrier.
+func (b lastBarrier) Close() error {
+	defer b.end()
+	return b.Barrier.Close()
 }
 
 // tend collects garbage each --gc-every, until ctx ends.

@@ -84,7 +84,25 @@ func faults() map[string]func(f *Faults, w http.ResponseWriter, r *http.Request)
 			io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client is gone
 			<-r.Context().Done()
 		},
-		"cut before": func(_ *Faults, w http.ResponseWriter, _ *http.Request) { hangUp(w, nil, nil) },
+		"body stalled": func(f *Faults, w http.ResponseWriter, r *http.Request) {
+			rec := httptest.NewRecorder()
+			f.Server.ServeHTTP(rec, r)
+			for k, v := range rec.Header() {
+				w.Header()[k] = v
+			}
+			if r.Method != http.MethodHead {
+				w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
+			}
+			w.WriteHeader(rec.Code)
+			w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+			if half := rec.Body.Len() / 2; half < rec.Body.Len() && r.Method != http.MethodHead {
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}
+		},
+		"page of HTML":     func(_ *Faults, w http.ResponseWriter, _ *http.Request) { page(w, http.StatusOK) },
+		"page of an error": func(_ *Faults, w http.ResponseWriter, _ *http.Request) { page(w, http.StatusBadGateway) },
+		"cut before":       func(_ *Faults, w http.ResponseWriter, _ *http.Request) { hangUp(w, nil, nil) },
 		"cut after": func(f *Faults, w http.ResponseWriter, r *http.Request) {
 			f.Server.ServeHTTP(httptest.NewRecorder(), r)
 			hangUp(w, nil, nil)
@@ -117,6 +135,19 @@ func faults() map[string]func(f *Faults, w http.ResponseWriter, r *http.Request)
 			f.Server.ServeHTTP(w, r)
 		},
 	}
+}
+
+// Stalls reports whether a kind of fault shows only by a timeout.
+func Stalls(kind string) bool { return kind == "no answer" || kind == "body stalled" }
+
+// page answers with a page as something between client and server sends it, whose clock is wrong besides.
+func page(w http.ResponseWriter, status int) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("ETag", `"etag"`)
+	w.Header().Set("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+	w.Header().Set("Date", "Wed, 21 Oct 2065 07:28:00 GMT")
+	w.WriteHeader(status)
+	io.WriteString(w, "<html><body>please log in</body></html>")
 }
 
 // hangUp ends the connection, after the head of the answer and some of its body if there is an answer.

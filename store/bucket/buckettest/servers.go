@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,21 +32,64 @@ const Name = "castar-test"
 // FakeS3 starts an S3 server in this process. It does not look at signatures; versitygw does.
 func FakeS3(t *testing.T, wrap func(http.Handler) http.Handler) service.S3Config {
 	t.Helper()
-	backend := s3mem.New()
+	return SkewedS3(t, new(Clock), 0, wrap)
+}
+
+// Clock is a clock that is ahead of that of this machine.
+type Clock struct{ ahead atomic.Int64 }
+
+// Set sets by how much it is ahead.
+func (c *Clock) Set(ahead time.Duration) { c.ahead.Store(int64(ahead)) }
+
+// Now returns the time by the clock.
+func (c *Clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+// Since returns how much time is gone by the clock.
+func (c *Clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+
+// SkewedS3 is FakeS3 with a clock of its own. It refuses requests that are signed by a clock with another time, if they
+// differ by more than limit, unless limit is 0.
+func SkewedS3(t *testing.T, clock *Clock, limit time.Duration, wrap func(http.Handler) http.Handler) service.S3Config {
+	t.Helper()
+	backend := s3mem.New(s3mem.WithTimeSource(clock))
 	if err := backend.CreateBucket(Name); err != nil {
 		t.Fatal(err)
 	}
-	var h http.Handler = gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	fake := gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog()), gofakes3.WithTimeSource(clock),
+		gofakes3.WithTimeSkewLimit(limit)).Server()
+	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", clock.Now().UTC().Format(http.TimeFormat))
+		fake.ServeHTTP(w, r)
+	})
 	if wrap != nil {
 		h = wrap(h)
 	}
-	server := httptest.NewUnstartedServer(h)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.Start()
-	t.Cleanup(server.Close)
 	return service.S3Config{
-		Bucket: Name, Endpoint: server.URL, AllowHTTP: true, KeyID: "testkey", Secret: "testsecret12",
+		Bucket: Name, Endpoint: StartHTTP(t, h).String(), AllowHTTP: true, KeyID: "testkey", Secret: "testsecret12",
 	}
+}
+
+// Before starts a server before that of c, which it asks for all that it answers, unless wrap does something else. It
+// returns where that is.
+func Before(t *testing.T, c service.S3Config, wrap func(http.Handler) http.Handler) service.S3Config {
+	t.Helper()
+	u, err := url.Parse(c.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.DisableCompression, transport.MaxIdleConnsPerHost = true, 64
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy := &httputil.ReverseProxy{
+		Transport: transport,
+		ErrorLog:  log.New(io.Discard, "", 0),
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(u)
+			r.Out.Host = r.In.Host // which is signed
+		},
+	}
+	c.Endpoint = StartHTTP(t, wrap(proxy)).String()
+	return c
 }
 
 // Versitygw starts a real S3 server. The program is in the folder CASTAR_TEST_BIN, in the PATH, or where go install puts

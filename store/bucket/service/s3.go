@@ -150,6 +150,9 @@ func (s *s3Bucket) String() string {
 // exists returns an error if there is no such bucket. A caller that may not ask for buckets may still ask for objects.
 func (s *s3Bucket) exists(ctx context.Context) error {
 	ok, err := s.client.BucketExists(ctx, s.bucket)
+	if wrong := s.clock.refused(err); wrong != nil {
+		return s.fail(ctx, "", err)
+	}
 	if r, isResponse := errors.AsType[minio.ErrorResponse](err); isResponse && r.StatusCode == http.StatusForbidden {
 		return nil
 	}
@@ -294,7 +297,9 @@ func again() []string {
 // fail adds the name of the object to an error, and says what kind of error it is.
 func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
 	about, passes := strings.TrimSuffix(s.String()+"/"+name, "/"), !isFinal(err)
-	if r, ok := errors.AsType[minio.ErrorResponse](err); ok {
+	if wrong := s.clock.refused(err); wrong != nil {
+		err, passes = wrong, false
+	} else if r, ok := errors.AsType[minio.ErrorResponse](err); ok {
 		passes = passing(r.StatusCode) || slices.Contains(again(), r.Code)
 		switch {
 		case r.Code == "NoSuchBucket":

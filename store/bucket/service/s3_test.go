@@ -215,3 +215,36 @@ func TestPutIfLostAnswers(t *testing.T) {
 		t.Errorf("PutIf of an old version: %v", err)
 	}
 }
+
+// A service refuses what is signed by a clock that is wrong. The error says so, and nobody asks again.
+func TestS3WrongClock(t *testing.T) {
+	t.Parallel()
+	for ahead, want := range map[time.Duration]string{
+		72 * time.Hour: " behind that of the service: ", -72 * time.Hour: " ahead of that of the service: ",
+	} {
+		clock, requests := new(buckettest.Clock), 0
+		clock.Set(ahead)
+		c := buckettest.SkewedS3(t, clock, 15*time.Minute, func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { requests++; h.ServeHTTP(w, r) })
+		})
+		want = "the clock of this machine is 72h0m0s" + want
+		if _, err := service.OpenS3(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("open: %v, want %q", err, want)
+		}
+		c.Unasked = true
+		b, err := service.OpenS3(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = b.Load(t.Context(), "head")
+		_, put := b.PutIf(t.Context(), "head", nil, bucket.Absent)
+		for _, err := range []error{err, put, b.Put(t.Context(), "x", nil)} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+		if requests != 4 {
+			t.Errorf("%d requests, want 4", requests)
+		}
+	}
+}

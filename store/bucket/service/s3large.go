@@ -137,19 +137,24 @@ func (s *s3Bucket) AbortUploads(ctx context.Context, before time.Time) error {
 // serverClock remembers what time it was at the server when it last answered.
 type serverClock struct {
 	http.RoundTripper
-	last atomic.Pointer[answeredAt]
+	last  atomic.Pointer[answeredAt] // with success; what stands between answers errors by a clock of its own
+	ahead atomic.Int64               // how far the clock of the server was ahead of ours, a time.Duration, at the last answer
 }
 
 type answeredAt struct{ there, here time.Time }
 
 func (c *serverClock) RoundTrip(r *http.Request) (*http.Response, error) {
 	answer, err := c.RoundTripper.RoundTrip(r)
-	if err == nil {
-		if there, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+	if err != nil {
+		return nil, err
+	}
+	if there, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		c.ahead.Store(int64(there.Sub(time.Now())))
+		if answer.StatusCode < 300 {
 			c.last.Store(&answeredAt{there, time.Now()})
 		}
 	}
-	return answer, err
+	return answer, nil
 }
 
 // now returns the time at the server.
@@ -159,4 +164,20 @@ func (c *serverClock) now() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return last.there.Add(time.Since(last.here)), true
+}
+
+// refused returns err with its reason, if a service has refused a request because it was signed by a clock that is wrong:
+// no service takes one of a quarter of an hour ago. Otherwise it returns nil.
+func (c *serverClock) refused(err error) error {
+	const most = 10 * time.Minute
+	r, ok := errors.AsType[minio.ErrorResponse](err)
+	ahead := time.Duration(c.ahead.Load()).Round(time.Minute)
+	if !ok || r.StatusCode != http.StatusForbidden || ahead.Abs() < most {
+		return nil
+	}
+	than := "behind"
+	if ahead < 0 {
+		than = "ahead of"
+	}
+	return fmt.Errorf("the clock of this machine is %v %s that of the service: %w", ahead.Abs(), than, err)
 }

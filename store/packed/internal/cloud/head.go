@@ -196,10 +196,14 @@ func (f *FS) Swap(ctx context.Context, change func(h *Head) error) error {
 }
 
 // MakeHead makes the head of a store that has none, or in the place of one that is damaged. All indexes that there are
-// count. Its epoch is one that no head before it had, as far as the clocks are right.
+// count. Its epoch is one that no head before it had, as far as the clock of the service is right.
 func (f *FS) MakeHead(id string) error {
 	f.UseCache(id)
-	h := &Head{Store: id, Epoch: uint64(time.Now().Unix())}
+	now, err := f.Now()
+	if err != nil {
+		return err
+	}
+	h := &Head{Store: id, Epoch: uint64(now.Unix())}
 	entries, err := f.list(index.Dir)
 	if err != nil {
 		return err
