@@ -31,8 +31,9 @@ func OpenBucket(ctx context.Context, b bucket.Bucket, o BucketOptions) (*store.S
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	if o.Create && !o.SingleWriter && fsys.Head() == nil {
-		if _, serr := fsys.Stat(sealed.ConfigName); errors.Is(serr, fs.ErrNotExist) {
+	if o.Create && fsys.Head() == nil {
+		err = fsys.Look()
+		if _, serr := fsys.Stat(sealed.ConfigName); err == nil && !o.SingleWriter && errors.Is(serr, fs.ErrNotExist) {
 			err = fsys.Probe()
 		}
 	}

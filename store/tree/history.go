@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"castar/store"
 	"castar/store/history"
@@ -51,12 +52,12 @@ func goneIn(st *store.Store) func(store.Tag) bool {
 	if st.NewSet == nil {
 		return func(store.Tag) bool { return false }
 	}
-	present := st.NewSet() // knows what the store has, and reads nothing
+	present := sync.OnceValue(st.NewSet) // knows what the store has, and reads nothing
 	return func(t store.Tag) bool {
 		if t.Version != "" || t.Root.Kind == store.KindSymlink {
 			return false
 		}
-		_, err := present.Add(t.Root.Kind, t.Root.Digest)
+		_, err := present().Add(t.Root.Kind, t.Root.Digest)
 		return store.IsNotFound(err)
 	}
 }

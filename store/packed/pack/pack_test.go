@@ -25,7 +25,7 @@ func folders(t *testing.T) *crashfs.FS {
 // write publishes a pack of groups of n blobs each, and returns their frames.
 func write(t *testing.T, files *Files, groups, n int) (frames []Frame) {
 	t.Helper()
-	w := files.NewWriter(func() int64 { return 1 << 20 })
+	w := files.NewWriter(func(int64) int64 { return 1 << 20 })
 	for i := range groups {
 		g := files.NewGroup(KindData)
 		for j := range n {
@@ -92,7 +92,7 @@ func TestWriteAndRead(t *testing.T) {
 	files := newFiles(t, folders(t))
 	frames := write(t, files, 3, 20)
 	var loaded Loaded
-	w := files.NewWriter(func() int64 { return 1 })
+	w := files.NewWriter(func(int64) int64 { return 1 })
 	for i, f := range frames {
 		if err := files.Load(f, &loaded); err != nil || !loaded.Sound || !loaded.Padded {
 			t.Fatalf("frame %d: sound %t, padded %t, %v", i, loaded.Sound, loaded.Padded, err)

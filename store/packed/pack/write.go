@@ -57,11 +57,12 @@ func (g *Group) Pooled() bool { return g.pooled }
 // concurrently, but Lengths, Publish and Remove only once no others run.
 type Writer struct {
 	files *Files
-	full  func() int64
+	full  func(before int64) int64
 
 	mu    sync.Mutex
 	packs [Roles]*newPack
 	all   []*newPack
+	done  int64 // bytes of the packs that are full
 }
 
 // newPack is a pack that is being written.
@@ -72,8 +73,11 @@ type newPack struct {
 	busy int   // frames that have a place and are not written yet; under the same mutex
 }
 
-// NewWriter returns a Writer that begins another pack once the last has as many bytes as full returns.
-func (p *Files) NewWriter(full func() int64) *Writer { return &Writer{files: p, full: full} }
+// NewWriter returns a Writer that begins another pack once the last has as many bytes as full returns. full gets the bytes
+// of all packs before that one.
+func (p *Files) NewWriter(full func(before int64) int64) *Writer {
+	return &Writer{files: p, full: full}
+}
 
 // create begins a pack in TempDir and lets readers find it.
 func (w *Writer) create(r Role) (*newPack, error) {
@@ -103,8 +107,10 @@ func (w *Writer) reserve(r Role, length int64) (pack *newPack, offset int64, err
 	w.mu.Lock()
 	pack = w.packs[r]
 	var full *newPack
-	if pack == nil || pack.size >= w.full() {
-		full = pack
+	if pack == nil || pack.size >= w.full(w.done) {
+		if full = pack; full != nil {
+			w.done += full.size
+		}
 		pack, err = w.create(r)
 		w.packs[r] = pack
 	}

@@ -17,6 +17,7 @@ import (
 
 // Append implements durable.FS. The file is written anew as a whole, when it is synced.
 func (f *FS) Append(name string) (durable.File, error) {
+	f.setVacant(false)
 	return &appender{fs: f, name: name}, f.valid(name)
 }
 
@@ -61,6 +62,9 @@ func (f *FS) Rename(oldname, newname string) error {
 // put writes a small file. What several processes may write at the same time is not replaced unless it is what this one has
 // read: the error is durable.ErrLocked where another one has made the store, and bucket.ErrChanged elsewhere.
 func (f *FS) put(name string, data []byte) error {
+	if name != sealed.ConfigName {
+		f.setVacant(false)
+	}
 	if h := f.Head(); path.Dir(name) == sealed.QuarantineDir && h != nil && !h.Quarantine {
 		if err := f.Swap(f.ctx, func(h *Head) error { h.Quarantine = true; return nil }); err != nil {
 			return err
@@ -75,13 +79,12 @@ func (f *FS) put(name string, data []byte) error {
 	v, err := f.b.PutIf(f.ctx, name, data, old)
 	switch {
 	case errors.Is(err, bucket.ErrChanged) && name == sealed.ConfigName:
+		f.setVacant(false)
 		return fmt.Errorf("%s: %w", f.Path(name), durable.ErrLocked)
 	case err != nil:
 		return f.failed(name, err)
 	}
-	f.mu.Lock()
-	f.versions[name] = v
-	f.mu.Unlock()
+	f.know(name, data, v)
 	return nil
 }
 

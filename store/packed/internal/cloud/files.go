@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"syscall"
 
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/durable"
+	"castar/store/packed/internal/sealed"
 )
 
 // readOnly has the methods of a file that is only read.
@@ -58,25 +60,64 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Sync writes the file anew with what was written at its end. If another process was faster, it begins again.
+// Sync writes the file anew with what was written at its end. If another process was faster than this one, which may have
+// read the file before, it begins again.
 func (a *appender) Sync() error {
+	f := a.fs
+	f.mu.Lock()
+	old, known := f.ends[a.name]
+	f.mu.Unlock()
 	for try := 0; ; try++ {
-		old, v, err := a.fs.b.Load(a.fs.ctx, a.name)
-		if store.IsNotFound(err) {
-			old, v, err = nil, bucket.Absent, nil
+		if !known {
+			before := bytes.Count(old.data, a.buf)
+			if err := a.load(&old); err != nil {
+				return err
+			}
+			if try > 0 && bytes.Count(old.data, a.buf) > before {
+				return nil // the answer to the last try was lost
+			}
 		}
-		if err != nil {
-			return err
+		data := slices.Concat(old.data, a.buf)
+		v, err := f.b.PutIf(f.ctx, a.name, data, old.version)
+		if err == nil {
+			f.know(a.name, data, v)
 		}
-		if try > 0 && bytes.Contains(old, a.buf) {
-			return nil // the answer to the last try was lost
+		if !errors.Is(err, bucket.ErrChanged) {
+			return f.failed(a.name, err)
 		}
-		if _, err = a.fs.b.PutIf(a.fs.ctx, a.name, append(old, a.buf...), v); !errors.Is(err, bucket.ErrChanged) {
-			return err
+		if known = false; try > 0 {
+			if err := pause(f.ctx, try); err != nil {
+				return err
+			}
 		}
-		if err := pause(a.fs.ctx, try); err != nil {
-			return err
-		}
+	}
+}
+
+func (a *appender) load(to *loaded) (err error) {
+	to.data, to.version, err = a.fs.b.Load(a.fs.ctx, a.name)
+	if store.IsNotFound(err) {
+		*to = loaded{version: bucket.Absent}
+		return nil
+	}
+	return err
+}
+
+// loaded is a file that is appended to, as this process has read or written it last.
+type loaded struct {
+	data    []byte
+	version bucket.Version
+}
+
+// know remembers what version of a file that others may change this process has, and the bytes of the log unless they are
+// many, so that it need not be read again when a line is added.
+func (f *FS) know(name string, data []byte, v bucket.Version) {
+	const most = 1 << 20
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.versions[name] = v
+	delete(f.ends, name)
+	if name == sealed.LogName && len(data) <= most {
+		f.ends[name] = loaded{data, v}
 	}
 }
 

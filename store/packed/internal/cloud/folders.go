@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"castar/store"
 	"castar/store/bucket"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/sealed"
@@ -65,6 +66,9 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 		size, err := s.Size()
 		return &entry{fs: f, name: name, size: size}, err
 	}
+	if f.lacks(name) {
+		return nil, f.failed(name, store.ErrNotFound)
+	}
 	size, err := f.b.Head(f.ctx, name)
 	if err != nil {
 		return nil, f.failed(name, err)
@@ -72,8 +76,35 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 	return &entry{fs: f, name: name, size: size}, nil
 }
 
+// Look asks whether there is anything at all. If not, nobody is asked about single files and folders until this process has
+// put more than a config and a head: making a store would else take a round trip for each.
+func (f *FS) Look() error {
+	f.setVacant(true)
+	for _, err := range f.b.List(f.ctx, "", "") {
+		f.setVacant(false)
+		return f.failed(".", err)
+	}
+	return nil
+}
+
+func (f *FS) setVacant(vacant bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.vacant = vacant
+}
+
+// lacks reports whether it is known that there is no such file.
+func (f *FS) lacks(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.vacant && f.versions[name] == bucket.Absent && (name != HeadName || f.head == nil)
+}
+
 // Objects returns what the bucket has in a folder, with its sizes and times, whether it counts or not.
 func (f *FS) Objects(dir string) (all []bucket.Object, err error) {
+	if f.lacks(dir) {
+		return nil, nil
+	}
 	for o, err := range f.b.List(f.ctx, dir+"/", "") {
 		if err != nil {
 			return nil, f.failed(dir, err)
@@ -96,6 +127,8 @@ func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
 		}
 		slices.SortFunc(all, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 		return all, nil
+	case name == "." && f.lacks(name):
+		return nil, nil
 	case name == ".":
 		return f.top()
 	case name == sealed.QuarantineDir && h != nil && !h.Quarantine:

@@ -41,7 +41,9 @@ type FS struct {
 	moved    map[string]*spool         // those that were renamed to packs/ or index/, by their new path
 	waiting  map[string]bool           // packs that were sent, and that no index names yet
 	versions map[string]bucket.Version // of what this FS has read, of files that others may change at the same time
+	ends     map[string]loaded         // of those that are appended to: what was read or written last
 	first    []byte                    // the config as the cache has it, for the first who asks
+	vacant   bool                      // nothing was there a moment ago; see Look
 
 	swapping    sync.Mutex // held while the head is replaced
 	head        *Head      // nil: there is none
@@ -59,7 +61,7 @@ func Open(ctx context.Context, b bucket.Bucket, root string) (*FS, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &FS{
 		ctx: ctx, cancel: cancel, b: b, root: root, spools: map[string]*spool{}, moved: map[string]*spool{},
-		waiting: map[string]bool{}, versions: map[string]bucket.Version{},
+		waiting: map[string]bool{}, versions: map[string]bucket.Version{}, ends: map[string]loaded{},
 	}
 	f.sending = newSender(f)
 	f.parts = newParts(f)
@@ -161,6 +163,9 @@ func (f *FS) OpenWhole(name string) (durable.File, error) {
 
 // load reads a small file.
 func (f *FS) load(name string) ([]byte, error) {
+	if f.lacks(name) {
+		return nil, f.failed(name, store.ErrNotFound)
+	}
 	if name == sealed.ConfigName {
 		f.mu.Lock()
 		b := f.first
@@ -176,9 +181,7 @@ func (f *FS) load(name string) ([]byte, error) {
 	} else if err != nil {
 		return nil, f.failed(name, err)
 	}
-	f.mu.Lock()
-	f.versions[name] = v
-	f.mu.Unlock()
+	f.know(name, b, v)
 	if name == sealed.ConfigName && err == nil {
 		if c, err := sealed.ParseConfig(b); err == nil {
 			f.UseCache(c.ID)

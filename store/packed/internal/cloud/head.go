@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"sync"
 	"time"
 
 	"castar/store"
@@ -136,6 +137,9 @@ func (f *FS) Head() *Head {
 
 // Reload loads the head anew. It asks the service once. A head that is damaged is a *store.CorruptError.
 func (f *FS) Reload() (*Head, error) {
+	if f.lacks(HeadName) {
+		return nil, nil
+	}
 	b, v, err := f.b.Load(f.ctx, HeadName)
 	if store.IsNotFound(err) {
 		f.setHead(nil, nil, bucket.Absent)
@@ -169,6 +173,7 @@ func (f *FS) Swap(ctx context.Context, change func(h *Head) error) error {
 	if err := f.flush(); err != nil {
 		return err
 	}
+	f.setVacant(false)
 	f.swapping.Lock()
 	defer f.swapping.Unlock()
 	for try := 0; ; try++ {
@@ -220,6 +225,7 @@ func (f *FS) MakeHead(id string) error {
 	h.Quarantine = len(quarantine) > 0
 	err = f.replaceHead(h, f.headVersion)
 	if errors.Is(err, bucket.ErrChanged) {
+		f.setVacant(false)
 		_, err = f.Reload()
 	}
 	return err
@@ -258,13 +264,19 @@ func (f *FS) Probe() error {
 	if err != nil {
 		return f.failed(name, err)
 	}
-	defer f.b.Delete(f.ctx, name)
+	defer f.sending.running.Go(func() { f.clear(name) })
 	second, err := put(first)
 	if err != nil {
 		return f.failed(name, err)
 	}
-	for _, old := range []bucket.Version{bucket.Absent, first} {
-		switch _, err := put(old); {
+	var errs [2]error
+	var both sync.WaitGroup
+	for i, old := range []bucket.Version{bucket.Absent, first} {
+		both.Go(func() { _, errs[i] = put(old) })
+	}
+	both.Wait()
+	for _, err := range errs {
+		switch {
 		case err == nil || first == second:
 			return fmt.Errorf("%s: %w", f.Path("."), errNoConditions)
 		case !errors.Is(err, bucket.ErrChanged):

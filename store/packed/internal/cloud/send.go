@@ -146,6 +146,7 @@ func (f *FS) Send(tmp, name string) {
 	}
 	s.sent, s.to = make(chan struct{}), name
 	f.moved[name] = s
+	f.vacant = false
 	f.mu.Unlock()
 	select {
 	case f.sending.slots <- struct{}{}:
@@ -225,10 +226,15 @@ func (f *FS) drop(s *spool) error {
 	delete(f.waiting, s.to)
 	f.mu.Unlock()
 	s.release(gone{})
+	return f.clear(s.to)
+}
+
+// clear deletes what this process has put and nobody needs, also while the FS is being closed.
+func (f *FS) clear(name string) error {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), patience)
 	defer cancel()
-	return f.Delete(ctx, s.to)
+	return f.Delete(ctx, name)
 }
 
 // gone is a file that is gone.

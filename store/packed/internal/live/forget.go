@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 
 	"castar/store"
 	"castar/store/bucket"
@@ -36,7 +35,7 @@ func (t Tags) Forget(ctx context.Context, ingests []store.Tag) error {
 
 func (t Tags) forget(ctx context.Context, ingests []store.Tag) error {
 	old, err := t.st.Fs.Open(sealed.LogName)
-	if errors.Is(err, fs.ErrNotExist) && t.missing(sealed.LogName) {
+	if t.missing(sealed.LogName, err) {
 		return nil
 	}
 	if err != nil {

@@ -21,7 +21,8 @@ import (
 
 // lockAndConfigure takes the lock and reads the config, and first makes the store if o asks for that.
 func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.Lock, sealed.Config, error) {
-	for {
+	const most = 100
+	for try := 1; ; try++ {
 		cfg, err := sealed.ReadConfig(fsys)
 		if o.Tolerate && err != nil && isStore(fsys, err) {
 			cfg, err = sealed.NewConfig(o.settings()), nil
@@ -58,7 +59,7 @@ func lockAndConfigure(ctx context.Context, fsys durable.FS, o Options) (durable.
 			return lock, cfg, nil
 		}
 		lock.Close()
-		if err != nil && !errors.Is(err, store.ErrLocked) {
+		if err != nil && (!errors.Is(err, store.ErrLocked) || try == most) {
 			return nil, cfg, err
 		}
 		// Another process has just made the store, or was stopped at it; or it got in between the exclusive lock and the

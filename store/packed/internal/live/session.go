@@ -62,9 +62,15 @@ func newSession(st *Store) *session {
 	return &session{st: st, out: st.NewWriter(), objects: [2]map[store.Digest]pending{{}, {}}}
 }
 
-// NewWriter returns a writer of packs of the length that the limits say.
+// NewWriter returns a writer of packs of the length that the limits say. In a bucket the first packs are shorter, so that
+// sending begins early, and the last of a small session takes little time.
 func (st *Store) NewWriter() *pack.Writer {
-	return st.Packs.NewWriter(func() int64 { return st.Limits.Pack })
+	return st.Packs.NewWriter(func(before int64) int64 {
+		if st.Cloud == nil {
+			return st.Limits.Pack
+		}
+		return min(max(before/4, st.Limits.Pack/4), st.Limits.Pack)
+	})
 }
 
 // add takes an object into the group of a lane, unless the session has it. If it returns a group, the caller must write the

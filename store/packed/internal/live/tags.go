@@ -82,9 +82,11 @@ func (t Tags) mayReplace(path string) error {
 	return err
 }
 
-// missing reports whether there is nothing at a path, not even a symbolic link that leads nowhere.
-func (t Tags) missing(path string) bool {
-	_, err := t.st.Fs.Stat(path)
+// missing reports whether err, from opening a path, means that nothing is there, not even a symbolic link that leads nowhere.
+func (t Tags) missing(path string, err error) bool {
+	if t.st.Cloud == nil && errors.Is(err, fs.ErrNotExist) {
+		_, err = t.st.Fs.Stat(path)
+	}
 	return errors.Is(err, fs.ErrNotExist)
 }
 
@@ -155,7 +157,7 @@ func (t Tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
 				continue
 			}
 			tag, err := t.Read(path)
-			if errors.Is(err, fs.ErrNotExist) && t.missing(path) {
+			if t.missing(path, err) {
 				continue // deleted since the folder was read
 			}
 			if err == nil && sealed.TagPath(tag.Name) != path {
@@ -228,7 +230,7 @@ func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
 func (t Tags) lines(ctx context.Context, name string) iter.Seq2[sealed.LogLine, error] {
 	return func(yield func(sealed.LogLine, error) bool) {
 		f, err := t.st.Fs.Open(name)
-		if errors.Is(err, fs.ErrNotExist) && t.missing(name) {
+		if t.missing(name, err) {
 			return
 		}
 		if err != nil {
@@ -269,7 +271,7 @@ func (t Tags) Lost() error {
 	m, err := t.ReadLost()
 	reason := store.ErrTagsLost
 	switch {
-	case err != nil && t.missing(LostPath):
+	case t.missing(LostPath, err):
 		return nil
 	case errors.Is(err, store.ErrNewer):
 		return err
@@ -293,10 +295,9 @@ func (t Tags) ReadLost() (m lostMark, err error) {
 
 // ForgetLost removes what says that tags were lost.
 func (t Tags) ForgetLost() error {
-	if t.missing(LostPath) {
+	if err := t.st.Fs.Remove(LostPath); errors.Is(err, fs.ErrNotExist) {
 		return nil
-	}
-	if err := t.st.Fs.Remove(LostPath); err != nil {
+	} else if err != nil {
 		return err
 	}
 	return t.st.Fs.SyncDir(sealed.TagsDir)
