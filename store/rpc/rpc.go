@@ -75,7 +75,7 @@ const (
 	inlineSize = 512 << 10
 	// windowSize is how much a server may send ahead on one call. It also bounds what is wasted when a reader turns
 	// elsewhere.
-	windowSize = 512 << 10
+	windowSize = 2 << 20
 	// connWindowSize is how much a server may send ahead on all calls together.
 	connWindowSize = 16 << 20
 	// bufferSize is how much is read from the connection, or written to it, at once.
