@@ -50,6 +50,9 @@ fish what each word is.
 Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
 have the hard links; --metadata=none gives what earlier versions wrote.
 
+The first ingest of a tree after an update reads every file again, because the cache has other keys: a later ingest finds
+the files of a directory beside each other, and takes less time.
+
 A mount of a tag or a line of the log shows the modes and times that ingest listed, so with --allow-other private files
 stay private; --metadata=none gives what earlier versions showed.
 

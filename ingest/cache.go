@@ -19,7 +19,8 @@ import (
 // There is one cache file for each store and root path. If a root has none, that of the nearest directory above it is
 // read. A cache file is a table (store/table) of one record for each file:
 //
-//	key   = path:u128                              hash of the absolute path and the file system's name
+//	key   = directory:u64 path:u64                 hashes of the absolute path of its directory, with the file
+//	                                               system's name, and of its own
 //	value = size:u64 mtime:u64 ctime:u64           times in nanoseconds
 //	        inode:u64 mount:u64 boot:u32 day:u16   where and when the file was seen; see volume
 //	        digest
@@ -34,7 +35,7 @@ import (
 // any time. A nil *Cache is empty and stays empty. All methods except Save and Close may be called concurrently.
 type Cache struct {
 	dir, path string
-	root      pathKey
+	root      fileKey
 	old       table.Table
 	data      []byte // memory map of old
 	own       bool   // old is the file at path, not that of a directory above
@@ -79,7 +80,7 @@ func openCache(dir, storeID, path string, limit int) (*Cache, error) {
 	}
 	tagCache(dir)
 	dir = folder
-	c := &Cache{dir: dir, path: cachePath(dir, path), root: keyOf(path), today: dayOf(time.Now())}
+	c := &Cache{dir: dir, path: cachePath(dir, path), root: fileKeyOf(path), today: dayOf(time.Now())}
 	for at := path; ; at = filepath.Dir(at) {
 		var err error
 		c.old, c.data, err = loadCache(cachePath(dir, at))
@@ -133,7 +134,7 @@ func mapFile(f *os.File) ([]byte, error) {
 
 // lookup returns the digest of a file on v if the file has not changed. If fresh is false, the caller should record the
 // file again, with add, to keep it in the cache.
-func (c *Cache) lookup(k pathKey, v *volume, st *stat) (d store.Digest, known, fresh bool) {
+func (c *Cache) lookup(k fileKey, v *volume, st *stat) (d store.Digest, known, fresh bool) {
 	if c == nil || !v.holds(st) && !v.believed {
 		return d, false, false
 	}
@@ -151,7 +152,7 @@ func (c *Cache) lookup(k pathKey, v *volume, st *stat) (d store.Digest, known, f
 
 // add records the digest of a file on v, unless a later change might not show. begun is the time just before the file was
 // read. If adding fails, on a full disk, Save returns the error: the ingest itself goes on.
-func (c *Cache) add(k pathKey, v *volume, st *stat, d store.Digest, begun time.Time) {
+func (c *Cache) add(k fileKey, v *volume, st *stat, d store.Digest, begun time.Time) {
 	if c == nil || !v.holds(st) && !v.believed {
 		return
 	}

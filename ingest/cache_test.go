@@ -258,7 +258,7 @@ func TestCacheRacy(t *testing.T) {
 	for i, tt := range tests {
 		c := newCached(t).open("/")
 		st := stat{ino: uint64(i), mtime: begun.Add(-tt.mtime).UnixNano(), ctime: begun.Add(-tt.ctime).UnixNano(), mode: unix.S_IFREG}
-		c.add(pathKey{}, &volume{native: true}, &st, store.Digest{1}, begun)
+		c.add(fileKey{}, &volume{native: true}, &st, store.Digest{1}, begun)
 		if kept := c.added.Len() == 1; kept != tt.kept {
 			t.Errorf("%s: remembered is %v, want %v", tt.name, kept, tt.kept)
 		}
@@ -269,10 +269,10 @@ func TestCacheRacy(t *testing.T) {
 func TestNoCache(t *testing.T) {
 	var c *Cache
 	v := &volume{native: true}
-	if _, ok, _ := c.lookup(pathKey{}, v, &stat{}); ok {
+	if _, ok, _ := c.lookup(fileKey{}, v, &stat{}); ok {
 		t.Error("found in no cache")
 	}
-	c.add(pathKey{}, v, &stat{}, store.Digest{}, time.Time{})
+	c.add(fileKey{}, v, &stat{}, store.Digest{}, time.Time{})
 	for _, err := range []error{c.Save(), c.Close()} {
 		try(t, err)
 	}

@@ -20,9 +20,11 @@ import (
 )
 
 const (
-	// cacheExt is the extension of cache files. It was oldExt when records had other keys. Those files are useless now.
-	cacheExt = ".files"
-	oldExt   = ".stat"
+	// cacheExt is the extension of cache files. It was oldExt and olderExt when records had other keys. Those files are
+	// useless now.
+	cacheExt = ".paths"
+	oldExt   = ".files"
+	olderExt = ".stat"
 	// cacheDays is how many days a record is kept if its file is not seen, and a cache file if its root is not ingested.
 	cacheDays = 90
 	// maxUnseen is how many records of files not seen lately a cache file keeps, about 400 MB.
@@ -163,7 +165,7 @@ func (c *Cache) prune(limit int64) error {
 			size += fi.Size()
 		}
 		tooOld := time.Since(fi.ModTime()) > cacheDays*24*time.Hour
-		if tooOld || ext == oldExt || ext == cacheExt && size > limit && fi.Name() != filepath.Base(c.path) {
+		if tooOld || ext == oldExt || ext == olderExt || ext == cacheExt && size > limit && fi.Name() != filepath.Base(c.path) {
 			os.Remove(filepath.Join(c.dir, fi.Name()))
 		}
 	}

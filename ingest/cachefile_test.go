@@ -34,7 +34,7 @@ func TestCacheSave(t *testing.T) {
 		t.Errorf("a cache that had nothing new was written, or not marked as used")
 	}
 	for name, age := range map[string]time.Duration{
-		"old" + cacheExt: (cacheDays + 1) * 24 * time.Hour, "left.tmp": (cacheDays + 1) * 24 * time.Hour, "young" + oldExt: 0,
+		"old" + cacheExt: (cacheDays + 1) * 24 * time.Hour, "left.tmp": (cacheDays + 1) * 24 * time.Hour, "young" + oldExt: 0, "young" + olderExt: 0,
 	} {
 		path := filepath.Join(filepath.Dir(file), name)
 		try(t, os.WriteFile(path, nil, 0o600))
@@ -49,7 +49,7 @@ func TestCacheSave(t *testing.T) {
 
 	cache := c.open(dir)
 	try(t, os.RemoveAll(filepath.Dir(file)))
-	cache.add(pathKey{}, &volume{native: true}, &stat{ino: 1}, store.Digest{}, time.Now())
+	cache.add(fileKey{}, &volume{native: true}, &stat{ino: 1}, store.Digest{}, time.Now())
 	if err := cache.failed; err != nil {
 		t.Error(err)
 	}

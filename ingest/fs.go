@@ -140,14 +140,14 @@ func (w *walker) judgeFile(up *folder, at *place, st *stat) {
 }
 
 // keyOf returns the key of the entry at.name of the directory up.
-func (w *walker) keyOf(up *folder, at *place) pathKey {
+func (w *walker) keyOf(up *folder, at *place) fileKey {
 	switch {
 	case w.o.Cache == nil:
-		return pathKey{}
+		return fileKey{}
 	case at.parent == nil:
 		return w.o.Cache.root
 	}
-	return up.key.child(at.name)
+	return fileKey{up.key, up.key.child(at.name)}
 }
 
 // store stores the entry at.name of the directory up, and fills in node except for its name. The error is errLeftOut if
@@ -223,7 +223,7 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 			return w.problem(at, err)
 		}
 		defer f.close()
-		f.key = w.keyOf(up, at)
+		f.key = w.keyOf(up, at).path
 		if f.volume = up.volume; !up.volume.is(st.dev) {
 			f.volume = w.volumeOf(f.fd)
 		}

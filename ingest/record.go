@@ -30,14 +30,16 @@ func decodeRecord(b []byte) record {
 	}
 }
 
-// on returns the key in a cache file for the file with path key k on v. Its first bytes are mixed, because a table finds
-// keys fast if they are spread evenly.
-func (k pathKey) on(v *volume, st *stat) (key [16]byte) {
+// on returns the key in a cache file for the file with the key k on v. Files of one directory are beside each other, because
+// they are asked for one after the other. The bytes that say which directory are mixed, because a table finds keys fast if
+// they are spread evenly.
+func (k fileKey) on(v *volume, st *stat) (key [16]byte) {
+	dir := k.dir
 	if v.holds(st) {
-		k.lo ^= v.id
+		dir.lo ^= v.id
 	}
-	k.hi = (k.hi ^ k.lo) * 0x9e3779b97f4a7c15 // Fibonacci hashing: 2^64 over the golden ratio
-	binary.BigEndian.PutUint64(key[0:], k.hi^k.hi>>32)
-	binary.BigEndian.PutUint64(key[8:], k.lo)
+	dir.hi = (dir.hi ^ dir.lo) * 0x9e3779b97f4a7c15 // Fibonacci hashing: 2^64 over the golden ratio
+	binary.BigEndian.PutUint64(key[0:], dir.hi^dir.hi>>32)
+	binary.BigEndian.PutUint64(key[8:], k.path.lo)
 	return key
 }

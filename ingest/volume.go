@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/binary"
 	"math/bits"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -101,6 +102,12 @@ func (k pathKey) child(name string) pathKey {
 	}
 	return k
 }
+
+// fileKey is what a cache knows a file by: the keys of its path, and of that of the directory that it is in.
+type fileKey struct{ dir, path pathKey }
+
+// fileKeyOf returns the key of an absolute and clean path.
+func fileKeyOf(path string) fileKey { return fileKey{keyOf(filepath.Dir(path)), keyOf(path)} }
 
 // add multiplies by the prime 2^88 + 0x13b.
 func (k pathKey) add(b byte) pathKey {

@@ -55,8 +55,8 @@ func TestPathKey(t *testing.T) {
 		}
 	}
 	v := &volume{native: true, id: 1}
-	a, b := keyOf("/a").on(v, &stat{}), keyOf("/b").on(v, &stat{})
-	if other := keyOf("/a").on(&volume{native: true, id: 2}, &stat{}); a == b || a == other {
+	a, b := fileKeyOf("/a").on(v, &stat{}), fileKeyOf("/b").on(v, &stat{})
+	if other := fileKeyOf("/a").on(&volume{native: true, id: 2}, &stat{}); a == b || a == other {
 		t.Errorf("keys %x, %x, %x of different files", a, b, other)
 	}
 }
