@@ -78,9 +78,10 @@ func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error)
 // worker is a goroutine of a walk.
 type worker struct {
 	*walker
-	blobs store.Blobs   // its lane, which is also its slot
-	at    *list.Element // in the order of the workers
-	asked atomic.Int64  // the age of the walk when it began to wait for the file system; 0 if it does not wait
+	blobs     store.Blobs   // its lane, which is also its slot
+	at        *list.Element // in the order of the workers
+	questions int64         // how many it has asked the file system
+	asked     atomic.Int64  // the number of the one that it waits for; 0 if it does not wait
 }
 
 // work takes a slot for the worker that begins the walk.

@@ -14,6 +14,14 @@ import (
 type order struct {
 	mu      sync.Mutex
 	workers list.List // of *worker
+	waiting question  // that the first worker was seen to wait for
+}
+
+// question is one that a worker has asked the file system.
+type question struct {
+	worker *worker
+	number int64
+	seen   time.Time
 }
 
 // waitsLong is how long the first worker may wait for the file system before others give away work too. Answers from
@@ -34,15 +42,21 @@ func (w *worker) leads() bool {
 	if first == w {
 		return true
 	}
-	asked := first.asked.Load()
-	return asked != 0 && w.age()-asked > int64(waitsLong)
+	asked, waiting := first.asked.Load(), &w.order.waiting
+	if asked == 0 {
+		return false
+	}
+	if waiting.worker != first || waiting.number != asked {
+		*waiting = question{first, asked, time.Now()}
+	}
+	return time.Since(waiting.seen) > waitsLong
 }
 
-// age is how long the walk has lasted, in nanoseconds.
-func (w *walker) age() int64 { return int64(time.Since(w.began)) }
-
-// asks notes that w begins to wait for the file system.
-func (w *worker) asks() { w.asked.Store(w.age()) }
+// asks notes that w begins to wait for the file system. It costs less than to look at the clock.
+func (w *worker) asks() {
+	w.questions++
+	w.asked.Store(w.questions)
+}
 
 // answered notes that w no longer waits for the file system.
 func (w *worker) answered() { w.asked.Store(0) }

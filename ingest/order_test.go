@@ -32,11 +32,13 @@ func TestOrder(t *testing.T) {
 	inner.leave()
 	check("in the middle", middle, false)
 
-	first.asked.Store(w.age() - int64(time.Hour))
+	first.asks()
+	check("when the first has just asked", last, false)
+	w.order.waiting.seen = w.order.waiting.seen.Add(-time.Hour)
 	check("while the first waits for the file system", last, true)
 	first.asks()
-	first.asked.Add(int64(time.Hour))
-	check("when the first has just asked", last, false)
+	check("when it has asked again", last, false)
+	w.order.waiting.seen = w.order.waiting.seen.Add(-time.Hour)
 	first.answered()
 	check("while the first stores something", last, false)
 	w.lanes = false
