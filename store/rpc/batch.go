@@ -150,6 +150,8 @@ func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bo
 		for i, d := range digests {
 			if has[i] {
 				claimed = append(claimed, d)
+			} else {
+				c.lacking.add(d, true)
 			}
 		}
 		if len(claimed) > 0 {

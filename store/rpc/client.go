@@ -33,6 +33,7 @@ type client struct {
 	bulk        protos.BulkServiceClient
 	lanes       atomic.Uint32
 	known       recent[bool] // blobs that the server has, as far as it said so
+	lacking     recent[bool] // blobs that it lacked when it was asked
 	outbox      *outbox
 	groups      groups
 	questions   questions

@@ -43,6 +43,7 @@ type outbox struct {
 	free      chan *batch // empty ones; has room for all
 	full      chan *batch // those to be sent; has room for all
 	joinQueue chan *pendingJoin
+	groups    chan struct{} // one for each group on its way
 
 	mu      sync.Mutex
 	filling [laneCount]*batch
@@ -53,6 +54,7 @@ type outbox struct {
 
 func newOutbox(c *client) *outbox {
 	o := &outbox{c: c, started: make(chan struct{}), pending: map[store.Digest]*batch{}, joins: map[store.Digest]*pendingJoin{}}
+	o.groups = make(chan struct{}, groupCalls)
 	o.ctx, o.stop = context.WithCancel(context.Background())
 	return o
 }
@@ -218,16 +220,21 @@ func (o *outbox) dispatchAll() {
 	}
 }
 
-// finish notes that a batch was sent, or why it was not.
+// finish notes that a batch was sent, or why it was not, and empties it.
 func (o *outbox) finish(b *batch, err error) {
+	o.settle(b, err)
+	b.clear()
+	o.free <- b
+}
+
+// settle notes that the blobs of a batch were sent, or why they were not.
+func (o *outbox) settle(b *batch, err error) {
 	o.end(func() {
 		for i := range b.digests {
 			delete(o.pending, b.digests[i])
 		}
 	}, err)
 	close(b.done)
-	b.clear()
-	o.free <- b
 }
 
 // end forgets something that was sent, or could not be.

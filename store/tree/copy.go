@@ -44,6 +44,8 @@ type Copier struct {
 	jobs     chan struct{}             // one for each blob that is being copied
 	groups   *groups                   // nil: each blob is copied by itself
 	seen     store.ObjectSet           // blobs that to has or that are being copied, and directories that were met
+	asked    store.ObjectSet           // blobs that a remote to was asked about; nil: to is near
+	there    store.ObjectSet           // those of them that it had
 	whole    map[store.Node]store.Node // roots that were copied, and what they are in to
 
 	mu      sync.Mutex
@@ -77,6 +79,9 @@ func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	}
 	if !o.DryRun {
 		c.groups = newGroups(from, to)
+	}
+	if to.RemoteBlobs != nil {
+		c.asked, c.there = NewSet(from), NewSet(from)
 	}
 	return c
 }
@@ -114,6 +119,7 @@ func (c *Copier) Copy(ctx context.Context, root Root) (err error) {
 	}
 	c.readAhead(ctx, root)
 	c.Expect(ctx, root)
+	c.ask(ctx, root)
 	stop := r.syncNowAndThen()
 	as := []store.Node{root.Node}
 	ok, _ := r.nodes(as, func(store.Node) *trail { return rootTrail(root.Name) })

@@ -16,7 +16,7 @@ func (r *rootCopy) blob(n *store.Node, at *trail) (ok, isNew bool) {
 		return r.copied(n.Digest) && r.checkSize(n, at), false
 	}
 	defer r.settle(n.Digest)
-	has, err := r.to.Blobs.Has(r.ctx, n.Digest)
+	has, err := r.has(r.ctx, n.Digest)
 	if err != nil {
 		r.cancel(at.wrap(err))
 		return false, false
@@ -32,6 +32,44 @@ func (r *rootCopy) blob(n *store.Node, at *trail) (ok, isNew bool) {
 		r.o.Progress.NewBytes.Add(n.Size)
 	}
 	return !has && !r.o.DryRun || r.checkSize(n, at), isNew
+}
+
+// has reports whether the destination has the blob d.
+func (c *Copier) has(ctx context.Context, d store.Digest) (bool, error) {
+	if c.asked == nil || !c.asked.Has(store.KindFile, d) {
+		return c.to.Blobs.Has(ctx, d)
+	}
+	return c.there.Has(store.KindFile, d) || c.groups.has(d), nil
+}
+
+// askedAtOnce is how many blobs a remote destination is asked about while nothing else happens.
+const askedAtOnce = 8192
+
+// ask asks a remote destination which blobs of a closure it has. What it does not answer is asked for again, one by one.
+func (c *Copier) ask(ctx context.Context, root Root) {
+	if c.asked == nil {
+		return
+	}
+	ds := make([]store.Digest, 0, askedAtOnce)
+	answer := func() {
+		has, err := c.to.RemoteBlobs.HasAll(ctx, ds)
+		for i := 0; i < len(ds) && err == nil; i++ {
+			if has[i] {
+				_, err = c.there.Add(store.KindFile, ds[i])
+			}
+			if err == nil {
+				_, err = c.asked.Add(store.KindFile, ds[i])
+			}
+		}
+		ds = ds[:0]
+	}
+	met := func(d store.Digest) bool { return c.seen.Has(store.KindFile, d) }
+	for d := range files(ctx, c.from.Directories, []Root{root}, met) {
+		if ds = append(ds, d); len(ds) == askedAtOnce {
+			answer()
+		}
+	}
+	answer()
 }
 
 // claim reports whether the caller is the first to meet a blob. Then it must settle it.
@@ -74,8 +112,6 @@ func (r *rootCopy) copied(d store.Digest) bool {
 
 // copyBlob copies what a file node refers to, and compares the size that the node records.
 func (r *rootCopy) copyBlob(n *store.Node, at *trail) bool {
-	r.jobs <- struct{}{}
-	defer func() { <-r.jobs }()
 	switch ok, err := r.groups.blob(r.ctx, n.Digest); {
 	case err != nil:
 		r.cancel(at.wrap(err))
@@ -83,6 +119,8 @@ func (r *rootCopy) copyBlob(n *store.Node, at *trail) bool {
 	case ok:
 		return r.checkSize(n, at)
 	}
+	r.jobs <- struct{}{}
+	defer func() { <-r.jobs }()
 	err := CopyBlob(r.ctx, r.from.Blobs, r.to.Blobs, *n)
 	from, isSource := errors.AsType[*sourceError](err)
 	r.Copier.mu.Lock()
