@@ -51,7 +51,7 @@ type Copier struct {
 	mu      sync.Mutex
 	failed  map[store.Digest]bool          // blobs that could not be copied
 	sizes   map[store.Digest]uint64        // lengths of blobs, if neither store tells them
-	copying map[store.Digest]chan struct{} // blobs that are being copied; each channel is closed when that ended
+	copying map[store.Digest]chan struct{} // blobs that are being copied; a channel, if any, is closed when that ended
 }
 
 // copyJobs is how many blobs are copied at once by default: more than processors, for stores on a network.
@@ -208,21 +208,15 @@ func (r *rootCopy) syncNowAndThen() (stop func()) {
 
 // nodes copies what nodes refer to, and reports whether the destination has all of it, and whether it lacked any of it. It
 // makes nodes what they are to be in the destination. Goroutines copy as long as slots are free; otherwise the caller
-// copies one node after the other. So there are never more goroutines than slots.
+// copies one run after the other. So there are never more goroutines than slots.
 func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) (ok, isNew bool) {
 	var working sync.WaitGroup
 	var failed, lacked atomic.Bool
-	for i := range nodes {
-		n := &nodes[i]
-		if n.Kind == store.KindSymlink || r.ctx.Err() != nil {
-			continue
-		}
-		copyOne := func() {
-			copyNode := r.directory
-			if n.Kind == store.KindFile {
-				copyNode = r.blob
-			}
-			ok, isNew := copyNode(n, trailTo(*n))
+	for len(nodes) > 0 {
+		run := nodes[:r.runLength(nodes)]
+		nodes = nodes[len(run):]
+		copyRun := func() {
+			ok, isNew := r.run(run, trailTo)
 			if !ok {
 				failed.Store(true)
 			}
@@ -234,14 +228,50 @@ func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) (o
 		case r.slots <- struct{}{}:
 			working.Go(func() {
 				defer func() { <-r.slots }()
-				copyOne()
+				copyRun()
 			})
 		default:
-			copyOne()
+			copyRun()
 		}
 	}
 	working.Wait()
 	return !failed.Load() && r.ctx.Err() == nil, lacked.Load()
+}
+
+// runLength returns how many of nodes are copied one after the other: one, or files that take about a group. Goroutines that
+// each want a file of the same group would wait for each other.
+func (r *rootCopy) runLength(nodes []store.Node) (n int) {
+	const mostFiles, mostBytes = 64, 2 << 20
+	if r.groups == nil || r.to.RemoteBlobs != nil {
+		return 1
+	}
+	for bytes := uint64(0); n < len(nodes) && n < mostFiles && bytes < mostBytes; n++ {
+		if nodes[n].Kind == store.KindDirectory {
+			return max(n, 1)
+		}
+		bytes += min(nodes[n].Size, mostBytes)
+	}
+	return n
+}
+
+// run copies what nodes refer to, one after the other, as nodes does.
+func (r *rootCopy) run(nodes []store.Node, trailTo func(store.Node) *trail) (ok, isNew bool) {
+	ok = true
+	for i := range nodes {
+		n := &nodes[i]
+		copyNode := r.directory
+		switch {
+		case r.ctx.Err() != nil:
+			return false, isNew
+		case n.Kind == store.KindSymlink:
+			continue
+		case n.Kind == store.KindFile:
+			copyNode = r.blob
+		}
+		whole, lacked := copyNode(n, trailTo(*n))
+		ok, isNew = ok && whole, isNew || lacked
+	}
+	return ok, isNew
 }
 
 // directory copies the directory that n refers to, as nodes does, and makes n what it is to be in the destination.

@@ -12,6 +12,13 @@ import (
 // blob copies what a file node refers to, unless the destination has it, and compares the size that the node records. isNew
 // says that the destination lacked it; only the first caller hears that.
 func (r *rootCopy) blob(n *store.Node, at *trail) (ok, isNew bool) {
+	if size, taken := r.groups.took(n.Digest); taken {
+		added, err := r.seen.Add(store.KindFile, n.Digest)
+		if isNew = added || err != nil; isNew {
+			r.count(n, true)
+		}
+		return r.sameSize(n, size, at), isNew
+	}
 	if !r.claim(n.Digest) {
 		return r.copied(n.Digest) && r.checkSize(n, at), false
 	}
@@ -21,17 +28,23 @@ func (r *rootCopy) blob(n *store.Node, at *trail) (ok, isNew bool) {
 		r.cancel(at.wrap(err))
 		return false, false
 	}
-	r.o.Progress.Blobs.Add(1)
-	r.o.Progress.Bytes.Add(n.Size)
 	if !has && !r.o.DryRun && !r.copyBlob(n, at) {
+		r.count(n, false)
 		return false, true
 	}
 	isNew = !has || r.groups.has(n.Digest)
+	r.count(n, isNew)
+	return !has && !r.o.DryRun || r.checkSize(n, at), isNew
+}
+
+// count counts the blob that a node refers to.
+func (r *rootCopy) count(n *store.Node, isNew bool) {
+	r.o.Progress.Blobs.Add(1)
+	r.o.Progress.Bytes.Add(n.Size)
 	if isNew {
 		r.o.Progress.NewBlobs.Add(1)
 		r.o.Progress.NewBytes.Add(n.Size)
 	}
-	return !has && !r.o.DryRun || r.checkSize(n, at), isNew
 }
 
 // has reports whether the destination has the blob d.
@@ -79,8 +92,8 @@ func (r *rootCopy) claim(d store.Digest) bool {
 	if added, err := r.seen.Add(store.KindFile, d); err == nil && !added {
 		return false
 	}
-	if r.copying[d] == nil { // else the set could not take it
-		r.copying[d] = make(chan struct{})
+	if _, ok := r.copying[d]; !ok { // else the set could not take it
+		r.copying[d] = nil
 	}
 	return true
 }
@@ -89,8 +102,9 @@ func (r *rootCopy) claim(d store.Digest) bool {
 func (r *rootCopy) settle(d store.Digest) {
 	r.Copier.mu.Lock()
 	defer r.Copier.mu.Unlock()
-	if done := r.copying[d]; done != nil {
-		delete(r.copying, d)
+	done := r.copying[d]
+	delete(r.copying, d)
+	if done != nil {
 		close(done)
 	}
 }
@@ -99,7 +113,11 @@ func (r *rootCopy) settle(d store.Digest) {
 func (r *rootCopy) copied(d store.Digest) bool {
 	r.Copier.mu.Lock()
 	defer r.Copier.mu.Unlock()
-	if done := r.copying[d]; done != nil {
+	if done, ok := r.copying[d]; ok {
+		if done == nil {
+			done = make(chan struct{})
+			r.copying[d] = done
+		}
 		r.Copier.mu.Unlock()
 		select {
 		case <-done:
@@ -148,11 +166,15 @@ func (r *rootCopy) checkSize(n *store.Node, at *trail) bool {
 		r.o.Progress.Unchecked.Add(1)
 		return true
 	}
+	return r.sameSize(n, size, at)
+}
+
+// sameSize compares the size that a file node records with that of the blob.
+func (r *rootCopy) sameSize(n *store.Node, size uint64, at *trail) bool {
 	if size != n.Size {
 		r.problem(at, wrongSize(*n, size))
-		return false
 	}
-	return true
+	return size == n.Size
 }
 
 // blobSize returns the length of a blob that one of the stores has.

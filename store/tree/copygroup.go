@@ -38,19 +38,24 @@ type copiedGroup struct {
 	done  chan struct{} // closed when it was copied
 	users int           // of raw; under groups.mu
 	// Valid once done is closed:
-	raw []byte  // what the group decodes to
-	buf *[]byte // memory of raw that is used again, or nil
-	err error   // of the destination
+	raw   []byte  // what the group decodes to
+	buf   *[]byte // memory of raw that is used again, or nil
+	taken []bool  // of each member, whether the destination got it
+	err   error   // of the destination
 }
 
 // groupMember is where a blob or chunk is in a group.
 type groupMember struct {
 	group        *copiedGroup
+	number       int
 	offset, size uint64
 }
 
 // recentGroups is how many groups are remembered, at least. Long files that follow each other have chunks in the same one.
 const recentGroups = 16
+
+// aheadBytes is about how much of a long blob is copied ahead: some groups, so that each processor has one to decode.
+const aheadBytes = 8 << 20
 
 // remoteGroups is how many groups are on their way to a remote store at once, at least.
 const remoteGroups = 8
@@ -81,19 +86,24 @@ func (g *groups) want(ctx context.Context, roots []Root) {
 	}
 }
 
-// has reports whether the destination got d from a group. It waits for a group that is being copied.
-func (g *groups) has(d store.Digest) bool {
+// took reports whether the destination got d from a recent group, and how long d is. It waits for a group that is being
+// copied.
+func (g *groups) took(d store.Digest) (size uint64, ok bool) {
 	if g == nil {
-		return false
+		return 0, false
 	}
 	g.mu.Lock()
 	m, ok := g.recent[d]
 	g.mu.Unlock()
-	if ok {
-		<-m.group.done
+	if !ok {
+		return 0, false
 	}
-	return g.copied.Has(store.KindFile, d)
+	<-m.group.done
+	return m.size, m.group.taken[m.number]
 }
+
+// has reports whether the destination got d from a group that was copied.
+func (g *groups) has(d store.Digest) bool { return g != nil && g.copied.Has(store.KindFile, d) }
 
 // blob copies the blob d, which the destination lacks, and reports whether it did. If not, the blob must be copied by
 // itself. An error is one of the destination.
@@ -141,7 +151,8 @@ func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 		}
 	}
 	var h store.Hasher
-	for r, err := range chunk.Ahead(ctx, len(chunks), cap(g.room), fetch, release) {
+	ahead := max(cap(g.room), aheadBytes/g.from.Joins.ChunkSize())
+	for r, err := range chunk.Ahead(ctx, len(chunks), ahead, fetch, release) {
 		if err != nil || !r.ok {
 			return false, err
 		}
@@ -157,18 +168,15 @@ func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 // piece has the group of a chunk copied, and returns the chunk once the destination has it. It reports false if that cannot
 // be done.
 func (g *groups) piece(ctx context.Context, d store.Digest) (p chunk.Piece, ok bool, err error) {
-	g.room <- struct{}{}
-	m, isNew, ok := g.begin(ctx, d)
-	if isNew {
-		m.group.err = g.copy(ctx, m.group)
-		close(m.group.done)
+	m, ok := g.find(d)
+	if !ok {
+		m, ok = g.copyGroupOf(ctx, d)
 	}
-	<-g.room
 	if !ok {
 		return p, false, nil
 	}
 	<-m.group.done
-	if ok, err = g.copied.Has(store.KindFile, d), m.group.err; !ok && err == nil {
+	if ok, err = m.group.taken[m.number], m.group.err; !ok && err == nil {
 		ok, err = g.to.Blobs.Has(ctx, d)
 	}
 	if !ok || err != nil {
@@ -176,6 +184,19 @@ func (g *groups) piece(ctx context.Context, d store.Digest) (p chunk.Piece, ok b
 		return p, false, err
 	}
 	return chunk.Piece{Data: m.group.raw[m.offset:][:m.size], Release: func() { g.drop(m.group) }}, true, nil
+}
+
+// copyGroupOf copies the group of d, unless another goroutine does, and returns where d is in it. The caller must drop it. It
+// reports false if d is in none.
+func (g *groups) copyGroupOf(ctx context.Context, d store.Digest) (groupMember, bool) {
+	g.room <- struct{}{}
+	defer func() { <-g.room }()
+	m, isNew, ok := g.begin(ctx, d)
+	if isNew {
+		m.group.err = g.copy(ctx, m.group)
+		close(m.group.done)
+	}
+	return m, ok
 }
 
 // begin returns where d is in its group, which the caller must drop, or false if it is in none. isNew says that the caller
@@ -194,7 +215,7 @@ func (g *groups) begin(ctx context.Context, d store.Digest) (m groupMember, isNe
 		g.failed[d] = true
 		return m, false, false
 	}
-	g.add(&copiedGroup{Group: read, done: make(chan struct{}), users: 1})
+	g.add(&copiedGroup{Group: read, done: make(chan struct{}), users: 1, taken: make([]bool, len(read.Members))})
 	m, _ = g.find(d)
 	return m, true, true
 }
@@ -213,8 +234,8 @@ func (g *groups) find(d store.Digest) (m groupMember, ok bool) {
 func (g *groups) add(group *copiedGroup) {
 	g.mu.Lock()
 	at := uint64(0)
-	for _, c := range group.Members {
-		g.recent[c.Digest] = groupMember{group, at, c.Size}
+	for i, c := range group.Members {
+		g.recent[c.Digest] = groupMember{group, i, at, c.Size}
 		at += c.Size
 	}
 	g.order = append(g.order, group)
@@ -264,7 +285,7 @@ func (g *groups) copy(ctx context.Context, group *copiedGroup) error {
 	if all {
 		taken, err := g.to.Takes.TakeGroup(ctx, group.Group, group.raw)
 		for i := 0; i < len(group.Members) && taken && err == nil; i++ {
-			g.note(group.Members[i].Digest)
+			g.note(group, i)
 		}
 		if taken || err != nil {
 			return err
@@ -288,7 +309,7 @@ func (g *groups) copySingly(ctx context.Context, group *copiedGroup, wanted [][]
 		}
 		if !has[0] {
 			_, err = g.to.Blobs.Put(ctx, wanted[i])
-			g.note(group.Members[i].Digest)
+			g.note(group, i)
 		}
 		has = has[1:]
 	}
@@ -307,9 +328,10 @@ func hasAll(ctx context.Context, st *store.Store, ds []store.Digest) (has []bool
 	return has, err
 }
 
-// note notes that the destination has got d.
-func (g *groups) note(d store.Digest) {
-	_, _ = g.copied.Add(store.KindFile, d) // what the set does not take counts as one that the destination had
+// note notes that the destination has got a member of a group.
+func (g *groups) note(group *copiedGroup, i int) {
+	group.taken[i] = true
+	_, _ = g.copied.Add(store.KindFile, group.Members[i].Digest) // what it does not take counts as one that was there
 }
 
 // fail notes what is damaged in a group: it is not looked for there again.

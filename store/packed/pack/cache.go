@@ -15,45 +15,46 @@ const cacheBytes = 64 << 20
 // is asked for again after that, it is read over and over, and stays as long as others.
 type frameCache struct {
 	mu     sync.Mutex
-	frames map[Frame]*Cached // by all that is said of them, as two indexes may disagree
-	recent *list.List        // of *Cached; the last is the first to go
+	frames map[Frame]*cached // by all that is said of them, as two indexes may disagree
+	recent *list.List        // of *cached; the last is the first to go
 	bytes  int
 	most   int // bytes
 }
 
-// Cached is a frame that stays in memory until it is released.
-type Cached struct {
-	cache *frameCache
-	key   Frame
-	at    *list.Element // nil once it was dropped
-	users int           // as long as there are any, its memory is not used for another
-	size  int
-	left  int                    // of size, how many bytes were not asked for yet
-	again bool                   // whether it was asked for when none were left
-	load  func() ([]byte, error) // runs once, whoever calls it first
+// cached is a frame that stays in memory until it is released.
+type cached struct {
+	cache   *frameCache
+	key     Frame
+	at      *list.Element // nil once it was dropped
+	users   int           // as long as there are any, its memory is not used for another
+	size    int
+	left    int                    // of size, how many bytes were not asked for yet
+	again   bool                   // whether it was asked for when none were left
+	load    func() ([]byte, error) // runs once, whoever calls it first
+	release func()                 // leave
 }
 
 func newFrameCache() frameCache {
-	return frameCache{frames: make(map[Frame]*Cached), recent: list.New(), most: cacheBytes}
+	return frameCache{frames: make(map[Frame]*cached), recent: list.New(), most: cacheBytes}
 }
 
 // get returns the payload of f, from the cache or from its pack, for a caller that wants n bytes of it: of a frame that is
 // streamed the first MaxContents bytes. It must not be changed, and is valid until the frame is released.
-func (c *frameCache) get(p *Files, f Frame, n int) ([]byte, *Cached, error) {
+func (c *frameCache) get(p *Files, f Frame, n int) ([]byte, *cached, error) {
 	held := c.hold(p, f, n)
 	b, err := held.load()
 	if err != nil {
 		c.mu.Lock()
 		c.drop(held) // the next one tries again
 		c.mu.Unlock()
-		held.Release()
+		held.release()
 		return nil, nil, err
 	}
 	return b, held, nil
 }
 
 // hold returns the cached frame f, which may still have to be loaded, for a caller that wants n bytes of it.
-func (c *frameCache) hold(p *Files, f Frame, n int) *Cached {
+func (c *frameCache) hold(p *Files, f Frame, n int) *cached {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if held, ok := c.frames[f]; ok {
@@ -64,33 +65,31 @@ func (c *frameCache) hold(p *Files, f Frame, n int) *Cached {
 		return held
 	}
 	size := min(int(f.Raw), MaxContents)
-	held := &Cached{cache: c, key: f, users: 1, size: size, left: size - n}
+	held := &cached{cache: c, key: f, users: 1, size: size, left: size - n}
 	held.load = sync.OnceValues(func() ([]byte, error) {
 		if f.Streamed() {
 			return p.readStreamed(Location{f, 0, MaxContents})
 		}
 		return p.readPayload(f, p.room(size))
 	})
+	held.release = held.leave
 	held.at = c.recent.PushFront(held)
 	c.frames[held.key] = held
 	c.bytes += held.size
 	for e := c.recent.Back(); c.bytes > c.most && e != nil; {
-		old := e.Value.(*Cached)
+		old := e.Value.(*cached)
 		e = e.Prev()
 		if old.users == 0 {
 			b, _ := old.load() // it has been
 			c.drop(old)
-			p.Release(b)
+			p.release(b)
 		}
 	}
 	return held
 }
 
-// Release says that one caller that got the frame no longer looks at it. A nil frame may be released.
-func (held *Cached) Release() {
-	if held == nil {
-		return
-	}
+// leave says that one caller that got the frame no longer looks at it.
+func (held *cached) leave() {
 	c := held.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,7 +100,7 @@ func (held *Cached) Release() {
 }
 
 // drop takes a frame out of the cache, unless it is out already. The caller holds c.mu.
-func (c *frameCache) drop(held *Cached) {
+func (c *frameCache) drop(held *cached) {
 	if held.at == nil {
 		return
 	}

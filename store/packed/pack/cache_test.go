@@ -41,7 +41,7 @@ func TestFrameCache(t *testing.T) {
 				c.hold(files, ref(i), 1)
 			}
 			for _, r := range tt.reads {
-				c.hold(files, ref(r.frame), r.bytes).Release()
+				c.hold(files, ref(r.frame), r.bytes).release()
 			}
 			var got []int
 			bytes := 0

@@ -30,13 +30,14 @@ func (c Codec) possible(raw, stored uint64) bool {
 type Coders struct {
 	encoder *zstd.Encoder
 	decoder *zstd.Decoder
-	free    chan []byte // buffers of bufferSize to be used again
+	groups  buffers // of bufferSize
+	chunks  buffers // of chunkBuffer
 }
 
-// NewCoders returns coders for so many goroutines that compress at a level or decompress at a time, and keeps up to buffers,
-// of about 3 MiB each.
-func NewCoders(level, jobs, buffers int) (c *Coders, err error) {
-	c = &Coders{free: make(chan []byte, buffers)}
+// NewCoders returns coders for so many goroutines that compress at a level or decompress at a time. They keep so many
+// buffers, of about 3 MiB each, and twice as many of a quarter of that.
+func NewCoders(level, jobs, keep int) (c *Coders, err error) {
+	c = &Coders{groups: make(buffers, keep), chunks: make(buffers, 2*keep)}
 	if c.encoder, err = zstd.NewEncoder(jobs, level); err != nil {
 		return nil, err
 	}

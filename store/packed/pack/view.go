@@ -4,11 +4,11 @@ package pack
 // theirs; so f must not ask for any.
 func (p *Files) Use(l Location, f func(data []byte) error) error {
 	defer p.Weigh(l.Size)()
-	data, held, err := p.View(l, nil)
+	data, release, err := p.View(l)
 	if err != nil {
 		return err
 	}
-	defer held.Release()
+	defer release()
 	return f(data)
 }
 
@@ -22,30 +22,29 @@ func (p *Files) Weigh(size uint32) (give func()) {
 	return p.large.take(times * int(size))
 }
 
-// View returns the bytes at l, unchecked. If their frame has many objects, they are part of the cached frame that is
-// returned with them, are valid until it is released, and must not be changed. If it has one, they are read into buf, or
-// into a new slice if buf is nil or too small, and the frame is nil. Damage that shows is a *store.CorruptError.
-func (p *Files) View(l Location, buf []byte) ([]byte, *Cached, error) {
+// View returns the bytes at l, unchecked. They must not be changed, and are valid until release is called, once. If their
+// frame has many objects, it is cached. Damage that shows is a *store.CorruptError.
+func (p *Files) View(l Location) (data []byte, release func(), err error) {
 	if l.Large() {
 		if l.Offset > MaxContents {
 			return nil, nil, p.Corrupt(l.Frame, ErrOutside)
 		}
-		data, err := p.readStreamed(l)
-		return data, nil, err
+		data, err = p.readStreamed(l)
+		return data, func() {}, err
 	}
 	if l.Size == l.Frame.Raw {
-		data, err := p.readPayload(l.Frame, buf)
-		return data, nil, err
+		data, err = p.readPayload(l.Frame, p.buffer(int(l.Size)))
+		return data, func() { p.release(data) }, err
 	}
 	payload, held, err := p.frames.get(p, l.Frame, int(l.Size))
 	if err != nil {
 		return nil, nil, err
 	}
 	if uint64(l.Offset)+uint64(l.Size) > uint64(len(payload)) { // two indexes disagree about the frame
-		held.Release()
+		held.release()
 		return nil, nil, p.Corrupt(l.Frame, ErrOutside)
 	}
-	return payload[l.Offset:][:l.Size:l.Size], held, nil
+	return payload[l.Offset:][:l.Size:l.Size], held.release, nil
 }
 
 // readStreamed reads the bytes at l in a streamed frame.
@@ -66,8 +65,8 @@ func (p *Files) readPayload(f Frame, dst []byte) ([]byte, error) {
 	if f.Codec == Raw {
 		return p.read(f, int(f.Start), int(f.Stored), dst)
 	}
-	stored, err := p.read(f, int(f.Start), int(f.Stored), p.Buffer(int(f.Stored)))
-	defer func() { p.Release(stored) }()
+	stored, err := p.read(f, int(f.Start), int(f.Stored), p.buffer(int(f.Stored)))
+	defer func() { p.release(stored) }()
 	if err != nil {
 		return nil, err
 	}

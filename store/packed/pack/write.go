@@ -22,7 +22,7 @@ type Group struct {
 
 // NewGroup returns an empty group that Add fills.
 func (c *Coders) NewGroup(k Kind) *Group {
-	return &Group{Kind: k, Raw: c.Buffer(smallBuffer), pooled: true}
+	return &Group{Kind: k, Raw: c.groups.get(smallBuffer), pooled: true}
 }
 
 // Add copies an object into a group that NewGroup returned, and returns its offset. full says that the group should be
@@ -44,7 +44,7 @@ func (c *Coders) Merge(into, g *Group) {
 // Drop forgets what a group holds, and gives its memory back if NewGroup made the group.
 func (c *Coders) Drop(g *Group) {
 	if g.pooled {
-		c.Release(g.Raw)
+		c.release(g.Raw)
 	}
 	g.Items, g.Raw, g.Encoded = nil, nil, nil
 }
@@ -151,8 +151,8 @@ func (w *Writer) Append(g *Group) (f Frame, err error) {
 		return f, fmt.Errorf("object of %d bytes is too large for a frame", len(g.Raw))
 	}
 	c, head := w.files.Coders, FrameHeadLen+len(g.Items)*ItemLen
-	buf := c.Buffer(head + len(g.Raw) + len(g.Raw)/128 + 1<<10) // more than zstd ever makes of it
-	defer func() { c.Release(buf) }()
+	buf := c.buffer(head + len(g.Raw) + len(g.Raw)/128 + 1<<10) // more than zstd ever makes of it
+	defer func() { c.release(buf) }()
 	// The payload is put behind room for the head, so that one write does for both.
 	buf = append(buf, make([]byte, head)...)
 	h := Head{Kind: g.Kind, Raw: uint32(len(g.Raw)), Items: g.Items}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"castar/store"
+	"castar/store/chunk"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
@@ -181,9 +182,10 @@ func (s *salvage) makesUp(ctx context.Context, l pack.Location, d store.Digest) 
 			return errLostChunk
 		}
 	}
-	load := func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error) {
+	load := func(c store.Chunk) (p chunk.Piece, err error) {
 		at, _ := s.chunk(c)
-		return s.st.Packs.View(at, buf)
+		p.Data, p.Release, err = s.st.Packs.View(at)
+		return p, err
 	}
 	sum, _, err := s.st.JoinChunks(ctx, s.st.Packs.Chunks(l, nil), load, io.Discard)
 	if err == nil && sum != d {

@@ -141,9 +141,9 @@ func (b Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		}
 		return st.reader(ctx, d, chunks), nil
 	}
-	var held *pack.Cached
+	release := func() {}
 	if data == nil {
-		if data, held, err = st.Packs.View(l, nil); st.movedAway(err) {
+		if data, release, err = st.Packs.View(l); st.movedAway(err) {
 			return b.Open(ctx, d)
 		}
 		if err != nil {
@@ -151,10 +151,10 @@ func (b Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		}
 	}
 	if err := st.verify(d, l, data); err != nil {
-		held.Release()
+		release()
 		return nil, err
 	}
-	return &whole{*bytes.NewReader(data), st, held}, nil
+	return &whole{*bytes.NewReader(data), release}, nil
 }
 
 // Lookup returns where an object is, and its bytes if it is not written yet. If it does not find the object, it looks for

@@ -227,11 +227,13 @@ func (st *Store) resolve(ctx context.Context, chunks []store.Chunk) ([]store.Chu
 // blame returns why chunks do not make up the blob d: one of them is damaged, or they are of another blob.
 func (st *Store) blame(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
 	for _, c := range chunks {
-		data, held, err := st.chunk(c.Digest, c, nil)
-		if err == nil && store.Sum(data) != c.Digest {
-			err = &store.CorruptError{Digest: c.Digest, Err: store.ErrDigestMismatch}
+		p, err := st.chunk(c.Digest, c)
+		if err == nil {
+			if store.Sum(p.Data) != c.Digest {
+				err = &store.CorruptError{Digest: c.Digest, Err: store.ErrDigestMismatch}
+			}
+			p.Release()
 		}
-		held.Release()
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}

@@ -15,25 +15,26 @@ import (
 // whole is a blob that is in memory and checked.
 type whole struct {
 	bytes.Reader
-	st   *Store
-	held *pack.Cached // that its bytes are in, or nil
+	release func() // nil: it was closed
 }
 
 func (w *whole) Size() uint64 { return uint64(w.Reader.Size()) }
 
 func (w *whole) Close() error {
 	w.Reset(nil) // others may use the memory now
-	w.held.Release()
-	w.held = nil
+	if w.release != nil {
+		w.release()
+	}
+	w.release = nil
 	return nil
 }
 
 // reader returns the blob d, which is read chunk by chunk.
 func (st *Store) reader(ctx context.Context, d store.Digest, chunks []store.Chunk) *chunk.Reader {
 	return chunk.NewReader(ctx, chunk.Source{
-		Digest: d, Chunks: chunks, Most: cap(st.Slots) + 1,
+		Digest: d, Chunks: chunks, Most: st.ahead(),
 		Fetch: func(_ context.Context, i int, checked bool) (chunk.Piece, error) {
-			p, err := st.piece(chunks[i], st.loader(d))
+			p, err := st.chunk(d, chunks[i])
 			if err == nil && checked {
 				if err = st.verifyChunk(d, chunks[i], p.Data); err != nil {
 					p.Release()
@@ -44,52 +45,46 @@ func (st *Store) reader(ctx context.Context, d store.Digest, chunks []store.Chun
 	})
 }
 
-// chunkLoader returns the bytes of a chunk, as pack.Files.View does.
-type chunkLoader func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error)
+// ahead is how many chunks of a long blob are fetched ahead. Chunks that follow each other are mostly in the same group,
+// which one goroutine decodes for all that wait for it. So there are as many as keep every processor at a group of its own.
+func (st *Store) ahead() int {
+	const most = 64 // processors that are kept busy by one blob
+	perGroup := pack.GroupSize / st.Cutter.Params().Avg
+	return (min(cap(st.Slots), most) + 1) * max(1, perGroup)
+}
+
+// chunkLoader returns the bytes of a chunk, unchecked. Their Release is not nil.
+type chunkLoader func(c store.Chunk) (chunk.Piece, error)
 
 // loader returns a chunkLoader for the blob d.
 func (st *Store) loader(d store.Digest) chunkLoader {
-	return func(c store.Chunk, buf []byte) ([]byte, *pack.Cached, error) { return st.chunk(d, c, buf) }
+	return func(c store.Chunk) (chunk.Piece, error) { return st.chunk(d, c) }
 }
 
-// piece returns what load returns, with a function that gives all memory back.
-func (st *Store) piece(c store.Chunk, load chunkLoader) (chunk.Piece, error) {
-	buf := st.Packs.Buffer(int(c.Size))
-	data, held, err := load(c, buf)
-	release := func() {
-		held.Release()
-		st.Packs.Release(buf)
-	}
-	if err != nil {
-		release()
-	}
-	return chunk.Piece{Data: data, Release: release}, err
-}
-
-// chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest. They are
-// as view returns them.
-func (st *Store) chunk(d store.Digest, c store.Chunk, buf []byte) (data []byte, held *pack.Cached, err error) {
+// chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest.
+func (st *Store) chunk(d store.Digest, c store.Chunk) (p chunk.Piece, err error) {
 	l, data, err := st.Lookup(pack.KindData, c.Digest, true)
 	if store.IsNotFound(err) {
-		return nil, nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
+		return p, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
 	}
+	release := func() {}
 	if err == nil && data == nil {
 		if l.Frame.Kind != pack.KindData {
-			return nil, nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
+			return p, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
 		}
-		if data, held, err = st.Packs.View(l, buf); st.movedAway(err) {
-			return st.chunk(d, c, buf)
+		if data, release, err = st.Packs.View(l); st.movedAway(err) {
+			return st.chunk(d, c)
 		}
 	}
 	if err != nil {
-		return nil, nil, st.about(d, err)
+		return p, st.about(d, err)
 	}
 	if uint64(len(data)) != c.Size {
-		held.Release()
+		release()
 		err := fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, len(data), c.Size)
-		return nil, nil, &store.CorruptError{Digest: d, Where: st.Fs.Path(l.String()), Err: err}
+		return p, &store.CorruptError{Digest: d, Where: st.Fs.Path(l.String()), Err: err}
 	}
-	return data, held, nil
+	return chunk.Piece{Data: data, Release: release}, nil
 }
 
 // verifyChunk checks the bytes of a chunk of the blob d.
@@ -189,7 +184,7 @@ func (b *long) load() error {
 		if b.at >= b.end {
 			continue
 		}
-		if b.piece, err = b.st.piece(c, b.st.loader(b.digest)); err != nil {
+		if b.piece, err = b.st.chunk(b.digest, c); err != nil {
 			b.piece = chunk.Piece{}
 			return err
 		}
@@ -234,13 +229,13 @@ func (st *Store) JoinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, e
 			end += some[i].Size
 		}
 		fetch := func(_ context.Context, i int) (p hashedPiece, err error) {
-			if p.Piece, err = st.piece(some[i], load); err == nil {
+			if p.Piece, err = load(some[i]); err == nil {
 				p.part = store.NewPart(p.Data, starts[i])
 			}
 			return p, err
 		}
 		release := func(p hashedPiece) { p.Release() }
-		for piece, err := range chunk.Ahead(ctx, len(some), cap(st.Slots)+1, fetch, release) {
+		for piece, err := range chunk.Ahead(ctx, len(some), st.ahead(), fetch, release) {
 			if err != nil {
 				return sum, n, err
 			}
