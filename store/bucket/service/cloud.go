@@ -87,10 +87,7 @@ func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]
 }
 
 func (c *cloudBucket) Put(ctx context.Context, name string, data []byte) error {
-	if err := c.meter.Call(ctx, int64(len(data)), 0); err != nil {
-		return c.fail(ctx, name, err)
-	}
-	return c.fail(ctx, name, c.b.WriteAll(ctx, name, data, &blob.WriterOptions{ContentType: "application/octet-stream"}))
+	return c.fail(ctx, name, c.put(ctx, name, data, func(func(any) bool) error { return nil }))
 }
 
 // PutLarge lets the client send parts. A canceled writer leaves no object.
@@ -99,7 +96,25 @@ func (c *cloudBucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, 
 		return c.fail(ctx, name, err)
 	}
 	o := &blob.WriterOptions{ContentType: "application/octet-stream", BufferSize: 16 << 20, MaxConcurrency: 4}
-	return c.fail(ctx, name, c.b.Upload(ctx, name, bucket.Exactly(r, size), o))
+	from := &source{Reader: bucket.Exactly(r, size)}
+	if err := c.b.Upload(ctx, name, from, o); from.err == nil {
+		return c.fail(ctx, name, err)
+	}
+	return fmt.Errorf("%s/%s: %w", c, name, from.err)
+}
+
+// source remembers an error of its reader, which the service has no part in.
+type source struct {
+	io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }
 
 func (c *cloudBucket) Head(ctx context.Context, name string) (int64, error) {

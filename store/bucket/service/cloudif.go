@@ -5,6 +5,7 @@ package service
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"errors"
 	"fmt"
 	"io"
@@ -53,14 +54,7 @@ func (c *cloudBucket) PutIf(ctx context.Context, name string, data []byte, old b
 	if old == lost {
 		return "", fmt.Errorf("%s/%s: %w", c, name, bucket.ErrChanged)
 	}
-	o := &blob.WriterOptions{ContentType: "application/octet-stream", IfNotExist: old == bucket.Absent}
-	if old != bucket.Absent {
-		o.BeforeWrite = func(as func(any) bool) error { return setCondition(as, old) }
-	}
-	err := c.meter.Call(ctx, int64(len(data)), 0)
-	if err == nil {
-		err = c.b.WriteAll(ctx, name, data, o)
-	}
+	err := c.put(ctx, name, data, func(as func(any) bool) error { return setCondition(as, old) })
 	if old != bucket.Absent && store.IsNotFound(c.fail(ctx, name, err)) {
 		err = bucket.ErrChanged
 	}
@@ -74,22 +68,53 @@ func (c *cloudBucket) PutIf(ctx context.Context, name string, data []byte, old b
 	return v, err
 }
 
-// setCondition makes a write depend on the version of the object.
+// put stores an object after prepare, which gets what blob.WriterOptions.BeforeWrite does. The digest in the request lets the
+// service refuse an object that was damaged on the way. It does without blob.Bucket.WriteAll, which sends that digest too:
+// its writer for Azure's service panics when that refuses the object.
+func (c *cloudBucket) put(ctx context.Context, name string, data []byte, prepare func(as func(any) bool) error) error {
+	if err := c.meter.Call(ctx, int64(len(data)), 0); err != nil {
+		return err
+	}
+	sum := md5.Sum(data)
+	before := func(as func(any) bool) error {
+		if err := prepare(as); err != nil {
+			return err
+		}
+		var google *storage.Writer
+		var azure *azblob.UploadStreamOptions
+		if as(&google) {
+			google.MD5 = sum[:]
+		} else if as(&azure) {
+			azure.HTTPHeaders.BlobContentMD5 = sum[:]
+		}
+		return nil
+	}
+	o := &blob.WriterOptions{ContentType: "application/octet-stream", BeforeWrite: before}
+	return c.b.Upload(ctx, name, bytes.NewReader(data), o)
+}
+
+// setCondition makes a write depend on the version of the object, or on its absence.
 func setCondition(as func(any) bool, old bucket.Version) error {
 	var google **storage.ObjectHandle
 	var azure *azblob.UploadStreamOptions
 	switch {
 	case as(&google):
-		generation, err := strconv.ParseInt(string(old), 10, 64)
-		if err != nil {
-			return err
+		conditions := storage.Conditions{DoesNotExist: old == bucket.Absent}
+		if old != bucket.Absent {
+			generation, err := strconv.ParseInt(string(old), 10, 64)
+			if err != nil {
+				return err
+			}
+			conditions.GenerationMatch = generation
 		}
-		*google = (*google).If(storage.Conditions{GenerationMatch: generation})
+		*google = (*google).If(conditions)
 	case as(&azure):
-		tag := azcore.ETag(old)
-		azure.AccessConditions = &azblob.AccessConditions{
-			ModifiedAccessConditions: &azureblob.ModifiedAccessConditions{IfMatch: &tag},
+		tag, any := azcore.ETag(old), azcore.ETagAny
+		conditions := &azureblob.ModifiedAccessConditions{IfMatch: &tag}
+		if old == bucket.Absent {
+			conditions = &azureblob.ModifiedAccessConditions{IfNoneMatch: &any}
 		}
+		azure.AccessConditions = &azblob.AccessConditions{ModifiedAccessConditions: conditions}
 	default:
 		return fmt.Errorf("conditional writes: %w", store.ErrUnsupported)
 	}
