@@ -71,7 +71,8 @@ type Taker interface {
 	ChunkSize() int
 	// TakeGroup stores the blobs and chunks of a group of another store that cuts chunks of the same length. The caller has
 	// checked g.Frame, which is not nil, and raw, what it decodes to, against the digests. TakeGroup keeps neither. It reports
-	// false, and stores nothing, if the store would not keep the group as it is: the members may be put one by one.
+	// false, and stores nothing, if the store would not keep the group as it is: the members may be put one by one. It may
+	// return before the group has arrived; then an error shows by the next Sync at the latest.
 	TakeGroup(ctx context.Context, g Group, raw []byte) (taken bool, err error)
 	// TakeList is Joiner.Join for a caller that has checked that the chunks make up the blob d.
 	TakeList(ctx context.Context, d Digest, chunks []Chunk) error

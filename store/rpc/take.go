@@ -47,8 +47,8 @@ func (b blobs) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, 
 	return b.c.outbox.putGroup(ctx, t, g.Frame)
 }
 
-// putGroup sends a copy of the frame that the blobs of b are compressed in. It reports false if one of them is on its way.
-// It waits only while as many groups are on their way as may be.
+// putGroup sends a copy of the frame that the blobs of b are compressed in. It reports false if one of them was put
+// meanwhile. It waits only while as many groups are on their way as may be.
 func (o *outbox) putGroup(ctx context.Context, b *batch, frame []byte) (bool, error) {
 	select {
 	case o.groups <- struct{}{}:
@@ -59,7 +59,7 @@ func (o *outbox) putGroup(ctx context.Context, b *batch, frame []byte) (bool, er
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	again := slices.ContainsFunc(b.digests, func(d store.Digest) bool { return o.pending[d] != nil })
+	again := slices.ContainsFunc(b.digests, func(d store.Digest) bool { return o.pending[d] != nil || o.c.known.has(d) })
 	if err := o.failed(); again || err != nil {
 		<-o.groups
 		return false, err

@@ -2,9 +2,14 @@ package rpc
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"castar/store"
 	"castar/store/memory"
@@ -59,15 +64,85 @@ func TestTake(t *testing.T) {
 	if has, err := st.Blobs.Has(t.Context(), whole); err != nil || !has {
 		t.Errorf("the joined blob: %t, %v", has, err)
 	}
-	wrong, raw := group("one", "two")
-	wrong.Members[1].Digest = store.Sum([]byte("three"))
-	_, err = far.Takes.TakeGroup(t.Context(), wrong, raw)
-	if err == nil {
-		err = far.Sync(t.Context()) // at the latest
+}
+
+// TestTakeAhead asserts that a group is on its way while the next is taken, that its members are not asked for again, and
+// that what is wrong with it shows at the next Sync.
+func TestTakeAhead(t *testing.T) {
+	st, _ := rpctest.NewGrouped(memory.New())
+	st, _ = rpctest.NewJoiner(st)
+	both, slow := make(chan struct{}), &meetingGroups{Grouper: st.Groups}
+	slow.all.Add(2)
+	go func() {
+		slow.all.Wait()
+		close(both)
+	}()
+	slow.met, st.Groups = both, slow
+	far, c := countCalls(t, st)
+	enc, err := zstd.NewEncoder(1, zstd.Fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ds []store.Digest
+	for i := range 2 {
+		data := bytes.Repeat(fmt.Append(nil, i), 50_000)
+		ds = append(ds, store.Sum(data))
+		if i == 0 {
+			if _, err := far.RemoteBlobs.HasAll(t.Context(), append(ds, store.Sum(bytes.Repeat([]byte("1"), 50_000)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		frame, err := enc.Append(nil, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		group := store.Group{Members: []store.Chunk{{Digest: ds[i], Size: uint64(len(data))}}, Frame: frame}
+		if taken, err := far.Takes.TakeGroup(t.Context(), group, data); !taken || err != nil {
+			t.Fatalf("group %d: taken %t, %v", i, taken, err)
+		}
+		clear(frame)
+	}
+	if err := far.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.n["BulkService/Has"]; n != 1 {
+		t.Errorf("%d questions, want 1", n)
+	}
+	for _, d := range ds {
+		if has, err := st.Blobs.Has(t.Context(), d); !has || err != nil {
+			t.Errorf("%s: %t, %v", d, has, err)
+		}
+	}
+	wrong := store.Group{Members: []store.Chunk{{Digest: store.Sum([]byte("other")), Size: 9}}}
+	if wrong.Frame, err = enc.Append(nil, []byte("something")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = far.Takes.TakeGroup(t.Context(), wrong, []byte("something")); err == nil {
+		err = far.Sync(t.Context())
 	}
 	if !store.IsCorrupt(err) {
 		t.Errorf("a group that is not what it says: %v, want that it is corrupt", err)
 	}
+}
+
+// meetingGroups puts groups only when several were sent.
+type meetingGroups struct {
+	store.Grouper
+	all sync.WaitGroup
+	met chan struct{}
+	n   atomic.Int32
+}
+
+func (m *meetingGroups) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
+	if m.n.Add(1) <= 2 {
+		m.all.Done()
+	}
+	select {
+	case <-m.met:
+	case <-time.After(time.Minute):
+		return nil, errors.New("the other group is not sent")
+	}
+	return m.Grouper.PutGroup(ctx, raw, sizes, frame)
 }
 
 // TestTakeNothing asserts that a client passes on no groups to a server that may not take them.

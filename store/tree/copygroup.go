@@ -118,7 +118,7 @@ func (g *groups) blob(ctx context.Context, d store.Digest) (bool, error) {
 	if len(chunks) > 0 {
 		return g.join(ctx, d, chunks)
 	}
-	piece, ok, err := g.piece(ctx, d)
+	piece, ok, err := g.piece(ctx, d, false)
 	if ok {
 		piece.Release()
 	}
@@ -140,7 +140,7 @@ func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 		end += chunks[i].Size
 	}
 	fetch := func(ctx context.Context, i int) (r result, err error) {
-		if r.Piece, r.ok, err = g.piece(ctx, chunks[i].Digest); r.ok {
+		if r.Piece, r.ok, err = g.piece(ctx, chunks[i].Digest, true); r.ok {
 			r.part = store.NewPart(r.Data, starts[i])
 		}
 		return r, err
@@ -166,14 +166,14 @@ func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 }
 
 // piece has the group of a chunk copied, and returns the chunk once the destination has it. It reports false if that cannot
-// be done.
-func (g *groups) piece(ctx context.Context, d store.Digest) (p chunk.Piece, ok bool, err error) {
+// be done. If bytes is not set, it returns no bytes of a chunk whose group was copied before.
+func (g *groups) piece(ctx context.Context, d store.Digest, bytes bool) (p chunk.Piece, ok bool, err error) {
 	m, ok := g.find(d)
 	if !ok {
-		m, ok = g.copyGroupOf(ctx, d)
+		m, ok = g.copyGroupOf(ctx, d, bytes)
 	}
 	if !ok {
-		return p, false, nil
+		return chunk.Piece{Release: func() {}}, !bytes && g.has(d), nil
 	}
 	<-m.group.done
 	if ok, err = m.group.taken[m.number], m.group.err; !ok && err == nil {
@@ -187,10 +187,13 @@ func (g *groups) piece(ctx context.Context, d store.Digest) (p chunk.Piece, ok b
 }
 
 // copyGroupOf copies the group of d, unless another goroutine does, and returns where d is in it. The caller must drop it. It
-// reports false if d is in none.
-func (g *groups) copyGroupOf(ctx context.Context, d store.Digest) (groupMember, bool) {
+// reports false if d is in none, or was copied before and again is not set.
+func (g *groups) copyGroupOf(ctx context.Context, d store.Digest, again bool) (groupMember, bool) {
 	g.room <- struct{}{}
 	defer func() { <-g.room }()
+	if !again && g.has(d) { // while this waited for room
+		return groupMember{}, false
+	}
 	m, isNew, ok := g.begin(ctx, d)
 	if isNew {
 		m.group.err = g.copy(ctx, m.group)

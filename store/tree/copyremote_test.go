@@ -1,0 +1,110 @@
+package tree_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"castar/store"
+	"castar/store/memory"
+	"castar/store/tree"
+)
+
+// countedBlobs counts the questions about single blobs.
+type countedBlobs struct {
+	store.Blobs
+	mu  sync.Mutex
+	has int
+}
+
+func (c *countedBlobs) Has(ctx context.Context, d store.Digest) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.has++
+	return c.Blobs.Has(ctx, d)
+}
+
+// A remote destination is asked about many blobs at once, and no more about each. It gets those that it lacks.
+func TestCopyAsksAtOnce(t *testing.T) {
+	from, to := memory.New(), memory.New()
+	files := map[string]string{"same": "0", "other/same": "0"}
+	for i := range 100 {
+		files[fmt.Sprintf("%d/%d", i%7, i)] = fmt.Sprint(i)
+	}
+	root := putTree(t, from, files)
+	for i := range 30 {
+		if _, err := to.Blobs.Put(t.Context(), []byte(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counted := &countedBlobs{Blobs: to.Blobs}
+	to.RemoteBlobs, to.Blobs = &far{blobs: to.Blobs}, counted
+	for _, dry := range []bool{true, false} {
+		var counts tree.CopyCounts
+		c := tree.NewCopier(from, to, tree.CopyOptions{DryRun: dry, Progress: &counts})
+		if err := c.Copy(t.Context(), tree.Root{Node: root}); err != nil {
+			t.Fatal(err)
+		}
+		if n := counts.NewBlobs.Load(); n != 70 || counts.Blobs.Load() != 100 || counted.has != 0 {
+			t.Errorf("dry %v: copied %d of %d blobs, after %d questions about single ones", dry, n, counts.Blobs.Load(), counted.has)
+		}
+	}
+	if err := complete(t.Context(), to, root); err != nil {
+		t.Error(err)
+	}
+}
+
+// meetingTaker takes groups only when several are on their way.
+type meetingTaker struct {
+	*taker
+	all     sync.WaitGroup
+	arrived chan struct{}
+}
+
+func (m *meetingTaker) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, error) {
+	m.all.Done()
+	select {
+	case <-m.arrived:
+	case <-time.After(time.Minute):
+		return false, fmt.Errorf("other groups wait for this one")
+	}
+	return m.taker.TakeGroup(ctx, g, raw)
+}
+
+// However many blobs wait for a group, others are on their way to a remote store.
+func TestCopyManyGroups(t *testing.T) {
+	const groups, blobs = 6, 50
+	s := newGroupSample(t)
+	files := map[string]string{}
+	for i := range groups {
+		var all [][]byte
+		for j := range blobs {
+			text := fmt.Sprintf("%d in group %d", j, i)
+			all, files[fmt.Sprintf("%d/%d", i, j)] = append(all, []byte(text)), text
+		}
+		g := s.group(t, all...)
+		for _, m := range g.Members {
+			s.g.groups[m.Digest] = g
+		}
+	}
+	root := putTree(t, s.st, files)
+	to := memory.New()
+	m := &meetingTaker{taker: &taker{Blobs: to.Blobs, size: 1 << 18}, arrived: make(chan struct{})}
+	m.all.Add(groups)
+	go func() {
+		m.all.Wait()
+		close(m.arrived)
+	}()
+	to.Takes, to.RemoteBlobs = m, &far{blobs: to.Blobs}
+	if err := tree.NewCopier(s.st, to, tree.CopyOptions{}).Copy(t.Context(), tree.Root{Node: root}); err != nil {
+		t.Fatal(err)
+	}
+	if len(m.groups) != groups {
+		t.Errorf("%d groups, want %d", len(m.groups), groups)
+	}
+	if err := complete(t.Context(), to, root); err != nil {
+		t.Error(err)
+	}
+}
