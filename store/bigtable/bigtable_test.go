@@ -234,6 +234,29 @@ func TestNoTable(t *testing.T) {
 	}
 }
 
+// The error of a server that cannot be reached, or does not know the caller, names the server and why.
+func TestServerNamed(t *testing.T) {
+	t.Setenv(emulatorVariable, "127.0.0.1:1")
+	_, err := open(t, config).Directories.Get(t.Context(), store.Sum(nil))
+	if want := "bigtable i/t at 127.0.0.1:1: connection refused"; !store.IsServerError(err) || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	st := serve(t, &flaky{fail: func(int64) error { return status.Error(codes.Unauthenticated, "who are you?") }}, config)
+	_, err = st.Directories.Get(t.Context(), store.Sum(nil))
+	if want := "bigtable i/t at passthrough:buf: who are you?"; !store.IsServerError(err) || !strings.HasSuffix(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	for text, want := range map[string]string{
+		`name resolver error: dns: A record lookup error: lookup h on 1.1.1.1:53: no such host`:                          "lookup h on 1.1.1.1:53: no such host",
+		`connection error: desc = "transport: authentication handshake failed: tls: first record does not look like it"`: "authentication handshake failed: tls: first record does not look like it",
+		"later": "later",
+	} {
+		if got := plain(text); got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	tests := []struct {
 		c    Config

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
@@ -33,16 +34,31 @@ func (t *remote) retry(ctx context.Context, call func(context.Context) error) er
 	return t.failure(err)
 }
 
-// failure returns an error of the service as an error of the table. It never matches ErrNotFound: a missing table does
-// not mean that a directory is missing.
+// failure returns an error of the service as an error of the table, and also of the server if that cannot be reached or
+// does not know the caller. It never matches ErrNotFound: a missing table does not mean that a directory is missing.
 func (t *remote) failure(err error) error {
-	if s, ok := status.FromError(err); ok {
-		err = errors.New(s.Message())
-		if s.Code() == codes.DeadlineExceeded {
-			err = fmt.Errorf("no answer in %v, %d times", t.Timeout, attempts)
+	s, ok := status.FromError(err)
+	if !ok {
+		return fmt.Errorf("%s: %w", t.where(), err)
+	}
+	server := t.where() + " at " + t.conns[0].Target()
+	switch s.Code() {
+	case codes.DeadlineExceeded:
+		return &store.ServerError{Server: server, Err: fmt.Errorf("no answer in %v, %d times", t.Timeout, attempts)}
+	case codes.Unavailable, codes.Unauthenticated:
+		return &store.ServerError{Server: server, Err: errors.New(plain(s.Message()))}
+	}
+	return fmt.Errorf("%s: %s", t.where(), s.Message())
+}
+
+// plain returns why a connection failed, without the words of gRPC before the reason.
+func plain(text string) string {
+	for _, before := range []string{`desc = "`, "transport: ", "Error while dialing: ", "record lookup error: ", "connect: "} {
+		if _, reason, ok := strings.Cut(text, before); ok {
+			text = reason
 		}
 	}
-	return fmt.Errorf("%s: %w", t.where(), err)
+	return strings.TrimSuffix(text, `"`)
 }
 
 // read returns the values of the rows that exist. It cuts off an answer that is too long; whole is then false.
