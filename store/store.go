@@ -63,6 +63,7 @@ type Group struct {
 	Members []Chunk
 	Frame   []byte // a zstd frame (RFC 8878) of their concatenated bytes, or nil
 	Plain   []byte // their concatenated bytes, if Frame is nil
+	Release func() // may be called once, to have the memory of Frame and Plain used again; may be nil
 }
 
 // Taker takes blobs as another store compresses them, so that nothing is compressed again.

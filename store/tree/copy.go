@@ -43,6 +43,7 @@ type Copier struct {
 	slots    chan struct{}             // one for each goroutine
 	jobs     chan struct{}             // one for each blob that is being copied
 	groups   *groups                   // nil: each blob is copied by itself
+	had      store.ObjectSet           // that belongs to to; nil: it is slow to ask, or has none
 	seen     store.ObjectSet           // blobs that to has or that are being copied, and directories that were met
 	asked    store.ObjectSet           // blobs that a remote to was asked about; nil: to is near
 	there    store.ObjectSet           // those of them that it had
@@ -79,6 +80,9 @@ func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	}
 	if !o.DryRun {
 		c.groups = newGroups(from, to)
+	}
+	if to.NewSet != nil && !to.Far {
+		c.had = to.NewSet()
 	}
 	if to.RemoteBlobs != nil {
 		c.asked, c.there = NewSet(from), NewSet(from)
@@ -340,8 +344,7 @@ func (r *rootCopy) put(dc *directoryCopy, d store.Digest, dir store.Directory) e
 	}
 	if added, err := r.seen.Add(store.KindDirectory, d); err != nil || added {
 		if !dc.isNew || !r.to.Far {
-			_, err := r.to.Directories.Get(r.ctx, dc.as.Digest)
-			dc.isNew = err != nil
+			dc.isNew = r.lacks(dc.as.Digest)
 		}
 		r.o.Progress.Directories.Add(1)
 		if dc.isNew {
@@ -356,6 +359,18 @@ func (r *rootCopy) put(dc *directoryCopy, d store.Digest, dir store.Directory) e
 		err = &store.CorruptError{Digest: dc.as.Digest, Err: fmt.Errorf("destination calls it %s", got)}
 	}
 	return err
+}
+
+// lacks reports whether the destination lacks a directory that was not put in this copy. Most are found lacking by a set of
+// what it had before, which does not look each time for what other processes have committed since.
+func (r *rootCopy) lacks(d store.Digest) bool {
+	if r.had != nil {
+		if _, err := r.had.Add(store.KindDirectory, d); store.IsNotFound(err) {
+			return true
+		}
+	}
+	_, err := r.to.Directories.Get(r.ctx, d)
+	return err != nil
 }
 
 // problem reports what the source lacks or has damaged, and what is too deep. Any other error ends the copy.

@@ -54,6 +54,9 @@ type groupMember struct {
 // recentGroups is how many groups are remembered, at least. Long files that follow each other have chunks in the same one.
 const recentGroups = 16
 
+// groupBuffer holds what most groups decode to. Memory that is used again need not be mapped and cleared.
+const groupBuffer = 3 << 20
+
 // aheadBytes is about how much of a long blob is copied ahead: some groups, so that each processor has one to decode.
 const aheadBytes = 8 << 20
 
@@ -197,6 +200,9 @@ func (g *groups) copyGroupOf(ctx context.Context, d store.Digest, again bool) (g
 	m, isNew, ok := g.begin(ctx, d)
 	if isNew {
 		m.group.err = g.copy(ctx, m.group)
+		if m.group.Frame != nil {
+			m.group.release()
+		}
 		close(m.group.done)
 	}
 	return m, ok
@@ -261,10 +267,22 @@ func (g *groups) add(group *copiedGroup) {
 func (g *groups) drop(group *copiedGroup) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if group.users--; group.users == 0 && group.buf != nil {
+	if group.users--; group.users > 0 {
+		return
+	}
+	group.release()
+	if group.buf != nil {
 		g.buffers.Put(group.buf)
 		group.raw, group.buf = nil, nil
 	}
+}
+
+// release gives the memory of the group in its store back.
+func (group *copiedGroup) release() {
+	if group.Release != nil {
+		group.Release()
+	}
+	group.Frame, group.Plain, group.Release = nil, nil, nil
 }
 
 // copy gives the destination what it needs of a group. An error is one of the destination.
@@ -358,7 +376,7 @@ func (g *groups) decode(group *copiedGroup) bool {
 	}
 	buf, ok := g.buffers.Get().(*[]byte)
 	if !ok || uint64(cap(*buf)) < total {
-		buf = new(make([]byte, total))
+		buf = new(make([]byte, total, max(total, groupBuffer)))
 	}
 	group.buf, group.raw = buf, (*buf)[:total]
 	return g.decoder.Decode(group.raw, group.Frame) == nil

@@ -69,10 +69,14 @@ func (c *Coders) release(b []byte) {
 	}
 }
 
-// resize returns a slice of length n: b itself if it is large enough.
+// resize returns a slice of length n: b itself if it is large enough, or a new one that has room for a little more.
 func resize(b []byte, n int) []byte {
+	const step = 256 << 10
 	if cap(b) >= n {
 		return b[:n]
 	}
-	return make([]byte, n)
+	if n < step/4 {
+		return make([]byte, n)
+	}
+	return make([]byte, n, (n+step-1)/step*step)
 }

@@ -50,18 +50,19 @@ func NewCoders(level, jobs, keep int) (c *Coders, err error) {
 // Incompressible reports whether data does not get smaller, as far as a sample of it tells.
 func (c *Coders) Incompressible(data []byte) bool { return c.encoder.Incompressible(data) }
 
-// encode appends the payload of a group to buf, unless it is best stored raw. It uses g.Encoded if there is any.
-func (c *Coders) encode(buf []byte, g *Group) (_ []byte, codec Codec, err error) {
-	head := len(buf)
-	if g.Encoded != nil {
-		buf = append(buf, g.Encoded...)
-	} else if buf, err = c.encoder.Append(buf, g.Raw); err != nil {
-		return buf, Raw, err
+// encode returns the payload of a group: g.Encoded, if there is any, or what it appends to buf, unless g.Raw is best stored.
+func (c *Coders) encode(buf []byte, g *Group) (appended, payload []byte, codec Codec, err error) {
+	appended, payload = buf, g.Encoded
+	if payload == nil {
+		if appended, err = c.encoder.Append(buf, g.Raw); err != nil {
+			return buf, nil, Raw, err
+		}
+		payload = appended[len(buf):]
 	}
-	if !zstd.Worthwhile(len(buf)-head, len(g.Raw)) {
-		return buf[:head], Raw, nil
+	if !zstd.Worthwhile(len(payload), len(g.Raw)) {
+		return buf, g.Raw, Raw, nil
 	}
-	return buf, Zstd, nil
+	return appended, payload, Zstd, nil
 }
 
 // decode decodes a payload to exactly the length of dst, and returns what it decodes to: dst, or stored itself if that is

@@ -225,15 +225,11 @@ func (p *Files) Listed(l Location, d *store.Digest) error {
 	return p.Corrupt(l.Frame, ErrLacks)
 }
 
-// Stored returns the items of a frame, and its payload as it is stored, after a check of its checksum. If compressed is
-// set, the payload is one zstd frame; otherwise it is the bytes of the items. Damage is a *store.CorruptError.
-func (p *Files) Stored(f Frame) (items []Item, payload []byte, compressed bool, err error) {
-	var l Loaded
-	if err := p.loadStored(f, &l); err != nil {
-		return nil, nil, false, err
+// LoadStored reads a frame into l as it is stored, and does not decode it. The payload is one zstd frame if compressed is set,
+// and otherwise the bytes of the items. Damage, also to the payload, is a *store.CorruptError.
+func (p *Files) LoadStored(f Frame, l *Loaded) (compressed bool, err error) {
+	if err = p.loadStored(f, l); err == nil && !l.Sound {
+		err = p.Corrupt(f, ErrPayload)
 	}
-	if !l.Sound {
-		return nil, nil, false, p.Corrupt(f, ErrPayload)
-	}
-	return l.Head.Items, l.Payload(), f.Codec == Zstd, nil
+	return f.Codec == Zstd, err
 }

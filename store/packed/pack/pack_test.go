@@ -163,8 +163,8 @@ func TestDamage(t *testing.T) {
 		if !store.IsCorrupt(err) || tt.want != nil && !errors.Is(err, tt.want) || Contradicts(err) == nil {
 			t.Errorf("%s: Load says %v", name, err)
 		}
-		if _, _, _, err := files.Stored(f); !store.IsCorrupt(err) {
-			t.Errorf("%s: Stored says %v", name, err)
+		if _, err := files.LoadStored(f, new(Loaded)); !store.IsCorrupt(err) {
+			t.Errorf("%s: LoadStored says %v", name, err)
 		}
 		d := store.Sum(blob(1, 0))
 		l := Location{Frame: f, Size: uint32(len(blob(1, 0)))}

@@ -33,8 +33,12 @@ func (p *Files) View(l Location) (data []byte, release func(), err error) {
 		return data, func() {}, err
 	}
 	if l.Size == l.Frame.Raw {
-		data, err = p.readPayload(l.Frame, p.buffer(int(l.Size)))
-		return data, func() { p.release(data) }, err
+		var buf []byte
+		if l.Size <= bufferSize {
+			buf = p.buffer(int(l.Size))
+		}
+		data, err = p.readPayload(l.Frame, buf)
+		return data, func() { p.release(buf) }, err
 	}
 	payload, held, err := p.frames.get(p, l.Frame, int(l.Size))
 	if err != nil {

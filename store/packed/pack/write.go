@@ -71,6 +71,8 @@ type newPack struct {
 	file durable.File
 	size int64 // under the mutex of the writer
 	busy int   // frames that have a place and are not written yet; under the same mutex
+	// turn is held while a frame is written. The system lets one goroutine write to a file at a time, and others would spin.
+	turn chan struct{}
 }
 
 // NewWriter returns a Writer that begins another pack once the last has as many bytes as full returns. full gets the bytes
@@ -97,7 +99,7 @@ func (w *Writer) create(r Role) (*newPack, error) {
 		return nil, err
 	}
 	p.open.pin(id, f)
-	pack := &newPack{id: id, file: f, size: int64(len(head))}
+	pack := &newPack{id: id, file: f, size: int64(len(head)), turn: make(chan struct{}, 1)}
 	w.all = append(w.all, pack)
 	return pack, nil
 }
@@ -151,32 +153,30 @@ func (w *Writer) Append(g *Group) (f Frame, err error) {
 		return f, fmt.Errorf("object of %d bytes is too large for a frame", len(g.Raw))
 	}
 	c, head := w.files.Coders, FrameHeadLen+len(g.Items)*ItemLen
-	buf := c.buffer(head + len(g.Raw) + len(g.Raw)/128 + 1<<10) // more than zstd ever makes of it
+	room := head
+	if g.Encoded == nil {
+		room += len(g.Raw) + len(g.Raw)/128 + 1<<10 // more than zstd ever makes of it
+	}
+	buf := c.buffer(room)
 	defer func() { c.release(buf) }()
-	// The payload is put behind room for the head, so that one write does for both.
 	buf = append(buf, make([]byte, head)...)
 	h := Head{Kind: g.Kind, Raw: uint32(len(g.Raw)), Items: g.Items}
-	if buf, h.Codec, err = c.encode(buf, g); err != nil {
+	buf, payload, codec, err := c.encode(buf, g)
+	if err != nil {
 		return f, err
 	}
-	payload := buf[head:]
-	if h.Codec == Raw {
-		payload = g.Raw
-	}
-	h.Start, h.Stored, h.PayloadSum = uint32(head), uint32(len(payload)), Checksum(payload)
+	h.Codec, h.Start, h.Stored, h.PayloadSum = codec, uint32(head), uint32(len(payload)), Checksum(payload)
 	pack, offset, err := w.reserve(h.Kind.Role(), int64(head+len(payload)))
 	if err != nil {
 		return f, err
 	}
 	defer w.wrote(h.Kind.Role(), pack)
-	if h.Codec != Raw {
-		AppendFrameHead(buf[:0], &h)
-		_, err = pack.file.WriteAt(buf, offset)
-	} else {
-		_, err = pack.file.WriteAt(AppendFrameHead(nil, &h), offset)
-		if err == nil {
-			_, err = pack.file.WriteAt(payload, offset+int64(head))
-		}
+	AppendFrameHead(buf[:0], &h)
+	pack.turn <- struct{}{}
+	defer func() { <-pack.turn }()
+	_, err = pack.file.WriteAt(buf, offset) // with the payload, if that was just compressed
+	if err == nil && len(buf) == head {
+		_, err = pack.file.WriteAt(payload, offset+int64(head))
 	}
 	return h.At(pack.id, offset), err
 }

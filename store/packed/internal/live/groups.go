@@ -79,20 +79,26 @@ func (b Blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err er
 	case data != nil:
 		return store.Group{Members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, Plain: data}, nil
 	}
-	items, payload, compressed, err := st.Packs.Stored(l.Frame)
+	loaded, ok := st.loaded.Get().(*pack.Loaded)
+	if !ok {
+		loaded = new(pack.Loaded)
+	}
+	compressed, err := st.Packs.LoadStored(l.Frame, loaded)
 	if st.movedAway(err) {
 		return b.Group(ctx, d)
 	}
 	if err != nil {
 		return g, st.about(d, err)
 	}
+	items := loaded.Head.Items
+	g = store.Group{Members: make([]store.Chunk, len(items)), Release: func() { st.loaded.Put(loaded) }}
 	for i := range items {
-		g.Members = append(g.Members, store.Chunk{Digest: items[i].Digest, Size: uint64(items[i].Size)})
+		g.Members[i] = store.Chunk{Digest: items[i].Digest, Size: uint64(items[i].Size)}
 	}
 	if compressed {
-		g.Frame = payload
+		g.Frame = loaded.Payload()
 	} else {
-		g.Plain = payload
+		g.Plain = loaded.Payload()
 	}
 	return g, nil
 }
@@ -143,23 +149,17 @@ func (st *Store) putFrame(items []pack.Item, raw, frame []byte) (bool, error) {
 	if len(raw) < pack.GroupSize/4 || len(raw) > pack.LongestGroup {
 		return false, nil
 	}
-	once := make(map[store.Digest]struct{}, len(items))
-	for i := range items {
-		d := &items[i].Digest
-		once[*d] = struct{}{}
-		if st.Has(pack.KindData, d) {
-			return false, nil
-		}
-	}
-	if len(once) < len(items) {
-		return false, nil
-	}
 	if err := st.Writable(); err != nil {
 		return false, err
 	}
 	st.mu.Lock()
 	s := st.current
 	st.mu.Unlock()
+	for i := range items {
+		if st.hasBefore(pack.KindData, &items[i].Digest) {
+			return false, nil
+		}
+	}
 	taken := s.addGroup(items, raw, frame)
 	if taken == nil {
 		return false, nil

@@ -57,6 +57,7 @@ type Store struct {
 	Slots   chan struct{} // one for each compression that may run
 	Writers *chunk.Pool   // for blobs that are put in chunks
 	Packs   *pack.Files
+	loaded  sync.Pool // of *pack.Loaded
 
 	messages  sync.Pool // of *[]byte, for directories that are put
 	added     meter
@@ -269,6 +270,20 @@ func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Locat
 	if l, data, ok = current.find(k, d, wantData); ok {
 		return l, data, true
 	}
+	return st.findBefore(sealed, k, d, wantData)
+}
+
+// hasBefore is Has without the current session.
+func (st *Store) hasBefore(k pack.Kind, d *store.Digest) bool {
+	st.mu.Lock()
+	sealed := st.sealed
+	st.mu.Unlock()
+	_, _, ok := st.findBefore(sealed, k, d, false)
+	return ok
+}
+
+// findBefore is find for the sessions that are being committed, and the indexes.
+func (st *Store) findBefore(sealed []*session, k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
 	for _, s := range sealed {
 		if l, data, ok = s.find(k, d, wantData); ok {
 			return l, data, true

@@ -110,7 +110,7 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone 
 }
 
 // addGroup makes a group of data that is compressed already, and returns it. The caller must write it. If the session has any
-// of its objects, or is sealed, addGroup does nothing and returns nil.
+// of its objects, or is sealed, or if an object is in the group twice, addGroup does nothing and returns nil.
 func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,10 +119,16 @@ func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
 		return nil
 	}
 	g := &group{Group: &pack.Group{Kind: pack.KindData, Items: items, Raw: raw, Encoded: encoded}}
-	at := uint32(0)
+	at, before := uint32(0), len(blobs)
 	for i := range items {
 		blobs[items[i].Digest] = pending{g, at, items[i].Size}
 		at += items[i].Size
+	}
+	if len(blobs) < before+len(items) {
+		for i := range items {
+			delete(blobs, items[i].Digest)
+		}
+		return nil
 	}
 	s.st.added.contents.Add(uint64(at))
 	s.writing.Add(1)
