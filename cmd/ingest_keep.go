@@ -26,7 +26,7 @@ type change struct{ New, Changed, Unchanged uint64 }
 
 // keep makes what was stored durable. Only then it names it in the log and, unless there is none, by the tag.
 func keep(ctx context.Context, st *store.Store, f *ingestFlags, results []ingested) error {
-	if err := st.Sync(ctx); err != nil {
+	if err := st.Send(ctx); err != nil {
 		return err
 	}
 	if st.Tags == nil {
@@ -43,17 +43,12 @@ func keep(ctx context.Context, st *store.Store, f *ingestFlags, results []ingest
 		if err := r.compare(ctx, st, t); err != nil {
 			return err
 		}
-		err := st.Tags.Record(ctx, t)
-		if errors.Is(err, store.ErrUnsupported) { // a server without tags, as those of tvix and snix
+		err := st.Keep(ctx, t)
+		if errors.Is(err, store.ErrUnsupported) && f.tag == "" { // a server without tags, as those of tvix and snix
 			return nil
 		}
 		if err != nil {
 			return err
-		}
-		if f.tag != "" {
-			if err := st.Tags.Set(ctx, t); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -209,6 +209,15 @@ type Barrier interface {
 	Close() error
 }
 
+// Keeper makes durable and names what was stored, in fewer round trips than Barrier and Tags. All methods may be called
+// concurrently.
+type Keeper interface {
+	// Send begins to move what was stored to its place. It returns as soon as all of it is on its way, and can be read.
+	Send(ctx context.Context) error
+	// Keep is Barrier.Sync, and then Tags.Record of t and, if t has a name, Tags.Set, these two in any order.
+	Keep(ctx context.Context, t Tag) error
+}
+
 // Store is one place that keeps archives. A part that its kind does not have is nil. Nothing else says what a store can
 // do, so code that wraps one part must wrap every part that leads to the same data.
 type Store struct {
@@ -236,6 +245,7 @@ type Store struct {
 	Collector Collector // nil: its user finds out what to keep, and asks Sweeper
 	Repairer  Repairer  // nil: cannot mend itself
 	Barrier   Barrier
+	Keeper    Keeper // of Barrier and Tags; nil: these are as good
 }
 
 // Lane returns Blobs, by a lane of its own where the store has lanes.
@@ -248,6 +258,25 @@ func (s *Store) Lane() Blobs {
 
 // Sync makes everything that was stored durable; see Barrier.
 func (s *Store) Sync(ctx context.Context) error { return s.Barrier.Sync(ctx) }
+
+// Send makes what was stored durable, or begins to. Keep must follow, or Sync.
+func (s *Store) Send(ctx context.Context) error {
+	if s.Keeper == nil {
+		return s.Sync(ctx)
+	}
+	return s.Keeper.Send(ctx)
+}
+
+// Keep records t in the log and, if t has a name, sets the tag, when all that was sent before is durable; see Send.
+func (s *Store) Keep(ctx context.Context, t Tag) error {
+	if s.Keeper != nil {
+		return s.Keeper.Keep(ctx, t)
+	}
+	if err := s.Tags.Record(ctx, t); err != nil || t.Name == "" {
+		return err
+	}
+	return s.Tags.Set(ctx, t)
+}
 
 // Close releases the store; see Barrier.
 func (s *Store) Close() error { return s.Barrier.Close() }

@@ -78,11 +78,17 @@ func (sc *scenario) ingest(ctx context.Context, b bucket.Bucket, name string, te
 
 func (sc *scenario) ingestOnce(ctx context.Context, st *store.Store, name string, texts []string) error {
 	t, err := sc.makeTree(ctx, st, texts...)
-	if err == nil {
-		err = st.Sync(ctx)
-	}
 	t.Name = name
-	for _, name := range []func(context.Context, store.Tag) error{st.Tags.Record, st.Tags.Set} {
+	names := []func(context.Context, store.Tag) error{st.Tags.Record, st.Tags.Set}
+	switch {
+	case err != nil:
+	case name == "one":
+		err = st.Sync(ctx)
+	default:
+		err = st.Send(ctx)
+		names = []func(context.Context, store.Tag) error{st.Keep}
+	}
+	for _, name := range names {
 		if err == nil {
 			err = name(ctx, t)
 		}

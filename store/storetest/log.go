@@ -30,6 +30,36 @@ func logOrder(t *testing.T, st *store.Store) {
 	wantTags(t, collect(t, st.Tags.Log(t.Context())), want)
 }
 
+// logKept keeps a root that was sent, by its tag and without one.
+func logKept(t *testing.T, st *store.Store) {
+	ctx := t.Context()
+	tag := tags()[0]
+	var want []store.Tag
+	for i, name := range []string{"", tag.Name} {
+		d, err := st.Blobs.Put(ctx, []byte{byte(i)})
+		if err == nil {
+			err = st.Send(ctx)
+		}
+		if has, herr := st.Blobs.Has(ctx, d); !has || herr != nil {
+			t.Errorf("a blob that was sent is not there: %v", herr)
+		}
+		tag.Name, tag.Listing = name, d
+		if err == nil {
+			err = st.Keep(ctx, tag)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, tag)
+		wantTags(t, collect(t, st.Tags.Log(ctx)), want)
+		wantTags(t, collect(t, st.Tags.All(ctx)), want[1:])
+	}
+	if tag.Name = "no good name"; st.Keep(ctx, tag) == nil {
+		t.Error("Keep took an invalid tag")
+	}
+	wantTags(t, collect(t, st.Tags.All(ctx)), want[1:])
+}
+
 // logForgotten allows a store that locks to refuse, if it is not open exclusively. Then the log must stay.
 func logForgotten(t *testing.T, st *store.Store) {
 	ctx := t.Context()

@@ -45,6 +45,7 @@ func tagChecks() []check {
 		{"names are bytes in order", tagNames},
 		{"what cannot be a tag is refused", tagRefused},
 		{"the log keeps its order", logOrder},
+		{"the log and a tag keep what was sent", logKept},
 		{"Forget removes lines of the log, and nothing else", logForgotten},
 		{"a loop may change the tags", tagLoop},
 		{"concurrent writers", concurrentTags},

@@ -109,15 +109,22 @@ type loaded struct {
 }
 
 // know remembers what version of a file that others may change this process has, and the bytes of the log unless they are
-// many, so that it need not be read again when a line is added.
+// many, so that it need not be read again when a line is added. A config goes into the cache.
 func (f *FS) know(name string, data []byte, v bucket.Version) {
 	const most = 1 << 20
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.versions[name] = v
 	delete(f.ends, name)
 	if name == sealed.LogName && len(data) <= most {
 		f.ends[name] = loaded{data, v}
+	}
+	f.mu.Unlock()
+	if name != sealed.ConfigName {
+		return
+	}
+	if c, err := sealed.ParseConfig(data); err == nil {
+		f.UseCache(c.ID)
+		f.cache.add(name, bytes.NewReader(data), int64(len(data)))
 	}
 }
 

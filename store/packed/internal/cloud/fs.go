@@ -47,7 +47,6 @@ type FS struct {
 
 	swapping    sync.Mutex // held while the head is replaced
 	head        *Head      // nil: there is none
-	headBytes   []byte
 	headVersion bucket.Version
 
 	sending sender
@@ -182,12 +181,6 @@ func (f *FS) load(name string) ([]byte, error) {
 		return nil, f.failed(name, err)
 	}
 	f.know(name, b, v)
-	if name == sealed.ConfigName && err == nil {
-		if c, err := sealed.ParseConfig(b); err == nil {
-			f.UseCache(c.ID)
-			f.cache.add(name, bytes.NewReader(b), int64(len(b)))
-		}
-	}
 	return b, f.failed(name, err)
 }
 

@@ -121,6 +121,12 @@ func (h *Head) Condemn(since time.Time, files ...string) {
 	}
 }
 
+// Pin keeps a root and its listing from now on.
+func (h *Head) Pin(p Pin, since time.Time) {
+	p.Since = since
+	h.Pins = append(h.Pins, p)
+}
+
 // AddIndex adds an index that counts from now on.
 func (h *Head) AddIndex(name string) {
 	if n, there := slices.BinarySearch(h.Indexes, name); !there {
@@ -135,34 +141,43 @@ func (f *FS) Head() *Head {
 	return f.head
 }
 
-// Reload loads the head anew. It asks the service once. A head that is damaged is a *store.CorruptError.
+// Reload loads the head anew. It asks the service once. A head that is damaged, or gone, is a *store.CorruptError; then Head
+// returns the one before. It is no error that there has never been one.
 func (f *FS) Reload() (*Head, error) {
 	if f.lacks(HeadName) {
 		return nil, nil
 	}
+	known := f.Head() != nil
 	b, v, err := f.b.Load(f.ctx, HeadName)
-	if store.IsNotFound(err) {
-		f.setHead(nil, nil, bucket.Absent)
+	switch {
+	case store.IsNotFound(err) && known:
+		return nil, f.noHead()
+	case store.IsNotFound(err):
+		f.setHead(nil, bucket.Absent)
 		return nil, nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, f.failed(HeadName, err)
 	}
 	h, err := ParseHead(b)
+	if err == nil || !known {
+		f.setHead(h, v)
+	}
 	if err != nil {
-		f.setHead(nil, b, v)
 		return nil, record.At(f.Path(HeadName), err)
 	}
-	f.setHead(h, b, v)
 	return h, nil
 }
 
-// setHead takes over a head, unless a later one is known.
-func (f *FS) setHead(h *Head, b []byte, v bucket.Version) {
+func (f *FS) noHead() error {
+	return &store.CorruptError{Where: f.Path(HeadName), Err: errors.New("there is none")}
+}
+
+// setHead takes over a head, unless a later one is known. One that was made anew is later, though its generation is less.
+func (f *FS) setHead(h *Head, v bucket.Version) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if h == nil || f.head == nil || h.Generation >= f.head.Generation || h.Store != f.head.Store {
-		f.head, f.headBytes, f.headVersion = h, b, v
+	if h == nil || f.head == nil || h.Generation >= f.head.Generation || h.Epoch > f.head.Epoch || h.Store != f.head.Store {
+		f.head, f.headVersion = h, v
 	}
 }
 
@@ -181,7 +196,7 @@ func (f *FS) Swap(ctx context.Context, change func(h *Head) error) error {
 		old, version := f.head, f.headVersion
 		f.mu.Unlock()
 		if old == nil {
-			return &store.CorruptError{Where: f.Path(HeadName), Err: errors.New("there is none")}
+			return f.noHead()
 		}
 		h := old.clone()
 		if err := change(h); err != nil {
@@ -243,7 +258,7 @@ func (f *FS) replaceHead(h *Head, old bucket.Version) error {
 	if err != nil {
 		return f.failed(HeadName, err)
 	}
-	f.setHead(h, b, v)
+	f.setHead(h, v)
 	return nil
 }
 

@@ -73,6 +73,9 @@ func (s *spool) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	if s.far != nil {
+		return s.far.Close()
+	}
 	return s.closeUnused()
 }
 
@@ -173,11 +176,13 @@ func (f *FS) sendFile(s *spool, name string) error {
 	if err := f.b.PutLarge(f.ctx, name, s.File, size); err != nil {
 		return err
 	}
+	var far durable.File = &remote{fs: f, name: name}
 	if f.cached(name, s.File) {
 		f.cache.add(name, io.NewSectionReader(s.File, 0, size), size)
+		far = &whole{remote: &remote{fs: f, name: name}}
 	}
 	if filepath.Ext(name) == pack.Ext { // an index stays, for it is mapped
-		s.release(&remote{fs: f, name: name})
+		s.release(far)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.moved, name)

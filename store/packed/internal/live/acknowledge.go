@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"castar/store"
 	"castar/store/packed/internal/cloud"
@@ -41,13 +43,65 @@ func (st *Store) acknowledge(ctx context.Context, t store.Tag, write func() erro
 	}
 }
 
-// pin puts a pin into the head, after a check that all that it keeps is there.
+// Keep implements store.Keeper.
+func (st *Store) Keep(ctx context.Context, t store.Tag) error {
+	record, err := st.Tags().recording(t)
+	writes := []func() error{record}
+	if err == nil && t.Name != "" {
+		var set func() error
+		set, err = st.Tags().setting(t)
+		writes = append(writes, set)
+	}
+	if err == nil && st.Cloud.Head() == nil {
+		err = st.Sync(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return st.acknowledge(ctx, t, func() error {
+		errs := make([]error, len(writes))
+		var all sync.WaitGroup
+		for i, write := range writes {
+			all.Go(func() { errs[i] = write() })
+		}
+		all.Wait()
+		return errors.Join(errs...)
+	})
+}
+
+// Send implements store.Keeper.
+func (st *Store) Send(context.Context) error {
+	st.commit.Lock()
+	defer st.commit.Unlock()
+	if err := st.Writable(); err != nil {
+		return err
+	}
+	if err := st.publishPacks(st.nextSession()); err != nil {
+		return st.Fail(err)
+	}
+	return nil
+}
+
+// uncommitted reports whether anything was put since the last commit. The caller holds st.commit.
+func (st *Store) uncommitted() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return !st.current.empty() || slices.ContainsFunc(st.sealed, func(s *session) bool { return !s.empty() })
+}
+
+// pin puts a pin into the head, after a check that all that it keeps is there. It commits what was put before: with the pin,
+// unless the epoch has changed and the check is due.
 func (st *Store) pin(ctx context.Context, t store.Tag, p cloud.Pin) error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
+	if st.uncommitted() {
+		if err := st.commitLocked(&p); err != nil {
+			return err
+		}
+	}
 	for {
 		if h := st.Cloud.Head(); h.Epoch != st.epoch.Load() || h.Epoch != st.whole {
-			if err := st.commitLocked(); err != nil {
+			if err := st.commitLocked(nil); err != nil {
 				return err
 			}
 		}
@@ -67,8 +121,7 @@ func (st *Store) pin(ctx context.Context, t store.Tag, p cloud.Pin) error {
 			if h.Epoch != st.epoch.Load() {
 				return errMoved
 			}
-			p.Since = now
-			h.Pins = append(h.Pins, p)
+			h.Pin(p, now)
 			return nil
 		})
 		if !errors.Is(err, errMoved) {

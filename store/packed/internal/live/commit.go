@@ -11,6 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/cloud"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -30,10 +31,11 @@ import (
 func (st *Store) Sync(context.Context) error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
-	return st.commitLocked()
+	return st.commitLocked(nil)
 }
 
-func (st *Store) commitLocked() error {
+// commitLocked is Sync for a caller that holds st.commit. In a bucket it also pins p, unless p is nil or the epoch has changed.
+func (st *Store) commitLocked(p *cloud.Pin) error {
 	if err := st.Writable(); err != nil {
 		if errors.Is(err, store.ErrReadOnly) {
 			return nil // nothing can have been put
@@ -41,7 +43,7 @@ func (st *Store) commitLocked() error {
 		return err
 	}
 	s := st.nextSession()
-	err := st.commitSession(s)
+	err := st.commitSession(s, p)
 	if err != nil {
 		return st.Fail(err)
 	}
@@ -66,12 +68,12 @@ func (st *Store) committed(s *session) {
 	st.sealed = slices.DeleteFunc(slices.Clone(st.sealed), func(o *session) bool { return o == s })
 }
 
-func (st *Store) commitSession(s *session) error {
+func (st *Store) commitSession(s *session, p *cloud.Pin) error {
 	if err := st.publishPacks(s); err != nil {
 		return err
 	}
 	if st.Cloud != nil {
-		return st.commitShared(s)
+		return st.commitShared(p)
 	}
 	if s.empty() {
 		return st.settle()

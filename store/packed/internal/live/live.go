@@ -61,7 +61,7 @@ type Store struct {
 
 	messages  sync.Pool // of *[]byte, for directories that are put
 	added     meter
-	lately    sync.Map   // the paths of tags that were read in a bucket, and when; see mayReplace
+	lately    sync.Map   // the paths of tags that were looked for in a bucket, and when; see mayReplace
 	logging   sync.Mutex // held while the log changes
 	commit    sync.Mutex // held during a commit
 	Indexes   atomic.Pointer[[]*index.Index]
@@ -86,10 +86,14 @@ type Store struct {
 
 // Bundle returns the store as its users see it, without what looks after it.
 func (st *Store) Bundle() *store.Store {
+	var keeper store.Keeper
+	if st.Cloud != nil {
+		keeper = st
+	}
 	return &store.Store{
 		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(), Takes: st.Blobs(),
 		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st, Meter: &st.added,
-		NewSet: st.NewSet, Room: st.Room, Barrier: st, Far: st.Cloud != nil,
+		NewSet: st.NewSet, Room: st.Room, Barrier: st, Keeper: keeper, Far: st.Cloud != nil,
 	}
 }
 

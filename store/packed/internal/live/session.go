@@ -69,7 +69,7 @@ func (st *Store) NewWriter() *pack.Writer {
 		if st.Cloud == nil {
 			return st.Limits.Pack
 		}
-		return min(max(before/4, st.Limits.Pack/4), st.Limits.Pack)
+		return min(max(before/4, st.Limits.Pack/3), st.Limits.Pack)
 	})
 }
 
@@ -323,7 +323,7 @@ func (st *Store) checkpoint() error {
 	if !again {
 		return nil // the other one committed it
 	}
-	return st.commitLocked()
+	return st.commitLocked(nil)
 }
 
 // PutWhole stores an object that is not cut into chunks, and commits the session if it has grown large.

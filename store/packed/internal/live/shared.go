@@ -99,16 +99,18 @@ func (st *Store) adopt() error {
 	return nil
 }
 
-// commitShared commits a session whose packs are on their way. The caller holds st.commit.
-func (st *Store) commitShared(s *session) error {
-	if s.empty() {
+// commitShared commits all sessions whose packs are on their way, and pins p; see commitLocked. The caller holds st.commit.
+func (st *Store) commitShared(p *cloud.Pin) error {
+	st.mu.Lock()
+	sessions := slices.Clone(st.sealed)
+	st.mu.Unlock()
+	if !slices.ContainsFunc(sessions, func(s *session) bool { return !s.empty() }) {
 		h, err := st.Cloud.Reload() // what was relied on may be gone
 		if err != nil || h == nil || h.Epoch == st.epoch.Load() && h.Epoch == st.whole {
 			return err
 		}
 	}
 	st.ageReliance()
-	sessions := []*session{s}
 	for {
 		more, err := st.restore()
 		if err != nil {
@@ -117,10 +119,10 @@ func (st *Store) commitShared(s *session) error {
 		if more != nil {
 			sessions = append(sessions, more)
 		}
-		switch err := st.swapIn(sessions); {
+		switch err := st.swapIn(sessions, p); {
 		case err == nil:
-			if more != nil {
-				st.committed(more)
+			for _, s := range sessions {
+				st.committed(s)
 			}
 			return nil
 		case !errors.Is(err, errMoved):
@@ -129,8 +131,8 @@ func (st *Store) commitShared(s *session) error {
 	}
 }
 
-// swapIn makes an index of sessions, and puts it into the head.
-func (st *Store) swapIn(sessions []*session) error {
+// swapIn makes an index of sessions, and puts it into the head, with a pin; see commitLocked.
+func (st *Store) swapIn(sessions []*session, p *cloud.Pin) error {
 	var parts []index.Part
 	for _, s := range sessions {
 		if !s.empty() {
@@ -159,6 +161,9 @@ func (st *Store) swapIn(sessions []*session) error {
 				h.Condemn(now, index.Path(o.Name))
 			}
 			h.AddIndex(x.Name)
+			if p != nil && !st.moved {
+				h.Pin(*p, now)
+			}
 			return nil
 		})
 	}

@@ -2,6 +2,7 @@ package live
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,17 +43,15 @@ func (t Tags) Get(_ context.Context, name string) (store.Tag, error) {
 }
 
 // Read reads the tag file at a path.
-func (t Tags) Read(path string) (store.Tag, error) {
+func (t Tags) Read(path string) (tag store.Tag, err error) {
 	b, err := sealed.ReadSmall(t.st.Fs, path)
-	if err != nil {
-		return store.Tag{}, err
+	if err == nil {
+		if tag, err = record.DecodeTag(record.OneLine, b); err != nil {
+			err = record.At(t.st.Fs.Path(path), err)
+		}
 	}
-	tag, err := record.DecodeTag(record.OneLine, b)
-	if err == nil && t.st.Cloud != nil {
+	if t.st.Cloud != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
 		t.st.lately.Store(path, time.Now())
-	}
-	if err != nil {
-		err = record.At(t.st.Fs.Path(path), err)
 	}
 	return tag, err
 }
@@ -71,7 +70,7 @@ func (t Tags) keepNewer(path string) (old store.Tag, err error) {
 	return old, err
 }
 
-// mayReplace is keepNewer where the old tag does not matter. A tag in a bucket that was read a moment ago is not read again:
+// mayReplace is keepNewer where the old tag does not matter. A tag in a bucket that was read a moment ago, or was not there, is not read again:
 // that takes a round trip and says little more, since it may change at any time.
 func (t Tags) mayReplace(path string) error {
 	const moment = 5 * time.Second
@@ -92,26 +91,32 @@ func (t Tags) missing(path string, err error) bool {
 
 // Set implements store.Tags.
 func (t Tags) Set(ctx context.Context, tag store.Tag) error {
-	if err := t.st.Writable(); err != nil {
+	write, err := t.setting(tag)
+	if err != nil {
 		return err
 	}
-	if err := store.ValidateTag(tag.Name); err != nil {
-		return err
+	return t.st.acknowledge(ctx, tag, write)
+}
+
+// setting returns what sets a tag, if that may be done.
+func (t Tags) setting(tag store.Tag) (write func() error, err error) {
+	if err := cmp.Or(t.st.Writable(), store.ValidateTag(tag.Name)); err != nil {
+		return nil, err
 	}
 	b, err := record.EncodeTag(record.OneLine, tag)
 	if err == nil {
 		err = t.mayReplace(sealed.TagPath(tag.Name))
 	}
 	if err != nil {
-		return fmt.Errorf("tag %q: %w", tag.Name, err)
+		return nil, fmt.Errorf("tag %q: %w", tag.Name, err)
 	}
-	return t.st.acknowledge(ctx, tag, func() error {
+	return func() error {
 		err := durable.WriteFile(t.st.Fs, pack.TempPath(durable.TempName()), sealed.TagPath(tag.Name), b)
 		if err != nil {
 			return err
 		}
 		return t.st.Fs.SyncDir(".") // for the config's name: whoever made the store may have been killed before its sync
-	})
+	}, nil
 }
 
 // Delete implements store.Tags.
@@ -181,14 +186,20 @@ func (t Tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
 // Record appends one line with one write, so that lines of several processes do not mix. It also begins with a newline:
 // a crash may have cut short the line before it, or left zeros there, and Log then reports that line alone.
 func (t Tags) Record(ctx context.Context, tag store.Tag) (err error) {
-	if err := t.st.Writable(); err != nil {
-		return err
-	}
-	line, err := record.EncodeTag(record.OneLine, tag)
+	write, err := t.recording(tag)
 	if err != nil {
 		return err
 	}
-	return t.st.acknowledge(ctx, tag, func() error { return t.appendLine(append([]byte{'\n'}, line...)) })
+	return t.st.acknowledge(ctx, tag, write)
+}
+
+// recording returns what adds a line to the log.
+func (t Tags) recording(tag store.Tag) (write func() error, err error) {
+	if err := t.st.Writable(); err != nil {
+		return nil, err
+	}
+	line, err := record.EncodeTag(record.OneLine, tag)
+	return func() error { return t.appendLine(append([]byte{'\n'}, line...)) }, err
 }
 
 func (t Tags) appendLine(line []byte) error {
