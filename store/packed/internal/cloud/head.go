@@ -85,6 +85,9 @@ func ParseHead(b []byte) (h *Head, err error) {
 	if h.extra, err = record.OneLine.Decode(b, h); err != nil {
 		return nil, err
 	}
+	if h.Store == "" || h.Generation == 0 {
+		return nil, errors.New("not a head")
+	}
 	for _, name := range h.Indexes {
 		if path.Base(name) != name || path.Ext(name) != index.Ext {
 			return nil, fmt.Errorf("invalid name of an index %q", name)
