@@ -41,6 +41,7 @@ type FS struct {
 	moved    map[string]*spool         // those that were renamed to packs/ or index/, by their new path
 	waiting  map[string]bool           // packs that were sent, and that no index names yet
 	versions map[string]bucket.Version // of what this FS has read, of files that others may change at the same time
+	store    string                    // the ID in the config; "": not known
 	first    []byte                    // the config as the cache has it, for the first who asks
 
 	swapping    sync.Mutex // held while the head is replaced

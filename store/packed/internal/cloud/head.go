@@ -153,7 +153,29 @@ func (f *FS) Reload() (*Head, error) {
 		return nil, record.At(f.Path(HeadName), err)
 	}
 	f.setHead(h, b, v)
+	if err := f.foreign(h); err != nil {
+		return nil, err
+	}
 	return h, nil
+}
+
+// Of says which store this is. From now on the head of another one is damaged; the error says whether the one that was loaded is.
+func (f *FS) Of(id string) error {
+	f.mu.Lock()
+	f.store = id
+	f.mu.Unlock()
+	return f.foreign(f.Head())
+}
+
+// foreign returns an error if a head, which may be nil, is that of another store, and forgets it.
+func (f *FS) foreign(h *Head) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h == nil || f.store == "" || h.Store == f.store {
+		return nil
+	}
+	f.head = nil
+	return &store.CorruptError{Where: f.Path(HeadName), Err: fmt.Errorf("is of the store %q, not of %q", h.Store, f.store)}
 }
 
 // setHead takes over a head, unless a later one is known.
