@@ -116,17 +116,22 @@ func swap(t *testing.T, path string) bool {
 
 // harmedStore is a small store with two tags, and a copy.
 type harmedStore struct {
+	kind  string // before the path in what names it: "", or that of a bucket
 	dir   string
 	trees map[string]string // by tag
 }
 
-func newHarmedStore(t *testing.T) harmedStore {
+func newHarmedStore(t *testing.T, kind string) harmedStore {
 	t.Helper()
 	if fi, err := os.Stat("/dev/shm"); err == nil && fi.IsDir() {
 		t.Setenv("TMPDIR", "/dev/shm") // hundreds of stores are synced; that they are is tested elsewhere
 	}
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	d := harmedStore{dir: t.TempDir(), trees: map[string]string{}}
+	cache := filepath.Join(t.TempDir(), "cache")
+	if err := os.WriteFile(cache, nil, 0o600); err != nil { // no cache, where damage to a bucket does not show
+		t.Fatal(err)
+	}
+	t.Setenv("XDG_CACHE_HOME", cache)
+	d := harmedStore{kind: kind, dir: t.TempDir(), trees: map[string]string{}}
 	good := filepath.Join(d.dir, "good")
 	for i, tag := range []string{"first", "second"} {
 		tree := filepath.Join(d.dir, tag)
@@ -145,9 +150,9 @@ func newHarmedStore(t *testing.T) harmedStore {
 				t.Fatal(err)
 			}
 		}
-		mustRun(t, "-s", good, "ingest", "-t", tag, tree)
+		mustRun(t, "-s", kind+good, "ingest", "-t", tag, tree)
 	}
-	mustRun(t, "-s", good, "copy", "--to", filepath.Join(d.dir, "backup"))
+	mustRun(t, "-s", kind+good, "copy", "--to", filepath.Join(d.dir, "backup"))
 	return d
 }
 
@@ -155,7 +160,11 @@ func newHarmedStore(t *testing.T) harmedStore {
 func (d harmedStore) files(t *testing.T) (files []string) {
 	t.Helper()
 	good := filepath.Join(d.dir, "good")
-	for _, pattern := range []string{"config", "log", "packs/*", "index/*", "tags/*"} {
+	patterns := []string{"config", "log", "packs/*", "index/*", "tags/*"}
+	if d.kind != "" {
+		patterns = append(patterns, "head")
+	}
+	for _, pattern := range patterns {
 		names, err := filepath.Glob(filepath.Join(good, pattern))
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, names, err)
@@ -165,6 +174,9 @@ func (d harmedStore) files(t *testing.T) (files []string) {
 			files = append(files, rel)
 		}
 	}
+	if d.kind != "" {
+		return files // there are no folders
+	}
 	return append(files, "packs", "index", "tags", "tmp")
 }
 
@@ -172,40 +184,57 @@ func (d harmedStore) files(t *testing.T) (files []string) {
 // names what is lost. With a copy at hand it makes all of it whole, and finds nothing to do the next time. CASTAR_MATRIX
 // asks for more places and orders.
 func TestRepairMatrix(t *testing.T) {
-	d := newHarmedStore(t)
-	n := 0
+	if n := testRepairMatrix(t, newHarmedStore(t, "")); n < 100 {
+		t.Errorf("only %d cases", n)
+	}
+}
+
+// TestRepairMatrixBucket is the same for a store in a bucket.
+func TestRepairMatrixBucket(t *testing.T) {
+	if n := testRepairMatrix(t, newHarmedStore(t, "packed+file:")); n < 50 {
+		t.Errorf("only %d cases", n)
+	}
+}
+
+func testRepairMatrix(t *testing.T, d harmedStore) (n int) {
 	for _, file := range d.files(t) {
 		for _, kind := range harms() {
-			isDir := !strings.Contains(file, "/") && file != "config" && file != "log"
+			isDir := !strings.Contains(file, "/") && !slices.Contains([]string{"config", "log", "head"}, file)
 			if isDir && kind.name != "deleted" && kind.name != "a symlink" {
+				continue
+			}
+			if d.kind != "" && (kind.name == "a folder" || kind.name == "a symlink") {
 				continue
 			}
 			if n++; storetest.UnderRace && n%raceStep != 0 {
 				continue
 			}
-			t.Run(filepath.Dir(file)+" "+kind.name, func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s %s %d", filepath.Dir(file), kind.name, n), func(t *testing.T) {
 				t.Parallel()
-				st := filepath.Join(t.TempDir(), "store")
-				if err := linkStore(filepath.Join(d.dir, "good"), st); err != nil {
-					t.Fatal(err)
-				}
-				if !kind.do(t, filepath.Join(st, file)) {
-					t.Skip("does not apply")
-				}
-				alone := filepath.Join(t.TempDir(), "store")
-				if err := linkStore(st, alone); err != nil {
-					t.Fatal(err)
-				}
-				d.repairAlone(t, alone, file, kind.name)
-				d.repairFrom(t, st, file, kind.name)
-				if wholeMatrix() {
-					d.repairFrom(t, alone, file, kind.name)
-				}
+				d.harm(t, file, kind)
 			})
 		}
 	}
-	if n < 100 {
-		t.Errorf("only %d cases", n)
+	return n
+}
+
+// harm damages a file of a store, and has it mended.
+func (d harmedStore) harm(t *testing.T, file string, kind harm) {
+	st := filepath.Join(t.TempDir(), "store")
+	if err := linkStore(filepath.Join(d.dir, "good"), st); err != nil {
+		t.Fatal(err)
+	}
+	if !kind.do(t, filepath.Join(st, file)) {
+		t.Skip("does not apply")
+	}
+	alone := filepath.Join(t.TempDir(), "store")
+	if err := linkStore(st, alone); err != nil {
+		t.Fatal(err)
+	}
+	d.repairAlone(t, d.kind+alone, file, kind.name)
+	d.repairFrom(t, st, file, kind.name)
+	if wholeMatrix() {
+		d.repairFrom(t, alone, file, kind.name)
 	}
 }
 
@@ -273,15 +302,16 @@ func lostWhole(file, kind string) bool {
 }
 
 // repairFrom mends a store from the copy, and checks that it is whole.
-func (d harmedStore) repairFrom(t *testing.T, st, file, kind string) {
+func (d harmedStore) repairFrom(t *testing.T, folder, file, kind string) {
 	t.Helper()
+	st := d.kind + folder
 	status, mended, errs := castar("-s", st, "repair", "--from", filepath.Join(d.dir, "backup"))
 	if want := map[bool]int{true: statusPartial}[lostWhole(file, kind)]; status != want && !wholeMatrix() {
 		t.Fatalf("repair: exit status %d, want %d: %s%s", status, want, mended, errs)
 	}
 	for tag, tree := range d.trees {
 		if strings.HasPrefix(file, "tags/") && kind == "deleted" {
-			if _, err := os.Stat(filepath.Join(st, file)); err != nil {
+			if _, err := os.Stat(filepath.Join(folder, file)); err != nil {
 				continue // somebody may have meant it
 			}
 		}
@@ -315,7 +345,7 @@ func (d harmedStore) repairFrom(t *testing.T, st, file, kind string) {
 			t.Errorf("verify: exit status %d: %s%s\nrepair said: %s", status, out, errs, mended)
 		}
 	}
-	if left, _ := os.ReadDir(filepath.Join(st, "tmp")); len(left) > 0 {
+	if left, _ := os.ReadDir(filepath.Join(folder, "tmp")); len(left) > 0 {
 		t.Errorf("left in tmp: %v", left)
 	}
 }

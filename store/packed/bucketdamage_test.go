@@ -44,6 +44,28 @@ func TestBucketDamage(t *testing.T) {
 	}
 }
 
+// The head of another store is damage. Repair makes it anew.
+func TestBucketForeignHead(t *testing.T) {
+	ctx, b := t.Context(), damageable(t)
+	data, _, err := damageable(t).Load(ctx, "head")
+	check(t, err)
+	check(t, b.Put(ctx, "head", data))
+	if _, err := packed.OpenBucket(ctx, b, packed.BucketOptions{}); !store.IsCorrupt(err) {
+		t.Errorf("opened: %v", err)
+	}
+	if !damageShows(ctx, b) {
+		t.Error("the damage does not show")
+	}
+	st := openBucket(t, b, packed.BucketOptions{Options: packed.Options{Exclusive: true, Tolerate: true}})
+	if _, err := st.Repairer.Repair(ctx, store.RepairOptions{}); err != nil {
+		t.Error(err)
+	}
+	check(t, st.Close())
+	if damageShows(ctx, b) {
+		t.Error("there is still damage after the repair")
+	}
+}
+
 // damageable returns a bucket with a store.
 func damageable(t *testing.T) bucket.Bucket {
 	b := keepOpen{bucket.NewMemory()}

@@ -42,6 +42,7 @@ type FS struct {
 	waiting  map[string]bool           // packs that were sent, and that no index names yet
 	versions map[string]bucket.Version // of what this FS has read, of files that others may change at the same time
 	ends     map[string]loaded         // of those that are appended to: what was read or written last
+	store    string                    // the ID in the config; "": not known
 	first    []byte                    // the config as the cache has it, for the first who asks
 	vacant   bool                      // nothing was there a moment ago; see Look
 

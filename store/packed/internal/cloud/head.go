@@ -86,6 +86,9 @@ func ParseHead(b []byte) (h *Head, err error) {
 	if h.extra, err = record.OneLine.Decode(b, h); err != nil {
 		return nil, err
 	}
+	if h.Store == "" || h.Generation == 0 {
+		return nil, errors.New("not a head")
+	}
 	for _, name := range h.Indexes {
 		if path.Base(name) != name || path.Ext(name) != index.Ext {
 			return nil, fmt.Errorf("invalid name of an index %q", name)
@@ -159,17 +162,44 @@ func (f *FS) Reload() (*Head, error) {
 		return nil, f.failed(HeadName, err)
 	}
 	h, err := ParseHead(b)
+	if err != nil {
+		err = record.At(f.Path(HeadName), err)
+	} else if err = f.foreign(h); err != nil {
+		h = nil
+	}
 	if err == nil || !known {
 		f.setHead(h, v)
 	}
-	if err != nil {
-		return nil, record.At(f.Path(HeadName), err)
-	}
-	return h, nil
+	return h, err
 }
 
 func (f *FS) noHead() error {
 	return &store.CorruptError{Where: f.Path(HeadName), Err: errors.New("there is none")}
+}
+
+// Of says which store this is. From now on the head of another one is damaged; the error says whether the one that was
+// loaded is, which is forgotten then.
+func (f *FS) Of(id string) error {
+	f.mu.Lock()
+	f.store = id
+	f.mu.Unlock()
+	err := f.foreign(f.Head())
+	if err != nil {
+		f.mu.Lock()
+		f.head = nil
+		f.mu.Unlock()
+	}
+	return err
+}
+
+// foreign returns an error if a head, which may be nil, is that of another store.
+func (f *FS) foreign(h *Head) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h == nil || f.store == "" || h.Store == f.store {
+		return nil
+	}
+	return &store.CorruptError{Where: f.Path(HeadName), Err: fmt.Errorf("is of the store %q, not of %q", h.Store, f.store)}
 }
 
 // setHead takes over a head, unless a later one is known. One that was made anew is later, though its generation is less.

@@ -12,6 +12,7 @@ import (
 	"castar/store/bucket"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
 
@@ -34,9 +35,17 @@ func sharedLimits() Limits {
 // openShared finds the head of the store, or makes it for one that was copied to the bucket.
 func (st *Store) openShared() error {
 	st.Limits = sharedLimits()
+	var err error
+	if st.tolerate {
+		_, err = sealed.ReadConfig(st.Fs)
+	}
+	if err == nil { // the config is not lost
+		if err := st.Cloud.Of(st.Config.ID); err != nil && !st.tolerate {
+			return err
+		}
+	}
 	h := st.Cloud.Head()
 	if h == nil {
-		var err error
 		if h, err = st.Cloud.Reload(); err == nil && h == nil && !st.ReadOnly {
 			err = st.Cloud.MakeHead(st.Config.ID)
 			h = st.Cloud.Head()
@@ -48,13 +57,7 @@ func (st *Store) openShared() error {
 	if h == nil {
 		return nil // the indexes that there are count
 	}
-	switch {
-	case h.Store == st.Config.ID:
-	case st.tolerate:
-		st.Config.ID = h.Store // its config is lost
-	default:
-		return &store.CorruptError{Where: st.Fs.Path(cloud.HeadName), Err: fmt.Errorf("is of the store %q, not of %q", h.Store, st.Config.ID)}
-	}
+	st.Config.ID = h.Store // another only where the config is lost
 	st.epoch.Store(h.Epoch)
 	st.whole, st.aged = h.Epoch, time.Now()
 	return nil
