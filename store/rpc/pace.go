@@ -13,23 +13,27 @@ import (
 )
 
 const (
-	// mostSingles is how many calls about one blob run at once: enough to hide a long round trip, and what servers allow by
-	// default.
-	mostSingles = 100
+	// usualSingles is how many calls about one blob run at once at first: enough to hide a short round trip, and what servers
+	// allow by default.
+	usualSingles = 100
+	// mostSingles is how many run at once if the server has taken more and more of them, which hides a longer one.
+	mostSingles = 250
 	// leastSingles is how many run at once if the server keeps saying that this is too much.
 	leastSingles = 4
 )
 
-// pace is how many calls run at once: mostSingles, or as many as the server takes. It has fewer calls running after the
-// server said that it is overloaded, and slowly more again after that. Its methods may be called concurrently. The zero
-// value is ready for use.
+// pace is how many calls run at once: usualSingles, and slowly more as the server takes them. It has half as many running
+// after the server said that it is overloaded. Its methods may be called concurrently. The zero value is ready for use.
 type pace struct {
 	mu      sync.Mutex
-	less    int // than mostSingles
+	more    int // than usualSingles; negative: fewer
 	running int
-	done    int // calls that went well since less has changed
+	done    int // calls that went well since more has changed
 	waiting []chan struct{}
 }
+
+// limit returns how many calls may run at once. The caller holds p.mu.
+func (p *pace) limit() int { return usualSingles + p.more }
 
 // do runs call when it is its turn, and again if the server is overloaded. Then fewer calls run at once.
 func (p *pace) do(ctx context.Context, call func() error) error {
@@ -52,7 +56,7 @@ func overloaded(err error) bool {
 
 func (p *pace) begin(ctx context.Context) error {
 	p.mu.Lock()
-	if p.running < mostSingles-p.less {
+	if p.running < p.limit() {
 		p.running++
 		p.mu.Unlock()
 		return nil
@@ -83,16 +87,16 @@ func (p *pace) end(overload bool) {
 	defer p.mu.Unlock()
 	p.running--
 	if overload {
-		p.less, p.done = mostSingles-max(leastSingles, min(p.running, mostSingles-p.less)/2), 0
-	} else if p.done++; p.done > mostSingles-p.less {
-		p.less, p.done = max(0, p.less-1), 0
+		p.more, p.done = max(leastSingles, min(p.running, p.limit())/2)-usualSingles, 0
+	} else if p.done++; p.done > p.limit()/2 {
+		p.more, p.done = min(p.more+1, mostSingles-usualSingles), 0
 	}
 	p.next()
 }
 
 // next lets those go on that may. The caller holds p.mu.
 func (p *pace) next() {
-	for len(p.waiting) > 0 && p.running < mostSingles-p.less {
+	for len(p.waiting) > 0 && p.running < p.limit() {
 		p.running++
 		p.waiting[0] <- struct{}{}
 		p.waiting = p.waiting[1:]
