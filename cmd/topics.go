@@ -19,6 +19,9 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+A long file comes out of a packed store on all processors, in export, cat and copy. A copy between two packed stores on
+disks takes less time.
+
 A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
 MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.
 

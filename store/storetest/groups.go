@@ -20,6 +20,7 @@ func groupChecks() []check {
 		{"concurrent groups", concurrentGroups},
 		{"Group returns what a blob is compressed with", groupOf},
 		{"Group knows what is in no group", noGroup},
+		{"Group uses no memory again before Release", groupsHeld},
 	}
 }
 
@@ -247,6 +248,34 @@ func noGroup(t *testing.T, st *store.Store) {
 		}
 		if err := st.Sync(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+func groupsHeld(t *testing.T, st *store.Store) {
+	var held []store.Group
+	var frames [][]byte
+	for seed := range 4 {
+		sent := texts(seed, 600_000+50_000*seed)
+		if err := group(t, sent...).put(t, st); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		g, err := st.Groups.Group(t.Context(), store.Sum(sent[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held, frames = append(held, g), append(frames, slices.Concat(g.Frame, g.Plain))
+		if seed == 1 && held[0].Release != nil {
+			held[0].Release()
+			held, frames = held[1:], frames[1:]
+		}
+	}
+	for i, g := range held {
+		if !bytes.Equal(slices.Concat(g.Frame, g.Plain), frames[i]) {
+			t.Errorf("group %d of %d has changed", i, len(held))
 		}
 	}
 }

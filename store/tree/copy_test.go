@@ -269,3 +269,32 @@ func TestCopyCountsWithoutQuestions(t *testing.T) {
 		}
 	}
 }
+
+// fixedSet is a set of a store that has all objects or none.
+type fixedSet struct{ err error }
+
+func (s fixedSet) Add(store.Kind, store.Digest) (bool, error) { return s.err == nil, s.err }
+func (s fixedSet) Has(store.Kind, store.Digest) bool          { return false }
+
+// TestCopyAsksSetFirst asserts that a near destination is not asked for directories that a set of it lacks.
+func TestCopyAsksSetFirst(t *testing.T) {
+	from, _, root := reachSample(t)
+	to := memory.New()
+	asked := &countedReads{Directories: to.Directories, reads: map[store.Digest]int{}}
+	to.Directories = asked
+	for round, want := range []struct {
+		set          error
+		asked, isNew int
+	}{{store.ErrNotFound, 0, 5}, {nil, 5, 0}} {
+		clear(asked.reads)
+		to.NewSet = func() store.ObjectSet { return fixedSet{want.set} }
+		var counts tree.CopyCounts
+		c := tree.NewCopier(from, to, tree.CopyOptions{Progress: &counts})
+		if err := c.Copy(t.Context(), tree.Root{Name: "t", Node: root}); err != nil {
+			t.Fatal(err)
+		}
+		if n := counts.NewDirectories.Load(); len(asked.reads) != want.asked || n != uint64(want.isNew) {
+			t.Errorf("round %d: asked for %d directories, %d new; want %d, %d", round, len(asked.reads), n, want.asked, want.isNew)
+		}
+	}
+}
