@@ -11,7 +11,7 @@ import (
 	"castar/store/packed"
 )
 
-// An ingest takes few requests, since each is a round trip.
+// Commands take few requests, since each may be a round trip.
 func TestBucketRequests(t *testing.T) {
 	b, cache := bucket.NewMemory(), t.TempDir()
 	ingest := func(ctx context.Context, b bucket.Bucket, text string) error {
@@ -42,18 +42,30 @@ func TestBucketRequests(t *testing.T) {
 		tag.Name = "t"
 		return st.Keep(ctx, tag)
 	}
+	verify := func(ctx context.Context, b bucket.Bucket, _ string) error {
+		st, err := packed.OpenBucket(ctx, b, packed.BucketOptions{Options: packed.Options{Tolerate: true}, Cache: cache})
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		_, err = st.Scrubber.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) { t.Error(d) })
+		return err
+	}
 	for _, s := range []struct {
-		what, text string
-		most       int
+		what string
+		do   func(context.Context, bucket.Bucket, string) error
+		text string
+		most int
 	}{
-		{"first", "one", 20},
-		{"again, unchanged", "one", 7},
-		{"changed", "two", 11},
+		{"first", ingest, "one", 20},
+		{"again, unchanged", ingest, "one", 7},
+		{"changed", ingest, "two", 11},
+		{"verify", verify, "", 13},
 	} {
 		t.Run(s.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := &model{t: t, b: b, choose: func(_ *model, waiting []*step) (*step, outcome) { return waiting[0], happens }}
-				a := m.start(func(a *actor) error { return ingest(a.ctx, a.bucket(), s.text) })
+				a := m.start(func(a *actor) error { return s.do(a.ctx, a.bucket(), s.text) })
 				if !m.run() || a.err != nil {
 					t.Fatal(a.err)
 				}

@@ -120,6 +120,7 @@ func (st Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(stor
 }
 
 func (s *scrubber) run(found func(store.Damage)) error {
+	s.early()
 	// Other processes may have found or mended something since this one opened the store.
 	known, files, unread, err := sealed.ReadQuarantine(s.st.Fs)
 	if err != nil {
@@ -177,9 +178,19 @@ func (s *scrubber) frame(at frameAt) pack.Frame {
 	return f
 }
 
-// makePlan lists the frames to look at in the order of reading: directories and chunk lists first, which are few, and
-// then file contents; pack by pack, from beginning to end.
+// makePlan lists the frames to look at.
 func (s *scrubber) makePlan() {
+	s.plan, s.meta = s.frames()
+	total := uint64(0)
+	for _, at := range s.plan {
+		total += s.cost(s.frame(at))
+	}
+	s.progress.Total.Add(total)
+}
+
+// frames returns the frames to look at in the order of reading: directories and chunk lists first, which are few and whose
+// number is meta, and then file contents; pack by pack, from beginning to end.
+func (s *scrubber) frames() (all []frameAt, meta int) {
 	wanted := s.wantedFrames()
 	for i, x := range s.indexes {
 		for n := range x.Frames() {
@@ -188,19 +199,15 @@ func (s *scrubber) makePlan() {
 				continue
 			}
 			if f.Kind.Role() == pack.RoleMeta || s.wantsData(f) {
-				s.plan = append(s.plan, frameAt{uint32(i), uint32(n)})
+				all = append(all, frameAt{uint32(i), uint32(n)})
 			}
 		}
 	}
-	slices.SortFunc(s.plan, func(a, b frameAt) int { return compareFrames(s.frame(a), s.frame(b)) })
-	s.meta, _ = slices.BinarySearchFunc(s.plan, pack.RoleData, func(at frameAt, r pack.Role) int {
+	slices.SortFunc(all, func(a, b frameAt) int { return compareFrames(s.frame(a), s.frame(b)) })
+	meta, _ = slices.BinarySearchFunc(all, pack.RoleData, func(at frameAt, r pack.Role) int {
 		return -cmp.Compare(s.frame(at).Kind.Role(), r)
 	})
-	total := uint64(0)
-	for _, at := range s.plan {
-		total += s.cost(s.frame(at))
-	}
-	s.progress.Total.Add(total)
+	return all, meta
 }
 
 // cost is how many bytes of a frame are read.

@@ -63,17 +63,17 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	s.checkBucketHead(found)
 	s.checkIndexes(found)
 	s.checkPacks(found)
-	s.eachName(store.WhatConfig, pack.TempDir, found, func(string) {}) // without it nothing can be stored
+	s.names(store.WhatConfig, pack.TempDir, found) // without it nothing can be stored
 	known := map[string]bool{
 		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUp: true, stateName: true,
 		pack.Dir: true, index.Dir: true, sealed.TagsDir: true, pack.TempDir: true, sealed.QuarantineDir: true,
 		cloud.HeadName: true, bucketLock: true,
 	}
-	s.eachName(store.WhatConfig, ".", found, func(name string) {
+	for _, name := range s.names(store.WhatConfig, ".", found) {
 		if !known[name] {
 			found(s.unknown(name))
 		}
-	})
+	}
 }
 
 // bucketLock is a file of a bucket that is a folder.
@@ -89,15 +89,16 @@ func (s *scrubber) checkBucketHead(found func(store.Damage)) {
 	}
 }
 
-// eachName calls visit for all names in a folder.
-func (s *scrubber) eachName(what store.What, dir string, found func(store.Damage), visit func(name string)) {
+// names returns all names in a folder.
+func (s *scrubber) names(what store.What, dir string, found func(store.Damage)) (names []string) {
 	entries, err := s.st.Fs.ReadDir(dir)
 	if err != nil {
 		found(s.st.fileDamage(what, dir, err))
 	}
 	for _, e := range entries {
-		visit(e.Name())
+		names = append(names, e.Name())
 	}
+	return names
 }
 
 // harmless is something wrong with a file by which nothing is lost.
@@ -121,20 +122,20 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 			found(s.st.fileDamage(store.WhatIndex, index.Path(x.Name), err))
 		}
 	}
-	s.eachName(store.WhatIndex, index.Dir, found, func(name string) {
+	for _, name := range s.names(store.WhatIndex, index.Dir, found) {
 		switch {
 		case open[name]:
-			return
+			continue
 		case !strings.HasSuffix(name, index.Ext):
 			found(s.unknown(index.Path(name)))
-			return
+			continue
 		}
 		x, err := index.Open(s.st.Fs, name)
 		if err == nil {
 			void := x.Epoch < index.Epoch(s.indexes)
 			index.Close(x)
 			if void || !s.wasThere(name) {
-				return // another process has just made it, or was to remove it
+				continue // another process has just made it, or was to remove it
 			}
 			err = errUnopened
 		}
@@ -143,7 +144,7 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 		} else if s.st.counts(name) { // otherwise another process has just replaced it
 			found(s.st.fileDamage(store.WhatIndex, index.Path(name), err))
 		}
-	})
+	}
 }
 
 // counts reports whether an index is still a part of the store.
@@ -178,14 +179,12 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 			}
 		}
 	}
-	if s.st.Cloud != nil {
-		s.st.Packs.IDs() // which lists their lengths in one call; an error shows again
-	}
+	names := s.names(store.WhatPack, pack.Dir, found) // in a bucket, with the lengths, in one call
 	_ = runParallel(context.Background(), waiters, maps.Keys(s.packs), func(id pack.ID) error {
 		s.packs[id].lost = s.openPack(id, s.packs[id])
 		return nil
 	})
-	s.eachName(store.WhatPack, pack.Dir, found, func(name string) {
+	for _, name := range names {
 		id, ok := pack.ParseName(name)
 		switch p := s.packs[id]; {
 		case !ok:
@@ -193,7 +192,7 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 		case p == nil:
 			if err := s.st.Packs.Newer(id); errors.Is(err, store.ErrNewer) {
 				s.newer(err)
-				return
+				continue
 			}
 			err := errors.New("no index names it: it is being written, or was left when something was interrupted")
 			found(s.harmless(store.WhatPack, id.Path(), err))
@@ -201,7 +200,7 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 			err := fmt.Errorf("%d bytes, and the index knows only %d of them", p.size, p.want)
 			found(s.harmless(store.WhatPack, id.Path(), err))
 		}
-	})
+	}
 }
 
 // openPack measures a pack and reads its head. It returns why the pack cannot be read.

@@ -20,11 +20,14 @@ func (s *scrubber) readFrames() {
 		free.Put(w)
 	})
 	a := s.newAssembler()
-	begun := false
-	enough := func() bool {
-		late := begun && s.late()
-		begun = true
-		return late
+	next, n := ahead{s: s, frames: data}, 0
+	enough := func() bool { // of what was read before frame n
+		if n > 0 && s.late() {
+			return true
+		}
+		next.reading(n)
+		n++
+		return false
 	}
 	done := s.each(len(data), enough, func(i int) {
 		w := free.Get().(*scrubFrame)

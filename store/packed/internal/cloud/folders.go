@@ -158,22 +158,27 @@ func (f *FS) list(dir string) (all []fs.DirEntry, err error) {
 	return all, err
 }
 
-// top returns the first elements of all names.
+// top returns the first elements of all names. It passes over the rest of a folder that has more than a page of a listing.
 func (f *FS) top() (all []fs.DirEntry, err error) {
+	const page = 1000
 	for after, more := "", true; more; {
-		more = false
+		n := 0
 		for o, err := range f.b.List(f.ctx, "", after) {
 			if err != nil {
 				return nil, f.failed(".", err)
 			}
 			first, _, below := strings.Cut(o.Name, "/")
-			all = append(all, &entry{fs: f, name: first, size: o.Size})
-			after, more = first, true
-			if below {
-				after += "/~" // after all names in that folder
+			if len(all) == 0 || all[len(all)-1].Name() != first {
+				all = append(all, &entry{fs: f, name: first, size: o.Size})
 			}
-			break
+			if after = o.Name; below {
+				after = first + "/~" // after all names in that folder
+			}
+			if n++; n == page {
+				break
+			}
 		}
+		more = n == page
 	}
 	return all, nil
 }

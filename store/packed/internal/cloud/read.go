@@ -180,6 +180,9 @@ func (p *parts) want(name string, from, to, ahead int64) {
 	}
 }
 
+// Want begins to fetch a range of a pack, from one offset to before another, which will be read soon.
+func (f *FS) Want(name string, from, to int64) { f.parts.want(name, from, to, 0) }
+
 // fetch begins to fetch the blocks of a pack from one number to before another. The caller holds p.mu.
 func (p *parts) fetch(name string, from, to int64) {
 	if from >= to {
