@@ -19,6 +19,7 @@ import (
 	"castar/export"
 	"castar/ingest"
 	"castar/store/memory"
+	"castar/store/storetest/gorace"
 )
 
 // layers orders the packages of this module. A package may import only packages of lower layers, so no backend knows
@@ -234,6 +235,8 @@ func importsOf(t *testing.T, pkg string) []string {
 func isBelow(pkg string, others []string) bool {
 	return slices.ContainsFunc(others, func(o string) bool { return strings.HasPrefix(pkg+"/", o+"/") })
 }
+
+func TestMain(m *testing.M) { gorace.Main(m) }
 
 // A tree in, a root, the tree out again: another program can use the packages as castar does.
 func Example() {

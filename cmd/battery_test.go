@@ -30,7 +30,7 @@ const (
 	mostMemory = 500 << 20
 	mostTime   = 10 * time.Second
 	// batteryStep is one in how many crafted stores is tried under the race detector.
-	batteryStep = 48
+	batteryStep = 150
 )
 
 // crafted is a store that no castar wrote: all of its digests and checksums are right, and what they cover is not.

@@ -226,8 +226,8 @@ func all3(kind string) store.What {
 	return map[string]store.What{"tags": store.WhatTag, "log": store.WhatLog, "config": store.WhatConfig}[kind]
 }
 
-// raceStep is one in how many cases of a matrix of damage is tried under the race detector: of each file some.
-const raceStep = 8
+// raceStep is one in how many cases of a matrix of damage is tried under the race detector.
+const raceStep = 32
 
 // TestDamage spoils a store in every way, one at a time, and compares what verify says with what can be read.
 func TestDamage(t *testing.T) {

@@ -256,8 +256,8 @@ func TestGoldenThroughStores(t *testing.T) {
 	}
 	for name, open := range goldenKinds(t) {
 		t.Run(name, func(t *testing.T) {
-			if storetest.UnderRace && name != "packed" && name != "grpc snix" && name != "cache objects" {
-				t.Skip("NOT TESTED HERE: .ci/run tests stores of this kind without the race detector")
+			if name != "cache objects" {
+				storetest.NotUnderRace(t)
 			}
 			middle, dir := open(t), t.TempDir()
 			if as := copyTo(t, from, middle, root, nil); as != root {

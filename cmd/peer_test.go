@@ -73,6 +73,7 @@ func readings() (all [][]string) {
 // TestRootsOnly has every command read a server that finds directories only below the root of an upload. It must print
 // what it prints for the objects that tvix and snix wrote.
 func TestRootsOnly(t *testing.T) {
+	storetest.NotUnderRace(t)
 	objects, scratch := goldenStore(t), t.TempDir()
 	var wants []string
 	for _, args := range readings() {
@@ -81,9 +82,6 @@ func TestRootsOnly(t *testing.T) {
 	}
 	for _, s := range []*peer.Server{{Package: peer.Tvix}, {Package: peer.Snix, Backward: true}} {
 		t.Run(s.Package, func(t *testing.T) {
-			if storetest.UnderRace && s.Package == peer.Tvix {
-				t.Skip("the tests of store/rpc have both")
-			}
 			dir, url := t.TempDir(), startPeer(t, s)
 			wantRun(t, dir, 0, "copy", "--from", objects, "--to", url, goldenRoot)
 			out, _ := wantRun(t, dir, 0, "ingest", "-s", url, "--size-rule=snix", mkTree(t, dir))

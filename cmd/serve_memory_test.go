@@ -101,8 +101,6 @@ type crowd struct {
 	wide   store.Digest // a directory with many entries
 }
 
-const crowdBlob = 64 << 20
-
 // newCrowd serves a store of its own.
 func newCrowd(t *testing.T, overTCP bool, flags ...string) *crowd {
 	t.Helper()
@@ -113,7 +111,7 @@ func newCrowd(t *testing.T, overTCP bool, flags ...string) *crowd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data := make([]byte, crowdBlob)
+	data := make([]byte, storetest.Sample(64<<20, 4<<20))
 	rand.NewChaCha8([32]byte{1}).Read(data)
 	c := &crowd{t: t}
 	t.Cleanup(c.leave)
@@ -121,7 +119,7 @@ func newCrowd(t *testing.T, overTCP bool, flags ...string) *crowd {
 		t.Fatal(err)
 	}
 	var wide store.Directory
-	for i := range 60_000 {
+	for i := range storetest.Sample(60_000, 6000) {
 		wide = append(wide, store.Node{Name: fmt.Sprintf("a file with the number %06d", i), Kind: store.KindFile, Size: uint64(i)})
 	}
 	if c.wide, err = st.Directories.Put(t.Context(), wide); err == nil {
@@ -305,7 +303,7 @@ func TestServeSilentClients(t *testing.T) {
 
 // TestServeManyPuts has many store long blobs at once.
 func TestServeManyPuts(t *testing.T) {
-	n := storetest.Sample(16, 4)
+	n := storetest.Sample(16, 3)
 	c := newCrowd(t, true)
 	conn := c.connect()
 	piece := make([]byte, longMessage)

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"castar/store/storetest"
 )
 
 // thrash is programs that use one store at once, and are killed at any moment.
@@ -33,7 +35,7 @@ type thrash struct {
 func thrashTime(t *testing.T) time.Duration {
 	text, ok := os.LookupEnv("CASTAR_THRASH")
 	if !ok {
-		return 2 * time.Second
+		return time.Duration(storetest.Sample(2000, 200)) * time.Millisecond
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -84,7 +86,8 @@ func (th *thrash) run(mayKill bool, args ...string) (string, bool) {
 func (th *thrash) going() bool {
 	th.mu.Lock()
 	defer th.mu.Unlock()
-	few := th.runs["gc done"] < 2 || th.runs["ingest done"] < 5 || th.runs["export done"] < 5
+	enough := storetest.Sample(5, 3)
+	few := th.runs["gc done"] < 2 || th.runs["ingest done"] < enough || th.runs["export done"] < enough
 	return !th.t.Failed() && (few || time.Now().Before(th.ends))
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"castar/store"
 	"castar/store/storetest"
+	"castar/store/storetest/gorace"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -22,7 +23,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	gorace.Restart()
+	goleak.VerifyTestMain(m)
+}
 
 // names are valid names that are easy to get wrong.
 func genName() *rapid.Generator[string] {

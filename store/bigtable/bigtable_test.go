@@ -68,9 +68,9 @@ func open(t *testing.T, c Config) *store.Store {
 	return st
 }
 
-// The parts that Bigtable does not have come from memory. Each store has its own emulator.
+// Blobs come from memory. Each store has its own emulator.
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) *store.Store {
+	storetest.RunDirectories(t, func(t *testing.T) *store.Store {
 		t.Setenv(emulatorVariable, emulator(t))
 		st, err := Open(t.Context(), config)
 		if err != nil {

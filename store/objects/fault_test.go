@@ -21,6 +21,8 @@ import (
 	"castar/store/bucket/buckettest"
 	"castar/store/bucket/service"
 	"castar/store/retry"
+	"castar/store/storetest"
+	"castar/store/storetest/gorace"
 
 	"github.com/minio/minio-go/v7"
 	"go.uber.org/goleak"
@@ -50,6 +52,9 @@ func eachService(t *testing.T, test func(t *testing.T, service string)) {
 	for service := range services {
 		t.Run(service, func(t *testing.T) {
 			t.Parallel()
+			if service == "S3" {
+				storetest.NotUnderRace(t)
+			}
 			test(t, service)
 		})
 	}
@@ -302,6 +307,7 @@ func TestReaderRanges(t *testing.T) {
 
 // Many tests here wait to ask a service again. They should not keep other tests waiting.
 func TestMain(m *testing.M) {
+	gorace.Restart()
 	flag.Parse()
 	minio.DefaultRetryUnit = time.Millisecond // the client waits that long after a last try, too
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {

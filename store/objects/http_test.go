@@ -35,6 +35,7 @@ func TestHTTP(t *testing.T) {
 	t.Parallel()
 	server := buckettest.StartHTTP(t, buckettest.WebDAV())
 	t.Run("bucket", func(t *testing.T) { buckettest.CheckPlain(t, openDAV(t, server)) })
+	storetest.NotUnderRace(t) // TestS3 asks as many at once
 	storetest.Run(t, func(t *testing.T) *store.Store { return openBucket(t, openDAV(t, server), httpOptions()) })
 }
 

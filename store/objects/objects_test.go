@@ -58,6 +58,9 @@ func TestS3(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if name == "versitygw" {
+				storetest.NotUnderRace(t)
+			}
 			c := start(t)
 			storetest.Run(t, func(t *testing.T) *store.Store {
 				c := c

@@ -333,7 +333,7 @@ const day = 24 * time.Hour
 // Whatever the order of the operations of two writers, two gcs, a repair and a reader, with crashes, lost answers and
 // services that are overloaded at any step, what was recorded stays, and garbage goes.
 func TestBucketModelRandom(t *testing.T) {
-	for i := range uint64(runs(5, 150)) {
+	for i := range uint64(runs(3, 150)) {
 		seed := *modelSeed + i
 		l := luck{rnd: rand.New(rand.NewPCG(seed, 0)), faults: seed%3 > 0, time: seed%4 == 3}
 		sc := scenario{grace: day, timely: !l.time && !l.faults}
@@ -348,7 +348,7 @@ func TestBucketModelRandom(t *testing.T) {
 // The same, when a process goes on as long as it can, except at one step, where another one takes over; and when it sleeps
 // there for two days, so that a gc may give up what it has stored and not recorded. The full run tries every step with a pause, and every third without one.
 func TestBucketModelPreempted(t *testing.T) {
-	for pause, every := range map[time.Duration]int{0: runs(80, 3), 2 * day: runs(25, 1)} {
+	for pause, every := range map[time.Duration]int{0: runs(200, 3), 2 * day: runs(70, 1)} {
 		tried := 0
 		try := func(switches map[int]int) (steps int) {
 			tried++

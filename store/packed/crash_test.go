@@ -25,13 +25,13 @@ import (
 	"castar/store/storetest"
 )
 
-// crashStates is how many states are tried of each crash: n, or a sixteenth under the race detector.
+// crashStates is how many states are tried of each crash: n, or a thirty-second under the race detector.
 // CASTAR_CRASH_STATES asks for another number.
 func crashStates(n int) int {
 	if more, err := strconv.Atoi(os.Getenv("CASTAR_CRASH_STATES")); err == nil {
 		return more
 	}
-	return storetest.Sample(n, (n+15)/16)
+	return storetest.Sample(n, (n+31)/32)
 }
 
 // statesAfterKill is how many states are tried of each crash that follows a kill. The first is the one in which nothing
@@ -39,14 +39,7 @@ func crashStates(n int) int {
 func statesAfterKill() int { return storetest.Sample(3, 1) }
 
 // killStep says how many operations lie between those after which a process is killed.
-func killStep() int { return storetest.Sample(1, 11) }
-
-// notUnderRace skips a test of one goroutine that tries very many states.
-func notUnderRace(t *testing.T) {
-	if storetest.UnderRace {
-		t.Skip("NOT TESTED: states without each sync, under the race detector")
-	}
-}
+func killStep() int { return storetest.Sample(1, 23) }
 
 // run is the sample ingest with all that it promised, in order.
 type run struct {
@@ -123,7 +116,7 @@ func (c *crasher) crashes(r run) error {
 	return nil
 }
 
-// kills ends the process after each operation of the run, or every fifth under the race detector. The next process finds what it did, durable or not; what
+// kills ends the process after each operation of the run, or some of them under the race detector. The next process finds what it did, durable or not; what
 // that one then promises must outlive a crash.
 func (c *crasher) kills(r run) error {
 	for i := 0; i < 2*(r.fsys.Len()+1); i += killStep() {
@@ -238,7 +231,7 @@ func TestCrash(t *testing.T) {
 
 // Without any one of its calls of fsync, the store breaks a promise, and the test above notices.
 func TestCrashNeedsEverySync(t *testing.T) {
-	notUnderRace(t)
+	storetest.NotUnderRace(t)
 	var all omitter
 	r, err := newSampler().run(crashfs.New(), all.wrap, newLedger())
 	if err != nil {

@@ -64,14 +64,14 @@ func reason(err error) error {
 
 // Whichever operation of an ingest fails, the ingest says so, promises nothing that is not so, and leaves a store that
 // the next one opens and completes, also after a crash. Under the race detector each fault comes with one operation
-// in seventeen.
+// in fifty.
 func TestFaults(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	s := newSampler()
 	for i, injected := range injected() {
 		runs := 0
 		for n := 0; ; n++ {
-			if storetest.UnderRace && n%17 != i {
+			if storetest.UnderRace && n%50 != 10*i {
 				runs++
 				continue
 			}

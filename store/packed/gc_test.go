@@ -17,6 +17,7 @@ import (
 	"castar/store/packed/internal/care"
 	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
+	"castar/store/storetest"
 )
 
 // sweep runs a sweep on fsys, as wrap shows it, that keeps what the tags reach.
@@ -289,7 +290,7 @@ func TestSweepDryRun(t *testing.T) {
 
 // Without any one of its calls of fsync a sweep breaks a promise, and the test above notices.
 func TestSweepNeedsEverySync(t *testing.T) {
-	notUnderRace(t)
+	storetest.NotUnderRace(t)
 	var all omitter
 	fsys, _, before := swept(t, all.wrap)
 	for k := before; k <= fsys.Len(); k++ { // a sweep that comes after a killed one has more to do

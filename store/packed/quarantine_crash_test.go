@@ -16,6 +16,7 @@ import (
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/record"
+	"castar/store/storetest"
 )
 
 // scrubOn opens a store and scrubs a half of it, which leaves a state.
@@ -145,7 +146,7 @@ func TestQuarantineCrash(t *testing.T) {
 
 // Without any one of its calls of fsync a scrub breaks a promise.
 func TestQuarantineNeedsEverySync(t *testing.T) {
-	notUnderRace(t)
+	storetest.NotUnderRace(t)
 	var all omitter
 	releases, records := falseAlarm(t), alarm(t)
 	for _, r := range []run{releases, records} {

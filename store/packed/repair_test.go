@@ -283,7 +283,7 @@ func TestRepairUnread(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := newCrasher(asIs, 1, 0)
-		for fault, more := 0, true; more; fault++ {
+		for fault, more := 0, true; more; fault += storetest.Sample(1, 9) {
 			fsys := r.fsys.Clone()
 			n := 0
 			var mu sync.Mutex

@@ -14,12 +14,13 @@ import (
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/care"
+	"castar/store/storetest"
 )
 
 // TestRepairNeedsEverySync deletes one call of fsync from a repair: of the promises of a repair that is done, one is
 // broken.
 func TestRepairNeedsEverySync(t *testing.T) {
-	notUnderRace(t)
+	storetest.NotUnderRace(t)
 	type hurtRun struct {
 		fsys *crashfs.FS
 		l    ledger

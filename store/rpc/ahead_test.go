@@ -22,6 +22,7 @@ import (
 	"castar/store/rpc/internal/rpctest"
 	"castar/store/rpc/internal/wire"
 	"castar/store/rpc/server"
+	"castar/store/storetest"
 )
 
 // digestsOf returns the digests of blobs.
@@ -126,6 +127,7 @@ func TestExpectLongBlob(t *testing.T) {
 
 // What nobody reads is not fetched without bound, and does not keep others from reading.
 func TestExpectInMeasure(t *testing.T) {
+	storetest.NotUnderRace(t)
 	served, g := rpctest.NewGrouped(memory.New())
 	var all [][]byte
 	for i := range 80 {

@@ -16,6 +16,7 @@ import (
 	"castar/store/rpc/internal/wire"
 	"castar/store/rpc/server"
 	"castar/store/storetest"
+	"castar/store/storetest/gorace"
 )
 
 // serveStore starts a server for st.
@@ -43,7 +44,10 @@ type ids struct{ n atomic.Int32 }
 
 func (i *ids) next() string { return fmt.Sprintf("rpc-test-%d", i.n.Add(1)) }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	gorace.Restart()
+	goleak.VerifyTestMain(m)
+}
 
 func TestStore(t *testing.T) {
 	for _, pkg := range []string{"", wire.SnixPackage} {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"castar/store"
@@ -69,10 +70,10 @@ func (g blobGroup) put(t *testing.T, st *store.Store) error {
 func texts(seed, n int) (blobs [][]byte) {
 	for total := 0; total < n; total += len(blobs[len(blobs)-1]) {
 		size := []int{100, 30_000, 3, 200_000, 7_000}[len(blobs)%5]
+		line := fmt.Sprintf(" of %d in %d, and then all the rest of the line, which is the same in each\n", len(blobs), seed)
 		var b []byte
 		for i := 0; len(b) < size; i++ {
-			b = fmt.Appendf(b, "%d of %d in %d, ", i, len(blobs), seed)
-			b = append(b, "and then all the rest of the line, which is the same in each\n"...)
+			b = append(strconv.AppendInt(b, int64(i), 10), line...)
 		}
 		blobs = append(blobs, b)
 	}
@@ -84,9 +85,8 @@ func putGroups(t *testing.T, st *store.Store) {
 		{nil},
 		{[]byte("one")},
 		texts(1, 100_000),
-		texts(2, 1<<20),
 		append(texts(3, 600_000), nil, random(1, 300_000), bytes.Repeat([]byte("long\n"), 300_000)),
-		texts(4, 4<<20),
+		texts(4, Sample(4<<20, 1<<20)),
 		{random(2, 1<<20), random(3, 900_000)},
 	} {
 		if err := group(t, blobs...).put(t, st); err != nil {

@@ -15,6 +15,15 @@ func Sample(n, few int) int {
 	return n
 }
 
+// NotUnderRace skips a test under the race detector: one of a single goroutine that tries very many states, or that
+// measures what they cost.
+func NotUnderRace(t *testing.T) {
+	t.Helper()
+	if UnderRace {
+		t.Skip("NOT TESTED HERE: .ci/run tests this without the race detector")
+	}
+}
+
 // Check is rapid.Check, with fewer cases under the race detector. It is for properties of files.
 func Check(t *testing.T, property func(*rapid.T)) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -58,6 +59,13 @@ func hasTags(st *store.Store) bool {
 // RunTags is Run for the tags alone.
 func RunTags(t *testing.T, open func(t *testing.T) *store.Store) {
 	for _, c := range tagChecks() {
+		t.Run(c.name, func(t *testing.T) { c.run(t, start(t, open)) })
+	}
+}
+
+// RunDirectories is Run for the directories alone.
+func RunDirectories(t *testing.T, open func(t *testing.T) *store.Store) {
+	for _, c := range slices.Concat(directoryChecks(), walkChecks(), uploadChecks()) {
 		t.Run(c.name, func(t *testing.T) { c.run(t, start(t, open)) })
 	}
 }

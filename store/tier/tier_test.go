@@ -12,10 +12,14 @@ import (
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/storetest"
+	"castar/store/storetest/gorace"
 	"castar/store/tier"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	gorace.Restart()
+	goleak.VerifyTestMain(m)
+}
 
 func TestStore(t *testing.T) {
 	for _, name := range []string{"near only", "write through"} {

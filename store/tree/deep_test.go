@@ -135,6 +135,7 @@ func TestTooDeep(t *testing.T) {
 // TestDeepIsLinear goes down trees that are as deep as they may be. Twice the depth must not take much more than twice
 // the memory.
 func TestDeepIsLinear(t *testing.T) {
+	storetest.NotUnderRace(t)
 	st := memory.New()
 	name := strings.Repeat("n", 200)
 	var roots [2][2]store.Node
@@ -190,6 +191,7 @@ func TestAnyDepth(t *testing.T) {
 
 // TestShared asks about trees of 40 directories and 2^40 paths.
 func TestShared(t *testing.T) {
+	storetest.NotUnderRace(t)
 	const levels = 40
 	st := memory.New()
 	old := nest(t, st, levels, leaf(t, st, "f", "old"), store.SizeDocumented, "a", "b")
@@ -224,9 +226,7 @@ func TestShared(t *testing.T) {
 
 // Renames are not searched for among too many paths, and what changed is told before all of it is known.
 func TestSharedStreams(t *testing.T) {
-	if storetest.UnderRace {
-		t.Skip("NOT TESTED: renames in trees of many paths, under the race detector")
-	}
+	storetest.NotUnderRace(t)
 	st := memory.New()
 	old := nest(t, st, 40, leaf(t, st, "f", "old"), store.SizeDocumented, "a", "b")
 	snix := nest(t, st, 40, leaf(t, st, "f", "old"), store.SizeSnix, "a", "b")

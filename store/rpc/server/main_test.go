@@ -9,9 +9,13 @@ import (
 
 	"castar/store"
 	"castar/store/rpc/internal/rpctest"
+	"castar/store/storetest/gorace"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	gorace.Restart()
+	goleak.VerifyTestMain(m)
+}
 
 // serveStore starts a server for st.
 func serveStore(t *testing.T, st *store.Store, o Options) *bufconn.Listener {

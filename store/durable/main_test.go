@@ -1,0 +1,9 @@
+package durable_test
+
+import (
+	"testing"
+
+	"castar/store/storetest/gorace"
+)
+
+func TestMain(m *testing.M) { gorace.Main(m) }

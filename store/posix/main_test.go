@@ -1,0 +1,9 @@
+package posix
+
+import (
+	"testing"
+
+	"castar/store/storetest/gorace"
+)
+
+func TestMain(m *testing.M) { gorace.Main(m) }

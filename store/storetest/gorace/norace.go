@@ -1,0 +1,6 @@
+//go:build !race
+
+package gorace
+
+// Restart does nothing without the race detector.
+func Restart() {}
