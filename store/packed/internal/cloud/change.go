@@ -126,6 +126,11 @@ func (f *FS) Remove(name string) error {
 // Delete deletes files of the bucket for good.
 func (f *FS) Delete(ctx context.Context, name string) error {
 	f.cache.remove(name)
+	return f.delete(ctx, name)
+}
+
+// delete is Delete for what is not in the cache.
+func (f *FS) delete(ctx context.Context, name string) error {
 	if err := f.b.Delete(ctx, name); !store.IsNotFound(err) {
 		return err
 	}
