@@ -28,16 +28,17 @@ func (m *mountTest) serve(socket string) *exec.Cmd {
 	}
 }
 
-// TestMountRemote mounts a tree from a server, from a cache before it, and from a folder of objects.
+// TestMountRemote mounts a tree from a server, from a cache before it, from a folder of objects, and from a bucket.
 func TestMountRemote(t *testing.T) {
 	m := newMountTest(t)
 	socket := filepath.Join(m.dir, "socket")
 	m.serve(socket)
-	objects := "objectstore+file://" + m.dir + "/objects"
+	objects, bucket := "objectstore+file://"+m.dir+"/objects", "packed+file:"+m.dir+"/bucket"
 	m.run(0, "copy", "-q", "--to", objects, "t")
+	m.run(0, "copy", "-q", "--to", bucket, "t")
 	root, _ := m.run(0, "ingest", "-q", "--no-metadata", filepath.Join(m.dir, "tree"))
 	root = strings.TrimSpace(root)
-	for _, url := range []string{"grpc+unix:" + socket, "cache:?near=" + m.dir + "/near&far=grpc%2Bunix:" + socket, objects} {
+	for _, url := range []string{"grpc+unix:" + socket, "cache:?near=" + m.dir + "/near&far=grpc%2Bunix:" + socket, objects, bucket} {
 		m.store = url
 		c, _ := m.start(root, m.mnt)
 		m.check()
@@ -52,7 +53,22 @@ func TestMountRemote(t *testing.T) {
 
 // TestMountServerGone takes the server away from a mount, and brings it back.
 func TestMountServerGone(t *testing.T) {
+	t.Parallel() // the client waits half a minute for the server
+	testMountServerGone(newMountTest(t))
+}
+
+// TestMountServerGoneBucket is the same with a server of a bucket.
+func TestMountServerGoneBucket(t *testing.T) {
+	t.Parallel()
 	m := newMountTest(t)
+	bucket := "packed+file:" + m.dir + "/bucket"
+	m.run(0, "copy", "-q", "--to", bucket, "--tags", "t")
+	m.store = bucket
+	testMountServerGone(m)
+}
+
+func testMountServerGone(m *mountTest) {
+	t := m.t
 	socket := filepath.Join(m.dir, "socket")
 	packed, server := m.store, m.serve(socket)
 	m.store = "grpc+unix:" + socket

@@ -3,9 +3,7 @@ package packed_test
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -17,7 +15,6 @@ import (
 	"castar/store/packed"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/cloud"
-	"castar/store/storetest"
 	"castar/store/tree"
 )
 
@@ -29,6 +26,8 @@ type scenario struct {
 	roots   map[store.Digest]string // the texts of the files of each root, one after the other
 	promise []store.Tag             // recorded, and told so
 	wrong   []string                // what should not have happened
+	small   bool                    // a writer and a gc are all
+	from    int                     // how many steps are those of an earlier run, after which nothing is checked
 	timely  bool                    // no process takes longer than the grace period, and none fails
 	slow    bool                    // a writer may sleep for days: what it names and did not promise yet may be gone
 }
@@ -156,8 +155,12 @@ func (sc *scenario) read(ctx context.Context, b bucket.Bucket) error {
 		return err
 	}
 	defer st.Close()
+	return sc.readAll(ctx, st)
+}
+
+func (sc *scenario) readAll(ctx context.Context, st *store.Store) error {
 	kept := tree.ReadKept(ctx, st)
-	err = errors.Join(append(kept.TagErrors, kept.LogErrors...)...)
+	err := errors.Join(append(kept.TagErrors, kept.LogErrors...)...)
 	roots, _ := kept.Roots(ctx, st)
 	for _, r := range roots {
 		err = errors.Join(err, sc.readRoot(ctx, st, r.Node.Digest))
@@ -190,16 +193,16 @@ func (sc *scenario) readRoot(ctx context.Context, st *store.Store, root store.Di
 // check looks at the bucket as it is between two steps: all that tags and log name is there, and all that was promised.
 func (sc *scenario) check(what string) {
 	ctx := context.Background()
-	if err := sc.read(ctx, keepOpen{sc.m.b}); err != nil && !sc.slow {
-		sc.fail("after %s: %v", what, err)
-		return
-	}
 	st, err := packed.OpenBucket(ctx, keepOpen{sc.m.b}, packed.BucketOptions{Options: packed.Options{ReadOnly: true}})
 	if err != nil {
 		sc.fail("open: %v", err)
 		return
 	}
 	defer st.Close()
+	if err := sc.readAll(ctx, st); err != nil && !sc.slow {
+		sc.fail("after %s: %v", what, err)
+		return
+	}
 	for _, t := range sc.promise {
 		if err := sc.readRoot(ctx, st, t.Root.Digest); err != nil {
 			sc.fail("after %s: %q was promised: %v", what, t.Name, err)
@@ -285,16 +288,22 @@ func interleave(t *testing.T, sc scenario, b bucket.Bucket, choose func(*model, 
 		check(t, st.Close())
 		sc.promise = slices.DeleteFunc(sc.promise, func(t store.Tag) bool { return t.Name == "old" })
 		time.Sleep(2 * sc.grace)
-		sc.m.after = func(s *step) { sc.check(fmt.Sprintf("%s of %d", s.what, s.a.id)) }
+		sc.m.after = func(s *step) {
+			if len(sc.m.trace) > sc.from {
+				sc.check(fmt.Sprintf("%s of %d", s.what, s.a.id))
+			}
+		}
 		sc.m.start(func(a *actor) error {
 			return sc.ingest(a.ctx, a.bucket(), "one", "shared by all", "shared by one", "one")
 		})
 		sc.m.start(func(a *actor) error { return sc.collect(a.ctx, a.bucket()) })
-		sc.m.start(func(a *actor) error { return sc.ingest(a.ctx, a.bucket(), "two", "shared by all", "two") })
-		sc.m.start(func(a *actor) error { return sc.read(a.ctx, a.bucket()) })
-		sc.m.start(func(a *actor) error {
-			return errors.Join(sc.collect(a.ctx, a.bucket()), sc.repair(a.ctx, a.bucket()))
-		})
+		if !sc.small {
+			sc.m.start(func(a *actor) error { return sc.ingest(a.ctx, a.bucket(), "two", "shared by all", "two") })
+			sc.m.start(func(a *actor) error { return sc.read(a.ctx, a.bucket()) })
+			sc.m.start(func(a *actor) error {
+				return errors.Join(sc.collect(a.ctx, a.bucket()), sc.repair(a.ctx, a.bucket()))
+			})
+		}
 		if !sc.m.run() {
 			sc.fail("no end")
 		}
@@ -316,84 +325,4 @@ func tell(t *testing.T, what string, wrong, trace []string) {
 	if len(wrong) > 0 {
 		t.Errorf("%s: %s\nsteps:\n%s", what, strings.Join(wrong, "\n"), strings.Join(trace, "\n"))
 	}
-}
-
-var modelSeed = flag.Uint64("bucket.seed", 1, "the first seed of random runs")
-
-// runs is how much of a matrix is tried: all of it in the full run, a part otherwise.
-func runs(few, many int) int {
-	if testing.Short() || storetest.UnderRace {
-		return few
-	}
-	return many
-}
-
-const day = 24 * time.Hour
-
-// Whatever the order of the operations of two writers, two gcs, a repair and a reader, with crashes, lost answers and
-// services that are overloaded at any step, what was recorded stays, and garbage goes.
-func TestBucketModelRandom(t *testing.T) {
-	for i := range uint64(runs(3, 150)) {
-		seed := *modelSeed + i
-		l := luck{rnd: rand.New(rand.NewPCG(seed, 0)), faults: seed%3 > 0, time: seed%4 == 3}
-		sc := scenario{grace: day, timely: !l.time && !l.faults}
-		wrong, trace := interleave(t, sc, bucket.NewMemory(), l.choose)
-		tell(t, fmt.Sprintf("seed %d", seed), wrong, trace)
-		if t.Failed() {
-			return
-		}
-	}
-}
-
-// The same, when a process goes on as long as it can, except at one step, where another one takes over; and when it sleeps
-// there for two days, so that a gc may give up what it has stored and not recorded. The full run tries every step with a pause, and every third without one.
-func TestBucketModelPreempted(t *testing.T) {
-	for pause, every := range map[time.Duration]int{0: runs(200, 3), 2 * day: runs(70, 1)} {
-		tried := 0
-		try := func(switches map[int]int) (steps int) {
-			tried++
-			sc := scenario{grace: day, timely: pause == 0, slow: pause > 0}
-			wrong, trace := interleave(t, sc, bucket.NewMemory(), preempting(switches, pause))
-			tell(t, fmt.Sprint(switches, pause), wrong, trace)
-			return len(trace)
-		}
-		for n, steps := 0, try(nil); n < steps && !t.Failed(); n += every {
-			for by := 1; by < 5 && !t.Failed(); by += runs(4, 1) {
-				try(map[int]int{n: by})
-			}
-		}
-		t.Logf("%d runs with pauses of %v", tried, pause)
-	}
-}
-
-// blind is a bucket that ignores conditions.
-type blind struct{ bucket.Bucket }
-
-func (b blind) PutIf(ctx context.Context, name string, data []byte, _ bucket.Version) (bucket.Version, error) {
-	if err := b.Put(ctx, name, data); err != nil {
-		return "", err
-	}
-	_, v, err := b.Load(ctx, name)
-	return v, err
-}
-
-// A store is not made in a bucket that ignores conditions. The model shows why: with single_writer, writers lose what they
-// have stored.
-func TestBucketModelBlind(t *testing.T) {
-	b := blind{bucket.NewMemory()}
-	_, err := packed.OpenBucket(t.Context(), b, create())
-	if !errors.Is(err, store.ErrUnsupported) || !strings.Contains(err.Error(), "conditional") {
-		t.Errorf("made a store: %v", err)
-	}
-	if all := names(t, b, ""); len(all) > 0 {
-		t.Errorf("left %q", all)
-	}
-	for seed := range uint64(20) {
-		l := luck{rnd: rand.New(rand.NewPCG(seed, 1))}
-		sc := scenario{grace: day, timely: true, options: packed.BucketOptions{SingleWriter: true}}
-		if wrong, _ := interleave(t, sc, blind{bucket.NewMemory()}, l.choose); len(wrong) > 0 {
-			return
-		}
-	}
-	t.Error("the model does not find what conditions are for")
 }
