@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -97,14 +96,8 @@ type jsonEntry struct {
 
 func (jsonEntry) lineType() string { return "entry" }
 
-// jsonName returns the two JSON fields of a name. JSON strings are Unicode, so if the name is not UTF-8, the second field
-// has it in standard base64, and the first has what can be shown of it.
-func jsonName(name string) (text, base64Text string) {
-	if utf8.ValidString(name) {
-		return name, ""
-	}
-	return strings.ToValidUTF8(name, "\uFFFD"), base64.StdEncoding.EncodeToString([]byte(name))
-}
+// jsonName returns the two JSON fields of a name; see store.JSONName.
+func jsonName(name string) (text, base64Text string) { return store.JSONName(name) }
 
 // withJSON returns a help text with a paragraph about --json before its examples. Each of about is a sentence without its
 // end, and an object whose fields complete it.

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"math"
 	"strings"
 
 	"castar/store"
@@ -32,17 +31,5 @@ func plural(n uint64, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// humanBytes returns n in binary units, with about three digits.
-func humanBytes(n uint64) string {
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	if n == math.MaxUint64 { // sums stop here
-		return "16 EiB or more"
-	}
-	value, units := float64(n)/1024, "KMGTPE"
-	for value >= 1023.95 && len(units) > 1 {
-		value, units = value/1024, units[1:]
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[0])
-}
+// humanBytes returns a number of bytes for people to read; see store.HumanBytes.
+func humanBytes(n uint64) string { return store.HumanBytes(n) }

@@ -222,6 +222,7 @@ func TestSwap(t *testing.T) {
 
 // TestDeep writes, compares, interrupts and removes a tree that is too deep for one path or for open descriptors.
 func TestDeep(t *testing.T) {
+	storetest.NotUnderRace(t)
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -274,9 +275,7 @@ func TestDeep(t *testing.T) {
 
 // TestTooDeep exports from a store that makes up directories without end.
 func TestTooDeep(t *testing.T) {
-	if storetest.UnderRace {
-		t.Skip("NOT TESTED: a tree of too many levels, under the race detector")
-	}
+	storetest.NotUnderRace(t)
 	f := newFake()
 	next := store.Node{Name: "d", Kind: store.KindDirectory, Size: 1 << 40}
 	made := uint64(0)

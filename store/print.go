@@ -1,7 +1,9 @@
 package store
 
 import (
+	"encoding/base64"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -37,6 +39,31 @@ func Quote(name string) string {
 		return name
 	}
 	return `"` + Escape(strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(name)) + `"`
+}
+
+// JSONName returns a name for a JSON string, which is Unicode, and for a second one. If the name is UTF-8, the first is
+// the name and the second is "". Otherwise the first is what can be shown of it, and the second is all of it in standard
+// base64.
+func JSONName(name string) (text, base64Text string) {
+	if utf8.ValidString(name) {
+		return name, ""
+	}
+	return strings.ToValidUTF8(name, "\uFFFD"), base64.StdEncoding.EncodeToString([]byte(name))
+}
+
+// HumanBytes returns a number of bytes in binary units, with about three digits.
+func HumanBytes(n uint64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	if n == math.MaxUint64 { // sums stop here
+		return "16 EiB or more"
+	}
+	value, units := float64(n)/1024, "KMGTPE"
+	for value >= 1023.95 && len(units) > 1 {
+		value, units = value/1024, units[1:]
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[0])
 }
 
 // isPlainWord is a fast test for names that need no quotes. Most names pass it.

@@ -20,7 +20,7 @@ func (s *server) OpenDir(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Open
 	if s.whole == nil {
 		return fuse.ENOSYS
 	}
-	c, ok := s.begin(cancel)
+	c, ok := s.enter(cancel)
 	if !ok {
 		return fuse.EIO
 	}
@@ -83,16 +83,13 @@ func (e *eager) wants(offset uint64) bool {
 // readDir calls add for each entry from in.Offset on, until it returns false. The place is nil for an entry that is not
 // described: the names of the directory itself and of the one above, and roots, which may go away.
 func (s *server) readDir(cancel <-chan struct{}, in *fuse.ReadIn, addIn func(*call, *place, fuse.DirEntry) bool) fuse.Status {
-	c, ok := s.begin(cancel)
-	if !ok {
-		return fuse.EIO
+	c, p, status := s.begin(cancel, in.NodeId)
+	if status != fuse.OK {
+		return status
 	}
 	defer s.end(c)
 	add := func(p *place, e fuse.DirEntry) bool { return addIn(c, p, e) }
-	p, status := s.find(c, in.NodeId)
 	switch {
-	case status != fuse.OK:
-		return status
 	case p.folder():
 		s.readFolder(p.top, in, add)
 		return fuse.OK

@@ -45,8 +45,8 @@ type server struct {
 	eager   eager
 }
 
-// begin begins a request. If ok is false, the mount is going away.
-func (s *server) begin(cancel <-chan struct{}) (c *call, ok bool) {
+// enter begins a request. If ok is false, the mount is going away.
+func (s *server) enter(cancel <-chan struct{}) (c *call, ok bool) {
 	s.gate.RLock()
 	if s.closed {
 		s.gate.RUnlock()
@@ -60,10 +60,17 @@ func (s *server) end(c *call) {
 	s.gate.RUnlock()
 }
 
-// find returns the entry that a request is about.
-func (s *server) find(c *call, number uint64) (place, fuse.Status) {
+// begin begins a request about an entry. Unless the status is OK, the request has ended.
+func (s *server) begin(cancel <-chan struct{}, number uint64) (c *call, p place, status fuse.Status) {
+	c, ok := s.enter(cancel)
+	if !ok {
+		return nil, place{}, fuse.EIO
+	}
 	p, err := s.fs.find(c, number)
-	return p, s.fs.status(number, err)
+	if status = s.fs.status(number, err); status != fuse.OK {
+		s.end(c)
+	}
+	return c, p, status
 }
 
 // String implements fuse.RawFileSystem.
@@ -72,15 +79,12 @@ func (s *server) String() string { return fsName }
 // Lookup implements fuse.RawFileSystem. That a name does not exist is told the kernel as an entry without a number, so
 // that it does not ask again.
 func (s *server) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	c, ok := s.begin(cancel)
-	if !ok {
-		return fuse.EIO
+	c, p, status := s.begin(cancel, in.NodeId)
+	if status != fuse.OK {
+		return status
 	}
 	defer s.end(c)
-	p, status := s.find(c, in.NodeId)
 	switch {
-	case status != fuse.OK:
-		return status
 	case p.folder():
 		return s.lookupTop(c, p.top, name, out)
 	case p.node.Kind != store.KindDirectory:
@@ -136,17 +140,13 @@ func (s *server) Forget(number, n uint64) {
 
 // GetAttr implements fuse.RawFileSystem.
 func (s *server) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	c, ok := s.begin(cancel)
-	if !ok {
-		return fuse.EIO
+	c, p, status := s.begin(cancel, in.NodeId)
+	if status != fuse.OK {
+		return status
 	}
 	defer s.end(c)
-	p, status := s.find(c, in.NodeId)
-	if status == fuse.OK {
-		status = s.attr(c, &p, &out.Attr)
-		out.SetTimeout(forever)
-	}
-	return status
+	out.SetTimeout(forever)
+	return s.attr(c, &p, &out.Attr)
 }
 
 // entry describes p to the kernel, as what a name leads to.
@@ -200,16 +200,15 @@ func mode(p *place) uint32 {
 
 // Readlink implements fuse.RawFileSystem.
 func (s *server) Readlink(cancel <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
-	c, ok := s.begin(cancel)
-	if !ok {
-		return nil, fuse.EIO
+	c, p, status := s.begin(cancel, in.NodeId)
+	if status != fuse.OK {
+		return nil, status
 	}
 	defer s.end(c)
-	p, status := s.find(c, in.NodeId)
-	if status == fuse.OK && p.node.Kind != store.KindSymlink {
-		status = fuse.EINVAL
+	if p.node.Kind != store.KindSymlink {
+		return nil, fuse.EINVAL
 	}
-	return []byte(p.node.Target), status
+	return []byte(p.node.Target), fuse.OK
 }
 
 // Open implements fuse.RawFileSystem. ENOSYS tells the kernel that files need not be opened, and that it may keep what
@@ -221,16 +220,12 @@ func (s *server) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse
 
 // Read implements fuse.RawFileSystem.
 func (s *server) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	c, ok := s.begin(cancel)
-	if !ok {
-		return nil, fuse.EIO
+	c, p, status := s.begin(cancel, in.NodeId)
+	if status != fuse.OK {
+		return nil, status
 	}
 	defer s.end(c)
-	p, status := s.find(c, in.NodeId)
-	switch {
-	case status != fuse.OK:
-		return nil, status
-	case p.folder() || p.node.Kind != store.KindFile:
+	if p.folder() || p.node.Kind != store.KindFile {
 		return nil, fuse.EISDIR
 	}
 	data, err := s.fs.read(c, &p, in.Offset, buf)
@@ -260,15 +255,11 @@ func (s *server) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string
 	if !strings.HasPrefix(name, "user.") { // told that there are no access control lists and labels, ls asks no more
 		return 0, fuse.Status(syscall.EOPNOTSUPP)
 	}
-	c, ok := s.begin(cancel)
-	if !ok {
-		return 0, fuse.EIO
-	}
-	defer s.end(c)
-	p, status := s.find(c, in.NodeId)
+	c, p, status := s.begin(cancel, in.NodeId)
 	if status != fuse.OK {
 		return 0, status
 	}
+	defer s.end(c)
 	all := xattrs(&p)
 	for i := 0; i < len(all); i += 2 {
 		if all[i] == name {
@@ -280,15 +271,11 @@ func (s *server) GetXAttr(cancel <-chan struct{}, in *fuse.InHeader, name string
 
 // ListXAttr implements fuse.RawFileSystem.
 func (s *server) ListXAttr(cancel <-chan struct{}, in *fuse.InHeader, buf []byte) (uint32, fuse.Status) {
-	c, ok := s.begin(cancel)
-	if !ok {
-		return 0, fuse.EIO
-	}
-	defer s.end(c)
-	p, status := s.find(c, in.NodeId)
+	c, p, status := s.begin(cancel, in.NodeId)
 	if status != fuse.OK {
 		return 0, status
 	}
+	defer s.end(c)
 	names := ""
 	for i, all := 0, xattrs(&p); i < len(all); i += 2 {
 		names += all[i] + "\x00"

@@ -193,8 +193,8 @@ func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparis
 
 func newJSONChange(c *tree.Change) jsonChange {
 	j := jsonChange{Op: string(c.Op)}
-	j.Path, j.PathBase64 = jsonName(c.Path)
-	j.From, j.FromBase64 = jsonName(c.From)
+	j.Path, j.PathBase64 = store.JSONName(c.Path)
+	j.From, j.FromBase64 = store.JSONName(c.From)
 	if c.Old.Kind != 0 {
 		j.Old = new(newJSONNode(c.Old))
 	}
@@ -260,7 +260,7 @@ func (h *Handler) compareFiles(ctx context.Context, c *comparison, p *page) erro
 	}
 	lines := []string{}
 	for _, l := range c.Lines {
-		text, _ := jsonName(l.Text)
+		text, _ := store.JSONName(l.Text)
 		lines = append(lines, text)
 	}
 	old, new := newJSONNode(a), newJSONNode(b)

@@ -2,14 +2,12 @@ package web
 
 import (
 	"context"
-	"encoding/base64"
 	"net/http"
 	"net/url"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"castar/export"
 	"castar/store"
@@ -90,7 +88,7 @@ type jsonNode struct {
 func newJSONNode(n store.Node) jsonNode {
 	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
 	if n.Kind == store.KindSymlink {
-		j.Target, j.TargetBase64 = jsonName(n.Target)
+		j.Target, j.TargetBase64 = store.JSONName(n.Target)
 	} else {
 		j.Digest = n.Digest.String()
 	}
@@ -107,16 +105,8 @@ type jsonPlace struct {
 
 func newJSONPlace(t *target) jsonPlace {
 	j := jsonPlace{Root: t.root.String(), jsonNode: newJSONNode(t.node)}
-	j.Path, j.PathBase64 = jsonName(strings.Join(t.parts, "/"))
+	j.Path, j.PathBase64 = store.JSONName(strings.Join(t.parts, "/"))
 	return j
-}
-
-// jsonName returns the JSON fields of a name: if it is not UTF-8, what can be shown of it, and all of it in base64.
-func jsonName(name string) (text, base64Text string) {
-	if utf8.ValidString(name) {
-		return name, ""
-	}
-	return strings.ToValidUTF8(name, "\uFFFD"), base64.StdEncoding.EncodeToString([]byte(name))
 }
 
 // jsonEntry is an entry of a directory as JSON.
@@ -178,7 +168,7 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 		e := t.entry(n)
 		l.Entries = append(l.Entries, e)
 		j := jsonEntry{jsonNode: newJSONNode(n), URL: e.URL}
-		j.Name, j.NameBase64 = jsonName(n.Name)
+		j.Name, j.NameBase64 = store.JSONName(n.Name)
 		asJSON = append(asJSON, j)
 	}
 	return h.show(w, r, &page{

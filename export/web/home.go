@@ -49,7 +49,7 @@ func newJSONRecords(all []record) []jsonRecord {
 	list := make([]jsonRecord, len(all))
 	for i, r := range all {
 		list[i] = jsonRecord{Name: r.Tag, Root: r.Root, Kind: r.Kind, Time: r.Time, Counts: r.Counts, URL: r.URL}
-		list[i].Source, list[i].SourceBase64 = jsonName(r.Source)
+		list[i].Source, list[i].SourceBase64 = store.JSONName(r.Source)
 	}
 	return list
 }

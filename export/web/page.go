@@ -5,7 +5,6 @@ import (
 	"embed"
 	"encoding/json"
 	"html/template"
-	"math"
 	"mime"
 	"net/http"
 	"strconv"
@@ -47,7 +46,7 @@ func newPages() *pages {
 	p.templates = template.Must(template.New("").Funcs(template.FuncMap{
 		"style": func() string { return styleURL },
 		"show":  showName,
-		"bytes": humanBytes,
+		"bytes": store.HumanBytes,
 		"count": groupDigits,
 		"short": func(d string) string { return d[:min(len(d), 16)] },
 		"date":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
@@ -147,21 +146,6 @@ func wantsJSON(r *http.Request) bool {
 
 // showName returns a name for people: plain text as it is, and everything else escaped in quotes.
 func showName(name string) string { return store.Quote(name) }
-
-// humanBytes returns a number of bytes for people.
-func humanBytes(n uint64) string {
-	if n < 1024 {
-		return strconv.FormatUint(n, 10) + " B"
-	}
-	if n == math.MaxUint64 { // sums stop here
-		return "16 EiB or more"
-	}
-	value, units := float64(n)/1024, "KMGTPE"
-	for value >= 1023.95 && len(units) > 1 {
-		value, units = value/1024, units[1:]
-	}
-	return strconv.FormatFloat(value, 'f', 1, 64) + " " + units[:1] + "iB"
-}
 
 // groupDigits returns a number with a thin space after each thousand.
 func groupDigits(n uint64) string {

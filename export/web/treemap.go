@@ -79,7 +79,7 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 	list := []jsonWeighed{}
 	for _, e := range p.Entries {
 		j := jsonWeighed{More: e.More, Counts: e.Counts, URL: e.URL}
-		j.Name, j.NameBase64 = jsonName(e.Name)
+		j.Name, j.NameBase64 = store.JSONName(e.Name)
 		if e.More == 0 {
 			j.Kind = e.Node.Kind.String()
 		}
@@ -178,7 +178,7 @@ func newBox(b box, e *weighed) box {
 	default:
 		b.Class = "file"
 	}
-	b.URL, b.Title = e.URL, name+": "+humanBytes(e.Counts.Bytes)
+	b.URL, b.Title = e.URL, name+": "+store.HumanBytes(e.Counts.Bytes)
 	if fits := int((b.W - 8) / letterWidth); b.H >= titleHeight && fits >= 3 {
 		b.Text = clip(name, fits)
 	}

@@ -21,6 +21,7 @@ func openBucket(t *testing.T, b bucket.Bucket, o Options) *store.Store {
 }
 
 func TestMemory(t *testing.T) {
+	storetest.NotUnderRace(t) // TestFile does the same
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) *store.Store { return openBucket(t, bucket.NewMemory(), Options{}) })
 }

@@ -23,6 +23,7 @@ import (
 	"castar/store/rpc/internal/rpctest"
 	"castar/store/rpc/internal/wire"
 	"castar/store/rpc/server"
+	"castar/store/storetest"
 )
 
 // newGrouped returns a store with n blobs in groups of the given number. Every other group is compressed.
@@ -310,6 +311,7 @@ func nth(group, blob int) (d store.Digest) {
 
 // The memory for groups is bounded, even for tiny blobs. The least recently used group goes first.
 func TestGroupsKept(t *testing.T) {
+	storetest.NotUnderRace(t)
 	for _, tt := range []struct{ members, size int }{{1, maxGroup - memberCost}, {maxGroup / memberCost, 0}} {
 		t.Run(fmt.Sprint(tt.members), func(t *testing.T) {
 			g := &newClient(nil, wire.TvixPackage).groups

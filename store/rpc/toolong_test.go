@@ -15,6 +15,7 @@ import (
 	"castar/store/rpc/internal/rpctest"
 	"castar/store/rpc/internal/wire"
 	"castar/store/rpc/server"
+	"castar/store/storetest"
 )
 
 // wide returns a directory with n entries.
@@ -46,6 +47,7 @@ func (s *tonic) Put(stream grpc.ClientStreamingServer[protos.Directory, protos.P
 
 // The error for a directory that is too long for a server names it, even if others were sent after it.
 func TestLongDirectory(t *testing.T) {
+	storetest.NotUnderRace(t)
 	const limit = 4 << 20
 	servers := map[string]func(t *testing.T) *client{
 		"gRPC": func(t *testing.T) *client { return serveLies(t, wire.TvixPackage, &liar{}, &directoryLiar{}) },

@@ -71,6 +71,7 @@ func TestWritesByOtherWays(t *testing.T) {
 }
 
 func TestReadThrough(t *testing.T) {
+	storetest.NotUnderRace(t)
 	storetest.Run(t, func(*testing.T) *store.Store { return readThrough() })
 }
 

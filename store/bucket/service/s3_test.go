@@ -93,6 +93,7 @@ func TestS3Denied(t *testing.T) {
 
 // A listing may be longer than a page. Only the pages needed are asked for.
 func TestS3Pages(t *testing.T) {
+	storetest.NotUnderRace(t)
 	t.Parallel()
 	requests := 0
 	c := buckettest.FakeS3(t, func(h http.Handler) http.Handler {
@@ -104,10 +105,7 @@ func TestS3Pages(t *testing.T) {
 		})
 	})
 	b := openS3(t, c)
-	pages := 3
-	if storetest.UnderRace { // which makes each request slow
-		pages = 2
-	}
+	const pages = 3
 	var want []string
 	for i := range (pages-1)*service.ListPage + 1 {
 		name := "blobs/" + store.Sum([]byte{byte(i), byte(i >> 8)}).String()
