@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,6 +50,12 @@ are in it; otherwise the group gets no more rights than others have. The setuid,
 and extended attributes of the old file are lost. If only the executable bit is wrong, export sets the bit and keeps
 the file.
 
+On a file system that lets files share blocks (XFS, btrfs and some others), a file takes no room for what the store there
+keeps uncompressed: photos, films, archives. It shares the blocks with the store, as after cp --reflink, and each stays as
+it is when the other is changed or removed. Every byte is checked all the same. Compressed contents, files of less than
+128 KiB and what was stored on another kind of file system are written. --reflink=always is an error if DEST and the
+store are not on one such file system. With --reflink=never, everything is written. -v and --json say how much is shared.
+
 With --sparse, blocks of 4 KiB of zeros become holes in every file that is written, so a disk image takes no more room
 than its original. Without it, zeros are written like other bytes.
 
@@ -87,6 +94,7 @@ func (e *env) exportCommand() *cli.Command {
 	var o export.Options
 	var a archiveFlags
 	r := restoreFlags{metadata: "auto"}
+	reflink, reflinks := "auto", []string{"auto", "always", "never"} // in the order of export.Reflink
 	var pick picked
 	return &cli.Command{
 		Name:      "export",
@@ -102,6 +110,7 @@ func (e *env) exportCommand() *cli.Command {
 			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &o.DryRun, "write nothing; print what would be done"),
 			boolFlag("sparse", "", &o.Sparse, "write blocks of zeros as holes"),
+			choiceFlag("reflink", &reflink, "auto", "share blocks with the store: `WHEN` the file system can (auto), always or never", reflinks...),
 			metadataFlag(&r.metadata, "restore modes, times and hard links: `WHEN` the store keeps them (auto), or none"),
 			boolFlag("owner", "", &r.owner, "also restore owners, groups, setuid and setgid; only root can"),
 			boolFlag("xattrs", "", &r.xattrs, "also restore extended attributes and access lists"),
@@ -125,6 +134,7 @@ func (e *env) exportCommand() *cli.Command {
 			if err := r.check(); err != nil {
 				return err
 			}
+			o.Reflink = export.Reflink(slices.Index(reflinks, reflink))
 			r.now = c.IsSet("mtime") && o.MTime.IsZero()
 			if err := a.check(&o, c.Args().Get(1), c.IsSet); err != nil {
 				return err
@@ -305,8 +315,12 @@ func (e *env) printExported(o *export.Options, node store.Node, dest string, r e
 		return nil
 	}
 	if e.verbose {
-		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s in %.1f s", dest, plural(r.Files, "file"),
-			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), seconds))
+		shared := ""
+		if r.Shared > 0 {
+			shared = fmt.Sprintf(" (%s shared with the store)", humanBytes(r.Shared))
+		}
+		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s%s in %.1f s", dest, plural(r.Files, "file"),
+			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), shared, seconds))
 	}
 	switch {
 	case o.DryRun:

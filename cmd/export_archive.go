@@ -35,7 +35,7 @@ func (f *archiveFlags) check(o *export.Options, dest string, given func(flag str
 		}
 		return nil
 	}
-	refused := []string{"delete", "dry-run", "sparse", "mode-file", "mode-exec", "mode-dir", "owner"}
+	refused := []string{"delete", "dry-run", "sparse", "reflink", "mode-file", "mode-exec", "mode-dir", "owner"}
 	switch f.format {
 	case "nar":
 		refused = append(refused, "name", "mtime", "metadata", "xattrs")

@@ -20,8 +20,8 @@ one of a set, and ** between slashes for any directories. A pattern with a slash
 whole path, any other with the last name. A pattern that ends in a slash finds only directories. One that begins with
 ! takes back what the patterns before it have found. A matching directory does not make its contents match.
 
-If a directory occurs many times and nothing below it matches, it is read once, unless a pattern is matched with whole
-paths. A tree with more than 8192 directories inside each other is an error.
+If a directory occurs many times and nothing below it matches, it is read once; or, if a pattern is matched with whole
+paths, once for each place in the pattern that its path leads to. A tree with more than 8192 directories inside each other is an error.
 
 If a directory cannot be read, find names it on stderr and exits with status 3.
 
@@ -99,12 +99,22 @@ func (m *matcher) match(path string, n *store.Node) bool {
 	return isType(*n, m.types) && (m.all || m.patterns.Match(path, n.Kind == store.KindDirectory))
 }
 
+// search returns what package tree searches with.
+func (m *matcher) search() tree.Matcher {
+	return tree.Matcher{State: m.patterns.State, Match: func(path func() string, n *store.Node) bool {
+		if m.byName {
+			return m.match(n.Name, n)
+		}
+		return m.match(path(), n)
+	}}
+}
+
 // find lists what in the tree root matches.
 func (e *env) find(ctx context.Context, st *store.Store, root store.Node, m matcher, null bool) error {
 	st.Expect(ctx, root)
 	entries := tree.Walk(ctx, st.Directories, root, -1)
-	if m.byName {
-		entries = tree.Search(ctx, st.Directories, root, func(n *store.Node) bool { return n.Name == "" || m.match(n.Name, n) })
+	if root.Kind == store.KindDirectory {
+		entries = tree.Search(ctx, st.Directories, root, m.search())
 	}
 	out := e.newListing(null)
 	err := e.walk(ctx, "find", entries, func(entry tree.Entry) {

@@ -55,7 +55,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 		return lines, tags
 	}
 	err := e.walk(ctx, "find", func(yield func(tree.Entry, error) bool) {
-		for v, err := range tree.Versions(ctx, st.Directories, roots, m.byName, m.match) {
+		for v, err := range tree.Versions(ctx, st.Directories, roots, m.search()) {
 			if at = v.In; err != nil && !store.IsServerError(err) {
 				err = fmt.Errorf("%s: %w", rootNames(where()), err)
 			}

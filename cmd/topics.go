@@ -21,6 +21,12 @@ later ones.
 
 A long file comes out of a packed store on all processors, in export, cat and copy. A copy between two packed stores on
 disks takes less time.
+On XFS, btrfs and other file systems whose files can share blocks, export shares what does not compress with the store
+instead of writing it: --reflink=auto, always or never. A store there takes up to 0.2% more room for large files of that
+kind, so that their blocks can be shared.
+
+find with a pattern that has a slash takes the time of the directories of a tree, and not that of its paths, where nothing
+matches.
 
 A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
 MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.

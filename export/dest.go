@@ -48,6 +48,9 @@ func (e *exporter) exportTo(root *store.Node, dest string) error {
 	case !e.o.Overwrite:
 		return unix.EEXIST // fs.ErrExist
 	case root.Kind != store.KindDirectory:
+		if err := e.checkReflink(parent); err != nil {
+			return err
+		}
 		return e.replace(parent, name, nil, root, []string{name})
 	case hasType(&st, unix.S_IFLNK):
 		return errors.New("is a symlink")
@@ -76,6 +79,9 @@ func splitDest(dest string) (parent, name string) {
 func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) error {
 	if root.Kind != store.KindDirectory {
 		return unix.EISDIR
+	}
+	if err := e.checkReflink(d); err != nil {
+		return err
 	}
 	if e.o.Overwrite {
 		at, nodes, err := e.enter(nil, root)
@@ -151,6 +157,9 @@ func hasGroupOfNew(is, up *unix.Stat_t) bool {
 func (e *exporter) create(parent *dir, name string, root *store.Node) error {
 	if e.o.DryRun {
 		return e.count(nil, root)
+	}
+	if err := e.checkReflink(parent); err != nil {
+		return err
 	}
 	temp := tempName(name)
 	err := e.write(parent, temp, nil, root, nil, e.factsOf(nil, root))

@@ -4,6 +4,9 @@ import "golang.org/x/sys/unix"
 
 const openParent = unix.O_RDONLY | unix.O_DIRECTORY
 
+// nameless is not known to darwin.
+func (d *dir) nameless() (int, error) { return -1, unix.ENOTSUP }
+
 func renameNoReplace(fromDir int, from string, toDir int, to string) error {
 	return unix.RenameatxNp(fromDir, from, toDir, to, unix.RENAME_EXCL)
 }

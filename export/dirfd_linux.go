@@ -14,6 +14,11 @@ import (
 // openParent opens a directory to reach its entries. The directory need not be readable.
 const openParent = unix.O_PATH | unix.O_DIRECTORY
 
+// nameless makes a file without a name in d, if the file system can do that, and opens it for writing.
+func (d *dir) nameless() (int, error) {
+	return posix.Open(d.fd, ".", unix.O_TMPFILE|unix.O_WRONLY, 0o600)
+}
+
 func renameNoReplace(fromDir int, from string, toDir int, to string) error {
 	return unix.Renameat2(fromDir, from, toDir, to, unix.RENAME_NOREPLACE)
 }

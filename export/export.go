@@ -47,6 +47,9 @@ type Options struct {
 	Delete bool
 	// Sparse leaves holes in new files for blocks of zeros.
 	Sparse bool
+	// Reflink says whether new files share blocks with those of the store: store.Extent. A block that is shared was read and
+	// checked like any other. With Sparse, a piece of a file that has blocks of zeros is written.
+	Reflink Reflink
 	// Listing, if not nil, is what package listing keeps of the root: Dir restores modes, times and hard links from it, and
 	// leaves holes in files that had some. It believes no more of it than the tree has too. FileMode, ExecMode, DirMode
 	// and MTime are stronger if they are set.
@@ -83,6 +86,7 @@ type Options struct {
 type Progress struct {
 	Files, Directories, Symlinks atomic.Uint64 // finished entries of the tree, including the root
 	Bytes                        atomic.Uint64 // of file contents, written or unchanged
+	Shared                       atomic.Uint64 // of them, in blocks that were not written but are shared with the store
 	Written                      atomic.Uint64 // entries that were made, replaced or given another mode, owner or time
 	Unchanged                    atomic.Uint64 // entries that were right already
 	Deleted                      atomic.Uint64 // entries that were removed because the tree does not have them
@@ -97,6 +101,7 @@ type Result struct {
 	Written     uint64 `json:"written"`
 	Unchanged   uint64 `json:"unchanged"`
 	Deleted     uint64 `json:"deleted"`
+	Shared      uint64 `json:"shared,omitempty" help:"how many of the bytes were not written, but share their blocks with the store"`
 }
 
 // Op is what was done to an entry.
@@ -210,6 +215,8 @@ type exporter struct {
 	owners owners
 	links  links
 
+	reflinks reflinks
+
 	mu   sync.Mutex // guards left and the calls of Notify, Spared and Complain
 	left error      // why a temporary entry could not be removed
 }
@@ -220,6 +227,12 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 	}
 	if o.Delete && !o.Overwrite {
 		return nil, errors.New("delete without overwrite")
+	}
+	if o.Reflink == ReflinkAlways && st.Clones == nil {
+		return nil, reflinkError(fmt.Errorf("the contents of this store are in no files here: %w", store.ErrUnsupported))
+	}
+	if st.Clones == nil {
+		o.Reflink = ReflinkNever
 	}
 	e := &exporter{st: st, done: o.Progress, empty: store.Sum(nil), keepsFileMode: o.FileMode == 0, keepsExecMode: o.ExecMode == 0,
 		keepsDirMode: o.DirMode == 0}
@@ -246,6 +259,7 @@ func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, er
 		}
 		e.times = []unix.Timespec{ts, ts}
 	}
+	e.reflinks.mode = o.Reflink
 	e.bufs.New = func() any { return new([compareSize]byte) }
 	e.ctx, e.stop = context.WithCancelCause(ctx)
 	e.slots <- struct{}{} // for the goroutine of the caller
@@ -256,6 +270,7 @@ func (p *Progress) result() Result {
 	return Result{
 		Files: p.Files.Load(), Directories: p.Directories.Load(), Symlinks: p.Symlinks.Load(), Bytes: p.Bytes.Load(),
 		Written: p.Written.Load(), Unchanged: p.Unchanged.Load(), Deleted: p.Deleted.Load(),
+		Shared: p.Shared.Load(),
 	}
 }
 

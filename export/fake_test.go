@@ -35,7 +35,8 @@ type fake struct {
 	rule     store.SizeRule
 	onOpen   func(store.Digest) error // called by Open, if not nil
 	onGet    func(store.Digest) error
-	maxPiece int // of what WriteTo writes at once
+	maxPiece int                                        // of what WriteTo writes at once
+	extent   func(at int64, piece []byte) *store.Extent // of a piece of a blob, if not nil
 }
 
 func newFake() *fake {
@@ -149,7 +150,11 @@ func (b *fakeBlob) Close() error { return nil }
 // WriteTo keeps the contract of store.Blob: it writes from the start and then says whether the bytes were right.
 func (b *fakeBlob) WriteTo(w io.Writer) (n int64, err error) {
 	for piece := range slices.Chunk(b.data, b.f.maxPiece) {
-		k, err := w.Write(piece)
+		var x *store.Extent
+		if b.f.extent != nil {
+			x = b.f.extent(n, piece)
+		}
+		k, err := store.WriteFrom(w, piece, x)
 		n += int64(k)
 		if err != nil {
 			return n, fmt.Errorf("writing it: %w", err)

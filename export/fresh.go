@@ -7,7 +7,6 @@ import (
 
 	"castar/store"
 	"castar/store/listing"
-	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -154,7 +153,7 @@ func (e *exporter) isComplete(n *store.Node, facts *listing.Entry, made uint32) 
 
 // writeBlob writes the contents of n to the file fd, which is empty. If sparse is set, it leaves holes.
 func (e *exporter) writeBlob(fd int, blob store.Blob, n *store.Node, sparse bool) error {
-	w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done, sparse: sparse}
+	w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done, sparse: sparse, links: &e.reflinks}
 	_, err := blob.WriteTo(&w) // checks the digest
 	switch {
 	case w.err != nil:
@@ -173,13 +172,19 @@ type fileWriter struct {
 	fd      int
 	node    *store.Node
 	done    *Progress
-	written uint64
-	sparse  bool  // leave holes
-	hole    bool  // the file ends with a hole
-	err     error // the first error
+	links   *reflinks
+	written uint64       // with the tail
+	tail    []byte       // what follows the last clone, and is not in the file yet
+	tailEnd store.Extent // where it ends in the store
+	sparse  bool         // leave holes
+	hole    bool         // the file ends with a hole
+	err     error        // the first error
 }
 
-func (w *fileWriter) Write(p []byte) (n int, err error) {
+func (w *fileWriter) Write(p []byte) (int, error) { return w.add(p, w.put) }
+
+// add adds p to the file by a call of put.
+func (w *fileWriter) add(p []byte, put func(p []byte) (int, error)) (n int, err error) {
 	defer func() {
 		w.written += uint64(n)
 		w.done.Bytes.Add(uint64(n))
@@ -194,17 +199,21 @@ func (w *fileWriter) Write(p []byte) (n int, err error) {
 	if uint64(len(p)) > w.node.Size-w.written {
 		return 0, fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has more", w.node.Digest, w.node.Size)
 	}
+	return put(p)
+}
+
+// put writes p at the end of the file.
+func (w *fileWriter) put(p []byte) (int, error) {
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
 	if w.sparse {
 		return w.writeSparse(p)
 	}
-	for n < len(p) {
-		k, err := posix.RetryValue(func() (int, error) { return unix.Write(w.fd, p[n:]) })
-		if err != nil {
-			return n, err
-		}
-		n += k
+	if err := w.writeAt(p, w.written); err != nil {
+		return 0, err
 	}
-	return n, nil
+	return len(p), nil
 }
 
 // count stands in for write in a dry run.

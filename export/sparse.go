@@ -56,10 +56,11 @@ func (w *fileWriter) writeAt(p []byte, at uint64) error {
 	return nil
 }
 
-// end sets the length of a file that ends with a hole. If the file system cannot do that, end writes the last byte.
+// end writes the tail, or sets the length of a file that ends with a hole. If the file system cannot do that, end writes the
+// last byte.
 func (w *fileWriter) end() error {
-	if !w.hole {
-		return nil
+	if err := w.flush(); err != nil || !w.hole {
+		return err
 	}
 	err := posix.Retry(func() error { return unix.Ftruncate(w.fd, int64(w.written)) })
 	switch err {

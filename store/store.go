@@ -224,20 +224,21 @@ type Store struct {
 	ID                string // unique and permanent; caches about the store are named by it
 	Blobs             Blobs
 	Directories       Directories
-	RemoteDirectories RemoteDirectories // of Directories; nil: they are near
-	SizeRule          SizeRule          // by which the sizes of directories are counted in trees that are made for this store
-	Lanes             Laner             // of Blobs; nil: it does not matter who puts what
-	Groups            Grouper           // of Blobs; nil: each blob is compressed by itself
-	Takes             Taker             // of Blobs; nil: it takes blobs only as they are
-	Joins             Joiner            // of Blobs; nil: it takes whole blobs only
-	RemoteBlobs       RemoteBlobs       // of Blobs; nil: they are near, and an answer takes no time
-	Far               bool              // to learn that it lacks something takes a round trip
-	Tags              Tags              // nil: no tags and no log
-	RemoteTags        RemoteTags        // of Tags; nil: they are near
-	Lister            Lister            // nil: cannot list
-	Sizer             Sizer             // nil: cannot tell what an object takes
-	Meter             Meter             // nil: cannot tell what was added
-	NewSet            func() ObjectSet  // an empty set of the objects that are committed; nil: there are none so small
+	RemoteDirectories RemoteDirectories  // of Directories; nil: they are near
+	SizeRule          SizeRule           // by which the sizes of directories are counted in trees that are made for this store
+	Lanes             Laner              // of Blobs; nil: it does not matter who puts what
+	Groups            Grouper            // of Blobs; nil: each blob is compressed by itself
+	Takes             Taker              // of Blobs; nil: it takes blobs only as they are
+	Joins             Joiner             // of Blobs; nil: it takes whole blobs only
+	RemoteBlobs       RemoteBlobs        // of Blobs; nil: they are near, and an answer takes no time
+	Clones            func(fd int) error // fills an empty file with a clone, to find out whether its file system can; nil: blobs have no Extent
+	Far               bool               // to learn that it lacks something takes a round trip
+	Tags              Tags               // nil: no tags and no log
+	RemoteTags        RemoteTags         // of Tags; nil: they are near
+	Lister            Lister             // nil: cannot list
+	Sizer             Sizer              // nil: cannot tell what an object takes
+	Meter             Meter              // nil: cannot tell what was added
+	NewSet            func() ObjectSet   // an empty set of the objects that are committed; nil: there are none so small
 	// Room returns an error while there is no room to store more. It may write to find out. nil: cannot tell.
 	Room      func(context.Context) error
 	Scrubber  Scrubber  // nil: cannot check itself

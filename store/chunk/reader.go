@@ -28,8 +28,9 @@ type Source struct {
 // Piece is the bytes of one chunk.
 type Piece struct {
 	Data    []byte
-	Release func()      // called when Data is no longer used; may be nil
-	hashed  *store.Part // Data as a part of the blob, or nil
+	Release func()        // called when Data is no longer used; may be nil
+	Extent  *store.Extent // where Data lies until then; may be nil
+	hashed  *store.Part   // Data as a part of the blob, or nil
 }
 
 func (p Piece) release() {
@@ -162,7 +163,11 @@ func (r *Reader) WriteTo(w io.Writer) (n int64, err error) {
 		if err != nil {
 			return n, err
 		}
-		m, err := w.Write(r.rest(i, piece.Data))
+		data := r.rest(i, piece.Data)
+		if len(data) < len(piece.Data) {
+			piece.Extent = nil
+		}
+		m, err := store.WriteFrom(w, data, piece.Extent)
 		n += int64(m)
 		r.at += uint64(m)
 		if err != nil {

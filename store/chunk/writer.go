@@ -26,6 +26,15 @@ type Sink interface {
 	PutList(d store.Digest, chunks []store.Chunk) error
 }
 
+// RunSink is a Sink that would rather store neighbours together.
+type RunSink interface {
+	Sink
+	// Together returns how many bytes of chunks PutRun takes at once. A single chunk may be longer.
+	Together() int
+	// PutRun is PutChunk for chunks that follow each other. data are their bytes, and at is where these begin in the blob.
+	PutRun(at uint64, data []byte, chunks []store.Chunk) error
+}
+
 // segmentSize is how much of a blob a Writer collects before it cuts it, in bytes. It is several times the longest
 // chunk, so little is carried over to the next segment.
 const segmentSize = 4 << 20
@@ -71,6 +80,7 @@ type Writer struct {
 	buf  []byte // not yet cut
 
 	chunks  []*store.Chunk // in order; a goroutine fills in the digest
+	cut     uint64         // bytes in them
 	working sync.WaitGroup
 	mu      sync.Mutex
 	err     error // the first error of the goroutines, or that of ctx
@@ -172,30 +182,23 @@ func (w *Writer) flush(last bool) error {
 		return err
 	}
 	whole, rest := w.buf, w.buf
-	var pieces [][]byte
-	for len(rest) >= w.pool.cutter.Params().Max || last && len(rest) > 0 {
-		n := w.pool.cutter.Cut(rest)
-		pieces = append(pieces, rest[:n:n])
-		rest = rest[n:]
-	}
+	runs := w.runs(&rest, last)
 	w.buf = nil
 	if !last {
 		w.buf = append(w.pool.get(), rest...)
 	}
 	users := new(atomic.Int32) // of the segment
-	users.Store(int32(len(pieces)))
-	for _, data := range pieces {
+	users.Store(int32(len(runs)))
+	for _, r := range runs {
 		select {
 		case w.pool.slots <- struct{}{}:
 		case <-w.ctx.Done():
 			return w.failed()
 		}
-		c := &store.Chunk{Size: uint64(len(data))}
-		w.chunks = append(w.chunks, c)
+		w.chunks = append(w.chunks, r.chunks...)
 		w.working.Go(func() {
 			defer func() { <-w.pool.slots }()
-			c.Digest = store.Sum(data)
-			if err := w.to.PutChunk(c.Digest, data); err != nil {
+			if err := r.put(w.to); err != nil {
 				w.fail(err)
 			}
 			if users.Add(-1) == 0 {
@@ -204,6 +207,46 @@ func (w *Writer) flush(last bool) error {
 		})
 	}
 	return nil
+}
+
+// run is chunks that follow each other, and are stored by one goroutine.
+type run struct {
+	at     uint64 // of data in the blob
+	data   []byte
+	chunks []*store.Chunk
+}
+
+// runs cuts what is in rest, and leaves there what may not be cut yet.
+func (w *Writer) runs(rest *[]byte, last bool) (runs []*run) {
+	together := 0
+	if s, ok := w.to.(RunSink); ok {
+		together = s.Together()
+	}
+	for len(*rest) >= w.pool.cutter.Params().Max || last && len(*rest) > 0 {
+		n := w.pool.cutter.Cut(*rest)
+		if len(runs) == 0 || len(runs[len(runs)-1].data)+n > together {
+			runs = append(runs, &run{at: w.cut, data: (*rest)[:0]})
+		}
+		r := runs[len(runs)-1]
+		r.data = r.data[:len(r.data)+n]
+		r.chunks = append(r.chunks, &store.Chunk{Size: uint64(n)})
+		*rest = (*rest)[n:]
+		w.cut += uint64(n)
+	}
+	return runs
+}
+
+// put fills in the digests and stores the chunks.
+func (r *run) put(to Sink) error {
+	chunks, rest := make([]store.Chunk, len(r.chunks)), r.data
+	for i, c := range r.chunks {
+		c.Digest = store.Sum(rest[:c.Size])
+		chunks[i], rest = *c, rest[c.Size:]
+	}
+	if s, ok := to.(RunSink); ok {
+		return s.PutRun(r.at, r.data[:len(r.data):len(r.data)], chunks)
+	}
+	return to.PutChunk(chunks[0].Digest, r.data)
 }
 
 // Commit implements store.BlobWriter.

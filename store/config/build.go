@@ -189,6 +189,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		Takes:             blobs.Takes,
 		Joins:             blobs.Joins,
 		RemoteBlobs:       blobs.RemoteBlobs,
+		Clones:            blobs.Clones,
 		Directories:       directories.Directories,
 		RemoteDirectories: directories.RemoteDirectories,
 		Far:               blobs.Far || directories.Far,

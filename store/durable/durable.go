@@ -68,6 +68,14 @@ type Far interface {
 	OpenWhole(name string) (File, error)
 }
 
+// Sharer is a File of the operating system. Its file system may be able to let files share blocks.
+type Sharer interface {
+	File
+	store.Cloneable
+	// Shares reports whether the file system can let files share blocks. The file must be empty.
+	Shares() bool
+}
+
 // Lock is a lock that is held. The operating system drops it when the process ends for any reason.
 type Lock interface {
 	// Shared turns an exclusive lock into a shared one. flock(2) does not promise that this is atomic: if another

@@ -81,6 +81,7 @@ func Keeps(t *testing.T, inner, outer *store.Store) {
 		{"Groups", inner.Groups != nil, outer.Groups != nil},
 		{"Joins", inner.Joins != nil, outer.Joins != nil},
 		{"RemoteBlobs", inner.RemoteBlobs != nil, outer.RemoteBlobs != nil},
+		{"Clones", inner.Clones != nil && outer.Blobs == inner.Blobs, outer.Clones != nil},
 		{"Far", inner.Far, outer.Far},
 		{"Lister", inner.Lister != nil, outer.Lister != nil},
 		{"RemoteTags", inner.RemoteTags != nil && outer.Tags == inner.Tags, outer.RemoteTags != nil},

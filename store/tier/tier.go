@@ -35,10 +35,10 @@ func New(near, far *store.Store, o Options) *store.Store {
 	switch {
 	case near.Blobs == nil:
 		st.Blobs, st.Lanes, st.Groups, st.Takes, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Takes, far.Joins
-		st.RemoteBlobs = far.RemoteBlobs
+		st.RemoteBlobs, st.Clones = far.RemoteBlobs, far.Clones
 	case far.Blobs == nil:
 		st.Blobs, st.Lanes, st.Groups, st.Takes, st.Joins = near.Blobs, near.Lanes, near.Groups, near.Takes, near.Joins
-		st.RemoteBlobs = near.RemoteBlobs
+		st.RemoteBlobs, st.Clones = near.RemoteBlobs, near.Clones
 	default:
 		b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
 		st.Blobs = b

@@ -73,14 +73,13 @@ func walkers(st *store.Store) map[string]func(ctx context.Context, root, other s
 			return err
 		},
 		"search": func(ctx context.Context, root, _ store.Node) (failed error) {
-			for _, err := range Search(ctx, st.Directories, root, func(*store.Node) bool { return false }) {
+			for _, err := range Search(ctx, st.Directories, root, byNode(func(*store.Node) bool { return false })) {
 				failed = err
 			}
 			return failed
 		},
 		"versions": func(ctx context.Context, root, _ store.Node) (failed error) {
-			nothing := func(string, *store.Node) bool { return false }
-			for _, err := range Versions(ctx, st.Directories, []store.Node{root}, true, nothing) {
+			for _, err := range Versions(ctx, st.Directories, []store.Node{root}, byNode(func(*store.Node) bool { return false })) {
 				failed = err
 			}
 			return failed
@@ -216,10 +215,10 @@ func TestShared(t *testing.T) {
 			t.Errorf("got %+v, %v, want %+v", got, err, tt.want)
 		}
 	}
-	for e, err := range Search(t.Context(), st.Directories, old, func(n *store.Node) bool { return n.Name == "nothing" }) {
+	for e, err := range Search(t.Context(), st.Directories, old, byNode(func(n *store.Node) bool { return n.Name == "nothing" })) {
 		t.Fatalf("found %v, %v", e, err)
 	}
-	for v, err := range Versions(t.Context(), st.Directories, []store.Node{old, new}, true, func(path string, _ *store.Node) bool { return path == "nothing" }) {
+	for v, err := range Versions(t.Context(), st.Directories, []store.Node{old, new}, byNode(func(n *store.Node) bool { return n.Name == "nothing" })) {
 		t.Fatalf("found %v, %v", v, err)
 	}
 }
@@ -305,4 +304,12 @@ func randomTree(t *testing.T, st *store.Store, rnd *rand.Rand) Side {
 		pool = append(pool, last, last)
 	}
 	return Side{st.Directories, last}
+}
+
+// byNode matches nodes wherever they are.
+func byNode(match func(n *store.Node) bool) Matcher {
+	return Matcher{
+		Match: func(_ func() string, n *store.Node) bool { return match(n) },
+		State: func(func() string) string { return "" },
+	}
 }

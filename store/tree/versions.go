@@ -16,19 +16,17 @@ type Version struct {
 	In   []int      // which of the roots have it, ascending; not to be changed
 }
 
-// Versions yields what match accepts below all the roots: each different node of a path once. The order of paths is that
+// Versions yields what m matches below all the roots: each different node of a path once. The order of paths is that
 // of Walk; of the nodes of one path, the one that the first root has comes first. A root with a name, which is no
 // directory, is an entry by itself. All trees are walked at once, so a directory that many of them have in one place is
-// read once. If byName is set, match depends on nothing but the node, gets its name for the path, and a directory below
-// which it accepts nothing is not read again elsewhere either.
+// read once. Elsewhere, a directory is not read again in a state in which nothing below it matches.
 //
 // A directory that cannot be read is yielded with the error, as by Walk, and the walk goes on beside it. Versions holds,
-// of the directories on the way down, their directories and what match accepts.
-func Versions(
-	ctx context.Context, ds store.Directories, roots []store.Node, byName bool, match func(path string, n *store.Node) bool,
-) iter.Seq2[Version, error] {
+// of the directories on the way down, their directories and what matches.
+func Versions(ctx context.Context, ds store.Directories, roots []store.Node, m Matcher) iter.Seq2[Version, error] {
 	return func(yield func(Version, error) bool) {
-		v := versions{reader: newReader(ctx, ds, store.MaxDepth), byName: byName, match: match, yield: yield}
+		v := versions{reader: newReader(ctx, ds, store.MaxDepth), m: m, yield: yield}
+		v.where = func() string { return v.at.child(v.name).path() }
 		defer v.close()
 		var top gathering
 		places := make([][]int, len(roots))
@@ -44,11 +42,22 @@ func Versions(
 // versions is a walk through several trees at once.
 type versions struct {
 	*reader
-	byName bool
-	match  func(path string, n *store.Node) bool
-	yield  func(Version, error) bool
-	met    int                          // how often yield was called
-	bare   memo[store.Digest, struct{}] // directories below which match accepts nothing
+	m        Matcher
+	yield    func(Version, error) bool
+	met      int                          // how often yield was called
+	bare     memo[searchKey, struct{}]    // directories below which nothing matches
+	bareOnce memo[store.Digest, struct{}] // in some state
+
+	at    *trail // of a directory
+	name  string // in it, of the node that is matched
+	where func() string
+}
+
+// match reports whether the entry n of the directory at a trail matches. It makes no path that nobody asks for: paths may be
+// long.
+func (v *versions) match(at *trail, n *store.Node) bool {
+	v.at, v.name = at, n.Name
+	return v.m.Match(v.where, n)
 }
 
 // occurrence is a node, and which of the roots have it.
@@ -75,18 +84,16 @@ func (v *versions) visitAll(at *trail, all []occurrence) bool {
 
 // expect begins to read an entry of the directory at a trail that will be entered.
 func (v *versions) expect(at *trail, n *store.Node) {
-	if n.Kind == store.KindDirectory && !v.bare.has(n.Digest) {
+	if n.Kind == store.KindDirectory && !v.bareOnce.has(n.Digest) {
 		v.begin(at, n.Digest)
 	}
 }
 
-// visit visits different nodes of one path, either all directories or none, and what is below them. It makes no path
-// that nobody sees: paths may be long.
+// visit visits different nodes of one path, either all directories or none, and what is below them.
 func (v *versions) visit(at *trail, same []occurrence) bool {
 	isDir := same[0].node.Kind == store.KindDirectory
-	prefix := v.prefix(at.up)
 	for _, o := range same {
-		if isDir && !v.match(prefix+o.node.Name, &o.node) { // what is no directory was accepted
+		if isDir && !v.match(at.up, &o.node) { // what is no directory was accepted
 			continue
 		}
 		if !v.hand(at, &o, nil) {
@@ -98,12 +105,12 @@ func (v *versions) visit(at *trail, same []occurrence) bool {
 
 // enter visits what is in and below different directories of one path, or the roots, which may be entries by themselves.
 func (v *versions) enter(at *trail, same []occurrence) bool {
-	before, prefix := v.met, v.prefix(at)
+	before, state := v.met, v.m.State(at.path)
 	var below gathering
 	places := make([][]int, len(same))
 	for i, o := range same {
 		places[i] = o.in
-		if v.bare.has(o.node.Digest) && v.ahead[o.node.Digest] == nil {
+		if v.bare.has(searchKey{o.node.Digest, state}) && v.ahead[o.node.Digest] == nil {
 			continue
 		}
 		dir, err := store.Directory{o.node}, error(nil)
@@ -114,7 +121,7 @@ func (v *versions) enter(at *trail, same []occurrence) bool {
 			return false
 		}
 		for j := range dir {
-			if n := &dir[j]; n.Kind == store.KindDirectory || v.match(prefix+n.Name, n) {
+			if n := &dir[j]; n.Kind == store.KindDirectory || v.match(at, n) {
 				below.add(i, *n)
 			}
 		}
@@ -122,9 +129,10 @@ func (v *versions) enter(at *trail, same []occurrence) bool {
 	if !v.visitAll(at, below.occurrences(places)) {
 		return false
 	}
-	if v.byName && v.met == before {
+	if v.met == before {
 		for _, o := range same {
-			v.bare.put(o.node.Digest, struct{}{})
+			v.bare.put(searchKey{o.node.Digest, state}, struct{}{})
+			v.bareOnce.put(o.node.Digest, struct{}{})
 		}
 	}
 	return true
@@ -134,14 +142,6 @@ func (v *versions) enter(at *trail, same []occurrence) bool {
 func (v *versions) hand(at *trail, o *occurrence, err error) bool {
 	v.met++
 	return v.yield(Version{at.path(), o.node, o.in}, err)
-}
-
-// prefix returns what match gets before the names in the directory at a trail.
-func (v *versions) prefix(at *trail) string {
-	if v.byName || at.up == nil {
-		return ""
-	}
-	return at.path() + "/"
 }
 
 // gathering is the different entries of several directories.

@@ -16,7 +16,15 @@ import (
 
 // versionsOf lists what Versions yields, as path, digest or target, and places.
 func versionsOf(t testing.TB, ds store.Directories, roots []store.Node, byName bool, match func(string, *store.Node) bool) (all []string) {
-	for v, err := range tree.Versions(t.Context(), ds, roots, byName, match) {
+	m := tree.Matcher{
+		Match: func(path func() string, n *store.Node) bool { return match(path(), n) },
+		State: func(dir func() string) string { return dir() },
+	}
+	if byName {
+		m.Match = func(_ func() string, n *store.Node) bool { return match(n.Name, n) }
+		m.State = func(func() string) string { return "" }
+	}
+	for v, err := range tree.Versions(t.Context(), ds, roots, m) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +118,9 @@ func TestVersionsReads(t *testing.T) {
 	}
 	f := newFixture(t)
 	var seen []string
-	for v, err := range tree.Versions(t.Context(), f.Directories, []store.Node{f.top}, true, func(string, *store.Node) bool { return true }) {
+	for v, err := range tree.Versions(t.Context(), f.Directories, []store.Node{f.top}, tree.Matcher{
+		Match: func(func() string, *store.Node) bool { return true }, State: func(func() string) string { return "" },
+	}) {
 		if err != nil {
 			v.Path += "?"
 		}

@@ -31,7 +31,8 @@ const (
 	FrameHeadLen = 32
 	// ItemLen is how many bytes an item takes in a frame, and a chunk in a chunk list.
 	ItemLen = store.DigestSize + 4
-	// MaxPadding bounds the padding between items and payload: there are fewer bytes of it. Writers add none.
+	// MaxPadding bounds the padding between items and payload: there are fewer bytes of it. It is also the size of the blocks
+	// that files share, in nearly all file systems that let them.
 	MaxPadding = 4 << 10
 )
 

@@ -41,6 +41,11 @@ func (l *Loaded) Memory() int { return cap(l.stored) + cap(l.spare) }
 // Payload returns the payload as it is stored, until the next Load.
 func (l *Loaded) Payload() []byte { return l.stored[l.Frame.Start:] }
 
+// Aligned reports whether the frame has padding, which makes files able to share blocks with its payload.
+func (l *Loaded) Aligned() bool {
+	return l.Frame.Codec == Raw && int(l.Frame.Start) > FrameHeadLen+len(l.Head.Items)*ItemLen
+}
+
 // Bytes returns the bytes of the object at a place in the frame, unchecked, until the next Load. The frame must not be
 // streamed.
 func (l *Loaded) Bytes(at Location) []byte { return l.raw[at.Offset:][:at.Size:at.Size] }

@@ -17,7 +17,9 @@ type Group struct {
 	Items   []Item
 	Raw     []byte // their bytes, in order
 	Encoded []byte // what Raw is compressed to, as one zstd frame, or nil if that is still to be done
-	pooled  bool   // Raw is a buffer of the Coders
+	InBlob  bool   // the objects follow each other in a blob, in which the first begins at At
+	At      uint64
+	pooled  bool // Raw is a buffer of the Coders
 }
 
 // NewGroup returns an empty group that Add fills.
@@ -67,10 +69,11 @@ type Writer struct {
 
 // newPack is a pack that is being written.
 type newPack struct {
-	id   ID
-	file durable.File
-	size int64 // under the mutex of the writer
-	busy int   // frames that have a place and are not written yet; under the same mutex
+	id     ID
+	file   durable.File
+	shares bool  // its blocks can be shared
+	size   int64 // under the mutex of the writer
+	busy   int   // frames that have a place and are not written yet; under the same mutex
 	// turn is held while a frame is written. The system lets one goroutine write to a file at a time, and others would spin.
 	turn chan struct{}
 }
@@ -92,6 +95,8 @@ func (w *Writer) create(r Role) (*newPack, error) {
 	if err != nil {
 		return nil, err
 	}
+	sharer, ok := f.(durable.Sharer)
+	shares := ok && r == RoleData && sharer.Shares()
 	head := AppendHead(nil, r)
 	if _, err := f.WriteAt(head, 0); err != nil {
 		f.Close()
@@ -99,14 +104,27 @@ func (w *Writer) create(r Role) (*newPack, error) {
 		return nil, err
 	}
 	p.open.pin(id, f)
-	pack := &newPack{id: id, file: f, size: int64(len(head)), turn: make(chan struct{}, 1)}
+	pack := &newPack{id: id, file: f, shares: shares, size: int64(len(head)), turn: make(chan struct{}, 1)}
 	w.all = append(w.all, pack)
 	return pack, nil
 }
 
-// reserve returns where a frame of that many bytes goes. The caller must call wrote when the frame is there.
-func (w *Writer) reserve(r Role, length int64) (pack *newPack, offset int64, err error) {
+// alignFrom is the length of a payload from which it is aligned, in bytes. Padding is at most 1/32 of it, and of a large blob
+// 1/512: its chunks share frames.
+const alignFrom = 128 << 10
+
+// pad lengthens the padding of a frame that begins at an offset, so that the payload begins as many bytes after a block as at
+// does. A clone of the payload can then begin at at in another file.
+func (h *Head) pad(offset int64, at uint64) {
+	begins := uint64(offset) + uint64(h.Start)
+	h.Start += uint32((at - begins) % MaxPadding)
+}
+
+// reserve returns where a frame goes, and pads its head if a file that is to have its payload at at can share blocks with it.
+// at may be nil. The caller must call wrote when the frame is there.
+func (w *Writer) reserve(h *Head, at *uint64) (pack *newPack, offset int64, err error) {
 	w.mu.Lock()
+	r := h.Kind.Role()
 	pack = w.packs[r]
 	var full *newPack
 	if pack == nil || pack.size >= w.full(w.done) {
@@ -118,7 +136,10 @@ func (w *Writer) reserve(r Role, length int64) (pack *newPack, offset int64, err
 	}
 	if err == nil {
 		offset = pack.size
-		pack.size += length
+		if at != nil && pack.shares && h.Codec == Raw && h.Stored >= alignFrom {
+			h.pad(offset, *at)
+		}
+		pack.size += int64(h.Start) + int64(h.Stored)
 		pack.busy++
 	}
 	send := full != nil && full.busy == 0
@@ -166,26 +187,39 @@ func (w *Writer) Append(g *Group) (f Frame, err error) {
 		return f, err
 	}
 	h.Codec, h.Start, h.Stored, h.PayloadSum = codec, uint32(head), uint32(len(payload)), Checksum(payload)
-	pack, offset, err := w.reserve(h.Kind.Role(), int64(head+len(payload)))
+	var at *uint64
+	if g.InBlob {
+		at = &g.At
+	}
+	pack, offset, err := w.reserve(&h, at)
 	if err != nil {
 		return f, err
 	}
 	defer w.wrote(h.Kind.Role(), pack)
-	AppendFrameHead(buf[:0], &h)
+	apart := len(buf) == head // the payload is elsewhere: it is raw, or was compressed before
+	front := AppendFrameHead(buf[:0], &h)
+	if !apart {
+		front = buf // with the payload, and so without padding
+	}
 	pack.turn <- struct{}{}
 	defer func() { <-pack.turn }()
-	_, err = pack.file.WriteAt(buf, offset) // with the payload, if that was just compressed
-	if err == nil && len(buf) == head {
-		_, err = pack.file.WriteAt(payload, offset+int64(head))
+	_, err = pack.file.WriteAt(front, offset)
+	if err == nil && apart {
+		_, err = pack.file.WriteAt(payload, offset+int64(h.Start))
 	}
 	return h.At(pack.id, offset), err
 }
 
-// Copy writes a sound frame as it is stored, but without padding. It never holds all of a streamed frame.
+// Copy writes a sound frame as it is stored. A payload that was aligned stays so where that is of use; otherwise there is no
+// padding. Copy never holds all of a streamed frame.
 func (w *Writer) Copy(l *Loaded) (f Frame, err error) {
 	h := l.Head
 	h.Start = uint32(FrameHeadLen + len(h.Items)*ItemLen)
-	to, offset, err := w.reserve(h.Kind.Role(), int64(h.Start)+int64(h.Stored))
+	var at *uint64
+	if l.Aligned() {
+		at = new(uint64(l.Frame.Offset) + uint64(l.Frame.Start))
+	}
+	to, offset, err := w.reserve(&h, at)
 	if err != nil {
 		return f, err
 	}

@@ -172,8 +172,13 @@ func (w *rewriter) alive(j frameJob, d *store.Digest, l pack.Location) bool {
 	return int(v.Frame) == j.n && v.Offset == l.Offset && v.Size == l.Size && w.plan.alive(index.At{Index: j.i, Kind: k, N: n})
 }
 
-// regroup puts items of a frame into others.
+// regroup puts items of a frame into others. Neighbours in a frame that is stored as it is stay together, and aligned.
 func (w *rewriter) regroup(loaded *pack.Loaded, items []bool) error {
+	if f := loaded.Frame; f.Codec == pack.Raw && f.Kind == pack.KindData && !f.Streamed() {
+		if err := w.moveRuns(loaded, items); err != nil {
+			return err
+		}
+	}
 	for n, l := range loaded.Head.Locations(loaded.Frame) {
 		if !items[n] {
 			continue
@@ -190,6 +195,39 @@ func (w *rewriter) regroup(loaded *pack.Loaded, items []bool) error {
 		}
 	}
 	return nil
+}
+
+// moveRuns makes frames of items that lie one after the other in a frame, unless they are short. It takes them from items.
+func (w *rewriter) moveRuns(loaded *pack.Loaded, items []bool) error {
+	var run []pack.Item
+	var begin, end uint32 // of the run in the payload
+	write := func(next int) error {
+		if end-begin < pack.PlainFrom {
+			return nil
+		}
+		for i := range run {
+			items[next-len(run)+i] = false
+		}
+		f := loaded.Frame
+		return w.write(&pack.Group{
+			Kind: f.Kind, Items: run, Raw: loaded.Payload()[begin:end],
+			InBlob: loaded.Aligned(), At: uint64(f.Offset) + uint64(f.Start) + uint64(begin),
+		})
+	}
+	for n, l := range loaded.Head.Locations(loaded.Frame) {
+		if items[n] {
+			if len(run) == 0 {
+				begin = l.Offset
+			}
+			run, end = append(run, loaded.Head.Items[n]), l.Offset+l.Size
+			continue
+		}
+		if err := write(n); err != nil {
+			return err
+		}
+		run, begin, end = nil, 0, 0
+	}
+	return write(len(loaded.Head.Items))
 }
 
 // put adds an object to a group, which it writes when it is full.

@@ -184,8 +184,8 @@ func (s *salvage) makesUp(ctx context.Context, l pack.Location, d store.Digest) 
 	}
 	load := func(c store.Chunk) (p chunk.Piece, err error) {
 		at, _ := s.chunk(c)
-		p.Data, p.Release, err = s.st.Packs.View(at)
-		return p, err
+		v, err := s.st.Packs.View(at)
+		return chunk.Piece{Data: v.Data, Release: v.Release}, err
 	}
 	sum, _, err := s.st.JoinChunks(ctx, s.st.Packs.Chunks(l, nil), load, io.Discard)
 	if err == nil && sum != d {

@@ -1,7 +1,7 @@
 package live
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,15 +70,17 @@ func (b Blobs) putCut(ctx context.Context, d store.Digest, data []byte) error {
 		return st.PutWhole(pack.KindData, b.lane, d, data)
 	}
 	var chunks []store.Chunk
-	for len(data) > 0 {
-		n := st.Cutter.Cut(data)
-		c := store.Chunk{Digest: store.Sum(data[:n]), Size: uint64(n)}
-		if err := st.PutWhole(pack.KindData, b.lane, c.Digest, data[:n]); err != nil {
+	for at := 0; at < len(data); {
+		begin, first := at, len(chunks)
+		for at < len(data) && at-begin < pack.GroupSize/2 {
+			n := st.Cutter.Cut(data[at:])
+			chunks = append(chunks, store.Chunk{Digest: store.Sum(data[at:][:n]), Size: uint64(n)})
+			at += n
+		}
+		if err := st.putRun(b.lane, uint64(begin), data[begin:at], chunks[first:], false); err != nil {
 			return err
 		}
-		chunks = append(chunks, c)
-		data = data[n:]
-		if err := ctx.Err(); err != nil {
+		if err := cmp.Or(ctx.Err(), st.checkpoint()); err != nil {
 			return err
 		}
 	}
@@ -101,6 +103,14 @@ func (s sink) Has(store.Digest) (bool, error) { return false, nil }
 
 func (s sink) PutChunk(d store.Digest, data []byte) error {
 	return s.st.Put(pack.KindData, s.lane, d, data, true)
+}
+
+// Together implements chunk.RunSink.
+func (s sink) Together() int { return pack.GroupSize }
+
+// PutRun implements chunk.RunSink.
+func (s sink) PutRun(at uint64, data []byte, chunks []store.Chunk) error {
+	return s.st.putRun(s.lane, at, data, chunks, true)
 }
 
 func (s sink) PutWhole(d store.Digest, data []byte) error {
@@ -141,20 +151,20 @@ func (b Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		}
 		return st.reader(ctx, d, chunks), nil
 	}
-	release := func() {}
+	v := pack.Viewed{Data: data, Release: func() {}}
 	if data == nil {
-		if data, release, err = st.Packs.View(l); st.movedAway(err) {
+		if v, err = st.Packs.View(l); st.movedAway(err) {
 			return b.Open(ctx, d)
 		}
 		if err != nil {
 			return nil, st.about(d, err)
 		}
 	}
-	if err := st.verify(d, l, data); err != nil {
-		release()
+	if err := st.verify(d, l, v.Data); err != nil {
+		v.Release()
 		return nil, err
 	}
-	return &whole{*bytes.NewReader(data), release}, nil
+	return newWhole(v), nil
 }
 
 // Lookup returns where an object is, and its bytes if it is not written yet. If it does not find the object, it looks for

@@ -149,24 +149,20 @@ func (st *Store) putFrame(items []pack.Item, raw, frame []byte) (bool, error) {
 	if len(raw) < pack.GroupSize/4 || len(raw) > pack.LongestGroup {
 		return false, nil
 	}
-	if err := st.Writable(); err != nil {
+	s, err := st.taking()
+	if err != nil {
 		return false, err
 	}
-	st.mu.Lock()
-	s := st.current
-	st.mu.Unlock()
 	for i := range items {
 		if st.hasBefore(pack.KindData, &items[i].Digest) {
 			return false, nil
 		}
 	}
-	taken := s.addGroup(items, raw, frame)
+	taken := s.addGroup(&pack.Group{Kind: pack.KindData, Items: items, Raw: raw, Encoded: frame})
 	if taken == nil {
 		return false, nil
 	}
-	st.Slots <- struct{}{}
-	defer func() { <-st.Slots }()
-	return true, s.write(taken)
+	return true, st.write(s, taken, false)
 }
 
 // ChunkSize implements store.Joiner.

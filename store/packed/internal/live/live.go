@@ -93,7 +93,7 @@ func (st *Store) Bundle() *store.Store {
 	return &store.Store{
 		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(), Takes: st.Blobs(),
 		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st, Meter: &st.added,
-		NewSet: st.NewSet, Room: st.Room, Barrier: st, Keeper: keeper, Far: st.Cloud != nil,
+		Clones: st.clones(), NewSet: st.NewSet, Room: st.Room, Barrier: st, Keeper: keeper, Far: st.Cloud != nil,
 	}
 }
 
@@ -323,12 +323,18 @@ func (st *Store) Has(k pack.Kind, d *store.Digest) bool {
 
 // Writable returns why the store cannot be written, or nil.
 func (st *Store) Writable() error {
+	_, err := st.taking()
+	return err
+}
+
+// taking returns the session that takes objects, or why the store cannot be written.
+func (st *Store) taking() (*session, error) {
 	if st.ReadOnly {
-		return store.ErrReadOnly
+		return nil, store.ErrReadOnly
 	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.failure
+	return st.current, st.failure
 }
 
 // Fail remembers the first error of a write. After it nothing more is written or committed, because what the session takes

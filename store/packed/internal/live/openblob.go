@@ -6,26 +6,40 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"syscall"
 
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
 
 // whole is a blob that is in memory and checked.
 type whole struct {
 	bytes.Reader
-	release func() // nil: it was closed
+	v pack.Viewed // no Release: it was closed
 }
+
+func newWhole(v pack.Viewed) *whole { return &whole{*bytes.NewReader(v.Data), v} }
 
 func (w *whole) Size() uint64 { return uint64(w.Reader.Size()) }
 
+// WriteTo implements store.Blob.
+func (w *whole) WriteTo(to io.Writer) (int64, error) {
+	if w.v.Extent == nil || w.Len() < len(w.v.Data) {
+		return w.Reader.WriteTo(to)
+	}
+	n, err := store.WriteFrom(to, w.v.Data, w.v.Extent)
+	w.Seek(int64(n), io.SeekStart)
+	return int64(n), err
+}
+
 func (w *whole) Close() error {
 	w.Reset(nil) // others may use the memory now
-	if w.release != nil {
-		w.release()
+	if w.v.Release != nil {
+		w.v.Release()
 	}
-	w.release = nil
+	w.v = pack.Viewed{}
 	return nil
 }
 
@@ -67,24 +81,24 @@ func (st *Store) chunk(d store.Digest, c store.Chunk) (p chunk.Piece, err error)
 	if store.IsNotFound(err) {
 		return p, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
 	}
-	release := func() {}
+	v := pack.Viewed{Data: data, Release: func() {}}
 	if err == nil && data == nil {
 		if l.Frame.Kind != pack.KindData {
 			return p, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s is a list of chunks", c.Digest)}
 		}
-		if data, release, err = st.Packs.View(l); st.movedAway(err) {
+		if v, err = st.Packs.View(l); st.movedAway(err) {
 			return st.chunk(d, c)
 		}
 	}
 	if err != nil {
 		return p, st.about(d, err)
 	}
-	if uint64(len(data)) != c.Size {
-		release()
-		err := fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, len(data), c.Size)
+	if uint64(len(v.Data)) != c.Size {
+		v.Release()
+		err := fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, len(v.Data), c.Size)
 		return p, &store.CorruptError{Digest: d, Where: st.Fs.Path(l.String()), Err: err}
 	}
-	return chunk.Piece{Data: data, Release: release}, nil
+	return chunk.Piece{Data: v.Data, Release: v.Release, Extent: v.Extent}, nil
 }
 
 // verifyChunk checks the bytes of a chunk of the blob d.
@@ -240,7 +254,7 @@ func (st *Store) JoinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, e
 				return sum, n, err
 			}
 			h.WritePart(piece.part)
-			m, err := w.Write(piece.Data)
+			m, err := store.WriteFrom(w, piece.Data, piece.Extent)
 			n += int64(m)
 			if err != nil {
 				return sum, n, err
@@ -270,5 +284,23 @@ func batches(chunks iter.Seq2[store.Chunk, error]) iter.Seq2[[]store.Chunk, erro
 		if len(some) > 0 {
 			yield(some, nil)
 		}
+	}
+}
+
+// clones returns store.Store.Clones. Contents that lie in a file of this machine, as they are, have an extent.
+func (st *Store) clones() func(fd int) error {
+	if st.Cloud != nil {
+		return nil
+	}
+	return func(fd int) error {
+		f, err := st.Fs.Open(sealed.ConfigName)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if c, ok := f.(store.Cloneable); ok {
+			return c.CloneTo(fd, 0, 0, 0)
+		}
+		return syscall.ENOTSUP
 	}
 }

@@ -74,9 +74,9 @@ func (st *Store) NewWriter() *pack.Writer {
 }
 
 // add takes an object into the group of a lane, unless the session has it. If it returns a group, the caller must write the
-// group. It reports false if the session is sealed. alone keeps the object out of shared groups; then data is not copied
-// and must not change until the group is written.
-func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone bool) (toWrite *group, ok bool) {
+// group. It reports false if the session is sealed. If at is not nil, it keeps the object out of shared groups, and is its
+// offset in a blob; then data is not copied and must not change until the group is written.
+func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, at *uint64) (toWrite *group, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sealed {
@@ -90,8 +90,9 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone 
 		s.st.added.contents.Add(uint64(len(data)))
 	}
 	var g *group
-	if alone {
-		g = &group{Group: &pack.Group{Kind: k, Items: []pack.Item{{Digest: d, Size: uint32(len(data))}}, Raw: data}}
+	if at != nil {
+		items := []pack.Item{{Digest: d, Size: uint32(len(data))}}
+		g = &group{Group: &pack.Group{Kind: k, Items: items, Raw: data, InBlob: k == pack.KindData, At: *at}}
 		objects[d] = pending{g, 0, uint32(len(data))}
 	} else {
 		if g = s.open[k][lane]; g == nil {
@@ -109,24 +110,24 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, alone 
 	return g, true
 }
 
-// addGroup makes a group of data that is compressed already, and returns it. The caller must write it. If the session has any
-// of its objects, or is sealed, or if an object is in the group twice, addGroup does nothing and returns nil.
-func (s *session) addGroup(items []pack.Item, raw, encoded []byte) *group {
+// addGroup adds a group of contents, and returns it. The caller must write it. If the session has any of its objects, or is
+// sealed, or if an object is in the group twice, addGroup does nothing and returns nil.
+func (s *session) addGroup(of *pack.Group) *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	blobs := s.objects[pack.KindData.Table()]
-	if s.sealed || slices.ContainsFunc(items, func(it pack.Item) bool { _, ok := blobs[it.Digest]; return ok }) {
+	if s.sealed || slices.ContainsFunc(of.Items, func(it pack.Item) bool { _, ok := blobs[it.Digest]; return ok }) {
 		return nil
 	}
-	g := &group{Group: &pack.Group{Kind: pack.KindData, Items: items, Raw: raw, Encoded: encoded}}
+	g := &group{Group: of}
 	at, before := uint32(0), len(blobs)
-	for i := range items {
-		blobs[items[i].Digest] = pending{g, at, items[i].Size}
-		at += items[i].Size
+	for _, it := range of.Items {
+		blobs[it.Digest] = pending{g, at, it.Size}
+		at += it.Size
 	}
-	if len(blobs) < before+len(items) {
-		for i := range items {
-			delete(blobs, items[i].Digest)
+	if len(blobs) < before+len(of.Items) {
+		for _, it := range of.Items {
+			delete(blobs, it.Digest)
 		}
 		return nil
 	}
@@ -272,9 +273,6 @@ func records(objects map[store.Digest]pending) table.Source {
 	})
 }
 
-// aloneFrom is the size from which an object that does not compress has a frame of its own.
-const aloneFrom = 64 << 10
-
 // Put stores an object under its digest, unless the store has it. The lane is 0 for all kinds but data. inSlot says that
 // the caller holds a slot.
 func (st *Store) Put(k pack.Kind, lane int, d store.Digest, data []byte, inSlot bool) error {
@@ -284,26 +282,28 @@ func (st *Store) Put(k pack.Kind, lane int, d store.Digest, data []byte, inSlot 
 	if k == pack.KindList && len(data) > pack.MaxList {
 		return fmt.Errorf("a blob of %d chunks: at most %d", len(data)/pack.ItemLen, pack.MaxList/pack.ItemLen)
 	}
-	alone := len(data) >= pack.GroupSize || k == pack.KindData && len(data) >= aloneFrom && st.Packs.Incompressible(data)
+	if len(data) >= pack.GroupSize || k == pack.KindData && len(data) >= pack.PlainFrom && st.Packs.Incompressible(data) {
+		return st.put(k, lane, d, data, new(uint64(0)), inSlot)
+	}
+	return st.put(k, lane, d, data, nil, inSlot)
+}
+
+// put is Put for an object that the store lacks. If at is not nil, the object gets a frame of its own, and lies at that offset
+// in a blob.
+func (st *Store) put(k pack.Kind, lane int, d store.Digest, data []byte, at *uint64, inSlot bool) error {
 	for {
-		if err := st.Writable(); err != nil {
+		s, err := st.taking()
+		if err != nil {
 			return err
 		}
-		st.mu.Lock()
-		s := st.current
-		st.mu.Unlock()
-		g, ok := s.add(k, lane, d, data, alone)
+		g, ok := s.add(k, lane, d, data, at)
 		if !ok {
 			continue // it was just sealed, and there is a new session
 		}
 		if g == nil {
 			return nil
 		}
-		if !inSlot {
-			st.Slots <- struct{}{}
-			defer func() { <-st.Slots }()
-		}
-		return s.write(g)
+		return st.write(s, g, inSlot)
 	}
 }
 
