@@ -31,6 +31,9 @@ matches.
 A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
 MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.
 
+If a bucket refuses requests because the clock of this machine is wrong, the error says so. A write that az refuses does
+not crash castar any more.
+
 --limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
 requests and bytes it was.
 

@@ -149,7 +149,7 @@ func (c *serverClock) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if there, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
-		c.ahead.Store(int64(there.Sub(time.Now())))
+		c.ahead.Store(int64(time.Until(there)))
 		if answer.StatusCode < 300 {
 			c.last.Store(&answeredAt{there, time.Now()})
 		}
