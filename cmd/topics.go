@@ -28,6 +28,9 @@ kind, so that their blocks can be shared.
 find with a pattern that has a slash takes the time of the directories of a tree, and not that of its paths, where nothing
 matches.
 
+Over a long line, export, verify and both directions of copy take about half as long. A bigtable that cannot be reached is
+named with its server.
+
 A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
 MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.
 
