@@ -23,7 +23,8 @@ A long file comes out of a packed store on all processors, in export, cat and co
 disks takes less time.
 
 A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
-MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.
+MiB or so, where objectstore+s3 takes one for each chunk. An ingest waits for three round trips after the last pack is sent.
+gc runs beside writers there.
 
 --limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
 requests and bytes it was.
