@@ -32,7 +32,8 @@ Over a long line, export, verify and both directions of copy take about half as 
 named with its server.
 
 A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
-MiB or so, where objectstore+s3 takes one for each chunk. gc runs beside writers there.
+MiB or so, where objectstore+s3 takes one for each chunk. An ingest waits for three round trips after the last pack is sent.
+gc runs beside writers there.
 
 If a bucket refuses requests because the clock of this machine is wrong, the error says so. A write that az refuses does
 not crash castar any more.
