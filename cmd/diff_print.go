@@ -18,7 +18,7 @@ type diffPrinter struct {
 	e        *env
 	f        *diffFlags
 	sides    [2]*compare.Side
-	out      *listing
+	out      *linePrinter
 	patch    patch.Writer
 	color    bool
 	parts    map[patch.Part]string // the colors of a patch
@@ -29,7 +29,7 @@ type diffPrinter struct {
 }
 
 func (e *env) newDiffPrinter(f *diffFlags, sides [2]*compare.Side) *diffPrinter {
-	p := &diffPrinter{e: e, f: f, sides: sides, out: e.newListing(f.null), color: e.wantsColor() && !f.null,
+	p := &diffPrinter{e: e, f: f, sides: sides, out: e.newLinePrinter(f.null), color: e.wantsColor() && !f.null,
 		terminal: e.isTerminal(), ops: map[tree.Op]string{tree.Added: colorGreen, tree.Removed: colorRed},
 		parts: map[patch.Part]string{patch.Head: colorBold, patch.Hunk: colorCyan, patch.Added: colorGreen, patch.Removed: colorRed}}
 	p.patch = patch.Writer{New: sides[1].Directories, Line: p.patchLine,

@@ -116,7 +116,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, m matc
 	if root.Kind == store.KindDirectory {
 		entries = tree.Search(ctx, st.Directories, root, m.search())
 	}
-	out := e.newListing(null)
+	out := e.newLinePrinter(null)
 	err := e.walk(ctx, "find", entries, func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		if entry.Depth == 0 {

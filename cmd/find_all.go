@@ -41,7 +41,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	if len(roots) > 0 {
 		st.Expect(ctx, roots[0]) // most of the others is in it
 	}
-	out := e.newListing(false)
+	out := e.newLinePrinter(false)
 	var at []int // which roots have the entry
 	where := func() (lines []int, tags []string) {
 		split, _ := slices.BinarySearch(at, len(kept.Ingests))

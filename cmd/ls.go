@@ -83,7 +83,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		depth = -1
 		st.Expect(ctx, r.Node)
 	}
-	out, left := e.newListing(f.null), complaints{e: e, command: "ls"}
+	out, left := e.newLinePrinter(f.null), complaints{e: e, command: "ls"}
 	var kept *factsReader
 	if f.long || e.json {
 		facts, err := openFacts(ctx, st, r, left.listing)

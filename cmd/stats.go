@@ -224,7 +224,7 @@ type jsonSize struct {
 
 func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Unique, more *untagged) error {
 	owners := more != nil
-	out := e.newListing(false)
+	out := e.newLinePrinter(false)
 	for _, m := range roots {
 		root, err := newJSONRoot(m.root)
 		if err != nil {

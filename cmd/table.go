@@ -72,7 +72,7 @@ func columnsOf(w io.Writer) int {
 	switch to := w.(type) {
 	case *output:
 		return columnsOf(to.w)
-	case *listing:
+	case *linePrinter:
 		return to.columns
 	case *os.File:
 		if columns, _, err := term.GetSize(int(to.Fd())); err == nil {

@@ -15,8 +15,8 @@ import (
 	"castar/store/tree"
 )
 
-// listing is a result of many lines on its way to stdout.
-type listing struct {
+// linePrinter is a result of many lines on its way to stdout.
+type linePrinter struct {
 	*bufio.Writer
 	end byte // of a line
 	nul bool // names are printed as they are
@@ -25,8 +25,8 @@ type listing struct {
 }
 
 // newListing returns a listing; with nul, its lines end in NUL and its names are raw. It must be flushed.
-func (e *env) newListing(nul bool) *listing {
-	l := &listing{Writer: bufio.NewWriterSize(e.stdout, 64<<10), end: '\n', nul: nul, columns: columnsOf(e.stdout)}
+func (e *env) newLinePrinter(nul bool) *linePrinter {
+	l := &linePrinter{Writer: bufio.NewWriterSize(e.stdout, 64<<10), end: '\n', nul: nul, columns: columnsOf(e.stdout)}
 	if nul {
 		l.end = 0
 	}
@@ -34,7 +34,7 @@ func (e *env) newListing(nul bool) *listing {
 }
 
 // name returns a path as this listing prints it. A directory ends in a slash, and the root is a dot.
-func (l *listing) name(path string, isDir bool) string {
+func (l *linePrinter) name(path string, isDir bool) string {
 	switch {
 	case path == "":
 		path = "."
@@ -48,13 +48,13 @@ func (l *listing) name(path string, isDir bool) string {
 }
 
 // line writes text as one line.
-func (l *listing) line(text string) {
+func (l *linePrinter) line(text string) {
 	l.WriteString(text)
 	l.WriteByte(l.end)
 }
 
 // json writes v as one line.
-func (l *listing) json(v jsonLine) { _ = writeJSON(l, v) } // stdout remembers
+func (l *linePrinter) json(v jsonLine) { _ = writeJSON(l, v) } // stdout remembers
 
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
 // errPartial in the end. A server that fails ends it.
