@@ -24,7 +24,7 @@ type linePrinter struct {
 	columns int // of the terminal, or 0
 }
 
-// newListing returns a listing; with nul, its lines end in NUL and its names are raw. It must be flushed.
+// newLinePrinter returns a linePrinter for stdout; with nul, its lines end in NUL and its names are raw. It must be flushed.
 func (e *env) newLinePrinter(nul bool) *linePrinter {
 	l := &linePrinter{Writer: bufio.NewWriterSize(e.stdout, 64<<10), end: '\n', nul: nul, columns: columnsOf(e.stdout)}
 	if nul {
@@ -33,7 +33,7 @@ func (e *env) newLinePrinter(nul bool) *linePrinter {
 	return l
 }
 
-// name returns a path as this listing prints it. A directory ends in a slash, and the root is a dot.
+// name returns a path as this printer prints it. A directory ends in a slash, and the root is a dot.
 func (l *linePrinter) name(path string, isDir bool) string {
 	switch {
 	case path == "":
