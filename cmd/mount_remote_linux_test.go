@@ -79,6 +79,7 @@ func testMountServerGone(m *mountTest) {
 		t.Errorf("without a server: %v", err)
 	}
 	said := make([]byte, 4096)
+	try(t, stderr.SetReadDeadline(time.Now().Add(time.Minute)))
 	n, err := stderr.Read(said)
 	if text := string(said[:n]); err != nil || strings.Count(text, "\n") != 1 || !strings.Contains(text, "connection refused") {
 		t.Errorf("said %q, %v", text, err)

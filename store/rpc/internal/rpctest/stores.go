@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"castar/store"
@@ -16,7 +17,8 @@ import (
 type Grouped struct {
 	store.Blobs
 	Groups map[store.Digest]store.Group
-	Frames [][]byte
+	mu     sync.Mutex
+	Frames [][]byte // to be read when nothing is being put
 }
 
 // NewGrouped adds an empty Grouped to st, and returns both.
@@ -28,7 +30,9 @@ func NewGrouped(st *store.Store) (*store.Store, *Grouped) {
 
 // PutGroup implements store.Grouper.
 func (g *Grouped) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) (all []store.Digest, err error) {
+	g.mu.Lock()
 	g.Frames = append(g.Frames, slices.Clone(frame))
+	g.mu.Unlock()
 	for _, n := range sizes {
 		d, err := g.Put(ctx, raw[:n])
 		if err != nil {
