@@ -277,8 +277,8 @@ func TestRestoreAsNobody(t *testing.T) {
 	must(t, err, os.Chmod(base, 0o777))
 	t.Cleanup(func() { os.RemoveAll(base) })
 	attributesWork(t, base)
-	must(t, syscall.Setreuid(-1, 65534))
-	defer func() { must(t, syscall.Setreuid(-1, 0)) }()
+	must(t, syscall.Setresuid(-1, 65534, -1)) // Setreuid would leave another saved user behind, and FUSE asks for that too
+	defer func() { must(t, syscall.Setresuid(-1, 0, -1)) }()
 	src, dest := filepath.Join(base, "home"), filepath.Join(base, "out")
 	makeHome(t, src, false)
 	must(t, unix.Chmod(src, 0o555), unix.Chmod(src+"/docs/unreadable", 0o400), os.Chtimes(src, time.Time{}, time.Unix(77, 77)))
