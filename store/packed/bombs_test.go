@@ -32,7 +32,7 @@ import (
 // A bomb is a store of few bytes that says it has very many, all under right checksums. Each is to be opened, verified,
 // read, collected and repaired in this much memory and processor time.
 const (
-	bombMemory = 400 << 20
+	bombMemory = 500 << 20
 	bombTime   = 10 * time.Second
 )
 
