@@ -72,7 +72,7 @@ func (w *worker) known(up *folder, at *place, st *stat) (d store.Digest, known b
 // readFile stores the contents of a file of the directory up. If the file changes, readFile reads it again, and gives up
 // after some attempts. st describes the file, and is updated to describe it as it was throughout the last read.
 func (w *worker) readFile(up *folder, at *place, st *stat) (d store.Digest, err error) {
-	w.hasRead = true
+	w.hasWorked = true
 	var reason error
 	for try := range attempts {
 		begun := time.Now()

@@ -82,7 +82,7 @@ type worker struct {
 	at        *list.Element // in the order of the workers
 	questions int64         // how many it has asked the file system
 	asked     atomic.Int64  // the number of the one that it waits for; 0 if it does not wait
-	hasRead   bool          // a file, since it let other goroutines go first
+	hasWorked bool          // read a file or met a directory, since it let other goroutines go first
 }
 
 // work takes a slot for the worker that begins the walk.
@@ -299,8 +299,8 @@ func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.St
 				if err := w.child(&group, i, len(names), f, &s.places[i], ignored, l, &s.nodes[i]); err != nil {
 					return err
 				}
-				if w.hasRead || i%batchSize == batchSize/2 {
-					w.hasRead = false
+				if w.hasWorked || i%batchSize == batchSize/2 {
+					w.hasWorked = false
 					runtime.Gosched() // saves half of the thread switches, and 7% of the time, but costs more than to look at a file
 				}
 			}
@@ -342,6 +342,7 @@ func (w *worker) child(g *forks, i, n int, up *folder, at *place, ignored ignore
 	if !isDir {
 		return w.storeListed(l, i, up, at, &st, ignored, node)
 	}
+	w.hasWorked = true
 	of := st // a copy, so that only directories cost an allocation
 	w.fork(g, i == n-1 || up.alone(), func(w *worker) error { return w.storeListed(l, i, up, at, &of, ignored, node) })
 	return g.failed()
