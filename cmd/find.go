@@ -20,8 +20,9 @@ one of a set, and ** between slashes for any directories. A pattern with a slash
 whole path, any other with the last name. A pattern that ends in a slash finds only directories. One that begins with
 ! takes back what the patterns before it have found. A matching directory does not make its contents match.
 
-If a directory occurs many times and nothing below it matches, it is read once; or, if a pattern is matched with whole
-paths, once for each place in the pattern that its path leads to. A tree with more than 8192 directories inside each other is an error.
+If a directory occurs many times and nothing below it matches, it is read once. If a pattern is matched with whole paths,
+it is read once for each part of the pattern that its paths have reached. A tree with more than 8192 directories inside
+each other is an error.
 
 If a directory cannot be read, find names it on stderr and exits with status 3.
 

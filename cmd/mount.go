@@ -48,8 +48,9 @@ If castar is killed, DIR gives the error "transport endpoint is not connected".
 Tags and lines of the log show the modes and times that 'castar ingest' listed.
 Without a listing, or with --metadata=none, files have the mode 0444, or 0555 if
 they are executable, directories have 0555, and all have the time of the mount;
---mtime wins. Everything belongs to the user who mounts. A file at one path of a tree has the same inode number in every mount. No two
-files of a mount share one, so they look like copies, not like hard links.
+--mtime wins. Everything belongs to the user who mounts. A file at one path of a
+tree has the same inode number in every mount. No two files of a mount share
+one, so they look like copies, not like hard links.
 Extended attributes tell digests: user.castar.digest in hexadecimal, and tvix's
 user.tvix.castore.blob.digest or user.tvix.castore.directory.digest.
 

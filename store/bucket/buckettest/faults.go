@@ -84,22 +84,7 @@ func faults() map[string]func(f *Faults, w http.ResponseWriter, r *http.Request)
 			io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client is gone
 			<-r.Context().Done()
 		},
-		"body stalled": func(f *Faults, w http.ResponseWriter, r *http.Request) {
-			rec := httptest.NewRecorder()
-			f.Server.ServeHTTP(rec, r)
-			for k, v := range rec.Header() {
-				w.Header()[k] = v
-			}
-			if r.Method != http.MethodHead {
-				w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
-			}
-			w.WriteHeader(rec.Code)
-			w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
-			if half := rec.Body.Len() / 2; half < rec.Body.Len() && r.Method != http.MethodHead {
-				http.NewResponseController(w).Flush()
-				<-r.Context().Done()
-			}
-		},
+		"body stalled":     stallBody,
 		"page of HTML":     func(_ *Faults, w http.ResponseWriter, _ *http.Request) { page(w, http.StatusOK) },
 		"page of an error": func(_ *Faults, w http.ResponseWriter, _ *http.Request) { page(w, http.StatusBadGateway) },
 		"cut before":       func(_ *Faults, w http.ResponseWriter, _ *http.Request) { hangUp(w, nil, nil) },
@@ -134,6 +119,24 @@ func faults() map[string]func(f *Faults, w http.ResponseWriter, r *http.Request)
 			r.Body = io.NopCloser(io.LimitReader(r.Body, r.ContentLength/2))
 			f.Server.ServeHTTP(w, r)
 		},
+	}
+}
+
+// stallBody answers with half of the body, and then waits for the client to give up.
+func stallBody(f *Faults, w http.ResponseWriter, r *http.Request) {
+	rec := httptest.NewRecorder()
+	f.Server.ServeHTTP(rec, r)
+	for k, v := range rec.Header() {
+		w.Header()[k] = v
+	}
+	if r.Method != http.MethodHead {
+		w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
+	}
+	w.WriteHeader(rec.Code)
+	w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+	if half := rec.Body.Len() / 2; half < rec.Body.Len() && r.Method != http.MethodHead {
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
 	}
 }
 
