@@ -271,8 +271,8 @@ func sameRoot(a, b store.Node) bool {
 	return a == b
 }
 
-// copyTags sets tags whose root is there. It returns an error, or nil, for each tag: it may not move one that points
-// elsewhere, or one that cannot be read, and may.
+// copyTags sets tags whose root is there. conflicts has an error, or nil, for each tag. The error says that the tag points
+// elsewhere in the destination, or cannot be read there, and must not be moved.
 func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) (conflicts []error, err error) {
 	for _, t := range tags {
 		conflict, err := copyTag(ctx, f, to, t)

@@ -2,8 +2,8 @@ package ingest
 
 import "castar/store"
 
-// scratch is memory for one directory of a walk, to be used again for the next: else it is most of what a walk allocates,
-// and each new page costs as much as looking at a file.
+// scratch is memory for one directory of a walk. It is used again for the next one. Otherwise it would be most of what a walk
+// allocates, and each new page of memory costs as much as looking at a file.
 type scratch struct {
 	names  []string
 	nodes  store.Directory

@@ -12,7 +12,7 @@ type Extent struct {
 type Cloneable interface {
 	// CloneTo makes n bytes of the open file fd, from an offset on, share their blocks with those at from: both files have
 	// the same bytes there, and each keeps them when the other is changed or removed. If n is 0, it clones all that follows
-	// from. Offsets and n must be multiples of the blocks of the file system, but that n may end with the file. The error is
+	// from. Offsets and n must be multiples of the blocks of the file system, except that n may end with the file. The error is
 	// a syscall.Errno: EINVAL if just these bytes cannot be shared, and most often EOPNOTSUPP or EXDEV if none can.
 	CloneTo(fd int, at, from, n int64) error
 }

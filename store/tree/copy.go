@@ -43,7 +43,7 @@ type Copier struct {
 	slots    chan struct{}             // one for each goroutine
 	jobs     chan struct{}             // one for each blob that is being copied
 	groups   *groups                   // nil: each blob is copied by itself
-	had      store.ObjectSet           // that belongs to to; nil: it is slow to ask, or has none
+	had      store.ObjectSet           // of what the destination had; nil: it has no set, or none that is quick to ask
 	seen     store.ObjectSet           // blobs that to has or that are being copied, and directories that were met
 	asked    store.ObjectSet           // blobs that a remote to was asked about; nil: to is near
 	there    store.ObjectSet           // those of them that it had

@@ -15,7 +15,7 @@ import (
 	"castar/store/packed/pack"
 )
 
-// isFolder reports whether a store has a folder of that name, be there anything in it or not.
+// isFolder reports whether a store has a folder of that name, whether or not anything is in it.
 func isFolder(name string) bool {
 	switch name {
 	case ".", pack.Dir, pack.TempDir, index.Dir, sealed.TagsDir, sealed.QuarantineDir:
@@ -77,7 +77,7 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 }
 
 // Look asks whether there is anything at all. If not, nobody is asked about single files and folders until this process has
-// put more than a config and a head: making a store would else take a round trip for each.
+// put more than a config and a head: otherwise making a store would take a round trip for each.
 func (f *FS) Look() error {
 	f.setVacant(true)
 	for _, err := range f.b.List(f.ctx, "", "") {

@@ -18,7 +18,7 @@ type Set struct {
 	Indexes []*index.Index
 	damaged *sealed.Quarantine
 	Marks   index.Marks
-	// Generation is that of the head of the bucket when the set was made. Who has pinned a root since then has changed it.
+	// Generation is that of the head of the bucket when the set was made. A pin that was set since then has changed it.
 	Generation uint64
 }
 
@@ -39,7 +39,7 @@ func (st *Store) NewSet() store.ObjectSet {
 	return set
 }
 
-// dueForSets reports whether a set should look for what other processes committed. Whoever only reads makes a set for each
+// dueForSets reports whether a set should look for what other processes committed. A reader makes a set for each
 // directory, and asks it for objects of the wrong kind: a round trip for each would be too much, and nothing is removed by
 // what such a set has.
 func (st *Store) dueForSets() bool {
