@@ -48,8 +48,7 @@ func (fs *fsys) filesAhead(p *place) {
 	next := l.entries[l.owner(p.number-up.number)+1:]
 	for i := range next[:min(mostAhead, len(next))] {
 		c := store.Chunk{Digest: next[i].Digest, Size: next[i].Size}
-		if next[i].Kind == store.KindFile && c.Size <= smallFile && !fs.pieces.knows(contents{c.Digest, c.Size}) &&
-			!fs.background(func() { _, _ = fs.piece(fs.ctx, c) }) {
+		if next[i].Kind == store.KindFile && c.Size <= smallFile && !fs.pieceAhead(c) {
 			return
 		}
 	}
