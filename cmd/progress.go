@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"castar/ingest"
 )
@@ -71,10 +70,8 @@ func (c *console) clear() {
 func (c *console) draw() {
 	text := c.picture.String()
 	c.picture.Reset()
-	if f, ok := c.w.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
-			text = fitPictures(text, columns)
-		}
+	if columns := columnsOf(c.w); columns > 0 {
+		text = fitPictures(text, columns)
 	}
 	_, _ = io.WriteString(c.w, text) // a bar that cannot be drawn is no reason to stop
 }
