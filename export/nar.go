@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"io"
 
 	"castar/store"
 )
@@ -56,31 +55,17 @@ func (narEncoder) plain(p *parcel, it *item) error {
 }
 
 func (narEncoder) before(p *parcel, it *item) error {
-	p.buf = narFile(p.buf, it)
-	return nil
-}
-
-// narFile appends what comes before the contents of a file.
-func narFile(b []byte, it *item) []byte {
-	b = appendNAR(narEntry(b, it), "regular")
+	p.buf = appendNAR(narEntry(p.buf, it), "regular")
 	if it.node.Executable {
-		b = appendNAR(b, "executable", "")
+		p.buf = appendNAR(p.buf, "executable", "")
 	}
-	return binary.LittleEndian.AppendUint64(appendNAR(b, "contents"), it.node.Size)
+	p.buf = binary.LittleEndian.AppendUint64(appendNAR(p.buf, "contents"), it.node.Size)
+	return nil
 }
 
 func (narEncoder) after(p *parcel, it *item, _ int) error {
-	p.buf = narFileEnd(p.buf, it)
+	p.buf = narEnd(append(p.buf, make([]byte, int(-it.node.Size&7))...), it)
 	return nil
-}
-
-// narFileEnd appends what comes after the contents of a file.
-func narFileEnd(b []byte, it *item) []byte {
-	return narEnd(append(b, make([]byte, int(-it.node.Size&7))...), it)
-}
-
-func (narEncoder) long(out *offsetWriter, it *item, contents func(io.Writer) error) error {
-	return writeAround(out, narFile(nil, it), contents, narFileEnd(nil, it))
 }
 
 // NARHash returns the SHA-256 hash of the NAR of root, by which Nix knows it, and its size in bytes. It reads and checks
