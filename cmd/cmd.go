@@ -103,7 +103,6 @@ func (e *env) run(ctx context.Context, args []string) (command string, err error
 // takesNone reports whether a command takes flags and no arguments.
 func takesNone(c *cli.Command) bool { return c.UsageText == "castar "+c.Name+" [flags]" }
 
-// app lists every command.
 func (e *env) app() *cli.App {
 	app := &cli.App{
 		Name:  "castar",
@@ -188,7 +187,6 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, o.err
 }
 
-// json writes v as one line.
 func (o *output) json(v jsonLine) { _ = writeJSON(o, v) } // o remembers
 
 // reason returns what went wrong, without the operation and path that package os puts before it.

@@ -167,7 +167,6 @@ func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of strin
 	})
 }
 
-// metadataFlag returns --metadata.
 func metadataFlag(to *string, usage string) cli.Flag {
 	return choiceFlag("metadata", to, "auto", usage, "auto", "none")
 }

@@ -13,7 +13,6 @@ type archiveFlags struct {
 	name   string
 }
 
-// isArchive reports whether an archive is to be written.
 func (f *archiveFlags) isArchive() bool { return f.format != "" && f.format != "dir" }
 
 // checkArchive finds mistakes in the flags that have to do with archives, and completes o. dest is the destination, and given

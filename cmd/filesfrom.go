@@ -123,7 +123,6 @@ func aroundAll(paths []string) (base string, inside []string, err error) {
 // maxSockets is how many sockets are named.
 const maxSockets = 10
 
-// noteSockets says which sockets were left out.
 func (e *env) noteSockets(command string, sockets []string) {
 	if len(sockets) == 0 {
 		return

@@ -70,7 +70,6 @@ func (e *env) findCommand() *cli.Command {
 	}
 }
 
-// typeFlag returns --type.
 func typeFlag(to *string) cli.Flag {
 	usage := "find only `LETTERS`: d directories, f files, x executable files, l symbolic links"
 	return newFlag("type", "t", to, "all of these", usage, "letters among d, f, x and l", func(value string) (string, error) {

@@ -51,7 +51,6 @@ type limitError string
 
 func (e limitError) Error() string { return string(e) }
 
-// unwanted is the error for a value that a flag does not take.
 func unwanted(value, want string, why error) error {
 	if limit, ok := errors.AsType[limitError](why); ok {
 		return fmt.Errorf("%s %w", value, limit)
@@ -230,7 +229,6 @@ func durationFlag(name string, to *time.Duration, initial, usage string) cli.Fla
 // maxJobs is more than helps anywhere, and few enough that a typo costs little memory.
 const maxJobs = 1 << 16
 
-// jobsFlag returns -j.
 func jobsFlag(to *int) cli.Flag {
 	return rangeFlag("jobs", "j", to, 0, maxJobs, "what suits the processors", "work on `N` files at once; the result does not depend on it")
 }

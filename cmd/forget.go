@@ -105,7 +105,6 @@ func keepFlag(name string, to *int, usage string) cli.Flag {
 	})
 }
 
-// groupFlag returns --group-by.
 func groupFlag(to *history.Keys) cli.Flag {
 	return newFlag("group-by", "", to, "host,source,tag", "look at each group of the same `FIELDS` by itself: some of host, source and tag",
 		"host, source and tag, with commas between them, or some of them", func(value string) (history.Keys, error) {

@@ -26,7 +26,6 @@ type feed struct {
 	command []string // or nil
 }
 
-// isArchive reports whether an archive is to be read.
 func (f *ingestFlags) isArchive() bool { return f.format != "" && f.format != "dir" }
 
 // feed returns what to read if args, the arguments of castar ingest, are not paths of trees, and otherwise nil. dash is how
@@ -132,7 +131,6 @@ func (e *env) ingestFeed(ctx context.Context, f *ingestFlags, st *store.Store) (
 	return results, keep(ctx, st, f, results)
 }
 
-// ingest stores what r has.
 func (in *feed) ingest(ctx context.Context, st *store.Store, r io.Reader, o ingest.Options) (ingest.Result, error) {
 	switch in.format {
 	case "tar":

@@ -181,7 +181,6 @@ type jsonProgress struct {
 
 func (jsonProgress) lineType() string { return "progress" }
 
-// printProgress writes s as an object.
 func (e *env) printProgress(command string, s sample, elapsed time.Duration) {
 	_ = writeJSON(e.stderr, jsonProgress{command, s.files, s.units(), s.bytes, s.total, elapsed.Seconds()})
 }
@@ -261,7 +260,6 @@ func fitPicture(p []rune, columns int) string {
 
 func (s sample) units() string { return cmp.Or(s.unit, "files") }
 
-// line describes s in one line.
 func (s sample) line(elapsed time.Duration) string {
 	text := fmt.Sprintf("%d %s, %s", s.files, s.units(), humanBytes(s.bytes))
 	if s.total > 0 {

@@ -133,7 +133,6 @@ type jsonAddress struct {
 
 func (jsonAddress) lineType() string { return "address" }
 
-// printAddress prints the URL of the server for clients.
 func (e *env) printAddress(l net.Listener, secure bool) {
 	url := "grpc+http://" + l.Addr().String()
 	switch {

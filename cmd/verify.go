@@ -110,7 +110,6 @@ func sampleFlag(to *int) cli.Flag {
 	})
 }
 
-// verify checks the store or some roots in it.
 func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) error {
 	st, err := e.openDamaged(ctx, "verify", o.NoRecord)
 	if err != nil {
@@ -281,7 +280,6 @@ func allClaims() []store.Claim {
 	return []store.Claim{store.ClaimFiles, store.ClaimObjects, store.ClaimReferences, store.ClaimSizes, store.ClaimChunks}
 }
 
-// table prints a line for each claim.
 func (v *verified) table(r tree.VerifyResult) {
 	objects := plural(r.Objects, "object") + " whole"
 	chunks := plural(r.Assembled, "file") + " in chunks whole"

@@ -86,7 +86,6 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 	return e.done.result(), err
 }
 
-// newEncoder returns the encoder for a format.
 func newEncoder(f Format) (encoder, error) {
 	switch f {
 	case FormatTar:
@@ -99,7 +98,6 @@ func newEncoder(f Format) (encoder, error) {
 	return nil, fmt.Errorf("unknown archive format %q", f)
 }
 
-// checkArchiveName checks the name of a root in an archive.
 func checkArchiveName(root store.Node, name string) error {
 	if name == "" {
 		if root.Kind != store.KindDirectory {
@@ -214,7 +212,6 @@ type archiver struct {
 	working sync.WaitGroup
 }
 
-// archive writes everything.
 func (a *archiver) archive(root *store.Node) error {
 	a.ordered, a.work = make(chan *parcel, a.o.Jobs), make(chan *parcel, a.o.Jobs)
 	a.ahead = make(chan struct{}, a.o.Jobs)
@@ -250,7 +247,6 @@ func (a *archiver) archive(root *store.Node) error {
 	return err
 }
 
-// writeAll writes the parcels in order.
 func (a *archiver) writeAll() error {
 	if _, err := a.out.Write(a.enc.begin()); err != nil {
 		return err
@@ -271,7 +267,6 @@ func (a *archiver) writeAll() error {
 	return nil
 }
 
-// write writes a parcel that is filled.
 func (a *archiver) write(p *parcel) error {
 	at := a.out.n
 	if p.long {

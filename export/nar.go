@@ -16,7 +16,6 @@ func (narEncoder) begin() []byte         { return appendNAR(nil, "nix-archive-1"
 func (narEncoder) end(uint64) []byte     { return nil }
 func (narEncoder) wrote(*parcel, uint64) {}
 
-// appendNAR appends strings.
 func appendNAR(b []byte, words ...string) []byte {
 	for _, w := range words {
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(w)))
@@ -34,7 +33,6 @@ func narEntry(b []byte, it *item) []byte {
 	return appendNAR(b, "(", "type")
 }
 
-// narEnd appends the end of a node.
 func narEnd(b []byte, it *item) []byte {
 	if !it.root {
 		b = appendNAR(b, ")")

@@ -95,7 +95,6 @@ func (n *notes) begin(fd int, at *place, st *stat, node *store.Node) (*lines, er
 	return l, nil
 }
 
-// buffer returns an empty buffer.
 func (n *notes) buffer() *[]byte {
 	if b, ok := n.buffers.Get().(*[]byte); ok {
 		*b = (*b)[:0]
@@ -226,7 +225,6 @@ func (n *notes) name(o owner) string {
 	return name
 }
 
-// keep adds a block to the spool.
 func (n *notes) keep(at *note, batches []*[]byte) error {
 	for _, b := range batches {
 		if b != nil {
@@ -299,7 +297,6 @@ func (n *notes) put(ctx context.Context, blobs store.Blobs, at *note) (d store.D
 	return w.Commit()
 }
 
-// write writes the block of at and all below it.
 func (n *notes) write(w io.Writer, at *note, up []byte) error {
 	text, err := n.text(at)
 	if err != nil {
@@ -319,7 +316,6 @@ func (n *notes) write(w io.Writer, at *note, up []byte) error {
 	return err
 }
 
-// text returns a block.
 func (n *notes) text(at *note) ([]byte, error) {
 	if at.text != nil {
 		return at.text, nil

@@ -148,7 +148,6 @@ func (n *narReader) apply() func(*loader, *member) error {
 	}
 }
 
-// directory reads the entries of a directory.
 func (n *narReader) directory(name string) {
 	if len(n.path) >= store.MaxDepth {
 		n.fail(store.ErrTooDeep)
@@ -209,7 +208,6 @@ func applyLeave(l *loader, _ *member) error {
 	return nil
 }
 
-// expect reads words, which must come now.
 func (n *narReader) expect(words ...string) {
 	for _, want := range words {
 		n.isWord(n.string(len("directory")), want)
@@ -226,7 +224,6 @@ func (n *narReader) isWord(got, want string) {
 // errTooLong is the error of a string that is longer than any that may come now.
 var errTooLong = errors.New("a string is too long")
 
-// read fills b.
 func (n *narReader) read(b []byte) {
 	if n.err == nil {
 		_, err := io.ReadFull(n.r, b)
@@ -234,7 +231,6 @@ func (n *narReader) read(b []byte) {
 	}
 }
 
-// length reads the length of a string.
 func (n *narReader) length() uint64 {
 	if n.read(n.buf[:]); n.err != nil {
 		return 0
@@ -242,7 +238,6 @@ func (n *narReader) length() uint64 {
 	return binary.LittleEndian.Uint64(n.buf[:])
 }
 
-// string reads a string of at most limit bytes.
 func (n *narReader) string(limit int) string {
 	size := n.length()
 	if size > uint64(limit) || size > math.MaxInt32 {

@@ -47,7 +47,6 @@ func (h *Handler) newSide(ctx context.Context, ref string) (s side, err error) {
 	return s, nil
 }
 
-// url returns the address of a path below the side.
 func (s *side) url(path string) string {
 	return treeURL(s.ref.RootDigest, append(split(s.ref.Path), split(path)...)...)
 }
@@ -131,7 +130,6 @@ func (h *Handler) diff(w *answer, r *http.Request) (err error) {
 	return h.show(w, r, p)
 }
 
-// compare finds what changed.
 func (h *Handler) compare(ctx context.Context, r *http.Request, c *comparison, p *page) error {
 	if err := h.reads.take(ctx, ""); err != nil {
 		return err
@@ -186,12 +184,10 @@ func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparis
 	return nil
 }
 
-// diffURL returns the address of a comparison.
 func diffURL(from, to string) string {
 	return "/diff?" + url.Values{"from": {from}, "to": {to}}.Encode()
 }
 
-// row returns the row of a change.
 func (c *comparison) row(ch *tree.Change) change {
 	row := change{Op: string(ch.Op), What: nameOf(ch.Op), RawPath: ch.Path, RawFrom: ch.From}
 	row.Path, row.PathBase64 = store.JSONName(ch.Path)
@@ -216,7 +212,6 @@ func (c *comparison) row(ch *tree.Change) change {
 	return row
 }
 
-// nameOf returns a word for what happened.
 func nameOf(op tree.Op) string {
 	return map[tree.Op]string{
 		tree.Added:      "added",

@@ -134,7 +134,6 @@ type listing struct {
 	Pager    *pager
 }
 
-// directory shows a directory.
 func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	var p *pager
 	from := 0
@@ -192,7 +191,6 @@ func (h *Handler) entries(ctx context.Context, d store.Digest, choose func(total
 	return slices.Clone(dir[from:to]), len(dir), nil
 }
 
-// entry returns the row of a node in the target.
 func (t *target) entry(n store.Node) entry {
 	e := entry{jsonNode: newJSONNode(n), URL: t.url(n.Name), Node: n, What: n.Kind.String()}
 	e.Name, e.NameBase64 = store.JSONName(n.Name)

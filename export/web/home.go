@@ -84,7 +84,6 @@ func (h *Handler) home(w *answer, r *http.Request) error {
 	}{l.Tags, l.Ingests, l.Total, l.Unread, l.Pager.Next()}})
 }
 
-// ingests shows the log.
 func (h *Handler) ingests(w *answer, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
