@@ -128,7 +128,6 @@ func (j jsonInstance) lineType() string {
 	return ""
 }
 
-// checkConfig prints what a composition file would build.
 func (e *env) checkConfig(file, name string) error {
 	c, err := config.Load(file)
 	if err != nil {
@@ -157,7 +156,6 @@ func (e *env) checkConfig(file, name string) error {
 	return err
 }
 
-// printInstance prints one line of a tree.
 func (e *env) printInstance(entry string, l config.Line) {
 	if e.json {
 		e.stdout.json(jsonInstance{Entry: entry, Line: l, Kind: l.Type})

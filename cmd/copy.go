@@ -213,7 +213,6 @@ func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, ro
 	return errors.Join(all...), nil
 }
 
-// openBoth opens the source and the destination.
 func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
 	if from, err = e.open(ctx, f.from, e.patient("copy", forRead.options())); err != nil {
 		return nil, nil, err

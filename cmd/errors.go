@@ -49,7 +49,6 @@ var errPartial = errors.New("finished, but not everything is right")
 // errDiffers ends a diff with --exit-code that found changes. They have been printed.
 var errDiffers = errors.New("the trees differ")
 
-// statusOf returns the exit status for what a command returned.
 func statusOf(err error) int {
 	var f *failure
 	switch {

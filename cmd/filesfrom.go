@@ -3,8 +3,6 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -62,14 +60,9 @@ func (e *env) listPaths(f *ingestFlags, args []string) ([]string, error) {
 
 // readPaths reads a list of paths. Empty lines do not count.
 func (e *env) readPaths(name string, null bool) (paths []string, err error) {
-	var data []byte
-	if name == "-" {
-		data, err = io.ReadAll(e.stdin)
-	} else {
-		data, err = os.ReadFile(name)
-	}
+	data, err := e.readInput(name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", quote(name), reason(err))
+		return nil, err
 	}
 	end := "\n"
 	if null {
@@ -130,7 +123,6 @@ func aroundAll(paths []string) (base string, inside []string, err error) {
 // maxSockets is how many sockets are named.
 const maxSockets = 10
 
-// noteSockets says which sockets were left out.
 func (e *env) noteSockets(command string, sockets []string) {
 	if len(sockets) == 0 {
 		return

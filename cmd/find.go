@@ -70,16 +70,14 @@ func (e *env) findCommand() *cli.Command {
 	}
 }
 
-// typeFlag returns --type.
 func typeFlag(to *string) cli.Flag {
 	usage := "find only `LETTERS`: d directories, f files, x executable files, l symbolic links"
-	return &parsedFlag{name: "type", short: "t", usage: usage, initial: "all of these", set: func(value string) error {
+	return newFlag("type", "t", to, "all of these", usage, "letters among d, f, x and l", func(value string) (string, error) {
 		if value == "" || strings.Trim(value, "dfxl") != "" {
-			return unwanted(value, "letters among d, f, x and l", nil)
+			return "", errUnwanted
 		}
-		*to = value
-		return nil
-	}}
+		return value, nil
+	})
 }
 
 // matcher is what to look for.

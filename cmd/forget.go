@@ -62,46 +62,29 @@ type forgetFlags struct {
 
 func (e *env) forgetCommand() *cli.Command {
 	f := forgetFlags{groupBy: history.Keys{Host: true, Source: true, Tag: true}}
-	keeps := []cli.Flag{}
-	for _, k := range []struct {
-		name string
-		to   *int
-	}{{"last", &f.policy.Last}, {"hourly", &f.policy.Hourly}, {"daily", &f.policy.Daily}, {"weekly", &f.policy.Weekly},
-		{"monthly", &f.policy.Monthly}, {"yearly", &f.policy.Yearly}} {
-		usage := "keep `N` lines, the newest of each " + map[string]string{"hourly": "hour", "daily": "day", "weekly": "week",
-			"monthly": "month", "yearly": "year"}[k.name]
-		if k.name == "last" {
-			usage = "keep the newest `N` lines"
-		}
-		keeps = append(keeps, keepFlag("keep-"+k.name, k.to, usage))
-	}
+	const newest = "keep `N` lines, the newest of each "
 	return &cli.Command{
 		Name:      "forget",
 		Usage:     "remove lines of the log, by root, tag or policy",
 		UsageText: "castar forget [flags] [ROOT|TAG...]",
 		Description: withJSON(forgetHelp, "there is an object for each line", jsonDecision{}, "The next object is the sum", jsonForgotten{},
 			"With --gc there is one more", jsonGC{}),
-		Flags: slices.Concat(keeps, []cli.Flag{
-			&parsedFlag{name: "keep-within", usage: "keep lines of the last `SPAN`, such as 30d", set: func(value string) (err error) {
-				if f.policy.Within, err = history.ParseSpan(value); err != nil {
-					return unwanted(value, "a span such as 30d or 1y6m", nil)
-				}
-				return nil
-			}},
-			&parsedFlag{name: "group-by", usage: "look at each group of the same `FIELDS` by itself: some of host, source and tag",
-				initial: "host,source,tag", set: func(value string) (err error) {
-					if f.groupBy, err = history.ParseKeys(strings.Split(value, ",")); err != nil {
-						return unwanted(value, "host, source and tag, with commas between them, or some of them", nil)
-					}
-					return nil
-				}},
+		Flags: []cli.Flag{
+			keepFlag("keep-last", &f.policy.Last, "keep the newest `N` lines"),
+			keepFlag("keep-hourly", &f.policy.Hourly, newest+"hour"),
+			keepFlag("keep-daily", &f.policy.Daily, newest+"day"),
+			keepFlag("keep-weekly", &f.policy.Weekly, newest+"week"),
+			keepFlag("keep-monthly", &f.policy.Monthly, newest+"month"),
+			keepFlag("keep-yearly", &f.policy.Yearly, newest+"year"),
+			newFlag("keep-within", "", &f.policy.Within, "", "keep lines of the last `SPAN`, such as 30d", "a span such as 30d or 1y6m", history.ParseSpan),
+			groupFlag(&f.groupBy),
 			listFlag("tag", "t", &f.tags, "look only at lines with the tag `NAME`"),
 			listFlag("host", "", &f.hosts, "look only at lines of the machine `NAME`"),
 			listFlag("source", "", &f.sources, "look only at lines whose source is `PATH`"),
 			boolFlag("dry-run", "n", &f.dryRun, "forget nothing; print what would be forgotten"),
 			boolFlag("gc", "", &f.gc, "free the space at once, as 'castar gc' does"),
 			waitFlag(&f.wait),
-		}),
+		},
 		Action: func(c *cli.Context) error {
 			if err := f.check(c.Args().Slice()); err != nil {
 				return err
@@ -113,18 +96,20 @@ func (e *env) forgetCommand() *cli.Command {
 
 // keepFlag returns a flag for a count of a history.Policy.
 func keepFlag(name string, to *int, usage string) cli.Flag {
-	return &parsedFlag{name: name, usage: usage, set: func(value string) error {
+	return newFlag(name, "", to, "", usage, "a whole number, or unlimited", func(value string) (int, error) {
 		if value == "unlimited" {
-			*to = history.Unlimited
-			return nil
+			return history.Unlimited, nil
 		}
 		n, err := strconv.ParseUint(value, 10, 31)
-		if err != nil {
-			return unwanted(value, "a whole number, or unlimited", err)
-		}
-		*to = int(n)
-		return nil
-	}}
+		return int(n), err
+	})
+}
+
+func groupFlag(to *history.Keys) cli.Flag {
+	return newFlag("group-by", "", to, "host,source,tag", "look at each group of the same `FIELDS` by itself: some of host, source and tag",
+		"host, source and tag, with commas between them, or some of them", func(value string) (history.Keys, error) {
+			return history.ParseKeys(strings.Split(value, ","))
+		})
 }
 
 // check finds mistakes before anything is touched.

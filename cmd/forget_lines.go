@@ -45,7 +45,6 @@ func (f *forgetting) decide(at int, keep bool, reasons []string) {
 	f.number = append(f.number, len(f.ingests)-at)
 }
 
-// forgotten returns the lines to forget.
 func (f *forgetting) forgotten() (lines []store.Tag) {
 	for _, d := range f.decisions {
 		if !d.Keep {

@@ -106,7 +106,6 @@ func printHelp(w io.Writer, app *cli.App, width int) {
 	fmt.Fprint(w, "\n", reflow(generalEnd, width))
 }
 
-// printCommands writes a table of the commands.
 func printCommands(w io.Writer, app *cli.App, width int) {
 	fmt.Fprintln(w, "Commands:")
 	var names, texts []string
@@ -133,7 +132,6 @@ func printCommandHelp(w io.Writer, c *cli.Command, width int) {
 	printFlags(w, c.VisibleFlagCategories(), width)
 }
 
-// printFlags writes a table for each category of flags.
 func printFlags(w io.Writer, categories []cli.VisibleFlagCategory, width int) {
 	for _, category := range categories {
 		name := category.Name()

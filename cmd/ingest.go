@@ -186,7 +186,6 @@ func (f *ingestFlags) check(paths []string) error {
 	return joinSources(errs)
 }
 
-// ingest stores paths and then prints their digests.
 func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error {
 	var st *store.Store
 	began := time.Now()
@@ -305,7 +304,6 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 	return results, nil
 }
 
-// ingestOne reads one path into st.
 func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.Store) (ingested, error) {
 	began := time.Now()
 	path, err := filepath.Abs(s.path)

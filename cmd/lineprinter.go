@@ -47,13 +47,11 @@ func (l *linePrinter) name(path string, isDir bool) string {
 	return quote(path)
 }
 
-// line writes text as one line.
 func (l *linePrinter) line(text string) {
 	l.WriteString(text)
 	l.WriteByte(l.end)
 }
 
-// json writes v as one line.
 func (l *linePrinter) json(v jsonLine) { _ = writeJSON(l, v) } // stdout remembers
 
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
@@ -81,12 +79,10 @@ func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.E
 	return nil
 }
 
-// nullFlag returns -z.
 func nullFlag(to *bool) cli.Flag {
 	return boolFlag("null", "z", to, "end lines with NUL, and print names unchanged")
 }
 
-// isTerminal reports whether stdout is a terminal.
 func (e *env) isTerminal() bool { return isTerminal(e.stdout.w) }
 
 func isTerminal(w io.Writer) bool {
@@ -94,7 +90,6 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// wantsColor reports whether stdout may have colors.
 func (e *env) wantsColor() bool {
 	return e.isTerminal() && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"time"
 
-	"castar/export"
 	"castar/store"
 	metadata "castar/store/listing"
 	"castar/store/tree"
@@ -124,25 +123,8 @@ func (c *complaints) end() error {
 	return c.failed
 }
 
-// restoreFlags is what was typed after castar export about modes, owners and times.
-type restoreFlags struct {
-	metadata      string
-	owner, xattrs bool
-	now           bool // --mtime=now was given
-}
-
-// check finds mistakes.
-func (f *restoreFlags) check() error {
-	if f.metadata == "none" && (f.owner || f.xattrs) {
-		return usagef("export", "--owner and --xattrs do not work with --metadata=none")
-	}
-	return nil
-}
-
-// restore makes o restore what the store keeps beside r. The result must be closed.
-func (e *env) restore(
-	ctx context.Context, f *restoreFlags, o *export.Options, st *store.Store, r tree.Ref, c *complaints,
-) (*facts, error) {
+// restore makes the options of f restore what the store keeps beside r. The result must be closed.
+func (e *env) restore(ctx context.Context, f *exportFlags, st *store.Store, r tree.Ref, c *complaints) (*facts, error) {
 	if f.metadata == "none" {
 		return nil, nil
 	}
@@ -157,11 +139,11 @@ func (e *env) restore(
 		return nil, nil
 	case facts == nil:
 		return nil, nil
-	}
-	if facts.Folder == nil {
+	case facts.Folder == nil:
 		c.entry("", errors.New("the listing does not have it"))
 		return facts, nil
 	}
+	o := &f.options
 	o.Listing, o.Owner, o.Xattrs, o.Complain = facts.Folder, f.owner, f.xattrs, c.entry
 	if f.now {
 		o.MTime = time.Now()

@@ -180,7 +180,6 @@ func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (
 	return f.Folder, f.bytes, nil
 }
 
-// mountRoot finds the directory to mount.
 func (e *env) mountRoot(ctx context.Context, st *store.Store, ref string) (tree.Ref, error) {
 	r, err := resolveRef(ctx, st, ref)
 	if err == nil && r.Node.Kind != store.KindDirectory {

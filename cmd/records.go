@@ -99,7 +99,6 @@ func (r *records) print() error {
 // shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.
 const shortDigits = 16
 
-// printTable prints a table, or with --json an object for each row.
 func (r *records) printTable() error {
 	w := newTable(r.env.stdout)
 	comments := slices.ContainsFunc(r.tags, func(t store.Tag) bool { return t.Comment != "" })
@@ -134,7 +133,6 @@ func (r *records) printTable() error {
 	return w.Flush()
 }
 
-// header returns the names of the columns.
 func (r *records) header(comments bool) string {
 	text := "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
 	if r.command == "tag" {

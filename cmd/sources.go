@@ -36,15 +36,9 @@ func (f *ingestFlags) sourceFlags() []cli.Flag {
 // readExcludes adds the patterns of --exclude-from and --exclude to the options. The latter decide.
 func (e *env) readExcludes(f *ingestFlags) error {
 	for _, name := range f.excludeFrom {
-		var data []byte
-		var err error
-		if name == "-" {
-			data, err = io.ReadAll(e.stdin)
-		} else {
-			data, err = os.ReadFile(name)
-		}
+		data, err := e.readInput(name)
 		if err != nil {
-			return fmt.Errorf("%s: %s", quote(name), reason(err))
+			return err
 		}
 		f.options.Excludes = append(f.options.Excludes, ignore.Parse(data))
 	}
@@ -55,6 +49,19 @@ func (e *env) readExcludes(f *ingestFlags) error {
 		f.options.Excludes = append(f.options.Excludes, ignore.NewFold(f.iexclude...))
 	}
 	return nil
+}
+
+// readInput reads a file, or standard input if name is "-".
+func (e *env) readInput(name string) (data []byte, err error) {
+	if name == "-" {
+		data, err = io.ReadAll(e.stdin)
+	} else {
+		data, err = os.ReadFile(name)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %s", quote(name), reason(err))
+	}
+	return data, err
 }
 
 // checkSource reports why path, which is outside the store, cannot be read as a tree: it does not exist, or it is a link

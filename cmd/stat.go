@@ -106,7 +106,6 @@ func newSnixEntry(n store.Node) snixEntry {
 	return e
 }
 
-// stat prints what is known about r.
 func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, wantNAR bool) error {
 	n := r.Node
 	n.Name = ""
@@ -219,7 +218,6 @@ func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names 
 	return names, damaged, nil
 }
 
-// printStat prints j as a table.
 func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 	w := newTable(e.stdout)
 	defer w.Flush()

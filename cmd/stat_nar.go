@@ -21,13 +21,8 @@ type jsonNAR struct {
 
 // narOf returns the size and hash of the NAR of n, and shows how far it is.
 func (e *env) narOf(ctx context.Context, st *store.Store, n store.Node) (*jsonNAR, error) {
-	p, total := &export.Progress{}, uint64(0)
-	if e.wantsBar() {
-		total = knownBytes(ctx, st, n)
-	}
-	defer e.startProgress("stat", func() sample {
-		return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load(), total: total}
-	})()
+	p := &export.Progress{}
+	defer e.showExport(ctx, "stat", p, st, n)()
 	sum, size, err := export.NARHash(ctx, st, n, export.ArchiveOptions{Progress: p})
 	return &jsonNAR{size, size, hex.EncodeToString(sum[:]), nix32(sum), "sha256-" + base64.StdEncoding.EncodeToString(sum[:])}, err
 }

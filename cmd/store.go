@@ -60,7 +60,6 @@ func (e *env) openPatient(ctx context.Context, command string, mode openMode) (*
 	return e.open(ctx, "", e.patient(command, mode.options()))
 }
 
-// openAlone opens and locks the store.
 func (e *env) openAlone(ctx context.Context, o config.Options) (*store.Store, error) {
 	o.Exclusive = true
 	st, err := e.open(ctx, "", o)
@@ -129,7 +128,6 @@ func resolveRef(ctx context.Context, st *store.Store, ref string) (tree.Ref, err
 	return r, hintAtRoots(err)
 }
 
-// rootsOf returns what refs mean, by these names.
 func rootsOf(ctx context.Context, st *store.Store, refs []string) ([]tree.Root, error) {
 	roots := make([]tree.Root, len(refs))
 	for i, ref := range refs {
@@ -187,7 +185,6 @@ func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store)
 	})
 }
 
-// needTags returns an error unless a store has tags.
 func needTags(ctx context.Context, st *store.Store) error {
 	has, err := st.HasTags(ctx)
 	if err == nil && !has {

@@ -95,7 +95,7 @@ const maxParts = 1_000_000
 // or a little larger.
 func sampleFlag(to *int) cli.Flag {
 	usage := "read `PART` of the contents of files, such as 5% or 1/20, and another part next time"
-	return &parsedFlag{name: "sample", usage: usage, set: func(value string) error {
+	return newFlag("sample", "", to, "", usage, "a part such as 5% or 1/20", func(value string) (int, error) {
 		part, whole, ratio := strings.Cut(value, "/")
 		if !ratio {
 			part, ratio = strings.CutSuffix(value, "%")
@@ -104,14 +104,12 @@ func sampleFlag(to *int) cli.Flag {
 		a, err := strconv.ParseFloat(part, 64)
 		b, berr := strconv.ParseFloat(whole, 64)
 		if err != nil || berr != nil || !ratio || !(a > 0) || !(b >= a) || !(b/a <= maxParts) {
-			return unwanted(value, "a part such as 5% or 1/20", nil)
+			return 0, errUnwanted
 		}
-		*to = int(b / a)
-		return nil
-	}}
+		return int(b / a), nil
+	})
 }
 
-// verify checks the store or some roots in it.
 func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) error {
 	st, err := e.openDamaged(ctx, "verify", o.NoRecord)
 	if err != nil {
@@ -282,7 +280,6 @@ func allClaims() []store.Claim {
 	return []store.Claim{store.ClaimFiles, store.ClaimObjects, store.ClaimReferences, store.ClaimSizes, store.ClaimChunks}
 }
 
-// table prints a line for each claim.
 func (v *verified) table(r tree.VerifyResult) {
 	objects := plural(r.Objects, "object") + " whole"
 	chunks := plural(r.Assembled, "file") + " in chunks whole"

@@ -1,11 +1,8 @@
 package cmd
 
 import (
-	"os"
 	"strings"
 	"unicode/utf8"
-
-	"golang.org/x/term"
 )
 
 const (
@@ -17,10 +14,8 @@ const (
 
 // helpWidth returns how long the lines of the help may be: 80 columns, or as many as the terminal has if those are fewer.
 func (e *env) helpWidth() int {
-	if f, ok := e.stdout.w.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
-			return min(helpColumns, max(columns, leastColumns))
-		}
+	if columns := columnsOf(e.stdout); columns > 0 {
+		return min(helpColumns, max(columns, leastColumns))
 	}
 	return helpColumns
 }

@@ -59,16 +59,13 @@ var ErrNeedsName = errors.New("a file or symlink needs a name in the archive")
 // on the tree, but for a zip archive, which ends with a list of its entries, where each takes about 70 bytes and its path;
 // and for the files of several names that a listing has, where each takes about as much.
 func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer, o ArchiveOptions) (Result, error) {
-	e, err := newExporter(ctx, st, Options{Jobs: o.Jobs, Progress: o.Progress, Listing: o.Listing, Xattrs: o.Xattrs,
+	root.Name = ""
+	e, err := newExporter(ctx, st, &root, Options{Jobs: o.Jobs, Progress: o.Progress, Listing: o.Listing, Xattrs: o.Xattrs,
 		Partial: o.Partial, Complain: o.Complain})
 	if err != nil {
 		return Result{}, err
 	}
 	defer e.stop(nil)
-	root.Name = ""
-	if err := root.Validate(); err != nil {
-		return Result{}, err
-	}
 	a := &archiver{exporter: e, out: &offsetWriter{w: w}, name: o.Name}
 	if a.timed = !o.MTime.IsZero(); a.timed {
 		a.seconds = o.MTime.Unix()
@@ -89,7 +86,6 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 	return e.done.result(), err
 }
 
-// newEncoder returns the encoder for a format.
 func newEncoder(f Format) (encoder, error) {
 	switch f {
 	case FormatTar:
@@ -102,7 +98,6 @@ func newEncoder(f Format) (encoder, error) {
 	return nil, fmt.Errorf("unknown archive format %q", f)
 }
 
-// checkArchiveName checks the name of a root in an archive.
 func checkArchiveName(root store.Node, name string) error {
 	if name == "" {
 		if root.Kind != store.KindDirectory {
@@ -157,12 +152,15 @@ type encoder interface {
 	// before and after append what comes before and after the contents of a file, which begin at p.buf[from].
 	before(p *parcel, it *item) error
 	after(p *parcel, it *item, from int) error
-	// long writes a file whose contents are not in memory. The function contents writes them.
-	long(out *offsetWriter, it *item, contents func(io.Writer) error) error
 	// wrote is called after a parcel was written at an offset.
 	wrote(p *parcel, at uint64)
 	// end returns what an archive ends with. at is its offset.
 	end(at uint64) []byte
+}
+
+// streamer is an encoder that writes a file whose contents are not in memory by itself. The function contents writes them.
+type streamer interface {
+	long(out *offsetWriter, it *item, contents func(io.Writer) error) error
 }
 
 // offsetWriter counts what is written.
@@ -214,7 +212,6 @@ type archiver struct {
 	working sync.WaitGroup
 }
 
-// archive writes everything.
 func (a *archiver) archive(root *store.Node) error {
 	a.ordered, a.work = make(chan *parcel, a.o.Jobs), make(chan *parcel, a.o.Jobs)
 	a.ahead = make(chan struct{}, a.o.Jobs)
@@ -250,7 +247,6 @@ func (a *archiver) archive(root *store.Node) error {
 	return err
 }
 
-// writeAll writes the parcels in order.
 func (a *archiver) writeAll() error {
 	if _, err := a.out.Write(a.enc.begin()); err != nil {
 		return err
@@ -271,13 +267,11 @@ func (a *archiver) writeAll() error {
 	return nil
 }
 
-// write writes a parcel that is filled.
 func (a *archiver) write(p *parcel) error {
 	at := a.out.n
 	if p.long {
 		it := &p.items[0]
-		err := a.enc.long(a.out, it, func(w io.Writer) error { return a.contents(w, &it.node) })
-		if err != nil {
+		if err := a.writeLong(it); err != nil {
 			return it.at.wrap(it.node.Name, err)
 		}
 	} else if _, err := a.out.Write(p.buf); err != nil {
@@ -294,6 +288,29 @@ func (a *archiver) write(p *parcel) error {
 		a.spare.Put(&p.buf)
 	}
 	return a.ctx.Err()
+}
+
+// writeLong writes a file whose contents are not in memory.
+func (a *archiver) writeLong(it *item) error {
+	contents := func(w io.Writer) error { return a.contents(w, &it.node) }
+	if s, ok := a.enc.(streamer); ok {
+		return s.long(a.out, it, contents)
+	}
+	var around parcel
+	err := a.enc.before(&around, it)
+	if err == nil {
+		_, err = a.out.Write(around.buf)
+	}
+	if err == nil {
+		err = contents(a.out)
+	}
+	if around.buf = nil; err == nil {
+		err = a.enc.after(&around, it, 0)
+	}
+	if err == nil {
+		_, err = a.out.Write(around.buf)
+	}
+	return err
 }
 
 // fill makes the bytes of a parcel.
@@ -350,38 +367,6 @@ func (a *archiver) contents(w io.Writer, n *store.Node) error {
 		return err
 	}
 	defer blob.Close()
-	out := &limitedWriter{ctx: a.ctx, w: w, left: n.Size}
-	_, err = blob.WriteTo(out) // checks the digest
-	switch {
-	case out.err != nil:
-		return out.err
-	case err != nil:
-		return objectError("blob", n.Digest, err)
-	case out.left > 0:
-		return sizeMismatch(n, n.Size-out.left)
-	}
-	return nil
-}
-
-// limitedWriter refuses more bytes than a file has, and keeps the first error.
-type limitedWriter struct {
-	ctx  context.Context
-	w    io.Writer
-	left uint64
-	err  error
-}
-
-func (l *limitedWriter) Write(p []byte) (n int, err error) {
-	if l.err == nil {
-		l.err = l.ctx.Err()
-	}
-	if l.err == nil && uint64(len(p)) > l.left {
-		l.err = errors.New("size mismatch: the blob is longer than recorded")
-	}
-	if l.err != nil {
-		return 0, l.err
-	}
-	n, l.err = l.w.Write(p)
-	l.left -= uint64(n)
-	return n, l.err
+	out := &sizedWriter{ctx: a.ctx, node: n, to: w}
+	return out.fill(out, blob)
 }

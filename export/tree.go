@@ -2,8 +2,10 @@ package export
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -96,6 +98,47 @@ func (e *exporter) open(n *store.Node) (store.Blob, error) {
 		return nil, sizeMismatch(n, blob.Size())
 	}
 	return blob, nil
+}
+
+// sizedWriter takes the contents of a file. It refuses more bytes than the file should have, and keeps the first error.
+type sizedWriter struct {
+	ctx     context.Context
+	node    *store.Node
+	to      io.Writer
+	written uint64
+	err     error
+}
+
+func (w *sizedWriter) Write(p []byte) (int, error) { return w.add(p, w.to.Write) }
+
+// add takes p by a call of put.
+func (w *sizedWriter) add(p []byte, put func(p []byte) (int, error)) (n int, err error) {
+	if w.err == nil {
+		w.err = w.ctx.Err()
+	}
+	if w.err == nil && uint64(len(p)) > w.node.Size-w.written {
+		w.err = fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has more", w.node.Digest, w.node.Size)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, w.err = put(p)
+	w.written += uint64(n)
+	return n, w.err
+}
+
+// fill writes a blob to a writer around w, and checks its digest and length.
+func (w *sizedWriter) fill(around io.Writer, blob store.Blob) error {
+	_, err := blob.WriteTo(around) // checks the digest
+	switch {
+	case w.err != nil:
+		return w.err // without the context that the store added
+	case err != nil:
+		return objectError("blob", w.node.Digest, err)
+	case w.written != w.node.Size:
+		return sizeMismatch(w.node, w.written)
+	}
+	return nil
 }
 
 func sizeMismatch(n *store.Node, size uint64) error {

@@ -6,7 +6,6 @@ import (
 	"castar/store"
 )
 
-// encode returns r as a value of a cache file.
 func (r *record) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
 	be := binary.BigEndian
 	be.PutUint64(b[0:], r.size)
@@ -20,7 +19,6 @@ func (r *record) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
 	return b
 }
 
-// decodeRecord returns the record that a value of a cache file holds.
 func decodeRecord(b []byte) record {
 	be := binary.BigEndian
 	return record{

@@ -47,7 +47,6 @@ func (s *stat) of(fd int) error {
 	return err
 }
 
-// same reports whether s and o describe the same file, unchanged.
 func (s *stat) same(o *stat) bool {
 	a, b := *s, *o
 	a.links, b.links = 0, 0 // ctime shows a change of links, if there is a ctime

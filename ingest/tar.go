@@ -160,7 +160,6 @@ func (t *tarReader) atEnd(began int64) error {
 // maxFile is more than any store can hold of one file: chunks of 512 KiB, as many as a list may have.
 const maxFile = 4 << 40
 
-// member takes the next member.
 func (t *tarReader) member(h *tar.Header) error {
 	m := member{name: h.Name}
 	m.path, m.err = cleanMember(h.Name)
@@ -283,7 +282,6 @@ func cleanMember(name string) (string, error) {
 // maxMemberName is longer than any path that a system takes, of as many directories as a tree may have.
 const maxMemberName = 1 << 20
 
-// applyDirectory makes a directory, unless it is there.
 func applyDirectory(l *loader, m *member) error {
 	if m.path == "" {
 		return nil
@@ -332,7 +330,6 @@ func applySpecial(what specialError) func(*loader, *member) error {
 	}
 }
 
-// parent returns the directory of a member, and its name there.
 func (l *loader) parent(m *member) (*branch, string, error) {
 	dir, name := splitPath(m.path)
 	b, err := l.tree.directory(dir)

@@ -13,7 +13,6 @@ import (
 	"castar/store/tree"
 )
 
-// route answers a request by its path.
 func (h *Handler) route(w *answer, r *http.Request) error {
 	path := r.URL.EscapedPath()
 	if h.asset(w, r, path) {
@@ -194,7 +193,6 @@ func (t *target) name() string {
 	return t.root.String()[:16]
 }
 
-// ref returns the target as a reference.
 func (t *target) ref() string {
 	if len(t.parts) == 0 {
 		return t.root.String()

@@ -37,26 +37,18 @@ func (b box) TextY() float64 { return b.Y + 15 }
 
 // weighed is an entry with what it holds.
 type weighed struct {
-	Name   string // raw bytes; "" of many entries together
-	Node   store.Node
-	Counts store.Counts
-	More   int // how many entries they are
-	URL    string
-	Share  string
+	Name       string `json:"name,omitempty"` // "" of many entries together
+	NameBase64 string `json:"name_base64,omitempty"`
+	Kind       string `json:"kind,omitempty"`
+	More       int    `json:"more,omitempty"` // how many entries they are
+	store.Counts
+	URL   string     `json:"url,omitempty"`
+	Node  store.Node `json:"-"`
+	Share string     `json:"-"`
 }
 
 // bytes returns the size that is drawn.
 func (e *weighed) bytes() float64 { return float64(e.Counts.Bytes) }
-
-// jsonWeighed is an entry of a directory and what it holds, as JSON.
-type jsonWeighed struct {
-	Name       string `json:"name,omitempty"`
-	NameBase64 string `json:"name_base64,omitempty"`
-	Kind       string `json:"kind,omitempty"`
-	More       int    `json:"more,omitempty"`
-	store.Counts
-	URL string `json:"url,omitempty"`
-}
 
 // picture is what the page shows.
 type picture struct {
@@ -76,22 +68,13 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 	if err != nil {
 		return err
 	}
-	list := []jsonWeighed{}
-	for _, e := range p.Entries {
-		j := jsonWeighed{More: e.More, Counts: e.Counts, URL: e.URL}
-		j.Name, j.NameBase64 = store.JSONName(e.Name)
-		if e.More == 0 {
-			j.Kind = e.Node.Kind.String()
-		}
-		list = append(list, j)
-	}
 	return h.show(w, r, &page{
 		template: "map", immutable: true, Title: showName(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
 		JSON: struct {
 			jsonPlace
-			Counts  store.Counts  `json:"counts"`
-			Entries []jsonWeighed `json:"entries"`
-		}{newJSONPlace(t), p.Counts, list},
+			Counts  store.Counts `json:"counts"`
+			Entries []weighed    `json:"entries"`
+		}{newJSONPlace(t), p.Counts, p.Entries},
 	})
 }
 
@@ -124,8 +107,7 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 	dir = slices.Clone(dir) // the store may keep it
 	slices.SortStableFunc(dir, func(a, b store.Node) int { return cmp.Compare(s.of(b).Bytes, s.of(a).Bytes) })
 	total := max(float64(s.of(t.node).Bytes), 1)
-	var all []weighed
-	rest := weighed{}
+	all, rest := []weighed{}, weighed{}
 	for i, n := range dir {
 		c := s.of(n)
 		if i >= mapBoxes && len(dir) > mapBoxes+1 {
@@ -133,7 +115,8 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 			rest.Counts = tree.AddCounts(rest.Counts, c)
 			continue
 		}
-		e := weighed{Name: n.Name, Node: n, Counts: c, URL: t.url(n.Name)}
+		e := weighed{Kind: n.Kind.String(), Counts: c, URL: t.url(n.Name), Node: n}
+		e.Name, e.NameBase64 = store.JSONName(n.Name)
 		if n.Kind == store.KindDirectory {
 			e.URL += "?map"
 		}
@@ -156,7 +139,7 @@ func (h *Handler) draw(ctx context.Context, s *scales, t *target, entries []weig
 		if b.W < innerWidth || b.H < innerHeight || e.Node.Kind != store.KindDirectory {
 			continue
 		}
-		inside := &target{root: t.root, parts: append(slices.Clip(t.parts), e.Name), node: e.Node}
+		inside := &target{root: t.root, parts: append(slices.Clip(t.parts), e.Node.Name), node: e.Node}
 		below, err := h.weighEntries(ctx, s, inside)
 		if err != nil {
 			return nil, err
@@ -169,7 +152,7 @@ func (h *Handler) draw(ctx context.Context, s *scales, t *target, entries []weig
 
 // newBox completes the box of an entry.
 func newBox(b box, e *weighed) box {
-	name := showName(e.Name)
+	name := showName(e.Node.Name)
 	switch {
 	case e.More > 0:
 		b.Class, name = "rest", fmt.Sprintf("%d more", e.More)
