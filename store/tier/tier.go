@@ -43,8 +43,7 @@ func New(near, far *store.Store, o Options) *store.Store {
 		b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
 		st.Blobs = b
 		st.Lanes, st.Groups, st.Joins = both(b, near, far)
-		r := remote{b, near.RemoteBlobs, far.RemoteBlobs}
-		st.RemoteBlobs = present[store.RemoteBlobs](r.near != nil || r.far != nil, r)
+		st.RemoteBlobs = present[store.RemoteBlobs](near.RemoteBlobs != nil || far.RemoteBlobs != nil, remote{b, near, far})
 	}
 	switch {
 	case near.Directories == nil:
