@@ -7,9 +7,15 @@ import (
 
 // WalkByGet implements Directories.Walk by Get alone, breadth first. Use it in stores that have nothing better.
 func WalkByGet(ctx context.Context, ds Directories, root Digest) iter.Seq2[NamedDirectory, error] {
+	return WalkRest(ctx, ds, map[Digest]struct{}{}, root)
+}
+
+// WalkRest is WalkByGet for what several directories lead to, but for what seen has. It adds to seen what it yields.
+func WalkRest(ctx context.Context, ds Directories, seen map[Digest]struct{}, queue ...Digest) iter.Seq2[NamedDirectory, error] {
 	return func(yield func(NamedDirectory, error) bool) {
-		queue := []Digest{root}
-		seen := map[Digest]struct{}{root: {}}
+		for _, d := range queue {
+			seen[d] = struct{}{}
+		}
 		for len(queue) > 0 {
 			d := queue[0]
 			queue = queue[1:]

@@ -17,6 +17,18 @@ type RemoteBlobs interface {
 	Expect(ctx context.Context, ds iter.Seq[Digest])
 }
 
+// HasAll reports which of many blobs and chunks the store has, in order. It asks a remote store for all of them at once.
+func (s *Store) HasAll(ctx context.Context, ds []Digest) (has []bool, err error) {
+	if s.RemoteBlobs != nil {
+		return s.RemoteBlobs.HasAll(ctx, ds)
+	}
+	has = make([]bool, len(ds))
+	for i := 0; i < len(ds) && err == nil; i++ {
+		has[i], err = s.Blobs.Has(ctx, ds[i])
+	}
+	return has, err
+}
+
 // RemoteDirectories is what directories at the other end of a network offer for many at once.
 type RemoteDirectories interface {
 	// Expect says that most directories of the closure of root will be asked for, by Get and from the root down. It returns

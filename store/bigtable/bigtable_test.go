@@ -264,8 +264,8 @@ func TestCheck(t *testing.T) {
 	}{
 		{config, ""},
 		{Config{Instance: "i"}, "missing project_id, table_name, family_name"},
-		{Config{"p", "i", "t", "f", "", -1, 0, false, nil}, "channel_size -1: want 1 to 1000"},
-		{Config{"p", "i", "t", "f", "", 1, -1, false, nil}, "negative timeout"},
+		{Config{Project: "p", Instance: "i", Table: "t", Family: "f", Channels: -1}, "channel_size -1: want 1 to 1000"},
+		{Config{Project: "p", Instance: "i", Table: "t", Family: "f", Timeout: -1}, "negative timeout"},
 	}
 	for _, tt := range tests {
 		got := ""

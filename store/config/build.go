@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"path/filepath"
 	"slices"
 	"sync"
 
@@ -109,21 +110,34 @@ func (b *builder) open(ctx context.Context, n *node) (*store.Store, error) {
 	}
 	o := b.o
 	o.ReadOnly, o.Create = !b.access[n].write, b.access[n].create
-	making := o.Create && n.kind.folder() != "" && !n.hasStore()
+	st, err := n.openOrMake(ctx, o, parts)
+	if rule := n.kind.rule(); rule != nil && st != nil {
+		st.SizeRule = *rule
+	}
+	return st, err
+}
+
+// openOrMake opens a store of parts that are open. It makes one in a folder only if the place is right.
+func (n *node) openOrMake(ctx context.Context, o Options, parts []*store.Store) (*store.Store, error) {
+	if !o.Create || n.kind.folder() == "" {
+		return n.kind.open(ctx, o, parts)
+	}
+	folder, err := filepath.Abs(n.kind.folder())
+	if err != nil {
+		return nil, err
+	}
+	making := !hasStore(n.kind, folder)
 	if making {
-		if err := checkPlace(n, o); err != nil {
+		if err := checkPlace(folder, o); err != nil {
 			return nil, err
 		}
 	}
 	st, err := n.kind.open(ctx, o, parts)
-	if err == nil && o.Create && n.kind.folder() != "" {
-		remember(n, o.Memory)
-		if making {
-			made(n, o)
-		}
+	if err == nil {
+		remember(folder, o.Memory)
 	}
-	if rule := n.kind.rule(); rule != nil && st != nil {
-		st.SizeRule = *rule
+	if err == nil && making && o.OnMade != nil {
+		o.OnMade(folder)
 	}
 	return st, err
 }
@@ -202,7 +216,7 @@ func combine(blobs, directories *store.Store) *store.Store {
 		st.Tags, st.RemoteTags = blobs.Tags, blobs.RemoteTags
 	}
 	if blobs.Lister != nil && directories.Lister != nil {
-		st.Lister = listers{blobs.Lister, directories.Lister}
+		st.Lister = tier.Listers{blobs.Lister, directories.Lister}
 	}
 	return st
 }
@@ -211,19 +225,4 @@ func combine(blobs, directories *store.Store) *store.Store {
 func hashedID(kind, of string) string {
 	d := store.Sum([]byte(of))
 	return kind + "-" + hex.EncodeToString(d[:16])
-}
-
-// listers lists the objects of several stores.
-type listers []store.Lister
-
-func (l listers) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
-	return func(yield func(store.Digest, error) bool) {
-		for _, one := range l {
-			for d, err := range one.List(ctx, prefix, nibbles) {
-				if !yield(d, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
 }

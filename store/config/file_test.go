@@ -250,7 +250,9 @@ app_profile_id = "x"
 		{Project: "p", Instance: "i", Table: "t", Family: "f", AppProfile: "x", Channels: 2, Timeout: time.Second / 2, ReadOnly: true},
 	}
 	for i, n := range c.order {
-		if diff := cmp.Diff(want[i], n.kind.(*bigtableKind).config()); diff != "" {
+		k := n.kind.(*bigtableKind)
+		k.Config.Timeout = time.Duration(k.Timeout)
+		if diff := cmp.Diff(want[i], k.Config); diff != "" {
 			t.Error(diff)
 		}
 	}

@@ -21,7 +21,7 @@ func fields(k kind) iter.Seq2[string, reflect.Value] {
 	return func(yield func(string, reflect.Value) bool) {
 		v := reflect.ValueOf(k).Elem()
 		for _, f := range reflect.VisibleFields(v.Type()) {
-			if tag := f.Tag.Get("toml"); tag != "" && !yield(tag, v.FieldByIndex(f.Index)) {
+			if tag := f.Tag.Get("toml"); tag != "" && tag != "-" && !yield(tag, v.FieldByIndex(f.Index)) {
 				return
 			}
 		}

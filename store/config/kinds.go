@@ -124,20 +124,14 @@ func of[K any, P interface {
 
 // newKind returns a store of the kind of that name, without parameters.
 func newKind(name string) (kind, bool) {
-	f, ok := kinds()[name]
-	if !ok {
-		return nil, false
+	if f, ok := kinds()[name]; ok {
+		return f.make(), true
 	}
-	return f.make(), true
+	return nil, false
 }
 
 // wantURL lists the URLs that exist.
 const wantURL = "want packed:, packed+, memory:, objectstore+, grpc+, cache:, priority:, bigtable:, or a path, such as "
-
-// unknownURL is the error for a URL that names no store.
-func unknownURL(scheme, spec string) error {
-	return fmt.Errorf("unknown scheme %q: %s./%s", scheme, wantURL, withoutSecrets(spec))
-}
 
 // single has the methods of most kinds: stores that are not made of others, for every table.
 type single struct{}

@@ -37,25 +37,20 @@ func (e *NoPlaceError) Error() string {
 // Unwrap returns store.ErrNoStore.
 func (e *NoPlaceError) Unwrap() error { return store.ErrNoStore }
 
-// hasStore reports whether the folder of n has a store: for objects, anything.
-func (n *node) hasStore() bool {
-	folder := n.kind.folder()
-	if _, ok := n.kind.(*packedKind); ok {
+// hasStore reports whether a folder has a store of the kind: for objects, anything.
+func hasStore(k kind, folder string) bool {
+	if _, ok := k.(*packedKind); ok {
 		return packed.Exists(folder)
 	}
 	entries, err := os.ReadDir(folder)
 	return err == nil && len(entries) > 0
 }
 
-// checkPlace reports why the store of n, which does not exist, must not be made.
-func checkPlace(n *node, o Options) error {
-	folder, err := filepath.Abs(n.kind.folder())
-	if err != nil {
-		return err
-	}
-	points, err := os.ReadFile("/etc/fstab")
-	if err == nil {
-		if point := unmounted(strings.NewReader(string(points)), folder); point != "" {
+// checkPlace reports why a store must not be made in a folder where there is none.
+func checkPlace(folder string, o Options) error {
+	if points, err := os.Open("/etc/fstab"); err == nil {
+		defer points.Close()
+		if point := unmounted(points, folder); point != "" {
 			return &NoPlaceError{folder, point, true}
 		}
 	}
@@ -132,24 +127,11 @@ func recall(memory, folder string) string {
 	return point
 }
 
-// made tells o.OnMade that the store of n was made.
-func made(n *node, o Options) {
-	if o.OnMade == nil {
-		return
-	}
-	folder, err := filepath.Abs(n.kind.folder())
-	if err != nil {
-		folder = n.kind.folder()
-	}
-	o.OnMade(folder)
-}
-
-// remember keeps in memory under which mount point the store of n is. It is help and no promise: an error is no reason to
-// stop.
-func remember(n *node, memory string) {
-	folder, err := filepath.Abs(n.kind.folder())
+// remember keeps in memory under which mount point the store in folder is. It is help and no promise: an error is no reason
+// to stop.
+func remember(folder, memory string) {
 	point := mountPoint(folder)
-	if err != nil || memory == "" || recall(memory, folder) == point {
+	if memory == "" || recall(memory, folder) == point {
 		return
 	}
 	file := memoryOf(memory, folder)

@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"castar/store"
@@ -17,10 +14,9 @@ import (
 
 // packedKind is a packed store: in a folder, which has a Path, or in a bucket, which has a URL.
 type packedKind struct {
-	Path         string            `toml:"path"`
-	URL          string            `toml:"object_store_url"`
-	Options      map[string]string `toml:"object_store_options"`
-	SingleWriter bool              `toml:"single_writer"`
+	Path string `toml:"path"`
+	inBucket
+	SingleWriter bool `toml:"single_writer"`
 	ruled
 	settings Settings // of a store that Init makes
 }
@@ -28,8 +24,7 @@ type packedKind struct {
 // setURL takes a path as it is: a percent sign stands for itself.
 func (k *packedKind) setURL(scheme, rest string) error {
 	if scheme != "packed" {
-		k.URL = scheme + ":" + rest
-		return nil
+		return k.inBucket.setURL(scheme, rest)
 	}
 	k.Path = strings.TrimPrefix(rest, "//") // no host follows
 	return nil
@@ -43,12 +38,12 @@ func (k *packedKind) check() error {
 		return errors.New("no path")
 	case k.Path != "" && k.URL != "":
 		return errors.New("both path and object_store_url")
-	case k.URL == "" && (k.Options != nil || k.SingleWriter):
+	case k.URL == "" && (k.Settings != nil || k.SingleWriter):
 		return errors.New("object_store_options and single_writer are for a store with an object_store_url")
 	case k.URL == "":
 		return nil
 	}
-	rest, err := checkURL("packed", "object_store_url", "packed+"+strings.TrimPrefix(k.URL, "packed+"))
+	rest, err := k.checkURL("packed")
 	if err == nil {
 		_, _, err = k.locate(rest)
 	}
@@ -57,39 +52,16 @@ func (k *packedKind) check() error {
 
 // locate returns where the bucket is, and whether it has a single writer. rest is the URL without a size rule.
 func (k *packedKind) locate(rest string) (l service.Location, single bool, err error) {
-	const parameter = "single_writer"
-	rest, query, _ := strings.Cut(rest, "?")
 	single = k.SingleWriter
-	var kept []string
-	given := 0
-	for pair := range strings.SplitSeq(query, "&") {
-		value, ok := strings.CutPrefix(pair, parameter+"=")
-		switch {
-		case ok && given > 0:
-			return l, false, fmt.Errorf("parameter %q is given twice", parameter)
-		case ok && value == "":
-			return l, false, fmt.Errorf("parameter %q has no value", parameter)
-		case ok:
-			if single, err = strconv.ParseBool(value); err != nil {
-				return l, false, fmt.Errorf("parameter %q: want true or false", parameter)
-			}
-			given++
-		default:
-			kept = append(kept, pair)
-		}
+	if rest, err = cutParameter(rest, "single_writer", setBool(&single)); err == nil {
+		l, err = service.Locate(rest, k.Settings)
 	}
-	l, err = service.Locate(strings.TrimSuffix(rest+"?"+strings.Join(kept, "&"), "?"), k.Options)
 	return l, single, err
 }
 
 func (k *packedKind) detail() string { return cmp.Or(k.Path, withoutSecrets(k.URL)) }
 
-func (k *packedKind) folder() string {
-	if u, err := url.Parse(strings.TrimPrefix(k.URL, "packed+")); k.URL != "" && err == nil && u.Scheme == "file" {
-		return filepath.Clean(u.Path)
-	}
-	return k.Path
-}
+func (k *packedKind) folder() string { return cmp.Or(k.Path, k.inBucket.folder()) }
 
 func (k *packedKind) landmark() (store.Landmark, error) {
 	if k.folder() == "" {
@@ -111,23 +83,19 @@ func (k *packedKind) open(ctx context.Context, o Options, _ []*store.Store) (*st
 		ChunkSize: k.settings.ChunkSize, Compression: k.settings.Compression,
 		ReadOnly: o.ReadOnly, Exclusive: o.Exclusive, Wait: o.Wait, OnWait: o.OnWait, Tolerate: o.Tolerate,
 	}
-	open := k.openFolder
-	if k.URL != "" {
-		open = k.openBucket
-	}
-	st, err := open(ctx, o, options)
+	st, err := k.openPlace(ctx, o, options)
 	if o.Create && o.Tolerate && errors.Is(err, store.ErrNoStore) { // a new cache: package packed does not tolerate damage when it creates
 		options.Tolerate = false
-		st, err = open(ctx, o, options)
+		st, err = k.openPlace(ctx, o, options)
 	}
 	return st, err
 }
 
-func (k *packedKind) openFolder(ctx context.Context, _ Options, options packed.Options) (*store.Store, error) {
-	return packed.Open(ctx, k.Path, options)
-}
-
-func (k *packedKind) openBucket(ctx context.Context, o Options, options packed.Options) (*store.Store, error) {
+// openPlace opens the store in its folder or bucket.
+func (k *packedKind) openPlace(ctx context.Context, o Options, options packed.Options) (*store.Store, error) {
+	if k.URL == "" {
+		return packed.Open(ctx, k.Path, options)
+	}
 	rest, _, _ := cutRule(k.URL) // check has looked at all of it
 	l, single, err := k.locate(rest)
 	if err != nil {

@@ -144,7 +144,7 @@ func parseURL(spec, folder string) (string, kind, error) {
 		var ok bool
 		typ = kindOf(scheme)
 		if k, ok = newKind(typ); !ok {
-			return "", nil, unknownURL(scheme, spec)
+			return "", nil, fmt.Errorf("unknown scheme %q: %s./%s", scheme, wantURL, withoutSecrets(spec))
 		}
 		if err := checkForm(scheme, rest); err != nil {
 			return "", nil, err

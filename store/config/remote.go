@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"iter"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -32,14 +32,16 @@ func (k *ruled) ruleOr(text string) *store.SizeRule {
 	return cmp.Or(k.Rule, rule)
 }
 
-// checkURL checks the form of a URL of that kind, the value of key. It returns the URL without a size rule.
-func checkURL(kind, key, text string) (rest string, err error) {
-	if err = missing(key, text); err == nil {
-		err = checkWhole(kind, text)
+// checkURL checks the form of a URL of that kind. It returns the URL without a size rule.
+func checkURL(kind, text string) (rest string, err error) {
+	scheme, rest, ok := splitScheme(text)
+	if !ok || kindOf(scheme) != kind {
+		return "", unknownScheme(kind, scheme)
 	}
-	if err == nil {
-		rest, _, err = cutRule(text)
+	if err := checkForm(scheme, rest); err != nil {
+		return "", err
 	}
+	rest, _, err = cutRule(text)
 	return rest, err
 }
 
@@ -50,7 +52,10 @@ func (k *grpcKind) setURL(scheme, rest string) error {
 
 // check checks the URL. It does not read the files that the URL names.
 func (k *grpcKind) check() error {
-	rest, err := checkURL("grpc", "url", k.URL)
+	if k.URL == "" {
+		return errors.New("missing url")
+	}
+	rest, err := checkURL("grpc", k.URL)
 	if err != nil {
 		return err
 	}
@@ -64,27 +69,46 @@ func (k *grpcKind) open(ctx context.Context, o Options, _ []*store.Store) (*stor
 	return rpc.Dial(ctx, rest, o.Meter)
 }
 
-// objectsKind is a bucket of objects in the layout of tvix and snix.
-type objectsKind struct {
+// inBucket is the parameters of a store in a bucket. The kind and a plus may stand before the URL.
+type inBucket struct {
 	URL      string            `toml:"object_store_url"`
 	Settings map[string]string `toml:"object_store_options"`
-	Avg      int               `toml:"avg_chunk_size"`
+}
+
+func (b *inBucket) setURL(scheme, rest string) error {
+	b.URL = scheme + ":" + rest
+	return nil
+}
+
+// checkURL checks the form of the URL, and returns it with the kind and without a size rule.
+func (b *inBucket) checkURL(kind string) (rest string, err error) {
+	return checkURL(kind, kind+"+"+strings.TrimPrefix(b.URL, kind+"+"))
+}
+
+// folder returns the folder that the bucket is, or "".
+func (b *inBucket) folder() string {
+	text := strings.TrimPrefix(strings.TrimPrefix(b.URL, "packed+"), "objectstore+")
+	if u, err := url.Parse(text); err == nil && u.Scheme == "file" {
+		return filepath.Clean(u.Path)
+	}
+	return ""
+}
+
+// objectsKind is a bucket of objects in the layout of tvix and snix.
+type objectsKind struct {
+	inBucket
+	Avg int `toml:"avg_chunk_size"`
 	ruled
 }
 
 func (k *objectsKind) rule() *store.SizeRule { return k.ruleOr(k.URL) }
 
-func (k *objectsKind) setURL(scheme, rest string) error {
-	k.URL = scheme + ":" + rest
-	return nil
-}
-
 // check checks the form of the URL and its settings. Some settings may be in the environment instead.
 func (k *objectsKind) check() error {
 	if k.URL == "" {
-		return missing("object_store_url", k.URL)
+		return errors.New("missing object_store_url")
 	}
-	rest, err := checkURL("objectstore", "object_store_url", "objectstore+"+strings.TrimPrefix(k.URL, "objectstore+"))
+	rest, err := k.checkURL("objectstore")
 	if err != nil {
 		return err
 	}
@@ -97,19 +121,11 @@ func (k *objectsKind) options() objects.URLOptions {
 
 func (k *objectsKind) detail() string { return withoutSecrets(k.URL) }
 
-func (k *objectsKind) folder() string {
-	if u, err := url.Parse(strings.TrimPrefix(k.URL, "objectstore+")); err == nil && u.Scheme == "file" {
-		return u.Path
-	}
-	return ""
-}
-
 func (k *objectsKind) landmark() (store.Landmark, error) {
-	folder := k.folder()
-	if folder == "" {
-		return store.Landmark{}, fs.ErrNotExist
+	if k.folder() == "" {
+		return k.ruled.landmark()
 	}
-	return objects.Landmark(folder)
+	return objects.Landmark(k.folder())
 }
 
 func (k *objectsKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
@@ -139,14 +155,8 @@ func withoutSecrets(text string) string {
 
 // bigtableKind is the directories in a table of Bigtable.
 type bigtableKind struct {
-	Project    string  `toml:"project_id"`
-	Instance   string  `toml:"instance_name"`
-	Table      string  `toml:"table_name"`
-	Family     string  `toml:"family_name"`
-	ReadOnly   bool    `toml:"is_read_only"`
-	Channels   int     `toml:"channel_size"`
-	Timeout    seconds `toml:"timeout"`
-	AppProfile string  `toml:"app_profile_id"`
+	bigtable.Config
+	Timeout seconds `toml:"timeout"`
 	ruled
 }
 
@@ -190,20 +200,13 @@ func (k *bigtableKind) setURL(_, rest string) error {
 	})
 }
 
-func (k *bigtableKind) config() bigtable.Config {
-	return bigtable.Config{
-		Project: k.Project, Instance: k.Instance, Table: k.Table, Family: k.Family, AppProfile: k.AppProfile,
-		Channels: k.Channels, Timeout: time.Duration(k.Timeout), ReadOnly: k.ReadOnly,
-	}
-}
-
-func (k *bigtableKind) check() error      { return k.config().Check() }
+func (k *bigtableKind) check() error      { return k.Config.Check() }
 func (k *bigtableKind) fits(t table) bool { return t != tableBlobs }
 func (k *bigtableKind) detail() string    { return k.Instance + "/" + k.Table }
 
 func (k *bigtableKind) open(ctx context.Context, o Options, _ []*store.Store) (*store.Store, error) {
-	c := k.config()
-	c.ReadOnly, c.Meter = c.ReadOnly || o.ReadOnly, o.Meter
+	c := k.Config
+	c.ReadOnly, c.Meter, c.Timeout = c.ReadOnly || o.ReadOnly, o.Meter, time.Duration(k.Timeout)
 	return bigtable.Open(ctx, c)
 }
 

@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"castar/store"
 )
@@ -79,23 +78,6 @@ func setRule(to **store.SizeRule) func(string) error {
 
 // cutRule cuts the size rule off the query of a URL. The rule is nil if there is none.
 func cutRule(text string) (rest string, rule *store.SizeRule, err error) {
-	rest, query, _ := strings.Cut(text, "?")
-	var kept []string
-	for pair := range strings.SplitSeq(query, "&") {
-		value, ok := strings.CutPrefix(pair, ruleKey+"=")
-		switch {
-		case ok && rule != nil:
-			return text, nil, fmt.Errorf("parameter %q is given twice", ruleKey)
-		case ok:
-			if err := setRule(&rule)(value); err != nil {
-				return text, nil, fmt.Errorf("parameter %q: %w", ruleKey, err)
-			}
-		case pair != "":
-			kept = append(kept, pair)
-		}
-	}
-	if len(kept) > 0 {
-		rest += "?" + strings.Join(kept, "&")
-	}
-	return rest, rule, nil
+	rest, err = cutParameter(text, ruleKey, setRule(&rule))
+	return rest, rule, err
 }

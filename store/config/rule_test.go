@@ -113,7 +113,7 @@ func TestSizeRule(t *testing.T) {
 func TestSizeRuleInURLs(t *testing.T) {
 	for spec, want := range map[string]string{
 		"grpc+http://h?size_rule=tvix":                      "unknown size rule",
-		"objectstore+memory:?size_rule=":                    "unknown size rule",
+		"objectstore+memory:?size_rule=":                    `parameter "size_rule" has no value`,
 		"objectstore+memory:?size_rule=snix&size_rule=snix": "given twice",
 	} {
 		if _, err := SizeRule(t.Context(), spec, Options{}); err == nil || !strings.Contains(err.Error(), want) {

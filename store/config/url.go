@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// parts is a set of parts that a URL may have after its scheme.
+// parts is a set of parts that a URL may have after its scheme, in the order of the URL.
 type parts uint8
 
 const (
@@ -22,12 +22,6 @@ const (
 	partQuery
 	partFragment // no store has one
 )
-
-// names returns the parts and their names, in the order of a URL.
-func (parts) names() ([]parts, []string) {
-	return []parts{partUser, partHost, partPort, partPath, partOpaque, partQuery, partFragment},
-		[]string{"user", "host", "port", "path", "relative path", "query", "fragment"}
-}
 
 // form says what the URLs of one scheme look like.
 type form struct {
@@ -43,37 +37,27 @@ type form struct {
 func checkForm(scheme, rest string) error {
 	urls := kinds()[kindOf(scheme)].urls
 	f, ok := urls[scheme]
-	if urls == nil {
+	switch {
+	case urls == nil:
 		return nil
-	}
-	if !ok {
+	case !ok:
 		return unknownScheme(kindOf(scheme), scheme)
 	}
 	has, port := partsOf(rest)
-	set, names := has.names()
-	for i, part := range set {
-		switch {
+	for i, name := range []string{"user", "host", "port", "path", "relative path", "query", "fragment"} {
+		switch part := parts(1 << i); {
 		case has&^f.may&part == partOpaque && f.may&partPath == 0:
 			return fmt.Errorf("%s takes no path: want %s", scheme, f.want)
 		case has&^f.may&part != 0:
-			return fmt.Errorf("%s takes no %s: want %s", scheme, names[i], f.want)
+			return fmt.Errorf("%s takes no %s: want %s", scheme, name, f.want)
 		case f.must&^has&part != 0:
-			return fmt.Errorf("%s needs a %s: want %s", scheme, names[i], f.want)
+			return fmt.Errorf("%s needs a %s: want %s", scheme, name, f.want)
 		}
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); has&partPort != 0 && (err != nil || n == 0) {
 		return errors.New("port: want a number from 1 to 65535")
 	}
 	return nil
-}
-
-// checkWhole is checkForm for the URL of a store of that kind.
-func checkWhole(kind, text string) error {
-	scheme, rest, ok := splitScheme(text)
-	if !ok || kindOf(scheme) != kind {
-		return unknownScheme(kind, scheme)
-	}
-	return checkForm(scheme, rest)
 }
 
 // unknownScheme is the error for a scheme that a kind of store lacks.
@@ -121,10 +105,10 @@ func missing(pairs ...string) error {
 			names = append(names, pairs[i])
 		}
 	}
-	if names == nil {
-		return nil
+	if names != nil {
+		return errors.New("missing " + strings.Join(names, " and "))
 	}
-	return errors.New("missing " + strings.Join(names, " and "))
+	return nil
 }
 
 // queryOf parses the query of a URL without its scheme. A plus stands for itself and not for a space. The error does not
@@ -153,6 +137,26 @@ func setQuery(values url.Values, set map[string]func(string) error) error {
 		}
 	}
 	return nil
+}
+
+// cutParameter cuts a parameter off the query of a URL, and passes its value, if it is given, to set.
+func cutParameter(text, key string, set func(string) error) (rest string, err error) {
+	rest, query, _ := strings.Cut(text, "?")
+	var kept, values []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if value, ok := strings.CutPrefix(pair, key+"="); ok {
+			values = append(values, value)
+		} else if pair != "" {
+			kept = append(kept, pair)
+		}
+	}
+	if len(kept) > 0 {
+		rest += "?" + strings.Join(kept, "&")
+	}
+	if values == nil {
+		return rest, nil
+	}
+	return rest, setQuery(url.Values{key: values}, map[string]func(string) error{key: set})
 }
 
 // checkValue reports a parameter that is given twice or has no value.

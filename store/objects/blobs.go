@@ -74,16 +74,7 @@ func (b *blobs) putRecord(ctx context.Context, d store.Digest, chunks []store.Ch
 	return err
 }
 
-// putChunk stores a chunk of a larger blob, unless the chunk exists.
-func (b *blobs) putChunk(ctx context.Context, d store.Digest, data []byte) error {
-	had, err := b.chunks.had(ctx, d)
-	if had || err != nil {
-		return err
-	}
-	return b.store(ctx, d, data)
-}
-
-// store stores a chunk.
+// store stores a chunk, without asking whether it exists.
 func (b *blobs) store(ctx context.Context, d store.Digest, data []byte) error {
 	body, err := b.codec.compress(data)
 	if err != nil {
@@ -112,7 +103,12 @@ func (s sink) Ready() error { return nil }
 
 func (s sink) Has(d store.Digest) (bool, error) { return s.b.records.had(s.ctx, d) }
 
-func (s sink) PutChunk(d store.Digest, data []byte) error { return s.b.putChunk(s.ctx, d, data) }
+func (s sink) PutChunk(d store.Digest, data []byte) error {
+	if had, err := s.b.chunks.had(s.ctx, d); had || err != nil {
+		return err
+	}
+	return s.b.store(s.ctx, d, data)
+}
 
 func (s sink) PutWhole(d store.Digest, data []byte) error { return s.b.putWhole(s.ctx, d, data) }
 
@@ -229,4 +225,43 @@ func (b *blobs) decode(d store.Digest, body []byte, size, most int64) ([]byte, e
 		err = store.ErrDigestMismatch
 	}
 	return data, err
+}
+
+// reader returns the blob d. It has at least one chunk, and the sizes do not overflow.
+func (b *blobs) reader(ctx context.Context, d store.Digest, chunks []store.Chunk) *chunk.Reader {
+	return chunk.NewReader(ctx, chunk.Source{
+		Digest: d, Chunks: chunks, Most: b.ahead, MostBytes: maxAhead,
+		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
+			data, err := b.chunkOf(ctx, d, chunks[i])
+			return chunk.Piece{Data: data}, err
+		},
+		Mismatch: func(error) error {
+			err := &store.CorruptError{Digest: d, Where: b.q.where(blobName(d)), Err: store.ErrDigestMismatch}
+			b.doubt(d, err)
+			return err
+		},
+	})
+}
+
+// chunkOf returns the checked bytes of a chunk of the blob d. Damage to the chunk is reported as damage to the blob.
+func (b *blobs) chunkOf(ctx context.Context, d store.Digest, c store.Chunk) (data []byte, err error) {
+	if c.Size > maxChunk {
+		err = &store.CorruptError{Where: b.q.where(blobName(d)), Err: fmt.Errorf("%d bytes long", c.Size)}
+	} else {
+		data, err = b.chunk(ctx, c.Digest, int64(c.Size))
+	}
+	if err == nil {
+		return data, nil
+	}
+	damage, ok := errors.AsType[*store.CorruptError](err)
+	switch {
+	case ok:
+	case store.IsNotFound(err):
+		damage = &store.CorruptError{Where: b.q.where(chunkName(c.Digest)), Err: errors.New("missing")}
+	default:
+		return nil, err
+	}
+	err = &store.CorruptError{Digest: d, Where: damage.Where, Err: fmt.Errorf("chunk %s: %w", c.Digest, damage.Err)}
+	b.doubt(d, err)
+	return nil, err
 }

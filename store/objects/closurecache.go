@@ -26,7 +26,7 @@ const (
 type closureCache struct {
 	mu      sync.Mutex
 	entries map[store.Digest]*list.Element
-	recent  *list.List // of *cachedClosure, the most recently used first
+	recent  list.List // of *cachedClosure, the most recently used first
 	bytes   int
 }
 
@@ -35,10 +35,6 @@ type cachedClosure struct {
 	loading sync.Mutex
 	loaded  *closure
 	bytes   int
-}
-
-func newClosureCache() closureCache {
-	return closureCache{entries: map[store.Digest]*list.Element{}, recent: list.New()}
 }
 
 // get returns the closure of root, from the cache or from load. Errors are not cached.

@@ -2,6 +2,7 @@ package objects
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,7 @@ const rescanAfter = 10 * time.Second
 
 func newDirectories(q *queue, c *codec, ahead int) *directories {
 	return &directories{
-		q: q, codec: c, ahead: ahead, cache: newClosureCache(),
+		q: q, codec: c, ahead: ahead, cache: closureCache{entries: map[store.Digest]*list.Element{}},
 		home: map[store.Digest]uint32{}, listed: map[store.Digest]bool{},
 	}
 }
@@ -257,7 +258,7 @@ func (ds *directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[st
 		var missing []store.Digest
 		for f, err := range ds.read(ctx, root, &missing) {
 			if store.IsNotFound(err) && len(seen) == 0 {
-				missing = []store.Digest{root}
+				missing = append(missing, root)
 				break
 			}
 			seen[f.digest] = struct{}{}
@@ -266,22 +267,63 @@ func (ds *directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[st
 			}
 		}
 		slices.SortFunc(missing, func(a, b store.Digest) int { return bytes.Compare(a[:], b[:]) })
-		for _, d := range missing {
-			seen[d] = struct{}{}
-		}
-		for len(missing) > 0 {
-			d := missing[0]
-			missing = missing[1:]
-			dir, err := ds.Get(ctx, d)
-			if !yield(store.NamedDirectory{Digest: d, Directory: dir}, err) || err != nil {
-				return
-			}
-			for _, child := range children(dir) {
-				if _, ok := seen[child]; !ok {
-					seen[child] = struct{}{}
-					missing = append(missing, child)
-				}
-			}
-		}
+		store.WalkRest(ctx, ds, seen, missing...)(yield)
 	}
+}
+
+// upload implements store.DirectoryWriter. It keeps all messages until Commit, because the root comes last and is stored
+// first.
+type upload struct {
+	ds *directories
+
+	mu      sync.Mutex
+	members map[store.Digest]member // nil after Commit and Close
+}
+
+// Upload implements store.Directories. The batch keeps its directories in memory until it ends.
+func (ds *directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
+	if err := errors.Join(ctx.Err(), ds.q.writable()); err != nil {
+		return nil, err
+	}
+	return &upload{ds: ds, members: map[store.Digest]member{}}, nil
+}
+
+var errBatchEnded = errors.New("batch of directories has ended")
+
+func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, error) {
+	if err := errors.Join(ctx.Err(), u.ds.q.writable()); err != nil {
+		return store.Digest{}, err
+	}
+	d, m, err := newMember(dir)
+	if err != nil {
+		return store.Digest{}, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.members == nil {
+		return store.Digest{}, errBatchEnded
+	}
+	u.members[d] = m
+	return d, nil
+}
+
+// Commit stores the closure. The error is store.ErrNotFound if a child was not put.
+func (u *upload) Commit(ctx context.Context, root store.Digest) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.members == nil {
+		return errBatchEnded
+	}
+	err := u.ds.store(ctx, root, u.members)
+	if err == nil {
+		u.members = nil
+	}
+	return err
+}
+
+func (u *upload) Close() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.members = nil
+	return nil
 }

@@ -1,6 +1,12 @@
 package objects
 
 import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 
 	"castar/store"
@@ -62,4 +68,37 @@ func digestOf(prefix, name string) (store.Digest, bool) {
 		return store.Digest{}, false
 	}
 	return d, true
+}
+
+// Landmark returns the landmark of the store in the folder dir: the oldest ingest in its log, whose name is random, or its
+// first directory if there is no log, since tvix and snix keep none. The error is fs.ErrNotExist if the store has neither,
+// and thus nothing to recognize it by.
+func Landmark(dir string) (store.Landmark, error) {
+	if name, err := firstFile(dir, logPrefix); err == nil {
+		return store.LandmarkOf(dir, name)
+	}
+	name, err := firstFile(dir, dirsPrefix)
+	if err != nil {
+		return store.Landmark{}, err
+	}
+	return store.LandmarkOf(dir, name)
+}
+
+// firstFile returns the path, relative to dir, of the first file below folder in the order of names.
+func firstFile(dir, folder string) (name string, err error) {
+	folder = path.Clean(folder)
+	fs.WalkDir(os.DirFS(dir), folder, func(at string, e fs.DirEntry, werr error) error {
+		switch {
+		case werr != nil && at == folder:
+			err = werr
+		case werr == nil && e.Type().IsRegular():
+			name = at
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if name == "" {
+		return "", fmt.Errorf("%s: %w", filepath.Join(dir, folder), cmp.Or(err, fs.ErrNotExist))
+	}
+	return name, nil
 }

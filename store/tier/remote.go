@@ -10,16 +10,16 @@ import (
 // remote implements store.RemoteBlobs for two stores. At least one of them is at the other end of a network.
 type remote struct {
 	blobs     *Blobs
-	near, far store.RemoteBlobs // nil if that store is near
+	near, far *store.Store
 }
 
 // Expect passes on what Near lacks. Near has it soon after, so it is asked when the turn of a blob comes.
 func (r remote) Expect(ctx context.Context, ds iter.Seq[store.Digest]) {
-	if r.far == nil {
-		r.near.Expect(ctx, ds)
+	if r.far.RemoteBlobs == nil {
+		r.near.RemoteBlobs.Expect(ctx, ds)
 		return
 	}
-	r.far.Expect(ctx, func(yield func(store.Digest) bool) {
+	r.far.RemoteBlobs.Expect(ctx, func(yield func(store.Digest) bool) {
 		for d := range ds {
 			if has, err := r.blobs.Near.Has(ctx, d); (!has || err != nil) && !yield(d) {
 				return
@@ -33,7 +33,7 @@ func (r remote) HasAll(ctx context.Context, ds []store.Digest) ([]bool, error) {
 	has := make([]bool, len(ds))
 	if !r.blobs.WriteThrough {
 		var err error
-		if has, err = hasAll(ctx, r.blobs.Near, r.near, ds); err != nil {
+		if has, err = r.near.HasAll(ctx, ds); err != nil {
 			return nil, err
 		}
 	}
@@ -43,28 +43,13 @@ func (r remote) HasAll(ctx context.Context, ds []store.Digest) ([]bool, error) {
 			rest = append(rest, ds[i])
 		}
 	}
-	far, err := hasAll(ctx, r.blobs.Far, r.far, rest)
+	far, err := r.far.HasAll(ctx, rest)
 	if err != nil {
 		return nil, err
 	}
 	for i := range ds {
 		if !has[i] {
 			has[i], far = far[0], far[1:]
-		}
-	}
-	return has, nil
-}
-
-// hasAll asks a store for many blobs, in one call if they are remote.
-func hasAll(ctx context.Context, blobs store.Blobs, r store.RemoteBlobs, ds []store.Digest) ([]bool, error) {
-	if r != nil {
-		return r.HasAll(ctx, ds)
-	}
-	has := make([]bool, len(ds))
-	for i := range ds {
-		var err error
-		if has[i], err = blobs.Has(ctx, ds[i]); err != nil {
-			return nil, err
 		}
 	}
 	return has, nil

@@ -43,8 +43,7 @@ func New(near, far *store.Store, o Options) *store.Store {
 		b := &Blobs{Near: near.Blobs, Far: far.Blobs, WriteThrough: o.WriteThrough}
 		st.Blobs = b
 		st.Lanes, st.Groups, st.Joins = both(b, near, far)
-		r := remote{b, near.RemoteBlobs, far.RemoteBlobs}
-		st.RemoteBlobs = present[store.RemoteBlobs](r.near != nil || r.far != nil, r)
+		st.RemoteBlobs = present[store.RemoteBlobs](near.RemoteBlobs != nil || far.RemoteBlobs != nil, remote{b, near, far})
 	}
 	switch {
 	case near.Directories == nil:
@@ -61,7 +60,7 @@ func New(near, far *store.Store, o Options) *store.Store {
 		st.Room = Room(near, far)
 	}
 	if near.Lister != nil && far.Lister != nil {
-		st.Lister = lister{near.Lister, far.Lister}
+		st.Lister = Listers{near.Lister, far.Lister}
 	}
 	return st
 }
@@ -122,12 +121,13 @@ func (b barrier) Close() error {
 	return errors.Join(b.near.Sync(context.Background()), b.near.Close(), b.far.Close())
 }
 
-// lister lists what either store has.
-type lister struct{ near, far store.Lister }
+// Listers lists what any of several stores has. It implements store.Lister.
+type Listers []store.Lister
 
-func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
+// List lists the objects of one store after the other.
+func (l Listers) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
 	return func(yield func(store.Digest, error) bool) {
-		for _, one := range []store.Lister{l.near, l.far} {
+		for _, one := range l {
 			for d, err := range one.List(ctx, prefix, nibbles) {
 				if !yield(d, err) || err != nil {
 					return

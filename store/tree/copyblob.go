@@ -201,7 +201,7 @@ func (e *sourceError) Unwrap() error { return e.error }
 // before the destination has it.
 func CopyBlob(ctx context.Context, from, to store.Blobs, n store.Node) error {
 	const small = 1 << 20
-	b, err := openFile(ctx, from, n)
+	b, err := OpenFile(ctx, &store.Store{Blobs: from}, n)
 	if err != nil {
 		return &sourceError{err}
 	}

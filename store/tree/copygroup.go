@@ -323,7 +323,7 @@ func (g *groups) copySingly(ctx context.Context, group *copiedGroup, wanted [][]
 			ds = append(ds, group.Members[i].Digest)
 		}
 	}
-	has, err := hasAll(ctx, g.to, ds)
+	has, err := g.to.HasAll(ctx, ds)
 	for i := 0; i < len(wanted) && err == nil; i++ {
 		if wanted[i] == nil {
 			continue
@@ -335,18 +335,6 @@ func (g *groups) copySingly(ctx context.Context, group *copiedGroup, wanted [][]
 		has = has[1:]
 	}
 	return err
-}
-
-// hasAll returns which of several blobs a store has.
-func hasAll(ctx context.Context, st *store.Store, ds []store.Digest) (has []bool, err error) {
-	if st.RemoteBlobs != nil {
-		return st.RemoteBlobs.HasAll(ctx, ds)
-	}
-	has = make([]bool, len(ds))
-	for i := 0; i < len(ds) && err == nil; i++ {
-		has[i], err = st.Blobs.Has(ctx, ds[i])
-	}
-	return has, err
 }
 
 // note notes that the destination has got a member of a group.

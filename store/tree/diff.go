@@ -357,18 +357,14 @@ func (s *scope) inside(path string) bool {
 	return s.paths == nil || slices.ContainsFunc(s.paths, func(p string) bool { return hasParent(path, p) })
 }
 
-// leadsInto reports whether there may be something in the scope below path.
-func (s *scope) leadsInto(path string) bool {
-	return s.inside(path) || slices.ContainsFunc(s.paths, func(p string) bool { return hasParent(p, path) })
-}
-
 // covers reports whether everything below a node is in the scope, and whether something may be.
 func (s *scope) covers(at *trail) (whole, some bool) {
 	if s.paths == nil {
 		return true, true
 	}
 	path := at.path()
-	return s.inside(path), s.leadsInto(path)
+	whole = s.inside(path)
+	return whole, whole || slices.ContainsFunc(s.paths, func(p string) bool { return hasParent(p, path) })
 }
 
 // hasParent reports whether path is dir or below it.

@@ -43,10 +43,10 @@ type FilterOptions struct {
 func FilterSides(ctx context.Context, sides [2]Side, o FilterOptions) ([2]Side, error) {
 	f := filtering{ctx: ctx, whole: o.Whole}
 	for i, s := range sides {
-		f.kept[i] = &overlay{Directories: s.Directories, messages: map[store.Digest][]byte{}}
+		f.kept[i] = newOverlay(s.Directories)
 		if o.Filters[i] != nil {
 			var err error
-			if f.rules[i], _, err = SizeRule(ctx, s.Directories, s.Root); err != nil {
+			if f.kept[i].rule, _, err = SizeRule(ctx, s.Directories, s.Root); err != nil {
 				return sides, err
 			}
 		}
@@ -67,7 +67,6 @@ func FilterSides(ctx context.Context, sides [2]Side, o FilterOptions) ([2]Side, 
 type filtering struct {
 	ctx   context.Context
 	whole bool
-	rules [2]store.SizeRule
 	kept  [2]*overlay
 	known memo[filterKey, [2]replacement]
 }
@@ -153,29 +152,35 @@ func (f *filtering) directories(at *trail, nodes nodePair, filters [2]Filter, me
 		if filters[i] == nil || slices.Equal(filtered[i], dirs[i]) {
 			continue
 		}
-		if become[i], err = f.replace(i, filtered[i]); err != nil {
+		become[i].changed = true
+		if become[i].digest, become[i].size, err = f.kept[i].put(filtered[i]); err != nil {
 			return become, at.wrap(err)
 		}
 	}
 	return become, nil
 }
 
-// replace keeps a directory of side i.
-func (f *filtering) replace(i int, dir store.Directory) (r replacement, err error) {
-	message, err := store.EncodeDirectory(dir)
-	if err != nil {
-		return r, err
-	}
-	r.changed, r.digest = true, store.Sum(message)
-	r.size, err = dir.Size(f.rules[i])
-	f.kept[i].messages[r.digest] = message
-	return r, err
-}
-
 // overlay is Directories with some more, in memory.
 type overlay struct {
 	store.Directories
 	messages map[store.Digest][]byte
+	rule     store.SizeRule
+}
+
+func newOverlay(ds store.Directories) *overlay {
+	return &overlay{Directories: ds, messages: map[store.Digest][]byte{}}
+}
+
+// put keeps a directory, and returns its digest and its size.
+func (o *overlay) put(dir store.Directory) (d store.Digest, size uint64, err error) {
+	message, err := store.EncodeDirectory(dir)
+	if err != nil {
+		return d, 0, err
+	}
+	d = store.Sum(message)
+	o.messages[d] = message
+	size, err = dir.Size(o.rule)
+	return d, size, err
 }
 
 func (o *overlay) Get(ctx context.Context, d store.Digest) (store.Directory, error) {

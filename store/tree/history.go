@@ -18,48 +18,39 @@ import (
 // lacks is of an ingest that its gc has removed, and is left out. Any other root that is missing is a loss, and its line
 // stays.
 func History(ctx context.Context, st *store.Store) (ingests []store.Tag, unread []error) {
-	if st.Tags == nil {
-		return nil, nil
-	}
-	gone := goneIn(st)
-	for t, err := range st.Tags.Log(ctx) {
-		if err != nil {
-			unread = append(unread, err)
-		} else if !gone(t) {
-			ingests = append(ingests, t)
-		}
-	}
+	ingests, _, unread = readLog(ctx, st)
 	return ingests, unread
 }
 
 // Gone returns the recorded ingests that History leaves out, oldest first.
 func Gone(ctx context.Context, st *store.Store) (ingests []store.Tag) {
-	if st.Tags == nil {
-		return nil
-	}
-	gone := goneIn(st)
-	for t, err := range st.Tags.Log(ctx) {
-		if err == nil && gone(t) {
-			ingests = append(ingests, t)
-		}
-	}
+	_, ingests, _ = readLog(ctx, st)
 	return ingests
 }
 
-// goneIn returns a function that reports whether the root of an ingest was removed from st as garbage. Only stores with
-// sets of their own remove garbage.
-func goneIn(st *store.Store) func(store.Tag) bool {
-	if st.NewSet == nil {
-		return func(store.Tag) bool { return false }
+// readLog returns the recorded ingests, apart those whose roots were removed as garbage. Only stores with sets of their own
+// remove garbage.
+func readLog(ctx context.Context, st *store.Store) (kept, gone []store.Tag, unread []error) {
+	if st.Tags == nil {
+		return nil, nil, nil
 	}
 	present := sync.OnceValue(st.NewSet) // knows what the store has, and reads nothing
-	return func(t store.Tag) bool {
-		if t.Version != "" || t.Root.Kind == store.KindSymlink {
-			return false
+	for t, err := range st.Tags.Log(ctx) {
+		isGone := false
+		if err == nil && st.NewSet != nil && t.Version == "" && t.Root.Kind != store.KindSymlink {
+			_, missing := present().Add(t.Root.Kind, t.Root.Digest)
+			isGone = store.IsNotFound(missing)
 		}
-		_, err := present().Add(t.Root.Kind, t.Root.Digest)
-		return store.IsNotFound(err)
+		switch {
+		case err != nil:
+			unread = append(unread, err)
+		case isGone:
+			gone = append(gone, t)
+		default:
+			kept = append(kept, t)
+		}
 	}
+	return kept, gone, unread
 }
 
 // Kept is what tags and log keep of a store.

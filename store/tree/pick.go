@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"path"
+	"slices"
 
 	"castar/store"
 )
@@ -26,11 +27,11 @@ func Pick(ctx context.Context, ds store.Directories, root store.Node,
 	if root.Kind != store.KindDirectory {
 		return ds, root, nil
 	}
-	rule, _, err := SizeRule(ctx, ds, root)
-	if err != nil {
+	p := picking{ctx: ctx, kept: newOverlay(ds), choose: choose, state: state}
+	var err error
+	if p.kept.rule, _, err = SizeRule(ctx, ds, root); err != nil {
 		return ds, root, err
 	}
-	p := picking{ctx: ctx, kept: &overlay{Directories: ds, messages: map[store.Digest][]byte{}}, rule: rule, choose: choose, state: state}
 	root, _, err = p.directory("", root, false, 1)
 	return p.kept, root, err
 }
@@ -39,7 +40,6 @@ func Pick(ctx context.Context, ds store.Directories, root store.Node,
 type picking struct {
 	ctx    context.Context
 	kept   *overlay
-	rule   store.SizeRule
 	choose func(path string, n *store.Node, taken bool) Choice
 	state  func(dir string) string
 	known  memo[pickKey, picked]
@@ -99,14 +99,12 @@ func (p *picking) pick(at string, n store.Node, taken bool, depth int) (become p
 			left = append(left, child)
 		}
 	}
-	message, err := store.EncodeDirectory(left)
-	if err != nil {
+	become.some = len(left) > 0
+	if slices.Equal(left, dir) {
+		become.digest = n.Digest
+		become.size, err = dir.Size(p.kept.rule)
 		return become, err
 	}
-	become.digest, become.some = store.Sum(message), len(left) > 0
-	if become.digest != n.Digest {
-		p.kept.messages[become.digest] = message
-	}
-	become.size, err = left.Size(p.rule)
+	become.digest, become.size, err = p.kept.put(left)
 	return become, err
 }

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"castar/store"
+	"slices"
 )
 
 // renames is what was renamed between two trees.
@@ -70,7 +71,9 @@ func findRenames(d differ, a, b store.Node) (renames, error) {
 		return r, err
 	}
 	r.match(old, new)
-	if old, new = untaken(old), untaken(new); len(old) == 0 || len(new) == 0 {
+	isTaken := func(c candidate) bool { return c.taken }
+	old, new = slices.DeleteFunc(old, isTaken), slices.DeleteFunc(new, isTaken)
+	if len(old) == 0 || len(new) == 0 {
 		return r, nil
 	}
 	if old, err = r.expand(d.sides[0], old); err == nil {
@@ -104,15 +107,6 @@ func (r *renames) changed(d *differ, a, b store.Node) (old, new []candidate, err
 	d.pair(rootTrail(""), a, b)
 	r.tooMany = r.tooMany || d.moves.again > maxAgain
 	return removed.all, added.all, err
-}
-
-func untaken(all []candidate) (left []candidate) {
-	for _, c := range all {
-		if !c.taken {
-			left = append(left, c)
-		}
-	}
-	return left
 }
 
 // expand returns the candidates with all that is below them, each directory before what it holds, unless there are too

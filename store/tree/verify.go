@@ -152,15 +152,11 @@ func (v *verifier) addUnread(what store.What, errs []error) {
 		} else if errors.Is(err, store.ErrNewer) {
 			v.newer = append(v.newer, err)
 		} else {
-			v.add(fileDamage(what, err))
+			d := store.Damage{What: what}
+			d.Where, d.Err = reasonOf(err)
+			v.add(d)
 		}
 	}
-}
-
-func fileDamage(what store.What, err error) (d store.Damage) {
-	d.What = what
-	d.Where, d.Err = reasonOf(err)
-	return d
 }
 
 // add takes in damage. It reports at once what concerns no object.

@@ -42,7 +42,7 @@ func openCloud(ctx context.Context, scheme, container, path string, settings map
 		return nil, fmt.Errorf("%s: %w", c, store.ErrNoStore)
 	}
 	// A listing can only start over, and the services' own clients repeat its requests.
-	return listing{retrying{c, policy(retry.Policy{}, m)}}, nil
+	return retrying{c, policy(retry.Policy{}, m), list}, nil
 }
 
 // cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.

@@ -56,7 +56,8 @@ func OpenHTTP(ctx context.Context, c HTTPConfig) (bucket.Bucket, error) {
 		b.Close()
 		return nil, err
 	}
-	return stepwise{listing{retrying{b, b.again}}}, nil
+	// A call that takes requests for many folders would hardly ever succeed as a whole if some of them fail.
+	return retrying{b, b.again, list | put | putLarge}, nil
 }
 
 func newHTTP(c HTTPConfig) *httpBucket {

@@ -80,7 +80,7 @@ func TestHTTPRanges(t *testing.T) {
 // Only errors that may go away are retried.
 func TestRetrying(t *testing.T) {
 	calls := 0
-	r := retrying{nil, retry.Policy{Tries: 5, First: time.Microsecond}}
+	r := retrying{policy: retry.Policy{Tries: 5, First: time.Microsecond}}
 	gone := &bucket.Unavailable{Err: errors.New("gone")}
 	err := r.do(t.Context(), func(context.Context) error { calls++; return fmt.Errorf("x: %w", gone) })
 	if calls != 5 || !errors.Is(err, gone) {

@@ -44,14 +44,26 @@ func passes(err error) bool {
 	return unavailable
 }
 
-// retrying repeats the calls of a Bucket.
+// retrying repeats the calls of a Bucket, except those that the Bucket repeats itself, one request at a time.
 type retrying struct {
 	bucket.Bucket
 	policy retry.Policy
+	except calls
 }
 
+// calls is a set of calls of a Bucket.
+type calls uint8
+
+const (
+	list calls = 1 << iota
+	put
+	putLarge
+)
+
 // Retry returns a Bucket that repeats the calls of b that return an *Unavailable.
-func Retry(b bucket.Bucket, policy retry.Policy) bucket.Bucket { return retrying{b, policy} }
+func Retry(b bucket.Bucket, policy retry.Policy) bucket.Bucket {
+	return retrying{Bucket: b, policy: policy}
+}
 
 func (r retrying) do(ctx context.Context, call func(context.Context) error) error {
 	return r.policy.Do(ctx, passes, call)
@@ -89,10 +101,16 @@ func (r retrying) Load(ctx context.Context, name string) (data []byte, v bucket.
 }
 
 func (r retrying) Put(ctx context.Context, name string, data []byte) error {
+	if r.except&put != 0 {
+		return r.Bucket.Put(ctx, name, data)
+	}
 	return r.sized(int64(len(data))).do(ctx, func(ctx context.Context) error { return r.Bucket.Put(ctx, name, data) })
 }
 
 func (r retrying) PutLarge(ctx context.Context, name string, from io.ReaderAt, size int64) error {
+	if r.except&putLarge != 0 {
+		return r.Bucket.PutLarge(ctx, name, from, size)
+	}
 	return r.sized(size).do(ctx, func(ctx context.Context) error { return r.Bucket.PutLarge(ctx, name, from, size) })
 }
 
@@ -128,6 +146,9 @@ func (r retrying) Now(ctx context.Context) (time.Time, error) { return result(ct
 // List continues after the last object that it got. Each object is progress and starts a new count of tries. The timeout is
 // for one page of objects, which are collected before they are yielded, so that the time the loop takes does not count.
 func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
+	if r.except&list != 0 {
+		return r.Bucket.List(ctx, prefix, after)
+	}
 	return func(yield func(bucket.Object, error) bool) {
 		for more := true; more; {
 			var found []bucket.Object
@@ -159,35 +180,9 @@ func (r retrying) List(ctx context.Context, prefix, after string) iter.Seq2[buck
 	}
 }
 
-// listing repeats all calls but List. It is for Buckets that repeat the requests of a listing themselves.
-type listing struct{ retrying }
-
-func (l listing) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
-	return l.Bucket.List(ctx, prefix, after)
-}
-
-// stepwise repeats all calls but List and Put. It is for Buckets that repeat the single requests of both themselves: a
-// call that takes requests for many folders would hardly ever succeed as a whole if some of them fail.
-type stepwise struct{ listing }
-
-func (s stepwise) Put(ctx context.Context, name string, data []byte) error {
-	return s.Bucket.Put(ctx, name, data)
-}
-
-func (s stepwise) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
-	return s.Bucket.PutLarge(ctx, name, r, size)
-}
-
-// partwise repeats all calls but PutLarge, whose parts the Bucket repeats itself.
-type partwise struct{ retrying }
-
-func (p partwise) PutLarge(ctx context.Context, name string, r io.ReaderAt, size int64) error {
-	return p.Bucket.PutLarge(ctx, name, r, size)
-}
-
 // unasked is a bucket that was not asked for when it was opened: the first answer to a Load shows whether it is there.
 type unasked struct {
-	partwise
+	retrying
 	answered *atomic.Bool
 }
 

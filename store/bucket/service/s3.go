@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -63,7 +64,7 @@ func OpenS3(ctx context.Context, c S3Config) (bucket.Bucket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3://%s: %w", c.Bucket, err)
 	}
-	all := partwise{retrying{b, b.again}}
+	all := retrying{b, b.again, putLarge}
 	if c.Unasked {
 		return unasked{all, new(atomic.Bool)}, nil
 	}
@@ -150,13 +151,11 @@ func (s *s3Bucket) String() string {
 // exists returns an error if there is no such bucket. A caller that may not ask for buckets may still ask for objects.
 func (s *s3Bucket) exists(ctx context.Context) error {
 	ok, err := s.client.BucketExists(ctx, s.bucket)
-	if wrong := s.clock.refused(err); wrong != nil {
-		return s.fail(ctx, "", err)
-	}
-	if r, isResponse := errors.AsType[minio.ErrorResponse](err); isResponse && r.StatusCode == http.StatusForbidden {
+	r, isResponse := errors.AsType[minio.ErrorResponse](err)
+	switch {
+	case isResponse && r.StatusCode == http.StatusForbidden && s.clock.refused(err) == nil:
 		return nil
-	}
-	if err == nil && !ok {
+	case err == nil && !ok:
 		return fmt.Errorf("%s: %w", s, store.ErrNoStore)
 	}
 	return s.fail(ctx, "", err)
@@ -271,16 +270,16 @@ func (s *s3Bucket) List(ctx context.Context, prefix, after string) iter.Seq2[buc
 }
 
 func (s *s3Bucket) Now(ctx context.Context) (time.Time, error) {
-	if now, ok := s.clock.now(); ok {
-		return now, nil
+	now, ok := s.clock.now()
+	if !ok {
+		if err := s.exists(ctx); err != nil {
+			return now, err
+		}
+		if now, ok = s.clock.now(); !ok {
+			return now, fmt.Errorf("%s: the server does not tell the time: %w", s, store.ErrUnsupported)
+		}
 	}
-	if err := s.exists(ctx); err != nil {
-		return time.Time{}, err
-	}
-	if now, ok := s.clock.now(); ok {
-		return now, nil
-	}
-	return time.Time{}, fmt.Errorf("%s: the server does not tell the time: %w", s, store.ErrUnsupported)
+	return now, nil
 }
 
 func (s *s3Bucket) Close() error { return nil }
@@ -309,4 +308,12 @@ func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
 		}
 	}
 	return failed(ctx, s.String()+" at "+s.client.EndpointURL().Host, about, err, passes)
+}
+
+// readMost returns what r has, or its first n bytes. It expects size bytes, and believes that of the first few MiB.
+func readMost(r io.Reader, n, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), n, 4<<20)) + bytes.MinRead)
+	_, err := io.Copy(&b, io.LimitReader(r, n))
+	return b.Bytes(), err
 }

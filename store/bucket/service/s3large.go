@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"castar/store/bucket"
 
 	"github.com/minio/minio-go/v7"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -57,7 +57,8 @@ func (s *s3Bucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, siz
 
 // repeat makes a request that is a step of a larger call, and repeats it.
 func (s *s3Bucket) repeat(ctx context.Context, name string, call func(context.Context) error) error {
-	return retrying{s, s.again}.sized(partSize).do(ctx, func(ctx context.Context) error { return s.fail(ctx, name, call(ctx)) })
+	r := retrying{Bucket: s, policy: s.again}.sized(partSize)
+	return r.do(ctx, func(ctx context.Context) error { return s.fail(ctx, name, call(ctx)) })
 }
 
 // putParts sends all parts, several at once. After an error it begins no other part, and waits for those on their way: a
@@ -65,32 +66,31 @@ func (s *s3Bucket) repeat(ctx context.Context, name string, call func(context.Co
 func (s *s3Bucket) putParts(ctx context.Context, name, upload string, r io.ReaderAt, size int64) ([]minio.CompletePart, error) {
 	length := max(partSize, (size+maxParts-1)/maxParts)
 	parts := make([]minio.CompletePart, (size+length-1)/length)
-	var next atomic.Int64
-	var failed atomic.Pointer[error] // the first
-	var sending sync.WaitGroup
-	for range min(partsAt, len(parts)) {
-		sending.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(parts)) && failed.Load() == nil; i = next.Add(1) - 1 {
-				data, err := bucket.ReadWhole(io.NewSectionReader(r, i*length, length), min(length, size-i*length))
-				if err == nil {
-					err = s.repeat(ctx, name, func(ctx context.Context) error {
-						p, err := s.client.PutObjectPart(ctx, s.bucket, s.base+name, upload, int(i+1), bytes.NewReader(data),
-							int64(len(data)), minio.PutObjectPartOptions{})
-						parts[i] = minio.CompletePart{PartNumber: p.PartNumber, ETag: p.ETag}
-						return err
-					})
-				}
-				if err != nil {
-					failed.CompareAndSwap(nil, &err)
-				}
+	var failed atomic.Bool
+	var sending errgroup.Group
+	sending.SetLimit(partsAt)
+	for i := range parts {
+		sending.Go(func() error {
+			if failed.Load() {
+				return nil
 			}
+			at := int64(i) * length
+			data, err := bucket.ReadWhole(io.NewSectionReader(r, at, length), min(length, size-at))
+			if err == nil {
+				err = s.repeat(ctx, name, func(ctx context.Context) error {
+					p, err := s.client.PutObjectPart(ctx, s.bucket, s.base+name, upload, i+1, bytes.NewReader(data),
+						int64(len(data)), minio.PutObjectPartOptions{})
+					parts[i] = minio.CompletePart{PartNumber: p.PartNumber, ETag: p.ETag}
+					return err
+				})
+			}
+			if err != nil {
+				failed.Store(true)
+			}
+			return err
 		})
 	}
-	sending.Wait()
-	if err := failed.Load(); err != nil {
-		return nil, *err
-	}
-	return parts, nil
+	return parts, sending.Wait()
 }
 
 // complete makes an object of its parts. If the service does not know the upload, an earlier try may have done it.

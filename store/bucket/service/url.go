@@ -63,10 +63,12 @@ func (l Location) Open(ctx context.Context, o OpenOptions) (bucket.Bucket, error
 // settings of HTTP are user_agent and allow_http, which is true by default. An unknown setting is an error. The settings of
 // gs and az are checked by Open, because not every program knows them.
 func Locate(raw string, more map[string]string) (Location, error) {
-	before, rest := splitKind(raw)
-	u, err := parseURL(rest)
+	scheme, _, _ := strings.Cut(raw, ":")
+	i := strings.IndexByte(scheme, '+') + 1
+	before, rest := raw[:i], raw[i:]
+	u, err := url.Parse(rest)
 	if err != nil {
-		return Location{}, err
+		return Location{}, errors.New("invalid store URL") // which may hold secrets
 	}
 	settings, err := mergeSettings(u, more)
 	if err != nil {
@@ -125,22 +127,6 @@ func locateHere(before string, u *url.URL, path string) (Location, error) {
 
 // id returns an ID, which depends on the parts of a location.
 func id(parts ...string) string { return store.Sum([]byte(strings.Join(parts, "\x00"))).String()[:32] }
-
-// splitKind splits off what a URL has before a +, with the +.
-func splitKind(raw string) (before, rest string) {
-	scheme, _, _ := strings.Cut(raw, ":")
-	i := strings.IndexByte(scheme, '+') + 1
-	return raw[:i], raw[i:]
-}
-
-// parseURL parses the URL of a store. The error does not show the URL, because it may hold secrets.
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return nil, errors.New("invalid store URL")
-	}
-	return u, nil
-}
 
 // show returns a URL for messages, without its query and user, which may hold secrets.
 func show(u *url.URL) string {
