@@ -133,6 +133,7 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 
 // draw returns the boxes of entries, and in those that are large enough the boxes of what is in them.
 func (h *Handler) draw(ctx context.Context, s *scales, t *target, entries []weighed) ([]box, error) {
+	entries = largestFirst(entries)
 	boxes := layout(entries, box{W: mapWidth, H: mapHeight})
 	for i := range boxes {
 		b, e := &boxes[i], entries[i]
@@ -144,10 +145,17 @@ func (h *Handler) draw(ctx context.Context, s *scales, t *target, entries []weig
 		if err != nil {
 			return nil, err
 		}
-		b.Inner = layout(below, box{X: b.X + 3, Y: b.Y + titleHeight, W: b.W - 6, H: b.H - titleHeight - 3})
+		b.Inner = layout(largestFirst(below), box{X: b.X + 3, Y: b.Y + titleHeight, W: b.W - 6, H: b.H - titleHeight - 3})
 		b.Inner = slices.DeleteFunc(b.Inner, func(b box) bool { return b.W < 3 || b.H < 3 }) // too small to be seen
 	}
 	return slices.DeleteFunc(boxes, func(b box) bool { return b.W*b.H < 1 }), nil
+}
+
+// largestFirst sorts entries by size, also the rest, which the table has last.
+func largestFirst(entries []weighed) []weighed {
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b weighed) int { return cmp.Compare(b.Counts.Bytes, a.Counts.Bytes) })
+	return entries
 }
 
 // newBox completes the box of an entry.
