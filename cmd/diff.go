@@ -185,11 +185,8 @@ func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (s
 	}
 	finding.Wait()
 	for i, arg := range args {
-		if err := errs[i]; err != nil {
-			if hint := suggestRoot(ctx, st, arg, err); hint != "" {
-				err = &failure{err: err, status: statusNotFound, hint: hint}
-			}
-			return sides, hintAtRoots(err)
+		if errs[i] != nil {
+			return sides, explainRef(ctx, st, arg, errs[i])
 		}
 		if sides[i].Path != "" {
 			if err := checkSource(sides[i].Path, "write the data to a file first, and name that file"); err != nil {

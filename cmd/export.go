@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -152,45 +151,6 @@ func (e *env) exportCommand() *cli.Command {
 	}
 }
 
-// modeFlag returns a flag for permission bits in octal, of which least must be there.
-func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of string) cli.Flag {
-	usage := "octal `MODE` of " + of + "; the umask applies"
-	return newFlag(name, "", to, initial, usage, "permission bits in octal, 0001 to 0777", func(value string) (fs.FileMode, error) {
-		n, err := strconv.ParseUint(value, 8, 32)
-		switch {
-		case err == nil && (n == 0 || n > uint64(fs.ModePerm)):
-			err = errUnwanted
-		case err == nil && fs.FileMode(n)&least != least:
-			err = limitError("does not let the owner enter directories")
-		}
-		return fs.FileMode(n), err
-	})
-}
-
-func metadataFlag(to *string, usage string) cli.Flag {
-	return choiceFlag("metadata", to, "auto", usage, "auto", "none")
-}
-
-// timeFlag returns --mtime. The zero time stands for now, and for initial, which says what holds without the flag.
-func timeFlag(to *time.Time, initial string) cli.Flag {
-	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
-	f := newFlag("mtime", "", to, initial, "modification `TIME` of everything: "+want, want, func(value string) (time.Time, error) {
-		switch value {
-		case "now":
-			return time.Time{}, nil
-		case "epoch":
-			return time.Unix(0, 0), nil
-		}
-		t, err := time.Parse(time.RFC3339, value)
-		if err != nil || t.IsZero() { // the zero time means now
-			err = errUnwanted
-		}
-		return t, err
-	})
-	f.values = []string{"now", "epoch"}
-	return f
-}
-
 // export writes what ref means as dest, a directory or an archive.
 func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) error {
 	if f.isArchive() && dest == "-" && e.isTerminal() {
@@ -254,13 +214,12 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 	if !f.isArchive() {
 		return export.Dir(ctx, st, node, dest, *o)
 	}
-	as := export.ArchiveOptions{Format: export.Format(f.format), Name: f.name, MTime: o.MTime, Jobs: o.Jobs, Progress: o.Progress,
-		Listing: o.Listing, Xattrs: o.Xattrs, Partial: o.Partial, Complain: o.Complain}
+	as := export.ArchiveOptions{Format: export.Format(f.format), Name: f.name, Options: *o}
 	if dest == "-" {
 		e.stdout.widen()
 		return export.Archive(ctx, st, node, e.stdout, as)
 	}
-	return export.ArchiveFile(ctx, st, node, dest, 0, o.Overwrite, as)
+	return export.ArchiveFile(ctx, st, node, dest, o.Overwrite, as)
 }
 
 // explain returns the error of an export, with what can be done about it.
@@ -369,6 +328,53 @@ func (e *env) printExported(f *exportFlags, node store.Node, dest string, r expo
 		e.note("export", fmt.Sprintf("%s: would write %d, keep %d, delete %d", dest, r.Written, r.Unchanged, r.Deleted))
 	case f.options.Overwrite && !f.isArchive(): // which keeps no files
 		e.note("export", fmt.Sprintf("%s: wrote %d, kept %d, deleted %d", dest, r.Written, r.Unchanged, r.Deleted))
+	}
+	return nil
+}
+
+// archiveFlags is what was typed after castar export about archives.
+type archiveFlags struct {
+	format string // "" or dir: no archive
+	name   string
+}
+
+func (f *archiveFlags) isArchive() bool { return f.format != "" && f.format != "dir" }
+
+// checkArchive finds mistakes in the flags that have to do with archives, and completes o. dest is the destination, and given
+// reports whether a flag was given.
+func (f *archiveFlags) checkArchive(o *export.Options, dest string, given func(flag string) bool) error {
+	if !f.isArchive() {
+		switch {
+		case dest == "-":
+			return &failure{err: errors.New("a directory cannot be written to standard output"), status: statusUsage,
+				hint: "--format tar, nar or zip makes an archive; 'castar cat' writes a file; a directory of that name is ./-"}
+		case given("name"):
+			return usagef("export", "--name works only with --format tar or zip")
+		}
+		return nil
+	}
+	refused := []string{"delete", "dry-run", "sparse", "reflink", "mode-file", "mode-exec", "mode-dir", "owner"}
+	switch f.format {
+	case "nar":
+		refused = append(refused, "name", "mtime", "metadata", "xattrs")
+	case "zip":
+		refused = append(refused, "xattrs")
+	}
+	for _, flag := range refused {
+		if given(flag) {
+			return usagef("export", "--%s does not work with --format %s", flag, f.format)
+		}
+	}
+	if dest == "-" && given("overwrite") {
+		return usagef("export", "--overwrite does not work with -")
+	}
+	if given("name") {
+		if err := export.ValidateArchiveName(f.name); err != nil {
+			return usagef("export", "--name: %w", err)
+		}
+	}
+	if given("mtime") && o.MTime.IsZero() {
+		o.MTime = time.Now()
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -236,4 +237,43 @@ func jobsFlag(to *int) cli.Flag {
 // waitFlag returns --wait, for commands that lock the store.
 func waitFlag(to *time.Duration) cli.Flag {
 	return durationFlag("wait", to, "0s", "wait for `DURATION`, such as 90s or 1h, if another process uses the store")
+}
+
+// modeFlag returns a flag for permission bits in octal, of which least must be there.
+func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of string) cli.Flag {
+	usage := "octal `MODE` of " + of + "; the umask applies"
+	return newFlag(name, "", to, initial, usage, "permission bits in octal, 0001 to 0777", func(value string) (fs.FileMode, error) {
+		n, err := strconv.ParseUint(value, 8, 32)
+		switch {
+		case err == nil && (n == 0 || n > uint64(fs.ModePerm)):
+			err = errUnwanted
+		case err == nil && fs.FileMode(n)&least != least:
+			err = limitError("does not let the owner enter directories")
+		}
+		return fs.FileMode(n), err
+	})
+}
+
+func metadataFlag(to *string, usage string) cli.Flag {
+	return choiceFlag("metadata", to, "auto", usage, "auto", "none")
+}
+
+// timeFlag returns --mtime. The zero time stands for now, and for initial, which says what holds without the flag.
+func timeFlag(to *time.Time, initial string) cli.Flag {
+	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
+	f := newFlag("mtime", "", to, initial, "modification `TIME` of everything: "+want, want, func(value string) (time.Time, error) {
+		switch value {
+		case "now":
+			return time.Time{}, nil
+		case "epoch":
+			return time.Unix(0, 0), nil
+		}
+		t, err := time.Parse(time.RFC3339, value)
+		if err != nil || t.IsZero() { // the zero time means now
+			err = errUnwanted
+		}
+		return t, err
+	})
+	f.values = []string{"now", "epoch"}
+	return f
 }

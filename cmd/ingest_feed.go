@@ -125,9 +125,6 @@ func (e *env) ingestFeed(ctx context.Context, f *ingestFlags, st *store.Store) (
 		return nil, in.about(err)
 	}
 	results := []ingested{{Result: result, source: source, seconds: time.Since(began).Seconds()}}
-	if st == nil {
-		return results, nil
-	}
 	return results, keep(ctx, st, f, results)
 }
 

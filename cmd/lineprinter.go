@@ -75,10 +75,7 @@ func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.E
 			do(entry)
 		}
 	}
-	if damaged {
-		return errPartial
-	}
-	return nil
+	return partly(nil, damaged)
 }
 
 func nullFlag(to *bool) cli.Flag {

@@ -89,11 +89,7 @@ func (r *records) print() error {
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
 	}
-	err := cmp.Or(r.printTable(), r.failed)
-	if err == nil && r.damaged > 0 {
-		err = errPartial
-	}
-	return err
+	return partly(cmp.Or(r.printTable(), r.failed), r.damaged > 0)
 }
 
 // shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.

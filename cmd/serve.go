@@ -315,10 +315,6 @@ func serveMetrics(f *serveFlags, s *server.Server, failed chan<- error) (stop fu
 		_ = s.WriteMetrics(w) // the client is gone
 	})
 	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime, WriteTimeout: stopTime, IdleTimeout: time.Minute}
-	go func() {
-		if err := h.Serve(netutil.LimitListener(l, 16)); err != http.ErrServerClosed {
-			failed <- err
-		}
-	}()
+	go serveHTTP(netutil.LimitListener(l, 16), h.Serve, failed)
 	return func() { h.Close() }, nil
 }

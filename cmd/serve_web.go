@@ -89,11 +89,7 @@ func (e *env) serveWeb(f *serveFlags, of *server.Server, listeners []net.Listene
 		if f.options.TLS != nil {
 			serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
 		}
-		go func() {
-			if err := serve(l); err != http.ErrServerClosed {
-				failed <- err
-			}
-		}()
+		go serveHTTP(l, serve, failed)
 		url := "http://" + l.Addr().String() + "/"
 		switch {
 		case l.Addr().Network() == "unix":
@@ -107,6 +103,13 @@ func (e *env) serveWeb(f *serveFlags, of *server.Server, listeners []net.Listene
 		if s.Shutdown(ctx) != nil {
 			s.Close()
 		}
+	}
+}
+
+// serveHTTP answers at a listener. failed gets the reason if it ends before the server is closed.
+func serveHTTP(l net.Listener, serve func(net.Listener) error, failed chan<- error) {
+	if err := serve(l); err != http.ErrServerClosed {
+		failed <- err
 	}
 }
 

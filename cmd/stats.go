@@ -76,10 +76,7 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 	} else {
 		err = e.printStats(roots, total, &of, more)
 	}
-	if err == nil && damaged {
-		err = errPartial
-	}
-	return err
+	return partly(err, damaged)
 }
 
 // toMeasure returns what refs mean, or all tags. It names on stderr each tag that cannot be read.

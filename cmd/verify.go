@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -129,13 +130,11 @@ func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) 
 	stop := out.progress(o.Progress)
 	result, err := tree.Verify(ctx, st, *o, out.finding)
 	stop()
+	if err != nil && isDamaged(result) { // whatever the rest is
+		e.warn("verify", "could not finish: "+err.Error())
+		return errPartial
+	}
 	if err != nil {
-		for _, n := range result.Findings {
-			if n > 0 { // it is known to be damaged, whatever the rest is
-				e.warn("verify", "could not finish: "+err.Error())
-				return errPartial
-			}
-		}
 		return err
 	}
 	return out.summary(result, time.Since(began))
@@ -242,18 +241,20 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 		}
 		unchecked = append(unchecked, fmt.Errorf("not checked: %w", err))
 	}
-	for _, n := range r.Findings {
-		if n > 0 {
-			for _, err := range unchecked {
-				v.env.warn("verify", err.Error())
-			}
-			return errPartial
+	if isDamaged(r) {
+		for _, err := range unchecked {
+			v.env.warn("verify", err.Error())
 		}
+		return errPartial
 	}
 	if unchecked != nil {
 		return unchecked
 	}
 	return nil
+}
+
+func isDamaged(r tree.VerifyResult) bool {
+	return slices.ContainsFunc(allClaims(), func(c store.Claim) bool { return r.Findings[c] > 0 })
 }
 
 func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {

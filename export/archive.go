@@ -7,10 +7,8 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"time"
 
 	"castar/store"
-	"castar/store/listing"
 	stored "castar/store/tree"
 )
 
@@ -30,21 +28,10 @@ type ArchiveOptions struct {
 	// Name is the path of the root in a tar or zip archive. If it is "", the entries of a directory are at the top of the
 	// archive; another root needs a name. A NAR has no name.
 	Name string
-	// MTime is the modification time of every entry, in whole seconds. A NAR has none. Zero stands for that of Listing, or
-	// if there is none for 1970.
-	MTime time.Time
-	// Listing, if not nil, is what package listing keeps of the root. A tar archive gets its modes, owners, times and hard
-	// links, and with Xattrs its extended attributes; a zip archive its modes, owners (as numbers) and times. It cannot be
-	// used for a NAR.
-	Listing *listing.Folder
-	Xattrs  bool
-	// Partial and Complain are as for Dir.
-	Partial  bool
-	Complain func(path string, err error)
-	// Jobs is how many goroutines read the store. 0 is as for Dir.
-	Jobs int
-	// Progress, if not nil, counts what was written. Each call needs its own.
-	Progress *Progress
+	// Of Options, these count: Jobs, Progress, Partial and Complain, as for Dir; MTime, in whole seconds, where zero stands
+	// for the times of Listing, or for 1970; and Listing, from which a tar archive gets modes, owners, times and hard links,
+	// and with Xattrs extended attributes, and a zip archive modes, owners (as numbers) and times. A NAR has none of these.
+	Options
 }
 
 // ErrNeedsName is the error for a root that is not a directory, and has no name for a tar or zip archive.
@@ -60,8 +47,7 @@ var ErrNeedsName = errors.New("a file or symlink needs a name in the archive")
 // and for the files of several names that a listing has, where each takes about as much.
 func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer, o ArchiveOptions) (Result, error) {
 	root.Name = ""
-	e, err := newExporter(ctx, st, &root, Options{Jobs: o.Jobs, Progress: o.Progress, Listing: o.Listing, Xattrs: o.Xattrs,
-		Partial: o.Partial, Complain: o.Complain})
+	e, err := newExporter(ctx, st, &root, o.Options)
 	if err != nil {
 		return Result{}, err
 	}

@@ -276,14 +276,8 @@ func (p *Progress) result() Result {
 
 // met counts an entry of the tree, but not the bytes of a file.
 func (p *Progress) met(kind store.Kind, written bool) {
-	switch kind {
-	case store.KindDirectory:
-		p.Directories.Add(1)
-	case store.KindFile:
-		p.Files.Add(1)
-	case store.KindSymlink:
-		p.Symlinks.Add(1)
-	}
+	kinds := [...]*atomic.Uint64{store.KindDirectory: &p.Directories, store.KindFile: &p.Files, store.KindSymlink: &p.Symlinks}
+	kinds[kind].Add(1)
 	if written {
 		p.Written.Add(1)
 	} else {

@@ -11,7 +11,6 @@ import (
 	"math"
 	"strings"
 
-	"castar/ingest/decompress"
 	"castar/store"
 )
 
@@ -22,18 +21,9 @@ import (
 // NAR takes only what Nix writes: every tree has one NAR, with its names in order. Anything else is an error, as is
 // anything after the archive, and there is no root.
 func NAR(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, error) {
-	plain, err := decompress.NewReader(&interruptible{ctx, r})
-	if err != nil {
-		return Result{}, err
-	}
-	defer plain.Close()
-	l := newLoader(ctx, st, o)
-	defer l.close()
-	n := &narReader{loader: l, r: plain}
-	if err := n.archive(); err != nil {
-		return Result{}, err
-	}
-	return l.finish()
+	return load(ctx, st, r, o, func(l *loader, plain io.Reader) error {
+		return (&narReader{loader: l, r: plain}).archive()
+	})
 }
 
 // narReader reads one archive. A NAR is strings in a fixed order: most are words, such as "type", and some are data. After

@@ -24,6 +24,14 @@ import (
 //
 // An archive that is cut short, has no end marker, or is followed by anything but zeros is an error, and there is no root.
 func Tar(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, error) {
+	return load(ctx, st, r, o, func(l *loader, plain io.Reader) error {
+		in := &blocks{r: plain}
+		return (&tarReader{loader: l, in: in, tar: tar.NewReader(in)}).members()
+	})
+}
+
+// load stores the archive in r, which may be compressed. read gives its members to the loader.
+func load(ctx context.Context, st *store.Store, r io.Reader, o Options, read func(l *loader, plain io.Reader) error) (Result, error) {
 	plain, err := decompress.NewReader(&interruptible{ctx, r})
 	if err != nil {
 		return Result{}, err
@@ -31,9 +39,7 @@ func Tar(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, 
 	defer plain.Close()
 	l := newLoader(ctx, st, o)
 	defer l.close()
-	t := &tarReader{loader: l, in: &blocks{r: plain}}
-	t.tar = tar.NewReader(t.in)
-	if err := t.members(); err != nil {
+	if err := read(l, plain); err != nil {
 		return Result{LeftOut: l.problems.sorted()}, err
 	}
 	return l.finish()

@@ -43,7 +43,7 @@ func (h *Handler) newSide(ctx context.Context, ref string) (s side, err error) {
 	if s.ref.Path != "" {
 		s.Name += ":" + s.ref.Path
 	}
-	s.Name = showName(s.Name)
+	s.Name = store.Quote(s.Name)
 	return s, nil
 }
 

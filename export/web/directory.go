@@ -159,7 +159,7 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 		l.Entries = append(l.Entries, t.entry(n))
 	}
 	return h.show(w, r, &page{
-		template: "directory", immutable: true, Title: showName(t.name()), Crumbs: t.crumbs(), Data: l,
+		template: "directory", immutable: true, Title: store.Quote(t.name()), Crumbs: t.crumbs(), Data: l,
 		JSON: struct {
 			jsonPlace
 			Total   uint64  `json:"total"`
@@ -229,7 +229,7 @@ func (h *Handler) symlink(w *answer, r *http.Request, t *target) error {
 		to = above.follow(t.node.Target)
 	}
 	return h.show(w, r, &page{
-		template: "symlink", immutable: len(t.parts) > 0, Title: showName(t.name()), Crumbs: t.crumbs(),
+		template: "symlink", immutable: len(t.parts) > 0, Title: store.Quote(t.name()), Crumbs: t.crumbs(),
 		Data: struct{ Target, URL string }{t.node.Target, to}, JSON: newJSONPlace(t),
 	})
 }

@@ -69,7 +69,7 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 		return err
 	}
 	return h.show(w, r, &page{
-		template: "map", immutable: true, Title: showName(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
+		template: "map", immutable: true, Title: store.Quote(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
 		JSON: struct {
 			jsonPlace
 			Counts  store.Counts `json:"counts"`
@@ -160,7 +160,7 @@ func largestFirst(entries []weighed) []weighed {
 
 // newBox completes the box of an entry.
 func newBox(b box, e *weighed) box {
-	name := showName(e.Node.Name)
+	name := store.Quote(e.Node.Name)
 	switch {
 	case e.More > 0:
 		b.Class, name = "rest", fmt.Sprintf("%d more", e.More)
