@@ -14,7 +14,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -118,8 +117,8 @@ func New(conns []*grpc.ClientConn, c Config) *store.Store {
 	for _, conn := range conns {
 		t.clients = append(t.clients, bigtablepb.NewBigtableClient(conn))
 	}
-	id := store.Sum([]byte(t.name() + " " + c.Family))
-	return &store.Store{ID: "bigtable-" + hex.EncodeToString(id[:16]), Directories: directories{t}, Far: true, Barrier: barrier{t}}
+	id := store.Sum([]byte(t.name() + " " + c.Family)).String()
+	return &store.Store{ID: "bigtable-" + id[:32], Directories: directories{t}, Far: true, Barrier: barrier{t}}
 }
 
 // remote is a table.

@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -222,7 +221,4 @@ func combine(blobs, directories *store.Store) *store.Store {
 }
 
 // hashedID returns the ID of a store that is made of others.
-func hashedID(kind, of string) string {
-	d := store.Sum([]byte(of))
-	return kind + "-" + hex.EncodeToString(d[:16])
-}
+func hashedID(kind, of string) string { return kind + "-" + store.Sum([]byte(of)).String()[:32] }
