@@ -130,7 +130,6 @@ type remote struct {
 	most    int // bytes of values at which an answer is cut off
 }
 
-// where names the table in messages.
 func (c Config) where() string { return "bigtable " + c.Instance + "/" + c.Table }
 
 // name returns the name of the table in the protocol.
@@ -138,7 +137,6 @@ func (c Config) name() string {
 	return "projects/" + c.Project + "/instances/" + c.Instance + "/tables/" + c.Table
 }
 
-// client returns the connection whose turn it is.
 func (t *remote) client() bigtablepb.BigtableClient {
 	return t.clients[t.calls.Add(1)%uint64(len(t.clients))]
 }

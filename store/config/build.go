@@ -96,7 +96,6 @@ func (b *builder) get(ctx context.Context, n *node) *store.Store {
 	return w.st
 }
 
-// open opens the parts of n, and then n.
 func (b *builder) open(ctx context.Context, n *node) (*store.Store, error) {
 	parts := make([]*store.Store, len(n.parts))
 	var wg sync.WaitGroup

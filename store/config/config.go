@@ -120,7 +120,6 @@ func Landmarks(spec string) ([]store.Landmark, error) {
 	return marks, nil
 }
 
-// nodes returns all nodes that e is made of.
 func (e *entry) nodes() []*node {
 	b := newBuilder(Options{})
 	b.plan(e.blobs, access{})
@@ -128,7 +127,6 @@ func (e *entry) nodes() []*node {
 	return b.order
 }
 
-// parse returns the entry that spec stands for.
 func parse(spec string) (*entry, error) {
 	if file, name, ok := compositionFile(spec); ok {
 		c, err := Load(file)

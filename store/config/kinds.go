@@ -74,7 +74,6 @@ type family struct {
 	urls map[string]form // by scheme; nil: checked by setURL, which refuses them
 }
 
-// kinds returns all kinds of stores, by name.
 func kinds() map[string]family {
 	const (
 		server = partHost | partPort | partQuery
@@ -118,7 +117,6 @@ func kinds() map[string]family {
 	}
 }
 
-// of returns a new K.
 func of[K any, P interface {
 	*K
 	kind

@@ -87,7 +87,6 @@ func both(b *Blobs, near, far *store.Store) (store.Laner, store.Grouper, store.J
 		present[store.Joiner](near.Joins != nil && far.Joins != nil, joins{b, near.Joins, far.Joins})
 }
 
-// present returns v if there is true, and otherwise nil.
 func present[T any](there bool, v T) (none T) {
 	if there {
 		return v

@@ -247,7 +247,6 @@ type trail struct {
 	last   bool          // nothing follows in the same directory
 }
 
-// rootTrail returns the trail of a root.
 func rootTrail(name string) *trail { return &trail{name: name, depth: 1, last: true} }
 
 // trailOf returns the trail to a path below a root without a name.
@@ -287,7 +286,6 @@ func (t *trail) String() string {
 	return root + ":" + path
 }
 
-// root returns the name of the root.
 func (t *trail) root() string {
 	for t.up != nil {
 		t = t.up

@@ -109,7 +109,6 @@ type badRun struct {
 	reported    int   // runs
 }
 
-// add takes in a line.
 func (b *badRun) add(number int, err error) {
 	if b.n == 0 {
 		b.first, b.err = number, err
