@@ -14,7 +14,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -118,8 +117,8 @@ func New(conns []*grpc.ClientConn, c Config) *store.Store {
 	for _, conn := range conns {
 		t.clients = append(t.clients, bigtablepb.NewBigtableClient(conn))
 	}
-	id := store.Sum([]byte(t.name() + " " + c.Family))
-	return &store.Store{ID: "bigtable-" + hex.EncodeToString(id[:16]), Directories: directories{t}, Far: true, Barrier: barrier{t}}
+	id := store.Sum([]byte(t.name() + " " + c.Family)).String()
+	return &store.Store{ID: "bigtable-" + id[:32], Directories: directories{t}, Far: true, Barrier: barrier{t}}
 }
 
 // remote is a table.
@@ -131,7 +130,6 @@ type remote struct {
 	most    int // bytes of values at which an answer is cut off
 }
 
-// where names the table in messages.
 func (c Config) where() string { return "bigtable " + c.Instance + "/" + c.Table }
 
 // name returns the name of the table in the protocol.
@@ -139,7 +137,6 @@ func (c Config) name() string {
 	return "projects/" + c.Project + "/instances/" + c.Instance + "/tables/" + c.Table
 }
 
-// client returns the connection whose turn it is.
 func (t *remote) client() bigtablepb.BigtableClient {
 	return t.clients[t.calls.Add(1)%uint64(len(t.clients))]
 }

@@ -129,7 +129,6 @@ type merger struct {
 
 var errProtocol = errors.New("invalid answer")
 
-// add takes the next chunk.
 func (m *merger) add(c *bigtablepb.ReadRowsResponse_CellChunk) error {
 	if c.GetResetRow() {
 		*m = merger{row: m.row}
@@ -173,7 +172,6 @@ func (m *merger) add(c *bigtablepb.ReadRowsResponse_CellChunk) error {
 	return nil
 }
 
-// end reports whether the answer may end here.
 func (m *merger) end() error {
 	if m.key != "" {
 		return fmt.Errorf("%w: ends within row %q", errProtocol, m.key)

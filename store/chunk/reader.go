@@ -115,13 +115,11 @@ func (r *Reader) find() int {
 	return sort.Search(len(r.ends), func(i int) bool { return r.ends[i] > r.at })
 }
 
-// start returns the offset of chunk i.
 func (r *Reader) start(i int) uint64 { return r.ends[i] - r.src.Chunks[i].Size }
 
 // rest returns the bytes of chunk i from the current offset on.
 func (r *Reader) rest(i int, data []byte) []byte { return data[r.at-r.start(i):] }
 
-// load makes chunk i the current one.
 func (r *Reader) load(i int) error {
 	r.Close()
 	piece, err := r.src.Fetch(r.ctx, i, true)

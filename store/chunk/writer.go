@@ -54,7 +54,6 @@ func NewPool(cutter *Cutter, slots chan struct{}) *Pool {
 	return &Pool{cutter: cutter, slots: slots, segment: max(segmentSize, 4*cutter.Params().Max)}
 }
 
-// get returns an empty segment.
 func (p *Pool) get() []byte {
 	if b, ok := p.segments.Get().(*[]byte); ok {
 		return (*b)[:0]
@@ -268,7 +267,6 @@ func (w *Writer) Commit() (store.Digest, error) {
 	return d, nil
 }
 
-// finish stores the rest of the blob d.
 func (w *Writer) finish(d store.Digest) error {
 	has, err := w.to.Has(d)
 	if err != nil {

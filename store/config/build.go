@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"iter"
@@ -97,7 +96,6 @@ func (b *builder) get(ctx context.Context, n *node) *store.Store {
 	return w.st
 }
 
-// open opens the parts of n, and then n.
 func (b *builder) open(ctx context.Context, n *node) (*store.Store, error) {
 	parts := make([]*store.Store, len(n.parts))
 	var wg sync.WaitGroup
@@ -222,7 +220,4 @@ func combine(blobs, directories *store.Store) *store.Store {
 }
 
 // hashedID returns the ID of a store that is made of others.
-func hashedID(kind, of string) string {
-	d := store.Sum([]byte(of))
-	return kind + "-" + hex.EncodeToString(d[:16])
-}
+func hashedID(kind, of string) string { return kind + "-" + store.Sum([]byte(of)).String()[:32] }

@@ -179,7 +179,6 @@ func (r *reader) tables(top map[string]toml.Primitive) {
 	}
 }
 
-// fullName returns the name of an instance with its table.
 func fullName(t table, name string) string { return string(t) + "." + name }
 
 // instance reads the table of one instance, and declares it.
@@ -207,7 +206,6 @@ func (r *reader) instance(t table, name string, of toml.Primitive) (err error) {
 	return err
 }
 
-// typed reads the parameters of an instance with a type.
 func (r *reader) typed(n *node, of toml.Primitive) (kind, error) {
 	k, ok := newKind(n.typ)
 	if !ok {
@@ -236,7 +234,6 @@ func (r *reader) typed(n *node, of toml.Primitive) (kind, error) {
 	return k, nil
 }
 
-// url reads the table of an instance with a URL.
 func (r *reader) url(of toml.Primitive) (string, kind, error) {
 	var only struct {
 		URL string `toml:"url"`
@@ -254,7 +251,6 @@ func (r *reader) url(of toml.Primitive) (string, kind, error) {
 	return typ, k, nil
 }
 
-// undecoded reports unknown keys.
 func (r *reader) undecoded() {
 	for _, key := range r.meta.Undecoded() {
 		if len(key) < 3 {
@@ -349,7 +345,6 @@ func (c *Composition) entry(name string) (*entry, error) {
 	return e, nil
 }
 
-// has reports whether anything has this name.
 func (c *Composition) has(name string) bool {
 	for _, t := range []table{tableStores, tableBlobs, tableDirectories} {
 		if c.declared[fullName(t, name)] != nil {

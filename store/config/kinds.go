@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/BurntSushi/toml"
 
 	"castar/store"
 	"castar/store/memory"
@@ -70,7 +74,6 @@ type family struct {
 	urls map[string]form // by scheme; nil: checked by setURL, which refuses them
 }
 
-// kinds returns all kinds of stores, by name.
 func kinds() map[string]family {
 	const (
 		server = partHost | partPort | partQuery
@@ -114,7 +117,6 @@ func kinds() map[string]family {
 	}
 }
 
-// of returns a new K.
 func of[K any, P interface {
 	*K
 	kind
@@ -296,4 +298,60 @@ func (k *priorityKind) open(_ context.Context, _ Options, parts []*store.Store) 
 		id += " " + p.ID
 	}
 	return &store.Store{ID: hashedID("priority", id), Directories: list}, nil
+}
+
+// keys returns the keys that a table of this kind may have, except for type.
+func keys(k kind) (names []string) {
+	for name := range fields(k) {
+		names = append(names, name)
+	}
+	return names
+}
+
+// fields yields the keys of a kind, and the fields with their values.
+func fields(k kind) iter.Seq2[string, reflect.Value] {
+	return func(yield func(string, reflect.Value) bool) {
+		v := reflect.ValueOf(k).Elem()
+		for _, f := range reflect.VisibleFields(v.Type()) {
+			if tag := f.Tag.Get("toml"); tag != "" && tag != "-" && !yield(tag, v.FieldByIndex(f.Index)) {
+				return
+			}
+		}
+	}
+}
+
+// checkTypes reports a value of the wrong type in the table at path. The library says less about it, and would accept
+// anything for a table.
+func checkTypes(meta toml.MetaData, path []string, k kind) error {
+	types := map[reflect.Kind][2]string{
+		reflect.String: {"String", "text in quotes"}, reflect.Bool: {"Bool", "true or false"}, reflect.Map: {"Hash", "a table"},
+		reflect.Int: {"Integer", "a whole number"}, reflect.Int64: {"Integer", "a whole number"},
+	} // a size rule checks itself
+	for key, v := range fields(k) {
+		got, want := meta.Type(append(path[:len(path):len(path)], key)...), types[v.Kind()]
+		if _, several := v.Interface().(seconds); got != "" && want[0] != "" && got != want[0] && !several {
+			return fmt.Errorf("%s: want %s", key, want[1])
+		}
+	}
+	return nil
+}
+
+// checkValues reports an empty text or a number below 1 in the table at path.
+func checkValues(meta toml.MetaData, path []string, k kind) error {
+	for key, v := range fields(k) {
+		if !meta.IsDefined(append(path[:len(path):len(path)], key)...) {
+			continue
+		}
+		switch v := v.Interface().(type) {
+		case string:
+			if v == "" {
+				return fmt.Errorf("%s: has no value", key)
+			}
+		case int:
+			if v < 1 {
+				return fmt.Errorf("%s: want a whole number from 1 on, not %d", key, v)
+			}
+		}
+	}
+	return nil
 }

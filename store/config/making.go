@@ -2,7 +2,6 @@ package config
 
 import (
 	"bufio"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -113,8 +112,7 @@ func mountPoint(path string) string {
 
 // memoryOf returns the file about the store in folder, an absolute path.
 func memoryOf(memory, folder string) string {
-	d := store.Sum([]byte(folder))
-	return filepath.Join(memory, "stores", hex.EncodeToString(d[:16]))
+	return filepath.Join(memory, "stores", store.Sum([]byte(folder)).String()[:32])
 }
 
 // recall returns the mount point under which a store was used in folder, or "" if none is remembered.

@@ -18,7 +18,6 @@ type node struct {
 	parts   []*node // the nodes of kind.uses, once resolved
 }
 
-// shortName returns the name without the table.
 func (n *node) shortName() string { return strings.TrimPrefix(n.name, string(n.table)+".") }
 
 // planner resolves references. It collects what is wrong in errs.

@@ -138,23 +138,23 @@ func ParseKeys(list []string) (k Keys, err error) {
 // GroupBy splits ingests into groups, in the order of host, source and tag.
 func GroupBy(ingests []store.Tag, by Keys) []Group {
 	var groups []Group
-	found := make(map[groupKey]int)
+	found := make(map[[3]string]int)
 	for _, t := range ingests {
-		k := groupKey{}
+		var k [3]string
 		if by.Host {
-			k.host = t.Host
+			k[0] = t.Host
 		}
 		if by.Source {
-			k.source = t.Source
+			k[1] = t.Source
 		}
 		if by.Tag {
-			k.tag = t.Name
+			k[2] = t.Name
 		}
 		i, ok := found[k]
 		if !ok {
 			i = len(groups)
 			found[k] = i
-			groups = append(groups, Group{Host: k.host, Source: k.source, Tag: k.tag})
+			groups = append(groups, Group{Host: k[0], Source: k[1], Tag: k[2]})
 		}
 		groups[i].Ingests = append(groups[i].Ingests, t)
 	}
@@ -163,6 +163,3 @@ func GroupBy(ingests []store.Tag, by Keys) []Group {
 	})
 	return groups
 }
-
-// groupKey is what the ingests of a group have in common.
-type groupKey struct{ host, source, tag string }

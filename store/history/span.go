@@ -40,7 +40,6 @@ func ParseSpan(text string) (s Span, err error) {
 	return s, nil
 }
 
-// field returns what the unit counts.
 func (s *Span) field(unit byte) (*int, bool) {
 	switch unit {
 	case 'y':

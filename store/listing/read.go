@@ -89,7 +89,6 @@ func (o *opener) split(data []byte, atEOF bool) (advance int, token []byte, err 
 	return advance, token, err
 }
 
-// close ends the block that is open.
 func (o *opener) close(at int64) {
 	if o.block != nil {
 		o.block.to = at
@@ -97,7 +96,6 @@ func (o *opener) close(at int64) {
 	}
 }
 
-// line takes in one line.
 func (o *opener) line(text []byte) error {
 	first, rest := cutWord(text)
 	switch {
@@ -152,7 +150,6 @@ func (o *opener) enter(name string, isDir bool) error {
 	return nil
 }
 
-// leave ends a directory.
 func (o *opener) leave() error {
 	switch {
 	case o.lost > 0:

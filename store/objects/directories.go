@@ -123,7 +123,6 @@ func (ds *directories) within(ctx context.Context, root, d store.Digest) (store.
 	return store.DecodeDirectory(c.messages[s.start:s.end])
 }
 
-// load reads a closure into memory.
 func (ds *directories) load(ctx context.Context, root store.Digest) (*closure, error) {
 	c := &closure{at: map[store.Digest]span{}}
 	for f, err := range ds.read(ctx, root, new([]store.Digest)) {

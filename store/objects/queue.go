@@ -152,7 +152,6 @@ func (q *queue) putAfter(ctx context.Context, name string, body []byte) error {
 	return err
 }
 
-// wait waits until c is closed.
 func wait(ctx context.Context, c <-chan struct{}) error {
 	select {
 	case <-c:
@@ -173,7 +172,6 @@ func (q *queue) seal() *batch {
 	return b
 }
 
-// finish stores the rest of a batch.
 func (q *queue) finish(b *batch) {
 	<-b.before
 	b.first.Wait()
@@ -294,5 +292,4 @@ func (q *queue) digests(ctx context.Context, prefix, start string) iter.Seq2[sto
 	}
 }
 
-// where returns the name of an object for messages.
 func (q *queue) where(name string) string { return q.bucket.String() + "/" + name }

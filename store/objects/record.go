@@ -87,7 +87,6 @@ type field struct {
 	number uint64
 }
 
-// fields yields the fields of a message.
 func fields(b []byte) iter.Seq2[field, error] {
 	return func(yield func(field, error) bool) {
 		for len(b) > 0 {

@@ -38,7 +38,6 @@ func (t tags) Get(ctx context.Context, name string) (store.Tag, error) {
 	return tag, err
 }
 
-// read reads the record that an object holds.
 func (t tags) read(ctx context.Context, name string) (store.Tag, error) {
 	b, err := t.q.bucket.Get(ctx, name, 0, record.Max)
 	if err != nil {

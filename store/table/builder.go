@@ -189,7 +189,6 @@ func (b *Builder) mergeRuns(from int) error {
 	return err
 }
 
-// closeRuns closes all runs and returns the first error.
 func closeRuns(runs []run) (err error) {
 	for i := range runs {
 		err = cmp.Or(err, runs[i].spill.Close())

@@ -62,7 +62,6 @@ func (cs *sharedCalls[V]) enter(ctx context.Context, d store.Digest, get func(co
 	return c
 }
 
-// leave removes a waiter, and reports whether it was the last.
 func (cs *sharedCalls[V]) leave(d store.Digest, c *sharedCall[V]) (last bool) {
 	cs.mu.Lock()
 	c.waiters--

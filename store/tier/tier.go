@@ -5,7 +5,6 @@ package tier
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"iter"
 
@@ -28,10 +27,15 @@ type Options struct {
 //
 // Close syncs near first, so that what was fetched need not be fetched again.
 func New(near, far *store.Store, o Options) *store.Store {
-	st := &store.Store{ID: id(near, far, o), Tags: near.Tags, RemoteTags: near.RemoteTags, SizeRule: far.SizeRule, Barrier: barrier{near, far}, Far: near.Far || far.Far}
+	st := &store.Store{SizeRule: far.SizeRule, Barrier: barrier{near, far}, Far: near.Far || far.Far}
+	st.Tags, st.RemoteTags, st.Meter, st.Room = near.Tags, near.RemoteTags, near.Meter, near.Room
+	kind := "tier "
 	if o.WriteThrough {
-		st.Tags, st.RemoteTags = far.Tags, far.RemoteTags
+		kind = "tier, writing through "
+		st.Tags, st.RemoteTags, st.Room = far.Tags, far.RemoteTags, Room(near, far)
+		st.Meter = cmp.Or(near.Meter, far.Meter)
 	}
+	st.ID = "tier-" + store.Sum([]byte(kind + near.ID + " " + far.ID)).String()[:32]
 	switch {
 	case near.Blobs == nil:
 		st.Blobs, st.Lanes, st.Groups, st.Takes, st.Joins = far.Blobs, far.Lanes, far.Groups, far.Takes, far.Joins
@@ -52,12 +56,6 @@ func New(near, far *store.Store, o Options) *store.Store {
 		st.Directories, st.RemoteDirectories = near.Directories, near.RemoteDirectories
 	default: // whole closures are fetched as it is
 		st.Directories = &Directories{Near: near.Directories, Far: far.Directories, WriteThrough: o.WriteThrough}
-	}
-	if st.Meter = near.Meter; st.Meter == nil && o.WriteThrough {
-		st.Meter = far.Meter
-	}
-	if st.Room = near.Room; o.WriteThrough {
-		st.Room = Room(near, far)
 	}
 	if near.Lister != nil && far.Lister != nil {
 		st.Lister = Listers{near.Lister, far.Lister}
@@ -89,22 +87,11 @@ func both(b *Blobs, near, far *store.Store) (store.Laner, store.Grouper, store.J
 		present[store.Joiner](near.Joins != nil && far.Joins != nil, joins{b, near.Joins, far.Joins})
 }
 
-// present returns v if there is true, and otherwise nil.
 func present[T any](there bool, v T) (none T) {
 	if there {
 		return v
 	}
 	return none
-}
-
-// id returns an ID that depends on both stores and on where writes go.
-func id(near, far *store.Store, o Options) string {
-	kind := "tier "
-	if o.WriteThrough {
-		kind = "tier, writing through "
-	}
-	d := store.Sum([]byte(kind + near.ID + " " + far.ID))
-	return "tier-" + hex.EncodeToString(d[:16])
 }
 
 type barrier struct{ near, far *store.Store }

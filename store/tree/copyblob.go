@@ -37,7 +37,6 @@ func (r *rootCopy) blob(n *store.Node, at *trail) (ok, isNew bool) {
 	return !has && !r.o.DryRun || r.checkSize(n, at), isNew
 }
 
-// count counts the blob that a node refers to.
 func (r *rootCopy) count(n *store.Node, isNew bool) {
 	r.o.Progress.Blobs.Add(1)
 	r.o.Progress.Bytes.Add(n.Size)
@@ -222,7 +221,6 @@ func CopyBlob(ctx context.Context, from, to store.Blobs, n store.Node) error {
 	return err
 }
 
-// stream copies a large blob.
 func stream(ctx context.Context, b store.Blob, to store.Blobs) (d store.Digest, err error) {
 	w, err := to.Create(ctx)
 	if err != nil {

@@ -337,7 +337,6 @@ func (g *groups) copySingly(ctx context.Context, group *copiedGroup, wanted [][]
 	return err
 }
 
-// note notes that the destination has got a member of a group.
 func (g *groups) note(group *copiedGroup, i int) {
 	group.taken[i] = true
 	_, _ = g.copied.Add(store.KindFile, group.Members[i].Digest) // what it does not take counts as one that was there

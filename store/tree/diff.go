@@ -138,7 +138,6 @@ func (d *differ) pair(at *trail, old, new store.Node) bool {
 	return d.change(at, Change{Op: opOf(old, new), Old: old, New: new})
 }
 
-// opOf returns what happened to a file or a symlink.
 func opOf(old, new store.Node) Op {
 	switch {
 	case old.Kind == store.KindSymlink:
@@ -149,7 +148,6 @@ func opOf(old, new store.Node) Op {
 	return Modified
 }
 
-// same reports whether two nodes hold the same.
 func same(a, b store.Node) bool {
 	if a.Kind == store.KindDirectory && b.Kind == store.KindDirectory {
 		return a.Digest == b.Digest
@@ -287,7 +285,6 @@ func keyOf(old, new store.Node) (k pairKey) {
 // pairKey is two directories that are compared. A zero digest stands for none.
 type pairKey struct{ old, new store.Digest }
 
-// fail ends the comparison.
 func (d *differ) fail(err error) bool {
 	d.yield(Change{}, err)
 	return false

@@ -86,7 +86,6 @@ func (c *diffCounter) below(key pairKey, compare func() bool) bool {
 	return true
 }
 
-// tally counts a change.
 func (s *DiffStat) tally(c *Change) {
 	oldBytes, newBytes := fileSize(c.Old), fileSize(c.New)
 	switch c.Op {

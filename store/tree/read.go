@@ -106,7 +106,6 @@ func (r *reader) get(at *trail, d store.Digest) (dir store.Directory, err error)
 	return dir, nil
 }
 
-// getDirectory reads one directory.
 func getDirectory(ctx context.Context, ds store.Directories, at *trail, d store.Digest) (store.Directory, error) {
 	return (&reader{ctx: ctx, ds: ds, deepest: store.MaxDepth}).get(at, d)
 }
@@ -125,7 +124,6 @@ func OpenFile(ctx context.Context, st *store.Store, n store.Node) (store.Blob, e
 	return b, nil
 }
 
-// wrongSize is the error for a file node whose blob has another size.
 func wrongSize(n store.Node, size uint64) error {
 	return &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("%d bytes, but its directory says %d", size, n.Size)}
 }

@@ -98,7 +98,6 @@ func lookup(ctx context.Context, ds store.Directories, node store.Node, name str
 	return node, nil
 }
 
-// components splits a path inside a tree.
 func components(path string) ([]string, error) {
 	parts := slices.DeleteFunc(strings.Split(path, "/"), func(part string) bool { return part == "" || part == "." })
 	if slices.Contains(parts, "..") {
@@ -366,7 +365,6 @@ func listed(ctx context.Context, st *store.Store, digits string) (found map[stor
 // maxCandidates is how many digests an error about an ambiguous prefix lists.
 const maxCandidates = 10
 
-// ambiguous is the error about a prefix of several digests.
 func ambiguous(found map[store.Digest]struct{}) error {
 	var names []string
 	for d := range found {

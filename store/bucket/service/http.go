@@ -110,7 +110,6 @@ func (h *httpBucket) send(
 	return answer, nil
 }
 
-// status sends a request and returns the status of the answer.
 func (h *httpBucket) status(ctx context.Context, method, path string, body []byte, header ...string) (int, error) {
 	answer, err := h.send(ctx, method, path, body, header...)
 	if err != nil {
@@ -159,7 +158,6 @@ func (h *httpBucket) absent(method, path string, code int) error {
 	return h.refused(method, path, code)
 }
 
-// where returns the URL of an absolute path of the server.
 func (h *httpBucket) where(path string) string {
 	u := h.base
 	u.Path = path

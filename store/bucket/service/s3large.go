@@ -157,7 +157,6 @@ func (c *serverClock) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, nil
 }
 
-// now returns the time at the server.
 func (c *serverClock) now() (time.Time, bool) {
 	last := c.last.Load()
 	if last == nil {

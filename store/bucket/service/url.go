@@ -160,20 +160,20 @@ func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error
 	return settings, nil
 }
 
-// variables points at the fields that settings set, by the names of the settings.
-type variables struct {
-	texts map[string]*string
-	flags map[string]*bool
-}
+// variables points at the fields that settings set, each a *string or a *bool, by the names of the settings.
+type variables map[string]any
 
 // set sets the setting called key, whose name may be another.
 func (v variables) set(key, name, value string) (err error) {
-	if text, ok := v.texts[name]; ok {
-		*text = value
-	} else if flag, ok := v.flags[name]; !ok {
+	switch to := v[name].(type) {
+	case *string:
+		*to = value
+	case *bool:
+		if *to, err = strconv.ParseBool(value); err != nil {
+			err = fmt.Errorf("setting %s is %q: want true or false", key, value)
+		}
+	default:
 		err = fmt.Errorf("unknown setting %s", key)
-	} else if *flag, err = strconv.ParseBool(value); err != nil {
-		err = fmt.Errorf("setting %s is %q: want true or false", key, value)
 	}
 	return err
 }
@@ -197,12 +197,11 @@ func (v variables) setAll(settings map[string]string, canonical func(string) str
 // s3Config returns the S3Config that settings describe. Missing settings come from the environment.
 func s3Config(name, path string, settings map[string]string) (c S3Config, err error) {
 	c = S3Config{Bucket: name, Path: path}
-	fields := variables{map[string]*string{
+	fields := variables{
 		"access_key_id": &c.KeyID, "secret_access_key": &c.Secret, "session_token": &c.Token, "profile": &c.Profile,
 		"region": &c.Region, "endpoint_url": &c.Endpoint, "user_agent": &c.UserAgent,
-	}, map[string]*bool{
 		"allow_http": &c.AllowHTTP, "virtual_hosted_style_request": &c.VirtualHosts, "skip_signature": &c.Anonymous,
-	}}
+	}
 	other := map[string]string{"endpoint": "endpoint_url", "token": "session_token", "default_region": "region"}
 	canonical := func(key string) string {
 		name := strings.TrimPrefix(key, "aws_")
@@ -227,11 +226,10 @@ func s3Config(name, path string, settings map[string]string) (c S3Config, err er
 	return c, err
 }
 
-// httpConfig returns the HTTPConfig that a URL and settings describe.
 func httpConfig(u *url.URL, settings map[string]string) (c HTTPConfig, err error) {
 	c.URL = u
 	allow := true
-	fields := variables{map[string]*string{"user_agent": &c.UserAgent}, map[string]*bool{"allow_http": &allow}}
+	fields := variables{"user_agent": &c.UserAgent, "allow_http": &allow}
 	err = fields.setAll(settings, func(key string) string { return key })
 	if err == nil && !allow && u.Scheme == "http" {
 		err = errors.New("allow_http=false forbids a URL without TLS")
