@@ -60,7 +60,7 @@ func TestBucketRequests(t *testing.T) {
 		{"first", ingest, "one", 20},
 		{"again, unchanged", ingest, "one", 7},
 		{"changed", ingest, "two", 11},
-		{"verify", verify, "", 14},
+		{"verify", verify, "", 16},
 	} {
 		t.Run(s.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -172,8 +172,10 @@ const mostWhole = 64 << 20
 // fetch returns a file on this machine: from the cache, or from the bucket. Of one that is longer than most it returns a
 // part of the bucket instead.
 func (f *FS) fetch(name string, most int64) (durable.File, error) {
-	if file := f.cache.open(name); file != nil {
-		return file, nil
+	if !f.anew {
+		if file := f.cache.open(name); file != nil {
+			return file, nil
+		}
 	}
 	const piece = 8 << 20
 	s, err := f.newSpool()

@@ -3,20 +3,22 @@ package cloud
 import (
 	"bytes"
 	"io"
-	"slices"
+	"math"
+	"path"
 	"sync"
 
 	"castar/store/bucket"
+	"castar/store/packed/pack"
 )
 
-// A pack is read in blocks. Who reads one after the other, as those do who read what was stored at about the same time,
-// gets more and more of them at once, and ahead of what was asked for.
+// A pack is read in blocks. Who reads much of a store reads most of each pack. So the more was read, the more is fetched
+// around what is asked for, in fewer requests.
 const (
 	blockLen   = 512 << 10
-	mostAtOnce = 4 << 20 // bytes of one request
-	mostAhead  = 8 << 20 // bytes that are read ahead in one pack
+	mostAtOnce = 8 << 20 // bytes of one request, or half as many again where a pack ends
 	mostKept   = 144 << 20
-	fetchers   = 10 // requests at once
+	mostRead   = 1 << 16 // blocks that were read, of which that is known
+	fetchers   = 10      // requests at once
 )
 
 // remote is a pack in a bucket. It may be used concurrently.
@@ -24,9 +26,6 @@ type remote struct {
 	readOnly
 	fs   *FS
 	name string
-
-	mu      sync.Mutex
-	streams []stream
 }
 
 func (r *remote) Map() ([]byte, error) { return nil, errGone }
@@ -57,7 +56,7 @@ func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
 		}
 		return n, r.fs.failed(r.name, err)
 	}
-	r.expect(off, int64(len(p)))
+	r.fs.parts.expect(r.name, off, off+int64(len(p)))
 	for n < len(p) {
 		at := off + int64(n)
 		b, err := r.fs.parts.get(part{r.name, at / blockLen}, int(min(blockLen-at%blockLen, int64(len(p)-n))))
@@ -71,33 +70,6 @@ func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
 		n += copy(p[n:], b[from:])
 	}
 	return n, nil
-}
-
-// stream is somebody who reads one frame after the other. Several goroutines may do so together, so that reads are not in order.
-type stream struct {
-	high  int64 // the end of what was read
-	ahead int64 // how much is read ahead
-}
-
-// expect begins to fetch what is read now, and what will probably be read next.
-func (r *remote) expect(off, n int64) {
-	const near, first, most = 4 << 20, 1 << 20, 4
-	r.mu.Lock()
-	i := slices.IndexFunc(r.streams, func(s stream) bool { return off <= s.high+near && off+n >= s.high-near })
-	s := stream{high: off + n}
-	if i >= 0 {
-		s = r.streams[i]
-		if off+n > s.high {
-			s.high, s.ahead = off+n, min(max(2*s.ahead, first), mostAhead)
-		}
-		r.streams = slices.Delete(r.streams, i, i+1)
-	}
-	r.streams = append(r.streams, s) // the last that was used
-	if len(r.streams) > most {
-		r.streams = slices.Delete(r.streams, 0, 1)
-	}
-	r.mu.Unlock()
-	r.fs.parts.want(r.name, off, off+n, max(0, s.high+s.ahead-off-n))
 }
 
 // part is the place of a block.
@@ -124,14 +96,18 @@ type parts struct {
 	slots   chan struct{}
 	running sync.WaitGroup
 
-	mu     sync.Mutex
-	blocks map[part]*block
-	ends   map[string]int64 // lengths of packs, as far as they are known
-	clock  int64
+	mu            sync.Mutex
+	blocks        map[part]*block
+	over          map[part]bool    // blocks that were read, and that are hardly needed again
+	ends          map[string]int64 // lengths of packs, as far as they are known
+	clock         int64
+	read, fetched int64 // bytes, the latest of them; see expect
 }
 
 func newParts(f *FS) *parts {
-	return &parts{fs: f, slots: make(chan struct{}, fetchers), blocks: map[part]*block{}, ends: map[string]int64{}}
+	return &parts{
+		fs: f, slots: make(chan struct{}, fetchers), blocks: map[part]*block{}, over: map[part]bool{}, ends: map[string]int64{},
+	}
 }
 
 func (p *parts) wait() { p.running.Wait() }
@@ -153,35 +129,73 @@ func (p *parts) has(at part) bool {
 	return p.blocks[at] != nil
 }
 
-// want begins to fetch a range of a pack, unless it is there, and more behind it where less than half as much is there.
-func (p *parts) want(name string, from, to, ahead int64) {
+// Want begins to fetch a range of a pack, from one offset to before another, which will be read soon.
+func (f *FS) Want(name string, from, to int64) {
+	f.parts.mu.Lock()
+	defer f.parts.mu.Unlock()
+	f.parts.fill(name, from, to, false)
+}
+
+// expect begins to fetch a range of a pack that is read now, and what will probably be read next: the rest of a span around
+// it, and the next span if it is near. If much of what was fetched was not read, it waits for a second read in the span.
+func (p *parts) expect(name string, from, to int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	end := to + ahead
-	if size, ok := p.ends[name]; ok {
-		end = min(end, size)
+	span := int64(blockLen)
+	for span < mostAtOnce && span <= p.read {
+		span *= 2
 	}
-	half := part{name, (to + ahead/2) / blockLen}
-	if p.blocks[half] != nil || half.n*blockLen >= end {
-		end = to
+	first, last := from/span*span, (to+span/2+span-1)/span*span
+	if end := p.end(name); end < last+span/2 {
+		last = end
 	}
-	first := from / blockLen
-	for n := first; n*blockLen < end; n++ {
-		if p.blocks[part{name, n}] != nil || (n-first)*blockLen >= mostAtOnce {
+	wasteful := p.fetched > 2*p.read+mostAtOnce
+	if span == blockLen || wasteful && !p.hasAny(name, first, last) {
+		first, last = from, to
+	}
+	p.fill(name, first, last, true)
+	p.fill(name, from, to, false)
+}
+
+// hasAny reports whether there is a block of a range, or there was. The caller holds p.mu.
+func (p *parts) hasAny(name string, from, to int64) bool {
+	for at := (part{name, from / blockLen}); at.n*blockLen < to; at.n++ {
+		if p.blocks[at] != nil || p.over[at] {
+			return true
+		}
+	}
+	return false
+}
+
+// end is the length of a pack, as far as it is known. The caller holds p.mu.
+func (p *parts) end(name string) int64 {
+	n, ok := p.ends[name]
+	if !ok {
+		n = math.MaxInt64
+		if id, isPack := pack.ParseName(path.Base(name)); isPack && p.fs.Length != nil {
+			n = p.fs.Length(id)
+		}
+	}
+	return n
+}
+
+// fill begins to fetch what is missing of a range of a pack, but for blocks that were read already, if these are not wanted
+// again. The caller holds p.mu.
+func (p *parts) fill(name string, from, to int64, unread bool) {
+	first, last := from/blockLen, (to+blockLen-1)/blockLen
+	for n := first; n <= last; n++ {
+		at := part{name, n}
+		there := n < last && (p.blocks[at] != nil || unread && p.over[at])
+		enough := (n-first)*blockLen >= mostAtOnce && (last-n)*blockLen > mostAtOnce/2
+		if there || enough || n == last {
 			p.fetch(name, first, n)
 			first = n
 		}
-		if p.blocks[part{name, n}] != nil {
-			first = n + 1
+		if there {
+			first++
 		}
 	}
-	if last := (end + blockLen - 1) / blockLen; last > first {
-		p.fetch(name, first, last)
-	}
 }
-
-// Want begins to fetch a range of a pack, from one offset to before another, which will be read soon.
-func (f *FS) Want(name string, from, to int64) { f.parts.want(name, from, to, 0) }
 
 // fetch begins to fetch the blocks of a pack from one number to before another. The caller holds p.mu.
 func (p *parts) fetch(name string, from, to int64) {
@@ -189,6 +203,7 @@ func (p *parts) fetch(name string, from, to int64) {
 		return
 	}
 	p.makeRoom(int(to - from))
+	p.fetched += max(0, min(to*blockLen, p.end(name))-from*blockLen)
 	blocks := make([]*block, to-from)
 	for i := range blocks {
 		p.clock++
@@ -227,9 +242,18 @@ func (p *parts) get(at part, n int) ([]byte, error) {
 	p.clock++
 	b.used = p.clock
 	b.read += n
+	p.count(int64(n))
 	p.mu.Unlock()
 	<-b.ready
 	return b.data, b.err
+}
+
+// count counts bytes that are read. What was long ago counts less and less. The caller holds p.mu.
+func (p *parts) count(n int64) {
+	const lately = 64 << 20
+	if p.read += n; p.read > lately {
+		p.read, p.fetched = p.read/2, p.fetched/2
+	}
 }
 
 // makeRoom forgets blocks, so that there is room for n more: those that were read to the end, and then those that were not
@@ -251,5 +275,12 @@ func (p *parts) makeRoom(n int) {
 			return
 		}
 		delete(p.blocks, oldest)
+		if !found.done() {
+			continue
+		}
+		if len(p.over) == mostRead {
+			clear(p.over)
+		}
+		p.over[oldest] = true
 	}
 }
