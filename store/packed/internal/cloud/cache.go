@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -107,6 +108,24 @@ func (c *cache) small(name string) []byte {
 		return nil
 	}
 	return b
+}
+
+// blockName is the name by which the cache has a block of a pack.
+func blockName(name string, n int64) string { return fmt.Sprintf("%s.%d", name, n) }
+
+// blocks returns the blocks of a pack from one number to before another, or to the end of the pack, if all are there.
+// Otherwise it returns nil.
+func (c *cache) blocks(name string, from, to int64) (data []byte) {
+	for n := from; n < to; n++ {
+		b := c.small(blockName(name, n))
+		if b == nil {
+			return nil
+		}
+		if data = append(data, b...); len(b) < blockLen {
+			break
+		}
+	}
+	return data
 }
 
 // add keeps a file of that many bytes. Its name appears when it is whole.

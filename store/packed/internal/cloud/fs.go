@@ -2,7 +2,7 @@
 //
 // Files in tmp/ are on this machine. A rename sends them to the bucket, packs and indexes in the background; Swap, which
 // is the commit, waits for these. Indexes, and packs without contents, are kept in a cache on this machine, because they
-// never change. Of other packs parts are read, and kept in memory for a while.
+// never change. Of other packs parts are read, and kept in memory for a while, the first few MiB also in the cache.
 package cloud
 
 import (

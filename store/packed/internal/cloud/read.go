@@ -17,8 +17,10 @@ const (
 	blockLen   = 512 << 10
 	mostAtOnce = 8 << 20 // bytes of one request, or half as many again where a pack ends
 	mostKept   = 144 << 20
-	mostRead   = 1 << 16 // blocks that were read, of which that is known
-	fetchers   = 10      // requests at once
+	// mostCachedParts is how many bytes of packs with contents a process adds to the cache.
+	mostCachedParts = 4 << 20
+	mostRead        = 1 << 16 // blocks that were read, of which that is known
+	fetchers        = 10      // requests at once
 )
 
 // remote is a pack in a bucket. It may be used concurrently.
@@ -49,7 +51,7 @@ func (r *remote) Size() (int64, error) {
 // ReadAt implements io.ReaderAt.
 func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
 	const head = 64 // of a pack or a frame: often nothing else of the block is needed
-	if len(p) <= head && !r.fs.parts.has(part{r.name, off / blockLen}) {
+	if len(p) <= head && r.fs.parts.lacks(part{r.name, off / blockLen}) {
 		b, err := r.fs.b.Get(r.fs.ctx, r.name, off, int64(len(p)))
 		if n = copy(p, b); err == nil && n < len(p) {
 			err = io.EOF
@@ -123,11 +125,15 @@ func (p *parts) learn(objects []bucket.Object) {
 	}
 }
 
-func (p *parts) has(at part) bool {
+// lacks reports whether a block is neither here nor to be kept in the cache.
+func (p *parts) lacks(at part) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.blocks[at] != nil
+	return p.blocks[at] == nil && !p.few()
 }
+
+// few reports whether this process has fetched so little that it goes into the cache. The caller holds p.mu.
+func (p *parts) few() bool { return p.fetched <= mostCachedParts && !p.fs.anew }
 
 // Want begins to fetch a range of a pack, from one offset to before another, which will be read soon.
 func (f *FS) Want(name string, from, to int64) {
@@ -210,10 +216,9 @@ func (p *parts) fetch(name string, from, to int64) {
 		blocks[i] = &block{ready: make(chan struct{}), used: p.clock}
 		p.blocks[part{name, from + int64(i)}] = blocks[i]
 	}
+	few := p.few()
 	p.running.Go(func() {
-		p.slots <- struct{}{}
-		data, err := p.fs.b.Get(p.fs.ctx, name, from*blockLen, (to-from)*blockLen)
-		<-p.slots
+		data, err := p.load(name, from, to, few)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if end := from*blockLen + int64(len(data)); err == nil && end < to*blockLen && len(data) > 0 {
@@ -229,6 +234,26 @@ func (p *parts) fetch(name string, from, to int64) {
 			close(b.ready)
 		}
 	})
+}
+
+// load returns blocks of a pack: from the cache if it has all of them, or from the bucket. With few it adds them to the
+// cache: who reads a little, such as what is known of the files of a tree, often does so again.
+func (p *parts) load(name string, from, to int64, few bool) ([]byte, error) {
+	cache := p.fs.cache
+	if !p.fs.anew {
+		if data := cache.blocks(name, from, to); data != nil {
+			return data, nil
+		}
+	}
+	p.slots <- struct{}{}
+	data, err := p.fs.b.Get(p.fs.ctx, name, from*blockLen, (to-from)*blockLen)
+	<-p.slots
+	for n, rest := from, data; err == nil && few && len(rest) > 0; n++ {
+		length := min(blockLen, len(rest))
+		cache.add(blockName(name, n), bytes.NewReader(rest[:length]), int64(length))
+		rest = rest[length:]
+	}
+	return data, err
 }
 
 // get returns a block, of which n bytes will be read. The last of a pack is shorter, and those after it are empty.
