@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -17,10 +18,13 @@ import (
 	"castar/store/meter"
 	"castar/store/retry"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"gocloud.dev/blob"
 	_ "gocloud.dev/blob/azureblob" // az://
 	_ "gocloud.dev/blob/gcsblob"   // gs://
 	"gocloud.dev/gcerrors"
+	"golang.org/x/oauth2"
+	"google.golang.org/api/googleapi"
 )
 
 // openCloud opens a bucket of Google's (gs) or Azure's (az) service. The settings are the query parameters of
@@ -63,20 +67,15 @@ func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {
 
 func (c *cloudBucket) String() string { return c.name }
 
-// Services disagree about a range that begins at the end, so Get never asks for one.
+// Services disagree about a range that begins at the end of an object, or behind it. So Get asks for the length where one
+// is refused.
 func (c *cloudBucket) Get(ctx context.Context, name string, offset, n int64) ([]byte, error) {
-	if offset > 0 {
-		if size, err := c.Head(ctx, name); err != nil || offset >= size {
-			return nil, err
+	r, err := c.b.NewRangeReader(ctx, name, offset, n, nil)
+	if err = c.fail(ctx, name, err); err != nil {
+		if size, herr := c.Head(ctx, name); !store.IsNotFound(err) && herr == nil && offset >= size {
+			return nil, nil
 		}
-	}
-	length := n
-	if offset == 0 {
-		length = -1
-	}
-	r, err := c.b.NewRangeReader(ctx, name, offset, length, nil)
-	if err != nil {
-		return nil, c.fail(ctx, name, err)
+		return nil, err
 	}
 	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, n))
@@ -173,7 +172,26 @@ func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
 	case gcerrors.FailedPrecondition:
 		err = bucket.ErrChanged
 	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
-		passes = true
+		passes = !refused(err)
 	}
 	return failed(ctx, c.name, c.name+"/"+name, err, passes)
+}
+
+// refused reports whether a service has given an answer that stays, such as that it does not take the credentials.
+func refused(err error) bool {
+	if _, ok := errors.AsType[interface {
+		error
+		NonRetriable()
+	}](err); ok { // Azure has refused to sign in
+		return true
+	}
+	status := 0
+	if e, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		status = e.StatusCode
+	} else if e, ok := errors.AsType[*googleapi.Error](err); ok {
+		status = e.Code
+	} else if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.Response != nil {
+		status = e.Response.StatusCode
+	}
+	return status >= http.StatusBadRequest && !passing(status)
 }
