@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -21,7 +22,8 @@ type linePrinter struct {
 	end byte // of a line
 	nul bool // names are printed as they are
 
-	columns int // of the terminal, or 0
+	columns int          // of the terminal, or 0
+	memory  bytes.Buffer // of json
 }
 
 // newLinePrinter returns a linePrinter for stdout; with nul, its lines end in NUL and its names are raw. It must be flushed.
@@ -52,7 +54,7 @@ func (l *linePrinter) line(text string) {
 	l.WriteByte(l.end)
 }
 
-func (l *linePrinter) json(v jsonLine) { _ = writeJSON(l, v) } // stdout remembers
+func (l *linePrinter) json(v jsonLine) { _ = writeJSONBy(&l.memory, l, v) } // stdout remembers
 
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
 // errPartial in the end. A server that fails ends it.
