@@ -11,7 +11,7 @@ import (
 
 // commandLine is what the user typed, in parts.
 type commandLine struct {
-	command *cli.Command // or nil
+	command *cli.Command // before it was typed, one without a name that has the flags of every command
 	flags   []string     // each one word, --name=value
 	args    []string     // the words that are not flags
 	help    bool         // --help or -h was among the flags
@@ -32,19 +32,20 @@ func (l *commandLine) words(name string) []string {
 // to a "--"; flags of every command may also stand before the command. Short flags may be joined (-nq), and their values
 // too (-j4). With an error, the result has everything before the mistake.
 func parseLine(app *cli.App, args []string) (*commandLine, error) {
-	l := &commandLine{dash: -1}
+	l := &commandLine{command: &cli.Command{Flags: app.Flags}, dash: -1}
 	for len(args) > 0 {
 		arg := args[0]
 		switch {
-		case l.command == nil && !isFlag(arg):
-			if l.command = app.Command(arg); l.command == nil {
+		case l.command.Name == "" && !isFlag(arg):
+			command := app.Command(arg)
+			if command == nil {
 				return l, unknownCommand(app, arg)
 			}
-			args = args[1:]
-		case l.command != nil && l.command.SkipFlagParsing:
+			l.command, args = command, args[1:]
+		case l.command.SkipFlagParsing:
 			l.args, args = append(l.args, args...), nil
 		case arg == "--":
-			if l.command == nil {
+			if l.command.Name == "" {
 				return l, usagef("", "no command before --")
 			}
 			l.dash = len(l.args)
@@ -52,7 +53,7 @@ func parseLine(app *cli.App, args []string) (*commandLine, error) {
 		case !isFlag(arg):
 			l.args, args = append(l.args, arg), args[1:]
 		default:
-			rest, err := l.takeFlag(app, args)
+			rest, err := l.takeFlag(args)
 			if err != nil {
 				return l, err
 			}
@@ -80,23 +81,23 @@ func asksForJSON(args []string) bool {
 func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }
 
 // takeFlag takes the flag that args begins with, and its value if that is the next word. It returns what follows.
-func (l *commandLine) takeFlag(app *cli.App, args []string) ([]string, error) {
+func (l *commandLine) takeFlag(args []string) ([]string, error) {
 	if long, ok := strings.CutPrefix(args[0], "--"); ok {
 		name, value, hasValue := strings.Cut(long, "=")
-		return l.add(app, "--"+name, name, value, hasValue, args[1:])
+		return l.add("--"+name, name, value, hasValue, args[1:])
 	}
 	rest := args[1:]
 	for short := args[0][1:]; short != ""; {
 		_, size := utf8.DecodeRuneInString(short)
 		name := short[:size]
 		short = short[size:]
-		flag := l.find(app, name)
+		flag := l.find(name)
 		value, hasValue := "", false
 		if flag != nil && takesValue(flag) && short != "" { // the rest of the word is its value
 			value, hasValue, short = strings.TrimPrefix(short, "="), true, ""
 		}
 		var err error
-		if rest, err = l.add(app, "-"+name, name, value, hasValue, rest); err != nil {
+		if rest, err = l.add("-"+name, name, value, hasValue, rest); err != nil {
 			return nil, err
 		}
 	}
@@ -104,57 +105,41 @@ func (l *commandLine) takeFlag(app *cli.App, args []string) ([]string, error) {
 }
 
 // add appends the flag of that name, typed as spelled, in the form that words uses.
-func (l *commandLine) add(app *cli.App, spelled, name, value string, hasValue bool, rest []string) ([]string, error) {
-	flag := l.find(app, name)
+func (l *commandLine) add(spelled, name, value string, hasValue bool, rest []string) ([]string, error) {
+	flag := l.find(name)
 	switch {
 	case flag == nil && (name == "help" || name == "h"):
 		l.help = true
 		return rest, nil
-	case flag == nil && name == "version" && l.command == nil:
+	case flag == nil && name == "version" && l.command.Name == "":
 		l.version = true
 		return rest, nil
 	case flag == nil:
-		return nil, l.unknownFlag(app, spelled, name)
+		return nil, l.unknownFlag(spelled, name)
 	case !hasValue && !takesValue(flag):
 		value = "true"
 	case !hasValue && len(rest) > 0:
 		value, rest = rest[0], rest[1:]
 	}
 	if value == "" { // an unset "$VARIABLE" must not look like no flag
-		return nil, usagef(l.name(), "%s needs a value: %s", spelled, wanted(flag))
+		return nil, usagef(l.command.Name, "%s needs a value: %s", spelled, wanted(flag))
 	}
 	word := "--" + flag.Names()[0] + "="
 	if takesValue(flag) && !takesMany(flag) && slices.ContainsFunc(l.flags, func(w string) bool { return strings.HasPrefix(w, word) }) {
-		return nil, usagef(l.name(), "--%s given twice", flag.Names()[0])
+		return nil, usagef(l.command.Name, "--%s given twice", flag.Names()[0])
 	}
 	l.flags = append(l.flags, word+value)
 	return rest, nil
 }
 
 // find returns the flag of that name, short or long, that may be used at this point of the line, or nil.
-func (l *commandLine) find(app *cli.App, name string) cli.Flag {
-	for _, f := range l.known(app) {
+func (l *commandLine) find(name string) cli.Flag {
+	for _, f := range l.command.Flags {
 		if slices.Contains(f.Names(), name) {
 			return f
 		}
 	}
 	return nil
-}
-
-// known returns the flags that may be used at this point of the line.
-func (l *commandLine) known(app *cli.App) []cli.Flag {
-	if l.command == nil {
-		return app.Flags
-	}
-	return l.command.Flags
-}
-
-// name returns the command's name, or "" if none was typed yet.
-func (l *commandLine) name() string {
-	if l.command == nil {
-		return ""
-	}
-	return l.command.Name
 }
 
 func takesValue(f cli.Flag) bool {
@@ -169,15 +154,15 @@ func takesMany(f cli.Flag) bool {
 }
 
 // unknownFlag is the error for an unknown flag. It suggests a similar one.
-func (l *commandLine) unknownFlag(app *cli.App, spelled, name string) error {
+func (l *commandLine) unknownFlag(spelled, name string) error {
 	var names []string
-	for _, f := range l.known(app) {
+	for _, f := range l.command.Flags {
 		names = append(names, f.Names()...)
 	}
 	if near := nearest(name, names); near != "" && len(name) > 1 {
-		return usagef(l.name(), "unknown flag %s, did you mean --%s?", quote(spelled), near)
+		return usagef(l.command.Name, "unknown flag %s, did you mean --%s?", quote(spelled), near)
 	}
-	return usagef(l.name(), "unknown flag %s", quote(spelled))
+	return usagef(l.command.Name, "unknown flag %s", quote(spelled))
 }
 
 // unknownCommand is the error for a command that does not exist. It suggests a similar one.

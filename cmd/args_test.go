@@ -94,7 +94,7 @@ func TestParseLine(t *testing.T) {
 			got = "help"
 		case line.version:
 			got = "version"
-		case line.command != nil:
+		case line.command.Name != "":
 			words := line.words("castar")[1:]
 			for i := range words {
 				if words[i] == "" {

@@ -76,34 +76,33 @@ func (e *env) run(ctx context.Context, args []string) (command string, err error
 	app := e.app()
 	line, err := parseLine(app, args)
 	if err != nil {
-		return line.name(), err
+		return line.command.Name, err
 	}
 	switch {
 	case line.version:
 		line.command = app.Command("version")
-	case line.help && line.command != nil:
+	case line.help && line.command.Name != "":
 		line = &commandLine{command: app.Command("help"), args: []string{line.command.Name}}
 	case line.help:
 		line.command = app.Command("help")
-	case line.command == nil:
+	case line.command.Name == "":
 		if !asksForJSON(args) {
 			printCommands(e.stderr, app, e.helpWidth())
 		}
 		return "", usagef("", "no command given")
 	case len(line.args) > 0 && takesNone(line.command):
-		return line.name(), usagef(line.name(), "unexpected argument %s", quote(line.args[0]))
+		return line.command.Name, usagef(line.command.Name, "unexpected argument %s", quote(line.args[0]))
 	case !line.command.Hidden && slices.Contains(line.args, ""): // an unset "$VARIABLE"
-		return line.name(), usagef(line.name(), "argument %d is empty", slices.Index(line.args, "")+1)
+		return line.command.Name, usagef(line.command.Name, "argument %d is empty", slices.Index(line.args, "")+1)
 	}
 	e.dash = line.dash
-	e.command = line.name()
-	return line.name(), app.RunContext(ctx, line.words(app.Name))
+	e.command = line.command.Name
+	return line.command.Name, app.RunContext(ctx, line.words(app.Name))
 }
 
 // takesNone reports whether a command takes flags and no arguments.
 func takesNone(c *cli.Command) bool { return c.UsageText == "castar "+c.Name+" [flags]" }
 
-// app lists every command.
 func (e *env) app() *cli.App {
 	app := &cli.App{
 		Name:  "castar",
@@ -188,7 +187,6 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, o.err
 }
 
-// json writes v as one line.
 func (o *output) json(v jsonLine) { _ = writeJSON(o, v) } // o remembers
 
 // reason returns what went wrong, without the operation and path that package os puts before it.

@@ -37,16 +37,16 @@ func (e *env) complete(ctx context.Context, app *cli.App, before []string, last 
 	name, _, hasValue := strings.Cut(last, "=")
 	switch {
 	case err != nil: // most likely a flag without its value
-		return e.flagValues(ctx, line.find(app, strings.TrimLeft(before[len(before)-1], "-")), last)
+		return e.flagValues(ctx, line.find(strings.TrimLeft(before[len(before)-1], "-")), last)
 	case line.dash < 0 && hasValue && strings.HasPrefix(name, "--"):
-		all := e.flagValues(ctx, line.find(app, name[2:]), last[len(name)+1:])
+		all := e.flagValues(ctx, line.find(name[2:]), last[len(name)+1:])
 		for i := range all {
 			all[i].word = name + "=" + all[i].word
 		}
 		return all
 	case line.dash < 0 && strings.HasPrefix(last, "-"):
-		return flagWords(line.known(app))
-	case line.command == nil:
+		return flagWords(line.command.Flags)
+	case line.command.Name == "":
 		return commandWords(app, last)
 	case wantsRoot(line):
 		return e.rootNames(ctx, last)
@@ -67,7 +67,7 @@ func (e *env) complete(ctx context.Context, app *cli.App, before []string, last 
 // storeOf sets the store that the flags of a line name, which roots and tags are of.
 func (e *env) storeOf(line *commandLine) {
 	of := "--store="
-	if line.command != nil && line.command.Name == "copy" && slices.ContainsFunc(line.flags, func(f string) bool { return strings.HasPrefix(f, "--from=") }) {
+	if line.command.Name == "copy" && slices.ContainsFunc(line.flags, func(f string) bool { return strings.HasPrefix(f, "--from=") }) {
 		of = "--from="
 	}
 	for _, f := range line.flags {

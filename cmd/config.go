@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -128,7 +129,6 @@ func (j jsonInstance) lineType() string {
 	return ""
 }
 
-// checkConfig prints what a composition file would build.
 func (e *env) checkConfig(file, name string) error {
 	c, err := config.Load(file)
 	if err != nil {
@@ -157,7 +157,6 @@ func (e *env) checkConfig(file, name string) error {
 	return err
 }
 
-// printInstance prints one line of a tree.
 func (e *env) printInstance(entry string, l config.Line) {
 	if e.json {
 		e.stdout.json(jsonInstance{Entry: entry, Line: l, Kind: l.Type})
@@ -167,23 +166,18 @@ func (e *env) printInstance(entry string, l config.Line) {
 	if l.Depth == 0 {
 		use = quote(entry)
 	}
-	fmt.Fprint(e.stdout, strings.Repeat("  ", l.Depth)+use+":")
-	if l.Type != "" {
-		fmt.Fprintf(e.stdout, " %s", l.Type)
-	} else {
-		fmt.Fprint(e.stdout, " blobs and directories apart")
-	}
+	words := []string{strings.Repeat("  ", l.Depth) + use + ":", cmp.Or(l.Type, "blobs and directories apart")}
 	if l.Detail != "" {
-		fmt.Fprintf(e.stdout, " %s", quote(l.Detail))
+		words = append(words, quote(l.Detail))
 	}
 	if l.Rule != "" {
-		fmt.Fprint(e.stdout, " size_rule="+l.Rule)
+		words = append(words, "size_rule="+l.Rule)
 	}
 	if l.Name != "" {
-		fmt.Fprintf(e.stdout, " (%s)", quote(l.Name))
+		words = append(words, "("+quote(l.Name)+")")
 	}
 	if l.Shared {
-		fmt.Fprint(e.stdout, " shared")
+		words = append(words, "shared")
 	}
-	fmt.Fprintln(e.stdout)
+	fmt.Fprintln(e.stdout, strings.Join(words, " "))
 }

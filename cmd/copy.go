@@ -199,12 +199,15 @@ func copyListings(ctx context.Context, from *store.Store, copier *tree.Copier, r
 func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, roots []copiedRoot) (elsewhere, err error) {
 	var all []error
 	for _, r := range roots {
-		if r.whole && !f.dryRun {
-			conflicts, err := copyTags(ctx, f, to, r.tags)
+		for _, t := range r.tags {
+			if !r.whole || f.dryRun {
+				break
+			}
+			conflict, err := copyTag(ctx, f, to, t)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, conflicts...)
+			all = append(all, conflict)
 		}
 		if err := e.printCopiedRoot(f, r); err != nil {
 			return nil, err
@@ -213,7 +216,6 @@ func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, ro
 	return errors.Join(all...), nil
 }
 
-// openBoth opens the source and the destination.
 func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
 	if from, err = e.open(ctx, f.from, e.patient("copy", forRead.options())); err != nil {
 		return nil, nil, err
@@ -271,20 +273,8 @@ func sameRoot(a, b store.Node) bool {
 	return a == b
 }
 
-// copyTags sets tags whose root is there. conflicts has an error, or nil, for each tag. The error says that the tag points
-// elsewhere in the destination, or cannot be read there, and must not be moved.
-func copyTags(ctx context.Context, f *copyFlags, to *store.Store, tags []store.Tag) (conflicts []error, err error) {
-	for _, t := range tags {
-		conflict, err := copyTag(ctx, f, to, t)
-		if err != nil {
-			return conflicts, err
-		}
-		conflicts = append(conflicts, conflict)
-	}
-	return conflicts, nil
-}
-
-// copyTag is copyTags for one tag.
+// copyTag sets a tag whose root is there. The conflict is that it points elsewhere in the destination, or cannot be read
+// there, and must not be moved.
 func copyTag(ctx context.Context, f *copyFlags, to *store.Store, t store.Tag) (conflict, err error) {
 	old, err := to.Tags.Get(ctx, t.Name)
 	switch {

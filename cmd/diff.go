@@ -126,7 +126,6 @@ func (f *diffFlags) check(e *env, args int) error {
 	return nil
 }
 
-// diff prints what changed between the two args.
 func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	st, err := e.openStore(ctx, forRead)
 	if err != nil {
@@ -178,7 +177,6 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	return nil
 }
 
-// findSides finds out what args mean.
 func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (sides [2]*compare.Side, err error) {
 	var errs [2]error
 	var finding sync.WaitGroup // both at once, which saves a round trip
@@ -187,11 +185,8 @@ func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (s
 	}
 	finding.Wait()
 	for i, arg := range args {
-		if err := errs[i]; err != nil {
-			if hint := suggestRoot(ctx, st, arg, err); hint != "" {
-				err = &failure{err: err, status: statusNotFound, hint: hint}
-			}
-			return sides, hintAtRoots(err)
+		if errs[i] != nil {
+			return sides, explainRef(ctx, st, arg, errs[i])
 		}
 		if sides[i].Path != "" {
 			if err := checkSource(sides[i].Path, "write the data to a file first, and name that file"); err != nil {
@@ -260,7 +255,6 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o inge
 	return r.LeftOut, nil
 }
 
-// printDiff prints what changed, in the form that was asked for.
 func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
 	if p.f.stat {
 		return p.count(ctx)

@@ -20,7 +20,6 @@ const (
 	changedOwner tree.Op = 'o'
 )
 
-// openBoth opens the listings of both sides.
 func openBoth(ctx context.Context, st *store.Store, sides [2]*compare.Side, left *complaints) (kept [2]*facts, err error) {
 	for i, s := range sides {
 		if kept[i], err = openFacts(ctx, st, s.Ref, left.listing); err == nil && kept[i] == nil {

@@ -54,7 +54,6 @@ type jsonRoom struct {
 
 func (jsonRoom) lineType() string { return "directory" }
 
-// du prints what is below r.
 func (e *env) du(ctx context.Context, st *store.Store, r tree.Ref, depth int) error {
 	r.Node.Name = ""
 	rooms, err := tree.Rooms(ctx, st, r.Node, depth)

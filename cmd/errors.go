@@ -46,10 +46,17 @@ func usagef(command, format string, args ...any) error {
 // errPartial ends a command that could not do all of its work. What was left out or damaged has been printed.
 var errPartial = errors.New("finished, but not everything is right")
 
+// partly returns err, or errPartial if there is none and something is damaged.
+func partly(err error, damaged bool) error {
+	if err == nil && damaged {
+		return errPartial
+	}
+	return err
+}
+
 // errDiffers ends a diff with --exit-code that found changes. They have been printed.
 var errDiffers = errors.New("the trees differ")
 
-// statusOf returns the exit status for what a command returned.
 func statusOf(err error) int {
 	var f *failure
 	switch {

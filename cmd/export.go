@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -90,12 +90,20 @@ Examples:
   castar export --overwrite --delete -n src ~/src   # how ~/src differs
   castar export --format tar src - | tar tv         # as an archive`
 
+// exportFlags is what was typed after castar export.
+type exportFlags struct {
+	options export.Options
+	archiveFlags
+	metadata      string
+	owner, xattrs bool
+	now           bool // --mtime=now was given
+	pick          picked
+}
+
 func (e *env) exportCommand() *cli.Command {
-	var o export.Options
-	var a archiveFlags
-	r := restoreFlags{metadata: "auto"}
+	f := exportFlags{metadata: "auto"}
+	o := &f.options
 	reflink, reflinks := "auto", []string{"auto", "always", "never"} // in the order of export.Reflink
-	var pick picked
 	return &cli.Command{
 		Name:      "export",
 		Aliases:   []string{"restore", "checkout"},
@@ -104,23 +112,23 @@ func (e *env) exportCommand() *cli.Command {
 		Description: withJSON(exportHelp, "there is one object", jsonExported{},
 			"With --dry-run, an object for each change comes before it", jsonChange{}),
 		Flags: []cli.Flag{
-			choiceFlag("format", &a.format, "dir", "write a directory or an archive, by `FORMAT`: dir, tar, nar or zip", "dir", "tar", "nar", "zip"),
-			&cli.StringFlag{Name: "name", Destination: &a.name, Usage: "put everything in a tar or zip archive below the path `NAME`"},
+			choiceFlag("format", &f.format, "dir", "write a directory or an archive, by `FORMAT`: dir, tar, nar or zip", "dir", "tar", "nar", "zip"),
+			&cli.StringFlag{Name: "name", Destination: &f.name, Usage: "put everything in a tar or zip archive below the path `NAME`"},
 			boolFlag("overwrite", "", &o.Overwrite, "make an existing DEST equal to the tree"),
 			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &o.DryRun, "write nothing; print what would be done"),
 			boolFlag("sparse", "", &o.Sparse, "write blocks of zeros as holes"),
 			choiceFlag("reflink", &reflink, "auto", "share blocks with the store: `WHEN` the file system can (auto), always or never", reflinks...),
-			metadataFlag(&r.metadata, "restore modes, times and hard links: `WHEN` the store keeps them (auto), or none"),
-			boolFlag("owner", "", &r.owner, "also restore owners, groups, setuid and setgid; only root can"),
-			boolFlag("xattrs", "", &r.xattrs, "also restore extended attributes and access lists"),
+			metadataFlag(&f.metadata, "restore modes, times and hard links: `WHEN` the store keeps them (auto), or none"),
+			boolFlag("owner", "", &f.owner, "also restore owners, groups, setuid and setgid; only root can"),
+			boolFlag("xattrs", "", &f.xattrs, "also restore extended attributes and access lists"),
 			modeFlag("mode-file", &o.FileMode, 0, "0644", "files"),
 			modeFlag("mode-exec", &o.ExecMode, 0, "0755", "executable files"),
 			modeFlag("mode-dir", &o.DirMode, 0o500, "0755", "directories"),
 			timeFlag(&o.MTime, "of the listing; without one now, or epoch in archives"),
 			jobsFlag(&o.Jobs),
-			listFlag("include", "i", &pick.include, "write only what `PATTERN` matches, and what is in it"),
-			listFlag("exclude", "e", &pick.exclude, "do not write what `PATTERN` matches; this decides over --include"),
+			listFlag("include", "i", &f.pick.include, "write only what `PATTERN` matches, and what is in it"),
+			listFlag("exclude", "e", &f.pick.exclude, "do not write what `PATTERN` matches; this decides over --include"),
 		},
 		Action: func(c *cli.Context) error {
 			switch {
@@ -128,67 +136,26 @@ func (e *env) exportCommand() *cli.Command {
 				return usagef("export", "want a ROOT and a DEST, got %d arguments", c.NArg())
 			case o.Delete && !o.Overwrite:
 				return usagef("export", "--delete works only with --overwrite")
-			case o.Delete && pick.some():
+			case o.Delete && f.pick.some():
 				return usagef("export", "--delete would delete what --include and --exclude leave out")
-			}
-			if err := r.check(); err != nil {
-				return err
+			case f.metadata == "none" && (f.owner || f.xattrs):
+				return usagef("export", "--owner and --xattrs do not work with --metadata=none")
 			}
 			o.Reflink = export.Reflink(slices.Index(reflinks, reflink))
-			r.now = c.IsSet("mtime") && o.MTime.IsZero()
-			if err := a.check(&o, c.Args().Get(1), c.IsSet); err != nil {
+			f.now = c.IsSet("mtime") && o.MTime.IsZero()
+			if err := f.checkArchive(o, c.Args().Get(1), c.IsSet); err != nil {
 				return err
 			}
-			if a.isArchive() {
-				return e.exportArchive(c.Context, &a, &o, &r, &pick, c.Args().Get(0), c.Args().Get(1))
-			}
-			return e.export(c.Context, &o, &r, &pick, c.Args().Get(0), c.Args().Get(1))
+			return e.export(c.Context, &f, c.Args().Get(0), c.Args().Get(1))
 		},
 	}
 }
 
-// modeFlag returns a flag for permission bits in octal, of which least must be there.
-func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of string) cli.Flag {
-	usage := "octal `MODE` of " + of + "; the umask applies"
-	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
-		n, err := strconv.ParseUint(value, 8, 32)
-		if err != nil || n == 0 || n > uint64(fs.ModePerm) {
-			return unwanted(value, "permission bits in octal, 0001 to 0777", err)
-		}
-		if *to = fs.FileMode(n); *to&least != least {
-			return fmt.Errorf("%s does not let the owner enter directories", value)
-		}
-		return nil
-	}}
-}
-
-// metadataFlag returns --metadata.
-func metadataFlag(to *string, usage string) cli.Flag {
-	return choiceFlag("metadata", to, "auto", usage, "auto", "none")
-}
-
-// timeFlag returns --mtime. The zero time stands for now, and for initial, which says what holds without the flag.
-func timeFlag(to *time.Time, initial string) cli.Flag {
-	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
-	return &parsedFlag{name: "mtime", usage: "modification `TIME` of everything: " + want, initial: initial, values: []string{"now", "epoch"},
-		set: func(value string) (err error) {
-			switch value {
-			case "now":
-				*to = time.Time{}
-				return nil
-			case "epoch":
-				*to = time.Unix(0, 0)
-				return nil
-			}
-			if *to, err = time.Parse(time.RFC3339, value); err != nil || to.IsZero() { // the zero time means now
-				return unwanted(value, want, nil)
-			}
-			return nil
-		}}
-}
-
-// export writes what ref means as dest.
-func (e *env) export(ctx context.Context, o *export.Options, f *restoreFlags, pick *picked, ref, dest string) error {
+// export writes what ref means as dest, a directory or an archive.
+func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) error {
+	if f.isArchive() && dest == "-" && e.isTerminal() {
+		return &failure{err: errors.New("an archive would fill the terminal"), status: statusUsage, hint: "redirect it, or name a file"}
+	}
 	st, err := e.openPatient(ctx, "export", forRead)
 	if err != nil {
 		return err
@@ -199,57 +166,92 @@ func (e *env) export(ctx context.Context, o *export.Options, f *restoreFlags, pi
 		return err
 	}
 	left := complaints{e: e, command: "export"}
-	kept, err := e.restore(ctx, f, o, st, at, &left)
-	if err != nil {
-		return err
+	if f.format != "nar" {
+		kept, err := e.restore(ctx, f, st, at, &left)
+		if err != nil {
+			return err
+		}
+		defer kept.close()
 	}
-	defer kept.close()
 	node := at.Node
 	node.Name = "" // a root has none
-	if o.Landmarks, err = e.outside(dest); err != nil {
+	if dest != "-" {
+		if f.options.Landmarks, err = e.outside(dest); err != nil {
+			return err
+		}
+	}
+	if st, node, err = f.pick.from(ctx, st, node); err != nil {
 		return err
 	}
-	if st, node, err = pick.from(ctx, st, node); err != nil {
-		return err
+	if f.name == "" && node.Kind != store.KindDirectory && at.Path != "" {
+		f.name = path.Base(at.Path)
 	}
-	o.Partial = pick.some()
-	o.Spared = func(path string) {
-		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
-	}
-	result, seconds, err := e.write(ctx, o, st, node, dest)
-	isFile := node.Kind != store.KindDirectory // --overwrite does not help if DEST is of another kind
-	if errors.Is(err, export.ErrNotEmpty) || errors.Is(err, fs.ErrExist) && isFile && !o.Overwrite {
-		return &failure{err: err, status: statusFailed, hint: "--overwrite makes it equal to what is stored"}
-	}
-	if at := (*export.Error)(nil); errors.As(err, &at) && (at.Err == unix.EISDIR || at.Err == unix.ENOTDIR) && !o.Delete {
-		return &failure{err: err, status: statusFailed, hint: "--delete replaces what is in the way"}
-	}
+	began := time.Now()
+	result, err := e.write(ctx, f, st, node, dest)
 	if err != nil {
-		return err
+		return f.explain(err, ref, node.Kind != store.KindDirectory)
 	}
 	unset := left.end()
-	return cmp.Or(e.printExported(o, node, dest, result, seconds, left.number), unset)
+	if dest == "-" && e.json {
+		return unset // standard output is the archive
+	}
+	return cmp.Or(e.printExported(f, node, dest, result, time.Since(began), left.number), unset)
 }
 
 // write does the work, and shows how far it is.
-func (e *env) write(ctx context.Context, o *export.Options, st *store.Store, node store.Node, dest string) (export.Result, float64, error) {
-	o.Progress = &export.Progress{}
+func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node store.Node, dest string) (export.Result, error) {
+	o := &f.options
+	o.Progress, o.Partial = &export.Progress{}, f.pick.some()
+	o.Spared = func(path string) {
+		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
+	}
 	if o.DryRun || e.verbose {
 		o.Notify = func(c export.Change) { e.printChange(o.DryRun, c) }
 	}
 	if !o.DryRun { // a dry run is quick, and prints lines to the same terminal
-		total := uint64(0)
-		if e.wantsBar() || e.progress == "json" {
-			total = knownBytes(ctx, st, node)
-		}
-		p := o.Progress
-		defer e.startProgress("export", func() sample {
-			return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load(), total: total}
-		})()
+		defer e.showExport(ctx, "export", o.Progress, st, node)()
 	}
-	began := time.Now()
-	result, err := export.Dir(ctx, st, node, dest, *o)
-	return result, time.Since(began).Seconds(), err
+	if !f.isArchive() {
+		return export.Dir(ctx, st, node, dest, *o)
+	}
+	as := export.ArchiveOptions{Format: export.Format(f.format), Name: f.name, Options: *o}
+	if dest == "-" {
+		e.stdout.widen()
+		return export.Archive(ctx, st, node, e.stdout, as)
+	}
+	return export.ArchiveFile(ctx, st, node, dest, o.Overwrite, as)
+}
+
+// explain returns the error of an export, with what can be done about it.
+func (f *exportFlags) explain(err error, ref string, isFile bool) error {
+	at, hint := (*export.Error)(nil), ""
+	exists := errors.Is(err, fs.ErrExist)
+	switch {
+	case errors.Is(err, export.ErrNeedsName):
+		return &failure{err: fmt.Errorf("%s: %w", quote(ref), err), status: statusUsage, hint: "--name gives it one"}
+	case f.isArchive() && exists:
+		hint = "--overwrite replaces it"
+	case f.isArchive():
+		return err
+	case errors.Is(err, export.ErrNotEmpty), exists && isFile && !f.options.Overwrite: // it does not help if DEST is of another kind
+		hint = "--overwrite makes it equal to what is stored"
+	case errors.As(err, &at) && (at.Err == unix.EISDIR || at.Err == unix.ENOTDIR) && !f.options.Delete:
+		hint = "--delete replaces what is in the way"
+	default:
+		return err
+	}
+	return &failure{err: err, status: statusFailed, hint: hint}
+}
+
+// showExport shows how far an export of node is, until the returned function is called.
+func (e *env) showExport(ctx context.Context, command string, p *export.Progress, st *store.Store, node store.Node) (stop func()) {
+	total := uint64(0)
+	if e.wantsBar() || e.progress == "json" {
+		total = knownBytes(ctx, st, node)
+	}
+	return e.startProgress(command, func() sample {
+		return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load(), total: total}
+	})
 }
 
 // knownBytes returns how many bytes of file contents node holds. The log knows a root that was ingested here. For others
@@ -303,16 +305,15 @@ type jsonExported struct {
 func (jsonExported) lineType() string { return "summary" }
 
 // printExported says what was done: as JSON, or as a note if there is more to say than that all of it was written.
-func (e *env) printExported(o *export.Options, node store.Node, dest string, r export.Result, seconds float64, unset uint64) error {
+func (e *env) printExported(f *exportFlags, node store.Node, dest string, r export.Result, took time.Duration, unset uint64) error {
 	if e.json {
 		root, err := newJSONRoot(node)
-		if err != nil {
-			return err
-		}
-		j := jsonExported{jsonRoot: root, Result: r, Seconds: seconds, NotRestored: unset, DryRun: o.DryRun}
+		j := jsonExported{jsonRoot: root, Result: r, Seconds: took.Seconds(), NotRestored: unset, DryRun: f.options.DryRun}
 		j.Dest, j.DestBase64 = jsonName(dest)
-		e.stdout.json(j)
-		return nil
+		if err == nil {
+			e.stdout.json(j)
+		}
+		return err
 	}
 	if e.verbose {
 		shared := ""
@@ -320,13 +321,60 @@ func (e *env) printExported(o *export.Options, node store.Node, dest string, r e
 			shared = fmt.Sprintf(" (%s shared with the store)", humanBytes(r.Shared))
 		}
 		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s%s in %.1f s", dest, plural(r.Files, "file"),
-			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), shared, seconds))
+			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), shared, took.Seconds()))
 	}
 	switch {
-	case o.DryRun:
+	case f.options.DryRun:
 		e.note("export", fmt.Sprintf("%s: would write %d, keep %d, delete %d", dest, r.Written, r.Unchanged, r.Deleted))
-	case o.Overwrite:
+	case f.options.Overwrite && !f.isArchive(): // which keeps no files
 		e.note("export", fmt.Sprintf("%s: wrote %d, kept %d, deleted %d", dest, r.Written, r.Unchanged, r.Deleted))
+	}
+	return nil
+}
+
+// archiveFlags is what was typed after castar export about archives.
+type archiveFlags struct {
+	format string // "" or dir: no archive
+	name   string
+}
+
+func (f *archiveFlags) isArchive() bool { return f.format != "" && f.format != "dir" }
+
+// checkArchive finds mistakes in the flags that have to do with archives, and completes o. dest is the destination, and given
+// reports whether a flag was given.
+func (f *archiveFlags) checkArchive(o *export.Options, dest string, given func(flag string) bool) error {
+	if !f.isArchive() {
+		switch {
+		case dest == "-":
+			return &failure{err: errors.New("a directory cannot be written to standard output"), status: statusUsage,
+				hint: "--format tar, nar or zip makes an archive; 'castar cat' writes a file; a directory of that name is ./-"}
+		case given("name"):
+			return usagef("export", "--name works only with --format tar or zip")
+		}
+		return nil
+	}
+	refused := []string{"delete", "dry-run", "sparse", "reflink", "mode-file", "mode-exec", "mode-dir", "owner"}
+	switch f.format {
+	case "nar":
+		refused = append(refused, "name", "mtime", "metadata", "xattrs")
+	case "zip":
+		refused = append(refused, "xattrs")
+	}
+	for _, flag := range refused {
+		if given(flag) {
+			return usagef("export", "--%s does not work with --format %s", flag, f.format)
+		}
+	}
+	if dest == "-" && given("overwrite") {
+		return usagef("export", "--overwrite does not work with -")
+	}
+	if given("name") {
+		if err := export.ValidateArchiveName(f.name); err != nil {
+			return usagef("export", "--name: %w", err)
+		}
+	}
+	if given("mtime") && o.MTime.IsZero() {
+		o.MTime = time.Now()
 	}
 	return nil
 }

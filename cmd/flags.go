@@ -4,7 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,52 +16,70 @@ import (
 )
 
 // parsedFlag is a flag whose value is parsed here. Package cli's own flags cut lists at commas and trim spaces, and say no
-// more than "parse error" about a bad value.
+// more than "parse error" about a bad value. It has the names and texts of a flag for text.
 type parsedFlag struct {
-	name, short string // short may be ""
-	usage       string
-	initial     string // the default, for the help
-	category    string
-	values      []string // all that there are, or nil
-	alone       bool     // it needs no value
-	many        bool     // it may be repeated
-	set         func(value string) error
-	err         error // what set returned last
+	cli.StringFlag
+	values []string // all that there are, or nil
+	alone  bool     // it needs no value
+	many   bool     // it may be repeated
+	set    func(value string) error
+	err    error // what set returned last
+}
+
+// newFlag returns a flag that sets *to to what parse returns. short may be "", initial describes the default in the help, and
+// want says which values parse takes.
+func newFlag[T any](name, short string, to *T, initial, usage, want string, parse func(value string) (T, error)) *parsedFlag {
+	f := &parsedFlag{StringFlag: cli.StringFlag{Name: name, Usage: usage, DefaultText: initial}}
+	if short != "" {
+		f.Aliases = []string{short}
+	}
+	f.set = func(value string) error {
+		v, err := parse(value)
+		if err != nil {
+			return unwanted(value, want, err)
+		}
+		*to = v
+		return nil
+	}
+	return f
+}
+
+// errUnwanted is what parse of newFlag returns if there is no more to say than what is wanted.
+var errUnwanted = errors.New("unwanted value")
+
+// limitError is what it returns for a value of the right form. It says what is wrong after the value.
+type limitError string
+
+func (e limitError) Error() string { return string(e) }
+
+func unwanted(value, want string, why error) error {
+	if limit, ok := errors.AsType[limitError](why); ok {
+		return fmt.Errorf("%s %w", value, limit)
+	}
+	if errors.Is(why, strconv.ErrRange) {
+		return fmt.Errorf("%s is too large", value)
+	}
+	return fmt.Errorf("want %s, not %q", want, value)
 }
 
 // Apply implements cli.Flag. It knows only the long name, because commandLine.words uses no other.
 func (f *parsedFlag) Apply(s *flag.FlagSet) error {
-	s.Func(f.name, "", func(value string) error {
+	s.Func(f.Name, "", func(value string) error {
 		f.err = f.set(value)
 		return f.err
 	})
 	return nil
 }
 
-// Names implements cli.Flag.
-func (f *parsedFlag) Names() []string {
-	if f.short == "" {
-		return []string{f.name}
-	}
-	return []string{f.name, f.short}
-}
+// TakesValue implements cli.DocGenerationFlag.
+func (f *parsedFlag) TakesValue() bool { return !f.alone }
 
-// The rest of cli.Flag, cli.DocGenerationFlag and cli.CategorizableFlag.
-
-func (f *parsedFlag) String() string         { return "--" + f.name }
-func (f *parsedFlag) IsSet() bool            { return false } // cli.Context.IsSet asks the flag set first
-func (f *parsedFlag) TakesValue() bool       { return !f.alone }
-func (f *parsedFlag) GetUsage() string       { return f.usage }
-func (f *parsedFlag) GetValue() string       { return "" }
-func (f *parsedFlag) GetDefaultText() string { return f.initial }
-func (f *parsedFlag) GetEnvVars() []string   { return nil }
-func (f *parsedFlag) IsVisible() bool        { return true }
-func (f *parsedFlag) GetCategory() string    { return f.category }
-func (f *parsedFlag) IsSliceFlag() bool      { return f.many }
+// IsSliceFlag implements cli.DocGenerationSliceFlag.
+func (f *parsedFlag) IsSliceFlag() bool { return f.many }
 
 // in puts the flag into a category of the help.
 func (f *parsedFlag) in(category string) *parsedFlag {
-	f.category = category
+	f.Category = category
 	return f
 }
 
@@ -69,7 +87,7 @@ func (f *parsedFlag) in(category string) *parsedFlag {
 func flagError(c *cli.Command, err error) error {
 	for _, f := range c.Flags {
 		if p, ok := f.(*parsedFlag); ok && p.err != nil {
-			return usagef(c.Name, "--%s: %w", p.name, p.err)
+			return usagef(c.Name, "--%s: %w", p.Name, p.err)
 		}
 	}
 	return usagef(c.Name, "%w", err)
@@ -105,92 +123,70 @@ func count(flags ...bool) (n int) {
 	return n
 }
 
-// unwanted is the error for a value that a flag does not take; why is the error of package strconv, or nil.
-func unwanted(value, want string, why error) error {
-	if errors.Is(why, strconv.ErrRange) {
-		return fmt.Errorf("%s is too large", value)
-	}
-	return fmt.Errorf("want %s, not %q", want, value)
-}
-
-// boolFlag returns a flag without a value. The short form may be "".
+// boolFlag returns a flag without a value.
 func boolFlag(name, short string, to *bool, usage string) *parsedFlag {
-	return &parsedFlag{name: name, short: short, usage: usage, alone: true, set: func(value string) (err error) {
-		if *to, err = strconv.ParseBool(value); err != nil {
-			return unwanted(value, "true or false", nil)
-		}
-		return nil
-	}}
+	f := newFlag(name, short, to, "", usage, "true or false", strconv.ParseBool)
+	f.alone = true
+	return f
 }
 
 // listFlag returns a flag that may be repeated. Each value is one item, with its commas and spaces.
 func listFlag(name, short string, to *[]string, usage string) cli.Flag {
-	return &parsedFlag{name: name, short: short, usage: usage + "; may be repeated", many: true, set: func(value string) error {
-		*to = append(*to, value)
-		return nil
-	}}
-}
-
-// numberFlag returns a flag for a whole number. initial describes the default in the help.
-func numberFlag(name, short string, to *int, initial, usage string) cli.Flag {
-	return rangeFlag(name, short, to, math.MinInt, math.MaxInt, initial, usage)
+	add := func(value string) ([]string, error) { return append(*to, value), nil }
+	f := newFlag(name, short, to, "", usage+"; may be repeated", "", add)
+	f.many = true
+	return f
 }
 
 // rangeFlag returns a flag for a whole number between least and most.
 func rangeFlag(name, short string, to *int, least, most int, initial, usage string) *parsedFlag {
-	return &parsedFlag{name: name, short: short, usage: usage, initial: initial, set: func(value string) error {
+	return newFlag(name, short, to, initial, usage, "a whole number", func(value string) (int, error) {
 		n, err := strconv.ParseInt(value, numberBase(value), strconv.IntSize)
 		switch {
 		case err != nil:
-			return unwanted(value, "a whole number", err)
 		case int(n) < least:
-			return fmt.Errorf("%s is less than %d", value, least)
+			err = limitError(fmt.Sprint("is less than ", least))
 		case int(n) > most:
-			return fmt.Errorf("%s is more than %d", value, most)
+			err = limitError(fmt.Sprint("is more than ", most))
 		}
-		*to = int(n)
-		return nil
-	}}
+		return int(n), err
+	})
 }
 
-// choiceFlag returns a flag that takes one of values. initial describes the default in the help.
+// choiceFlag returns a flag that takes one of values.
 func choiceFlag(name string, to *string, initial, usage string, values ...string) *parsedFlag {
-	return &parsedFlag{name: name, usage: usage, initial: initial, values: values, set: func(value string) error {
+	last := len(values) - 1
+	f := newFlag(name, "", to, initial, usage, strings.Join(values[:last], ", ")+" or "+values[last], func(value string) (string, error) {
 		if !slices.Contains(values, value) {
-			return unwanted(value, strings.Join(values[:len(values)-1], ", ")+" or "+values[len(values)-1], nil)
+			return "", errUnwanted
 		}
-		*to = value
-		return nil
-	}}
+		return value, nil
+	})
+	f.values = values
+	return f
 }
 
 // ruleFlag returns --size-rule. Without the flag, *to stays nil. what says which sizes it is about.
 func ruleFlag(to **store.SizeRule, initial, what string) cli.Flag {
-	var text string
-	f := choiceFlag("size-rule", &text, initial, "count sizes of directories"+what+" by `RULE`: documented, or snix, as tvix and snix do",
-		store.SizeDocumented.String(), store.SizeSnix.String())
-	check := f.set
-	f.set = func(value string) error {
-		if err := check(value); err != nil {
-			return err
-		}
-		rule, err := store.ParseSizeRule(value)
-		*to = &rule
-		return err
-	}
+	rules := []string{store.SizeDocumented.String(), store.SizeSnix.String()}
+	f := newFlag("size-rule", "", to, initial, "count sizes of directories"+what+" by `RULE`: documented, or snix, as tvix and snix do",
+		strings.Join(rules, " or "), func(value string) (*store.SizeRule, error) {
+			rule, err := store.ParseSizeRule(value)
+			return &rule, err
+		})
+	f.values = rules
 	return f
 }
 
-// bytesFlag returns a flag for a number of bytes. initial describes the default in the help.
+// bytesFlag returns a flag for a number of bytes.
 func bytesFlag[N int | int64 | uint64](name string, to *N, initial, usage string) *parsedFlag {
-	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
+	return newFlag(name, "", to, initial, usage, "a number of bytes such as 4096, 64K, 256M or 1G", func(value string) (N, error) {
 		n, err := parseBytes(value)
-		if err != nil || N(n) < 0 || uint64(N(n)) != n {
-			return unwanted(value, "a number of bytes such as 4096, 64K, 256M or 1G", err)
+		if err == nil && (N(n) < 0 || uint64(N(n)) != n) {
+			err = errUnwanted
 		}
-		*to = N(n)
-		return nil
-	}}
+		return N(n), err
+	})
 }
 
 // parseBytes reads a number of bytes. A K, M, G or T after it multiplies it by 1024 once or more; KiB and the like mean
@@ -220,22 +216,20 @@ func numberBase(value string) int {
 	return 0
 }
 
-// durationFlag returns a flag for a duration that is not negative. initial describes the default in the help.
+// durationFlag returns a flag for a duration that is not negative.
 func durationFlag(name string, to *time.Duration, initial, usage string) cli.Flag {
-	return &parsedFlag{name: name, usage: usage, initial: initial, set: func(value string) error {
+	return newFlag(name, "", to, initial, usage, "a duration such as 10m", func(value string) (time.Duration, error) {
 		d, err := time.ParseDuration(value)
-		if err != nil || d < 0 {
-			return unwanted(value, "a duration such as 10m", nil)
+		if d < 0 {
+			err = errUnwanted
 		}
-		*to = d
-		return nil
-	}}
+		return d, err
+	})
 }
 
 // maxJobs is more than helps anywhere, and few enough that a typo costs little memory.
 const maxJobs = 1 << 16
 
-// jobsFlag returns -j.
 func jobsFlag(to *int) cli.Flag {
 	return rangeFlag("jobs", "j", to, 0, maxJobs, "what suits the processors", "work on `N` files at once; the result does not depend on it")
 }
@@ -243,4 +237,43 @@ func jobsFlag(to *int) cli.Flag {
 // waitFlag returns --wait, for commands that lock the store.
 func waitFlag(to *time.Duration) cli.Flag {
 	return durationFlag("wait", to, "0s", "wait for `DURATION`, such as 90s or 1h, if another process uses the store")
+}
+
+// modeFlag returns a flag for permission bits in octal, of which least must be there.
+func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of string) cli.Flag {
+	usage := "octal `MODE` of " + of + "; the umask applies"
+	return newFlag(name, "", to, initial, usage, "permission bits in octal, 0001 to 0777", func(value string) (fs.FileMode, error) {
+		n, err := strconv.ParseUint(value, 8, 32)
+		switch {
+		case err == nil && (n == 0 || n > uint64(fs.ModePerm)):
+			err = errUnwanted
+		case err == nil && fs.FileMode(n)&least != least:
+			err = limitError("does not let the owner enter directories")
+		}
+		return fs.FileMode(n), err
+	})
+}
+
+func metadataFlag(to *string, usage string) cli.Flag {
+	return choiceFlag("metadata", to, "auto", usage, "auto", "none")
+}
+
+// timeFlag returns --mtime. The zero time stands for now, and for initial, which says what holds without the flag.
+func timeFlag(to *time.Time, initial string) cli.Flag {
+	const want = "now, epoch or a time such as 2006-01-02T15:04:05Z"
+	f := newFlag("mtime", "", to, initial, "modification `TIME` of everything: "+want, want, func(value string) (time.Time, error) {
+		switch value {
+		case "now":
+			return time.Time{}, nil
+		case "epoch":
+			return time.Unix(0, 0), nil
+		}
+		t, err := time.Parse(time.RFC3339, value)
+		if err != nil || t.IsZero() { // the zero time means now
+			err = errUnwanted
+		}
+		return t, err
+	})
+	f.values = []string{"now", "epoch"}
+	return f
 }

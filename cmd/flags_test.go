@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 
@@ -68,7 +69,7 @@ func TestNumbers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var got int
-		err := numberFlag("n", "", &got, "", "").(*parsedFlag).set(tt.value)
+		err := rangeFlag("n", "", &got, math.MinInt, math.MaxInt, "", "").set(tt.value)
 		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
 			t.Errorf("%q: %d, %v, want %d, %s", tt.value, got, err, tt.want, tt.err)
 		}

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,46 +63,29 @@ type forgetFlags struct {
 
 func (e *env) forgetCommand() *cli.Command {
 	f := forgetFlags{groupBy: history.Keys{Host: true, Source: true, Tag: true}}
-	keeps := []cli.Flag{}
-	for _, k := range []struct {
-		name string
-		to   *int
-	}{{"last", &f.policy.Last}, {"hourly", &f.policy.Hourly}, {"daily", &f.policy.Daily}, {"weekly", &f.policy.Weekly},
-		{"monthly", &f.policy.Monthly}, {"yearly", &f.policy.Yearly}} {
-		usage := "keep `N` lines, the newest of each " + map[string]string{"hourly": "hour", "daily": "day", "weekly": "week",
-			"monthly": "month", "yearly": "year"}[k.name]
-		if k.name == "last" {
-			usage = "keep the newest `N` lines"
-		}
-		keeps = append(keeps, keepFlag("keep-"+k.name, k.to, usage))
-	}
+	const newest = "keep `N` lines, the newest of each "
 	return &cli.Command{
 		Name:      "forget",
 		Usage:     "remove lines of the log, by root, tag or policy",
 		UsageText: "castar forget [flags] [ROOT|TAG...]",
 		Description: withJSON(forgetHelp, "there is an object for each line", jsonDecision{}, "The next object is the sum", jsonForgotten{},
 			"With --gc there is one more", jsonGC{}),
-		Flags: slices.Concat(keeps, []cli.Flag{
-			&parsedFlag{name: "keep-within", usage: "keep lines of the last `SPAN`, such as 30d", set: func(value string) (err error) {
-				if f.policy.Within, err = history.ParseSpan(value); err != nil {
-					return unwanted(value, "a span such as 30d or 1y6m", nil)
-				}
-				return nil
-			}},
-			&parsedFlag{name: "group-by", usage: "look at each group of the same `FIELDS` by itself: some of host, source and tag",
-				initial: "host,source,tag", set: func(value string) (err error) {
-					if f.groupBy, err = history.ParseKeys(strings.Split(value, ",")); err != nil {
-						return unwanted(value, "host, source and tag, with commas between them, or some of them", nil)
-					}
-					return nil
-				}},
+		Flags: []cli.Flag{
+			keepFlag("keep-last", &f.policy.Last, "keep the newest `N` lines"),
+			keepFlag("keep-hourly", &f.policy.Hourly, newest+"hour"),
+			keepFlag("keep-daily", &f.policy.Daily, newest+"day"),
+			keepFlag("keep-weekly", &f.policy.Weekly, newest+"week"),
+			keepFlag("keep-monthly", &f.policy.Monthly, newest+"month"),
+			keepFlag("keep-yearly", &f.policy.Yearly, newest+"year"),
+			newFlag("keep-within", "", &f.policy.Within, "", "keep lines of the last `SPAN`, such as 30d", "a span such as 30d or 1y6m", history.ParseSpan),
+			groupFlag(&f.groupBy),
 			listFlag("tag", "t", &f.tags, "look only at lines with the tag `NAME`"),
 			listFlag("host", "", &f.hosts, "look only at lines of the machine `NAME`"),
 			listFlag("source", "", &f.sources, "look only at lines whose source is `PATH`"),
 			boolFlag("dry-run", "n", &f.dryRun, "forget nothing; print what would be forgotten"),
 			boolFlag("gc", "", &f.gc, "free the space at once, as 'castar gc' does"),
 			waitFlag(&f.wait),
-		}),
+		},
 		Action: func(c *cli.Context) error {
 			if err := f.check(c.Args().Slice()); err != nil {
 				return err
@@ -113,18 +97,20 @@ func (e *env) forgetCommand() *cli.Command {
 
 // keepFlag returns a flag for a count of a history.Policy.
 func keepFlag(name string, to *int, usage string) cli.Flag {
-	return &parsedFlag{name: name, usage: usage, set: func(value string) error {
+	return newFlag(name, "", to, "", usage, "a whole number, or unlimited", func(value string) (int, error) {
 		if value == "unlimited" {
-			*to = history.Unlimited
-			return nil
+			return history.Unlimited, nil
 		}
 		n, err := strconv.ParseUint(value, 10, 31)
-		if err != nil {
-			return unwanted(value, "a whole number, or unlimited", err)
-		}
-		*to = int(n)
-		return nil
-	}}
+		return int(n), err
+	})
+}
+
+func groupFlag(to *history.Keys) cli.Flag {
+	return newFlag("group-by", "", to, "host,source,tag", "look at each group of the same `FIELDS` by itself: some of host, source and tag",
+		"host, source and tag, with commas between them, or some of them", func(value string) (history.Keys, error) {
+			return history.ParseKeys(strings.Split(value, ","))
+		})
 }
 
 // check finds mistakes before anything is touched.
@@ -175,10 +161,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 	} else {
 		lines.byPolicy(f)
 	}
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
+	if err := cmp.Or(err, ctx.Err()); err != nil {
 		return err
 	}
 	forgotten := lines.forgotten()
@@ -193,10 +176,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 	if f.gc {
 		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, wait: f.wait, forgotten: forgotten, grace: gcGrace}, st)
 	}
-	if err == nil && len(kept.LogErrors) > 0 {
-		err = errPartial
-	}
-	return err
+	return partly(err, len(kept.LogErrors) > 0)
 }
 
 // forgetLines removes lines of the log. A server locks its store for that; if others use it, forgetLines tries for as long as
@@ -267,3 +247,130 @@ type jsonForgotten struct {
 }
 
 func (jsonForgotten) lineType() string { return "summary" }
+
+// forgetting is which lines of the log to forget.
+type forgetting struct {
+	ingests   []store.Tag      // all lines, oldest first
+	tags      map[int][]string // of each line, by its place, the tags that point at it
+	decisions []history.Decision
+	number    []int // of the line that each decision is about; the newest is 1
+}
+
+// newForgetting finds for each tag the line that it points at: the newest with its root and name, or else with its root.
+func newForgetting(kept tree.Kept) *forgetting {
+	f := &forgetting{ingests: kept.Ingests, tags: make(map[int][]string)}
+	for _, t := range kept.Tags {
+		at := -1
+		for i, line := range f.ingests {
+			if sameRoot(line.Root, t.Root) && (line.Name == t.Name || at < 0 || f.ingests[at].Name != t.Name) {
+				at = i
+			}
+		}
+		if at >= 0 {
+			f.tags[at] = append(f.tags[at], "tag "+t.Name)
+		}
+	}
+	return f
+}
+
+// decide adds a decision about the line at a place.
+func (f *forgetting) decide(at int, keep bool, reasons []string) {
+	if tags := f.tags[at]; len(tags) > 0 {
+		keep, reasons = true, append(slices.Clone(reasons), tags...)
+	}
+	f.decisions = append(f.decisions, history.Decision{Ingest: f.ingests[at], Keep: keep, Reasons: reasons})
+	f.number = append(f.number, len(f.ingests)-at)
+}
+
+func (f *forgetting) forgotten() (lines []store.Tag) {
+	for _, d := range f.decisions {
+		if !d.Keep {
+			lines = append(lines, d.Ingest)
+		}
+	}
+	return lines
+}
+
+// byPolicy decides about the lines that the flags are about.
+func (f *forgetting) byPolicy(o *forgetFlags) {
+	has := func(values []string, value string) bool { return len(values) == 0 || slices.Contains(values, value) }
+	var asked []store.Tag
+	places := make(map[store.Tag][]int) // equal lines one after the other
+	for i, t := range f.ingests {
+		if has(o.tags, t.Name) && has(o.hosts, t.Host) && has(o.sources, t.Source) {
+			asked = append(asked, t)
+			places[t] = append(places[t], i)
+		}
+	}
+	for _, g := range history.GroupBy(asked, o.groupBy) {
+		for _, d := range o.policy.Apply(g.Ingests, time.Now()) {
+			of := places[d.Ingest]
+			last := len(of) - 1 // decisions are newest first
+			places[d.Ingest] = of[:last]
+			f.decide(of[last], d.Keep, d.Reasons)
+		}
+	}
+}
+
+// byName decides to forget the lines that refs name. It is an error if one names no line, or one that has to stay.
+func (f *forgetting) byName(refs []string) error {
+	chosen := make(map[int]bool)
+	for _, ref := range refs {
+		places, isTag, err := f.find(ref)
+		if err != nil {
+			return err
+		}
+		for _, at := range places {
+			if tags := f.tags[at]; len(tags) > 0 && !isTag {
+				return &failure{err: fmt.Errorf("nothing was forgotten: %s: the %s points at it", quote(ref), quote(tags[0])), status: statusFailed,
+					hint: "'castar tag -d' deletes a tag"}
+			}
+			chosen[at] = true
+		}
+	}
+	for at := len(f.ingests) - 1; at >= 0; at-- {
+		if chosen[at] {
+			f.decide(at, false, nil)
+		}
+	}
+	return nil
+}
+
+// find returns the places of the lines that ref names. isTag says that it is a tag, of which all lines are meant.
+func (f *forgetting) find(ref string) (places []int, isTag bool, err error) {
+	all := func(matches func(t store.Tag) bool) (places []int) {
+		for i, t := range f.ingests {
+			if matches(t) {
+				places = append(places, i)
+			}
+		}
+		return places
+	}
+	if places = all(func(t store.Tag) bool { return t.Name == ref && ref != "" }); len(places) > 0 {
+		return places, true, nil
+	}
+	if n, ok := history.ParseName(ref); ok {
+		line, err := n.Find(f.ingests)
+		if err != nil {
+			return nil, false, hintAtRoots(fmt.Errorf("%s: %w", quote(ref), err))
+		}
+		return all(func(t store.Tag) bool { return t == line }), false, nil
+	}
+	prefix := strings.ToLower(ref)
+	if d, err := store.ParseDigest(ref); err == nil {
+		prefix = d.String()
+	}
+	if store.IsDigestPrefix(prefix) {
+		places = all(func(t store.Tag) bool {
+			d, err := t.Root.RootDigest()
+			return err == nil && strings.HasPrefix(d.String(), prefix)
+		})
+	}
+	switch {
+	case len(places) == 0:
+		return nil, false, hintAtRoots(fmt.Errorf("no ingest in the log has the tag or root %s: %w", quote(ref), store.ErrNotFound))
+	case slices.ContainsFunc(places, func(at int) bool { return !sameRoot(f.ingests[at].Root, f.ingests[places[0]].Root) }):
+		return nil, false, fmt.Errorf("%s: several roots begin like that", quote(ref))
+	}
+	return places, false, nil
+}

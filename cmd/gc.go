@@ -143,13 +143,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	if err := e.printGC(result, f.dryRun, time.Since(began)); err != nil {
-		return err
-	}
-	if result.Damaged {
-		return errPartial
-	}
-	return nil
+	return partly(e.printGC(result, f.dryRun, time.Since(began)), result.Damaged)
 }
 
 // noteGone lists with --verbose a line of the log whose root an older castar has removed.

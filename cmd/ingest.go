@@ -186,7 +186,6 @@ func (f *ingestFlags) check(paths []string) error {
 	return joinSources(errs)
 }
 
-// ingest stores paths and then prints their digests.
 func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error {
 	var st *store.Store
 	began := time.Now()
@@ -204,7 +203,12 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 	if f.options.SizeRule, err = e.sizeRule(ctx, f, st); err != nil {
 		return err
 	}
-	results, err := e.ingestSources(ctx, f, st, paths)
+	var results []ingested
+	if f.from != nil {
+		results, err = e.ingestFeed(ctx, f, st)
+	} else {
+		results, err = e.ingestAll(ctx, f, st, paths)
+	}
 	if err != nil {
 		return explainRefusal(err, f.options.SizeRule)
 	}
@@ -226,10 +230,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 	if st != nil {
 		e.noteIngested(results, added(st, nil), time.Since(began))
 	}
-	if leftOut {
-		return errPartial
-	}
-	return nil
+	return partly(nil, leftOut)
 }
 
 // checkTag reports why a tag, unless it is "", can never be set in st.
@@ -254,13 +255,6 @@ func checkTag(ctx context.Context, st *store.Store, tag string) error {
 }
 
 // ingestSources reads what the command line names.
-func (e *env) ingestSources(ctx context.Context, f *ingestFlags, st *store.Store, paths []string) ([]ingested, error) {
-	if f.from != nil {
-		return e.ingestFeed(ctx, f, st)
-	}
-	return e.ingestAll(ctx, f, st, paths)
-}
-
 // ingestAll reads all paths into st and keeps them there, and shows how far it is. If st is nil, it only reads. All that
 // could not be stored is one error.
 func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, paths []string) ([]ingested, error) {
@@ -299,13 +293,9 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 		}
 		return nil, refusal(refused, paths)
 	}
-	if st != nil {
-		return results, keep(ctx, st, f, results)
-	}
-	return results, nil
+	return results, keep(ctx, st, f, results)
 }
 
-// ingestOne reads one path into st.
 func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.Store) (ingested, error) {
 	began := time.Now()
 	path, err := filepath.Abs(s.path)

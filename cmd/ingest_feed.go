@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,7 +26,6 @@ type feed struct {
 	command []string // or nil
 }
 
-// isArchive reports whether an archive is to be read.
 func (f *ingestFlags) isArchive() bool { return f.format != "" && f.format != "dir" }
 
 // feed returns what to read if args, the arguments of castar ingest, are not paths of trees, and otherwise nil. dash is how
@@ -43,10 +42,8 @@ func (f *ingestFlags) feed(args []string, dash int, given func(flag string) bool
 	case len(args) == 1 && args[0] == "-":
 		return &feed{path: "-"}, f.onlyFor(given, append(treeFlags(), "skip-special", "ignore-errors"))
 	}
-	for _, arg := range args {
-		if arg == "-" {
-			return nil, usagef("ingest", "- is standard input, and cannot be stored beside other paths; a file of that name is ./-")
-		}
+	if slices.Contains(args, "-") {
+		return nil, usagef("ingest", "- is standard input, and cannot be stored beside other paths; a file of that name is ./-")
 	}
 	return nil, nil
 }
@@ -89,11 +86,7 @@ func (f *ingestFlags) onlyFor(given func(flag string) bool, flags []string) erro
 func (in *feed) source() (string, error) {
 	switch {
 	case in.command != nil:
-		words := make([]string, len(in.command))
-		for i, w := range in.command {
-			words[i] = quote(w)
-		}
-		return strings.Join(words, " "), nil
+		return quoteAll(in.command, " "), nil
 	case in.path == "-":
 		return "-", nil
 	}
@@ -132,13 +125,9 @@ func (e *env) ingestFeed(ctx context.Context, f *ingestFlags, st *store.Store) (
 		return nil, in.about(err)
 	}
 	results := []ingested{{Result: result, source: source, seconds: time.Since(began).Seconds()}}
-	if st == nil {
-		return results, nil
-	}
 	return results, keep(ctx, st, f, results)
 }
 
-// ingest stores what r has.
 func (in *feed) ingest(ctx context.Context, st *store.Store, r io.Reader, o ingest.Options) (ingest.Result, error) {
 	switch in.format {
 	case "tar":
@@ -236,69 +225,16 @@ func (c *countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// patientReader reads ahead in a goroutine, so that the end of a context ends a read that waits for a pipe. Then the
+// newPatientReader returns what r has, through a goroutine, so that the end of ctx ends a read that waits for a pipe. Then the
 // goroutine stays behind.
-type patientReader struct {
-	ctx    context.Context
-	pieces chan piece
-	spare  chan []byte
-	now    piece
-	rest   []byte // of now
-}
-
-// piece is what one read returned.
-type piece struct {
-	data []byte
-	err  error
-}
-
-func newPatientReader(ctx context.Context, r io.Reader) *patientReader {
-	const buffers, size = 4, 256 << 10
-	p := &patientReader{ctx: ctx, pieces: make(chan piece), spare: make(chan []byte, buffers)}
-	for range buffers {
-		p.spare <- make([]byte, size)
-	}
+func newPatientReader(ctx context.Context, r io.Reader) io.Reader {
+	out, in := io.Pipe()
+	context.AfterFunc(ctx, func() { out.CloseWithError(ctx.Err()) })
 	go func() {
-		for {
-			var next piece
-			select {
-			case buf := <-p.spare:
-				n, err := r.Read(buf)
-				next = piece{buf[:n], err}
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case p.pieces <- next:
-			case <-ctx.Done():
-				return
-			}
-			if next.err != nil {
-				return
-			}
-		}
+		_, err := io.CopyBuffer(in, struct{ io.Reader }{r}, make([]byte, 256<<10))
+		in.CloseWithError(withoutPath(err))
 	}()
-	return p
-}
-
-func (p *patientReader) Read(b []byte) (int, error) {
-	for len(p.rest) == 0 {
-		if p.now.err != nil {
-			return 0, withoutPath(p.now.err)
-		}
-		if p.now.data != nil {
-			p.spare <- p.now.data[:cap(p.now.data)]
-		}
-		select {
-		case p.now = <-p.pieces:
-			p.rest = p.now.data
-		case <-p.ctx.Done():
-			return 0, p.ctx.Err()
-		}
-	}
-	n := copy(b, p.rest)
-	p.rest = p.rest[n:]
-	return n, nil
+	return out
 }
 
 // withoutPath returns the reason of an error of package os, which puts an operation and a path before it.

@@ -24,13 +24,14 @@ type ingested struct {
 // change is how many files differ from an earlier ingest.
 type change struct{ New, Changed, Unchanged uint64 }
 
-// keep makes what was stored durable. Only then it names it in the log and, unless there is none, by the tag.
+// keep makes what was stored durable. Only then it names it in the log and, unless there is none, by the tag. If
+// st is nil, nothing was stored.
 func keep(ctx context.Context, st *store.Store, f *ingestFlags, results []ingested) error {
-	if err := st.Send(ctx); err != nil {
-		return err
-	}
-	if st.Tags == nil {
+	if st == nil {
 		return nil
+	}
+	if err := st.Send(ctx); err != nil || st.Tags == nil {
+		return err
 	}
 	host, err := os.Hostname()
 	if err != nil {

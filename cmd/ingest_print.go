@@ -36,7 +36,6 @@ type jsonLeftOut struct {
 	Reason string `json:"reason"`
 }
 
-// newJSONIngested returns the result for one path.
 func newJSONIngested(f *ingestFlags, r *ingested) (jsonIngested, error) {
 	root, err := newJSONRoot(r.Root)
 	j := jsonIngested{jsonRoot: root, jsonSource: newJSONSource(r.source), Tag: f.tag, Counts: r.Counts, Excluded: r.Excluded,
@@ -75,7 +74,6 @@ func (e *env) printIngested(f *ingestFlags, r *ingested, added *sum) error {
 	return nil
 }
 
-// noteIngested sums up an ingest.
 func (e *env) noteIngested(results []ingested, added *sum, took time.Duration) {
 	var c change
 	var files, private uint64

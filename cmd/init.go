@@ -66,7 +66,6 @@ type jsonInit struct {
 
 func (jsonInit) lineType() string { return "store" }
 
-// init makes the store.
 func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	spec, err := e.storeSpec()
 	if err != nil {
@@ -89,7 +88,6 @@ func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	return nil
 }
 
-// chunkSizeFlag returns --chunk-size.
 func chunkSizeFlag(to *int) cli.Flag {
 	f := bytesFlag("chunk-size", to, "256K", "cut files into chunks of `SIZE` on average")
 	set := f.set

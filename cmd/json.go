@@ -156,23 +156,33 @@ func jsonFields(t reflect.Type, encoded *[]string) string {
 // does not obey it. JSON itself asks only for escapes of control characters below the space.
 func writeJSON(w io.Writer, v jsonLine) error {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	return writeJSONBy(&b, w, v)
+}
+
+// writeJSONBy is writeJSON with memory that is used again.
+func writeJSONBy(b *bytes.Buffer, w io.Writer, v jsonLine) error {
+	b.Reset()
+	t := v.lineType()
+	if t != "" {
+		b.WriteString(`{"type":"` + t + `"`)
+	}
+	begin := b.Len()
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	line := b.Bytes()
-	if t := v.lineType(); t != "" {
-		line = slices.Insert(line, len("{"), []byte(`"type":"`+t+`",`)...)
+	if t != "" {
+		b.Bytes()[begin] = ',' // in place of the brace
 	}
-	_, err := w.Write(escapeJSON(line))
+	_, err := w.Write(escapeJSON(b.Bytes()))
 	return err
 }
 
 // escapeJSON returns a line of JSON with escapes for everything that is not plain. Such characters occur only in strings.
 func escapeJSON(line []byte) []byte {
 	end := len(line) - 1 // a newline
-	if bytes.IndexFunc(line[:end], func(r rune) bool { return !store.IsPlain(r) }) < 0 {
+	if !slices.ContainsFunc(line[:end], func(c byte) bool { return c < ' ' || c > '~' }) {
 		return line
 	}
 	var b []byte

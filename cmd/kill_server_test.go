@@ -77,6 +77,7 @@ func until(stop chan struct{}, f func(n int)) {
 // TestKillServer kills a server at random moments while ten clients store through it and one has it collect garbage. Two
 // processes collect garbage whenever it is dead. Every ingest that was acknowledged is whole in the end, and so is the store.
 func TestKillServer(t *testing.T) {
+	t.Parallel() // beside tests that wait
 	moments, clients := 50, 10
 	if storetest.UnderRace || testing.Short() {
 		moments, clients = 2, 3

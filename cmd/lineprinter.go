@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -21,7 +22,8 @@ type linePrinter struct {
 	end byte // of a line
 	nul bool // names are printed as they are
 
-	columns int // of the terminal, or 0
+	columns int          // of the terminal, or 0
+	memory  bytes.Buffer // of json
 }
 
 // newLinePrinter returns a linePrinter for stdout; with nul, its lines end in NUL and its names are raw. It must be flushed.
@@ -47,14 +49,12 @@ func (l *linePrinter) name(path string, isDir bool) string {
 	return quote(path)
 }
 
-// line writes text as one line.
 func (l *linePrinter) line(text string) {
 	l.WriteString(text)
 	l.WriteByte(l.end)
 }
 
-// json writes v as one line.
-func (l *linePrinter) json(v jsonLine) { _ = writeJSON(l, v) } // stdout remembers
+func (l *linePrinter) json(v jsonLine) { _ = writeJSONBy(&l.memory, l, v) } // stdout remembers
 
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
 // errPartial in the end. A server that fails ends it.
@@ -75,18 +75,13 @@ func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.E
 			do(entry)
 		}
 	}
-	if damaged {
-		return errPartial
-	}
-	return nil
+	return partly(nil, damaged)
 }
 
-// nullFlag returns -z.
 func nullFlag(to *bool) cli.Flag {
 	return boolFlag("null", "z", to, "end lines with NUL, and print names unchanged")
 }
 
-// isTerminal reports whether stdout is a terminal.
 func (e *env) isTerminal() bool { return isTerminal(e.stdout.w) }
 
 func isTerminal(w io.Writer) bool {
@@ -94,7 +89,6 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// wantsColor reports whether stdout may have colors.
 func (e *env) wantsColor() bool {
 	return e.isTerminal() && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

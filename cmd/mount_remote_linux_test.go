@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"castar/store/storetest"
 )
 
 // serve starts castar serve at a socket, and returns when that is there.
@@ -53,12 +55,14 @@ func TestMountRemote(t *testing.T) {
 
 // TestMountServerGone takes the server away from a mount, and brings it back.
 func TestMountServerGone(t *testing.T) {
+	storetest.NotUnderRace(t)
 	t.Parallel() // the client waits half a minute for the server
 	testMountServerGone(newMountTest(t))
 }
 
 // TestMountServerGoneBucket is the same with a server of a bucket.
 func TestMountServerGoneBucket(t *testing.T) {
+	storetest.NotUnderRace(t)
 	t.Parallel()
 	m := newMountTest(t)
 	bucket := "packed+file:" + m.dir + "/bucket"

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 
 	"castar/ingest"
 )
@@ -71,10 +70,8 @@ func (c *console) clear() {
 func (c *console) draw() {
 	text := c.picture.String()
 	c.picture.Reset()
-	if f, ok := c.w.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
-			text = fitPictures(text, columns)
-		}
+	if columns := columnsOf(c.w); columns > 0 {
+		text = fitPictures(text, columns)
 	}
 	_, _ = io.WriteString(c.w, text) // a bar that cannot be drawn is no reason to stop
 }
@@ -184,7 +181,6 @@ type jsonProgress struct {
 
 func (jsonProgress) lineType() string { return "progress" }
 
-// printProgress writes s as an object.
 func (e *env) printProgress(command string, s sample, elapsed time.Duration) {
 	_ = writeJSON(e.stderr, jsonProgress{command, s.files, s.units(), s.bytes, s.total, elapsed.Seconds()})
 }
@@ -264,7 +260,6 @@ func fitPicture(p []rune, columns int) string {
 
 func (s sample) units() string { return cmp.Or(s.unit, "files") }
 
-// line describes s in one line.
 func (s sample) line(elapsed time.Duration) string {
 	text := fmt.Sprintf("%d %s, %s", s.files, s.units(), humanBytes(s.bytes))
 	if s.total > 0 {

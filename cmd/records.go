@@ -89,17 +89,12 @@ func (r *records) print() error {
 	if r.damaged > maxWarnings {
 		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
 	}
-	err := cmp.Or(r.printTable(), r.failed)
-	if err == nil && r.damaged > 0 {
-		err = errPartial
-	}
-	return err
+	return partly(cmp.Or(r.printTable(), r.failed), r.damaged > 0)
 }
 
 // shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.
 const shortDigits = 16
 
-// printTable prints a table, or with --json an object for each row.
 func (r *records) printTable() error {
 	w := newTable(r.env.stdout)
 	comments := slices.ContainsFunc(r.tags, func(t store.Tag) bool { return t.Comment != "" })
@@ -134,7 +129,6 @@ func (r *records) printTable() error {
 	return w.Flush()
 }
 
-// header returns the names of the columns.
 func (r *records) header(comments bool) string {
 	text := "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
 	if r.command == "tag" {

@@ -87,10 +87,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	}
 	stop()
 	e.printRepaired(r, o.Fetched, time.Since(began))
-	if !r.Whole() {
-		return errPartial
-	}
-	return nil
+	return partly(nil, !r.Whole())
 }
 
 // jsonWhere is a path in a store, or a tag and a path as TAG:path.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -154,7 +155,7 @@ func (e *env) serveCommand() *cli.Command {
 			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
 			durationFlag("idle-timeout", &f.options.Idle, server.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
-			numberFlag("max-streams", "", &f.options.MaxStreams, strconv.Itoa(server.DefaultMaxStreams), "answer `N` calls at once, and as many uploads of directories; others wait"),
+			rangeFlag("max-streams", "", &f.options.MaxStreams, math.MinInt, math.MaxInt, strconv.Itoa(server.DefaultMaxStreams), "answer `N` calls at once, and as many uploads of directories; others wait"),
 		}, f.web.flags()...),
 		Action: func(c *cli.Context) error {
 			switch {
@@ -314,10 +315,6 @@ func serveMetrics(f *serveFlags, s *server.Server, failed chan<- error) (stop fu
 		_ = s.WriteMetrics(w) // the client is gone
 	})
 	h := &http.Server{Handler: mux, ReadHeaderTimeout: stopTime, WriteTimeout: stopTime, IdleTimeout: time.Minute}
-	go func() {
-		if err := h.Serve(netutil.LimitListener(l, 16)); err != http.ErrServerClosed {
-			failed <- err
-		}
-	}()
+	go serveHTTP(netutil.LimitListener(l, 16), h.Serve, failed)
 	return func() { h.Close() }, nil
 }

@@ -27,17 +27,26 @@ func openListeners(addresses []string, noDefault bool) ([]net.Listener, error) {
 		}
 		return []net.Listener{l}, nil
 	}
+	return listenAt(all, "listen", addresses)
+}
+
+// listenAt appends the listeners of addresses to all. If one cannot be opened, it closes all; the error says what that is for.
+func listenAt(all []net.Listener, what string, addresses []string) ([]net.Listener, error) {
 	for _, address := range addresses {
 		l, err := listen(address)
 		if err != nil {
-			for _, l := range all {
-				l.Close()
-			}
-			return nil, fmt.Errorf("listen: %s: %s", address, reason(err))
+			closeAll(all)
+			return nil, fmt.Errorf("%s: %s: %s", what, address, reason(err))
 		}
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		l.Close() // a server may have closed it already
+	}
 }
 
 // listenDefault opens the default address, and returns which that is on this machine.
@@ -109,9 +118,7 @@ func passedListeners() (all []net.Listener, err error) {
 		l, err := net.FileListener(file)
 		file.Close()
 		if err != nil {
-			for _, l := range all {
-				l.Close()
-			}
+			closeAll(all)
 			return nil, fmt.Errorf("descriptor %d: %s", fd, reason(err))
 		}
 		all = append(all, l)
@@ -126,7 +133,6 @@ type jsonAddress struct {
 
 func (jsonAddress) lineType() string { return "address" }
 
-// printAddress prints the URL of the server for clients.
 func (e *env) printAddress(l net.Listener, secure bool) {
 	url := "grpc+http://" + l.Addr().String()
 	switch {

@@ -103,11 +103,9 @@ func (f *serveFlags) tend(ctx context.Context, s *server.Server) {
 	if f.gcEvery == 0 {
 		return
 	}
-	tick := time.NewTicker(f.gcEvery)
-	defer tick.Stop()
-	for {
+	for tick := time.Tick(f.gcEvery); ; {
 		select {
-		case <-tick.C:
+		case <-tick:
 			f.collectGarbage(ctx, s)
 		case <-ctx.Done():
 			return
@@ -123,24 +121,20 @@ func (f *serveFlags) rereadTokens(ctx context.Context) {
 	signal.Reset(syscall.SIGHUP)
 	again := make(chan os.Signal, 1)
 	signal.Notify(again, syscall.SIGHUP)
-	go f.onHangup(ctx, again)
-}
-
-func (f *serveFlags) onHangup(ctx context.Context, again chan os.Signal) {
-	defer signal.Stop(again)
-	for {
-		select {
-		case <-again:
+	context.AfterFunc(ctx, func() {
+		signal.Stop(again)
+		close(again)
+	})
+	go func() {
+		for range again {
 			if list, err := f.readTokens(); err != nil {
 				f.options.Log.Error("tokens stay as they are", "error", err)
 			} else {
 				f.options.Tokens.Replace(list)
 				f.options.Log.Info("tokens", "number", len(list))
 			}
-		case <-ctx.Done():
-			return
 		}
-	}
+	}()
 }
 
 // readTokens reads --token-file, and warns if others may read it.

@@ -2,9 +2,9 @@ package cmd
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -60,25 +60,14 @@ func (f *webFlags) flags() []cli.Flag {
 }
 
 // openWebListeners opens the addresses of web pages. If one cannot be opened, it closes all.
-func openWebListeners(addresses []string) (all []net.Listener, err error) {
-	for _, address := range addresses {
+func openWebListeners(addresses []string) ([]net.Listener, error) {
+	full := slices.Clone(addresses)
+	for i, address := range full {
 		if _, err := strconv.ParseUint(address, 10, 16); err == nil {
-			address = "127.0.0.1:" + address
+			full[i] = "127.0.0.1:" + address
 		}
-		l, err := listen(address)
-		if err != nil {
-			closeAll(all)
-			return nil, fmt.Errorf("http: %s: %s", address, reason(err))
-		}
-		all = append(all, l)
 	}
-	return all, nil
-}
-
-func closeAll(listeners []net.Listener) {
-	for _, l := range listeners {
-		l.Close() // a server may have closed it already
-	}
+	return listenAt(nil, "http", full)
 }
 
 // serveWeb answers at the listeners until stop is called, which waits for running requests until its context ends.
@@ -100,11 +89,7 @@ func (e *env) serveWeb(f *serveFlags, of *server.Server, listeners []net.Listene
 		if f.options.TLS != nil {
 			serve = func(l net.Listener) error { return s.ServeTLS(l, "", "") }
 		}
-		go func() {
-			if err := serve(l); err != http.ErrServerClosed {
-				failed <- err
-			}
-		}()
+		go serveHTTP(l, serve, failed)
 		url := "http://" + l.Addr().String() + "/"
 		switch {
 		case l.Addr().Network() == "unix":
@@ -118,6 +103,13 @@ func (e *env) serveWeb(f *serveFlags, of *server.Server, listeners []net.Listene
 		if s.Shutdown(ctx) != nil {
 			s.Close()
 		}
+	}
+}
+
+// serveHTTP answers at a listener. failed gets the reason if it ends before the server is closed.
+func serveHTTP(l net.Listener, serve func(net.Listener) error, failed chan<- error) {
+	if err := serve(l); err != http.ErrServerClosed {
+		failed <- err
 	}
 }
 

@@ -3,11 +3,14 @@ package cmd
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 
+	"castar/export"
 	"castar/store"
 	"castar/store/tree"
 )
@@ -106,7 +109,6 @@ func newSnixEntry(n store.Node) snixEntry {
 	return e
 }
 
-// stat prints what is known about r.
 func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, wantNAR bool) error {
 	n := r.Node
 	n.Name = ""
@@ -197,29 +199,23 @@ func (j *jsonStat) addFile(ctx context.Context, st *store.Store, n store.Node) e
 // server.
 func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names []string, damaged bool, err error) {
 	finder := tree.NewFinder(st, n)
-	for t, err := range st.Tags.All(ctx) {
-		found := false
-		if err == nil {
-			if found, err = finder.In(ctx, t.Root); err != nil {
-				err = fmt.Errorf("tag %s: %w", t.Name, err)
-			}
-		}
-		switch {
+	tags, damaged, err := e.tagsOf(ctx, "stat", st)
+	for _, t := range tags {
+		switch found, err := finder.In(ctx, t.Root); {
 		case ctx.Err() != nil:
 			return names, true, nil
 		case store.IsServerError(err):
-			return names, true, err
+			return names, true, fmt.Errorf("tag %s: %w", t.Name, err)
 		case err != nil:
 			damaged = true
-			e.warn("stat", err.Error())
+			e.warn("stat", "tag "+t.Name+": "+err.Error())
 		case found:
 			names = append(names, t.Name)
 		}
 	}
-	return names, damaged, nil
+	return names, damaged, err
 }
 
-// printStat prints j as a table.
 func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 	w := newTable(e.stdout)
 	defer w.Flush()
@@ -277,4 +273,37 @@ func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 	case wantTags:
 		row("tags", "none")
 	}
+}
+
+// jsonNAR is how Nix knows a root: by its NAR.
+type jsonNAR struct {
+	Bytes  uint64 `json:"bytes"`
+	Size   uint64 `json:"size"`   // the old name of bytes
+	SHA256 string `json:"sha256"` // 64 hexadecimal digits
+	Nix32  string `json:"nix32"`  // the same in Nix's base 32
+	SRI    string `json:"sri"`    // the same as sha256-<base64>
+}
+
+// narOf returns the size and hash of the NAR of n, and shows how far it is.
+func (e *env) narOf(ctx context.Context, st *store.Store, n store.Node) (*jsonNAR, error) {
+	p := &export.Progress{}
+	defer e.showExport(ctx, "stat", p, st, n)()
+	sum, size, err := export.NARHash(ctx, st, n, export.ArchiveOptions{Options: export.Options{Progress: p}})
+	return &jsonNAR{size, size, hex.EncodeToString(sum[:]), nix32(sum), "sha256-" + base64.StdEncoding.EncodeToString(sum[:])}, err
+}
+
+// nix32 returns a hash in Nix's base 32: digits of five bits, from the last bits of the hash to the first.
+func nix32(sum [sha256.Size]byte) string {
+	const digits = "0123456789abcdfghijklmnpqrsvwxyz"
+	const length = (8*sha256.Size + 4) / 5
+	text := make([]byte, length)
+	for i := range length {
+		bit := 5 * (length - 1 - i)
+		word := uint(sum[bit/8])
+		if bit/8+1 < len(sum) {
+			word |= uint(sum[bit/8+1]) << 8
+		}
+		text[i] = digits[word>>(bit%8)&31]
+	}
+	return string(text)
 }

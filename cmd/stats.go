@@ -50,7 +50,6 @@ type measured struct {
 	alone  uint64
 }
 
-// stats measures what refs mean, or all tags.
 func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 	roots, damaged, err := e.toMeasure(ctx, st, refs)
 	if err != nil {
@@ -77,10 +76,7 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 	} else {
 		err = e.printStats(roots, total, &of, more)
 	}
-	if err == nil && damaged {
-		err = errPartial
-	}
-	return err
+	return partly(err, damaged)
 }
 
 // toMeasure returns what refs mean, or all tags. It names on stderr each tag that cannot be read.
@@ -248,7 +244,6 @@ func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Uniq
 	return out.Flush()
 }
 
-// ratio returns a/b, or 0 if b is 0.
 func ratio(a, b uint64) float64 {
 	if b == 0 {
 		return 0

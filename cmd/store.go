@@ -60,7 +60,6 @@ func (e *env) openPatient(ctx context.Context, command string, mode openMode) (*
 	return e.open(ctx, "", e.patient(command, mode.options()))
 }
 
-// openAlone opens and locks the store.
 func (e *env) openAlone(ctx context.Context, o config.Options) (*store.Store, error) {
 	o.Exclusive = true
 	st, err := e.open(ctx, "", o)
@@ -123,13 +122,17 @@ func resolve(ctx context.Context, st *store.Store, ref string) (store.Node, erro
 // resolveRef finds the root and the node inside it that ref means.
 func resolveRef(ctx context.Context, st *store.Store, ref string) (tree.Ref, error) {
 	r, err := tree.Resolve(ctx, st, ref)
-	if hint := suggestRoot(ctx, st, ref, err); hint != "" {
-		return r, &failure{err: err, status: statusNotFound, hint: hint}
-	}
-	return r, hintAtRoots(err)
+	return r, explainRef(ctx, st, ref, err)
 }
 
-// rootsOf returns what refs mean, by these names.
+// explainRef returns the error of a reference, with a hint at what it may have meant.
+func explainRef(ctx context.Context, st *store.Store, ref string, err error) error {
+	if hint := suggestRoot(ctx, st, ref, err); hint != "" {
+		return &failure{err: err, status: statusNotFound, hint: hint}
+	}
+	return hintAtRoots(err)
+}
+
 func rootsOf(ctx context.Context, st *store.Store, refs []string) ([]tree.Root, error) {
 	roots := make([]tree.Root, len(refs))
 	for i, ref := range refs {
@@ -146,7 +149,7 @@ func rootsOf(ctx context.Context, st *store.Store, refs []string) ([]tree.Root, 
 // server.
 func (e *env) tagsOf(ctx context.Context, command string, st *store.Store) (tags []store.Tag, damaged bool, err error) {
 	for t, err := range st.Tags.All(ctx) {
-		if store.IsServerError(err) {
+		if store.IsServerError(err) || err != nil && ctx.Err() != nil {
 			return nil, damaged, err
 		}
 		if err != nil {
@@ -187,7 +190,6 @@ func (e *env) withTags(ctx context.Context, mode openMode, do func(*store.Store)
 	})
 }
 
-// needTags returns an error unless a store has tags.
 func needTags(ctx context.Context, st *store.Store) error {
 	has, err := st.HasTags(ctx)
 	if err == nil && !has {
@@ -205,4 +207,37 @@ func (e *env) withRef(ctx context.Context, ref string, do func(*store.Store, tre
 		}
 		return do(st, r)
 	})
+}
+
+// sizeRule returns the rule that was given, or else the rule of the store. A dry run, whose st is nil, asks the store that
+// would be used, if it exists.
+func (e *env) sizeRule(ctx context.Context, f *ingestFlags, st *store.Store) (store.SizeRule, error) {
+	switch {
+	case f.rule != nil:
+		return *f.rule, nil
+	case st != nil:
+		return st.SizeRule, nil
+	}
+	spec, err := e.storeSpec()
+	if err != nil {
+		return store.SizeDocumented, nil
+	}
+	rule, err := config.SizeRule(ctx, spec, e.making(config.Options{}))
+	if errors.Is(err, store.ErrNoStore) {
+		return store.SizeDocumented, nil
+	}
+	if err != nil {
+		err = &failure{err: err, status: statusOf(err), hint: "with --size-rule, the store is not needed"}
+	}
+	return rule, err
+}
+
+// explainRefusal returns the error of an ingest or a copy. If a server counts sizes by another rule, it blames some
+// directory; any other would fail too, so the directory is not worth naming.
+func explainRefusal(err error, rule store.SizeRule) error {
+	refused, ok := errors.AsType[*store.SizeRuleError](err)
+	if !ok || rule == store.SizeSnix {
+		return err
+	}
+	return &failure{err: refused, status: statusFailed, hint: "--size-rule snix counts sizes of directories as tvix and snix do"}
 }

@@ -122,7 +122,6 @@ func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 	return err
 }
 
-// listTags prints every tag, and warns of those that cannot be read.
 func (e *env) listTags(ctx context.Context, st *store.Store) error {
 	list := newRecords(e, "tag", st)
 	for t, err := range st.Tags.All(ctx) {

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -220,16 +221,9 @@ func printMan(w io.Writer, app *cli.App, c *cli.Command) {
 		}
 	}
 	for _, category := range categories {
-		heading := category.Name()
-		if heading == "" {
-			heading = "Flags"
-		}
-		fmt.Fprintf(&b, ".SH %s\n", manText(strings.ToUpper(heading)))
-		for _, f := range category.Flags() {
-			if d, ok := f.(cli.DocGenerationFlag); ok {
-				spelled, text := describeFlag(d)
-				fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", manText(strings.TrimSpace(spelled)), manText(text))
-			}
+		fmt.Fprintf(&b, ".SH %s\n", manText(strings.ToUpper(cmp.Or(category.Name(), "Flags"))))
+		for spelled, text := range describeFlags(category) {
+			fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", manText(strings.TrimSpace(spelled)), manText(text))
 		}
 	}
 	if c == nil {

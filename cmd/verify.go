@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -95,7 +96,7 @@ const maxParts = 1_000_000
 // or a little larger.
 func sampleFlag(to *int) cli.Flag {
 	usage := "read `PART` of the contents of files, such as 5% or 1/20, and another part next time"
-	return &parsedFlag{name: "sample", usage: usage, set: func(value string) error {
+	return newFlag("sample", "", to, "", usage, "a part such as 5% or 1/20", func(value string) (int, error) {
 		part, whole, ratio := strings.Cut(value, "/")
 		if !ratio {
 			part, ratio = strings.CutSuffix(value, "%")
@@ -104,14 +105,12 @@ func sampleFlag(to *int) cli.Flag {
 		a, err := strconv.ParseFloat(part, 64)
 		b, berr := strconv.ParseFloat(whole, 64)
 		if err != nil || berr != nil || !ratio || !(a > 0) || !(b >= a) || !(b/a <= maxParts) {
-			return unwanted(value, "a part such as 5% or 1/20", nil)
+			return 0, errUnwanted
 		}
-		*to = int(b / a)
-		return nil
-	}}
+		return int(b / a), nil
+	})
 }
 
-// verify checks the store or some roots in it.
 func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) error {
 	st, err := e.openDamaged(ctx, "verify", o.NoRecord)
 	if err != nil {
@@ -131,13 +130,11 @@ func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) 
 	stop := out.progress(o.Progress)
 	result, err := tree.Verify(ctx, st, *o, out.finding)
 	stop()
+	if err != nil && isDamaged(result) { // whatever the rest is
+		e.warn("verify", "could not finish: "+err.Error())
+		return errPartial
+	}
 	if err != nil {
-		for _, n := range result.Findings {
-			if n > 0 { // it is known to be damaged, whatever the rest is
-				e.warn("verify", "could not finish: "+err.Error())
-				return errPartial
-			}
-		}
 		return err
 	}
 	return out.summary(result, time.Since(began))
@@ -244,18 +241,20 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 		}
 		unchecked = append(unchecked, fmt.Errorf("not checked: %w", err))
 	}
-	for _, n := range r.Findings {
-		if n > 0 {
-			for _, err := range unchecked {
-				v.env.warn("verify", err.Error())
-			}
-			return errPartial
+	if isDamaged(r) {
+		for _, err := range unchecked {
+			v.env.warn("verify", err.Error())
 		}
+		return errPartial
 	}
 	if unchecked != nil {
 		return unchecked
 	}
 	return nil
+}
+
+func isDamaged(r tree.VerifyResult) bool {
+	return slices.ContainsFunc(allClaims(), func(c store.Claim) bool { return r.Findings[c] > 0 })
 }
 
 func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {
@@ -282,7 +281,6 @@ func allClaims() []store.Claim {
 	return []store.Claim{store.ClaimFiles, store.ClaimObjects, store.ClaimReferences, store.ClaimSizes, store.ClaimChunks}
 }
 
-// table prints a line for each claim.
 func (v *verified) table(r tree.VerifyResult) {
 	objects := plural(r.Objects, "object") + " whole"
 	chunks := plural(r.Assembled, "file") + " in chunks whole"

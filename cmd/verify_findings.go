@@ -43,7 +43,6 @@ func kindName(k store.Kind) string {
 	return k.String()
 }
 
-// finding prints one.
 func (v *verified) finding(f tree.Finding) {
 	switch {
 	case v.env.json || !f.Harmless:

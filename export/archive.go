@@ -7,10 +7,8 @@ import (
 	"io"
 	"strings"
 	"sync"
-	"time"
 
 	"castar/store"
-	"castar/store/listing"
 	stored "castar/store/tree"
 )
 
@@ -30,21 +28,10 @@ type ArchiveOptions struct {
 	// Name is the path of the root in a tar or zip archive. If it is "", the entries of a directory are at the top of the
 	// archive; another root needs a name. A NAR has no name.
 	Name string
-	// MTime is the modification time of every entry, in whole seconds. A NAR has none. Zero stands for that of Listing, or
-	// if there is none for 1970.
-	MTime time.Time
-	// Listing, if not nil, is what package listing keeps of the root. A tar archive gets its modes, owners, times and hard
-	// links, and with Xattrs its extended attributes; a zip archive its modes, owners (as numbers) and times. It cannot be
-	// used for a NAR.
-	Listing *listing.Folder
-	Xattrs  bool
-	// Partial and Complain are as for Dir.
-	Partial  bool
-	Complain func(path string, err error)
-	// Jobs is how many goroutines read the store. 0 is as for Dir.
-	Jobs int
-	// Progress, if not nil, counts what was written. Each call needs its own.
-	Progress *Progress
+	// Of Options, these count: Jobs, Progress, Partial and Complain, as for Dir; MTime, in whole seconds, where zero stands
+	// for the times of Listing, or for 1970; and Listing, from which a tar archive gets modes, owners, times and hard links,
+	// and with Xattrs extended attributes, and a zip archive modes, owners (as numbers) and times. A NAR has none of these.
+	Options
 }
 
 // ErrNeedsName is the error for a root that is not a directory, and has no name for a tar or zip archive.
@@ -59,16 +46,12 @@ var ErrNeedsName = errors.New("a file or symlink needs a name in the archive")
 // on the tree, but for a zip archive, which ends with a list of its entries, where each takes about 70 bytes and its path;
 // and for the files of several names that a listing has, where each takes about as much.
 func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer, o ArchiveOptions) (Result, error) {
-	e, err := newExporter(ctx, st, Options{Jobs: o.Jobs, Progress: o.Progress, Listing: o.Listing, Xattrs: o.Xattrs,
-		Partial: o.Partial, Complain: o.Complain})
+	root.Name = ""
+	e, err := newExporter(ctx, st, &root, o.Options)
 	if err != nil {
 		return Result{}, err
 	}
 	defer e.stop(nil)
-	root.Name = ""
-	if err := root.Validate(); err != nil {
-		return Result{}, err
-	}
 	a := &archiver{exporter: e, out: &offsetWriter{w: w}, name: o.Name}
 	if a.timed = !o.MTime.IsZero(); a.timed {
 		a.seconds = o.MTime.Unix()
@@ -89,7 +72,6 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 	return e.done.result(), err
 }
 
-// newEncoder returns the encoder for a format.
 func newEncoder(f Format) (encoder, error) {
 	switch f {
 	case FormatTar:
@@ -102,7 +84,6 @@ func newEncoder(f Format) (encoder, error) {
 	return nil, fmt.Errorf("unknown archive format %q", f)
 }
 
-// checkArchiveName checks the name of a root in an archive.
 func checkArchiveName(root store.Node, name string) error {
 	if name == "" {
 		if root.Kind != store.KindDirectory {
@@ -157,12 +138,15 @@ type encoder interface {
 	// before and after append what comes before and after the contents of a file, which begin at p.buf[from].
 	before(p *parcel, it *item) error
 	after(p *parcel, it *item, from int) error
-	// long writes a file whose contents are not in memory. The function contents writes them.
-	long(out *offsetWriter, it *item, contents func(io.Writer) error) error
 	// wrote is called after a parcel was written at an offset.
 	wrote(p *parcel, at uint64)
 	// end returns what an archive ends with. at is its offset.
 	end(at uint64) []byte
+}
+
+// streamer is an encoder that writes a file whose contents are not in memory by itself. The function contents writes them.
+type streamer interface {
+	long(out *offsetWriter, it *item, contents func(io.Writer) error) error
 }
 
 // offsetWriter counts what is written.
@@ -214,7 +198,6 @@ type archiver struct {
 	working sync.WaitGroup
 }
 
-// archive writes everything.
 func (a *archiver) archive(root *store.Node) error {
 	a.ordered, a.work = make(chan *parcel, a.o.Jobs), make(chan *parcel, a.o.Jobs)
 	a.ahead = make(chan struct{}, a.o.Jobs)
@@ -250,7 +233,6 @@ func (a *archiver) archive(root *store.Node) error {
 	return err
 }
 
-// writeAll writes the parcels in order.
 func (a *archiver) writeAll() error {
 	if _, err := a.out.Write(a.enc.begin()); err != nil {
 		return err
@@ -271,13 +253,11 @@ func (a *archiver) writeAll() error {
 	return nil
 }
 
-// write writes a parcel that is filled.
 func (a *archiver) write(p *parcel) error {
 	at := a.out.n
 	if p.long {
 		it := &p.items[0]
-		err := a.enc.long(a.out, it, func(w io.Writer) error { return a.contents(w, &it.node) })
-		if err != nil {
+		if err := a.writeLong(it); err != nil {
 			return it.at.wrap(it.node.Name, err)
 		}
 	} else if _, err := a.out.Write(p.buf); err != nil {
@@ -294,6 +274,29 @@ func (a *archiver) write(p *parcel) error {
 		a.spare.Put(&p.buf)
 	}
 	return a.ctx.Err()
+}
+
+// writeLong writes a file whose contents are not in memory.
+func (a *archiver) writeLong(it *item) error {
+	contents := func(w io.Writer) error { return a.contents(w, &it.node) }
+	if s, ok := a.enc.(streamer); ok {
+		return s.long(a.out, it, contents)
+	}
+	var around parcel
+	err := a.enc.before(&around, it)
+	if err == nil {
+		_, err = a.out.Write(around.buf)
+	}
+	if err == nil {
+		err = contents(a.out)
+	}
+	if around.buf = nil; err == nil {
+		err = a.enc.after(&around, it, 0)
+	}
+	if err == nil {
+		_, err = a.out.Write(around.buf)
+	}
+	return err
 }
 
 // fill makes the bytes of a parcel.
@@ -350,38 +353,6 @@ func (a *archiver) contents(w io.Writer, n *store.Node) error {
 		return err
 	}
 	defer blob.Close()
-	out := &limitedWriter{ctx: a.ctx, w: w, left: n.Size}
-	_, err = blob.WriteTo(out) // checks the digest
-	switch {
-	case out.err != nil:
-		return out.err
-	case err != nil:
-		return objectError("blob", n.Digest, err)
-	case out.left > 0:
-		return sizeMismatch(n, n.Size-out.left)
-	}
-	return nil
-}
-
-// limitedWriter refuses more bytes than a file has, and keeps the first error.
-type limitedWriter struct {
-	ctx  context.Context
-	w    io.Writer
-	left uint64
-	err  error
-}
-
-func (l *limitedWriter) Write(p []byte) (n int, err error) {
-	if l.err == nil {
-		l.err = l.ctx.Err()
-	}
-	if l.err == nil && uint64(len(p)) > l.left {
-		l.err = errors.New("size mismatch: the blob is longer than recorded")
-	}
-	if l.err != nil {
-		return 0, l.err
-	}
-	n, l.err = l.w.Write(p)
-	l.left -= uint64(n)
-	return n, l.err
+	out := &sizedWriter{ctx: a.ctx, node: n, to: w}
+	return out.fill(out, blob)
 }

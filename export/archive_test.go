@@ -110,7 +110,7 @@ func TestArchive(t *testing.T) {
 	}
 	want := flat(v, "", map[string]string{})
 	for _, jobs := range []int{0, 1, 3} {
-		archive := archiveOf(t, v, ArchiveOptions{Format: FormatTar, Jobs: jobs})
+		archive := archiveOf(t, v, ArchiveOptions{Format: FormatTar, Options: Options{Jobs: jobs}})
 		got, _ := readTar(t, archive)
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("tar:\n%.2000s", diff)
@@ -118,7 +118,7 @@ func TestArchive(t *testing.T) {
 		if again := archiveOf(t, v, ArchiveOptions{Format: FormatTar}); !bytes.Equal(again, archive) {
 			t.Error("tar: another archive of the same tree")
 		}
-		packed := archiveOf(t, v, ArchiveOptions{Format: FormatZip, Jobs: jobs})
+		packed := archiveOf(t, v, ArchiveOptions{Format: FormatZip, Options: Options{Jobs: jobs}})
 		if diff := cmp.Diff(want, readZip(t, packed)); diff != "" {
 			t.Errorf("zip:\n%.2000s", diff)
 		}
@@ -320,7 +320,7 @@ func TestArchiveDamage(t *testing.T) {
 			if bytes.HasSuffix(cut.Bytes(), end) {
 				t.Errorf("%s, %s: there is an end", format, name)
 			}
-			if _, err := ArchiveFile(context.Background(), f.store(), root, dest, 0, false, ArchiveOptions{Format: format}); err == nil {
+			if _, err := ArchiveFile(context.Background(), f.store(), root, dest, false, ArchiveOptions{Format: format}); err == nil {
 				t.Errorf("%s, %s: a file, and no error", format, name)
 			}
 			only(t, filepath.Dir(dest), 0)
@@ -361,7 +361,7 @@ func TestArchiveFile(t *testing.T) {
 	f, dir := newFake(), t.TempDir()
 	root := f.put(t, "", tree{"a": "1"})
 	write := func(dest string, overwrite bool) error {
-		_, err := ArchiveFile(context.Background(), f.store(), root, dest, 0, overwrite, ArchiveOptions{Format: FormatTar})
+		_, err := ArchiveFile(context.Background(), f.store(), root, dest, overwrite, ArchiveOptions{Format: FormatTar})
 		return err
 	}
 	if err := write(dir+"/a.tar", false); err != nil {

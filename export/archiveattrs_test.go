@@ -70,8 +70,8 @@ func TestTarListing(t *testing.T) {
 		o    ArchiveOptions
 		want []string
 	}{
-		{"all", ArchiveOptions{Xattrs: true}, with},
-		{"below a name, with one time", ArchiveOptions{Name: "p/q", MTime: time.Unix(9, 5)}, []string{
+		{"all", ArchiveOptions{Options: Options{Xattrs: true}}, with},
+		{"below a name, with one time", ArchiveOptions{Name: "p/q", Options: Options{MTime: time.Unix(9, 5)}}, []string{
 			"5 p/q/ 0750 1000:2097152 ann:staff 9.000000000 0", "0 p/q/a 0640 1000:2097152 ann:staff 9.000000000 1",
 			"5 p/q/d/ 1777 0:0 root:root 9.000000000 0", "1 p/q/d/b 0640 1000:5 ann:staff 9.000000000 0 -> p/q/a",
 			"0 p/q/d/c 0600 0:0 root:root 9.000000000 1", "2 p/q/l 0777 1000:2097152 ann:staff 9.000000000 0 -> a",
@@ -101,7 +101,7 @@ func TestTarListing(t *testing.T) {
 func TestArchiveListingLies(t *testing.T) {
 	text := "#mtree\n/set type=file uid=0 gid=0 uname=" + strings.ReplaceAll(longUser, " ", `\040`) + " gname= mode=0600\n" +
 		". type=dir mode=0700 time=1.000000000\na size=9\nx size=2 mode=0600 xattr.user.=AA== xattr.a\\075b=AA==\n..\n"
-	archive, complaints := listedArchive(t, tree{"a": "1", "x": exec("xx")}, text, ArchiveOptions{Format: FormatTar, Xattrs: true})
+	archive, complaints := listedArchive(t, tree{"a": "1", "x": exec("xx")}, text, ArchiveOptions{Format: FormatTar, Options: Options{Xattrs: true}})
 	want := []string{"a: the listing says that it has 9 bytes"}
 	if d := cmp.Diff(want, complaints[:1]); d != "" || len(complaints) > 2 {
 		t.Errorf("%s, of %q", d, complaints)

@@ -1,11 +1,9 @@
 package export
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"castar/store"
@@ -15,13 +13,10 @@ import (
 )
 
 // ArchiveFile is Archive for a file. It writes the archive beside dest, and renames it to dest when it is complete. An
-// existing dest is fs.ErrExist, unless overwrite is set and dest is a file. Mode 0 stands for 0644; the umask applies.
-func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest string, mode fs.FileMode, overwrite bool, o ArchiveOptions) (Result, error) {
+// existing dest is fs.ErrExist, unless overwrite is set and dest is a file. Its mode is 0644, less the umask.
+func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest string, overwrite bool, o ArchiveOptions) (Result, error) {
 	var r Result
-	if mode == 0 {
-		mode = 0o644
-	}
-	err := writeFile(dest, cmp.Or(mode, 0o644), overwrite, func(w fdWriter) (err error) {
+	err := writeFile(dest, overwrite, func(w fdWriter) (err error) {
 		r, err = Archive(ctx, st, root, w, o)
 		return err
 	})
@@ -29,7 +24,7 @@ func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest str
 }
 
 // writeFile makes the file dest from what write writes.
-func writeFile(dest string, mode fs.FileMode, overwrite bool, write func(fdWriter) error) error {
+func writeFile(dest string, overwrite bool, write func(fdWriter) error) error {
 	about := func(err error) error {
 		if err == nil {
 			return nil
@@ -54,7 +49,7 @@ func writeFile(dest string, mode fs.FileMode, overwrite bool, write func(fdWrite
 		return about(unix.EEXIST)
 	}
 	temp := tempName(name)
-	fd, err := parent.create(temp, mode)
+	fd, err := parent.create(temp, 0o644)
 	if err != nil {
 		return about(err)
 	}

@@ -38,7 +38,6 @@ func openPath(name string) (*dir, error) {
 	return d, err
 }
 
-// open opens a directory in d.
 func (d *dir) open(name string) (*dir, error) {
 	fd, err := posix.OpenDir(d.fd, name)
 	return &dir{fd: fd, depth: d.depth + 1, up: d, name: name}, err
@@ -154,7 +153,6 @@ func (d *dir) symlink(target, name string) error {
 	return posix.Retry(func() error { return unix.Symlinkat(target, d.fd, name) })
 }
 
-// pointsTo reports whether name is a symlink to target.
 func (d *dir) pointsTo(name, target string) (bool, error) {
 	buf := make([]byte, len(target)+1)
 	n, err := posix.RetryValue(func() (int, error) { return unix.Readlinkat(d.fd, name, buf) })

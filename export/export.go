@@ -173,15 +173,12 @@ var ErrNotEmpty = errors.New("not empty")
 // entries and returns the error, an *Error if it is about one entry of the tree. Nothing is synced: as with any copy,
 // the system decides when an export becomes durable.
 func Dir(ctx context.Context, st *store.Store, root store.Node, dest string, o Options) (Result, error) {
-	e, err := newExporter(ctx, st, o)
+	root.Name = ""
+	e, err := newExporter(ctx, st, &root, o)
 	if err != nil {
 		return Result{}, err
 	}
 	defer e.stop(nil)
-	root.Name = ""
-	if err := root.Validate(); err != nil {
-		return Result{}, err
-	}
 	if !o.DryRun {
 		stored.Expect(e.ctx, st, []stored.Root{{Node: root}}, nil)
 	}
@@ -221,7 +218,10 @@ type exporter struct {
 	left error      // why a temporary entry could not be removed
 }
 
-func newExporter(ctx context.Context, st *store.Store, o Options) (*exporter, error) {
+func newExporter(ctx context.Context, st *store.Store, root *store.Node, o Options) (*exporter, error) {
+	if err := root.Validate(); err != nil {
+		return nil, err
+	}
 	if st.Blobs == nil || st.Directories == nil {
 		return nil, fmt.Errorf("a store that keeps only blobs or only directories: %w", store.ErrUnsupported)
 	}
@@ -276,14 +276,8 @@ func (p *Progress) result() Result {
 
 // met counts an entry of the tree, but not the bytes of a file.
 func (p *Progress) met(kind store.Kind, written bool) {
-	switch kind {
-	case store.KindDirectory:
-		p.Directories.Add(1)
-	case store.KindFile:
-		p.Files.Add(1)
-	case store.KindSymlink:
-		p.Symlinks.Add(1)
-	}
+	kinds := [...]*atomic.Uint64{store.KindDirectory: &p.Directories, store.KindFile: &p.Files, store.KindSymlink: &p.Symlinks}
+	kinds[kind].Add(1)
 	if written {
 		p.Written.Add(1)
 	} else {

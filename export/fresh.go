@@ -2,8 +2,6 @@ package export
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 
 	"castar/store"
 	"castar/store/listing"
@@ -153,53 +151,31 @@ func (e *exporter) isComplete(n *store.Node, facts *listing.Entry, made uint32) 
 
 // writeBlob writes the contents of n to the file fd, which is empty. If sparse is set, it leaves holes.
 func (e *exporter) writeBlob(fd int, blob store.Blob, n *store.Node, sparse bool) error {
-	w := fileWriter{ctx: e.ctx, fd: fd, node: n, done: e.done, sparse: sparse, links: &e.reflinks}
-	_, err := blob.WriteTo(&w) // checks the digest
-	switch {
-	case w.err != nil:
-		return w.err // without the context that the store added
-	case err != nil:
-		return objectError("blob", n.Digest, err)
-	case w.written != n.Size:
-		return sizeMismatch(n, w.written)
+	w := fileWriter{sizedWriter: sizedWriter{ctx: e.ctx, node: n}, fd: fd, done: e.done, sparse: sparse, links: &e.reflinks}
+	if err := w.fill(&w, blob); err != nil {
+		return err
 	}
 	return w.end()
 }
 
-// fileWriter writes a blob to a file. It fails if the blob is longer than its node says.
+// fileWriter writes a blob to a file. The length that it has written includes the tail.
 type fileWriter struct {
-	ctx     context.Context
+	sizedWriter
 	fd      int
-	node    *store.Node
 	done    *Progress
 	links   *reflinks
-	written uint64       // with the tail
 	tail    []byte       // what follows the last clone, and is not in the file yet
 	tailEnd store.Extent // where it ends in the store
 	sparse  bool         // leave holes
 	hole    bool         // the file ends with a hole
-	err     error        // the first error
 }
 
-func (w *fileWriter) Write(p []byte) (int, error) { return w.add(p, w.put) }
+func (w *fileWriter) Write(p []byte) (int, error) { return w.count(w.add(p, w.put)) }
 
-// add adds p to the file by a call of put.
-func (w *fileWriter) add(p []byte, put func(p []byte) (int, error)) (n int, err error) {
-	defer func() {
-		w.written += uint64(n)
-		w.done.Bytes.Add(uint64(n))
-		w.err = err
-	}()
-	if w.err != nil {
-		return 0, w.err
-	}
-	if err := w.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if uint64(len(p)) > w.node.Size-w.written {
-		return 0, fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has more", w.node.Digest, w.node.Size)
-	}
-	return put(p)
+// count counts what was written of the contents of files.
+func (w *fileWriter) count(n int, err error) (int, error) {
+	w.done.Bytes.Add(uint64(n))
+	return n, err
 }
 
 // put writes p at the end of the file.

@@ -94,8 +94,7 @@ func (l *links) end() error {
 	}
 	l.stage.close()
 	l.stage = nil
-	r := remover{force: true, entry: func(_ *dir, _ *path, _ string, remove func() error) error { return remove() }}
-	return r.remove(l.top, nil, l.name)
+	return removeTemporary(l.top, l.name)
 }
 
 // add gives the file name of d another name in the stage.

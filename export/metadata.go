@@ -201,43 +201,38 @@ type owners struct{ users, groups sync.Map }
 
 // user returns the number of an entry's owner: that of the name here, or else the one of the listing.
 func (o *owners) user(facts *listing.Entry) uint32 {
-	return numberOf(&o.users, facts.User, facts.UID, func(name string) (string, error) {
-		u, err := user.Lookup(name)
-		if err != nil {
-			return "", err
+	return numberOf(&o.users, facts.User, facts.UID, func(name string) string {
+		if u, err := user.Lookup(name); err == nil {
+			return u.Uid
 		}
-		return u.Uid, nil
+		return ""
 	})
 }
 
 // group is user for the group.
 func (o *owners) group(facts *listing.Entry) uint32 {
-	return numberOf(&o.groups, facts.Group, facts.GID, func(name string) (string, error) {
-		g, err := user.LookupGroup(name)
-		if err != nil {
-			return "", err
+	return numberOf(&o.groups, facts.Group, facts.GID, func(name string) string {
+		if g, err := user.LookupGroup(name); err == nil {
+			return g.Gid
 		}
-		return g.Gid, nil
+		return ""
 	})
 }
 
 // numberOf returns the number that lookup finds for a name, or else number.
-func numberOf(known *sync.Map, name string, number uint32, lookup func(string) (string, error)) uint32 {
+func numberOf(known *sync.Map, name string, number uint32, lookup func(string) string) uint32 {
 	if name == "" {
 		return number
 	}
 	id, ok := known.Load(name)
 	if !ok {
-		id = int64(-1)
-		if text, err := lookup(name); err == nil {
-			if n, err := strconv.ParseUint(text, 10, 32); err == nil {
-				id = int64(n)
-			}
+		if n, err := strconv.ParseUint(lookup(name), 10, 32); err == nil {
+			id = uint32(n)
 		}
 		known.Store(name, id)
 	}
-	if n := id.(int64); n >= 0 {
-		return uint32(n)
+	if n, ok := id.(uint32); ok {
+		return n
 	}
 	return number
 }

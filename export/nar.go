@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"io"
 
 	"castar/store"
 )
@@ -17,7 +16,6 @@ func (narEncoder) begin() []byte         { return appendNAR(nil, "nix-archive-1"
 func (narEncoder) end(uint64) []byte     { return nil }
 func (narEncoder) wrote(*parcel, uint64) {}
 
-// appendNAR appends strings.
 func appendNAR(b []byte, words ...string) []byte {
 	for _, w := range words {
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(w)))
@@ -35,7 +33,6 @@ func narEntry(b []byte, it *item) []byte {
 	return appendNAR(b, "(", "type")
 }
 
-// narEnd appends the end of a node.
 func narEnd(b []byte, it *item) []byte {
 	if !it.root {
 		b = appendNAR(b, ")")
@@ -56,31 +53,17 @@ func (narEncoder) plain(p *parcel, it *item) error {
 }
 
 func (narEncoder) before(p *parcel, it *item) error {
-	p.buf = narFile(p.buf, it)
-	return nil
-}
-
-// narFile appends what comes before the contents of a file.
-func narFile(b []byte, it *item) []byte {
-	b = appendNAR(narEntry(b, it), "regular")
+	p.buf = appendNAR(narEntry(p.buf, it), "regular")
 	if it.node.Executable {
-		b = appendNAR(b, "executable", "")
+		p.buf = appendNAR(p.buf, "executable", "")
 	}
-	return binary.LittleEndian.AppendUint64(appendNAR(b, "contents"), it.node.Size)
+	p.buf = binary.LittleEndian.AppendUint64(appendNAR(p.buf, "contents"), it.node.Size)
+	return nil
 }
 
 func (narEncoder) after(p *parcel, it *item, _ int) error {
-	p.buf = narFileEnd(p.buf, it)
+	p.buf = narEnd(append(p.buf, make([]byte, int(-it.node.Size&7))...), it)
 	return nil
-}
-
-// narFileEnd appends what comes after the contents of a file.
-func narFileEnd(b []byte, it *item) []byte {
-	return narEnd(append(b, make([]byte, int(-it.node.Size&7))...), it)
-}
-
-func (narEncoder) long(out *offsetWriter, it *item, contents func(io.Writer) error) error {
-	return writeAround(out, narFile(nil, it), contents, narFileEnd(nil, it))
 }
 
 // NARHash returns the SHA-256 hash of the NAR of root, by which Nix knows it, and its size in bytes. It reads and checks

@@ -269,7 +269,7 @@ func TestFilesOfAnother(t *testing.T) {
 }
 
 func TestExecutableBitsFollowWhoMayRead(t *testing.T) {
-	e, err := newExporter(t.Context(), newFake().store(), Options{ExecMode: 0o750})
+	e, err := newExporter(t.Context(), newFake().store(), &store.Node{Kind: store.KindSymlink, Target: "t"}, Options{ExecMode: 0o750})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,12 +78,12 @@ func (e *exporter) checkReflink(d *dir) error {
 // WriteExtent implements store.ExtentWriter. The whole blocks of p are cloned, and what is before and after them is written.
 // If the next extent goes on where this one ends, the block that has both is cloned with it.
 func (w *fileWriter) WriteExtent(p []byte, x store.Extent) (int, error) {
-	return w.add(p, func(p []byte) (int, error) {
+	return w.count(w.add(p, func(p []byte) (int, error) {
 		if shared, err := w.share(p, x); shared || err != nil {
 			return len(p), err
 		}
 		return w.put(p)
-	})
+	}))
 }
 
 // share clones the whole blocks of p, which lies at x. It reports false, and takes nothing of p, if p must be written.

@@ -88,12 +88,17 @@ func (e *exporter) checkStore(d *dir, names []string) error {
 // discard removes the temporary entry of an export that failed. It runs even when the context has ended, because that is
 // one of the reasons to fail.
 func (e *exporter) discard(d *dir, name string) {
-	r := remover{force: true, entry: func(_ *dir, _ *path, _ string, remove func() error) error { return remove() }}
-	if err := r.remove(d, nil, name); err != nil {
+	if err := removeTemporary(d, name); err != nil {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.left = fmt.Errorf("%s: %w", store.Quote(name), err)
 	}
+}
+
+// removeTemporary removes the temporary entry name of d.
+func removeTemporary(d *dir, name string) error {
+	r := remover{force: true, entry: func(_ *dir, _ *path, _ string, remove func() error) error { return remove() }}
+	return r.remove(d, nil, name)
 }
 
 func (r *remover) remove(d *dir, up *path, name string) error {

@@ -2,7 +2,6 @@ package export
 
 import (
 	"fmt"
-	"io"
 	"strconv"
 	"unicode/utf8"
 )
@@ -72,22 +71,6 @@ func (t *tarEncoder) after(p *parcel, it *item, _ int) error {
 
 // tarPadding returns how many zeros fill the last block of a file.
 func tarPadding(size uint64) int { return int(-size & (tarBlock - 1)) }
-
-func (t *tarEncoder) long(out *offsetWriter, it *item, contents func(io.Writer) error) error {
-	return writeAround(out, t.entry(nil, it, tarTypeFile), contents, make([]byte, tarPadding(it.node.Size)))
-}
-
-// writeAround writes contents between two pieces.
-func writeAround(out io.Writer, before []byte, contents func(io.Writer) error, after []byte) error {
-	_, err := out.Write(before)
-	if err == nil {
-		err = contents(out)
-	}
-	if err == nil {
-		_, err = out.Write(after)
-	}
-	return err
-}
 
 // tarEntry is what a header says.
 type tarEntry struct {

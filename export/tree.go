@@ -2,8 +2,10 @@ package export
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -98,6 +100,47 @@ func (e *exporter) open(n *store.Node) (store.Blob, error) {
 	return blob, nil
 }
 
+// sizedWriter takes the contents of a file. It refuses more bytes than the file should have, and keeps the first error.
+type sizedWriter struct {
+	ctx     context.Context
+	node    *store.Node
+	to      io.Writer
+	written uint64
+	err     error
+}
+
+func (w *sizedWriter) Write(p []byte) (int, error) { return w.add(p, w.to.Write) }
+
+// add takes p by a call of put.
+func (w *sizedWriter) add(p []byte, put func(p []byte) (int, error)) (n int, err error) {
+	if w.err == nil {
+		w.err = w.ctx.Err()
+	}
+	if w.err == nil && uint64(len(p)) > w.node.Size-w.written {
+		w.err = fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has more", w.node.Digest, w.node.Size)
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	n, w.err = put(p)
+	w.written += uint64(n)
+	return n, w.err
+}
+
+// fill writes a blob to a writer around w, and checks its digest and length.
+func (w *sizedWriter) fill(around io.Writer, blob store.Blob) error {
+	_, err := blob.WriteTo(around) // checks the digest
+	switch {
+	case w.err != nil:
+		return w.err // without the context that the store added
+	case err != nil:
+		return objectError("blob", w.node.Digest, err)
+	case w.written != w.node.Size:
+		return sizeMismatch(w.node, w.written)
+	}
+	return nil
+}
+
 func sizeMismatch(n *store.Node, size uint64) error {
 	return fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has %d", n.Digest, n.Size, size)
 }
@@ -121,10 +164,15 @@ func (e *exporter) each(at *path, d *dir, nodes store.Directory, leaf, sub func(
 			continue
 		}
 		task = func() error { return e.eachOf(at, run, sub) }
-		if !d.deep() && at.depth < keepOpen {
+		switch {
+		case d.deep() || at.depth >= keepOpen:
+			if err = g.wait(); err == nil {
+				err = task() // with d for itself, as within demands
+			}
+		case e.st.RemoteBlobs != nil && run[0].Size > remoteFork:
+			err = task()
+		default:
 			err = g.do(task)
-		} else if err = g.wait(); err == nil {
-			err = task() // with d for itself, as within demands
 		}
 	}
 	return err
@@ -153,6 +201,11 @@ const (
 	runFiles = 64
 	runBytes = 1 << 20
 )
+
+// remoteFork is how many entries a directory of a remote store has below it, at most, if a goroutine of its own writes it.
+// Files of such a store come in the order of the tree. The goroutines must be near each other, or what one needs now is
+// forgotten before another is there.
+const remoteFork = 256
 
 // runLength returns how many of nodes make the first run. There is at least one node.
 func runLength(nodes store.Directory) int {

@@ -85,7 +85,6 @@ func (l *loader) close() {
 	l.tree.close()
 }
 
-// add takes the next member.
 func (l *loader) add(m member) error {
 	l.filling.members = append(l.filling.members, m)
 	if len(l.filling.members) < batchMembers {

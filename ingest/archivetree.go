@@ -325,7 +325,6 @@ func (g *grower) load(b *branch) error {
 	return nil
 }
 
-// entry returns the entry name of b.
 func (g *grower) entry(b *branch, name string) (n store.Node, ok bool, err error) {
 	if n, ok = b.nodes[name]; !ok {
 		err = g.load(b)
@@ -334,7 +333,6 @@ func (g *grower) entry(b *branch, name string) (n store.Node, ok bool, err error
 	return n, ok, err
 }
 
-// sorted returns the entries of b in order.
 func (b *branch) sorted() store.Directory {
 	dir := make(store.Directory, 0, len(b.nodes))
 	for _, n := range b.nodes {

@@ -3,14 +3,26 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"sync"
 
 	"castar/store"
 )
 
+// Hash returns the root that FS would store, and its directories, and stores nothing. It keeps the directories in memory,
+// encoded: each entry takes about 45 bytes and its name. Hash believes o.Cache.
+func Hash(ctx context.Context, path string, o Options) (Result, store.Directories, error) {
+	kept := &discardDirectories{messages: map[store.Digest][]byte{}}
+	st := discard()
+	st.Directories = kept
+	r, err := FS(ctx, st, path, o)
+	return r, kept, err
+}
+
 // discard returns a store for dry runs. It computes digests and keeps nothing.
 func discard() *store.Store {
-	return &store.Store{Blobs: discardBlobs{}, Directories: discardDirectories{}, Barrier: discardBarrier{}}
+	return &store.Store{Blobs: discardBlobs{}, Directories: &discardDirectories{}, Barrier: discardBarrier{}}
 }
 
 type discardBlobs struct{}
@@ -49,22 +61,38 @@ func (w *discardWriter) Close() error {
 	return nil
 }
 
-type discardDirectories struct{}
-
-func (discardDirectories) Get(context.Context, store.Digest) (store.Directory, error) {
-	return nil, store.ErrUnsupported
+// discardDirectories keeps directories in memory, encoded, or none if messages is nil.
+type discardDirectories struct {
+	mu       sync.Mutex
+	messages map[store.Digest][]byte
 }
 
-func (discardDirectories) Put(_ context.Context, dir store.Directory) (store.Digest, error) {
-	b, err := store.EncodeDirectory(dir)
-	return store.Sum(b), err
+func (ds *discardDirectories) Get(_ context.Context, d store.Digest) (store.Directory, error) {
+	ds.mu.Lock()
+	message, ok := ds.messages[d]
+	ds.mu.Unlock()
+	if !ok {
+		return nil, fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
+	}
+	return store.DecodeDirectory(message)
 }
 
-func (ds discardDirectories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
+func (ds *discardDirectories) Put(_ context.Context, dir store.Directory) (store.Digest, error) {
+	message, err := store.EncodeDirectory(dir)
+	d := store.Sum(message)
+	if err == nil && ds.messages != nil {
+		ds.mu.Lock()
+		ds.messages[d] = message
+		ds.mu.Unlock()
+	}
+	return d, err
+}
+
+func (ds *discardDirectories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
 	return store.WalkByGet(ctx, ds, root)
 }
 
-func (ds discardDirectories) Upload(context.Context) (store.DirectoryWriter, error) {
+func (ds *discardDirectories) Upload(context.Context) (store.DirectoryWriter, error) {
 	return store.UploadByPut(ds), nil
 }
 

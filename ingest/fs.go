@@ -107,7 +107,6 @@ func (w *walker) close() {
 // errLeftOut is the error for an entry to leave out, after it was added to the problems or excluded.
 var errLeftOut = errors.New("left out")
 
-// root stores the tree at a path.
 func (w *worker) root(path string) (node store.Node, err error) {
 	defer w.leave()
 	at, up := &place{name: path}, &folder{fd: unix.AT_FDCWD, depth: -1}

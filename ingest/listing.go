@@ -19,8 +19,6 @@ const (
 	// spoolMemory is how much of a listing is held in memory until the walk ends. The rest waits in a file. A Linux tree
 	// has a listing of 4 MB.
 	spoolMemory = 64 << 20
-	// segmentSize is the length of a part of the spool.
-	segmentSize = 256 << 10
 	// holeSize is how many bytes must be missing on the disk before a file counts as one with holes.
 	holeSize = 4096
 )
@@ -35,23 +33,19 @@ type notes struct {
 	unused  sync.Pool // of *lines
 
 	mu       sync.Mutex
-	segments []segment // of the spool
-	inMemory int       // bytes
-	file     *os.File  // of segments that did not fit into memory, or nil
-	spilled  int64     // its length
+	inMemory []*note  // the part of the spool that is in memory
+	size     int      // of that part, in bytes
+	file     *os.File // has the other part, or nil
+	spilled  int64    // its length
 }
 
-// segment is a part of the spool.
-type segment struct {
-	text []byte // nil if it is in the file
-	at   int64  // where it is there
-}
-
-// note is where the block of a directory waits.
+// note is the block of a directory, in the spool.
 type note struct {
-	segment, from, to int
-	isDir             bool
-	below             []*note // of its directories, in order
+	text   []byte // nil if it is in the file
+	at     int64  // where it is there
+	length int
+	isDir  bool
+	below  []*note // of its directories, in order
 }
 
 // owner is a user or a group.
@@ -101,7 +95,6 @@ func (n *notes) begin(fd int, at *place, st *stat, node *store.Node) (*lines, er
 	return l, nil
 }
 
-// buffer returns an empty buffer.
 func (n *notes) buffer() *[]byte {
 	if b, ok := n.buffers.Get().(*[]byte); ok {
 		*b = (*b)[:0]
@@ -232,31 +225,23 @@ func (n *notes) name(o owner) string {
 	return name
 }
 
-// keep adds a block to the spool.
 func (n *notes) keep(at *note, batches []*[]byte) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	length := 0
 	for _, b := range batches {
 		if b != nil {
-			length += len(*b)
+			at.length += len(*b)
 		}
 	}
-	last := len(n.segments) - 1
-	if last < 0 || cap(n.segments[last].text)-len(n.segments[last].text) < length {
-		n.segments = append(n.segments, segment{text: make([]byte, 0, max(segmentSize, length))})
-		last++
-	}
-	text := n.segments[last].text
-	at.segment, at.from = last, len(text)
+	at.text = make([]byte, 0, at.length)
 	for _, b := range batches {
 		if b != nil {
-			text = append(text, *b...)
+			at.text = append(at.text, *b...)
 			n.buffers.Put(b)
 		}
 	}
-	at.to, n.segments[last].text = len(text), text
-	if n.inMemory += length; n.inMemory < spoolMemory {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.inMemory = append(n.inMemory, at)
+	if n.size += at.length; n.size < spoolMemory {
 		return nil
 	}
 	return n.spill()
@@ -274,20 +259,16 @@ func (n *notes) spill() error {
 			return err
 		}
 	}
-	for i := range n.segments {
-		s := &n.segments[i]
-		if s.text == nil {
-			continue
-		}
-		if _, err := n.file.WriteAt(s.text, n.spilled); err != nil {
+	w := bufio.NewWriterSize(n.file, 1<<20)
+	for _, note := range n.inMemory {
+		if _, err := w.Write(note.text); err != nil {
 			return err
 		}
-		s.at = n.spilled
-		n.spilled += int64(len(s.text))
-		s.text = nil
+		note.at, note.text = n.spilled, nil
+		n.spilled += int64(note.length)
 	}
-	n.inMemory = 0
-	return nil
+	n.inMemory, n.size = nil, 0
+	return w.Flush()
 }
 
 func (n *notes) close() {
@@ -316,7 +297,6 @@ func (n *notes) put(ctx context.Context, blobs store.Blobs, at *note) (d store.D
 	return w.Commit()
 }
 
-// write writes the block of at and all below it.
 func (n *notes) write(w io.Writer, at *note, up []byte) error {
 	text, err := n.text(at)
 	if err != nil {
@@ -336,13 +316,11 @@ func (n *notes) write(w io.Writer, at *note, up []byte) error {
 	return err
 }
 
-// text returns a block.
 func (n *notes) text(at *note) ([]byte, error) {
-	s := n.segments[at.segment]
-	if s.text != nil {
-		return s.text[at.from:at.to], nil
+	if at.text != nil {
+		return at.text, nil
 	}
-	text := make([]byte, at.to-at.from)
-	_, err := n.file.ReadAt(text, s.at+int64(at.from))
+	text := make([]byte, at.length)
+	_, err := n.file.ReadAt(text, at.at)
 	return text, err
 }

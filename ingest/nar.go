@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"math"
 	"strings"
 
-	"castar/ingest/decompress"
 	"castar/store"
 )
 
@@ -21,24 +21,17 @@ import (
 // NAR takes only what Nix writes: every tree has one NAR, with its names in order. Anything else is an error, as is
 // anything after the archive, and there is no root.
 func NAR(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, error) {
-	plain, err := decompress.NewReader(&interruptible{ctx, r})
-	if err != nil {
-		return Result{}, err
-	}
-	defer plain.Close()
-	l := newLoader(ctx, st, o)
-	defer l.close()
-	n := &narReader{loader: l, r: plain}
-	if err := n.archive(); err != nil {
-		return Result{}, err
-	}
-	return l.finish()
+	return load(ctx, st, r, o, func(l *loader, plain io.Reader) error {
+		return (&narReader{loader: l, r: plain}).archive()
+	})
 }
 
-// narReader reads one archive. A NAR is strings in a fixed order: most are words, such as "type", and some are data.
+// narReader reads one archive. A NAR is strings in a fixed order: most are words, such as "type", and some are data. After
+// the first error, which it keeps, it reads nothing more, and all strings are empty.
 type narReader struct {
 	*loader
 	r    io.Reader
+	err  error
 	path []string // of the node that is being read
 	buf  [8]byte
 	word [8]byte
@@ -49,23 +42,24 @@ const narMagic = "nix-archive-1"
 
 // archive reads everything.
 func (n *narReader) archive() error {
-	if magic, err := n.string(len(narMagic)); err != nil || magic != narMagic {
-		if err == nil || errors.Is(err, errTooLong) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("not a NAR, or damaged at its beginning")
+	if magic := n.string(len(narMagic)); magic != narMagic {
+		if n.err == nil || errors.Is(n.err, errTooLong) || errors.Is(n.err, io.ErrUnexpectedEOF) {
+			n.err = errors.New("not a NAR, or damaged at its beginning")
 		}
-		return err
+		return n.err
 	}
-	if err := n.node(""); err != nil {
-		switch {
-		case n.ctx.Err() != nil:
-			return n.ctx.Err()
-		case errors.Is(err, io.ErrUnexpectedEOF):
-			err = errors.New("the archive is cut short")
-		}
-		if len(n.path) > 0 {
-			return fmt.Errorf("%s: %w", store.Quote(store.ShortPath(strings.Join(n.path, "/"))), err)
-		}
-		return err
+	n.node("")
+	switch {
+	case n.ctx.Err() != nil:
+		return n.ctx.Err()
+	case errors.Is(n.err, io.ErrUnexpectedEOF):
+		n.err = errors.New("the archive is cut short")
+	}
+	if n.err != nil && len(n.path) > 0 {
+		return fmt.Errorf("%s: %w", store.Quote(store.ShortPath(strings.Join(n.path, "/"))), n.err)
+	}
+	if n.err != nil {
+		return n.err
 	}
 	if m, err := io.ReadFull(n.r, n.buf[:1]); m > 0 {
 		return errors.New("something follows the end of the archive")
@@ -75,76 +69,62 @@ func (n *narReader) archive() error {
 	return nil
 }
 
-// node reads a node, which is the entry name of the current directory, or the root. With an error, n.path is where it is.
-func (n *narReader) node(name string) error {
-	if err := n.expect("(", "type"); err != nil {
-		return err
+// fail keeps an error, unless there is one already.
+func (n *narReader) fail(err error) {
+	if n.err == nil {
+		n.err = err
 	}
-	kind, err := n.string(len("directory"))
-	if err != nil {
-		return err
-	}
-	switch kind {
+}
+
+// node reads a node, which is the entry name of the current directory, or the root. After an error, n.path is where it is.
+func (n *narReader) node(name string) {
+	n.expect("(", "type")
+	switch kind := n.string(len("directory")); kind {
 	case "regular":
-		err = n.regular(name)
+		n.regular(name)
 	case "symlink":
-		err = n.symlink(name)
+		n.symlink(name)
 	case "directory":
-		return n.directory(name)
+		n.directory(name)
+		return
 	default:
-		err = fmt.Errorf("is of the type %q, which is not known", kind)
+		n.fail(fmt.Errorf("is of the type %q, which is not known", kind))
 	}
-	if err != nil {
-		return err
-	}
-	return n.expect(")")
+	n.expect(")")
 }
 
-func (n *narReader) regular(name string) error {
+func (n *narReader) regular(name string) {
 	m := member{apply: n.apply(), path: name}
-	word, err := n.string(len("executable"))
-	if err == nil && word == "executable" {
-		m.node.Executable = true
-		if err = n.expect(""); err == nil {
-			word, err = n.string(len("contents"))
-		}
+	word := n.string(len("executable"))
+	if m.node.Executable = word == "executable"; m.node.Executable {
+		n.expect("")
+		word = n.string(len("contents"))
 	}
-	if err == nil && word != "contents" {
-		err = unexpected(word, "contents")
-	}
-	if err != nil {
-		return err
-	}
-	size, err := n.length()
-	if err != nil {
-		return err
-	}
+	n.isWord(word, "contents")
+	size := n.length()
 	if size > maxFile {
-		return fmt.Errorf("%d bytes are more than a file can have", size)
+		n.fail(fmt.Errorf("%d bytes are more than a file can have", size))
 	}
-	rerr, err := n.file(m, size, n.r)
-	if err == nil {
-		err = rerr
+	if n.err == nil {
+		rerr, err := n.file(m, size, n.r)
+		n.err = cmp.Or(err, rerr)
 	}
-	if err != nil {
-		return err
-	}
-	return n.padding(size)
+	n.padding(size)
 }
 
-func (n *narReader) symlink(name string) error {
-	if err := n.expect("target"); err != nil {
-		return err
-	}
-	target, err := n.string(store.MaxTargetLen)
-	if err == nil {
-		err = store.ValidateTarget(target)
-	}
-	if err != nil {
-		return err
-	}
+func (n *narReader) symlink(name string) {
+	n.expect("target")
+	target := n.string(store.MaxTargetLen)
+	n.fail(store.ValidateTarget(target))
+	n.add(member{apply: n.apply(), path: name, node: store.Node{Kind: store.KindSymlink, Target: target}})
 	n.o.Progress.Symlinks.Add(1)
-	return n.add(member{apply: n.apply(), path: name, node: store.Node{Kind: store.KindSymlink, Target: target}})
+}
+
+// add takes a member that is no file.
+func (n *narReader) add(m member) {
+	if n.err == nil {
+		n.err = n.loader.add(m)
+	}
 }
 
 // apply returns how a file or symlink is added.
@@ -158,64 +138,49 @@ func (n *narReader) apply() func(*loader, *member) error {
 	}
 }
 
-// directory reads the entries of a directory.
-func (n *narReader) directory(name string) error {
+func (n *narReader) directory(name string) {
 	if len(n.path) >= store.MaxDepth {
-		return store.ErrTooDeep
+		n.fail(store.ErrTooDeep)
+		return
 	}
 	if len(n.path) > 0 {
-		if err := n.add(member{apply: applyEnter, path: name}); err != nil {
-			return err
-		}
+		n.add(member{apply: applyEnter, path: name})
 	}
-	for last := ""; ; {
-		word, err := n.string(len("entry"))
-		if err == nil && word != "entry" && word != ")" {
-			err = unexpected(word, "entry")
-		}
-		if err != nil {
-			return err
-		}
+	for last := ""; n.err == nil; {
+		word := n.string(len("entry"))
 		if word == ")" {
 			break
 		}
-		if last, err = n.entry(last); err != nil {
-			return err
-		}
+		n.isWord(word, "entry")
+		last = n.entry(last)
 	}
 	if len(n.path) > 0 {
-		return n.add(member{apply: applyLeave})
+		n.add(member{apply: applyLeave})
 	}
-	return nil
 }
 
 // entry reads an entry of a directory, which comes after the entry last, and returns its name.
-func (n *narReader) entry(last string) (name string, err error) {
-	if err = n.expect("(", "name"); err == nil {
-		name, err = n.string(store.MaxNameLen)
-	}
-	if err == nil {
-		err = store.ValidateName(name)
-	}
+func (n *narReader) entry(last string) string {
+	n.expect("(", "name")
+	name := n.string(store.MaxNameLen)
+	n.fail(store.ValidateName(name))
 	switch {
-	case err != nil:
-		return "", err
 	case name == last:
-		return "", fmt.Errorf("duplicate name %s", store.Quote(name))
+		n.fail(fmt.Errorf("duplicate name %s", store.Quote(name)))
 	case name < last:
-		return "", fmt.Errorf("wrong order: %s comes after %s", store.Quote(name), store.Quote(last))
+		n.fail(fmt.Errorf("wrong order: %s comes after %s", store.Quote(name), store.Quote(last)))
+	}
+	if n.err != nil {
+		return ""
 	}
 	n.path = append(n.path, name)
-	if err = n.expect("node"); err == nil {
-		err = n.node(name)
-	}
-	if err == nil {
-		err = n.expect(")")
-	}
-	if err == nil {
+	n.expect("node")
+	n.node(name)
+	n.expect(")")
+	if n.err == nil {
 		n.path = n.path[:len(n.path)-1]
 	}
-	return name, err
+	return name
 }
 
 // applyHere adds an entry to the current directory.
@@ -233,59 +198,59 @@ func applyLeave(l *loader, _ *member) error {
 	return nil
 }
 
-// expect reads words, which must come now.
-func (n *narReader) expect(words ...string) error {
+func (n *narReader) expect(words ...string) {
 	for _, want := range words {
-		got, err := n.string(len("directory"))
-		if err != nil {
-			return err
-		}
-		if got != want {
-			return unexpected(got, want)
-		}
+		n.isWord(n.string(len("directory")), want)
 	}
-	return nil
 }
 
-func unexpected(got, want string) error { return fmt.Errorf("%q where %q should be", got, want) }
+// isWord fails unless a word is the one that must come.
+func (n *narReader) isWord(got, want string) {
+	if got != want {
+		n.fail(fmt.Errorf("%q where %q should be", got, want))
+	}
+}
 
 // errTooLong is the error of a string that is longer than any that may come now.
 var errTooLong = errors.New("a string is too long")
 
-// length reads the length of a string.
-func (n *narReader) length() (uint64, error) {
-	_, err := io.ReadFull(n.r, n.buf[:])
-	return binary.LittleEndian.Uint64(n.buf[:]), noEOF(err)
+func (n *narReader) read(b []byte) {
+	if n.err == nil {
+		_, err := io.ReadFull(n.r, b)
+		n.err = noEOF(err)
+	}
 }
 
-// string reads a string of at most limit bytes.
-func (n *narReader) string(limit int) (string, error) {
-	size, err := n.length()
-	if err != nil {
-		return "", err
+func (n *narReader) length() uint64 {
+	if n.read(n.buf[:]); n.err != nil {
+		return 0
 	}
+	return binary.LittleEndian.Uint64(n.buf[:])
+}
+
+func (n *narReader) string(limit int) string {
+	size := n.length()
 	if size > uint64(limit) || size > math.MaxInt32 {
-		return "", fmt.Errorf("%w: %d bytes", errTooLong, size)
+		n.fail(fmt.Errorf("%w: %d bytes", errTooLong, size))
+		return ""
 	}
 	b := n.word[:0]
 	if size > uint64(len(n.word)) {
 		b = make([]byte, 0, size)
 	}
 	b = b[:size]
-	if _, err := io.ReadFull(n.r, b); err != nil {
-		return "", noEOF(err)
+	n.read(b)
+	n.padding(size)
+	if n.err != nil {
+		return ""
 	}
-	return string(b), n.padding(size)
+	return string(b)
 }
 
 // padding reads the zeros after a string, up to a multiple of eight bytes.
-func (n *narReader) padding(size uint64) error {
+func (n *narReader) padding(size uint64) {
 	pad := n.buf[:-size&7]
-	if _, err := io.ReadFull(n.r, pad); err != nil {
-		return noEOF(err)
+	if n.read(pad); len(bytes.Trim(pad, "\x00")) > 0 {
+		n.fail(errors.New("padding is not zero"))
 	}
-	if len(bytes.Trim(pad, "\x00")) > 0 {
-		return errors.New("padding is not zero")
-	}
-	return nil
 }

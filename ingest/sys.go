@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +48,6 @@ func (s *stat) of(fd int) error {
 	return err
 }
 
-// same reports whether s and o describe the same file, unchanged.
 func (s *stat) same(o *stat) bool {
 	a, b := *s, *o
 	a.links, b.links = 0, 0 // ctime shows a change of links, if there is a ctime
@@ -66,17 +66,8 @@ func (s *stat) private() bool { return s.kind() != unix.S_IFLNK && s.mode&unix.S
 
 // special says what an entry is that is not a file, directory or symlink.
 func (s *stat) special() string {
-	switch s.kind() {
-	case unix.S_IFIFO:
-		return "a pipe"
-	case unix.S_IFSOCK:
-		return "a socket"
-	case unix.S_IFCHR:
-		return "a character device"
-	case unix.S_IFBLK:
-		return "a block device"
-	}
-	return fmt.Sprintf("of mode %o", s.mode)
+	names := map[uint32]string{unix.S_IFIFO: "a pipe", unix.S_IFSOCK: "a socket", unix.S_IFCHR: "a character device", unix.S_IFBLK: "a block device"}
+	return cmp.Or(names[s.kind()], fmt.Sprintf("of mode %o", s.mode))
 }
 
 // specialError is ErrSpecial with what the entry is. It is small, because there may be a million of them.

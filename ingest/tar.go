@@ -24,6 +24,14 @@ import (
 //
 // An archive that is cut short, has no end marker, or is followed by anything but zeros is an error, and there is no root.
 func Tar(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, error) {
+	return load(ctx, st, r, o, func(l *loader, plain io.Reader) error {
+		in := &blocks{r: plain}
+		return (&tarReader{loader: l, in: in, tar: tar.NewReader(in)}).members()
+	})
+}
+
+// load stores the archive in r, which may be compressed. read gives its members to the loader.
+func load(ctx context.Context, st *store.Store, r io.Reader, o Options, read func(l *loader, plain io.Reader) error) (Result, error) {
 	plain, err := decompress.NewReader(&interruptible{ctx, r})
 	if err != nil {
 		return Result{}, err
@@ -31,9 +39,7 @@ func Tar(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, 
 	defer plain.Close()
 	l := newLoader(ctx, st, o)
 	defer l.close()
-	t := &tarReader{loader: l, in: &blocks{r: plain}}
-	t.tar = tar.NewReader(t.in)
-	if err := t.members(); err != nil {
+	if err := read(l, plain); err != nil {
 		return Result{LeftOut: l.problems.sorted()}, err
 	}
 	return l.finish()
@@ -160,7 +166,6 @@ func (t *tarReader) atEnd(began int64) error {
 // maxFile is more than any store can hold of one file: chunks of 512 KiB, as many as a list may have.
 const maxFile = 4 << 40
 
-// member takes the next member.
 func (t *tarReader) member(h *tar.Header) error {
 	m := member{name: h.Name}
 	m.path, m.err = cleanMember(h.Name)
@@ -283,7 +288,6 @@ func cleanMember(name string) (string, error) {
 // maxMemberName is longer than any path that a system takes, of as many directories as a tree may have.
 const maxMemberName = 1 << 20
 
-// applyDirectory makes a directory, unless it is there.
 func applyDirectory(l *loader, m *member) error {
 	if m.path == "" {
 		return nil
@@ -332,7 +336,6 @@ func applySpecial(what specialError) func(*loader, *member) error {
 	}
 }
 
-// parent returns the directory of a member, and its name there.
 func (l *loader) parent(m *member) (*branch, string, error) {
 	dir, name := splitPath(m.path)
 	b, err := l.tree.directory(dir)

@@ -7,10 +7,14 @@ import "castar/store"
 // manyListed is how often directories are listed before a server is asked for the whole tree of one.
 const manyListed = 4
 
-// listAhead is called when a directory is listed, before its entries are. Whoever does that will probably list those in it
-// and those after it, so they are read in the background: of a remote store at first all that is below the directory, and
-// if several were listed, the whole tree.
+// listAhead is called when a directory is listed, before its entries are. The same program will probably list those in it and
+// those after it. So a store that is far away is asked for them in the background; a server for all that is below the
+// directory, and once several were listed, for the whole tree. In a store that is near, it costs more to wake another
+// thread than to read a directory.
 func (fs *fsys) listAhead(p *place, l *listing) {
+	if !fs.st.Far {
+		return
+	}
 	if fs.st.RemoteDirectories != nil {
 		switch {
 		case p.number == p.top.number: // to look at the root is not to look for all
@@ -48,8 +52,7 @@ func (fs *fsys) filesAhead(p *place) {
 	next := l.entries[l.owner(p.number-up.number)+1:]
 	for i := range next[:min(mostAhead, len(next))] {
 		c := store.Chunk{Digest: next[i].Digest, Size: next[i].Size}
-		if next[i].Kind == store.KindFile && c.Size <= smallFile && !fs.pieces.knows(contents{c.Digest, c.Size}) &&
-			!fs.background(func() { _, _ = fs.piece(fs.ctx, c) }) {
+		if next[i].Kind == store.KindFile && c.Size <= smallFile && !fs.pieceAhead(c) {
 			return
 		}
 	}

@@ -89,12 +89,17 @@ func (c *cache[K, V]) fill(e *cached[K, V], load func() (V, error)) {
 // shrink drops values until the others weigh little enough, and returns the dropped ones. The caller holds c.mu.
 func (c *cache[K, V]) shrink() (out []V) {
 	for c.weight > c.most && c.recent.Len() > 1 {
-		e := c.recent.Remove(c.recent.Back()).(*cached[K, V])
-		delete(c.entries, e.key)
-		c.weight -= e.weight
-		out = append(out, e.value)
+		out = append(out, c.remove(c.recent.Back()))
 	}
 	return out
+}
+
+// remove removes a value that is loaded, and returns it. The caller holds c.mu.
+func (c *cache[K, V]) remove(at *list.Element) V {
+	e := c.recent.Remove(at).(*cached[K, V])
+	delete(c.entries, e.key)
+	c.weight -= e.weight
+	return e.value
 }
 
 func (c *cache[K, V]) tell(dropped []V) {
@@ -129,16 +134,24 @@ func (c *cache[K, V]) put(k K, v V) {
 	_, _ = c.get(context.Background(), k, func() (V, error) { return v, nil })
 }
 
+// drop drops the value of k, if it is loaded.
+func (c *cache[K, V]) drop(k K) {
+	c.mu.Lock()
+	var out []V
+	if e := c.entries[k]; e != nil && e.at != nil {
+		out = append(out, c.remove(e.at))
+	}
+	c.mu.Unlock()
+	c.tell(out)
+}
+
 // clear drops all values.
 func (c *cache[K, V]) clear() {
 	c.mu.Lock()
 	var out []V
 	for c.recent.Len() > 0 {
-		e := c.recent.Remove(c.recent.Back()).(*cached[K, V])
-		delete(c.entries, e.key)
-		out = append(out, e.value)
+		out = append(out, c.remove(c.recent.Back()))
 	}
-	c.weight = 0
 	c.mu.Unlock()
 	c.tell(out)
 }

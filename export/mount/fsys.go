@@ -34,7 +34,8 @@ type fsys struct {
 	listings *cache[contents, *listing]
 	places   *cache[uint64, place] // of directories, by number
 	files    *cache[contents, *file]
-	pieces   *cache[contents, []byte]
+	pieces   *cache[contents, *piece]
+	memory   sync.Pool // of *[]byte, for pieces of up to smallFile bytes
 
 	lists    atomic.Uint32 // how often a directory below a root was listed
 	lastFile atomic.Uint64 // the number of the small file that was read last from a remote store
@@ -66,10 +67,14 @@ func newFsys(ctx context.Context, st *store.Store, root top, report func(path st
 		listings: newCache[contents](keepListings, (*listing).weight),
 		places:   newCache[uint64](keepPlaces, func(p place) int64 { return 300 + int64(len(p.inside)) }),
 		files:    newCache[contents](keepFiles, (*file).weight),
-		pieces:   newCache[contents](keepPieces, func(b []byte) int64 { return int64(len(b)) + 100 }),
+		pieces:   newCache[contents](keepPieces, (*piece).weight),
 		reports:  newReports(report),
 	}
-	fs.files.dropped = (*file).drop
+	fs.files.dropped, fs.pieces.dropped = (*file).drop, (*piece).leave
+	fs.memory.New = func() any {
+		b := make([]byte, 0, smallFile)
+		return &b
+	}
 	return fs
 }
 

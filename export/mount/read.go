@@ -12,8 +12,6 @@ import (
 
 	"castar/store"
 	"castar/store/tree"
-
-	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 const (
@@ -64,70 +62,55 @@ func (f *file) closeBlob() {
 }
 
 // read returns the bytes of the file p from offset on: as many as buf is long, if there are so many. All were checked
-// against a digest. They may be in buf, and must not be changed.
-func (fs *fsys) read(ctx context.Context, p *place, offset uint64, buf []byte) (extents, error) {
-	n := p.node
+// against a digest. They may be in buf, and are valid until Done is called.
+func (fs *fsys) read(ctx context.Context, p *place, offset uint64, buf []byte) (*extents, error) {
+	n, all := p.node, new(extents)
 	if offset >= n.Size {
-		return nil, nil
+		return all, nil
 	}
 	buf = buf[:min(uint64(len(buf)), n.Size-offset)]
 	if whole := (store.Chunk{Digest: n.Digest, Size: n.Size}); uint64(len(buf)) == n.Size && n.Size <= smallFile {
 		if fs.st.RemoteBlobs != nil {
 			fs.filesAhead(p)
-			data, err := fs.piece(ctx, whole)
-			return extents{data}, err
+			return all, fs.readPiece(ctx, whole, 0, n.Size, all)
 		}
 		data, err := fs.fetch(ctx, whole, buf)
-		return extents{data}, err
+		all.bytes = [][]byte{data}
+		return all, err
 	}
 	f, err := fs.files.get(ctx, contents{n.Digest, n.Size}, func() (*file, error) { return fs.openFile(ctx, n) })
 	if err != nil {
 		return nil, err
 	}
 	if len(f.pieces) == 0 {
-		return extents{buf}, fs.readBlob(f, n, offset, buf)
+		all.bytes = [][]byte{buf}
+		return all, fs.readBlob(f, n, offset, buf)
 	}
 	i := sort.Search(len(f.ends), func(i int) bool { return f.ends[i] > offset })
 	fs.fetchAhead(f, i)
-	var all extents
 	for end := offset + uint64(len(buf)); offset < end; i++ {
-		data, err := fs.piece(ctx, f.pieces[i])
-		if err != nil {
+		start := f.ends[i] - f.pieces[i].Size
+		if err := fs.readPiece(ctx, f.pieces[i], offset-start, end-offset, all); err != nil {
+			all.Done()
 			return nil, err
 		}
-		from := offset - (f.ends[i] - f.pieces[i].Size)
-		data = data[from:min(uint64(len(data)), from+end-offset)]
-		all, offset = append(all, data), offset+uint64(len(data))
+		offset = f.ends[i]
 	}
 	return all, nil
 }
 
-// extents are bytes of a file, in order. They go to the kernel as they are: extents implement fuse.ReadResult, and what
-// package fuse asks for beyond that where it need not copy.
-type extents [][]byte
-
-// Size implements fuse.ReadResult.
-func (e extents) Size() (n int) {
-	for _, b := range e {
-		n += len(b)
+// readPiece adds the bytes of a piece from an offset on to all, at most n. A piece that the kernel has got all of is not
+// kept: the kernel keeps it.
+func (fs *fsys) readPiece(ctx context.Context, c store.Chunk, from, n uint64, all *extents) error {
+	p, err := fs.piece(ctx, c)
+	if err != nil {
+		return err
 	}
-	return n
-}
-
-// Bytes implements fuse.ReadResult.
-func (e extents) Bytes(buf []byte) ([]byte, fuse.Status) {
-	n := 0
-	for _, b := range e {
-		n += copy(buf[n:], b)
+	if p.left.Add(-int64(all.add(p, from, n))) <= 0 {
+		fs.pieces.drop(contents{c.Digest, c.Size})
 	}
-	return buf[:n], fuse.OK
+	return nil
 }
-
-// Slices returns the bytes without copying them.
-func (e extents) Slices() ([][]byte, fuse.Status) { return e, fuse.OK }
-
-// Done implements fuse.ReadResult.
-func (e extents) Done() {}
 
 // openFile finds the pieces of a file.
 func (fs *fsys) openFile(ctx context.Context, n store.Node) (*file, error) {
@@ -186,11 +169,6 @@ func (fs *fsys) readBlob(f *file, n store.Node, offset uint64, buf []byte) error
 	return err
 }
 
-// piece returns the bytes of a piece, which must not be changed.
-func (fs *fsys) piece(ctx context.Context, c store.Chunk) ([]byte, error) {
-	return fs.pieces.get(ctx, contents{c.Digest, c.Size}, func() ([]byte, error) { return fs.fetch(ctx, c, nil) })
-}
-
 // fetch returns the bytes of a whole blob or chunk, in buf if there is room.
 func (fs *fsys) fetch(ctx context.Context, c store.Chunk, buf []byte) ([]byte, error) {
 	b, err := fs.st.Blobs.Open(ctx, c.Digest)
@@ -233,8 +211,7 @@ func (fs *fsys) fetchAhead(f *file, i int) {
 	from, to := f.last+1, min(f.last+1+f.ahead, len(f.pieces))
 	f.mu.Unlock()
 	for ; from < to; from++ {
-		c := f.pieces[from]
-		if !fs.pieces.knows(contents{c.Digest, c.Size}) && !fs.background(func() { _, _ = fs.piece(fs.ctx, c) }) {
+		if !fs.pieceAhead(f.pieces[from]) {
 			return
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 // TestToken lets in only those who show the token, and tells it nobody.
 func TestToken(t *testing.T) {
-	s := newSite(t, Options{Token: "s3cret-t0ken"})
+	s := newSite(t, Options{IsToken: func(token string) bool { return token == "s3cret-t0ken" }})
 	root := put(t, s.st, hostile())
 	basic := func(user, password string) string {
 		r := &http.Request{Header: http.Header{}}

@@ -20,20 +20,22 @@ func TestBrowser(t *testing.T) {
 	}
 	b := startBrowser(t)
 	s := newSite(t, Options{})
-	root := put(t, s.st, hostile())
-	changed := hostile()
+	tree, changed := hostile(), hostile()
+	tree["long"], changed["long"] = strings.Repeat("x", 123_456), strings.Repeat("y", 234_567)
+	root := put(t, s.st, tree)
 	changed["evil.html"] = "<script>alert(2)</script>\n"
 	changed["added"] = "x"
 	putTag(t, s.st, "v1", root)
 	putTag(t, s.st, "v2", put(t, s.st, changed))
 	putTag(t, s.st, "big", bigDirectory(t, s.st))
+	putTag(t, s.st, "host/"+strings.Repeat("a-long-part.of-a-name/", 9)+"tree", put(t, s.st, folder{}))
 	t.Run("from a tag to a file", func(t *testing.T) { b.t = t; browseFile(b, s) })
 	t.Run("nothing runs", func(t *testing.T) { b.t = t; browseHostile(b, s) })
 	t.Run("save", func(t *testing.T) { b.t = t; browseSave(b, s) })
 	t.Run("compare", func(t *testing.T) { b.t = t; browseDiff(b, s) })
 	t.Run("page through", func(t *testing.T) { b.t = t; browsePages(b, s) })
 	t.Run("keyboard", func(t *testing.T) { b.t = t; browseKeys(b, s) })
-	t.Run("phone", func(t *testing.T) { b.t = t; browsePhone(b, s) })
+	t.Run("sizes", func(t *testing.T) { b.t = t; browseSizes(b, s) })
 	b.t = t
 }
 
@@ -210,8 +212,14 @@ func browseKeys(b *browser, s *site) {
 	}
 }
 
-func browsePhone(b *browser, s *site) {
-	b.devtools("Emulation.setDeviceMetricsOverride", map[string]any{"width": 320, "height": 640, "deviceScaleFactor": 2, "mobile": true})
+// browseSizes looks at each page on a phone and on a desk, by day and by night. None is wider than the window.
+func browseSizes(b *browser, s *site) {
+	browseSize(b, s, "phone", 320)
+	browseSize(b, s, "desk", 1280)
+}
+
+func browseSize(b *browser, s *site, where string, width float64) {
+	b.devtools("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": 640, "deviceScaleFactor": 2, "mobile": width < 500})
 	for _, scheme := range []string{"light", "dark"} {
 		b.devtools("Emulation.setEmulatedMedia", map[string]any{"features": []any{map[string]string{"name": "prefers-color-scheme", "value": scheme}}})
 		for name, path := range map[string]string{
@@ -221,7 +229,7 @@ func browsePhone(b *browser, s *site) {
 			b.open(s.srv.URL + path)
 			var size struct{ Width, Inner float64 }
 			b.eval("({Width: document.documentElement.scrollWidth, Inner: innerWidth})", &size)
-			if size.Width > 320 || size.Inner != 320 {
+			if size.Width > width || size.Inner != width {
 				b.t.Errorf("%s is %g wide in a window of %g", name, size.Width, size.Inner)
 			}
 			back := ""
@@ -229,7 +237,7 @@ func browsePhone(b *browser, s *site) {
 			if (back == "rgb(255, 255, 255)") != (scheme == "light") {
 				b.t.Errorf("%s: the background is %s when it should be %s", name, back, scheme)
 			}
-			b.shot("phone-" + scheme + "-" + name)
+			b.shot(where + "-" + scheme + "-" + name)
 		}
 	}
 }

@@ -175,6 +175,22 @@ func TestTreemap(t *testing.T) {
 	}
 }
 
+// TestLayoutRest divides an area among small entries and many together, which come last. No box is a mere line.
+func TestLayoutRest(t *testing.T) {
+	for small := 2; small < 40; small++ {
+		entries := make([]weighed, small+1)
+		for i := range entries {
+			entries[i].Counts.Bytes = 10_000
+		}
+		entries[small].Counts.Bytes = 100_000
+		for i, b := range layout(largestFirst(entries), box{W: 200, H: 190}) {
+			if r := max(b.W/b.H, b.H/b.W); r > 4 {
+				t.Errorf("box %d of %d is %.1f times as long as wide", i, small+1, r)
+			}
+		}
+	}
+}
+
 // TestLayout divides areas among random sizes: in proportion, inside, and without overlap.
 func TestLayout(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))

@@ -43,11 +43,10 @@ func (h *Handler) newSide(ctx context.Context, ref string) (s side, err error) {
 	if s.ref.Path != "" {
 		s.Name += ":" + s.ref.Path
 	}
-	s.Name = showName(s.Name)
+	s.Name = store.Quote(s.Name)
 	return s, nil
 }
 
-// url returns the address of a path below the side.
 func (s *side) url(path string) string {
 	return treeURL(s.ref.RootDigest, append(split(s.ref.Path), split(path)...)...)
 }
@@ -71,17 +70,8 @@ func (s *side) isFixed() bool {
 	return err == nil && d == s.ref.RootDigest
 }
 
-// change is a row of a comparison.
+// change is a row of a comparison. As JSON, it is what castar diff --json prints.
 type change struct {
-	Op, What     string
-	Path, From   string // raw bytes; From is not "" if it was renamed
-	URL, FromURL string
-	Lines        string // the address of what changed in a file, or ""
-	Old, New     store.Node
-}
-
-// jsonChange is a change as JSON, as castar diff --json prints it.
-type jsonChange struct {
 	Op         string    `json:"op"`
 	Path       string    `json:"path"`
 	PathBase64 string    `json:"path_base64,omitempty"`
@@ -89,6 +79,11 @@ type jsonChange struct {
 	FromBase64 string    `json:"from_base64,omitempty"`
 	Old        *jsonNode `json:"old,omitempty"`
 	New        *jsonNode `json:"new,omitempty"`
+
+	What             string `json:"-"`
+	RawPath, RawFrom string `json:"-"` // RawFrom is not "" if it was renamed
+	URL, FromURL     string `json:"-"`
+	Lines            string `json:"-"` // the address of what changed in a file, or ""
 }
 
 // comparison is what the page of a comparison shows.
@@ -135,7 +130,6 @@ func (h *Handler) diff(w *answer, r *http.Request) (err error) {
 	return h.show(w, r, p)
 }
 
-// compare finds what changed.
 func (h *Handler) compare(ctx context.Context, r *http.Request, c *comparison, p *page) error {
 	if err := h.reads.take(ctx, ""); err != nil {
 		return err
@@ -159,7 +153,7 @@ func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparis
 	}
 	from, to := c.Pager.bounds(maxChanges)
 	n := 0
-	asJSON := []jsonChange{}
+	c.Changes = []change{}
 	for ch, err := range tree.Diff(ctx, a, b, o) {
 		if err != nil {
 			return err
@@ -169,7 +163,6 @@ func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparis
 		}
 		if n > from {
 			c.Changes = append(c.Changes, c.row(&ch))
-			asJSON = append(asJSON, newJSONChange(&ch))
 		}
 	}
 	if n <= from && c.Pager.Page > 1 {
@@ -186,32 +179,25 @@ func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparis
 		Page int           `json:"page"`
 		Cut  bool          `json:"cut,omitempty"`
 		Next string        `json:"next,omitempty"`
-		List []jsonChange  `json:"changes"`
-	}{c.From.at(""), c.To.at(""), c.Stat, c.Pager.Page, c.Cut, c.Pager.Next(), asJSON}
+		List []change      `json:"changes"`
+	}{c.From.at(""), c.To.at(""), c.Stat, c.Pager.Page, c.Cut, c.Pager.Next(), c.Changes}
 	return nil
 }
 
-func newJSONChange(c *tree.Change) jsonChange {
-	j := jsonChange{Op: string(c.Op)}
-	j.Path, j.PathBase64 = store.JSONName(c.Path)
-	j.From, j.FromBase64 = store.JSONName(c.From)
-	if c.Old.Kind != 0 {
-		j.Old = new(newJSONNode(c.Old))
-	}
-	if c.New.Kind != 0 {
-		j.New = new(newJSONNode(c.New))
-	}
-	return j
-}
-
-// diffURL returns the address of a comparison.
 func diffURL(from, to string) string {
 	return "/diff?" + url.Values{"from": {from}, "to": {to}}.Encode()
 }
 
-// row returns the row of a change.
 func (c *comparison) row(ch *tree.Change) change {
-	row := change{Op: string(ch.Op), What: nameOf(ch.Op), Path: ch.Path, From: ch.From, Old: ch.Old, New: ch.New}
+	row := change{Op: string(ch.Op), What: nameOf(ch.Op), RawPath: ch.Path, RawFrom: ch.From}
+	row.Path, row.PathBase64 = store.JSONName(ch.Path)
+	row.From, row.FromBase64 = store.JSONName(ch.From)
+	if ch.Old.Kind != 0 {
+		row.Old = new(newJSONNode(ch.Old))
+	}
+	if ch.New.Kind != 0 {
+		row.New = new(newJSONNode(ch.New))
+	}
 	switch ch.Op {
 	case tree.Removed:
 		row.URL = c.From.url(ch.Path)
@@ -226,25 +212,16 @@ func (c *comparison) row(ch *tree.Change) change {
 	return row
 }
 
-// nameOf returns a word for what happened.
 func nameOf(op tree.Op) string {
-	switch op {
-	case tree.Added:
-		return "added"
-	case tree.Removed:
-		return "removed"
-	case tree.Modified:
-		return "changed"
-	case tree.Executable:
-		return "executable bit"
-	case tree.Retyped:
-		return "other kind"
-	case tree.Retargeted:
-		return "other target"
-	case tree.Renamed:
-		return "renamed"
-	}
-	return string(op)
+	return map[tree.Op]string{
+		tree.Added:      "added",
+		tree.Removed:    "removed",
+		tree.Modified:   "changed",
+		tree.Executable: "executable bit",
+		tree.Retyped:    "other kind",
+		tree.Retargeted: "other target",
+		tree.Renamed:    "renamed",
+	}[op]
 }
 
 // compareFiles finds the lines that changed in a file.

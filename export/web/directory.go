@@ -109,22 +109,15 @@ func newJSONPlace(t *target) jsonPlace {
 	return j
 }
 
-// jsonEntry is an entry of a directory as JSON.
-type jsonEntry struct {
+// entry is a row of a directory.
+type entry struct {
 	Name       string `json:"name"`
 	NameBase64 string `json:"name_base64,omitempty"`
 	jsonNode
-	URL string `json:"url"`
-}
-
-// entry is a row of a directory.
-type entry struct {
-	Node   store.Node
-	Kind   string
-	Digest string // "" of a symlink
-	URL    string
-	Same   string // the same thing as a root
-	Target string // where a symlink leads, if that is in the same root
+	URL  string     `json:"url"`
+	Node store.Node `json:"-"`
+	What string     `json:"-"` // the kind for people
+	To   string     `json:"-"` // where a symlink leads, if that is in the same root
 }
 
 // listing is what the page of a directory shows.
@@ -141,7 +134,6 @@ type listing struct {
 	Pager    *pager
 }
 
-// directory shows a directory.
 func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	var p *pager
 	from := 0
@@ -158,29 +150,24 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	}
 	l := &listing{
 		Node: t.node, Digest: t.node.Digest.String(), Self: t.url(), Ref: t.ref(), Total: uint64(total), From: from, Pager: p,
-		Archives: archives(),
+		Archives: archives(), Entries: []entry{},
 	}
 	if len(t.parts) > 0 {
 		l.Up = treeURL(t.root, t.parts[:len(t.parts)-1]...)
 	}
-	asJSON := []jsonEntry{}
 	for _, n := range nodes {
-		e := t.entry(n)
-		l.Entries = append(l.Entries, e)
-		j := jsonEntry{jsonNode: newJSONNode(n), URL: e.URL}
-		j.Name, j.NameBase64 = store.JSONName(n.Name)
-		asJSON = append(asJSON, j)
+		l.Entries = append(l.Entries, t.entry(n))
 	}
 	return h.show(w, r, &page{
-		template: "directory", immutable: true, Title: showName(t.name()), Crumbs: t.crumbs(), Data: l,
+		template: "directory", immutable: true, Title: store.Quote(t.name()), Crumbs: t.crumbs(), Data: l,
 		JSON: struct {
 			jsonPlace
-			Total   uint64      `json:"total"`
-			Page    int         `json:"page"`
-			Pages   int         `json:"pages"`
-			Next    string      `json:"next,omitempty"`
-			Entries []jsonEntry `json:"entries"`
-		}{newJSONPlace(t), l.Total, p.Page, p.Pages, p.Next(), asJSON},
+			Total   uint64  `json:"total"`
+			Page    int     `json:"page"`
+			Pages   int     `json:"pages"`
+			Next    string  `json:"next,omitempty"`
+			Entries []entry `json:"entries"`
+		}{newJSONPlace(t), l.Total, p.Page, p.Pages, p.Next(), l.Entries},
 	})
 }
 
@@ -204,18 +191,14 @@ func (h *Handler) entries(ctx context.Context, d store.Digest, choose func(total
 	return slices.Clone(dir[from:to]), len(dir), nil
 }
 
-// entry returns the row of a node in the target.
 func (t *target) entry(n store.Node) entry {
-	e := entry{Node: n, Kind: n.Kind.String(), URL: t.url(n.Name)}
-	switch {
-	case n.Kind == store.KindSymlink:
-		e.Target = t.follow(n.Target)
-		return e
-	case n.Executable:
-		e.Kind = "executable"
+	e := entry{jsonNode: newJSONNode(n), URL: t.url(n.Name), Node: n, What: n.Kind.String()}
+	e.Name, e.NameBase64 = store.JSONName(n.Name)
+	if n.Kind == store.KindSymlink {
+		e.To = t.follow(n.Target)
+	} else if n.Executable {
+		e.What = "executable"
 	}
-	e.Digest = n.Digest.String()
-	e.Same = treeURL(n.Digest)
 	return e
 }
 
@@ -246,7 +229,7 @@ func (h *Handler) symlink(w *answer, r *http.Request, t *target) error {
 		to = above.follow(t.node.Target)
 	}
 	return h.show(w, r, &page{
-		template: "symlink", immutable: len(t.parts) > 0, Title: showName(t.name()), Crumbs: t.crumbs(),
+		template: "symlink", immutable: len(t.parts) > 0, Title: store.Quote(t.name()), Crumbs: t.crumbs(),
 		Data: struct{ Target, URL string }{t.node.Target, to}, JSON: newJSONPlace(t),
 	})
 }

@@ -24,7 +24,6 @@ const (
 	sampleSize = 4 << 10
 )
 
-// file sends the contents of a file.
 func (h *Handler) file(w *answer, r *http.Request, t *target, download bool) error {
 	if t.node.Size > longFile {
 		if err := h.downloads.take(r.Context(), clientOf(r)); err != nil {
@@ -176,7 +175,6 @@ func archiveKind(format export.Format) string {
 	return ""
 }
 
-// archive sends what is at the target as an archive.
 func (h *Handler) archive(w *answer, r *http.Request, t *target, format export.Format) error {
 	kind := archiveKind(format)
 	if kind == "" {

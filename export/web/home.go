@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"castar/store"
@@ -14,23 +15,13 @@ import (
 // homeRows is how many ingests the first page shows.
 const homeRows = 10
 
-// record is a row of the tags or of the log.
+// record is a row of the tags or of the log. As JSON, it has fields of castar tag --json.
 type record struct {
-	Tag    string
-	Root   string // a digest
-	Kind   string
-	Time   time.Time
-	Source string // raw bytes
-	Counts store.Counts
-	URL    string
-}
-
-// jsonRecord is a tag or an ingest as JSON, as castar tag --json prints it.
-type jsonRecord struct {
-	Name         string    `json:"name,omitempty"`
-	Root         string    `json:"root"`
+	Tag          string    `json:"name,omitempty"`
+	Root         string    `json:"root"` // a digest
 	Kind         string    `json:"kind"`
 	Time         time.Time `json:"time"`
+	RawSource    string    `json:"-"`
 	Source       string    `json:"source,omitempty"`
 	SourceBase64 string    `json:"source_base64,omitempty"`
 	store.Counts
@@ -40,27 +31,18 @@ type jsonRecord struct {
 // newRecord returns the row of a tag. Its address is that of its root.
 func newRecord(t store.Tag) (record, error) {
 	d, err := t.Root.RootDigest()
-	return record{
-		Tag: t.Name, Root: d.String(), Kind: t.Root.Kind.String(), Time: t.Time, Source: t.Source, Counts: t.Counts, URL: treeURL(d),
-	}, err
-}
-
-func newJSONRecords(all []record) []jsonRecord {
-	list := make([]jsonRecord, len(all))
-	for i, r := range all {
-		list[i] = jsonRecord{Name: r.Tag, Root: r.Root, Kind: r.Kind, Time: r.Time, Counts: r.Counts, URL: r.URL}
-		list[i].Source, list[i].SourceBase64 = store.JSONName(r.Source)
-	}
-	return list
+	r := record{Tag: t.Name, Root: d.String(), Kind: t.Root.Kind.String(), Time: t.Time, RawSource: t.Source, Counts: t.Counts, URL: treeURL(d)}
+	r.Source, r.SourceBase64 = store.JSONName(t.Source)
+	return r, err
 }
 
 // records is what the pages of tags and ingests show.
 type records struct {
-	Supported bool // the store has tags
-	Tags      []record
-	Ingests   []record
-	Total     uint64 // tags or ingests
-	Unread    uint64 // that cannot be read
+	Supported bool     // the store has tags
+	Tags      []record // never nil
+	Ingests   []record // never nil
+	Total     uint64   // tags or ingests
+	Unread    uint64   // that cannot be read
 	Pager     *pager
 }
 
@@ -72,7 +54,7 @@ func (h *Handler) home(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l := &records{Supported: has, Pager: &pager{Page: 1, Pages: 1}}
+	l := &records{Supported: has, Tags: []record{}, Ingests: []record{}, Pager: &pager{Page: 1, Pages: 1}}
 	if l.Supported {
 		if l.Total, l.Unread, err = h.countRecords(ctx, h.st.Tags.All(ctx)); err != nil {
 			return err
@@ -94,15 +76,14 @@ func (h *Handler) home(w *answer, r *http.Request) error {
 		}
 	}
 	return h.show(w, r, &page{template: "home", Title: "castar", Data: l, JSON: struct {
-		Tags   []jsonRecord `json:"tags"`
-		Log    []jsonRecord `json:"log"`
-		Total  uint64       `json:"total"`
-		Unread uint64       `json:"unread,omitempty"`
-		Next   string       `json:"next,omitempty"`
-	}{newJSONRecords(l.Tags), newJSONRecords(l.Ingests), l.Total, l.Unread, l.Pager.Next()}})
+		Tags   []record `json:"tags"`
+		Log    []record `json:"log"`
+		Total  uint64   `json:"total"`
+		Unread uint64   `json:"unread,omitempty"`
+		Next   string   `json:"next,omitempty"`
+	}{l.Tags, l.Ingests, l.Total, l.Unread, l.Pager.Next()}})
 }
 
-// ingests shows the log.
 func (h *Handler) ingests(w *answer, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
@@ -123,13 +104,13 @@ func (h *Handler) ingests(w *answer, r *http.Request) error {
 		return err
 	}
 	return h.show(w, r, &page{template: "log", Title: "Log", Data: l, JSON: struct {
-		Log    []jsonRecord `json:"log"`
-		Total  uint64       `json:"total"`
-		Unread uint64       `json:"unread,omitempty"`
-		Page   int          `json:"page"`
-		Pages  int          `json:"pages"`
-		Next   string       `json:"next,omitempty"`
-	}{newJSONRecords(l.Ingests), l.Total, l.Unread, l.Pager.Page, l.Pager.Pages, l.Pager.Next()}})
+		Log    []record `json:"log"`
+		Total  uint64   `json:"total"`
+		Unread uint64   `json:"unread,omitempty"`
+		Page   int      `json:"page"`
+		Pages  int      `json:"pages"`
+		Next   string   `json:"next,omitempty"`
+	}{l.Ingests, l.Total, l.Unread, l.Pager.Page, l.Pager.Pages, l.Pager.Next()}})
 }
 
 // lastIngests returns a part of the log, newest first. choose gets the number of ingests that can be read, and returns
@@ -143,10 +124,8 @@ func (h *Handler) lastIngests(ctx context.Context, choose func(total uint64) (fr
 	if err != nil {
 		return nil, unread, err
 	}
-	oldest, err := collect(h.st.Tags.Log(ctx), int(total-to), int(total-from))
-	for i := range oldest {
-		list = append(list, oldest[len(oldest)-1-i])
-	}
+	list, err = collect(h.st.Tags.Log(ctx), int(total-to), int(total-from))
+	slices.Reverse(list)
 	return list, unread, err
 }
 
@@ -169,6 +148,7 @@ func (h *Handler) countRecords(ctx context.Context, all iter.Seq2[store.Tag, err
 
 // collect returns the records that can be read, from one to another.
 func collect(all iter.Seq2[store.Tag, error], from, to int) (list []record, err error) {
+	list = []record{}
 	i := 0
 	for t, err := range all {
 		if err != nil {

@@ -45,7 +45,7 @@ func newPages() *pages {
 	}}
 	p.templates = template.Must(template.New("").Funcs(template.FuncMap{
 		"style": func() string { return styleURL },
-		"show":  showName,
+		"show":  store.Quote,
 		"bytes": store.HumanBytes,
 		"count": groupDigits,
 		"short": func(d string) string { return d[:min(len(d), 16)] },
@@ -143,9 +143,6 @@ func wantsJSON(r *http.Request) bool {
 	}
 	return asJSON > asHTML
 }
-
-// showName returns a name for people: plain text as it is, and everything else escaped in quotes.
-func showName(name string) string { return store.Quote(name) }
 
 // groupDigits returns a number with a thin space after each thousand.
 func groupDigits(n uint64) string {

@@ -13,7 +13,6 @@ import (
 	"castar/store/tree"
 )
 
-// route answers a request by its path.
 func (h *Handler) route(w *answer, r *http.Request) error {
 	path := r.URL.EscapedPath()
 	if h.asset(w, r, path) {
@@ -143,7 +142,7 @@ func (h *Handler) find(ctx context.Context, name string, parts []string) (r tree
 		f := failureOf(err)
 		switch {
 		case f.status == http.StatusNotFound:
-			err = &failure{f.status, fmt.Sprintf("The store does not have %s.", showName(name)), err}
+			err = &failure{f.status, fmt.Sprintf("The store does not have %s.", store.Quote(name)), err}
 		case isPrefix && f.status == http.StatusInternalServerError && !store.IsCorrupt(err):
 			err = &failure{errBadRef.status, errBadRef.text, err}
 		}
@@ -162,7 +161,7 @@ func (h *Handler) find(ctx context.Context, name string, parts []string) (r tree
 		}
 		var ok bool
 		if r.Node, ok = dir.Find(part); !ok {
-			return r, &failure{http.StatusNotFound, fmt.Sprintf("There is no %s here.", showName(strings.Join(parts[:i+1], "/"))), store.ErrNotFound}
+			return r, &failure{http.StatusNotFound, fmt.Sprintf("There is no %s here.", store.Quote(strings.Join(parts[:i+1], "/"))), store.ErrNotFound}
 		}
 	}
 	r.Path = strings.Join(parts, "/")
@@ -194,7 +193,6 @@ func (t *target) name() string {
 	return t.root.String()[:16]
 }
 
-// ref returns the target as a reference.
 func (t *target) ref() string {
 	if len(t.parts) == 0 {
 		return t.root.String()
@@ -206,7 +204,7 @@ func (t *target) ref() string {
 func (t *target) crumbs() []link {
 	all := []link{{t.root.String()[:16], treeURL(t.root)}}
 	for i, part := range t.parts {
-		all = append(all, link{showName(part), treeURL(t.root, t.parts[:i+1]...)})
+		all = append(all, link{store.Quote(part), treeURL(t.root, t.parts[:i+1]...)})
 	}
 	return all
 }

@@ -37,26 +37,18 @@ func (b box) TextY() float64 { return b.Y + 15 }
 
 // weighed is an entry with what it holds.
 type weighed struct {
-	Name   string // raw bytes; "" of many entries together
-	Node   store.Node
-	Counts store.Counts
-	More   int // how many entries they are
-	URL    string
-	Share  string
+	Name       string `json:"name,omitempty"` // "" of many entries together
+	NameBase64 string `json:"name_base64,omitempty"`
+	Kind       string `json:"kind,omitempty"`
+	More       int    `json:"more,omitempty"` // how many entries they are
+	store.Counts
+	URL   string     `json:"url,omitempty"`
+	Node  store.Node `json:"-"`
+	Share string     `json:"-"`
 }
 
 // bytes returns the size that is drawn.
 func (e *weighed) bytes() float64 { return float64(e.Counts.Bytes) }
-
-// jsonWeighed is an entry of a directory and what it holds, as JSON.
-type jsonWeighed struct {
-	Name       string `json:"name,omitempty"`
-	NameBase64 string `json:"name_base64,omitempty"`
-	Kind       string `json:"kind,omitempty"`
-	More       int    `json:"more,omitempty"`
-	store.Counts
-	URL string `json:"url,omitempty"`
-}
 
 // picture is what the page shows.
 type picture struct {
@@ -76,22 +68,13 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 	if err != nil {
 		return err
 	}
-	list := []jsonWeighed{}
-	for _, e := range p.Entries {
-		j := jsonWeighed{More: e.More, Counts: e.Counts, URL: e.URL}
-		j.Name, j.NameBase64 = store.JSONName(e.Name)
-		if e.More == 0 {
-			j.Kind = e.Node.Kind.String()
-		}
-		list = append(list, j)
-	}
 	return h.show(w, r, &page{
-		template: "map", immutable: true, Title: showName(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
+		template: "map", immutable: true, Title: store.Quote(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
 		JSON: struct {
 			jsonPlace
-			Counts  store.Counts  `json:"counts"`
-			Entries []jsonWeighed `json:"entries"`
-		}{newJSONPlace(t), p.Counts, list},
+			Counts  store.Counts `json:"counts"`
+			Entries []weighed    `json:"entries"`
+		}{newJSONPlace(t), p.Counts, p.Entries},
 	})
 }
 
@@ -124,8 +107,7 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 	dir = slices.Clone(dir) // the store may keep it
 	slices.SortStableFunc(dir, func(a, b store.Node) int { return cmp.Compare(s.of(b).Bytes, s.of(a).Bytes) })
 	total := max(float64(s.of(t.node).Bytes), 1)
-	var all []weighed
-	rest := weighed{}
+	all, rest := []weighed{}, weighed{}
 	for i, n := range dir {
 		c := s.of(n)
 		if i >= mapBoxes && len(dir) > mapBoxes+1 {
@@ -133,7 +115,8 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 			rest.Counts = tree.AddCounts(rest.Counts, c)
 			continue
 		}
-		e := weighed{Name: n.Name, Node: n, Counts: c, URL: t.url(n.Name)}
+		e := weighed{Kind: n.Kind.String(), Counts: c, URL: t.url(n.Name), Node: n}
+		e.Name, e.NameBase64 = store.JSONName(n.Name)
 		if n.Kind == store.KindDirectory {
 			e.URL += "?map"
 		}
@@ -150,26 +133,34 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 
 // draw returns the boxes of entries, and in those that are large enough the boxes of what is in them.
 func (h *Handler) draw(ctx context.Context, s *scales, t *target, entries []weighed) ([]box, error) {
+	entries = largestFirst(entries)
 	boxes := layout(entries, box{W: mapWidth, H: mapHeight})
 	for i := range boxes {
 		b, e := &boxes[i], entries[i]
 		if b.W < innerWidth || b.H < innerHeight || e.Node.Kind != store.KindDirectory {
 			continue
 		}
-		inside := &target{root: t.root, parts: append(slices.Clip(t.parts), e.Name), node: e.Node}
+		inside := &target{root: t.root, parts: append(slices.Clip(t.parts), e.Node.Name), node: e.Node}
 		below, err := h.weighEntries(ctx, s, inside)
 		if err != nil {
 			return nil, err
 		}
-		b.Inner = layout(below, box{X: b.X + 3, Y: b.Y + titleHeight, W: b.W - 6, H: b.H - titleHeight - 3})
+		b.Inner = layout(largestFirst(below), box{X: b.X + 3, Y: b.Y + titleHeight, W: b.W - 6, H: b.H - titleHeight - 3})
 		b.Inner = slices.DeleteFunc(b.Inner, func(b box) bool { return b.W < 3 || b.H < 3 }) // too small to be seen
 	}
 	return slices.DeleteFunc(boxes, func(b box) bool { return b.W*b.H < 1 }), nil
 }
 
+// largestFirst sorts entries by size, also the rest, which the table has last.
+func largestFirst(entries []weighed) []weighed {
+	entries = slices.Clone(entries)
+	slices.SortStableFunc(entries, func(a, b weighed) int { return cmp.Compare(b.Counts.Bytes, a.Counts.Bytes) })
+	return entries
+}
+
 // newBox completes the box of an entry.
 func newBox(b box, e *weighed) box {
-	name := showName(e.Name)
+	name := store.Quote(e.Node.Name)
 	switch {
 	case e.More > 0:
 		b.Class, name = "rest", fmt.Sprintf("%d more", e.More)

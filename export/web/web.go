@@ -26,8 +26,6 @@ package web
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -44,8 +42,7 @@ import (
 
 // Options say what a Handler does. The zero value shows everything to everybody.
 type Options struct {
-	Token     string            // what clients must show, as a bearer token or as a password; "": nothing
-	IsToken   func(string) bool // instead of Token: reports whether a client may show that
+	IsToken   func(string) bool // reports whether a client may show that, as a bearer token or as a password; nil: it need show none
 	Hosts     []string          // names of this server; see Handler
 	Downloads int               // long files and archives that are sent at once; 0 for DefaultDownloads
 	Idle      time.Duration     // how long a client may take nothing; 0 for DefaultIdle
@@ -94,12 +91,6 @@ func New(st *store.Store, o Options) *Handler {
 	o.Idle = cmp.Or(max(o.Idle, 0), DefaultIdle)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if want := sha256.Sum256([]byte(o.Token)); o.Token != "" && o.IsToken == nil {
-		o.IsToken = func(token string) bool {
-			got := sha256.Sum256([]byte(token))
-			return subtle.ConstantTimeCompare(got[:], want[:]) == 1
-		}
 	}
 	return &Handler{
 		st: st, o: o, pages: newPages(),

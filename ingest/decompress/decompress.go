@@ -79,7 +79,6 @@ func (r *reader) Read(p []byte) (int, error) {
 	return n, named(r.name, err)
 }
 
-// named adds the name of a format to an error.
 func named(name string, err error) error {
 	if err == nil || err == io.EOF {
 		return err

@@ -132,7 +132,6 @@ func (p *Patterns) add(line string) {
 	}
 }
 
-// index fills byLast.
 func (p *Patterns) index() {
 	p.byLast = make(map[byte][]int32)
 	for i := range p.list {

@@ -44,6 +44,34 @@ func TestBucketDamage(t *testing.T) {
 	}
 }
 
+// What the cache on this machine has does not hide damage in the bucket from a check.
+func TestBucketDamageBehindCache(t *testing.T) {
+	ctx, o := t.Context(), create()
+	o.Cache = t.TempDir()
+	for _, dir := range []string{"packs/", "index/"} {
+		for i := range names(t, damageable(t), dir) {
+			b := keepOpen{bucket.NewMemory()}
+			st := openBucket(t, b, o)
+			recordRoot(t, st, "t", "text") // fills the cache
+			check(t, st.Close())
+			name := names(t, b, dir)[i]
+			data, _, err := b.Load(ctx, name)
+			check(t, err)
+			data[len(data)/2] ^= 4
+			check(t, b.Put(ctx, name, data))
+			st = openBucket(t, b, packed.BucketOptions{Options: packed.Options{Tolerate: true}, Cache: o.Cache})
+			shows := false
+			if _, err := st.Scrubber.Scrub(ctx, store.ScrubOptions{}, func(store.Damage) { shows = true }); err != nil {
+				t.Error(err)
+			}
+			check(t, st.Close())
+			if !shows {
+				t.Errorf("%s: a check does not see the damage", name)
+			}
+		}
+	}
+}
+
 // The head of another store is damage. Repair makes it anew.
 func TestBucketForeignHead(t *testing.T) {
 	ctx, b := t.Context(), damageable(t)

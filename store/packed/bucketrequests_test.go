@@ -51,6 +51,19 @@ func TestBucketRequests(t *testing.T) {
 		_, err = st.Scrubber.Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) { t.Error(d) })
 		return err
 	}
+	read := func(ctx context.Context, b bucket.Bucket, text string) error {
+		st, err := packed.OpenBucket(ctx, b, packed.BucketOptions{Options: packed.Options{ReadOnly: true}, Cache: cache})
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		tag, err := st.Tags.Get(ctx, "t")
+		if err != nil {
+			return err
+		}
+		sc := scenario{m: &model{}, roots: map[store.Digest]string{tag.Root.Digest: text}}
+		return sc.readRoot(ctx, st, tag.Root.Digest)
+	}
 	for _, s := range []struct {
 		what string
 		do   func(context.Context, bucket.Bucket, string) error
@@ -60,7 +73,9 @@ func TestBucketRequests(t *testing.T) {
 		{"first", ingest, "one", 20},
 		{"again, unchanged", ingest, "one", 7},
 		{"changed", ingest, "two", 11},
-		{"verify", verify, "", 14},
+		{"read", read, "two", 4},
+		{"read again", read, "two", 2},
+		{"verify", verify, "", 16},
 	} {
 		t.Run(s.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

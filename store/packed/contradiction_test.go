@@ -283,7 +283,7 @@ func TestContradictions(t *testing.T) {
 	changes := changesOf(fieldsOf(t, files), files)
 	rng := rand.New(rand.NewPCG(1, 2))
 	rng.Shuffle(len(changes), func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
-	one, two := crashStates(2000), crashStates(500)
+	one, two := crashStates(1000), crashStates(250)
 	if storetest.UnderRace {
 		one, two = one/10, two/10
 	}

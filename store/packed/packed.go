@@ -164,7 +164,8 @@ func bundle(st *live.Store) *store.Store {
 // excludes nobody: there are no locks.
 type BucketOptions struct {
 	Options
-	// Cache is a folder on this machine for copies of what does not change, a folder in it for each store. "" is none.
+	// Cache is a folder on this machine for copies of what does not change, a folder in it for each store. "" is none. With
+	// Tolerate it is not read, so that a check sees what the bucket has.
 	Cache string
 	// SingleWriter makes a store although the service does not honour conditions, so that two writers at the same time may
 	// lose what one of them has stored.
@@ -175,7 +176,7 @@ type BucketOptions struct {
 // Many processes may read and write the store at once, also while another collects garbage. The error is store.ErrNoStore if
 // there is none. All that the store does ends when ctx ends.
 func OpenBucket(ctx context.Context, b bucket.Bucket, o BucketOptions) (*store.Store, error) {
-	fsys, err := cloud.Open(ctx, b, o.Cache)
+	fsys, err := cloud.Open(ctx, b, o.Cache, o.Tolerate)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

@@ -25,7 +25,7 @@ const (
 	aheadBatch = 128
 	// aheadBytes is how many bytes of groups may wait to be read from for the first time. Then the client takes no more,
 	// unless somebody waits for a blob to come.
-	aheadBytes = groupsSize / 2
+	aheadBytes = groupsSize / 4
 	// aheadPatience is how many requests a reader waits for, in case that the blob that it wants is in one of them.
 	aheadPatience = 2 * aheadBlobs / aheadBatch
 )
@@ -39,6 +39,7 @@ type ahead struct {
 	last      bool                        // there is none
 	asked     []store.Digest              // what the server has not dealt with
 	chunks    []store.Digest              // of the blob that it deals with
+	spare     int                         // how many groups it may send for these that are here already
 	done, all uint64                      // how many blobs it has dealt with, of those that it was told of
 }
 
@@ -121,8 +122,8 @@ func (a *ahead) ask() error {
 	return nil
 }
 
-// receive takes the next message. Each must bring a blob that was asked for, or say that the server has dealt with one, so
-// there are no more messages than blobs.
+// receive takes the next message. Each must bring a blob that was asked for, or a chunk of one, or say that the server has
+// dealt with one. So there are no more messages than blobs and chunks.
 func (a *ahead) receive(ctx context.Context) error {
 	if err := a.g.pause(ctx); err != nil {
 		return err
@@ -140,11 +141,11 @@ func (a *ahead) receive(ctx context.Context) error {
 	}
 	came := 0
 	if len(resp.GetGroup().GetDigests()) > 0 {
-		cached, err := a.g.receive(resp.GetGroup())
+		group, err := receive(resp.GetGroup())
 		if err != nil {
 			return err
 		}
-		came = a.g.keepAhead(cached)
+		came = a.g.keepAhead(group)
 	}
 	if len(resp.GetBlob()) > 0 {
 		if err := a.list(resp); err != nil {
@@ -153,13 +154,16 @@ func (a *ahead) receive(ctx context.Context) error {
 		came++
 	}
 	dealt := resp.GetDone() - a.done
-	if resp.GetDone() < a.done || resp.GetDone() > a.all || dealt == 0 && came == 0 {
+	if dealt == 0 && came == 0 {
+		a.spare--
+	}
+	if resp.GetDone() < a.done || resp.GetDone() > a.all || a.spare < 0 {
 		return fmt.Errorf("the server has dealt with %d of %d blobs after %d", resp.GetDone(), a.all, a.done)
 	}
 	a.g.settle(a.asked[:dealt])
 	if dealt > 0 && len(resp.GetBlob()) == 0 {
 		a.g.settle(a.chunks)
-		a.chunks = nil
+		a.chunks, a.spare = nil, 0
 	}
 	a.asked, a.done = a.asked[dealt:], resp.GetDone()
 	return nil
@@ -181,7 +185,7 @@ func (a *ahead) list(resp *protos.GetManyResponse) error {
 		}
 	}
 	a.g.settle(a.chunks)
-	a.chunks = nil
+	a.chunks, a.spare = nil, len(chunks)
 	for i := range chunks {
 		if a.g.expect(chunks[i].Digest) {
 			a.chunks = append(a.chunks, chunks[i].Digest)
@@ -218,24 +222,25 @@ func (g *groups) addList(d store.Digest, chunks []store.Chunk) bool {
 func (g *groups) chunks(d store.Digest) (chunks []store.Chunk, known bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m, ok := g.members[d]; ok && !m.group.single {
+	if m, ok := g.kept.members[d]; ok && !m.group.single {
 		return nil, true
 	}
 	chunks, known = g.lists[d]
 	return slices.Clone(chunks), known
 }
 
-// expect notes that d will come, and reports whether it must be asked for.
+// expect notes that d will be read, and reports whether it must be asked for.
 func (g *groups) expect(d store.Digest) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, coming := g.coming[d]
-	_, kept := g.members[d]
-	if coming || kept {
+	if m, kept := g.kept.members[d]; kept {
+		g.kept.expect(m)
 		return false
 	}
-	g.coming[d] = nil
-	return true
+	c, again := g.coming[d]
+	c.times++
+	g.coming[d] = c
+	return !again
 }
 
 // settle notes that blobs have come, or that they will not come.
@@ -249,23 +254,21 @@ func (g *groups) settle(ds []store.Digest) {
 
 // arrived lets those go on that wait for d, and reports whether it was to come. The caller holds g.mu.
 func (g *groups) arrived(d store.Digest) bool {
-	waiting, ok := g.coming[d]
-	if waiting != nil {
-		close(waiting)
+	c, ok := g.coming[d]
+	if c.done != nil {
+		close(c.done)
 	}
 	delete(g.coming, d)
 	return ok
 }
 
 // keepAhead keeps a group that nobody has read from, and returns how many blobs in it were to come.
-func (g *groups) keepAhead(cached *cachedGroup) (came int) {
+func (g *groups) keepAhead(group *keptGroup) (came int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	cached.unread = true
-	g.unread += cached.size
-	g.insert(cached)
-	for d := range cached.members {
-		if g.arrived(d) {
+	g.insert(group)
+	for i := range group.members {
+		if g.arrived(group.members[i].Digest) {
 			came++
 		}
 	}
@@ -273,21 +276,24 @@ func (g *groups) keepAhead(cached *cachedGroup) (came int) {
 }
 
 // await waits for a blob that is to come. If it does not know d, and more blobs will be asked for, it waits for a few
-// requests.
+// requests. It does not wait for a blob that came and was forgotten before it was read: if that is to come once more, then
+// after many others.
 func (g *groups) await(ctx context.Context, d store.Digest) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for range aheadPatience {
-		waiting, coming := g.coming[d]
-		_, kept := g.members[d]
+		c, coming := g.coming[d]
+		_, kept := g.kept.members[d]
+		waiting := g.stirred
 		switch {
-		case kept || !coming && (g.aheads == 0 || g.lists[d] != nil):
+		case kept || !coming && (g.aheads == 0 || g.lists[d] != nil) || g.kept.lost.has(d):
 			return nil
-		case coming && waiting == nil:
-			waiting = make(chan struct{})
-			g.coming[d] = waiting
-		case !coming:
-			waiting = g.stirred
+		case coming:
+			if c.done == nil {
+				c.done = make(chan struct{})
+				g.coming[d] = c
+			}
+			waiting = c.done
 		}
 		g.waiting++
 		g.mu.Unlock()
@@ -318,7 +324,7 @@ func (g *groups) stir(aheads int) {
 func (g *groups) pause(ctx context.Context) error {
 	for {
 		g.mu.Lock()
-		enough := g.unread > aheadBytes && g.waiting == 0
+		enough := g.kept.unread > aheadBytes && g.waiting == 0
 		g.mu.Unlock()
 		if !enough {
 			return nil
@@ -336,14 +342,5 @@ func (g *groups) poke() {
 	select {
 	case g.wake <- struct{}{}:
 	default:
-	}
-}
-
-// touched notes that a group is read from. The caller holds g.mu.
-func (g *groups) touched(cached *cachedGroup) {
-	if cached.unread {
-		cached.unread = false
-		g.unread -= cached.size
-		g.poke()
 	}
 }

@@ -3,7 +3,6 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +22,6 @@ import (
 	"castar/store/rpc/internal/rpctest"
 	"castar/store/rpc/internal/wire"
 	"castar/store/rpc/server"
-	"castar/store/storetest"
 )
 
 // newGrouped returns a store with n blobs in groups of the given number. Every other group is compressed.
@@ -276,7 +274,7 @@ func TestHostileGroups(t *testing.T) {
 // A group of too many blobs is refused before anything is made of it.
 func TestCrowdedGroup(t *testing.T) {
 	resp := &protos.GetBlobsResponse{Digests: make([][]byte, maxMembers+1), Sizes: make([]uint64, maxMembers+1)}
-	if _, err := new(groups).receive(resp); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, err := receive(resp); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -300,44 +298,4 @@ func TestGroupsElsewhere(t *testing.T) {
 	readRemote(t, c.bundle("groups"), data)
 	failure = status.Error(codes.Internal, "never asked")
 	readRemote(t, c.bundle("groups"), data)
-}
-
-// nth returns a different digest for each blob of each group. Hashing a million blobs would take seconds.
-func nth(group, blob int) (d store.Digest) {
-	binary.BigEndian.PutUint32(d[:], uint32(group))
-	binary.BigEndian.PutUint32(d[4:], uint32(blob))
-	return d
-}
-
-// The memory for groups is bounded, even for tiny blobs. The least recently used group goes first.
-func TestGroupsKept(t *testing.T) {
-	storetest.NotUnderRace(t)
-	for _, tt := range []struct{ members, size int }{{1, maxGroup - memberCost}, {maxGroup / memberCost, 0}} {
-		t.Run(fmt.Sprint(tt.members), func(t *testing.T) {
-			g := &newClient(nil, wire.TvixPackage).groups
-			var first, last store.Digest
-			for i := range groupsSize/maxGroup + 2 {
-				resp := &protos.GetBlobsResponse{Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("later")}}
-				for k := range tt.members {
-					d := nth(i, k)
-					resp.Digests, resp.Sizes = append(resp.Digests, d[:]), append(resp.Sizes, uint64(tt.size))
-				}
-				cached, err := g.receive(resp)
-				if err != nil {
-					t.Fatal(err)
-				}
-				g.keep(cached)
-				last = nth(i, 0)
-				if i == 0 {
-					first = last
-				}
-				if p, _ := g.find(first); p.group == nil {
-					t.Fatalf("after %d others, what is used all the time is gone", i)
-				}
-			}
-			if p, _ := g.find(last); p.group == nil || g.bytes > groupsSize || len(g.members) != groupsSize/maxGroup*tt.members {
-				t.Errorf("%d blobs are kept, of %d bytes", len(g.members), g.bytes)
-			}
-		})
-	}
 }

@@ -65,9 +65,7 @@ func (c *client) readSingle(ctx context.Context, d store.Digest) error {
 		return err
 	}
 	if err == nil && whole {
-		cached := &cachedGroup{single: true, size: len(data), load: func() ([]byte, error) { return data, nil }}
-		cached.members = map[store.Digest]member{d: {cached, 0, len(data)}}
-		c.groups.keepAhead(cached)
+		c.groups.keepAhead(&keptGroup{members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, single: true, size: len(data), raw: data})
 	}
 	return ctx.Err()
 }

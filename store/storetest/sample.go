@@ -15,8 +15,8 @@ func Sample(n, few int) int {
 	return n
 }
 
-// NotUnderRace skips a test under the race detector: one of a single goroutine that tries very many states, or that
-// measures what they cost.
+// NotUnderRace skips a test under the race detector: one of a single goroutine that tries very many states, one
+// that measures what they cost, or one that waits long for a castar without the detector.
 func NotUnderRace(t *testing.T) {
 	t.Helper()
 	if UnderRace {

@@ -88,3 +88,26 @@ func TestCloudLostAnswers(t *testing.T) {
 		})
 	}
 }
+
+// A service that does not take the credentials is not asked again.
+func TestCloudRefused(t *testing.T) {
+	for name, start := range cloudServices {
+		for status, code := range map[int]string{401: "InvalidAuthenticationInfo", 403: "AuthorizationFailure"} {
+			t.Run(fmt.Sprint(name, status), func(t *testing.T) {
+				var asked atomic.Int64
+				b := openCloud(t, start(t, func(http.Handler) http.Handler {
+					return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+						asked.Add(1)
+						w.Header().Set("x-ms-error-code", code)
+						w.WriteHeader(status)
+					})
+				}))
+				asked.Store(0)
+				_, _, err := b.Load(t.Context(), "head")
+				if _, again := errors.AsType[*bucket.Unavailable](err); err == nil || again || asked.Load() > 1 {
+					t.Errorf("%v, after %d requests", err, asked.Load())
+				}
+			})
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"io"
 
 	"google.golang.org/grpc"
@@ -11,8 +12,8 @@ import (
 )
 
 // recentlySent is how many blobs a call of GetMany remembers that it has sent, so that it does not send their groups again.
-// It takes up to a megabyte.
-const recentlySent = 8192
+// It takes up to a megabyte. Parts of a tree that were stored at the same time share groups, though they are far apart in it.
+const recentlySent = 32 << 10
 
 // manyStream is a call of GetMany.
 type manyStream = grpc.BidiStreamingServer[protos.GetManyRequest, protos.GetManyResponse]
@@ -22,7 +23,7 @@ func (b *bulkServer) GetMany(stream manyStream) error {
 	if storeOf(stream.Context()).Groups == nil {
 		return store.ErrUnsupported
 	}
-	m := many{b: b, stream: stream, sent: map[store.Digest]struct{}{}}
+	m := many{b: b, stream: stream, sent: map[uint64]struct{}{}}
 	for {
 		req, err := stream.Recv()
 		if err == io.EOF {
@@ -50,8 +51,8 @@ func (b *bulkServer) GetMany(stream manyStream) error {
 type many struct {
 	b          *bulkServer
 	stream     manyStream
-	sent, old  map[store.Digest]struct{} // the blobs that were sent last, and those before
-	done, told uint64                    // blobs that were dealt with, and as far as the client knows
+	sent, old  map[uint64]struct{} // by their keys, the blobs that were sent last, and those before
+	done, told uint64              // blobs that were dealt with, and as far as the client knows
 }
 
 // send sends the group of a blob, or its chunks, unless they were sent before or cannot be sent.
@@ -100,10 +101,13 @@ func passable(err error) error {
 
 // has reports whether a blob was sent not long ago.
 func (m *many) has(d store.Digest) bool {
-	_, sent := m.sent[d]
-	_, before := m.old[d]
+	_, sent := m.sent[key(d)]
+	_, before := m.old[key(d)]
 	return sent || before
 }
+
+// key stands for a blob. If another has the same one, the client asks for it once more.
+func key(d store.Digest) uint64 { return binary.LittleEndian.Uint64(d[:]) }
 
 // sendGroup sends the group of a blob or chunk, and reports whether it is in one.
 func (m *many) sendGroup(d store.Digest) (found bool, err error) {
@@ -113,10 +117,10 @@ func (m *many) sendGroup(d store.Digest) (found bool, err error) {
 		return false, passable(err)
 	}
 	for _, member := range resp.GetDigests() {
-		if len(m.sent) >= recentlySent {
-			m.old, m.sent = m.sent, map[store.Digest]struct{}{}
+		if len(m.sent) >= recentlySent/2 {
+			m.old, m.sent = m.sent, map[uint64]struct{}{}
 		}
-		m.sent[store.Digest(member)] = struct{}{}
+		m.sent[key(store.Digest(member))] = struct{}{}
 	}
 	return true, m.tell(resp)
 }

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -109,6 +110,24 @@ func (c *cache) small(name string) []byte {
 	return b
 }
 
+// blockName is the name by which the cache has a block of a pack.
+func blockName(name string, n int64) string { return fmt.Sprintf("%s.%d", name, n) }
+
+// blocks returns the blocks of a pack from one number to before another, or to the end of the pack, if all are there.
+// Otherwise it returns nil.
+func (c *cache) blocks(name string, from, to int64) (data []byte) {
+	for n := from; n < to; n++ {
+		b := c.small(blockName(name, n))
+		if b == nil {
+			return nil
+		}
+		if data = append(data, b...); len(b) < blockLen {
+			break
+		}
+	}
+	return data
+}
+
 // add keeps a file of that many bytes. Its name appears when it is whole.
 func (c *cache) add(name string, from io.Reader, size int64) {
 	if c == nil || size > mostCached/2 || c.find(name) != "" {
@@ -172,8 +191,10 @@ const mostWhole = 64 << 20
 // fetch returns a file on this machine: from the cache, or from the bucket. Of one that is longer than most it returns a
 // part of the bucket instead.
 func (f *FS) fetch(name string, most int64) (durable.File, error) {
-	if file := f.cache.open(name); file != nil {
-		return file, nil
+	if !f.anew {
+		if file := f.cache.open(name); file != nil {
+			return file, nil
+		}
 	}
 	const piece = 8 << 20
 	s, err := f.newSpool()

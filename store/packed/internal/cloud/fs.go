@@ -2,7 +2,7 @@
 //
 // Files in tmp/ are on this machine. A rename sends them to the bucket, packs and indexes in the background; Swap, which
 // is the commit, waits for these. Indexes, and packs without contents, are kept in a cache on this machine, because they
-// never change. Of other packs parts are read, and kept in memory for a while.
+// never change. Of other packs parts are read, and kept in memory for a while, the first few MiB also in the cache.
 package cloud
 
 import (
@@ -29,11 +29,16 @@ import (
 
 // FS is a bucket as a folder. What fails says so in terms of package durable.
 type FS struct {
+	// Length returns how long a pack is by the indexes, or math.MaxInt64 if they do not say: nothing is read ahead behind
+	// its end. It may be nil, and is set before packs are read.
+	Length func(pack.ID) int64
+
 	ctx    context.Context // of all that runs in the background
 	cancel context.CancelFunc
 	b      bucket.Bucket
 	root   string // of the cache; "": none
 	cache  *cache
+	anew   bool // nothing is read from the cache
 	parts  *parts
 
 	mu       sync.Mutex
@@ -55,12 +60,13 @@ type FS struct {
 
 var _ durable.Far = (*FS)(nil)
 
-// Open makes a folder of a bucket, which Close closes. The cache is in a folder on this machine, unless root is "". A
-// damaged head is no error: Head then returns nil, and Reload says what is wrong.
-func Open(ctx context.Context, b bucket.Bucket, root string) (*FS, error) {
+// Open makes a folder of a bucket, which Close closes. The cache is in a folder on this machine, unless root is "". With
+// anew nothing is read from it, so that all damage in the bucket shows. A damaged head is no error: Head then returns nil,
+// and Reload says what is wrong.
+func Open(ctx context.Context, b bucket.Bucket, root string, anew bool) (*FS, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &FS{
-		ctx: ctx, cancel: cancel, b: b, root: root, spools: map[string]*spool{}, moved: map[string]*spool{},
+		ctx: ctx, cancel: cancel, b: b, root: root, anew: anew, spools: map[string]*spool{}, moved: map[string]*spool{},
 		waiting: map[string]bool{}, versions: map[string]bucket.Version{}, ends: map[string]loaded{},
 	}
 	f.sending = newSender(f)
@@ -72,6 +78,8 @@ func Open(ctx context.Context, b bucket.Bucket, root string) (*FS, error) {
 	}
 	if h != nil {
 		f.UseCache(h.Store)
+	}
+	if h != nil && !anew {
 		f.first = f.cache.small(sealed.ConfigName)
 	}
 	return f, nil

@@ -3,20 +3,24 @@ package cloud
 import (
 	"bytes"
 	"io"
-	"slices"
+	"math"
+	"path"
 	"sync"
 
 	"castar/store/bucket"
+	"castar/store/packed/pack"
 )
 
-// A pack is read in blocks. Who reads one after the other, as those do who read what was stored at about the same time,
-// gets more and more of them at once, and ahead of what was asked for.
+// A pack is read in blocks. Who reads much of a store reads most of each pack. So the more was read, the more is fetched
+// around what is asked for, in fewer requests.
 const (
 	blockLen   = 512 << 10
-	mostAtOnce = 4 << 20 // bytes of one request
-	mostAhead  = 8 << 20 // bytes that are read ahead in one pack
+	mostAtOnce = 8 << 20 // bytes of one request, or half as many again where a pack ends
 	mostKept   = 144 << 20
-	fetchers   = 10 // requests at once
+	// mostCachedParts is how many bytes of packs with contents a process adds to the cache.
+	mostCachedParts = 4 << 20
+	mostRead        = 1 << 16 // blocks that were read, of which that is known
+	fetchers        = 10      // requests at once
 )
 
 // remote is a pack in a bucket. It may be used concurrently.
@@ -24,9 +28,6 @@ type remote struct {
 	readOnly
 	fs   *FS
 	name string
-
-	mu      sync.Mutex
-	streams []stream
 }
 
 func (r *remote) Map() ([]byte, error) { return nil, errGone }
@@ -50,14 +51,14 @@ func (r *remote) Size() (int64, error) {
 // ReadAt implements io.ReaderAt.
 func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
 	const head = 64 // of a pack or a frame: often nothing else of the block is needed
-	if len(p) <= head && !r.fs.parts.has(part{r.name, off / blockLen}) {
+	if len(p) <= head && r.fs.parts.lacks(part{r.name, off / blockLen}) {
 		b, err := r.fs.b.Get(r.fs.ctx, r.name, off, int64(len(p)))
 		if n = copy(p, b); err == nil && n < len(p) {
 			err = io.EOF
 		}
 		return n, r.fs.failed(r.name, err)
 	}
-	r.expect(off, int64(len(p)))
+	r.fs.parts.expect(r.name, off, off+int64(len(p)))
 	for n < len(p) {
 		at := off + int64(n)
 		b, err := r.fs.parts.get(part{r.name, at / blockLen}, int(min(blockLen-at%blockLen, int64(len(p)-n))))
@@ -71,33 +72,6 @@ func (r *remote) ReadAt(p []byte, off int64) (n int, err error) {
 		n += copy(p[n:], b[from:])
 	}
 	return n, nil
-}
-
-// stream is somebody who reads one frame after the other. Several goroutines may do so together, so that reads are not in order.
-type stream struct {
-	high  int64 // the end of what was read
-	ahead int64 // how much is read ahead
-}
-
-// expect begins to fetch what is read now, and what will probably be read next.
-func (r *remote) expect(off, n int64) {
-	const near, first, most = 4 << 20, 1 << 20, 4
-	r.mu.Lock()
-	i := slices.IndexFunc(r.streams, func(s stream) bool { return off <= s.high+near && off+n >= s.high-near })
-	s := stream{high: off + n}
-	if i >= 0 {
-		s = r.streams[i]
-		if off+n > s.high {
-			s.high, s.ahead = off+n, min(max(2*s.ahead, first), mostAhead)
-		}
-		r.streams = slices.Delete(r.streams, i, i+1)
-	}
-	r.streams = append(r.streams, s) // the last that was used
-	if len(r.streams) > most {
-		r.streams = slices.Delete(r.streams, 0, 1)
-	}
-	r.mu.Unlock()
-	r.fs.parts.want(r.name, off, off+n, max(0, s.high+s.ahead-off-n))
 }
 
 // part is the place of a block.
@@ -124,14 +98,18 @@ type parts struct {
 	slots   chan struct{}
 	running sync.WaitGroup
 
-	mu     sync.Mutex
-	blocks map[part]*block
-	ends   map[string]int64 // lengths of packs, as far as they are known
-	clock  int64
+	mu            sync.Mutex
+	blocks        map[part]*block
+	over          map[part]bool    // blocks that were read, and that are hardly needed again
+	ends          map[string]int64 // lengths of packs, as far as they are known
+	clock         int64
+	read, fetched int64 // bytes, the latest of them; see expect
 }
 
 func newParts(f *FS) *parts {
-	return &parts{fs: f, slots: make(chan struct{}, fetchers), blocks: map[part]*block{}, ends: map[string]int64{}}
+	return &parts{
+		fs: f, slots: make(chan struct{}, fetchers), blocks: map[part]*block{}, over: map[part]bool{}, ends: map[string]int64{},
+	}
 }
 
 func (p *parts) wait() { p.running.Wait() }
@@ -147,41 +125,83 @@ func (p *parts) learn(objects []bucket.Object) {
 	}
 }
 
-func (p *parts) has(at part) bool {
+// lacks reports whether a block is neither here nor to be kept in the cache.
+func (p *parts) lacks(at part) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.blocks[at] != nil
+	return p.blocks[at] == nil && !p.few()
 }
 
-// want begins to fetch a range of a pack, unless it is there, and more behind it where less than half as much is there.
-func (p *parts) want(name string, from, to, ahead int64) {
+// few reports whether this process has fetched so little that it goes into the cache. The caller holds p.mu.
+func (p *parts) few() bool { return p.fetched <= mostCachedParts && !p.fs.anew }
+
+// Want begins to fetch a range of a pack, from one offset to before another, which will be read soon.
+func (f *FS) Want(name string, from, to int64) {
+	f.parts.mu.Lock()
+	defer f.parts.mu.Unlock()
+	f.parts.fill(name, from, to, false)
+}
+
+// expect begins to fetch a range of a pack that is read now, and what will probably be read next: the rest of a span around
+// it, and the next span if it is near. If much of what was fetched was not read, it waits for a second read in the span.
+func (p *parts) expect(name string, from, to int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	end := to + ahead
-	if size, ok := p.ends[name]; ok {
-		end = min(end, size)
+	span := int64(blockLen)
+	for span < mostAtOnce && span <= p.read {
+		span *= 2
 	}
-	half := part{name, (to + ahead/2) / blockLen}
-	if p.blocks[half] != nil || half.n*blockLen >= end {
-		end = to
+	first, last := from/span*span, (to+span/2+span-1)/span*span
+	if end := p.end(name); end < last+span/2 {
+		last = end
 	}
-	first := from / blockLen
-	for n := first; n*blockLen < end; n++ {
-		if p.blocks[part{name, n}] != nil || (n-first)*blockLen >= mostAtOnce {
+	wasteful := p.fetched > 2*p.read+mostAtOnce
+	if span == blockLen || wasteful && !p.hasAny(name, first, last) {
+		first, last = from, to
+	}
+	p.fill(name, first, last, true)
+	p.fill(name, from, to, false)
+}
+
+// hasAny reports whether there is a block of a range, or there was. The caller holds p.mu.
+func (p *parts) hasAny(name string, from, to int64) bool {
+	for at := (part{name, from / blockLen}); at.n*blockLen < to; at.n++ {
+		if p.blocks[at] != nil || p.over[at] {
+			return true
+		}
+	}
+	return false
+}
+
+// end is the length of a pack, as far as it is known. The caller holds p.mu.
+func (p *parts) end(name string) int64 {
+	n, ok := p.ends[name]
+	if !ok {
+		n = math.MaxInt64
+		if id, isPack := pack.ParseName(path.Base(name)); isPack && p.fs.Length != nil {
+			n = p.fs.Length(id)
+		}
+	}
+	return n
+}
+
+// fill begins to fetch what is missing of a range of a pack, but for blocks that were read already, if these are not wanted
+// again. The caller holds p.mu.
+func (p *parts) fill(name string, from, to int64, unread bool) {
+	first, last := from/blockLen, (to+blockLen-1)/blockLen
+	for n := first; n <= last; n++ {
+		at := part{name, n}
+		there := n < last && (p.blocks[at] != nil || unread && p.over[at])
+		enough := (n-first)*blockLen >= mostAtOnce && (last-n)*blockLen > mostAtOnce/2
+		if there || enough || n == last {
 			p.fetch(name, first, n)
 			first = n
 		}
-		if p.blocks[part{name, n}] != nil {
-			first = n + 1
+		if there {
+			first++
 		}
 	}
-	if last := (end + blockLen - 1) / blockLen; last > first {
-		p.fetch(name, first, last)
-	}
 }
-
-// Want begins to fetch a range of a pack, from one offset to before another, which will be read soon.
-func (f *FS) Want(name string, from, to int64) { f.parts.want(name, from, to, 0) }
 
 // fetch begins to fetch the blocks of a pack from one number to before another. The caller holds p.mu.
 func (p *parts) fetch(name string, from, to int64) {
@@ -189,16 +209,16 @@ func (p *parts) fetch(name string, from, to int64) {
 		return
 	}
 	p.makeRoom(int(to - from))
+	p.fetched += max(0, min(to*blockLen, p.end(name))-from*blockLen)
 	blocks := make([]*block, to-from)
 	for i := range blocks {
 		p.clock++
 		blocks[i] = &block{ready: make(chan struct{}), used: p.clock}
 		p.blocks[part{name, from + int64(i)}] = blocks[i]
 	}
+	few := p.few()
 	p.running.Go(func() {
-		p.slots <- struct{}{}
-		data, err := p.fs.b.Get(p.fs.ctx, name, from*blockLen, (to-from)*blockLen)
-		<-p.slots
+		data, err := p.load(name, from, to, few)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if end := from*blockLen + int64(len(data)); err == nil && end < to*blockLen && len(data) > 0 {
@@ -216,6 +236,26 @@ func (p *parts) fetch(name string, from, to int64) {
 	})
 }
 
+// load returns blocks of a pack: from the cache if it has all of them, or from the bucket. With few it adds them to the
+// cache: who reads a little, such as what is known of the files of a tree, often does so again.
+func (p *parts) load(name string, from, to int64, few bool) ([]byte, error) {
+	cache := p.fs.cache
+	if !p.fs.anew {
+		if data := cache.blocks(name, from, to); data != nil {
+			return data, nil
+		}
+	}
+	p.slots <- struct{}{}
+	data, err := p.fs.b.Get(p.fs.ctx, name, from*blockLen, (to-from)*blockLen)
+	<-p.slots
+	for n, rest := from, data; err == nil && few && len(rest) > 0; n++ {
+		length := min(blockLen, len(rest))
+		cache.add(blockName(name, n), bytes.NewReader(rest[:length]), int64(length))
+		rest = rest[length:]
+	}
+	return data, err
+}
+
 // get returns a block, of which n bytes will be read. The last of a pack is shorter, and those after it are empty.
 func (p *parts) get(at part, n int) ([]byte, error) {
 	p.mu.Lock()
@@ -227,9 +267,18 @@ func (p *parts) get(at part, n int) ([]byte, error) {
 	p.clock++
 	b.used = p.clock
 	b.read += n
+	p.count(int64(n))
 	p.mu.Unlock()
 	<-b.ready
 	return b.data, b.err
+}
+
+// count counts bytes that are read. What was long ago counts less and less. The caller holds p.mu.
+func (p *parts) count(n int64) {
+	const lately = 64 << 20
+	if p.read += n; p.read > lately {
+		p.read, p.fetched = p.read/2, p.fetched/2
+	}
 }
 
 // makeRoom forgets blocks, so that there is room for n more: those that were read to the end, and then those that were not
@@ -251,5 +300,12 @@ func (p *parts) makeRoom(n int) {
 			return
 		}
 		delete(p.blocks, oldest)
+		if !found.done() {
+			continue
+		}
+		if len(p.over) == mostRead {
+			clear(p.over)
+		}
+		p.over[oldest] = true
 	}
 }

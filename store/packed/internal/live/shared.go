@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"time"
 
@@ -35,6 +36,7 @@ func sharedLimits() Limits {
 // openShared finds the head of the store, or makes it for one that was copied to the bucket.
 func (st *Store) openShared() error {
 	st.Limits = sharedLimits()
+	st.Cloud.Length = st.packLength
 	var err error
 	if st.tolerate {
 		_, err = sealed.ReadConfig(st.Fs)
@@ -61,6 +63,20 @@ func (st *Store) openShared() error {
 	st.epoch.Store(h.Epoch)
 	st.whole, st.aged = h.Epoch, time.Now()
 	return nil
+}
+
+// packLength implements cloud.FS.Length.
+func (st *Store) packLength(id pack.ID) int64 {
+	all := st.Indexes.Load()
+	if all == nil {
+		return math.MaxInt64 // not open yet
+	}
+	for _, x := range *all {
+		if i := slices.IndexFunc(x.Packs, func(p pack.Length) bool { return p.ID == id }); i >= 0 {
+			return x.Packs[i].Bytes
+		}
+	}
+	return math.MaxInt64
 }
 
 // refreshShared is Refresh in a bucket. It asks the service once.

@@ -17,6 +17,7 @@ import (
 type Grouped struct {
 	store.Blobs
 	Groups map[store.Digest]store.Group
+	Sent   atomic.Int32 // calls of Group that returned one
 	mu     sync.Mutex
 	Frames [][]byte // to be read when nothing is being put
 }
@@ -47,6 +48,7 @@ func (g *Grouped) PutGroup(ctx context.Context, raw []byte, sizes []int, frame [
 // Group implements store.Grouper.
 func (g *Grouped) Group(_ context.Context, d store.Digest) (store.Group, error) {
 	if group, ok := g.Groups[d]; ok {
+		g.Sent.Add(1)
 		return group, nil
 	}
 	return store.Group{}, store.ErrUnsupported

@@ -3,6 +3,7 @@ package ingest
 import (
 	"container/list"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"castar/store"
@@ -81,4 +82,53 @@ func (w *worker) leave() {
 	w.order.workers.Remove(w.at)
 	w.order.mu.Unlock()
 	w.rest()
+}
+
+// forks are the goroutines that work on one directory.
+type forks struct {
+	running sync.WaitGroup
+	count   atomic.Int32
+	err     atomic.Pointer[error] // the first
+}
+
+func (g *forks) fail(err error) { g.err.CompareAndSwap(nil, &err) }
+
+func (g *forks) failed() error {
+	if err := g.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fork runs f in a new goroutine if w may give away work and a slot is free, and otherwise in the caller's. It runs the
+// last piece of work in the caller's too, because the caller would only wait for it.
+func (w *worker) fork(g *forks, last bool, f func(*worker) error) {
+	if !last && w.mayFork() {
+		select {
+		case blobs := <-w.slots:
+			g.count.Add(1)
+			other := w.hire(blobs, w)
+			g.running.Go(func() {
+				defer other.leave()
+				if err := f(other); err != nil {
+					g.fail(err)
+				}
+			})
+			return
+		default:
+		}
+	}
+	if err := f(w); err != nil {
+		g.fail(err)
+	}
+}
+
+// join waits for the goroutines of g. It frees its slot while it waits.
+func (w *worker) join(g *forks) error {
+	if g.count.Load() > 0 {
+		w.rest()
+		g.running.Wait()
+		w.blobs = <-w.slots
+	}
+	return g.failed()
 }
