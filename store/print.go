@@ -85,26 +85,14 @@ func Escape(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		r, size := utf8.DecodeRuneInString(text)
-		b.WriteString(escapeRune(r, text[:size]))
+		piece := text[:size]
+		if invalid := r == utf8.RuneError && size == 1; invalid || !IsPlain(r) {
+			piece = strings.Trim(strconv.QuoteToASCII(piece), `"`)
+		}
+		b.WriteString(piece)
 		text = text[size:]
 	}
 	return b.String()
-}
-
-// escapeRune returns text, the encoding of r, or its escape. An invalid byte has the rune utf8.RuneError.
-func escapeRune(r rune, text string) string {
-	switch {
-	case r == utf8.RuneError && len(text) == 1:
-		return fmt.Sprintf(`\x%02x`, text[0])
-	case IsPlain(r):
-		return text
-	case unicode.IsPrint(r) && r < 0x10000: // strconv would not escape it
-		return fmt.Sprintf(`\u%04x`, r)
-	case unicode.IsPrint(r):
-		return fmt.Sprintf(`\U%08x`, r)
-	}
-	quoted := strconv.Quote(text)
-	return quoted[1 : len(quoted)-1]
 }
 
 // longestPath is the length of the longest path that ShortPath returns whole, in bytes. System calls take shorter ones.

@@ -42,7 +42,9 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
+	"castar/store/bucket/service"
 	"castar/store/chunk"
+	"castar/store/meter"
 )
 
 // Options say how to use a Bucket. The zero value suits a Bucket in memory.
@@ -156,4 +158,48 @@ func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter
 			}
 		}
 	}
+}
+
+// URLOptions say how to open the store that a URL names. The zero value opens a store that exists.
+type URLOptions struct {
+	Create       bool              // make the folder of a file: store if it does not exist; buckets are never made
+	ReadOnly     bool              // refuse writes
+	AvgChunkSize int               // see Options
+	Settings     map[string]string // more settings, as in the query; a key in both is an error
+	Meter        *meter.Meter      // of services in a network; may be nil
+}
+
+// OpenURL opens the store in the bucket that a URL names, as service.Locate reads it: objectstore+s3://bucket/path, for
+// example, where "objectstore+" may be left out. Package config refuses URLs with parts that nobody reads.
+//
+// The error is store.ErrNoStore if there is no such store. The ID of the store depends only on where it is.
+func OpenURL(ctx context.Context, raw string, o URLOptions) (*store.Store, error) {
+	l, err := service.Locate(raw, o.Settings)
+	if err != nil {
+		return nil, err
+	}
+	b, err := l.Open(ctx, service.OpenOptions{Own: ownPrefix, Create: o.Create && !o.ReadOnly, Meter: o.Meter})
+	if err != nil {
+		return nil, err
+	}
+	options := Options{ReadOnly: o.ReadOnly, AvgChunkSize: o.AvgChunkSize, ListPage: l.ListPage}
+	if l.ID != "" {
+		options.ID = "objects-" + l.ID
+	}
+	if l.Far {
+		options.Concurrency = 32
+	}
+	return Open(ctx, b, options)
+}
+
+// CheckURL returns the error that OpenURL would return for the URL, its settings or the length of chunks, as far as that
+// can be known without opening anything.
+func CheckURL(raw string, o URLOptions) error {
+	if o.AvgChunkSize != 0 {
+		if _, err := chunk.ParamsFor(o.AvgChunkSize); err != nil {
+			return err
+		}
+	}
+	_, err := service.Locate(raw, o.Settings)
+	return err
 }

@@ -315,18 +315,15 @@ func zip(a, b store.Directory) iter.Seq[nodePair] {
 	return func(yield func(nodePair) bool) {
 		for len(a) > 0 || len(b) > 0 {
 			var p nodePair
-			inBoth := len(a) > 0 && len(b) > 0
-			if len(b) == 0 || inBoth && a[0].Name <= b[0].Name {
-				p[0] = a[0]
+			order := len(b) - len(a) // if one has ended
+			if len(a) > 0 && len(b) > 0 {
+				order = strings.Compare(a[0].Name, b[0].Name)
 			}
-			if len(a) == 0 || inBoth && b[0].Name <= a[0].Name {
-				p[1] = b[0]
+			if order <= 0 {
+				p[0], a = a[0], a[1:]
 			}
-			if p[0].Kind != 0 {
-				a = a[1:]
-			}
-			if p[1].Kind != 0 {
-				b = b[1:]
+			if order >= 0 {
+				p[1], b = b[0], b[1:]
 			}
 			if !yield(p) {
 				return

@@ -58,19 +58,15 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 		}
 		return s.result, err
 	}
-	if !o.DryRun {
-		if err := st.Tags().DropGivenUp(); err != nil {
-			return s.result, err
-		}
-	}
-	if o.TagsLost && !o.DryRun {
-		if err := st.Tags().ForgetLost(); err != nil {
-			return s.result, err
-		}
-	}
 	after := before - min(before, s.estimate)
 	if !o.DryRun {
-		if after, err = s.diskUse(); err != nil {
+		if err = st.Tags().DropGivenUp(); err == nil && o.TagsLost {
+			err = st.Tags().ForgetLost()
+		}
+		if err == nil {
+			after, err = s.diskUse()
+		}
+		if err != nil {
 			return s.result, err
 		}
 	}
@@ -99,11 +95,11 @@ func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptio
 		return nil
 	}
 	// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
-	if err := st.Fs.SyncDir(index.Dir); err != nil {
-		return st.Fail(err)
+	err := st.Fs.SyncDir(index.Dir)
+	if err == nil {
+		err = st.removeAll(index.Dir, func(file string) bool { return !k.Covers(file) && strings.HasSuffix(file, index.Ext) })
 	}
-	replaced := func(file string) bool { return !k.Covers(file) && strings.HasSuffix(file, index.Ext) }
-	if err := st.removeAll(index.Dir, replaced); err != nil {
+	if err != nil {
 		return st.Fail(err)
 	}
 	return nil
@@ -131,7 +127,6 @@ func (st Store) newSweep() *sweep {
 	return &sweep{st: st, done: make(map[pack.ID]bool), damaged: make(map[pack.Frame]bool), room: roundPacks * st.Limits.Pack}
 }
 
-// diskUse returns the bytes in packs and indexes.
 func (s *sweep) diskUse() (sum int64, err error) {
 	for _, dir := range []string{pack.Dir, index.Dir} {
 		entries, err := s.st.Fs.ReadDir(dir)
@@ -183,7 +178,6 @@ func (s *sweep) rounds(ctx context.Context, keep *live.Set) error {
 	}
 }
 
-// foresee counts what would be done.
 func (s *sweep) foresee(p *plan) {
 	for _, pk := range p.packs {
 		if pk.live == 0 || pk.rewrite {
@@ -194,7 +188,6 @@ func (s *sweep) foresee(p *plan) {
 	}
 }
 
-// round carries out a plan.
 func (s *sweep) round(ctx context.Context, p *plan) (err error) {
 	w := newRewriter(s, p)
 	defer func() { err = errors.Join(err, w.close(err)) }()

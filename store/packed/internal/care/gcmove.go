@@ -53,8 +53,12 @@ type frameJob struct{ i, n int }
 
 // run moves all that the plan says, several frames at once.
 func (w *rewriter) run(ctx context.Context) error {
-	if err := w.takeRescued(w.sweep.rescued); err != nil {
-		return err
+	for _, o := range w.sweep.rescued {
+		w.extra++
+		err := w.st.Packs.Use(o.at, func(data []byte) error { return w.put(o.kind, o.digest, data) })
+		if err != nil {
+			return err
+		}
 	}
 	if err := runParallel(ctx, cap(w.st.Slots), w.jobs, w.move); err != nil {
 		return err
@@ -70,7 +74,6 @@ func (w *rewriter) run(ctx context.Context) error {
 	return nil
 }
 
-// jobs yields the frames to move.
 func (w *rewriter) jobs(yield func(frameJob) bool) {
 	for i, live := range w.plan.live {
 		for n := range live {
@@ -153,7 +156,6 @@ func (w *rewriter) judge(j frameJob, loaded *pack.Loaded, alive []bool) (count i
 	return count, large, bad
 }
 
-// damage records that a frame stays.
 func (w *rewriter) damage(f pack.Frame, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -265,11 +267,11 @@ func (w *rewriter) write(g *pack.Group) error {
 func (w *rewriter) add(f pack.Frame, h *pack.Head, keep func(n int) bool) error {
 	objects := 0
 	err := w.new.Add(f, h, func(n int) bool {
-		if keep(n) {
+		kept := keep(n)
+		if kept {
 			objects++
-			return true
 		}
-		return false
+		return kept
 	})
 	if err != nil {
 		return w.sweep.fail(live.OrFull(err))

@@ -34,10 +34,8 @@ type sweptPack struct {
 	spare   bool // not to be removed, whatever is moved out of it
 }
 
-// goes reports whether a pack is to be removed.
 func (pk *sweptPack) goes() bool { return !pk.spare && (pk.live == 0 || pk.rewrite && !pk.stays) }
 
-// alive reports whether a record is to be kept.
 func (p *plan) alive(at index.At) bool { return p.keep == nil || p.keep.Marks.Has(at) }
 
 // plan counts what is alive.

@@ -56,7 +56,6 @@ type repair struct {
 	room       int64  // about what the step under way writes, in bytes
 }
 
-// did tells what was done.
 func (r *repair) did(name, format string, args ...any) {
 	if r.o.Did != nil {
 		r.o.Did(r.st.Fs.Path(name), fmt.Sprintf(format, args...))

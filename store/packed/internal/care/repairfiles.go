@@ -339,7 +339,6 @@ func (r *repair) knownTag(is func(store.Tag) bool) (t store.Tag, from string) {
 	return t, ""
 }
 
-// restored tells of a tag.
 func (r *repair) restored(t store.Tag, from string) error {
 	d, err := t.Root.RootDigest()
 	if err == nil {

@@ -15,7 +15,6 @@ import (
 	"castar/store/record"
 )
 
-// isLink reports whether a name in the store is a symbolic link.
 func (st Store) isLink(name string) bool {
 	fi, err := st.Fs.Stat(name)
 	return err == nil && fi.Mode().Type() == fs.ModeSymlink

@@ -1,7 +1,6 @@
 package care
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -45,7 +44,12 @@ func (r *repair) rescue(ctx context.Context, found *salvage, old []*index.Index)
 	if n := len(r.unread); n > 0 {
 		r.did(pack.Dir, "%d objects cannot be read now, and stay on record", n)
 	}
-	return found.carry(r.unread)
+	for key, l := range r.unread {
+		if err := found.objects.AddObject(key.table, key.digest, l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unreadable returns the places of what keeps its record without having been read.
@@ -60,16 +64,6 @@ func (r *repair) unreadable() *sealed.Quarantine {
 	}
 	q.Inherit(r.st.Quarantine.Load())
 	return q
-}
-
-// carry adds records of objects that were not found.
-func (s *salvage) carry(unread map[object]pack.Location) error {
-	for key, l := range unread {
-		if err := s.objects.AddObject(key.table, key.digest, l); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // object names a directory, or a blob or chunk.
@@ -119,9 +113,7 @@ func (r rescuer) index(ctx context.Context, x *index.Index) error {
 
 // try rescues those of the orphans that are of the kind.
 func (r rescuer) try(ctx context.Context, orphans []orphan) error {
-	slices.SortFunc(orphans, func(a, b orphan) int {
-		return cmp.Or(compareFrames(a.at.Frame, b.at.Frame), cmp.Compare(a.at.Offset, b.at.Offset))
-	})
+	slices.SortFunc(orphans, func(a, b orphan) int { return compareLocations(a.at, b.at) })
 	tried := pack.Attempts{}
 	for _, o := range orphans {
 		err := r.failed[o.at.Frame]
@@ -185,18 +177,6 @@ func (r rescuer) unreadChunk(l pack.Location) error {
 		}
 		if _, ok := r.unread[object{pack.KindData, c.Digest}]; ok {
 			return &store.CorruptError{Digest: c.Digest, Err: syscall.EIO}
-		}
-	}
-	return nil
-}
-
-// takeRescued puts rescued objects into new frames.
-func (w *rewriter) takeRescued(all map[object]rescued) error {
-	for _, o := range all {
-		w.extra++
-		err := w.st.Packs.Use(o.at, func(data []byte) error { return w.put(o.kind, o.digest, data) })
-		if err != nil {
-			return err
 		}
 	}
 	return nil

@@ -73,7 +73,6 @@ func (s *salvage) run(ctx context.Context, ids []pack.ID) error {
 	return runParallel(ctx, cap(s.st.Slots), slices.Values(s.lists), func(f pack.Frame) error { return s.listsOf(ctx, f) })
 }
 
-// damage records a damaged place.
 func (s *salvage) damage(f pack.Frame, err error) {
 	err = causeOf(err)
 	s.mu.Lock()
@@ -194,7 +193,6 @@ func (s *salvage) makesUp(ctx context.Context, l pack.Location, d store.Digest) 
 	return err
 }
 
-// chunk returns where a chunk was found.
 func (s *salvage) chunk(c store.Chunk) (l pack.Location, ok bool) {
 	if l, ok = s.objects.Find(pack.KindData, &c.Digest); !ok && s.rescued != nil {
 		l, ok = s.rescued(c.Digest)

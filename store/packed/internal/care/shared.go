@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"path"
 	"slices"
 	"time"
@@ -31,7 +32,11 @@ func (st Store) Held(ctx context.Context, grace time.Duration) iter.Seq2[store.N
 			yield(store.Node{}, err)
 			return
 		}
-		for _, p := range st.pins() {
+		var pins []cloud.Pin
+		if h := st.Cloud.Head(); h != nil {
+			pins = h.Pins
+		}
+		for _, p := range pins {
 			if !p.Since.After(now.Add(-grace)) {
 				continue // the sweep drops it
 			}
@@ -65,13 +70,6 @@ func (st Store) Held(ctx context.Context, grace time.Duration) iter.Seq2[store.N
 
 func blob(d store.Digest) store.Node { return store.Node{Kind: store.KindFile, Digest: d} }
 
-func (st Store) pins() []cloud.Pin {
-	if h := st.Cloud.Head(); h != nil {
-		return h.Pins
-	}
-	return nil
-}
-
 // young returns the packs that were not stored before limit, by the clock of the service. If the service does not say when,
 // that is all.
 func (st Store) young(limit time.Time) (map[pack.ID]bool, error) {
@@ -88,7 +86,6 @@ func (st Store) young(limit time.Time) (map[pack.ID]bool, error) {
 // before reports whether a time that may be unknown is before another.
 func before(t, limit time.Time) bool { return !t.IsZero() && t.Before(limit) }
 
-// shared sweeps a bucket.
 func (s *sweep) shared(ctx context.Context, keep *live.Set) error {
 	p, err := s.plan(*s.st.Indexes.Load(), keep)
 	if err != nil {
@@ -116,11 +113,7 @@ func (s *sweep) shared(ctx context.Context, keep *live.Set) error {
 // leaveUnnamed takes packs out of a plan that no index names. They may be another process's, which will commit them.
 func (p *plan) leaveUnnamed() {
 	named := index.NamedPacks(p.indexes)
-	for id := range p.packs {
-		if !named[id] {
-			delete(p.packs, id)
-		}
-	}
+	maps.DeleteFunc(p.packs, func(id pack.ID, _ *sweptPack) bool { return !named[id] })
 }
 
 // swapIn makes an index the only one, and condemns what the plan gives up. The store must be as it was when the indexes of

@@ -127,15 +127,19 @@ func (s *scrubber) run(found func(store.Damage)) error {
 		unread = append(unread, err)
 	}
 	unread = slices.DeleteFunc(unread, func(err error) bool {
-		if errors.Is(err, store.ErrNewer) {
+		isNewer := errors.Is(err, store.ErrNewer)
+		if isNewer {
 			s.held = s.newer(err)
 		}
-		return errors.Is(err, store.ErrNewer)
+		return isNewer
 	})
 	s.known = known
 	s.checkFiles(unread, found)
 	s.readState(found)
-	s.makePlan()
+	s.plan, s.meta = s.frames()
+	for _, at := range s.plan {
+		s.progress.Total.Add(s.cost(s.frame(at)))
+	}
 	s.readFrames()
 	s.judge()
 	s.checkLists()
@@ -178,16 +182,6 @@ func (s *scrubber) frame(at frameAt) pack.Frame {
 	return f
 }
 
-// makePlan lists the frames to look at.
-func (s *scrubber) makePlan() {
-	s.plan, s.meta = s.frames()
-	total := uint64(0)
-	for _, at := range s.plan {
-		total += s.cost(s.frame(at))
-	}
-	s.progress.Total.Add(total)
-}
-
 // frames returns the frames to look at in the order of reading: directories and chunk lists first, which are few and whose
 // number is meta, and then file contents; pack by pack, from beginning to end.
 func (s *scrubber) frames() (all []frameAt, meta int) {
@@ -222,6 +216,10 @@ func compareFrames(a, b pack.Frame) int {
 	return cmp.Or(-cmp.Compare(a.Kind.Role(), b.Kind.Role()), slices.Compare(a.Pack[:], b.Pack[:]), cmp.Compare(a.Offset, b.Offset))
 }
 
+func compareLocations(a, b pack.Location) int {
+	return cmp.Or(compareFrames(a.Frame, b.Frame), cmp.Compare(a.Offset, b.Offset))
+}
+
 // wantedFrames returns the frames of each index that hold something that was asked for, or nil if that is everything.
 func (s *scrubber) wantedFrames() (wanted []index.Bits) {
 	if s.only == nil {
@@ -236,7 +234,6 @@ func (s *scrubber) wantedFrames() (wanted []index.Bits) {
 	return wanted
 }
 
-// frameBits returns an empty set of frames for each index.
 func frameBits(indexes []*index.Index) (bits []index.Bits) {
 	for _, x := range indexes {
 		bits = append(bits, index.NewBits(x.Frames()))
@@ -244,7 +241,6 @@ func frameBits(indexes []*index.Index) (bits []index.Bits) {
 	return bits
 }
 
-// asked reports whether a record is among those to look at.
 func (s *scrubber) asked(at index.At) bool {
 	return s.only == nil || s.only.Marks.Has(at)
 }
@@ -254,5 +250,4 @@ func (s *scrubber) wantsData(f pack.Frame) bool {
 	return s.lost(f) || !s.from.Lists && s.from.reached(f) && s.inPart(f.Pack[:], uint64(f.Offset))
 }
 
-// late reports whether no more file contents should be read.
 func (s *scrubber) late() bool { return !s.deadline.IsZero() && time.Now().After(s.deadline) }

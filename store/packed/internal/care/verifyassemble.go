@@ -1,6 +1,7 @@
 package care
 
 import (
+	"slices"
 	"sync"
 
 	"castar/store"
@@ -76,15 +77,6 @@ func (s *scrubber) newAssembler() *assembler {
 	return a
 }
 
-// chunks reads a list. One that cannot be read is for others to report.
-func (a *assembler) chunks(list listAt) []store.Chunk {
-	chunks, err := a.s.st.ChunkList(list.digest, list.l, nil)
-	if err != nil {
-		return nil
-	}
-	return chunks
-}
-
 // await notes which chunk b needs next.
 func (a *assembler) await(b *assembly, d store.Digest) {
 	b.also = a.awaited[d]
@@ -150,10 +142,11 @@ func (a *assembler) feed(it wholeItem) {
 // grow appends a chunk to a blob, and then those that are at hand.
 func (a *assembler) grow(b *assembly, it wholeItem) {
 	if b.chunks == nil {
-		if b.chunks = a.chunks(b.list); b.chunks == nil {
-			return
+		chunks, err := a.s.st.ChunkList(b.list.digest, b.list.l, nil)
+		if err != nil || chunks == nil {
+			return // it is for others to report
 		}
-		b.hash = new(store.Hasher)
+		b.chunks, b.hash = chunks, new(store.Hasher)
 		a.begin(b)
 	}
 	if b.hash == nil {
@@ -161,20 +154,16 @@ func (a *assembler) grow(b *assembly, it wholeItem) {
 	}
 	for ok := true; ok; it, ok = a.recent[b.chunks[b.at].Digest] {
 		b.hash.Write(it.data)
-		if b.at++; b.at == len(b.chunks) {
-			a.finish(b)
-			return
+		if b.at++; b.at < len(b.chunks) {
+			continue
 		}
+		if b.hash.Sum() == b.list.digest { // otherwise it is read again later, to be sure
+			a.s.assembled.Add(b.list.at)
+		}
+		a.end(b)
+		return
 	}
 	a.await(b, b.chunks[b.at].Digest)
-}
-
-// finish compares a blob with its name. One that is not right is read again later, to be sure.
-func (a *assembler) finish(b *assembly) {
-	if b.hash.Sum() == b.list.digest {
-		a.s.assembled.Add(b.list.at)
-	}
-	a.end(b)
 }
 
 // end forgets what a blob needed, whether it was finished or not. It has no hash then.
@@ -190,17 +179,12 @@ func (a *assembler) begin(b *assembly) {
 	if len(a.begun) < 2*maxBegun && a.lists <= maxLists {
 		return
 	}
-	open := a.begun[:0]
-	for _, b := range a.begun {
-		if b.hash != nil {
-			open = append(open, b)
-		}
-	}
+	open := slices.DeleteFunc(a.begun, func(b *assembly) bool { return b.hash == nil })
 	for len(open) > maxBegun || a.lists > maxLists {
 		a.end(open[0])
 		open = open[1:]
 	}
-	a.begun = append([]*assembly(nil), open...)
+	a.begun = slices.Clone(open)
 }
 
 // scrubFrame is a frame that was read, and room for one.

@@ -60,7 +60,11 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	for _, err := range quarantine {
 		found(s.st.fileDamage(store.WhatState, sealed.QuarantineDir, err))
 	}
-	s.checkBucketHead(found)
+	if s.st.Cloud != nil {
+		if _, err := s.st.Cloud.Reload(); err != nil {
+			found(s.st.fileDamage(store.WhatIndex, cloud.HeadName, err))
+		}
+	}
 	s.checkIndexes(found)
 	s.checkPacks(found)
 	s.names(store.WhatConfig, pack.TempDir, found) // without it nothing can be stored
@@ -79,17 +83,6 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 // bucketLock is a file of a bucket that is a folder.
 const bucketLock = "swap"
 
-// checkBucketHead reads the head of a bucket.
-func (s *scrubber) checkBucketHead(found func(store.Damage)) {
-	if s.st.Cloud == nil {
-		return
-	}
-	if _, err := s.st.Cloud.Reload(); err != nil {
-		found(s.st.fileDamage(store.WhatIndex, cloud.HeadName, err))
-	}
-}
-
-// names returns all names in a folder.
 func (s *scrubber) names(what store.What, dir string, found func(store.Damage)) (names []string) {
 	entries, err := s.st.Fs.ReadDir(dir)
 	if err != nil {
@@ -114,27 +107,25 @@ func (s *scrubber) unknown(path string) store.Damage {
 
 // checkIndexes reads all of every index, and finds those that could not be opened.
 func (s *scrubber) checkIndexes(found func(store.Damage)) {
-	open := map[string]bool{}
 	for _, x := range s.indexes {
-		open[x.Name] = true
 		if err := x.Check(); err != nil {
 			s.damaged[x] = err
 			found(s.st.fileDamage(store.WhatIndex, index.Path(x.Name), err))
 		}
 	}
 	for _, name := range s.names(store.WhatIndex, index.Dir, found) {
-		switch {
-		case open[name]:
+		if index.HasName(s.indexes, name) {
 			continue
-		case !strings.HasSuffix(name, index.Ext):
+		}
+		if !strings.HasSuffix(name, index.Ext) {
 			found(s.unknown(index.Path(name)))
 			continue
 		}
 		x, err := index.Open(s.st.Fs, name)
 		if err == nil {
-			void := x.Epoch < index.Epoch(s.indexes)
+			void, wasThere := x.Epoch < index.Epoch(s.indexes), func(e fs.DirEntry) bool { return e.Name() == name }
 			index.Close(x)
-			if void || !s.wasThere(name) {
+			if void || !s.unlisted && !slices.ContainsFunc(s.listed, wasThere) {
 				continue // another process has just made it, or was to remove it
 			}
 			err = errUnopened
@@ -159,11 +150,6 @@ func (st Store) counts(name string) bool {
 
 // errUnopened is what is wrong with an index of which nothing was looked at, though it can be opened now.
 var errUnopened = errors.New("is read only at a second try: verify again")
-
-// wasThere reports whether an index was in its folder before the scrub looked for new ones, and so should be open.
-func (s *scrubber) wasThere(name string) bool {
-	return s.unlisted || slices.ContainsFunc(s.listed, func(e fs.DirEntry) bool { return e.Name() == name })
-}
 
 // checkPacks looks at every pack that an index names, and names the others.
 func (s *scrubber) checkPacks(found func(store.Damage)) {

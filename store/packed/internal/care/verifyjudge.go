@@ -3,6 +3,7 @@ package care
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 
 	"castar/store"
@@ -15,9 +16,7 @@ import (
 // to be damaged, and was not looked at now, still is.
 func (s *scrubber) judge() {
 	suspects, rest := s.unmarked()
-	slices.SortFunc(suspects, func(a, b badObject) int {
-		return cmp.Or(compareFrames(a.l.Frame, b.l.Frame), cmp.Compare(a.l.Offset, b.l.Offset))
-	})
+	slices.SortFunc(suspects, func(a, b badObject) int { return compareLocations(a.l, b.l) })
 	tried := pack.Attempts{}
 	for _, b := range suspects {
 		if s.ctx.Err() != nil {
@@ -110,7 +109,6 @@ func (s *scrubber) checkHead(b badObject) {
 	}
 }
 
-// isBad takes an object down as damaged.
 func (s *scrubber) isBad(b badObject) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,9 +173,7 @@ func (s *scrubber) elsewhere(k pack.Kind, d *store.Digest) (l pack.Location, ok,
 func (s *scrubber) report(found func(store.Damage)) {
 	s.reportPacks(found)
 	told := map[object]bool{}
-	slices.SortStableFunc(s.list, func(a, b badObject) int {
-		return cmp.Or(compareFrames(a.l.Frame, b.l.Frame), cmp.Compare(a.l.Offset, b.l.Offset))
-	})
+	slices.SortStableFunc(s.list, func(a, b badObject) int { return compareLocations(a.l, b.l) })
 	for _, b := range s.list {
 		if o := (object{b.at.Kind, b.digest}); !b.quiet && !told[o] {
 			told[o] = true
@@ -191,7 +187,6 @@ func (s *scrubber) report(found func(store.Damage)) {
 	}
 }
 
-// objectDamage describes a damaged object.
 func (s *scrubber) objectDamage(b badObject) store.Damage {
 	d := store.Damage{What: b.what, Kind: b.at.Kind.Object(), Digest: b.digest, Doubtful: true}
 	d.Where, d.Err = s.st.explain(s.st.Fs.Path(b.l.String()), b.err)
@@ -247,9 +242,8 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 	for key, err := range s.odd {
 		others := s.only != nil && err == pack.ErrPayload // it may be to what nobody asked for
 		if packs[key.Pack] == nil && !others {
-			d := s.frameDamage(key, err)
-			d.Harmless = !neededFrames[key]
-			found(d)
+			where := fmt.Sprintf("%s offset %d", s.st.Fs.Path(key.Pack.Path()), key.Offset)
+			found(store.Damage{What: store.WhatFrame, Where: where, Err: err, Harmless: !neededFrames[key]})
 		}
 	}
 }
