@@ -2,7 +2,8 @@
 //
 // Files in tmp/ are on this machine. A rename sends them to the bucket, packs and indexes in the background; Swap, which
 // is the commit, waits for these. Indexes, and packs without contents, are kept in a cache on this machine, because they
-// never change. Of other packs parts are read, and kept in memory for a while, the first few MiB also in the cache.
+// never change. Of other packs parts are read, and kept in memory and in a file for a while, the first few MiB also in the
+// cache.
 package cloud
 
 import (
@@ -96,13 +97,13 @@ func (f *FS) UseCache(id string) {
 func (f *FS) Close() error {
 	f.cancel()
 	f.sending.wait()
-	f.parts.wait()
+	err := f.parts.Close()
 	for _, files := range []map[string]*spool{f.spools, f.moved} {
 		for _, s := range files {
 			s.release(gone{})
 		}
 	}
-	return errors.Join(f.cache.Close(), f.b.Close())
+	return errors.Join(err, f.cache.Close(), f.b.Close())
 }
 
 // Path implements durable.FS.

@@ -15,8 +15,8 @@ import (
 // around what is asked for, in fewer requests.
 const (
 	blockLen   = 512 << 10
-	mostAtOnce = 8 << 20 // bytes of one request, or half as many again where a pack ends
-	mostKept   = 144 << 20
+	mostAtOnce = 8 << 20  // bytes of one request, or half as many again where a pack ends
+	mostKept   = 64 << 20 // bytes in memory
 	// mostCachedParts is how many bytes of packs with contents a process adds to the cache.
 	mostCachedParts = 4 << 20
 	mostRead        = 1 << 16 // blocks that were read, of which that is known
@@ -100,6 +100,7 @@ type parts struct {
 
 	mu            sync.Mutex
 	blocks        map[part]*block
+	spilled       spill
 	over          map[part]bool    // blocks that were read, and that are hardly needed again
 	ends          map[string]int64 // lengths of packs, as far as they are known
 	clock         int64
@@ -112,7 +113,14 @@ func newParts(f *FS) *parts {
 	}
 }
 
-func (p *parts) wait() { p.running.Wait() }
+// Close waits for what is on its way. Nobody may be reading.
+func (p *parts) Close() error {
+	p.running.Wait()
+	return p.spilled.Close()
+}
+
+// here reports whether a block is on this machine, or on its way. The caller holds p.mu.
+func (p *parts) here(at part) bool { return p.blocks[at] != nil || p.spilled.has(at) }
 
 // learn remembers the lengths of packs, which never change.
 func (p *parts) learn(objects []bucket.Object) {
@@ -129,7 +137,7 @@ func (p *parts) learn(objects []bucket.Object) {
 func (p *parts) lacks(at part) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.blocks[at] == nil && !p.few()
+	return !p.here(at) && !p.few()
 }
 
 // few reports whether this process has fetched so little that it goes into the cache. The caller holds p.mu.
@@ -166,7 +174,7 @@ func (p *parts) expect(name string, from, to int64) {
 // hasAny reports whether there is a block of a range, or there was. The caller holds p.mu.
 func (p *parts) hasAny(name string, from, to int64) bool {
 	for at := (part{name, from / blockLen}); at.n*blockLen < to; at.n++ {
-		if p.blocks[at] != nil || p.over[at] {
+		if p.here(at) || p.over[at] {
 			return true
 		}
 	}
@@ -191,7 +199,7 @@ func (p *parts) fill(name string, from, to int64, unread bool) {
 	first, last := from/blockLen, (to+blockLen-1)/blockLen
 	for n := first; n <= last; n++ {
 		at := part{name, n}
-		there := n < last && (p.blocks[at] != nil || unread && p.over[at])
+		there := n < last && (p.here(at) || unread && p.over[at])
 		enough := (n-first)*blockLen >= mostAtOnce && (last-n)*blockLen > mostAtOnce/2
 		if there || enough || n == last {
 			p.fetch(name, first, n)
@@ -259,11 +267,10 @@ func (p *parts) load(name string, from, to int64, few bool) ([]byte, error) {
 // get returns a block, of which n bytes will be read. The last of a pack is shorter, and those after it are empty.
 func (p *parts) get(at part, n int) ([]byte, error) {
 	p.mu.Lock()
-	b := p.blocks[at]
-	if b == nil {
+	if p.blocks[at] == nil && !p.unspill(at) {
 		p.fetch(at.name, at.n, at.n+1)
-		b = p.blocks[at]
 	}
+	b := p.blocks[at]
 	p.clock++
 	b.used = p.clock
 	b.read += n
@@ -271,6 +278,19 @@ func (p *parts) get(at part, n int) ([]byte, error) {
 	p.mu.Unlock()
 	<-b.ready
 	return b.data, b.err
+}
+
+// unspill reads a block back into memory, and reports whether it was spilled. The caller holds p.mu.
+func (p *parts) unspill(at part) bool {
+	data := p.spilled.get(at)
+	if data == nil {
+		return false
+	}
+	p.makeRoom(1)
+	b := &block{ready: make(chan struct{}), data: data}
+	close(b.ready)
+	p.blocks[at] = b
+	return true
 }
 
 // count counts bytes that are read. What was long ago counts less and less. The caller holds p.mu.
@@ -300,6 +320,9 @@ func (p *parts) makeRoom(n int) {
 			return
 		}
 		delete(p.blocks, oldest)
+		if !p.fs.anew { // a check reads nothing twice
+			p.spilled.add(oldest, found.data, p.fs.newFile)
+		}
 		if !found.done() {
 			continue
 		}

@@ -69,6 +69,24 @@ func TestReadAll(t *testing.T) {
 	}
 }
 
+// Blocks that do not fit into memory are not fetched again when they are read again.
+func TestReadAgain(t *testing.T) {
+	packs, data, c := openPacks(t)
+	p := packs[0].fs.parts
+	for range 2 {
+		for at := int64(0); at < packLen; at += frameLen {
+			readFrame(t, packs[0], data, at)
+			readFrame(t, packs[1], data, at)
+		}
+		p.mu.Lock()
+		p.makeRoom(mostKept / blockLen) // as if many more were read
+		p.mu.Unlock()
+	}
+	if n := c.bytes.Load(); n != 2*packLen {
+		t.Errorf("%d bytes fetched of %d", n, 2*packLen)
+	}
+}
+
 // Who reads here and there does not fetch much more than that.
 func TestReadLittle(t *testing.T) {
 	packs, data, c := openPacks(t)

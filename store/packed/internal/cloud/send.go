@@ -30,6 +30,15 @@ type spool struct {
 
 // newSpool returns an empty file.
 func (f *FS) newSpool() (*spool, error) {
+	file, err := f.newFile()
+	if err != nil {
+		return nil, err
+	}
+	return &spool{File: file, named: true}, nil
+}
+
+// newFile returns an empty file on this machine that has no name.
+func (f *FS) newFile() (durable.File, error) {
 	dir := os.TempDir()
 	if f.cache != nil {
 		dir = f.cache.path // often on disk where the other is in memory
@@ -44,7 +53,10 @@ func (f *FS) newSpool() (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spool{File: file, named: true}, os.Remove(filepath.Join(dir, name))
+	if err := os.Remove(filepath.Join(dir, name)); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 func (s *spool) ReadAt(p []byte, off int64) (int, error) {
