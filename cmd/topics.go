@@ -78,6 +78,8 @@ the files of a directory beside each other, and takes less time.
 A mount of a tag or a line of the log shows the modes and times that ingest listed, so with --allow-other private files
 stay private; --metadata=none gives what earlier versions showed.
 
+Export, verify and copy from a server take less time: hardly anything is sent twice, and most of a copy is stored as it
+comes.
 A mount of a server reads ahead, so find and grep -r do not wait for each directory and file.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.

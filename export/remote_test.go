@@ -20,9 +20,13 @@ func (distant) HasAll(context.Context, []store.Digest) ([]bool, error) {
 
 func (distant) Expect(context.Context, iter.Seq[store.Digest]) {}
 
+func (distant) Group(context.Context, store.Digest) (store.Group, error) {
+	return store.Group{}, store.ErrUnsupported
+}
+
 // The files of a remote store are read in about the order of the tree: they come in that order, and few are kept.
 func TestRemoteOrder(t *testing.T) {
-	const dirs, files, first = 4, remoteFork + runFiles, 4
+	const dirs, files, first = 4, 5 * runFiles, 4
 	f, place := newFake(), map[store.Digest]int{}
 	top := tree{}
 	for i := range dirs {

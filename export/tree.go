@@ -169,7 +169,7 @@ func (e *exporter) each(at *path, d *dir, nodes store.Directory, leaf, sub func(
 			if err = g.wait(); err == nil {
 				err = task() // with d for itself, as within demands
 			}
-		case e.st.RemoteBlobs != nil && run[0].Size > remoteFork:
+		case !e.st.MayFork(&run[0]):
 			err = task()
 		default:
 			err = g.do(task)
@@ -201,11 +201,6 @@ const (
 	runFiles = 64
 	runBytes = 1 << 20
 )
-
-// remoteFork is how many entries a directory of a remote store has below it, at most, if a goroutine of its own writes it.
-// Files of such a store come in the order of the tree. The goroutines must be near each other, or what one needs now is
-// forgotten before another is there.
-const remoteFork = 256
 
 // runLength returns how many of nodes make the first run. There is at least one node.
 func runLength(nodes store.Directory) int {

@@ -32,6 +32,10 @@ func (f *far) Has(ctx context.Context, d store.Digest) (bool, error) {
 	return has && !f.lacks[d], err
 }
 
+func (f *far) Group(context.Context, store.Digest) (store.Group, error) {
+	return store.Group{}, store.ErrUnsupported
+}
+
 func (f *far) HasAll(ctx context.Context, ds []store.Digest) ([]bool, error) {
 	has := make([]bool, len(ds))
 	for i := range ds {

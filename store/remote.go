@@ -15,6 +15,19 @@ type RemoteBlobs interface {
 	// store fetches some of them before they are opened. It takes no more from ds than it has room for, in a goroutine of
 	// its own. Errors show when a blob is opened.
 	Expect(ctx context.Context, ds iter.Seq[Digest])
+	// Group is Grouper.Group for a store at the other end of a network. The error is ErrUnsupported also if that has no
+	// groups, or if they are not worth their way.
+	Group(ctx context.Context, d Digest) (Group, error)
+}
+
+// mostApart is how many entries a directory of a remote store has below it, at most, if a goroutine of its own reads them.
+const mostApart = 256
+
+// MayFork reports whether a goroutine of its own may read the files below the directory n while another goes on behind it.
+// Those of a remote store come in the order of the tree. Goroutines that are far from each other need more of them than are
+// kept.
+func (s *Store) MayFork(n *Node) bool {
+	return s.RemoteBlobs == nil || n.Kind != KindDirectory || n.Size <= mostApart
 }
 
 // HasAll reports which of many blobs and chunks the store has, in order. It asks a remote store for all of them at once.

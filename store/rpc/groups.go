@@ -112,6 +112,35 @@ func (g *groups) locate(ctx context.Context, d store.Digest) (m member, err erro
 	return m, nil
 }
 
+// Group implements store.RemoteBlobs. The group is as it came.
+func (b blobs) Group(ctx context.Context, d store.Digest) (store.Group, error) {
+	g := &b.c.groups
+	err := b.c.outbox.await(ctx, d)
+	var m member
+	if err == nil {
+		m, err = g.locate(ctx, d)
+	}
+	if err != nil {
+		return store.Group{}, err
+	}
+	if m.group == nil {
+		return store.Group{}, store.ErrUnsupported
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.group.single {
+		if m.group.at != nil {
+			g.kept.expect(m) // it will be read
+		}
+		return store.Group{}, store.ErrUnsupported
+	}
+	whole := store.Group{Members: m.group.members, Frame: m.group.frame}
+	if whole.Frame == nil {
+		whole.Plain = m.group.raw
+	}
+	return whole, nil
+}
+
 // find returns where d is in a kept group, or whether to ask for its group.
 func (g *groups) find(d store.Digest) (m member, want bool) {
 	g.mu.Lock()

@@ -299,3 +299,25 @@ func TestGroupsElsewhere(t *testing.T) {
 	failure = status.Error(codes.Internal, "never asked")
 	readRemote(t, c.bundle("groups"), data)
 }
+
+// Group returns the group as it came, and asks for nothing that was expected.
+func TestGroupAsItCame(t *testing.T) {
+	served, all := newGrouped(t, 100, 10)
+	alone := rpctest.Random(1000)
+	if _, err := served.Blobs.Put(t.Context(), alone); err != nil {
+		t.Fatal(err)
+	}
+	st, calls := countCalls(t, served)
+	st.RemoteBlobs.Expect(t.Context(), slices.Values(digestsOf(append(all, alone))))
+	for _, data := range all {
+		want, _ := served.Groups.Group(t.Context(), store.Sum(data))
+		got, err := st.RemoteBlobs.Group(t.Context(), store.Sum(data))
+		if err != nil || !slices.Equal(got.Members, want.Members) || !bytes.Equal(got.Frame, want.Frame) || !bytes.Equal(got.Plain, want.Plain) {
+			t.Errorf("%d members, %v", len(got.Members), err)
+		}
+	}
+	if _, err := st.RemoteBlobs.Group(t.Context(), store.Sum(alone)); !errors.Is(err, store.ErrUnsupported) {
+		t.Errorf("a blob in no group: %v", err)
+	}
+	calls.want(t, 0, 0)
+}

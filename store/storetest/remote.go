@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -10,6 +11,7 @@ import (
 func remoteChecks() []check {
 	return []check{
 		{"HasAll answers for each, in order", remoteHasAll},
+		{"Group has the blob, or there is none", remoteGroup},
 		{"HasAll of nothing", func(t *testing.T, st *store.Store) { wantHasAll(t, st, nil, nil) }},
 	}
 }
@@ -38,5 +40,21 @@ func wantHasAll(t *testing.T, st *store.Store, ds []store.Digest, want []bool) {
 	t.Helper()
 	if got, err := st.RemoteBlobs.HasAll(t.Context(), ds); err != nil || !slices.Equal(got, want) {
 		t.Errorf("HasAll of %d blobs: %d answers, error %v; they are not the right ones", len(ds), len(got), err)
+	}
+}
+
+func remoteGroup(t *testing.T, st *store.Store) {
+	d := put(t, st, []byte("in a group, or not"))
+	if err := st.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	g, err := st.RemoteBlobs.Group(t.Context(), d)
+	has := slices.ContainsFunc(g.Members, func(c store.Chunk) bool { return c.Digest == d })
+	if err == nil && !has || err != nil && !errors.Is(err, store.ErrUnsupported) {
+		t.Errorf("a group with the blob %t, error %v", has, err)
+	}
+	g, err = st.RemoteBlobs.Group(t.Context(), store.Sum([]byte("nowhere")))
+	if !errors.Is(err, store.ErrUnsupported) && !store.IsNotFound(err) {
+		t.Errorf("what is not there: a group of %d, error %v", len(g.Members), err)
 	}
 }

@@ -193,6 +193,11 @@ func (r remote) Expect(ctx context.Context, ds iter.Seq[store.Digest]) {
 	})
 }
 
+// Group returns no group: Near may have some of its blobs.
+func (r remote) Group(context.Context, store.Digest) (store.Group, error) {
+	return store.Group{}, store.ErrUnsupported
+}
+
 // HasAll asks as Blobs.Has does: Near, and Far for what Near lacks; or Far alone.
 func (r remote) HasAll(ctx context.Context, ds []store.Digest) ([]bool, error) {
 	has := make([]bool, len(ds))

@@ -32,6 +32,10 @@ func (r *remote) HasAll(ctx context.Context, ds []store.Digest) (has []bool, err
 
 func (r *remote) Expect(context.Context, iter.Seq[store.Digest]) {}
 
+func (r *remote) Group(context.Context, store.Digest) (store.Group, error) {
+	return store.Group{}, store.ErrUnsupported
+}
+
 // A tier with a remote part is asked for many blobs at once, and asks the remote part only for what the near part lacks.
 func TestHasAll(t *testing.T) {
 	for _, through := range []bool{false, true} {

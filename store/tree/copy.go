@@ -228,6 +228,10 @@ func (r *rootCopy) nodes(nodes []store.Node, trailTo func(store.Node) *trail) (o
 				lacked.Store(true)
 			}
 		}
+		if !r.from.MayFork(&run[0]) {
+			copyRun()
+			continue
+		}
 		select {
 		case r.slots <- struct{}{}:
 			working.Go(func() {

@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -17,6 +18,8 @@ import (
 // methods may be called concurrently, and also of a nil pointer.
 type groups struct {
 	from, to *store.Store
+	read     func(context.Context, store.Digest) (store.Group, error) // of from
+	longest  uint64                                                   // of a blob in a group that goes as it is
 	decoder  *zstd.Decoder
 	room     chan struct{} // one for each group that is being copied
 	long     chan struct{} // one for each blob of several chunks
@@ -57,35 +60,56 @@ const recentGroups = 16
 // groupBuffer holds what most groups decode to. Memory that is used again need not be mapped and cleared.
 const groupBuffer = 3 << 20
 
+const longestGroup = 64 << 20 // bytes that a group may decode to: more than those that castar makes
+
 // aheadBytes is about how much of a long blob is copied ahead: some groups, so that each processor has one to decode.
 const aheadBytes = 8 << 20
 
 // remoteGroups is how many groups are on their way to a remote store at once, at least.
 const remoteGroups = 8
 
-// newGroups returns nil if one of the stores has no groups, or if they cut blobs at different lengths.
+// newGroups returns nil if one of the stores has no groups, or if they cut blobs at different lengths. A remote source may
+// cut them anywhere, but then no chunks are copied in groups, and no blob that the destination could cut.
 func newGroups(from, to *store.Store) *groups {
-	if from.Groups == nil || from.Joins == nil || to.Takes == nil || from.Joins.ChunkSize() != to.Takes.ChunkSize() {
+	if to.Takes == nil {
+		return nil
+	}
+	g := &groups{from: from, to: to, longest: math.MaxUint64}
+	switch average := to.Takes.ChunkSize(); {
+	case from.Groups != nil && from.Joins != nil && from.Joins.ChunkSize() == average:
+		g.read = from.Groups.Group
+	case from.RemoteBlobs != nil && to.RemoteBlobs == nil:
+		g.read = from.RemoteBlobs.Group
+		if from.Takes == nil || from.Takes.ChunkSize() != average {
+			g.longest = uint64(average) / 2
+		}
+	default:
 		return nil
 	}
 	jobs := runtime.GOMAXPROCS(0)
 	if to.RemoteBlobs != nil {
 		jobs = max(jobs, remoteGroups)
 	}
-	dec, err := zstd.NewDecoder(jobs)
-	if err != nil {
+	var err error
+	if g.decoder, err = zstd.NewDecoder(jobs); err != nil {
 		return nil
 	}
-	return &groups{
-		from: from, to: to, decoder: dec, room: make(chan struct{}, jobs+1), long: make(chan struct{}, jobs),
-		wanted: NewSet(from), copied: NewSet(from), recent: map[store.Digest]groupMember{}, failed: map[store.Digest]bool{},
-	}
+	g.room, g.long = make(chan struct{}, jobs+1), make(chan struct{}, jobs)
+	g.wanted, g.copied = NewSet(from), NewSet(from)
+	g.recent, g.failed = map[store.Digest]groupMember{}, map[store.Digest]bool{}
+	return g
 }
 
 // want adds what roots reach. What cannot be read is left out: the copy will name it.
 func (g *groups) want(ctx context.Context, roots []Root) {
-	if g != nil {
+	switch {
+	case g == nil:
+	case g.from.RemoteBlobs == nil:
 		_ = reach(ctx, g.from, roots, g.wanted.Add, func(error) error { return ctx.Err() })
+	default: // which would be asked for the chunks of each blob
+		for d := range files(ctx, g.from.Directories, roots, nil) {
+			_, _ = g.wanted.Add(store.KindFile, d)
+		}
 	}
 }
 
@@ -114,12 +138,14 @@ func (g *groups) blob(ctx context.Context, d store.Digest) (bool, error) {
 	if g == nil {
 		return false, nil
 	}
-	chunks, err := g.from.Blobs.Chunks(ctx, d)
-	if err != nil {
-		return false, nil // CopyBlob will meet it too
-	}
-	if len(chunks) > 0 {
-		return g.join(ctx, d, chunks)
+	if g.from.RemoteBlobs == nil {
+		chunks, err := g.from.Blobs.Chunks(ctx, d)
+		if err != nil {
+			return false, nil // CopyBlob will meet it too
+		}
+		if len(chunks) > 0 {
+			return g.join(ctx, d, chunks)
+		}
 	}
 	piece, ok, err := g.piece(ctx, d, false)
 	if ok {
@@ -216,7 +242,7 @@ func (g *groups) begin(ctx context.Context, d store.Digest) (m groupMember, isNe
 	if m, ok = g.find(d); ok || g.failed[d] {
 		return m, false, ok
 	}
-	read, err := g.from.Groups.Group(ctx, d)
+	read, err := g.read(ctx, d)
 	if err != nil { // which CopyBlob will meet too
 		return m, false, false
 	}
@@ -301,7 +327,7 @@ func (g *groups) copy(ctx context.Context, group *copiedGroup) error {
 		} else if g.wanted.Has(store.KindFile, m.Digest) {
 			wanted[i] = data
 		}
-		all = all && wanted[i] != nil
+		all = all && wanted[i] != nil && m.Size <= g.longest
 	}
 	if all {
 		taken, err := g.to.Takes.TakeGroup(ctx, group.Group, group.raw)
@@ -355,6 +381,9 @@ func (g *groups) fail(members []store.Chunk) {
 func (g *groups) decode(group *copiedGroup) bool {
 	total := uint64(0)
 	for i := range group.Members {
+		if group.Members[i].Size > longestGroup-total {
+			return false
+		}
 		total += group.Members[i].Size
 	}
 	if group.Frame == nil {

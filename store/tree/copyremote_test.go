@@ -1,8 +1,10 @@
 package tree_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -106,5 +108,58 @@ func TestCopyManyGroups(t *testing.T) {
 	}
 	if err := complete(t.Context(), to, root); err != nil {
 		t.Error(err)
+	}
+}
+
+// From a remote store, groups are copied as they come if the roots reach all blobs in them. Chunks are cut anew.
+func TestCopyRemoteGroups(t *testing.T) {
+	text := func(c string) []byte { return bytes.Repeat([]byte(c), 1<<17) }
+	short, longer := [][]byte{[]byte("s 1"), []byte("s 2")}, [][]byte{text("l"), text("l 2"), []byte("l 3")}
+	for _, tt := range []struct {
+		name   string
+		groups [][][]byte
+		bytes  func(g *store.Group) // changes the first group
+		cuts   bool                 // as the destination does
+		want   int                  // groups that are taken as they are
+	}{
+		{"all is reached", [][][]byte{short, longer}, nil, true, 2},
+		{"nobody knows where the source cuts", [][][]byte{short, longer}, nil, false, 1},
+		{"a blob that is not reached", [][][]byte{append(short[:2:2], []byte("secret")), longer}, nil, true, 1},
+		{"a frame that is cut short", [][][]byte{short, longer}, func(g *store.Group) { g.Frame = g.Frame[:8] }, true, 1},
+		{"other names", [][][]byte{short, longer}, func(g *store.Group) { g.Members[0].Digest[0]++ }, true, 1},
+		{"other lengths", [][][]byte{short, longer}, func(g *store.Group) { g.Members[0].Size = 1 << 60 }, true, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newGroupSample(t)
+			files := map[string]string{}
+			for i, blobs := range tt.groups {
+				g := s.group(t, blobs...)
+				if i == 0 && tt.bytes != nil {
+					all := g.Members
+					g.Members = slices.Clone(all)
+					tt.bytes(&g)
+					for _, m := range all {
+						s.g.groups[m.Digest] = g
+					}
+				}
+				for _, data := range blobs {
+					if string(data) != "secret" {
+						files[fmt.Sprintf("%d/%.3s", i, data)] = string(data)
+					}
+				}
+			}
+			root := putTree(t, s.st, files)
+			s.st.RemoteBlobs, s.st.Groups, s.st.Joins = &far{blobs: s.g, groups: s.g}, nil, nil
+			if tt.cuts {
+				s.st.Takes = &taker{size: 1 << 18}
+			}
+			to, k, said := s.copyAll(t, nil, root)
+			if n := len(files); len(k.groups) != tt.want || said != fmt.Sprintf("%d of %d", n, n) {
+				t.Errorf("%d groups, %q", len(k.groups), said)
+			}
+			if has, err := to.Blobs.Has(t.Context(), store.Sum([]byte("secret"))); has || err != nil {
+				t.Errorf("what the root does not reach: %t, %v", has, err)
+			}
+		})
 	}
 }

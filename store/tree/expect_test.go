@@ -16,6 +16,7 @@ type far struct {
 	blobs       store.Blobs
 	files       [][]store.Digest
 	directories []store.Digest
+	groups      store.Grouper // nil: there are none
 }
 
 func (f *far) HasAll(ctx context.Context, ds []store.Digest) (has []bool, err error) {
@@ -27,6 +28,13 @@ func (f *far) HasAll(ctx context.Context, ds []store.Digest) (has []bool, err er
 		has = append(has, is)
 	}
 	return has, nil
+}
+
+func (f *far) Group(ctx context.Context, d store.Digest) (store.Group, error) {
+	if f.groups == nil {
+		return store.Group{}, store.ErrUnsupported
+	}
+	return f.groups.Group(ctx, d)
 }
 
 func (f *far) Expect(_ context.Context, ds iter.Seq[store.Digest]) {
