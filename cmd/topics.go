@@ -20,6 +20,9 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+A long file is read from a mount a quarter faster, and the mount takes less memory. The pages of castar serve --http keep
+long tags inside the window.
+
 A verify of a store in a bucket reads all of it there. It took indexes and directories from the cache on this machine, and
 did not see damage to them in the bucket. Export and cat take half as many requests or fewer, and castar ls -R --json two if
 the cache has what it needs. What an export has fetched and will need again is in a file without a name in the folder of the
