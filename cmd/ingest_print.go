@@ -66,7 +66,7 @@ func (e *env) printIngested(f *ingestFlags, r *ingested, added *sum) error {
 	if e.verbose {
 		c := r.Counts
 		e.note("ingest", fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(c.Files, "file"),
-			plural(c.Directories, "directory"), plural(c.Symlinks, "symbolic link"), humanBytes(c.Bytes), r.Excluded, r.seconds))
+			plural(c.Directories, "directory"), plural(c.Symlinks, "symbolic link"), store.HumanBytes(c.Bytes), r.Excluded, r.seconds))
 	}
 	if r.movedFrom != "" {
 		e.note("ingest", fmt.Sprintf("tag %s moved from %s", quote(f.tag), r.movedFrom[:shortDigits]))
@@ -119,7 +119,7 @@ func (a *sum) text() string {
 	if a == nil {
 		return ""
 	}
-	return fmt.Sprintf("; added %s (%s stored)", humanBytes(a.contents), humanBytes(a.stored))
+	return fmt.Sprintf("; added %s (%s stored)", store.HumanBytes(a.contents), store.HumanBytes(a.stored))
 }
 
 // thousands returns n with commas.

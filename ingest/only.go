@@ -85,20 +85,13 @@ func (w *walker) sized(st *stat) bool {
 	return w.o.LargerThan > 0 && st.kind() == unix.S_IFREG && st.size > uint64(w.o.LargerThan)
 }
 
-// present returns the one of Options.IfPresent that is among the sorted names of a directory, or "".
-func (w *walker) present(names []string) string {
-	for _, name := range w.o.IfPresent {
-		if _, ok := slices.BinarySearch(names, name); ok {
-			return name
-		}
-	}
-	return ""
-}
-
 // patterns applies what the directory itself leaves out, with a CACHEDIR.TAG or a .gitignore. It returns the names that
 // remain and the patterns that hold for them.
 func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
-	mark := w.present(names)
+	mark := ""
+	if i := slices.IndexFunc(w.o.IfPresent, func(name string) bool { return slices.Contains(names, name) }); i >= 0 {
+		mark = w.o.IfPresent[i]
+	}
 	if mark == "" && w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
 		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
 			mark = ignore.CacheDirTag
