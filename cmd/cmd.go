@@ -154,7 +154,7 @@ func (e *env) globalFlags() []cli.Flag {
 func (e *env) warn(command, text string) {
 	text = store.ShortMessage(text)
 	m := jsonMessage{Level: "warning", Command: command}
-	m.Text, m.TextBase64 = jsonName(text)
+	m.Text, m.TextBase64 = store.JSONName(text)
 	m.print(e.stderr, e.json, text)
 }
 

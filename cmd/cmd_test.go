@@ -18,10 +18,10 @@ import (
 )
 
 func TestJSONName(t *testing.T) {
-	if text, b64 := jsonName("a\n"); text != "a\n" || b64 != "" {
+	if text, b64 := store.JSONName("a\n"); text != "a\n" || b64 != "" {
 		t.Errorf("got %q %q", text, b64)
 	}
-	if text, b64 := jsonName("a\xff"); text != "a\uFFFD" || b64 != "Yf8=" {
+	if text, b64 := store.JSONName("a\xff"); text != "a\uFFFD" || b64 != "Yf8=" {
 		t.Errorf("got %q %q", text, b64)
 	}
 }
@@ -153,8 +153,8 @@ func TestHumanBytes(t *testing.T) {
 		5 << 30: "5.0 GiB", 1<<64 - 2: "16.0 EiB", 1<<64 - 1: "16 EiB or more",
 	}
 	for n, want := range tests {
-		if got := humanBytes(n); got != want {
-			t.Errorf("humanBytes(%d) = %s, want %s", n, got, want)
+		if got := store.HumanBytes(n); got != want {
+			t.Errorf("store.HumanBytes(%d) = %s, want %s", n, got, want)
 		}
 	}
 }

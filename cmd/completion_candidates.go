@@ -243,7 +243,7 @@ func (e *env) pathNames(ctx context.Context, ref string) (names []candidate) {
 			case store.KindSymlink:
 				names = append(names, candidate{dir + n.Name, "-> " + quote(n.Target)})
 			default:
-				names = append(names, candidate{dir + n.Name, humanBytes(n.Size)})
+				names = append(names, candidate{dir + n.Name, store.HumanBytes(n.Size)})
 			}
 		}
 		return err

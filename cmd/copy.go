@@ -321,7 +321,7 @@ func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
 		return err
 	}
 	j := jsonCopiedRoot{jsonRoot: root, Complete: r.whole}
-	j.Ref, j.RefBase64 = jsonName(r.root.Name)
+	j.Ref, j.RefBase64 = store.JSONName(r.root.Name)
 	for _, t := range r.tags {
 		j.Tags = append(j.Tags, t.Name)
 	}
@@ -369,6 +369,6 @@ func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.Copy
 	if f.dryRun {
 		verb = "would copy"
 	}
-	e.print(j, fmt.Sprintf("%s %s in %s: %d of %s, %d of %s", verb, humanBytes(j.NewBytes), plural(uint64(roots), "root"),
+	e.print(j, fmt.Sprintf("%s %s in %s: %d of %s, %d of %s", verb, store.HumanBytes(j.NewBytes), plural(uint64(roots), "root"),
 		j.NewBlobs, plural(j.Blobs, "blob"), j.NewDirectories, plural(j.Directories, "directory")))
 }

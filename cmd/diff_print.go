@@ -130,7 +130,7 @@ func (jsonDiff) lineType() string { return "change" }
 
 func (p *diffPrinter) newJSONDiff(c *tree.Change) jsonDiff {
 	j := jsonDiff{Op: string(c.Op), jsonPath: newJSONPath(c.Path)}
-	j.From, j.FromBase64 = jsonName(c.From)
+	j.From, j.FromBase64 = store.JSONName(c.From)
 	if c.Op == changedMode || c.Op == changedTime || c.Op == changedOwner {
 		old, _ := p.facts[0].findKind(c.Path, &c.New)
 		is, _ := p.facts[1].find(c.Path, &c.New)
@@ -178,9 +178,9 @@ func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*compare.Side) error
 
 func (p *diffPrinter) printStat(j *jsonDiffStat) {
 	w := newTable(p.out)
-	fmt.Fprintf(w, "added\t%s\t%s\n", number(j.Added), humanBytes(j.BytesAdded))
-	fmt.Fprintf(w, "removed\t%s\t%s\n", number(j.Removed), humanBytes(j.BytesRemoved))
-	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", number(j.Changed), humanBytes(j.BytesNew), humanBytes(j.BytesOld))
+	fmt.Fprintf(w, "added\t%s\t%s\n", number(j.Added), store.HumanBytes(j.BytesAdded))
+	fmt.Fprintf(w, "removed\t%s\t%s\n", number(j.Removed), store.HumanBytes(j.BytesRemoved))
+	fmt.Fprintf(w, "changed\t%s\t%s, before %s\n", number(j.Changed), store.HumanBytes(j.BytesNew), store.HumanBytes(j.BytesOld))
 	fmt.Fprintf(w, "renamed\t%s\n", number(j.Renamed))
 	fmt.Fprintf(w, "share\t%s\tof all entries are added, removed or changed: %d before, %d after\n", percent(j.Share), j.EntriesOld, j.EntriesNew)
 	w.Flush()

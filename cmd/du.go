@@ -75,12 +75,12 @@ func (e *env) du(ctx context.Context, st *store.Store, r tree.Ref, depth int) er
 		}
 		unique, shared, name := "-", "-", "."
 		if st.Sizer != nil {
-			unique, shared = humanBytes(room.Unique), humanBytes(room.Shared)
+			unique, shared = store.HumanBytes(room.Unique), store.HumanBytes(room.Shared)
 		}
 		if room.Path != "" {
 			name = quote(room.Path + "/")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", humanBytes(room.Counts.Bytes), unique, shared, name)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", store.HumanBytes(room.Counts.Bytes), unique, shared, name)
 	}
 	return w.Flush()
 }

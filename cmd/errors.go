@@ -119,7 +119,7 @@ func printError(w io.Writer, asJSON bool, command string, err error) {
 	for i, e := range errs {
 		m := jsonMessage{Level: "error", Command: command, Status: status}
 		text := store.ShortMessage(e.Error())
-		m.Text, m.TextBase64 = jsonName(text)
+		m.Text, m.TextBase64 = store.JSONName(text)
 		if i == len(errs)-1 {
 			m.Hint = hint
 		}

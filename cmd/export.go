@@ -309,7 +309,7 @@ func (e *env) printExported(f *exportFlags, node store.Node, dest string, r expo
 	if e.json {
 		root, err := newJSONRoot(node)
 		j := jsonExported{jsonRoot: root, Result: r, Seconds: took.Seconds(), NotRestored: unset, DryRun: f.options.DryRun}
-		j.Dest, j.DestBase64 = jsonName(dest)
+		j.Dest, j.DestBase64 = store.JSONName(dest)
 		if err == nil {
 			e.stdout.json(j)
 		}
@@ -318,10 +318,10 @@ func (e *env) printExported(f *exportFlags, node store.Node, dest string, r expo
 	if e.verbose {
 		shared := ""
 		if r.Shared > 0 {
-			shared = fmt.Sprintf(" (%s shared with the store)", humanBytes(r.Shared))
+			shared = fmt.Sprintf(" (%s shared with the store)", store.HumanBytes(r.Shared))
 		}
 		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s%s in %.1f s", dest, plural(r.Files, "file"),
-			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), humanBytes(r.Bytes), shared, took.Seconds()))
+			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), store.HumanBytes(r.Bytes), shared, took.Seconds()))
 	}
 	switch {
 	case f.options.DryRun:

@@ -184,7 +184,7 @@ func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) er
 				orDash(t.Name), orDash(t.Source)))
 		}
 	}
-	e.print(j, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, humanBytes(r.FreedBytes),
-		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), keeps, humanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
+	e.print(j, fmt.Sprintf("%s %s: %s, %s; %s %s: %s", freed, store.HumanBytes(r.FreedBytes),
+		plural(r.FreedObjects, "object"), plural(r.FreedPacks, "pack"), keeps, store.HumanBytes(r.KeptBytes), plural(r.KeptObjects, "object")))
 	return nil
 }

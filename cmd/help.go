@@ -111,15 +111,17 @@ func printHelp(w io.Writer, app *cli.App, width int) {
 
 func printCommands(w io.Writer, app *cli.App, width int) {
 	fmt.Fprintln(w, "Commands:")
-	var names, texts []string
-	for _, c := range app.VisibleCommands() {
-		text := c.Usage
-		if len(c.Aliases) > 0 {
-			text += " (also " + strings.Join(c.Aliases, ", ") + ")"
+	printTable(w, func(yield func(name, text string) bool) {
+		for _, c := range app.VisibleCommands() {
+			text := c.Usage
+			if len(c.Aliases) > 0 {
+				text += " (also " + strings.Join(c.Aliases, ", ") + ")"
+			}
+			if !yield(c.Name, text) {
+				return
+			}
 		}
-		names, texts = append(names, c.Name), append(texts, text)
-	}
-	printTable(w, names, texts, width)
+	}, width)
 }
 
 // printCommandHelp writes the help of one command, in lines of up to width columns.
@@ -138,11 +140,7 @@ func printCommandHelp(w io.Writer, c *cli.Command, width int) {
 func printFlags(w io.Writer, categories []cli.VisibleFlagCategory, width int) {
 	for _, category := range categories {
 		fmt.Fprintf(w, "\n%s:\n", cmp.Or(category.Name(), "Flags"))
-		var spelled, texts []string
-		for s, text := range describeFlags(category) {
-			spelled, texts = append(spelled, s), append(texts, text)
-		}
-		printTable(w, spelled, texts, width)
+		printTable(w, describeFlags(category), width)
 	}
 }
 
@@ -158,14 +156,14 @@ func describeFlags(category cli.VisibleFlagCategory) iter.Seq2[string, string] {
 }
 
 // printTable writes rows of a term and its meaning, in lines of up to width columns.
-func printTable(w io.Writer, terms, texts []string, width int) {
+func printTable(w io.Writer, rows iter.Seq2[string, string], width int) {
 	longest := 0
-	for _, term := range terms {
+	for term := range rows {
 		longest = max(longest, len(term))
 	}
 	var b strings.Builder
-	for i, text := range texts {
-		writeRow(&b, fmt.Sprintf("  %-*s  ", longest, terms[i]), text, width)
+	for term, text := range rows {
+		writeRow(&b, fmt.Sprintf("  %-*s  ", longest, term), text, width)
 	}
 	io.WriteString(w, b.String())
 }

@@ -45,7 +45,7 @@ type jsonPath struct {
 }
 
 func newJSONPath(path string) (j jsonPath) {
-	j.Path, j.PathBase64 = jsonName(path)
+	j.Path, j.PathBase64 = store.JSONName(path)
 	return j
 }
 
@@ -56,7 +56,7 @@ type jsonSource struct {
 }
 
 func newJSONSource(path string) (j jsonSource) {
-	j.Source, j.SourceBase64 = jsonName(path)
+	j.Source, j.SourceBase64 = store.JSONName(path)
 	return j
 }
 
@@ -76,7 +76,7 @@ func newJSONNode(n store.Node) jsonNode {
 	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
 	switch n.Kind {
 	case store.KindSymlink:
-		j.Target, j.TargetBase64 = jsonName(n.Target)
+		j.Target, j.TargetBase64 = store.JSONName(n.Target)
 		return j
 	case store.KindFile:
 		j.Bytes = &n.Size
@@ -95,9 +95,6 @@ type jsonEntry struct {
 }
 
 func (jsonEntry) lineType() string { return "entry" }
-
-// jsonName returns the two JSON fields of a name; see store.JSONName.
-func jsonName(name string) (text, base64Text string) { return store.JSONName(name) }
 
 // withJSON returns a help text with a paragraph about --json before its examples. Each of about is a sentence without its
 // end, and an object whose fields complete it.

@@ -164,7 +164,7 @@ func (f *lsFlags) longFields(kept *factsReader, path string, n store.Node) strin
 	}
 	size := strconv.FormatUint(n.Size, 10)
 	if f.human && n.Kind == store.KindFile {
-		size = humanBytes(n.Size)
+		size = store.HumanBytes(n.Size)
 	}
 	return fmt.Sprintf("%c %s%11s %s ", kind, said, size, digest)
 }

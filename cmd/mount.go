@@ -166,7 +166,7 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 		return hintAtMount(err)
 	}
 	defer m.Close()
-	result.Dir, result.DirBase64 = jsonName(m.Dir())
+	result.Dir, result.DirBase64 = store.JSONName(m.Dir())
 	if ready == nil {
 		e.printMount(m.Dir(), result)
 	} else if err := e.detach(f.log, ready, m.Dir(), result); err != nil {

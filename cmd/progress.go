@@ -16,6 +16,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"castar/ingest"
+	"castar/store"
 )
 
 // progressInterval is the time between two pictures of the bar: short enough to look alive, and long enough to cost
@@ -261,12 +262,12 @@ func fitPicture(p []rune, columns int) string {
 func (s sample) units() string { return cmp.Or(s.unit, "files") }
 
 func (s sample) line(elapsed time.Duration) string {
-	text := fmt.Sprintf("%d %s, %s", s.files, s.units(), humanBytes(s.bytes))
+	text := fmt.Sprintf("%d %s, %s", s.files, s.units(), store.HumanBytes(s.bytes))
 	if s.total > 0 {
-		text += " of " + humanBytes(s.total)
+		text += " of " + store.HumanBytes(s.total)
 	}
 	if seconds := elapsed.Seconds(); seconds > 0 {
-		text += fmt.Sprintf(", %s/s", humanBytes(uint64(float64(s.bytes)/seconds)))
+		text += fmt.Sprintf(", %s/s", store.HumanBytes(uint64(float64(s.bytes)/seconds)))
 	}
 	return text + fmt.Sprintf(", %s", elapsed.Round(progressInterval))
 }

@@ -97,7 +97,7 @@ func (e *env) printRecordTable(command string, tags []store.Tag) error {
 		header, cells := "NAME\tROOT\tTIME\tSOURCE", []string{name, digest, when, source}
 		if command == "log" {
 			header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
-			cells = []string{fmt.Sprint("@", number), when, digest, fmt.Sprint(t.Counts.Files), humanBytes(t.Counts.Bytes), name, source}
+			cells = []string{fmt.Sprint("@", number), when, digest, fmt.Sprint(t.Counts.Files), store.HumanBytes(t.Counts.Bytes), name, source}
 		}
 		if comments {
 			header, cells = header+"\tCOMMENT", append(cells, orDash(t.Comment))

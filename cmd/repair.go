@@ -97,7 +97,7 @@ type jsonWhere struct {
 }
 
 func newJSONWhere(where string) (j jsonWhere) {
-	j.Where, j.WhereBase64 = jsonName(where)
+	j.Where, j.WhereBase64 = store.JSONName(where)
 	return j
 }
 
@@ -148,5 +148,5 @@ func (e *env) printRepaired(r mend.Result, c *tree.CopyCounts, took time.Duratio
 		lost += ", and everything in " + plural(r.LostContainers, "place")
 	}
 	e.print(j, fmt.Sprintf("%s whole; fetched %s (%s) and %s; %s", plural(r.Objects, "object"), plural(j.FetchedBlobs, "blob"),
-		humanBytes(j.FetchedBytes), plural(j.FetchedDirectories, "directory"), lost))
+		store.HumanBytes(j.FetchedBytes), plural(j.FetchedDirectories, "directory"), lost))
 }

@@ -99,7 +99,7 @@ type snixEntry struct {
 func newSnixEntry(n store.Node) snixEntry {
 	e := snixEntry{Type: n.Kind.String()}
 	if n.Kind == store.KindSymlink {
-		e.Target, _ = jsonName(n.Target)
+		e.Target, _ = store.JSONName(n.Target)
 		return e
 	}
 	e.Digest, e.Size = n.Digest.Snix(), &n.Size
@@ -244,7 +244,7 @@ func (e *env) printStat(j *jsonStat, r tree.Ref, wantTags bool) {
 		if j.Size < 1024 {
 			row("size", "%d", j.Size)
 		} else {
-			row("size", "%d (%s)", j.Size, humanBytes(j.Size))
+			row("size", "%d (%s)", j.Size, store.HumanBytes(j.Size))
 		}
 		row("chunks", "%d", *j.Chunks)
 	case store.KindSymlink:

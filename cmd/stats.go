@@ -171,12 +171,12 @@ func (m *untagged) print(w io.Writer) {
 		return
 	}
 	if m.Log != nil && *m.Log > 0 {
-		fmt.Fprintf(w, "log     %s more, for %s without a tag and for listings\n", humanBytes(*m.Log), plural(m.Roots, "root"))
+		fmt.Fprintf(w, "log     %s more, for %s without a tag and for listings\n", store.HumanBytes(*m.Log), plural(m.Roots, "root"))
 	} else if m.Log == nil && m.Roots > 0 {
 		fmt.Fprintf(w, "log     %s without a tag\n", plural(m.Roots, "root"))
 	}
 	if m.Rest != nil && *m.Objects > 0 {
-		fmt.Fprintf(w, "rest    %s in %s that nothing names\n", humanBytes(*m.Rest), plural(*m.Objects, "object"))
+		fmt.Fprintf(w, "rest    %s in %s that nothing names\n", store.HumanBytes(*m.Rest), plural(*m.Objects, "object"))
 	}
 }
 
@@ -227,7 +227,7 @@ func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Uniq
 			return err
 		}
 		j := jsonMeasured{jsonRoot: root, Counts: m.counts}
-		j.Ref, j.RefBase64 = jsonName(m.name)
+		j.Ref, j.RefBase64 = store.JSONName(m.name)
 		j.Name, j.NameBase64 = j.Ref, j.RefBase64
 		if owners {
 			j.Tag = m.name
@@ -264,9 +264,9 @@ func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, 
 	fmt.Fprintln(w)
 	for _, m := range append(roots, &measured{name: "all", counts: total}) {
 		c := m.counts
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s", quote(m.name), c.Files, c.Directories, c.Symlinks, humanBytes(c.Bytes))
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s", quote(m.name), c.Files, c.Directories, c.Symlinks, store.HumanBytes(c.Bytes))
 		if owners && m.root.Kind != 0 {
-			fmt.Fprintf(w, "\t%s", humanBytes(m.alone))
+			fmt.Fprintf(w, "\t%s", store.HumanBytes(m.alone))
 		}
 		fmt.Fprintln(w)
 	}
@@ -276,9 +276,9 @@ func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, 
 	stored := "unknown"
 	if u.Stored+u.StoredDirs > 0 {
 		stored = fmt.Sprintf("%s of files, compressed %.2f to 1, and %s of directories",
-			humanBytes(u.Stored), ratio(u.Bytes, u.Stored), humanBytes(u.StoredDirs))
+			store.HumanBytes(u.Stored), ratio(u.Bytes, u.Stored), store.HumanBytes(u.StoredDirs))
 	}
-	fmt.Fprintf(e.stdout, "\nunique  %s in %s, deduplicated %.2f to 1, and %s\nstored  %s\n", humanBytes(u.Bytes),
+	fmt.Fprintf(e.stdout, "\nunique  %s in %s, deduplicated %.2f to 1, and %s\nstored  %s\n", store.HumanBytes(u.Bytes),
 		plural(u.Files, "file"), ratio(total.Bytes, u.Bytes), plural(u.Directories, "directory"), stored)
 	more.print(e.stdout)
 	if e.isTerminal() && u.Files > 0 {
@@ -306,7 +306,7 @@ func printHistogram(out io.Writer, sizes *[tree.SizeClasses]uint64) {
 		case i > 0 && limit == 0:
 			label = "more"
 		case i > 0:
-			label = "below " + strings.Replace(humanBytes(limit), ".0 ", " ", 1)
+			label = "below " + strings.Replace(store.HumanBytes(limit), ".0 ", " ", 1)
 		}
 		bar := int((n*histogramWidth + most - 1) / most)
 		fmt.Fprintf(w, "%s\t%d\t%s\n", label, n, strings.Repeat("█", bar))

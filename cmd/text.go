@@ -34,9 +34,6 @@ func plural(n uint64, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// humanBytes returns a number of bytes for people to read; see store.HumanBytes.
-func humanBytes(n uint64) string { return store.HumanBytes(n) }
-
 // visible writes contents of files to a terminal, so that the terminal obeys nothing in them. It shows a control character
 // as ^ and a letter, like cat -v and less. Bytes that are no character, and characters that have no width or change the
 // direction of text, become Go escapes. Newlines, tabs, all spaces and the carriage return before a newline stay. Flush

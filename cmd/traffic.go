@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"castar/store"
 	"castar/store/config"
 	"castar/store/meter"
 )
@@ -50,6 +51,6 @@ func (e *env) tellTraffic(command string) {
 		_ = writeJSON(e.stderr, jsonTraffic{command, t.Requests, t.Sent, t.Received})
 	case e.verbose:
 		e.note(command, fmt.Sprintf("%s, %s sent, %s received", plural(uint64(t.Requests), "request"),
-			humanBytes(uint64(t.Sent)), humanBytes(uint64(t.Received))))
+			store.HumanBytes(uint64(t.Sent)), store.HumanBytes(uint64(t.Received))))
 	}
 }

@@ -264,10 +264,10 @@ func (v *verified) jsonSummary(r tree.VerifyResult, took time.Duration) {
 		j.Parts = v.options.Parts
 	}
 	if r.NotRecorded != nil {
-		j.NotRecorded, _ = jsonName(r.NotRecorded.Error())
+		j.NotRecorded, _ = store.JSONName(r.NotRecorded.Error())
 	}
 	for _, err := range r.Newer {
-		text, _ := jsonName(err.Error())
+		text, _ := store.JSONName(err.Error())
 		j.Newer = append(j.Newer, text)
 	}
 	for _, c := range allClaims() {

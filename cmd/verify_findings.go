@@ -62,7 +62,7 @@ func (v *verified) print(j jsonLine, text string) {
 func (v *verified) jsonFinding(f tree.Finding) jsonFinding {
 	j := jsonFinding{What: f.What, Claim: f.What.Claim(), Harmless: f.Harmless, Kind: kindName(f.Kind),
 		Where: f.Where, Advice: advice.OnFinding(f, !v.foreign)}
-	j.Reason, _ = jsonName(store.ShortMessage(f.Err.Error()))
+	j.Reason, _ = store.JSONName(store.ShortMessage(f.Err.Error()))
 	if f.Kind != 0 {
 		j.Digest = f.Digest.String()
 	}

@@ -32,13 +32,9 @@ func (t *tarEncoder) end(uint64) []byte     { return make([]byte, 2*tarBlock) }
 func (t *tarEncoder) wrote(*parcel, uint64) {}
 
 func (t *tarEncoder) plain(p *parcel, it *item) error {
-	switch it.step {
-	case stepSymlink:
-		p.buf = t.entry(p.buf, it, tarTypeSymlink)
-	case stepHardLink:
-		p.buf = t.entry(p.buf, it, tarTypeHardLink)
-	case stepEnter:
-		p.buf = t.entry(p.buf, it, tarTypeDir)
+	kinds := [...]byte{stepSymlink: tarTypeSymlink, stepHardLink: tarTypeHardLink, stepEnter: tarTypeDir}
+	if kind := kinds[it.step]; kind != 0 {
+		p.buf = t.entry(p.buf, it, kind)
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func (l *loader) stream(size uint64, r io.Reader) (d store.Digest, rerr, err err
 		return d, nil, err
 	}
 	defer w.Close()
-	in := &keeper{r: io.LimitReader(r, int64(size))}
+	in := &input{ctx: l.ctx, r: io.LimitReader(r, int64(size))}
 	n, err := io.Copy(w, in)
 	switch {
 	case in.err != nil:
@@ -160,20 +160,6 @@ func (l *loader) stream(size uint64, r io.Reader) (d store.Digest, rerr, err err
 	}
 	d, err = w.Commit()
 	return d, nil, err
-}
-
-// keeper keeps the error of a reader, to tell it from errors of a writer.
-type keeper struct {
-	r   io.Reader
-	err error
-}
-
-func (k *keeper) Read(p []byte) (n int, err error) {
-	n, err = k.r.Read(p)
-	if err != nil && err != io.EOF {
-		k.err = err
-	}
-	return n, err
 }
 
 // flush hands the batch that is being filled to a goroutine.

@@ -165,7 +165,7 @@ func (w *worker) contents(fd int, size uint64) (d store.Digest, n uint64, rerr, 
 		return d, 0, nil, serr
 	}
 	defer blob.Close()
-	src := &source{w: w.walker, r: reader(fd), left: size + 1}
+	src := &input{ctx: w.ctx, r: io.LimitReader(reader(fd), int64(size)+1), bytes: &w.o.Progress.Bytes}
 	written, err := io.CopyBuffer(blob, src, nil)
 	n = uint64(written)
 	if src.err != nil {
@@ -197,29 +197,4 @@ func readWhole(r reader, buf []byte) ([]byte, error) {
 		}
 	}
 	return buf[:n], nil
-}
-
-// source reads at most left bytes, until the walk ends, and keeps the error of r.
-type source struct {
-	w    *walker
-	r    reader
-	left uint64
-	err  error
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	if s.left == 0 {
-		return 0, io.EOF
-	}
-	if err := s.w.ctx.Err(); err != nil {
-		s.err = err
-		return 0, err
-	}
-	n, err := s.r.Read(p[:min(uint64(len(p)), s.left)])
-	s.left -= uint64(n)
-	s.w.o.Progress.Bytes.Add(uint64(n))
-	if err != nil && err != io.EOF {
-		s.err = err
-	}
-	return n, err
 }

@@ -22,7 +22,7 @@ func Stream(ctx context.Context, st *store.Store, r io.Reader, name string, o Op
 		return Result{}, err
 	}
 	defer blob.Close()
-	n, err := io.Copy(blob, &progressReader{&interruptible{ctx, r}, l.o.Progress})
+	n, err := io.Copy(blob, &input{ctx: ctx, r: r, bytes: &l.o.Progress.Bytes})
 	if err != nil {
 		return Result{}, err
 	}
@@ -37,16 +37,4 @@ func Stream(ctx context.Context, st *store.Store, r io.Reader, name string, o Op
 		return Result{}, err
 	}
 	return l.finish()
-}
-
-// progressReader counts bytes as they are read.
-type progressReader struct {
-	r io.Reader
-	p *Progress
-}
-
-func (r *progressReader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	r.p.Bytes.Add(uint64(n))
-	return n, err
 }

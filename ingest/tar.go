@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"castar/ingest/decompress"
 	"castar/store"
@@ -32,7 +33,7 @@ func Tar(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, 
 
 // load stores the archive in r, which may be compressed. read gives its members to the loader.
 func load(ctx context.Context, st *store.Store, r io.Reader, o Options, read func(l *loader, plain io.Reader) error) (Result, error) {
-	plain, err := decompress.NewReader(&interruptible{ctx, r})
+	plain, err := decompress.NewReader(&input{ctx: ctx, r: r})
 	if err != nil {
 		return Result{}, err
 	}
@@ -45,17 +46,26 @@ func load(ctx context.Context, st *store.Store, r io.Reader, o Options, read fun
 	return l.finish()
 }
 
-// interruptible is a reader that ends with a context.
-type interruptible struct {
-	ctx context.Context
-	r   io.Reader
+// input reads what r has until a context ends, and keeps the error of both.
+type input struct {
+	ctx   context.Context
+	r     io.Reader
+	bytes *atomic.Uint64 // counts what is read; may be nil
+	err   error
 }
 
-func (i *interruptible) Read(p []byte) (int, error) {
-	if err := i.ctx.Err(); err != nil {
-		return 0, err
+func (in *input) Read(p []byte) (int, error) {
+	if in.err = in.ctx.Err(); in.err != nil {
+		return 0, in.err
 	}
-	return i.r.Read(p)
+	n, err := in.r.Read(p)
+	if in.bytes != nil {
+		in.bytes.Add(uint64(n))
+	}
+	if err != io.EOF {
+		in.err = err
+	}
+	return n, err
 }
 
 // blocks counts what is read of a tar archive, and remembers where the last byte was that is not zero.
@@ -113,7 +123,7 @@ func (t *tarReader) members() error {
 		if err := t.member(h); err != nil {
 			return err
 		}
-		if _, err := io.Copy(io.Discard, &interruptible{t.ctx, t.tar}); err != nil { // so that it is known where the next header begins
+		if _, err := io.Copy(io.Discard, &input{ctx: t.ctx, r: t.tar}); err != nil { // so that it is known where the next header begins
 			return t.broken(err)
 		}
 	}

@@ -18,14 +18,14 @@ const pageRows = 500
 
 // pager is the place of a page among those that show the same list.
 type pager struct {
-	Page, Pages int // from 1
-	base        string
+	Page, Pages int    // from 1
+	Base        string // the address without its query
 	query       url.Values
 }
 
 // newPager returns the page of a list of total rows that a request asks for.
 func newPager(r *http.Request, total uint64) (*pager, error) {
-	p := &pager{Page: 1, Pages: max(1, int((total+pageRows-1)/pageRows)), base: r.URL.EscapedPath(), query: r.URL.Query()}
+	p := &pager{Page: 1, Pages: max(1, int((total+pageRows-1)/pageRows)), Base: r.URL.EscapedPath(), query: r.URL.Query()}
 	if text := p.query.Get("page"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > p.Pages {
@@ -41,12 +41,6 @@ func (p *pager) bounds(total int) (from, to int) {
 	return min((p.Page-1)*pageRows, total), min(p.Page*pageRows, total)
 }
 
-// URL returns the address of page n.
-func (p *pager) URL(n int) string {
-	p.query.Set("page", strconv.Itoa(n))
-	return p.base + "?" + p.query.Encode()
-}
-
 // Prev, Next and Last return the addresses of other pages, or "".
 func (p *pager) Prev() string { return p.other(p.Page - 1) }
 func (p *pager) Next() string { return p.other(p.Page + 1) }
@@ -56,11 +50,9 @@ func (p *pager) other(n int) string {
 	if n < 1 || n > p.Pages || n == p.Page {
 		return ""
 	}
-	return p.URL(n)
+	p.query.Set("page", strconv.Itoa(n))
+	return p.Base + "?" + p.query.Encode()
 }
-
-// Base returns the address without its query.
-func (p *pager) Base() string { return p.base }
 
 // Query returns what a form must send besides the page.
 func (p *pager) Query() (all []link) {

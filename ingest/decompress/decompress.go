@@ -29,7 +29,7 @@ func formats() []format {
 	return []format{
 		{"gzip", "\x1f\x8b", openGzip},
 		{"zstd", "\x28\xb5\x2f\xfd", openZstd},
-		{"bzip2", "BZh", openBzip2},
+		{"bzip2", "BZh", func(in *bufio.Reader) (io.ReadCloser, error) { return io.NopCloser(bzip2.NewReader(in)), nil }},
 		{"xz", "\xfd7zXZ\x00", openXZ},
 		{"lz4", "\x04\x22\x4d\x18", nil},
 		{"lzip", "LZIP", nil},
@@ -139,10 +139,6 @@ func openZstd(in *bufio.Reader) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return d.IOReadCloser(), nil
-}
-
-func openBzip2(in *bufio.Reader) (io.ReadCloser, error) {
-	return io.NopCloser(bzip2.NewReader(in)), nil
 }
 
 // xzReader checks that the last stream has its end. Package xz takes a stream that ends after a block for complete.

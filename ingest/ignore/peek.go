@@ -32,3 +32,17 @@ func IsRepository(p Peeker) bool {
 
 // isHex reports whether b is 40 hexadecimal digits, the name of an object or its beginning.
 func isHex(b []byte) bool { return len(b) == 40 && len(bytes.Trim(b, "0123456789abcdefABCDEF")) == 0 }
+
+// CacheDirTag is the name of the file that marks its directory as a cache.
+const CacheDirTag = "CACHEDIR.TAG"
+
+// CacheDirSignature is the beginning of such a file, from the Cache Directory Tagging Specification,
+// https://bford.info/cachedir/.
+const CacheDirSignature = "Signature: 8a477f597d28d172789f06886806bc55"
+
+// IsCache reports whether the directory of p has a regular file named CacheDirTag that marks it as a cache. The error is
+// that of reading this file.
+func IsCache(p Peeker) (bool, error) {
+	head, err := p.Head(CacheDirTag, len(CacheDirSignature))
+	return bytes.Equal(head, []byte(CacheDirSignature)), err
+}

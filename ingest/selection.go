@@ -85,20 +85,13 @@ func (w *walker) sized(st *stat) bool {
 	return w.o.LargerThan > 0 && st.kind() == unix.S_IFREG && st.size > uint64(w.o.LargerThan)
 }
 
-// present returns the one of Options.IfPresent that is among the sorted names of a directory, or "".
-func (w *walker) present(names []string) string {
-	for _, name := range w.o.IfPresent {
-		if _, ok := slices.BinarySearch(names, name); ok {
-			return name
-		}
-	}
-	return ""
-}
-
 // patterns applies what the directory itself leaves out, with a CACHEDIR.TAG or a .gitignore. It returns the names that
 // remain and the patterns that hold for them.
 func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
-	mark := w.present(names)
+	mark := ""
+	if i := slices.IndexFunc(w.o.IfPresent, func(name string) bool { return slices.Contains(names, name) }); i >= 0 {
+		mark = w.o.IfPresent[i]
+	}
 	if mark == "" && w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
 		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
 			mark = ignore.CacheDirTag
@@ -126,4 +119,50 @@ func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stac
 		}
 	}
 	return names, ignored, nil
+}
+
+// repository returns the Stack of an open directory without its own patterns. names are its names, sorted. Patterns of
+// the directories above do not hold in another git repository, and not in .git, where git ignores nothing.
+func repository(fd int, names []string, at *place, ignored ignore.Stack) ignore.Stack {
+	if at.name == ignore.RepositoryName {
+		return ignored.Repository()
+	}
+	if _, ok := slices.BinarySearch(names, ignore.RepositoryName); ok && ignore.IsRepository(peeker(fd)) {
+		return ignored.Repository()
+	}
+	return ignored
+}
+
+// peeker is the descriptor of a directory. It implements ignore.Peeker.
+type peeker int
+
+func (fd peeker) Head(path string, limit int) ([]byte, error) { return readHead(int(fd), path, limit) }
+
+func (fd peeker) Exists(path string) bool {
+	var st stat
+	return st.at(int(fd), path) == nil
+}
+
+// errStore is the error for a root that is a directory of the store. The store would then contain itself.
+var errStore = errors.New("is the store itself")
+
+// checkStore returns errLeftOut if the directory at has a landmark. It is open as fd, and names are its names, sorted.
+func (w *walker) checkStore(fd int, names []string, at *place) error {
+	for _, mark := range w.o.Landmarks {
+		if _, ok := slices.BinarySearch(names, mark.Hint()); !ok {
+			continue
+		}
+		is, err := mark.In(fd)
+		switch {
+		case err != nil:
+			return w.problem(at, err)
+		case is && at.parent == nil:
+			return w.problem(at, errStore)
+		case is:
+			w.exclude()
+			w.stores.add(at.inside())
+			return errLeftOut
+		}
+	}
+	return nil
 }
