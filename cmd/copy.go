@@ -357,7 +357,7 @@ func (jsonCopied) lineType() string { return "summary" }
 func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.CopyCounts, took time.Duration) {
 	j := jsonCopied{roots, c.Directories.Load(), c.Blobs.Load(), c.Bytes.Load(), c.NewDirectories.Load(), c.NewBlobs.Load(),
 		c.NewBytes.Load(), took.Seconds(), f.dryRun, c.Unchecked.Load(), nil}
-	sum := added(to, nil)
+	sum := added(to)
 	if sum != nil && !f.dryRun {
 		j.StoredBytes = &sum.stored
 		if j.NewBlobs > 0 {

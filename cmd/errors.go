@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/config"
 	"castar/store/tree/advice"
 )
 
@@ -84,7 +85,11 @@ func hintOf(err error) string {
 	if errors.As(err, &f) {
 		return f.hint
 	}
-	return cmp.Or(hintAtMaking(err), hintAtName(err), advice.OnError(err))
+	hint := hintAtMaking(err)
+	if name, ok := errors.AsType[*config.NameError](err); ok {
+		hint = cmp.Or(hint, name.Hint)
+	}
+	return cmp.Or(hint, advice.OnError(err))
 }
 
 // jsonMessage is a line on stderr under --json.

@@ -156,7 +156,8 @@ func rangeFlag(name, short string, to *int, least, most int, initial, usage stri
 // choiceFlag returns a flag that takes one of values.
 func choiceFlag(name string, to *string, initial, usage string, values ...string) *parsedFlag {
 	last := len(values) - 1
-	f := newFlag(name, "", to, initial, usage, strings.Join(values[:last], ", ")+" or "+values[last], func(value string) (string, error) {
+	want := strings.Join(values[:last], ", ") + " or " + values[last]
+	f := newFlag(name, "", to, initial, usage, want, func(value string) (string, error) {
 		if !slices.Contains(values, value) {
 			return "", errUnwanted
 		}

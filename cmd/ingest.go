@@ -221,14 +221,14 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		}
 		var last *sum
 		if i == len(results)-1 {
-			last = added(st, nil)
+			last = added(st)
 		}
 		if err := e.printIngested(f, r, last); err != nil {
 			return err
 		}
 	}
 	if st != nil {
-		e.noteIngested(results, added(st, nil), time.Since(began))
+		e.noteIngested(results, added(st), time.Since(began))
 	}
 	return partly(nil, leftOut)
 }

@@ -105,15 +105,12 @@ func (e *env) noteIngested(results []ingested, added *sum, took time.Duration) {
 // sum is how much was added to a store.
 type sum struct{ contents, stored uint64 }
 
-// added returns what was added to st since before, or nil if st cannot tell. st may be nil.
-func added(st *store.Store, before *sum) *sum {
+// added returns what was added to st, or nil if st cannot tell. st may be nil.
+func added(st *store.Store) *sum {
 	if st == nil || st.Meter == nil {
 		return nil
 	}
 	contents, stored := st.Meter.Added()
-	if before != nil {
-		contents, stored = contents-before.contents, stored-before.stored
-	}
 	return &sum{contents, stored}
 }
 

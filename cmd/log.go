@@ -36,17 +36,12 @@ func (e *env) logCommand() *cli.Command {
 		Flags:       []cli.Flag{rangeFlag("number", "n", &limit, 0, math.MaxInt, "all", "list the last `N` ingests")},
 		Action: func(c *cli.Context) error {
 			return e.withTags(c.Context, forRead, func(st *store.Store) error {
-				list := newRecords(e, "log", st)
 				ingests, unread := tree.History(c.Context, st)
-				for _, err := range unread {
-					list.add(store.Tag{}, err)
-				}
-				list.tags = ingests
-				slices.Reverse(list.tags)
+				slices.Reverse(ingests)
 				if c.IsSet("number") {
-					list.tags = list.tags[:min(limit, len(list.tags))]
+					ingests = ingests[:min(limit, len(ingests))]
 				}
-				return list.print()
+				return e.printRecords("log", st, ingests, unread)
 			})
 		},
 	}

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bufio"
 	"errors"
 	"io/fs"
 	"os"
@@ -14,20 +15,19 @@ import (
 	"castar/store/storetest"
 )
 
-// serve starts castar serve at a socket, and returns when that is there.
+// serve starts castar serve at a socket, and returns when it says that it is there.
 func (m *mountTest) serve(socket string) *exec.Cmd {
 	m.t.Helper()
 	_ = os.Remove(socket)
 	c := m.command("serve", "-q", "-l", "unix:"+socket)
+	out, err := c.StdoutPipe()
+	try(m.t, err)
 	try(m.t, c.Start())
 	m.t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			return c
-		} else if time.Now().After(deadline) {
-			m.t.Fatal(err)
-		}
+	if url, err := bufio.NewReader(out).ReadString('\n'); !strings.Contains(url, socket) {
+		m.t.Fatalf("serve: %q, %v", url, err)
 	}
+	return c
 }
 
 // TestMountRemote mounts a tree from a server, from a cache before it, from a folder of objects, and from a bucket.

@@ -11,38 +11,8 @@ import (
 	"castar/store"
 )
 
-// records is a list of tags or log entries to print.
-type records struct {
-	env     *env
-	command string
-	tags    []store.Tag
-	damaged uint64  // the number of those that cannot be read
-	unread  []error // why; not more than maxWarnings
-	remote  bool    // an error may mean that the server has no list
-	failed  error   // of the server, which may have more
-}
-
 // maxWarnings is how many warnings of one kind are printed.
 const maxWarnings = 20
-
-func newRecords(e *env, command string, st *store.Store) *records {
-	return &records{env: e, command: command, remote: st.RemoteTags != nil}
-}
-
-// add takes what the store yields: a tag, or the reason why it cannot be read.
-func (r *records) add(t store.Tag, err error) {
-	if store.IsServerError(err) {
-		r.failed = err
-		return
-	}
-	if err != nil {
-		if r.damaged++; r.damaged <= maxWarnings {
-			r.unread = append(r.unread, err)
-		}
-		return
-	}
-	r.tags = append(r.tags, t)
-}
 
 // jsonRecord is a tag or a log entry as JSON.
 type jsonRecord struct {
@@ -78,66 +48,66 @@ func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 	return j, err
 }
 
-// print writes the list. It returns errPartial if something could not be read, and the reason if a server gave no list.
-func (r *records) print() error {
-	if r.remote && r.damaged == 1 && len(r.tags) == 0 && !store.IsCorrupt(r.unread[0]) && !errors.Is(r.unread[0], store.ErrNewer) {
-		return r.unread[0]
+// printRecords prints the tags or the log of a store. unread is why some could not be read: it names them, and returns
+// errPartial, or the error of the server, which may have more.
+func (e *env) printRecords(command string, st *store.Store, tags []store.Tag, unread []error) error {
+	var failed error
+	unread = slices.DeleteFunc(unread, func(err error) bool {
+		if store.IsServerError(err) {
+			failed = err
+			return true
+		}
+		return false
+	})
+	if st.RemoteTags != nil && len(unread) == 1 && len(tags) == 0 && !store.IsCorrupt(unread[0]) && !errors.Is(unread[0], store.ErrNewer) {
+		return unread[0] // it may mean that the server has no list
 	}
-	for _, err := range r.unread {
-		r.env.warn(r.command, err.Error())
+	for i, err := range unread {
+		if i == maxWarnings {
+			e.warn(command, fmt.Sprintf("and %d more; 'castar verify' lists them", len(unread)-i))
+			break
+		}
+		e.warn(command, err.Error())
 	}
-	if r.damaged > maxWarnings {
-		r.env.warn(r.command, fmt.Sprintf("and %d more; 'castar verify' lists them", r.damaged-maxWarnings))
-	}
-	return partly(cmp.Or(r.printTable(), r.failed), r.damaged > 0)
+	return partly(cmp.Or(e.printRecordTable(command, tags), failed), len(unread) > 0)
 }
 
 // shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.
 const shortDigits = 16
 
-func (r *records) printTable() error {
-	w := newTable(r.env.stdout)
-	comments := slices.ContainsFunc(r.tags, func(t store.Tag) bool { return t.Comment != "" })
-	for i, t := range r.tags {
-		j, err := newJSONRecord(t, 0)
-		if r.command == "log" {
-			j, err = newJSONRecord(t, i+1)
+// printRecordTable prints a table, or with --json an object for each row.
+func (e *env) printRecordTable(command string, tags []store.Tag) error {
+	w := newTable(e.stdout)
+	comments := slices.ContainsFunc(tags, func(t store.Tag) bool { return t.Comment != "" })
+	for i, t := range tags {
+		number := 0
+		if command == "log" {
+			number = i + 1
 		}
+		j, err := newJSONRecord(t, number)
 		if err != nil {
 			return err
 		}
-		if r.env.json {
-			r.env.stdout.json(j)
+		if e.json {
+			e.stdout.json(j)
 			continue
 		}
 		name, source := orDash(t.Name), orDash(t.Source)
 		when, digest := t.Time.Local().Format(time.DateTime), j.Root[:shortDigits]
-		var cells []string
-		if r.command == "tag" {
-			cells = []string{name, digest, when, source}
-		} else {
-			cells = []string{fmt.Sprint("@", i+1), when, digest, fmt.Sprint(t.Counts.Files), humanBytes(t.Counts.Bytes), name, source}
+		header, cells := "NAME\tROOT\tTIME\tSOURCE", []string{name, digest, when, source}
+		if command == "log" {
+			header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
+			cells = []string{fmt.Sprint("@", number), when, digest, fmt.Sprint(t.Counts.Files), humanBytes(t.Counts.Bytes), name, source}
 		}
 		if comments {
-			cells = append(cells, orDash(t.Comment))
+			header, cells = header+"\tCOMMENT", append(cells, orDash(t.Comment))
 		}
 		if i == 0 {
-			fmt.Fprintln(w, r.header(comments))
+			fmt.Fprintln(w, header)
 		}
 		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
-}
-
-func (r *records) header(comments bool) string {
-	text := "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
-	if r.command == "tag" {
-		text = "NAME\tROOT\tTIME\tSOURCE"
-	}
-	if comments {
-		text += "\tCOMMENT"
-	}
-	return text
 }
 
 // orDash returns text for people to read, or a dash if it is empty.

@@ -225,7 +225,7 @@ func (d harmedStore) harm(t *testing.T, file string, kind harm) {
 		t.Fatal(err)
 	}
 	if !kind.do(t, filepath.Join(st, file)) {
-		t.Skip("does not apply")
+		return // it does not apply to this file
 	}
 	alone := filepath.Join(t.TempDir(), "store")
 	if err := linkStore(st, alone); err != nil {

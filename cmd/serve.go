@@ -155,7 +155,8 @@ func (e *env) serveCommand() *cli.Command {
 			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
 			durationFlag("idle-timeout", &f.options.Idle, server.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
-			rangeFlag("max-streams", "", &f.options.MaxStreams, math.MinInt, math.MaxInt, strconv.Itoa(server.DefaultMaxStreams), "answer `N` calls at once, and as many uploads of directories; others wait"),
+			rangeFlag("max-streams", "", &f.options.MaxStreams, math.MinInt, math.MaxInt, strconv.Itoa(server.DefaultMaxStreams),
+				"answer `N` calls at once, and as many uploads of directories; others wait"),
 		}, f.web.flags()...),
 		Action: func(c *cli.Context) error {
 			switch {

@@ -29,14 +29,6 @@ func hintAtMaking(err error) string {
 	return "'castar init --parents -s " + quote(e.Folder) + "' makes a store and the folders above it"
 }
 
-// hintAtName says what to write for the name of a store that is none, or "".
-func hintAtName(err error) string {
-	if e, ok := errors.AsType[*config.NameError](err); ok {
-		return e.Hint
-	}
-	return ""
-}
-
 // isWrongName reports whether the name of a store on the command line is wrong.
 func isWrongName(err error) bool {
 	e, ok := errors.AsType[*config.NameError](err)

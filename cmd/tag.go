@@ -123,9 +123,14 @@ func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 }
 
 func (e *env) listTags(ctx context.Context, st *store.Store) error {
-	list := newRecords(e, "tag", st)
+	var tags []store.Tag
+	var unread []error
 	for t, err := range st.Tags.All(ctx) {
-		list.add(t, err)
+		if err != nil {
+			unread = append(unread, err)
+		} else {
+			tags = append(tags, t)
+		}
 	}
-	return list.print()
+	return e.printRecords("tag", st, tags, unread)
 }

@@ -20,6 +20,10 @@ const changesText = `
 What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
 later ones.
 
+A verify of a store in a bucket reads all of it there. It took indexes and directories from the cache on this machine, and
+did not see damage to them in the bucket. Export and cat take half as many requests or fewer, and castar ls -R --json two if
+the cache has what it needs. Wrong credentials of gs and az are an error at once, and not after a minute.
+
 A long file comes out of a packed store on all processors, in export, cat and copy. A copy between two packed stores on
 disks takes less time.
 On XFS, btrfs and other file systems whose files can share blocks, export shares what does not compress with the store

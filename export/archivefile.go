@@ -14,17 +14,7 @@ import (
 
 // ArchiveFile is Archive for a file. It writes the archive beside dest, and renames it to dest when it is complete. An
 // existing dest is fs.ErrExist, unless overwrite is set and dest is a file. Its mode is 0644, less the umask.
-func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest string, overwrite bool, o ArchiveOptions) (Result, error) {
-	var r Result
-	err := writeFile(dest, overwrite, func(w fdWriter) (err error) {
-		r, err = Archive(ctx, st, root, w, o)
-		return err
-	})
-	return r, err
-}
-
-// writeFile makes the file dest from what write writes.
-func writeFile(dest string, overwrite bool, write func(fdWriter) error) error {
+func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest string, overwrite bool, o ArchiveOptions) (r Result, err error) {
 	about := func(err error) error {
 		if err == nil {
 			return nil
@@ -34,26 +24,26 @@ func writeFile(dest string, overwrite bool, write func(fdWriter) error) error {
 	parentPath, name := splitDest(dest)
 	parent, err := openPath(parentPath)
 	if err != nil {
-		return about(err)
+		return r, about(err)
 	}
 	defer parent.close()
-	st, exists, err := parent.lstat(name)
+	is, exists, err := parent.lstat(name)
 	switch {
 	case err != nil:
-		return about(err)
-	case name == "." || strings.HasSuffix(dest, "/") || exists && hasType(&st, unix.S_IFDIR):
-		return about(unix.EISDIR)
-	case exists && !hasType(&st, unix.S_IFREG):
-		return about(errors.New("exists, and is not a file"))
+		return r, about(err)
+	case name == "." || strings.HasSuffix(dest, "/") || exists && hasType(&is, unix.S_IFDIR):
+		return r, about(unix.EISDIR)
+	case exists && !hasType(&is, unix.S_IFREG):
+		return r, about(errors.New("exists, and is not a file"))
 	case exists && !overwrite:
-		return about(unix.EEXIST)
+		return r, about(unix.EEXIST)
 	}
 	temp := tempName(name)
 	fd, err := parent.create(temp, 0o644)
 	if err != nil {
-		return about(err)
+		return r, about(err)
 	}
-	err = write(fdWriter{fd, about})
+	r, err = Archive(ctx, st, root, fdWriter{fd, about}, o)
 	if cerr := closeFile(fd); err == nil {
 		err = about(cerr)
 	}
@@ -69,7 +59,7 @@ func writeFile(dest string, overwrite bool, write func(fdWriter) error) error {
 			err = fmt.Errorf("%w; a temporary file was left behind: %s: %v", err, store.Quote(temp), rerr)
 		}
 	}
-	return err
+	return r, err
 }
 
 // fdWriter writes to a file, about which its errors are.

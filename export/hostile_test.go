@@ -115,10 +115,10 @@ func TestHostile(t *testing.T) {
 		"blob that goes on": true, "blob that ends early": true, "wrong bytes": true}
 	for _, tt := range tests {
 		for _, o := range []Options{{}, {Overwrite: true, Delete: true}, {DryRun: true}} {
+			if o.DryRun && blobTests[tt.name] {
+				continue // a dry run reads no blobs
+			}
 			t.Run(fmt.Sprint(tt.name, o.Overwrite, o.DryRun), func(t *testing.T) {
-				if o.DryRun && blobTests[tt.name] {
-					t.Skip("a dry run reads no blobs")
-				}
 				dir := t.TempDir()
 				f := newFake()
 				root := tt.root(f)

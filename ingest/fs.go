@@ -325,15 +325,8 @@ func (w *worker) child(g *forks, i, n int, up *folder, at *place, ignored ignore
 		return w.unlessLeftOut(w.problem(at, err), node)
 	}
 	isDir := st.kind() == unix.S_IFDIR
-	if !ignored.Empty() && ignored.Match(at.inside(), isDir) {
-		w.exclude()
-		return nil
-	}
-	if w.sized(&st) {
-		w.exclude()
-		return nil
-	}
-	if w.o.OneFileSystem && !isDir && w.isElsewhere(up.fd, at.name, &st) {
+	excluded := !ignored.Empty() && ignored.Match(at.inside(), isDir) || w.sized(&st)
+	if excluded || w.o.OneFileSystem && !isDir && w.isElsewhere(up.fd, at.name, &st) {
 		w.exclude()
 		return nil
 	}

@@ -98,19 +98,17 @@ func (w *walker) present(names []string) string {
 // patterns applies what the directory itself leaves out, with a CACHEDIR.TAG or a .gitignore. It returns the names that
 // remain and the patterns that hold for them.
 func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
-	if name := w.present(names); name != "" {
+	mark := w.present(names)
+	if mark == "" && w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
+		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
+			mark = ignore.CacheDirTag
+		}
+	}
+	if mark != "" {
 		for range len(names) - 1 {
 			w.exclude()
 		}
-		return []string{name}, ignored, nil
-	}
-	if w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
-		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
-			for range len(names) - 1 {
-				w.exclude()
-			}
-			return []string{ignore.CacheDirTag}, ignored, nil
-		}
+		return []string{mark}, ignored, nil
 	}
 	if w.o.GitIgnore {
 		ignored = repository(fd, names, at, ignored)

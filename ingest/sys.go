@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -66,8 +65,17 @@ func (s *stat) private() bool { return s.kind() != unix.S_IFLNK && s.mode&unix.S
 
 // special says what an entry is that is not a file, directory or symlink.
 func (s *stat) special() string {
-	names := map[uint32]string{unix.S_IFIFO: "a pipe", unix.S_IFSOCK: "a socket", unix.S_IFCHR: "a character device", unix.S_IFBLK: "a block device"}
-	return cmp.Or(names[s.kind()], fmt.Sprintf("of mode %o", s.mode))
+	switch s.kind() {
+	case unix.S_IFIFO:
+		return "a pipe"
+	case unix.S_IFSOCK:
+		return "a socket"
+	case unix.S_IFCHR:
+		return "a character device"
+	case unix.S_IFBLK:
+		return "a block device"
+	}
+	return fmt.Sprintf("of mode %o", s.mode)
 }
 
 // specialError is ErrSpecial with what the entry is. It is small, because there may be a million of them.

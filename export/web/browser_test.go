@@ -173,6 +173,7 @@ func browsePages(b *browser, s *site) {
 	field := b.find("css selector", "input[name=page]")
 	b.call("POST", field+"/clear", nil, nil)
 	b.call("POST", field+"/value", map[string]string{"text": "100\ue007"}, nil) // and Enter
+	b.find("css selector", "input[name=page][value='100']")                     // waits for the page
 	if got := rows(); !strings.HasPrefix(got, "file-049500") {
 		b.t.Errorf("page 100 shows %.30q", got)
 	}

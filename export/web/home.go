@@ -31,7 +31,8 @@ type record struct {
 // newRecord returns the row of a tag. Its address is that of its root.
 func newRecord(t store.Tag) (record, error) {
 	d, err := t.Root.RootDigest()
-	r := record{Tag: t.Name, Root: d.String(), Kind: t.Root.Kind.String(), Time: t.Time, RawSource: t.Source, Counts: t.Counts, URL: treeURL(d)}
+	r := record{Tag: t.Name, Root: d.String(), Kind: t.Root.Kind.String(), Time: t.Time, RawSource: t.Source, Counts: t.Counts,
+		URL: treeURL(d)}
 	r.Source, r.SourceBase64 = store.JSONName(t.Source)
 	return r, err
 }

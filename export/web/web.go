@@ -42,7 +42,7 @@ import (
 
 // Options say what a Handler does. The zero value shows everything to everybody.
 type Options struct {
-	IsToken   func(string) bool // reports whether a client may show that, as a bearer token or as a password; nil: it need show none
+	IsToken   func(string) bool // whether a client may show that, as a bearer token or as a password; nil: none is needed
 	Hosts     []string          // names of this server; see Handler
 	Downloads int               // long files and archives that are sent at once; 0 for DefaultDownloads
 	Idle      time.Duration     // how long a client may take nothing; 0 for DefaultIdle

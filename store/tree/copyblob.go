@@ -32,7 +32,8 @@ func (r *rootCopy) blob(n *store.Node, at *trail) (ok, isNew bool) {
 		r.count(n, false)
 		return false, true
 	}
-	isNew = !has || r.groups.has(n.Digest)
+	_, taken := r.groups.took(n.Digest) // since it was asked for
+	isNew = !has || taken || r.groups.has(n.Digest)
 	r.count(n, isNew)
 	return !has && !r.o.DryRun || r.checkSize(n, at), isNew
 }

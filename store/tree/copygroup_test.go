@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"castar/store"
 	"castar/store/memory"
@@ -250,4 +251,55 @@ func TestCopyGroups(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCopyGroupsCounts asserts that a file counts as new if another goroutine stores its group just before the destination is
+// asked for it.
+func TestCopyGroupsCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newGroupSample(t)
+		slow := &slowTaker{stored: make(chan struct{})}
+		asked := make(chan struct{})
+		ask := sync.OnceFunc(func() { close(asked) })
+		_, _, said := s.copyAll(t, func(to *store.Store) {
+			slow.taker = to.Takes.(*taker)
+			to.Takes = slow
+			to.Blobs = &askedBlobs{to.Blobs, map[store.Digest]func(){
+				store.Sum([]byte("the first")):  func() { <-asked },
+				store.Sum([]byte("the second")): func() { ask(); <-slow.stored },
+			}}
+		}, s.root)
+		if said != "3 of 3" {
+			t.Errorf("copied %s, want 3 of 3", said)
+		}
+	})
+}
+
+// slowTaker takes the first group, and says so only when nothing else can go on.
+type slowTaker struct {
+	*taker
+	first  sync.Mutex // never unlocked
+	stored chan struct{}
+}
+
+func (k *slowTaker) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, error) {
+	taken, err := k.taker.TakeGroup(ctx, g, raw)
+	if k.first.TryLock() {
+		close(k.stored)
+		synctest.Wait()
+	}
+	return taken, err
+}
+
+// askedBlobs calls a function before it says whether it has a blob.
+type askedBlobs struct {
+	store.Blobs
+	before map[store.Digest]func()
+}
+
+func (b *askedBlobs) Has(ctx context.Context, d store.Digest) (bool, error) {
+	if f := b.before[d]; f != nil {
+		f()
+	}
+	return b.Blobs.Has(ctx, d)
 }

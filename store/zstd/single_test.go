@@ -1,6 +1,7 @@
 package zstd_test
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -53,6 +54,26 @@ func TestSingle(t *testing.T) {
 			}
 			if tt.want && dec.Decode(make([]byte, len(data)), tt.b) != nil {
 				t.Errorf("sample %d, %s: does not decode", i, name)
+			}
+		}
+	}
+}
+
+// Two frames decode to the contents of both, and to no more and no less, as one frame does, however long they are.
+func TestTwoFrames(t *testing.T) {
+	enc, dec := codec(t)
+	plain := bytes.Repeat([]byte("castar\n"), 20<<10)
+	frame, err := enc.Append(nil, plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for frames, b := range map[int][]byte{1: frame, 2: slices.Concat(frame, frame)} {
+		for n := 1; n <= 3; n++ {
+			got := make([]byte, n*len(plain))
+			if err := dec.Decode(got, b); (err == nil) != (n == frames) {
+				t.Errorf("%d frames, into room for %d: %v", frames, n, err)
+			} else if err == nil && !bytes.Equal(got, bytes.Repeat(plain, n)) {
+				t.Errorf("%d frames: something else", frames)
 			}
 		}
 	}

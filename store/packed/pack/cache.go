@@ -11,31 +11,32 @@ const cacheBytes = 64 << 20
 // frameCache keeps the payloads of recently read frames that hold many objects, so that reading a tree decodes each
 // about once. A frame that several ask for at once is read once. Its methods may be called concurrently.
 //
-// A reader of a tree asks for each object once. So a frame is the first to go once everything in it was asked for. If it
-// is asked for again after that, it is read over and over, and stays as long as others.
+// A reader of a tree asks for each object once. So a frame goes once everything in it was asked for: the next frame is decoded
+// into its memory, which is still in the caches of the processor. If it is asked for again after that, it is read over and
+// over, and stays as long as others.
 type frameCache struct {
 	mu     sync.Mutex
-	frames map[Frame]*cached // by all that is said of them, as two indexes may disagree
-	recent *list.List        // of *cached; the last is the first to go
+	frames map[Frame]*cached  // by all that is said of them, as two indexes may disagree
+	recent *list.List         // of *cached; the last is the first to go
+	spent  map[Frame]struct{} // some of those that went because everything in them was asked for
 	bytes  int
 	most   int // bytes
 }
 
 // cached is a frame that stays in memory until it is released.
 type cached struct {
-	cache   *frameCache
 	key     Frame
 	at      *list.Element // nil once it was dropped
 	users   int           // as long as there are any, its memory is not used for another
 	size    int
 	left    int                    // of size, how many bytes were not asked for yet
-	again   bool                   // whether it was asked for when none were left
+	again   bool                   // whether it was asked for when none were left; then it stays
 	load    func() ([]byte, error) // runs once, whoever calls it first
-	release func()                 // leave
+	release func()
 }
 
 func newFrameCache() frameCache {
-	return frameCache{frames: make(map[Frame]*cached), recent: list.New(), most: cacheBytes}
+	return frameCache{frames: make(map[Frame]*cached), recent: list.New(), spent: make(map[Frame]struct{}), most: cacheBytes}
 }
 
 // get returns the payload of f, from the cache or from its pack, for a caller that wants n bytes of it: of a frame that is
@@ -65,14 +66,15 @@ func (c *frameCache) hold(p *Files, f Frame, n int) *cached {
 		return held
 	}
 	size := min(int(f.Raw), MaxContents)
-	held := &cached{cache: c, key: f, users: 1, size: size, left: size - n}
+	_, again := c.spent[f]
+	held := &cached{key: f, users: 1, size: size, left: size - n, again: again}
 	held.load = sync.OnceValues(func() ([]byte, error) {
 		if f.Streamed() {
 			return p.readStreamed(Location{f, 0, MaxContents})
 		}
 		return p.readPayload(f, p.room(size))
 	})
-	held.release = held.leave
+	held.release = func() { c.leave(p, held) }
 	held.at = c.recent.PushFront(held)
 	c.frames[held.key] = held
 	c.bytes += held.size
@@ -80,23 +82,35 @@ func (c *frameCache) hold(p *Files, f Frame, n int) *cached {
 		old := e.Value.(*cached)
 		e = e.Prev()
 		if old.users == 0 {
-			b, _ := old.load() // it has been
-			c.drop(old)
-			p.release(b)
+			c.recycle(p, old)
 		}
 	}
 	return held
 }
 
+// mostSpent bounds the frames that are remembered as gone.
+const mostSpent = 256
+
 // leave says that one caller that got the frame no longer looks at it.
-func (held *cached) leave() {
-	c := held.cache
+func (c *frameCache) leave(p *Files, held *cached) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	held.users--
-	if held.users == 0 && held.left <= 0 && !held.again && held.at != nil {
-		c.recent.MoveToBack(held.at)
+	if held.users > 0 || held.left > 0 || held.again || held.at == nil {
+		return
 	}
+	if len(c.spent) == mostSpent {
+		clear(c.spent)
+	}
+	c.spent[held.key] = struct{}{}
+	c.recycle(p, held)
+}
+
+// recycle drops a frame that nobody looks at, and gives its memory back. The caller holds c.mu.
+func (c *frameCache) recycle(p *Files, held *cached) {
+	b, _ := held.load() // it has been
+	c.drop(held)
+	p.release(b)
 }
 
 // drop takes a frame out of the cache, unless it is out already. The caller holds c.mu.

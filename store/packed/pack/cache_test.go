@@ -17,15 +17,17 @@ func TestFrameCache(t *testing.T) {
 		reads []read
 		want  []int
 	}{
-		"the oldest goes":       {nil, []read{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}}, []int{1, 2, 3, 4}},
-		"the one read stays":    {nil, []read{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {0, 1}, {4, 1}}, []int{0, 2, 3, 4}},
-		"one in use stays":      {[]int{0}, []read{{1, 1}, {2, 1}, {3, 1}, {4, 1}}, []int{0, 2, 3, 4}},
-		"one read whole goes":   {nil, []read{{0, 1}, {1, 1}, {2, 1}, {3, size}, {4, 1}}, []int{0, 1, 2, 4}},
-		"also in parts":         {nil, []read{{0, 1}, {1, size - 1}, {2, 1}, {1, 1}, {3, 1}, {4, 1}}, []int{0, 2, 3, 4}},
-		"one read again stays":  {nil, []read{{0, 1}, {1, size}, {2, 1}, {1, 1}, {3, 1}, {4, 1}}, []int{1, 2, 3, 4}},
-		"whole but in use":      {[]int{0}, []read{{0, size}, {1, 1}, {2, 1}, {3, 1}, {4, 1}}, []int{0, 2, 3, 4}},
-		"one too large goes":    {nil, []read{{9, 1}, {9, 1}, {0, 1}}, []int{0}},
-		"all are in use, stays": {[]int{0, 1, 2, 3, 4}, nil, []int{0, 1, 2, 3, 4}},
+		"the oldest goes":             {nil, []read{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {4, 1}}, []int{1, 2, 3, 4}},
+		"the one read stays":          {nil, []read{{0, 1}, {1, 1}, {2, 1}, {3, 1}, {0, 1}, {4, 1}}, []int{0, 2, 3, 4}},
+		"one in use stays":            {[]int{0}, []read{{1, 1}, {2, 1}, {3, 1}, {4, 1}}, []int{0, 2, 3, 4}},
+		"one read whole goes":         {nil, []read{{0, 1}, {1, 1}, {2, 1}, {3, size}, {4, 1}}, []int{0, 1, 2, 4}},
+		"also in parts":               {nil, []read{{0, 1}, {1, size - 1}, {2, 1}, {1, 1}, {3, 1}, {4, 1}}, []int{0, 2, 3, 4}},
+		"one read whole goes at once": {nil, []read{{0, 1}, {1, size}}, []int{0}},
+		"then stays, if read again":   {nil, []read{{1, size}, {1, size}, {1, size}}, []int{1}},
+		"one read again stays":        {nil, []read{{0, 1}, {1, size}, {2, 1}, {1, 1}, {3, 1}, {4, 1}}, []int{1, 2, 3, 4}},
+		"whole but in use":            {[]int{0}, []read{{0, size}, {1, 1}, {2, 1}, {3, 1}, {4, 1}}, []int{0, 2, 3, 4}},
+		"one too large goes":          {nil, []read{{9, 1}, {9, 1}, {0, 1}}, []int{0}},
+		"all are in use, stays":       {[]int{0, 1, 2, 3, 4}, nil, []int{0, 1, 2, 3, 4}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newFrameCache()
