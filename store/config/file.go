@@ -358,8 +358,9 @@ func (c *Composition) has(name string) bool {
 func (c *Composition) names() (names []string) {
 	for _, n := range c.order {
 		name := n.shortName()
-		whole := n.table == tableStores && n.kind.fits(tableBlobs) && n.kind.fits(tableDirectories) || n.table == tableBlobs && c.declared[fullName(tableDirectories, name)] != nil
-		if whole && !slices.Contains(names, name) {
+		whole := n.table == tableStores && n.kind.fits(tableBlobs) && n.kind.fits(tableDirectories)
+		half := n.table == tableBlobs && c.declared[fullName(tableDirectories, name)] != nil
+		if (whole || half) && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

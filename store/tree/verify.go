@@ -56,8 +56,9 @@ type VerifyResult struct {
 // is counted by the documented rule, but not fall short of it.
 //
 // Verify goes on whatever it finds, and calls found for each finding, one call at a time. The error says only that it
-// could not finish. Where a server fails, that is the error, and what was found before has no paths. A store with a Scrubber checks itself, and records what is damaged. Of any other store, Verify
-// reads what the roots reach. Then no roots, or a MaxDuration, are the error store.ErrUnsupported.
+// could not finish. Where a server fails, that is the error, and what was found before has no paths. A store with a
+// Scrubber checks itself, and records what is damaged. Of any other store, Verify reads what the roots reach. Then no
+// roots, or a MaxDuration, are the error store.ErrUnsupported.
 func Verify(ctx context.Context, st *store.Store, o VerifyOptions, found func(Finding)) (VerifyResult, error) {
 	if st.Blobs == nil || st.Directories == nil {
 		return VerifyResult{}, fmt.Errorf("a store that keeps only blobs or only directories: %w", store.ErrUnsupported)

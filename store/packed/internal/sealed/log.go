@@ -61,7 +61,8 @@ func (r *LogReader) All(ctx context.Context) iter.Seq2[LogLine, error] {
 	}
 }
 
-// next returns the next line that is not empty, until the one after it is read, or io.EOF after the last. The error is errLong if there is too much of it.
+// next returns the next line that is not empty, valid until the one after it is read, or io.EOF after the last. The error is
+// errLong if there is too much of it.
 func (r *LogReader) next() ([]byte, error) {
 	for {
 		line, err := r.line()
