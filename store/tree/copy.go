@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,7 @@ type Copier struct {
 	asked    store.ObjectSet           // blobs that a remote to was asked about; nil: to is near
 	there    store.ObjectSet           // those of them that it had
 	whole    map[store.Node]store.Node // roots that were copied, and what they are in to
+	expected map[store.Node]struct{}   // roots of which groups know what they reach
 
 	mu      sync.Mutex
 	failed  map[store.Digest]bool          // blobs that could not be copied
@@ -76,7 +78,7 @@ func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 	c := &Copier{
 		from: from, to: to, o: o, seen: NewSet(from), slots: make(chan struct{}, slots), jobs: make(chan struct{}, o.Jobs),
 		whole: map[store.Node]store.Node{}, failed: map[store.Digest]bool{}, sizes: map[store.Digest]uint64{},
-		copying: map[store.Digest]chan struct{}{},
+		copying: map[store.Digest]chan struct{}{}, expected: map[store.Node]struct{}{},
 	}
 	if !o.DryRun {
 		c.groups = newGroups(from, to)
@@ -93,9 +95,15 @@ func NewCopier(from, to *store.Store, o CopyOptions) *Copier {
 // Expect says that roots will be copied. Stores that compress blobs together can then pass them on together if several
 // roots reach them.
 func (c *Copier) Expect(ctx context.Context, roots ...Root) {
-	if c.groups != nil {
-		c.groups.want(ctx, roots)
+	if c.groups == nil {
+		return
 	}
+	roots = slices.DeleteFunc(slices.Clone(roots), func(r Root) bool {
+		_, known := c.expected[r.Node]
+		c.expected[r.Node] = struct{}{}
+		return known
+	})
+	c.groups.want(ctx, roots)
 }
 
 // syncInterval is how often what was copied is made durable. A copy that is interrupted can be begun again from there.

@@ -107,6 +107,7 @@ func (g *groups) want(ctx context.Context, roots []Root) {
 	case g.from.RemoteBlobs == nil:
 		_ = reach(ctx, g.from, roots, g.wanted.Add, func(error) error { return ctx.Err() })
 	default: // which would be asked for the chunks of each blob
+		expectAll(ctx, g.from, roots)
 		for d := range files(ctx, g.from.Directories, roots, nil) {
 			_, _ = g.wanted.Add(store.KindFile, d)
 		}

@@ -163,3 +163,39 @@ func TestCopyRemoteGroups(t *testing.T) {
 		})
 	}
 }
+
+// orderedDirectories counts the directories that are asked for before a remote store was told of any.
+type orderedDirectories struct {
+	store.Directories
+	far   *far
+	early int
+}
+
+func (o *orderedDirectories) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
+	if len(o.far.directories) == 0 {
+		o.early++
+	}
+	return o.Directories.Get(ctx, d)
+}
+
+// A remote source hears of a tree before the copy asks for one directory after the other, as it does to know what groups are
+// reached.
+func TestCopyExpectsFirst(t *testing.T) {
+	from, f := newFar()
+	root := putTree(t, from, map[string]string{"a/b/c": "1", "d/e": "2"})
+	ordered := &orderedDirectories{Directories: from.Directories, far: f}
+	from.Directories = ordered
+	to := memory.New()
+	to.Takes = &taker{Blobs: to.Blobs, size: 1 << 18}
+	c := tree.NewCopier(from, to, tree.CopyOptions{Jobs: 1})
+	c.Expect(t.Context(), tree.Root{Node: root})
+	if err := c.Copy(t.Context(), tree.Root{Node: root}); err != nil {
+		t.Fatal(err)
+	}
+	if ordered.early > 0 {
+		t.Errorf("asked for %d directories first", ordered.early)
+	}
+	if err := complete(t.Context(), to, root); err != nil {
+		t.Error(err)
+	}
+}

@@ -42,9 +42,7 @@ func reach(
 		}
 		return isNew, nil
 	}
-	for i := range roots {
-		st.Expect(ctx, roots[i].Node)
-	}
+	expectAll(ctx, st, roots)
 	if err := w.anyOrder(roots); err != nil {
 		return err
 	}
@@ -71,11 +69,16 @@ func markChunks(
 // order of Walk, except those that skip reports. It returns at once, and does nothing if the store is near. skip may be
 // nil.
 func Expect(ctx context.Context, st *store.Store, roots []Root, skip func(store.Digest) bool) {
-	for i := range roots {
-		st.Expect(ctx, roots[i].Node)
-	}
+	expectAll(ctx, st, roots)
 	if st.RemoteBlobs != nil {
 		st.RemoteBlobs.Expect(ctx, files(ctx, st.Directories, roots, skip))
+	}
+}
+
+// expectAll tells a remote store that most directories that the roots reach will be read.
+func expectAll(ctx context.Context, st *store.Store, roots []Root) {
+	for i := range roots {
+		st.Expect(ctx, roots[i].Node)
 	}
 }
 
