@@ -72,12 +72,17 @@ func (b *bulkServer) hasAll(ctx context.Context, req *protos.HasBlobsRequest) (*
 
 // each calls f for each number below n, until one call fails. Several run at once unless the store keeps blobs in groups:
 // another store keeps each blob by itself, perhaps far away.
-func (b *bulkServer) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+func (b *bulkServer) each(ctx context.Context, n int, f func(ctx context.Context, i int) error) (err error) {
+	if storeOf(ctx).Groups != nil {
+		for i := 0; i < n && err == nil; i++ { // without a goroutine for each, whose stack would have to grow
+			if err = ctx.Err(); err == nil {
+				err = f(ctx, i)
+			}
+		}
+		return err
+	}
 	calls, callsCtx := errgroup.WithContext(ctx)
 	calls.SetLimit(atOnce)
-	if storeOf(ctx).Groups != nil {
-		calls.SetLimit(1)
-	}
 	for i := 0; i < n && callsCtx.Err() == nil; i++ {
 		calls.Go(func() error { return f(callsCtx, i) })
 	}
