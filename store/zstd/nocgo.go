@@ -16,10 +16,3 @@ func NewEncoder(n, level int) (*Encoder, error) {
 
 // Append appends the frame of src to dst.
 func (e *Encoder) Append(dst, src []byte) ([]byte, error) { return e.encoder.EncodeAll(src, dst), nil }
-
-// fast decompresses nothing: there is no faster way.
-type fast struct{}
-
-func newFast(int) fast { return fast{} }
-
-func (fast) decode(_, _ []byte) bool { return false }
