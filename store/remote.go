@@ -21,7 +21,7 @@ type RemoteBlobs interface {
 }
 
 // mostApart is how many entries a directory of a remote store has below it, at most, if a goroutine of its own reads them.
-const mostApart = 256
+const mostApart = 4096
 
 // MayFork reports whether a goroutine of its own may read the files below the directory n while another goes on behind it.
 // Those of a remote store come in the order of the tree. Goroutines that are far from each other need more of them than are
