@@ -21,10 +21,10 @@ take. If several objects were compressed together, each has a share of the room 
 count.
 
 ALONE is the room that one tag takes and no other tag needs. If no line of the log names its root either, deleting the
-tag and running 'castar gc' would free it. It is shown only if no ROOT is given, and so is what has no tag: "log" is
-what roots that only the log names, and listings of metadata, take in addition, and "rest" what neither tags nor log
-name. 'castar gc' frees the rest, unless another process is about to name it. On a terminal a histogram of file sizes
-follows.
+tag and running 'castar gc' would free it. A server cannot tell; then there is "-". ALONE is shown only if no ROOT is
+given, and so is what has no tag: "log" is what roots that only the log names, and listings of metadata, take in
+addition, and "rest" what neither tags nor log name. 'castar gc' frees the rest, unless another process is about to
+name it. On a terminal a histogram of file sizes follows.
 
 Examples:
   castar stats                                      # what each tag takes
@@ -165,6 +165,9 @@ func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usag
 	return more, err
 }
 
+// sized reports whether the store can tell what an object takes. m may be nil.
+func (m *untagged) sized() bool { return m != nil && m.Log != nil }
+
 // print says how much has no tag, if there is anything. m may be nil.
 func (m *untagged) print(w io.Writer) {
 	if m == nil {
@@ -189,7 +192,7 @@ type jsonMeasured struct {
 	NameBase64 string `json:"name_base64,omitempty"`
 	jsonRoot
 	store.Counts
-	Alone *uint64 `json:"alone,omitempty"` // bytes
+	Alone *uint64 `json:"alone,omitempty" help:"bytes, if no ROOT is given and the store can tell"`
 }
 
 func (jsonMeasured) lineType() string { return "root" }
@@ -231,6 +234,8 @@ func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Uniq
 		j.Name, j.NameBase64 = j.Ref, j.RefBase64
 		if owners {
 			j.Tag = m.name
+		}
+		if more.sized() {
 			j.Alone = &m.alone
 		}
 		out.json(j)
@@ -265,8 +270,12 @@ func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, 
 	for _, m := range append(roots, &measured{name: "all", counts: total}) {
 		c := m.counts
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s", quote(m.name), c.Files, c.Directories, c.Symlinks, store.HumanBytes(c.Bytes))
-		if owners && m.root.Kind != 0 {
+		switch {
+		case m.root.Kind == 0 || !owners:
+		case more.sized():
 			fmt.Fprintf(w, "\t%s", store.HumanBytes(m.alone))
+		default:
+			fmt.Fprint(w, "\t-")
 		}
 		fmt.Fprintln(w)
 	}

@@ -19,6 +19,9 @@ type Usage struct {
 	once   store.ObjectSet               // what belongs to one owner or more
 	shared store.ObjectSet               // what belongs to several
 
+	rooms   bool          // only sizes in the store are wanted, not what is unique
+	waiting []waitingFile // that were met, and whose chunks were not counted yet
+
 	Unique  Unique
 	Objects atomic.Uint64 // measured so far; may be read at any time
 }
@@ -95,6 +98,11 @@ func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) 
 		if err != nil {
 			return false, at.wrap(err)
 		}
+		if isNew && n.Kind == store.KindFile {
+			if err := u.countChunks(ctx, waitingFile{at, *n}); err != nil {
+				return false, err
+			}
+		}
 		if n.Kind == store.KindFile {
 			add(store.Counts{Files: 1, Bytes: n.Size})
 		}
@@ -114,6 +122,10 @@ func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) 
 		add(c)
 	}
 	err := w.inOrder(rootTrail(""), root)
+	if err == nil {
+		err = u.countWaiting(ctx)
+	}
+	u.waiting = nil
 	return sums[0], err
 }
 
@@ -142,25 +154,7 @@ func (u *Usage) measure(ctx context.Context, n *store.Node) error {
 	}
 	u.Unique.Files++
 	u.Unique.Sizes[SizeClass(n.Size)]++
-	if err := u.stored(ctx, n.Kind, n.Digest, &u.Unique.Stored); err != nil {
-		return err
-	}
-	chunks, err := u.st.Blobs.Chunks(ctx, n.Digest)
-	if err == nil && len(chunks) == 0 {
-		u.Unique.Bytes = add(u.Unique.Bytes, n.Size)
-	}
-	for _, c := range chunks {
-		isNew, err := u.seen.Add(store.KindFile, c.Digest)
-		if err == nil && isNew {
-			u.Unique.Chunks++
-			u.Unique.Bytes = add(u.Unique.Bytes, c.Size)
-			err = u.stored(ctx, store.KindFile, c.Digest, &u.Unique.Stored)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return err
+	return u.stored(ctx, n.Kind, n.Digest, &u.Unique.Stored)
 }
 
 // stored adds what an object takes to total, if the store can tell.
@@ -204,8 +198,11 @@ func (u *Usage) Rest(ctx context.Context) (objects, bytes uint64, known bool, er
 }
 
 // Own says that root, and all that it reaches, belongs to one owner more. Each directory is read twice at most, however
-// many owners it has.
+// many owners it has. Nothing is read if the store cannot tell what Alone is about.
 func (u *Usage) Own(ctx context.Context, root store.Node) error {
+	if u.st.Sizer == nil {
+		return nil
+	}
 	return u.unshared(ctx, root, func(k store.Kind, d store.Digest) error {
 		first, err := u.once.Add(k, d)
 		if err == nil && !first {
@@ -218,6 +215,9 @@ func (u *Usage) Own(ctx context.Context, root store.Node) error {
 // Alone returns how many bytes are stored for root alone, after Own was called for all owners: what would be free
 // without root. It is 0 if the store cannot tell.
 func (u *Usage) Alone(ctx context.Context, root store.Node) (total uint64, err error) {
+	if u.st.Sizer == nil {
+		return 0, nil
+	}
 	var mu sync.Mutex
 	err = u.unshared(ctx, root, func(k store.Kind, d store.Digest) error {
 		size := uint64(0)
@@ -295,6 +295,7 @@ func roomsAt(ctx context.Context, st *store.Store, entries []Entry, level int, r
 			continue
 		}
 		own := NewUsage(st)
+		own.rooms = true
 		counts, err := own.Add(ctx, e.Node)
 		if err != nil {
 			return err

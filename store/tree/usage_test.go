@@ -3,7 +3,10 @@ package tree_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"castar/store"
@@ -170,6 +173,7 @@ func TestUsage(t *testing.T) {
 // TestUsageDoubling measures a tree of 2^100 files in 100 directories.
 func TestUsageDoubling(t *testing.T) {
 	st := memory.New()
+	st.Sizer = sizer{}
 	n := files{"f": "1"}.put(st)
 	for range 100 {
 		n.Size = 0 // would exceed what a size can be
@@ -187,6 +191,7 @@ func TestUsageDoubling(t *testing.T) {
 
 func TestUsageMissing(t *testing.T) {
 	st := memory.New()
+	st.Sizer = sizer{}
 	for _, n := range []store.Node{
 		{Name: "d", Kind: store.KindDirectory, Digest: store.Sum([]byte("gone"))}, {Name: "f", Kind: store.KindFile, Digest: store.Sum(nil)},
 	} {
@@ -198,6 +203,49 @@ func TestUsageMissing(t *testing.T) {
 		if err := u.Own(t.Context(), root); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("%s: %v", n.Name, err)
 		}
+	}
+}
+
+// meetingBlobs answers questions about chunks only when several have come.
+type meetingBlobs struct {
+	store.Blobs
+	come sync.WaitGroup
+	asks atomic.Int32
+}
+
+func (m *meetingBlobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
+	m.asks.Add(1)
+	m.come.Done()
+	m.come.Wait()
+	return m.Blobs.Chunks(ctx, d)
+}
+
+// A store that is far away is asked for the chunks of many files at once, and of none where only room is measured, which it
+// cannot tell.
+func TestUsageFar(t *testing.T) {
+	const files = 100
+	st := memory.New()
+	all := map[string]string{}
+	for i := range files {
+		all[fmt.Sprintf("%d/%d", i%7, i)] = fmt.Sprint(i)
+	}
+	root := putTree(t, st, all)
+	blobs := &meetingBlobs{Blobs: st.Blobs}
+	blobs.come.Add(files)
+	st.Blobs, st.Far = blobs, true
+	u := tree.NewUsage(st)
+	if counts, err := u.Add(t.Context(), root); err != nil || counts.Files != files || u.Unique.Bytes != 190 {
+		t.Errorf("%+v, %+v, %v", counts, u.Unique, err)
+	}
+	rooms, err := tree.Rooms(t.Context(), st, root, 1)
+	if n := len(rooms); err != nil || n != 8 || rooms[7].Counts.Files != files {
+		t.Errorf("%+v, %v", rooms, err)
+	}
+	if err := u.Own(t.Context(), root); err != nil {
+		t.Error(err)
+	}
+	if n := blobs.asks.Load(); n != files {
+		t.Errorf("%d questions, want %d", n, files)
 	}
 }
 

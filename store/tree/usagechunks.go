@@ -1,0 +1,77 @@
+package tree
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"castar/store"
+)
+
+// A store that is far away is asked for the chunks of many files at once: this many wait, and so many questions are on their
+// way.
+const (
+	filesWaiting = 1024
+	filesAtOnce  = 100
+)
+
+// waitingFile is a file of a tree whose chunks are to be counted.
+type waitingFile struct {
+	at   *trail
+	node store.Node
+}
+
+// countChunks counts the chunks of a file, now or later.
+func (u *Usage) countChunks(ctx context.Context, f waitingFile) error {
+	switch {
+	case u.rooms && u.st.Sizer == nil:
+		return nil
+	case !u.st.Far:
+		chunks, err := u.st.Blobs.Chunks(ctx, f.node.Digest)
+		return u.count(ctx, f, chunks, err)
+	}
+	if u.waiting = append(u.waiting, f); len(u.waiting) < filesWaiting {
+		return nil
+	}
+	return u.countWaiting(ctx)
+}
+
+// countWaiting counts the chunks of all files that wait. The error is that of the first file in the order of the tree.
+func (u *Usage) countWaiting(ctx context.Context) error {
+	lists, errs := make([][]store.Chunk, len(u.waiting)), make([]error, len(u.waiting))
+	var asking errgroup.Group
+	asking.SetLimit(filesAtOnce)
+	for i := range u.waiting {
+		asking.Go(func() error {
+			lists[i], errs[i] = u.st.Blobs.Chunks(ctx, u.waiting[i].node.Digest)
+			return nil
+		})
+	}
+	_ = asking.Wait()
+	for i, f := range u.waiting {
+		if err := u.count(ctx, f, lists[i], errs[i]); err != nil {
+			return err
+		}
+	}
+	u.waiting = u.waiting[:0]
+	return nil
+}
+
+// count adds the chunks of a file that are new, or all of the file if it has none. err is that of the question.
+func (u *Usage) count(ctx context.Context, f waitingFile, chunks []store.Chunk, err error) error {
+	if err == nil && len(chunks) == 0 {
+		u.Unique.Bytes = add(u.Unique.Bytes, f.node.Size)
+	}
+	for i := 0; i < len(chunks) && err == nil; i++ {
+		var isNew bool
+		if isNew, err = u.seen.Add(store.KindFile, chunks[i].Digest); err == nil && isNew {
+			u.Unique.Chunks++
+			u.Unique.Bytes = add(u.Unique.Bytes, chunks[i].Size)
+			err = u.stored(ctx, store.KindFile, chunks[i].Digest, &u.Unique.Stored)
+		}
+	}
+	if err != nil {
+		return f.at.wrap(err)
+	}
+	return nil
+}
