@@ -82,7 +82,8 @@ A mount of a tag or a line of the log shows the modes and times that ingest list
 stay private; --metadata=none gives what earlier versions showed.
 
 Export, verify and copy from a server take less time: hardly anything is sent twice, and most of a copy is stored as it
-comes.
+comes. castar du asks a server for directories only, and castar stats asks about many files at once. A server cannot
+tell what a tag takes alone: castar stats prints "-", and nothing in JSON. It was 0.
 A mount of a server reads ahead, so find and grep -r do not wait for each directory and file.
 
 castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.

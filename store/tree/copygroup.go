@@ -102,15 +102,13 @@ func newGroups(from, to *store.Store) *groups {
 
 // want adds what roots reach. What cannot be read is left out: the copy will name it.
 func (g *groups) want(ctx context.Context, roots []Root) {
-	switch {
-	case g == nil:
-	case g.from.RemoteBlobs == nil:
+	if g.from.RemoteBlobs == nil {
 		_ = reach(ctx, g.from, roots, g.wanted.Add, func(error) error { return ctx.Err() })
-	default: // which would be asked for the chunks of each blob
-		expectAll(ctx, g.from, roots)
-		for d := range files(ctx, g.from.Directories, roots, nil) {
-			_, _ = g.wanted.Add(store.KindFile, d)
-		}
+		return
+	}
+	expectAll(ctx, g.from, roots) // and not reach, which would ask for the chunks of each blob
+	for d := range files(ctx, g.from.Directories, roots, nil) {
+		_, _ = g.wanted.Add(store.KindFile, d)
 	}
 }
 
