@@ -17,7 +17,7 @@ type traffic struct {
 }
 
 func (t *traffic) flags(category string) []cli.Flag {
-	const rate, stores = " at most `BYTES` a second, such as 500K or 2M, ", " all stores in a network together"
+	const rate, stores = " at most `BYTES` a second, such as 500K or 2M, ", " remote stores in total"
 	return []cli.Flag{
 		bytesFlag("limit-upload", &t.upload, "no limit", "send"+rate+"to"+stores).in(category),
 		bytesFlag("limit-download", &t.download, "no limit", "receive"+rate+"from"+stores).in(category),
