@@ -337,9 +337,9 @@ func (st Store) resetEpoch() error {
 	if err != nil {
 		return err
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		s := st.newSweep()
-		s.generation = st.Cloud.Head().Generation
+		s.generation = st.Bucket.Head().Generation
 		return s.swapIn(x, &plan{})
 	}
 	st.UseIndexes([]*index.Index{x})

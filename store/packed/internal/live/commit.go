@@ -11,7 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -35,7 +35,7 @@ func (st *Store) Sync(context.Context) error {
 }
 
 // commitLocked is Sync for a caller that holds st.commit. In a bucket it also pins p, unless p is nil or the epoch has changed.
-func (st *Store) commitLocked(p *cloud.Pin) error {
+func (st *Store) commitLocked(p *bucketfs.Pin) error {
 	if err := st.Writable(); err != nil {
 		if errors.Is(err, store.ErrReadOnly) {
 			return nil // nothing can have been put
@@ -68,11 +68,11 @@ func (st *Store) committed(s *session) {
 	st.sealed = slices.DeleteFunc(slices.Clone(st.sealed), func(o *session) bool { return o == s })
 }
 
-func (st *Store) commitSession(s *session, p *cloud.Pin) error {
+func (st *Store) commitSession(s *session, p *bucketfs.Pin) error {
 	if err := st.publishPacks(s); err != nil {
 		return err
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		return st.commitShared(p)
 	}
 	if s.empty() {
@@ -183,11 +183,11 @@ func (st *Store) NewIndex(epoch uint32, parts []index.Part, check func(*index.In
 		return nil, err
 	}
 	x, err := index.Open(st.Fs, name)
-	if err == nil && st.Cloud != nil {
+	if err == nil && st.Bucket != nil {
 		x.TrackReliance()
 	}
 	if check == nil {
-		if errors.Is(err, fs.ErrNotExist) && st.Cloud == nil {
+		if errors.Is(err, fs.ErrNotExist) && st.Bucket == nil {
 			err = fmt.Errorf("%w: %w", errReplaced, err)
 		}
 		return x, err

@@ -21,7 +21,7 @@ func (t Tags) Forget(ctx context.Context, ingests []store.Tag) error {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
-	if !t.st.Alone && t.st.Cloud == nil {
+	if !t.st.Alone && t.st.Bucket == nil {
 		return store.ErrNotAlone
 	}
 	t.st.logging.Lock()

@@ -18,7 +18,7 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/zstd"
@@ -43,7 +43,7 @@ type Options struct {
 // Store is an open packed store. Its methods may be called concurrently.
 type Store struct {
 	Fs       durable.FS
-	Cloud    *cloud.FS // the same, if the store is in a bucket; see shared.go
+	Bucket   *bucketfs.FS // the same, if the store is in a bucket; see shared.go
 	CloseFS  func() error
 	lock     durable.Lock
 	Config   sealed.Config
@@ -87,13 +87,13 @@ type Store struct {
 // Bundle returns the store as its users see it, without what looks after it.
 func (st *Store) Bundle() *store.Store {
 	var keeper store.Keeper
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		keeper = st
 	}
 	return &store.Store{
 		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(), Takes: st.Blobs(),
 		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st, Meter: &st.added,
-		Clones: st.clones(), NewSet: st.NewSet, Room: st.Room, Barrier: st, Keeper: keeper, Far: st.Cloud != nil,
+		Clones: st.clones(), NewSet: st.NewSet, Room: st.Room, Barrier: st, Keeper: keeper, Far: st.Bucket != nil,
 	}
 }
 
@@ -112,7 +112,7 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 		Fs: fsys, lock: lock, Config: cfg, ReadOnly: o.ReadOnly, tolerate: o.Tolerate, Alone: o.Exclusive,
 		Limits: defaultLimits(), opened: time.Now(),
 	}
-	if st.Cloud, _ = fsys.(*cloud.FS); st.Cloud != nil {
+	if st.Bucket, _ = fsys.(*bucketfs.FS); st.Bucket != nil {
 		if err := st.openShared(); err != nil {
 			return nil, err
 		}
@@ -162,7 +162,7 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 // that cannot be opened, unless they are of a newer program.
 func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
 	tries := 100 // another process may replace an index between the listing and the opening
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		tries = 3 // a gc must have deleted it, and that is long after
 	}
 	for try := 1; ; try++ {
@@ -172,8 +172,8 @@ func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
 			return all, err
 		}
-		if st.Cloud != nil {
-			if _, rerr := st.Cloud.Reload(); rerr != nil {
+		if st.Bucket != nil {
+			if _, rerr := st.Bucket.Reload(); rerr != nil {
 				return nil, rerr
 			}
 		}
@@ -187,7 +187,7 @@ func (st *Store) Refresh() bool {
 	if st.Alone {
 		return false
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		return st.refreshShared()
 	}
 	if !st.unseen() {
@@ -250,7 +250,7 @@ func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all [
 		x, err := index.Open(st.Fs, e.Name())
 		switch {
 		case err == nil:
-			if st.Cloud != nil && !st.ReadOnly {
+			if st.Bucket != nil && !st.ReadOnly {
 				x.TrackReliance()
 			}
 			all = append(all, x)
@@ -296,7 +296,7 @@ func (st *Store) findBefore(sealed []*session, k pack.Kind, d *store.Digest, wan
 	for {
 		all := st.Indexes.Load()
 		l, ok = st.findStored(*all, k, d)
-		if !ok || st.Cloud == nil || st.Indexes.Load() == all {
+		if !ok || st.Bucket == nil || st.Indexes.Load() == all {
 			return l, nil, ok
 		}
 		// The indexes were replaced: perhaps before it was noted that this object is relied on.

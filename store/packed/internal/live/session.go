@@ -66,7 +66,7 @@ func newSession(st *Store) *session {
 // sending begins early, and the last of a small session takes little time.
 func (st *Store) NewWriter() *pack.Writer {
 	return st.Packs.NewWriter(func(before int64) int64 {
-		if st.Cloud == nil {
+		if st.Bucket == nil {
 			return st.Limits.Pack
 		}
 		return min(max(before/4, st.Limits.Pack/3), st.Limits.Pack)

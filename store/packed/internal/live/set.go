@@ -24,14 +24,14 @@ type Set struct {
 
 // NewSet returns an empty set of the objects that any process has committed by now.
 func (st *Store) NewSet() store.ObjectSet {
-	if st.Cloud == nil {
+	if st.Bucket == nil {
 		st.Refresh()
 		return st.setOf(*st.Indexes.Load())
 	}
 	if st.dueForSets() { // also if it is alone, which excludes nobody
 		st.refreshShared()
 	}
-	h := st.Cloud.Head()
+	h := st.Bucket.Head()
 	set := st.setOf(*st.Indexes.Load())
 	if h != nil && st.Uses(h) {
 		set.Generation = h.Generation
@@ -88,10 +88,10 @@ func (s *Set) Add(k store.Kind, d store.Digest) (added bool, err error) {
 
 // outdated reports whether the head names other indexes than those of the set.
 func (s *Set) outdated() bool {
-	if s.St.Cloud == nil || !s.St.dueForSets() {
+	if s.St.Bucket == nil || !s.St.dueForSets() {
 		return false
 	}
-	h, err := s.St.Cloud.Reload()
+	h, err := s.St.Bucket.Reload()
 	return err == nil && h != nil && (len(h.Indexes) != len(s.Indexes) ||
 		slices.ContainsFunc(h.Indexes, func(name string) bool { return !index.HasName(s.Indexes, name) }))
 }

@@ -50,7 +50,7 @@ func (t Tags) Read(path string) (tag store.Tag, err error) {
 			err = record.At(t.st.Fs.Path(path), err)
 		}
 	}
-	if t.st.Cloud != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+	if t.st.Bucket != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
 		t.st.lately.Store(path, time.Now())
 	}
 	return tag, err
@@ -83,7 +83,7 @@ func (t Tags) mayReplace(path string) error {
 
 // missing reports whether err, from opening a path, means that nothing is there, not even a symbolic link that leads nowhere.
 func (t Tags) missing(path string, err error) bool {
-	if t.st.Cloud == nil && errors.Is(err, fs.ErrNotExist) {
+	if t.st.Bucket == nil && errors.Is(err, fs.ErrNotExist) {
 		_, err = t.st.Fs.Stat(path)
 	}
 	return errors.Is(err, fs.ErrNotExist)
