@@ -121,7 +121,7 @@ func checkFault(f *fault, err error) error {
 // close of a file that was only read loses nothing, what was given up is for people to know, and a head that
 // cannot be looked at is removed.
 func harmless(op crashfs.Op) bool {
-	return op.Name == sealed.GivenUp || op.Name == bucketfs.HeadName && op.Kind == crashfs.Stat ||
+	return op.Name == sealed.GivenUpName || op.Name == bucketfs.HeadName && op.Kind == crashfs.Stat ||
 		op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, index.Dir+"/") ||
 		op.Kind == crashfs.Close && !strings.HasPrefix(op.Name, pack.TempDir+"/")
 }
@@ -299,7 +299,7 @@ func TestScrubFaults(t *testing.T) {
 		defer st.Close()
 		st.Cutter, st.Packs.Coders = s.cutter, s.coders
 		st.Writers = chunk.NewPool(st.Cutter, st.Slots)
-		all, err = care.Of(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+		all, err = care.New(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 			if !d.Harmless {
 				damage++
 			}

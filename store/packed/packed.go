@@ -32,7 +32,7 @@
 //	pack               packs of frames: codecs, checksums, limits
 //	index              where each object is
 //	internal/sealed    config, lines of tags and log, quarantine
-//	internal/bucketfs   a bucket as a folder, and its head
+//	internal/bucketfs  a bucket as a folder, and its head
 //	internal/live      sessions, put, read, commit, tags, lock
 //	internal/care      verify, gc, repair
 package packed
@@ -155,7 +155,7 @@ func makeFolder(path string) error {
 
 // bundle returns the store as its users see it.
 func bundle(st *live.Store) *store.Store {
-	b, c := st.Bundle(), care.Of(st)
+	b, c := st.Bundle(), care.New(st)
 	b.Scrubber, b.Sweeper, b.Repairer = c, c, c
 	return b
 }

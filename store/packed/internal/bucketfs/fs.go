@@ -144,7 +144,7 @@ func (f *FS) Open(name string) (durable.File, error) {
 	f.mu.Unlock()
 	switch dir := path.Dir(name); {
 	case s != nil:
-		return shared{s}, nil
+		return borrowed{s}, nil
 	case dir == pack.TempDir:
 		return nil, f.failed(name, store.ErrNotFound)
 	case dir == pack.Dir:
@@ -165,7 +165,7 @@ func (f *FS) OpenWhole(name string) (durable.File, error) {
 	s := f.moved[name]
 	f.mu.Unlock()
 	if s != nil {
-		return shared{s}, nil
+		return borrowed{s}, nil
 	}
 	return &whole{remote: &remote{fs: f, name: name}}, nil
 }

@@ -85,7 +85,7 @@ func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptio
 	if err := st.Writable(); err != nil {
 		return err
 	}
-	if !st.Alone {
+	if !st.Exclusive {
 		return store.ErrNotAlone
 	}
 	if err := st.Tags().Lost(); err != nil && !o.TagsLost {

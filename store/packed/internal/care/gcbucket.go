@@ -250,27 +250,3 @@ func (st Store) deleteCondemned(ctx context.Context, h *bucketfs.Head, limit tim
 	err = runParallel(ctx, waiters, slices.Values(files), func(file string) error { return st.Bucket.Delete(ctx, file) })
 	return deleted, err
 }
-
-// head makes the head of a bucket anew where it is damaged, and remembers from which one the repair begins.
-func (r *repair) head(context.Context) error {
-	st := r.st
-	if st.Bucket == nil {
-		return nil
-	}
-	if h := st.Bucket.Head(); h != nil {
-		r.generation = h.Generation
-		return nil
-	}
-	_, err := st.Bucket.Reload()
-	if err != nil && !store.IsCorrupt(err) {
-		return err
-	}
-	if err != nil {
-		r.did(bucketfs.HeadName, "%v: made anew from the indexes that there are", reasonOf(err))
-	}
-	if err := st.Bucket.MakeHead(st.Config.ID); err != nil {
-		return err
-	}
-	r.generation = st.Bucket.Head().Generation
-	return nil
-}

@@ -113,7 +113,7 @@ func (s *sweep) choose(p *plan) {
 			continue
 		}
 		switch {
-		case pk.size-pk.live-pack.HeadLen > pk.size/deadShare:
+		case pk.size-pk.live-pack.PackHeadLen > pk.size/deadShare:
 			all = append(all, pk)
 		case pk.size < s.st.Limits.Pack/smallShare:
 			small = append(small, pk)

@@ -69,7 +69,7 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	s.checkPacks(found)
 	s.names(store.WhatConfig, pack.TempDir, found) // without it nothing can be stored
 	known := map[string]bool{
-		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUp: true, stateName: true,
+		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUpName: true, stateName: true,
 		pack.Dir: true, index.Dir: true, sealed.TagsDir: true, pack.TempDir: true, sealed.QuarantineDir: true,
 		bucketfs.HeadName: true, bucketLock: true,
 	}
@@ -125,7 +125,7 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 		if err == nil {
 			void, wasThere := x.Epoch < index.Epoch(s.indexes), func(e fs.DirEntry) bool { return e.Name() == name }
 			index.Close(x)
-			if void || !s.unlisted && !slices.ContainsFunc(s.listed, wasThere) {
+			if void || !s.indexFilesUnread && !slices.ContainsFunc(s.indexFiles, wasThere) {
 				continue // another process has just made it, or was to remove it
 			}
 			err = errUnopened

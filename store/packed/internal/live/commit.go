@@ -3,6 +3,7 @@ package live
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 
 	"castar/store"
+	"castar/store/durable"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
@@ -27,7 +29,7 @@ import (
 //
 // An error ends all writing to the store: after a sync that failed, another one proves nothing.
 //
-// In a bucket the commit is another one; see shared.go.
+// In a bucket the commit is another one; see inbucket.go.
 func (st *Store) Sync(context.Context) error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
@@ -57,7 +59,7 @@ func (st *Store) nextSession() *session {
 	defer st.mu.Unlock()
 	s := st.current
 	st.current = newSession(st)
-	st.sealed = append(slices.Clone(st.sealed), s)
+	st.closing = append(slices.Clone(st.closing), s)
 	return s
 }
 
@@ -65,7 +67,7 @@ func (st *Store) nextSession() *session {
 func (st *Store) committed(s *session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.sealed = slices.DeleteFunc(slices.Clone(st.sealed), func(o *session) bool { return o == s })
+	st.closing = slices.DeleteFunc(slices.Clone(st.closing), func(o *session) bool { return o == s })
 }
 
 func (st *Store) commitSession(s *session, p *bucketfs.Pin) error {
@@ -86,7 +88,7 @@ func (st *Store) commitSession(s *session, p *bucketfs.Pin) error {
 
 // publishPacks gives the packs of a session their names, when all is in them.
 func (st *Store) publishPacks(s *session) error {
-	for _, g := range s.seal() {
+	for _, g := range s.end() {
 		if err := s.write(g); err != nil {
 			return err
 		}
@@ -246,7 +248,7 @@ func (st *Store) Close() error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
 	st.mu.Lock()
-	sessions := append(slices.Clone(st.sealed), st.current)
+	sessions := append(slices.Clone(st.closing), st.current)
 	if st.failure == nil {
 		st.failure = errors.New("store is closed")
 	}
@@ -281,4 +283,19 @@ func OrFull(err error) error {
 func IsFull(err error) bool {
 	_, full := errors.AsType[*fullError](err)
 	return full
+}
+
+// roomSize is how much must fit in the store for it to have room, in bytes: several groups and an index.
+const roomSize = 4 << 20
+
+// Room returns an error while there is no room in the store. It writes a file and removes it: only that also tells of
+// quotas.
+func (st *Store) Room(ctx context.Context) error {
+	data := make([]byte, roomSize)
+	_, _ = rand.Read(data) // a file system may compress
+	name := pack.TempPath("room-" + rand.Text())
+	if err := durable.NewFile(st.Fs, name, data, true); err != nil {
+		return err
+	}
+	return errors.Join(st.Fs.Remove(name), ctx.Err())
 }

@@ -42,7 +42,7 @@ func (st *Store) openShared() error {
 		_, err = sealed.ReadConfig(st.Fs)
 	}
 	if err == nil { // the config is not lost
-		if err := st.Bucket.Of(st.Config.ID); err != nil && !st.tolerate {
+		if err := st.Bucket.CheckStore(st.Config.ID); err != nil && !st.tolerate {
 			return err
 		}
 	}
@@ -61,7 +61,7 @@ func (st *Store) openShared() error {
 	}
 	st.Config.ID = h.Store // another only where the config is lost
 	st.epoch.Store(h.Epoch)
-	st.whole, st.aged = h.Epoch, time.Now()
+	st.wholeEpoch, st.aged = h.Epoch, time.Now()
 	return nil
 }
 
@@ -121,11 +121,11 @@ func (st *Store) adopt() error {
 // commitShared commits all sessions whose packs are on their way, and pins p; see commitLocked. The caller holds st.commit.
 func (st *Store) commitShared(p *bucketfs.Pin) error {
 	st.mu.Lock()
-	sessions := slices.Clone(st.sealed)
+	sessions := slices.Clone(st.closing)
 	st.mu.Unlock()
 	if !slices.ContainsFunc(sessions, func(s *session) bool { return !s.empty() }) {
 		h, err := st.Bucket.Reload() // what was relied on may be gone
-		if err != nil || h == nil || h.Epoch == st.epoch.Load() && h.Epoch == st.whole {
+		if err != nil || h == nil || h.Epoch == st.epoch.Load() && h.Epoch == st.wholeEpoch {
 			return err
 		}
 	}
@@ -217,7 +217,7 @@ func (st *Store) restore() (*session, error) {
 			return nil, err
 		}
 	}
-	if st.whole == st.epoch.Load() {
+	if st.wholeEpoch == st.epoch.Load() {
 		return nil, nil
 	}
 	if err := st.stillSent(); err != nil {
@@ -236,7 +236,7 @@ func (st *Store) restore() (*session, error) {
 	if err := st.publishPacks(s); err != nil {
 		return nil, err
 	}
-	st.whole = st.epoch.Load()
+	st.wholeEpoch = st.epoch.Load()
 	return s, nil
 }
 
@@ -328,7 +328,7 @@ func (st *Store) putReferences(k pack.Kind, d store.Digest, l pack.Location) err
 			if n.Kind == store.KindSymlink {
 				continue
 			}
-			if err := st.putAgain(pack.TableOf(n.Kind), n.Digest); err != nil {
+			if err := st.putAgain(pack.TableKind(n.Kind), n.Digest); err != nil {
 				return err
 			}
 		}
@@ -341,6 +341,6 @@ func (st *Store) putReferences(k pack.Kind, d store.Digest, l pack.Location) err
 func (st *Store) UseOnly(x *index.Index) {
 	st.UseIndexes([]*index.Index{x})
 	st.epoch.Store(st.Bucket.Head().Epoch)
-	st.whole = st.epoch.Load()
+	st.wholeEpoch = st.epoch.Load()
 	st.Bucket.Arrived(x.Packs)
 }

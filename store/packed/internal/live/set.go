@@ -55,7 +55,7 @@ func (st *Store) setOf(indexes []*index.Index) *Set {
 
 // record is the record of an object in a set. Of several it is the one that lookups find, or else a damaged one.
 func (s *Set) record(k store.Kind, d *store.Digest) (at index.At, ok bool) {
-	objects := pack.TableOf(k)
+	objects := pack.TableKind(k)
 	for i, x := range s.Indexes {
 		n, found := x.Table(objects).Search(d[:])
 		if !found {
@@ -110,7 +110,7 @@ func (s *Set) Covers(file string) bool {
 // Stored implements store.Sizer. An object takes its item in the head of its frame, and its share of the payload, rounded.
 // Padding and indexes count for no object. An object that is not written yet counts with its raw length.
 func (st *Store) Stored(ctx context.Context, k store.Kind, d store.Digest) (uint64, error) {
-	l, data, err := st.Lookup(pack.TableOf(k), d, true)
+	l, data, err := st.Lookup(pack.TableKind(k), d, true)
 	if err == nil {
 		err = ctx.Err()
 	}

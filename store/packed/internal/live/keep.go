@@ -86,7 +86,7 @@ func (st *Store) Send(context.Context) error {
 func (st *Store) uncommitted() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return !st.current.empty() || slices.ContainsFunc(st.sealed, func(s *session) bool { return !s.empty() })
+	return !st.current.empty() || slices.ContainsFunc(st.closing, func(s *session) bool { return !s.empty() })
 }
 
 // pin puts a pin into the head, after a check that all that it keeps is there. It commits what was put before: with the pin,
@@ -100,7 +100,7 @@ func (st *Store) pin(ctx context.Context, t store.Tag, p bucketfs.Pin) error {
 		}
 	}
 	for {
-		if h := st.Bucket.Head(); h.Epoch != st.epoch.Load() || h.Epoch != st.whole {
+		if h := st.Bucket.Head(); h.Epoch != st.epoch.Load() || h.Epoch != st.wholeEpoch {
 			if err := st.commitLocked(nil); err != nil {
 				return err
 			}
