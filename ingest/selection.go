@@ -92,8 +92,9 @@ func (w *walker) patterns(f *folder, names []string) ([]string, error) {
 	if i := slices.IndexFunc(w.o.IfPresent, func(name string) bool { return slices.Contains(names, name) }); i >= 0 {
 		mark = w.o.IfPresent[i]
 	}
-	if mark == "" && w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
-		if is, err := ignore.IsCache(peeker(f.fd)); err == nil && is {
+	dir := peeker{f.fd, names}
+	if mark == "" && w.o.ExcludeCaches {
+		if is, err := ignore.IsCache(dir); err == nil && is {
 			mark = ignore.CacheDirTag
 		}
 	}
@@ -103,42 +104,42 @@ func (w *walker) patterns(f *folder, names []string) ([]string, error) {
 		}
 		return []string{mark}, nil
 	}
-	if w.o.GitIgnore && isRepository(f, names) {
-		f.ignored = f.ignored.Repository()
+	if !w.o.GitIgnore {
+		return names, nil
 	}
-	if i, ok := slices.BinarySearch(names, ignore.FileName); ok && w.o.GitIgnore {
-		patterns, err := ignore.Read(peeker(f.fd))
-		switch {
-		case err == nil:
-			f.ignored = f.ignored.Push(f.at.inside(), patterns)
-		case !errors.Is(err, errNotRegular):
-			names = slices.Delete(names, i, i+1)
-			if err = w.problem(&place{parent: f.at, name: ignore.FileName}, err); !errors.Is(err, errLeftOut) {
-				return nil, err
-			}
+	var err error
+	if f.ignored, err = f.ignored.Enter(f.at.name, f.at.inside, dir); err != nil {
+		names = slices.DeleteFunc(names, func(name string) bool { return name == ignore.FileName })
+		if err = w.problem(&place{parent: f.at, name: ignore.FileName}, err); errors.Is(err, errLeftOut) {
+			err = nil
 		}
 	}
-	return names, nil
+	return names, err
 }
 
-// isRepository reports whether patterns of the directories above do not hold in f: it is another git repository, or .git,
-// where git ignores nothing. names are its names, sorted.
-func isRepository(f *folder, names []string) bool {
-	if f.at.name == ignore.RepositoryName {
-		return true
+// peeker is an open directory and its names, sorted. It implements ignore.Peeker, and makes no system call for a name that
+// is not there.
+type peeker struct {
+	fd    int
+	names []string
+}
+
+func (p peeker) has(path string) bool {
+	name, _, _ := strings.Cut(path, "/")
+	_, ok := slices.BinarySearch(p.names, name)
+	return ok
+}
+
+func (p peeker) Head(path string, limit int) ([]byte, error) {
+	if !p.has(path) {
+		return nil, ignore.ErrNoFile
 	}
-	_, ok := slices.BinarySearch(names, ignore.RepositoryName)
-	return ok && ignore.IsRepository(peeker(f.fd))
+	return readHead(p.fd, path, limit)
 }
 
-// peeker is the descriptor of a directory. It implements ignore.Peeker.
-type peeker int
-
-func (fd peeker) Head(path string, limit int) ([]byte, error) { return readHead(int(fd), path, limit) }
-
-func (fd peeker) Exists(path string) bool {
+func (p peeker) Exists(path string) bool {
 	var st stat
-	return st.at(int(fd), path) == nil
+	return p.has(path) && st.at(p.fd, path) == nil
 }
 
 // errStore is the error for a root that is a directory of the store. The store would then contain itself.
