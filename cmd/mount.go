@@ -18,7 +18,7 @@ import (
 
 	"castar/export/mount"
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
 	"castar/store/tree"
 )
 
@@ -147,7 +147,7 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 	}
 	f.options.Report = func(path string, err error) { e.warn("mount", quote(path)+": "+err.Error()) }
 	if f.metadata != "none" {
-		f.options.Facts = func(ctx context.Context, d store.Digest) (*metadata.Folder, int64, error) {
+		f.options.Facts = func(ctx context.Context, d store.Digest) (*listing.Folder, int64, error) {
 			return e.mountFacts(ctx, st, d)
 		}
 	}
@@ -166,7 +166,7 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 }
 
 // mountFacts opens a listing. It is never closed: a file that nothing uses any more closes itself.
-func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (*metadata.Folder, int64, error) {
+func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (*listing.Folder, int64, error) {
 	f, err := openFacts(ctx, st, tree.Ref{Listing: d}, func(err error) { e.warn("mount", err.Error()) })
 	if err != nil {
 		return nil, 0, err

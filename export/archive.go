@@ -131,21 +131,20 @@ func (it *item) path() string { return it.dir + it.node.Name }
 
 // encoder is how a format writes. Those methods that get a parcel are called concurrently, for different parcels.
 type encoder interface {
-	// begin returns what an archive begins with.
-	begin() []byte
 	// plain appends an item that is not a file.
 	plain(p *parcel, it *item) error
 	// before and after append what comes before and after the contents of a file, which begin at p.buf[from].
 	before(p *parcel, it *item) error
 	after(p *parcel, it *item, from int) error
-	// wrote is called after a parcel was written at an offset.
-	wrote(p *parcel, at uint64)
 	// end returns what an archive ends with. at is its offset.
 	end(at uint64) []byte
 }
 
-// streamer is an encoder that writes a file whose contents are not in memory by itself. The function contents writes them.
-type streamer interface {
+// indexer is an encoder that lists the entries of an archive at its end.
+type indexer interface {
+	// wrote is called after a parcel was written at an offset.
+	wrote(p *parcel, at uint64)
+	// long writes a file whose contents are not in memory. The function contents writes them.
 	long(out *offsetWriter, it *item, contents func(io.Writer) error) error
 }
 
@@ -234,9 +233,6 @@ func (a *archiver) archive(root *store.Node) error {
 }
 
 func (a *archiver) writeAll() error {
-	if _, err := a.out.Write(a.enc.begin()); err != nil {
-		return err
-	}
 	for p := range a.ordered {
 		select {
 		case <-p.done:
@@ -263,7 +259,9 @@ func (a *archiver) write(p *parcel) error {
 	} else if _, err := a.out.Write(p.buf); err != nil {
 		return err
 	}
-	a.enc.wrote(p, at)
+	if x, ok := a.enc.(indexer); ok {
+		x.wrote(p, at)
+	}
 	for i := range p.items {
 		if it := &p.items[i]; it.step != stepLeave {
 			a.done.met(it.node.Kind, true)
@@ -279,23 +277,23 @@ func (a *archiver) write(p *parcel) error {
 // writeLong writes a file whose contents are not in memory.
 func (a *archiver) writeLong(it *item) error {
 	contents := func(w io.Writer) error { return a.contents(w, &it.node) }
-	if s, ok := a.enc.(streamer); ok {
-		return s.long(a.out, it, contents)
+	if x, ok := a.enc.(indexer); ok {
+		return x.long(a.out, it, contents)
 	}
-	var around parcel
-	err := a.enc.before(&around, it)
-	if err == nil {
-		_, err = a.out.Write(around.buf)
+	var before, after parcel
+	if err := a.enc.before(&before, it); err != nil {
+		return err
 	}
-	if err == nil {
-		err = contents(a.out)
+	if _, err := a.out.Write(before.buf); err != nil {
+		return err
 	}
-	if around.buf = nil; err == nil {
-		err = a.enc.after(&around, it, 0)
+	if err := contents(a.out); err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = a.out.Write(around.buf)
+	if err := a.enc.after(&after, it, 0); err != nil {
+		return err
 	}
+	_, err := a.out.Write(after.buf)
 	return err
 }
 

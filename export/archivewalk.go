@@ -48,7 +48,8 @@ func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
 	if a.usesPaths() && (it.node.Name != "" || it.dir != "") {
 		prefix = it.path() + "/"
 	}
-	coming, next := map[int]chan early{}, 0
+	var coming []chan early // directories among nodes[i:next]
+	next := 0
 	for i := range nodes {
 		n := &nodes[i]
 		if len(prefix)+len(n.Name) > maxArchivePath {
@@ -61,12 +62,18 @@ func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
 			}
 			continue
 		}
-		next = a.readAhead(at, nodes, max(next, i+1), coming)
-		got := a.take(at, n, i, coming)
-		if got.err != nil {
-			return at.wrap(n.Name, got.err)
+		var sub early
+		isEarly := i < next
+		if coming, next = a.readAhead(at, nodes, max(next, i+1), coming); isEarly {
+			sub, coming = <-coming[0], coming[1:]
+			<-a.ahead
+		} else {
+			sub.at, sub.nodes, sub.err = a.enterListed(at, n)
 		}
-		if err := a.directory(kid, got.at, got.nodes); err != nil {
+		if sub.err != nil {
+			return at.wrap(n.Name, sub.err)
+		}
+		if err := a.directory(kid, sub.at, sub.nodes); err != nil {
 			return err
 		}
 	}
@@ -80,9 +87,9 @@ func (a *archiver) usesPaths() bool {
 	return !isNAR
 }
 
-// readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It returns the index
-// to go on from.
-func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming map[int]chan early) int {
+// readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It adds them to those
+// that are coming, and returns the index to go on from.
+func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming []chan early) ([]chan early, int) {
 	for ; from < len(nodes); from++ {
 		n := &nodes[from]
 		if n.Kind != store.KindDirectory {
@@ -91,29 +98,17 @@ func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming m
 		select {
 		case a.ahead <- struct{}{}:
 		default:
-			return from
+			return coming, from
 		}
 		result := make(chan early, 1)
-		coming[from] = result
+		coming = append(coming, result)
 		a.working.Go(func() {
-			var l early
-			l.at, l.nodes, l.err = a.enterListed(at, n)
-			result <- l
+			var sub early
+			sub.at, sub.nodes, sub.err = a.enterListed(at, n)
+			result <- sub
 		})
 	}
-	return from
-}
-
-// take returns the directory n, entry i of its parent, which may have been read ahead.
-func (a *archiver) take(at *path, n *store.Node, i int, coming map[int]chan early) (l early) {
-	if result, ok := coming[i]; ok {
-		delete(coming, i)
-		l = <-result
-		<-a.ahead
-		return l
-	}
-	l.at, l.nodes, l.err = a.enterListed(at, n)
-	return l
+	return coming, from
 }
 
 // enterListed is enter, and reads what the listing says.

@@ -10,10 +10,10 @@ import (
 )
 
 // write writes the node n, an entry of the directory up, to d under a free name. If it fails it may leave a part. If old
-// is not nil, it describes the file that the new file is to replace. facts is what factsOf says.
+// is not nil, it describes the entry of the same kind that n is to replace. facts is what factsOf says.
 func (e *exporter) write(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
 	if n.Kind == store.KindDirectory {
-		return e.writeDir(d, name, up, n)
+		return e.writeDir(d, name, up, n, old)
 	}
 	if g := e.links.of(n, facts); g != nil {
 		return e.writeLinked(g, d, name, up, n, old, facts)
@@ -44,15 +44,17 @@ func (e *exporter) writeNew(d *dir, name string, up *path, n *store.Node, old *u
 	return nil
 }
 
-func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error {
+// writeDir is write for a directory. In place of an old one, it gets the mode of that at the end. Until then only its owner
+// can read it, because its contents may be private.
+func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t) error {
 	at, nodes, err := e.enter(up, n)
 	if err != nil {
 		return err
 	}
 	e.list(at, nodes)
-	mode := e.o.DirMode
-	if at.facts != nil && e.keepsDirMode {
-		mode = 0o700 // the listing may allow less than DirMode
+	mode, listed := e.o.DirMode, at.facts != nil && e.keepsDirMode
+	if listed || old != nil {
+		mode = 0o700 // the listing and the old directory may allow less than DirMode
 	}
 	child, err := d.mkdir(name, mode)
 	if err != nil {
@@ -67,7 +69,11 @@ func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error 
 		if err := e.withholdOwner(child); err != nil {
 			return err
 		}
-		return e.finish(child, at)
+		err := e.finish(child, at)
+		if err == nil && old != nil && !listed {
+			err = child.chmod(permissions(old))
+		}
+		return err
 	})
 }
 
@@ -84,7 +90,7 @@ func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
 		}
 		return err
 	}
-	err := e.each(at, d, nodes, write, write)
+	err := e.each(at, d, nodes, write)
 	if at.up == nil {
 		err = cmp.Or(err, e.links.end())
 	}
@@ -194,38 +200,15 @@ func (w *fileWriter) put(p []byte) (int, error) {
 
 // count stands in for write in a dry run.
 func (e *exporter) count(up *path, n *store.Node) error {
-	if n.Kind == store.KindDirectory {
-		at, nodes, err := e.enter(up, n)
+	return e.visit(up, n, func(up *path, n *store.Node, err error) error {
 		if err != nil {
 			return err
 		}
-		e.done.met(n.Kind, true)
-		e.notify(OpMkdir, up, n.Name)
-		next := func(n *store.Node) error { return e.count(at, n) }
-		return e.each(at, nil, nodes, next, next)
-	}
-	if err := e.has(n); err != nil {
-		return err
-	}
-	if n.Kind == store.KindFile {
-		e.done.Bytes.Add(n.Size)
-	}
-	e.done.met(n.Kind, true)
-	e.notify(OpWrite, up, n.Name)
-	return nil
-}
-
-// has returns an error if n is a file and the store lacks its contents.
-func (e *exporter) has(n *store.Node) error {
-	if n.Kind != store.KindFile || n.Size == 0 && n.Digest == e.empty {
+		op := OpWrite
+		if n.Kind == store.KindDirectory {
+			op = OpMkdir
+		}
+		e.found(up, n, op)
 		return nil
-	}
-	has, err := e.st.Blobs.Has(e.ctx, n.Digest)
-	if err == nil && !has {
-		err = store.ErrNotFound
-	}
-	if err != nil {
-		return objectError("blob", n.Digest, err)
-	}
-	return nil
+	})
 }

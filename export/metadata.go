@@ -39,28 +39,21 @@ func (e *exporter) list(at *path, nodes store.Directory) {
 		return
 	}
 	report := func(err error) { e.complain(at.up, at.name, err) }
-	isDirectory := func(name string) bool {
+	isIn := func(name string, isDir bool) bool {
 		n, ok := nodes.Find(name)
-		return ok && n.Kind == store.KindDirectory
-	}
-	for name := range at.folder.Folders() {
-		if !isDirectory(name) && !e.o.Partial {
-			e.complain(at, name, errNotInTree)
-		}
-	}
-	var ok bool
-	at.lines, ok = at.folder.Lines(func(name string) bool {
-		n, ok := nodes.Find(name)
-		if ok = ok && n.Kind != store.KindDirectory; !ok && !e.o.Partial {
+		if ok = ok && isDir == (n.Kind == store.KindDirectory); !ok && !e.o.Partial {
 			e.complain(at, name, errNotInTree)
 		}
 		return ok
-	}, report)
-	switch {
-	case !ok:
-		report(errUnlisted)
-	default:
+	}
+	for name := range at.folder.Folders() {
+		isIn(name, true)
+	}
+	var ok bool
+	if at.lines, ok = at.folder.Lines(func(name string) bool { return isIn(name, false) }, report); ok {
 		at.facts = e.believe(at.up, at.node(), &at.lines.Self)
+	} else {
+		report(errUnlisted)
 	}
 }
 

@@ -12,9 +12,7 @@ import (
 // bytes. It has no paths: what is in a directory is between its beginning and its end.
 type narEncoder struct{}
 
-func (narEncoder) begin() []byte         { return appendNAR(nil, "nix-archive-1") }
-func (narEncoder) end(uint64) []byte     { return nil }
-func (narEncoder) wrote(*parcel, uint64) {}
+func (narEncoder) end(uint64) []byte { return nil }
 
 func appendNAR(b []byte, words ...string) []byte {
 	for _, w := range words {
@@ -25,9 +23,11 @@ func appendNAR(b []byte, words ...string) []byte {
 	return b
 }
 
-// narEntry appends the beginning of a node, with its name unless it is the root.
+// narEntry appends the beginning of a node, with its name unless it is the root, where the archive begins.
 func narEntry(b []byte, it *item) []byte {
-	if !it.root {
+	if it.root {
+		b = appendNAR(b, "nix-archive-1")
+	} else {
 		b = appendNAR(b, "entry", "(", "name", it.node.Name, "node")
 	}
 	return appendNAR(b, "(", "type")

@@ -37,13 +37,11 @@ func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
 		if _, ok := nodes.Find(name); ok || !e.o.Delete {
 			continue
 		}
-		if err := e.removeExtra(d, at, name); err != nil {
+		if err := e.remove(d, at, name, true); err != nil {
 			return err
 		}
 	}
-	err = e.each(at, d, nodes,
-		func(n *store.Node) error { return e.replace(d, n.Name, at, n, names) },
-		func(n *store.Node) error { return e.mergeSub(d, at, n, names) })
+	err = e.each(at, d, nodes, func(n *store.Node) error { return e.mergeEntry(d, n.Name, at, n, names) })
 	if at.up == nil {
 		err = cmp.Or(err, e.links.end())
 	}
@@ -73,17 +71,29 @@ func (d *dir) look(name string, names []string) (st unix.Stat_t, exists bool, er
 	return st, exists, err
 }
 
-// mergeSub turns the entry of d with the name of n into the directory n. names are the names in d.
-func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) error {
-	st, exists, err := d.look(n.Name, names)
-	switch {
-	case err != nil:
+// mergeEntry turns the entry name of d into n, an entry of up. names are the names in d.
+func (e *exporter) mergeEntry(d *dir, name string, up *path, n *store.Node, names []string) error {
+	st, exists, err := d.look(name, names)
+	if err != nil {
 		return err
-	case !exists:
-		return e.install(d, n.Name, up, n, nil, nil)
-	case !hasType(&st, unix.S_IFDIR):
-		return e.install(d, n.Name, up, n, &st, nil)
 	}
+	facts := e.factsOf(up, n)
+	wasDir, isDir := hasType(&st, unix.S_IFDIR), n.Kind == store.KindDirectory
+	switch {
+	case !exists:
+		return e.install(d, name, up, n, nil, facts)
+	case wasDir && isDir:
+		return e.mergeDirectory(d, up, n)
+	case !wasDir && !isDir:
+		if kept, err := e.keepName(d, name, up, n, &st, facts); kept || err != nil {
+			return err
+		}
+	}
+	return e.install(d, name, up, n, &st, facts)
+}
+
+// mergeDirectory turns the directory of d with the name of n into n, an entry of up.
+func (e *exporter) mergeDirectory(d *dir, up *path, n *store.Node) error {
 	at, nodes, err := e.enter(up, n)
 	if err != nil {
 		return err
@@ -97,25 +107,6 @@ func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) err
 	return d.within(child, func() error { return e.merge(child, at, nodes) })
 }
 
-// replace turns the entry name of d into the file or symlink n. names are the names in d.
-func (e *exporter) replace(d *dir, name string, up *path, n *store.Node, names []string) error {
-	st, exists, err := d.look(name, names)
-	if err != nil {
-		return err
-	}
-	facts := e.factsOf(up, n)
-	if !exists {
-		return e.install(d, name, up, n, nil, facts)
-	}
-	if !hasType(&st, unix.S_IFDIR) {
-		kept, err := e.keepName(d, name, up, n, &st, facts)
-		if kept || err != nil {
-			return err
-		}
-	}
-	return e.install(d, name, up, n, &st, facts)
-}
-
 // install writes n under a temporary name in d, and renames it to name. old describes the entry that has this name, or is
 // nil. If one of the two is a directory and the other is not, the old entry is removed before the rename, which needs
 // Delete. facts is that of write.
@@ -126,7 +117,7 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *un
 	}
 	if e.o.DryRun {
 		if blocked {
-			if err := e.clear(d, up, name); err != nil {
+			if err := e.remove(d, up, name, false); err != nil {
 				return err
 			}
 		}
@@ -143,7 +134,7 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *un
 	temp := tempName("")
 	err := e.write(d, temp, up, n, old, facts)
 	if err == nil && blocked {
-		err = e.clear(d, up, name)
+		err = e.remove(d, up, name, false)
 	}
 	if err == nil {
 		err = d.rename(temp, d, name)

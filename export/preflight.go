@@ -29,18 +29,19 @@ func (e *exporter) preflight(d *dir, at *path, nodes store.Directory) error {
 	p := &preflight{exporter: e}
 	err := p.merge(d, at, nodes)
 	if err == nil && len(p.found) == 0 && p.removes.Load() {
-		err = p.stored(at, nodes)
+		report := func(up *path, n *store.Node, err error) error { return p.report(up, n.Name, err) }
+		err = p.each(at, nil, nodes, func(n *store.Node) error { return p.visit(at, n, report) })
 	}
 	if err != nil || len(p.found) == 0 {
 		return err
 	}
 	slices.SortFunc(p.found, func(a, b *Error) int { return cmp.Compare(a.Path, b.Path) })
-	all := make([]error, len(p.found))
-	for i := range p.found {
-		all[i] = p.found[i]
+	if len(p.found) == 1 {
+		return p.found[0]
 	}
-	if len(all) == 1 {
-		return all[0]
+	var all []error
+	for _, err := range p.found {
+		all = append(all, err)
 	}
 	return errors.Join(all...)
 }
@@ -95,10 +96,10 @@ func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
 			return err
 		}
 	}
-	return p.each(at, d, both, nil, func(n *store.Node) error { return p.mergeSub(d, at, n) })
+	return p.each(at, d, both, func(n *store.Node) error { return p.mergeDirectory(d, at, n) })
 }
 
-func (p *preflight) mergeSub(d *dir, up *path, n *store.Node) error {
+func (p *preflight) mergeDirectory(d *dir, up *path, n *store.Node) error {
 	at, nodes, err := p.enter(up, n)
 	if err != nil {
 		return err
@@ -117,11 +118,8 @@ func (p *preflight) remove(d *dir, up *path, entry entry, whole bool) error {
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
-	if err := p.mayUnlink(d, entry); err != nil {
+	if err := p.mayUnlink(d, entry); err != nil || !entry.isDir {
 		return p.report(up, name, err)
-	}
-	if !entry.isDir {
-		return nil
 	}
 	child, err := d.open(name)
 	if err != nil {
@@ -170,19 +168,6 @@ func (p *preflight) mayUnlink(d *dir, entry entry) error {
 		return unix.EPERM
 	}
 	return nil
-}
-
-// stored reports all objects below the directory at that the store lacks, and errors of asking for them.
-func (p *preflight) stored(at *path, nodes store.Directory) error {
-	return p.each(at, nil, nodes,
-		func(n *store.Node) error { return p.report(at, n.Name, p.has(n)) },
-		func(n *store.Node) error {
-			sub, nodes, err := p.enter(at, n)
-			if err != nil {
-				return p.report(at, n.Name, err)
-			}
-			return p.stored(sub, nodes)
-		})
 }
 
 func namesOf(entries []entry) []string {

@@ -26,11 +26,12 @@ type remover struct {
 	entry func(d *dir, up *path, name string, remove func() error) error
 }
 
-// removeExtra removes the entry name of d, the directory up, except for the store in it.
-func (e *exporter) removeExtra(d *dir, up *path, name string) error {
+// remove removes the entry name of d, the directory up. If spare is set, the store in it stays, and the directories that
+// lead there; otherwise the store there is an error.
+func (e *exporter) remove(d *dir, up *path, name string, spare bool) error {
 	r := remover{entry: e.removeEntry, check: func(d *dir, at *path, names []string) error {
 		err := e.checkStore(d, names)
-		if err == errStore && e.o.Spared != nil {
+		if err == errStore && spare && e.o.Spared != nil {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			e.o.Spared(at.up.join(at.name))
@@ -38,17 +39,10 @@ func (e *exporter) removeExtra(d *dir, up *path, name string) error {
 		return err
 	}}
 	err := r.remove(d, up, name)
-	if errors.Is(err, errStore) {
+	if spare && errors.Is(err, errStore) {
 		return nil
 	}
 	return up.wrap(name, err)
-}
-
-// clear removes the entry name of d, the directory up, to make room for another kind of entry. It is an error if the
-// store is in it.
-func (e *exporter) clear(d *dir, up *path, name string) error {
-	r := remover{entry: e.removeEntry, check: func(d *dir, _ *path, names []string) error { return e.checkStore(d, names) }}
-	return up.wrap(name, r.remove(d, up, name))
 }
 
 // removeEntry is the function entry of a remover that works for Delete.

@@ -27,9 +27,7 @@ const (
 	tarTypePAX      = 'x'
 )
 
-func (t *tarEncoder) begin() []byte         { return nil }
-func (t *tarEncoder) end(uint64) []byte     { return make([]byte, 2*tarBlock) }
-func (t *tarEncoder) wrote(*parcel, uint64) {}
+func (t *tarEncoder) end(uint64) []byte { return make([]byte, 2*tarBlock) }
 
 func (t *tarEncoder) plain(p *parcel, it *item) error {
 	kinds := [...]byte{stepSymlink: tarTypeSymlink, stepHardLink: tarTypeHardLink, stepEnter: tarTypeDir}

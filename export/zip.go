@@ -59,8 +59,6 @@ func newZipEncoder() *zipEncoder {
 	return z
 }
 
-func (z *zipEncoder) begin() []byte { return nil }
-
 // entry returns the entry for an item, without contents.
 func (z *zipEncoder) entry(it *item) *zipEntry {
 	e := &zipEntry{name: it.path(), method: zipStored, mode: unixFile | it.mode}

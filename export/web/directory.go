@@ -112,8 +112,8 @@ type entry struct {
 	To   string     `json:"-"` // where a symlink leads, if that is in the same root
 }
 
-// listing is what the page of a directory shows.
-type listing struct {
+// directoryPage is what the page of a directory shows.
+type directoryPage struct {
 	Node     store.Node
 	Digest   string
 	Up       string // "" of a root
@@ -127,20 +127,12 @@ type listing struct {
 }
 
 func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
-	var p *pager
-	from := 0
-	nodes, total, err := h.entries(r.Context(), t.node.Digest, func(total int) (_, _ int, err error) {
-		if p, err = newPager(r, uint64(total)); err != nil {
-			return 0, 0, err
-		}
-		var to int
-		from, to = p.bounds(total)
-		return from, to, nil
-	})
+	nodes, total, p, err := h.entries(r, t.node.Digest)
 	if err != nil {
 		return err
 	}
-	l := &listing{
+	from, _ := p.bounds(total)
+	l := &directoryPage{
 		Node: t.node, Digest: t.node.Digest.String(), Self: t.url(), Ref: t.ref(), Total: uint64(total), From: from, Pager: p,
 		Archives: archives(), Entries: []entry{},
 	}
@@ -163,24 +155,23 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	})
 }
 
-// entries reads a directory and returns a part of it. choose gets the number of entries, and returns the first and the
-// one after the last.
-func (h *Handler) entries(ctx context.Context, d store.Digest, choose func(total int) (from, to int, err error)) (store.Directory, int, error) {
-	ctx, cancel := context.WithTimeout(ctx, pageTime)
+// entries reads a directory, and returns the page that a request asks for, and how many entries there are in all.
+func (h *Handler) entries(r *http.Request, d store.Digest) (nodes store.Directory, total int, p *pager, err error) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
 	if err := h.reads.take(ctx, ""); err != nil {
-		return nil, 0, err
+		return nil, 0, nil, err
 	}
 	defer h.reads.give("")
 	dir, err := h.st.Directories.Get(ctx, d)
 	if err != nil {
-		return nil, 0, store.About("directory", d, err)
+		return nil, 0, nil, store.About("directory", d, err)
 	}
-	from, to, err := choose(len(dir))
-	if err != nil {
-		return nil, 0, err
+	if p, err = newPager(r, uint64(len(dir))); err != nil {
+		return nil, 0, nil, err
 	}
-	return slices.Clone(dir[from:to]), len(dir), nil
+	from, to := p.bounds(len(dir))
+	return slices.Clone(dir[from:to]), len(dir), p, nil
 }
 
 func (t *target) entry(n store.Node) entry {

@@ -70,9 +70,11 @@ func (h *Handler) home(w *answer, r *http.Request) error {
 		for i := range l.Tags {
 			l.Tags[i].URL = "/tags/" + url.PathEscape(l.Tags[i].Tag)
 		}
-		if l.Ingests, _, err = h.lastIngests(ctx, func(total uint64) (uint64, uint64, error) {
-			return 0, min(total, homeRows), nil
-		}); err != nil {
+		ingests, _, err := h.countRecords(ctx, h.st.Tags.Log(ctx))
+		if err != nil {
+			return err
+		}
+		if l.Ingests, err = h.lastIngests(ctx, int(ingests), 0, homeRows); err != nil {
 			return err
 		}
 	}
@@ -93,15 +95,14 @@ func (h *Handler) ingests(w *answer, r *http.Request) error {
 	}
 	l := &records{Supported: true}
 	var err error
-	l.Ingests, l.Unread, err = h.lastIngests(ctx, func(total uint64) (from, to uint64, err error) {
-		if l.Pager, err = newPager(r, total); err != nil {
-			return 0, 0, err
-		}
-		l.Total = total
-		first, last := l.Pager.bounds(int(total))
-		return uint64(first), uint64(last), nil
-	})
-	if err != nil {
+	if l.Total, l.Unread, err = h.countRecords(ctx, h.st.Tags.Log(ctx)); err != nil {
+		return err
+	}
+	if l.Pager, err = newPager(r, l.Total); err != nil {
+		return err
+	}
+	from, to := l.Pager.bounds(int(l.Total))
+	if l.Ingests, err = h.lastIngests(ctx, int(l.Total), from, to); err != nil {
 		return err
 	}
 	return h.show(w, r, &page{template: "log", Title: "Log", Data: l, JSON: struct {
@@ -114,20 +115,12 @@ func (h *Handler) ingests(w *answer, r *http.Request) error {
 	}{l.Ingests, l.Total, l.Unread, l.Pager.Page, l.Pager.Pages, l.Pager.Next()}})
 }
 
-// lastIngests returns a part of the log, newest first. choose gets the number of ingests that can be read, and returns
-// the first and the one after the last. The log is read twice, and only that part is held.
-func (h *Handler) lastIngests(ctx context.Context, choose func(total uint64) (from, to uint64, err error)) (list []record, unread uint64, err error) {
-	total, unread, err := h.countRecords(ctx, h.st.Tags.Log(ctx))
-	if err != nil {
-		return nil, unread, err
-	}
-	from, to, err := choose(total)
-	if err != nil {
-		return nil, unread, err
-	}
-	list, err = collect(h.st.Tags.Log(ctx), int(total-to), int(total-from))
+// lastIngests returns a part of the log, newest first: from one ingest to another. countRecords has counted them all, so the
+// log is read twice, and only that part is held.
+func (h *Handler) lastIngests(ctx context.Context, total, from, to int) ([]record, error) {
+	list, err := collect(h.st.Tags.Log(ctx), total-to, total-from)
 	slices.Reverse(list)
-	return list, unread, err
+	return list, err
 }
 
 // countRecords counts the records that can be read, and those that cannot. The log has the first of these.
