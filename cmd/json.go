@@ -30,7 +30,7 @@ func (e *env) print(v jsonLine, text string) {
 // jsonRoot is what JSON says of a root.
 type jsonRoot struct {
 	Root string `json:"root"` // 64 hexadecimal digits
-	Kind string `json:"kind"` // directory, file or symlink
+	Kind string `json:"kind" help:"directory, file or symlink"`
 }
 
 func newJSONRoot(n store.Node) (jsonRoot, error) {
@@ -62,7 +62,7 @@ func newJSONSource(path string) (j jsonSource) {
 
 // jsonNode is what JSON says of a node.
 type jsonNode struct {
-	Kind         string  `json:"kind"` // directory, file or symlink
+	Kind         string  `json:"kind" help:"directory, file or symlink"`
 	Size         uint64  `json:"size" help:"the old name of bytes and entries_below"`
 	Bytes        *uint64 `json:"bytes,omitempty" help:"of a file"`
 	EntriesBelow *uint64 `json:"entries_below,omitempty" help:"of a directory: all of them, as recorded"`
