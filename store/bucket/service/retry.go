@@ -22,7 +22,7 @@ import (
 	"castar/store/traffic"
 )
 
-// remote is the policy for services in a network: up to about a minute of waiting. The timeout is also that of a connection
+// remote is the policy for remote services: up to about a minute of waiting. The timeout is also that of a connection
 // on which nothing moves.
 func remote() retry.Policy {
 	return retry.Policy{Tries: 10, First: 50 * time.Millisecond, Most: 8 * time.Second, Timeout: 2 * time.Minute}

@@ -1,4 +1,4 @@
-// Package service has the buckets of services in a network: S3, Google's and Azure's, and HTTP servers with WebDAV. Their
+// Package service has the buckets of remote services: S3, Google's and Azure's, and HTTP servers with WebDAV. Their
 // calls are repeated for as long as an error may go away.
 package service
 

@@ -1,4 +1,4 @@
-// Package mend repairs a store: it mends what the store can mend itself, and fetches the rest from another store.
+// Package mend repairs a store. What the store cannot restore by itself, mend fetches from another store.
 package mend
 
 import (
