@@ -45,6 +45,20 @@ type Options struct {
 	hook func(m hookMoment, path string) // for tests
 }
 
+// complete sets the options that have a default. It returns st, or a store for dry runs if st is nil.
+func (o *Options) complete(st *store.Store, jobs int) *store.Store {
+	if o.Progress == nil {
+		o.Progress = new(Progress)
+	}
+	if o.Jobs <= 0 {
+		o.Jobs = jobs
+	}
+	if st == nil {
+		return discard()
+	}
+	return st
+}
+
 // Progress is updated while an ingest runs. All fields may be read at any time.
 type Progress struct {
 	Files       atomic.Uint64
@@ -120,19 +134,9 @@ var (
 // a *LeftOutError that has all of them, and no root. Result.LeftOut has them in both cases. The first error of the store
 // ends the walk, and so does a lack of descriptors or memory.
 func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, error) {
-	dry := st == nil
-	if dry {
-		st = discard()
-	}
-	if o.Progress == nil {
-		o.Progress = new(Progress)
-	}
-	if o.Jobs <= 0 {
-		o.Jobs = defaultJobs()
-	}
-	if o.Listing = o.Listing && !dry; !o.Listing {
-		o.Xattrs = false
-	}
+	o.Listing = o.Listing && st != nil
+	o.Xattrs = o.Xattrs && o.Listing
+	st = o.complete(st, defaultJobs())
 	p := newPresence(st, o.Cache)
 	for tries := 1; ; tries++ {
 		if tries > mostWalks {
