@@ -196,8 +196,8 @@ func walkOnce(ctx context.Context, st *store.Store, path string, o Options, p *p
 		r.Root = store.Node{}
 		return r, err
 	}
-	if w.notes != nil {
-		if r.Listing, err = w.notes.put(ctx, st.Blobs, w.note); err != nil {
+	if w.listing != nil {
+		if r.Listing, err = w.listing.put(ctx, st.Blobs, w.block); err != nil {
 			return r, err
 		}
 	}
