@@ -119,9 +119,9 @@ func (f *forgetFlags) check(refs []string) error {
 	filters := len(f.tags)+len(f.hosts)+len(f.sources) > 0
 	switch {
 	case len(refs) > 0 && (filters || !f.policy.Empty()):
-		return usagef("forget", "a ROOT and --keep, --tag, --host and --source flags exclude each other")
+		return usagef("a ROOT and --keep, --tag, --host and --source flags exclude each other")
 	case len(refs) == 0 && f.policy.Empty():
-		return usagef("forget", "want a ROOT, or a --keep flag that keeps something: nothing else says what to forget")
+		return usagef("want a ROOT, or a --keep flag that keeps something: nothing else says what to forget")
 	}
 	for _, source := range slices.Clone(f.sources) { // a line has the absolute path, or what was no path, such as -
 		if abs, err := filepath.Abs(source); err == nil {
@@ -130,7 +130,7 @@ func (f *forgetFlags) check(refs []string) error {
 	}
 	for _, ref := range refs {
 		if strings.Contains(strings.TrimPrefix(ref, "b3:"), ":") {
-			return usagef("forget", "%s: a line has a whole root, not a path inside it", quote(ref))
+			return usagef("%s: a line has a whole root, not a path inside it", quote(ref))
 		}
 	}
 	return nil
@@ -154,7 +154,7 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		if store.IsServerError(err) {
 			return err
 		}
-		e.warn("forget", err.Error())
+		e.warn(err.Error())
 	}
 	lines := newForgetting(kept)
 	if len(refs) > 0 {
@@ -175,7 +175,9 @@ func (e *env) forget(ctx context.Context, f *forgetFlags, refs []string) error {
 		return err
 	}
 	if f.gc {
-		err = e.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, wait: f.wait, forgotten: forgotten, grace: gcGrace}, st)
+		gc := *e
+		gc.command = "gc" // as its notes say
+		err = gc.gcOpen(ctx, &gcFlags{dryRun: f.dryRun, wait: f.wait, forgotten: forgotten, grace: gcGrace}, st)
 	}
 	return partly(err, len(kept.LogErrors) > 0)
 }

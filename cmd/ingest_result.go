@@ -177,11 +177,11 @@ func (e *env) printIngested(f *ingestFlags, r *ingested, added *sum) error {
 	e.print(j, j.Root)
 	if e.verbose {
 		c := r.Counts
-		e.note("ingest", fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(c.Files, "file"),
+		e.note(fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(c.Files, "file"),
 			plural(c.Directories, "directory"), plural(c.Symlinks, "symbolic link"), store.HumanBytes(c.Bytes), r.Excluded, r.seconds))
 	}
 	if r.movedFrom != "" {
-		e.note("ingest", fmt.Sprintf("tag %s moved from %s", quote(f.tag), r.movedFrom[:shortDigits]))
+		e.note(fmt.Sprintf("tag %s moved from %s", quote(f.tag), r.movedFrom[:shortDigits]))
 	}
 	return nil
 }
@@ -208,9 +208,9 @@ func (e *env) noteIngested(results []ingested, added *sum, took time.Duration) {
 	if !known {
 		text = "read " + thousands(files) + " files"
 	}
-	e.note("ingest", text+added.text()+fmt.Sprintf(" in %.1f s", took.Seconds()))
+	e.note(text + added.text() + fmt.Sprintf(" in %.1f s", took.Seconds()))
 	if private > 0 {
-		e.note("ingest", plural(private, "entry")+" that others may not read: without metadata, nothing keeps that")
+		e.note(plural(private, "entry") + " that others may not read: without metadata, nothing keeps that")
 	}
 }
 

@@ -50,7 +50,7 @@ func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 
 // printRecords prints the tags or the log of a store. unread is why some could not be read: it names them, and returns
 // errPartial, or the error of the server, which may have more.
-func (e *env) printRecords(command string, st *store.Store, tags []store.Tag, unread []error) error {
+func (e *env) printRecords(st *store.Store, tags []store.Tag, unread []error) error {
 	var failed error
 	unread = slices.DeleteFunc(unread, func(err error) bool {
 		if store.IsServerError(err) {
@@ -64,24 +64,24 @@ func (e *env) printRecords(command string, st *store.Store, tags []store.Tag, un
 	}
 	for i, err := range unread {
 		if i == maxWarnings {
-			e.warn(command, fmt.Sprintf("and %d more; 'castar verify' lists them", len(unread)-i))
+			e.warn(fmt.Sprintf("and %d more; 'castar verify' lists them", len(unread)-i))
 			break
 		}
-		e.warn(command, err.Error())
+		e.warn(err.Error())
 	}
-	return partly(cmp.Or(e.printRecordTable(command, tags), failed), len(unread) > 0)
+	return partly(cmp.Or(e.printRecordTable(tags), failed), len(unread) > 0)
 }
 
 // shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.
 const shortDigits = 16
 
 // printRecordTable prints a table, or with --json an object for each row.
-func (e *env) printRecordTable(command string, tags []store.Tag) error {
+func (e *env) printRecordTable(tags []store.Tag) error {
 	w := newTable(e.stdout)
 	comments := slices.ContainsFunc(tags, func(t store.Tag) bool { return t.Comment != "" })
 	for i, t := range tags {
 		number := 0
-		if command == "log" {
+		if e.command == "log" {
 			number = i + 1
 		}
 		j, err := newJSONRecord(t, number)
@@ -95,7 +95,7 @@ func (e *env) printRecordTable(command string, tags []store.Tag) error {
 		name, source := orDash(t.Name), orDash(t.Source)
 		when, digest := t.Time.Local().Format(time.DateTime), j.Root[:shortDigits]
 		header, cells := "NAME\tROOT\tTIME\tSOURCE", []string{name, digest, when, source}
-		if command == "log" {
+		if e.command == "log" {
 			header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
 			cells = []string{fmt.Sprint("@", number), when, digest, fmt.Sprint(t.Counts.Files), store.HumanBytes(t.Counts.Bytes), name, source}
 		}
