@@ -12,6 +12,7 @@ import (
 
 	"castar/store"
 	"castar/store/config"
+	"castar/store/history"
 	"castar/store/tree"
 	"castar/store/tree/advice"
 )
@@ -258,19 +259,10 @@ func (e *env) copyRoots(
 	}
 	found, err := rootsOf(ctx, from, refs)
 	for _, r := range found {
-		isElsewhere := func(t store.Tag) bool { return !sameRoot(t.Root, r.Node) }
+		isElsewhere := func(t store.Tag) bool { return !history.SameRoot(t.Root, r.Node) }
 		roots = append(roots, copiedRoot{root: r, tags: slices.DeleteFunc(slices.Clone(tags), isElsewhere)})
 	}
 	return roots, partial, err
-}
-
-// sameRoot reports whether two roots are the same. A directory that was found by its digest may have another size than
-// one that was found by a tag.
-func sameRoot(a, b store.Node) bool {
-	if a.Kind == store.KindDirectory {
-		a.Size, b.Size = 0, 0
-	}
-	return a == b
 }
 
 // copyTag sets a tag whose root is there. The conflict is that it points elsewhere in the destination, or cannot be read
@@ -284,7 +276,7 @@ func copyTag(ctx context.Context, f *copyFlags, to *store.Store, t store.Tag) (c
 		return fmt.Errorf("tag %q: %w", t.Name, err), nil
 	case err != nil:
 		err = to.Tags.Set(ctx, t)
-	case sameRoot(old.Root, t.Root):
+	case history.SameRoot(old.Root, t.Root):
 		return nil, nil
 	case !f.overwrite:
 		return fmt.Errorf("tag %q points elsewhere in the destination", t.Name), nil

@@ -168,11 +168,8 @@ func (jsonVersion) lineType() string { return "version" }
 func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	kept := tree.ReadKept(ctx, st)
 	unread := slices.Concat(kept.TagErrors, kept.LogErrors)
-	for _, err := range unread {
-		if store.IsServerError(err) {
-			return err
-		}
-		e.warn(err.Error())
+	if err := e.warnUnread(unread); err != nil {
+		return err
 	}
 	slices.Reverse(kept.Ingests) // line 1 is the newest
 	var roots []store.Node

@@ -11,6 +11,7 @@ import (
 
 	"castar/ingest"
 	"castar/store"
+	"castar/store/history"
 	"castar/store/tree"
 )
 
@@ -62,7 +63,7 @@ func (r *ingested) compare(ctx context.Context, st *store.Store, t store.Tag) er
 	last, known := store.Tag{}, false
 	if t.Name != "" {
 		if old, err := st.Tags.Get(ctx, t.Name); err == nil {
-			if d, err := old.Root.RootDigest(); err == nil && !sameRoot(old.Root, t.Root) {
+			if d, err := old.Root.RootDigest(); err == nil && !history.SameRoot(old.Root, t.Root) {
 				r.movedFrom = d.String()
 			}
 			last, known = old, old.Source == t.Source
@@ -100,7 +101,7 @@ func changes(ctx context.Context, st *store.Store, old store.Node, t store.Tag) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if !sameRoot(old, t.Root) {
+	if !history.SameRoot(old, t.Root) {
 		st.Expect(ctx, old)
 		st.Expect(ctx, t.Root)
 	}

@@ -135,15 +135,9 @@ type untagged struct {
 func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usage) (*untagged, error) {
 	kept := tree.ReadKept(ctx, st)
 	more, before := &untagged{}, u.Unique.Stored+u.Unique.StoredDirs
-	warn := func(err error) {
-		more.damaged = true
-		e.warn(err.Error())
-	}
-	for _, err := range kept.LogErrors {
-		if store.IsServerError(err) {
-			return nil, err
-		}
-		warn(err)
+	more.damaged = len(kept.LogErrors) > 0
+	if err := e.warnUnread(kept.LogErrors); err != nil {
+		return nil, err
 	}
 	roots, listings := kept.Roots(ctx, st)
 	more.Roots = uint64(len(roots)-len(kept.Tags)) - listings
@@ -154,7 +148,8 @@ func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usag
 		if _, err := u.Add(ctx, r.Node); ctx.Err() != nil || store.IsServerError(err) {
 			return nil, err
 		} else if err != nil {
-			warn(fmt.Errorf("%s: %w", r.Name, err))
+			more.damaged = true
+			e.warn(r.Name + ": " + err.Error())
 		}
 	}
 	more.Log = new(u.Unique.Stored + u.Unique.StoredDirs - before)

@@ -145,21 +145,26 @@ func rootsOf(ctx context.Context, st *store.Store, refs []string) ([]tree.Root, 
 	return roots, nil
 }
 
-// tagsOf returns all tags. It names on stderr each that cannot be read; damaged says that there is one. The error is of the
-// server.
-func (e *env) tagsOf(ctx context.Context, st *store.Store) (tags []store.Tag, damaged bool, err error) {
+// readTags returns all tags, and why others cannot be read.
+func readTags(ctx context.Context, st *store.Store) (tags []store.Tag, unread []error) {
 	for t, err := range st.Tags.All(ctx) {
-		if store.IsServerError(err) || err != nil && ctx.Err() != nil {
-			return nil, damaged, err
-		}
 		if err != nil {
-			damaged = true
-			e.warn(err.Error())
-			continue
+			unread = append(unread, err)
+		} else {
+			tags = append(tags, t)
 		}
-		tags = append(tags, t)
 	}
-	return tags, damaged, nil
+	return tags, unread
+}
+
+// tagsOf returns all tags. It names on stderr those that cannot be read; damaged says that there are some. The error is of
+// the server.
+func (e *env) tagsOf(ctx context.Context, st *store.Store) (tags []store.Tag, damaged bool, err error) {
+	tags, unread := readTags(ctx, st)
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	return tags, len(unread) > 0, e.warnUnread(unread)
 }
 
 // hintAtRoots returns the error of a reference to a root, with a hint if no such root exists.

@@ -58,12 +58,10 @@ func suggestRoot(ctx context.Context, st *store.Store, ref string, err error) st
 	}
 	root, path, _ := strings.Cut(ref, ":")
 	var names []string
-	for t, err := range st.Tags.All(ctx) {
-		if err == nil {
-			names = append(names, t.Name)
-		}
-	}
-	for _, name := range names {
+	tags, _ := readTags(ctx, st)
+	for _, t := range tags {
+		name := t.Name
+		names = append(names, name)
 		switch {
 		case name == root && path != "":
 			return fmt.Sprintf("'castar ls %s' lists what is in %s", quote(name), quote(name))

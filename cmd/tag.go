@@ -82,7 +82,7 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 	old, getErr := st.Tags.Get(ctx, name)
 	if getErr == nil { // one that cannot be read may be set again
 		expected = &old
-		same := sameRoot(old.Root, t.Root)
+		same := history.SameRoot(old.Root, t.Root)
 		switch {
 		case !same && !force:
 			return &failure{err: fmt.Errorf("tag %q points at %s already", name, tree.ShortName(old)), status: statusFailed, hint: "--force moves it"}
@@ -98,7 +98,7 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 		return st.Tags.Set(ctx, t)
 	}
 	err = st.SwapTag(ctx, t, expected)
-	if err == nil && getErr == nil && !sameRoot(old.Root, t.Root) {
+	if err == nil && getErr == nil && !history.SameRoot(old.Root, t.Root) {
 		e.note(fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
 	}
 	return err
@@ -123,14 +123,6 @@ func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 }
 
 func (e *env) listTags(ctx context.Context, st *store.Store) error {
-	var tags []store.Tag
-	var unread []error
-	for t, err := range st.Tags.All(ctx) {
-		if err != nil {
-			unread = append(unread, err)
-		} else {
-			tags = append(tags, t)
-		}
-	}
+	tags, unread := readTags(ctx, st)
 	return e.printRecords(st, tags, unread)
 }
