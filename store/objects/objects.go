@@ -44,7 +44,7 @@ import (
 	"castar/store/bucket"
 	"castar/store/bucket/service"
 	"castar/store/chunk"
-	"castar/store/meter"
+	"castar/store/traffic"
 )
 
 // Options say how to use a Bucket. The zero value suits a Bucket in memory.
@@ -166,7 +166,7 @@ type URLOptions struct {
 	ReadOnly     bool              // refuse writes
 	AvgChunkSize int               // see Options
 	Settings     map[string]string // more settings, as in the query; a key in both is an error
-	Meter        *meter.Meter      // of services in a network; may be nil
+	Meter        *traffic.Meter    // of services in a network; may be nil
 }
 
 // OpenURL opens the store in the bucket that a URL names, as service.Locate reads it: objectstore+s3://bucket/path, for
