@@ -28,7 +28,7 @@ func (e *env) umountCommand() *cli.Command {
 		Flags:       []cli.Flag{boolFlag("lazy", "z", &lazy, "take away also what is in use")},
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
-				return usagef("umount", "want a DIR")
+				return usagef("want a DIR")
 			}
 			var errs []error
 			hint := ""
