@@ -31,7 +31,7 @@ type env struct {
 	verbose  bool
 	dash     int    // how many arguments stood before a "--", or -1 if there was none
 	progress string // auto, always, never or json
-	traffic  traffic
+	traffic  transfer
 }
 
 // Main runs castar with the command line args, whose first is the program's name, and returns its exit status.

@@ -13,6 +13,7 @@ import (
 
 	"castar/store"
 	"castar/store/listing"
+	"castar/store/posix"
 	"castar/store/tree"
 )
 
@@ -68,14 +69,11 @@ func (f *facts) read(b store.Blob) (io.ReaderAt, error) {
 		_, err := b.WriteTo(text)
 		return bytes.NewReader(text.Bytes()), err
 	}
-	file, err := os.CreateTemp("", "castar-listing-*")
+	file, err := posix.Nameless("")
 	if err != nil {
 		return nil, err
 	}
 	f.file = file
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, err
-	}
 	_, err = b.WriteTo(file)
 	return file, err
 }

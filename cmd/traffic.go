@@ -7,16 +7,16 @@ import (
 
 	"castar/store"
 	"castar/store/config"
-	"castar/store/meter"
+	"castar/store/traffic"
 )
 
-// traffic is what goes to and from stores in a network.
-type traffic struct {
-	upload, download int64        // bounds in bytes a second; 0: none
-	meter            *meter.Meter // of all stores; nil until one is opened
+// transfer is what goes to and from stores in a network.
+type transfer struct {
+	upload, download int64          // bounds in bytes a second; 0: none
+	meter            *traffic.Meter // of all stores; nil until one is opened
 }
 
-func (t *traffic) flags(category string) []cli.Flag {
+func (t *transfer) flags(category string) []cli.Flag {
 	const rate, stores = " at most `BYTES` a second, such as 500K or 2M, ", " all stores in a network together"
 	return []cli.Flag{
 		bytesFlag("limit-upload", &t.upload, "no limit", "send"+rate+"to"+stores).in(category),
@@ -25,9 +25,9 @@ func (t *traffic) flags(category string) []cli.Flag {
 }
 
 // metered returns o for a store whose traffic is counted and limited.
-func (t *traffic) metered(o config.Options) config.Options {
+func (t *transfer) metered(o config.Options) config.Options {
 	if t.meter == nil {
-		t.meter = meter.New(t.upload, t.download)
+		t.meter = traffic.New(t.upload, t.download)
 	}
 	o.Meter = t.meter
 	return o

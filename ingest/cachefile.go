@@ -14,6 +14,7 @@ import (
 	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/posix"
 	"castar/store/table"
 
 	"golang.org/x/sys/unix"
@@ -132,7 +133,7 @@ func (c *Cache) kept(t table.Table, limit int) table.Source {
 // age returns how many days ago a record was made, or cacheDays+1 if that is more than cacheDays. A record from the
 // future, made when the clock was wrong, counts as too old.
 func (c *Cache) age(rec []byte) int {
-	r := decodeRecord(rec[cacheShape.Key:])
+	r := decodeCacheEntry(rec[cacheShape.Key:])
 	return int(min(c.today-r.day, cacheDays+1))
 }
 
@@ -192,11 +193,8 @@ type spill struct {
 }
 
 func newSpill(dir string) (table.Spill, error) {
-	f, err := os.CreateTemp(dir, "*.tmp")
-	if err != nil {
-		return nil, err
-	}
-	return &spill{File: f}, os.Remove(f.Name())
+	f, err := posix.Nameless(dir)
+	return &spill{File: f}, err
 }
 
 func (s *spill) Map() (data []byte, err error) {

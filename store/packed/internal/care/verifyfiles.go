@@ -11,7 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -60,18 +60,18 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	for _, err := range quarantine {
 		found(s.st.fileDamage(store.WhatState, sealed.QuarantineDir, err))
 	}
-	if s.st.Cloud != nil {
-		if _, err := s.st.Cloud.Reload(); err != nil {
-			found(s.st.fileDamage(store.WhatIndex, cloud.HeadName, err))
+	if s.st.Bucket != nil {
+		if _, err := s.st.Bucket.Reload(); err != nil {
+			found(s.st.fileDamage(store.WhatIndex, bucketfs.HeadName, err))
 		}
 	}
 	s.checkIndexes(found)
 	s.checkPacks(found)
 	s.names(store.WhatConfig, pack.TempDir, found) // without it nothing can be stored
 	known := map[string]bool{
-		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUp: true, stateName: true,
+		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUpName: true, stateName: true,
 		pack.Dir: true, index.Dir: true, sealed.TagsDir: true, pack.TempDir: true, sealed.QuarantineDir: true,
-		cloud.HeadName: true, bucketLock: true,
+		bucketfs.HeadName: true, bucketLock: true,
 	}
 	for _, name := range s.names(store.WhatConfig, ".", found) {
 		if !known[name] {
@@ -125,7 +125,7 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 		if err == nil {
 			void, wasThere := x.Epoch < index.Epoch(s.indexes), func(e fs.DirEntry) bool { return e.Name() == name }
 			index.Close(x)
-			if void || !s.unlisted && !slices.ContainsFunc(s.listed, wasThere) {
+			if void || !s.indexFilesUnread && !slices.ContainsFunc(s.indexFiles, wasThere) {
 				continue // another process has just made it, or was to remove it
 			}
 			err = errUnopened
@@ -140,8 +140,8 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 
 // counts reports whether an index is still a part of the store.
 func (st Store) counts(name string) bool {
-	if st.Cloud != nil {
-		h, err := st.Cloud.Reload()
+	if st.Bucket != nil {
+		h, err := st.Bucket.Reload()
 		return err == nil && (h == nil || slices.Contains(h.Indexes, name))
 	}
 	_, err := st.Fs.Stat(index.Path(name))

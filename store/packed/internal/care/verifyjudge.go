@@ -33,7 +33,7 @@ func (s *scrubber) judge() {
 		s.whole.Add(b.at)
 		s.progress.Objects.Add(1)
 		if readAs(b.at.Kind, b.l) == pack.KindList {
-			s.lists = append(s.lists, listAt{b.at, b.l, b.digest})
+			s.chunkLists = append(s.chunkLists, listAt{b.at, b.l, b.digest})
 		}
 	}
 	for _, b := range rest {
@@ -118,7 +118,7 @@ func (s *scrubber) isBad(b badObject) {
 	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !store.IsCorrupt(b.err) {
 		b.what = store.WhatUnreadable
 	}
-	s.list = append(s.list, b)
+	s.badObjects = append(s.badObjects, b)
 }
 
 // quarantine returns the places of all that is damaged.
@@ -129,7 +129,7 @@ func (s *scrubber) quarantine() *sealed.Quarantine {
 			q.Packs[id] = true
 		}
 	}
-	for _, b := range s.list {
+	for _, b := range s.badObjects {
 		if store.IsCorrupt(b.err) && !q.Packs[b.l.Frame.Pack] {
 			q.Packs[b.l.Frame.Pack] = false
 			q.Places[sealed.PlaceOf(&b.digest, b.l)] = struct{}{}
@@ -173,8 +173,8 @@ func (s *scrubber) elsewhere(k pack.Kind, d *store.Digest) (l pack.Location, ok,
 func (s *scrubber) report(found func(store.Damage)) {
 	s.reportPacks(found)
 	told := map[object]bool{}
-	slices.SortStableFunc(s.list, func(a, b badObject) int { return compareLocations(a.l, b.l) })
-	for _, b := range s.list {
+	slices.SortStableFunc(s.badObjects, func(a, b badObject) int { return compareLocations(a.l, b.l) })
+	for _, b := range s.badObjects {
 		if o := (object{b.at.Kind, b.digest}); !b.quiet && !told[o] {
 			told[o] = true
 			found(s.objectDamage(b))
@@ -219,7 +219,7 @@ func (s *scrubber) lostWith(chunk store.Digest) (blobs []store.Digest) {
 // reportPacks tells of damage to packs and frames that is not explained by their objects. Where all that is in them is
 // also elsewhere, it is harmless.
 func (s *scrubber) reportPacks(found func(store.Damage)) {
-	for _, b := range s.list {
+	for _, b := range s.badObjects {
 		if !b.quiet {
 			delete(s.odd, b.l.Frame.Key())
 		}
@@ -269,7 +269,7 @@ func (s *scrubber) needed(packs map[pack.ID]error) (map[pack.ID]bool, map[pack.K
 func (s *scrubber) record(files []string, unread bool) {
 	q := s.quarantine()
 	s.st.Quarantine.Store(q)
-	for _, b := range s.list {
+	for _, b := range s.badObjects {
 		if q.Holds(&b.digest, b.l) && !s.known.Holds(&b.digest, b.l) {
 			s.result.Recorded++
 		}

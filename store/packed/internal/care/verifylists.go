@@ -49,7 +49,7 @@ func (s *scrubber) checkLists() {
 			assembled.Add(s.checkList(list, whole))
 		}
 	})
-	for _, list := range s.lists {
+	for _, list := range s.chunkLists {
 		assembled.Add(s.checkList(list, inTime && stopped == len(frames)))
 	}
 	s.result.Assembled = uint64(assembled.Load())

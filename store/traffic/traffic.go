@@ -1,5 +1,5 @@
-// Package meter counts what goes to and from stores in a network, and bounds how fast it goes.
-package meter
+// Package traffic counts what goes to and from stores in a network, and bounds how fast it goes.
+package traffic
 
 import (
 	"context"
