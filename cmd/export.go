@@ -111,7 +111,7 @@ func (e *env) exportCommand() *cli.Command {
 		Usage:     "write a stored tree",
 		UsageText: "castar export [flags] ROOT[:path] DEST\n       castar export [flags] --format tar|nar|zip ROOT[:path] FILE|-",
 		Description: withJSON(exportHelp, "there is one object", jsonExported{},
-			"With --dry-run, an object for each change comes before it", jsonChange{}),
+			"With --dry-run, an object for each change comes before it", jsonExportAction{}),
 		Flags: []cli.Flag{
 			choiceFlag("format", &f.format, "dir", "write a directory or an archive, by `FORMAT`: dir, tar, nar or zip", "dir", "tar", "nar", "zip"),
 			&cli.StringFlag{Name: "name", Destination: &f.name, Usage: "put everything in a tar or zip archive below the path `NAME`"},
@@ -207,7 +207,7 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 		e.note(fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
 	}
 	if o.DryRun || e.verbose {
-		o.Notify = func(c export.Change) { e.printChange(o.DryRun, c) }
+		o.Notify = func(a export.Action) { e.printAction(o.DryRun, a) }
 	}
 	if !o.DryRun { // a dry run is quick, and prints lines to the same terminal
 		defer e.showExport(ctx, o.Progress, st, node)()
@@ -271,24 +271,24 @@ func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 	return 0
 }
 
-// jsonChange is a line of castar export --dry-run --json.
-type jsonChange struct {
+// jsonExportAction is a line of castar export --dry-run --json.
+type jsonExportAction struct {
 	Op export.Op `json:"op"` // mkdir, write, chmod, set, link or delete
 	jsonPath
 }
 
-func (jsonChange) lineType() string { return "change" }
+func (jsonExportAction) lineType() string { return "change" }
 
-// printChange says what is done to an entry, as a result of a dry run or as a note.
-func (e *env) printChange(isResult bool, c export.Change) {
+// printAction says what is done to an entry, as a result of a dry run or as a note.
+func (e *env) printAction(isResult bool, a export.Action) {
 	path := "."
-	if c.Path != "" {
-		path = quote(c.Path)
+	if a.Path != "" {
+		path = quote(a.Path)
 	}
 	if isResult {
-		e.print(jsonChange{c.Op, newJSONPath(c.Path)}, fmt.Sprintf("%-6s %s", c.Op, path))
+		e.print(jsonExportAction{a.Op, newJSONPath(a.Path)}, fmt.Sprintf("%-6s %s", a.Op, path))
 	} else {
-		e.note(fmt.Sprintf("%s %s", c.Op, path))
+		e.note(fmt.Sprintf("%s %s", a.Op, path))
 	}
 }
 
