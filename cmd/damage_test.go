@@ -430,7 +430,7 @@ func checkDamage(t *testing.T, dir string, d spoiling) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	again := verifyStore(t, dir, tree.VerifyOptions{NoRecord: true})
+	again := verifyStore(t, dir, tree.VerifyOptions{ScrubOptions: store.ScrubOptions{NoRecord: true}})
 	if got := again.hits(); !sameKeys(got, want) || len(again.findings) != len(v.findings) {
 		t.Errorf("the second verify says\n%v\nand the first said\n%v", again, v)
 	}

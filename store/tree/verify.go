@@ -6,20 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"castar/store"
 )
 
-// VerifyOptions say what to verify. The zero value is the whole store. Structure, Parts, MaxDuration and NoRecord are
-// those of store.ScrubOptions.
+// VerifyOptions say what to verify. The zero value is the whole store.
 type VerifyOptions struct {
-	Roots       []Root               // only what these reach; nil: everything, with what tags and log keep as roots
-	Structure   bool                 // read no file contents
-	Parts       int                  // read only one part in so many of the file contents, the next one each time; 0 is 1
-	MaxDuration time.Duration        // stop reading file contents after this long; the next call goes on there; 0: never
-	NoRecord    bool                 // write nothing into the store
-	Progress    *store.ScrubProgress // may be nil
+	Roots              []Root // only what these reach; nil: everything, with what tags and log keep as roots
+	store.ScrubOptions        // except Only, which follows from Roots
 }
 
 // Finding is something that Verify found, and what it hits.
@@ -214,10 +208,9 @@ func (v *verifier) report(f *Finding) {
 
 // scrub has the store check itself: all of it, or the objects in only.
 func (v *verifier) scrub(only store.ObjectSet, found func(store.Damage)) (err error) {
-	v.result.ScrubResult, err = v.st.Scrubber.Scrub(v.ctx, store.ScrubOptions{
-		Only: only, Structure: v.o.Structure, Parts: v.o.Parts, MaxDuration: v.o.MaxDuration, NoRecord: v.o.NoRecord,
-		Progress: v.o.Progress,
-	}, found)
+	o := v.o.ScrubOptions
+	o.Only = only
+	v.result.ScrubResult, err = v.st.Scrubber.Scrub(v.ctx, o, found)
 	return err
 }
 
