@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"castar/ingest"
-	"castar/ingest/compare"
+	"castar/ingest/sides"
 	"castar/store"
 	"castar/store/tree"
 )
@@ -132,29 +132,29 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		return err
 	}
 	defer st.Close()
-	sides, err := e.findSides(ctx, st, args)
+	both, err := e.findSides(ctx, st, args)
 	if err != nil {
 		return err
 	}
-	leftOut, err := e.hashSides(ctx, f, st, sides)
+	leftOut, err := e.hashSides(ctx, f, st, both)
 	if err != nil {
 		return err
 	}
-	if err := checkPaths(ctx, sides, f.options.Paths); err != nil {
+	if err := checkPaths(ctx, both, f.options.Paths); err != nil {
 		return err
 	}
 	f.options.TooMany = func() {
 		e.note("diff", "too much was added and removed to search for renames; they are shown as removed and added")
 	}
 	f.options.Many = func(side int) {
-		if sides[side].Path == "" {
-			st.Expect(ctx, sides[side].Root)
+		if both[side].Path == "" {
+			st.Expect(ctx, both[side].Root)
 		}
 	}
-	p := e.newDiffPrinter(f, sides)
+	p := e.newDiffPrinter(f, both)
 	left := complaints{e: e, command: "diff"}
 	if f.metadata {
-		kept, err := openBoth(ctx, st, sides, &left)
+		kept, err := openBoth(ctx, st, both, &left)
 		defer kept[0].close()
 		defer kept[1].close()
 		if err != nil {
@@ -177,39 +177,39 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	return nil
 }
 
-func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (sides [2]*compare.Side, err error) {
+func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (both [2]*sides.Side, err error) {
 	var errs [2]error
 	var finding sync.WaitGroup // both at once, which saves a round trip
 	for i, arg := range args {
-		finding.Go(func() { sides[i], errs[i] = compare.Find(ctx, st, arg) })
+		finding.Go(func() { both[i], errs[i] = sides.Find(ctx, st, arg) })
 	}
 	finding.Wait()
 	for i, arg := range args {
 		if errs[i] != nil {
-			return sides, explainRef(ctx, st, arg, errs[i])
+			return both, explainRef(ctx, st, arg, errs[i])
 		}
-		if sides[i].Path != "" {
-			if err := checkSource(sides[i].Path, "write the data to a file first, and name that file"); err != nil {
-				return sides, err
+		if both[i].Path != "" {
+			if err := checkSource(both[i].Path, "write the data to a file first, and name that file"); err != nil {
+				return both, err
 			}
 		}
 	}
-	return sides, nil
+	return both, nil
 }
 
 // hashSides reads the sides outside the store, and names on stderr what it leaves out. It leaves the same out of the
 // stored sides.
-func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, sides [2]*compare.Side) (leftOut bool, err error) {
+func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, both [2]*sides.Side) (leftOut bool, err error) {
 	o := f.live.options
-	if o.SizeRule, err = compare.SizeRule(ctx, sides, o.SizeRule); err != nil {
+	if o.SizeRule, err = sides.SizeRule(ctx, both, o.SizeRule); err != nil {
 		return false, err
 	}
-	for _, s := range sides {
+	for _, s := range both {
 		if s.Path != "" {
 			o.Excludes = e.excludeCache("diff", o.Excludes, s.Path)
 		}
 	}
-	for _, s := range sides {
+	for _, s := range both {
 		if s.Path == "" {
 			continue
 		}
@@ -222,11 +222,11 @@ func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, side
 			e.warn("diff", "left out: "+p.Error())
 		}
 	}
-	return leftOut, compare.Filter(ctx, sides, o, f.stat)
+	return leftOut, sides.Filter(ctx, both, o, f.stat)
 }
 
 // hash reads a side outside the store, showing how far it is, and returns what it left out.
-func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o ingest.Options, useCache bool) ([]ingest.Problem, error) {
+func (e *env) hash(ctx context.Context, st *store.Store, s *sides.Side, o ingest.Options, useCache bool) ([]ingest.Problem, error) {
 	source, err := filepath.Abs(s.Path)
 	if err != nil {
 		return nil, err
@@ -279,17 +279,17 @@ func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
 }
 
 // checkPaths reports a path that neither side has: a typo must not look like no change.
-func checkPaths(ctx context.Context, sides [2]*compare.Side, paths []string) error {
+func checkPaths(ctx context.Context, both [2]*sides.Side, paths []string) error {
 	for _, path := range paths {
-		_, err := sides[0].Lookup(ctx, path)
+		_, err := both[0].Lookup(ctx, path)
 		if err != nil {
-			_, err = sides[1].Lookup(ctx, path)
+			_, err = both[1].Lookup(ctx, path)
 		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, store.ErrNotFound):
-			return &failure{err: fmt.Errorf("%s: neither in %s nor in %s", quote(path), quote(sides[0].Arg), quote(sides[1].Arg)),
+			return &failure{err: fmt.Errorf("%s: neither in %s nor in %s", quote(path), quote(both[0].Arg), quote(both[1].Arg)),
 				status: statusNotFound}
 		case err != nil:
 			return err

@@ -133,7 +133,7 @@ func (c *Cache) kept(t table.Table, limit int) table.Source {
 // age returns how many days ago a record was made, or cacheDays+1 if that is more than cacheDays. A record from the
 // future, made when the clock was wrong, counts as too old.
 func (c *Cache) age(rec []byte) int {
-	r := decodeRecord(rec[cacheShape.Key:])
+	r := decodeCacheEntry(rec[cacheShape.Key:])
 	return int(min(c.today-r.day, cacheDays+1))
 }
 

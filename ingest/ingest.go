@@ -42,7 +42,7 @@ type Options struct {
 	Xattrs        bool               // with extended attributes
 	Progress      *Progress          // may be nil
 
-	hook func(s step, path string) // for tests
+	hook func(m hookMoment, path string) // for tests
 }
 
 // Progress is updated while an ingest runs. All fields may be read at any time.
@@ -163,7 +163,7 @@ func walkOnce(ctx context.Context, st *store.Store, path string, o Options, p *p
 		defer p.asked.Wait()
 		defer w.stop(nil)
 	}
-	root, err := w.work().root(path)
+	root, err := w.firstWorker().root(path)
 	if err == nil && p != nil {
 		var right bool
 		if right, err = p.right(); err == nil && !right {
@@ -228,7 +228,7 @@ func Scan(ctx context.Context, path string, o Options) {
 	}
 	defer w.close()
 	w.scan = progress
-	if _, err := w.work().root(path); err == nil {
+	if _, err := w.firstWorker().root(path); err == nil {
 		progress.Scanned.Store(true)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/posix"
 
@@ -89,9 +90,6 @@ func isShortage(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
-// errNotRegular is the error for reading an entry that is not a regular file.
-var errNotRegular = errors.New("not a regular file")
-
 // reader reads an open file with plain system calls.
 type reader int
 
@@ -120,14 +118,14 @@ func readlinkat(dirfd int, name string) (string, error) {
 	}
 }
 
-// readHead returns at most the first limit bytes of a regular file. The error is errNotRegular for any other entry.
+// readHead returns at most the first limit bytes of a regular file. The error is ignore.ErrNoFile for any other entry.
 func readHead(dirfd int, name string, limit int) ([]byte, error) {
 	var st stat
 	if err := st.at(dirfd, name); err != nil {
 		return nil, err
 	}
 	if st.kind() != unix.S_IFREG {
-		return nil, errNotRegular
+		return nil, ignore.ErrNoFile
 	}
 	fd, err := posix.OpenFile(dirfd, name)
 	if err != nil {
