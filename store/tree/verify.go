@@ -135,12 +135,12 @@ func (v *verifier) readTags() {
 	kept := ReadKept(v.ctx, v.st)
 	v.roots, v.listings = kept.Roots(v.ctx, v.st)
 	v.tagUnread = len(kept.TagErrors)+len(kept.LogErrors) > 0
-	v.addUnread(store.WhatTag, kept.TagErrors)
-	v.addUnread(store.WhatLog, kept.LogErrors)
+	v.addUnread(store.DamageTag, kept.TagErrors)
+	v.addUnread(store.DamageLog, kept.LogErrors)
 }
 
 // addUnread takes in errors of tags or lines of the log.
-func (v *verifier) addUnread(what store.What, errs []error) {
+func (v *verifier) addUnread(what store.DamageKind, errs []error) {
 	for _, err := range errs {
 		if store.IsServerError(err) {
 			v.stop(err)
@@ -172,7 +172,7 @@ func (v *verifier) add(d store.Damage) {
 
 // addEntry takes in that an entry of a directory, or a root, is not what its node says.
 func (v *verifier) addEntry(at *trail, n *store.Node, err error) {
-	f := &Finding{Damage: store.Damage{What: store.WhatSize, Kind: store.KindDirectory, Err: err}, entry: n.Name}
+	f := &Finding{Damage: store.Damage{What: store.DamageSize, Kind: store.KindDirectory, Err: err}, entry: n.Name}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.findings = append(v.findings, f)
@@ -249,13 +249,13 @@ func (v *verifier) lost(k store.Kind, d store.Digest, err error) {
 	if v.ctx.Err() != nil || v.isHit(k, d) {
 		return
 	}
-	damage := store.Damage{What: store.WhatUnreadable, Kind: k, Digest: d}
+	damage := store.Damage{What: store.DamageUnreadable, Kind: k, Digest: d}
 	damage.Where, damage.Err = reasonOf(err)
 	switch {
 	case store.IsNotFound(err):
-		damage.What, damage.Err = store.WhatMissing, store.ErrNotFound
+		damage.What, damage.Err = store.DamageMissing, store.ErrNotFound
 	case damage.Err != err:
-		damage.What = store.WhatObject
+		damage.What = store.DamageObject
 	}
 	v.o.Progress.Damaged.Add(1)
 	v.add(damage)

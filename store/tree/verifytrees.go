@@ -91,7 +91,7 @@ func (v *verifier) tooDeep(at *trail, d store.Digest) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.findings = append(v.findings, &Finding{
-		Damage: store.Damage{What: store.WhatDepth, Kind: store.KindDirectory, Digest: d, Err: store.ErrTooDeep},
+		Damage: store.Damage{What: store.DamageDepth, Kind: store.KindDirectory, Digest: d, Err: store.ErrTooDeep},
 		Hits:   []Hit{{Roots: []string{at.root()}, Paths: []string{store.ShortPath(at.path())}}},
 	})
 }
