@@ -47,9 +47,9 @@ func (e *env) catCommand() *cli.Command {
 			f.all = !c.IsSet("length")
 			switch {
 			case c.NArg() == 0:
-				return usagef("cat", "no ROOT given")
+				return usagef("no ROOT given")
 			case c.NArg() > 1 && (f.offset > 0 || !f.all):
-				return usagef("cat", "--offset and --length work with one file, got %d", c.NArg())
+				return usagef("--offset and --length work with one file, got %d", c.NArg())
 			}
 			return e.withStore(c.Context, forRead, func(st *store.Store) error { return e.cat(c.Context, &f, st, c.Args().Slice()) })
 		},

@@ -35,7 +35,7 @@ Examples:
 			scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
 			script, ok := scripts[c.Args().First()]
 			if !ok || c.NArg() != 1 {
-				return usagef("completion", "want one of bash, zsh and fish")
+				return usagef("want one of bash, zsh and fish")
 			}
 			_, err := e.stdout.Write([]byte(script))
 			return err

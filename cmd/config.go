@@ -100,9 +100,9 @@ func (e *env) configCommand() *cli.Command {
 			args := c.Args().Slice()
 			switch {
 			case len(args) == 0 || args[0] != "check":
-				return usagef("config", "want 'check' and a FILE")
+				return usagef("want 'check' and a FILE")
 			case len(args) != 2:
-				return usagef("config", "want one FILE, got %d", len(args)-1)
+				return usagef("want one FILE, got %d", len(args)-1)
 			}
 			file, name := config.SplitFile(args[1])
 			err := e.checkConfig(file, name)

@@ -12,6 +12,7 @@ import (
 
 	"castar/store"
 	"castar/store/config"
+	"castar/store/history"
 	"castar/store/tree"
 	"castar/store/tree/advice"
 )
@@ -77,9 +78,9 @@ func (e *env) copyCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case f.from == "" && f.to == "":
-				return usagef("copy", "want --to STORE, --from STORE, or both")
+				return usagef("want --to STORE, --from STORE, or both")
 			case f.overwrite && !f.tags && c.Args().Present():
-				return usagef("copy", "--overwrite works only with --tags")
+				return usagef("--overwrite works only with --tags")
 			}
 			return e.copy(c.Context, &f, c.Args().Slice())
 		},
@@ -105,7 +106,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		return err
 	}
 	counts := &tree.CopyCounts{}
-	stop := e.startProgress("copy", func() sample {
+	stop := e.startProgress(func() sample {
 		return sample{files: counts.Blobs.Load(), bytes: counts.NewBytes.Load(), total: 0}
 	})
 	defer stop()
@@ -127,7 +128,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	}
 	e.printCopied(f, to, len(roots), counts, time.Since(began))
 	if n := counts.Unchecked.Load(); n > 0 {
-		e.note("copy", plural(n, "file")+" that the destination already has: size not compared")
+		e.note(plural(n, "file") + " that the destination already has: size not compared")
 	}
 	switch {
 	case elsewhere != nil:
@@ -150,7 +151,7 @@ func (e *env) copyAll(
 	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, SizeRule: f.rule, Progress: counts,
 		Problem: func(path string, err error) {
 			named++
-			e.warn("copy", path+": "+err.Error())
+			e.warn(path + ": " + err.Error())
 		}})
 	copier.Expect(ctx, withListings(roots)...)
 	for i := range roots {
@@ -164,7 +165,7 @@ func (e *env) copyAll(
 			return lacking, explainRefusal(err, rule)
 		}
 		if err != nil && named == before { // each blob is named once, in the first root that has it
-			e.warn("copy", r.root.Name+": lacks something that is named above")
+			e.warn(r.root.Name + ": lacks something that is named above")
 		}
 		r.whole = err == nil
 		lacking = lacking || err != nil
@@ -218,10 +219,10 @@ func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, ro
 }
 
 func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
-	if from, err = e.open(ctx, f.from, e.patient("copy", forRead.options())); err != nil {
+	if from, err = e.open(ctx, f.from, e.patient(forRead.options())); err != nil {
 		return nil, nil, err
 	}
-	to, err = e.open(ctx, f.to, e.patient("copy", config.Options{Create: !f.dryRun, ReadOnly: f.dryRun}))
+	to, err = e.open(ctx, f.to, e.patient(config.Options{Create: !f.dryRun, ReadOnly: f.dryRun}))
 	if f.dryRun && errors.Is(err, store.ErrNoStore) {
 		to, err = config.Open(ctx, "memory:", config.Options{}) // as empty as a new store
 	}
@@ -249,7 +250,7 @@ func (e *env) copyRoots(
 ) (roots []copiedRoot, partial bool, err error) {
 	var tags []store.Tag
 	if f.tags {
-		tags, partial, err = e.tagsOf(ctx, "copy", from)
+		tags, partial, err = e.tagsOf(ctx, from)
 	}
 	if len(refs) == 0 || err != nil {
 		for _, t := range tags {
@@ -259,19 +260,10 @@ func (e *env) copyRoots(
 	}
 	found, err := rootsOf(ctx, from, refs)
 	for _, r := range found {
-		isElsewhere := func(t store.Tag) bool { return !sameRoot(t.Root, r.Node) }
+		isElsewhere := func(t store.Tag) bool { return !history.SameRoot(t.Root, r.Node) }
 		roots = append(roots, copiedRoot{root: r, tags: slices.DeleteFunc(slices.Clone(tags), isElsewhere)})
 	}
 	return roots, partial, err
-}
-
-// sameRoot reports whether two roots are the same. A directory that was found by its digest may have another size than
-// one that was found by a tag.
-func sameRoot(a, b store.Node) bool {
-	if a.Kind == store.KindDirectory {
-		a.Size, b.Size = 0, 0
-	}
-	return a == b
 }
 
 // copyTag sets a tag whose root is there. The conflict is that it points elsewhere in the destination, or cannot be read
@@ -285,7 +277,7 @@ func copyTag(ctx context.Context, f *copyFlags, to *store.Store, t store.Tag) (c
 		return fmt.Errorf("tag %q: %w", t.Name, err), nil
 	case err != nil:
 		err = to.Tags.Set(ctx, t)
-	case sameRoot(old.Root, t.Root):
+	case history.SameRoot(old.Root, t.Root):
 		return nil, nil
 	case !f.overwrite:
 		return fmt.Errorf("tag %q points elsewhere in the destination", t.Name), nil
@@ -362,7 +354,7 @@ func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.Copy
 	if sum != nil && !f.dryRun {
 		j.StoredBytes = &sum.stored
 		if j.NewBlobs > 0 {
-			e.note("copy", fmt.Sprintf("new %s files, unchanged %s%s in %.1f s", thousands(j.NewBlobs), thousands(j.Blobs-j.NewBlobs),
+			e.note(fmt.Sprintf("new %s files, unchanged %s%s in %.1f s", thousands(j.NewBlobs), thousands(j.Blobs-j.NewBlobs),
 				sum.text(), took.Seconds()))
 		}
 	}

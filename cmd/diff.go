@@ -108,17 +108,17 @@ func (e *env) diffCommand() *cli.Command {
 func (f *diffFlags) check(e *env, args int) error {
 	switch {
 	case args < 2:
-		return usagef("diff", "want an A and a B, got %d arguments", args)
+		return usagef("want an A and a B, got %d arguments", args)
 	case count(f.stat, f.nameOnly, f.patch) > 1:
-		return usagef("diff", "--stat, --name-only and --patch exclude each other")
+		return usagef("--stat, --name-only and --patch exclude each other")
 	case f.metadata && (f.stat || f.nameOnly || f.patch):
-		return usagef("diff", "--metadata does not work with --stat, --name-only or --patch")
+		return usagef("--metadata does not work with --stat, --name-only or --patch")
 	case f.null && (f.stat || f.patch || e.json):
-		return usagef("diff", "--null does not work with --stat, --patch or --json")
+		return usagef("--null does not work with --stat, --patch or --json")
 	case e.json && (f.nameOnly || f.patch):
-		return usagef("diff", "--json does not work with --name-only or --patch")
+		return usagef("--json does not work with --name-only or --patch")
 	case f.live.noCache && f.live.options.TrustCache:
-		return usagef("diff", "--no-cache and --trust-cache exclude each other")
+		return usagef("--no-cache and --trust-cache exclude each other")
 	}
 	f.options.Recursive = f.options.Recursive || f.stat || f.patch
 	// What cannot be read is shown as removed, and named.
@@ -144,7 +144,7 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		return err
 	}
 	f.options.TooMany = func() {
-		e.note("diff", "too much was added and removed to search for renames; they are shown as removed and added")
+		e.note("too much was added and removed to search for renames; they are shown as removed and added")
 	}
 	f.options.Many = func(side int) {
 		if both[side].Path == "" {
@@ -152,7 +152,7 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		}
 	}
 	p := e.newDiffPrinter(f, both)
-	left := complaints{e: e, command: "diff"}
+	left := complaints{e: e}
 	if f.metadata {
 		kept, err := openBoth(ctx, st, both, &left)
 		defer kept[0].close()
@@ -206,7 +206,7 @@ func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, both
 	}
 	for _, s := range both {
 		if s.Path != "" {
-			o.Excludes = e.excludeCache("diff", o.Excludes, s.Path)
+			o.Excludes = e.excludeCache(o.Excludes, s.Path)
 		}
 	}
 	for _, s := range both {
@@ -219,7 +219,7 @@ func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, both
 		}
 		for _, p := range problems {
 			leftOut = true
-			e.warn("diff", "left out: "+p.Error())
+			e.warn("left out: " + p.Error())
 		}
 	}
 	return leftOut, sides.Filter(ctx, both, o, f.stat)
@@ -234,15 +234,15 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *sides.Side, o ingest
 	if o.Landmarks, err = e.outside(s.Path); err != nil {
 		return nil, err
 	}
-	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.Path); err != nil {
+	if o.Excludes, err = e.excludeStore(o.Excludes, s.Path); err != nil {
 		return nil, err
 	}
 	if useCache {
-		o.Cache = e.openCache("diff", st, source)
-		defer func() { e.saveCache("diff", o.Cache) }()
+		o.Cache = e.openCache(st, source)
+		defer func() { e.saveCache(o.Cache) }()
 	}
 	o.Progress = new(ingest.Progress)
-	defer e.startProgress("diff", sampleIngest(o.Progress))()
+	defer e.startProgress(sampleIngest(o.Progress))()
 	r, err := s.Hash(ctx, o)
 	if left := (*ingest.LeftOutError)(nil); errors.As(err, &left) {
 		return nil, refusal(left.Problems, []string{s.Path})
@@ -250,8 +250,8 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *sides.Side, o ingest
 	if err != nil {
 		return nil, err
 	}
-	e.noteStores("diff", s.Path, r.Stores)
-	e.noteSockets("diff", r.Sockets)
+	e.noteStores(s.Path, r.Stores)
+	e.noteSockets(r.Sockets)
 	return r.LeftOut, nil
 }
 

@@ -35,7 +35,7 @@ func (e *env) duCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return usagef("du", "want one ROOT, got %d arguments", c.NArg())
+				return usagef("want one ROOT, got %d arguments", c.NArg())
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				return e.du(c.Context, st, r, depth)

@@ -111,7 +111,7 @@ func (e *env) exportCommand() *cli.Command {
 		Usage:     "write a stored tree",
 		UsageText: "castar export [flags] ROOT[:path] DEST\n       castar export [flags] --format tar|nar|zip ROOT[:path] FILE|-",
 		Description: withJSON(exportHelp, "there is one object", jsonExported{},
-			"With --dry-run, an object for each change comes before it", jsonChange{}),
+			"With --dry-run, an object for each change comes before it", jsonExportAction{}),
 		Flags: []cli.Flag{
 			choiceFlag("format", &f.format, "dir", "write a directory or an archive, by `FORMAT`: dir, tar, nar or zip", "dir", "tar", "nar", "zip"),
 			&cli.StringFlag{Name: "name", Destination: &f.name, Usage: "put everything in a tar or zip archive below the path `NAME`"},
@@ -134,13 +134,13 @@ func (e *env) exportCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() != 2:
-				return usagef("export", "want a ROOT and a DEST, got %d arguments", c.NArg())
+				return usagef("want a ROOT and a DEST, got %d arguments", c.NArg())
 			case o.Delete && !o.Overwrite:
-				return usagef("export", "--delete works only with --overwrite")
+				return usagef("--delete works only with --overwrite")
 			case o.Delete && f.pick.some():
-				return usagef("export", "--delete would delete what --include and --exclude leave out")
+				return usagef("--delete would delete what --include and --exclude leave out")
 			case f.metadata == "none" && (f.owner || f.xattrs):
-				return usagef("export", "--owner and --xattrs do not work with --metadata=none")
+				return usagef("--owner and --xattrs do not work with --metadata=none")
 			}
 			o.Reflink = export.Reflink(slices.Index(reflinks, reflink))
 			f.now = c.IsSet("mtime") && o.MTime.IsZero()
@@ -157,7 +157,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	if f.isArchive() && dest == "-" && e.isTerminal() {
 		return &failure{err: errors.New("an archive would fill the terminal"), status: statusUsage, hint: "redirect it, or name a file"}
 	}
-	st, err := e.openPatient(ctx, "export", forRead)
+	st, err := e.openPatient(ctx, forRead)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	if err != nil {
 		return err
 	}
-	left := complaints{e: e, command: "export"}
+	left := complaints{e: e}
 	if f.format != "nar" {
 		kept, err := e.restore(ctx, f, st, at, &left)
 		if err != nil {
@@ -204,13 +204,13 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 	o := &f.options
 	o.Progress, o.Partial = &export.Progress{}, f.pick.some()
 	o.Spared = func(path string) {
-		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
+		e.note(fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
 	}
 	if o.DryRun || e.verbose {
-		o.Notify = func(c export.Change) { e.printChange(o.DryRun, c) }
+		o.Notify = func(a export.Action) { e.printAction(o.DryRun, a) }
 	}
 	if !o.DryRun { // a dry run is quick, and prints lines to the same terminal
-		defer e.showExport(ctx, "export", o.Progress, st, node)()
+		defer e.showExport(ctx, o.Progress, st, node)()
 	}
 	if !f.isArchive() {
 		return export.Dir(ctx, st, node, dest, *o)
@@ -245,12 +245,12 @@ func (f *exportFlags) explain(err error, ref string, isFile bool) error {
 }
 
 // showExport shows how far an export of node is, until the returned function is called.
-func (e *env) showExport(ctx context.Context, command string, p *export.Progress, st *store.Store, node store.Node) (stop func()) {
+func (e *env) showExport(ctx context.Context, p *export.Progress, st *store.Store, node store.Node) (stop func()) {
 	total := uint64(0)
 	if e.wantsBar() || e.progress == "json" {
 		total = knownBytes(ctx, st, node)
 	}
-	return e.startProgress(command, func() sample {
+	return e.startProgress(func() sample {
 		return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load(), total: total}
 	})
 }
@@ -271,24 +271,24 @@ func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 	return 0
 }
 
-// jsonChange is a line of castar export --dry-run --json.
-type jsonChange struct {
+// jsonExportAction is a line of castar export --dry-run --json.
+type jsonExportAction struct {
 	Op export.Op `json:"op"` // mkdir, write, chmod, set, link or delete
 	jsonPath
 }
 
-func (jsonChange) lineType() string { return "change" }
+func (jsonExportAction) lineType() string { return "change" }
 
-// printChange says what is done to an entry, as a result of a dry run or as a note.
-func (e *env) printChange(isResult bool, c export.Change) {
+// printAction says what is done to an entry, as a result of a dry run or as a note.
+func (e *env) printAction(isResult bool, a export.Action) {
 	path := "."
-	if c.Path != "" {
-		path = quote(c.Path)
+	if a.Path != "" {
+		path = quote(a.Path)
 	}
 	if isResult {
-		e.print(jsonChange{c.Op, newJSONPath(c.Path)}, fmt.Sprintf("%-6s %s", c.Op, path))
+		e.print(jsonExportAction{a.Op, newJSONPath(a.Path)}, fmt.Sprintf("%-6s %s", a.Op, path))
 	} else {
-		e.note("export", fmt.Sprintf("%s %s", c.Op, path))
+		e.note(fmt.Sprintf("%s %s", a.Op, path))
 	}
 }
 
@@ -321,14 +321,14 @@ func (e *env) printExported(f *exportFlags, node store.Node, dest string, r expo
 		if r.Shared > 0 {
 			shared = fmt.Sprintf(" (%s shared with the store)", store.HumanBytes(r.Shared))
 		}
-		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s%s in %.1f s", dest, plural(r.Files, "file"),
+		e.note(fmt.Sprintf("%s: %s, %s, %s, %s%s in %.1f s", dest, plural(r.Files, "file"),
 			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), store.HumanBytes(r.Bytes), shared, took.Seconds()))
 	}
 	switch {
 	case f.options.DryRun:
-		e.note("export", fmt.Sprintf("%s: would write %d, keep %d, delete %d", dest, r.Written, r.Unchanged, r.Deleted))
+		e.note(fmt.Sprintf("%s: would write %d, keep %d, delete %d", dest, r.Written, r.Unchanged, r.Deleted))
 	case f.options.Overwrite && !f.isArchive(): // which keeps no files
-		e.note("export", fmt.Sprintf("%s: wrote %d, kept %d, deleted %d", dest, r.Written, r.Unchanged, r.Deleted))
+		e.note(fmt.Sprintf("%s: wrote %d, kept %d, deleted %d", dest, r.Written, r.Unchanged, r.Deleted))
 	}
 	return nil
 }
@@ -350,7 +350,7 @@ func (f *archiveFlags) checkArchive(o *export.Options, dest string, given func(f
 			return &failure{err: errors.New("a directory cannot be written to standard output"), status: statusUsage,
 				hint: "--format tar, nar or zip makes an archive; 'castar cat' writes a file; a directory of that name is ./-"}
 		case given("name"):
-			return usagef("export", "--name works only with --format tar or zip")
+			return usagef("--name works only with --format tar or zip")
 		}
 		return nil
 	}
@@ -363,15 +363,15 @@ func (f *archiveFlags) checkArchive(o *export.Options, dest string, given func(f
 	}
 	for _, flag := range refused {
 		if given(flag) {
-			return usagef("export", "--%s does not work with --format %s", flag, f.format)
+			return usagef("--%s does not work with --format %s", flag, f.format)
 		}
 	}
 	if dest == "-" && given("overwrite") {
-		return usagef("export", "--overwrite does not work with -")
+		return usagef("--overwrite does not work with -")
 	}
 	if given("name") {
 		if err := export.ValidateArchiveName(f.name); err != nil {
-			return usagef("export", "--name: %w", err)
+			return usagef("--name: %w", err)
 		}
 	}
 	if given("mtime") && o.MTime.IsZero() {

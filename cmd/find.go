@@ -56,15 +56,15 @@ func (e *env) findCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case all && null:
-				return usagef("find", "--all and --null exclude each other")
+				return usagef("--all and --null exclude each other")
 			case all:
 				return e.withTags(c.Context, forRead, func(st *store.Store) error {
 					return e.findAll(c.Context, st, newMatcher(c.Args().Slice(), types))
 				})
 			case c.NArg() == 0:
-				return usagef("find", "no ROOT given")
+				return usagef("no ROOT given")
 			case null && e.json:
-				return usagef("find", "--null and --json exclude each other")
+				return usagef("--null and --json exclude each other")
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				return e.find(c.Context, st, r.Node, newMatcher(c.Args().Tail(), types), null)
@@ -119,7 +119,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, m matc
 		entries = tree.Search(ctx, st.Directories, root, m.search())
 	}
 	out := e.newLinePrinter(null)
-	err := e.walk(ctx, "find", entries, func(entry tree.Entry) {
+	err := e.walk(ctx, entries, func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		if entry.Depth == 0 {
 			if isDir {
@@ -168,11 +168,8 @@ func (jsonVersion) lineType() string { return "version" }
 func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	kept := tree.ReadKept(ctx, st)
 	unread := slices.Concat(kept.TagErrors, kept.LogErrors)
-	for _, err := range unread {
-		if store.IsServerError(err) {
-			return err
-		}
-		e.warn("find", err.Error())
+	if err := e.warnUnread(unread); err != nil {
+		return err
 	}
 	slices.Reverse(kept.Ingests) // line 1 is the newest
 	var roots []store.Node
@@ -198,7 +195,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 		}
 		return lines, tags
 	}
-	err := e.walk(ctx, "find", func(yield func(tree.Entry, error) bool) {
+	err := e.walk(ctx, func(yield func(tree.Entry, error) bool) {
 		for v, err := range tree.Versions(ctx, st.Directories, roots, m.search()) {
 			if at = v.In; err != nil && !store.IsServerError(err) {
 				err = fmt.Errorf("%s: %w", rootNames(where()), err)

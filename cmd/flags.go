@@ -87,10 +87,10 @@ func (f *parsedFlag) in(category string) *parsedFlag {
 func flagError(c *cli.Command, err error) error {
 	for _, f := range c.Flags {
 		if p, ok := f.(*parsedFlag); ok && p.err != nil {
-			return usagef(c.Name, "--%s: %w", p.Name, p.err)
+			return usagef("--%s: %w", p.Name, p.err)
 		}
 	}
-	return usagef(c.Name, "%w", err)
+	return usagef("%w", err)
 }
 
 // wanted says what value a flag wants: in the words of its error, or else by the name that its usage gives the value.

@@ -115,14 +115,14 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 		return err
 	}
 	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.SweepProgress),
-		Warn: func(err error) { e.warn("gc", err.Error()) }}
+		Warn: func(err error) { e.warn(err.Error()) }}
 	if f.dryRun {
 		o.Forgot = f.forgotten // they are still there
 	}
 	for _, r := range also {
 		o.Keep = append(o.Keep, r.Node)
 	}
-	stop := e.startProgress("gc", func() sample {
+	stop := e.startProgress(func() sample {
 		return sample{files: o.Progress.Objects.Load(), bytes: o.Progress.Bytes.Load(), unit: "objects moved"}
 	})
 	defer stop()
@@ -131,7 +131,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 		result, err = st.Collector.Collect(ctx, o)
 	} else {
 		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone,
-			Again: func() { e.note("gc", "another process has changed the store: begins again") }})
+			Again: func() { e.note("another process has changed the store: begins again") }})
 	}
 	stop()
 	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
@@ -149,7 +149,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 // noteGone lists with --verbose a line of the log whose root an older castar has removed.
 func (e *env) noteGone(t store.Tag) {
 	if e.verbose {
-		e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
+		e.note(fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
 			t.Time.Local().Format(time.DateTime), quote(t.Source)))
 	}
 }
@@ -180,7 +180,7 @@ func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) er
 		}
 		j.Dropped = append(j.Dropped, record)
 		if e.verbose {
-			e.note("gc", fmt.Sprintf("%s %s of %s, tag %s, source %s", drops, tree.ShortName(t), t.Time.Local().Format(time.DateTime),
+			e.note(fmt.Sprintf("%s %s of %s, tag %s, source %s", drops, tree.ShortName(t), t.Time.Local().Format(time.DateTime),
 				orDash(t.Name), orDash(t.Source)))
 		}
 	}

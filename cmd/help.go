@@ -87,7 +87,7 @@ func (e *env) helpCommand(app *cli.App) *cli.Command {
 		Flags:       []cli.Flag{boolFlag("man", "", &man, "write a man page")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
-				return usagef("help", "want one COMMAND, got %d arguments", c.NArg())
+				return usagef("want one COMMAND, got %d arguments", c.NArg())
 			}
 			return e.help(app, c.Args().First(), man)
 		},
@@ -101,7 +101,7 @@ func (e *env) help(app *cli.App, name string, man bool) error {
 	case name != "" && command == nil && topic == "":
 		return unknownTopic(app, name)
 	case topic != "" && man:
-		return usagef("help", "--man is for commands, and not for the topic %s", name)
+		return usagef("--man is for commands, and not for the topic %s", name)
 	case topic != "":
 		fmt.Fprint(e.stdout, reflow(topic, e.helpWidth()))
 	case man:

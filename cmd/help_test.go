@@ -18,7 +18,7 @@ func TestHelpNamesFields(t *testing.T) {
 	wantFields(t, "", help.String(), jsonMessage{}, jsonTraffic{})
 	for command, objects := range map[string][]any{
 		"ingest":  {jsonIngested{}, jsonLeftOut{}},
-		"export":  {jsonExported{}, jsonChange{}},
+		"export":  {jsonExported{}, jsonExportAction{}},
 		"tag":     {jsonRecord{}},
 		"log":     {jsonRecord{Number: 1}},
 		"diff":    {jsonDiff{}, jsonNode{}, jsonDiffStat{}},

@@ -158,24 +158,24 @@ func (e *env) ingestCommand() *cli.Command {
 func (f *ingestFlags) check(paths []string) error {
 	switch {
 	case len(paths) == 0 && f.from == nil:
-		return usagef("ingest", "no PATH given")
+		return usagef("no PATH given")
 	case f.tag != "" && len(paths) > 1 && f.from == nil:
-		return usagef("ingest", "--tag names one root, got %d paths", len(paths))
+		return usagef("--tag names one root, got %d paths", len(paths))
 	case f.tag != "" && f.dryRun:
-		return usagef("ingest", "--tag needs a store, and --dry-run uses none")
+		return usagef("--tag needs a store, and --dry-run uses none")
 	case f.noCache && f.options.TrustCache:
-		return usagef("ingest", "--no-cache and --trust-cache exclude each other")
+		return usagef("--no-cache and --trust-cache exclude each other")
 	case f.noMetadata && f.options.Xattrs:
-		return usagef("ingest", "--no-metadata and --xattrs exclude each other")
+		return usagef("--no-metadata and --xattrs exclude each other")
 	case f.from != nil && f.options.Xattrs:
-		return usagef("ingest", "--xattrs works only with a tree of the file system")
+		return usagef("--xattrs works only with a tree of the file system")
 	case !utf8.ValidString(f.comment):
-		return usagef("ingest", "--comment: not UTF-8")
+		return usagef("--comment: not UTF-8")
 	}
 	f.options.Listing = !f.noMetadata && f.from == nil
 	if f.tag != "" {
 		if err := checkTagName(f.tag); err != nil {
-			return usagef("ingest", "%w", err)
+			return usagef("%w", err)
 		}
 	}
 	if f.from != nil {
@@ -193,7 +193,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 	began := time.Now()
 	if !f.dryRun {
 		var err error
-		if st, err = e.openPatient(ctx, "ingest", forIngest); err != nil {
+		if st, err = e.openPatient(ctx, forIngest); err != nil {
 			return err
 		}
 		defer st.Close()
@@ -219,7 +219,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		r := &results[i]
 		leftOut = leftOut || len(r.LeftOut) > 0
 		for _, p := range r.LeftOut {
-			e.warn("ingest", "left out: "+p.Error())
+			e.warn("left out: " + p.Error())
 		}
 		var last *sum
 		if i == len(results)-1 {
@@ -269,7 +269,7 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 	total, stopScan := e.startScan(ctx, sources)
 	defer stopScan()
 	count := sampleIngest(progress)
-	defer e.startProgress("ingest", func() sample {
+	defer e.startProgress(func() sample {
 		s := count()
 		s.total = total.Load()
 		return s
@@ -290,7 +290,7 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 	if len(refused) > 0 {
 		if st != nil { // the next ingest, without what was refused, need not store the rest again
 			if err := st.Sync(ctx); err != nil {
-				e.warn("ingest", "what was stored may be lost: "+err.Error())
+				e.warn("what was stored may be lost: " + err.Error())
 			}
 		}
 		return nil, refusal(refused, paths)
@@ -306,14 +306,14 @@ func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.
 	}
 	o := s.options
 	if st != nil && useCache {
-		o.Cache = e.openCache("ingest", st, path)
-		defer func() { e.saveCache("ingest", o.Cache) }()
+		o.Cache = e.openCache(st, path)
+		defer func() { e.saveCache(o.Cache) }()
 	}
 	r, err := ingest.FS(ctx, st, s.path, o)
 	if err != nil {
 		return ingested{}, err
 	}
-	e.noteStores("ingest", s.path, r.Stores)
-	e.noteSockets("ingest", r.Sockets)
+	e.noteStores(s.path, r.Stores)
+	e.noteSockets(r.Sockets)
 	return ingested{Result: r, source: path, seconds: time.Since(began).Seconds()}, nil
 }

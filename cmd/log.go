@@ -41,7 +41,7 @@ func (e *env) logCommand() *cli.Command {
 				if c.IsSet("number") {
 					ingests = ingests[:min(limit, len(ingests))]
 				}
-				return e.printRecords("log", st, ingests, unread)
+				return e.printRecords(st, ingests, unread)
 			})
 		},
 	}

@@ -61,13 +61,13 @@ func (e *env) lsCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() != 1:
-				return usagef("ls", "want one ROOT, got %d arguments", c.NArg())
+				return usagef("want one ROOT, got %d arguments", c.NArg())
 			case f.tree && (f.null || e.json):
-				return usagef("ls", "--tree does not work with --null or --json")
+				return usagef("--tree does not work with --null or --json")
 			case f.tree && f.sort == "size":
-				return usagef("ls", "--tree does not work with --sort size")
+				return usagef("--tree does not work with --sort size")
 			case f.null && e.json:
-				return usagef("ls", "--null and --json exclude each other")
+				return usagef("--null and --json exclude each other")
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				return e.ls(c.Context, &f, st, r, c.Args().First())
@@ -83,7 +83,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		depth = -1
 		st.Expect(ctx, r.Node)
 	}
-	out, left := e.newLinePrinter(f.null), complaints{e: e, command: "ls"}
+	out, left := e.newLinePrinter(f.null), complaints{e: e}
 	var kept *factsReader
 	if f.long || e.json {
 		facts, err := openFacts(ctx, st, r, left.listing)
@@ -98,7 +98,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 	if f.sort == "size" {
 		entries = bySize(entries)
 	}
-	err := e.walk(ctx, "ls", entries, func(entry tree.Entry) {
+	err := e.walk(ctx, entries, func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		at := entry.Path // as the listing has it
 		long := f.longFields(kept, at, entry.Node)

@@ -95,11 +95,11 @@ func (e *env) mountCommand() *cli.Command {
 			args := c.Args().Slice()
 			switch {
 			case len(args) == 0:
-				return usagef("mount", "want a DIR, and before it the ROOT to mount, if not the whole store")
+				return usagef("want a DIR, and before it the ROOT to mount, if not the whole store")
 			case len(args) > 2:
-				return usagef("mount", "want a ROOT and a DIR, got %d arguments", len(args))
+				return usagef("want a ROOT and a DIR, got %d arguments", len(args))
 			case f.log != "" && !f.daemon:
-				return usagef("mount", "--log works only with --daemon")
+				return usagef("--log works only with --daemon")
 			}
 			if c.IsSet("mtime") && f.options.Time.IsZero() {
 				f.options.Time = time.Now()
@@ -127,7 +127,7 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 	signal.Notify(signals, endings()...)
 	defer signal.Stop(signals)
 	debug.SetMemoryLimit(mountMemory)
-	st, err := e.openPatient(ctx, "mount", forRead)
+	st, err := e.openPatient(ctx, forRead)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 		root, result.Root = &r.Node, r.Node.Digest.String()
 		f.options.Listing, f.options.Inside = r.Listing, r.Path
 	}
-	f.options.Report = func(path string, err error) { e.warn("mount", quote(path)+": "+err.Error()) }
+	f.options.Report = func(path string, err error) { e.warn(quote(path) + ": " + err.Error()) }
 	if f.metadata != "none" {
 		f.options.Facts = func(ctx context.Context, d store.Digest) (*listing.Folder, int64, error) {
 			return e.mountFacts(ctx, st, d)
@@ -167,7 +167,7 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 
 // mountFacts opens a listing. It is never closed: a file that nothing uses any more closes itself.
 func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (*listing.Folder, int64, error) {
-	f, err := openFacts(ctx, st, tree.Ref{Listing: d}, func(err error) { e.warn("mount", err.Error()) })
+	f, err := openFacts(ctx, st, tree.Ref{Listing: d}, func(err error) { e.warn(err.Error()) })
 	if err != nil {
 		return nil, 0, err
 	}
@@ -212,7 +212,7 @@ func (e *env) printMount(dir string, result jsonMount) {
 		return
 	}
 	fmt.Fprintln(e.stdout, dir)
-	e.note("mount", "ready; Ctrl-C or 'castar umount "+quoteBash(dir, "")+"' ends it")
+	e.note("ready; Ctrl-C or 'castar umount " + quoteBash(dir, "") + "' ends it")
 }
 
 // serveMount returns when m is unmounted. The first signal unmounts, if necessary when nothing is in use any more. The
@@ -229,7 +229,7 @@ func (e *env) serveMount(m *mount.Mounted, signals <-chan os.Signal) error {
 			}
 			err := m.Unmount(false)
 			if errors.Is(err, mount.ErrBusy) {
-				e.warn("mount", err.Error()+"; waiting for that to end; another signal takes the mount away at once")
+				e.warn(err.Error() + "; waiting for that to end; another signal takes the mount away at once")
 			} else if err != nil {
 				return err
 			}

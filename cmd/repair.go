@@ -74,9 +74,9 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	}
 	o := mend.Options{Did: e.printMended, Lost: e.printLost, Progress: &store.RepairProgress{}, Fetched: &tree.CopyCounts{},
 		TooDeep: func(path string, err error) {
-			e.warn("repair", store.ShortPath(path)+": not looked through: "+err.Error())
+			e.warn(store.ShortPath(path) + ": not looked through: " + err.Error())
 		}}
-	stop := e.startProgress("repair", func() sample {
+	stop := e.startProgress(func() sample {
 		objects := o.Progress.Objects.Load() + o.Fetched.NewBlobs.Load()
 		return sample{files: objects, bytes: o.Progress.Bytes.Load() + o.Fetched.NewBytes.Load(), unit: "objects"}
 	})

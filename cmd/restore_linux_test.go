@@ -256,7 +256,7 @@ func exportAgain(t *testing.T, st *store.Store, root store.Node, dest string, o 
 	depict(t, dest, true, true, before)
 	for _, dry := range []bool{true, false} {
 		o.Overwrite, o.DryRun = true, dry
-		o.Notify = func(c export.Change) { t.Errorf("again, dry %v: %s %q", dry, c.Op, c.Path) }
+		o.Notify = func(a export.Action) { t.Errorf("again, dry %v: %s %q", dry, a.Op, a.Path) }
 		r, err := export.Dir(t.Context(), st, root, dest, o)
 		if err != nil || r.Written != 0 {
 			t.Errorf("again, dry %v: %+v, %v", dry, r, err)

@@ -145,23 +145,23 @@ func (e *env) serveCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case (f.cert == "") != (f.key == ""):
-				return usagef("serve", "--tls-cert and --tls-key go together")
+				return usagef("--tls-cert and --tls-key go together")
 			case f.clientCA != "" && f.cert == "":
-				return usagef("serve", "--tls-client-ca works only with --tls-cert and --tls-key")
+				return usagef("--tls-client-ca works only with --tls-cert and --tls-key")
 			case f.maxMessage < 1:
-				return usagef("serve", "--max-message must be positive")
+				return usagef("--max-message must be positive")
 			case f.options.MaxStreams < 1:
-				return usagef("serve", "--max-streams must be positive")
+				return usagef("--max-streams must be positive")
 			case c.IsSet("gc-every") && f.gcEvery < time.Second:
-				return usagef("serve", "--gc-every must be at least 1s")
+				return usagef("--gc-every must be at least 1s")
 			case f.options.Idle < time.Second:
-				return usagef("serve", "--idle-timeout must be at least 1s")
+				return usagef("--idle-timeout must be at least 1s")
 			case f.options.Memory < server.LeastMemory:
-				return usagef("serve", "--memory must be at least %d bytes", server.LeastMemory)
+				return usagef("--memory must be at least %d bytes", server.LeastMemory)
 			case c.IsSet("max-message") && f.maxMessage > f.options.Memory/8:
-				return usagef("serve", "--memory must be at least 8 times --max-message")
+				return usagef("--memory must be at least 8 times --max-message")
 			case len(f.web.listen) == 0 && (len(f.web.o.Hosts) > 0 || c.IsSet("max-downloads")):
-				return usagef("serve", "--http-host and --max-downloads work only with --http")
+				return usagef("--http-host and --max-downloads work only with --http")
 			}
 			f.maxMessage = min(f.maxMessage, f.options.Memory/8)
 			f.options.MaxMessage = int(f.maxMessage)
@@ -184,7 +184,7 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 	}
 	defer closeAll(listeners)
 	if f.options.AllowPut && len(listeners) == 0 {
-		return usagef("serve", "--http only reads: --allow-put also needs --listen")
+		return usagef("--http only reads: --allow-put also needs --listen")
 	}
 	pages, err := openWebListeners(f.web.listen)
 	if err != nil {

@@ -161,11 +161,11 @@ func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]sour
 	sources := make([]source, len(paths))
 	for i, p := range paths {
 		o := o
-		o.Excludes = e.excludeCache("ingest", o.Excludes, p)
+		o.Excludes = e.excludeCache(o.Excludes, p)
 		marks, err := e.outside(p)
 		if err == nil {
 			o.Landmarks = marks
-			o.Excludes, err = e.excludeStore("ingest", o.Excludes, p)
+			o.Excludes, err = e.excludeStore(o.Excludes, p)
 		}
 		if err != nil && needsStore {
 			return nil, err
@@ -221,13 +221,13 @@ func (e *env) listPaths(f *ingestFlags, args []string) ([]string, error) {
 	l := f.list
 	switch {
 	case l.null && len(l.from) == 0:
-		return nil, usagef("ingest", "--null is for --files-from")
+		return nil, usagef("--null is for --files-from")
 	case !l.asTree && len(l.from) == 0:
 		return args, nil
 	case f.stdin != "" || f.format != "" && f.format != "dir":
-		return nil, usagef("ingest", "--as-tree and --files-from are for files, and not for --stdin or an archive")
+		return nil, usagef("--as-tree and --files-from are for files, and not for --stdin or an archive")
 	case f.options.OneFileSystem:
-		return nil, usagef("ingest", "--one-file-system does not work with several PATHs as one root")
+		return nil, usagef("--one-file-system does not work with several PATHs as one root")
 	}
 	for _, name := range l.from {
 		listed, err := e.readPaths(name, l.null)
@@ -237,7 +237,7 @@ func (e *env) listPaths(f *ingestFlags, args []string) ([]string, error) {
 		args = append(args, listed...)
 	}
 	if len(args) == 0 {
-		return nil, usagef("ingest", "no PATH given")
+		return nil, usagef("no PATH given")
 	}
 	base, inside, err := aroundAll(args)
 	if err != nil {
@@ -312,7 +312,7 @@ func aroundAll(paths []string) (base string, inside []string, err error) {
 // maxSockets is how many sockets are named.
 const maxSockets = 10
 
-func (e *env) noteSockets(command string, sockets []string) {
+func (e *env) noteSockets(sockets []string) {
 	if len(sockets) == 0 {
 		return
 	}
@@ -320,5 +320,5 @@ func (e *env) noteSockets(command string, sockets []string) {
 	if more := len(sockets) - maxSockets; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
-	e.note(command, text)
+	e.note(text)
 }

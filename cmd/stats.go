@@ -55,7 +55,7 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 		return err
 	}
 	u := tree.NewUsage(st)
-	stop := e.startProgress("stats", func() sample { return sample{files: u.Objects.Load(), unit: "objects"} })
+	stop := e.startProgress(func() sample { return sample{files: u.Objects.Load(), unit: "objects"} })
 	err = measure(ctx, u, roots, len(refs) == 0)
 	of, more := u.Unique, (*untagged)(nil)
 	if err == nil && len(refs) == 0 {
@@ -90,7 +90,7 @@ func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (ro
 	if err := needTags(ctx, st); err != nil {
 		return nil, false, err
 	}
-	tags, damaged, err := e.tagsOf(ctx, "stats", st)
+	tags, damaged, err := e.tagsOf(ctx, st)
 	if err != nil {
 		return nil, damaged, err
 	}
@@ -134,15 +134,9 @@ type untagged struct {
 func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usage) (*untagged, error) {
 	kept := tree.ReadKept(ctx, st)
 	more, before := &untagged{}, u.Unique.Stored+u.Unique.StoredDirs
-	warn := func(err error) {
-		more.damaged = true
-		e.warn("stats", err.Error())
-	}
-	for _, err := range kept.LogErrors {
-		if store.IsServerError(err) {
-			return nil, err
-		}
-		warn(err)
+	more.damaged = len(kept.LogErrors) > 0
+	if err := e.warnUnread(kept.LogErrors); err != nil {
+		return nil, err
 	}
 	roots, listings := kept.Roots(ctx, st)
 	more.Roots = uint64(len(roots)-len(kept.Tags)) - listings
@@ -153,7 +147,8 @@ func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usag
 		if _, err := u.Add(ctx, r.Node); ctx.Err() != nil || store.IsServerError(err) {
 			return nil, err
 		} else if err != nil {
-			warn(fmt.Errorf("%s: %w", r.Name, err))
+			more.damaged = true
+			e.warn(r.Name + ": " + err.Error())
 		}
 	}
 	more.Log = new(u.Unique.Stored + u.Unique.StoredDirs - before)

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -212,14 +210,6 @@ Store only the files that git tracks, as one root:
 See what takes space, and how much deleting a tag would free:
   castar du home --depth 2
   castar stats`
-
-// unknownTopic is the error for a word that is no command and no topic.
-func unknownTopic(app *cli.App, name string) error {
-	if near := nearest(name, slices.Collect(maps.Keys(topics()))); near != "" {
-		return usagef("", "unknown topic %s, did you mean %s?", quote(name), near)
-	}
-	return unknownCommand(app, name)
-}
 
 // printMan writes a man page, in the language of man(7): of the whole program, or of one command. It has the words of the
 // help.

@@ -43,14 +43,14 @@ type jsonTraffic struct {
 
 func (jsonTraffic) lineType() string { return "traffic" }
 
-// tellTraffic says with --verbose or --json what a command sent and received.
-func (e *env) tellTraffic(command string) {
+// tellTraffic says with --verbose or --json what the command sent and received.
+func (e *env) tellTraffic() {
 	switch t := e.traffic.meter.Totals(); {
 	case t.Requests == 0 || e.quiet:
 	case e.json:
-		_ = writeJSON(e.stderr, jsonTraffic{command, t.Requests, t.Sent, t.Received})
+		_ = writeJSON(e.stderr, jsonTraffic{e.command, t.Requests, t.Sent, t.Received})
 	case e.verbose:
-		e.note(command, fmt.Sprintf("%s, %s sent, %s received", plural(uint64(t.Requests), "request"),
+		e.note(fmt.Sprintf("%s, %s sent, %s received", plural(uint64(t.Requests), "request"),
 			store.HumanBytes(uint64(t.Sent)), store.HumanBytes(uint64(t.Received))))
 	}
 }

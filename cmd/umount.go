@@ -26,7 +26,7 @@ func (e *env) umountCommand() *cli.Command {
 		Flags:       []cli.Flag{boolFlag("lazy", "z", &lazy, "unmount even if something in the mount is in use")},
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
-				return usagef("umount", "want a DIR")
+				return usagef("want a DIR")
 			}
 			var errs []error
 			hint := ""

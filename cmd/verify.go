@@ -82,11 +82,11 @@ func (e *env) verifyCommand() *cli.Command {
 			timed := c.IsSet("max-duration")
 			switch {
 			case count(o.Structure, o.Parts > 0, timed) > 1:
-				return usagef("verify", "--structure, --sample and --max-duration exclude each other")
+				return usagef("--structure, --sample and --max-duration exclude each other")
 			case timed && o.MaxDuration <= 0:
-				return usagef("verify", "--max-duration must be more than 0s")
+				return usagef("--max-duration must be more than 0s")
 			case timed && c.Args().Present():
-				return usagef("verify", "--max-duration works only without a ROOT")
+				return usagef("--max-duration works only without a ROOT")
 			}
 			return e.verify(c.Context, &o, c.Args().Slice())
 		},
@@ -116,7 +116,7 @@ func sampleFlag(to *int) cli.Flag {
 }
 
 func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) error {
-	st, err := e.openDamaged(ctx, "verify", o.NoRecord)
+	st, err := e.openDamaged(ctx, o.NoRecord)
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) 
 	result, err := tree.Verify(ctx, st, *o, out.finding)
 	stop()
 	if err != nil && isDamaged(result) { // whatever the rest is
-		e.warn("verify", "could not finish: "+err.Error())
+		e.warn("could not finish: " + err.Error())
 		return errPartial
 	}
 	if err != nil {
@@ -145,8 +145,8 @@ func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) 
 }
 
 // openDamaged opens the store even if it is damaged, and for writing if that is allowed.
-func (e *env) openDamaged(ctx context.Context, command string, readOnly bool) (*store.Store, error) {
-	o := e.patient(command, config.Options{ReadOnly: readOnly, Tolerate: true})
+func (e *env) openDamaged(ctx context.Context, readOnly bool) (*store.Store, error) {
+	o := e.patient(config.Options{ReadOnly: readOnly, Tolerate: true})
 	st, err := e.open(ctx, "", o)
 	if !readOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) {
 		o.ReadOnly = true
@@ -219,7 +219,7 @@ func (jsonVerified) lineType() string { return "summary" }
 // progress shows how far the check is, as a bar or as JSON, until the function it returns is called.
 func (v *verified) progress(p *store.ScrubProgress) (stop func()) {
 	printed := time.Now()
-	return v.env.startProgress("verify", func() sample {
+	return v.env.startProgress(func() sample {
 		if v.env.json && time.Since(printed) >= time.Second {
 			printed = time.Now()
 			v.print(jsonVerifying{p.Bytes.Load(), p.Total.Load(), p.Objects.Load(), p.Damaged.Load()}, "")
@@ -247,7 +247,7 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 	}
 	if isDamaged(r) {
 		for _, err := range unchecked {
-			v.env.warn("verify", err.Error())
+			v.env.warn(err.Error())
 		}
 		return errPartial
 	}
@@ -324,30 +324,30 @@ func (v *verified) table(r tree.VerifyResult) {
 func (v *verified) notes(r tree.VerifyResult) {
 	e, recorded := v.env, r.NotRecorded == nil && !v.options.NoRecord
 	if r.Resumed != "" {
-		e.note("verify", "continued where the last run stopped: "+r.Resumed)
+		e.note("continued where the last run stopped: " + r.Resumed)
 	}
 	if r.Stopped != "" {
 		next := ""
 		if recorded {
 			next = "; the next run with --max-duration continues there"
 		}
-		e.note("verify", "stopped at "+r.Stopped+next)
+		e.note("stopped at " + r.Stopped + next)
 	}
 	if r.Recorded > 0 && recorded {
-		e.note("verify", "recorded "+plural(uint64(r.Recorded), "damaged object")+": an ingest of the same contents stores them again")
+		e.note("recorded " + plural(uint64(r.Recorded), "damaged object") + ": an ingest of the same contents stores them again")
 	}
 	if r.Released > 0 && recorded {
-		e.note("verify", "cleared "+plural(uint64(r.Released), "object")+" from the record of damage: whole again")
+		e.note("cleared " + plural(uint64(r.Released), "object") + " from the record of damage: whole again")
 	}
 	if r.Harmless > 0 && !e.verbose {
-		e.note("verify", plural(r.Harmless, "harmless finding")+"; -v lists them")
+		e.note(plural(r.Harmless, "harmless finding") + "; -v lists them")
 	}
 	switch {
 	case r.NotRecorded == nil:
 	case errors.Is(r.NotRecorded, store.ErrReadOnly) && v.options.NoRecord:
 	case r.Recorded == 0 && r.Released == 0:
-		e.warn("verify", "progress was not recorded: "+reason(r.NotRecorded))
+		e.warn("progress was not recorded: " + reason(r.NotRecorded))
 	default:
-		e.warn("verify", "damage was not recorded: "+reason(r.NotRecorded))
+		e.warn("damage was not recorded: " + reason(r.NotRecorded))
 	}
 }

@@ -220,7 +220,7 @@ func (e *exporter) fillInPlace(d *dir, root *store.Node) (err error) {
 }
 
 // moveUp moves all nodes from one directory to another. If one cannot be moved, it moves the others back.
-func moveUp(from, to *dir, at *path, nodes store.Directory) (err error) {
+func moveUp(from, to *dir, at *trail, nodes store.Directory) (err error) {
 	for i := range nodes {
 		if err = moveEntry(from, to, &nodes[i]); err == nil {
 			continue

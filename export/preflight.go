@@ -25,11 +25,11 @@ type preflight struct {
 }
 
 // preflight returns an error with every reason not to merge the directory at, which has the entries nodes, into d.
-func (e *exporter) preflight(d *dir, at *path, nodes store.Directory) error {
+func (e *exporter) preflight(d *dir, at *trail, nodes store.Directory) error {
 	p := &preflight{exporter: e}
 	err := p.merge(d, at, nodes)
 	if err == nil && len(p.found) == 0 && p.removes.Load() {
-		report := func(up *path, n *store.Node, err error) error { return p.report(up, n.Name, err) }
+		report := func(up *trail, n *store.Node, err error) error { return p.report(up, n.Name, err) }
 		err = p.each(at, nil, nodes, func(n *store.Node) error { return p.visit(at, n, report) })
 	}
 	if err != nil || len(p.found) == 0 {
@@ -48,7 +48,7 @@ func (e *exporter) preflight(d *dir, at *path, nodes store.Directory) error {
 
 // report records what is wrong with the entry name of the directory up, and returns nil so that the search goes on. It
 // returns the error if the context has ended, or if the error is about the destination itself.
-func (p *preflight) report(up *path, name string, err error) error {
+func (p *preflight) report(up *trail, name string, err error) error {
 	if err == nil || p.ctx.Err() != nil || up == nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (p *preflight) report(up *path, name string, err error) error {
 }
 
 // merge checks what merge of the exporter will do.
-func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
+func (p *preflight) merge(d *dir, at *trail, nodes store.Directory) error {
 	entries, err := d.entries()
 	if err == nil {
 		err = p.checkStore(d, namesOf(entries))
@@ -99,7 +99,7 @@ func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
 	return p.each(at, d, both, func(n *store.Node) error { return p.mergeDirectory(d, at, n) })
 }
 
-func (p *preflight) mergeDirectory(d *dir, up *path, n *store.Node) error {
+func (p *preflight) mergeDirectory(d *dir, up *trail, n *store.Node) error {
 	at, nodes, err := p.enter(up, n)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (p *preflight) mergeDirectory(d *dir, up *path, n *store.Node) error {
 
 // remove checks the removal of an entry of d, the directory up. Unless whole is set, a directory of the store in it may
 // stay.
-func (p *preflight) remove(d *dir, up *path, entry entry, whole bool) error {
+func (p *preflight) remove(d *dir, up *trail, entry entry, whole bool) error {
 	name := entry.name
 	if err := p.ctx.Err(); err != nil {
 		return err
@@ -125,11 +125,11 @@ func (p *preflight) remove(d *dir, up *path, entry entry, whole bool) error {
 	if err != nil {
 		return p.report(up, name, err)
 	}
-	return d.within(child, func() error { return p.removeAll(d, child, &path{up: up, name: name}, whole) })
+	return d.within(child, func() error { return p.removeAll(d, child, &trail{up: up, name: name}, whole) })
 }
 
 // removeAll checks the removal of all entries of child, which is in d and stands at at.
-func (p *preflight) removeAll(d, child *dir, at *path, whole bool) error {
+func (p *preflight) removeAll(d, child *dir, at *trail, whole bool) error {
 	entries, err := child.entries()
 	if err == nil {
 		err = p.checkStore(child, namesOf(entries))

@@ -18,9 +18,11 @@ const pageRows = 500
 
 // pager is the place of a page among those that show the same list.
 type pager struct {
-	Page, Pages int    // from 1
-	Base        string // the address without its query
-	query       url.Values
+	Page  int    `json:"page"` // from 1
+	Pages int    `json:"pages"`
+	Next  string `json:"next,omitempty"` // the address of the next page
+	Base  string `json:"-"`              // the address without its query
+	query url.Values
 }
 
 // newPager returns the page of a list of total rows that a request asks for.
@@ -33,6 +35,7 @@ func newPager(r *http.Request, total uint64) (*pager, error) {
 		}
 		p.Page = n
 	}
+	p.Next = p.other(p.Page + 1)
 	return p, nil
 }
 
@@ -41,9 +44,8 @@ func (p *pager) bounds(total int) (from, to int) {
 	return min((p.Page-1)*pageRows, total), min(p.Page*pageRows, total)
 }
 
-// Prev, Next and Last return the addresses of other pages, or "".
+// Prev and Last return the addresses of other pages, or "".
 func (p *pager) Prev() string { return p.other(p.Page - 1) }
-func (p *pager) Next() string { return p.other(p.Page + 1) }
 func (p *pager) Last() string { return p.other(p.Pages) }
 
 func (p *pager) other(n int) string {
@@ -114,16 +116,15 @@ type entry struct {
 
 // directoryPage is what the page of a directory shows.
 type directoryPage struct {
-	Node     store.Node
-	Digest   string
-	Up       string // "" of a root
-	Self     string
-	Ref      string
-	Total    uint64
-	From     int
-	Archives []export.Format
-	Entries  []entry
-	Pager    *pager
+	jsonPlace
+	Node     store.Node      `json:"-"`
+	Up       string          `json:"-"` // "" of a root
+	Self     string          `json:"-"`
+	Ref      string          `json:"-"`
+	Archives []export.Format `json:"-"`
+	Total    uint64          `json:"total"`
+	*pager
+	Entries []entry `json:"entries"`
 }
 
 func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
@@ -131,10 +132,9 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	if err != nil {
 		return err
 	}
-	from, _ := p.bounds(total)
 	l := &directoryPage{
-		Node: t.node, Digest: t.node.Digest.String(), Self: t.url(), Ref: t.ref(), Total: uint64(total), From: from, Pager: p,
-		Archives: archives(), Entries: []entry{},
+		jsonPlace: newJSONPlace(t), Node: t.node, Self: t.url(), Ref: t.ref(), Archives: archives(), Total: uint64(total),
+		pager: p, Entries: []entry{},
 	}
 	if len(t.parts) > 0 {
 		l.Up = treeURL(t.root, t.parts[:len(t.parts)-1]...)
@@ -144,14 +144,6 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	}
 	return h.show(w, r, &page{
 		template: "directory", immutable: true, Title: store.Quote(t.name()), Crumbs: t.crumbs(), Data: l,
-		JSON: struct {
-			jsonPlace
-			Total   uint64  `json:"total"`
-			Page    int     `json:"page"`
-			Pages   int     `json:"pages"`
-			Next    string  `json:"next,omitempty"`
-			Entries []entry `json:"entries"`
-		}{newJSONPlace(t), l.Total, p.Page, p.Pages, p.Next(), l.Entries},
 	})
 }
 

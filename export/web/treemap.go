@@ -52,11 +52,13 @@ func (e *weighed) bytes() float64 { return float64(e.Counts.Bytes) }
 
 // picture is what the page shows.
 type picture struct {
-	Self          string
-	Width, Height int
-	Counts        store.Counts
-	Boxes         []box
-	Entries       []weighed
+	jsonPlace
+	Self    string       `json:"-"`
+	Width   int          `json:"-"`
+	Height  int          `json:"-"`
+	Boxes   []box        `json:"-"`
+	Counts  store.Counts `json:"counts"`
+	Entries []weighed    `json:"entries"`
 }
 
 // treemap shows where the bytes of a directory are. Each entry counts wherever it occurs.
@@ -70,11 +72,6 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 	}
 	return h.show(w, r, &page{
 		template: "map", immutable: true, Title: store.Quote(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
-		JSON: struct {
-			jsonPlace
-			Counts  store.Counts `json:"counts"`
-			Entries []weighed    `json:"entries"`
-		}{newJSONPlace(t), p.Counts, p.Entries},
 	})
 }
 
@@ -90,7 +87,7 @@ func (h *Handler) picture(ctx context.Context, t *target) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &picture{Self: t.url(), Width: mapWidth, Height: mapHeight, Counts: s.of(t.node)}
+	p := &picture{jsonPlace: newJSONPlace(t), Self: t.url(), Width: mapWidth, Height: mapHeight, Counts: s.of(t.node)}
 	if p.Entries, err = h.weighEntries(ctx, s, t); err != nil {
 		return nil, err
 	}
