@@ -265,6 +265,19 @@ func (e *env) copyRoots(
 	return roots, partial, err
 }
 
+// withListings returns all that is to be copied: roots, and the listings of their tags, without their sizes.
+func withListings(roots []copiedRoot) (all []tree.Root) {
+	for _, r := range roots {
+		all = append(all, r.root)
+		for _, t := range r.tags {
+			if t.Listing != (store.Digest{}) {
+				all = append(all, tree.Root{Name: t.Name, Node: store.Node{Kind: store.KindFile, Digest: t.Listing}})
+			}
+		}
+	}
+	return all
+}
+
 // copyTag sets a tag whose root is there. The conflict is that it points elsewhere in the destination, or cannot be read
 // there, and must not be moved.
 func copyTag(ctx context.Context, f *copyFlags, to *store.Store, t store.Tag) (conflict, err error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"castar/store"
@@ -84,35 +83,34 @@ const shortDigits = 16
 
 // printRecordTable prints a table, or with --json an object for each row.
 func (e *env) printRecordTable(tags []store.Tag) error {
-	w := newTable(e.stdout)
+	isLog, header := e.command == "log", "NAME\tROOT\tTIME\tSOURCE"
+	if isLog {
+		header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
+	}
 	comments := slices.ContainsFunc(tags, func(t store.Tag) bool { return t.Comment != "" })
+	if comments {
+		header += "\tCOMMENT"
+	}
+	w := e.newRows(header)
 	for i, t := range tags {
 		number := 0
-		if e.command == "log" {
+		if isLog {
 			number = i + 1
 		}
 		j, err := newJSONRecord(t, number)
 		if err != nil {
 			return err
 		}
-		if e.json {
-			e.stdout.json(j)
-			continue
-		}
 		name, source := orDash(t.Name), orDash(t.Source)
 		when, digest := t.Time.Local().Format(time.DateTime), j.Root[:shortDigits]
-		header, cells := "NAME\tROOT\tTIME\tSOURCE", []string{name, digest, when, source}
-		if e.command == "log" {
-			header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
+		cells := []string{name, digest, when, source}
+		if isLog {
 			cells = []string{fmt.Sprint("@", number), when, digest, fmt.Sprint(t.Counts.Files), store.HumanBytes(t.Counts.Bytes), name, source}
 		}
 		if comments {
-			header, cells = header+"\tCOMMENT", append(cells, orDash(t.Comment))
+			cells = append(cells, orDash(t.Comment))
 		}
-		if i == 0 {
-			fmt.Fprintln(w, header)
-		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+		w.row(j, cells...)
 	}
 	return w.Flush()
 }
