@@ -133,7 +133,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		if errors.Is(elsewhere, store.ErrNewer) || f.overwrite {
 			hint = advice.OnError(elsewhere)
 		}
-		return &failure{err: elsewhere, status: statusFailed, hint: hint}
+		return hinted(elsewhere, hint)
 	case partial:
 		return errPartial
 	}
@@ -158,11 +158,7 @@ func (e *env) copyAll(
 		case err == nil:
 			continue
 		case !errors.Is(err, tree.ErrIncomplete):
-			rule := store.SizeDocumented
-			if f.rule != nil {
-				rule = *f.rule
-			}
-			return lacking, explainRefusal(err, rule)
+			return lacking, explainRefusal(err, f.rule)
 		case named == before: // each blob is named once, in the first root that has it
 			e.warn(roots[i].Name + ": lacks something that is named above")
 		}

@@ -32,10 +32,7 @@ func (e *env) duCommand() *cli.Command {
 			rangeFlag("depth", "d", &depth, 0, math.MaxInt, "1", "show directories up to `N` levels down; 0 is the whole only"),
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return usagef("want one ROOT, got %d arguments", c.NArg())
-			}
-			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
+			return e.withOneRef(c, func(st *store.Store, r tree.Ref) error {
 				return e.du(c.Context, st, r, depth)
 			})
 		},

@@ -188,7 +188,7 @@ func (f *forgetFlags) decide(all *history.Forgetting, refs []string) ([]history.
 	}
 	lines, err := all.ByName(refs)
 	if _, ok := errors.AsType[*history.TaggedError](err); ok {
-		err = &failure{err: fmt.Errorf("nothing was forgotten: %w", err), status: statusFailed, hint: "'castar tag -d' deletes a tag"}
+		err = hinted(fmt.Errorf("nothing was forgotten: %w", err), "'castar tag -d' deletes a tag")
 	}
 	return lines, hintAtRoots(err)
 }

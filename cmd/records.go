@@ -18,15 +18,16 @@ type jsonRecord struct {
 	Tag  string `json:"tag,omitempty"`
 	Name string `json:"name,omitempty" help:"the old name of tag"`
 	jsonRoot
-	Time time.Time `json:"time"`
-	jsonSource
-	store.Counts         // all 0 for a tag that was set by hand
-	Number       int     `json:"number,omitempty" help:"of the line in the log: @1 is the newest"`
-	Host         string  `json:"host,omitempty"`
-	Comment      string  `json:"comment,omitempty"`
-	Version      string  `json:"version,omitempty" help:"of castar"`
-	Seconds      float64 `json:"seconds,omitempty"`
-	Listing      string  `json:"listing,omitempty" help:"the digest of the blob with modes, owners and times"`
+	Time         time.Time `json:"time"`
+	Source       string    `json:"source,omitempty"`
+	SourceBase64 string    `json:"source_base64,omitempty"`
+	store.Counts           // all 0 for a tag that was set by hand
+	Number       int       `json:"number,omitempty" help:"of the line in the log: @1 is the newest"`
+	Host         string    `json:"host,omitempty"`
+	Comment      string    `json:"comment,omitempty"`
+	Version      string    `json:"version,omitempty" help:"of castar"`
+	Seconds      float64   `json:"seconds,omitempty"`
+	Listing      string    `json:"listing,omitempty" help:"the digest of the blob with modes, owners and times"`
 }
 
 // lineType tells an ingest, which has a number, from a tag.
@@ -40,7 +41,9 @@ func (r jsonRecord) lineType() string {
 // newJSONRecord returns the JSON form of a tag or, if number is not 0, of that line of the log.
 func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 	root, err := newJSONRoot(t.Root)
-	j := jsonRecord{t.Name, t.Name, root, t.Time, newJSONSource(t.Source), t.Counts, number, t.Host, t.Comment, t.Version, t.Seconds, ""}
+	j := jsonRecord{Tag: t.Name, Name: t.Name, jsonRoot: root, Time: t.Time, Counts: t.Counts, Number: number,
+		Host: t.Host, Comment: t.Comment, Version: t.Version, Seconds: t.Seconds}
+	j.Source, j.SourceBase64 = store.JSONName(t.Source)
 	if t.Listing != (store.Digest{}) {
 		j.Listing = t.Listing.String()
 	}
