@@ -146,7 +146,7 @@ func (e *env) globalFlags() []cli.Flag {
 			Usage: "use `STORE`: a path, a URL or a composition file; see 'castar config --help'", DefaultText: defaultStoreText, Category: category},
 		boolFlag("json", "", &e.json, "print results, errors and warnings as JSON, one object a line").in(category),
 		boolFlag("quiet", "q", &e.quiet, "print only warnings and errors on stderr, no progress or notes").in(category),
-		boolFlag("verbose", "v", &e.verbose, "print more on stderr").in(category),
+		boolFlag("verbose", "v", &e.verbose, "print more on stderr: what a command does, and its traffic").in(category),
 		choiceFlag("progress", &e.progress, "auto", "show a progress bar: `WHEN` is auto (on a terminal), always or never; json prints an object a second on stderr",
 			"auto", "always", "never", "json").in(category),
 	}, e.traffic.flags(category)...)

@@ -16,10 +16,10 @@ import (
 )
 
 const copyHelp = `
-Copies each ROOT, with everything that it reaches, from the store of --from to the store of --to. In place of a flag
-that is missing, copy uses the store of -s, CASTAR_STORE or the default. It makes the destination if there is none. It
-sends only what the destination lacks, and checks everything on the way. If it is interrupted, run it again: what has
-arrived is kept.
+Copies each ROOT, with everything that it reaches, from the store of --from to the store of --to. If one of the two
+flags is missing, copy uses the store that -s or CASTAR_STORE names, or the default store. It makes the destination if
+there is none. It sends only what the destination lacks, and checks everything on the way. If it is interrupted, run it
+again: what has arrived is kept.
 
 Without a ROOT, every tag of the source is copied, and --tags is implied. With --tags, tags of the source that point
 at a copied root are also set in the destination, once the root is there, whole and durable. A tag that points
@@ -28,14 +28,15 @@ elsewhere in the destination stays, and the exit status is 1, unless --overwrite
 A tag keeps what ingest recorded with it, also the listing of modes, owners and times, which is copied as a part of
 the root. The log of the source is not copied.
 
-Stores in folders compress small files and chunks together, in groups. A copy decodes and checks each group. If the roots
-of this copy reach all of the group, and the destination, a folder or a castar server, has nothing of it, the group is
-stored as it is compressed in the source. Otherwise the destination gets what it lacks, and compresses that anew.
+A packed store on disk compresses small files and chunks together, in groups. A copy decodes and checks each group. If
+the roots of this copy reach all of the group, and the destination, a folder or a castar server, has nothing of it, the
+group is stored as it is compressed in the source. Otherwise the destination gets what it lacks, and compresses that
+anew.
 
 If something in the source is missing or damaged, copy names it, copies the rest, and exits with status 3. Roots that
-are not whole get no tag. The same goes for a directory below 8192 others, and for a directory that records wrong
-sizes. If the destination already has a file and neither store knows its length, copy does not compare the length with
-what the directory records, and stderr says how many such files there are.
+are not whole get no tag. The same is true of a directory that is more than 8192 levels deep, or that records wrong
+sizes. If the destination already has a file and neither store knows its length, copy cannot check the length that the
+directory records. It prints the number of such files on stderr.
 
 With --size-rule, directories in the destination count their size by that rule: see 'castar ingest --help'. The
 contents are the same, but directories that hold others get another digest. For each ROOT, copy prints the digest in
@@ -61,7 +62,7 @@ func (e *env) copyCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "copy",
 		Usage:       "copy trees from one store to another",
-		UsageText:   "castar copy [flags] [ROOT...] (--to STORE | --from STORE)",
+		UsageText:   "castar copy [flags] --to STORE [ROOT...]\n       castar copy [flags] --from STORE [ROOT...]",
 		Description: withJSON(copyHelp, "there is an object for each ROOT", jsonCopiedRoot{}, "The last object is the sum", jsonCopied{}),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Destination: &f.from, Usage: "copy from `STORE`"},

@@ -16,12 +16,12 @@ import (
 )
 
 const diffHelp = `
-Says what changed from A to B. Each is a ROOT, something inside one, or a path outside the store. An argument that
-begins with /, ./ or ../, or is . or .., is a path; so is one that exists and is no root. A path is read as 'castar
-ingest' would read it. What cannot be stored is left out and named on stderr, and the exit status is 3. With PATHs,
-diff compares only what is at or below one of them inside A and B.
+Lists what changed from A to B. Each is a ROOT, something inside one, or a path outside the store. An argument is a path
+if it begins with /, ./ or ../, if it is . or .., or if it exists and is not a root. diff reads a path as 'castar
+ingest' would. It leaves out what cannot be stored and names it on stderr; the exit status is then 3. With PATHs, diff
+compares only what is at or below one of them inside A and B.
 
-A file is opened only if 'castar ingest' would read it again. 'castar ingest --help' says when that is, and what
+diff opens a file only if 'castar ingest' would read it again. 'castar ingest --help' says when that is, and what
 --trust-cache and --no-cache change.
 
 --exclude, --exclude-from, --gitignore and --exclude-caches leave things out on both sides: from a stored tree they
@@ -35,19 +35,19 @@ Each line has a letter and a path:
   T  a file, directory or symbolic link became another of these
   L  a symbolic link points elsewhere
   R  renamed: A has it at the first path, and B has the same at the second
-With --metadata, there are more letters, for what is on both sides and has
-  p  other permission bits, setuid, setgid or sticky bit
-  t  another modification time
-  o  another owner or group, by number or by name
+With --metadata, an entry that is on both sides may have one of these letters:
+  p  the permission bits, or the setuid, setgid or sticky bit, differ
+  t  the modification time differs
+  o  the owner or the group differs, by number or by name
 The path of a directory, or of what was one, ends in a slash. Lines are sorted by path, bytewise, slash included. A
 directory that was added, removed or renamed is one line. Empty files and directories never count as renamed.
 
-What is the same on both sides is not read, however large it is. Trees that differ only in the rule by which
-directories count their size are the same. To find renames, diff holds everything that was added and removed in
-memory; --no-renames avoids that. If it is more than some hundred thousand entries, renames among them are shown as
-removed and added. A tree with more than 8192 directories inside each other is an error.
+diff does not read what is the same on both sides, however large it is. Trees that differ only in the rule by which
+directories count their size are the same. To find renames, diff keeps in memory everything that was added or removed;
+--no-renames avoids that. If it is more than some hundred thousand entries, renames among them are shown as removed and
+added. A tree with more than 8192 directories inside each other is an error.
 
---stat counts entries, and bytes in files. The number 18446744073709551615 means that many or more.
+--stat counts entries, and bytes in files. A count stops at 18446744073709551615, which means that many or more.
 
 With -z, lines end in NUL, and a NUL also separates the two paths of R. On a terminal, additions are green and
 removals are red, unless NO_COLOR is set.
@@ -88,8 +88,8 @@ func (e *env) diffCommand() *cli.Command {
 			boolFlag("patch", "p", &f.patch, "print changes in text files, for git apply"),
 			boolFlag("metadata", "", &f.metadata, "also compare modes, times and owners; both must have a listing"),
 			nullFlag(&f.null),
-			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed"),
-			jobsFlag(&f.live.options.Jobs),
+			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed; 1 also means that diff failed"),
+			jobsFlag(&f.live.options.Jobs, ingestJobs),
 		}, f.live.sourceFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := f.check(e, c.NArg()); err != nil {

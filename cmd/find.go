@@ -18,21 +18,21 @@ const findHelp = `
 Lists what matches a PATTERN in the directory ROOT, or in the directory at path inside it. Without a PATTERN it lists
 everything. It prints paths from that directory on, sorted; those of directories end in a slash.
 
-Patterns are those of .gitignore files. ? stands for any byte except a slash, * for any run of such bytes, [a-z] for
-one of a set, and ** between slashes for any directories. A pattern with a slash before its end is matched with the
-whole path, any other with the last name. A pattern that ends in a slash finds only directories. One that begins with
-! takes back what the patterns before it have found. A matching directory does not make its contents match.
+Patterns are those of .gitignore files. ? stands for any byte except a slash, * for any run of such bytes, [a-z] for one
+of a set, and ** between slashes for any directories. A pattern with a slash before its end must match the whole path;
+any other must match the last name. A pattern that ends in a slash finds only directories. A pattern that begins with !
+removes what the patterns before it have found. A matching directory does not make its contents match.
 
-If a directory occurs many times and nothing below it matches, it is read once. If a pattern is matched with whole paths,
-it is read once for each part of the pattern that its paths have reached. A tree with more than 8192 directories inside
+If nothing in a directory matches, find reads the directory once, however often it is in the tree. If a pattern has a
+slash before its end, find may read it once for each part of the pattern. A tree with more than 8192 directories inside
 each other is an error.
 
 If a directory cannot be read, find names it on stderr and exits with status 3.
 
 --all looks through everything that was ingested: all lines of 'castar log' and all tags. Instead of a ROOT it takes
-only PATTERNs. It prints a line for each different thing that was at a path: a letter as 'castar ls -l' does, the
-beginning of the digest, the path, and the lines and tags in which it is, as names of a ROOT. A directory that did not
-change from line to line is read once.
+only PATTERNs. It prints a line for each version of each path: its kind, as 'castar ls -l' shows it; its size; the first
+digits of its digest; the path; and the lines and tags that have it, each in a form that works as a ROOT. find reads a
+directory that did not change from line to line only once.
 
 Examples:
   castar find src '*.go'

@@ -21,32 +21,32 @@ import (
 )
 
 const forgetHelp = `
-Removes lines of 'castar log', and with them what keeps their roots. 'castar gc' then frees the space of what no other
-line and no tag reaches; --gc does so at once.
+Removes lines of 'castar log', so that they no longer keep their roots. 'castar gc' then frees the space of everything
+that no other line and no tag reaches. With --gc, forget does so itself.
 
 With ROOTs, forget removes these lines. A ROOT is a tag, for all lines with that tag; @N, TAG~N or TAG@DATE, for that
 line; or a digest or its beginning, for all lines with that root.
 
-Without a ROOT, forget looks at all lines, or with --tag, --host and --source at those that have one of the values of
-each flag that is given. The --keep flags say what to keep, with the rules of restic. forget splits the lines into
-groups of the same host, source and tag, or as --group-by says, and looks at each group by itself. It keeps a line if
-any flag keeps it:
+Without a ROOT, forget looks at all lines. With --tag, --host or --source, it looks only at lines that match one value
+of each flag given. The --keep flags say what to keep, with the rules of restic. forget splits the lines into groups of
+the same host, source and tag, or as --group-by says, and looks at each group by itself. It keeps a line if any flag
+keeps it:
 
   --keep-last N       the newest N lines
   --keep-daily N      the newest line of each of the last N days that have one; hourly, weekly, monthly and yearly
-                      likewise. Weeks begin on Monday. While there are fewer than N, the oldest line is kept, too
+                      likewise. Weeks begin on Monday. While fewer than N have one, the oldest line is kept too
   --keep-within SPAN  lines of the time SPAN before the newest line of the group that is not in the future. A SPAN is
                       such as 30d or 1y6m
 
 A SPAN has years (y), months (m), weeks (w), days (d) and hours (h).
 N may be "unlimited". Hours, days, weeks, months and years are those of the zone in which a line was recorded.
 
-What a tag points at is never forgotten: of the lines with the root of a tag, the newest stays, and of those with the
-tag's name if there are any. Lines that cannot be read stay as well.
+forget never removes what a tag points at. For each tag, the newest line with the root and name of the tag stays, or, if
+no line has that name, the newest line with that root. Lines that cannot be read stay too.
 
 forget locks the store. If another process uses the store, forget exits with status 11, unless --wait says how long to
-wait. With --dry-run, forget locks nothing. A 'castar serve --allow-delete' locks its store for a client; forget then
-waits for clients that are storing something.
+wait. With --dry-run, forget locks nothing. Over a server (castar serve --allow-delete), forget locks nothing itself:
+the server locks the store, and forget waits for clients that are storing something.
 
 Examples:
   castar forget -n --keep-daily 7 --keep-weekly 4    # what stays, and why
@@ -110,7 +110,7 @@ func keepFlag(name string, to *int, usage string) cli.Flag {
 }
 
 func groupFlag(to *history.Keys) cli.Flag {
-	return newFlag("group-by", "", to, "host,source,tag", "look at each group of the same `FIELDS` by itself: some of host, source and tag",
+	return newFlag("group-by", "", to, "host,source,tag", "apply the --keep flags to each group of lines with the same `FIELDS`, a list of host, source and tag",
 		"host, source and tag, with commas between them, or some of them", func(value string) (history.Keys, error) {
 			return history.ParseKeys(strings.Split(value, ","))
 		})

@@ -23,14 +23,14 @@ func (f *ingestFlags) sourceFlags() []cli.Flag {
 	return []cli.Flag{
 		listFlag("exclude", "e", &f.exclude, "leave out what `PATTERN` matches"),
 		listFlag("iexclude", "", &f.iexclude, "leave out what `PATTERN` matches, in upper or lower case"),
-		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match; - is stdin"),
+		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match; - is standard input"),
 		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files exclude"),
-		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out the contents of folders with a CACHEDIR.TAG"),
-		listFlag("exclude-if-present", "", &f.options.IfPresent, "leave out the contents of folders that have `NAME`, but not it"),
-		bytesFlag("exclude-larger-than", &f.options.LargerThan, "no limit", "leave out files of more than `SIZE` bytes"),
+		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out the contents of directories with a CACHEDIR.TAG"),
+		listFlag("exclude-if-present", "", &f.options.IfPresent, "leave out the contents of directories that hold `NAME`, but keep NAME itself"),
+		bytesFlag("exclude-larger-than", &f.options.LargerThan, "no limit", "leave out files larger than `SIZE`, such as 10M"),
 		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "stay on one file system"),
 		boolFlag("no-cache", "", &f.noCache, "read every file, even if it looks unchanged"),
-		boolFlag("trust-cache", "", &f.options.TrustCache, "take a file with the same path, size and times for unchanged, on any file system"),
+		boolFlag("trust-cache", "", &f.options.TrustCache, "assume that a file with the same path, size and times is unchanged, on any file system"),
 	}
 }
 
@@ -205,8 +205,8 @@ type pathList struct {
 func (l *pathList) flags() []cli.Flag {
 	return []cli.Flag{
 		boolFlag("as-tree", "", &l.asTree, "make one root of all PATHs"),
-		listFlag("files-from", "", &l.from, "read PATHs from `FILE`, one a line, and make one root of them; - is stdin"),
-		boolFlag("null", "z", &l.null, "lines of --files-from end in NUL"),
+		listFlag("files-from", "", &l.from, "read PATHs from `FILE`, one a line, and make one root of them; - is standard input"),
+		boolFlag("null", "z", &l.null, "read names that end in NUL from --files-from"),
 	}
 }
 

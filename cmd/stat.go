@@ -22,8 +22,8 @@ ingest --help'; stat looks at one of them); and the tags that lead to it, even f
 root is a tag or a line of the log, and the store keeps a listing of it (see 'castar export --help'), stat also says
 its mode, owner, modification time, and links and attributes if it has some.
 
-With --nar, it says how Nix knows it: the size of its NAR, the archive format of Nix, and the SHA-256 hash of that, as
-SRI, in Nix's base 32 and in hexadecimal. That reads and checks everything in it.
+With --nar, stat also prints the size of the NAR (the archive format of Nix) and its SHA-256 hash, as SRI, in the base
+32 of Nix and in hexadecimal. To do so, it reads and checks everything below.
 
 If a directory in a tagged tree cannot be read, stat cannot tell whether that tag leads here. It says so on stderr and
 exits with status 3.

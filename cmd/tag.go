@@ -15,8 +15,8 @@ import (
 
 const tagHelp = `
 A tag is a name for a root. Without arguments, tag lists the tags. With a NAME and a ROOT, it gives ROOT that NAME. A
-tag that points elsewhere moves only with --force. With -d, it deletes tags; a root stays in the store as long as
-another tag or 'castar log' names it, and until 'castar gc'.
+tag that points elsewhere moves only with --force. With -d, it deletes tags; a root stays in the store while another tag
+or a line of 'castar log' names it, and after that until 'castar gc' runs.
 
 A new NAME must not read like that of an ingest, as home~1 or home@2026 do: see 'castar log --help'.
 
@@ -32,7 +32,7 @@ func (e *env) tagCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "tag",
 		Usage:       "list, set and delete names of roots",
-		UsageText:   "castar tag [[--force] NAME ROOT | -d NAME...]",
+		UsageText:   "castar tag [flags]\n       castar tag [flags] NAME ROOT\n       castar tag [flags] -d NAME...",
 		Description: withJSON(tagHelp, "there is an object for each tag", jsonRecord{}),
 		Flags:       []cli.Flag{boolFlag("delete", "d", &remove, "delete the tags"), boolFlag("force", "f", &force, "move a tag that points elsewhere")},
 		Action: func(c *cli.Context) error {

@@ -20,8 +20,8 @@ import (
 )
 
 const verifyHelp = `
-Checks the whole store, or what each ROOT reaches, and says whether each of these claims holds. In a store that is not
-a packed one, verify checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
+Checks the whole store, or what each ROOT reaches, and reports on each of these claims. verify checks all of a packed
+store. Of any other store it checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
 
   objects     every stored object hashes to its name
   references  everything that trees refer to exists, and no tree has more than 8192 directories inside each other
@@ -29,9 +29,10 @@ a packed one, verify checks only what tags or ROOTs reach, so it needs a tag or 
   chunks      every file that is stored in chunks hashes to its name when it is put together
   files       the store's own files are whole
 
-verify lists all damage: what and where it is, the paths that it hits in every tag (or ROOT), and what to do. It
-records damaged objects in the store, unless --dry-run is given. A later ingest of the same contents then stores them
-again. verify forgets an object that is whole again. With -v, it also lists harmless oddities.
+verify lists all damage: what is damaged and where, which paths of which tags (or ROOTs) it affects, and what to do
+about it. It records damaged objects in the store, unless --dry-run is given. A later ingest of the same contents then
+stores them again. If a recorded object is whole again, verify removes its record. With -v, it also lists harmless
+findings.
 
 Other processes may use the store at the same time. A gc waits. With -q, nothing is printed if all is well.
 
@@ -52,7 +53,8 @@ With --json, there is one object a line. Its type is
 
 What a newer castar wrote is not damage, but verify cannot check it: it says what was not checked, and why.
 
-The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could not finish or not check everything.
+The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could not finish or could not check
+everything.
 
 Examples:
   castar verify                          # everything
@@ -95,8 +97,8 @@ const maxParts = 1_000_000
 // sampleFlag returns --sample. It sets into how many parts to cut the contents, so that one is as large as the value says,
 // or a little larger.
 func sampleFlag(to *int) cli.Flag {
-	usage := "read `PART` of the contents of files, such as 5% or 1/20, and another part next time"
-	return newFlag("sample", "", to, "", usage, "a part such as 5% or 1/20", func(value string) (int, error) {
+	usage := "read `PART` of the contents of files, such as 5% or 1/20, and the next part next time"
+	return newFlag("sample", "", to, "everything", usage, "a part such as 5% or 1/20", func(value string) (int, error) {
 		part, whole, ratio := strings.Cut(value, "/")
 		if !ratio {
 			part, ratio = strings.CutSuffix(value, "%")

@@ -11,16 +11,16 @@ import (
 
 // jsonFinding is a line of castar verify --json about something wrong.
 type jsonFinding struct {
-	What     store.What  `json:"what"`
-	Claim    store.Claim `json:"claim"`
-	Harmless bool        `json:"harmless"`
-	Kind     string      `json:"kind,omitempty"` // directory or blob
-	Digest   string      `json:"digest,omitempty"`
-	Blobs    []string    `json:"blobs,omitempty"` // that are lost with a chunk
-	Where    string      `json:"where,omitempty"` // file and offset
-	Reason   string      `json:"reason"`
-	Advice   string      `json:"advice,omitempty"`
-	Hits     []jsonHit   `json:"hits,omitempty"`
+	What     store.DamageKind `json:"what"`
+	Claim    store.Claim      `json:"claim"`
+	Harmless bool             `json:"harmless"`
+	Kind     string           `json:"kind,omitempty"` // directory or blob
+	Digest   string           `json:"digest,omitempty"`
+	Blobs    []string         `json:"blobs,omitempty"` // that are lost with a chunk
+	Where    string           `json:"where,omitempty"` // file and offset
+	Reason   string           `json:"reason"`
+	Advice   string           `json:"advice,omitempty"`
+	Hits     []jsonHit        `json:"hits,omitempty"`
 }
 
 func (jsonFinding) lineType() string { return "finding" }

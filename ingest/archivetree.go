@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"castar/store"
+	"castar/store/posix"
 )
 
 // grower is a tree that grows from entries in any order, as an archive has them. It holds directories in memory, up to
@@ -275,10 +276,9 @@ func (g *grower) fold(b *branch, name string, kid *branch) error {
 		return Problem{Path: b.path(name), Err: err}
 	}
 	if g.spill == nil {
-		if g.spill, err = os.CreateTemp("", ".castar-ingest-"); err != nil {
+		if g.spill, err = posix.Nameless(""); err != nil {
 			return err
 		}
-		os.Remove(g.spill.Name())
 	}
 	record := append(kid.older[:], message...)
 	if _, err := g.spill.WriteAt(record, g.end); err != nil {

@@ -14,6 +14,7 @@ import (
 	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/posix"
 	"castar/store/table"
 
 	"golang.org/x/sys/unix"
@@ -192,11 +193,8 @@ type spill struct {
 }
 
 func newSpill(dir string) (table.Spill, error) {
-	f, err := os.CreateTemp(dir, "*.tmp")
-	if err != nil {
-		return nil, err
-	}
-	return &spill{File: f}, os.Remove(f.Name())
+	f, err := posix.Nameless(dir)
+	return &spill{File: f}, err
 }
 
 func (s *spill) Map() (data []byte, err error) {

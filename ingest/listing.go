@@ -13,6 +13,7 @@ import (
 
 	"castar/store"
 	"castar/store/listing"
+	"castar/store/posix"
 )
 
 const (
@@ -250,14 +251,11 @@ func (n *notes) keep(at *note, batches []*[]byte) error {
 // spill moves the spool to a file that has no name any more.
 func (n *notes) spill() error {
 	if n.file == nil {
-		f, err := os.CreateTemp("", "castar-listing-*")
+		f, err := posix.Nameless("")
 		if err != nil {
 			return err
 		}
 		n.file = f
-		if err := os.Remove(f.Name()); err != nil {
-			return err
-		}
 	}
 	w := bufio.NewWriterSize(n.file, 1<<20)
 	for _, note := range n.inMemory {

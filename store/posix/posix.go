@@ -2,7 +2,11 @@
 // following a symlink, repeated when a signal interrupts them. Packages ingest and export walk file systems with it.
 package posix
 
-import "golang.org/x/sys/unix"
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
 
 // Retry calls call again for as long as a signal interrupts it. Network file systems let that happen, and Go sends
 // itself signals.
@@ -37,4 +41,18 @@ func OpenFile(dirfd int, name string) (fd int, err error) {
 // OpenDir opens a directory for reading. It does not follow a symlink.
 func OpenDir(dirfd int, name string) (fd int, err error) {
 	return Open(dirfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_DIRECTORY, 0)
+}
+
+// Nameless returns a new file that has no name, for reading and writing, in the folder dir, or where temporary files go if
+// dir is "". It is gone when it is closed, or when the process ends.
+func Nameless(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, ".castar-*.tmp")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
