@@ -83,15 +83,14 @@ const maxComplaints = 10
 
 // complaints names what could not be restored.
 type complaints struct {
-	e       *env
-	command string
-	number  uint64
-	failed  error // of the server, if that was the reason of one
+	e      *env
+	number uint64
+	failed error // of the server, if that was the reason of one
 }
 
 func (c *complaints) add(text string) {
 	if c.number++; c.number <= maxComplaints {
-		c.e.warn(c.command, text)
+		c.e.warn(text)
 	}
 }
 
@@ -115,7 +114,7 @@ func (c *complaints) entry(path string, err error) {
 // end returns errPartial if there were complaints, or the error of the server.
 func (c *complaints) end() error {
 	if c.number > maxComplaints {
-		c.e.warn(c.command, fmt.Sprintf("and %d more", c.number-maxComplaints))
+		c.e.warn(fmt.Sprintf("and %d more", c.number-maxComplaints))
 	}
 	if c.number > 0 && c.failed == nil {
 		return errPartial

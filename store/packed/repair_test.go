@@ -360,7 +360,7 @@ func TestRepairPadding(t *testing.T) {
 		}
 	}
 	st := open(t, dir, Options{Exclusive: true, Tolerate: true})
-	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 1 || s.damage[0].What != store.WhatFrame {
+	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 1 || s.damage[0].What != store.DamageFrame {
 		t.Fatalf("%+v", s)
 	}
 	if _, err := st.Repairer.Repair(t.Context(), store.RepairOptions{}); err != nil {

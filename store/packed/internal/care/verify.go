@@ -72,7 +72,7 @@ type badObject struct {
 	at     index.At
 	l      pack.Location
 	digest store.Digest
-	what   store.What
+	what   store.DamageKind
 	err    error
 	quiet  bool // not to be reported: not asked for, or a chunk list that is well, but of a chunk that is not
 }

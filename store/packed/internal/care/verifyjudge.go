@@ -54,7 +54,7 @@ func (s *scrubber) unmarked() (suspects, rest []badObject) {
 		}
 		x := s.indexes[at.Index]
 		frame, l, ok := x.Record(at.Kind, at.N)
-		b := badObject{at: at, l: l, digest: *x.Digest(at.Kind, at.N), what: store.WhatObject}
+		b := badObject{at: at, l: l, digest: *x.Digest(at.Kind, at.N), what: store.DamageObject}
 		switch {
 		case sweeping && ok && s.known.IsSwept(&b.digest, l):
 			s.bad.Add(at) // nobody has it any more
@@ -115,8 +115,8 @@ func (s *scrubber) isBad(b badObject) {
 	for _, at := range index.RecordsOf(s.indexes, b.at.Kind, b.l, &b.digest) {
 		s.bad.Add(at)
 	}
-	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !store.IsCorrupt(b.err) {
-		b.what = store.WhatUnreadable
+	if (b.what == store.DamageObject || b.what == store.DamageAssembly) && !store.IsCorrupt(b.err) {
+		b.what = store.DamageUnreadable
 	}
 	s.badObjects = append(s.badObjects, b)
 }
@@ -182,7 +182,7 @@ func (s *scrubber) report(found func(store.Damage)) {
 	}
 	for d, where := range s.missing {
 		blobs := s.lostWith(d)
-		found(store.Damage{What: store.WhatMissing, Kind: store.KindFile, Digest: d, Also: blobs, Where: where,
+		found(store.Damage{What: store.DamageMissing, Kind: store.KindFile, Digest: d, Also: blobs, Where: where,
 			Err: errors.New("a chunk that is not in the store"), Harmless: len(blobs) == 0})
 	}
 }
@@ -235,7 +235,7 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 	}
 	neededPacks, neededFrames := s.needed(packs)
 	for id, err := range packs {
-		d := s.st.fileDamage(store.WhatPack, id.Path(), err)
+		d := s.st.fileDamage(store.DamagePack, id.Path(), err)
 		d.Harmless = !neededPacks[id]
 		found(d)
 	}
@@ -243,7 +243,7 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 		others := s.only != nil && err == pack.ErrPayload // it may be to what nobody asked for
 		if packs[key.Pack] == nil && !others {
 			where := fmt.Sprintf("%s offset %d", s.st.Fs.Path(key.Pack.Path()), key.Offset)
-			found(store.Damage{What: store.WhatFrame, Where: where, Err: err, Harmless: !neededFrames[key]})
+			found(store.Damage{What: store.DamageFrame, Where: where, Err: err, Harmless: !neededFrames[key]})
 		}
 	}
 }
