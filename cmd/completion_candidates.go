@@ -167,10 +167,9 @@ func (e *env) rootNames(ctx context.Context, last string) (all []candidate) {
 // tagNames returns the names of all tags, or none if there is no store.
 func (e *env) tagNames(ctx context.Context) (names []candidate) {
 	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
-		for t, err := range st.Tags.All(ctx) {
-			if err == nil {
-				names = append(names, candidate{t.Name, aboutIngest(t)})
-			}
+		tags, _ := readTags(ctx, st)
+		for _, t := range tags {
+			names = append(names, candidate{t.Name, aboutIngest(t)})
 		}
 		return nil
 	})

@@ -9,7 +9,7 @@ import (
 
 	"castar/ingest/sides"
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
 	"castar/store/tree"
 )
 
@@ -120,7 +120,7 @@ func (p *diffPrinter) covers(path string) bool {
 }
 
 // findKind is find for an entry of another tree, which may have another size there.
-func (r *factsReader) findKind(path string, n *store.Node) (e metadata.Entry, ok bool) {
+func (r *factsReader) findKind(path string, n *store.Node) (e listing.Entry, ok bool) {
 	e, _ = r.find(path, n)
 	return e, e.Kind == n.Kind
 }

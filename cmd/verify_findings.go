@@ -48,7 +48,7 @@ func (v *verified) finding(f tree.Finding) {
 	case v.env.json || !f.Harmless:
 		v.print(v.jsonFinding(f), v.text(f))
 	case v.env.verbose:
-		v.env.note("verify", f.Where+": "+f.Err.Error())
+		v.env.note(f.Where + ": " + f.Err.Error())
 	}
 }
 
