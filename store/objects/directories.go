@@ -134,7 +134,7 @@ func (ds *directories) load(ctx context.Context, root store.Digest) (*closure, e
 		}
 		start := len(c.messages)
 		c.messages = append(c.messages, f.message...)
-		c.at[f.digest] = span{start, len(c.messages)}
+		c.at[f.Digest] = span{start, len(c.messages)}
 	}
 	ds.learn(root, maps.Keys(c.at))
 	return c, nil
@@ -260,8 +260,8 @@ func (ds *directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[st
 				missing = append(missing, root)
 				break
 			}
-			seen[f.digest] = struct{}{}
-			if !yield(store.NamedDirectory{Digest: f.digest, Directory: f.dir}, err) || err != nil {
+			seen[f.Digest] = struct{}{}
+			if !yield(f.NamedDirectory, err) || err != nil {
 				return
 			}
 		}
