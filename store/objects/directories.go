@@ -2,7 +2,6 @@ package objects
 
 import (
 	"bytes"
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -44,13 +43,6 @@ type directories struct {
 
 // rescanAfter is how long a listing counts as proof that no closure has a directory.
 const rescanAfter = 10 * time.Second
-
-func newDirectories(q *queue, c *codec, ahead int) *directories {
-	return &directories{
-		q: q, codec: c, ahead: ahead, cache: closureCache{entries: map[store.Digest]*list.Element{}},
-		home: map[store.Digest]uint32{}, listed: map[store.Digest]bool{},
-	}
-}
 
 // learn remembers that the closure of root holds the directories in list.
 func (ds *directories) learn(root store.Digest, list iter.Seq[store.Digest]) {
