@@ -49,17 +49,6 @@ func newJSONPath(path string) (j jsonPath) {
 	return j
 }
 
-// jsonSource is where a root was read, an absolute path.
-type jsonSource struct {
-	Source       string `json:"source,omitempty"`
-	SourceBase64 string `json:"source_base64,omitempty"`
-}
-
-func newJSONSource(path string) (j jsonSource) {
-	j.Source, j.SourceBase64 = store.JSONName(path)
-	return j
-}
-
 // jsonNode is what JSON says of a node.
 type jsonNode struct {
 	Kind         string  `json:"kind"` // directory, file or symlink
