@@ -31,7 +31,7 @@ var layers = map[string]int{
 	"castar/store/chunk":   2,
 	"castar/store/durable": 2,
 	"castar/store/history": 2,
-	"castar/store/meter":   2,
+	"castar/store/traffic": 2,
 	"castar/store/record":  2,
 	"castar/store/retry":   2,
 	"castar/store/table":   2,

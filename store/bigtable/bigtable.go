@@ -31,20 +31,20 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"castar/store"
-	"castar/store/meter"
+	"castar/store/traffic"
 )
 
 // Config says where the table is and how to use it. The tags are the keys of a composition file.
 type Config struct {
-	Project    string        `toml:"project_id"`
-	Instance   string        `toml:"instance_name"`
-	Table      string        `toml:"table_name"`
-	Family     string        `toml:"family_name"` // of columns
-	ReadOnly   bool          `toml:"is_read_only"`
-	Channels   int           `toml:"channel_size"`   // number of connections; 0: 4
-	AppProfile string        `toml:"app_profile_id"` // empty: "default"
-	Timeout    time.Duration `toml:"-"`              // of each try of a call; 0: 4 seconds
-	Meter      *meter.Meter  `toml:"-"`              // of all connections; may be nil
+	Project    string         `toml:"project_id"`
+	Instance   string         `toml:"instance_name"`
+	Table      string         `toml:"table_name"`
+	Family     string         `toml:"family_name"` // of columns
+	ReadOnly   bool           `toml:"is_read_only"`
+	Channels   int            `toml:"channel_size"`   // number of connections; 0: 4
+	AppProfile string         `toml:"app_profile_id"` // empty: "default"
+	Timeout    time.Duration  `toml:"-"`              // of each try of a call; 0: 4 seconds
+	Meter      *traffic.Meter `toml:"-"`              // of all connections; may be nil
 }
 
 const (

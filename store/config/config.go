@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"castar/store"
-	"castar/store/meter"
+	"castar/store/traffic"
 )
 
 // Options say how to open a store. A kind of store ignores options that mean nothing to it.
@@ -38,7 +38,7 @@ type Options struct {
 	OnWait    func()              // called once when waiting begins; may be nil
 	Tolerate  bool                // open a damaged store as far as possible, to examine or repair it
 	Cache     string              // a folder for copies of what buckets hold, which is safe to delete; "" for none
-	Meter     *meter.Meter        // counts and bounds what goes to and from stores in a network; may be nil
+	Meter     *traffic.Meter      // counts and bounds what goes to and from stores in a network; may be nil
 }
 
 // Open opens the store that spec names:

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"castar/store"
+	"castar/store/posix"
 )
 
 // Some servers find a directory only if it is the root of an upload. The protocol allows that, and tvix and snix do it when
@@ -216,7 +217,7 @@ func (k *keptDirectories) put(d store.Digest, message []byte) error {
 // write appends to the file.
 func (k *keptDirectories) write(message []byte) (err error) {
 	if k.file == nil {
-		if k.file, err = nameless(); err != nil {
+		if k.file, err = posix.Nameless(""); err != nil {
 			return err
 		}
 	}

@@ -27,8 +27,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"castar/store"
-	"castar/store/meter"
 	"castar/store/rpc/internal/wire"
+	"castar/store/traffic"
 )
 
 // Dial returns the store of the server that a URL names:
@@ -49,7 +49,7 @@ import (
 // Dial reads only the parts shown here; package config refuses URLs with others. It reads files at once. They are PEM,
 // except for the token. The store has blobs and directories, and cannot list; RemoteTags says whether the server has tags.
 // Closing the store closes the connection. ctx is only for connecting. m, which may be nil, meters the connection.
-func Dial(ctx context.Context, rawURL string, m *meter.Meter) (*store.Store, error) {
+func Dial(ctx context.Context, rawURL string, m *traffic.Meter) (*store.Store, error) {
 	t, err := parseTarget(rawURL, m)
 	var conn *grpc.ClientConn
 	if err == nil {
@@ -118,7 +118,7 @@ func CheckURL(rawURL string) error {
 }
 
 // parseTarget reads a URL and the files that it names.
-func parseTarget(rawURL string, m *meter.Meter) (target, error) {
+func parseTarget(rawURL string, m *traffic.Meter) (target, error) {
 	t, u, values, err := splitTarget(rawURL)
 	if err == nil {
 		err = t.credentials(values, m)
@@ -212,7 +212,7 @@ func (t *target) query(u *url.URL) (url.Values, error) {
 }
 
 // credentials sets up TLS for https.
-func (t *target) credentials(values url.Values, m *meter.Meter) error {
+func (t *target) credentials(values url.Values, m *traffic.Meter) error {
 	if t.scheme != "https" {
 		t.options = append(t.options, m.DialOptions(insecure.NewCredentials())...)
 		return nil

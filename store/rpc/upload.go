@@ -14,6 +14,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/posix"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -160,7 +161,7 @@ func (m *messages) add(message []byte) {
 		return
 	}
 	if m.file == nil {
-		m.file, m.err = nameless()
+		m.file, m.err = posix.Nameless("")
 	}
 	if m.err == nil {
 		_, m.err = m.file.Write(m.memory)

@@ -11,6 +11,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/posix"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -124,19 +125,6 @@ func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
 // Some blobs must be seen whole before anything can be done with them. One that comes without chunks or a proof must be
 // checked first, and one that is sent as one stream needs its digest first. Such a blob is spooled to a nameless file.
 
-// nameless returns a new file without a name. Closing it removes it.
-func nameless() (*os.File, error) {
-	f, err := os.CreateTemp("", "castar-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
 // spooled is a checked blob in a nameless file.
 type spooled struct {
 	*io.SectionReader
@@ -157,7 +145,7 @@ func (s spooled) WriteTo(w io.Writer) (int64, error) {
 
 // spool reads the rest of a stream into a file, and checks it.
 func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob, err error) {
-	f, err := nameless()
+	f, err := posix.Nameless("")
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +190,7 @@ type spoolWriter struct {
 
 func newSpoolWriter(c *client, ctx context.Context) *spoolWriter {
 	w := &spoolWriter{c: c, ctx: ctx}
-	w.file, _ = nameless() // without one the blob is sent at once
+	w.file, _ = posix.Nameless("") // without one the blob is sent at once
 	return w
 }
 

@@ -15,8 +15,8 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
-	"castar/store/meter"
 	"castar/store/retry"
+	"castar/store/traffic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"gocloud.dev/blob"
@@ -29,7 +29,7 @@ import (
 
 // openCloud opens a bucket of Google's (gs) or Azure's (az) service. The settings are the query parameters of
 // gocloud.dev's URLs. Credentials come from where the services' own tools look for them.
-func openCloud(ctx context.Context, scheme, container, path string, settings map[string]string, m *meter.Meter) (bucket.Bucket, error) {
+func openCloud(ctx context.Context, scheme, container, path string, settings map[string]string, m *traffic.Meter) (bucket.Bucket, error) {
 	query := url.Values{}
 	for key, value := range settings {
 		query.Set(key, value)
@@ -55,7 +55,7 @@ type cloudBucket struct {
 	bucket.NoUploads // both services drop parts after a week
 	b                *blob.Bucket
 	name             string
-	meter            *meter.Meter // counts calls, because the clients keep their connections to themselves
+	meter            *traffic.Meter // counts calls, because the clients keep their connections to themselves
 }
 
 func newCloudBucket(b *blob.Bucket, name, path string) *cloudBucket {

@@ -16,8 +16,8 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
-	"castar/store/meter"
 	"castar/store/retry"
+	"castar/store/traffic"
 )
 
 // HTTPConfig says where on an HTTP server the objects are, and as which user to ask for them.
@@ -25,9 +25,9 @@ type HTTPConfig struct {
 	// URL is the http or https URL of the folder that holds all objects. It may have the user and password of basic
 	// authentication.
 	URL       *url.URL
-	UserAgent string       // "castar" if empty
-	Retry     retry.Policy // how calls are repeated; zero means about a minute
-	Meter     *meter.Meter // of all connections; may be nil
+	UserAgent string         // "castar" if empty
+	Retry     retry.Policy   // how calls are repeated; zero means about a minute
+	Meter     *traffic.Meter // of all connections; may be nil
 }
 
 // httpBucket is a folder of an HTTP server. Reading takes GET and HEAD, which any server has. Listing takes WebDAV's

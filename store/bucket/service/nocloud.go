@@ -7,10 +7,10 @@ import (
 	"errors"
 
 	"castar/store/bucket"
-	"castar/store/meter"
+	"castar/store/traffic"
 )
 
 // openCloud returns an error: the program was built without these services.
-func openCloud(context.Context, string, string, string, map[string]string, *meter.Meter) (bucket.Bucket, error) {
+func openCloud(context.Context, string, string, string, map[string]string, *traffic.Meter) (bucket.Bucket, error) {
 	return nil, errors.New("built without this service: build castar with -tags cloud")
 }

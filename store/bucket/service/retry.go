@@ -18,8 +18,8 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
-	"castar/store/meter"
 	"castar/store/retry"
+	"castar/store/traffic"
 )
 
 // remote is the policy for services in a network: up to about a minute of waiting. The timeout is also that of a connection
@@ -36,7 +36,7 @@ func first(again retry.Policy) retry.Policy {
 }
 
 // policy returns how calls are repeated. Calls that a bound holds back have no timeout; their connections have one.
-func policy(again retry.Policy, m *meter.Meter) retry.Policy {
+func policy(again retry.Policy, m *traffic.Meter) retry.Policy {
 	p := cmp.Or(again, remote())
 	if m.Limited() {
 		p.Timeout = 0
@@ -76,7 +76,7 @@ func (r retrying) do(ctx context.Context, call func(context.Context) error) erro
 }
 
 // sized is for calls that move up to n bytes. Those that move more than a few MiB may take as long as something moves; see
-// meter.Meter.Dialer. The timeout is for Buckets without that: 4 KiB a second will do.
+// traffic.Meter.Dialer. The timeout is for Buckets without that: 4 KiB a second will do.
 func (r retrying) sized(n int64) retrying {
 	const usual = 4 << 20
 	if n > usual {

@@ -20,8 +20,8 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
-	"castar/store/meter"
 	"castar/store/retry"
+	"castar/store/traffic"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -40,11 +40,11 @@ type S3Config struct {
 	// files, or from the role of the machine or container, in this order. Without any, requests are not signed.
 	KeyID, Secret, Token string
 	Profile              string
-	Anonymous            bool         // do not sign requests
-	UserAgent            string       // added to the client's own
-	Retry                retry.Policy // how calls are repeated; zero means about a minute
-	Meter                *meter.Meter // of all connections; may be nil
-	Unasked              bool         // OpenS3 does not ask for the bucket; the first call of Load should do so
+	Anonymous            bool           // do not sign requests
+	UserAgent            string         // added to the client's own
+	Retry                retry.Policy   // how calls are repeated; zero means about a minute
+	Meter                *traffic.Meter // of all connections; may be nil
+	Unasked              bool           // OpenS3 does not ask for the bucket; the first call of Load should do so
 }
 
 // s3Bucket is a bucket of a service that speaks S3. Its Put is durable.

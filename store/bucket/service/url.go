@@ -17,7 +17,7 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
-	"castar/store/meter"
+	"castar/store/traffic"
 )
 
 // Location says where a Bucket is, and how to open it.
@@ -31,10 +31,10 @@ type Location struct {
 
 // OpenOptions say how to open a Bucket.
 type OpenOptions struct {
-	Own     string       // the beginning of names that the Bucket may use for itself; see OpenFile
-	Create  bool         // make a folder that does not exist; buckets of services are never made
-	Meter   *meter.Meter // of services; may be nil
-	Unasked bool         // do not ask S3 first whether there is such a bucket: the first call of Load will show
+	Own     string         // the beginning of names that the Bucket may use for itself; see OpenFile
+	Create  bool           // make a folder that does not exist; buckets of services are never made
+	Meter   *traffic.Meter // of services; may be nil
+	Unasked bool           // do not ask S3 first whether there is such a bucket: the first call of Load will show
 }
 
 // Open opens the Bucket. The error is store.ErrNoStore if there is no such Bucket.

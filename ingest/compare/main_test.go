@@ -1,9 +1,0 @@
-package compare
-
-import (
-	"testing"
-
-	"castar/store/storetest/gorace"
-)
-
-func TestMain(m *testing.M) { gorace.Main(m) }

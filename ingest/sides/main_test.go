@@ -1,0 +1,9 @@
+package sides
+
+import (
+	"testing"
+
+	"castar/store/storetest/gorace"
+)
+
+func TestMain(m *testing.M) { gorace.Main(m) }

@@ -1,0 +1,9 @@
+package traffic
+
+import (
+	"testing"
+
+	"castar/store/storetest/gorace"
+)
+
+func TestMain(m *testing.M) { gorace.Main(m) }
