@@ -61,7 +61,11 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c.outbox, c.ledger.c = newOutbox(c), c
 	c.groups.init(c)
 	c.questions.c = c
-	c.closures, c.expected = newClosures(c), newExpected(c)
+	c.closures = &closures{
+		fetch: directories{c}.fetch, ended: map[store.Digest]ended{}, maxBytes: maxKept, turn: make(chan struct{}, 1),
+		kept: newKeptDirectories(),
+	}
+	c.expected = &expected{ds: directories{c}, most: manyExpected, loads: map[*load]struct{}{}, kept: newKeptDirectories()}
 	b, d := &service{c: c, probe: probeBlobs}, &service{c: c, probe: probeDirectories}
 	c.blobs, c.directories = blobService{protos.NewBlobServiceClient(b), b}, protos.NewDirectoryServiceClient(d)
 	c.services = []*service{b, d}

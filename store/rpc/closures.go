@@ -1,11 +1,9 @@
 package rpc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -49,12 +47,6 @@ type closures struct {
 type ended struct {
 	err error
 	at  time.Time
-}
-
-func newClosures(c *client) *closures {
-	return &closures{
-		fetch: directories{c}.fetch, ended: map[store.Digest]ended{}, maxBytes: maxKept, turn: make(chan struct{}, 1),
-	}
 }
 
 // found remembers that dir refers to its directories, and that a recursive Get of parent returns them.
@@ -120,7 +112,7 @@ func (cs *closures) within(ctx context.Context, root, d store.Digest) (message [
 // load keeps the closure of root, as far as the server has it. If too much is kept, it drops that first.
 func (cs *closures) load(ctx context.Context, root store.Digest) error {
 	cs.mu.Lock()
-	if cs.kept.size > cs.maxBytes {
+	if cs.kept.size() > cs.maxBytes {
 		cs.kept.drop() // an error of closing does not matter
 		clear(cs.ended)
 	}
@@ -163,72 +155,4 @@ func (cs *closures) close() error {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	return cs.kept.drop()
-}
-
-// maxKeptMemory is how many bytes of kept directories are in memory.
-const maxKeptMemory = 8 << 20
-
-// keptDirectories are encoded directories, the first in memory and the others in a nameless file. The zero value is empty.
-type keptDirectories struct {
-	inMemory int // how many bytes of memory they may take; 0 is maxKeptMemory
-	at       map[store.Digest]span
-	memory   []byte
-	file     *os.File
-	size     int64 // of all directories
-}
-
-// span is where a directory is in the memory and the file, one behind the other.
-type span struct {
-	start  int64
-	length uint32
-}
-
-func (k *keptDirectories) get(d store.Digest) (message []byte, ok bool, err error) {
-	s, ok := k.at[d]
-	if !ok {
-		return nil, false, nil
-	}
-	if end := s.start + int64(s.length); end <= int64(len(k.memory)) {
-		return k.memory[s.start:end:end], true, nil
-	}
-	message = make([]byte, s.length)
-	_, err = k.file.ReadAt(message, s.start-int64(len(k.memory)))
-	return message, err == nil, err
-}
-
-func (k *keptDirectories) put(d store.Digest, message []byte) error {
-	if _, ok := k.at[d]; ok {
-		return nil
-	}
-	if k.at == nil {
-		k.at = map[store.Digest]span{}
-	}
-	if k.file == nil && len(k.memory)+len(message) <= cmp.Or(k.inMemory, maxKeptMemory) {
-		k.memory = append(k.memory, message...)
-	} else if err := k.write(message); err != nil {
-		return err
-	}
-	k.at[d] = span{k.size, uint32(len(message))}
-	k.size += int64(len(message))
-	return nil
-}
-
-// write appends to the file.
-func (k *keptDirectories) write(message []byte) (err error) {
-	if k.file == nil {
-		if k.file, err = nameless(); err != nil {
-			return err
-		}
-	}
-	_, err = k.file.WriteAt(message, k.size-int64(len(k.memory)))
-	return err
-}
-
-// drop forgets all directories and closes the file.
-func (k *keptDirectories) drop() (err error) {
-	if k.file != nil {
-		err = k.file.Close()
-	}
-	*k = keptDirectories{inMemory: k.inMemory}
-	return err
 }

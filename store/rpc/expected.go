@@ -30,10 +30,6 @@ type load struct {
 	wanted map[store.Digest]chan struct{} // what will come, and who waits for it: nil if nobody does
 }
 
-func newExpected(c *client) *expected {
-	return &expected{ds: directories{c}, most: manyExpected, loads: map[*load]struct{}{}}
-}
-
 // Expect implements store.RemoteDirectories.
 func (ds directories) Expect(ctx context.Context, root store.Digest) {
 	e := ds.c.expected
@@ -50,10 +46,10 @@ func (ds directories) Expect(ctx context.Context, root store.Digest) {
 func (e *expected) add(l *load) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.loads) == 0 && (e.kept.size >= maxExpected || len(e.kept.at) >= e.most) {
+	if len(e.loads) == 0 && (e.kept.size() >= maxExpected || len(e.kept.places) >= e.most) {
 		e.kept.drop() // an error of closing does not matter
 	}
-	if _, ok := e.kept.at[l.root]; ok {
+	if _, ok := e.kept.places[l.root]; ok {
 		return false
 	}
 	for other := range e.loads {
@@ -80,7 +76,7 @@ func (e *expected) load(ctx context.Context, l *load) {
 func (e *expected) take(l *load, named store.NamedDirectory, message []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.kept.size >= maxExpected || len(e.kept.at)+len(l.wanted) >= e.most {
+	if e.kept.size() >= maxExpected || len(e.kept.places)+len(l.wanted) >= e.most {
 		return errEnough
 	}
 	if err := e.kept.put(named.Digest, message); err != nil {
@@ -91,7 +87,7 @@ func (e *expected) take(l *load, named store.NamedDirectory, message []byte) err
 		if n.Kind != store.KindDirectory {
 			continue
 		}
-		if _, ok := e.kept.at[n.Digest]; ok {
+		if _, ok := e.kept.places[n.Digest]; ok {
 			continue
 		}
 		if _, ok := l.wanted[n.Digest]; !ok {
