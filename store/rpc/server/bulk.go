@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"runtime"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -22,11 +21,6 @@ type bulkServer struct {
 	s       *Server
 	decoder *zstd.Decoder
 	buffers *wire.Buffers
-}
-
-func newBulkServer(s *Server) (*bulkServer, error) {
-	dec, err := zstd.NewDecoder(runtime.GOMAXPROCS(0))
-	return &bulkServer{s: s, decoder: dec, buffers: new(wire.Buffers)}, err
 }
 
 // Has answers which blobs the store has.
