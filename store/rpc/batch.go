@@ -114,11 +114,6 @@ func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 	if err != nil {
 		return fromStatus(err, b.digests[0])
 	}
-	for i, d := range b.digests {
-		if has[i] {
-			c.known.add(d, true)
-		}
-	}
 	if slices.Contains(has, true) {
 		b = b.without(has)
 	}
@@ -142,6 +137,7 @@ func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) ([]bool, 
 	for i, d := range digests {
 		if has[i] {
 			claimed = append(claimed, d)
+			c.known.add(d, true)
 		} else {
 			c.lacking.add(d, true)
 		}

@@ -41,6 +41,7 @@ func (c *client) hasBlob(ctx context.Context, d store.Digest) (bool, error) {
 		return false, err
 	}
 	_ = c.ledger.claim(instanceOf(headers), d) // after a restart the answer is still true, and the next put fails
+	c.known.add(d, true)
 	return true, nil
 }
 
@@ -132,9 +133,6 @@ func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
 		return false, nil
 	}
 	has, err := b.Has(ctx, d)
-	if has && err == nil {
-		b.c.known.add(d, true)
-	}
 	return !has && err == nil, err
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -32,15 +31,13 @@ type closures struct {
 	fetch    func(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error
 	maxBytes int64
 	parents  recent[store.Digest]
+	kept     *keptDirectories
 	turn     chan struct{} // full while one caller asks for a closure; the next one may find in it what it wants
 
 	// The next three belong to the caller that has its turn.
 	ended     map[store.Digest]ended // by root; the closures that came whole are kept
 	rootsOnly bool                   // the server has a directory that it does not find
 	roots     []store.Digest         // the last that were asked for
-
-	mu   sync.Mutex
-	kept keptDirectories
 }
 
 // ended is how the last request for a closure ended.
@@ -56,13 +53,6 @@ func (cs *closures) found(parent store.Digest, dir store.Directory) {
 			cs.parents.add(dir[i].Digest, parent)
 		}
 	}
-}
-
-// get returns a kept directory, encoded.
-func (cs *closures) get(d store.Digest) (message []byte, ok bool, err error) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return cs.kept.get(d)
 }
 
 // look returns a directory that the server does not find, encoded. The error is store.ErrNotFound if no closure that may
@@ -95,12 +85,12 @@ func (cs *closures) candidates(d store.Digest) []store.Digest {
 
 // within returns a directory of the closure of root, encoded, if it is there.
 func (cs *closures) within(ctx context.Context, root, d store.Digest) (message []byte, ok bool, err error) {
-	message, ok, err = cs.get(d)
+	message, ok, err = cs.kept.get(d)
 	if last, asked := cs.ended[root]; !ok && err == nil {
 		if !asked || last.err != nil && time.Since(last.at) > retryAfter {
 			last.err = cs.load(ctx, root)
 		}
-		message, ok, err = cs.get(d)
+		message, ok, err = cs.kept.get(d)
 		if !ok && err == nil && last.err != nil && !lacksSomething(last.err) {
 			err = cannotHave(d, root, last.err)
 		}
@@ -111,20 +101,14 @@ func (cs *closures) within(ctx context.Context, root, d store.Digest) (message [
 
 // load keeps the closure of root, as far as the server has it. If too much is kept, it drops that first.
 func (cs *closures) load(ctx context.Context, root store.Digest) error {
-	cs.mu.Lock()
-	if cs.kept.size() > cs.maxBytes {
+	if _, bytes := cs.kept.size(); bytes > cs.maxBytes {
 		cs.kept.drop() // an error of closing does not matter
 		clear(cs.ended)
 	}
-	cs.mu.Unlock()
 	cs.roots = slices.DeleteFunc(cs.roots, func(r store.Digest) bool { return r == root })
 	cs.roots = slices.Insert(cs.roots, 0, root)
 	cs.roots = cs.roots[:min(len(cs.roots), maxRoots)]
-	err := cs.fetch(ctx, root, func(d store.Digest, message []byte) error {
-		cs.mu.Lock()
-		defer cs.mu.Unlock()
-		return cs.kept.put(d, message)
-	})
+	err := cs.fetch(ctx, root, cs.kept.put)
 	delete(cs.ended, root)
 	if ctx.Err() == nil { // another caller may have more time
 		cs.ended[root] = ended{err, time.Now()}
@@ -148,11 +132,4 @@ func cannotHave(d, root store.Digest, err error) error {
 		return &store.CorruptError{Digest: d, Err: told}
 	}
 	return told
-}
-
-// close drops what is kept.
-func (cs *closures) close() error {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return cs.kept.drop()
 }

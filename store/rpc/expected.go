@@ -20,7 +20,7 @@ type expected struct {
 	ds    directories
 	most  int // manyExpected
 	mu    sync.Mutex
-	kept  keptDirectories
+	kept  *keptDirectories
 	loads map[*load]struct{}
 }
 
@@ -46,10 +46,10 @@ func (ds directories) Expect(ctx context.Context, root store.Digest) {
 func (e *expected) add(l *load) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.loads) == 0 && (e.kept.size() >= maxExpected || len(e.kept.places) >= e.most) {
+	if n, bytes := e.kept.size(); len(e.loads) == 0 && (bytes >= maxExpected || n >= e.most) {
 		e.kept.drop() // an error of closing does not matter
 	}
-	if _, ok := e.kept.places[l.root]; ok {
+	if e.kept.has(l.root) {
 		return false
 	}
 	for other := range e.loads {
@@ -76,7 +76,7 @@ func (e *expected) load(ctx context.Context, l *load) {
 func (e *expected) take(l *load, named store.NamedDirectory, message []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.kept.size() >= maxExpected || len(e.kept.places)+len(l.wanted) >= e.most {
+	if n, bytes := e.kept.size(); bytes >= maxExpected || n+len(l.wanted) >= e.most {
 		return errEnough
 	}
 	if err := e.kept.put(named.Digest, message); err != nil {
@@ -84,13 +84,7 @@ func (e *expected) take(l *load, named store.NamedDirectory, message []byte) err
 	}
 	for i := range named.Directory {
 		n := &named.Directory[i]
-		if n.Kind != store.KindDirectory {
-			continue
-		}
-		if _, ok := e.kept.places[n.Digest]; ok {
-			continue
-		}
-		if _, ok := l.wanted[n.Digest]; !ok {
+		if _, ok := l.wanted[n.Digest]; n.Kind == store.KindDirectory && !ok && !e.kept.has(n.Digest) {
 			l.wanted[n.Digest] = nil
 		}
 	}
@@ -146,11 +140,4 @@ func (e *expected) coming(d store.Digest) chan struct{} {
 		}
 	}
 	return nil
-}
-
-// close drops what is kept. No load is running.
-func (e *expected) close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.kept.drop()
 }

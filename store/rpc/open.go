@@ -33,20 +33,9 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if chunks, _ := c.groups.chunks(d); len(chunks) > 0 {
 		return newChunked(ctx, c, d, chunks, nil)
 	}
-	var head []byte
-	var rest *stream
-	err := c.retryStream(ctx, d, func(s *stream) (err error) {
-		head, err = s.upTo(inlineSize + 1)
-		if err == nil {
-			rest = s
-		} else if err == io.EOF {
-			s.close()
-			err = nil
-		}
-		return err
-	})
+	head, rest, err := c.readHead(ctx, d)
 	if err != nil {
-		return nil, fromStatus(err, d)
+		return nil, err
 	}
 	if rest == nil {
 		if store.Sum(head) != d {
@@ -72,6 +61,21 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		return s, nil
 	}
 	return c.spool(d, head, rest)
+}
+
+// readHead reads up to inlineSize of a blob, unchecked. If there is more, it returns a little more, and the stream of the
+// rest.
+func (c *client) readHead(ctx context.Context, d store.Digest) (head []byte, rest *stream, err error) {
+	err = c.retryStream(ctx, d, func(s *stream) (err error) {
+		if head, err = s.upTo(inlineSize + 1); err == nil {
+			rest = s
+		} else if err == io.EOF {
+			s.close()
+			err = nil
+		}
+		return err
+	})
+	return head, rest, fromStatus(err, d)
 }
 
 // proof asks for the proof of a blob. It returns the length that the proof claims, and the proof, or nil if there is none.

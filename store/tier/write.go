@@ -141,11 +141,10 @@ func (b *Blobs) fetchChunks(ctx context.Context, near *store.Store, chunks []sto
 	has, err := near.HasAll(ctx, ds)
 	for i := 0; i < len(chunks) && err == nil; i++ {
 		if !has[i] {
-			_, err = b.chunk(ctx, chunks[i].Digest, chunks[i])
+			if _, err = b.chunk(ctx, chunks[i]); err != nil {
+				err = fmt.Errorf("chunk %w", err)
+			}
 		}
-	}
-	if cause, ok := errors.AsType[*store.CorruptError](err); ok && errors.Is(cause.Err, store.ErrNotFound) {
-		err = cause.Err // the chunk was never stored: nothing is damaged
 	}
 	return err
 }
