@@ -46,7 +46,7 @@ func parseLine(app *cli.App, args []string) (*commandLine, error) {
 			l.args, args = append(l.args, args...), nil
 		case arg == "--":
 			if l.command.Name == "" {
-				return l, usagef("", "no command before --")
+				return l, usagef("no command before --")
 			}
 			l.dash = len(l.args)
 			l.args, args = append(l.args, args[1:]...), nil
@@ -122,11 +122,11 @@ func (l *commandLine) add(spelled, name, value string, hasValue bool, rest []str
 		value, rest = rest[0], rest[1:]
 	}
 	if value == "" { // an unset "$VARIABLE" must not look like no flag
-		return nil, usagef(l.command.Name, "%s needs a value: %s", spelled, wanted(flag))
+		return nil, usagef("%s needs a value: %s", spelled, wanted(flag))
 	}
 	word := "--" + flag.Names()[0] + "="
 	if takesValue(flag) && !takesMany(flag) && slices.ContainsFunc(l.flags, func(w string) bool { return strings.HasPrefix(w, word) }) {
-		return nil, usagef(l.command.Name, "--%s given twice", flag.Names()[0])
+		return nil, usagef("--%s given twice", flag.Names()[0])
 	}
 	l.flags = append(l.flags, word+value)
 	return rest, nil
@@ -160,62 +160,7 @@ func (l *commandLine) unknownFlag(spelled, name string) error {
 		names = append(names, f.Names()...)
 	}
 	if near := nearest(name, names); near != "" && len(name) > 1 {
-		return usagef(l.command.Name, "unknown flag %s, did you mean --%s?", quote(spelled), near)
+		return usagef("unknown flag %s, did you mean --%s?", quote(spelled), near)
 	}
-	return usagef(l.command.Name, "unknown flag %s", quote(spelled))
-}
-
-// unknownCommand is the error for a command that does not exist. It suggests a similar one.
-func unknownCommand(app *cli.App, name string) error {
-	var names []string
-	for _, c := range app.VisibleCommands() {
-		names = append(names, c.Names()...)
-	}
-	near := foreignCommands()[name]
-	if near == "" {
-		near = nearest(name, names)
-	}
-	if near != "" {
-		return usagef("", "unknown command %s, did you mean %s?", quote(name), near)
-	}
-	return usagef("", "unknown command %s", quote(name))
-}
-
-// nearest returns the one of names that is the fewest edits from s, or "" if all are further away than a typo: two edits,
-// or one in a short word.
-func nearest(s string, names []string) string {
-	best, limit := "", 2
-	if len(s) < 5 {
-		limit = 1
-	}
-	for _, n := range names {
-		if d := edits(s, n); len(n) > 1 && d <= limit {
-			best, limit = n, d-1
-		}
-	}
-	return best
-}
-
-// edits returns how many insertions, deletions, replacements and swaps of neighbours lead from a to b.
-func edits(a, b string) int {
-	var before, last []int // the rows of a[:i-1] and a[:i]
-	for i := 0; i <= len(a); i++ {
-		row := make([]int, len(b)+1)
-		for j := range row {
-			switch {
-			case i == 0 || j == 0:
-				row[j] = i + j
-				continue
-			case a[i-1] == b[j-1]:
-				row[j] = last[j-1]
-				continue
-			}
-			row[j] = 1 + min(last[j-1], last[j], row[j-1])
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], 1+before[j-2])
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
+	return usagef("unknown flag %s", quote(spelled))
 }

@@ -87,8 +87,8 @@ func TestParseLine(t *testing.T) {
 		switch {
 		case err != nil:
 			got = "!" + err.Error()
-			if statusOf(err) != statusUsage || !strings.HasPrefix(hintOf(err), "see 'castar") {
-				t.Errorf("%s: status %d, hint %q", tt.line, statusOf(err), hintOf(err))
+			if statusOf(err) != statusUsage || !strings.HasPrefix(hintOf("ls", err), "see 'castar") {
+				t.Errorf("%s: status %d, hint %q", tt.line, statusOf(err), hintOf("ls", err))
 			}
 		case line.help:
 			got = "help"

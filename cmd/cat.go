@@ -13,9 +13,9 @@ import (
 )
 
 const catHelp = `
-Writes the contents of stored files to stdout, one after the other. ROOT may itself be a file: the digest of a file's
-contents, as b3sum prints it, is enough. Everything that cat writes was checked against a digest first. If it meets
-damage, it stops with an error; do not use what it wrote before.
+Writes the contents of stored files to standard output, one after the other. ROOT may itself be a file: the digest of a
+file's contents, as b3sum prints it, is enough. Everything that cat writes was checked against a digest first. If it
+meets damage, it stops with an error; do not use what it wrote before.
 
 On a terminal, control characters are shown as ^[ or \u202e; elsewhere the bytes are unchanged.
 
@@ -40,16 +40,16 @@ func (e *env) catCommand() *cli.Command {
 		UsageText:   "castar cat [flags] ROOT[:path]...",
 		Description: catHelp,
 		Flags: []cli.Flag{
-			bytesFlag("offset", &f.offset, "0", "begin after `N` bytes"),
-			bytesFlag("length", &f.length, "to the end", "write `N` bytes, or as many as there are"),
+			bytesFlag("offset", &f.offset, "0", "skip the first `N` bytes; N may be such as 64K"),
+			bytesFlag("length", &f.length, "to the end", "write at most `N` bytes; N may be such as 64K"),
 		},
 		Action: func(c *cli.Context) error {
 			f.all = !c.IsSet("length")
 			switch {
 			case c.NArg() == 0:
-				return usagef("cat", "no ROOT given")
+				return usagef("no ROOT given")
 			case c.NArg() > 1 && (f.offset > 0 || !f.all):
-				return usagef("cat", "--offset and --length work with one file, got %d", c.NArg())
+				return usagef("--offset and --length work with one file, got %d", c.NArg())
 			}
 			return e.withStore(c.Context, forRead, func(st *store.Store) error { return e.cat(c.Context, &f, st, c.Args().Slice()) })
 		},

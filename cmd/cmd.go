@@ -24,7 +24,7 @@ type env struct {
 	stderr *console
 	args   []string // the command line, without the program's name
 
-	command  string // that runs
+	command  string // that runs, or "" if the command line names none
 	store    string // -s or CASTAR_STORE; "" is the default
 	json     bool
 	quiet    bool
@@ -47,8 +47,8 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	e.stdout = &output{w: stdout, console: e.stderr}
 	args = args[min(1, len(args)):]
 	e.args = args
-	command, err := e.run(ctx, args)
-	e.tellTraffic(command)
+	err := e.run(ctx, args)
+	e.tellTraffic()
 	if ctx.Err() != nil && err != nil {
 		err = context.Canceled // the reason, whatever gave up first
 	}
@@ -57,7 +57,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		// A command line with a mistake may not have set the flag.
-		printError(e.stderr, e.json || asksForJSON(args), command, err)
+		printError(e.stderr, e.json || asksForJSON(args), e.command, err)
 	}
 	return statusOf(err)
 }
@@ -71,33 +71,35 @@ func endings() []os.Signal {
 	return all
 }
 
-// run finds and runs the command that args, without the program's name, ask for. It returns the command's name.
-func (e *env) run(ctx context.Context, args []string) (command string, err error) {
+// run finds and runs the command that args, without the program's name, ask for.
+func (e *env) run(ctx context.Context, args []string) error {
 	app := e.app()
 	line, err := parseLine(app, args)
 	if err != nil {
-		return line.command.Name, err
+		e.command = line.command.Name
+		return err
 	}
 	switch {
 	case line.version:
-		line.command = app.Command("version")
+		line.command, line.args = app.Command("version"), nil
 	case line.help && line.command.Name != "":
 		line = &commandLine{command: app.Command("help"), args: []string{line.command.Name}}
 	case line.help:
 		line.command = app.Command("help")
-	case line.command.Name == "":
+	}
+	e.command, e.dash = line.command.Name, line.dash
+	switch {
+	case e.command == "":
 		if !asksForJSON(args) {
 			printCommands(e.stderr, app, e.helpWidth())
 		}
-		return "", usagef("", "no command given")
+		return usagef("no command given")
 	case len(line.args) > 0 && takesNone(line.command):
-		return line.command.Name, usagef(line.command.Name, "unexpected argument %s", quote(line.args[0]))
+		return usagef("unexpected argument %s", quote(line.args[0]))
 	case !line.command.Hidden && slices.Contains(line.args, ""): // an unset "$VARIABLE"
-		return line.command.Name, usagef(line.command.Name, "argument %d is empty", slices.Index(line.args, "")+1)
+		return usagef("argument %d is empty", slices.Index(line.args, "")+1)
 	}
-	e.dash = line.dash
-	e.command = line.command.Name
-	return line.command.Name, app.RunContext(ctx, line.words(app.Name))
+	return app.RunContext(ctx, line.words(app.Name))
 }
 
 // takesNone reports whether a command takes flags and no arguments.
@@ -144,24 +146,24 @@ func (e *env) globalFlags() []cli.Flag {
 			Usage: "use `STORE`: a path, a URL or a composition file; see 'castar config --help'", DefaultText: defaultStoreText, Category: category},
 		boolFlag("json", "", &e.json, "print results, errors and warnings as JSON, one object a line").in(category),
 		boolFlag("quiet", "q", &e.quiet, "print only warnings and errors on stderr, no progress or notes").in(category),
-		boolFlag("verbose", "v", &e.verbose, "print more on stderr").in(category),
+		boolFlag("verbose", "v", &e.verbose, "print more on stderr: what a command does, and its traffic").in(category),
 		choiceFlag("progress", &e.progress, "auto", "show a progress bar: `WHEN` is auto (on a terminal), always or never; json prints an object a second on stderr",
 			"auto", "always", "never", "json").in(category),
 	}, e.traffic.flags(category)...)
 }
 
 // warn says on stderr that something is wrong. The command goes on.
-func (e *env) warn(command, text string) {
+func (e *env) warn(text string) {
 	text = store.ShortMessage(text)
-	m := jsonMessage{Level: "warning", Command: command}
+	m := jsonMessage{Level: "warning", Command: e.command}
 	m.Text, m.TextBase64 = store.JSONName(text)
 	m.print(e.stderr, e.json, text)
 }
 
 // note says something useful on stderr, unless the user wants quiet or JSON.
-func (e *env) note(command, text string) {
+func (e *env) note(text string) {
 	if !e.quiet && !e.json {
-		io.WriteString(e.stderr, "castar: "+command+": "+store.Escape(store.ShortMessage(text))+"\n")
+		io.WriteString(e.stderr, "castar: "+e.command+": "+store.Escape(store.ShortMessage(text))+"\n")
 	}
 }
 

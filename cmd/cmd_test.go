@@ -41,7 +41,7 @@ func TestErrors(t *testing.T) {
 			`{"type":"error","level":"error","command":"x","text":"a` + "\uFFFD" + `: no","text_base64":"Yf86IG5v","status":1}` + "\n"},
 		{errors.Join(errors.New("a: no"), errors.New("b: no")), 1, "castar: x: a: no\ncastar: x: b: no\n",
 			`{"type":"error","level":"error","command":"x","text":"a: no","status":1}` + "\n" + `{"type":"error","level":"error","command":"x","text":"b: no","status":1}` + "\n"},
-		{usagef("x", "odd"), 2, "castar: x: odd\nsee 'castar x --help'\n",
+		{usagef("odd"), 2, "castar: x: odd\nsee 'castar x --help'\n",
 			`{"type":"error","level":"error","command":"x","text":"odd","hint":"see 'castar x --help'","status":2}` + "\n"},
 		{fmt.Errorf("so: %w", errPartial), 3, "", ""},
 		{fmt.Errorf("/s: %w", store.ErrNoStore), 10,
@@ -91,16 +91,16 @@ func TestStdoutFull(t *testing.T) {
 func TestProgress(t *testing.T) {
 	drawn := make(chan struct{})
 	var stderr bytes.Buffer
-	e := &env{stderr: &console{w: &stderr}, progress: "always"}
+	e := &env{command: "ingest", stderr: &console{w: &stderr}, progress: "always"}
 	calls := 0
-	stop := e.startProgress("ingest", func() sample {
+	stop := e.startProgress(func() sample {
 		if calls++; calls == 3 {
 			close(drawn)
 		}
 		return sample{files: 1234, bytes: 4096, total: 4096}
 	})
 	<-drawn
-	e.note("ingest", "by the way")
+	e.note("by the way")
 	stop()
 	stop()
 	if !strings.Contains(stderr.String(), "\x1b[2K\rcastar: ingest: by the way\n") {
@@ -113,7 +113,7 @@ func TestProgress(t *testing.T) {
 	stderr.Reset()
 	for _, e := range []*env{{stderr: &console{w: io.Discard}, progress: "auto"}, {stderr: &console{w: io.Discard}, progress: "never"}} {
 		e.stderr = &console{w: &stderr}
-		e.startProgress("ingest", func() sample { return sample{} })()
+		e.startProgress(func() sample { return sample{} })()
 	}
 	if stderr.Len() > 0 {
 		t.Errorf("not on a terminal, and yet %q", &stderr)
@@ -127,8 +127,8 @@ func TestProgressSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	e := &env{stderr: &console{w: w}, progress: "auto"}
-	stop := e.startProgress("export", func() sample { return sample{files: 2, bytes: 512, total: 1536} })
+	e := &env{command: "export", stderr: &console{w: w}, progress: "auto"}
+	stop := e.startProgress(func() sample { return sample{files: 2, bytes: 512, total: 1536} })
 	defer stop()
 	if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
 		t.Fatal(err)

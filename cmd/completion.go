@@ -22,10 +22,10 @@ func (e *env) completionCommand(_ *cli.App) *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
 		Usage:     "print a shell script that completes commands, flags, tags and paths",
-		UsageText: "castar completion bash|zsh|fish",
+		UsageText: "castar completion [flags] bash|zsh|fish",
 		Description: `
-Prints a script for a shell. For bash, the first example works in the current shell; in ~/.bashrc it works in every
-new one. The other examples install the script for every new shell.
+Prints a script for a shell. For bash, the first example sets up completion in the current shell. Put it in ~/.bashrc
+for every new shell. The other examples install the script for every new shell.
 
 Examples:
   source <(castar completion bash)
@@ -35,7 +35,7 @@ Examples:
 			scripts := map[string]string{"bash": bashCompletion, "zsh": zshCompletion, "fish": fishCompletion}
 			script, ok := scripts[c.Args().First()]
 			if !ok || c.NArg() != 1 {
-				return usagef("completion", "want one of bash, zsh and fish")
+				return usagef("want one of bash, zsh and fish")
 			}
 			_, err := e.stdout.Write([]byte(script))
 			return err

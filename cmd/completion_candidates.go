@@ -13,7 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"castar/ingest/compare"
+	"castar/ingest/sides"
 	"castar/store"
 	"castar/store/tree"
 )
@@ -151,7 +151,7 @@ func wantsRoot(l *commandLine) bool {
 
 // rootNames returns what a ROOT that begins like last could be.
 func (e *env) rootNames(ctx context.Context, last string) (all []candidate) {
-	if root, _, ok := strings.Cut(strings.TrimPrefix(last, "b3:"), ":"); ok && root != "" && !compare.IsPath(last) {
+	if root, _, ok := strings.Cut(strings.TrimPrefix(last, "b3:"), ":"); ok && root != "" && !sides.IsPath(last) {
 		return e.pathNames(ctx, last)
 	}
 	if strings.ContainsAny(last, "@~") {
@@ -167,10 +167,9 @@ func (e *env) rootNames(ctx context.Context, last string) (all []candidate) {
 // tagNames returns the names of all tags, or none if there is no store.
 func (e *env) tagNames(ctx context.Context) (names []candidate) {
 	_ = e.withTags(ctx, forRead, func(st *store.Store) error {
-		for t, err := range st.Tags.All(ctx) {
-			if err == nil {
-				names = append(names, candidate{t.Name, aboutIngest(t)})
-			}
+		tags, _ := readTags(ctx, st)
+		for _, t := range tags {
+			names = append(names, candidate{t.Name, aboutIngest(t)})
 		}
 		return nil
 	})

@@ -13,10 +13,10 @@ import (
 )
 
 const configHelp = `
-Checks a composition file, and shows what castar would build from it as a STORE, without opening or connecting to
-anything. It prints a tree of stores, one a line, each with its type and name and where it is. A store that is used in
-several places is built once, and marked as shared. Without a NAME, config shows the entry point, which is root or
-default; if there is neither, it shows everything. If the file is wrong, every mistake has a line.
+Checks a composition file, and shows the stores that castar would build from it. It opens nothing and connects to
+nothing. It prints a tree of stores, one a line, each with its type, name and location. A store that is used in several
+places is built once, and marked as shared. Without a NAME, config shows the entry point, which is root or default; if
+there is neither, it shows everything. If the file is wrong, every mistake has a line.
 
 A STORE is one of
   /path, ./path                 a packed store
@@ -39,12 +39,13 @@ A STORE is one of
 N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23. Anything else in a URL is refused: an
 unknown word after +, a host that is not shown above, a parameter without a value.
 
-A packed store in a bucket has the bytes of one on disk, so any tool can copy it from one to the other. It needs a bucket,
-and a key that may list it and get, put and delete objects (AWS calls that s3:ListBucket, s3:ListBucketMultipartUploads,
-s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload), in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
-There are no locks: a commit is a conditional write, which AWS, Google, Azure, Cloudflare R2, MinIO, Ceph and versitygw
-have. castar tries a service before it makes a store there, and refuses one without, unless ?single_writer=true promises
-that only one process at a time writes. $XDG_CACHE_HOME/castar/buckets keeps what was read, and is safe to delete.
+A packed store in a bucket has the same files as one on disk, so any tool can copy it from disk to bucket and back. It
+needs a bucket, and a key that may list it and get, put and delete objects (AWS calls that s3:ListBucket,
+s3:ListBucketMultipartUploads, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload), in
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. A bucket has no locks. A commit is a conditional write, which AWS, Google,
+Azure, Cloudflare R2, MinIO, Ceph and versitygw support. Before castar makes a store, it checks that the service
+supports them. If not, castar refuses, unless ?single_writer=true promises that only one process writes at a time.
+$XDG_CACHE_HOME/castar/buckets keeps what was read, and is safe to delete.
 
 A composition file is TOML. Each table names a store; blobs and directories may have tables of their own:
 
@@ -90,15 +91,15 @@ func (e *env) configCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "config",
 		Usage:       "check a composition file, and show what it would build",
-		UsageText:   "castar config check FILE[#NAME]",
+		UsageText:   "castar config check [flags] FILE[#NAME]",
 		Description: withJSON(configHelp, "there is an object for each store of the tree, and then for each that is in no tree", jsonInstance{}),
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
 			switch {
 			case len(args) == 0 || args[0] != "check":
-				return usagef("config", "want 'check' and a FILE")
+				return usagef("want 'check' and a FILE")
 			case len(args) != 2:
-				return usagef("config", "want one FILE, got %d", len(args)-1)
+				return usagef("want one FILE, got %d", len(args)-1)
 			}
 			file, name := config.SplitFile(args[1])
 			err := e.checkConfig(file, name)

@@ -12,15 +12,16 @@ import (
 
 	"castar/store"
 	"castar/store/config"
+	"castar/store/history"
 	"castar/store/tree"
 	"castar/store/tree/advice"
 )
 
 const copyHelp = `
-Copies each ROOT, with everything that it reaches, from the store of --from to the store of --to. In place of a flag
-that is missing, copy uses the store of -s, CASTAR_STORE or the default. It makes the destination if there is none. It
-sends only what the destination lacks, and checks everything on the way. If it is interrupted, run it again: what has
-arrived is kept.
+Copies each ROOT, with everything that it reaches, from the store of --from to the store of --to. If one of the two
+flags is missing, copy uses the store that -s or CASTAR_STORE names, or the default store. It makes the destination if
+there is none. It sends only what the destination lacks, and checks everything on the way. If it is interrupted, run it
+again: what has arrived is kept.
 
 Without a ROOT, every tag of the source is copied, and --tags is implied. With --tags, tags of the source that point
 at a copied root are also set in the destination, once the root is there, whole and durable. A tag that points
@@ -29,14 +30,15 @@ elsewhere in the destination stays, and the exit status is 1, unless --overwrite
 A tag keeps what ingest recorded with it, also the listing of modes, owners and times, which is copied as a part of
 the root. The log of the source is not copied.
 
-Stores in folders compress small files and chunks together, in groups. A copy decodes and checks each group. If the roots
-of this copy reach all of the group, and the destination, a folder or a castar server, has nothing of it, the group is
-stored as it is compressed in the source. Otherwise the destination gets what it lacks, and compresses that anew.
+A packed store on disk compresses small files and chunks together, in groups. A copy decodes and checks each group. If
+the roots of this copy reach all of the group, and the destination, a folder or a castar server, has nothing of it, the
+group is stored as it is compressed in the source. Otherwise the destination gets what it lacks, and compresses that
+anew.
 
 If something in the source is missing or damaged, copy names it, copies the rest, and exits with status 3. Roots that
-are not whole get no tag. The same goes for a directory below 8192 others, and for a directory that records wrong
-sizes. If the destination already has a file and neither store knows its length, copy does not compare the length with
-what the directory records, and stderr says how many such files there are.
+are not whole get no tag. The same is true of a directory that is more than 8192 levels deep, or that records wrong
+sizes. If the destination already has a file and neither store knows its length, copy cannot check the length that the
+directory records. It prints the number of such files on stderr.
 
 With --size-rule, directories in the destination count their size by that rule: see 'castar ingest --help'. The
 contents are the same, but directories that hold others get another digest. For each ROOT, copy prints the digest in
@@ -62,7 +64,7 @@ func (e *env) copyCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "copy",
 		Usage:       "copy trees from one store to another",
-		UsageText:   "castar copy [flags] [ROOT...] (--to STORE | --from STORE)",
+		UsageText:   "castar copy [flags] --to STORE [ROOT...]\n       castar copy [flags] --from STORE [ROOT...]",
 		Description: withJSON(copyHelp, "there is an object for each ROOT", jsonCopiedRoot{}, "The last object is the sum", jsonCopied{}),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Destination: &f.from, Usage: "copy from `STORE`"},
@@ -76,9 +78,9 @@ func (e *env) copyCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case f.from == "" && f.to == "":
-				return usagef("copy", "want --to STORE, --from STORE, or both")
+				return usagef("want --to STORE, --from STORE, or both")
 			case f.overwrite && !f.tags && c.Args().Present():
-				return usagef("copy", "--overwrite works only with --tags")
+				return usagef("--overwrite works only with --tags")
 			}
 			return e.copy(c.Context, &f, c.Args().Slice())
 		},
@@ -104,7 +106,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		return err
 	}
 	counts := &tree.CopyCounts{}
-	stop := e.startProgress("copy", func() sample {
+	stop := e.startProgress(func() sample {
 		return sample{files: counts.Blobs.Load(), bytes: counts.NewBytes.Load(), total: 0}
 	})
 	defer stop()
@@ -126,7 +128,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	}
 	e.printCopied(f, to, len(roots), counts, time.Since(began))
 	if n := counts.Unchecked.Load(); n > 0 {
-		e.note("copy", plural(n, "file")+" that the destination already has: size not compared")
+		e.note(plural(n, "file") + " that the destination already has: size not compared")
 	}
 	switch {
 	case elsewhere != nil:
@@ -149,7 +151,7 @@ func (e *env) copyAll(
 	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, SizeRule: f.rule, Progress: counts,
 		Problem: func(path string, err error) {
 			named++
-			e.warn("copy", path+": "+err.Error())
+			e.warn(path + ": " + err.Error())
 		}})
 	copier.Expect(ctx, withListings(roots)...)
 	for i := range roots {
@@ -163,7 +165,7 @@ func (e *env) copyAll(
 			return lacking, explainRefusal(err, rule)
 		}
 		if err != nil && named == before { // each blob is named once, in the first root that has it
-			e.warn("copy", r.root.Name+": lacks something that is named above")
+			e.warn(r.root.Name + ": lacks something that is named above")
 		}
 		r.whole = err == nil
 		lacking = lacking || err != nil
@@ -217,10 +219,10 @@ func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, ro
 }
 
 func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
-	if from, err = e.open(ctx, f.from, e.patient("copy", forRead.options())); err != nil {
+	if from, err = e.open(ctx, f.from, e.patient(forRead.options())); err != nil {
 		return nil, nil, err
 	}
-	to, err = e.open(ctx, f.to, e.patient("copy", config.Options{Create: !f.dryRun, ReadOnly: f.dryRun}))
+	to, err = e.open(ctx, f.to, e.patient(config.Options{Create: !f.dryRun, ReadOnly: f.dryRun}))
 	if f.dryRun && errors.Is(err, store.ErrNoStore) {
 		to, err = config.Open(ctx, "memory:", config.Options{}) // as empty as a new store
 	}
@@ -248,7 +250,7 @@ func (e *env) copyRoots(
 ) (roots []copiedRoot, partial bool, err error) {
 	var tags []store.Tag
 	if f.tags {
-		tags, partial, err = e.tagsOf(ctx, "copy", from)
+		tags, partial, err = e.tagsOf(ctx, from)
 	}
 	if len(refs) == 0 || err != nil {
 		for _, t := range tags {
@@ -258,19 +260,10 @@ func (e *env) copyRoots(
 	}
 	found, err := rootsOf(ctx, from, refs)
 	for _, r := range found {
-		isElsewhere := func(t store.Tag) bool { return !sameRoot(t.Root, r.Node) }
+		isElsewhere := func(t store.Tag) bool { return !history.SameRoot(t.Root, r.Node) }
 		roots = append(roots, copiedRoot{root: r, tags: slices.DeleteFunc(slices.Clone(tags), isElsewhere)})
 	}
 	return roots, partial, err
-}
-
-// sameRoot reports whether two roots are the same. A directory that was found by its digest may have another size than
-// one that was found by a tag.
-func sameRoot(a, b store.Node) bool {
-	if a.Kind == store.KindDirectory {
-		a.Size, b.Size = 0, 0
-	}
-	return a == b
 }
 
 // copyTag sets a tag whose root is there. The conflict is that it points elsewhere in the destination, or cannot be read
@@ -284,7 +277,7 @@ func copyTag(ctx context.Context, f *copyFlags, to *store.Store, t store.Tag) (c
 		return fmt.Errorf("tag %q: %w", t.Name, err), nil
 	case err != nil:
 		err = to.Tags.Set(ctx, t)
-	case sameRoot(old.Root, t.Root):
+	case history.SameRoot(old.Root, t.Root):
 		return nil, nil
 	case !f.overwrite:
 		return fmt.Errorf("tag %q points elsewhere in the destination", t.Name), nil
@@ -361,7 +354,7 @@ func (e *env) printCopied(f *copyFlags, to *store.Store, roots int, c *tree.Copy
 	if sum != nil && !f.dryRun {
 		j.StoredBytes = &sum.stored
 		if j.NewBlobs > 0 {
-			e.note("copy", fmt.Sprintf("new %s files, unchanged %s%s in %.1f s", thousands(j.NewBlobs), thousands(j.Blobs-j.NewBlobs),
+			e.note(fmt.Sprintf("new %s files, unchanged %s%s in %.1f s", thousands(j.NewBlobs), thousands(j.Blobs-j.NewBlobs),
 				sum.text(), took.Seconds()))
 		}
 	}

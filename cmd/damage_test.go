@@ -104,7 +104,7 @@ type spoiling struct {
 	do   func(path string, data []byte) error
 	// What verify must find, of what there is to find: nothing at all where harmless is set.
 	harmless bool
-	what     store.What
+	what     store.DamageKind
 }
 
 // writeOver makes a file anew: the one that is there may be a link to the pristine one.
@@ -120,8 +120,8 @@ func flipped(data []byte, at int) []byte {
 
 // spoilings returns the ways to spoil a file, whatever it is.
 func spoilings(f storeFile) []spoiling {
-	what := map[string]store.What{
-		"packs": store.WhatPack, "index": store.WhatIndex, "tags": store.WhatTag, "log": store.WhatLog, "config": store.WhatConfig,
+	what := map[string]store.DamageKind{
+		"packs": store.DamagePack, "index": store.DamageIndex, "tags": store.DamageTag, "log": store.DamageLog, "config": store.DamageConfig,
 	}[f.kind]
 	cut := func(n int) func(string, []byte) error {
 		return func(path string, data []byte) error { return writeOver(path, data[:n]) }
@@ -151,7 +151,7 @@ func spoilings(f storeFile) []spoiling {
 		case f.kind == "log" && d.name == "cut to nothing":
 			d.harmless = true
 		case f.kind == "index" && d.name == "deleted":
-			d.what = store.WhatMissing // nobody can know what there was
+			d.what = store.DamageMissing // nobody can know what there was
 		}
 	}
 	return all
@@ -161,7 +161,7 @@ func spoilings(f storeFile) []spoiling {
 func regions(t *testing.T, f storeFile) []spoiling {
 	t.Helper()
 	var all []spoiling
-	add := func(name string, at int, what store.What) {
+	add := func(name string, at int, what store.DamageKind) {
 		all = append(all, spoiling{name: "flipped " + name, what: what,
 			do: func(path string, data []byte) error { return writeOver(path, flipped(data, at)) }})
 	}
@@ -169,23 +169,23 @@ func regions(t *testing.T, f storeFile) []spoiling {
 	n := len(f.data)
 	switch f.kind {
 	case "packs": // see store/packed/frame.go
-		add("magic", 3, store.WhatPack)
-		add("version", 8, store.WhatPack)
-		add("role", 12, store.WhatPack)
+		add("magic", 3, store.DamagePack)
+		add("version", 8, store.DamagePack)
+		add("role", 12, store.DamagePack)
 		for at, frame := 16, 0; at < n; frame++ {
 			count, start, stored := u32(at+8), u32(at+12), u32(at+16)
-			region := func(name string, offset int, what store.What) {
+			region := func(name string, offset int, what store.DamageKind) {
 				add(fmt.Sprintf("%s of frame %d", name, frame), at+offset, what)
 			}
 			if frame == 0 {
 				for name, offset := range map[string]int{"magic": 0, "kind": 4, "codec": 5, "count": 8, "start": 13, "stored": 16, "raw": 20, "payload sum": 24, "head sum": 28} {
-					region(name, offset, store.WhatFrame)
+					region(name, offset, store.DamageFrame)
 				}
 			}
-			region("digest", 32, store.WhatFrame)
-			region("last size", 32+count*36-4, store.WhatFrame)
+			region("digest", 32, store.DamageFrame)
+			region("last size", 32+count*36-4, store.DamageFrame)
 			if start > 32+count*36 {
-				region("padding", start-1, store.WhatFrame)
+				region("padding", start-1, store.DamageFrame)
 			}
 			if stored > 0 {
 				region("first byte", start, "")
@@ -200,20 +200,20 @@ func regions(t *testing.T, f storeFile) []spoiling {
 		blobs := int(binary.LittleEndian.Uint64(f.data[foot+24:]))
 		refs := 16 * packs
 		tables := refs + 28*frames
-		add("pack", 3, store.WhatIndex)
-		add("length of a pack", 8, store.WhatIndex)
+		add("pack", 3, store.DamageIndex)
+		add("length of a pack", 8, store.DamageIndex)
 		for name, offset := range map[string]int{"pack": 0, "offset": 4, "start": 12, "stored": 16, "raw": 20, "kind": 24, "codec": 25} {
-			add("frame's "+name, refs+offset, store.WhatIndex)
+			add("frame's "+name, refs+offset, store.DamageIndex)
 		}
 		for name, offset := range map[string]int{"key": 10, "frame": 32, "offset": 36, "size": 40} {
-			add("blob's "+name, tables+offset, store.WhatIndex)
-			add("directory's "+name, tables+blobs+offset, store.WhatIndex)
+			add("blob's "+name, tables+offset, store.DamageIndex)
+			add("directory's "+name, tables+blobs+offset, store.DamageIndex)
 		}
-		add("foot of the blobs", tables+blobs-20, store.WhatIndex)
-		add("fan-out of the blobs", tables+blobs-34, store.WhatIndex)
-		add("foot of the directories", foot-20, store.WhatIndex)
+		add("foot of the blobs", tables+blobs-20, store.DamageIndex)
+		add("fan-out of the blobs", tables+blobs-34, store.DamageIndex)
+		add("foot of the directories", foot-20, store.DamageIndex)
 		for name, offset := range map[string]int{"magic": 0, "version": 8, "sum": 20, "epoch": 40, "foot sum": 60} {
-			add("foot's "+name, foot+offset, store.WhatIndex)
+			add("foot's "+name, foot+offset, store.DamageIndex)
 		}
 	default:
 		add("checksum", 3, all3(f.kind))
@@ -222,8 +222,8 @@ func regions(t *testing.T, f storeFile) []spoiling {
 	return all
 }
 
-func all3(kind string) store.What {
-	return map[string]store.What{"tags": store.WhatTag, "log": store.WhatLog, "config": store.WhatConfig}[kind]
+func all3(kind string) store.DamageKind {
+	return map[string]store.DamageKind{"tags": store.DamageTag, "log": store.DamageLog, "config": store.DamageConfig}[kind]
 }
 
 // raceStep is one in how many cases of a matrix of damage is tried under the race detector.
@@ -348,7 +348,7 @@ func (v verification) hits() map[string]bool {
 }
 
 // has reports whether verify found something of a kind.
-func (v verification) has(what store.What) bool {
+func (v verification) has(what store.DamageKind) bool {
 	return slices.ContainsFunc(v.findings, func(f tree.Finding) bool { return f.What == what })
 }
 
@@ -430,7 +430,7 @@ func checkDamage(t *testing.T, dir string, d spoiling) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
-	again := verifyStore(t, dir, tree.VerifyOptions{NoRecord: true})
+	again := verifyStore(t, dir, tree.VerifyOptions{ScrubOptions: store.ScrubOptions{NoRecord: true}})
 	if got := again.hits(); !sameKeys(got, want) || len(again.findings) != len(v.findings) {
 		t.Errorf("the second verify says\n%v\nand the first said\n%v", again, v)
 	}
@@ -442,7 +442,7 @@ func mendSpoilt(t *testing.T, dir, good string, sources []string, d spoiling) bo
 	t.Helper()
 	if len(d.name)%2 == 0 {
 		want := 0
-		if d.what == store.WhatLog && d.name == "a dangling symlink" {
+		if d.what == store.DamageLog && d.name == "a dangling symlink" {
 			want = 3 // the log is lost, and no other store has it
 		}
 		if status, _, errs := castar("repair", "-q", "-s", dir, "--from", good); status != want {
@@ -451,7 +451,7 @@ func mendSpoilt(t *testing.T, dir, good string, sources []string, d spoiling) bo
 		return true
 	}
 	st, err := config.Open(context.Background(), dir, config.Options{})
-	if err != nil || d.what == store.WhatTag || d.what == store.WhatLog {
+	if err != nil || d.what == store.DamageTag || d.what == store.DamageLog {
 		return false
 	}
 	st.Close()

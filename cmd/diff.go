@@ -10,18 +10,18 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"castar/ingest"
-	"castar/ingest/compare"
+	"castar/ingest/sides"
 	"castar/store"
 	"castar/store/tree"
 )
 
 const diffHelp = `
-Says what changed from A to B. Each is a ROOT, something inside one, or a path outside the store. An argument that
-begins with /, ./ or ../, or is . or .., is a path; so is one that exists and is no root. A path is read as 'castar
-ingest' would read it. What cannot be stored is left out and named on stderr, and the exit status is 3. With PATHs,
-diff compares only what is at or below one of them inside A and B.
+Lists what changed from A to B. Each is a ROOT, something inside one, or a path outside the store. An argument is a path
+if it begins with /, ./ or ../, if it is . or .., or if it exists and is not a root. diff reads a path as 'castar
+ingest' would. It leaves out what cannot be stored and names it on stderr; the exit status is then 3. With PATHs, diff
+compares only what is at or below one of them inside A and B.
 
-A file is opened only if 'castar ingest' would read it again. 'castar ingest --help' says when that is, and what
+diff opens a file only if 'castar ingest' would read it again. 'castar ingest --help' says when that is, and what
 --trust-cache and --no-cache change.
 
 --exclude, --exclude-from, --gitignore and --exclude-caches leave things out on both sides: from a stored tree they
@@ -35,19 +35,19 @@ Each line has a letter and a path:
   T  a file, directory or symbolic link became another of these
   L  a symbolic link points elsewhere
   R  renamed: A has it at the first path, and B has the same at the second
-With --metadata, there are more letters, for what is on both sides and has
-  p  other permission bits, setuid, setgid or sticky bit
-  t  another modification time
-  o  another owner or group, by number or by name
+With --metadata, an entry that is on both sides may have one of these letters:
+  p  the permission bits, or the setuid, setgid or sticky bit, differ
+  t  the modification time differs
+  o  the owner or the group differs, by number or by name
 The path of a directory, or of what was one, ends in a slash. Lines are sorted by path, bytewise, slash included. A
 directory that was added, removed or renamed is one line. Empty files and directories never count as renamed.
 
-What is the same on both sides is not read, however large it is. Trees that differ only in the rule by which
-directories count their size are the same. To find renames, diff holds everything that was added and removed in
-memory; --no-renames avoids that. If it is more than some hundred thousand entries, renames among them are shown as
-removed and added. A tree with more than 8192 directories inside each other is an error.
+diff does not read what is the same on both sides, however large it is. Trees that differ only in the rule by which
+directories count their size are the same. To find renames, diff keeps in memory everything that was added or removed;
+--no-renames avoids that. If it is more than some hundred thousand entries, renames among them are shown as removed and
+added. A tree with more than 8192 directories inside each other is an error.
 
---stat counts entries, and bytes in files. The number 18446744073709551615 means that many or more.
+--stat counts entries, and bytes in files. A count stops at 18446744073709551615, which means that many or more.
 
 With -z, lines end in NUL, and a NUL also separates the two paths of R. On a terminal, additions are green and
 removals are red, unless NO_COLOR is set.
@@ -88,8 +88,8 @@ func (e *env) diffCommand() *cli.Command {
 			boolFlag("patch", "p", &f.patch, "print changes in text files, for git apply"),
 			boolFlag("metadata", "", &f.metadata, "also compare modes, times and owners; both must have a listing"),
 			nullFlag(&f.null),
-			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed"),
-			jobsFlag(&f.live.options.Jobs),
+			boolFlag("exit-code", "", &f.exitCode, "exit with status 1 if something changed; 1 also means that diff failed"),
+			jobsFlag(&f.live.options.Jobs, ingestJobs),
 		}, f.live.sourceFlags()...),
 		Action: func(c *cli.Context) error {
 			if err := f.check(e, c.NArg()); err != nil {
@@ -108,17 +108,17 @@ func (e *env) diffCommand() *cli.Command {
 func (f *diffFlags) check(e *env, args int) error {
 	switch {
 	case args < 2:
-		return usagef("diff", "want an A and a B, got %d arguments", args)
+		return usagef("want an A and a B, got %d arguments", args)
 	case count(f.stat, f.nameOnly, f.patch) > 1:
-		return usagef("diff", "--stat, --name-only and --patch exclude each other")
+		return usagef("--stat, --name-only and --patch exclude each other")
 	case f.metadata && (f.stat || f.nameOnly || f.patch):
-		return usagef("diff", "--metadata does not work with --stat, --name-only or --patch")
+		return usagef("--metadata does not work with --stat, --name-only or --patch")
 	case f.null && (f.stat || f.patch || e.json):
-		return usagef("diff", "--null does not work with --stat, --patch or --json")
+		return usagef("--null does not work with --stat, --patch or --json")
 	case e.json && (f.nameOnly || f.patch):
-		return usagef("diff", "--json does not work with --name-only or --patch")
+		return usagef("--json does not work with --name-only or --patch")
 	case f.live.noCache && f.live.options.TrustCache:
-		return usagef("diff", "--no-cache and --trust-cache exclude each other")
+		return usagef("--no-cache and --trust-cache exclude each other")
 	}
 	f.options.Recursive = f.options.Recursive || f.stat || f.patch
 	// What cannot be read is shown as removed, and named.
@@ -132,29 +132,29 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		return err
 	}
 	defer st.Close()
-	sides, err := e.findSides(ctx, st, args)
+	both, err := e.findSides(ctx, st, args)
 	if err != nil {
 		return err
 	}
-	leftOut, err := e.hashSides(ctx, f, st, sides)
+	leftOut, err := e.hashSides(ctx, f, st, both)
 	if err != nil {
 		return err
 	}
-	if err := checkPaths(ctx, sides, f.options.Paths); err != nil {
+	if err := checkPaths(ctx, both, f.options.Paths); err != nil {
 		return err
 	}
 	f.options.TooMany = func() {
-		e.note("diff", "too much was added and removed to search for renames; they are shown as removed and added")
+		e.note("too much was added and removed to search for renames; they are shown as removed and added")
 	}
 	f.options.Many = func(side int) {
-		if sides[side].Path == "" {
-			st.Expect(ctx, sides[side].Root)
+		if both[side].Path == "" {
+			st.Expect(ctx, both[side].Root)
 		}
 	}
-	p := e.newDiffPrinter(f, sides)
-	left := complaints{e: e, command: "diff"}
+	p := e.newDiffPrinter(f, both)
+	left := complaints{e: e}
 	if f.metadata {
-		kept, err := openBoth(ctx, st, sides, &left)
+		kept, err := openBoth(ctx, st, both, &left)
 		defer kept[0].close()
 		defer kept[1].close()
 		if err != nil {
@@ -177,39 +177,39 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	return nil
 }
 
-func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (sides [2]*compare.Side, err error) {
+func (e *env) findSides(ctx context.Context, st *store.Store, args [2]string) (both [2]*sides.Side, err error) {
 	var errs [2]error
 	var finding sync.WaitGroup // both at once, which saves a round trip
 	for i, arg := range args {
-		finding.Go(func() { sides[i], errs[i] = compare.Find(ctx, st, arg) })
+		finding.Go(func() { both[i], errs[i] = sides.Find(ctx, st, arg) })
 	}
 	finding.Wait()
 	for i, arg := range args {
 		if errs[i] != nil {
-			return sides, explainRef(ctx, st, arg, errs[i])
+			return both, explainRef(ctx, st, arg, errs[i])
 		}
-		if sides[i].Path != "" {
-			if err := checkSource(sides[i].Path, "write the data to a file first, and name that file"); err != nil {
-				return sides, err
+		if both[i].Path != "" {
+			if err := checkSource(both[i].Path, "write the data to a file first, and name that file"); err != nil {
+				return both, err
 			}
 		}
 	}
-	return sides, nil
+	return both, nil
 }
 
 // hashSides reads the sides outside the store, and names on stderr what it leaves out. It leaves the same out of the
 // stored sides.
-func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, sides [2]*compare.Side) (leftOut bool, err error) {
+func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, both [2]*sides.Side) (leftOut bool, err error) {
 	o := f.live.options
-	if o.SizeRule, err = compare.SizeRule(ctx, sides, o.SizeRule); err != nil {
+	if o.SizeRule, err = sides.SizeRule(ctx, both, o.SizeRule); err != nil {
 		return false, err
 	}
-	for _, s := range sides {
+	for _, s := range both {
 		if s.Path != "" {
-			o.Excludes = e.excludeCache("diff", o.Excludes, s.Path)
+			o.Excludes = e.excludeCache(o.Excludes, s.Path)
 		}
 	}
-	for _, s := range sides {
+	for _, s := range both {
 		if s.Path == "" {
 			continue
 		}
@@ -219,14 +219,14 @@ func (e *env) hashSides(ctx context.Context, f *diffFlags, st *store.Store, side
 		}
 		for _, p := range problems {
 			leftOut = true
-			e.warn("diff", "left out: "+p.Error())
+			e.warn("left out: " + p.Error())
 		}
 	}
-	return leftOut, compare.Filter(ctx, sides, o, f.stat)
+	return leftOut, sides.Filter(ctx, both, o, f.stat)
 }
 
 // hash reads a side outside the store, showing how far it is, and returns what it left out.
-func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o ingest.Options, useCache bool) ([]ingest.Problem, error) {
+func (e *env) hash(ctx context.Context, st *store.Store, s *sides.Side, o ingest.Options, useCache bool) ([]ingest.Problem, error) {
 	source, err := filepath.Abs(s.Path)
 	if err != nil {
 		return nil, err
@@ -234,15 +234,15 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o inge
 	if o.Landmarks, err = e.outside(s.Path); err != nil {
 		return nil, err
 	}
-	if o.Excludes, err = e.excludeStore("diff", o.Excludes, s.Path); err != nil {
+	if o.Excludes, err = e.excludeStore(o.Excludes, s.Path); err != nil {
 		return nil, err
 	}
 	if useCache {
-		o.Cache = e.openCache("diff", st, source)
-		defer func() { e.saveCache("diff", o.Cache) }()
+		o.Cache = e.openCache(st, source)
+		defer func() { e.saveCache(o.Cache) }()
 	}
 	o.Progress = new(ingest.Progress)
-	defer e.startProgress("diff", sampleIngest(o.Progress))()
+	defer e.startProgress(sampleIngest(o.Progress))()
 	r, err := s.Hash(ctx, o)
 	if left := (*ingest.LeftOutError)(nil); errors.As(err, &left) {
 		return nil, refusal(left.Problems, []string{s.Path})
@@ -250,8 +250,8 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *compare.Side, o inge
 	if err != nil {
 		return nil, err
 	}
-	e.noteStores("diff", s.Path, r.Stores)
-	e.noteSockets("diff", r.Sockets)
+	e.noteStores(s.Path, r.Stores)
+	e.noteSockets(r.Sockets)
 	return r.LeftOut, nil
 }
 
@@ -279,17 +279,17 @@ func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
 }
 
 // checkPaths reports a path that neither side has: a typo must not look like no change.
-func checkPaths(ctx context.Context, sides [2]*compare.Side, paths []string) error {
+func checkPaths(ctx context.Context, both [2]*sides.Side, paths []string) error {
 	for _, path := range paths {
-		_, err := sides[0].Lookup(ctx, path)
+		_, err := both[0].Lookup(ctx, path)
 		if err != nil {
-			_, err = sides[1].Lookup(ctx, path)
+			_, err = both[1].Lookup(ctx, path)
 		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, store.ErrNotFound):
-			return &failure{err: fmt.Errorf("%s: neither in %s nor in %s", quote(path), quote(sides[0].Arg), quote(sides[1].Arg)),
+			return &failure{err: fmt.Errorf("%s: neither in %s nor in %s", quote(path), quote(both[0].Arg), quote(both[1].Arg)),
 				status: statusNotFound}
 		case err != nil:
 			return err

@@ -7,9 +7,9 @@ import (
 	"iter"
 	"strings"
 
-	"castar/ingest/compare"
+	"castar/ingest/sides"
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
 	"castar/store/tree"
 )
 
@@ -20,8 +20,8 @@ const (
 	changedOwner tree.Op = 'o'
 )
 
-func openBoth(ctx context.Context, st *store.Store, sides [2]*compare.Side, left *complaints) (kept [2]*facts, err error) {
-	for i, s := range sides {
+func openBoth(ctx context.Context, st *store.Store, both [2]*sides.Side, left *complaints) (kept [2]*facts, err error) {
+	for i, s := range both {
 		if kept[i], err = openFacts(ctx, st, s.Ref, left.listing); err == nil && kept[i] == nil {
 			err = errors.New("no listing of modes, times and owners is kept for it; a tag or a line of the log has one")
 		}
@@ -120,7 +120,7 @@ func (p *diffPrinter) covers(path string) bool {
 }
 
 // findKind is find for an entry of another tree, which may have another size there.
-func (r *factsReader) findKind(path string, n *store.Node) (e metadata.Entry, ok bool) {
+func (r *factsReader) findKind(path string, n *store.Node) (e listing.Entry, ok bool) {
 	e, _ = r.find(path, n)
 	return e, e.Kind == n.Kind
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"castar/ingest/compare"
+	"castar/ingest/sides"
 	"castar/store"
 	"castar/store/tree"
 	"castar/store/tree/patch"
@@ -17,7 +17,7 @@ import (
 type diffPrinter struct {
 	e        *env
 	f        *diffFlags
-	sides    [2]*compare.Side
+	sides    [2]*sides.Side
 	out      *linePrinter
 	patch    patch.Writer
 	color    bool
@@ -28,13 +28,13 @@ type diffPrinter struct {
 	facts    [2]*factsReader       // with --metadata
 }
 
-func (e *env) newDiffPrinter(f *diffFlags, sides [2]*compare.Side) *diffPrinter {
-	p := &diffPrinter{e: e, f: f, sides: sides, out: e.newLinePrinter(f.null), color: e.wantsColor() && !f.null,
+func (e *env) newDiffPrinter(f *diffFlags, both [2]*sides.Side) *diffPrinter {
+	p := &diffPrinter{e: e, f: f, sides: both, out: e.newLinePrinter(f.null), color: e.wantsColor() && !f.null,
 		terminal: e.isTerminal(), ops: map[tree.Op]string{tree.Added: colorGreen, tree.Removed: colorRed},
 		parts: map[patch.Part]string{patch.Head: colorBold, patch.Hunk: colorCyan, patch.Added: colorGreen, patch.Removed: colorRed}}
-	p.patch = patch.Writer{New: sides[1].Directories, Line: p.patchLine,
+	p.patch = patch.Writer{New: both[1].Directories, Line: p.patchLine,
 		Contents: func(ctx context.Context, side int, path string, n store.Node) ([]byte, error) {
-			return sides[side].Contents(ctx, path, n)
+			return both[side].Contents(ctx, path, n)
 		}}
 	return p
 }
@@ -157,9 +157,9 @@ type jsonDiffStat struct {
 func (jsonDiffStat) lineType() string { return "summary" }
 
 // finish adds what is known about the whole trees.
-func (j *jsonDiffStat) finish(ctx context.Context, sides [2]*compare.Side) error {
+func (j *jsonDiffStat) finish(ctx context.Context, both [2]*sides.Side) error {
 	for i, to := range []*uint64{&j.EntriesOld, &j.EntriesNew} {
-		s := sides[i]
+		s := both[i]
 		rule, _, err := tree.SizeRule(ctx, s.Directories, s.Root)
 		if err == nil {
 			*to, err = tree.Entries(ctx, s.Directories, s.Root, rule)

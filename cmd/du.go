@@ -12,11 +12,12 @@ import (
 )
 
 const duHelp = `
-Says what each directory of ROOT takes, or of what is at path inside it, and the whole last.
+Prints how much space each directory in ROOT takes, or each directory in the one at path inside ROOT. The total comes
+last.
 
-SIZE is the size of all files in it, each counted wherever it occurs. UNIQUE is the room that its contents take in the
-store, compressed, and that nothing else in ROOT needs. SHARED is the room of what is also elsewhere in ROOT: beside
-the directory, or beside one of those around it. A store over a network cannot tell UNIQUE and SHARED.
+SIZE is the size of all files in it, each counted wherever it occurs. UNIQUE is the compressed space in the store of
+contents that nothing else in ROOT needs. SHARED is the compressed space of contents that are also elsewhere in ROOT,
+outside the directory. A remote store knows neither, and du prints "-".
 
 Examples:
   castar du src                                     # the directories in it
@@ -26,7 +27,7 @@ func (e *env) duCommand() *cli.Command {
 	depth := 1
 	return &cli.Command{
 		Name:        "du",
-		Usage:       "say what the directories of a tree take",
+		Usage:       "show how much space the directories of a tree take",
 		UsageText:   "castar du [flags] ROOT[:path]",
 		Description: withJSON(duHelp, "there is an object for each directory", jsonRoom{}),
 		Flags: []cli.Flag{
@@ -34,7 +35,7 @@ func (e *env) duCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return usagef("du", "want one ROOT, got %d arguments", c.NArg())
+				return usagef("want one ROOT, got %d arguments", c.NArg())
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				return e.du(c.Context, st, r, depth)

@@ -35,13 +35,9 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// usagef is a mistake on the command line. The command may be "".
-func usagef(command, format string, args ...any) error {
-	return &failure{
-		err:    fmt.Errorf(format, args...),
-		status: statusUsage,
-		hint:   "see '" + strings.TrimSpace("castar "+command) + " --help'",
-	}
+// usagef is a mistake on the command line. Its hint is the command's help.
+func usagef(format string, args ...any) error {
+	return &failure{err: fmt.Errorf(format, args...), status: statusUsage}
 }
 
 // errPartial ends a command that could not do all of its work. What was left out or damaged has been printed.
@@ -79,10 +75,13 @@ func statusOf(err error) int {
 	return statusFailed
 }
 
-// hintOf returns a line of advice about err, or "".
-func hintOf(err error) string {
+// hintOf returns a line of advice about an error of a command, whose name may be "", or "".
+func hintOf(command string, err error) string {
 	var f *failure
-	if errors.As(err, &f) {
+	switch {
+	case errors.As(err, &f) && f.status == statusUsage && f.hint == "":
+		return "see '" + strings.TrimSpace("castar "+command) + " --help'"
+	case f != nil:
 		return f.hint
 	}
 	hint := hintAtMaking(err)
@@ -108,7 +107,7 @@ func (m jsonMessage) lineType() string { return m.Level }
 // and one for the hint. errPartial, errDiffers and errSaid print nothing, because everything
 // has been said.
 func printError(w io.Writer, asJSON bool, command string, err error) {
-	status, hint := statusOf(err), hintOf(err)
+	status, hint := statusOf(err), hintOf(command, err)
 	if status == statusPartial || errors.Is(err, errDiffers) || errors.Is(err, errSaid) {
 		return
 	}

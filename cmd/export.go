@@ -24,8 +24,8 @@ tree says. Symbolic links are made as they are, and never followed.
 
 An existing DEST is refused, unless it is an empty directory or --overwrite is given. With --overwrite, export makes
 DEST equal to the tree, file by file. It does not touch files that are right already. Other files in DEST stay, unless
---delete is given. With --delete, a directory also gives way to a file or symbolic link of the same name, and the
-other way round; without it, that is an error. DEST itself never gives way to another kind of entry.
+--delete is given. With --delete, export also replaces a directory by a file or symbolic link of the same name, and the
+reverse. Without --delete, this is an error. Export never replaces DEST itself by another kind of entry.
 
 Before it changes an existing DEST, export looks for what would stop it, and names all of it: entries in the way,
 mount points that would be deleted, directories that it may not write in, and, if there is something to delete,
@@ -37,46 +37,47 @@ A tree with more than 8192 directories inside each other is refused.
 The digest of a tree stands for names, contents and one bit of the mode. Beside it, 'castar ingest' keeps a listing of
 modes, owners, times, hard links, holes and, with --xattrs, attributes. If ROOT is a tag or a line of the log, export
 restores modes, times, hard links and holes from the listing, whatever the umask is. With --owner, it also restores
-owners, setuid and setgid: the user and the group of that name, or of that number if the name is unknown here. With
---xattrs, it also restores extended attributes and access lists, and in files that stay removes others that users may
-set. --mode-file, --mode-exec, --mode-dir and --mtime win over the listing, and --metadata=none ignores it. What
-cannot be restored is named on stderr, and the exit status is 3. So is what the listing says and the tree
-contradicts. Files that share their contents but were no hard links stay apart.
+owners, setuid and setgid: the user and group of the recorded name or, if this machine does not know the name, of the
+recorded number. With --xattrs, it also restores extended attributes and ACLs. From files that stay, it removes other
+attributes that users may set. --mode-file, --mode-exec, --mode-dir and --mtime win over the listing, and
+--metadata=none ignores it. Export names on stderr what it cannot restore, and what the listing says but the tree
+contradicts; the exit status is then 3. Files with equal contents that were not hard links stay separate files.
 
-A digest has no listing. Without one, files get the time of writing and the modes of the flags. A file that replaces another keeps the old
-permission bits, unless --mode-file or --mode-exec is given. If the file has become executable, whoever may read it
-may run it; if it is no longer executable, nobody may. The file keeps its owner if you are root, and its group if you
-are in it; otherwise the group gets no more rights than others have. The setuid, setgid and sticky bits, access lists
-and extended attributes of the old file are lost. If only the executable bit is wrong, export sets the bit and keeps
-the file.
+A digest has no listing. Without one, files get the time of writing and the modes of the flags. A file that replaces
+another keeps the old permission bits, unless --mode-file or --mode-exec is given. If the file has become executable,
+whoever may read it may run it; if it is no longer executable, nobody may. The file keeps its owner if you are root, and
+its group if you are in it; otherwise the group gets no more rights than others have. The setuid, setgid and sticky
+bits, ACLs and extended attributes of the old file are lost. If only the executable bit is wrong, export sets the bit
+and keeps the file.
 
-On a file system that lets files share blocks (XFS, btrfs and some others), a file takes no room for what the store there
-keeps uncompressed: photos, films, archives. It shares the blocks with the store, as after cp --reflink, and each stays as
-it is when the other is changed or removed. Every byte is checked all the same. Compressed contents, files of less than
-128 KiB and what was stored on another kind of file system are written. --reflink=always is an error if DEST and the
-store are not on one such file system. With --reflink=never, everything is written. -v and --json say how much is shared.
+On a file system where files can share blocks (XFS, btrfs and some others), an exported file shares with the store the
+blocks that the store keeps uncompressed, such as those of photos, films and archives. They take no extra space, as
+after cp --reflink. A change to one file does not change the other. Every byte is checked all the same. Compressed
+contents, files of less than 128 KiB and what was stored on another kind of file system are written. --reflink=always is
+an error if DEST and the store are not on one such file system. With --reflink=never, everything is written. -v and
+--json say how much is shared.
 
-With --sparse, blocks of 4 KiB of zeros become holes in every file that is written, so a disk image takes no more room
-than its original. Without it, zeros are written like other bytes.
+Files that had holes get holes again, if the listing says so. With --sparse, export writes 4 KiB blocks of zeros as
+holes in every file, so a disk image takes no more space than its original.
 
-If the store is inside DEST, export leaves it alone, whatever path leads to it. It knows the store by its contents, so
-it leaves a copy of the store alone too. With --delete, it says so on stderr. Another store is deleted like any
-directory.
+If the store is inside DEST, export leaves it alone, by whatever path DEST leads to it. Export recognizes the store by
+its contents, so it also leaves a copy of the store alone. With --delete, it says on stderr what it left. Any other
+store is deleted like a directory.
 
 With --format tar, nar or zip, export writes an archive to FILE, which appears when it is complete, or not at all, or to
 standard output (-). If ROOT is a tag or a line of the log, a tar archive has the modes, owners, times and hard links of
 the listing, and with --xattrs its attributes; a zip archive has the modes, owners (as numbers) and times. The time of
---mtime wins. With --metadata=none, for a digest and in a NAR, the same root gives the same bytes: owners are 0, modes
-are 0644, 0755 or 0777, and times are 1970 or those of --mtime. Names are always sorted. Every byte is checked on the
-way. After an error the archive has no end, and the exit status is not 0; do not use what was written to standard
-output.
+--mtime wins. The same root always gives the same bytes with --metadata=none, if ROOT is a digest, and in a NAR: owners
+are 0, modes are 0644, 0755 or 0777, and times are 1970-01-01 or that of --mtime. Names are always sorted. Every byte is
+checked on the way. After an error the archive has no end, and the exit status is not 0; do not use what was written to
+standard output.
 
 A tar archive is ustar, with PAX records only where a name, size, time or owner does not fit. Names that are not UTF-8
-are raw bytes; in a zip archive, which has no way to say so, programs may take them for another character set. Zip has
-no times before 1980 for programs that do not know extended timestamps. The archive has the entries of the root at its
-top, or below --name. A root that is a file or symbolic link needs --name in a tar or zip archive, unless it has a path:
-then its name is the last part of the path. A tar archive with a listing also has the root itself, as ./. A NAR, which
-Nix reads, may be any root. With --json and -, there is no object.
+are raw bytes; a zip archive cannot say so, and programs may read them in another character set. Programs that do not
+know extended timestamps show no time before 1980 in a zip archive. The archive has the entries of the root at its top,
+or below --name. A root that is a file or symbolic link needs --name in a tar or zip archive, unless it has a path: then
+its name is the last part of the path. A tar archive with a listing also has the root itself, as ./. A NAR, which Nix
+reads, may be any root. With --json and -, there is no object.
 
 With --include and --exclude, export writes a part of the tree. Patterns are those of .gitignore files, relative to what
 is exported. A directory is made if it is included, or if something in it is.
@@ -108,38 +109,38 @@ func (e *env) exportCommand() *cli.Command {
 		Name:      "export",
 		Aliases:   []string{"restore", "checkout"},
 		Usage:     "write a stored tree",
-		UsageText: "castar export [flags] ROOT[:path] DEST\n   castar export [flags] --format tar|nar|zip ROOT[:path] FILE|-",
+		UsageText: "castar export [flags] ROOT[:path] DEST\n       castar export [flags] --format tar|nar|zip ROOT[:path] FILE|-",
 		Description: withJSON(exportHelp, "there is one object", jsonExported{},
-			"With --dry-run, an object for each change comes before it", jsonChange{}),
+			"With --dry-run, an object for each change comes before it", jsonExportAction{}),
 		Flags: []cli.Flag{
 			choiceFlag("format", &f.format, "dir", "write a directory or an archive, by `FORMAT`: dir, tar, nar or zip", "dir", "tar", "nar", "zip"),
 			&cli.StringFlag{Name: "name", Destination: &f.name, Usage: "put everything in a tar or zip archive below the path `NAME`"},
 			boolFlag("overwrite", "", &o.Overwrite, "make an existing DEST equal to the tree"),
 			boolFlag("delete", "", &o.Delete, "with --overwrite, delete what the tree does not have"),
 			boolFlag("dry-run", "n", &o.DryRun, "write nothing; print what would be done"),
-			boolFlag("sparse", "", &o.Sparse, "write blocks of zeros as holes"),
-			choiceFlag("reflink", &reflink, "auto", "share blocks with the store: `WHEN` the file system can (auto), always or never", reflinks...),
-			metadataFlag(&f.metadata, "restore modes, times and hard links: `WHEN` the store keeps them (auto), or none"),
+			boolFlag("sparse", "", &o.Sparse, "write 4 KiB blocks of zeros as holes"),
+			choiceFlag("reflink", &reflink, "auto", "share blocks with the store: `WHEN` is auto (if the file system can), always or never", reflinks...),
+			metadataFlag(&f.metadata, "restore modes, times and hard links: `WHEN` is auto (if the store keeps them) or none"),
 			boolFlag("owner", "", &f.owner, "also restore owners, groups, setuid and setgid; only root can"),
-			boolFlag("xattrs", "", &f.xattrs, "also restore extended attributes and access lists"),
+			boolFlag("xattrs", "", &f.xattrs, "also restore extended attributes and ACLs"),
 			modeFlag("mode-file", &o.FileMode, 0, "0644", "files"),
 			modeFlag("mode-exec", &o.ExecMode, 0, "0755", "executable files"),
 			modeFlag("mode-dir", &o.DirMode, 0o500, "0755", "directories"),
-			timeFlag(&o.MTime, "of the listing; without one now, or epoch in archives"),
-			jobsFlag(&o.Jobs),
+			timeFlag(&o.MTime, "the time in the listing; without a listing, now, or epoch in an archive"),
+			jobsFlag(&o.Jobs, "the number of processors, at least 8"),
 			listFlag("include", "i", &f.pick.include, "write only what `PATTERN` matches, and what is in it"),
 			listFlag("exclude", "e", &f.pick.exclude, "do not write what `PATTERN` matches; this decides over --include"),
 		},
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() != 2:
-				return usagef("export", "want a ROOT and a DEST, got %d arguments", c.NArg())
+				return usagef("want a ROOT and a DEST, got %d arguments", c.NArg())
 			case o.Delete && !o.Overwrite:
-				return usagef("export", "--delete works only with --overwrite")
+				return usagef("--delete works only with --overwrite")
 			case o.Delete && f.pick.some():
-				return usagef("export", "--delete would delete what --include and --exclude leave out")
+				return usagef("--delete would delete what --include and --exclude leave out")
 			case f.metadata == "none" && (f.owner || f.xattrs):
-				return usagef("export", "--owner and --xattrs do not work with --metadata=none")
+				return usagef("--owner and --xattrs do not work with --metadata=none")
 			}
 			o.Reflink = export.Reflink(slices.Index(reflinks, reflink))
 			f.now = c.IsSet("mtime") && o.MTime.IsZero()
@@ -156,7 +157,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	if f.isArchive() && dest == "-" && e.isTerminal() {
 		return &failure{err: errors.New("an archive would fill the terminal"), status: statusUsage, hint: "redirect it, or name a file"}
 	}
-	st, err := e.openPatient(ctx, "export", forRead)
+	st, err := e.openPatient(ctx, forRead)
 	if err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	if err != nil {
 		return err
 	}
-	left := complaints{e: e, command: "export"}
+	left := complaints{e: e}
 	if f.format != "nar" {
 		kept, err := e.restore(ctx, f, st, at, &left)
 		if err != nil {
@@ -203,13 +204,13 @@ func (e *env) write(ctx context.Context, f *exportFlags, st *store.Store, node s
 	o := &f.options
 	o.Progress, o.Partial = &export.Progress{}, f.pick.some()
 	o.Spared = func(path string) {
-		e.note("export", fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
+		e.note(fmt.Sprintf("%s: the store itself is left alone: %s", quote(dest), quote(path)))
 	}
 	if o.DryRun || e.verbose {
-		o.Notify = func(c export.Change) { e.printChange(o.DryRun, c) }
+		o.Notify = func(a export.Action) { e.printAction(o.DryRun, a) }
 	}
 	if !o.DryRun { // a dry run is quick, and prints lines to the same terminal
-		defer e.showExport(ctx, "export", o.Progress, st, node)()
+		defer e.showExport(ctx, o.Progress, st, node)()
 	}
 	if !f.isArchive() {
 		return export.Dir(ctx, st, node, dest, *o)
@@ -244,12 +245,12 @@ func (f *exportFlags) explain(err error, ref string, isFile bool) error {
 }
 
 // showExport shows how far an export of node is, until the returned function is called.
-func (e *env) showExport(ctx context.Context, command string, p *export.Progress, st *store.Store, node store.Node) (stop func()) {
+func (e *env) showExport(ctx context.Context, p *export.Progress, st *store.Store, node store.Node) (stop func()) {
 	total := uint64(0)
 	if e.wantsBar() || e.progress == "json" {
 		total = knownBytes(ctx, st, node)
 	}
-	return e.startProgress(command, func() sample {
+	return e.startProgress(func() sample {
 		return sample{files: p.Files.Load() + p.Symlinks.Load(), bytes: p.Bytes.Load(), total: total}
 	})
 }
@@ -270,24 +271,24 @@ func knownBytes(ctx context.Context, st *store.Store, node store.Node) uint64 {
 	return 0
 }
 
-// jsonChange is a line of castar export --dry-run --json.
-type jsonChange struct {
+// jsonExportAction is a line of castar export --dry-run --json.
+type jsonExportAction struct {
 	Op export.Op `json:"op"` // mkdir, write, chmod, set, link or delete
 	jsonPath
 }
 
-func (jsonChange) lineType() string { return "change" }
+func (jsonExportAction) lineType() string { return "change" }
 
-// printChange says what is done to an entry, as a result of a dry run or as a note.
-func (e *env) printChange(isResult bool, c export.Change) {
+// printAction says what is done to an entry, as a result of a dry run or as a note.
+func (e *env) printAction(isResult bool, a export.Action) {
 	path := "."
-	if c.Path != "" {
-		path = quote(c.Path)
+	if a.Path != "" {
+		path = quote(a.Path)
 	}
 	if isResult {
-		e.print(jsonChange{c.Op, newJSONPath(c.Path)}, fmt.Sprintf("%-6s %s", c.Op, path))
+		e.print(jsonExportAction{a.Op, newJSONPath(a.Path)}, fmt.Sprintf("%-6s %s", a.Op, path))
 	} else {
-		e.note("export", fmt.Sprintf("%s %s", c.Op, path))
+		e.note(fmt.Sprintf("%s %s", a.Op, path))
 	}
 }
 
@@ -298,7 +299,7 @@ type jsonExported struct {
 	DestBase64    string  `json:"dest_base64,omitempty"`
 	export.Result         // files, directories, symlinks, bytes of the tree; entries written, unchanged, deleted
 	Seconds       float64 `json:"seconds"`
-	NotRestored   uint64  `json:"not_restored,omitempty" help:"how much of modes, owners, times, links and attributes could not be restored"`
+	NotRestored   uint64  `json:"not_restored,omitempty" help:"the number of modes, owners, times, links and attributes that could not be restored"`
 	DryRun        bool    `json:"dry_run" help:"then the numbers are what would be done"`
 }
 
@@ -320,14 +321,14 @@ func (e *env) printExported(f *exportFlags, node store.Node, dest string, r expo
 		if r.Shared > 0 {
 			shared = fmt.Sprintf(" (%s shared with the store)", store.HumanBytes(r.Shared))
 		}
-		e.note("export", fmt.Sprintf("%s: %s, %s, %s, %s%s in %.1f s", dest, plural(r.Files, "file"),
+		e.note(fmt.Sprintf("%s: %s, %s, %s, %s%s in %.1f s", dest, plural(r.Files, "file"),
 			plural(r.Directories, "directory"), plural(r.Symlinks, "symbolic link"), store.HumanBytes(r.Bytes), shared, took.Seconds()))
 	}
 	switch {
 	case f.options.DryRun:
-		e.note("export", fmt.Sprintf("%s: would write %d, keep %d, delete %d", dest, r.Written, r.Unchanged, r.Deleted))
+		e.note(fmt.Sprintf("%s: would write %d, keep %d, delete %d", dest, r.Written, r.Unchanged, r.Deleted))
 	case f.options.Overwrite && !f.isArchive(): // which keeps no files
-		e.note("export", fmt.Sprintf("%s: wrote %d, kept %d, deleted %d", dest, r.Written, r.Unchanged, r.Deleted))
+		e.note(fmt.Sprintf("%s: wrote %d, kept %d, deleted %d", dest, r.Written, r.Unchanged, r.Deleted))
 	}
 	return nil
 }
@@ -349,7 +350,7 @@ func (f *archiveFlags) checkArchive(o *export.Options, dest string, given func(f
 			return &failure{err: errors.New("a directory cannot be written to standard output"), status: statusUsage,
 				hint: "--format tar, nar or zip makes an archive; 'castar cat' writes a file; a directory of that name is ./-"}
 		case given("name"):
-			return usagef("export", "--name works only with --format tar or zip")
+			return usagef("--name works only with --format tar or zip")
 		}
 		return nil
 	}
@@ -362,15 +363,15 @@ func (f *archiveFlags) checkArchive(o *export.Options, dest string, given func(f
 	}
 	for _, flag := range refused {
 		if given(flag) {
-			return usagef("export", "--%s does not work with --format %s", flag, f.format)
+			return usagef("--%s does not work with --format %s", flag, f.format)
 		}
 	}
 	if dest == "-" && given("overwrite") {
-		return usagef("export", "--overwrite does not work with -")
+		return usagef("--overwrite does not work with -")
 	}
 	if given("name") {
 		if err := export.ValidateArchiveName(f.name); err != nil {
-			return usagef("export", "--name: %w", err)
+			return usagef("--name: %w", err)
 		}
 	}
 	if given("mtime") && o.MTime.IsZero() {

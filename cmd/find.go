@@ -18,21 +18,21 @@ const findHelp = `
 Lists what matches a PATTERN in the directory ROOT, or in the directory at path inside it. Without a PATTERN it lists
 everything. It prints paths from that directory on, sorted; those of directories end in a slash.
 
-Patterns are those of .gitignore files. ? stands for any byte except a slash, * for any run of such bytes, [a-z] for
-one of a set, and ** between slashes for any directories. A pattern with a slash before its end is matched with the
-whole path, any other with the last name. A pattern that ends in a slash finds only directories. One that begins with
-! takes back what the patterns before it have found. A matching directory does not make its contents match.
+Patterns are those of .gitignore files. ? stands for any byte except a slash, * for any run of such bytes, [a-z] for one
+of a set, and ** between slashes for any directories. A pattern with a slash before its end must match the whole path;
+any other must match the last name. A pattern that ends in a slash finds only directories. A pattern that begins with !
+removes what the patterns before it have found. A matching directory does not make its contents match.
 
-If a directory occurs many times and nothing below it matches, it is read once. If a pattern is matched with whole paths,
-it is read once for each part of the pattern that its paths have reached. A tree with more than 8192 directories inside
+If nothing in a directory matches, find reads the directory once, however often it is in the tree. If a pattern has a
+slash before its end, find may read it once for each part of the pattern. A tree with more than 8192 directories inside
 each other is an error.
 
 If a directory cannot be read, find names it on stderr and exits with status 3.
 
 --all looks through everything that was ingested: all lines of 'castar log' and all tags. Instead of a ROOT it takes
-only PATTERNs. It prints a line for each different thing that was at a path: a letter as 'castar ls -l' does, the
-beginning of the digest, the path, and the lines and tags in which it is, as names of a ROOT. A directory that did not
-change from line to line is read once.
+only PATTERNs. It prints a line for each version of each path: its kind, as 'castar ls -l' shows it; its size; the first
+digits of its digest; the path; and the lines and tags that have it, each in a form that works as a ROOT. find reads a
+directory that did not change from line to line only once.
 
 Examples:
   castar find src '*.go'
@@ -56,15 +56,15 @@ func (e *env) findCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case all && null:
-				return usagef("find", "--all and --null exclude each other")
+				return usagef("--all and --null exclude each other")
 			case all:
 				return e.withTags(c.Context, forRead, func(st *store.Store) error {
 					return e.findAll(c.Context, st, newMatcher(c.Args().Slice(), types))
 				})
 			case c.NArg() == 0:
-				return usagef("find", "no ROOT given")
+				return usagef("no ROOT given")
 			case null && e.json:
-				return usagef("find", "--null and --json exclude each other")
+				return usagef("--null and --json exclude each other")
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				return e.find(c.Context, st, r.Node, newMatcher(c.Args().Tail(), types), null)
@@ -119,7 +119,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, m matc
 		entries = tree.Search(ctx, st.Directories, root, m.search())
 	}
 	out := e.newLinePrinter(null)
-	err := e.walk(ctx, "find", entries, func(entry tree.Entry) {
+	err := e.walk(ctx, entries, func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		if entry.Depth == 0 {
 			if isDir {
@@ -168,11 +168,8 @@ func (jsonVersion) lineType() string { return "version" }
 func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	kept := tree.ReadKept(ctx, st)
 	unread := slices.Concat(kept.TagErrors, kept.LogErrors)
-	for _, err := range unread {
-		if store.IsServerError(err) {
-			return err
-		}
-		e.warn("find", err.Error())
+	if err := e.warnUnread(unread); err != nil {
+		return err
 	}
 	slices.Reverse(kept.Ingests) // line 1 is the newest
 	var roots []store.Node
@@ -198,7 +195,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 		}
 		return lines, tags
 	}
-	err := e.walk(ctx, "find", func(yield func(tree.Entry, error) bool) {
+	err := e.walk(ctx, func(yield func(tree.Entry, error) bool) {
 		for v, err := range tree.Versions(ctx, st.Directories, roots, m.search()) {
 			if at = v.In; err != nil && !store.IsServerError(err) {
 				err = fmt.Errorf("%s: %w", rootNames(where()), err)

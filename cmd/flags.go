@@ -87,10 +87,10 @@ func (f *parsedFlag) in(category string) *parsedFlag {
 func flagError(c *cli.Command, err error) error {
 	for _, f := range c.Flags {
 		if p, ok := f.(*parsedFlag); ok && p.err != nil {
-			return usagef(c.Name, "--%s: %w", p.Name, p.err)
+			return usagef("--%s: %w", p.Name, p.err)
 		}
 	}
-	return usagef(c.Name, "%w", err)
+	return usagef("%w", err)
 }
 
 // wanted says what value a flag wants: in the words of its error, or else by the name that its usage gives the value.
@@ -228,16 +228,22 @@ func durationFlag(name string, to *time.Duration, initial, usage string) cli.Fla
 	})
 }
 
+// shortDuration returns d as people type it: 24h, and not 24h0m0s.
+func shortDuration(d time.Duration) string {
+	return strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(d.String())
+}
+
 // maxJobs is more than helps anywhere, and few enough that a typo costs little memory.
 const maxJobs = 1 << 16
 
-func jobsFlag(to *int) cli.Flag {
-	return rangeFlag("jobs", "j", to, 0, maxJobs, "what suits the processors", "work on `N` files at once; the result does not depend on it")
+// jobsFlag returns --jobs. initial is what 0 stands for.
+func jobsFlag(to *int, initial string) cli.Flag {
+	return rangeFlag("jobs", "j", to, 0, maxJobs, initial, "work on `N` files at once; the result does not depend on it")
 }
 
 // waitFlag returns --wait, for commands that lock the store.
 func waitFlag(to *time.Duration) cli.Flag {
-	return durationFlag("wait", to, "0s", "wait for `DURATION`, such as 90s or 1h, if another process uses the store")
+	return durationFlag("wait", to, "do not wait", "wait for `DURATION`, such as 90s or 1h, if another process uses the store")
 }
 
 // modeFlag returns a flag for permission bits in octal, of which least must be there.

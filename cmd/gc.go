@@ -19,27 +19,27 @@ Removes what neither a tag nor a line of 'castar log' reaches, and frees its spa
 'castar forget' removes its lines and no tag names its root. gc deletes packs that have nothing left, and rewrites
 packs that are more than a quarter dead. --keep names further roots to keep. Trees may have any depth.
 
-gc removes nothing if something that a tag or the log keeps is missing, or if a tag or a line of the log cannot be
-read: see 'castar verify'. It removes nothing either if there is no tag and no line in the log, or if 'castar repair'
-could not restore all tags. Then --all lets it go on, without what cannot be read. Before you give --all, set again
-the tags that you need.
+gc refuses to remove anything if something that a tag or the log keeps is missing, if a tag cannot be read, or if a
+newer castar wrote a line of the log: see 'castar verify'. It also refuses if a line of the log is damaged, if there are
+no tags and no lines, or if 'castar repair' could not restore all tags. In these three cases --all makes it go on.
+Before you give --all, set again the tags that you need.
 
-With -v, gc names the roots that it drops, and with -n those that it would drop: of ingests that were forgotten and of
-tags that were deleted since the last gc, with their times and sources.
+With -v, gc lists the roots that it drops, with their times and sources: those of ingests that were forgotten, and of
+tags that were deleted, since the last gc. With -n -v, it lists those that it would drop.
 
 Older versions of castar kept only what tags reach. The lines of ingests that they removed are not shown by
 'castar log' and name nothing. gc drops such lines; with -v it lists them, with their dates and sources.
 
-gc works on a full disk: it first removes what it can without writing. If it needs more room, it keeps packs that are
-partly dead, and the error says how much room it needs.
+gc works on a full disk: it first removes what it can without writing. If it needs more space, it keeps packs that are
+partly dead, and the error says how much space it needs.
 
-In a bucket (packed+s3: and others) gc runs beside everybody else, and locks nothing. It keeps what was stored less than
---grace ago, too, and deletes files only when they were given up that long ago: a gc a day later frees the space.
---grace must be longer than the longest ingest or export takes.
+In a bucket (packed+s3: and others), gc locks nothing, and other processes may use the store. It also keeps everything
+that was stored less than --grace ago. It gives a file up first, and deletes it in a run that is at least --grace later:
+with the default, a gc on the next day frees the space. --grace must be longer than the longest ingest or export takes.
 
-Elsewhere gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long
-to wait. Ingests and exports that start during a gc wait for it. You may interrupt gc at any time: nothing that is kept
-can be lost, and the next gc continues. With --dry-run, gc locks nothing.
+Elsewhere gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long to
+wait. Ingests and exports that start during a gc wait for it. You may interrupt gc at any time. It never loses anything
+that it should keep, and the next gc continues. With --dry-run, gc locks nothing.
 
 With the store of a 'castar serve --allow-delete', the gc runs there. --wait says how long the server waits for clients
 that are storing something.
@@ -93,7 +93,7 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 
 // graceFlag is how long a gc leaves files in a bucket.
 func graceFlag(grace *time.Duration) cli.Flag {
-	return durationFlag("grace", grace, gcGrace.String(), "in a bucket, delete only what was given up `DURATION` ago")
+	return durationFlag("grace", grace, shortDuration(gcGrace), "in a bucket, delete only what was given up `DURATION` ago")
 }
 
 // gcGrace is longer than anybody reads or stores without a look at what others have done.
@@ -115,14 +115,14 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 		return err
 	}
 	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.SweepProgress),
-		Warn: func(err error) { e.warn("gc", err.Error()) }}
+		Warn: func(err error) { e.warn(err.Error()) }}
 	if f.dryRun {
 		o.Forgot = f.forgotten // they are still there
 	}
 	for _, r := range also {
 		o.Keep = append(o.Keep, r.Node)
 	}
-	stop := e.startProgress("gc", func() sample {
+	stop := e.startProgress(func() sample {
 		return sample{files: o.Progress.Objects.Load(), bytes: o.Progress.Bytes.Load(), unit: "objects moved"}
 	})
 	defer stop()
@@ -131,7 +131,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 		result, err = st.Collector.Collect(ctx, o)
 	} else {
 		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone,
-			Again: func() { e.note("gc", "another process has changed the store: begins again") }})
+			Again: func() { e.note("another process has changed the store: begins again") }})
 	}
 	stop()
 	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
@@ -149,7 +149,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 // noteGone lists with --verbose a line of the log whose root an older castar has removed.
 func (e *env) noteGone(t store.Tag) {
 	if e.verbose {
-		e.note("gc", fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
+		e.note(fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
 			t.Time.Local().Format(time.DateTime), quote(t.Source)))
 	}
 }
@@ -180,7 +180,7 @@ func (e *env) printGC(r store.CollectResult, dryRun bool, took time.Duration) er
 		}
 		j.Dropped = append(j.Dropped, record)
 		if e.verbose {
-			e.note("gc", fmt.Sprintf("%s %s of %s, tag %s, source %s", drops, tree.ShortName(t), t.Time.Local().Format(time.DateTime),
+			e.note(fmt.Sprintf("%s %s of %s, tag %s, source %s", drops, tree.ShortName(t), t.Time.Local().Format(time.DateTime),
 				orDash(t.Name), orDash(t.Source)))
 		}
 	}

@@ -12,30 +12,39 @@ import (
 )
 
 const generalHelp = `
-castar stores trees of files, deduplicated and compressed, names each with one digest, and gives them back byte for
-byte. Digests follow the castore model: two trees have the same digest exactly if they are equal, wherever and
-whenever they were stored.
+castar stores trees of files, deduplicated and compressed, names each with one digest, and restores them byte for byte.
+Digests follow the castore model: two trees have the same digest if and only if they are equal, no matter where and when
+they were stored.
 
 A root is what ingest prints: 64 hexadecimal digits. A command that takes a ROOT also takes the first 8 or more of its
-digits, the forms blake3-<base64> and b3:<base64>, or a tag. A colon and a path after it name something inside the
-root.`
+digits, the forms blake3-<base64> and b3:<base64>, a tag, or a name of an ingest such as @1, home~1 or home@2026-11-01:
+see 'castar log --help'. A colon and a path after it name something inside the root.
+
+A remote store is a server or a bucket. A SIZE or a number of BYTES may end in K, M, G or T, in units of 1024. A
+DURATION is such as 90s, 10m or 1h30m; it cannot be in days.
+
+Examples:
+  castar ingest --tag home ~            # store the home directory
+  castar export home ~/restored         # write it to another place
+  castar diff home~1 home               # what changed since the last time
+  castar verify                         # check the whole store`
 
 const generalEnd = `
 Environment:
   CASTAR_STORE    the store to use if -s is not given
   XDG_DATA_HOME   the default store is $XDG_DATA_HOME/castar, or ~/.local/share/castar if the variable is not set
-  XDG_CACHE_HOME  ingest remembers in $XDG_CACHE_HOME/castar what it has read; the folder is safe to delete
-  NO_COLOR        use no colors, and no control sequence except the carriage return of the progress bar
-  TERM            if it is dumb, a line a minute takes the place of the progress bar
+  XDG_CACHE_HOME  ingest remembers in $XDG_CACHE_HOME/castar what it has read; the directory is safe to delete
+  NO_COLOR        if set, castar prints no colors, and no control sequences except the carriage return of the progress bar
+  TERM            if it is "dumb", castar prints a line a minute instead of a progress bar
 
-With --json, each line is an object whose type says what it is. Each error or warning is one on stderr: type (error or
-warning; level is the old name of it), command, text, hint, and for an error, status: the exit status. If the text is
-not UTF-8, text_base64 has it in base64.
+With --json, each line is an object whose type says what it is. Errors and warnings are objects on stderr: type (error
+or warning; level is its old name), command, text, hint, and, for an error, status (the exit status). If text is not
+UTF-8, text_base64 holds its bytes in base64.
 
 With --progress=json, there is an object on stderr when work begins and once a second: type (progress), command,
 entries, unit (what entries counts: files or objects), bytes, total (0 if not known yet), seconds.
 
-After work with stores in a network there is an object on stderr with --json: type (traffic), command, requests,
+With --json, a command that used a remote store ends with an object on stderr: type (traffic), command, requests,
 bytes_sent, bytes_received. With --verbose, a line says the same.
 
 SIGINT, SIGTERM and SIGHUP make castar clean up and exit. A second one kills it at once. SIGUSR1 prints a line of
@@ -55,8 +64,12 @@ coming-from' and 'castar help changes' say more.
 `
 
 const helpHelp = `
-Shows this help, the manual of a command, or a text about a TOPIC: recipes; server, how to run one for other machines;
-coming-from, for those who know restic, borg or git; or changes, the changelog. With --man, the same as a man page.
+Shows this help, the manual of a command, or a text about a TOPIC:
+  recipes      cron lines, and how to do common things
+  server       how to run a server for other machines
+  coming-from  the castar commands for users of restic, borg or git
+  changes      the changelog
+With --man, help writes a man page instead.
 
 Examples:
   castar help ingest
@@ -68,13 +81,13 @@ func (e *env) helpCommand(app *cli.App) *cli.Command {
 	var man bool
 	return &cli.Command{
 		Name:        "help",
-		Usage:       "show this help, or the manual of a command",
+		Usage:       "show this help, the manual of a command, or a text about a topic",
 		UsageText:   "castar help [flags] [COMMAND | TOPIC]",
 		Description: helpHelp,
 		Flags:       []cli.Flag{boolFlag("man", "", &man, "write a man page")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
-				return usagef("help", "want one COMMAND, got %d arguments", c.NArg())
+				return usagef("want one COMMAND, got %d arguments", c.NArg())
 			}
 			return e.help(app, c.Args().First(), man)
 		},
@@ -88,7 +101,7 @@ func (e *env) help(app *cli.App, name string, man bool) error {
 	case name != "" && command == nil && topic == "":
 		return unknownTopic(app, name)
 	case topic != "" && man:
-		return usagef("help", "--man is for commands, and not for the topic %s", name)
+		return usagef("--man is for commands, and not for the topic %s", name)
 	case topic != "":
 		fmt.Fprint(e.stdout, reflow(topic, e.helpWidth()))
 	case man:
@@ -110,7 +123,7 @@ func printHelp(w io.Writer, app *cli.App, width int) {
 }
 
 func printCommands(w io.Writer, app *cli.App, width int) {
-	fmt.Fprintln(w, "Commands:")
+	fmt.Fprintln(w, "\nCommands:")
 	printTable(w, func(yield func(name, text string) bool) {
 		for _, c := range app.VisibleCommands() {
 			text := c.Usage

@@ -18,7 +18,7 @@ func TestHelpNamesFields(t *testing.T) {
 	wantFields(t, "", help.String(), jsonMessage{}, jsonTraffic{})
 	for command, objects := range map[string][]any{
 		"ingest":  {jsonIngested{}, jsonLeftOut{}},
-		"export":  {jsonExported{}, jsonChange{}},
+		"export":  {jsonExported{}, jsonExportAction{}},
 		"tag":     {jsonRecord{}},
 		"log":     {jsonRecord{Number: 1}},
 		"diff":    {jsonDiff{}, jsonNode{}, jsonDiffStat{}},
@@ -55,7 +55,8 @@ func wantFields(t *testing.T, command, help string, objects ...any) {
 	}
 }
 
-// TestHelpWidth looks for lines that are longer than the terminal. Only examples may be, on one of less than 80 columns.
+// TestHelpWidth looks for lines of help texts and topics that are longer than the terminal. Only examples and the forms of a
+// command may be, on one of less than 80 columns.
 func TestHelpWidth(t *testing.T) {
 	app := (&env{stdout: &output{w: io.Discard}, stderr: &console{w: io.Discard}}).app()
 	for _, width := range []int{helpColumns, 60, leastColumns} {
@@ -64,9 +65,12 @@ func TestHelpWidth(t *testing.T) {
 		for _, c := range app.VisibleCommands() {
 			printCommandHelp(&help, c, width)
 		}
+		for _, text := range topics() {
+			help.WriteString(reflow(text, width))
+		}
 		for line := range strings.Lines(help.String()) {
 			line = strings.TrimSuffix(line, "\n")
-			isExample := strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "      ")
+			isExample := strings.HasPrefix(line, "  ") && !strings.HasPrefix(line, "      ") || strings.HasPrefix(line, "       castar ")
 			if utf8.RuneCountInString(line) > width && !(isExample && width < helpColumns) {
 				t.Errorf("%d columns of %d: %s", utf8.RuneCountInString(line), width, line)
 			}

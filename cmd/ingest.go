@@ -19,32 +19,31 @@ const ingestHelp = `
 Stores each PATH and prints its root digest, one a line, once everything is safe on disk. A PATH is a directory with
 everything in it, a file, or a symbolic link, which is not followed. What the store already has is not stored again.
 
-A root keeps names, as bytes; the contents of files; whether a file's owner may run it; and the targets of symbolic
-links, and nothing else. So equal trees have equal digests, whoever stored them, wherever and whenever. Devices and fifos
-cannot be stored. Sockets hold no data and are left out, with a note.
+A root keeps only the names of entries (as bytes), the contents of files, whether the owner of a file may run it, and
+the targets of symbolic links. So equal trees have equal digests, no matter who stored them, where or when. Devices and
+fifos cannot be stored. Sockets hold no data and are left out, with a note.
 
 Beside the root, ingest stores a listing of what a root does not keep: modes, owners and groups, modification times,
-hard links and holes, with --xattrs also extended attributes and ACLs. It is an mtree(5) text in a blob, named in the
-tag and in the log. The digest of the root does not depend on it. With --no-metadata there is no listing; then stderr
-says how many entries others may not read, because nothing keeps that.
+hard links and holes, and with --xattrs also extended attributes and ACLs. It is an mtree(5) text in a blob, named in
+the tag and in the log. The digest of the root does not depend on it. With --no-metadata there is no listing, so nothing
+records which entries are private. Ingest then prints on stderr how many entries others may not read.
 
-With --as-tree, or with --files-from, all PATHs become one root: the directory that has them all, with nothing else in
-it. It is an error if one of them does not exist. --files-from reads PATHs from a file, one a line, or with -z each with
-a NUL after it.
+With --as-tree or --files-from, all PATHs become one root: a directory that holds them and nothing else. It is an error
+if one of them does not exist. --files-from reads PATHs from a file, one a line. With -z, each ends in NUL.
 
 Each ingest is kept, with or without a tag, until 'castar forget' removes its line from 'castar log'. The line has the
 time, the host, the --comment, the version of castar and how long it took. With --tag, the tag moves to the new root,
-and stderr says from where. home~1 and the like name earlier ingests: see 'castar log --help'.
+and ingest prints on stderr where it pointed before. home~1 and the like name earlier ingests: see 'castar log --help'.
 
-In the end stderr says how many files are new, changed and unchanged since the last ingest of the same PATH with the
-same --tag, or that all are new if there was none; and how many bytes of contents the store did not have, and what it
-took to store them. With several PATHs these are sums.
+At the end, ingest prints on stderr how many files are new, changed and unchanged since the last ingest of the same PATH
+with the same --tag; without an earlier ingest, all are new. It also prints how many bytes of contents the store did not
+have, and how much space they take. With several PATHs these are sums.
 
-The digest also depends on how directories count their size. By the rule "documented", which is that of the schema,
-the size of a directory is the number of entries below it. By the rule "snix", each of these entries counts twice.
-snix, and tvix since August 2024, count like this and refuse trees that are counted in another way. A tree has the
-same contents by both rules, but another digest if a directory that is not empty is inside another one. --size-rule
-selects the rule. Without the flag, the store does, as 'castar init' or a composition file has set it. 'castar copy
+The digest also depends on how directories count their size. By the rule "documented", that of the schema, the size of a
+directory is the number of entries below it. By the rule "snix", each of these entries counts twice. snix, and tvix
+since August 2024, use the second rule, and refuse trees that use the first. The rule does not change the contents of a
+tree. It changes the digest of any tree with a non-empty directory inside another directory. --size-rule selects the
+rule. Without the flag, ingest uses the rule of the store, which 'castar init' or a composition file sets. 'castar copy
 --size-rule' changes the rule of a stored tree.
 
 A directory has at most 2,097,152 entries, and 128 MiB of names, targets and digests: about two million files with
@@ -52,50 +51,53 @@ names of 20 bytes. A file has at most 7.4 million chunks, about 2 TB. A tree has
 other. Ingest names and refuses anything larger.
 
 Nothing is left out silently. If something cannot be read or stored, or a file keeps changing while it is read, ingest
-names it on stderr, prints no root, and exits with status 1. With --skip-special or --ignore-errors it stores the
-rest, names what it left out, and exits with status 3. It refuses a PATH that is a link to a pipe, or a link into
-/proc or /dev/fd, as /dev/stdin is: there is no tree behind it.
+names it on stderr, prints no root, and exits with status 1. With --skip-special or --ignore-errors it stores the rest,
+names what it left out, and exits with status 3. Ingest refuses a PATH that is a link to a pipe, or a link into /proc or
+/dev/fd such as /dev/stdin. Such a link does not lead to a tree.
 
-A PATH of - stores what comes from standard input, as a file. With --stdin, there is a tree around it, with a file
-NAME. What follows -- is a command, and what it writes is stored instead. If the command fails, there is no root, no
-tag and no line in the log, and ingest exits with status 1. The command ends when ingest is interrupted. Prefer this to
-a pipe, because a pipe hides the failure.
+If PATH is -, ingest stores standard input as a file. With --stdin, it stores a tree with standard input as its only
+file, NAME. If a command follows --, ingest stores its output instead. If the command fails, there is no root, no tag
+and no line in the log, and ingest exits with status 1. If you interrupt ingest, it stops the command. Prefer --stdin
+with a command to a pipe: a shell pipe hides the failure.
 
 With --format tar, FILE is a tar archive: ustar, PAX, GNU or older. Its root is that of the tree which tar would
-extract. If several members have the same name, the last one counts, even if it replaces a directory; directories of
-the same name are merged. Ingest refuses names that lead out of the tree, absolute names, members below a file or
-symbolic link, and hard links to what is not in the archive before them. It names them, and treats them like other
-things that cannot be stored; devices and fifos, too. With --format nar, FILE is an archive of Nix. Both are read once,
-in one pass, and may be compressed by gzip, zstd, xz or bzip2; the first bytes tell. An archive that is cut short, has
+extract. If several members have the same name, the last one counts, even if it replaces a directory; directories of the
+same name are merged. Ingest refuses names that lead out of the tree, absolute names, members below a file or symbolic
+link, and hard links to what is not in the archive before them. It names them, and treats them, and devices and fifos,
+like other things that cannot be stored. With --format nar, FILE is an archive of Nix. Both are read in one pass. They
+may be compressed with gzip, zstd, xz or bzip2; ingest finds out from the first bytes. An archive that is cut short, has
 no end marker, or is followed by anything but zeros, is an error: there is no root.
 
-Ingest reads a file again unless its path, inode number, size, mtime and ctime are the same as last time. That proves
-that the file is unchanged if the file system keeps these values reliably. On Linux these do: ext2, ext3, ext4, XFS,
-btrfs, bcachefs, F2FS, ZFS and tmpfs; on macOS: APFS and HFS+. Ingest reads files on any other file system each time:
-FAT, exFAT, NTFS, FUSE (sshfs, rclone), NFS, SMB, 9p, overlayfs, squashfs, erofs, ISO 9660. It also reads files on a
-file system that was unmounted and mounted again, because that may be a different one. After a reboot, it reads only
-files whose ctime is a whole second, because tools that build disk images set such times. It reads a file that changed
-just before the last ingest again.
+Ingest does not read a file again if its path, inode number, size, mtime and ctime are the same as last time. On a file
+system that keeps these values reliably, the file is then unchanged. On Linux, these file systems do: ext2, ext3, ext4,
+XFS, btrfs, bcachefs, F2FS, ZFS and tmpfs; on macOS: APFS and HFS+. Ingest reads files on any other file system each
+time: FAT, exFAT, NTFS, FUSE (sshfs, rclone), NFS, SMB, 9p, overlayfs, squashfs, erofs, ISO 9660. It also reads files on
+a file system that was unmounted and mounted again, because that may be a different one. After a reboot, it reads only
+files whose ctime is a whole second, because tools that build disk images set such times. It also reads a file again if
+the file changed just before the last ingest.
 
-With --trust-cache, ingest takes a file with the same path, size, mtime and ctime for unchanged, on any file system.
-With --no-cache it reads every file: a program that writes through a memory map may not change a file's times. A file
-with several names (hard links) is read once. Ingest remembers files even if it fails, and for 90 days after they are
-left out or gone.
+With --trust-cache, ingest assumes on any file system that a file with the same path, size, mtime and ctime is
+unchanged. With --no-cache it reads every file: a program that writes through a memory map may not change the times of a
+file. A file with several names (hard links) is read once. Ingest remembers files even if it fails, and for 90 days
+after they are left out or gone.
 
 Patterns are those of .gitignore files, relative to PATH. The last one that matches decides, and --exclude comes after
---exclude-from. It is no error that patterns leave files out. --gitignore obeys the .gitignore files below PATH as git
-does; those of one repository do not apply to another inside it. Files that git reads elsewhere, such as
-.git/info/exclude, do not count. The store itself and the folder of castar's cache are always left out.
+--exclude-from. Leaving files out by a pattern is not an error. --gitignore obeys the .gitignore files below PATH, as
+git does; those of one repository do not apply to another inside it. It does not read other files that git reads, such
+as .git/info/exclude. The store itself and the directory of castar's cache are always left out.
 
 Examples:
   castar ingest ~/src                               # print the digest of ~/src
   castar ingest --tag src ~/src                     # and name it src
   castar ingest -x --exclude '*.o' --gitignore .    # leave things out
-  castar ingest --as-tree --tag conf /etc ~/.config # two folders as one root
+  castar ingest --as-tree --tag conf /etc ~/.config # both as one root
   git ls-files -z | castar ingest --files-from - -z # only what git knows
-  castar ingest -n .                                # print the digest only
+  castar ingest -n .                                # only print the digest
   castar ingest --format tar linux-6.1.tar.xz       # a tree in an archive
   castar ingest -t db --stdin db.sql -- pg_dump db  # what a command writes`
+
+// ingestJobs is the default of --jobs for commands that read files, in the words of the help.
+const ingestJobs = "twice the number of processors, at least 4"
 
 // ingestFlags is what was typed after castar ingest.
 type ingestFlags struct {
@@ -117,7 +119,7 @@ func (e *env) ingestCommand() *cli.Command {
 		Name:        "ingest",
 		Aliases:     []string{"add"},
 		Usage:       "store trees and print their root digests",
-		UsageText:   "castar ingest [flags] PATH...|-\n   castar ingest [flags] --format tar|nar FILE|-\n   castar ingest [flags] --stdin NAME [-- COMMAND...]",
+		UsageText:   "castar ingest [flags] PATH...|-\n       castar ingest [flags] --format tar|nar FILE|-\n       castar ingest [flags] --stdin NAME [-- COMMAND...]",
 		Description: withJSON(ingestHelp, "there is an object for each PATH", jsonIngested{}),
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Destination: &f.tag, Usage: "name the root `NAME`; only with one PATH"},
@@ -131,7 +133,7 @@ func (e *env) ingestCommand() *cli.Command {
 			boolFlag("ignore-errors", "", &f.options.IgnoreErrors, "leave out what cannot be read"),
 		}, f.list.flags(), f.sourceFlags(), []cli.Flag{
 			ruleFlag(&f.rule, "the rule of the store, or else documented", ""),
-			jobsFlag(&f.options.Jobs),
+			jobsFlag(&f.options.Jobs, ingestJobs),
 		}),
 		Action: func(c *cli.Context) error {
 			paths, err := e.listPaths(&f, c.Args().Slice())
@@ -156,24 +158,24 @@ func (e *env) ingestCommand() *cli.Command {
 func (f *ingestFlags) check(paths []string) error {
 	switch {
 	case len(paths) == 0 && f.from == nil:
-		return usagef("ingest", "no PATH given")
+		return usagef("no PATH given")
 	case f.tag != "" && len(paths) > 1 && f.from == nil:
-		return usagef("ingest", "--tag names one root, got %d paths", len(paths))
+		return usagef("--tag names one root, got %d paths", len(paths))
 	case f.tag != "" && f.dryRun:
-		return usagef("ingest", "--tag needs a store, and --dry-run uses none")
+		return usagef("--tag needs a store, and --dry-run uses none")
 	case f.noCache && f.options.TrustCache:
-		return usagef("ingest", "--no-cache and --trust-cache exclude each other")
+		return usagef("--no-cache and --trust-cache exclude each other")
 	case f.noMetadata && f.options.Xattrs:
-		return usagef("ingest", "--no-metadata and --xattrs exclude each other")
+		return usagef("--no-metadata and --xattrs exclude each other")
 	case f.from != nil && f.options.Xattrs:
-		return usagef("ingest", "--xattrs works only with a tree of the file system")
+		return usagef("--xattrs works only with a tree of the file system")
 	case !utf8.ValidString(f.comment):
-		return usagef("ingest", "--comment: not UTF-8")
+		return usagef("--comment: not UTF-8")
 	}
 	f.options.Listing = !f.noMetadata && f.from == nil
 	if f.tag != "" {
 		if err := checkTagName(f.tag); err != nil {
-			return usagef("ingest", "%w", err)
+			return usagef("%w", err)
 		}
 	}
 	if f.from != nil {
@@ -191,7 +193,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 	began := time.Now()
 	if !f.dryRun {
 		var err error
-		if st, err = e.openPatient(ctx, "ingest", forIngest); err != nil {
+		if st, err = e.openPatient(ctx, forIngest); err != nil {
 			return err
 		}
 		defer st.Close()
@@ -217,7 +219,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		r := &results[i]
 		leftOut = leftOut || len(r.LeftOut) > 0
 		for _, p := range r.LeftOut {
-			e.warn("ingest", "left out: "+p.Error())
+			e.warn("left out: " + p.Error())
 		}
 		var last *sum
 		if i == len(results)-1 {
@@ -267,7 +269,7 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 	total, stopScan := e.startScan(ctx, sources)
 	defer stopScan()
 	count := sampleIngest(progress)
-	defer e.startProgress("ingest", func() sample {
+	defer e.startProgress(func() sample {
 		s := count()
 		s.total = total.Load()
 		return s
@@ -288,7 +290,7 @@ func (e *env) ingestAll(ctx context.Context, f *ingestFlags, st *store.Store, pa
 	if len(refused) > 0 {
 		if st != nil { // the next ingest, without what was refused, need not store the rest again
 			if err := st.Sync(ctx); err != nil {
-				e.warn("ingest", "what was stored may be lost: "+err.Error())
+				e.warn("what was stored may be lost: " + err.Error())
 			}
 		}
 		return nil, refusal(refused, paths)
@@ -304,14 +306,14 @@ func (e *env) ingestOne(ctx context.Context, s source, useCache bool, st *store.
 	}
 	o := s.options
 	if st != nil && useCache {
-		o.Cache = e.openCache("ingest", st, path)
-		defer func() { e.saveCache("ingest", o.Cache) }()
+		o.Cache = e.openCache(st, path)
+		defer func() { e.saveCache(o.Cache) }()
 	}
 	r, err := ingest.FS(ctx, st, s.path, o)
 	if err != nil {
 		return ingested{}, err
 	}
-	e.noteStores("ingest", s.path, r.Stores)
-	e.noteSockets("ingest", r.Sockets)
+	e.noteStores(s.path, r.Stores)
+	e.noteSockets(r.Sockets)
 	return ingested{Result: r, source: path, seconds: time.Since(began).Seconds()}, nil
 }

@@ -36,33 +36,33 @@ func (f *ingestFlags) feed(args []string, dash int, given func(flag string) bool
 		return f.stdinFeed(args, dash, given)
 	case f.isArchive():
 		if len(args) != 1 {
-			return nil, usagef("ingest", "--format %s takes one FILE, or - for standard input, got %d arguments", f.format, len(args))
+			return nil, usagef("--format %s takes one FILE, or - for standard input, got %d arguments", f.format, len(args))
 		}
 		return &feed{format: f.format, path: args[0]}, f.onlyFor(given, treeFlags())
 	case len(args) == 1 && args[0] == "-":
 		return &feed{path: "-"}, f.onlyFor(given, append(treeFlags(), "skip-special", "ignore-errors"))
 	}
 	if slices.Contains(args, "-") {
-		return nil, usagef("ingest", "- is standard input, and cannot be stored beside other paths; a file of that name is ./-")
+		return nil, usagef("- is standard input, and cannot be stored beside other paths; a file of that name is ./-")
 	}
 	return nil, nil
 }
 
 func (f *ingestFlags) stdinFeed(args []string, dash int, given func(flag string) bool) (*feed, error) {
 	if f.isArchive() {
-		return nil, usagef("ingest", "--stdin stores a file, and --format an archive: use one of them")
+		return nil, usagef("--stdin stores a file, and --format an archive: use one of them")
 	}
 	if err := store.ValidateName(f.stdin); err != nil {
-		return nil, usagef("ingest", "--stdin: %w", err)
+		return nil, usagef("--stdin: %w", err)
 	}
 	in := &feed{path: "-", name: f.stdin}
 	switch {
 	case dash == 0 && len(args) > 0:
 		in.command = args
 	case len(args) > 0:
-		return nil, usagef("ingest", "--stdin takes no PATH; a command comes after --")
+		return nil, usagef("--stdin takes no PATH; a command comes after --")
 	case dash == 0:
-		return nil, usagef("ingest", "no command after --")
+		return nil, usagef("no command after --")
 	}
 	return in, f.onlyFor(given, append(treeFlags(), "skip-special", "ignore-errors"))
 }
@@ -76,7 +76,7 @@ func treeFlags() []string {
 func (f *ingestFlags) onlyFor(given func(flag string) bool, flags []string) error {
 	for _, flag := range flags {
 		if given(flag) {
-			return usagef("ingest", "--%s works only with trees of the file system", flag)
+			return usagef("--%s works only with trees of the file system", flag)
 		}
 	}
 	return nil
@@ -108,7 +108,7 @@ func (e *env) ingestFeed(ctx context.Context, f *ingestFlags, st *store.Store) (
 	}
 	progress, position := new(ingest.Progress), new(countingReader)
 	position.r, f.options.Progress = r, progress
-	defer e.startProgress("ingest", func() sample {
+	defer e.startProgress(func() sample {
 		return sample{files: progress.Files.Load() + progress.Symlinks.Load(), bytes: position.n.Load(), total: size}
 	})()
 	result, err := in.ingest(ctx, st, position, f.options)

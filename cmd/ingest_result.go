@@ -11,6 +11,7 @@ import (
 
 	"castar/ingest"
 	"castar/store"
+	"castar/store/history"
 	"castar/store/tree"
 )
 
@@ -62,7 +63,7 @@ func (r *ingested) compare(ctx context.Context, st *store.Store, t store.Tag) er
 	last, known := store.Tag{}, false
 	if t.Name != "" {
 		if old, err := st.Tags.Get(ctx, t.Name); err == nil {
-			if d, err := old.Root.RootDigest(); err == nil && !sameRoot(old.Root, t.Root) {
+			if d, err := old.Root.RootDigest(); err == nil && !history.SameRoot(old.Root, t.Root) {
 				r.movedFrom = d.String()
 			}
 			last, known = old, old.Source == t.Source
@@ -100,7 +101,7 @@ func changes(ctx context.Context, st *store.Store, old store.Node, t store.Tag) 
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if !sameRoot(old, t.Root) {
+	if !history.SameRoot(old, t.Root) {
 		st.Expect(ctx, old)
 		st.Expect(ctx, t.Root)
 	}
@@ -177,11 +178,11 @@ func (e *env) printIngested(f *ingestFlags, r *ingested, added *sum) error {
 	e.print(j, j.Root)
 	if e.verbose {
 		c := r.Counts
-		e.note("ingest", fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(c.Files, "file"),
+		e.note(fmt.Sprintf("%s: %s, %s, %s, %s, %d excluded, in %.1f s", r.source, plural(c.Files, "file"),
 			plural(c.Directories, "directory"), plural(c.Symlinks, "symbolic link"), store.HumanBytes(c.Bytes), r.Excluded, r.seconds))
 	}
 	if r.movedFrom != "" {
-		e.note("ingest", fmt.Sprintf("tag %s moved from %s", quote(f.tag), r.movedFrom[:shortDigits]))
+		e.note(fmt.Sprintf("tag %s moved from %s", quote(f.tag), r.movedFrom[:shortDigits]))
 	}
 	return nil
 }
@@ -208,9 +209,9 @@ func (e *env) noteIngested(results []ingested, added *sum, took time.Duration) {
 	if !known {
 		text = "read " + thousands(files) + " files"
 	}
-	e.note("ingest", text+added.text()+fmt.Sprintf(" in %.1f s", took.Seconds()))
+	e.note(text + added.text() + fmt.Sprintf(" in %.1f s", took.Seconds()))
 	if private > 0 {
-		e.note("ingest", plural(private, "entry")+" that others may not read: without metadata, nothing keeps that")
+		e.note(plural(private, "entry") + " that others may not read: without metadata, nothing keeps that")
 	}
 }
 

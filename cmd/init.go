@@ -14,16 +14,16 @@ import (
 )
 
 const initHelp = `
-Makes a packed store in a new or empty folder. It is an error if there is a store already. Ingest makes a store if
-there is none, so init is needed only for a store with other settings, or with --parents for folders above it that do
-not exist: ingest makes none of these, because the path may be a typo, or on a disk that is not mounted. Ingest also
-refuses to make a store where one was before if another file system is mounted there now. init does not.
+Makes a packed store in a new or empty folder. It is an error if there is a store already. Ingest makes a store if there
+is none. You need init only to choose other settings, or to make the directories above the store (--parents). Ingest
+does not make those, because the path may be a typo, or on a disk that is not mounted. Ingest also refuses to make a
+store where one was before if another file system is mounted there now. init does not.
 
 --chunk-size sets how long chunks of files are on average: 512 to 2M, 256K by default. Only files of half that size and
-more are cut. Shorter chunks find more that is equal in changed files, and cost more time and room for each of them.
-Digests of files do not depend on it. --compression sets how hard the store compresses what is put into it. On Go's
-source code, default, better and best take 1.6, 4 and 10 times as much processor time as fastest, for 9, 16 and 18 %
-less room. Reading takes the same time. The store keeps both settings.
+more are cut. Shorter chunks find more equal parts in changed files, but there are more of them, and each costs time and
+space. Digests of files do not depend on it. --compression sets how hard the store compresses what is put into it. On
+the source code of Go, default, better and best take 1.6, 4 and 10 times the processor time of fastest, and save 9%, 16%
+and 18% of the space. Reading takes the same time. The store keeps both settings.
 
 --size-rule sets the rule by which directories count their size in trees that are ingested into the store: see 'castar
 ingest --help'. The store keeps the rule, and every ingest follows it unless its own --size-rule says otherwise. A
@@ -46,7 +46,7 @@ func (e *env) initCommand() *cli.Command {
 		UsageText:   "castar init [flags]",
 		Description: withJSON(initHelp, "there is one object", jsonInit{}),
 		Flags: []cli.Flag{
-			boolFlag("parents", "p", &parents, "make the folders above the store too"),
+			boolFlag("parents", "p", &parents, "make the directories above the store too"),
 			chunkSizeFlag(&s.ChunkSize),
 			choiceFlag("compression", &s.Compression, zstd.Fastest, "compress by `LEVEL`: fastest, default, better or best", zstd.Levels()...),
 			ruleFlag(&s.Rule, "documented", ""),
@@ -89,7 +89,7 @@ func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 }
 
 func chunkSizeFlag(to *int) cli.Flag {
-	f := bytesFlag("chunk-size", to, "256K", "cut files into chunks of `SIZE` on average")
+	f := bytesFlag("chunk-size", to, "256K", "cut files into chunks of `SIZE` bytes on average, such as 64K or 1M")
 	set := f.set
 	f.set = func(value string) error {
 		err := set(value)

@@ -62,7 +62,7 @@ func (l *linePrinter) json(v jsonLine) { _ = writeJSONBy(&l.memory, l, v) } // s
 
 // walk calls do for each entry of tree.Walk or tree.Search. If something cannot be read, it names it on stderr and returns
 // errPartial in the end. A server that fails ends it.
-func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.Entry, error], do func(tree.Entry)) error {
+func (e *env) walk(ctx context.Context, entries iter.Seq2[tree.Entry, error], do func(tree.Entry)) error {
 	damaged := false
 	for entry, err := range entries {
 		switch {
@@ -74,7 +74,7 @@ func (e *env) walk(ctx context.Context, command string, entries iter.Seq2[tree.E
 			return err // there is nothing else to list, or too much
 		case err != nil:
 			damaged = true
-			e.warn(command, err.Error())
+			e.warn(err.Error())
 		default:
 			do(entry)
 		}

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"castar/ingest/compare"
+	"castar/ingest/sides"
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/tree"
@@ -41,7 +41,7 @@ func TestPercent(t *testing.T) {
 func TestDiffColors(t *testing.T) {
 	var out bytes.Buffer
 	e := &env{stdout: &output{w: &out}, stderr: &console{w: io.Discard}}
-	p := e.newDiffPrinter(&diffFlags{}, [2]*compare.Side{{}, {}})
+	p := e.newDiffPrinter(&diffFlags{}, [2]*sides.Side{{}, {}})
 	if p.color {
 		t.Error("colors, and no terminal")
 	}

@@ -21,8 +21,8 @@ Lists the directory ROOT, or what is at path inside it. A file or symbolic link 
 end in a slash. Lines are sorted by name, bytewise, slash included.
 
 With -l, each line begins with the kind: d for a directory, - for a file, x for an executable file, l for a symbolic
-link. If ROOT is a tag or a line of the log for which the store keeps a listing (see 'castar export --help'), then come
-the permission bits, the owner and the group, and the modification time. Then come the size and the first 16 digits of
+link. If ROOT is a tag or a line of the log for which the store keeps a listing (see 'castar export --help'), the
+permission bits, the owner, the group and the modification time come next. Then come the size and the first 16 digits of
 the digest, or with --full all 64. The size of a file is in bytes, with -h in larger units; that of a directory is its
 number of entries at any depth. After the name of a symbolic link come -> and its target. --sort size lists the largest
 files first, and directories after them, by entries.
@@ -50,7 +50,7 @@ func (e *env) lsCommand() *cli.Command {
 		UsageText:   "castar ls [flags] ROOT[:path]",
 		Description: withJSON(lsHelp, "there is an object for each entry", jsonEntry{}),
 		Flags: []cli.Flag{
-			boolFlag("long", "l", &f.long, "also show kind, size and digest"),
+			boolFlag("long", "l", &f.long, "also show kind, mode, owner, time, size and digest"),
 			boolFlag("full", "", &f.full, "with -l, show whole digests"),
 			boolFlag("human", "h", &f.human, "with -l, show sizes of files in units such as MiB"),
 			choiceFlag("sort", &f.sort, "name", "sort by `WHAT`: name, or size", "name", "size"),
@@ -61,13 +61,13 @@ func (e *env) lsCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() != 1:
-				return usagef("ls", "want one ROOT, got %d arguments", c.NArg())
+				return usagef("want one ROOT, got %d arguments", c.NArg())
 			case f.tree && (f.null || e.json):
-				return usagef("ls", "--tree does not work with --null or --json")
+				return usagef("--tree does not work with --null or --json")
 			case f.tree && f.sort == "size":
-				return usagef("ls", "--tree does not work with --sort size")
+				return usagef("--tree does not work with --sort size")
 			case f.null && e.json:
-				return usagef("ls", "--null and --json exclude each other")
+				return usagef("--null and --json exclude each other")
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				return e.ls(c.Context, &f, st, r, c.Args().First())
@@ -83,7 +83,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		depth = -1
 		st.Expect(ctx, r.Node)
 	}
-	out, left := e.newLinePrinter(f.null), complaints{e: e, command: "ls"}
+	out, left := e.newLinePrinter(f.null), complaints{e: e}
 	var kept *factsReader
 	if f.long || e.json {
 		facts, err := openFacts(ctx, st, r, left.listing)
@@ -98,7 +98,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 	if f.sort == "size" {
 		entries = bySize(entries)
 	}
-	err := e.walk(ctx, "ls", entries, func(entry tree.Entry) {
+	err := e.walk(ctx, entries, func(entry tree.Entry) {
 		isDir := entry.Node.Kind == store.KindDirectory
 		at := entry.Path // as the listing has it
 		long := f.longFields(kept, at, entry.Node)

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
+	"castar/store/posix"
 	"castar/store/tree"
 )
 
@@ -21,7 +22,7 @@ const listingMemory = 64 << 20
 
 // facts is what a store keeps of modes, owners and times, for the entry that a reference means.
 type facts struct {
-	*metadata.Folder
+	*listing.Folder
 	file  *os.File // without a name; nil if the listing is in memory
 	bytes int64    // of memory
 }
@@ -55,7 +56,7 @@ func openFacts(ctx context.Context, st *store.Store, r tree.Ref, report func(err
 	if err != nil {
 		return f, err
 	}
-	root, err := metadata.Open(text, int64(b.Size()), report)
+	root, err := listing.Open(text, int64(b.Size()), report)
 	f.Folder = root.At(r.Path)
 	return f, err
 }
@@ -68,14 +69,11 @@ func (f *facts) read(b store.Blob) (io.ReaderAt, error) {
 		_, err := b.WriteTo(text)
 		return bytes.NewReader(text.Bytes()), err
 	}
-	file, err := os.CreateTemp("", "castar-listing-*")
+	file, err := posix.Nameless("")
 	if err != nil {
 		return nil, err
 	}
 	f.file = file
-	if err := os.Remove(file.Name()); err != nil {
-		return nil, err
-	}
 	_, err = b.WriteTo(file)
 	return file, err
 }
@@ -85,15 +83,14 @@ const maxComplaints = 10
 
 // complaints names what could not be restored.
 type complaints struct {
-	e       *env
-	command string
-	number  uint64
-	failed  error // of the server, if that was the reason of one
+	e      *env
+	number uint64
+	failed error // of the server, if that was the reason of one
 }
 
 func (c *complaints) add(text string) {
 	if c.number++; c.number <= maxComplaints {
-		c.e.warn(c.command, text)
+		c.e.warn(text)
 	}
 }
 
@@ -117,7 +114,7 @@ func (c *complaints) entry(path string, err error) {
 // end returns errPartial if there were complaints, or the error of the server.
 func (c *complaints) end() error {
 	if c.number > maxComplaints {
-		c.e.warn(c.command, fmt.Sprintf("and %d more", c.number-maxComplaints))
+		c.e.warn(fmt.Sprintf("and %d more", c.number-maxComplaints))
 	}
 	if c.number > 0 && c.failed == nil {
 		return errPartial
@@ -163,8 +160,8 @@ type factsReader struct {
 // factsOfFolder is what a listing says of one directory.
 type factsOfFolder struct {
 	path   string // with a slash at the end, or "" for the root
-	folder *metadata.Folder
-	lines  *metadata.Lines
+	folder *listing.Folder
+	lines  *listing.Lines
 }
 
 // newFactsReader returns a reader of f, which may be nil.
@@ -177,7 +174,7 @@ func newFactsReader(f *facts, report func(error)) *factsReader {
 	return r
 }
 
-func (r *factsReader) push(path string, f *metadata.Folder) {
+func (r *factsReader) push(path string, f *listing.Folder) {
 	lines, ok := f.Lines(nil, r.report)
 	if !ok {
 		lines = nil
@@ -187,7 +184,7 @@ func (r *factsReader) push(path string, f *metadata.Folder) {
 
 // find returns what the listing says of the entry n at a path. ok is false if it says nothing, or that it is something
 // else.
-func (r *factsReader) find(path string, n *store.Node) (e metadata.Entry, ok bool) {
+func (r *factsReader) find(path string, n *store.Node) (e listing.Entry, ok bool) {
 	if r == nil {
 		return e, false
 	}
@@ -213,7 +210,7 @@ func (r *factsReader) find(path string, n *store.Node) (e metadata.Entry, ok boo
 }
 
 // enter returns the lines of a directory, whose path ends with a slash, or nil.
-func (r *factsReader) enter(folder string) *metadata.Lines {
+func (r *factsReader) enter(folder string) *listing.Lines {
 	for !strings.HasPrefix(folder, r.stack[len(r.stack)-1].path) {
 		r.stack = r.stack[:len(r.stack)-1]
 	}
@@ -238,7 +235,7 @@ type jsonFacts struct {
 	Xattrs   []string `json:"xattrs,omitempty" help:"names of extended attributes"`
 }
 
-func newJSONFacts(e *metadata.Entry) (j jsonFacts) {
+func newJSONFacts(e *listing.Entry) (j jsonFacts) {
 	j = jsonFacts{Mode: fmt.Sprintf("%04o", e.Mode), UID: &e.UID, GID: &e.GID, User: e.User, Group: e.Group, Links: e.Links}
 	j.Modified = timeOf(e).UTC().Format(time.RFC3339Nano)
 	for _, x := range e.Xattrs {
@@ -247,9 +244,9 @@ func newJSONFacts(e *metadata.Entry) (j jsonFacts) {
 	return j
 }
 
-func timeOf(e *metadata.Entry) time.Time { return time.Unix(e.Seconds, int64(e.Nanoseconds)) }
+func timeOf(e *listing.Entry) time.Time { return time.Unix(e.Seconds, int64(e.Nanoseconds)) }
 
 // ownerOf returns the user and the group of an entry, by name if they have names.
-func ownerOf(e *metadata.Entry) string {
+func ownerOf(e *listing.Entry) string {
 	return quote(cmp.Or(e.User, fmt.Sprint(e.UID))) + ":" + quote(cmp.Or(e.Group, fmt.Sprint(e.GID)))
 }

@@ -18,55 +18,45 @@ import (
 
 	"castar/export/mount"
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
 	"castar/store/tree"
 )
 
 const mountHelp = `
-Shows a stored directory as a read-only file system at DIR, by FUSE. Without a
-ROOT, it shows the whole store:
+Shows a stored directory as a read-only file system at DIR, by FUSE. Without a ROOT, it shows the whole store:
 
-  tags/NAME         what the tags name; names with slashes are in folders
+  tags/NAME         what the tags name; a name with slashes is in directories
   log/DATE-TIME     what was ingested, by time (UTC); -2, -3 … if times are equal
   roots/DIGEST      any root by its digest; 8 or more of its digits are a link to
-                    it. Only roots with a tag or an entry in the log are listed
+                    it. Only roots that a tag or a line of the log names are listed
 
-tags and log follow the store within seconds. Where a tag has the name of a
-folder of others, the tag is shown with a colon after its name.
+tags and log follow the store within seconds. If one tag is named home and another home/x, the first is shown as
+"home:".
 
-As soon as the mount is ready, its path is printed. castar then serves it until
-it is unmounted, by 'castar umount DIR', umount or fusermount3 -u. SIGINT and
-SIGTERM unmount too. If something in it is in use, castar says by what, and
-unmounts when that ends; a second signal takes the mount away at once. With
---daemon, castar returns when the mount is ready, and a process in the
-background serves it; errors before that are printed as usual.
+When the mount is ready, castar prints its path. It then serves the mount until 'castar umount DIR', umount or
+fusermount3 -u ends it. SIGINT and SIGTERM end it too. If a process uses the mount, castar names the process, and
+unmounts when it is done. A second signal unmounts at once. With --daemon, castar returns when the mount is ready, and a
+process in the background serves it; errors before that are printed as usual.
 
-Every byte is checked against a digest before a program gets it. Reading what is
-damaged or missing gives an I/O error (EIO), and a line on stderr, once for each
-object. If the store is out of reach, there is one line until it answers again;
-the mount goes on. A daemon writes these lines to the file of --log, if there is
-one.
+Every byte is checked against a digest before a program gets it. Reading what is damaged or missing gives an I/O error
+(EIO), and a line on stderr, once for each object. If the store cannot be reached, castar prints one line, and no more
+until the store answers again. The mount stays. A daemon writes these lines to the file of --log, if there is one.
 
-If castar is killed, DIR gives the error "transport endpoint is not connected".
-'castar umount DIR' clears that.
+If castar is killed, DIR gives the error "transport endpoint is not connected". 'castar umount DIR' clears that.
 
-Tags and lines of the log show the modes and times that 'castar ingest' listed.
-Without a listing, or with --metadata=none, files have the mode 0444, or 0555 if
-they are executable, directories have 0555, and all have the time of the mount;
---mtime wins. Everything belongs to the user who mounts. A file at one path of a
-tree has the same inode number in every mount. No two files of a mount share
-one, so they look like copies, not like hard links.
-Extended attributes tell digests: user.castar.digest in hexadecimal, and tvix's
-user.tvix.castore.blob.digest or user.tvix.castore.directory.digest.
+Tags and lines of the log show the modes and times that 'castar ingest' listed. Without a listing, or with
+--metadata=none, files have the mode 0444, or 0555 if they are executable, directories have 0555, and all have the time
+of the mount; --mtime wins. Everything belongs to the user who mounts. A file at one path of a tree has the same inode
+number in every mount. No two files of a mount share one, so they look like copies, not like hard links. Extended
+attributes tell digests: user.castar.digest in hexadecimal, and tvix's user.tvix.castore.blob.digest or
+user.tvix.castore.directory.digest.
 
-Any user may mount where fusermount3 is installed; root does not need it. Only
-the user who mounts can read, not even root, unless --allow-other is given, which
-others than root must be allowed in /etc/fuse.conf. A DIR that is not empty is
-refused, unless --nonempty is given. Mounting works on Linux only.
+Any user may mount where fusermount3 is installed; root does not need it. Only the user who mounts can read; not even
+root can. With --allow-other, everyone can read. Users other than root may give it only if /etc/fuse.conf allows it. A
+DIR that is not empty is refused, unless --nonempty is given. Mounting works on Linux only.
 
-The mount keeps the store open. 'castar gc' of a store on this machine must wait
-until it is unmounted. A bucket or another server does not wait: what a gc there
-removes gives an I/O error.
+The mount keeps the store open. 'castar gc' of a store on this machine must wait until it is unmounted. A bucket or
+another server does not wait: what a gc there removes gives an I/O error.
 
 With --json, the path is printed as an object: type (mount), dir, and root if there is one.
 
@@ -97,19 +87,19 @@ func (e *env) mountCommand() *cli.Command {
 			boolFlag("daemon", "", &f.daemon, "return when the mount is ready, and serve it in the background"),
 			&cli.StringFlag{Name: "log", Destination: &f.log, Usage: "with --daemon, append errors and warnings to `FILE`"},
 			boolFlag("allow-other", "", &f.options.AllowOther, "let all users read"),
-			boolFlag("nonempty", "", &f.options.Nonempty, "hide what DIR has in it"),
-			metadataFlag(&f.metadata, "show modes and times: `WHEN` the store keeps them (auto), or none"),
-			timeFlag(&f.options.Time, "of the listing, or else now"),
+			boolFlag("nonempty", "", &f.options.Nonempty, "mount over a DIR that is not empty, and hide what is in it"),
+			metadataFlag(&f.metadata, "show modes and times: `WHEN` is auto (if the store keeps them) or none"),
+			timeFlag(&f.options.Time, "the time in the listing, or else now"),
 		},
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
 			switch {
 			case len(args) == 0:
-				return usagef("mount", "want a DIR, and before it the ROOT to mount, if not the whole store")
+				return usagef("want a DIR, and before it the ROOT to mount, if not the whole store")
 			case len(args) > 2:
-				return usagef("mount", "want a ROOT and a DIR, got %d arguments", len(args))
+				return usagef("want a ROOT and a DIR, got %d arguments", len(args))
 			case f.log != "" && !f.daemon:
-				return usagef("mount", "--log works only with --daemon")
+				return usagef("--log works only with --daemon")
 			}
 			if c.IsSet("mtime") && f.options.Time.IsZero() {
 				f.options.Time = time.Now()
@@ -137,7 +127,7 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 	signal.Notify(signals, endings()...)
 	defer signal.Stop(signals)
 	debug.SetMemoryLimit(mountMemory)
-	st, err := e.openPatient(ctx, "mount", forRead)
+	st, err := e.openPatient(ctx, forRead)
 	if err != nil {
 		return err
 	}
@@ -155,9 +145,9 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 		root, result.Root = &r.Node, r.Node.Digest.String()
 		f.options.Listing, f.options.Inside = r.Listing, r.Path
 	}
-	f.options.Report = func(path string, err error) { e.warn("mount", quote(path)+": "+err.Error()) }
+	f.options.Report = func(path string, err error) { e.warn(quote(path) + ": " + err.Error()) }
 	if f.metadata != "none" {
-		f.options.Facts = func(ctx context.Context, d store.Digest) (*metadata.Folder, int64, error) {
+		f.options.Facts = func(ctx context.Context, d store.Digest) (*listing.Folder, int64, error) {
 			return e.mountFacts(ctx, st, d)
 		}
 	}
@@ -176,8 +166,8 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 }
 
 // mountFacts opens a listing. It is never closed: a file that nothing uses any more closes itself.
-func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (*metadata.Folder, int64, error) {
-	f, err := openFacts(ctx, st, tree.Ref{Listing: d}, func(err error) { e.warn("mount", err.Error()) })
+func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (*listing.Folder, int64, error) {
+	f, err := openFacts(ctx, st, tree.Ref{Listing: d}, func(err error) { e.warn(err.Error()) })
 	if err != nil {
 		return nil, 0, err
 	}
@@ -222,7 +212,7 @@ func (e *env) printMount(dir string, result jsonMount) {
 		return
 	}
 	fmt.Fprintln(e.stdout, dir)
-	e.note("mount", "ready; Ctrl-C or 'castar umount "+quoteBash(dir, "")+"' ends it")
+	e.note("ready; Ctrl-C or 'castar umount " + quoteBash(dir, "") + "' ends it")
 }
 
 // serveMount returns when m is unmounted. The first signal unmounts, if necessary when nothing is in use any more. The
@@ -239,7 +229,7 @@ func (e *env) serveMount(m *mount.Mounted, signals <-chan os.Signal) error {
 			}
 			err := m.Unmount(false)
 			if errors.Is(err, mount.ErrBusy) {
-				e.warn("mount", err.Error()+"; waiting for that to end; another signal takes the mount away at once")
+				e.warn(err.Error() + "; waiting for that to end; another signal takes the mount away at once")
 			} else if err != nil {
 				return err
 			}

@@ -54,22 +54,22 @@ func (e *env) outside(path string) ([]store.Landmark, error) {
 
 // excludeStore returns excludes, and patterns for the folders of the store that are in path: they change while the store
 // is written to, and it would hold itself.
-func (e *env) excludeStore(command string, excludes []*ignore.Patterns, path string) ([]*ignore.Patterns, error) {
+func (e *env) excludeStore(excludes []*ignore.Patterns, path string) ([]*ignore.Patterns, error) {
 	spec, err := e.storeSpec()
 	if err != nil {
 		return nil, err
 	}
 	folders, err := config.Folders(spec)
 	for _, folder := range folders {
-		excludes = e.excludeFolder(command, excludes, path, folder, "the store itself")
+		excludes = e.excludeFolder(excludes, path, folder, "the store itself")
 	}
 	return excludes, err
 }
 
 // noteStores says which directories in path were left out because they are the store.
-func (e *env) noteStores(command, path string, stores []string) {
+func (e *env) noteStores(path string, stores []string) {
 	for _, folder := range stores {
-		e.note(command, fmt.Sprintf("%s: the store itself is left out: %s", quote(path), quote(folder)))
+		e.note(fmt.Sprintf("%s: the store itself is left out: %s", quote(path), quote(folder)))
 	}
 }
 
@@ -81,16 +81,16 @@ func cacheFolder() (string, error) {
 
 // excludeCache returns excludes, and a pattern for castar's own cache if it is in path: each ingest changes the cache, and
 // so the digest of any tree that holds it.
-func (e *env) excludeCache(command string, excludes []*ignore.Patterns, path string) []*ignore.Patterns {
+func (e *env) excludeCache(excludes []*ignore.Patterns, path string) []*ignore.Patterns {
 	folder, err := cacheFolder()
 	if err != nil {
 		return excludes // there is no cache to leave out
 	}
-	return e.excludeFolder(command, excludes, path, folder, "castar's own cache")
+	return e.excludeFolder(excludes, path, folder, "castar's own cache")
 }
 
 // excludeFolder returns excludes, and a pattern for folder if it is in the directory path. what is it, for a note.
-func (e *env) excludeFolder(command string, excludes []*ignore.Patterns, path, folder, what string) []*ignore.Patterns {
+func (e *env) excludeFolder(excludes []*ignore.Patterns, path, folder, what string) []*ignore.Patterns {
 	if fi, err := os.Lstat(path); err != nil || !fi.IsDir() {
 		return excludes // if something is wrong with path, the command will say so
 	}
@@ -100,12 +100,12 @@ func (e *env) excludeFolder(command string, excludes []*ignore.Patterns, path, f
 	case err != nil || ferr != nil || !below(root, folder):
 		return excludes
 	case folder == root:
-		e.note(command, fmt.Sprintf("%s: is %s, which every ingest changes", quote(path), what))
+		e.note(fmt.Sprintf("%s: is %s, which every ingest changes", quote(path), what))
 		return excludes
 	}
 	inside := strings.TrimPrefix(strings.TrimPrefix(folder, root), "/")
 	if _, err := os.Lstat(folder); err == nil {
-		e.note(command, fmt.Sprintf("%s: %s is left out: %s", quote(path), what, quote(inside)))
+		e.note(fmt.Sprintf("%s: %s is left out: %s", quote(path), what, quote(inside)))
 	}
 	return append(slices.Clip(excludes), ignore.New("/"+escapePattern(inside)))
 }

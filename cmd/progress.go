@@ -77,12 +77,12 @@ func (c *console) draw() {
 	_, _ = io.WriteString(c.w, text) // a bar that cannot be drawn is no reason to stop
 }
 
-// show makes paint draw a bar for command.
-func (c *console) show(command string) {
+// show makes paint draw a bar.
+func (c *console) show() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clear()
-	c.bar, c.known = newBar(&c.picture, command), false
+	c.bar, c.known = newBar(&c.picture), false
 }
 
 // hide erases the bar for good.
@@ -93,7 +93,7 @@ func (c *console) hide() {
 	c.bar = nil
 }
 
-// paint draws s. A full bar ends, so the bar stays just short of full: the work after the last byte takes time too.
+// paint draws how far a command has come. A full bar ends, so the bar stays just short of full: the work after the last byte takes time too.
 func (c *console) paint(command string, s sample) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,17 +124,17 @@ func sampleIngest(p *ingest.Progress) func() sample {
 	}
 }
 
-// startProgress shows on stderr how far command has come, until the returned function is called. It calls read several
+// startProgress shows on stderr how far the command has come, until the returned function is called. It calls read several
 // times a second, from another goroutine. The returned function erases the bar; it may be called twice. SIGUSR1 prints a
 // line in any mode.
-func (e *env) startProgress(command string, read func() sample) (stop func()) {
+func (e *env) startProgress(read func() sample) (stop func()) {
 	if e.wantsBar() {
-		e.stderr.show(command)
+		e.stderr.show()
 	}
 	var lines, objects <-chan time.Time
 	if e.progress == "json" {
 		objects = time.Tick(time.Second)
-		e.printProgress(command, read(), 0)
+		e.printProgress(read(), 0)
 	}
 	if every := e.lineInterval(); every > 0 {
 		lines = time.Tick(every)
@@ -148,15 +148,15 @@ func (e *env) startProgress(command string, read func() sample) (stop func()) {
 		ticker := time.NewTicker(progressInterval)
 		defer ticker.Stop()
 		for {
-			e.stderr.paint(command, read())
+			e.stderr.paint(e.command, read())
 			select {
 			case <-ticker.C:
 			case <-asked:
-				fmt.Fprintf(e.stderr, "castar: %s: %s\n", command, read().line(time.Since(began)))
+				fmt.Fprintf(e.stderr, "castar: %s: %s\n", e.command, read().line(time.Since(began)))
 			case <-lines:
-				fmt.Fprintf(e.stderr, "castar: %s: %s\n", command, read().line(time.Since(began)))
+				fmt.Fprintf(e.stderr, "castar: %s: %s\n", e.command, read().line(time.Since(began)))
 			case <-objects:
-				e.printProgress(command, read(), time.Since(began))
+				e.printProgress(read(), time.Since(began))
 			case <-quit:
 				e.stderr.hide()
 				return
@@ -182,8 +182,8 @@ type jsonProgress struct {
 
 func (jsonProgress) lineType() string { return "progress" }
 
-func (e *env) printProgress(command string, s sample, elapsed time.Duration) {
-	_ = writeJSON(e.stderr, jsonProgress{command, s.files, s.units(), s.bytes, s.total, elapsed.Seconds()})
+func (e *env) printProgress(s sample, elapsed time.Duration) {
+	_ = writeJSON(e.stderr, jsonProgress{e.command, s.files, s.units(), s.bytes, s.total, elapsed.Seconds()})
 }
 
 // wantsBar reports whether to show a bar. --progress decides; auto shows it only on a terminal that can move its cursor,
@@ -208,10 +208,9 @@ func (e *env) lineInterval() time.Duration {
 }
 
 // newBar returns a bar that shows nothing before its first paint.
-func newBar(w io.Writer, command string) *progressbar.ProgressBar {
+func newBar(w io.Writer) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(-1,
 		progressbar.OptionSetWriter(w),
-		progressbar.OptionSetDescription(command),
 		progressbar.OptionShowBytes(true),
 		progressbar.OptionUseIECUnits(true),
 		progressbar.OptionShowTotalBytes(true),

@@ -16,7 +16,7 @@ import (
 func TestBarShare(t *testing.T) {
 	var out bytes.Buffer
 	c := &console{w: &out}
-	c.show("ingest")
+	c.show()
 	c.paint("ingest", sample{files: 1, bytes: 300_000})
 	c.paint("ingest", sample{files: 2, bytes: 500_000})
 	for _, step := range []struct {
@@ -51,8 +51,8 @@ func TestProgressLines(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			var out bytes.Buffer
-			tt.env.stderr.w = &out
-			stop := tt.env.startProgress("ingest", func() sample { return sample{files: 3, bytes: 6144} })
+			tt.env.command, tt.env.stderr.w = "ingest", &out
+			stop := tt.env.startProgress(func() sample { return sample{files: 3, bytes: 6144} })
 			time.Sleep(time.Minute - time.Second)
 			synctest.Wait()
 			tt.env.stderr.mu.Lock()
@@ -107,7 +107,7 @@ func TestBarAndStdout(t *testing.T) {
 	var terminal bytes.Buffer
 	c := &console{w: &terminal}
 	o := &output{w: &terminal, console: c}
-	c.show("verify")
+	c.show()
 	c.paint("verify", sample{files: 1})
 	terminal.Reset()
 	io.WriteString(o, "result\n")

@@ -50,38 +50,45 @@ func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 
 // printRecords prints the tags or the log of a store. unread is why some could not be read: it names them, and returns
 // errPartial, or the error of the server, which may have more.
-func (e *env) printRecords(command string, st *store.Store, tags []store.Tag, unread []error) error {
-	var failed error
-	unread = slices.DeleteFunc(unread, func(err error) bool {
-		if store.IsServerError(err) {
-			failed = err
-			return true
-		}
-		return false
-	})
+func (e *env) printRecords(st *store.Store, tags []store.Tag, unread []error) error {
 	if st.RemoteTags != nil && len(unread) == 1 && len(tags) == 0 && !store.IsCorrupt(unread[0]) && !errors.Is(unread[0], store.ErrNewer) {
 		return unread[0] // it may mean that the server has no list
 	}
-	for i, err := range unread {
+	failed := e.warnUnread(unread)
+	return partly(cmp.Or(e.printRecordTable(tags), failed), len(unread) > 0)
+}
+
+// warnUnread names the tags and lines of the log that could not be read. It returns the error of the server, if one of
+// the errors is that: then there may be more.
+func (e *env) warnUnread(unread []error) (failed error) {
+	var damaged []error
+	for _, err := range unread {
+		if store.IsServerError(err) {
+			failed = err
+		} else {
+			damaged = append(damaged, err)
+		}
+	}
+	for i, err := range damaged {
 		if i == maxWarnings {
-			e.warn(command, fmt.Sprintf("and %d more; 'castar verify' lists them", len(unread)-i))
+			e.warn(fmt.Sprintf("and %d more; 'castar verify' lists them", len(damaged)-i))
 			break
 		}
-		e.warn(command, err.Error())
+		e.warn(err.Error())
 	}
-	return partly(cmp.Or(e.printRecordTable(command, tags), failed), len(unread) > 0)
+	return failed
 }
 
 // shortDigits is how much of a digest a table shows: enough to identify it, and short enough to leave room.
 const shortDigits = 16
 
 // printRecordTable prints a table, or with --json an object for each row.
-func (e *env) printRecordTable(command string, tags []store.Tag) error {
+func (e *env) printRecordTable(tags []store.Tag) error {
 	w := newTable(e.stdout)
 	comments := slices.ContainsFunc(tags, func(t store.Tag) bool { return t.Comment != "" })
 	for i, t := range tags {
 		number := 0
-		if command == "log" {
+		if e.command == "log" {
 			number = i + 1
 		}
 		j, err := newJSONRecord(t, number)
@@ -95,7 +102,7 @@ func (e *env) printRecordTable(command string, tags []store.Tag) error {
 		name, source := orDash(t.Name), orDash(t.Source)
 		when, digest := t.Time.Local().Format(time.DateTime), j.Root[:shortDigits]
 		header, cells := "NAME\tROOT\tTIME\tSOURCE", []string{name, digest, when, source}
-		if command == "log" {
+		if e.command == "log" {
 			header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
 			cells = []string{fmt.Sprint("@", number), when, digest, fmt.Sprint(t.Counts.Files), store.HumanBytes(t.Counts.Bytes), name, source}
 		}

@@ -14,10 +14,10 @@ import (
 )
 
 const repairHelp = `
-Mends a damaged store as far as what is left allows. It reads and checks everything. It rebuilds lost or damaged
-indexes from the packs, and moves what is whole in damaged packs to new ones. It makes missing folders again, and the
-config, with a new ID. It restores unreadable tags from the log, and removes temporary files of processes that were
-killed. If a symbolic link stands in place of tags, log or config, it copies back what the link leads to. It writes
+Restores as much of a damaged store as it can. It reads and checks everything. It rebuilds lost or damaged indexes from
+the packs, and moves what is whole in damaged packs to new ones. It makes missing directories again. It makes a missing
+config again, with a new ID. It restores unreadable tags from the log, and removes temporary files of processes that
+were killed. If a symbolic link stands in place of tags, log or config, it copies back what the link leads to. It writes
 new files before it removes old ones. It does not change a sound store.
 
 With --from, repair then fetches from another store what the tags reach and this store lacks, and checks it as it
@@ -45,7 +45,7 @@ func (e *env) repairCommand() *cli.Command {
 	var f repairFlags
 	return &cli.Command{
 		Name:      "repair",
-		Usage:     "mend a damaged store",
+		Usage:     "repair a damaged store",
 		UsageText: "castar repair [flags]",
 		Description: withJSON(repairHelp, "there is an object for each thing done", jsonMended{},
 			"There is one for each loss", jsonLost{}, "The last object is the sum", jsonRepaired{}),
@@ -74,9 +74,9 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 	}
 	o := mend.Options{Did: e.printMended, Lost: e.printLost, Progress: &store.RepairProgress{}, Fetched: &tree.CopyCounts{},
 		TooDeep: func(path string, err error) {
-			e.warn("repair", store.ShortPath(path)+": not looked through: "+err.Error())
+			e.warn(store.ShortPath(path) + ": not looked through: " + err.Error())
 		}}
-	stop := e.startProgress("repair", func() sample {
+	stop := e.startProgress(func() sample {
 		objects := o.Progress.Objects.Load() + o.Fetched.NewBlobs.Load()
 		return sample{files: objects, bytes: o.Progress.Bytes.Load() + o.Fetched.NewBytes.Load(), unit: "objects"}
 	})

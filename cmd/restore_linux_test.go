@@ -20,7 +20,7 @@ import (
 	"castar/export"
 	"castar/ingest"
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
 	"castar/store/memory"
 	"castar/store/tree"
 )
@@ -160,7 +160,7 @@ func depict(t *testing.T, dir string, withOwner, withXattrs bool, changes map[st
 }
 
 // ingestListed ingests path and opens its listing.
-func ingestListed(t *testing.T, st *store.Store, path string) (store.Node, *metadata.Folder) {
+func ingestListed(t *testing.T, st *store.Store, path string) (store.Node, *listing.Folder) {
 	t.Helper()
 	ctx := context.Background()
 	r, err := ingest.FS(ctx, st, path, ingest.Options{Listing: true, Xattrs: true, SkipSpecial: true})
@@ -170,7 +170,7 @@ func ingestListed(t *testing.T, st *store.Store, path string) (store.Node, *meta
 	defer b.Close()
 	text, err := io.ReadAll(b)
 	must(t, err)
-	f, err := metadata.Open(bytes.NewReader(text), int64(len(text)), func(err error) { t.Error(err) })
+	f, err := listing.Open(bytes.NewReader(text), int64(len(text)), func(err error) { t.Error(err) })
 	must(t, err)
 	return r.Root, f
 }
@@ -256,7 +256,7 @@ func exportAgain(t *testing.T, st *store.Store, root store.Node, dest string, o 
 	depict(t, dest, true, true, before)
 	for _, dry := range []bool{true, false} {
 		o.Overwrite, o.DryRun = true, dry
-		o.Notify = func(c export.Change) { t.Errorf("again, dry %v: %s %q", dry, c.Op, c.Path) }
+		o.Notify = func(a export.Action) { t.Errorf("again, dry %v: %s %q", dry, a.Op, a.Path) }
 		r, err := export.Dir(t.Context(), st, root, dest, o)
 		if err != nil || r.Written != 0 {
 			t.Errorf("again, dry %v: %+v, %v", dry, r, err)
@@ -323,7 +323,7 @@ func TestFactsInFile(t *testing.T) {
 		t.Errorf("files %v, %v", names, err)
 	}
 	l, ok := f.Lines(nil, func(err error) { t.Error(err) })
-	if want := (metadata.Entry{Kind: store.KindFile, Mode: 0o600, UID: 1, GID: 2, Seconds: 7, Nanoseconds: 5e8, Size: 1}); !ok || !cmp.Equal(l.Self, want) {
+	if want := (listing.Entry{Kind: store.KindFile, Mode: 0o600, UID: 1, GID: 2, Seconds: 7, Nanoseconds: 5e8, Size: 1}); !ok || !cmp.Equal(l.Self, want) {
 		t.Errorf("%+v, want %+v", l.Self, want)
 	}
 	if _, err := openFacts(ctx, st, tree.Ref{Listing: store.Sum([]byte("lost"))}, nil); !store.IsNotFound(err) {

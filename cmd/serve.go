@@ -24,86 +24,70 @@ import (
 )
 
 const serveHelp = `
-Offers the store to other programs over gRPC: to castar, as the store
-grpc+http://ADDR, with its tags and its log, and to any program that speaks
-tvix.castore.v1 or snix.castore.v1, as BlobService and DirectoryService of
-castore. Health checks and reflection are included.
+Serves the store over gRPC. castar uses it as the store grpc+http://ADDR, with its tags and its log. Any program that
+speaks tvix.castore.v1 or snix.castore.v1 can use its BlobService and DirectoryService. Health checks and reflection are
+included.
 
-Clients may read. With --allow-put they may store, record ingests in the log, and
-set tags that do not exist. With --allow-delete they may also move and delete
-tags, 'castar forget' lines of the log, and run 'castar gc' at the server. So
-'castar ingest --tag nightly' needs both from its second time on; without
---allow-delete, ingest without --tag: the log keeps each ingest.
+Clients may read. With --allow-put they may store, record ingests in the log, and set tags that do not exist. With
+--allow-delete they may also move and delete tags, 'castar forget' lines of the log, and run 'castar gc' at the server.
+So 'castar ingest --tag nightly' needs both flags from its second run on, because it moves the tag. If the server has no
+--allow-delete, ingest without --tag; the log still keeps each ingest.
 
-ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it.
-On port 0 the system chooses a port. Only this machine can reach the default,
-which is 127.0.0.1:8000 without IPv6. --listen may be repeated; if one address
-cannot be opened, none is served. Sockets that systemd passes (LISTEN_FDS) are
-served too, and without --listen only those. The folder of a socket and the
-umask decide who may connect to it. As soon as clients can connect, the URL of
-each address is printed, one a line, and systemd is told (NOTIFY_SOCKET).
-'castar help server' has units for systemd.
+ADDR is a host and port, or a socket: unix:/PATH, or a path with a slash in it. If the port is 0, the system chooses
+one. The default address can be reached only from this machine; without IPv6 it is 127.0.0.1:8000. --listen may be
+repeated. If one address cannot be opened, serve opens none and fails. Sockets that systemd passes (LISTEN_FDS) are
+served too, and without --listen only those. The folder of a socket and the umask decide who may connect to it. As soon
+as clients can connect, the URL of each address is printed, one a line, and systemd is told (NOTIFY_SOCKET). 'castar
+help server' has units for systemd.
 
-Everybody who can connect may use the store, unless --token-file or
---tls-client-ca restricts it. Without TLS, everything that is sent can be read on
-its way, tokens included.
+Everybody who can connect may use the store, unless --token-file or --tls-client-ca restricts it. Without TLS,
+everything that is sent can be read on its way, tokens included.
 
-A line of --token-file is a token, and then, in any order, "put", "delete" and a
-prefix of tags that ends in a slash. A token without put only reads. No token has
-more rights than --allow-put and --allow-delete give. A token with a prefix can
-set, move and delete only tags below it, and record and forget only lines of the
-log with such tags; it can also record lines without a tag, and it cannot run a
-gc. Empty lines and lines that begin with # do not count. A file that is one token
-and nothing else gives it all rights that the flags give. SIGHUP makes the server
-read the file again; if it has a mistake, the old tokens stay. An example:
+A line of --token-file is a token, and then, in any order, "put", "delete" and a prefix of tags that ends in a slash. A
+token without put only reads. No token has more rights than --allow-put and --allow-delete give. A token with a prefix
+can set, move and delete only tags below it, and record and forget only lines of the log with such tags; it can also
+record lines without a tag, and it cannot run a gc. Empty lines and lines that begin with # do not count. If the file
+holds one token and nothing else, that token has all the rights that the flags give. On SIGHUP the server reads the file
+again. If the new file has a mistake, the server keeps the old tokens. An example:
   s3cret-of-the-admin    put delete
   s3cret-of-alice        put delete alice/
   s3cret-of-a-browser
 
-When the upload of a directory tree is acknowledged, the tree is durable, with
-all blobs stored before it. Blobs without a tree are durable within seconds.
+When the upload of a directory tree is acknowledged, the tree is durable, with all blobs stored before it. Blobs without
+a tree are durable within seconds.
 
---memory limits the messages and answers of all clients together; the process
-takes up to twice as much. When it is used up, calls wait, and a client that
-holds little is served before one that holds much. A quarter is kept for clients
-whose last call was not cut off, so they need not wait for silent ones. While
-others wait, clients that neither send nor read are cut off (UNAVAILABLE). A
-call that waits for 30 seconds is refused (RESOURCE_EXHAUSTED). A client that is
-silent in the middle of a call for the --idle-timeout is cut off, whether others
-wait or not; ten times as long between two directories of an upload. There are
-at most two connections for each MiB of --memory: then the one that was silent
-for longest is closed. Sizes are in bytes, or with K, M or G in units of 1024.
+--memory limits the messages and answers of all clients together; the process takes up to twice as much. When it is used
+up, calls wait, and a client that holds little is served before one that holds much. The server reserves a quarter of
+--memory for clients whose last call was not cut off, so that they do not wait for silent clients. While others wait,
+clients that neither send nor read are cut off (UNAVAILABLE). A call that waits for 30 seconds is refused
+(RESOURCE_EXHAUSTED). The server cuts off a client that is silent for --idle-timeout in the middle of a call, even if no
+other client waits. Between two directories of an upload, a client may be silent ten times as long. The server keeps at
+most two connections for each MiB of --memory. For a further one, it closes the connection that has been silent the
+longest. Sizes are in bytes, or with K, M or G in units of 1024.
 
-One second after the last call the server closes a local store, and the next call
-opens it. So another process can lock an idle store, for 'castar gc', 'forget' or
-'repair'; calls that come meanwhile wait. A client that has stored something keeps
-the store open until it is gone, or for 10 minutes after its last call.
+One second after the last call the server closes a local store, and the next call opens it. So another process can lock
+an idle store, for 'castar gc', 'forget' or 'repair'; calls that arrive during that time wait. A client that has stored
+something keeps the store open until it is gone, or for 10 minutes after its last call.
 
-'castar gc -s grpc+http://ADDR' collects garbage at the server, and --gc-every does
-so by itself. The server waits until no client is in the middle of storing
-something, holds up calls while the gc runs, and goes on.
+'castar gc -s grpc+http://ADDR' collects garbage at the server, and --gc-every does so by itself. The server waits until
+no client is in the middle of storing something, makes calls wait while the gc runs, and then serves them.
 
-When the store cannot be written, for example because the disk is full, clients
-that store are refused, others go on reading, and the server looks each second
-whether there is space again. What it had acknowledged and not yet made durable
-is lost then; clients of castar notice, and say that it must be stored again.
+If the server cannot write the store, for example because the disk is full, it refuses clients that store. Others can
+still read. Every second the server checks whether it can write again. It loses what it had acknowledged but not yet
+made durable. castar clients notice that, and tell the user to store it again.
 
-Health checks are those of grpc.health.v1. The server is SERVING under "" and the
-names of its services while it reads, and under castar.put while clients may
-store. They need the token like every other call.
+Health checks are those of grpc.health.v1. The names "" and those of the services are SERVING while clients can read.
+The name castar.put is SERVING while clients may store. A health check needs a token, like every other call.
 
-SIGINT or SIGTERM stops the server with exit status 0; running calls have 10
-seconds to finish. Clients of castar go on when the server is back within half a
-minute.
+SIGINT or SIGTERM stops the server with exit status 0; running calls have 10 seconds to finish. Clients of castar go on
+when the server is back within half a minute.
 
-Log lines on stderr have a time, a level and fields. --json makes them JSON,
-with type (log), time, level, msg, method, code, took (in nanoseconds), peer and error.
-serve logs failed calls, with --verbose all calls, and with --quiet none. With
---json, each address is an object: type (address), url.
+Each line of the log on stderr has a time, a level and fields. With --json they are JSON objects, with type (log), time,
+level, msg, method, code, took (in nanoseconds), peer and error. serve logs failed calls, with --verbose all calls, and
+with --quiet none. With --json, each address is an object: type (address), url.
 
---metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and
-castar_rpc_call_seconds_total by method and code, castar_rpc_calls_running,
-castar_rpc_blob_bytes_total by direction, and castar_rpc_put_serving, which is 1
+--metrics serves text for Prometheus under /metrics: castar_rpc_calls_total and castar_rpc_call_seconds_total by method
+and code, castar_rpc_calls_running, castar_rpc_blob_bytes_total by direction, and castar_rpc_put_serving, which is 1
 while clients may store.
 ` + serveWebHelp + `
 
@@ -148,36 +132,36 @@ func (e *env) serveCommand() *cli.Command {
 			boolFlag("allow-delete", "", &f.options.AllowDelete, "let clients move and delete tags, forget ingests, and collect garbage"),
 			durationFlag("gc-every", &f.gcEvery, "never", "collect garbage each `DURATION`, such as 24h"),
 			&cli.StringFlag{Name: "tls-cert", Destination: &f.cert, Usage: "speak TLS with the certificate in `FILE` (PEM)"},
-			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "the certificate's key is in `FILE` (PEM)"},
+			&cli.StringFlag{Name: "tls-key", Destination: &f.key, Usage: "use the private key in `FILE` (PEM) for --tls-cert"},
 			&cli.StringFlag{Name: "tls-client-ca", Destination: &f.clientCA, Usage: "serve only clients with a certificate signed by an authority in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "token-file", Destination: &f.tokenFile, Usage: "serve only clients that show one of the tokens in `FILE`"},
-			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`"},
-			bytesFlag("max-message", &f.maxMessage, "16M", "take messages of up to `SIZE`, at most an eighth of --memory"),
+			&cli.StringFlag{Name: "metrics", Destination: &f.metrics, Usage: "serve metrics over HTTP at `ADDR`, HOST:PORT"},
+			bytesFlag("max-message", &f.maxMessage, "16M", "accept messages of up to `SIZE`; SIZE is at most an eighth of --memory"),
 			bytesFlag("memory", &f.options.Memory, "256M", "use `SIZE` for the messages and answers of all clients together"),
-			durationFlag("idle-timeout", &f.options.Idle, server.DefaultIdle.String(), "cut off a client that is silent for `DURATION` in the middle of a call"),
+			durationFlag("idle-timeout", &f.options.Idle, shortDuration(server.DefaultIdle), "cut off a client that is silent for `DURATION` in the middle of a call"),
 			rangeFlag("max-streams", "", &f.options.MaxStreams, math.MinInt, math.MaxInt, strconv.Itoa(server.DefaultMaxStreams),
 				"answer `N` calls at once, and as many uploads of directories; others wait"),
 		}, f.web.flags()...),
 		Action: func(c *cli.Context) error {
 			switch {
 			case (f.cert == "") != (f.key == ""):
-				return usagef("serve", "--tls-cert and --tls-key go together")
+				return usagef("--tls-cert and --tls-key go together")
 			case f.clientCA != "" && f.cert == "":
-				return usagef("serve", "--tls-client-ca works only with --tls-cert and --tls-key")
+				return usagef("--tls-client-ca works only with --tls-cert and --tls-key")
 			case f.maxMessage < 1:
-				return usagef("serve", "--max-message must be positive")
+				return usagef("--max-message must be positive")
 			case f.options.MaxStreams < 1:
-				return usagef("serve", "--max-streams must be positive")
+				return usagef("--max-streams must be positive")
 			case c.IsSet("gc-every") && f.gcEvery < time.Second:
-				return usagef("serve", "--gc-every must be at least 1s")
+				return usagef("--gc-every must be at least 1s")
 			case f.options.Idle < time.Second:
-				return usagef("serve", "--idle-timeout must be at least 1s")
+				return usagef("--idle-timeout must be at least 1s")
 			case f.options.Memory < server.LeastMemory:
-				return usagef("serve", "--memory must be at least %d bytes", server.LeastMemory)
+				return usagef("--memory must be at least %d bytes", server.LeastMemory)
 			case c.IsSet("max-message") && f.maxMessage > f.options.Memory/8:
-				return usagef("serve", "--memory must be at least 8 times --max-message")
+				return usagef("--memory must be at least 8 times --max-message")
 			case len(f.web.listen) == 0 && (len(f.web.o.Hosts) > 0 || c.IsSet("max-downloads")):
-				return usagef("serve", "--http-host and --max-downloads work only with --http")
+				return usagef("--http-host and --max-downloads work only with --http")
 			}
 			f.maxMessage = min(f.maxMessage, f.options.Memory/8)
 			f.options.MaxMessage = int(f.maxMessage)
@@ -200,7 +184,7 @@ func (e *env) serve(ctx context.Context, f *serveFlags) (err error) {
 	}
 	defer closeAll(listeners)
 	if f.options.AllowPut && len(listeners) == 0 {
-		return usagef("serve", "--http only reads: --allow-put also needs --listen")
+		return usagef("--http only reads: --allow-put also needs --listen")
 	}
 	pages, err := openWebListeners(f.web.listen)
 	if err != nil {

@@ -33,7 +33,7 @@ func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, erro
 	f.options.CheckRoots = true
 	f.options.Reopen = func(ctx context.Context) (*store.Store, error) {
 		return outlasting(ctx, life, func(ctx context.Context) (*store.Store, error) {
-			return e.open(ctx, "", e.patient("serve", config.Options{ReadOnly: mode == forRead}))
+			return e.open(ctx, "", e.patient(config.Options{ReadOnly: mode == forRead}))
 		})
 	}
 	if st.Sweeper == nil {

@@ -17,10 +17,9 @@ import (
 )
 
 const serveWebHelp = `
---http shows the store to browsers, alone, or beside gRPC if there is a --listen
-too. It only reads. ADDR is as for --listen; a port without a host can be reached
-from this machine only. The token is a bearer token, or a password with any user
-name. --tls-cert and --tls-client-ca apply too. These are addresses of it:
+--http serves web pages of the store, read-only. With --listen too, the server also serves gRPC. ADDR is as for
+--listen; a PORT alone can be reached only from this machine. The token is a bearer token, or a password with any user
+name. --tls-cert and --tls-client-ca apply too. It serves these addresses:
   /                        tags, and the last ingests; /log has all
   /tags/NAME/PATH          leads to the root of a tag; %2F is a slash in NAME
   /roots/DIGEST/PATH       a listing, or the contents of a file
@@ -28,19 +27,16 @@ name. --tls-cert and --tls-client-ca apply too. These are addresses of it:
   ...?map                  a picture of where the bytes of a directory are
   /diff?from=ROOT&to=ROOT  what changed; each may be ROOT:path
 
-A browser shows text and images, saves other files, and runs nothing of what is
-stored. The ETag of a file is its digest, and ranges are sent. Pages are JSON for
-clients that ask with Accept: application/json: with the fields that 'castar ls',
-'tag', 'log' and 'diff' print with --json, and total, page, pages, next (the
-address of the next page), url and error. An answer that breaks off is not whole.
+A browser shows text and images, saves other files, and runs nothing of what is stored. The ETag of a file is its
+digest, and ranges are sent. Pages are JSON for clients that ask with Accept: application/json: with the fields that
+'castar ls', 'tag', 'log' and 'diff' print with --json, and total, page, pages, next (the address of the next page), url
+and error. If an answer breaks off, discard it: it is incomplete.
 
-On loopback addresses, only requests for localhost, IP addresses and each
---http-host are answered, so that no web site can get at the store through a
-browser on this machine. If there is an --http-host, this holds everywhere. At
-most --max-downloads long files and archives are sent at once; further ones wait,
-and after 10 seconds get status 503. One client gets three quarters of these at
-most. Log lines of requests have method, path, status, bytes, took, peer and
-error.`
+On loopback addresses, the server answers only requests for localhost, for IP addresses and for each --http-host. So no
+web site can read the store through a browser on this machine. If --http-host is given, the rule holds on all addresses.
+At most --max-downloads long files and archives are sent at once; further ones wait, and after 10 seconds get status
+503. One client gets three quarters of these at most. Log lines of requests have method, path, status, bytes, took, peer
+and error.`
 
 // mostWebClients is how many connections to the pages of one address may be open. Further ones wait.
 const mostWebClients = 512

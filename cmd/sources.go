@@ -23,14 +23,14 @@ func (f *ingestFlags) sourceFlags() []cli.Flag {
 	return []cli.Flag{
 		listFlag("exclude", "e", &f.exclude, "leave out what `PATTERN` matches"),
 		listFlag("iexclude", "", &f.iexclude, "leave out what `PATTERN` matches, in upper or lower case"),
-		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match; - is stdin"),
+		listFlag("exclude-from", "", &f.excludeFrom, "leave out what the patterns in `FILE` match; - is standard input"),
 		boolFlag("gitignore", "", &f.options.GitIgnore, "leave out what .gitignore files exclude"),
-		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out the contents of folders with a CACHEDIR.TAG"),
-		listFlag("exclude-if-present", "", &f.options.IfPresent, "leave out the contents of folders that have `NAME`, but not it"),
-		bytesFlag("exclude-larger-than", &f.options.LargerThan, "no limit", "leave out files of more than `SIZE` bytes"),
+		boolFlag("exclude-caches", "", &f.options.ExcludeCaches, "leave out the contents of directories with a CACHEDIR.TAG"),
+		listFlag("exclude-if-present", "", &f.options.IfPresent, "leave out the contents of directories that hold `NAME`, but keep NAME itself"),
+		bytesFlag("exclude-larger-than", &f.options.LargerThan, "no limit", "leave out files larger than `SIZE`, such as 10M"),
 		boolFlag("one-file-system", "x", &f.options.OneFileSystem, "stay on one file system"),
 		boolFlag("no-cache", "", &f.noCache, "read every file, even if it looks unchanged"),
-		boolFlag("trust-cache", "", &f.options.TrustCache, "take a file with the same path, size and times for unchanged, on any file system"),
+		boolFlag("trust-cache", "", &f.options.TrustCache, "assume that a file with the same path, size and times is unchanged, on any file system"),
 	}
 }
 
@@ -161,11 +161,11 @@ func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]sour
 	sources := make([]source, len(paths))
 	for i, p := range paths {
 		o := o
-		o.Excludes = e.excludeCache("ingest", o.Excludes, p)
+		o.Excludes = e.excludeCache(o.Excludes, p)
 		marks, err := e.outside(p)
 		if err == nil {
 			o.Landmarks = marks
-			o.Excludes, err = e.excludeStore("ingest", o.Excludes, p)
+			o.Excludes, err = e.excludeStore(o.Excludes, p)
 		}
 		if err != nil && needsStore {
 			return nil, err
@@ -210,8 +210,8 @@ type pathList struct {
 func (l *pathList) flags() []cli.Flag {
 	return []cli.Flag{
 		boolFlag("as-tree", "", &l.asTree, "make one root of all PATHs"),
-		listFlag("files-from", "", &l.from, "read PATHs from `FILE`, one a line, and make one root of them; - is stdin"),
-		boolFlag("null", "z", &l.null, "lines of --files-from end in NUL"),
+		listFlag("files-from", "", &l.from, "read PATHs from `FILE`, one a line, and make one root of them; - is standard input"),
+		boolFlag("null", "z", &l.null, "read names that end in NUL from --files-from"),
 	}
 }
 
@@ -221,13 +221,13 @@ func (e *env) listPaths(f *ingestFlags, args []string) ([]string, error) {
 	l := f.list
 	switch {
 	case l.null && len(l.from) == 0:
-		return nil, usagef("ingest", "--null is for --files-from")
+		return nil, usagef("--null is for --files-from")
 	case !l.asTree && len(l.from) == 0:
 		return args, nil
 	case f.stdin != "" || f.format != "" && f.format != "dir":
-		return nil, usagef("ingest", "--as-tree and --files-from are for files, and not for --stdin or an archive")
+		return nil, usagef("--as-tree and --files-from are for files, and not for --stdin or an archive")
 	case f.options.OneFileSystem:
-		return nil, usagef("ingest", "--one-file-system does not work with several PATHs as one root")
+		return nil, usagef("--one-file-system does not work with several PATHs as one root")
 	}
 	for _, name := range l.from {
 		listed, err := e.readPaths(name, l.null)
@@ -237,7 +237,7 @@ func (e *env) listPaths(f *ingestFlags, args []string) ([]string, error) {
 		args = append(args, listed...)
 	}
 	if len(args) == 0 {
-		return nil, usagef("ingest", "no PATH given")
+		return nil, usagef("no PATH given")
 	}
 	base, inside, err := aroundAll(args)
 	if err != nil {
@@ -312,7 +312,7 @@ func aroundAll(paths []string) (base string, inside []string, err error) {
 // maxSockets is how many sockets are named.
 const maxSockets = 10
 
-func (e *env) noteSockets(command string, sockets []string) {
+func (e *env) noteSockets(sockets []string) {
 	if len(sockets) == 0 {
 		return
 	}
@@ -320,5 +320,5 @@ func (e *env) noteSockets(command string, sockets []string) {
 	if more := len(sockets) - maxSockets; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
-	e.note(command, text)
+	e.note(text)
 }

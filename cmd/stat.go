@@ -22,8 +22,8 @@ ingest --help'; stat looks at one of them); and the tags that lead to it, even f
 root is a tag or a line of the log, and the store keeps a listing of it (see 'castar export --help'), stat also says
 its mode, owner, modification time, and links and attributes if it has some.
 
-With --nar, it says how Nix knows it: the size of its NAR, the archive format of Nix, and the SHA-256 hash of that, as
-SRI, in Nix's base 32 and in hexadecimal. That reads and checks everything in it.
+With --nar, stat also prints the size of the NAR (the archive format of Nix) and its SHA-256 hash, as SRI, in the base
+32 of Nix and in hexadecimal. To do so, it reads and checks everything below.
 
 If a directory in a tagged tree cannot be read, stat cannot tell whether that tag leads here. It says so on stderr and
 exits with status 3.
@@ -46,7 +46,7 @@ func (e *env) statCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return usagef("stat", "want one ROOT, got %d arguments", c.NArg())
+				return usagef("want one ROOT, got %d arguments", c.NArg())
 			}
 			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
 				wantTags := false
@@ -123,7 +123,7 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 	j := jsonStat{jsonPath: newJSONPath(r.Path), Root: r.RootDigest.String(), jsonNode: newJSONNode(n), DigestSnix: digest.Snix(),
 		Entry: newSnixEntry(n), EntryBase64URL: base64.RawURLEncoding.EncodeToString(message)}
 	j.Digest = digest.String()
-	left := complaints{e: e, command: "stat"}
+	left := complaints{e: e}
 	facts, err := openFacts(ctx, st, r, left.listing)
 	if err != nil {
 		left.listing(err) // the rest is known without it
@@ -199,7 +199,7 @@ func (j *jsonStat) addFile(ctx context.Context, st *store.Store, n store.Node) e
 // server.
 func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names []string, damaged bool, err error) {
 	finder := tree.NewFinder(st, n)
-	tags, damaged, err := e.tagsOf(ctx, "stat", st)
+	tags, damaged, err := e.tagsOf(ctx, st)
 	for _, t := range tags {
 		switch found, err := finder.In(ctx, t.Root); {
 		case ctx.Err() != nil:
@@ -208,7 +208,7 @@ func (e *env) tagsTo(ctx context.Context, st *store.Store, n store.Node) (names 
 			return names, true, fmt.Errorf("tag %s: %w", t.Name, err)
 		case err != nil:
 			damaged = true
-			e.warn("stat", "tag "+t.Name+": "+err.Error())
+			e.warn("tag " + t.Name + ": " + err.Error())
 		case found:
 			names = append(names, t.Name)
 		}
@@ -287,7 +287,7 @@ type jsonNAR struct {
 // narOf returns the size and hash of the NAR of n, and shows how far it is.
 func (e *env) narOf(ctx context.Context, st *store.Store, n store.Node) (*jsonNAR, error) {
 	p := &export.Progress{}
-	defer e.showExport(ctx, "stat", p, st, n)()
+	defer e.showExport(ctx, p, st, n)()
 	sum, size, err := export.NARHash(ctx, st, n, export.ArchiveOptions{Options: export.Options{Progress: p}})
 	return &jsonNAR{size, size, hex.EncodeToString(sum[:]), nix32(sum), "sha256-" + base64.StdEncoding.EncodeToString(sum[:])}, err
 }

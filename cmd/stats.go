@@ -13,18 +13,17 @@ import (
 )
 
 const statsHelp = `
-Counts what each ROOT holds, and all of them together. Without a ROOT it counts all tags.
+Counts what each ROOT holds, and what all of them hold together. Without a ROOT, it counts all tags.
 
 LOGICAL is the size of all files, each counted wherever it occurs. "unique" counts equal contents, and equal chunks of
-contents, once. "stored" is the room that they take in the store, compressed, and the room that their directories
-take. If several objects were compressed together, each has a share of the room by its length. The index does not
-count.
+contents, once. "stored" is the compressed space of these contents in the store, and the space of their directories. If
+several objects were compressed together, each counts in proportion to its length. The index does not count.
 
-ALONE is the room that one tag takes and no other tag needs. If no line of the log names its root either, deleting the
-tag and running 'castar gc' would free it. A server cannot tell; then there is "-". ALONE is shown only if no ROOT is
-given, and so is what has no tag: "log" is what roots that only the log names, and listings of metadata, take in
-addition, and "rest" what neither tags nor log name. 'castar gc' frees the rest, unless another process is about to
-name it. On a terminal a histogram of file sizes follows.
+Without a ROOT, stats also shows ALONE and two more lines. ALONE is the space that only this tag needs. If no line of
+the log names its root either, deleting the tag and running 'castar gc' would free this space. A remote store does not
+know it, and stats prints "-". "log" is the additional space of roots that only the log names, and of listings. "rest"
+is the space of what neither a tag nor the log names. 'castar gc' frees the rest, unless another process is about to
+name it. On a terminal, stats then shows a histogram of file sizes.
 
 Examples:
   castar stats                                      # what each tag takes
@@ -33,8 +32,8 @@ Examples:
 func (e *env) statsCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "stats",
-		Usage:       "count what is stored, and the room it takes",
-		UsageText:   "castar stats [ROOT[:path]...]",
+		Usage:       "count what is stored, and the space it takes",
+		UsageText:   "castar stats [flags] [ROOT[:path]...]",
 		Description: withJSON(statsHelp, "there is an object for each tag or ROOT", jsonMeasured{}, "The last object is the sum", jsonTotal{}),
 		Action: func(c *cli.Context) error {
 			return e.withStore(c.Context, forRead, func(st *store.Store) error { return e.stats(c.Context, st, c.Args().Slice()) })
@@ -56,7 +55,7 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 		return err
 	}
 	u := tree.NewUsage(st)
-	stop := e.startProgress("stats", func() sample { return sample{files: u.Objects.Load(), unit: "objects"} })
+	stop := e.startProgress(func() sample { return sample{files: u.Objects.Load(), unit: "objects"} })
 	err = measure(ctx, u, roots, len(refs) == 0)
 	of, more := u.Unique, (*untagged)(nil)
 	if err == nil && len(refs) == 0 {
@@ -91,7 +90,7 @@ func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (ro
 	if err := needTags(ctx, st); err != nil {
 		return nil, false, err
 	}
-	tags, damaged, err := e.tagsOf(ctx, "stats", st)
+	tags, damaged, err := e.tagsOf(ctx, st)
 	if err != nil {
 		return nil, damaged, err
 	}
@@ -135,15 +134,9 @@ type untagged struct {
 func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usage) (*untagged, error) {
 	kept := tree.ReadKept(ctx, st)
 	more, before := &untagged{}, u.Unique.Stored+u.Unique.StoredDirs
-	warn := func(err error) {
-		more.damaged = true
-		e.warn("stats", err.Error())
-	}
-	for _, err := range kept.LogErrors {
-		if store.IsServerError(err) {
-			return nil, err
-		}
-		warn(err)
+	more.damaged = len(kept.LogErrors) > 0
+	if err := e.warnUnread(kept.LogErrors); err != nil {
+		return nil, err
 	}
 	roots, listings := kept.Roots(ctx, st)
 	more.Roots = uint64(len(roots)-len(kept.Tags)) - listings
@@ -154,7 +147,8 @@ func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usag
 		if _, err := u.Add(ctx, r.Node); ctx.Err() != nil || store.IsServerError(err) {
 			return nil, err
 		} else if err != nil {
-			warn(fmt.Errorf("%s: %w", r.Name, err))
+			more.damaged = true
+			e.warn(r.Name + ": " + err.Error())
 		}
 	}
 	more.Log = new(u.Unique.Stored + u.Unique.StoredDirs - before)
@@ -205,7 +199,7 @@ type jsonTotal struct {
 	UniqueDirectories uint64     `json:"unique_directories"`
 	Chunks            uint64     `json:"chunks"` // different ones, of files that have more than one
 	UniqueBytes       uint64     `json:"unique_bytes"`
-	StoredBytes       uint64     `json:"stored_bytes" help:"0 if the store cannot tell, as over a network"`
+	StoredBytes       uint64     `json:"stored_bytes" help:"0 if the store cannot tell, as a remote one cannot"`
 	StoredDirectories uint64     `json:"stored_directories" help:"bytes"`
 	DedupRatio        float64    `json:"dedup_ratio"`       // bytes / unique_bytes; 0 if there are none
 	CompressionRatio  float64    `json:"compression_ratio"` // unique_bytes / stored_bytes; 0 if unknown

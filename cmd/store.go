@@ -45,8 +45,8 @@ func (e *env) open(ctx context.Context, spec string, o config.Options) (st *stor
 
 // patient returns o for commands that run unattended: if another process has locked the store, the command says so and
 // waits.
-func (e *env) patient(command string, o config.Options) config.Options {
-	o.Wait, o.OnWait = -1, func() { e.note(command, "waiting for another process, which has locked the store") }
+func (e *env) patient(o config.Options) config.Options {
+	o.Wait, o.OnWait = -1, func() { e.note("waiting for another process, which has locked the store") }
 	return o
 }
 
@@ -56,8 +56,8 @@ func (e *env) openStore(ctx context.Context, mode openMode) (*store.Store, error
 }
 
 // openPatient opens the store, and waits for a process that has locked it.
-func (e *env) openPatient(ctx context.Context, command string, mode openMode) (*store.Store, error) {
-	return e.open(ctx, "", e.patient(command, mode.options()))
+func (e *env) openPatient(ctx context.Context, mode openMode) (*store.Store, error) {
+	return e.open(ctx, "", e.patient(mode.options()))
 }
 
 func (e *env) openAlone(ctx context.Context, o config.Options) (*store.Store, error) {
@@ -93,7 +93,7 @@ func defaultStore() (string, error) {
 
 // openCache opens what is remembered of earlier ingests of source, an absolute path, into st. If it cannot, it warns and
 // returns nil: the command is slower then, and no less right.
-func (e *env) openCache(command string, st *store.Store, source string) *ingest.Cache {
+func (e *env) openCache(st *store.Store, source string) *ingest.Cache {
 	dir, err := cacheFolder()
 	if err == nil {
 		var c *ingest.Cache
@@ -101,14 +101,14 @@ func (e *env) openCache(command string, st *store.Store, source string) *ingest.
 			return c
 		}
 	}
-	e.warn(command, "cache: "+err.Error())
+	e.warn("cache: " + err.Error())
 	return nil
 }
 
 // saveCache keeps what a command has learnt about files, even if it failed: the next one need not read them again.
-func (e *env) saveCache(command string, c *ingest.Cache) {
+func (e *env) saveCache(c *ingest.Cache) {
 	if err := errors.Join(c.Save(), c.Close()); err != nil {
-		e.warn(command, "cache: "+err.Error())
+		e.warn("cache: " + err.Error())
 	}
 }
 
@@ -145,21 +145,26 @@ func rootsOf(ctx context.Context, st *store.Store, refs []string) ([]tree.Root, 
 	return roots, nil
 }
 
-// tagsOf returns all tags. It names on stderr each that cannot be read; damaged says that there is one. The error is of the
-// server.
-func (e *env) tagsOf(ctx context.Context, command string, st *store.Store) (tags []store.Tag, damaged bool, err error) {
+// readTags returns all tags, and why others cannot be read.
+func readTags(ctx context.Context, st *store.Store) (tags []store.Tag, unread []error) {
 	for t, err := range st.Tags.All(ctx) {
-		if store.IsServerError(err) || err != nil && ctx.Err() != nil {
-			return nil, damaged, err
-		}
 		if err != nil {
-			damaged = true
-			e.warn(command, err.Error())
-			continue
+			unread = append(unread, err)
+		} else {
+			tags = append(tags, t)
 		}
-		tags = append(tags, t)
 	}
-	return tags, damaged, nil
+	return tags, unread
+}
+
+// tagsOf returns all tags. It names on stderr those that cannot be read; damaged says that there are some. The error is of
+// the server.
+func (e *env) tagsOf(ctx context.Context, st *store.Store) (tags []store.Tag, damaged bool, err error) {
+	tags, unread := readTags(ctx, st)
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	return tags, len(unread) > 0, e.warnUnread(unread)
 }
 
 // hintAtRoots returns the error of a reference to a root, with a hint if no such root exists.

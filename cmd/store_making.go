@@ -10,7 +10,7 @@ import (
 // making returns o, so that a store that is made is mentioned, and found again only on the file system where it was, what
 // buckets hold is kept in the cache, and traffic is counted and limited.
 func (e *env) making(o config.Options) config.Options {
-	o.OnMade = func(folder string) { e.note(e.command, "made a new store at "+quote(folder)) }
+	o.OnMade = func(folder string) { e.note("made a new store at " + quote(folder)) }
 	if dir, err := cacheFolder(); err == nil {
 		o.Memory, o.Cache = dir, filepath.Join(dir, "buckets")
 	}

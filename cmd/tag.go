@@ -15,8 +15,8 @@ import (
 
 const tagHelp = `
 A tag is a name for a root. Without arguments, tag lists the tags. With a NAME and a ROOT, it gives ROOT that NAME. A
-tag that points elsewhere moves only with --force. With -d, it deletes tags; a root stays in the store as long as
-another tag or 'castar log' names it, and until 'castar gc'.
+tag that points elsewhere moves only with --force. With -d, it deletes tags; a root stays in the store while another tag
+or a line of 'castar log' names it, and after that until 'castar gc' runs.
 
 A new NAME must not read like that of an ingest, as home~1 or home@2026 do: see 'castar log --help'.
 
@@ -32,25 +32,25 @@ func (e *env) tagCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "tag",
 		Usage:       "list, set and delete names of roots",
-		UsageText:   "castar tag [[--force] NAME ROOT | -d NAME...]",
+		UsageText:   "castar tag [flags]\n       castar tag [flags] NAME ROOT\n       castar tag [flags] -d NAME...",
 		Description: withJSON(tagHelp, "there is an object for each tag", jsonRecord{}),
 		Flags:       []cli.Flag{boolFlag("delete", "d", &remove, "delete the tags"), boolFlag("force", "f", &force, "move a tag that points elsewhere")},
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
 			switch {
 			case remove && len(args) == 0:
-				return usagef("tag", "--delete needs a NAME")
+				return usagef("--delete needs a NAME")
 			case remove:
 				return e.withTags(c.Context, forWrite, func(st *store.Store) error { return deleteTags(c.Context, st, args) })
 			case len(args) == 0:
 				return e.withTags(c.Context, forRead, func(st *store.Store) error { return e.listTags(c.Context, st) })
 			case len(args) == 2:
 				if err := checkTagName(args[0]); err != nil {
-					return usagef("tag", "%w", err)
+					return usagef("%w", err)
 				}
 				return e.withTags(c.Context, forWrite, func(st *store.Store) error { return e.setTag(c.Context, st, args[0], args[1], force) })
 			}
-			return usagef("tag", "want a NAME and a ROOT, got %d arguments", len(args))
+			return usagef("want a NAME and a ROOT, got %d arguments", len(args))
 		},
 	}
 }
@@ -82,7 +82,7 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 	old, getErr := st.Tags.Get(ctx, name)
 	if getErr == nil { // one that cannot be read may be set again
 		expected = &old
-		same := sameRoot(old.Root, t.Root)
+		same := history.SameRoot(old.Root, t.Root)
 		switch {
 		case !same && !force:
 			return &failure{err: fmt.Errorf("tag %q points at %s already", name, tree.ShortName(old)), status: statusFailed, hint: "--force moves it"}
@@ -98,8 +98,8 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 		return st.Tags.Set(ctx, t)
 	}
 	err = st.SwapTag(ctx, t, expected)
-	if err == nil && getErr == nil && !sameRoot(old.Root, t.Root) {
-		e.note("tag", fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
+	if err == nil && getErr == nil && !history.SameRoot(old.Root, t.Root) {
+		e.note(fmt.Sprintf("%s moved from %s", quote(name), tree.ShortName(old)))
 	}
 	return err
 }
@@ -123,14 +123,6 @@ func deleteTags(ctx context.Context, st *store.Store, names []string) error {
 }
 
 func (e *env) listTags(ctx context.Context, st *store.Store) error {
-	var tags []store.Tag
-	var unread []error
-	for t, err := range st.Tags.All(ctx) {
-		if err != nil {
-			unread = append(unread, err)
-		} else {
-			tags = append(tags, t)
-		}
-	}
-	return e.printRecords("tag", st, tags, unread)
+	tags, unread := readTags(ctx, st)
+	return e.printRecords(st, tags, unread)
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -17,107 +15,111 @@ func topics() map[string]string {
 }
 
 const changesText = `
-What changed, newest first. Stored formats and JSON fields only grow: a store of any version here can be read by all
-later ones.
+What changed, newest first. castar has no numbered releases yet; 'castar version' prints the commit that it was built
+from. Stored formats and JSON fields only grow: every later version can read a store that any version listed here has
+written.
 
-A long file is read from a mount a quarter faster, and the mount takes less memory. The pages of castar serve --http keep
-long tags inside the window.
+Reading a long file from a mount is a quarter faster, and the mount takes less memory. The pages of 'castar serve
+--http' keep long tags inside the window.
 
-A verify of a store in a bucket reads all of it there. It took indexes and directories from the cache on this machine, and
-did not see damage to them in the bucket. Export and cat take half as many requests or fewer, and castar ls -R --json two if
-the cache has what it needs. What an export has fetched and will need again is in a file without a name in the folder of the
-cache, of at most 256 MiB. Wrong credentials of gs and az are an error at once, and not after a minute.
+verify of a store in a bucket now reads everything from the bucket. Before, it read indexes and directories from the
+local cache, and missed damage to them in the bucket. export and cat need at most half as many requests. 'castar ls -R
+--json' needs two if the cache has everything else. export keeps what it will need again in an unnamed file of at most
+256 MiB in the cache directory. Wrong credentials for gs and az now fail at once, not after a minute.
 
-A long file comes out of a packed store on all processors, in export, cat and copy. A copy between two packed stores on
-disks takes less time.
-On XFS, btrfs and other file systems whose files can share blocks, export shares what does not compress with the store
-instead of writing it: --reflink=auto, always or never. A store there takes up to 0.2% more room for large files of that
-kind, so that their blocks can be shared.
+export, cat and copy now read a long file from a packed store on all processors. copy between two packed stores on disk
+takes less time. On XFS, btrfs and other file systems where files can share blocks, export now shares blocks with the
+store where the contents do not compress, instead of writing them; --reflink is auto, always or never. So that blocks
+can be shared, a store there takes up to 0.2% more space for large files of that kind.
 
-find with a pattern that has a slash takes the time of the directories of a tree, and not that of its paths, where nothing
-matches.
+Where nothing matches, find with a pattern that has a slash now takes time in proportion to the number of directories,
+not the number of paths.
 
-Over a long line, export, verify and both directions of copy take about half as long. A bigtable that cannot be reached is
-named with its server.
+Over a slow connection, export, verify and copy in both directions take about half as long. The error for a Bigtable
+that cannot be reached names its server.
 
-A packed store may be in a bucket: packed+s3://bucket/path, and the same with gs and az. It takes one request for each 32
-MiB or so, where objectstore+s3 takes one for each chunk. An ingest waits for three round trips after the last pack is sent.
-gc runs beside writers there.
+A packed store can now be in a bucket: packed+s3://bucket/path, and the same with gs and az. It needs about one request
+for each 32 MiB; objectstore+s3 needs one for each chunk. An ingest ends three round trips after it has sent the last
+pack. gc can run while others write.
 
-If a bucket refuses requests because the clock of this machine is wrong, the error says so. A write that az refuses does
-not crash castar any more.
+If a bucket refuses requests because the clock of this machine is wrong, the error now says so. A write that az refuses
+no longer crashes castar.
 
---limit-upload and --limit-download bound what goes to and from stores in a network, and --verbose and --json say how many
-requests and bytes it was.
+--limit-upload and --limit-download limit the traffic with remote stores. --verbose and --json report the requests and
+the bytes.
 
-A server offers the tags and the log of its store, too: all commands work with it as with a folder. gc runs at the server,
-and --gc-every runs it there by itself. --token-file may give each client its rights and the tags that are its own.
+A server now also serves the tags and the log of its store, so all commands work with it as with a store on disk. gc
+runs at the server, and --gc-every makes the server run it by itself. --token-file can give each client its own rights
+and its own tags.
 
-Errors about a server name the server and the reason. A server recovers by itself after its disk was full; health checks of
-castar.put say whether clients may store, and need the token as all calls do. Without IPv6 it listens on 127.0.0.1. It
-tells systemd when it is ready; 'castar help server' has units for systemd and a Containerfile.
+Errors about a server name the server and the reason. After its disk was full, a server recovers by itself. The health
+check of castar.put says whether clients may store; health checks now need the token, like every other call. Without
+IPv6 a server listens on 127.0.0.1. It tells systemd when it is ready; 'castar help server' has units for systemd and a
+Containerfile.
 
-castar stats also says what takes room without a tag: what only the log names, and what nothing names.
+stats also shows the space of what has no tag: what only the log names, and what nothing names.
 
-gc -v names the roots that it drops, gc -n -v those that it would drop. A store has a new file for that, given-up, which
-older versions pass over.
+gc -v lists the roots that it drops, and gc -n -v those that it would drop. For that, a store has a new file, given-up,
+which older versions ignore.
 
-forget --keep-within no longer begins at a line from the future, and --source also takes what was no path, such as -.
+forget --keep-within no longer counts from a line whose time is in the future. --source also accepts a source that is
+not a path, such as "-".
 
-A server that fails in the middle is no damage: verify, ls, find, diff, stat, stats, copy, tag and log exit with 1, and not
-with 3.
+If a server fails during a command, that is not damage: verify, ls, find, diff, stat, stats, copy, tag and log now exit
+with 1, not 3.
 
-A flag without its value says what it wants, as in "--wait needs a value: want a duration such as 10m".
+A flag without its value now says what value it wants, as in "--wait needs a value: want a duration such as 10m".
 
-Completion knows digests, other names of commands, topics, tags behind --tag and values behind --flag=, and says in zsh and
-fish what each word is.
+Completion now offers digests, aliases of commands, topics, tags after --tag and values after --flag=. In zsh and fish
+it describes each word.
 
-Tar and zip archives of a tag or a line of the log have the modes, owners and times that were there, and tar archives
-have the hard links; --metadata=none gives what earlier versions wrote.
+Tar and zip archives of a tag or a line of the log now have the recorded modes, owners and times, and tar archives have
+the hard links. --metadata=none writes what earlier versions wrote.
 
-The first ingest of a tree after an update reads every file again, because the cache has other keys: a later ingest finds
-the files of a directory beside each other, and takes less time.
+After the update, the first ingest of a tree reads every file again, because the keys of the cache have changed. Later
+ingests are faster, because the files of a directory are now next to each other in the cache.
 
-A mount of a tag or a line of the log shows the modes and times that ingest listed, so with --allow-other private files
-stay private; --metadata=none gives what earlier versions showed.
+A mount of a tag or a line of the log now shows the recorded modes and times, so private files stay private with
+--allow-other. --metadata=none shows what earlier versions showed.
 
-Export, verify and copy from a server take less time: hardly anything is sent twice, and most of a copy is stored as it
-comes. castar du asks a server for directories only, and castar stats asks about many files at once. A server cannot
-tell what a tag takes alone: castar stats prints "-", and nothing in JSON. It was 0.
-A mount of a server reads ahead, so find and grep -r do not wait for each directory and file.
+export, verify and copy from a server take less time: hardly anything is sent twice, and copy stores most of what
+arrives without compressing it again. du now asks a server for directories only, and stats asks for many files at once.
+A server cannot tell how much space only one tag needs: stats now prints "-", and leaves the field out of the JSON.
+Before, it printed 0. A mount of a server reads ahead, so find and grep -r do not wait for each directory and file.
 
-castar find --all looks through all that was ingested, and says in which lines of the log each version of a path is.
+find --all searches everything that was ingested, and says which lines of the log have each version of a path.
 
-With --json, every line has a type. A tag is tag everywhere, and a number of bytes is bytes: name and size stay beside
-them for one version. Directories say how much is below them in entries_below. In config check, kind is the type of the
-store.
+With --json, every line has a type. A tag is now called tag everywhere, and a number of bytes is called bytes; the old
+fields name and size stay beside them for one version. A directory has the number of entries below it in entries_below.
+In config check, kind is the type of the store.
 
-Copy between stores in folders passes on what they compress together as it is, and does not compress it again.
+copy between packed stores on disk passes on compressed groups unchanged instead of compressing them again.
 
-What was ingested is kept until 'castar forget' removes its line from the log, by root, tag or policy; gc keeps what tags
-and log name. home~1, home@2026-11-01 and @12 name ingests, wherever a ROOT is wanted. A tag moves only with --force.
+castar now keeps everything that was ingested until 'castar forget' removes its line from the log, by root, by tag or by
+policy. gc keeps what tags and the log name. Wherever a ROOT is wanted, home~1, home@2026-11-01 and @12 name ingests. A
+tag moves only with --force.
 
-Ingest keeps a listing of modes, owners, times, hard links and holes beside each root, with --xattrs of attributes and
-ACLs, too; --no-metadata leaves it out. Export gives modes, times and links back, with --owner owners, and with --sparse
-holes; --metadata=none gives the uniform tree of earlier versions.
+ingest now stores a listing of modes, owners, times, hard links and holes beside each root, and with --xattrs of
+extended attributes and ACLs; --no-metadata leaves the listing out. export restores modes, times, hard links and holes,
+and with --owner the owners. --metadata=none writes the uniform tree of earlier versions.
 
-'castar mount' shows trees as read-only file systems, and 'castar serve --http' in a browser. Ingest reads tar archives,
-NARs, and what a command writes (--stdin); export writes tar, nar and zip archives.
+'castar mount' shows trees as read-only file systems, and 'castar serve --http' shows them in a browser. ingest reads
+tar archives, NARs, and the output of a command (--stdin); export writes tar, nar and zip archives.
 
-A store is made only in a folder that exists, and ingest says so. 'castar init' takes --parents, --chunk-size and
---compression. A path on another host is refused, and so is the place of a disk that is not mounted.
+castar makes a store only in a directory that exists, and ingest says so. 'castar init' has --parents, --chunk-size and
+--compression. castar refuses a path on another host, and the path of a disk that is not mounted.
 
-Ingest leaves out sockets with a note. It takes several PATHs as one root with --as-tree and --files-from, and
---iexclude, --exclude-larger-than and --exclude-if-present. Export takes --include and --exclude.
+ingest leaves out sockets, with a note. It takes several PATHs as one root with --as-tree and --files-from, and has
+--iexclude, --exclude-larger-than and --exclude-if-present. export has --include and --exclude.
 
-'castar du' says what directories take. 'castar ls -l' shows 16 digits of a digest; --full shows all, -h shows sizes for
-people, and --sort size puts the largest first.
+'castar du' shows how much space directories take. 'castar ls -l' shows 16 digits of a digest; --full shows all, -h
+shows sizes for people, and --sort size puts the largest first.
 
-verify -q prints nothing if all is well. -v keeps the progress bar. tag -d of a tag that does not exist exits with 10,
-and so does config check without its file. An empty argument and a bad name of a store exit with 2.`
+verify -q prints nothing if all is well. -v no longer hides the progress bar. tag -d of a tag that does not exist exits
+with 10, and so does config check without its file. An empty argument and a bad name of a store exit with 2.`
 
 const comingFromText = `
-What commands of other programs are called here. A store needs no password: castar does not encrypt.
+The castar commands for what you know from other programs. A store needs no password: castar does not encrypt.
 
 restic:
   restic init                   castar init; or nothing, ingest makes a store
@@ -142,7 +144,7 @@ borg:
   borg list REPO                castar log -s STORE
   borg extract REPO::NAME       castar export -s STORE NAME DEST
   borg mount REPO::NAME DIR     castar mount -s STORE NAME DIR
-  borg delete REPO::NAME        castar forget -s STORE NAME
+  borg delete REPO::NAME        castar tag -s STORE -d NAME, then castar forget -s STORE NAME
   borg prune --keep-daily 7     castar forget -s STORE --keep-daily 7
   borg check --verify-data      castar verify
   borg compact                  castar gc
@@ -161,31 +163,35 @@ git:
   git fsck, git gc              castar verify, castar gc`
 
 const recipesText = `
-Every night, from cron. Name the store in full, and let only problems make a mail:
+Every night, from cron. Give the full path of the store. Discard the output, so that cron sends mail only if there is a
+problem:
   30 2 * * * castar ingest -q -s /mnt/backup/store --tag home "$HOME" >/dev/null
 
-A backup disk that may not be mounted: make the store once with 'castar init -s /mnt/backup/store'. Ingest makes no other
-one in its place if the disk is not there: it fails with status 10.
+A backup disk that may not be mounted: make the store once with 'castar init -s /mnt/backup/store'. If the disk is not
+mounted, ingest does not make another store in its place; it fails with status 10.
 
-Check a part of the data each night, all of it in twenty days:
-  30 4 * * * castar verify -q -s /mnt/backup/store --sample 5%
+Check a part of the data each night, all of it in twenty days (cron does not take 5%, because it ends a command at %):
+  30 4 * * * castar verify -q -s /mnt/backup/store --sample 1/20
 
-A second copy elsewhere, of what is missing there:
+Copy to a second place what is missing there:
   castar copy --from /mnt/backup/store --to packed+s3://bucket/path --tags
 
-Keep seven days, four weeks and a year of months, and free the rest, once a week; -n instead of --gc shows what would go:
-  0 4 * * 0 castar forget -s /mnt/backup/store --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --gc
+Keep seven days, four weeks and a year of months, and free the rest, once a week. In a crontab, the variable stands
+above the lines that use it; -n instead of --gc shows what would go:
+  CASTAR_STORE=/mnt/backup/store
+  0 4 * * 0 castar forget --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --gc
 
-Modes, times, owners and hard links are kept beside each tree. As root, with attributes and ACLs, there and back:
+Ingest keeps modes, times, owners and hard links beside each tree. Run both commands as root to keep owners, extended
+attributes and ACLs:
   castar ingest --xattrs --tag home /home
   castar export --owner --xattrs home /mnt/new/home
 
-A restore drill: a backup is good when it has been restored. Export, and compare with what is there:
+Try a restore. A backup that has never been restored is not proven. Export it, and compare the copy with the store:
   castar export -s /mnt/backup/store home /tmp/drill
-  castar diff -s /mnt/backup/store home ~
+  castar diff -s /mnt/backup/store --exit-code home /tmp/drill
   rm -rf /tmp/drill
 
-Look around in all that was stored, without unpacking, in a folder or in a browser:
+Look at everything that is stored, without exporting it, as a file system or in a browser:
   castar mount /mnt/castar
   castar serve --http 8080
 
@@ -193,25 +199,17 @@ When did a file change, and what was it before:
   castar find --all notes.txt
   castar cat home~3:notes.txt
 
-What a program writes, and archives, go in and come out without a file between:
+Store the output of a program, or an archive, and write an archive to a pipe, without temporary files:
   castar ingest --tag db --stdin db.sql -- pg_dump db
   castar ingest --tag linux --format tar linux-6.1.tar.xz
   castar export --format tar linux - | ssh host tar x
 
-Only what git knows, as one root:
+Store only the files that git tracks, as one root:
   git ls-files -z | castar ingest --files-from - -z --tag src
 
-What takes the room, and how much deleting a tag would free:
+See what takes space, and how much deleting a tag would free:
   castar du home --depth 2
   castar stats`
-
-// unknownTopic is the error for a word that is no command and no topic.
-func unknownTopic(app *cli.App, name string) error {
-	if near := nearest(name, slices.Collect(maps.Keys(topics()))); near != "" {
-		return usagef("", "unknown topic %s, did you mean %s?", quote(name), near)
-	}
-	return unknownCommand(app, name)
-}
 
 // printMan writes a man page, in the language of man(7): of the whole program, or of one command. It has the words of the
 // help.

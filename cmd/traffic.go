@@ -10,14 +10,14 @@ import (
 	"castar/store/traffic"
 )
 
-// transfer is what goes to and from stores in a network.
+// transfer is the traffic with remote stores.
 type transfer struct {
 	upload, download int64          // bounds in bytes a second; 0: none
 	meter            *traffic.Meter // of all stores; nil until one is opened
 }
 
 func (t *transfer) flags(category string) []cli.Flag {
-	const rate, stores = " at most `BYTES` a second, such as 500K or 2M, ", " all stores in a network together"
+	const rate, stores = " at most `BYTES` a second, such as 500K or 2M, ", " remote stores in total"
 	return []cli.Flag{
 		bytesFlag("limit-upload", &t.upload, "no limit", "send"+rate+"to"+stores).in(category),
 		bytesFlag("limit-download", &t.download, "no limit", "receive"+rate+"from"+stores).in(category),
@@ -33,7 +33,7 @@ func (t *transfer) metered(o config.Options) config.Options {
 	return o
 }
 
-// jsonTraffic is the line on stderr that says what went to and from stores in a network.
+// jsonTraffic is the line on stderr that says how much traffic a command had with remote stores.
 type jsonTraffic struct {
 	Command       string `json:"command"`
 	Requests      int64  `json:"requests"`
@@ -43,14 +43,14 @@ type jsonTraffic struct {
 
 func (jsonTraffic) lineType() string { return "traffic" }
 
-// tellTraffic says with --verbose or --json what a command sent and received.
-func (e *env) tellTraffic(command string) {
+// tellTraffic says with --verbose or --json what the command sent and received.
+func (e *env) tellTraffic() {
 	switch t := e.traffic.meter.Totals(); {
 	case t.Requests == 0 || e.quiet:
 	case e.json:
-		_ = writeJSON(e.stderr, jsonTraffic{command, t.Requests, t.Sent, t.Received})
+		_ = writeJSON(e.stderr, jsonTraffic{e.command, t.Requests, t.Sent, t.Received})
 	case e.verbose:
-		e.note(command, fmt.Sprintf("%s, %s sent, %s received", plural(uint64(t.Requests), "request"),
+		e.note(fmt.Sprintf("%s, %s sent, %s received", plural(uint64(t.Requests), "request"),
 			store.HumanBytes(uint64(t.Sent)), store.HumanBytes(uint64(t.Received))))
 	}
 }

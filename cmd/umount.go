@@ -9,10 +9,8 @@ import (
 )
 
 const umountHelp = `
-Ends mounts of castar's, whether the process that serves them lives or was
-killed. If something in a mount is in use, umount names the processes and leaves
-it; with --lazy, the mount is taken away at once, and ends when nothing uses it
-any more.
+Unmounts castar mounts, even if the process that served them was killed. If something in a mount is in use, umount names
+the processes and leaves it; with --lazy, the mount is taken away at once, and ends when nothing uses it any more.
 
 Examples:
   castar umount /mnt
@@ -22,13 +20,13 @@ func (e *env) umountCommand() *cli.Command {
 	var lazy bool
 	return &cli.Command{
 		Name:        "umount",
-		Usage:       "end a mount, also one whose process is gone",
-		UsageText:   "castar umount [--lazy] DIR...",
+		Usage:       "end a mount, even if its process is gone",
+		UsageText:   "castar umount [flags] DIR...",
 		Description: umountHelp,
-		Flags:       []cli.Flag{boolFlag("lazy", "z", &lazy, "take away also what is in use")},
+		Flags:       []cli.Flag{boolFlag("lazy", "z", &lazy, "unmount even if something in the mount is in use")},
 		Action: func(c *cli.Context) error {
 			if !c.Args().Present() {
-				return usagef("umount", "want a DIR")
+				return usagef("want a DIR")
 			}
 			var errs []error
 			hint := ""

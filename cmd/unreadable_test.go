@@ -64,7 +64,7 @@ func TestUnreadable(t *testing.T) {
 			if c.ProcessState.ExitCode() != statusPartial {
 				t.Fatalf("exit status %d: %v\n%s", c.ProcessState.ExitCode(), err, out)
 			}
-			got, whats := map[string]bool{}, []store.What{}
+			got, whats := map[string]bool{}, []store.DamageKind{}
 			for line := range strings.Lines(string(out)) {
 				var finding jsonFinding
 				if err := json.Unmarshal([]byte(line), &finding); err != nil {
@@ -81,8 +81,8 @@ func TestUnreadable(t *testing.T) {
 					}
 				}
 			}
-			what := map[string]store.What{
-				"packs": store.WhatPack, "index": store.WhatIndex, "tags": store.WhatTag, "log": store.WhatLog, "config": store.WhatConfig,
+			what := map[string]store.DamageKind{
+				"packs": store.DamagePack, "index": store.DamageIndex, "tags": store.DamageTag, "log": store.DamageLog, "config": store.DamageConfig,
 			}[f.kind]
 			if !sameKeys(got, want) || !slices.Contains(whats, what) {
 				t.Errorf("got %v of\n%v\nwant %s of\n%v", whats, keys(got), what, keys(want))

@@ -20,8 +20,8 @@ import (
 )
 
 const verifyHelp = `
-Checks the whole store, or what each ROOT reaches, and says whether each of these claims holds. In a store that is not
-a packed one, verify checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
+Checks the whole store, or what each ROOT reaches, and reports on each of these claims. verify checks all of a packed
+store. Of any other store it checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
 
   objects     every stored object hashes to its name
   references  everything that trees refer to exists, and no tree has more than 8192 directories inside each other
@@ -29,9 +29,10 @@ a packed one, verify checks only what tags or ROOTs reach, so it needs a tag or 
   chunks      every file that is stored in chunks hashes to its name when it is put together
   files       the store's own files are whole
 
-verify lists all damage: what and where it is, the paths that it hits in every tag (or ROOT), and what to do. It
-records damaged objects in the store, unless --dry-run is given. A later ingest of the same contents then stores them
-again. verify forgets an object that is whole again. With -v, it also lists harmless oddities.
+verify lists all damage: what is damaged and where, which paths of which tags (or ROOTs) it affects, and what to do
+about it. It records damaged objects in the store, unless --dry-run is given. A later ingest of the same contents then
+stores them again. If a recorded object is whole again, verify removes its record. With -v, it also lists harmless
+findings.
 
 Other processes may use the store at the same time. A gc waits. With -q, nothing is printed if all is well.
 
@@ -52,7 +53,8 @@ With --json, there is one object a line. Its type is
 
 What a newer castar wrote is not damage, but verify cannot check it: it says what was not checked, and why.
 
-The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could not finish or not check everything.
+The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could not finish or could not check
+everything.
 
 Examples:
   castar verify                          # everything
@@ -78,11 +80,11 @@ func (e *env) verifyCommand() *cli.Command {
 			timed := c.IsSet("max-duration")
 			switch {
 			case count(o.Structure, o.Parts > 0, timed) > 1:
-				return usagef("verify", "--structure, --sample and --max-duration exclude each other")
+				return usagef("--structure, --sample and --max-duration exclude each other")
 			case timed && o.MaxDuration <= 0:
-				return usagef("verify", "--max-duration must be more than 0s")
+				return usagef("--max-duration must be more than 0s")
 			case timed && c.Args().Present():
-				return usagef("verify", "--max-duration works only without a ROOT")
+				return usagef("--max-duration works only without a ROOT")
 			}
 			return e.verify(c.Context, &o, c.Args().Slice())
 		},
@@ -95,8 +97,8 @@ const maxParts = 1_000_000
 // sampleFlag returns --sample. It sets into how many parts to cut the contents, so that one is as large as the value says,
 // or a little larger.
 func sampleFlag(to *int) cli.Flag {
-	usage := "read `PART` of the contents of files, such as 5% or 1/20, and another part next time"
-	return newFlag("sample", "", to, "", usage, "a part such as 5% or 1/20", func(value string) (int, error) {
+	usage := "read `PART` of the contents of files, such as 5% or 1/20, and the next part next time"
+	return newFlag("sample", "", to, "everything", usage, "a part such as 5% or 1/20", func(value string) (int, error) {
 		part, whole, ratio := strings.Cut(value, "/")
 		if !ratio {
 			part, ratio = strings.CutSuffix(value, "%")
@@ -112,7 +114,7 @@ func sampleFlag(to *int) cli.Flag {
 }
 
 func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) error {
-	st, err := e.openDamaged(ctx, "verify", o.NoRecord)
+	st, err := e.openDamaged(ctx, o.NoRecord)
 	if err != nil {
 		return err
 	}
@@ -131,7 +133,7 @@ func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) 
 	result, err := tree.Verify(ctx, st, *o, out.finding)
 	stop()
 	if err != nil && isDamaged(result) { // whatever the rest is
-		e.warn("verify", "could not finish: "+err.Error())
+		e.warn("could not finish: " + err.Error())
 		return errPartial
 	}
 	if err != nil {
@@ -141,8 +143,8 @@ func (e *env) verify(ctx context.Context, o *tree.VerifyOptions, refs []string) 
 }
 
 // openDamaged opens the store even if it is damaged, and for writing if that is allowed.
-func (e *env) openDamaged(ctx context.Context, command string, readOnly bool) (*store.Store, error) {
-	o := e.patient(command, config.Options{ReadOnly: readOnly, Tolerate: true})
+func (e *env) openDamaged(ctx context.Context, readOnly bool) (*store.Store, error) {
+	o := e.patient(config.Options{ReadOnly: readOnly, Tolerate: true})
 	st, err := e.open(ctx, "", o)
 	if !readOnly && (errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS)) {
 		o.ReadOnly = true
@@ -215,7 +217,7 @@ func (jsonVerified) lineType() string { return "summary" }
 // progress shows how far the check is, as a bar or as JSON, until the function it returns is called.
 func (v *verified) progress(p *store.ScrubProgress) (stop func()) {
 	printed := time.Now()
-	return v.env.startProgress("verify", func() sample {
+	return v.env.startProgress(func() sample {
 		if v.env.json && time.Since(printed) >= time.Second {
 			printed = time.Now()
 			v.print(jsonVerifying{p.Bytes.Load(), p.Total.Load(), p.Objects.Load(), p.Damaged.Load()}, "")
@@ -243,7 +245,7 @@ func (v *verified) summary(r tree.VerifyResult, took time.Duration) error {
 	}
 	if isDamaged(r) {
 		for _, err := range unchecked {
-			v.env.warn("verify", err.Error())
+			v.env.warn(err.Error())
 		}
 		return errPartial
 	}
@@ -320,30 +322,30 @@ func (v *verified) table(r tree.VerifyResult) {
 func (v *verified) notes(r tree.VerifyResult) {
 	e, recorded := v.env, r.NotRecorded == nil && !v.options.NoRecord
 	if r.Resumed != "" {
-		e.note("verify", "continued where the last run stopped: "+r.Resumed)
+		e.note("continued where the last run stopped: " + r.Resumed)
 	}
 	if r.Stopped != "" {
 		next := ""
 		if recorded {
 			next = "; the next run with --max-duration continues there"
 		}
-		e.note("verify", "stopped at "+r.Stopped+next)
+		e.note("stopped at " + r.Stopped + next)
 	}
 	if r.Recorded > 0 && recorded {
-		e.note("verify", "recorded "+plural(uint64(r.Recorded), "damaged object")+": an ingest of the same contents stores them again")
+		e.note("recorded " + plural(uint64(r.Recorded), "damaged object") + ": an ingest of the same contents stores them again")
 	}
 	if r.Released > 0 && recorded {
-		e.note("verify", "cleared "+plural(uint64(r.Released), "object")+" from the record of damage: whole again")
+		e.note("cleared " + plural(uint64(r.Released), "object") + " from the record of damage: whole again")
 	}
 	if r.Harmless > 0 && !e.verbose {
-		e.note("verify", plural(r.Harmless, "harmless finding")+"; -v lists them")
+		e.note(plural(r.Harmless, "harmless finding") + "; -v lists them")
 	}
 	switch {
 	case r.NotRecorded == nil:
 	case errors.Is(r.NotRecorded, store.ErrReadOnly) && v.options.NoRecord:
 	case r.Recorded == 0 && r.Released == 0:
-		e.warn("verify", "progress was not recorded: "+reason(r.NotRecorded))
+		e.warn("progress was not recorded: " + reason(r.NotRecorded))
 	default:
-		e.warn("verify", "damage was not recorded: "+reason(r.NotRecorded))
+		e.warn("damage was not recorded: " + reason(r.NotRecorded))
 	}
 }

@@ -11,16 +11,16 @@ import (
 
 // jsonFinding is a line of castar verify --json about something wrong.
 type jsonFinding struct {
-	What     store.What  `json:"what"`
-	Claim    store.Claim `json:"claim"`
-	Harmless bool        `json:"harmless"`
-	Kind     string      `json:"kind,omitempty"` // directory or blob
-	Digest   string      `json:"digest,omitempty"`
-	Blobs    []string    `json:"blobs,omitempty"` // that are lost with a chunk
-	Where    string      `json:"where,omitempty"` // file and offset
-	Reason   string      `json:"reason"`
-	Advice   string      `json:"advice,omitempty"`
-	Hits     []jsonHit   `json:"hits,omitempty"`
+	What     store.DamageKind `json:"what"`
+	Claim    store.Claim      `json:"claim"`
+	Harmless bool             `json:"harmless"`
+	Kind     string           `json:"kind,omitempty"` // directory or blob
+	Digest   string           `json:"digest,omitempty"`
+	Blobs    []string         `json:"blobs,omitempty"` // that are lost with a chunk
+	Where    string           `json:"where,omitempty"` // file and offset
+	Reason   string           `json:"reason"`
+	Advice   string           `json:"advice,omitempty"`
+	Hits     []jsonHit        `json:"hits,omitempty"`
 }
 
 func (jsonFinding) lineType() string { return "finding" }
@@ -48,7 +48,7 @@ func (v *verified) finding(f tree.Finding) {
 	case v.env.json || !f.Harmless:
 		v.print(v.jsonFinding(f), v.text(f))
 	case v.env.verbose:
-		v.env.note("verify", f.Where+": "+f.Err.Error())
+		v.env.note(f.Where + ": " + f.Err.Error())
 	}
 }
 

@@ -105,48 +105,47 @@ func ValidateArchiveName(name string) error {
 	return nil
 }
 
-// item is a step of an archive.
-type item struct {
-	step step
-	at   *path      // the directory that the node is in; nil for the root
+// archiveEvent is a step of an archive.
+type archiveEvent struct {
+	kind eventKind
+	at   *trail     // the directory that the node is in; nil for the root
 	dir  string     // where the node is in the archive: "" or a path that ends in a slash
 	node store.Node // named as in the archive
 	root bool       // the node is the root
 	attrs
 }
 
-// step says what comes at this point of an archive.
-type step uint8
+// eventKind says what comes at this point of an archive.
+type eventKind uint8
 
 const (
-	stepEnter step = iota // a directory begins
-	stepLeave             // a directory ends
-	stepFile
-	stepSymlink
-	stepHardLink // to the entry whose path is the node's target
+	eventEnter eventKind = iota // a directory begins
+	eventLeave                  // a directory ends
+	eventFile
+	eventSymlink
+	eventHardLink // to the entry whose path is the node's target
 )
 
-// path returns the path of the item in the archive.
-func (it *item) path() string { return it.dir + it.node.Name }
+// path returns the path of the event in the archive.
+func (ev *archiveEvent) path() string { return ev.dir + ev.node.Name }
 
 // encoder is how a format writes. Those methods that get a parcel are called concurrently, for different parcels.
 type encoder interface {
-	// begin returns what an archive begins with.
-	begin() []byte
-	// plain appends an item that is not a file.
-	plain(p *parcel, it *item) error
+	// plain appends an event that is not a file.
+	plain(p *parcel, ev *archiveEvent) error
 	// before and after append what comes before and after the contents of a file, which begin at p.buf[from].
-	before(p *parcel, it *item) error
-	after(p *parcel, it *item, from int) error
-	// wrote is called after a parcel was written at an offset.
-	wrote(p *parcel, at uint64)
+	before(p *parcel, ev *archiveEvent) error
+	after(p *parcel, ev *archiveEvent, from int) error
 	// end returns what an archive ends with. at is its offset.
 	end(at uint64) []byte
 }
 
-// streamer is an encoder that writes a file whose contents are not in memory by itself. The function contents writes them.
-type streamer interface {
-	long(out *offsetWriter, it *item, contents func(io.Writer) error) error
+// indexer is an encoder that lists the entries of an archive at its end.
+type indexer interface {
+	// wrote is called after a parcel was written at an offset.
+	wrote(p *parcel, at uint64)
+	// long writes a file whose contents are not in memory. The function contents writes them.
+	long(out *offsetWriter, ev *archiveEvent, contents func(io.Writer) error) error
 }
 
 // offsetWriter counts what is written.
@@ -161,11 +160,11 @@ func (o *offsetWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// parcel is a part of an archive, which one goroutine makes. It is a few items, or one long file.
+// parcel is a part of an archive, which one goroutine makes. It is a few events, or one long file.
 type parcel struct {
-	items   []item
+	events  []archiveEvent
 	bytes   uint64      // of contents
-	long    bool        // the one item is a file that does not go through buf
+	long    bool        // the one event is a file that does not go through buf
 	buf     []byte      // the archive's bytes
 	entries []*zipEntry // of a zip archive, which lists them at its end
 	done    chan struct{}
@@ -173,8 +172,8 @@ type parcel struct {
 }
 
 const (
-	parcelBytes = 512 << 10 // of contents, from which a parcel is full
-	parcelItems = 256
+	parcelBytes  = 512 << 10 // of contents, from which a parcel is full
+	parcelEvents = 256
 	// longFile is the largest size of a file that is read into memory, so that several can be read at once. Of a longer
 	// one, the store reads several chunks at once.
 	longFile = 1 << 20
@@ -234,9 +233,6 @@ func (a *archiver) archive(root *store.Node) error {
 }
 
 func (a *archiver) writeAll() error {
-	if _, err := a.out.Write(a.enc.begin()); err != nil {
-		return err
-	}
 	for p := range a.ordered {
 		select {
 		case <-p.done:
@@ -256,17 +252,19 @@ func (a *archiver) writeAll() error {
 func (a *archiver) write(p *parcel) error {
 	at := a.out.n
 	if p.long {
-		it := &p.items[0]
-		if err := a.writeLong(it); err != nil {
-			return it.at.wrap(it.node.Name, err)
+		ev := &p.events[0]
+		if err := a.writeLong(ev); err != nil {
+			return ev.at.wrap(ev.node.Name, err)
 		}
 	} else if _, err := a.out.Write(p.buf); err != nil {
 		return err
 	}
-	a.enc.wrote(p, at)
-	for i := range p.items {
-		if it := &p.items[i]; it.step != stepLeave {
-			a.done.met(it.node.Kind, true)
+	if x, ok := a.enc.(indexer); ok {
+		x.wrote(p, at)
+	}
+	for i := range p.events {
+		if ev := &p.events[i]; ev.kind != eventLeave {
+			a.done.met(ev.node.Kind, true)
 		}
 	}
 	a.done.Bytes.Add(p.bytes)
@@ -277,25 +275,25 @@ func (a *archiver) write(p *parcel) error {
 }
 
 // writeLong writes a file whose contents are not in memory.
-func (a *archiver) writeLong(it *item) error {
-	contents := func(w io.Writer) error { return a.contents(w, &it.node) }
-	if s, ok := a.enc.(streamer); ok {
-		return s.long(a.out, it, contents)
+func (a *archiver) writeLong(ev *archiveEvent) error {
+	contents := func(w io.Writer) error { return a.contents(w, &ev.node) }
+	if x, ok := a.enc.(indexer); ok {
+		return x.long(a.out, ev, contents)
 	}
-	var around parcel
-	err := a.enc.before(&around, it)
-	if err == nil {
-		_, err = a.out.Write(around.buf)
+	var before, after parcel
+	if err := a.enc.before(&before, ev); err != nil {
+		return err
 	}
-	if err == nil {
-		err = contents(a.out)
+	if _, err := a.out.Write(before.buf); err != nil {
+		return err
 	}
-	if around.buf = nil; err == nil {
-		err = a.enc.after(&around, it, 0)
+	if err := contents(a.out); err != nil {
+		return err
 	}
-	if err == nil {
-		_, err = a.out.Write(around.buf)
+	if err := a.enc.after(&after, ev, 0); err != nil {
+		return err
 	}
+	_, err := a.out.Write(after.buf)
 	return err
 }
 
@@ -309,30 +307,30 @@ func (a *archiver) fill(p *parcel) error {
 	} else {
 		p.buf = make([]byte, 0, parcelBytes+longFile)
 	}
-	for i := range p.items {
-		it := &p.items[i]
+	for i := range p.events {
+		ev := &p.events[i]
 		err := a.ctx.Err()
-		if err == nil && it.step == stepFile {
-			err = a.fillFile(p, it)
+		if err == nil && ev.kind == eventFile {
+			err = a.fillFile(p, ev)
 		} else if err == nil {
-			err = a.enc.plain(p, it)
+			err = a.enc.plain(p, ev)
 		}
 		if err != nil {
-			return it.at.wrap(it.node.Name, err)
+			return ev.at.wrap(ev.node.Name, err)
 		}
 	}
 	return nil
 }
 
-func (a *archiver) fillFile(p *parcel, it *item) error {
-	if err := a.enc.before(p, it); err != nil {
+func (a *archiver) fillFile(p *parcel, ev *archiveEvent) error {
+	if err := a.enc.before(p, ev); err != nil {
 		return err
 	}
 	from := len(p.buf)
-	if err := a.contents((*appender)(&p.buf), &it.node); err != nil {
+	if err := a.contents((*appender)(&p.buf), &ev.node); err != nil {
 		return err
 	}
-	return a.enc.after(p, it, from)
+	return a.enc.after(p, ev, from)
 }
 
 // appender appends what is written to a slice.

@@ -12,7 +12,7 @@ import (
 // maxArchivePath is the longest path in a tar or zip archive, in bytes. No system takes a longer one.
 const maxArchivePath = 32 << 10
 
-// root makes the items of the whole archive.
+// root makes the events of the whole archive.
 func (a *archiver) root(root *store.Node) error {
 	n := *root
 	dir := ""
@@ -20,58 +20,65 @@ func (a *archiver) root(root *store.Node) error {
 		dir = a.name[:i+1]
 	}
 	n.Name = a.name[len(dir):]
-	it := item{dir: dir, node: n, root: true}
+	ev := archiveEvent{dir: dir, node: n, root: true}
 	if n.Kind != store.KindDirectory {
-		return a.add(it, a.factsOf(nil, root))
+		return a.add(ev, a.factsOf(nil, root))
 	}
 	at, nodes, err := a.enterListed(nil, root)
 	if err != nil {
 		return err
 	}
-	return a.directory(it, at, nodes)
+	return a.directory(ev, at, nodes)
 }
 
 // early is a directory that was read ahead.
 type early struct {
-	at    *path
+	at    *trail
 	nodes store.Directory
 	err   error
 }
 
-// directory makes the items of a directory, which is at, and of everything below it. It reads a few directories ahead.
-func (a *archiver) directory(it item, at *path, nodes store.Directory) error {
-	it.step = stepEnter
-	if err := a.add(it, at.facts); err != nil {
+// directory makes the events of a directory, which is at, and of everything below it. It reads a few directories ahead.
+func (a *archiver) directory(ev archiveEvent, at *trail, nodes store.Directory) error {
+	ev.kind = eventEnter
+	if err := a.add(ev, at.facts); err != nil {
 		return err
 	}
 	prefix := ""
-	if a.usesPaths() && (it.node.Name != "" || it.dir != "") {
-		prefix = it.path() + "/"
+	if a.usesPaths() && (ev.node.Name != "" || ev.dir != "") {
+		prefix = ev.path() + "/"
 	}
-	coming, next := map[int]chan early{}, 0
+	var coming []chan early // directories among nodes[i:next]
+	next := 0
 	for i := range nodes {
 		n := &nodes[i]
 		if len(prefix)+len(n.Name) > maxArchivePath {
 			return at.wrap(n.Name, fmt.Errorf("a path of more than %d bytes", maxArchivePath))
 		}
-		kid := item{at: at, dir: prefix, node: *n}
+		kid := archiveEvent{at: at, dir: prefix, node: *n}
 		if n.Kind != store.KindDirectory {
 			if err := a.add(kid, a.factsOf(at, n)); err != nil {
 				return err
 			}
 			continue
 		}
-		next = a.readAhead(at, nodes, max(next, i+1), coming)
-		got := a.take(at, n, i, coming)
-		if got.err != nil {
-			return at.wrap(n.Name, got.err)
+		var sub early
+		isEarly := i < next
+		if coming, next = a.readAhead(at, nodes, max(next, i+1), coming); isEarly {
+			sub, coming = <-coming[0], coming[1:]
+			<-a.ahead
+		} else {
+			sub.at, sub.nodes, sub.err = a.enterListed(at, n)
 		}
-		if err := a.directory(kid, got.at, got.nodes); err != nil {
+		if sub.err != nil {
+			return at.wrap(n.Name, sub.err)
+		}
+		if err := a.directory(kid, sub.at, sub.nodes); err != nil {
 			return err
 		}
 	}
-	it.step = stepLeave
-	return a.add(it, nil)
+	ev.kind = eventLeave
+	return a.add(ev, nil)
 }
 
 // usesPaths reports whether an archive has the whole path of each entry.
@@ -80,9 +87,9 @@ func (a *archiver) usesPaths() bool {
 	return !isNAR
 }
 
-// readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It returns the index
-// to go on from.
-func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming map[int]chan early) int {
+// readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It adds them to those
+// that are coming, and returns the index to go on from.
+func (a *archiver) readAhead(at *trail, nodes store.Directory, from int, coming []chan early) ([]chan early, int) {
 	for ; from < len(nodes); from++ {
 		n := &nodes[from]
 		if n.Kind != store.KindDirectory {
@@ -91,33 +98,21 @@ func (a *archiver) readAhead(at *path, nodes store.Directory, from int, coming m
 		select {
 		case a.ahead <- struct{}{}:
 		default:
-			return from
+			return coming, from
 		}
 		result := make(chan early, 1)
-		coming[from] = result
+		coming = append(coming, result)
 		a.working.Go(func() {
-			var l early
-			l.at, l.nodes, l.err = a.enterListed(at, n)
-			result <- l
+			var sub early
+			sub.at, sub.nodes, sub.err = a.enterListed(at, n)
+			result <- sub
 		})
 	}
-	return from
-}
-
-// take returns the directory n, entry i of its parent, which may have been read ahead.
-func (a *archiver) take(at *path, n *store.Node, i int, coming map[int]chan early) (l early) {
-	if result, ok := coming[i]; ok {
-		delete(coming, i)
-		l = <-result
-		<-a.ahead
-		return l
-	}
-	l.at, l.nodes, l.err = a.enterListed(at, n)
-	return l
+	return coming, from
 }
 
 // enterListed is enter, and reads what the listing says.
-func (a *archiver) enterListed(up *path, n *store.Node) (*path, store.Directory, error) {
+func (a *archiver) enterListed(up *trail, n *store.Node) (*trail, store.Directory, error) {
 	at, nodes, err := a.enter(up, n)
 	if err == nil {
 		a.list(at, nodes)
@@ -125,27 +120,27 @@ func (a *archiver) enterListed(up *path, n *store.Node) (*path, store.Directory,
 	return at, nodes, err
 }
 
-// add puts an item into the parcel that is being filled, or into one of its own. facts is what the listing says of it.
-func (a *archiver) add(it item, facts *listing.Entry) error {
-	switch it.node.Kind {
+// add puts an event into the parcel that is being filled, or into one of its own. facts is what the listing says of it.
+func (a *archiver) add(ev archiveEvent, facts *listing.Entry) error {
+	switch ev.node.Kind {
 	case store.KindFile:
-		it.step = stepFile
+		ev.kind = eventFile
 	case store.KindSymlink:
-		it.step = stepSymlink
+		ev.kind = eventSymlink
 	}
-	a.describe(&it, facts)
-	long := it.step == stepFile && it.node.Size > longFile
+	a.describe(&ev, facts)
+	long := ev.kind == eventFile && ev.node.Size > longFile
 	if long {
 		if err := a.send(); err != nil {
 			return err
 		}
 	}
 	p := a.filling
-	p.items = append(p.items, it)
-	if it.step == stepFile {
-		p.bytes += it.node.Size
+	p.events = append(p.events, ev)
+	if ev.kind == eventFile {
+		p.bytes += ev.node.Size
 	}
-	if p.long = long; long || p.bytes >= parcelBytes || len(p.items) == parcelItems {
+	if p.long = long; long || p.bytes >= parcelBytes || len(p.events) == parcelEvents {
 		return a.send()
 	}
 	return nil
@@ -154,7 +149,7 @@ func (a *archiver) add(it item, facts *listing.Entry) error {
 // send gives the parcel that is being filled to those who fill and write it.
 func (a *archiver) send() error {
 	p := a.filling
-	if len(p.items) == 0 {
+	if len(p.events) == 0 {
 		return nil
 	}
 	a.filling = new(parcel)
@@ -180,10 +175,10 @@ type attrs struct {
 	listed      bool // they come from a listing
 }
 
-// describe gives an item its attributes: what the listing says, or else what all entries of its kind have. A file that the
+// describe gives an event its attributes: what the listing says, or else what all entries of its kind have. A file that the
 // archive has by another name becomes a hard link to that.
-func (a *archiver) describe(it *item, facts *listing.Entry) {
-	n, to := &it.node, &it.attrs
+func (a *archiver) describe(ev *archiveEvent, facts *listing.Entry) {
+	n, to := &ev.node, &ev.attrs
 	to.mode, to.seconds = 0o644, a.seconds
 	switch {
 	case n.Kind == store.KindSymlink:
@@ -200,23 +195,23 @@ func (a *archiver) describe(it *item, facts *listing.Entry) {
 		to.seconds, to.nanoseconds = a.seconds, 0
 	}
 	if a.o.Xattrs {
-		to.xattrs = a.recordable(it, facts.Xattrs)
+		to.xattrs = a.recordable(ev, facts.Xattrs)
 	}
-	if it.step == stepFile && facts.Links > 1 && a.first != nil {
+	if ev.kind == eventFile && facts.Links > 1 && a.first != nil {
 		key := linkKey{facts.Device, facts.Inode, n.Digest, n.Executable}
 		if first, ok := a.first[key]; ok {
-			it.step, n.Target = stepHardLink, first
+			ev.kind, n.Target = eventHardLink, first
 		} else {
-			a.first[key] = it.path()
+			a.first[key] = ev.path()
 		}
 	}
 }
 
 // recordable returns the attributes whose names a record of an archive can hold, and complains of others.
-func (a *archiver) recordable(it *item, all []listing.Xattr) (good []listing.Xattr) {
+func (a *archiver) recordable(ev *archiveEvent, all []listing.Xattr) (good []listing.Xattr) {
 	for _, x := range all {
 		if strings.Contains(x.Name, "=") {
-			a.complain(it.at, it.node.Name, fmt.Errorf("attribute %s: an archive cannot hold its name", store.Quote(x.Name)))
+			a.complain(ev.at, ev.node.Name, fmt.Errorf("attribute %s: an archive cannot hold its name", store.Quote(x.Name)))
 			continue
 		}
 		good = append(good, x)

@@ -37,7 +37,10 @@ func (e *exporter) exportTo(root *store.Node, dest string) error {
 	case err != nil:
 		return err
 	case !exists:
-		return e.create(parent, name, root)
+		if err := e.checkReflink(parent); err != nil {
+			return err
+		}
+		return e.create(parent, name, root, nil)
 	case hasType(&st, unix.S_IFDIR):
 		child, err := parent.open(name)
 		if err != nil {
@@ -51,7 +54,7 @@ func (e *exporter) exportTo(root *store.Node, dest string) error {
 		if err := e.checkReflink(parent); err != nil {
 			return err
 		}
-		return e.replace(parent, name, nil, root, []string{name})
+		return e.mergeEntry(parent, name, nil, root, []string{name})
 	case hasType(&st, unix.S_IFLNK):
 		return errors.New("is a symlink")
 	}
@@ -107,13 +110,11 @@ func (e *exporter) exportInto(parent, d *dir, name string, root *store.Node) err
 		return err
 	}
 	st, err := d.stat()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case e.o.DryRun:
-		return e.count(nil, root)
-	case replaceable:
-		return e.replaceEmpty(parent, name, root, &st)
+	}
+	if replaceable || e.o.DryRun {
+		return e.create(parent, name, root, &st)
 	}
 	return e.fillInPlace(d, root)
 }
@@ -153,55 +154,26 @@ func hasGroupOfNew(is, up *unix.Stat_t) bool {
 	return is.Gid == group && is.Mode&unix.S_ISGID == inherits
 }
 
-// create writes root beside name in parent, and renames it to name when it is complete. The name is free.
-func (e *exporter) create(parent *dir, name string, root *store.Node) error {
+// create writes root beside name in parent, and renames it to name when it is complete. The name is that of an empty
+// directory, which old describes, or old is nil and the name is free.
+func (e *exporter) create(parent *dir, name string, root *store.Node, old *unix.Stat_t) error {
 	if e.o.DryRun {
 		return e.count(nil, root)
 	}
-	if err := e.checkReflink(parent); err != nil {
-		return err
-	}
 	temp := tempName(name)
-	err := e.write(parent, temp, nil, root, nil, e.factsOf(nil, root))
+	err := e.write(parent, temp, nil, root, old, e.factsOf(nil, root))
 	if err == nil {
 		err = e.ctx.Err()
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case old == nil:
 		err = parent.renameNew(temp, parent, name)
-	}
-	if err != nil {
-		e.discard(parent, temp)
-	}
-	return err
-}
-
-// replaceEmpty is create for the name of an empty directory, which old describes. The new directory gets the mode of the
-// old one at the end. Until then only its owner can read it, because its contents may be private.
-func (e *exporter) replaceEmpty(parent *dir, name string, root *store.Node, old *unix.Stat_t) error {
-	at, nodes, err := e.enter(nil, root)
-	if err != nil {
-		return err
-	}
-	e.list(at, nodes)
-	temp := tempName(name)
-	d, err := parent.mkdir(temp, 0o700)
-	if err != nil {
-		return err
-	}
-	defer d.close()
-	e.done.met(root.Kind, true)
-	e.notify(OpMkdir, nil, "")
-	if err = e.fill(d, at, nodes); err == nil {
-		err = e.finish(d, at)
-	}
-	if err == nil && (at.facts == nil || !e.keepsDirMode) {
-		err = d.chmod(permissions(old))
-	}
-	if err == nil {
+	default:
 		err = parent.rename(temp, parent, name)
-	}
-	if err == unix.ENOTEMPTY || err == unix.EEXIST {
-		err = ErrNotEmpty // somebody has just written to it
+		if err == unix.ENOTEMPTY || err == unix.EEXIST {
+			err = ErrNotEmpty // somebody has just written to it
+		}
 	}
 	if err != nil {
 		e.discard(parent, temp)
@@ -248,7 +220,7 @@ func (e *exporter) fillInPlace(d *dir, root *store.Node) (err error) {
 }
 
 // moveUp moves all nodes from one directory to another. If one cannot be moved, it moves the others back.
-func moveUp(from, to *dir, at *path, nodes store.Directory) (err error) {
+func moveUp(from, to *dir, at *trail, nodes store.Directory) (err error) {
 	for i := range nodes {
 		if err = moveEntry(from, to, &nodes[i]); err == nil {
 			continue

@@ -62,7 +62,7 @@ type Options struct {
 	// Xattrs, with Listing, also restores extended attributes and ACLs.
 	Xattrs bool
 	// Complain, if not nil, is called for everything in Listing that Dir could not restore or does not believe. Path is
-	// that of the entry, as in Change. Calls do not overlap.
+	// that of the entry, as in Action. Calls do not overlap.
 	Complain func(path string, err error)
 	// Landmarks identify the directories of the store, if they are in the destination. Nothing in them is written or
 	// deleted.
@@ -79,7 +79,7 @@ type Options struct {
 	Progress *Progress
 	// Notify, if not nil, is called after every change, or with DryRun for every change to be made. Calls do not overlap,
 	// and come in no set order. There are none for what is removed because an export failed.
-	Notify func(Change)
+	Notify func(Action)
 }
 
 // Progress is what an export has done so far. It may be read at any time.
@@ -117,8 +117,8 @@ const (
 	OpDelete Op = "delete" // an entry was removed
 )
 
-// Change is one operation on one entry.
-type Change struct {
+// Action is one operation on one entry.
+type Action struct {
 	Path string // relative to the destination, raw bytes; "" is the destination itself
 	Op   Op
 }
@@ -286,12 +286,12 @@ func (p *Progress) met(kind store.Kind, written bool) {
 }
 
 // notify reports a change to the entry name of the directory up.
-func (e *exporter) notify(op Op, up *path, name string) {
+func (e *exporter) notify(op Op, up *trail, name string) {
 	if e.o.Notify == nil {
 		return
 	}
-	c := Change{Path: up.join(name), Op: op}
+	a := Action{Path: up.join(name), Op: op}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.o.Notify(c)
+	e.o.Notify(a)
 }

@@ -311,7 +311,7 @@ func TestProgressAndNotify(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "out")
 	var p Progress
 	var changes []string
-	o := Options{Progress: &p, DryRun: true, Notify: func(c Change) { changes = append(changes, string(c.Op)+" "+c.Path) }}
+	o := Options{Progress: &p, DryRun: true, Notify: func(a Action) { changes = append(changes, string(a.Op)+" "+a.Path) }}
 	want := Result{Files: 3, Directories: 2, Symlinks: 1, Bytes: 6, Written: 6}
 	wantChanges := []string{"mkdir ", "mkdir d", "write d/f", "write d/x", "write e", "write l"}
 	for _, o.DryRun = range []bool{true, false} {

@@ -40,7 +40,7 @@ type linkGroup struct {
 	staged string // its name in the stage, or ""
 	broken error  // why it has none
 	id     fileID // of the file; zero if there is none yet
-	up     *path  // where a name of it was before the export; nil if there was none
+	up     *trail // where a name of it was before the export; nil if there was none
 	name   string
 }
 
@@ -129,7 +129,7 @@ func (l *links) reach(g *linkGroup) error {
 }
 
 // descend opens a directory of the destination, by the names that lead to it.
-func (l *links) descend(at *path) (fd int, err error) {
+func (l *links) descend(at *trail) (fd int, err error) {
 	if at.up == nil {
 		return posix.OpenDir(l.top.fd, ".")
 	}
@@ -147,7 +147,7 @@ func linkAt(fromDir int, from string, toDir int, to string) error {
 
 // writeLinked is write for a file of several names.
 func (e *exporter) writeLinked(
-	g *linkGroup, d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry,
+	g *linkGroup, d *dir, name string, up *trail, n *store.Node, old *unix.Stat_t, facts *listing.Entry,
 ) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -205,7 +205,7 @@ func (e *exporter) relink(g *linkGroup, d *dir, name string) error {
 }
 
 // keepName is keep. A file of several names can stay only if it is the same file as those that were met before.
-func (e *exporter) keepName(d *dir, name string, up *path, n *store.Node, st *unix.Stat_t, facts *listing.Entry) (bool, error) {
+func (e *exporter) keepName(d *dir, name string, up *trail, n *store.Node, st *unix.Stat_t, facts *listing.Entry) (bool, error) {
 	g := e.links.of(n, facts)
 	if g == nil {
 		return e.keep(d, name, up, n, st, facts)

@@ -23,7 +23,7 @@ var (
 )
 
 // complain reports what could not be restored of the entry name of the directory up.
-func (e *exporter) complain(up *path, name string, err error) {
+func (e *exporter) complain(up *trail, name string, err error) {
 	if err == nil || e.o.Complain == nil {
 		return
 	}
@@ -34,42 +34,35 @@ func (e *exporter) complain(up *path, name string, err error) {
 }
 
 // list reads what the listing says of the directory at and of its entries, nodes.
-func (e *exporter) list(at *path, nodes store.Directory) {
+func (e *exporter) list(at *trail, nodes store.Directory) {
 	if e.o.Listing == nil {
 		return
 	}
 	report := func(err error) { e.complain(at.up, at.name, err) }
-	isDirectory := func(name string) bool {
+	isIn := func(name string, isDir bool) bool {
 		n, ok := nodes.Find(name)
-		return ok && n.Kind == store.KindDirectory
-	}
-	for name := range at.folder.Folders() {
-		if !isDirectory(name) && !e.o.Partial {
-			e.complain(at, name, errNotInTree)
-		}
-	}
-	var ok bool
-	at.lines, ok = at.folder.Lines(func(name string) bool {
-		n, ok := nodes.Find(name)
-		if ok = ok && n.Kind != store.KindDirectory; !ok && !e.o.Partial {
+		if ok = ok && isDir == (n.Kind == store.KindDirectory); !ok && !e.o.Partial {
 			e.complain(at, name, errNotInTree)
 		}
 		return ok
-	}, report)
-	switch {
-	case !ok:
-		report(errUnlisted)
-	default:
+	}
+	for name := range at.folder.Folders() {
+		isIn(name, true)
+	}
+	var ok bool
+	if at.lines, ok = at.folder.Lines(func(name string) bool { return isIn(name, false) }, report); ok {
 		at.facts = e.believe(at.up, at.node(), &at.lines.Self)
+	} else {
+		report(errUnlisted)
 	}
 }
 
 // node returns the directory as a node that has its name and kind.
-func (p *path) node() *store.Node { return &store.Node{Name: p.name, Kind: store.KindDirectory} }
+func (t *trail) node() *store.Node { return &store.Node{Name: t.name, Kind: store.KindDirectory} }
 
 // factsOf returns what the listing says of n, a file or symlink of the directory up. It is nil if there is no listing, or
 // one that says nothing of n or that the tree contradicts.
-func (e *exporter) factsOf(up *path, n *store.Node) *listing.Entry {
+func (e *exporter) factsOf(up *trail, n *store.Node) *listing.Entry {
 	if e.o.Listing == nil || n.Kind == store.KindDirectory {
 		return nil
 	}
@@ -99,7 +92,7 @@ func (e *exporter) factsOf(up *path, n *store.Node) *listing.Entry {
 }
 
 // believe returns facts, or nil if n, an entry of up, is something else.
-func (e *exporter) believe(up *path, n *store.Node, facts *listing.Entry) *listing.Entry {
+func (e *exporter) believe(up *trail, n *store.Node, facts *listing.Entry) *listing.Entry {
 	if err := facts.Contradicts(n); err != nil {
 		e.complain(up, n.Name, err)
 		return nil
@@ -107,9 +100,9 @@ func (e *exporter) believe(up *path, n *store.Node, facts *listing.Entry) *listi
 	return facts
 }
 
-// dress gives the file or directory fd the owner, attributes and mode that facts says of n, an entry of up. It reports
+// applyFacts gives the file or directory fd the owner, attributes and mode that facts says of n, an entry of up. It reports
 // what it cannot give, and says whether it changed anything. If dry is set it changes nothing, and says whether it would.
-func (e *exporter) dress(fd int, up *path, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
+func (e *exporter) applyFacts(fd int, up *trail, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
 	st, err := statFile(fd)
 	if err != nil {
 		e.complain(up, n.Name, err)
@@ -156,8 +149,8 @@ func (e *exporter) setMode(fd int, mode uint32) error {
 	return err
 }
 
-// dressSymlink is dress for a symlink, which is name in d. A symlink has no mode.
-func (e *exporter) dressSymlink(d *dir, name string, up *path, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
+// applySymlinkFacts is applyFacts for a symlink, which is name in d. A symlink has no mode.
+func (e *exporter) applySymlinkFacts(d *dir, name string, up *trail, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
 	if e.o.Owner {
 		st, _, err := d.lstat(name)
 		if err == nil {
@@ -244,8 +237,8 @@ func timesOf(facts *listing.Entry) (ts [2]unix.Timespec, err error) {
 	return ts, err
 }
 
-// late reports whether the entry that st describes has another time than it should. facts may be nil.
-func (e *exporter) late(st *unix.Stat_t, facts *listing.Entry) bool {
+// hasOtherTime reports whether the entry that st describes has another time than it should. facts may be nil.
+func (e *exporter) hasOtherTime(st *unix.Stat_t, facts *listing.Entry) bool {
 	if e.times != nil || facts == nil {
 		return e.times != nil && st.Mtim != e.times[1]
 	}
@@ -253,9 +246,9 @@ func (e *exporter) late(st *unix.Stat_t, facts *listing.Entry) bool {
 	return err != nil || st.Mtim != ts[1]
 }
 
-// settle sets the time of n, an entry of up, which is name in d, or d itself if name is ".". fd is that of an open file,
+// setTime sets the time of n, an entry of up, which is name in d, or d itself if name is ".". fd is that of an open file,
 // or -1. facts may be nil. An error about the listing is only reported.
-func (e *exporter) settle(d *dir, fd int, name string, up *path, n *store.Node, facts *listing.Entry) error {
+func (e *exporter) setTime(d *dir, fd int, name string, up *trail, n *store.Node, facts *listing.Entry) error {
 	if e.times != nil || facts == nil {
 		return d.setTimes(name, e.times)
 	}
@@ -280,23 +273,23 @@ func (e *exporter) settle(d *dir, fd int, name string, up *path, n *store.Node, 
 }
 
 // isRight reports whether d has what the listing says of the directory at.
-func (e *exporter) isRight(d *dir, at *path) bool {
+func (e *exporter) isRight(d *dir, at *trail) bool {
 	st, err := d.stat()
-	return err == nil && !e.late(&st, at.facts) && !e.dress(d.fd, at.up, at.node(), at.facts, true)
+	return err == nil && !e.hasOtherTime(&st, at.facts) && !e.applyFacts(d.fd, at.up, at.node(), at.facts, true)
 }
 
 // finish gives d, whose entries are complete, what the listing says of the directory at. The mode comes last, because it
 // may not allow the rest.
-func (e *exporter) finish(d *dir, at *path) error {
+func (e *exporter) finish(d *dir, at *trail) error {
 	if at.facts == nil {
 		return d.setTimes(".", e.times)
 	}
 	st, err := d.stat()
-	if err == nil && e.late(&st, at.facts) {
-		err = e.settle(d, -1, ".", at.up, at.node(), at.facts)
+	if err == nil && e.hasOtherTime(&st, at.facts) {
+		err = e.setTime(d, -1, ".", at.up, at.node(), at.facts)
 	}
 	if err == nil {
-		e.dress(d.fd, at.up, at.node(), at.facts, false)
+		e.applyFacts(d.fd, at.up, at.node(), at.facts, false)
 	}
 	return err
 }

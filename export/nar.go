@@ -12,9 +12,7 @@ import (
 // bytes. It has no paths: what is in a directory is between its beginning and its end.
 type narEncoder struct{}
 
-func (narEncoder) begin() []byte         { return appendNAR(nil, "nix-archive-1") }
-func (narEncoder) end(uint64) []byte     { return nil }
-func (narEncoder) wrote(*parcel, uint64) {}
+func (narEncoder) end(uint64) []byte { return nil }
 
 func appendNAR(b []byte, words ...string) []byte {
 	for _, w := range words {
@@ -25,44 +23,46 @@ func appendNAR(b []byte, words ...string) []byte {
 	return b
 }
 
-// narEntry appends the beginning of a node, with its name unless it is the root.
-func narEntry(b []byte, it *item) []byte {
-	if !it.root {
-		b = appendNAR(b, "entry", "(", "name", it.node.Name, "node")
+// narEntry appends the beginning of a node, with its name unless it is the root, where the archive begins.
+func narEntry(b []byte, ev *archiveEvent) []byte {
+	if ev.root {
+		b = appendNAR(b, "nix-archive-1")
+	} else {
+		b = appendNAR(b, "entry", "(", "name", ev.node.Name, "node")
 	}
 	return appendNAR(b, "(", "type")
 }
 
-func narEnd(b []byte, it *item) []byte {
-	if !it.root {
+func narEnd(b []byte, ev *archiveEvent) []byte {
+	if !ev.root {
 		b = appendNAR(b, ")")
 	}
 	return appendNAR(b, ")")
 }
 
-func (narEncoder) plain(p *parcel, it *item) error {
-	switch it.step {
-	case stepEnter:
-		p.buf = appendNAR(narEntry(p.buf, it), "directory")
-	case stepSymlink:
-		p.buf = narEnd(appendNAR(narEntry(p.buf, it), "symlink", "target", it.node.Target), it)
-	case stepLeave:
-		p.buf = narEnd(p.buf, it)
+func (narEncoder) plain(p *parcel, ev *archiveEvent) error {
+	switch ev.kind {
+	case eventEnter:
+		p.buf = appendNAR(narEntry(p.buf, ev), "directory")
+	case eventSymlink:
+		p.buf = narEnd(appendNAR(narEntry(p.buf, ev), "symlink", "target", ev.node.Target), ev)
+	case eventLeave:
+		p.buf = narEnd(p.buf, ev)
 	}
 	return nil
 }
 
-func (narEncoder) before(p *parcel, it *item) error {
-	p.buf = appendNAR(narEntry(p.buf, it), "regular")
-	if it.node.Executable {
+func (narEncoder) before(p *parcel, ev *archiveEvent) error {
+	p.buf = appendNAR(narEntry(p.buf, ev), "regular")
+	if ev.node.Executable {
 		p.buf = appendNAR(p.buf, "executable", "")
 	}
-	p.buf = binary.LittleEndian.AppendUint64(appendNAR(p.buf, "contents"), it.node.Size)
+	p.buf = binary.LittleEndian.AppendUint64(appendNAR(p.buf, "contents"), ev.node.Size)
 	return nil
 }
 
-func (narEncoder) after(p *parcel, it *item, _ int) error {
-	p.buf = narEnd(append(p.buf, make([]byte, int(-it.node.Size&7))...), it)
+func (narEncoder) after(p *parcel, ev *archiveEvent, _ int) error {
+	p.buf = narEnd(append(p.buf, make([]byte, int(-ev.node.Size&7))...), ev)
 	return nil
 }
 

@@ -19,7 +19,7 @@ var errSpelling = errors.New("another entry has this name in a different spellin
 //
 // It first removes entries that are not in the tree. On a file system that ignores case, the entry to be removed may
 // also be an entry of the tree in another case, which is then written again.
-func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
+func (e *exporter) merge(d *dir, at *trail, nodes store.Directory) (err error) {
 	names, err := d.names()
 	if err != nil {
 		return err
@@ -37,13 +37,11 @@ func (e *exporter) merge(d *dir, at *path, nodes store.Directory) (err error) {
 		if _, ok := nodes.Find(name); ok || !e.o.Delete {
 			continue
 		}
-		if err := e.removeExtra(d, at, name); err != nil {
+		if err := e.remove(d, at, name, true); err != nil {
 			return err
 		}
 	}
-	err = e.each(at, d, nodes,
-		func(n *store.Node) error { return e.replace(d, n.Name, at, n, names) },
-		func(n *store.Node) error { return e.mergeSub(d, at, n, names) })
+	err = e.each(at, d, nodes, func(n *store.Node) error { return e.mergeEntry(d, n.Name, at, n, names) })
 	if at.up == nil {
 		err = cmp.Or(err, e.links.end())
 	}
@@ -73,17 +71,29 @@ func (d *dir) look(name string, names []string) (st unix.Stat_t, exists bool, er
 	return st, exists, err
 }
 
-// mergeSub turns the entry of d with the name of n into the directory n. names are the names in d.
-func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) error {
-	st, exists, err := d.look(n.Name, names)
-	switch {
-	case err != nil:
+// mergeEntry turns the entry name of d into n, an entry of up. names are the names in d.
+func (e *exporter) mergeEntry(d *dir, name string, up *trail, n *store.Node, names []string) error {
+	st, exists, err := d.look(name, names)
+	if err != nil {
 		return err
-	case !exists:
-		return e.install(d, n.Name, up, n, nil, nil)
-	case !hasType(&st, unix.S_IFDIR):
-		return e.install(d, n.Name, up, n, &st, nil)
 	}
+	facts := e.factsOf(up, n)
+	wasDir, isDir := hasType(&st, unix.S_IFDIR), n.Kind == store.KindDirectory
+	switch {
+	case !exists:
+		return e.install(d, name, up, n, nil, facts)
+	case wasDir && isDir:
+		return e.mergeDirectory(d, up, n)
+	case !wasDir && !isDir:
+		if kept, err := e.keepName(d, name, up, n, &st, facts); kept || err != nil {
+			return err
+		}
+	}
+	return e.install(d, name, up, n, &st, facts)
+}
+
+// mergeDirectory turns the directory of d with the name of n into n, an entry of up.
+func (e *exporter) mergeDirectory(d *dir, up *trail, n *store.Node) error {
 	at, nodes, err := e.enter(up, n)
 	if err != nil {
 		return err
@@ -97,36 +107,17 @@ func (e *exporter) mergeSub(d *dir, up *path, n *store.Node, names []string) err
 	return d.within(child, func() error { return e.merge(child, at, nodes) })
 }
 
-// replace turns the entry name of d into the file or symlink n. names are the names in d.
-func (e *exporter) replace(d *dir, name string, up *path, n *store.Node, names []string) error {
-	st, exists, err := d.look(name, names)
-	if err != nil {
-		return err
-	}
-	facts := e.factsOf(up, n)
-	if !exists {
-		return e.install(d, name, up, n, nil, facts)
-	}
-	if !hasType(&st, unix.S_IFDIR) {
-		kept, err := e.keepName(d, name, up, n, &st, facts)
-		if kept || err != nil {
-			return err
-		}
-	}
-	return e.install(d, name, up, n, &st, facts)
-}
-
 // install writes n under a temporary name in d, and renames it to name. old describes the entry that has this name, or is
 // nil. If one of the two is a directory and the other is not, the old entry is removed before the rename, which needs
 // Delete. facts is that of write.
-func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
+func (e *exporter) install(d *dir, name string, up *trail, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
 	blocked := old != nil && hasType(old, unix.S_IFDIR) != (n.Kind == store.KindDirectory)
 	if blocked && (!e.o.Delete || up == nil) {
 		return inTheWay(n.Kind)
 	}
 	if e.o.DryRun {
 		if blocked {
-			if err := e.clear(d, up, name); err != nil {
+			if err := e.remove(d, up, name, false); err != nil {
 				return err
 			}
 		}
@@ -143,7 +134,7 @@ func (e *exporter) install(d *dir, name string, up *path, n *store.Node, old *un
 	temp := tempName("")
 	err := e.write(d, temp, up, n, old, facts)
 	if err == nil && blocked {
-		err = e.clear(d, up, name)
+		err = e.remove(d, up, name, false)
 	}
 	if err == nil {
 		err = d.rename(temp, d, name)
@@ -168,23 +159,23 @@ func inTheWay(kind store.Kind) error {
 // keep reports whether the entry name of d can stay because it is what n says. If so, it sets the executable bits and the
 // time, or what facts says. An entry that needs such a change and must not be changed in place is not kept. st describes
 // the entry, which is not a directory.
-func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.Stat_t, facts *listing.Entry) (bool, error) {
+func (e *exporter) keep(d *dir, name string, up *trail, n *store.Node, st *unix.Stat_t, facts *listing.Entry) (bool, error) {
 	kept, op := false, Op("")
 	var err error
 	switch {
 	case n.Kind == store.KindSymlink && hasType(st, unix.S_IFLNK):
-		if kept, err = d.pointsTo(name, n.Target); kept && facts != nil && e.dressSymlink(d, name, up, n, facts, e.o.DryRun) {
+		if kept, err = d.pointsTo(name, n.Target); kept && facts != nil && e.applySymlinkFacts(d, name, up, n, facts, e.o.DryRun) {
 			op = OpSet
 		}
 	case n.Kind == store.KindFile && hasType(st, unix.S_IFREG) && uint64(st.Size) == n.Size:
 		kept, op, err = e.keepFile(d, name, up, n, facts)
 	}
-	late := e.late(st, facts)
+	late := e.hasOtherTime(st, facts)
 	if err != nil || !kept || late && fixed(st) {
 		return false, err
 	}
 	if late && !e.o.DryRun {
-		if err := e.settle(d, -1, name, up, n, facts); err != nil {
+		if err := e.setTime(d, -1, name, up, n, facts); err != nil {
 			return false, err
 		}
 	}
@@ -196,7 +187,7 @@ func (e *exporter) keep(d *dir, name string, up *path, n *store.Node, st *unix.S
 }
 
 // found counts n, an entry of up that could stay. op is what was done to it, or "".
-func (e *exporter) found(up *path, n *store.Node, op Op) {
+func (e *exporter) found(up *trail, n *store.Node, op Op) {
 	if n.Kind == store.KindFile {
 		e.done.Bytes.Add(n.Size)
 	}
@@ -207,7 +198,7 @@ func (e *exporter) found(up *path, n *store.Node, op Op) {
 }
 
 // keepFile is the part of keep for all of a file but its time. op says what it changed.
-func (e *exporter) keepFile(d *dir, name string, up *path, n *store.Node, facts *listing.Entry) (kept bool, op Op, err error) {
+func (e *exporter) keepFile(d *dir, name string, up *trail, n *store.Node, facts *listing.Entry) (kept bool, op Op, err error) {
 	fd, err := posix.OpenFile(d.fd, name)
 	if err == unix.EACCES || err == unix.ELOOP || err == unix.ENOENT {
 		return false, "", nil // unreadable, or replaced just now: write it
@@ -228,7 +219,7 @@ func (e *exporter) keepFile(d *dir, name string, up *path, n *store.Node, facts 
 		op = OpChmod
 	}
 	switch {
-	case facts != nil && !e.dress(fd, up, n, facts, true):
+	case facts != nil && !e.applyFacts(fd, up, n, facts, true):
 		return true, "", nil
 	case facts != nil:
 		op = cmp.Or(op, OpSet)
@@ -240,7 +231,7 @@ func (e *exporter) keepFile(d *dir, name string, up *path, n *store.Node, facts 
 		return false, "", nil
 	case e.o.DryRun:
 	case facts != nil:
-		if !e.dress(fd, up, n, facts, false) {
+		if !e.applyFacts(fd, up, n, facts, false) {
 			op = ""
 		}
 	default:

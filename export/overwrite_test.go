@@ -106,7 +106,7 @@ func TestOverwrite(t *testing.T) {
 				var changes []string
 				o := tt.o
 				o.DryRun = dry
-				o.Notify = func(c Change) { changes = append(changes, string(c.Op)+" "+c.Path) }
+				o.Notify = func(a Action) { changes = append(changes, string(a.Op)+" "+a.Path) }
 				res, err := Dir(t.Context(), f.store(), f.put(t, "", tt.root), dest, o)
 				after := tt.after
 				if after == nil || dry {

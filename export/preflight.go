@@ -25,29 +25,30 @@ type preflight struct {
 }
 
 // preflight returns an error with every reason not to merge the directory at, which has the entries nodes, into d.
-func (e *exporter) preflight(d *dir, at *path, nodes store.Directory) error {
+func (e *exporter) preflight(d *dir, at *trail, nodes store.Directory) error {
 	p := &preflight{exporter: e}
 	err := p.merge(d, at, nodes)
 	if err == nil && len(p.found) == 0 && p.removes.Load() {
-		err = p.stored(at, nodes)
+		report := func(up *trail, n *store.Node, err error) error { return p.report(up, n.Name, err) }
+		err = p.each(at, nil, nodes, func(n *store.Node) error { return p.visit(at, n, report) })
 	}
 	if err != nil || len(p.found) == 0 {
 		return err
 	}
 	slices.SortFunc(p.found, func(a, b *Error) int { return cmp.Compare(a.Path, b.Path) })
-	all := make([]error, len(p.found))
-	for i := range p.found {
-		all[i] = p.found[i]
+	if len(p.found) == 1 {
+		return p.found[0]
 	}
-	if len(all) == 1 {
-		return all[0]
+	var all []error
+	for _, err := range p.found {
+		all = append(all, err)
 	}
 	return errors.Join(all...)
 }
 
 // report records what is wrong with the entry name of the directory up, and returns nil so that the search goes on. It
 // returns the error if the context has ended, or if the error is about the destination itself.
-func (p *preflight) report(up *path, name string, err error) error {
+func (p *preflight) report(up *trail, name string, err error) error {
 	if err == nil || p.ctx.Err() != nil || up == nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func (p *preflight) report(up *path, name string, err error) error {
 }
 
 // merge checks what merge of the exporter will do.
-func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
+func (p *preflight) merge(d *dir, at *trail, nodes store.Directory) error {
 	entries, err := d.entries()
 	if err == nil {
 		err = p.checkStore(d, namesOf(entries))
@@ -95,10 +96,10 @@ func (p *preflight) merge(d *dir, at *path, nodes store.Directory) error {
 			return err
 		}
 	}
-	return p.each(at, d, both, nil, func(n *store.Node) error { return p.mergeSub(d, at, n) })
+	return p.each(at, d, both, func(n *store.Node) error { return p.mergeDirectory(d, at, n) })
 }
 
-func (p *preflight) mergeSub(d *dir, up *path, n *store.Node) error {
+func (p *preflight) mergeDirectory(d *dir, up *trail, n *store.Node) error {
 	at, nodes, err := p.enter(up, n)
 	if err != nil {
 		return err
@@ -112,26 +113,23 @@ func (p *preflight) mergeSub(d *dir, up *path, n *store.Node) error {
 
 // remove checks the removal of an entry of d, the directory up. Unless whole is set, a directory of the store in it may
 // stay.
-func (p *preflight) remove(d *dir, up *path, entry entry, whole bool) error {
+func (p *preflight) remove(d *dir, up *trail, entry entry, whole bool) error {
 	name := entry.name
 	if err := p.ctx.Err(); err != nil {
 		return err
 	}
-	if err := p.mayUnlink(d, entry); err != nil {
+	if err := p.mayUnlink(d, entry); err != nil || !entry.isDir {
 		return p.report(up, name, err)
-	}
-	if !entry.isDir {
-		return nil
 	}
 	child, err := d.open(name)
 	if err != nil {
 		return p.report(up, name, err)
 	}
-	return d.within(child, func() error { return p.removeAll(d, child, &path{up: up, name: name}, whole) })
+	return d.within(child, func() error { return p.removeAll(d, child, &trail{up: up, name: name}, whole) })
 }
 
 // removeAll checks the removal of all entries of child, which is in d and stands at at.
-func (p *preflight) removeAll(d, child *dir, at *path, whole bool) error {
+func (p *preflight) removeAll(d, child *dir, at *trail, whole bool) error {
 	entries, err := child.entries()
 	if err == nil {
 		err = p.checkStore(child, namesOf(entries))
@@ -170,19 +168,6 @@ func (p *preflight) mayUnlink(d *dir, entry entry) error {
 		return unix.EPERM
 	}
 	return nil
-}
-
-// stored reports all objects below the directory at that the store lacks, and errors of asking for them.
-func (p *preflight) stored(at *path, nodes store.Directory) error {
-	return p.each(at, nil, nodes,
-		func(n *store.Node) error { return p.report(at, n.Name, p.has(n)) },
-		func(n *store.Node) error {
-			sub, nodes, err := p.enter(at, n)
-			if err != nil {
-				return p.report(at, n.Name, err)
-			}
-			return p.stored(sub, nodes)
-		})
 }
 
 func namesOf(entries []entry) []string {

@@ -48,7 +48,7 @@ func TestNothingTouched(t *testing.T) {
 				f := newFake()
 				o := overwriteAll
 				o.DryRun, o.Landmarks = dry, []store.Landmark{{Path: "id", Contents: []byte("mine")}}
-				o.Notify = func(c Change) { t.Errorf("changed: %+v", c) }
+				o.Notify = func(a Action) { t.Errorf("changed: %+v", a) }
 				if _, err := Dir(t.Context(), f.store(), f.put(t, "", tt.root), dest, o); err == nil || !strings.HasSuffix(err.Error(), tt.err) {
 					t.Errorf("error %v\nwant  %s", err, tt.err)
 				}

@@ -21,16 +21,17 @@ var errStore = errors.New("is the store itself")
 type remover struct {
 	force bool // change the mode of directories to enter them, because they are temporary
 	// check returns errStore for a directory that must stay, with all its parents. It may be nil.
-	check func(d *dir, at *path, names []string) error
+	check func(d *dir, at *trail, names []string) error
 	// entry is called for each entry of d, after the entries below it. It removes the entry by calling remove.
-	entry func(d *dir, up *path, name string, remove func() error) error
+	entry func(d *dir, up *trail, name string, remove func() error) error
 }
 
-// removeExtra removes the entry name of d, the directory up, except for the store in it.
-func (e *exporter) removeExtra(d *dir, up *path, name string) error {
-	r := remover{entry: e.removeEntry, check: func(d *dir, at *path, names []string) error {
+// remove removes the entry name of d, the directory up. If spare is set, the store in it stays, and the directories that
+// lead there; otherwise the store there is an error.
+func (e *exporter) remove(d *dir, up *trail, name string, spare bool) error {
+	r := remover{entry: e.removeEntry, check: func(d *dir, at *trail, names []string) error {
 		err := e.checkStore(d, names)
-		if err == errStore && e.o.Spared != nil {
+		if err == errStore && spare && e.o.Spared != nil {
 			e.mu.Lock()
 			defer e.mu.Unlock()
 			e.o.Spared(at.up.join(at.name))
@@ -38,21 +39,14 @@ func (e *exporter) removeExtra(d *dir, up *path, name string) error {
 		return err
 	}}
 	err := r.remove(d, up, name)
-	if errors.Is(err, errStore) {
+	if spare && errors.Is(err, errStore) {
 		return nil
 	}
 	return up.wrap(name, err)
 }
 
-// clear removes the entry name of d, the directory up, to make room for another kind of entry. It is an error if the
-// store is in it.
-func (e *exporter) clear(d *dir, up *path, name string) error {
-	r := remover{entry: e.removeEntry, check: func(d *dir, _ *path, names []string) error { return e.checkStore(d, names) }}
-	return up.wrap(name, r.remove(d, up, name))
-}
-
 // removeEntry is the function entry of a remover that works for Delete.
-func (e *exporter) removeEntry(d *dir, up *path, name string, remove func() error) error {
+func (e *exporter) removeEntry(d *dir, up *trail, name string, remove func() error) error {
 	if err := e.ctx.Err(); err != nil {
 		return err
 	}
@@ -97,11 +91,11 @@ func (e *exporter) discard(d *dir, name string) {
 
 // removeTemporary removes the temporary entry name of d.
 func removeTemporary(d *dir, name string) error {
-	r := remover{force: true, entry: func(_ *dir, _ *path, _ string, remove func() error) error { return remove() }}
+	r := remover{force: true, entry: func(_ *dir, _ *trail, _ string, remove func() error) error { return remove() }}
 	return r.remove(d, nil, name)
 }
 
-func (r *remover) remove(d *dir, up *path, name string) error {
+func (r *remover) remove(d *dir, up *trail, name string) error {
 	st, exists, err := d.lstat(name)
 	if err != nil || !exists {
 		return err
@@ -121,14 +115,14 @@ func (r *remover) remove(d *dir, up *path, name string) error {
 		child.close()
 		return err
 	}
-	if err := d.within(child, func() error { return r.empty(child, &path{up: up, name: name}) }); err != nil {
+	if err := d.within(child, func() error { return r.empty(child, &trail{up: up, name: name}) }); err != nil {
 		return err
 	}
 	return r.entry(d, up, name, func() error { return d.rmdir(name) })
 }
 
 // empty removes all entries of d, which stands at at. If the store is below d, everything else goes.
-func (r *remover) empty(d *dir, at *path) (err error) {
+func (r *remover) empty(d *dir, at *trail) (err error) {
 	if r.force {
 		if err := d.chmod(0o700); err != nil {
 			return err

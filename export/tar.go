@@ -27,32 +27,30 @@ const (
 	tarTypePAX      = 'x'
 )
 
-func (t *tarEncoder) begin() []byte         { return nil }
-func (t *tarEncoder) end(uint64) []byte     { return make([]byte, 2*tarBlock) }
-func (t *tarEncoder) wrote(*parcel, uint64) {}
+func (t *tarEncoder) end(uint64) []byte { return make([]byte, 2*tarBlock) }
 
-func (t *tarEncoder) plain(p *parcel, it *item) error {
-	kinds := [...]byte{stepSymlink: tarTypeSymlink, stepHardLink: tarTypeHardLink, stepEnter: tarTypeDir}
-	if kind := kinds[it.step]; kind != 0 {
-		p.buf = t.entry(p.buf, it, kind)
+func (t *tarEncoder) plain(p *parcel, ev *archiveEvent) error {
+	kinds := [...]byte{eventSymlink: tarTypeSymlink, eventHardLink: tarTypeHardLink, eventEnter: tarTypeDir}
+	if kind := kinds[ev.kind]; kind != 0 {
+		p.buf = t.entry(p.buf, ev, kind)
 	}
 	return nil
 }
 
-func (t *tarEncoder) before(p *parcel, it *item) error {
-	p.buf = t.entry(p.buf, it, tarTypeFile)
+func (t *tarEncoder) before(p *parcel, ev *archiveEvent) error {
+	p.buf = t.entry(p.buf, ev, tarTypeFile)
 	return nil
 }
 
-// entry appends the header of an item. The root has none if it has neither a name nor a listing.
-func (t *tarEncoder) entry(b []byte, it *item, kind byte) []byte {
-	e := tarEntry{name: it.path(), target: it.node.Target, kind: kind, attrs: it.attrs}
+// entry appends the header of an event. The root has none if it has neither a name nor a listing.
+func (t *tarEncoder) entry(b []byte, ev *archiveEvent, kind byte) []byte {
+	e := tarEntry{name: ev.path(), target: ev.node.Target, kind: kind, attrs: ev.attrs}
 	switch {
 	case kind == tarTypeFile:
-		e.size = it.node.Size
+		e.size = ev.node.Size
 	case kind == tarTypeDir && e.name != "":
 		e.name += "/"
-	case kind == tarTypeDir && it.listed:
+	case kind == tarTypeDir && ev.listed:
 		e.name = "./"
 	case kind == tarTypeDir:
 		return b
@@ -60,8 +58,8 @@ func (t *tarEncoder) entry(b []byte, it *item, kind byte) []byte {
 	return t.header(b, e)
 }
 
-func (t *tarEncoder) after(p *parcel, it *item, _ int) error {
-	p.buf = append(p.buf, make([]byte, tarPadding(it.node.Size))...)
+func (t *tarEncoder) after(p *parcel, ev *archiveEvent, _ int) error {
+	p.buf = append(p.buf, make([]byte, tarPadding(ev.node.Size))...)
 	return nil
 }
 

@@ -1,23 +1,18 @@
 package export
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"castar/store"
 	"castar/store/listing"
 )
 
-// path is the position of a directory in the tree, as a chain that ends at the root. The root is an entry of nil.
-type path struct {
-	up     *path
+// trail is the position of a directory in the tree, as a chain that ends at the root. The root is an entry of nil.
+type trail struct {
+	up     *trail
 	name   string
 	digest store.Digest
 	depth  int // 1 for the root
@@ -28,31 +23,30 @@ type path struct {
 }
 
 // join returns the path of the entry name of the directory.
-func (p *path) join(name string) string {
-	if p == nil || p.up == nil {
+func (t *trail) join(name string) string {
+	if t == nil || t.up == nil {
 		return name
 	}
 	parts := []string{name}
-	for ; p.up != nil; p = p.up {
-		parts = append(parts, p.name)
+	for ; t.up != nil; t = t.up {
+		parts = append(parts, t.name)
 	}
 	slices.Reverse(parts)
 	return strings.Join(parts, "/")
 }
 
 // wrap adds the path of the entry name to err, unless err has a path or the entry is the root.
-func (p *path) wrap(name string, err error) error {
-	var named *Error
-	if err == nil || p == nil || errors.As(err, &named) {
+func (t *trail) wrap(name string, err error) error {
+	if _, named := errors.AsType[*Error](err); named || err == nil || t == nil {
 		return err
 	}
-	return &Error{Path: p.join(name), Err: err}
+	return &Error{Path: t.join(name), Err: err}
 }
 
 // enter fetches the directory n, an entry of up. It checks what Get promises, because a name with a slash must not reach
 // a system call even if a store is wrong.
-func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error) {
-	at := &path{up: up, name: n.Name, digest: n.Digest, depth: 1, folder: e.o.Listing}
+func (e *exporter) enter(up *trail, n *store.Node) (*trail, store.Directory, error) {
+	at := &trail{up: up, name: n.Name, digest: n.Digest, depth: 1, folder: e.o.Listing}
 	if up != nil {
 		at.depth, at.folder = up.depth+1, up.folder.Folder(n.Name)
 	}
@@ -69,7 +63,7 @@ func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error
 		err = dir.Validate()
 	}
 	if err != nil {
-		return nil, nil, objectError("directory", n.Digest, err)
+		return nil, nil, store.About("directory", n.Digest, err)
 	}
 	// Both size rules give at least the documented size, and a larger size does no harm.
 	if size, _ := dir.Size(store.SizeDocumented); n.Size < size {
@@ -78,20 +72,11 @@ func (e *exporter) enter(up *path, n *store.Node) (*path, store.Directory, error
 	return at, dir, nil
 }
 
-// objectError adds to err the object that it is about, unless err says that itself.
-func objectError(kind string, d store.Digest, err error) error {
-	var corrupt *store.CorruptError
-	if errors.As(err, &corrupt) && corrupt.Digest == d {
-		return fmt.Errorf("%s %w", kind, err)
-	}
-	return fmt.Errorf("%s %s: %w", kind, d, err)
-}
-
 // open opens the blob of the file n and checks its length.
 func (e *exporter) open(n *store.Node) (store.Blob, error) {
 	blob, err := e.st.Blobs.Open(e.ctx, n.Digest)
 	if err != nil {
-		return nil, objectError("blob", n.Digest, err)
+		return nil, store.About("blob", n.Digest, err)
 	}
 	if blob.Size() != n.Size {
 		blob.Close()
@@ -100,156 +85,30 @@ func (e *exporter) open(n *store.Node) (store.Blob, error) {
 	return blob, nil
 }
 
-// sizedWriter takes the contents of a file. It refuses more bytes than the file should have, and keeps the first error.
-type sizedWriter struct {
-	ctx     context.Context
-	node    *store.Node
-	to      io.Writer
-	written uint64
-	err     error
+// visit calls do for n, an entry of up, and for everything below it, several at once. It reads no blobs. err says that a
+// directory cannot be read, or why the store does not have a blob. If do returns nil all the same, the visit goes on.
+func (e *exporter) visit(up *trail, n *store.Node, do func(up *trail, n *store.Node, err error) error) error {
+	if n.Kind != store.KindDirectory {
+		return do(up, n, e.has(n))
+	}
+	at, nodes, err := e.enter(up, n)
+	if err := do(up, n, err); err != nil {
+		return err
+	}
+	return e.each(at, nil, nodes, func(n *store.Node) error { return e.visit(at, n, do) })
 }
 
-func (w *sizedWriter) Write(p []byte) (int, error) { return w.add(p, w.to.Write) }
-
-// add takes p by a call of put.
-func (w *sizedWriter) add(p []byte, put func(p []byte) (int, error)) (n int, err error) {
-	if w.err == nil {
-		w.err = w.ctx.Err()
+// has returns an error if n is a file and the store lacks its contents.
+func (e *exporter) has(n *store.Node) error {
+	if n.Kind != store.KindFile || n.Size == 0 && n.Digest == e.empty {
+		return nil
 	}
-	if w.err == nil && uint64(len(p)) > w.node.Size-w.written {
-		w.err = fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has more", w.node.Digest, w.node.Size)
+	has, err := e.st.Blobs.Has(e.ctx, n.Digest)
+	if err == nil && !has {
+		err = store.ErrNotFound
 	}
-	if w.err != nil {
-		return 0, w.err
-	}
-	n, w.err = put(p)
-	w.written += uint64(n)
-	return n, w.err
-}
-
-// fill writes a blob to a writer around w, and checks its digest and length.
-func (w *sizedWriter) fill(around io.Writer, blob store.Blob) error {
-	_, err := blob.WriteTo(around) // checks the digest
-	switch {
-	case w.err != nil:
-		return w.err // without the context that the store added
-	case err != nil:
-		return objectError("blob", w.node.Digest, err)
-	case w.written != w.node.Size:
-		return sizeMismatch(w.node, w.written)
+	if err != nil {
+		return store.About("blob", n.Digest, err)
 	}
 	return nil
-}
-
-func sizeMismatch(n *store.Node, size uint64) error {
-	return fmt.Errorf("size mismatch: blob %s is recorded with %d bytes and has %d", n.Digest, n.Size, size)
-}
-
-// each calls leaf for the files and symlinks among nodes and sub for the directories, several at once, and returns when
-// all calls have returned. Errors get the path of their entry in the directory at. The calls work in d, which may be nil.
-func (e *exporter) each(at *path, d *dir, nodes store.Directory, leaf, sub func(n *store.Node) error) (err error) {
-	g := group{e: e}
-	defer func() {
-		if err != nil {
-			e.stop(err) // shortens the wait
-		}
-		err = cmp.Or(err, g.wait())
-	}()
-	for len(nodes) > 0 && err == nil {
-		run := nodes[:runLength(nodes)]
-		nodes = nodes[len(run):]
-		task := func() error { return e.eachOf(at, run, leaf) }
-		if run[0].Kind != store.KindDirectory {
-			err = g.do(task)
-			continue
-		}
-		task = func() error { return e.eachOf(at, run, sub) }
-		switch {
-		case d.deep() || at.depth >= keepOpen:
-			if err = g.wait(); err == nil {
-				err = task() // with d for itself, as within demands
-			}
-		case !e.st.MayFork(&run[0]):
-			err = task()
-		default:
-			err = g.do(task)
-		}
-	}
-	return err
-}
-
-func (e *exporter) eachOf(at *path, run store.Directory, do func(n *store.Node) error) error {
-	for i := range run {
-		if err := e.ctx.Err(); err != nil {
-			return err
-		}
-		if err := do(&run[i]); err != nil {
-			return at.wrap(run[i].Name, err)
-		}
-		// A goroutine loses its processor after 10 ms. If it is in a system call at that moment, which is likely here,
-		// another thread takes over, and the system has more threads to switch between than processors. Yielding here
-		// costs next to nothing. It saves nine of ten switches and 7% of the time.
-		runtime.Gosched()
-	}
-	return nil
-}
-
-// A run is the part of a directory that one goroutine writes: at most runFiles files, about runBytes bytes, or one
-// directory. Shorter runs cost more to hand over than they gain, because goroutines that create entries in one directory
-// wait for each other in the kernel.
-const (
-	runFiles = 64
-	runBytes = 1 << 20
-)
-
-// runLength returns how many of nodes make the first run. There is at least one node.
-func runLength(nodes store.Directory) int {
-	bytes := uint64(0)
-	for i := range nodes {
-		isDir := nodes[i].Kind == store.KindDirectory
-		if i > 0 && (isDir || i == runFiles || bytes >= runBytes) {
-			return i
-		}
-		if isDir {
-			return 1
-		}
-		bytes += min(nodes[i].Size, runBytes)
-	}
-	return len(nodes)
-}
-
-// group is the tasks of one directory. A task runs in a new goroutine if a slot is free, and otherwise in the caller's. So
-// at most Jobs goroutines work, whatever the shape of the tree, and no task is ever queued.
-type group struct {
-	e      *exporter
-	wg     sync.WaitGroup
-	forked bool
-}
-
-// do runs f, and returns its error, or starts it in a goroutine, where an error ends the export.
-func (g *group) do(f func() error) error {
-	select {
-	case g.e.slots <- struct{}{}:
-	default:
-		return f()
-	}
-	g.forked = true
-	g.wg.Go(func() {
-		defer func() { <-g.e.slots }()
-		if err := f(); err != nil {
-			g.e.stop(err)
-		}
-	})
-	return nil
-}
-
-// wait returns when all tasks are done, with an error if the export has ended. It frees its slot while it waits.
-func (g *group) wait() error {
-	if g.forked {
-		<-g.e.slots
-		g.wg.Wait()
-		g.e.slots <- struct{}{}
-		g.forked = false
-	}
-	return g.e.ctx.Err()
 }

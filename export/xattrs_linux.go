@@ -79,8 +79,8 @@ func (a attributes) remove(name string) error {
 }
 
 // setXattrs gives n, an entry of up, the attributes that facts says. It removes others that users and ACLs have. dry is
-// that of dress.
-func (e *exporter) setXattrs(a attributes, up *path, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
+// that of applyFacts.
+func (e *exporter) setXattrs(a attributes, up *trail, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
 	is, err := a.list()
 	switch {
 	case err == nil:
@@ -110,7 +110,7 @@ func (e *exporter) setXattrs(a attributes, up *path, n *store.Node, facts *listi
 }
 
 // setXattr changes one attribute.
-func (e *exporter) setXattr(up *path, n *store.Node, name string, dry bool, change func() error) bool {
+func (e *exporter) setXattr(up *trail, n *store.Node, name string, dry bool, change func() error) bool {
 	if dry {
 		return true
 	}

@@ -59,19 +59,17 @@ func newZipEncoder() *zipEncoder {
 	return z
 }
 
-func (z *zipEncoder) begin() []byte { return nil }
-
-// entry returns the entry for an item, without contents.
-func (z *zipEncoder) entry(it *item) *zipEntry {
-	e := &zipEntry{name: it.path(), method: zipStored, mode: unixFile | it.mode}
-	switch it.step {
-	case stepEnter:
-		e.name, e.mode = e.name+"/", unixDir|it.mode
-	case stepSymlink:
-		e.mode = unixLink | it.mode
+// entry returns the entry for an event, without contents.
+func (z *zipEncoder) entry(ev *archiveEvent) *zipEntry {
+	e := &zipEntry{name: ev.path(), method: zipStored, mode: unixFile | ev.mode}
+	switch ev.kind {
+	case eventEnter:
+		e.name, e.mode = e.name+"/", unixDir|ev.mode
+	case eventSymlink:
+		e.mode = unixLink | ev.mode
 	}
-	e.date, e.time = dosTime(it.seconds)
-	e.extra = it.zipExtra()
+	e.date, e.time = dosTime(ev.seconds)
+	e.extra = ev.zipExtra()
 	for _, c := range []byte(e.name) {
 		if c >= utf8.RuneSelf {
 			if utf8.ValidString(e.name) {
@@ -83,20 +81,20 @@ func (z *zipEncoder) entry(it *item) *zipEntry {
 	return e
 }
 
-func (z *zipEncoder) plain(p *parcel, it *item) error {
-	if it.step == stepLeave || it.step == stepEnter && it.node.Name == "" {
+func (z *zipEncoder) plain(p *parcel, ev *archiveEvent) error {
+	if ev.kind == eventLeave || ev.kind == eventEnter && ev.node.Name == "" {
 		return nil
 	}
-	z.whole(p, z.entry(it), []byte(it.node.Target))
+	z.whole(p, z.entry(ev), []byte(ev.node.Target))
 	return nil
 }
 
-func (z *zipEncoder) before(*parcel, *item) error { return nil }
+func (z *zipEncoder) before(*parcel, *archiveEvent) error { return nil }
 
 // after replaces the contents of a file by an entry.
-func (z *zipEncoder) after(p *parcel, it *item, from int) error {
+func (z *zipEncoder) after(p *parcel, ev *archiveEvent, from int) error {
 	data := p.buf[from:]
-	e := z.entry(it)
+	e := z.entry(ev)
 	var packed appender
 	if len(data) > 0 {
 		packed = make(appender, 0, len(data))
@@ -140,10 +138,10 @@ func (z *zipEncoder) deflate(to io.Writer, contents func(io.Writer) error) error
 }
 
 // long writes a file whose checksum and sizes are known only afterwards.
-func (z *zipEncoder) long(out *offsetWriter, it *item, contents func(io.Writer) error) error {
-	e := z.entry(it)
+func (z *zipEncoder) long(out *offsetWriter, ev *archiveEvent, contents func(io.Writer) error) error {
+	e := z.entry(ev)
 	e.at, e.method, e.flags = out.n, zipDeflate, e.flags|zipDescriptor
-	wide := it.node.Size > math.MaxUint32/2 // compressed, it could be longer than that
+	wide := ev.node.Size > math.MaxUint32/2 // compressed, it could be longer than that
 	if _, err := out.Write(z.local(nil, e, wide)); err != nil {
 		return err
 	}
@@ -152,7 +150,7 @@ func (z *zipEncoder) long(out *offsetWriter, it *item, contents func(io.Writer) 
 	if err != nil {
 		return err
 	}
-	e.crc, e.size, e.packed = crc.Sum32(), it.node.Size, out.n-began
+	e.crc, e.size, e.packed = crc.Sum32(), ev.node.Size, out.n-began
 	le := binary.LittleEndian
 	b := le.AppendUint32(nil, 0x08074b50)
 	b = le.AppendUint32(b, e.crc)

@@ -47,8 +47,8 @@ type Cache struct {
 	failed error // why no more records are added
 }
 
-// record is what a cache stores about a file under its key.
-type record struct {
+// cacheEntry is what a cache stores about a file under its key.
+type cacheEntry struct {
 	size         uint64
 	mtime, ctime int64
 	ino, mount   uint64
@@ -144,7 +144,7 @@ func (c *Cache) lookup(k fileKey, v *volume, st *stat) (d store.Digest, known, f
 	if !ok {
 		return d, false, false
 	}
-	r := decodeRecord(value)
+	r := decodeCacheEntry(value)
 	if r.size != st.size || r.mtime != st.mtime || r.ctime != st.ctime || !v.proves(&r, st) {
 		return d, false, false
 	}
@@ -165,7 +165,7 @@ func (c *Cache) add(k fileKey, v *volume, st *stat, d store.Digest, begun time.T
 		return
 	}
 	key := k.on(v, st)
-	value := (&record{st.size, st.mtime, st.ctime, st.ino, v.mount, v.boot, c.today, d}).encode()
+	value := (&cacheEntry{st.size, st.mtime, st.ctime, st.ino, v.mount, v.boot, c.today, d}).encode()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failed == nil {
@@ -173,7 +173,7 @@ func (c *Cache) add(k fileKey, v *volume, st *stat, d store.Digest, begun time.T
 	}
 }
 
-func (r *record) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
+func (r *cacheEntry) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
 	be := binary.BigEndian
 	be.PutUint64(b[0:], r.size)
 	be.PutUint64(b[8:], uint64(r.mtime))
@@ -186,9 +186,9 @@ func (r *record) encode() (b [3*8 + 2*8 + 4 + 2 + store.DigestSize]byte) {
 	return b
 }
 
-func decodeRecord(b []byte) record {
+func decodeCacheEntry(b []byte) cacheEntry {
 	be := binary.BigEndian
-	return record{
+	return cacheEntry{
 		size: be.Uint64(b[0:]), mtime: int64(be.Uint64(b[8:])), ctime: int64(be.Uint64(b[16:])),
 		ino: be.Uint64(b[24:]), mount: be.Uint64(b[32:]), boot: be.Uint32(b[40:]), day: be.Uint16(b[44:]),
 		digest: store.Digest(b[46:]),

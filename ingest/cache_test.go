@@ -45,8 +45,8 @@ func (c *cached) ingest(path string, v tree) (opened []string) {
 	cache := c.open(path)
 	defer cache.Close()
 	var mu sync.Mutex
-	o := Options{Jobs: 8, Cache: cache, TrustCache: c.trust, Progress: new(Progress), hook: func(s step, p string) {
-		if s == stepOpened {
+	o := Options{Jobs: 8, Cache: cache, TrustCache: c.trust, Progress: new(Progress), hook: func(m hookMoment, p string) {
+		if m == hookOpened {
 			mu.Lock()
 			defer mu.Unlock()
 			opened = append(opened, strings.TrimPrefix(p, path+"/"))

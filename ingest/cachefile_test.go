@@ -34,7 +34,7 @@ func TestCacheSave(t *testing.T) {
 		t.Errorf("a cache that had nothing new was written, or not marked as used")
 	}
 	for name, age := range map[string]time.Duration{
-		"old" + cacheExt: (cacheDays + 1) * 24 * time.Hour, "left.tmp": (cacheDays + 1) * 24 * time.Hour, "young" + oldExt: 0, "young" + olderExt: 0,
+		"old" + cacheExt: (cacheDays + 1) * 24 * time.Hour, "left.tmp": (cacheDays + 1) * 24 * time.Hour, "earlier.files": (cacheDays + 1) * 24 * time.Hour,
 	} {
 		path := filepath.Join(filepath.Dir(file), name)
 		try(t, os.WriteFile(path, nil, 0o600))
@@ -94,7 +94,7 @@ func TestCacheKept(t *testing.T) {
 	v["a"] = "AAA"
 	time.Sleep(2 * clockTick)
 	ctx, cancel := context.WithCancel(context.Background())
-	o := at(stepFound, dir+"/b", 1, cancel)
+	o := at(hookFound, dir+"/b", 1, cancel)
 	o.Jobs, o.Cache = 1, c.open(dir)
 	if _, err := FS(ctx, c.st, dir, o); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that it was cancelled", err)
@@ -136,7 +136,7 @@ func TestCacheTooLarge(t *testing.T) {
 	for i := range 100 { // one of each age
 		var key [16]byte
 		key[0] = byte(i)
-		value := (&record{day: cache.today - uint16(i)}).encode()
+		value := (&cacheEntry{day: cache.today - uint16(i)}).encode()
 		records = append(append(records, key[:]...), value[:]...)
 	}
 	path := filepath.Join(t.TempDir(), "cache")

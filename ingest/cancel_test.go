@@ -50,11 +50,11 @@ func TestCancel(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(context.Background())
 			var after atomic.Int32
 			cache := cached.open(dir)
-			o := Options{Jobs: jobs, IgnoreErrors: true, Progress: new(Progress), Cache: cache, hook: func(s step, path string) {
+			o := Options{Jobs: jobs, IgnoreErrors: true, Progress: new(Progress), Cache: cache, hook: func(m hookMoment, path string) {
 				if ctx.Err() != nil {
 					after.Add(1)
 				}
-				if path == dir+moment && moment != "/big" || path == dir+"/big" && s == stepOpened {
+				if path == dir+moment && moment != "/big" || path == dir+"/big" && m == hookOpened {
 					cancel(want)
 				}
 			}}

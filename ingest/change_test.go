@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// at returns Options with a hook that calls f the first times that the walk comes to a step at path.
-func at(s step, path string, times int32, f func()) Options {
+// at returns Options with a hook that calls f the first times that the walk comes to a moment at path.
+func at(m hookMoment, path string, times int32, f func()) Options {
 	var done atomic.Int32
-	return Options{hook: func(got step, p string) {
-		if got == s && p == path && done.Add(1) <= times {
+	return Options{hook: func(got hookMoment, p string) {
+		if got == m && p == path && done.Add(1) <= times {
 			f()
 		}
 	}}
@@ -56,35 +56,35 @@ func TestChangesOnce(t *testing.T) {
 	tests := []struct {
 		name   string
 		before any
-		when   step
+		when   hookMoment
 		change func(t *testing.T, path string)
 		after  any
 	}{
-		{"medium grows big", medium, stepOpened, func(t *testing.T, path string) { change(t, path, big) }, big},
-		{"big shrinks to medium", big, stepOpened, func(t *testing.T, path string) { change(t, path, medium) }, medium},
-		{"medium changes", medium, stepRead, func(t *testing.T, path string) { change(t, path, medium[1:]+"!") }, medium[1:] + "!"},
-		{"content before it is opened", "old", stepFound, func(t *testing.T, path string) { change(t, path, "new") }, "new"},
-		{"content before it is read", "old", stepOpened, func(t *testing.T, path string) { change(t, path, "new") }, "new"},
-		{"content after it was read", "old", stepRead, func(t *testing.T, path string) { change(t, path, "new") }, "new"},
-		{"grows before it is opened", "old", stepFound, func(t *testing.T, path string) { change(t, path, "older") }, "older"},
-		{"grows after it was read", "old", stepRead, func(t *testing.T, path string) { change(t, path, "older") }, "older"},
-		{"grows from nothing", "", stepOpened, func(t *testing.T, path string) { change(t, path, "x") }, "x"},
-		{"grows big", "small", stepOpened, func(t *testing.T, path string) { change(t, path, big) }, big},
-		{"shrinks", "old", stepOpened, func(t *testing.T, path string) { change(t, path, "o") }, "o"},
-		{"shrinks to nothing", "old", stepOpened, func(t *testing.T, path string) { change(t, path, "") }, ""},
-		{"shrinks from big", big, stepOpened, func(t *testing.T, path string) { change(t, path, "small") }, "small"},
-		{"big changes", big, stepRead, func(t *testing.T, path string) { change(t, path, big[1:]+"!") }, big[1:] + "!"},
-		{"becomes executable", "run", stepRead, func(t *testing.T, path string) { try(t, os.Chmod(path, 0o755)); touch(t, path) }, exec("run")},
-		{"replaced by another file", "old", stepFound, func(t *testing.T, path string) {
+		{"medium grows big", medium, hookOpened, func(t *testing.T, path string) { change(t, path, big) }, big},
+		{"big shrinks to medium", big, hookOpened, func(t *testing.T, path string) { change(t, path, medium) }, medium},
+		{"medium changes", medium, hookRead, func(t *testing.T, path string) { change(t, path, medium[1:]+"!") }, medium[1:] + "!"},
+		{"content before it is opened", "old", hookFound, func(t *testing.T, path string) { change(t, path, "new") }, "new"},
+		{"content before it is read", "old", hookOpened, func(t *testing.T, path string) { change(t, path, "new") }, "new"},
+		{"content after it was read", "old", hookRead, func(t *testing.T, path string) { change(t, path, "new") }, "new"},
+		{"grows before it is opened", "old", hookFound, func(t *testing.T, path string) { change(t, path, "older") }, "older"},
+		{"grows after it was read", "old", hookRead, func(t *testing.T, path string) { change(t, path, "older") }, "older"},
+		{"grows from nothing", "", hookOpened, func(t *testing.T, path string) { change(t, path, "x") }, "x"},
+		{"grows big", "small", hookOpened, func(t *testing.T, path string) { change(t, path, big) }, big},
+		{"shrinks", "old", hookOpened, func(t *testing.T, path string) { change(t, path, "o") }, "o"},
+		{"shrinks to nothing", "old", hookOpened, func(t *testing.T, path string) { change(t, path, "") }, ""},
+		{"shrinks from big", big, hookOpened, func(t *testing.T, path string) { change(t, path, "small") }, "small"},
+		{"big changes", big, hookRead, func(t *testing.T, path string) { change(t, path, big[1:]+"!") }, big[1:] + "!"},
+		{"becomes executable", "run", hookRead, func(t *testing.T, path string) { try(t, os.Chmod(path, 0o755)); touch(t, path) }, exec("run")},
+		{"replaced by another file", "old", hookFound, func(t *testing.T, path string) {
 			plant(t, path+"~", exec("new"))
 			try(t, os.Rename(path+"~", path))
 		}, exec("new")},
-		{"replaced while it is open", "old", stepOpened, func(t *testing.T, path string) {
+		{"replaced while it is open", "old", hookOpened, func(t *testing.T, path string) {
 			plant(t, path+"~", "new")
 			try(t, os.Rename(path+"~", path))
 		}, "old"},
-		{"removed while it is open", "old", stepOpened, func(t *testing.T, path string) { try(t, os.Remove(path)) }, "old"},
-		{"directory replaced by a directory", tree{"a": ""}, stepFound, func(t *testing.T, path string) {
+		{"removed while it is open", "old", hookOpened, func(t *testing.T, path string) { try(t, os.Remove(path)) }, "old"},
+		{"directory replaced by a directory", tree{"a": ""}, hookFound, func(t *testing.T, path string) {
 			replace(t, path, tree{"b": ""})
 		}, tree{"b": ""}},
 	}
@@ -120,36 +120,36 @@ func TestChangesAlways(t *testing.T) {
 	tests := []struct {
 		name   string
 		before any
-		when   step
+		when   hookMoment
 		change func(t *testing.T, path string)
 		reason error
 	}{
-		{"content", "old", stepRead, func(t *testing.T, path string) { change(t, path, "new") }, ErrChanged},
-		{"grows", "old", stepOpened, func(t *testing.T, path string) {
+		{"content", "old", hookRead, func(t *testing.T, path string) { change(t, path, "new") }, ErrChanged},
+		{"grows", "old", hookOpened, func(t *testing.T, path string) {
 			data, err := os.ReadFile(path)
 			try(t, err)
 			change(t, path, string(data)+"!")
 		}, ErrChanged},
-		{"vanishes before it is described", "old", stepListed, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
-		{"vanishes before it is opened", "old", stepFound, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
-		{"symlink vanishes", link("a"), stepFound, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
-		{"directory vanishes", tree{"a": ""}, stepFound, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
-		{"file becomes a symlink", "old", stepFound, func(t *testing.T, path string) { replace(t, path, link("/etc/passwd")) }, ErrChanged},
-		{"file becomes a directory", "old", stepFound, func(t *testing.T, path string) { replace(t, path, tree{}) }, ErrChanged},
-		{"file becomes a pipe", "old", stepFound, func(t *testing.T, path string) {
+		{"vanishes before it is described", "old", hookListed, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
+		{"vanishes before it is opened", "old", hookFound, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
+		{"symlink vanishes", link("a"), hookFound, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
+		{"directory vanishes", tree{"a": ""}, hookFound, func(t *testing.T, path string) { try(t, os.RemoveAll(path)) }, unix.ENOENT},
+		{"file becomes a symlink", "old", hookFound, func(t *testing.T, path string) { replace(t, path, link("/etc/passwd")) }, ErrChanged},
+		{"file becomes a directory", "old", hookFound, func(t *testing.T, path string) { replace(t, path, tree{}) }, ErrChanged},
+		{"file becomes a pipe", "old", hookFound, func(t *testing.T, path string) {
 			try(t, os.RemoveAll(path))
 			try(t, mkfifo(path))
 		}, ErrChanged},
-		{"directory becomes a symlink to one", tree{"a": ""}, stepFound, func(t *testing.T, path string) { replace(t, path, link("/")) }, ErrChanged},
-		{"directory becomes a file", tree{"a": ""}, stepFound, func(t *testing.T, path string) { replace(t, path, "") }, ErrChanged},
-		{"symlink becomes a file", link("a"), stepFound, func(t *testing.T, path string) { replace(t, path, "") }, unix.EINVAL},
+		{"directory becomes a symlink to one", tree{"a": ""}, hookFound, func(t *testing.T, path string) { replace(t, path, link("/")) }, ErrChanged},
+		{"directory becomes a file", tree{"a": ""}, hookFound, func(t *testing.T, path string) { replace(t, path, "") }, ErrChanged},
+		{"symlink becomes a file", link("a"), hookFound, func(t *testing.T, path string) { replace(t, path, "") }, unix.EINVAL},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, ignore := range []bool{false, true} {
 				base := planted(t, tree{"sub": tree{"x": tt.before, "y": "y"}})
 				path, when := base+"/sub/x", base+"/sub/x"
-				if tt.when == stepListed {
+				if tt.when == hookListed {
 					when = base + "/sub"
 				}
 				o := at(tt.when, when, 1000, func() { tt.change(t, path) })
@@ -174,8 +174,8 @@ func TestRemovedWhileWalked(t *testing.T) {
 	dir := planted(t, tree{"gone": tree{"a": "", "b": tree{"c": ""}, "d": link("x")}, "kept": ""})
 	all := tree{"kept": "", "gone": tree{}}
 	saved := planted(t, tree{})
-	o := Options{hook: func(s step, path string) {
-		if s == stepListed && path == dir+"/gone" {
+	o := Options{hook: func(m hookMoment, path string) {
+		if m == hookListed && path == dir+"/gone" {
 			try(t, os.Rename(path, filepath.Join(saved, "gone")))
 			try(t, os.Mkdir(path, 0o755)) // not what is being walked
 		}
@@ -184,8 +184,8 @@ func TestRemovedWhileWalked(t *testing.T) {
 
 	try(t, os.Remove(dir+"/gone"))
 	try(t, os.Rename(filepath.Join(saved, "gone"), dir+"/gone"))
-	o.hook = func(s step, path string) {
-		if s == stepListed && path == dir+"/gone" {
+	o.hook = func(m hookMoment, path string) {
+		if m == hookListed && path == dir+"/gone" {
 			try(t, os.RemoveAll(path))
 		}
 	}

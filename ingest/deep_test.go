@@ -9,7 +9,6 @@ import (
 	"syscall"
 	"testing"
 
-	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/memory"
 	"castar/store/storetest"
@@ -104,12 +103,12 @@ func TestTooDeep(t *testing.T) {
 	w, err := newWalker(context.Background(), memory.New(), Options{Jobs: 1, Progress: new(Progress)})
 	try(t, err)
 	defer w.close()
-	on := w.work()
+	on := w.firstWorker()
 	d, err := os.Open(dir)
 	try(t, err)
 	defer d.Close()
 	for depth, want := range map[int]int{store.MaxDepth - 2: 1, store.MaxDepth - 1: 0} {
-		nodes, err := on.entries(&folder{fd: int(d.Fd()), depth: depth}, []string{"d"}, &place{name: dir}, ignore.Root(), nil, new(scratch))
+		nodes, err := on.entries(&folder{fd: int(d.Fd()), depth: depth, at: &place{name: dir}, scratch: new(scratch)}, []string{"d"})
 		if err != nil || len(nodes) != want {
 			t.Errorf("depth %d: nodes %v, error %v; want %d", depth, nodes, err, want)
 		}
@@ -130,7 +129,7 @@ func TestMovedAway(t *testing.T) {
 		plant(t, dir, tree{"kept": ""})
 		chain(t, dir, heldDepth+10)
 		moved := dir + strings.Repeat("/d", depth)
-		o := at(stepListed, dir+strings.Repeat("/d", heldDepth+9), 1, func() {
+		o := at(hookListed, dir+strings.Repeat("/d", heldDepth+9), 1, func() {
 			try(t, os.Rename(moved, other+"/new/moved"))
 		})
 		o.IgnoreErrors = true

@@ -126,9 +126,9 @@ func (w *worker) readOpen(fd int, at *place, st *stat, byName bool) (r reading, 
 		}
 		*st = r.after
 	}
-	w.hook(stepOpened, at)
+	w.hook(hookOpened, at)
 	r.digest, r.size, rerr, serr = w.contents(fd, st.size)
-	w.hook(stepRead, at)
+	w.hook(hookRead, at)
 	if err := r.after.of(fd); err != nil {
 		return r, err, serr
 	}

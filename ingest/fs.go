@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"errors"
@@ -47,8 +48,8 @@ type walker struct {
 	problems      problems
 	stores        collected[string] // directories with a landmark
 	sockets       collected[string] // which are left out
-	notes         *notes            // the listing, or nil
-	note          *note             // of the root
+	listing       *listingSpool     // the listing, or nil
+	block         *spooledBlock     // of the root
 
 	files, directories, symlinks, bytes, excluded, private atomic.Uint64
 }
@@ -57,7 +58,7 @@ func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error)
 	w := &walker{st: st, o: o, began: time.Now(), processors: runtime.GOMAXPROCS(0), boot: sync.OnceValue(bootID)}
 	w.lanes = st.Lanes != nil
 	if o.Listing {
-		w.notes = &notes{xattrs: o.Xattrs}
+		w.listing = &listingSpool{xattrs: o.Xattrs}
 	}
 	w.slots = make(chan store.Blobs, o.Jobs)
 	for range o.Jobs {
@@ -85,11 +86,11 @@ type worker struct {
 	hasWorked bool          // read a file or met a directory, since it let other goroutines go first
 }
 
-// work takes a slot for the worker that begins the walk.
-func (w *walker) work() *worker { return w.hire(<-w.slots, nil) }
+// firstWorker takes a slot for the worker that begins the walk.
+func (w *walker) firstWorker() *worker { return w.newWorker(<-w.slots, nil) }
 
-// rest frees the worker's slot.
-func (w *worker) rest() { w.slots <- w.blobs }
+// freeSlot frees the worker's slot.
+func (w *worker) freeSlot() { w.slots <- w.blobs }
 
 func newBuffer(size int) func() any {
 	return func() any {
@@ -100,7 +101,7 @@ func newBuffer(size int) func() any {
 
 func (w *walker) close() {
 	w.upload.Close()
-	w.notes.close()
+	w.listing.close()
 	w.stop(nil)
 }
 
@@ -109,18 +110,18 @@ var errLeftOut = errors.New("left out")
 
 func (w *worker) root(path string) (node store.Node, err error) {
 	defer w.leave()
-	at, up := &place{name: path}, &folder{fd: unix.AT_FDCWD, depth: -1}
+	at, up := &place{name: path}, &folder{fd: unix.AT_FDCWD, depth: -1, ignored: ignore.Root(w.o.Excludes...)}
 	var st stat
 	if err = st.at(up.fd, path); err != nil {
 		err = w.problem(at, err)
 	} else {
 		w.device = st.dev
 		w.judgeFile(up, at, &st)
-		err = w.store(up, at, &st, ignore.Root(w.o.Excludes...), &node)
+		err = w.store(up, at, &st, &node)
 		if err == nil && node.Kind != store.KindDirectory {
-			at.note, err = w.single(up, at, &st, &node)
+			at.block, err = w.single(up, at, &st, &node)
 		}
-		w.note = at.note
+		w.block = at.block
 	}
 	if errors.Is(err, errLeftOut) {
 		err = &LeftOutError{w.problems.sorted()} // a root is all or nothing
@@ -153,7 +154,7 @@ func (w *walker) keyOf(up *folder, at *place) fileKey {
 
 // store stores the entry at.name of the directory up, and fills in node except for its name. The error is errLeftOut if
 // the entry is to be left out. Any other error ends the walk.
-func (w *worker) store(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
+func (w *worker) store(up *folder, at *place, st *stat, node *store.Node) error {
 	if w.ctx.Err() != nil {
 		return context.Cause(w.ctx)
 	}
@@ -163,7 +164,7 @@ func (w *worker) store(up *folder, at *place, st *stat, ignored ignore.Stack, no
 	case unix.S_IFLNK:
 		return w.symlink(up.fd, at, node)
 	case unix.S_IFDIR:
-		return w.directory(up, at, st, ignored, node)
+		return w.directory(up, at, st, node)
 	}
 	if st.kind() == unix.S_IFSOCK && at.parent != nil {
 		w.sockets.add(at.path())
@@ -184,7 +185,7 @@ func (w *walker) problem(at *place, err error) error {
 	switch {
 	case w.ctx.Err() != nil:
 		return context.Cause(w.ctx)
-	case isShortage(err):
+	case posix.IsShortage(err):
 		return Problem{Path: at.path(), Err: err}
 	}
 	w.problems.add(Problem{Path: at.path(), Err: err})
@@ -210,26 +211,25 @@ func (w *walker) symlink(dirfd int, at *place, node *store.Node) error {
 const batchSize = 16
 
 // directory stores the directory at.name of up and everything below it.
-func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
+func (w *worker) directory(up *folder, at *place, st *stat, node *store.Node) error {
 	var dir store.Directory
-	s := w.scratchFor()
-	defer w.release(s)
-	l, err := w.notes.begin(up.fd, at, st, &store.Node{Kind: store.KindDirectory})
+	l, err := w.listing.begin(up.fd, at, st, &store.Node{Kind: store.KindDirectory})
 	if err != nil {
 		return w.problem(at, err)
 	}
 	if !w.o.OneFileSystem || st.dev == w.device {
-		f, err := up.open(at.name)
+		f, err := up.open(at)
 		if err != nil {
 			return w.problem(at, err)
 		}
 		defer f.close()
-		f.key = w.keyOf(up, at).path
+		f.key, f.lines, f.scratch = w.keyOf(up, at).path, l, w.newScratch()
+		defer w.release(f.scratch)
 		if f.volume = up.volume; !up.volume.is(st.dev) {
 			f.volume = w.volumeOf(f.fd)
 		}
 		up.leave(f)
-		dir, err = w.enter(f, at, ignored, l, s)
+		dir, err = w.enter(f)
 		if rerr := up.comeBack(f); rerr != nil {
 			return rerr
 		}
@@ -255,47 +255,47 @@ func (w *worker) directory(up *folder, at *place, st *stat, ignored ignore.Stack
 	if node.Digest, err = w.upload.Put(w.ctx, dir); err != nil {
 		return fmt.Errorf("%s: %w", at.path(), err)
 	}
-	if at.note, err = l.end(true); err != nil {
+	if at.block, err = l.end(true); err != nil {
 		return fmt.Errorf("%s: listing: %w", at.path(), err)
 	}
 	return nil
 }
 
-// enter stores the entries of an open directory and returns their nodes, in order. They are in s.
-func (w *worker) enter(f *folder, at *place, ignored ignore.Stack, l *lines, s *scratch) (store.Directory, error) {
+// enter stores the entries of an open directory and returns their nodes, in order. They are in the scratch of f.
+func (w *worker) enter(f *folder) (store.Directory, error) {
 	buf := w.buffers.Get().(*[]byte)
-	names, err := posix.AppendNames(s.names, f.fd, *buf)
+	names, err := posix.AppendNames(f.names, f.fd, *buf)
 	w.buffers.Put(buf)
-	s.names = names
+	f.names = names
 	if err != nil {
-		return nil, w.problem(at, err)
+		return nil, w.problem(f.at, err)
 	}
 	slices.Sort(names)
 	names = slices.Compact(names) // a directory that changes may list an entry twice
-	w.hook(stepListed, at)
-	if err := w.checkStore(f.fd, names, at); err != nil {
+	w.hook(hookListed, f.at)
+	if err := w.checkStore(f, names); err != nil {
 		return nil, err
 	}
-	if names, err = w.only(names, at); err != nil {
+	if names, err = w.only(f, names); err != nil {
 		return nil, err
 	}
-	if names, ignored, err = w.patterns(f.fd, names, at, ignored); err != nil {
+	if names, err = w.patterns(f, names); err != nil {
 		return nil, err
 	}
-	l.expect(len(names))
-	return w.entries(f, names, at, ignored, l, s)
+	f.lines.expect(len(names))
+	return w.entries(f, names)
 }
 
 // entries stores the entries names, which are sorted, of an open directory and returns their nodes.
-func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.Stack, l *lines, s *scratch) (store.Directory, error) {
-	s.entries(len(names))
-	var group forks
-	for from := 0; from < len(names) && group.failed() == nil; from += batchSize {
+func (w *worker) entries(f *folder, names []string) (store.Directory, error) {
+	f.grow(len(names))
+	var err error
+	for from := 0; from < len(names) && err == nil; from += batchSize {
 		to := min(from+batchSize, len(names))
-		w.fork(&group, f.alone() || to == len(names), func(w *worker) error {
+		err = w.fork(&f.forks, f.alone() || to == len(names), func(w *worker) error {
 			for i := from; i < to; i++ {
-				s.nodes[i].Name, s.places[i] = names[i], place{parent: at, name: names[i]}
-				if err := w.child(&group, i, len(names), f, &s.places[i], ignored, l, &s.nodes[i]); err != nil {
+				f.nodes[i].Name, f.places[i] = names[i], place{parent: f.at, name: names[i]}
+				if err := w.child(f, i); err != nil {
 					return err
 				}
 				if w.hasWorked || i%batchSize == batchSize/2 {
@@ -306,48 +306,48 @@ func (w *worker) entries(f *folder, names []string, at *place, ignored ignore.St
 			return nil
 		})
 	}
-	if err := w.join(&group); err != nil {
+	if err = cmp.Or(err, w.join(&f.forks)); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(s.nodes, func(n store.Node) bool { return n.Kind == 0 }), nil
+	return slices.DeleteFunc(f.nodes, func(n store.Node) bool { return n.Kind == 0 }), nil
 }
 
-// child stores entry i of the n of a directory, itself or in a goroutine of the group. The node of an entry that is left
-// out keeps kind 0.
-func (w *worker) child(g *forks, i, n int, up *folder, at *place, ignored ignore.Stack, l *lines, node *store.Node) error {
+// child stores entry i of f, itself or in a goroutine. The node of an entry that is left out keeps kind 0.
+func (w *worker) child(f *folder, i int) error {
 	w.asks()
+	at := &f.places[i]
 	var st stat
 	err := store.ValidateName(at.name) // some file systems have longer names
 	if err == nil {
-		err = st.at(up.fd, at.name)
+		err = st.at(f.fd, at.name)
 	}
 	if err != nil {
-		return w.unlessLeftOut(w.problem(at, err), node)
+		return w.unlessLeftOut(w.problem(at, err), &f.nodes[i])
 	}
 	isDir := st.kind() == unix.S_IFDIR
-	excluded := !ignored.Empty() && ignored.Match(at.inside(), isDir) || w.sized(&st)
-	if excluded || w.o.OneFileSystem && !isDir && w.isElsewhere(up.fd, at.name, &st) {
+	excluded := !f.ignored.Empty() && f.ignored.Match(at.inside(), isDir) || w.isTooLarge(&st)
+	if excluded || w.o.OneFileSystem && !isDir && w.isElsewhere(f.fd, at.name, &st) {
 		w.exclude()
 		return nil
 	}
-	w.hook(stepFound, at)
+	w.hook(hookFound, at)
 	if !isDir {
-		return w.storeListed(l, i, up, at, &st, ignored, node)
+		return w.storeListed(f, i, &st)
 	}
 	w.hasWorked = true
 	of := st // a copy, so that only directories cost an allocation
-	w.fork(g, i == n-1 || up.alone(), func(w *worker) error { return w.storeListed(l, i, up, at, &of, ignored, node) })
-	return g.failed()
+	return w.fork(&f.forks, i == len(f.nodes)-1 || f.alone(), func(w *worker) error { return w.storeListed(f, i, &of) })
 }
 
-// storeListed stores an entry and adds it to the listing.
-func (w *worker) storeListed(l *lines, i int, up *folder, at *place, st *stat, ignored ignore.Stack, node *store.Node) error {
-	err := w.store(up, at, st, ignored, node)
+// storeListed stores entry i of f and adds it to the listing.
+func (w *worker) storeListed(f *folder, i int, st *stat) error {
+	at, node := &f.places[i], &f.nodes[i]
+	err := w.store(f, at, st, node)
 	if err == nil {
 		if st.private() {
 			w.private.Add(1)
 		}
-		if lerr := l.add(i, up.fd, at, st, node); lerr != nil {
+		if lerr := f.lines.add(i, f.fd, at, st, node); lerr != nil {
 			err = w.problem(at, lerr)
 		}
 	}
@@ -355,8 +355,8 @@ func (w *worker) storeListed(l *lines, i int, up *folder, at *place, st *stat, i
 }
 
 // single notes a root that is a file or a symlink.
-func (w *worker) single(up *folder, at *place, st *stat, node *store.Node) (*note, error) {
-	l, err := w.notes.begin(up.fd, at, st, node)
+func (w *worker) single(up *folder, at *place, st *stat, node *store.Node) (*spooledBlock, error) {
+	l, err := w.listing.begin(up.fd, at, st, node)
 	if err != nil {
 		return nil, w.problem(at, err)
 	}
@@ -373,4 +373,20 @@ func (w *walker) unlessLeftOut(err error, node *store.Node) error {
 		w.stop(err)
 	}
 	return err
+}
+
+// hookMoment is a moment of a walk at which a test may change the tree.
+type hookMoment int
+
+const (
+	hookListed hookMoment = iota // after the names in a directory were read
+	hookFound                    // after an entry was described, before it is stored
+	hookOpened                   // after a file was opened, before it is read
+	hookRead                     // after a file was read
+)
+
+func (w *walker) hook(m hookMoment, at *place) {
+	if w.o.hook != nil {
+		w.o.hook(m, at.path())
+	}
 }

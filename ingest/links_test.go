@@ -21,8 +21,8 @@ func TestLinks(t *testing.T) {
 	try(t, os.Link(dir+"/single", dir+"/../outside"))
 	for _, jobs := range []int{1, 8} {
 		var opened atomic.Int32
-		o := Options{Jobs: jobs, Progress: new(Progress), hook: func(s step, _ string) {
-			if s == stepOpened {
+		o := Options{Jobs: jobs, Progress: new(Progress), hook: func(m hookMoment, _ string) {
+			if m == hookOpened {
 				opened.Add(1)
 			}
 		}}
@@ -34,7 +34,7 @@ func TestLinks(t *testing.T) {
 			t.Errorf("progress says %d bytes, the result %+v", n, r.Counts)
 		}
 	}
-	o := at(stepFound, dir+"/c", 1, func() { change(t, dir+"/a", "TEXT") })
+	o := at(hookFound, dir+"/c", 1, func() { change(t, dir+"/a", "TEXT") })
 	o.Jobs = 1 // after a was read, and c described
 	v["d"] = tree{"e": "TEXT", "f": "TEXT"}
 	want(t, dir, o, v)
@@ -69,8 +69,8 @@ func TestLinksFull(t *testing.T) {
 	dir := plantedNative(t, tree{"a": "a"})
 	try(t, os.Link(dir+"/a", dir+"/b"))
 	var once sync.Once
-	o := Options{IgnoreErrors: true, Jobs: 1, hook: func(s step, p string) {
-		if s == stepFound && p == dir+"/a" {
+	o := Options{IgnoreErrors: true, Jobs: 1, hook: func(m hookMoment, p string) {
+		if m == hookFound && p == dir+"/a" {
 			once.Do(func() { try(t, os.Remove(p)) })
 		}
 	}}

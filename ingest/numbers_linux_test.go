@@ -81,8 +81,8 @@ func TestChangedOnFUSE(t *testing.T) {
 		s, unmount := mountFUSE(t, dir, v, n)
 		n := 0
 		always := func() { n++; s.change("a", fmt.Sprintf("a%02d", n)) }
-		want(t, dir, at(stepRead, dir+"/a", 1, always), tree{"a": "a01", "b": "bbb"})
-		o := at(stepRead, dir+"/a", 1000, always)
+		want(t, dir, at(hookRead, dir+"/a", 1, always), tree{"a": "a01", "b": "bbb"})
+		o := at(hookRead, dir+"/a", 1000, always)
 		if _, err := FS(context.Background(), memory.New(), dir, o); !errors.Is(err, ErrChanged) {
 			t.Errorf("%s: error %v of a file that does not hold still", name, err)
 		}

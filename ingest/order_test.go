@@ -21,13 +21,13 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%s: %v, want %v", when, got, want)
 		}
 	}
-	last := w.work()
+	last := w.firstWorker()
 	check("alone", last, true)
-	first := w.hire(<-w.slots, last)
+	first := w.newWorker(<-w.slots, last)
 	check("the first of two", first, true)
 	check("the second of two", last, false)
-	middle := w.hire(<-w.slots, last)
-	inner := w.hire(<-w.slots, middle)
+	middle := w.newWorker(<-w.slots, last)
+	inner := w.newWorker(<-w.slots, middle)
 	check("the first, without a slot to give", first, false)
 	inner.leave()
 	check("in the middle", middle, false)
@@ -63,7 +63,7 @@ func TestNobodyStays(t *testing.T) {
 	for name, ctx := range map[string]context.Context{"complete": context.Background(), "cancelled": ctx} {
 		w, err := newWalker(ctx, memory.New(), Options{Jobs: 4, Progress: new(Progress)})
 		try(t, err)
-		if _, err := w.work().root(planted(t, wide)); (err != nil) != (name == "cancelled") {
+		if _, err := w.firstWorker().root(planted(t, wide)); (err != nil) != (name == "cancelled") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if n := w.order.workers.Len(); n != 0 || len(w.slots) != 4 {

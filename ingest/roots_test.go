@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"castar/ingest/ignore"
 	"castar/store/memory"
 )
 
@@ -116,11 +115,11 @@ func TestInvalidName(t *testing.T) {
 	w, err := newWalker(context.Background(), memory.New(), Options{Jobs: 1, Progress: new(Progress)})
 	try(t, err)
 	defer w.close()
-	on := w.work()
+	on := w.firstWorker()
 	d, err := os.Open(dir)
 	try(t, err)
 	defer d.Close()
-	nodes, err := on.entries(&folder{fd: int(d.Fd())}, []string{"a", long}, &place{name: "tree"}, ignore.Root(), nil, new(scratch))
+	nodes, err := on.entries(&folder{fd: int(d.Fd()), at: &place{name: "tree"}, scratch: new(scratch)}, []string{"a", long})
 	if err != nil || len(nodes) != 1 || nodes[0].Name != "a" {
 		t.Errorf("nodes %v, error %v", nodes, err)
 	}

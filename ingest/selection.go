@@ -59,11 +59,11 @@ func (o *Only) at(dir string) *Only {
 
 // only returns those of the sorted names of a directory that are selected. A name that is selected and not there is a
 // problem.
-func (w *walker) only(names []string, at *place) ([]string, error) {
+func (w *walker) only(f *folder, names []string) ([]string, error) {
 	if w.o.Only == nil {
 		return names, nil
 	}
-	o := w.o.Only.at(at.inside())
+	o := w.o.Only.at(f.at.inside())
 	if o == nil {
 		return names, nil
 	}
@@ -71,7 +71,7 @@ func (w *walker) only(names []string, at *place) ([]string, error) {
 	if len(names) < len(o.below) {
 		for name := range o.below {
 			if _, ok := slices.BinarySearch(names, name); !ok {
-				if err := w.problem(&place{parent: at, name: name}, unix.ENOENT); err != errLeftOut {
+				if err := w.problem(&place{parent: f.at, name: name}, unix.ENOENT); err != errLeftOut {
 					return nil, err
 				}
 			}
@@ -80,20 +80,21 @@ func (w *walker) only(names []string, at *place) ([]string, error) {
 	return names, nil
 }
 
-// sized reports whether a file is one that Options.LargerThan leaves out.
-func (w *walker) sized(st *stat) bool {
+// isTooLarge reports whether a file is one that Options.LargerThan leaves out.
+func (w *walker) isTooLarge(st *stat) bool {
 	return w.o.LargerThan > 0 && st.kind() == unix.S_IFREG && st.size > uint64(w.o.LargerThan)
 }
 
 // patterns applies what the directory itself leaves out, with a CACHEDIR.TAG or a .gitignore. It returns the names that
-// remain and the patterns that hold for them.
-func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stack) ([]string, ignore.Stack, error) {
+// remain, and sets f.ignored to the patterns that hold for them.
+func (w *walker) patterns(f *folder, names []string) ([]string, error) {
 	mark := ""
 	if i := slices.IndexFunc(w.o.IfPresent, func(name string) bool { return slices.Contains(names, name) }); i >= 0 {
 		mark = w.o.IfPresent[i]
 	}
-	if mark == "" && w.o.ExcludeCaches && slices.Contains(names, ignore.CacheDirTag) {
-		if is, err := ignore.IsCache(peeker(fd)); err == nil && is {
+	dir := peeker{f.fd, names}
+	if mark == "" && w.o.ExcludeCaches {
+		if is, err := ignore.IsCache(dir); err == nil && is {
 			mark = ignore.CacheDirTag
 		}
 	}
@@ -101,66 +102,64 @@ func (w *walker) patterns(fd int, names []string, at *place, ignored ignore.Stac
 		for range len(names) - 1 {
 			w.exclude()
 		}
-		return []string{mark}, ignored, nil
+		return []string{mark}, nil
 	}
-	if w.o.GitIgnore {
-		ignored = repository(fd, names, at, ignored)
+	if !w.o.GitIgnore {
+		return names, nil
 	}
-	if i, ok := slices.BinarySearch(names, ignore.FileName); ok && w.o.GitIgnore {
-		patterns, err := ignore.Read(peeker(fd))
-		switch {
-		case err == nil:
-			ignored = ignored.Push(at.inside(), patterns)
-		case !errors.Is(err, errNotRegular):
-			names = slices.Delete(names, i, i+1)
-			if err = w.problem(&place{parent: at, name: ignore.FileName}, err); !errors.Is(err, errLeftOut) {
-				return nil, ignored, err
-			}
+	var err error
+	if f.ignored, err = f.ignored.Enter(f.at.name, f.at.inside, dir); err != nil {
+		names = slices.DeleteFunc(names, func(name string) bool { return name == ignore.FileName })
+		if err = w.problem(&place{parent: f.at, name: ignore.FileName}, err); errors.Is(err, errLeftOut) {
+			err = nil
 		}
 	}
-	return names, ignored, nil
+	return names, err
 }
 
-// repository returns the Stack of an open directory without its own patterns. names are its names, sorted. Patterns of
-// the directories above do not hold in another git repository, and not in .git, where git ignores nothing.
-func repository(fd int, names []string, at *place, ignored ignore.Stack) ignore.Stack {
-	if at.name == ignore.RepositoryName {
-		return ignored.Repository()
-	}
-	if _, ok := slices.BinarySearch(names, ignore.RepositoryName); ok && ignore.IsRepository(peeker(fd)) {
-		return ignored.Repository()
-	}
-	return ignored
+// peeker is an open directory and its names, sorted. It implements ignore.Peeker, and makes no system call for a name that
+// is not there.
+type peeker struct {
+	fd    int
+	names []string
 }
 
-// peeker is the descriptor of a directory. It implements ignore.Peeker.
-type peeker int
+func (p peeker) has(path string) bool {
+	name, _, _ := strings.Cut(path, "/")
+	_, ok := slices.BinarySearch(p.names, name)
+	return ok
+}
 
-func (fd peeker) Head(path string, limit int) ([]byte, error) { return readHead(int(fd), path, limit) }
+func (p peeker) Head(path string, limit int) ([]byte, error) {
+	if !p.has(path) {
+		return nil, ignore.ErrNoFile
+	}
+	return readHead(p.fd, path, limit)
+}
 
-func (fd peeker) Exists(path string) bool {
+func (p peeker) Exists(path string) bool {
 	var st stat
-	return st.at(int(fd), path) == nil
+	return p.has(path) && st.at(p.fd, path) == nil
 }
 
 // errStore is the error for a root that is a directory of the store. The store would then contain itself.
 var errStore = errors.New("is the store itself")
 
-// checkStore returns errLeftOut if the directory at has a landmark. It is open as fd, and names are its names, sorted.
-func (w *walker) checkStore(fd int, names []string, at *place) error {
+// checkStore returns errLeftOut if f has a landmark. names are its names, sorted.
+func (w *walker) checkStore(f *folder, names []string) error {
 	for _, mark := range w.o.Landmarks {
 		if _, ok := slices.BinarySearch(names, mark.Hint()); !ok {
 			continue
 		}
-		is, err := mark.In(fd)
+		is, err := mark.In(f.fd)
 		switch {
 		case err != nil:
-			return w.problem(at, err)
-		case is && at.parent == nil:
-			return w.problem(at, errStore)
+			return w.problem(f.at, err)
+		case is && f.at.parent == nil:
+			return w.problem(f.at, errStore)
 		case is:
 			w.exclude()
-			w.stores.add(at.inside())
+			w.stores.add(f.at.inside())
 			return errLeftOut
 		}
 	}

@@ -52,8 +52,8 @@ func TestSpecial(t *testing.T) {
 		}
 	}
 	// Other problems are still refused, and only they.
-	o := Options{SkipSpecial: true, hook: func(s step, path string) {
-		if s == stepListed && path == dir {
+	o := Options{SkipSpecial: true, hook: func(m hookMoment, path string) {
+		if m == hookListed && path == dir {
 			os.Remove(dir + "/a")
 		}
 	}}

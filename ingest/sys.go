@@ -1,11 +1,10 @@
 package ingest
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
-	"castar/store"
+	"castar/ingest/ignore"
 	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
@@ -84,14 +83,6 @@ type specialError string
 func (e specialError) Error() string { return ErrSpecial.Error() + ": it is " + string(e) }
 func (e specialError) Unwrap() error { return ErrSpecial }
 
-// isShortage reports whether err says that the process or the system has run out of descriptors or memory.
-func isShortage(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
-}
-
-// errNotRegular is the error for reading an entry that is not a regular file.
-var errNotRegular = errors.New("not a regular file")
-
 // reader reads an open file with plain system calls.
 type reader int
 
@@ -106,28 +97,41 @@ func (fd reader) Read(p []byte) (n int, err error) {
 	return max(n, 0), err
 }
 
-// readlinkat returns the target of a symlink, of any length.
+// readlinkat returns the target of a symlink.
 func readlinkat(dirfd int, name string) (string, error) {
+	target, err := grow(func(buf []byte) (int, error) {
+		n, err := unix.Readlinkat(dirfd, name, buf)
+		if n == len(buf) {
+			err = unix.ERANGE // there may be more
+		}
+		return n, err
+	})
+	return string(target), err
+}
+
+// grow calls get with longer buffers until one is long enough, and returns what get put into it. A get whose buffer is too
+// short returns ERANGE.
+func grow(get func([]byte) (int, error)) ([]byte, error) {
 	for size := 256; ; size *= 4 {
 		buf := make([]byte, size)
-		n, err := posix.RetryValue(func() (int, error) { return unix.Readlinkat(dirfd, name, buf) })
-		if err != nil {
-			return "", err
+		n, err := posix.RetryValue(func() (int, error) { return get(buf) })
+		if err == nil {
+			return buf[:n], nil
 		}
-		if n < size || size > store.MaxTargetLen {
-			return string(buf[:n]), nil
+		if err != unix.ERANGE || size > 1<<20 {
+			return nil, err
 		}
 	}
 }
 
-// readHead returns at most the first limit bytes of a regular file. The error is errNotRegular for any other entry.
+// readHead returns at most the first limit bytes of a regular file. The error is ignore.ErrNoFile for any other entry.
 func readHead(dirfd int, name string, limit int) ([]byte, error) {
 	var st stat
 	if err := st.at(dirfd, name); err != nil {
 		return nil, err
 	}
 	if st.kind() != unix.S_IFREG {
-		return nil, errNotRegular
+		return nil, ignore.ErrNoFile
 	}
 	fd, err := posix.OpenFile(dirfd, name)
 	if err != nil {

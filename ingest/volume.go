@@ -67,7 +67,7 @@ func (v *volume) holds(st *stat) bool { return v.is(st.dev) && v.native }
 
 // proves reports whether the file of r on v is unchanged, given that st, which describes it now, has the size, mtime and
 // ctime of r.
-func (v *volume) proves(r *record, st *stat) bool {
+func (v *volume) proves(r *cacheEntry, st *stat) bool {
 	switch {
 	case !v.holds(st):
 		return v.believed

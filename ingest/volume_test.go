@@ -13,26 +13,26 @@ func TestProves(t *testing.T) {
 	tests := []struct {
 		name   string
 		v      volume
-		r      record
+		r      cacheEntry
 		ctime  int64
 		proved bool
 	}{
-		{"same mount", volume{native: true, mount: 5, boot: 1}, record{ino: 7, mount: 5, boot: 1}, fraction, true},
-		{"same mount, times of a builder", volume{native: true, mount: 5, boot: 1}, record{ino: 7, mount: 5, boot: 1}, whole, true},
-		{"another inode", volume{native: true, mount: 5, boot: 1}, record{ino: 8, mount: 5, boot: 1}, fraction, false},
-		{"another mount", volume{native: true, mount: 5, boot: 1}, record{ino: 7, mount: 6, boot: 1}, fraction, false},
-		{"another boot", volume{native: true, mount: 5, boot: 1}, record{ino: 7, mount: 6, boot: 2}, fraction, true},
-		{"another boot, times of a builder", volume{native: true, mount: 5, boot: 1}, record{ino: 7, mount: 6, boot: 2}, whole, false},
-		{"another boot, another inode", volume{native: true, mount: 5, boot: 1}, record{ino: 8, mount: 6, boot: 2}, fraction, false},
-		{"mount was not known", volume{native: true, mount: 5, boot: 1}, record{ino: 7}, fraction, false},
-		{"mount is not known", volume{native: true}, record{ino: 7, mount: 5, boot: 1}, fraction, true},
-		{"no mount is known", volume{native: true}, record{ino: 7}, fraction, true},
-		{"no mount is known, times of a builder", volume{native: true}, record{ino: 7}, whole, false},
-		{"not native", volume{mount: 5, boot: 1}, record{ino: 7, mount: 5, boot: 1}, fraction, false},
-		{"another device", volume{native: true, dev: 1, mount: 5, boot: 1}, record{ino: 7, mount: 5, boot: 1}, fraction, false},
-		{"not native, trusted", volume{believed: true}, record{ino: 8, mount: 6, boot: 1}, whole, true},
-		{"another mount, trusted", volume{native: true, believed: true, mount: 5, boot: 1}, record{ino: 7, mount: 6, boot: 1}, whole, true},
-		{"another inode, trusted", volume{native: true, believed: true}, record{ino: 8}, fraction, false},
+		{"same mount", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 5, boot: 1}, fraction, true},
+		{"same mount, times of a builder", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 5, boot: 1}, whole, true},
+		{"another inode", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 8, mount: 5, boot: 1}, fraction, false},
+		{"another mount", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 6, boot: 1}, fraction, false},
+		{"another boot", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 6, boot: 2}, fraction, true},
+		{"another boot, times of a builder", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 6, boot: 2}, whole, false},
+		{"another boot, another inode", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 8, mount: 6, boot: 2}, fraction, false},
+		{"mount was not known", volume{native: true, mount: 5, boot: 1}, cacheEntry{ino: 7}, fraction, false},
+		{"mount is not known", volume{native: true}, cacheEntry{ino: 7, mount: 5, boot: 1}, fraction, true},
+		{"no mount is known", volume{native: true}, cacheEntry{ino: 7}, fraction, true},
+		{"no mount is known, times of a builder", volume{native: true}, cacheEntry{ino: 7}, whole, false},
+		{"not native", volume{mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 5, boot: 1}, fraction, false},
+		{"another device", volume{native: true, dev: 1, mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 5, boot: 1}, fraction, false},
+		{"not native, trusted", volume{believed: true}, cacheEntry{ino: 8, mount: 6, boot: 1}, whole, true},
+		{"another mount, trusted", volume{native: true, believed: true, mount: 5, boot: 1}, cacheEntry{ino: 7, mount: 6, boot: 1}, whole, true},
+		{"another inode, trusted", volume{native: true, believed: true}, cacheEntry{ino: 8}, fraction, false},
 	}
 	for _, tt := range tests {
 		if got := tt.v.proves(&tt.r, &stat{ino: 7, ctime: tt.ctime}); got != tt.proved {
@@ -63,10 +63,10 @@ func TestPathKey(t *testing.T) {
 
 // TestRecord decodes an encoded record.
 func TestRecord(t *testing.T) {
-	r := record{size: 1, mtime: -2, ctime: 3, ino: 4, mount: 5, boot: 6, day: 7}
+	r := cacheEntry{size: 1, mtime: -2, ctime: 3, ino: 4, mount: 5, boot: 6, day: 7}
 	r.digest[0], r.digest[31] = 8, 9
 	b := r.encode()
-	if got := decodeRecord(b[:]); got != r || len(b) != cacheShape.Value {
+	if got := decodeCacheEntry(b[:]); got != r || len(b) != cacheShape.Value {
 		t.Errorf("%+v of %d bytes, want %+v", got, len(b), r)
 	}
 }

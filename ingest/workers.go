@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"container/list"
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,18 +63,18 @@ func (w *worker) asks() {
 // answered notes that w no longer waits for the file system.
 func (w *worker) answered() { w.asked.Store(0) }
 
-// hire returns a worker with the slot blobs. Its work comes before the remaining work of next in the tree, or is the whole
+// newWorker returns a worker with the slot blobs. Its work comes before the remaining work of next in the tree, or is the whole
 // tree if next is nil. The worker must leave when its work is done.
-func (w *walker) hire(blobs store.Blobs, next *worker) *worker {
-	hired := &worker{walker: w, blobs: blobs}
+func (w *walker) newWorker(blobs store.Blobs, next *worker) *worker {
+	added := &worker{walker: w, blobs: blobs}
 	w.order.mu.Lock()
 	defer w.order.mu.Unlock()
 	if next == nil {
-		hired.at = w.order.workers.PushBack(hired)
+		added.at = w.order.workers.PushBack(added)
 	} else {
-		hired.at = w.order.workers.InsertBefore(hired, next.at)
+		added.at = w.order.workers.InsertBefore(added, next.at)
 	}
-	return hired
+	return added
 }
 
 // leave frees the worker's slot and its position in the order.
@@ -81,54 +82,42 @@ func (w *worker) leave() {
 	w.order.mu.Lock()
 	w.order.workers.Remove(w.at)
 	w.order.mu.Unlock()
-	w.rest()
+	w.freeSlot()
 }
 
 // forks are the goroutines that work on one directory.
 type forks struct {
 	running sync.WaitGroup
-	count   atomic.Int32
-	err     atomic.Pointer[error] // the first
-}
-
-func (g *forks) fail(err error) { g.err.CompareAndSwap(nil, &err) }
-
-func (g *forks) failed() error {
-	if err := g.err.Load(); err != nil {
-		return *err
-	}
-	return nil
+	any     atomic.Bool
 }
 
 // fork runs f in a new goroutine if w may give away work and a slot is free, and otherwise in the caller's. It runs the
-// last piece of work in the caller's too, because the caller would only wait for it.
-func (w *worker) fork(g *forks, last bool, f func(*worker) error) {
+// last piece of work in the caller's too, because the caller would only wait for it. It returns the error of f if it ran f
+// here. Elsewhere, an error of f must end the walk.
+func (w *worker) fork(g *forks, last bool, f func(*worker) error) error {
 	if !last && w.mayFork() {
 		select {
 		case blobs := <-w.slots:
-			g.count.Add(1)
-			other := w.hire(blobs, w)
+			g.any.Store(true)
+			other := w.newWorker(blobs, w)
 			g.running.Go(func() {
 				defer other.leave()
-				if err := f(other); err != nil {
-					g.fail(err)
-				}
+				_ = f(other) // it has ended the walk
 			})
-			return
+			return nil
 		default:
 		}
 	}
-	if err := f(w); err != nil {
-		g.fail(err)
-	}
+	return f(w)
 }
 
-// join waits for the goroutines of g. It frees its slot while it waits.
+// join waits for the goroutines of g. It frees its slot while it waits. The error is the first one of the walk.
 func (w *worker) join(g *forks) error {
-	if g.count.Load() > 0 {
-		w.rest()
-		g.running.Wait()
-		w.blobs = <-w.slots
+	if !g.any.Load() {
+		return nil
 	}
-	return g.failed()
+	w.freeSlot()
+	g.running.Wait()
+	w.blobs = <-w.slots
+	return context.Cause(w.ctx)
 }

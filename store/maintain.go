@@ -167,37 +167,37 @@ const (
 	ClaimChunks     Claim = "chunks"     // every blob of several chunks, assembled, hashes to its own name
 )
 
-// What is damaged.
-type What string
+// DamageKind says what is damaged.
+type DamageKind string
 
-// What may be damaged. The first eight are files of the store or parts of them. Such damage need not concern an object.
+// The kinds of damage. The first eight are files of the store or parts of them. Such damage need not concern an object.
 const (
-	WhatConfig     What = "config"
-	WhatIndex      What = "index"
-	WhatPack       What = "pack"
-	WhatFrame      What = "frame" // a part of a pack
-	WhatTag        What = "tag"
-	WhatLog        What = "log"
-	WhatState      What = "state"   // the progress of earlier checks
-	WhatUnknown    What = "unknown" // not a file of the store
-	WhatObject     What = "object"
-	WhatMissing    What = "missing"    // an object that something refers to
-	WhatSize       What = "size"       // of an entry, or of a chunk
-	WhatAssembly   What = "assembly"   // a blob of chunks
-	WhatUnreadable What = "unreadable" // an object that may be whole
-	WhatDepth      What = "depth"      // a directory more than MaxDepth levels deep
+	DamageConfig     DamageKind = "config"
+	DamageIndex      DamageKind = "index"
+	DamagePack       DamageKind = "pack"
+	DamageFrame      DamageKind = "frame" // a part of a pack
+	DamageTag        DamageKind = "tag"
+	DamageLog        DamageKind = "log"
+	DamageState      DamageKind = "state"   // the progress of earlier checks
+	DamageUnknown    DamageKind = "unknown" // not a file of the store
+	DamageObject     DamageKind = "object"
+	DamageMissing    DamageKind = "missing"    // an object that something refers to
+	DamageSize       DamageKind = "size"       // of an entry, or of a chunk
+	DamageAssembly   DamageKind = "assembly"   // a blob of chunks
+	DamageUnreadable DamageKind = "unreadable" // an object that may be whole
+	DamageDepth      DamageKind = "depth"      // a directory more than MaxDepth levels deep
 )
 
 // Claim returns the claim that such damage contradicts.
-func (w What) Claim() Claim {
-	switch w {
-	case WhatObject, WhatUnreadable:
+func (k DamageKind) Claim() Claim {
+	switch k {
+	case DamageObject, DamageUnreadable:
 		return ClaimObjects
-	case WhatMissing, WhatDepth:
+	case DamageMissing, DamageDepth:
 		return ClaimReferences
-	case WhatSize:
+	case DamageSize:
 		return ClaimSizes
-	case WhatAssembly:
+	case DamageAssembly:
 		return ClaimChunks
 	}
 	return ClaimFiles
@@ -205,7 +205,7 @@ func (w What) Claim() Claim {
 
 // Damage is something in a store that is not as it should be.
 type Damage struct {
-	What   What
+	What   DamageKind
 	Kind   Kind     // of the object: a directory, or a file for blobs and chunks; 0 where damage is to none
 	Digest Digest   // of the object
 	Also   []Digest // the blobs that are lost with it because it is one of their chunks

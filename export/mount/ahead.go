@@ -11,7 +11,7 @@ const manyListed = 4
 // those after it. So a store that is far away is asked for them in the background; a server for all that is below the
 // directory, and once several were listed, for the whole tree. In a store that is near, it costs more to wake another
 // thread than to read a directory.
-func (fs *fsys) listAhead(p *place, l *listing) {
+func (fs *fsys) listAhead(p *place, l *directory) {
 	if !fs.st.Far {
 		return
 	}
@@ -30,7 +30,7 @@ func (fs *fsys) listAhead(p *place, l *listing) {
 		return
 	}
 	if up, ok := fs.places.peek(p.up); ok {
-		if l, ok := fs.listings.peek(contents{up.node.Digest, up.node.Size}); ok {
+		if l, ok := fs.directories.peek(contents{up.node.Digest, up.node.Size}); ok {
 			fs.listEach(l.entries[l.owner(p.number-up.number)+1:])
 		}
 	}
@@ -45,7 +45,7 @@ func (fs *fsys) filesAhead(p *place) {
 		return
 	}
 	up, _ := fs.places.peek(p.up)
-	l, ok := fs.listings.peek(contents{up.node.Digest, up.node.Size})
+	l, ok := fs.directories.peek(contents{up.node.Digest, up.node.Size})
 	if !ok {
 		return
 	}
@@ -69,7 +69,7 @@ func (fs *fsys) listEach(nodes store.Directory) {
 		if left--; left < 0 {
 			return
 		}
-		if !fs.listings.knows(contents{n.Digest, n.Size}) && !fs.background(func() { _, _ = fs.list(fs.ctx, *n) }) {
+		if !fs.directories.knows(contents{n.Digest, n.Size}) && !fs.background(func() { _, _ = fs.list(fs.ctx, *n) }) {
 			return
 		}
 	}

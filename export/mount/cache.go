@@ -16,10 +16,11 @@ type cache[K comparable, V any] struct {
 	weigh   func(V) int64
 	dropped func(V) // called for each value that is dropped; may be nil
 
-	mu      sync.Mutex
+	mu      sync.Mutex // unlock ends what needs it
 	weight  int64
 	entries map[K]*cached[K, V]
 	recent  list.List // of loaded *cached; the last is the first to go
+	out     []V       // dropped, which was not told yet
 }
 
 type cached[K comparable, V any] struct {
@@ -70,43 +71,37 @@ func (c *cache[K, V]) fill(e *cached[K, V], load func() (V, error)) {
 	e.err = errors.New("load panicked") // unless it returns
 	defer func() {
 		c.mu.Lock()
-		var out []V
+		defer c.unlock()
+		close(e.ready)
 		if e.err != nil {
 			delete(c.entries, e.key)
-		} else {
-			e.weight = c.weigh(e.value)
-			e.at = c.recent.PushFront(e)
-			c.weight += e.weight
-			out = c.shrink()
+			return
 		}
-		c.mu.Unlock()
-		close(e.ready)
-		c.tell(out)
+		e.weight = c.weigh(e.value)
+		e.at = c.recent.PushFront(e)
+		for c.weight += e.weight; c.weight > c.most && c.recent.Len() > 1; {
+			c.remove(c.recent.Back())
+		}
 	}()
 	e.value, e.err = load()
 }
 
-// shrink drops values until the others weigh little enough, and returns the dropped ones. The caller holds c.mu.
-func (c *cache[K, V]) shrink() (out []V) {
-	for c.weight > c.most && c.recent.Len() > 1 {
-		out = append(out, c.remove(c.recent.Back()))
-	}
-	return out
-}
-
-// remove removes a value that is loaded, and returns it. The caller holds c.mu.
-func (c *cache[K, V]) remove(at *list.Element) V {
+// remove drops a value that is loaded. The caller holds c.mu.
+func (c *cache[K, V]) remove(at *list.Element) {
 	e := c.recent.Remove(at).(*cached[K, V])
 	delete(c.entries, e.key)
 	c.weight -= e.weight
-	return e.value
+	if c.dropped != nil {
+		c.out = append(c.out, e.value)
+	}
 }
 
-func (c *cache[K, V]) tell(dropped []V) {
-	if c.dropped == nil {
-		return
-	}
-	for _, v := range dropped {
+// unlock unlocks c.mu, and then calls dropped, which may take its time.
+func (c *cache[K, V]) unlock() {
+	out := c.out
+	c.out = nil
+	c.mu.Unlock()
+	for _, v := range out {
 		c.dropped(v)
 	}
 }
@@ -137,21 +132,17 @@ func (c *cache[K, V]) put(k K, v V) {
 // drop drops the value of k, if it is loaded.
 func (c *cache[K, V]) drop(k K) {
 	c.mu.Lock()
-	var out []V
+	defer c.unlock()
 	if e := c.entries[k]; e != nil && e.at != nil {
-		out = append(out, c.remove(e.at))
+		c.remove(e.at)
 	}
-	c.mu.Unlock()
-	c.tell(out)
 }
 
 // clear drops all values.
 func (c *cache[K, V]) clear() {
 	c.mu.Lock()
-	var out []V
+	defer c.unlock()
 	for c.recent.Len() > 0 {
-		out = append(out, c.remove(c.recent.Back()))
+		c.remove(c.recent.Back())
 	}
-	c.mu.Unlock()
-	c.tell(out)
 }

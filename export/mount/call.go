@@ -23,10 +23,6 @@ type call struct {
 	cancel context.CancelFunc
 }
 
-func newCall(mount context.Context, interrupted <-chan struct{}) *call {
-	return &call{Context: mount, interrupted: interrupted}
-}
-
 // Done implements context.Context.
 func (c *call) Done() <-chan struct{} {
 	c.mu.Lock()

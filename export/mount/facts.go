@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
 )
 
 const (
@@ -17,25 +17,25 @@ const (
 	keepFacts = 32 << 20
 	// keepBlocks is how many bytes of what was read of them are kept.
 	keepBlocks = 8 << 20
-	// mostLies is how many things are reported that make no sense in one listing.
-	mostLies = 10
+	// mostBad is how many things are reported that make no sense in one listing.
+	mostBad = 10
 )
 
 // facts says what the listings of a store have of the entries of a mount: modes and times. A nil *facts knows nothing. Its
 // methods may be called concurrently.
 type facts struct {
-	open   func(ctx context.Context, listing store.Digest) (*metadata.Folder, int64, error)
+	open   func(ctx context.Context, listing store.Digest) (*listing.Folder, int64, error)
 	report func(path string, err error)
 	roots  *cache[store.Digest, opened]
-	blocks *cache[block, *metadata.Lines]
+	blocks *cache[block, *listing.Lines]
 
-	mu   sync.Mutex
-	lies map[store.Digest]int // how many were reported
+	mu  sync.Mutex
+	bad map[store.Digest]int // how many were reported
 }
 
 // opened is a listing. It has no root if it is lost or damaged, which was reported.
 type opened struct {
-	root  *metadata.Folder
+	root  *listing.Folder
 	bytes int64
 }
 
@@ -51,14 +51,14 @@ func newFacts(o *Options) *facts {
 	}
 	const perBlock, perLine = 200, 120 // bytes, roughly
 	return &facts{
-		open: o.Facts, report: o.Report, lies: map[store.Digest]int{},
+		open: o.Facts, report: o.Report, bad: map[store.Digest]int{},
 		roots:  newCache[store.Digest](keepFacts, func(l opened) int64 { return l.bytes }),
-		blocks: newCache[block](keepBlocks, func(l *metadata.Lines) int64 { return perBlock + perLine*int64(l.Len()) }),
+		blocks: newCache[block](keepBlocks, func(l *listing.Lines) int64 { return perBlock + perLine*int64(l.Len()) }),
 	}
 }
 
 // of returns what is known of p, or nil. The error is one of reading the listing, now: it may be readable later.
-func (f *facts) of(ctx context.Context, p *place) (*metadata.Entry, error) {
+func (f *facts) of(ctx context.Context, p *place) (*listing.Entry, error) {
 	if f == nil || p.folder() || p.top.listing == (store.Digest{}) {
 		return nil, nil
 	}
@@ -75,7 +75,7 @@ func (f *facts) of(ctx context.Context, p *place) (*metadata.Entry, error) {
 		err = e.Contradicts(&p.node)
 	}
 	if err != nil {
-		f.lie(p, err)
+		f.reportBad(p, err)
 		return nil, ctx.Err()
 	}
 	return &e, nil
@@ -92,8 +92,8 @@ func (f *facts) load(ctx context.Context, d store.Digest) (l opened, err error) 
 }
 
 // entry returns what a listing says of p.
-func (f *facts) entry(ctx context.Context, root *metadata.Folder, p *place) (e metadata.Entry, ok bool, err error) {
-	report := func(err error) { f.lie(p, err) }
+func (f *facts) entry(ctx context.Context, root *listing.Folder, p *place) (e listing.Entry, ok bool, err error) {
+	report := func(err error) { f.reportBad(p, err) }
 	if p.node.Kind == store.KindDirectory || p.number == p.top.number {
 		lines, ok := root.At(p.inside).Lines(func(string) bool { return false }, report)
 		if ok {
@@ -101,10 +101,10 @@ func (f *facts) entry(ctx context.Context, root *metadata.Folder, p *place) (e m
 		}
 		return e, ok, nil
 	}
-	lines, err := f.blocks.get(ctx, block{p.top.listing, p.dir}, func() (*metadata.Lines, error) {
+	lines, err := f.blocks.get(ctx, block{p.top.listing, p.dir}, func() (*listing.Lines, error) {
 		lines, ok := root.At(p.dir).Lines(nil, report)
 		if !ok {
-			lines = new(metadata.Lines)
+			lines = new(listing.Lines)
 		}
 		return lines, nil
 	})
@@ -114,11 +114,11 @@ func (f *facts) entry(ctx context.Context, root *metadata.Folder, p *place) (e m
 	return lines.Find(p.node.Name)
 }
 
-// lie reports what makes no sense in a listing.
-func (f *facts) lie(p *place, err error) {
+// reportBad reports what makes no sense in a listing.
+func (f *facts) reportBad(p *place, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.lies[p.top.listing]++; f.lies[p.top.listing] <= mostLies {
+	if f.bad[p.top.listing]++; f.bad[p.top.listing] <= mostBad {
 		f.report(join(p.dir, p.node.Name), err)
 	}
 }

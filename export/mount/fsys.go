@@ -3,10 +3,10 @@
 package mount
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,10 +18,10 @@ import (
 
 // What the caches may keep, in bytes.
 const (
-	keepListings = 24 << 20
-	keepPieces   = 32 << 20
-	keepFiles    = 8 << 20
-	keepPlaces   = 4 << 20
+	keepDirectories = 24 << 20
+	keepPieces      = 32 << 20
+	keepFiles       = 8 << 20
+	keepPlaces      = 4 << 20
 )
 
 // fsys answers for the entries of a mount. Its methods may be called concurrently.
@@ -30,12 +30,12 @@ type fsys struct {
 	st      *store.Store
 	reports *reports
 
-	tops     *tops
-	listings *cache[contents, *listing]
-	places   *cache[uint64, place] // of directories, by number
-	files    *cache[contents, *file]
-	pieces   *cache[contents, *piece]
-	memory   sync.Pool // of *[]byte, for pieces of up to smallFile bytes
+	tops        *tops
+	directories *cache[contents, *directory]
+	places      *cache[uint64, place] // of directories, by number
+	files       *cache[contents, *file]
+	pieces      *cache[contents, *piece]
+	memory      sync.Pool // of *[]byte, for pieces of up to smallFile bytes
 
 	lists    atomic.Uint32 // how often a directory below a root was listed
 	lastFile atomic.Uint64 // the number of the small file that was read last from a remote store
@@ -64,11 +64,11 @@ var errStale = errors.New("stale inode number")
 func newFsys(ctx context.Context, st *store.Store, root top, report func(path string, err error)) *fsys {
 	fs := &fsys{
 		ctx: ctx, st: st, tops: newTops(root), slots: make(chan struct{}, mostAhead),
-		listings: newCache[contents](keepListings, (*listing).weight),
-		places:   newCache[uint64](keepPlaces, func(p place) int64 { return 300 + int64(len(p.inside)) }),
-		files:    newCache[contents](keepFiles, (*file).weight),
-		pieces:   newCache[contents](keepPieces, (*piece).weight),
-		reports:  newReports(report),
+		directories: newCache[contents](keepDirectories, (*directory).weight),
+		places:      newCache[uint64](keepPlaces, func(p place) int64 { return 300 + int64(len(p.inside)) }),
+		files:       newCache[contents](keepFiles, (*file).weight),
+		pieces:      newCache[contents](keepPieces, (*piece).weight),
+		reports:     &reports{tell: report, told: map[string]struct{}{}},
 	}
 	fs.files.dropped, fs.pieces.dropped = (*file).drop, (*piece).leave
 	fs.memory.New = func() any {
@@ -79,14 +79,14 @@ func newFsys(ctx context.Context, st *store.Store, root top, report func(path st
 }
 
 // list returns the entries of a directory.
-func (fs *fsys) list(ctx context.Context, n store.Node) (*listing, error) {
-	return fs.listings.get(ctx, contents{n.Digest, n.Size}, func() (*listing, error) {
+func (fs *fsys) list(ctx context.Context, n store.Node) (*directory, error) {
+	return fs.directories.get(ctx, contents{n.Digest, n.Size}, func() (*directory, error) {
 		dir, err := fs.st.Directories.Get(ctx, n.Digest)
 		if err != nil {
 			return nil, store.About("directory", n.Digest, err)
 		}
-		fs.answered()
-		l, err := newListing(dir, n.Size)
+		fs.reports.answered()
+		l, err := newDirectory(dir, n.Size)
 		if err != nil {
 			return nil, &store.CorruptError{Digest: n.Digest, Err: err}
 		}
@@ -100,12 +100,20 @@ func (fs *fsys) find(ctx context.Context, number uint64) (place, error) {
 	if p, ok := fs.places.peek(number); ok {
 		return p, nil
 	}
+	p, err := fs.descend(ctx, number, nil)
+	if err == nil && p.node.Kind == store.KindDirectory {
+		fs.places.put(number, p)
+	}
+	return p, err
+}
+
+// descend is find by the way from the root. It calls enter, if that is not nil, with each name on the way.
+func (fs *fsys) descend(ctx context.Context, number uint64, enter func(name string)) (p place, err error) {
 	t := fs.tops.at(number)
 	if t == nil {
-		return place{}, errStale
+		return p, errStale
 	}
-	p := t.place()
-	for p.number != number {
+	for p = t.place(); p.number != number; {
 		l, err := fs.list(ctx, p.node)
 		if err != nil {
 			return p, err
@@ -115,15 +123,15 @@ func (fs *fsys) find(ctx context.Context, number uint64) (place, error) {
 			return p, errStale
 		}
 		p = p.entry(l, i)
-	}
-	if p.node.Kind == store.KindDirectory {
-		fs.places.put(number, p)
+		if enter != nil {
+			enter(p.node.Name)
+		}
 	}
 	return p, nil
 }
 
 // entry returns the entry i of a directory.
-func (p *place) entry(l *listing, i int) place {
+func (p *place) entry(l *directory, i int) place {
 	e := place{number: p.number + l.offsets[i], up: p.number, top: p.top, node: l.entries[i], dir: p.inside}
 	if e.node.Kind == store.KindDirectory && p.top.listing != (store.Digest{}) {
 		e.inside = join(p.inside, e.node.Name)
@@ -137,26 +145,9 @@ func (fs *fsys) path(number uint64) string {
 	if t == nil {
 		return ""
 	}
-	var parts []string
-	if t.path != "" {
-		parts = append(parts, t.path)
-	}
-	for n, at := t.node, t.number; at != number; {
-		l, err := fs.list(fs.ctx, n)
-		if err != nil {
-			break
-		}
-		i := l.owner(number - at)
-		if i < 0 {
-			break
-		}
-		n, at = l.entries[i], at+l.offsets[i]
-		parts = append(parts, n.Name)
-	}
-	if len(parts) == 0 {
-		return "."
-	}
-	return strings.Join(parts, "/")
+	path := t.path
+	_, _ = fs.descend(fs.ctx, number, func(name string) { path = join(path, name) })
+	return cmp.Or(path, ".")
 }
 
 // status returns what the kernel is told of an error that a request about a number met. The user is told once of each
@@ -173,9 +164,6 @@ func (fs *fsys) status(number uint64, err error) fuse.Status {
 	fs.reports.add(err, func() string { return fs.path(number) })
 	return fuse.EIO
 }
-
-// answered says that the store gave something.
-func (fs *fsys) answered() { fs.reports.answered() }
 
 // panicked reports a fault of the program, and keeps it from ending the mount.
 func (fs *fsys) panicked(reason any) fuse.Status {

@@ -29,14 +29,14 @@ const maxSize = 1 << 62
 // mountpoint is the number of the mount's own directory, as FUSE has it.
 const mountpoint = 1
 
-// listing is a directory with the numbers of its entries.
-type listing struct {
+// directory is a directory with the numbers of its entries.
+type directory struct {
 	entries store.Directory
 	offsets []uint64 // of the number of each entry from that of the directory
 }
 
-// newListing numbers the entries of a directory whose parent records a size. It is damaged if it has more entries.
-func newListing(dir store.Directory, size uint64) (*listing, error) {
+// newDirectory numbers the entries of a directory whose parent records a size. It is damaged if it has more entries.
+func newDirectory(dir store.Directory, size uint64) (*directory, error) {
 	need, err := dir.Size(store.SizeDocumented)
 	if err == nil && need > size {
 		err = fmt.Errorf("there are %d entries below it, but its parent records only %d", need, size)
@@ -44,7 +44,7 @@ func newListing(dir store.Directory, size uint64) (*listing, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listing{dir, make([]uint64, len(dir))}
+	l := &directory{dir, make([]uint64, len(dir))}
 	next := uint64(1)
 	for i := range dir {
 		l.offsets[i] = next
@@ -57,7 +57,7 @@ func newListing(dir store.Directory, size uint64) (*listing, error) {
 }
 
 // find returns the index of the entry of that name, or -1.
-func (l *listing) find(name string) int {
+func (l *directory) find(name string) int {
 	i, ok := slices.BinarySearchFunc(l.entries, name, func(n store.Node, name string) int { return strings.Compare(n.Name, name) })
 	if !ok {
 		return -1
@@ -67,7 +67,7 @@ func (l *listing) find(name string) int {
 
 // owner returns the index of the entry that has a number, or is above the one that has it, or -1. offset is that of the
 // number from the directory's.
-func (l *listing) owner(offset uint64) int {
+func (l *directory) owner(offset uint64) int {
 	i := sort.Search(len(l.offsets), func(i int) bool { return l.offsets[i] > offset }) - 1
 	if i < 0 || offset == l.offsets[i] {
 		return i
@@ -78,8 +78,8 @@ func (l *listing) owner(offset uint64) int {
 	return i
 }
 
-// weight returns roughly how many bytes of memory the listing takes.
-func (l *listing) weight() int64 {
+// weight returns roughly how many bytes of memory the directory takes.
+func (l *directory) weight() int64 {
 	const perEntry = 120 // a Node, an offset, and what the allocator adds
 	w := int64(len(l.entries))*perEntry + 100
 	for i := range l.entries {
@@ -116,11 +116,16 @@ func newTops(root top) *tops {
 	return &tops{sorted: []*top{&root}, byKey: map[string]*top{}}
 }
 
+// after returns the index of the first whose number is greater. The caller holds t.mu.
+func (t *tops) after(number uint64) int {
+	return sort.Search(len(t.sorted), func(i int) bool { return t.sorted[i].number > number })
+}
+
 // at returns what has the number, or is above the one that has it, or nil.
 func (t *tops) at(number uint64) *top {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	i := sort.Search(len(t.sorted), func(i int) bool { return t.sorted[i].number > number }) - 1
+	i := t.after(number) - 1
 	if i < 0 || number-t.sorted[i].number > t.sorted[i].size() {
 		return nil
 	}
@@ -162,7 +167,7 @@ func (t *tops) use(of top) *top {
 	}
 	for try := 0; ; try++ {
 		of.number = number(of.key, try, of.size())
-		i := sort.Search(len(t.sorted), func(i int) bool { return t.sorted[i].number > of.number })
+		i := t.after(of.number)
 		before := t.sorted[i-1] // the mount's own directory at least
 		if of.number-before.number <= before.size() || i < len(t.sorted) && t.sorted[i].number-of.number <= of.size() {
 			continue // taken
@@ -188,13 +193,8 @@ func number(key string, try int, size uint64) uint64 {
 func (t *tops) forget(number, n uint64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	i, ok := slices.BinarySearchFunc(t.sorted, number, func(e *top, number uint64) int {
-		if e.number < number {
-			return -1
-		}
-		return int(min(e.number-number, 1))
-	})
-	if !ok || number == mountpoint {
+	i := t.after(number) - 1
+	if i < 0 || t.sorted[i].number != number || number == mountpoint {
 		return false
 	}
 	e := t.sorted[i]

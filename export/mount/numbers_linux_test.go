@@ -174,7 +174,7 @@ func TestCache(t *testing.T) {
 
 func TestCall(t *testing.T) {
 	interrupted := make(chan struct{})
-	c := newCall(t.Context(), interrupted)
+	c := &call{Context: t.Context(), interrupted: interrupted}
 	if c.Err() != nil {
 		t.Error(c.Err())
 	}
@@ -185,7 +185,7 @@ func TestCall(t *testing.T) {
 		t.Error(c.Err())
 	}
 	c.finish()
-	quick := newCall(t.Context(), make(chan struct{}))
+	quick := &call{Context: t.Context(), interrupted: make(chan struct{})}
 	done = quick.Done()
 	quick.finish()
 	<-done

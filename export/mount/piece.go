@@ -88,15 +88,15 @@ func (fs *fsys) pieceAhead(c store.Chunk) bool {
 	})
 }
 
-// extents are bytes of a file, in order. They go to the kernel as they are: extents implement fuse.ReadResult, and what
+// readResult are bytes of a file, in order. They go to the kernel as they are: readResult implement fuse.ReadResult, and what
 // package fuse asks for beyond that where it need not copy.
-type extents struct {
+type readResult struct {
 	bytes  [][]byte
 	pieces []*piece // that they are in
 }
 
 // add adds the bytes of a piece from an offset on, at most n, and takes over the caller's hold on it.
-func (e *extents) add(p *piece, from, n uint64) (added uint64) {
+func (e *readResult) add(p *piece, from, n uint64) (added uint64) {
 	data := p.data[from:]
 	data = data[:min(uint64(len(data)), n)]
 	e.bytes, e.pieces = append(e.bytes, data), append(e.pieces, p)
@@ -104,7 +104,7 @@ func (e *extents) add(p *piece, from, n uint64) (added uint64) {
 }
 
 // Size implements fuse.ReadResult.
-func (e *extents) Size() (n int) {
+func (e *readResult) Size() (n int) {
 	for _, b := range e.bytes {
 		n += len(b)
 	}
@@ -112,7 +112,7 @@ func (e *extents) Size() (n int) {
 }
 
 // Bytes implements fuse.ReadResult.
-func (e *extents) Bytes(buf []byte) ([]byte, fuse.Status) {
+func (e *readResult) Bytes(buf []byte) ([]byte, fuse.Status) {
 	n := 0
 	for _, b := range e.bytes {
 		n += copy(buf[n:], b)
@@ -121,10 +121,10 @@ func (e *extents) Bytes(buf []byte) ([]byte, fuse.Status) {
 }
 
 // Slices returns the bytes without copying them.
-func (e *extents) Slices() ([][]byte, fuse.Status) { return e.bytes, fuse.OK }
+func (e *readResult) Slices() ([][]byte, fuse.Status) { return e.bytes, fuse.OK }
 
 // Done implements fuse.ReadResult.
-func (e *extents) Done() {
+func (e *readResult) Done() {
 	for _, p := range e.pieces {
 		p.leave()
 	}

@@ -27,7 +27,7 @@ func TestPiecesReused(t *testing.T) {
 	var running sync.WaitGroup
 	for range 4 {
 		running.Go(func() {
-			var before *extents
+			var before *readResult
 			var want []byte
 			for range 30 {
 				at := rand.IntN(len(data))

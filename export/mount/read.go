@@ -63,8 +63,8 @@ func (f *file) closeBlob() {
 
 // read returns the bytes of the file p from offset on: as many as buf is long, if there are so many. All were checked
 // against a digest. They may be in buf, and are valid until Done is called.
-func (fs *fsys) read(ctx context.Context, p *place, offset uint64, buf []byte) (*extents, error) {
-	n, all := p.node, new(extents)
+func (fs *fsys) read(ctx context.Context, p *place, offset uint64, buf []byte) (*readResult, error) {
+	n, all := p.node, new(readResult)
 	if offset >= n.Size {
 		return all, nil
 	}
@@ -101,7 +101,7 @@ func (fs *fsys) read(ctx context.Context, p *place, offset uint64, buf []byte) (
 
 // readPiece adds the bytes of a piece from an offset on to all, at most n. A piece that the kernel has got all of is not
 // kept: the kernel keeps it.
-func (fs *fsys) readPiece(ctx context.Context, c store.Chunk, from, n uint64, all *extents) error {
+func (fs *fsys) readPiece(ctx context.Context, c store.Chunk, from, n uint64, all *readResult) error {
 	p, err := fs.piece(ctx, c)
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (fs *fsys) openFile(ctx context.Context, n store.Node) (*file, error) {
 	if len(f.pieces) > 0 && end != n.Size {
 		return nil, &store.CorruptError{Digest: n.Digest, Err: fmt.Errorf("%d bytes, but its directory says %d", end, n.Size)}
 	}
-	fs.answered()
+	fs.reports.answered()
 	return f, nil
 }
 
@@ -164,7 +164,7 @@ func (fs *fsys) readBlob(f *file, n store.Node, offset uint64, buf []byte) error
 		f.closeBlob()
 	}
 	if err == nil {
-		fs.answered()
+		fs.reports.answered()
 	}
 	return err
 }
@@ -186,7 +186,7 @@ func (fs *fsys) fetch(ctx context.Context, c store.Chunk, buf []byte) ([]byte, e
 	if uint64(len(data)) != c.Size {
 		return nil, store.About("blob", c.Digest, io.ErrUnexpectedEOF)
 	}
-	fs.answered()
+	fs.reports.answered()
 	return data, nil
 }
 

@@ -127,12 +127,12 @@ func addDots(number, up, offset uint64, add func(*place, fuse.DirEntry) bool) bo
 // readFolder is readDir for a folder of roots.
 func (s *server) readFolder(t *top, in *fuse.ReadIn, add func(*place, fuse.DirEntry) bool) {
 	opened, _ := s.opened.Load(in.Fh)
-	items, _ := opened.([]item)
+	entries, _ := opened.([]catalogEntry)
 	if !addDots(t.number, 0, in.Offset, add) {
 		return
 	}
-	for i := max(in.Offset, 2) - 2; i < uint64(len(items)); i++ {
-		it := &items[i]
+	for i := max(in.Offset, 2) - 2; i < uint64(len(entries)); i++ {
+		it := &entries[i]
 		like := &top{path: join(t.path, it.name), folder: it.folder, node: it.node, listing: it.listing}
 		like.number = like.likelyNumber()
 		e := fuse.DirEntry{Name: it.name, Mode: mode(&place{number: like.number, top: like, node: it.node}), Ino: like.number, Off: i + 3}

@@ -89,12 +89,12 @@ func TestListAhead(t *testing.T) {
 		return s
 	}
 	s := list(st, mountpoint)
-	if s.fs.listings.knows(contents{a.Digest, a.Size}) {
+	if s.fs.directories.knows(contents{a.Digest, a.Size}) {
 		t.Error("a directory in a store that is near is read ahead")
 	}
 	st.Far = true
 	s = list(st, mountpoint)
-	if !s.fs.listings.knows(contents{a.Digest, a.Size}) || !s.fs.listings.knows(contents{b.Digest, b.Size}) {
+	if !s.fs.directories.knows(contents{a.Digest, a.Size}) || !s.fs.directories.knows(contents{b.Digest, b.Size}) {
 		t.Error("the directories in a directory are not read ahead")
 	}
 	var got asked

@@ -22,10 +22,6 @@ type reports struct {
 	told map[string]struct{} // error texts
 }
 
-func newReports(tell func(path string, err error)) *reports {
-	return &reports{tell: tell, told: map[string]struct{}{}}
-}
-
 // answered says that the store is within reach.
 func (r *reports) answered() {
 	if r.away.Load() {

@@ -4,7 +4,6 @@ package mount
 
 import (
 	"math"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +39,7 @@ type server struct {
 	gate   sync.RWMutex // held by each request; closed is under it
 	closed bool
 
-	opened  sync.Map // handle → []item: a folder that is open
+	opened  sync.Map // handle → []catalogEntry: a folder that is open
 	handles atomic.Uint64
 	eager   eager
 }
@@ -52,7 +51,7 @@ func (s *server) enter(cancel <-chan struct{}) (c *call, ok bool) {
 		s.gate.RUnlock()
 		return nil, false
 	}
-	return newCall(s.fs.ctx, cancel), true
+	return &call{Context: s.fs.ctx, interrupted: cancel}, true
 }
 
 func (s *server) end(c *call) {
@@ -309,6 +308,3 @@ func (s *server) close() {
 	s.fs.running.Wait()
 	s.fs.files.clear()
 }
-
-// mine returns the owner of all entries: the user who mounts.
-func mine() fuse.Owner { return fuse.Owner{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())} }

@@ -24,8 +24,8 @@ const (
 // fresh is how long tags and log are believed: by the kernel, and here.
 const fresh = time.Second
 
-// item is an entry of a folder: a root, or another folder.
-type item struct {
+// catalogEntry is an entry of a folder: a root, or another folder.
+type catalogEntry struct {
 	name   string
 	folder bool
 	node   store.Node // a root
@@ -33,9 +33,9 @@ type item struct {
 	listing store.Digest // that of the tag or the line of the log, or zero
 }
 
-// catalog is the folders of a whole store, by path, as they are at one time. The items of each are in the order of their
-// names.
-type catalog map[string][]item
+// catalog is the folders of a whole store, by path, as they are at one time. The entries of each are in the order of
+// their names.
+type catalog map[string][]catalogEntry
 
 // whole reads the catalog of a store. Its methods may be called concurrently.
 type whole struct {
@@ -84,14 +84,14 @@ func (w *whole) read(ctx context.Context) (catalog, error) {
 	times := map[string]int{}
 	for t, err := range w.st.Tags.Log(ctx) {
 		if ok := w.check(ctx, logFolder, t, err, roots); ok {
-			c.add(logFolder, item{name: logName(t.Time, times), node: t.Root, listing: t.Listing})
+			c.add(logFolder, catalogEntry{name: logName(t.Time, times), node: t.Root, listing: t.Listing})
 		}
 	}
 	for name, root := range roots {
-		c.add(rootsFolder, item{name: name, node: root})
+		c.add(rootsFolder, catalogEntry{name: name, node: root})
 	}
-	for _, items := range c {
-		slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
+	for _, entries := range c {
+		slices.SortFunc(entries, func(a, b catalogEntry) int { return strings.Compare(a.name, b.name) })
 	}
 	return c, ctx.Err()
 }
@@ -112,7 +112,7 @@ func (w *whole) check(ctx context.Context, folder string, t store.Tag, err error
 	return true
 }
 
-func (c catalog) add(folder string, i item) { c[folder] = append(c[folder], i) }
+func (c catalog) add(folder string, e catalogEntry) { c[folder] = append(c[folder], e) }
 
 // addTags adds tags. The parts of their names between slashes are folders. A tag that has the name of a folder gets a
 // colon after it, which no tag has.
@@ -124,8 +124,8 @@ func (c catalog) addTags(tags []store.Tag) {
 			}
 			if path := tagsFolder + "/" + t.Name[:i]; c[path] == nil {
 				up, name := cutLast(path)
-				c.add(up, item{name: name, folder: true})
-				c[path] = []item{}
+				c.add(up, catalogEntry{name: name, folder: true})
+				c[path] = []catalogEntry{}
 			}
 		}
 	}
@@ -135,7 +135,7 @@ func (c catalog) addTags(tags []store.Tag) {
 		if c[path] != nil {
 			name += ":"
 		}
-		c.add(up, item{name: name, node: t.Root, listing: t.Listing})
+		c.add(up, catalogEntry{name: name, node: t.Root, listing: t.Listing})
 	}
 }
 
@@ -164,30 +164,30 @@ func logName(t time.Time, times map[string]int) string {
 	return name
 }
 
-// find returns the item of that name in a folder. Any root can be found in the folder of roots: by its whole digest, or
+// find returns the entry of that name in a folder. Any root can be found in the folder of roots: by its whole digest, or
 // by the beginning of it, which is a symlink to the whole.
-func (w *whole) find(ctx context.Context, folder, name string) (item, bool, error) {
+func (w *whole) find(ctx context.Context, folder, name string) (catalogEntry, bool, error) {
 	c, err := w.catalog(ctx)
 	if err != nil {
-		return item{}, false, err
+		return catalogEntry{}, false, err
 	}
-	items := c[folder]
-	i, ok := slices.BinarySearchFunc(items, name, func(i item, name string) int { return strings.Compare(i.name, name) })
+	entries := c[folder]
+	i, ok := slices.BinarySearchFunc(entries, name, func(e catalogEntry, name string) int { return strings.Compare(e.name, name) })
 	if ok {
-		return items[i], true, nil
+		return entries[i], true, nil
 	}
 	if folder != rootsFolder || !store.IsDigestPrefix(name) {
-		return item{}, false, nil
+		return catalogEntry{}, false, nil
 	}
 	r, err := tree.Resolve(ctx, w.st, name)
 	if store.IsNotFound(err) {
-		return item{}, false, nil
+		return catalogEntry{}, false, nil
 	}
 	if err != nil {
-		return item{}, false, err
+		return catalogEntry{}, false, err
 	}
 	if whole := r.RootDigest.String(); whole != name {
-		return item{name: name, node: store.Node{Kind: store.KindSymlink, Target: whole}}, true, nil
+		return catalogEntry{name: name, node: store.Node{Kind: store.KindSymlink, Target: whole}}, true, nil
 	}
-	return item{name: name, node: r.Root}, true, nil
+	return catalogEntry{name: name, node: r.Root}, true, nil
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,7 +111,7 @@ func browseHostile(b *browser, s *site) {
 func browseSave(b *browser, s *site) {
 	want := hostile()
 	for name, saved := range map[string]string{"binary": "binary", "evil.html": "evil.html", "a\xff\xfe.txt": "a__.txt"} {
-		b.open(s.srv.URL + "/tags/v1" + pathURL([]string{name}) + "?download")
+		b.open(s.srv.URL + "/tags/v1/" + url.PathEscape(name) + "?download")
 		waitFile(b.t, filepath.Join(b.downloads, saved), want[name].(string))
 	}
 	b.open(s.srv.URL + "/tags/v1/sub")

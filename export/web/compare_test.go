@@ -165,6 +165,14 @@ func TestTreemap(t *testing.T) {
 	if r := s.get(treeURL(n.Digest) + "?map"); r.StatusCode != 200 || !strings.Contains(r.body, "16 EiB or more") {
 		t.Errorf("a tree of endless paths: %s", r.Status)
 	}
+	deep := putDirectory(t, s.st, nil)
+	for range store.MaxDepth {
+		deep.Name = "d"
+		deep = putDirectory(t, s.st, store.Directory{deep})
+	}
+	if r := s.get(treeURL(deep.Digest) + "?map"); r.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("a tree that is too deep: %s", r.Status)
+	}
 	many := make(store.Directory, 1000)
 	for i := range many {
 		many[i] = put(t, s.st, strings.Repeat("x", i))

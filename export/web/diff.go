@@ -170,7 +170,7 @@ func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparis
 	}
 	c.Cut = n > maxChanges
 	if n <= to {
-		c.Pager.Pages = c.Pager.Page
+		c.Pager.Pages, c.Pager.Next = c.Pager.Page, ""
 	}
 	p.JSON = struct {
 		From string        `json:"from"`
@@ -180,7 +180,7 @@ func (h *Handler) compareTrees(ctx context.Context, r *http.Request, c *comparis
 		Cut  bool          `json:"cut,omitempty"`
 		Next string        `json:"next,omitempty"`
 		List []change      `json:"changes"`
-	}{c.From.at(""), c.To.at(""), c.Stat, c.Pager.Page, c.Cut, c.Pager.Next(), c.Changes}
+	}{c.From.at(""), c.To.at(""), c.Stat, c.Pager.Page, c.Cut, c.Pager.Next, c.Changes}
 	return nil
 }
 

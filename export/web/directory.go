@@ -18,9 +18,11 @@ const pageRows = 500
 
 // pager is the place of a page among those that show the same list.
 type pager struct {
-	Page, Pages int    // from 1
-	Base        string // the address without its query
-	query       url.Values
+	Page  int    `json:"page"` // from 1
+	Pages int    `json:"pages"`
+	Next  string `json:"next,omitempty"` // the address of the next page
+	Base  string `json:"-"`              // the address without its query
+	query url.Values
 }
 
 // newPager returns the page of a list of total rows that a request asks for.
@@ -33,6 +35,7 @@ func newPager(r *http.Request, total uint64) (*pager, error) {
 		}
 		p.Page = n
 	}
+	p.Next = p.other(p.Page + 1)
 	return p, nil
 }
 
@@ -41,9 +44,8 @@ func (p *pager) bounds(total int) (from, to int) {
 	return min((p.Page-1)*pageRows, total), min(p.Page*pageRows, total)
 }
 
-// Prev, Next and Last return the addresses of other pages, or "".
+// Prev and Last return the addresses of other pages, or "".
 func (p *pager) Prev() string { return p.other(p.Page - 1) }
-func (p *pager) Next() string { return p.other(p.Page + 1) }
 func (p *pager) Last() string { return p.other(p.Pages) }
 
 func (p *pager) other(n int) string {
@@ -112,37 +114,27 @@ type entry struct {
 	To   string     `json:"-"` // where a symlink leads, if that is in the same root
 }
 
-// listing is what the page of a directory shows.
-type listing struct {
-	Node     store.Node
-	Digest   string
-	Up       string // "" of a root
-	Self     string
-	Ref      string
-	Total    uint64
-	From     int
-	Archives []export.Format
-	Entries  []entry
-	Pager    *pager
+// directoryPage is what the page of a directory shows.
+type directoryPage struct {
+	jsonPlace
+	Node     store.Node      `json:"-"`
+	Up       string          `json:"-"` // "" of a root
+	Self     string          `json:"-"`
+	Ref      string          `json:"-"`
+	Archives []export.Format `json:"-"`
+	Total    uint64          `json:"total"`
+	*pager
+	Entries []entry `json:"entries"`
 }
 
 func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
-	var p *pager
-	from := 0
-	nodes, total, err := h.entries(r.Context(), t.node.Digest, func(total int) (_, _ int, err error) {
-		if p, err = newPager(r, uint64(total)); err != nil {
-			return 0, 0, err
-		}
-		var to int
-		from, to = p.bounds(total)
-		return from, to, nil
-	})
+	nodes, total, p, err := h.entries(r, t.node.Digest)
 	if err != nil {
 		return err
 	}
-	l := &listing{
-		Node: t.node, Digest: t.node.Digest.String(), Self: t.url(), Ref: t.ref(), Total: uint64(total), From: from, Pager: p,
-		Archives: archives(), Entries: []entry{},
+	l := &directoryPage{
+		jsonPlace: newJSONPlace(t), Node: t.node, Self: t.url(), Ref: t.ref(), Archives: archives(), Total: uint64(total),
+		pager: p, Entries: []entry{},
 	}
 	if len(t.parts) > 0 {
 		l.Up = treeURL(t.root, t.parts[:len(t.parts)-1]...)
@@ -152,35 +144,26 @@ func (h *Handler) directory(w *answer, r *http.Request, t *target) error {
 	}
 	return h.show(w, r, &page{
 		template: "directory", immutable: true, Title: store.Quote(t.name()), Crumbs: t.crumbs(), Data: l,
-		JSON: struct {
-			jsonPlace
-			Total   uint64  `json:"total"`
-			Page    int     `json:"page"`
-			Pages   int     `json:"pages"`
-			Next    string  `json:"next,omitempty"`
-			Entries []entry `json:"entries"`
-		}{newJSONPlace(t), l.Total, p.Page, p.Pages, p.Next(), l.Entries},
 	})
 }
 
-// entries reads a directory and returns a part of it. choose gets the number of entries, and returns the first and the
-// one after the last.
-func (h *Handler) entries(ctx context.Context, d store.Digest, choose func(total int) (from, to int, err error)) (store.Directory, int, error) {
-	ctx, cancel := context.WithTimeout(ctx, pageTime)
+// entries reads a directory, and returns the page that a request asks for, and how many entries there are in all.
+func (h *Handler) entries(r *http.Request, d store.Digest) (nodes store.Directory, total int, p *pager, err error) {
+	ctx, cancel := context.WithTimeout(r.Context(), pageTime)
 	defer cancel()
 	if err := h.reads.take(ctx, ""); err != nil {
-		return nil, 0, err
+		return nil, 0, nil, err
 	}
 	defer h.reads.give("")
 	dir, err := h.st.Directories.Get(ctx, d)
 	if err != nil {
-		return nil, 0, store.About("directory", d, err)
+		return nil, 0, nil, store.About("directory", d, err)
 	}
-	from, to, err := choose(len(dir))
-	if err != nil {
-		return nil, 0, err
+	if p, err = newPager(r, uint64(len(dir))); err != nil {
+		return nil, 0, nil, err
 	}
-	return slices.Clone(dir[from:to]), len(dir), nil
+	from, to := p.bounds(len(dir))
+	return slices.Clone(dir[from:to]), len(dir), p, nil
 }
 
 func (t *target) entry(n store.Node) entry {

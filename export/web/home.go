@@ -39,12 +39,12 @@ func newRecord(t store.Tag) (record, error) {
 
 // records is what the pages of tags and ingests show.
 type records struct {
-	Supported bool     // the store has tags
-	Tags      []record // never nil
-	Ingests   []record // never nil
-	Total     uint64   // tags or ingests
-	Unread    uint64   // that cannot be read
-	Pager     *pager
+	Supported bool     `json:"-"`             // the store has tags
+	Tags      []record `json:"tags,omitzero"` // nil on the page of ingests only
+	Ingests   []record `json:"log"`           // never nil
+	Total     uint64   `json:"total"`         // tags or ingests
+	Unread    uint64   `json:"unread,omitempty"`
+	*pager
 }
 
 // home shows the tags and the last ingests.
@@ -55,34 +55,30 @@ func (h *Handler) home(w *answer, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l := &records{Supported: has, Tags: []record{}, Ingests: []record{}, Pager: &pager{Page: 1, Pages: 1}}
+	l := &records{Supported: has, Tags: []record{}, Ingests: []record{}, pager: &pager{Page: 1, Pages: 1}}
 	if l.Supported {
 		if l.Total, l.Unread, err = h.countRecords(ctx, h.st.Tags.All(ctx)); err != nil {
 			return err
 		}
-		if l.Pager, err = newPager(r, l.Total); err != nil {
+		if l.pager, err = newPager(r, l.Total); err != nil {
 			return err
 		}
-		from, to := l.Pager.bounds(int(l.Total))
+		from, to := l.bounds(int(l.Total))
 		if l.Tags, err = collect(h.st.Tags.All(ctx), from, to); err != nil {
 			return err
 		}
 		for i := range l.Tags {
 			l.Tags[i].URL = "/tags/" + url.PathEscape(l.Tags[i].Tag)
 		}
-		if l.Ingests, _, err = h.lastIngests(ctx, func(total uint64) (uint64, uint64, error) {
-			return 0, min(total, homeRows), nil
-		}); err != nil {
+		ingests, _, err := h.countRecords(ctx, h.st.Tags.Log(ctx))
+		if err != nil {
+			return err
+		}
+		if l.Ingests, err = h.lastIngests(ctx, int(ingests), 0, homeRows); err != nil {
 			return err
 		}
 	}
-	return h.show(w, r, &page{template: "home", Title: "castar", Data: l, JSON: struct {
-		Tags   []record `json:"tags"`
-		Log    []record `json:"log"`
-		Total  uint64   `json:"total"`
-		Unread uint64   `json:"unread,omitempty"`
-		Next   string   `json:"next,omitempty"`
-	}{l.Tags, l.Ingests, l.Total, l.Unread, l.Pager.Next()}})
+	return h.show(w, r, &page{template: "home", Title: "castar", Data: l})
 }
 
 func (h *Handler) ingests(w *answer, r *http.Request) error {
@@ -93,41 +89,25 @@ func (h *Handler) ingests(w *answer, r *http.Request) error {
 	}
 	l := &records{Supported: true}
 	var err error
-	l.Ingests, l.Unread, err = h.lastIngests(ctx, func(total uint64) (from, to uint64, err error) {
-		if l.Pager, err = newPager(r, total); err != nil {
-			return 0, 0, err
-		}
-		l.Total = total
-		first, last := l.Pager.bounds(int(total))
-		return uint64(first), uint64(last), nil
-	})
-	if err != nil {
+	if l.Total, l.Unread, err = h.countRecords(ctx, h.st.Tags.Log(ctx)); err != nil {
 		return err
 	}
-	return h.show(w, r, &page{template: "log", Title: "Log", Data: l, JSON: struct {
-		Log    []record `json:"log"`
-		Total  uint64   `json:"total"`
-		Unread uint64   `json:"unread,omitempty"`
-		Page   int      `json:"page"`
-		Pages  int      `json:"pages"`
-		Next   string   `json:"next,omitempty"`
-	}{l.Ingests, l.Total, l.Unread, l.Pager.Page, l.Pager.Pages, l.Pager.Next()}})
+	if l.pager, err = newPager(r, l.Total); err != nil {
+		return err
+	}
+	from, to := l.bounds(int(l.Total))
+	if l.Ingests, err = h.lastIngests(ctx, int(l.Total), from, to); err != nil {
+		return err
+	}
+	return h.show(w, r, &page{template: "log", Title: "Log", Data: l})
 }
 
-// lastIngests returns a part of the log, newest first. choose gets the number of ingests that can be read, and returns
-// the first and the one after the last. The log is read twice, and only that part is held.
-func (h *Handler) lastIngests(ctx context.Context, choose func(total uint64) (from, to uint64, err error)) (list []record, unread uint64, err error) {
-	total, unread, err := h.countRecords(ctx, h.st.Tags.Log(ctx))
-	if err != nil {
-		return nil, unread, err
-	}
-	from, to, err := choose(total)
-	if err != nil {
-		return nil, unread, err
-	}
-	list, err = collect(h.st.Tags.Log(ctx), int(total-to), int(total-from))
+// lastIngests returns a part of the log, newest first: from one ingest to another. countRecords has counted them all, so the
+// log is read twice, and only that part is held.
+func (h *Handler) lastIngests(ctx context.Context, total, from, to int) ([]record, error) {
+	list, err := collect(h.st.Tags.Log(ctx), total-to, total-from)
 	slices.Reverse(list)
-	return list, unread, err
+	return list, err
 }
 
 // countRecords counts the records that can be read, and those that cannot. The log has the first of these.

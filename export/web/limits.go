@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
@@ -37,15 +38,13 @@ func (s *slots) take(ctx context.Context, client string) (err error) {
 		return nil
 	default:
 	}
-	timer := time.NewTimer(s.patience)
-	defer timer.Stop()
+	waiting, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
 	select {
 	case s.held <- struct{}{}:
 		return nil
-	case <-timer.C:
-		return errBusy
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-waiting.Done():
+		return cmp.Or(ctx.Err(), error(errBusy))
 	}
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"encoding/json"
 	"html/template"
@@ -62,8 +63,8 @@ type page struct {
 	immutable bool   // the same forever: it depends on digests only
 	Title     string
 	Crumbs    []link // where the page is
-	Data      any    // for the template
-	JSON      any
+	Data      any    // for the template, and as JSON
+	JSON      any    // in place of Data; may be nil
 }
 
 // link is a text that leads somewhere.
@@ -76,7 +77,7 @@ func (h *Handler) show(w *answer, r *http.Request, p *page) error {
 	kind := "text/html; charset=utf-8"
 	if wantsJSON(r) {
 		kind = "application/json"
-		if err := json.NewEncoder(&b).Encode(p.JSON); err != nil {
+		if err := json.NewEncoder(&b).Encode(cmp.Or(p.JSON, p.Data)); err != nil {
 			return err
 		}
 	} else if err := h.pages.templates.ExecuteTemplate(&b, p.template, p); err != nil {

@@ -58,11 +58,8 @@ func components(path string) ([]string, error) {
 
 // treeURL returns the address of a path inside a root.
 func treeURL(root store.Digest, parts ...string) string {
-	return "/roots/" + root.String() + pathURL(parts)
-}
-
-func pathURL(parts []string) string {
 	var b strings.Builder
+	b.WriteString("/roots/" + root.String())
 	for _, part := range parts {
 		b.WriteString("/" + url.PathEscape(part))
 	}

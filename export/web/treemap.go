@@ -52,11 +52,13 @@ func (e *weighed) bytes() float64 { return float64(e.Counts.Bytes) }
 
 // picture is what the page shows.
 type picture struct {
-	Self          string
-	Width, Height int
-	Counts        store.Counts
-	Boxes         []box
-	Entries       []weighed
+	jsonPlace
+	Self    string       `json:"-"`
+	Width   int          `json:"-"`
+	Height  int          `json:"-"`
+	Boxes   []box        `json:"-"`
+	Counts  store.Counts `json:"counts"`
+	Entries []weighed    `json:"entries"`
 }
 
 // treemap shows where the bytes of a directory are. Each entry counts wherever it occurs.
@@ -70,11 +72,6 @@ func (h *Handler) treemap(w *answer, r *http.Request, t *target) error {
 	}
 	return h.show(w, r, &page{
 		template: "map", immutable: true, Title: store.Quote(t.name()) + ": where the bytes are", Crumbs: t.crumbs(), Data: p,
-		JSON: struct {
-			jsonPlace
-			Counts  store.Counts `json:"counts"`
-			Entries []weighed    `json:"entries"`
-		}{newJSONPlace(t), p.Counts, p.Entries},
 	})
 }
 
@@ -90,7 +87,7 @@ func (h *Handler) picture(ctx context.Context, t *target) (*picture, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &picture{Self: t.url(), Width: mapWidth, Height: mapHeight, Counts: s.of(t.node)}
+	p := &picture{jsonPlace: newJSONPlace(t), Self: t.url(), Width: mapWidth, Height: mapHeight, Counts: s.of(t.node)}
 	if p.Entries, err = h.weighEntries(ctx, s, t); err != nil {
 		return nil, err
 	}
@@ -99,7 +96,7 @@ func (h *Handler) picture(ctx context.Context, t *target) (*picture, error) {
 }
 
 // weighEntries returns the largest entries of a directory, and the rest as one.
-func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]weighed, error) {
+func (h *Handler) weighEntries(ctx context.Context, s scales, t *target) ([]weighed, error) {
 	dir, err := h.st.Directories.Get(ctx, t.node.Digest)
 	if err != nil {
 		return nil, store.About("directory", t.node.Digest, err)
@@ -132,7 +129,7 @@ func (h *Handler) weighEntries(ctx context.Context, s *scales, t *target) ([]wei
 }
 
 // draw returns the boxes of entries, and in those that are large enough the boxes of what is in them.
-func (h *Handler) draw(ctx context.Context, s *scales, t *target, entries []weighed) ([]box, error) {
+func (h *Handler) draw(ctx context.Context, s scales, t *target, entries []weighed) ([]box, error) {
 	entries = largestFirst(entries)
 	boxes := layout(entries, box{W: mapWidth, H: mapHeight})
 	for i := range boxes {
@@ -239,4 +236,79 @@ func ratio(largest, smallest, all, length float64) float64 {
 		return largest * 1e9 // no box
 	}
 	return max(length*length*largest/(all*all), all*all/(length*length*smallest))
+}
+
+// maxWeighed is how many directories, and how many of their entries that are directories, are weighed for a page.
+const maxWeighed = 1 << 19
+
+// scales know what directories hold. They read each directory once, wherever it stands.
+type scales map[store.Digest]*weight
+
+// weight is what a directory holds, and after total also what is below it.
+type weight struct {
+	counts store.Counts
+	below  []*weight // directories in it that total has not added, for each time that they occur
+}
+
+// weigh reads a directory and all below it.
+func weigh(ctx context.Context, ds store.Directories, root store.Digest) (scales, error) {
+	s := scales{}
+	edges := 0
+	for d, err := range ds.Walk(ctx, root) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		w := s.at(d.Digest)
+		w.counts.Directories = 1
+		for _, n := range d.Directory {
+			if n.Kind == store.KindDirectory {
+				w.below = append(w.below, s.at(n.Digest))
+			} else {
+				w.counts = tree.AddCounts(w.counts, s.of(n))
+			}
+		}
+		if edges += len(w.below); edges > 4*maxWeighed || len(s) > maxWeighed {
+			return nil, fail(http.StatusUnprocessableEntity, "The tree has too many directories for a picture. 'castar stats' measures it.")
+		}
+	}
+	_, err := s.at(root).total(1)
+	return s, err
+}
+
+// at returns the weight of a directory, which may be new.
+func (s scales) at(d store.Digest) *weight {
+	if s[d] == nil {
+		s[d] = new(weight)
+	}
+	return s[d]
+}
+
+// of returns what a node is or holds.
+func (s scales) of(n store.Node) store.Counts {
+	switch n.Kind {
+	case store.KindDirectory:
+		return s.at(n.Digest).counts
+	case store.KindFile:
+		return store.Counts{Files: 1, Bytes: n.Size}
+	}
+	return store.Counts{Symlinks: 1}
+}
+
+// total adds to a directory what is below it, once, and returns the sum. The root has depth 1.
+func (w *weight) total(depth int) (store.Counts, error) {
+	if depth > store.MaxDepth {
+		return w.counts, store.ErrTooDeep
+	}
+	for _, child := range w.below {
+		c, err := child.total(depth + 1)
+		if err != nil {
+			return c, err
+		}
+		w.counts = tree.AddCounts(w.counts, c)
+	}
+	w.below = nil
+	return w.counts, nil
 }

@@ -207,7 +207,6 @@ func (h *Handler) isAllowed(r *http.Request) bool {
 func (h *Handler) log(r *http.Request, a *answer, err error, took time.Duration) {
 	level := slog.LevelDebug
 	if f := failureOf(err); f != nil && f.status >= 500 && r.Context().Err() == nil { // and the client is there
-
 		level = slog.LevelWarn
 	}
 	if !h.o.Log.Enabled(r.Context(), level) {

@@ -20,7 +20,6 @@ package ignore
 import (
 	"bytes"
 	"crypto/sha256"
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -67,18 +66,6 @@ func Parse(data []byte) *Patterns {
 	}
 	p.index()
 	return p
-}
-
-// Read parses the file FileName in the directory of p.
-func Read(p Peeker) (*Patterns, error) {
-	data, err := p.Head(FileName, MaxFileSize+1)
-	if err == nil && len(data) > MaxFileSize {
-		err = fmt.Errorf("longer than %d bytes, too long for a list of patterns", MaxFileSize)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return Parse(data), nil
 }
 
 // New returns patterns from a command line. Each argument is one pattern: spaces at its end count, and # is not special.

@@ -1,16 +1,42 @@
 package ignore
 
-import "bytes"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
 
 // RepositoryName is the name of the entry that makes its directory the root of a git repository.
 const RepositoryName = ".git"
 
+// ErrNoFile is the error of a Peeker that has no regular file at a path.
+var ErrNoFile = errors.New("no regular file")
+
 // Peeker looks into a directory. Paths are relative to the directory, with slashes.
 type Peeker interface {
-	// Head returns at most the first limit bytes of the regular file at path. It fails for any other entry.
+	// Head returns at most the first limit bytes of the regular file at path, or ErrNoFile.
 	Head(path string, limit int) ([]byte, error)
 	// Exists reports whether there is an entry at path.
 	Exists(path string) bool
+}
+
+// Enter returns the Stack of a directory that p looks into. s is the Stack of its parent, name its name, and dir returns its
+// path as for Push. Patterns of the directories above do not hold in another git repository, and not in .git, where git
+// ignores nothing. An error is that of reading the directory's own patterns; the Stack is then without them.
+func (s Stack) Enter(name string, dir func() string, p Peeker) (Stack, error) {
+	if name == RepositoryName || IsRepository(p) {
+		s = s.Repository()
+	}
+	data, err := p.Head(FileName, MaxFileSize+1)
+	switch {
+	case errors.Is(err, ErrNoFile):
+		return s, nil
+	case err != nil:
+		return s, err
+	case len(data) > MaxFileSize:
+		return s, fmt.Errorf("longer than %d bytes, too long for a list of patterns", MaxFileSize)
+	}
+	return s.Push(dir(), Parse(data)), nil
 }
 
 // IsRepository reports whether the directory of p is the root of a git repository. The patterns of the directories above
@@ -44,5 +70,8 @@ const CacheDirSignature = "Signature: 8a477f597d28d172789f06886806bc55"
 // that of reading this file.
 func IsCache(p Peeker) (bool, error) {
 	head, err := p.Head(CacheDirTag, len(CacheDirSignature))
+	if errors.Is(err, ErrNoFile) {
+		err = nil
+	}
 	return bytes.Equal(head, []byte(CacheDirSignature)), err
 }

@@ -29,11 +29,12 @@ type Policy struct {
 // Empty reports whether p keeps nothing at all.
 func (p Policy) Empty() bool { return p == Policy{} }
 
-// Decision is what Apply says of one ingest.
+// Decision is what Apply or a Forgetting says of one ingest.
 type Decision struct {
 	Ingest  store.Tag
 	Keep    bool
-	Reasons []string // the rules that keep it, such as "daily"
+	Reasons []string // what keeps it: rules, such as "daily", and in a Forgetting tags, such as "tag home"
+	Number  int      // of a Forgetting: the line of the log; 1 is the newest
 }
 
 // rule keeps the first ingest of each period, while count lasts.

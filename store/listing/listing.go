@@ -40,7 +40,7 @@ import (
 	"castar/store"
 )
 
-// Entry is what a listing says of one entry of a tree.
+// Entry is what a listing says of one entry of a tree. Other packages call that its facts.
 type Entry struct {
 	Kind        store.Kind
 	Mode        uint32 // the permission bits, with setuid, setgid and sticky: 0 to 07777

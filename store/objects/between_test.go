@@ -11,7 +11,7 @@ import (
 	"castar/store/bucket"
 )
 
-// lateBucket calls before once, ahead of the first Get of a record.
+// lateBucket calls before once, ahead of the first Get of a list of chunks.
 type lateBucket struct {
 	bucket.Bucket
 	before func()
@@ -25,7 +25,7 @@ func (l *lateBucket) Get(ctx context.Context, name string, offset, n int64) ([]b
 	return l.Bucket.Get(ctx, name, offset, n)
 }
 
-// TestOpenDuringPut stores a blob after a reader has looked for its chunk and before it looks for its record.
+// TestOpenDuringPut stores a blob after a reader has looked for its chunk and before it looks for its list.
 func TestOpenDuringPut(t *testing.T) {
 	t.Parallel()
 	shared := bucket.NewMemory()
@@ -46,7 +46,7 @@ func TestOpenDuringPut(t *testing.T) {
 	}
 	defer b.Close()
 	if late.before != nil {
-		t.Error("no record was read")
+		t.Error("no list of chunks was read")
 	}
 	if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("read %q, %v", got, err)

@@ -12,36 +12,37 @@ import (
 
 // blobs implements store.Blobs.
 type blobs struct {
-	q       *queue
-	codec   *codec
-	cutter  *chunk.Cutter
-	ahead   int         // chunks to read before they are needed
-	pool    *chunk.Pool // for blobs put in chunks
-	records *presence
-	chunks  *presence
+	q      *queue
+	codec  *codec
+	cutter *chunk.Cutter
+	ahead  int         // chunks to read before they are needed
+	pool   *chunk.Pool // for blobs put in chunks
+	lists  *presence
+	chunks *presence
 }
 
 // emptyBlob is the digest of no bytes. That blob has no chunks.
 var emptyBlob = store.Sum(nil)
 
-// maxRecord is the length of the longest record that is read, in bytes: about 12 million chunks, or 3 TB in one blob.
-const maxRecord = 512 << 20
+// maxChunkList is the length of the longest list of chunks that is read, in bytes: about 12 million chunks, or 3 TB in one
+// blob.
+const maxChunkList = 512 << 20
 
-// Has looks for the record, and then for a chunk of that digest.
+// Has looks for the list of chunks, and then for a chunk of that digest.
 func (b *blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
-	if has, err := b.records.has(ctx, d); has || err != nil {
+	if has, err := b.lists.has(ctx, d); has || err != nil {
 		return has, err
 	}
 	return b.chunks.has(ctx, d)
 }
 
-// Put stores the chunk, and then the record. It stores nothing if the record exists, since that is written last.
+// Put stores the chunk, and then the list of chunks. It stores nothing if the list exists, since that is written last.
 func (b *blobs) Put(ctx context.Context, data []byte) (store.Digest, error) {
 	if err := errors.Join(ctx.Err(), b.q.writable()); err != nil {
 		return store.Digest{}, err
 	}
 	d := store.Sum(data)
-	if had, err := b.records.had(ctx, d); had || err != nil {
+	if had, err := b.lists.had(ctx, d); had || err != nil {
 		return d, err
 	}
 	if b.cutter.Cut(data) == len(data) {
@@ -63,13 +64,13 @@ func (b *blobs) putWhole(ctx context.Context, d store.Digest, data []byte) error
 			return err
 		}
 	}
-	return b.putRecord(ctx, d, nil)
+	return b.putChunkList(ctx, d, nil)
 }
 
-func (b *blobs) putRecord(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
-	err := b.q.putAfter(ctx, blobName(d), encodeRecord(chunks))
+func (b *blobs) putChunkList(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	err := b.q.putAfter(ctx, blobName(d), encodeChunkList(chunks))
 	if err == nil {
-		b.records.stored(d)
+		b.lists.stored(d)
 	}
 	return err
 }
@@ -101,7 +102,7 @@ type sink struct {
 
 func (s sink) Ready() error { return nil }
 
-func (s sink) Has(d store.Digest) (bool, error) { return s.b.records.had(s.ctx, d) }
+func (s sink) Has(d store.Digest) (bool, error) { return s.b.lists.had(s.ctx, d) }
 
 func (s sink) PutChunk(d store.Digest, data []byte) error {
 	if had, err := s.b.chunks.had(s.ctx, d); had || err != nil {
@@ -113,11 +114,11 @@ func (s sink) PutChunk(d store.Digest, data []byte) error {
 func (s sink) PutWhole(d store.Digest, data []byte) error { return s.b.putWhole(s.ctx, d, data) }
 
 func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
-	return s.b.putRecord(s.ctx, d, chunks)
+	return s.b.putChunkList(s.ctx, d, chunks)
 }
 
 func (b *blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
-	chunks, err := b.record(ctx, d)
+	chunks, err := b.chunkList(ctx, d)
 	if !store.IsNotFound(err) {
 		return chunks, err
 	}
@@ -128,16 +129,16 @@ func (b *blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, erro
 	return nil, err
 }
 
-// record returns the chunks in the record of a blob. The error is store.ErrNotFound if there is no record.
-func (b *blobs) record(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
+// chunkList returns the list of the chunks of a blob. The error is store.ErrNotFound if there is none.
+func (b *blobs) chunkList(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
 	name := blobName(d)
-	body, err := b.q.get(ctx, name, 0, maxRecord+1)
+	body, err := b.q.get(ctx, name, 0, maxChunkList+1)
 	if err != nil {
 		return nil, err
 	}
-	chunks, err := decodeRecord(body)
-	if err == nil && len(body) > maxRecord {
-		err = fmt.Errorf("record of more than %d bytes", maxRecord)
+	chunks, err := decodeChunkList(body)
+	if err == nil && len(body) > maxChunkList {
+		err = fmt.Errorf("list of chunks of more than %d bytes", maxChunkList)
 	}
 	if err != nil {
 		return nil, &store.CorruptError{Digest: d, Where: b.q.where(name), Err: err}
@@ -145,8 +146,8 @@ func (b *blobs) record(ctx context.Context, d store.Digest) ([]store.Chunk, erro
 	return chunks, nil
 }
 
-// Open looks for a chunk of that digest first, because most blobs are one chunk, and then for the record. If the chunk is
-// damaged, the record may still list others.
+// Open looks for a chunk of that digest first, because most blobs are one chunk, and then for the list. If the chunk is
+// damaged, the list may still have others.
 func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if d == emptyBlob {
 		return store.BytesBlob(nil), ctx.Err()
@@ -158,9 +159,9 @@ func (b *blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if !store.IsNotFound(cerr) && !store.IsCorrupt(cerr) {
 		return nil, cerr
 	}
-	chunks, err := b.record(ctx, d)
+	chunks, err := b.chunkList(ctx, d)
 	if err == nil && !anyBytes(chunks) && store.IsNotFound(cerr) {
-		// A writer may have stored the chunk and then its record since.
+		// A writer may have stored the chunk and then its list since.
 		if data, cerr = b.chunk(ctx, d, -1); cerr == nil {
 			return store.BytesBlob(data), nil
 		}
@@ -188,7 +189,7 @@ func anyBytes(chunks []store.Chunk) bool {
 // doubt remembers that the blob d is damaged, if err says so. Then a Put of it stores it again.
 func (b *blobs) doubt(d store.Digest, err error) {
 	if store.IsCorrupt(err) {
-		b.records.damage(d)
+		b.lists.damage(d)
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A size that a chunk or record claims is not allocated unless the bytes could decode to that many.
+// A size that a chunk or a list of chunks claims is not allocated unless the bytes could decode to that many.
 func TestClaims(t *testing.T) {
 	c, err := newCodec()
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"castar/store/chunk"
 )
 
-// putList stores the list of the directories in the closure of root. If ask is set, it first asks whether the list exists.
-// A closure of one directory needs no list.
-func (ds *directories) putList(ctx context.Context, root store.Digest, members []store.Digest, ask bool) error {
+// putMembers stores the list of the directories in the closure of root. If ask is set, it first asks whether the list
+// exists. A closure of one directory needs no list.
+func (ds *directories) putMembers(ctx context.Context, root store.Digest, members []store.Digest, ask bool) error {
 	if len(members) < 2 {
 		return nil
 	}
@@ -31,8 +31,8 @@ func (ds *directories) putList(ctx context.Context, root store.Digest, members [
 	return ds.q.putAfter(ctx, name, body)
 }
 
-// parseList reads the list of the closure of root. It returns nil if b is visibly not such a list.
-func parseList(b []byte, root store.Digest) []store.Digest {
+// parseMembers reads the list of the closure of root. It returns nil if b is visibly not such a list.
+func parseMembers(b []byte, root store.Digest) []store.Digest {
 	if len(b)%store.DigestSize != 0 {
 		return nil
 	}
@@ -49,8 +49,8 @@ func parseList(b []byte, root store.Digest) []store.Digest {
 	return members
 }
 
-// maxList is the length of the longest list that is read, in bytes: 32 million directories.
-const maxList = 1 << 30
+// maxMembers is the length of the longest list that is read, in bytes: 32 million directories.
+const maxMembers = 1 << 30
 
 // scan learns what is in closures that are not known yet, unless it did so a moment ago. It skips a closure that cannot be
 // read: nobody asked for that one, and a caller that asks for it gets the error.
@@ -98,8 +98,8 @@ func (ds *directories) scan(ctx context.Context) error {
 // members stores a list. A closure that is missing or damaged has no members.
 func (ds *directories) members(ctx context.Context, root store.Digest, list bool) ([]store.Digest, error) {
 	if list {
-		body, err := ds.q.get(ctx, closureName(root), 0, maxList)
-		if members := parseList(body, root); err == nil && members != nil {
+		body, err := ds.q.get(ctx, closureName(root), 0, maxMembers)
+		if members := parseMembers(body, root); err == nil && members != nil {
 			return members, nil
 		}
 	}
@@ -114,7 +114,7 @@ func (ds *directories) members(ctx context.Context, root store.Digest, list bool
 		members = append(members, f.digest)
 	}
 	if ds.q.writable() == nil {
-		return members, ds.putList(ctx, root, members, false)
+		return members, ds.putMembers(ctx, root, members, false)
 	}
 	return members, nil
 }

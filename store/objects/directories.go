@@ -247,7 +247,7 @@ func (ds *directories) store(ctx context.Context, root store.Digest, members map
 		ds.damaged.Delete(root)
 	}
 	ds.learn(root, slices.Values(list))
-	return ds.putList(ctx, root, list, has)
+	return ds.putMembers(ctx, root, list, has)
 }
 
 // Walk yields a closure in its order. It looks elsewhere for directories that the closure lacks.

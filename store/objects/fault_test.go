@@ -170,7 +170,7 @@ func checkReads(t *testing.T, st *store.Store, blobs [][]byte, well bool) {
 	}
 }
 
-// checkObjects checks that every object in a Bucket is what its name says, and that what a record promises exists.
+// checkObjects checks that every object in a Bucket is what its name says, and that what a list of chunks promises exists.
 func checkObjects(t *testing.T, b bucket.Bucket) {
 	t.Helper()
 	objects := objectsOf(t, b)

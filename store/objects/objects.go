@@ -6,9 +6,9 @@
 //
 //	          cut              compress
 //	blob ───────────► chunks ───────────► chunks/b3/…   one object for each chunk, named by its digest
-//	                                      blobs/b3/…    the record: the list of chunks, written last
+//	                                      blobs/b3/…    the list of its chunks, written last
 //
-// The record of a blob of one chunk is empty, and its chunk has the blob's own name. A tree of directories goes into one
+// The list of a blob of one chunk is empty, and its chunk has the blob's own name. A tree of directories goes into one
 // object, its closure: dirs/b3/…, named by the root, with the root and all directories below it. Package store wants to
 // find every directory by its own name. For this the package keeps lists of the directories in each closure; it works
 // without them, but more slowly (directories.go).
@@ -110,8 +110,8 @@ func open(b bucket.Bucket, o Options) (*bucketStore, error) {
 		q: q, codec: c,
 		blobs: &blobs{
 			q: q, codec: c, cutter: cutter, ahead: n, pool: chunk.NewPool(cutter, make(chan struct{}, n)),
-			records: newPresence(q, blobsPrefix, blobName, o.ListPage),
-			chunks:  newPresence(q, chunksPrefix, chunkName, o.ListPage),
+			lists:  newPresence(q, blobsPrefix, blobName, o.ListPage),
+			chunks: newPresence(q, chunksPrefix, chunkName, o.ListPage),
 		},
 		directories: newDirectories(q, c, n),
 	}, nil

@@ -16,7 +16,7 @@ import (
 // digest. Objects below castar/ are this program's own. Tvix and snix never look there, and no object that they wrote
 // depends on one.
 //
-//	blobs/b3/<4 hex>/<64 hex>         the record of a blob
+//	blobs/b3/<4 hex>/<64 hex>         the list of the chunks of a blob
 //	chunks/b3/<4 hex>/<64 hex>        the bytes of a chunk
 //	dirs/b3/<4 hex>/<64 hex>          a closure: a directory and all directories below it
 //	castar/dirs/b3/<4 hex>/<64 hex>   a directory that was stored without its children

@@ -15,7 +15,7 @@ import (
 
 // queue stands between the store and its Bucket. An object that is put can be read from the queue at once, and the
 // queue's goroutines store it. They do so in batches of two phases: first objects that refer to nothing, then objects that
-// promise that another exists, such as the record of a blob. The Bucket is synced between the phases, so that no crash
+// promise that another exists, such as the list of the chunks of a blob. The Bucket is synced between the phases, so that no crash
 // leaves a broken promise. Batches end one after another.
 //
 // An object that cannot be stored fails the queue for good, because nobody can tell any more whose it was. Every later put

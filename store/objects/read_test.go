@@ -112,7 +112,7 @@ func TestReadForeignBlobs(t *testing.T) {
 	for c := range slices.Chunk(counters, 3_000_000) { // by another chunker, with larger chunks
 		chunks = append(chunks, b.chunk(c))
 	}
-	b.record(store.Sum(counters), encodeRecord(chunks))
+	b.record(store.Sum(counters), encodeChunkList(chunks))
 	b.chunk(hello)
 	b.record(store.Sum(hello), nil)
 	b.chunk([]byte("a chunk of something else"))
@@ -122,7 +122,7 @@ func TestReadForeignBlobs(t *testing.T) {
 	two = protowire.AppendFixed32(two, 7)
 	two = protowire.AppendTag(two, 3, protowire.BytesType)
 	two = protowire.AppendBytes(two, []byte("bao"))
-	two = append(two, encodeRecord([]store.Chunk{b.chunk([]byte("ab")), b.chunk([]byte("cd"))})...)
+	two = append(two, encodeChunkList([]store.Chunk{b.chunk([]byte("ab")), b.chunk([]byte("cd"))})...)
 	b.record(store.Sum([]byte("abcd")), two)
 
 	st := open1(t, b)
@@ -164,7 +164,7 @@ type damage struct {
 func damagedRecords() []damage {
 	return []damage{
 		{"record is no message", func(b *damaged) { b.whole(); b.record(b.digest, []byte{0xff}) }},
-		{"record is cut", func(b *damaged) { b.record(b.digest, clip(encodeRecord(b.whole()))) }},
+		{"record is cut", func(b *damaged) { b.record(b.digest, clip(encodeChunkList(b.whole()))) }},
 		{"digest of 31 bytes", func(b *damaged) {
 			b.whole()
 			m := protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), b.digest[:31])
@@ -173,22 +173,22 @@ func damagedRecords() []damage {
 		{"sizes overflow", func(b *damaged) {
 			c := b.whole()
 			c[0].Size, c[1].Size = math.MaxUint64, 2
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 		}},
 		{"size is too large to seek in", func(b *damaged) {
 			c := b.whole()
 			c[0].Size = 1 << 63
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 		}},
 		{"size is not plausible", func(b *damaged) {
 			c := b.whole()
 			c[0].Size = 1 << 50
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 		}},
-		{"size is one more", func(b *damaged) { c := b.whole(); c[1].Size++; b.record(b.digest, encodeRecord(c)) }},
-		{"size is one less", func(b *damaged) { c := b.whole(); c[1].Size--; b.record(b.digest, encodeRecord(c)) }},
-		{"size is 0", func(b *damaged) { c := b.whole(); c[1].Size = 0; b.record(b.digest, encodeRecord(c)) }},
-		{"all sizes are 0", func(b *damaged) { c := b.whole(); c[0].Size, c[1].Size = 0, 0; b.record(b.digest, encodeRecord(c)) }},
+		{"size is one more", func(b *damaged) { c := b.whole(); c[1].Size++; b.record(b.digest, encodeChunkList(c)) }},
+		{"size is one less", func(b *damaged) { c := b.whole(); c[1].Size--; b.record(b.digest, encodeChunkList(c)) }},
+		{"size is 0", func(b *damaged) { c := b.whole(); c[1].Size = 0; b.record(b.digest, encodeChunkList(c)) }},
+		{"all sizes are 0", func(b *damaged) { c := b.whole(); c[0].Size, c[1].Size = 0, 0; b.record(b.digest, encodeChunkList(c)) }},
 		{"no chunks", func(b *damaged) { b.record(b.digest, nil) }},
 	}
 }
@@ -197,41 +197,41 @@ func damagedChunks() []damage {
 	return []damage{
 		{"a chunk is missing", func(b *damaged) {
 			c := b.whole()
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 			if err := b.Delete(b.t.Context(), chunkName(c[1].Digest)); err != nil {
 				b.t.Fatal(err)
 			}
 		}},
-		{"chunks change places", func(b *damaged) { c := b.whole(); slices.Reverse(c); b.record(b.digest, encodeRecord(c)) }},
-		{"a chunk too many", func(b *damaged) { c := b.whole(); b.record(b.digest, encodeRecord(append(c, c[0]))) }},
+		{"chunks change places", func(b *damaged) { c := b.whole(); slices.Reverse(c); b.record(b.digest, encodeChunkList(c)) }},
+		{"a chunk too many", func(b *damaged) { c := b.whole(); b.record(b.digest, encodeChunkList(append(c, c[0]))) }},
 		{"a chunk is another", func(b *damaged) {
 			c := b.whole()
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 			b.put(chunkName(c[0].Digest), streamed(b.t, b.data[b.half:]))
 		}},
 		{"a chunk is cut", func(b *damaged) {
 			c := b.whole()
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 			b.put(chunkName(c[0].Digest), clip(streamed(b.t, b.data[:b.half])))
 		}},
 		{"a chunk is not compressed", func(b *damaged) {
 			c := b.whole()
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 			b.put(chunkName(c[0].Digest), b.data[:b.half])
 		}},
 		{"a chunk is empty", func(b *damaged) {
 			c := b.whole()
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 			b.put(chunkName(c[0].Digest), nil)
 		}},
 		{"a chunk is a bomb", func(b *damaged) {
 			c := b.whole()
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 			b.put(chunkName(c[0].Digest), streamed(b.t, make([]byte, maxChunk+1<<20)))
 		}},
 		{"a chunk is long", func(b *damaged) {
 			c := b.whole()
-			b.record(b.digest, encodeRecord(c))
+			b.record(b.digest, encodeChunkList(c))
 			b.put(chunkName(c[0].Digest), make([]byte, 3*b.half))
 		}},
 		{"the only chunk is another", func(b *damaged) { b.record(b.digest, nil); b.put(chunkName(b.digest), streamed(b.t, b.data[:b.half])) }},
@@ -275,16 +275,16 @@ func TestDamagedBlobs(t *testing.T) {
 	}
 }
 
-func FuzzRecord(f *testing.F) {
+func FuzzChunkList(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(encodeRecord([]store.Chunk{{Digest: store.Sum(nil), Size: 1}, {Size: 1 << 62}}))
+	f.Add(encodeChunkList([]store.Chunk{{Digest: store.Sum(nil), Size: 1}, {Size: 1 << 62}}))
 	f.Add([]byte{0x12, 0x02, 0x10, 0x01})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		chunks, err := decodeRecord(b)
+		chunks, err := decodeChunkList(b)
 		if err != nil {
 			return
 		}
-		again, err := decodeRecord(encodeRecord(chunks))
+		again, err := decodeChunkList(encodeChunkList(chunks))
 		if err != nil || !slices.Equal(again, chunks) {
 			t.Errorf("%v, %v, want %v", again, err, chunks)
 		}

@@ -146,7 +146,7 @@ func TestAligned(t *testing.T) {
 			}
 		}
 	}
-	if r, err := care.Of(st).Sweep(ctx, keep, store.SweepOptions{}); err != nil || r.Rewritten == 0 {
+	if r, err := care.New(st).Sweep(ctx, keep, store.SweepOptions{}); err != nil || r.Rewritten == 0 {
 		t.Fatalf("gc moved %d bytes, %v", r.Rewritten, err)
 	}
 	closeStore(t, st)

@@ -117,15 +117,15 @@ func (b bomb) write(t *testing.T, dir string) {
 	if len(b.frames) > 0 {
 		role = b.frames[0].kind.Role()
 	}
-	pk, refs := pack.AppendHead(nil, role), []pack.Frame(nil)
+	pk, refs := pack.AppendPackHead(nil, role), []pack.Frame(nil)
 	builders := map[pack.Kind]*table.Builder{}
 	for k := range index.Tables {
 		builders[k], _ = table.NewBuilder(table.Shape{Key: store.DigestSize, Value: 12}, 1<<20, func() (table.Spill, error) { return nil, errors.New("too much") })
 	}
 	for n, f := range b.frames {
-		h := pack.Head{Kind: f.kind, Codec: pack.Zstd, Stored: uint32(len(f.payload)), Raw: f.raw, Items: f.items, PayloadSum: pack.Checksum(f.payload)}
+		h := pack.FrameHead{Kind: f.kind, Codec: pack.Zstd, Stored: uint32(len(f.payload)), Raw: f.raw, Items: f.items, PayloadSum: pack.Checksum(f.payload)}
 		if f.plain {
-			h.Codec = pack.Raw
+			h.Codec = pack.Plain
 		}
 		h.Start = uint32(pack.FrameHeadLen + len(f.items)*pack.ItemLen)
 		offset := uint32(0)

@@ -14,7 +14,7 @@ import (
 	"castar/store/bucket"
 	"castar/store/packed"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/tree"
 )
 
@@ -242,7 +242,7 @@ func (sc *scenario) clean() {
 
 // named returns an error unless the head names all files that there are, and condemns none.
 func (sc *scenario) named(ctx context.Context, b bucket.Bucket) error {
-	fsys, err := cloud.Open(ctx, b, "", false)
+	fsys, err := bucketfs.Open(ctx, b, "", false)
 	if err != nil {
 		return err
 	}

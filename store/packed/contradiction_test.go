@@ -170,7 +170,7 @@ func (s *sampler) damage(ctx context.Context, fsys *crashfs.FS) (found []string,
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	st.Cutter, st.Packs.Coders = s.cutter, s.coders
-	_, err = care.Of(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+	_, err = care.New(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 		if !d.Harmless {
 			found = append(found, fmt.Sprintf("%v %v at %s: %v", d.What, d.Digest, d.Where, d.Err))
 		}
@@ -193,7 +193,7 @@ func (s *sampler) gc(ctx context.Context, fsys *crashfs.FS) (err error) {
 			return nil
 		}
 	}
-	_, err = care.Of(st).Sweep(ctx, keep, store.SweepOptions{})
+	_, err = care.New(st).Sweep(ctx, keep, store.SweepOptions{})
 	if store.IsCorrupt(err) {
 		err = nil
 	}

@@ -16,8 +16,8 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable/crashfs"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/care"
-	"castar/store/packed/internal/cloud"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/storetest"
@@ -121,7 +121,7 @@ func checkFault(f *fault, err error) error {
 // close of a file that was only read loses nothing, what was given up is for people to know, and a head that
 // cannot be looked at is removed.
 func harmless(op crashfs.Op) bool {
-	return op.Name == sealed.GivenUp || op.Name == cloud.HeadName && op.Kind == crashfs.Stat ||
+	return op.Name == sealed.GivenUpName || op.Name == bucketfs.HeadName && op.Kind == crashfs.Stat ||
 		op.Kind == crashfs.Remove && strings.HasPrefix(op.Name, index.Dir+"/") ||
 		op.Kind == crashfs.Close && !strings.HasPrefix(op.Name, pack.TempDir+"/")
 }
@@ -299,7 +299,7 @@ func TestScrubFaults(t *testing.T) {
 		defer st.Close()
 		st.Cutter, st.Packs.Coders = s.cutter, s.coders
 		st.Writers = chunk.NewPool(st.Cutter, st.Slots)
-		all, err = care.Of(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+		all, err = care.New(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 			if !d.Harmless {
 				damage++
 			}

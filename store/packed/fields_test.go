@@ -43,7 +43,7 @@ func fieldsOf(t testing.TB, files map[string][]byte) (all []field) {
 
 func packFields(t testing.TB, name string, b []byte) (all []field) {
 	all = append(all, field{"role", name, 12, 4, func([]byte) {}})
-	for next := pack.HeadLen; next < len(b); {
+	for next := pack.PackHeadLen; next < len(b); {
 		at := next
 		h, _, err := pack.ParseFrameHead(b[at:])
 		if err != nil {
@@ -68,7 +68,7 @@ func packFields(t testing.TB, name string, b []byte) (all []field) {
 			all = append(all, field{"item digest", name, at + pack.FrameHeadLen + i*pack.ItemLen, store.DigestSize, head},
 				field{"item size", name, at + pack.FrameHeadLen + i*pack.ItemLen + store.DigestSize, 4, head})
 		}
-		for i := 0; h.Kind == pack.KindList && h.Codec == pack.Raw && i < int(h.Stored); i += pack.ItemLen {
+		for i := 0; h.Kind == pack.KindList && h.Codec == pack.Plain && i < int(h.Stored); i += pack.ItemLen {
 			all = append(all, field{"list digest", name, at + int(h.Start) + i, store.DigestSize, payload},
 				field{"list size", name, at + int(h.Start) + i + store.DigestSize, 4, payload})
 		}

@@ -47,8 +47,8 @@ func seed(f *testing.F, prefix string) {
 func FuzzFrameHead(f *testing.F) {
 	for name, data := range sampleFiles(f) {
 		if strings.HasPrefix(name, pack.Dir) {
-			f.Add(data[pack.HeadLen:])
-			f.Add(data[pack.HeadLen : pack.HeadLen+pack.FrameHeadLen])
+			f.Add(data[pack.PackHeadLen:])
+			f.Add(data[pack.PackHeadLen : pack.PackHeadLen+pack.FrameHeadLen])
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -164,13 +164,13 @@ func FuzzTag(f *testing.F) {
 func FuzzPack(f *testing.F) {
 	for name, data := range sampleFiles(f) {
 		if strings.HasPrefix(name, pack.Dir) {
-			h, _, err := pack.ParseFrameHead(data[pack.HeadLen:])
+			h, _, err := pack.ParseFrameHead(data[pack.PackHeadLen:])
 			if err != nil {
 				f.Fatal(err)
 			}
-			f.Add(data, int64(pack.HeadLen), h.Start, h.Stored, h.Raw, uint8(h.Kind), uint8(h.Codec), uint32(0), h.Raw)
-			f.Add(data, int64(pack.HeadLen), h.Start, h.Stored, ^uint32(0), uint8(h.Kind), uint8(h.Codec), uint32(9), ^uint32(0)-9)
-			f.Add(data, int64(pack.HeadLen), h.Start, ^uint32(0), h.Stored, uint8(h.Kind), uint8(h.Codec), uint32(0), h.Raw)
+			f.Add(data, int64(pack.PackHeadLen), h.Start, h.Stored, h.Raw, uint8(h.Kind), uint8(h.Codec), uint32(0), h.Raw)
+			f.Add(data, int64(pack.PackHeadLen), h.Start, h.Stored, ^uint32(0), uint8(h.Kind), uint8(h.Codec), uint32(9), ^uint32(0)-9)
+			f.Add(data, int64(pack.PackHeadLen), h.Start, ^uint32(0), h.Stored, uint8(h.Kind), uint8(h.Codec), uint32(0), h.Raw)
 			f.Add(data, int64(-1)<<63, h.Start, h.Stored, h.Raw, uint8(3), uint8(2), uint32(0), h.Raw)
 		}
 	}

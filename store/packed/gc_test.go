@@ -39,7 +39,7 @@ func (s *sampler) sweep(fsys *crashfs.FS, wrap wrapper, o store.SweepOptions) (r
 			return r, err
 		}
 	}
-	return care.Of(st).Sweep(ctx, keep, o)
+	return care.New(st).Sweep(ctx, keep, o)
 }
 
 // markSample adds a directory of the sample ingest to keep, and what it refers to.
@@ -395,7 +395,7 @@ func TestSweepMany(t *testing.T) {
 					}
 				}
 				named := 0
-				r, err := care.Of(st).Sweep(t.Context(), keep, store.SweepOptions{Damaged: func(error) { named++ }})
+				r, err := care.New(st).Sweep(t.Context(), keep, store.SweepOptions{Damaged: func(error) { named++ }})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -438,7 +438,7 @@ func checkSpace(t *testing.T, fsys *crashfs.FS, r store.SweepResult, damaged boo
 			t.Errorf("%s is listed, and not in the indexes", d)
 		}
 	}
-	again, err := care.Of(st).Sweep(t.Context(), keep, store.SweepOptions{DryRun: true})
+	again, err := care.New(st).Sweep(t.Context(), keep, store.SweepOptions{DryRun: true})
 	if err != nil {
 		t.Fatal(err)
 	}

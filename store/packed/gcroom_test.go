@@ -84,7 +84,7 @@ func scrubsClean(ctx context.Context, s *sampler, fsys *crashfs.FS) error {
 	if err != nil {
 		return err
 	}
-	_, serr := care.Of(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
+	_, serr := care.New(st).Scrub(ctx, store.ScrubOptions{}, func(d store.Damage) {
 		if !d.Harmless {
 			err = errors.Join(err, fmt.Errorf("%s %s: %w", d.What, d.Where, d.Err))
 		}
@@ -140,7 +140,7 @@ func TestSweepLoneIndex(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err = care.Of(st).Sweep(ctx, keep, store.SweepOptions{})
+	_, err = care.New(st).Sweep(ctx, keep, store.SweepOptions{})
 	if err = errors.Join(err, st.Close()); err != nil {
 		t.Fatal(err)
 	}

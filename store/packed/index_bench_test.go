@@ -67,7 +67,7 @@ func makeLarge(tb testing.TB, dir string, n int) {
 		Packs:  []pack.Length{{ID: pack.ID{1}, Bytes: 1 << 40}},
 		Frames: (n + 999) / 1000,
 		Frame: func(i int) (pack.Frame, bool) {
-			return pack.Frame{Pack: pack.ID{1}, Offset: int64(i) << 20, Start: 40000, Stored: 1000, Raw: 1000, Codec: pack.Raw}, true
+			return pack.Frame{Pack: pack.ID{1}, Offset: int64(i) << 20, Start: 40000, Stored: 1000, Raw: 1000, Codec: pack.Plain}, true
 		},
 		Tables: [2][]table.Source{{&uniform{n: n}}},
 	}

@@ -167,7 +167,7 @@ func (m *model) sweep() {
 			m.t.Error(err)
 		}
 	}
-	if _, err := care.Of(st).Sweep(m.t.Context(), keep, store.SweepOptions{}); err != nil {
+	if _, err := care.New(st).Sweep(m.t.Context(), keep, store.SweepOptions{}); err != nil {
 		m.t.Error(err)
 	}
 	m.check(st, "after a sweep")
@@ -190,7 +190,7 @@ func (m *model) damage() {
 		_, err = m.s.repair(m.fsys, store.RepairOptions{})
 	} else {
 		st := m.open(false)
-		_, err = care.Of(st).Scrub(m.t.Context(), store.ScrubOptions{}, func(store.Damage) {})
+		_, err = care.New(st).Scrub(m.t.Context(), store.ScrubOptions{}, func(store.Damage) {})
 		err = errors.Join(err, st.Close())
 	}
 	if err != nil {

@@ -70,7 +70,7 @@ func scrubAll(t *testing.T, fsys *crashfs.FS) (store.ScrubResult, []store.Damage
 	}
 	defer closeStore(t, st)
 	var found []store.Damage
-	result, err := care.Of(st).Scrub(t.Context(), store.ScrubOptions{Parts: 2}, func(d store.Damage) { found = append(found, d) })
+	result, err := care.New(st).Scrub(t.Context(), store.ScrubOptions{Parts: 2}, func(d store.Damage) { found = append(found, d) })
 	return result, found, err
 }
 
@@ -273,7 +273,7 @@ func sweepAll(t *testing.T, fsys *crashfs.FS, dry bool) error {
 		return err
 	}
 	defer closeStore(t, st)
-	_, err = care.Of(st).Sweep(t.Context(), st.NewSet(), store.SweepOptions{DryRun: dry, TagsLost: true})
+	_, err = care.New(st).Sweep(t.Context(), st.NewSet(), store.SweepOptions{DryRun: dry, TagsLost: true})
 	return err
 }
 

@@ -29,12 +29,12 @@
 //
 // The store is in these rooms, each of which imports those above it:
 //
-//	pack             packs of frames: codecs, checksums, limits
-//	index            where each object is
-//	internal/sealed  config, lines of tags and log, quarantine
-//	internal/cloud   a bucket as a folder, and its head
-//	internal/live    sessions, put, read, commit, tags, lock
-//	internal/care    verify, gc, repair
+//	pack               packs of frames: codecs, checksums, limits
+//	index              where each object is
+//	internal/sealed    config, lines of tags and log, quarantine
+//	internal/bucketfs  a bucket as a folder, and its head
+//	internal/live      sessions, put, read, commit, tags, lock
+//	internal/care      verify, gc, repair
 package packed
 
 import (
@@ -49,8 +49,8 @@ import (
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/durable"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/care"
-	"castar/store/packed/internal/cloud"
 	"castar/store/packed/internal/live"
 	"castar/store/packed/internal/sealed"
 )
@@ -155,7 +155,7 @@ func makeFolder(path string) error {
 
 // bundle returns the store as its users see it.
 func bundle(st *live.Store) *store.Store {
-	b, c := st.Bundle(), care.Of(st)
+	b, c := st.Bundle(), care.New(st)
 	b.Scrubber, b.Sweeper, b.Repairer = c, c, c
 	return b
 }
@@ -176,7 +176,7 @@ type BucketOptions struct {
 // Many processes may read and write the store at once, also while another collects garbage. The error is store.ErrNoStore if
 // there is none. All that the store does ends when ctx ends.
 func OpenBucket(ctx context.Context, b bucket.Bucket, o BucketOptions) (*store.Store, error) {
-	fsys, err := cloud.Open(ctx, b, o.Cache, o.Tolerate)
+	fsys, err := bucketfs.Open(ctx, b, o.Cache, o.Tolerate)
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}

@@ -14,11 +14,11 @@ import (
 func TestPaddedFrames(t *testing.T) {
 	s, fsys := newSampler(), made(t)
 	data := random(1, 100<<10)
-	h := pack.Head{
-		Kind: pack.KindData, Codec: pack.Raw, Start: 4<<10 - pack.HeadLen, Stored: uint32(len(data)), Raw: uint32(len(data)),
+	h := pack.FrameHead{
+		Kind: pack.KindData, Codec: pack.Plain, Start: 4<<10 - pack.PackHeadLen, Stored: uint32(len(data)), Raw: uint32(len(data)),
 		PayloadSum: pack.Checksum(data), Items: []pack.Item{{Digest: store.Sum(data), Size: uint32(len(data))}},
 	}
-	pk := append(pack.AppendFrameHead(pack.AppendHead(nil, pack.RoleData), &h), data...)
+	pk := append(pack.AppendFrameHead(pack.AppendPackHead(nil, pack.RoleData), &h), data...)
 	dead := random(2, 100<<10)
 	h.Start, h.PayloadSum = pack.FrameHeadLen+pack.ItemLen, pack.Checksum(dead)
 	h.Items = []pack.Item{{Digest: store.Sum(dead), Size: uint32(len(dead))}}
@@ -63,7 +63,7 @@ func TestPaddedFrames(t *testing.T) {
 	if _, err := keep.Add(store.KindFile, store.Sum(data)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := care.Of(st).Sweep(t.Context(), keep, store.SweepOptions{}); err != nil {
+	if _, err := care.New(st).Sweep(t.Context(), keep, store.SweepOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	closeStore(t, st)

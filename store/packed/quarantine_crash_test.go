@@ -25,7 +25,7 @@ func (s *sampler) scrubOn(t *testing.T, fsys durable.FS) error {
 	if err != nil {
 		return err
 	}
-	r, err := care.Of(st).Scrub(t.Context(), store.ScrubOptions{Parts: 1, MaxDuration: 1 << 40}, func(store.Damage) {})
+	r, err := care.New(st).Scrub(t.Context(), store.ScrubOptions{Parts: 1, MaxDuration: 1 << 40}, func(store.Damage) {})
 	return errors.Join(err, r.NotRecorded, st.Close())
 }
 

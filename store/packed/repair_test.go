@@ -39,7 +39,7 @@ func (s *sampler) repair(fsys *crashfs.FS, o store.RepairOptions) (r store.Repai
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.Cutter, st.Packs.Coders = s.cutter, s.coders
 	st.Writers = chunk.NewPool(st.Cutter, st.Slots)
-	return care.Of(st).Repair(ctx, o)
+	return care.New(st).Repair(ctx, o)
 }
 
 // named returns the files in a folder.
@@ -88,7 +88,7 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 	},
 	"heads damaged": func(fsys *crashfs.FS) error {
 		for _, name := range named(fsys, pack.Dir) {
-			if err := overwrite(fsys, name, func(b []byte) []byte { b[pack.HeadLen+20] ^= 1; return b }); err != nil {
+			if err := overwrite(fsys, name, func(b []byte) []byte { b[pack.PackHeadLen+20] ^= 1; return b }); err != nil {
 				return err
 			}
 		}
@@ -97,8 +97,8 @@ var hurts = map[string]func(fsys *crashfs.FS) error{
 	// The lists of chunks are whole, and so are their frames, but what they need is found last.
 	"heads of contents damaged": func(fsys *crashfs.FS) error {
 		for _, name := range named(fsys, pack.Dir) {
-			damage := func(b []byte) []byte { b[pack.HeadLen+20] ^= 1; return b }
-			if r, err := pack.ParseHead(fsys.Files()[name]); err != nil || r != pack.RoleData {
+			damage := func(b []byte) []byte { b[pack.PackHeadLen+20] ^= 1; return b }
+			if r, err := pack.ParsePackHead(fsys.Files()[name]); err != nil || r != pack.RoleData {
 				continue
 			}
 			if err := overwrite(fsys, name, damage); err != nil {
@@ -262,7 +262,7 @@ func TestRepairUnread(t *testing.T) {
 			return err
 		}
 		for _, name := range named(fsys, pack.Dir) {
-			if role, _ := pack.ParseHead(fsys.Files()[name]); role != pack.RoleMeta {
+			if role, _ := pack.ParsePackHead(fsys.Files()[name]); role != pack.RoleMeta {
 				continue
 			}
 			if err := overwrite(fsys, name, func(b []byte) []byte { return append(b, "more"...) }); err != nil {
@@ -321,7 +321,7 @@ func (s *sampler) stored(fsys, before *crashfs.FS, c *crasher) error {
 			continue
 		}
 		if err := overwrite(fsys, name, func(b []byte) []byte {
-			head := b[pack.HeadLen:]
+			head := b[pack.PackHeadLen:]
 			if _, _, err := pack.ParseFrameHead(head); err == nil {
 				return b
 			}
@@ -360,7 +360,7 @@ func TestRepairPadding(t *testing.T) {
 		}
 	}
 	st := open(t, dir, Options{Exclusive: true, Tolerate: true})
-	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 1 || s.damage[0].What != store.WhatFrame {
+	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 1 || s.damage[0].What != store.DamageFrame {
 		t.Fatalf("%+v", s)
 	}
 	if _, err := st.Repairer.Repair(t.Context(), store.RepairOptions{}); err != nil {

@@ -48,7 +48,7 @@ func count(fsys *crashfs.FS, dir string) (n int) {
 type placed struct {
 	pack string
 	at   int // of its head
-	pack.Head
+	pack.FrameHead
 	payload []byte // as stored
 }
 
@@ -60,11 +60,11 @@ func frames(t *testing.T, files map[string][]byte) (all []placed) {
 			continue
 		}
 		pk := files[name]
-		r, err := pack.ParseHead(pk)
+		r, err := pack.ParsePackHead(pk)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		for at := pack.HeadLen; at < len(pk); {
+		for at := pack.PackHeadLen; at < len(pk); {
 			h, _, err := pack.ParseFrameHead(pk[at:])
 			if err != nil {
 				t.Fatalf("%s offset %d: %v", name, at, err)
@@ -193,12 +193,12 @@ func TestRawFrames(t *testing.T) {
 		data  []byte
 		codec pack.Codec
 	}{
-		{"random, under 64 KiB", random(1, (64<<10)-1), pack.Raw},
-		{"random, 64 KiB", random(2, (64 << 10)), pack.Raw},
-		{"random, 120 KiB", random(3, 120<<10), pack.Raw},
+		{"random, under 64 KiB", random(1, (64<<10)-1), pack.Plain},
+		{"random, 64 KiB", random(2, (64 << 10)), pack.Plain},
+		{"random, 120 KiB", random(3, 120<<10), pack.Plain},
 		{"zeros, 120 KiB", make([]byte, 120<<10), pack.Zstd},
 		{"random but for a half", append(random(4, 20<<10), make([]byte, 20<<10)...), pack.Zstd},
-		{"empty", nil, pack.Raw},
+		{"empty", nil, pack.Plain},
 	}
 	for _, tt := range tests {
 		fsys := crashfs.New()
@@ -221,7 +221,7 @@ func TestRawFrames(t *testing.T) {
 			if int(f.Start) != pack.FrameHeadLen+pack.ItemLen {
 				t.Errorf("%s: %d bytes of padding", tt.name, int(f.Start)-pack.FrameHeadLen-pack.ItemLen)
 			}
-			if f.Codec == pack.Raw && !bytes.Equal(f.payload, tt.data) {
+			if f.Codec == pack.Plain && !bytes.Equal(f.payload, tt.data) {
 				t.Errorf("%s: the payload differs", tt.name)
 			}
 		}

@@ -96,7 +96,7 @@ func repairFS(s *sampler, fsys durable.FS) (r store.RepairResult, err error) {
 	defer func() { err = cmp.Or(err, st.Close()) }()
 	st.Cutter, st.Packs.Coders = s.cutter, s.coders
 	st.Writers = chunk.NewPool(st.Cutter, st.Slots)
-	return care.Of(st).Repair(context.Background(), store.RepairOptions{})
+	return care.New(st).Repair(context.Background(), store.RepairOptions{})
 }
 
 // spoilingFS is a disk that turns a bit of every index.

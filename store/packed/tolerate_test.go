@@ -134,7 +134,7 @@ func TestTolerateTransient(t *testing.T) {
 					t.Fatal(err)
 				}
 				damage := 0
-				result, err := care.Of(st).Scrub(t.Context(), store.ScrubOptions{}, func(d store.Damage) {
+				result, err := care.New(st).Scrub(t.Context(), store.ScrubOptions{}, func(d store.Damage) {
 					if !d.Harmless {
 						damage++
 					}

@@ -198,7 +198,7 @@ func TestScrubState(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := scrub(t, st, store.ScrubOptions{Parts: 2})
-	if len(s.damage) > 0 || len(s.harmless) != 1 || s.harmless[0].What != store.WhatState || s.Part != 1 {
+	if len(s.damage) > 0 || len(s.harmless) != 1 || s.harmless[0].What != store.DamageState || s.Part != 1 {
 		t.Errorf("%+v", s)
 	}
 	if s := scrub(t, st, store.ScrubOptions{Parts: 2}); len(s.harmless) > 0 || s.Part != 2 {
@@ -227,7 +227,7 @@ func TestScrubStructure(t *testing.T) {
 		}
 	}
 	s = scrub(t, st, store.ScrubOptions{Structure: true})
-	if len(s.damage) < 5 || s.damage[0].What != store.WhatPack {
+	if len(s.damage) < 5 || s.damage[0].What != store.DamagePack {
 		t.Errorf("%+v", s)
 	}
 }
@@ -423,7 +423,7 @@ func TestQuarantineFiles(t *testing.T) {
 	if err != nil || len(damage) != 2 || len(q.Packs) != 1 {
 		t.Errorf("%+v %v %v", q, damage, err)
 	}
-	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 2 || s.damage[0].What != store.WhatState {
+	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 2 || s.damage[0].What != store.DamageState {
 		t.Errorf("%+v", s)
 	}
 	if s := scrub(t, st, store.ScrubOptions{}); len(s.damage) != 0 {
@@ -520,9 +520,9 @@ func TestScrubAssembly(t *testing.T) {
 	if err := st.Sync(ctx); err != nil {
 		t.Fatal(err)
 	}
-	want := map[store.Digest]store.What{
-		wrong("backwards"): store.WhatAssembly, wrong("missing"): store.WhatMissing, wrong("large"): store.WhatSize,
-		wrong("nested"): store.WhatMissing,
+	want := map[store.Digest]store.DamageKind{
+		wrong("backwards"): store.DamageAssembly, wrong("missing"): store.DamageMissing, wrong("large"): store.DamageSize,
+		wrong("nested"): store.DamageMissing,
 	}
 	set := st.NewSet()
 	if _, err := set.Add(store.KindFile, right); err != nil {
@@ -530,10 +530,10 @@ func TestScrubAssembly(t *testing.T) {
 	}
 	for _, o := range []store.ScrubOptions{{}, {}, {Structure: true}, {Parts: 1000}, {MaxDuration: 1}, {Only: set}, {}} {
 		s := scrub(t, st, o)
-		got := map[store.Digest]store.What{}
+		got := map[store.Digest]store.DamageKind{}
 		for _, d := range s.damage {
 			got[d.Digest] = d.What
-			if d.What == store.WhatMissing && d.Digest == wrong("missing") && !slices.Equal(d.Also, []store.Digest{wrong("lost")}) {
+			if d.What == store.DamageMissing && d.Digest == wrong("missing") && !slices.Equal(d.Also, []store.Digest{wrong("lost")}) {
 				t.Errorf("%+v", d)
 			}
 		}

@@ -4,23 +4,12 @@ import (
 	"bytes"
 	"io"
 	"os"
+
+	"castar/store/posix"
 )
 
 // Some things must be seen whole before anything can be done with them: a blob that comes without chunks or a proof must
 // be checked first, and one that is sent as one stream needs its digest first. They wait in a nameless file.
-
-// nameless returns a new file without a name. Closing it removes it.
-func nameless() (*os.File, error) {
-	f, err := os.CreateTemp("", "castar-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
-}
 
 // spool keeps bytes in the order in which they are added: the last in memory, and those before them in a nameless file. It
 // must be dropped in the end.
@@ -38,7 +27,7 @@ func (s *spool) size() int64 { return s.filed + int64(len(s.memory)) }
 func (s *spool) add(b []byte) (err error) {
 	if len(s.memory) > 0 && len(s.memory)+len(b) > s.most {
 		if s.file == nil {
-			if s.file, err = nameless(); err != nil {
+			if s.file, err = posix.Nameless(""); err != nil {
 				return err
 			}
 		}

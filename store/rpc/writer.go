@@ -11,6 +11,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/posix"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -141,7 +142,7 @@ func (s spooled) WriteTo(w io.Writer) (int64, error) {
 
 // spool reads the rest of a stream into a file, and checks it.
 func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob, err error) {
-	f, err := nameless()
+	f, err := posix.Nameless("")
 	if err != nil {
 		return nil, err
 	}

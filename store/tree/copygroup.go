@@ -1,7 +1,10 @@
 package tree
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"io"
 	"math"
 	"runtime"
 	"slices"
@@ -153,43 +156,41 @@ func (g *groups) blob(ctx context.Context, d store.Digest) (bool, error) {
 	return ok, err
 }
 
+// errSingly says that a blob has to be copied by itself.
+var errSingly = errors.New("not in groups")
+
 // join copies the chunks of the blob d, several at once, and then the list of them, if they make up the blob.
 func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk) (bool, error) {
 	g.long <- struct{}{}
 	defer func() { <-g.long }()
-	type result struct {
-		chunk.Piece
-		part store.Part
-		ok   bool
-	}
-	starts, end := make([]uint64, len(chunks)), uint64(0)
+	size := uint64(0)
 	for i := range chunks {
-		starts[i] = end
-		end += chunks[i].Size
+		size = add(size, chunks[i].Size)
 	}
-	fetch := func(ctx context.Context, i int) (r result, err error) {
-		if r.Piece, r.ok, err = g.piece(ctx, chunks[i].Digest, true); r.ok {
-			r.part = store.NewPart(r.Data, starts[i])
-		}
-		return r, err
-	}
-	release := func(r result) {
-		if r.ok {
-			r.Release()
-		}
-	}
-	var h store.Hasher
-	ahead := max(cap(g.room), aheadBytes/g.from.Joins.ChunkSize())
-	for r, err := range chunk.Ahead(ctx, len(chunks), ahead, fetch, release) {
-		if err != nil || !r.ok {
-			return false, err
-		}
-		h.WritePart(r.part)
-	}
-	if h.Sum() != d {
+	if size == 0 || size == math.MaxUint64 {
 		return false, nil
 	}
-	err := g.to.Takes.TakeList(ctx, d, chunks)
+	all := chunk.NewReader(ctx, chunk.Source{
+		Digest: d, Chunks: chunks, Most: max(cap(g.room), aheadBytes/g.from.Joins.ChunkSize()),
+		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
+			p, ok, err := g.piece(ctx, chunks[i].Digest, true)
+			if ok && uint64(len(p.Data)) == chunks[i].Size {
+				return p, nil
+			} else if ok {
+				p.Release()
+			}
+			return chunk.Piece{}, cmp.Or(err, errSingly)
+		},
+		Mismatch: func(error) error { return errSingly },
+	})
+	defer all.Close()
+	_, err := all.WriteTo(io.Discard)
+	if err == nil {
+		err = g.to.Takes.TakeList(ctx, d, chunks)
+	}
+	if err == errSingly {
+		return false, nil
+	}
 	return err == nil, err
 }
 

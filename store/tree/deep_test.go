@@ -178,7 +178,7 @@ func TestAnyDepth(t *testing.T) {
 			if err != nil || r.Directories != uint64(n) || r.Files != 1 {
 				t.Errorf("verify: %+v, %v", r, err)
 			}
-			if len(found) != 1 || found[0].What != store.WhatDepth || len(found[0].Hits) != 1 || len(found[0].Hits[0].Paths[0]) > 1000 {
+			if len(found) != 1 || found[0].What != store.DamageDepth || len(found[0].Hits) != 1 || len(found[0].Hits[0].Paths[0]) > 1000 {
 				t.Errorf("found %.1000v", found)
 			}
 		})

@@ -3,9 +3,8 @@ package tree
 import (
 	"context"
 
-	"golang.org/x/sync/errgroup"
-
 	"castar/store"
+	"castar/store/chunk"
 )
 
 // A store that is far away is asked for the chunks of many files at once: this many wait, and so many questions are on their
@@ -38,20 +37,15 @@ func (u *Usage) countChunks(ctx context.Context, f waitingFile) error {
 
 // countWaiting counts the chunks of all files that wait. The error is that of the first file in the order of the tree.
 func (u *Usage) countWaiting(ctx context.Context) error {
-	lists, errs := make([][]store.Chunk, len(u.waiting)), make([]error, len(u.waiting))
-	var asking errgroup.Group
-	asking.SetLimit(filesAtOnce)
-	for i := range u.waiting {
-		asking.Go(func() error {
-			lists[i], errs[i] = u.st.Blobs.Chunks(ctx, u.waiting[i].node.Digest)
-			return nil
-		})
+	ask := func(ctx context.Context, i int) ([]store.Chunk, error) {
+		return u.st.Blobs.Chunks(ctx, u.waiting[i].node.Digest)
 	}
-	_ = asking.Wait()
-	for i, f := range u.waiting {
-		if err := u.count(ctx, f, lists[i], errs[i]); err != nil {
+	i := 0
+	for chunks, err := range chunk.Ahead(ctx, len(u.waiting), filesAtOnce-1, ask, nil) {
+		if err := u.count(ctx, u.waiting[i], chunks, err); err != nil {
 			return err
 		}
+		i++
 	}
 	u.waiting = u.waiting[:0]
 	return nil

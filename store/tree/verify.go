@@ -6,20 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"castar/store"
 )
 
-// VerifyOptions say what to verify. The zero value is the whole store. Structure, Parts, MaxDuration and NoRecord are
-// those of store.ScrubOptions.
+// VerifyOptions say what to verify. The zero value is the whole store.
 type VerifyOptions struct {
-	Roots       []Root               // only what these reach; nil: everything, with what tags and log keep as roots
-	Structure   bool                 // read no file contents
-	Parts       int                  // read only one part in so many of the file contents, the next one each time; 0 is 1
-	MaxDuration time.Duration        // stop reading file contents after this long; the next call goes on there; 0: never
-	NoRecord    bool                 // write nothing into the store
-	Progress    *store.ScrubProgress // may be nil
+	Roots              []Root // only what these reach; nil: everything, with what tags and log keep as roots
+	store.ScrubOptions        // except Only, which follows from Roots
 }
 
 // Finding is something that Verify found, and what it hits.
@@ -141,12 +135,12 @@ func (v *verifier) readTags() {
 	kept := ReadKept(v.ctx, v.st)
 	v.roots, v.listings = kept.Roots(v.ctx, v.st)
 	v.tagUnread = len(kept.TagErrors)+len(kept.LogErrors) > 0
-	v.addUnread(store.WhatTag, kept.TagErrors)
-	v.addUnread(store.WhatLog, kept.LogErrors)
+	v.addUnread(store.DamageTag, kept.TagErrors)
+	v.addUnread(store.DamageLog, kept.LogErrors)
 }
 
 // addUnread takes in errors of tags or lines of the log.
-func (v *verifier) addUnread(what store.What, errs []error) {
+func (v *verifier) addUnread(what store.DamageKind, errs []error) {
 	for _, err := range errs {
 		if store.IsServerError(err) {
 			v.stop(err)
@@ -178,7 +172,7 @@ func (v *verifier) add(d store.Damage) {
 
 // addEntry takes in that an entry of a directory, or a root, is not what its node says.
 func (v *verifier) addEntry(at *trail, n *store.Node, err error) {
-	f := &Finding{Damage: store.Damage{What: store.WhatSize, Kind: store.KindDirectory, Err: err}, entry: n.Name}
+	f := &Finding{Damage: store.Damage{What: store.DamageSize, Kind: store.KindDirectory, Err: err}, entry: n.Name}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.findings = append(v.findings, f)
@@ -214,10 +208,9 @@ func (v *verifier) report(f *Finding) {
 
 // scrub has the store check itself: all of it, or the objects in only.
 func (v *verifier) scrub(only store.ObjectSet, found func(store.Damage)) (err error) {
-	v.result.ScrubResult, err = v.st.Scrubber.Scrub(v.ctx, store.ScrubOptions{
-		Only: only, Structure: v.o.Structure, Parts: v.o.Parts, MaxDuration: v.o.MaxDuration, NoRecord: v.o.NoRecord,
-		Progress: v.o.Progress,
-	}, found)
+	o := v.o.ScrubOptions
+	o.Only = only
+	v.result.ScrubResult, err = v.st.Scrubber.Scrub(v.ctx, o, found)
 	return err
 }
 
@@ -256,13 +249,13 @@ func (v *verifier) lost(k store.Kind, d store.Digest, err error) {
 	if v.ctx.Err() != nil || v.isHit(k, d) {
 		return
 	}
-	damage := store.Damage{What: store.WhatUnreadable, Kind: k, Digest: d}
+	damage := store.Damage{What: store.DamageUnreadable, Kind: k, Digest: d}
 	damage.Where, damage.Err = reasonOf(err)
 	switch {
 	case store.IsNotFound(err):
-		damage.What, damage.Err = store.WhatMissing, store.ErrNotFound
+		damage.What, damage.Err = store.DamageMissing, store.ErrNotFound
 	case damage.Err != err:
-		damage.What = store.WhatObject
+		damage.What = store.DamageObject
 	}
 	v.o.Progress.Damaged.Add(1)
 	v.add(damage)

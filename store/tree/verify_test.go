@@ -197,8 +197,8 @@ func TestVerifyUnread(t *testing.T) {
 	setTag(t, st, "t", putTree(t, st, map[string]string{"a": "a"}))
 	st.Blobs = lostChunk{st.Blobs}
 	want := []string{"object " + shortDigest("a") + " t:a"}
-	for _, o := range []tree.VerifyOptions{{Structure: true}, {Parts: 1 << 40}} {
-		if lines, _ := findings(t, st, o); !slices.Equal(lines, want) {
+	for _, o := range []store.ScrubOptions{{Structure: true}, {Parts: 1 << 40}} {
+		if lines, _ := findings(t, st, tree.VerifyOptions{ScrubOptions: o}); !slices.Equal(lines, want) {
 			t.Errorf("%+v: got %v, want %v", o, lines, want)
 		}
 	}
@@ -336,7 +336,7 @@ func TestVerifyParts(t *testing.T) {
 		whole += uint64(len(data))
 	}
 	for range 500 {
-		lines, r := findings(t, st, tree.VerifyOptions{Parts: 3})
+		lines, r := findings(t, st, tree.VerifyOptions{ScrubOptions: store.ScrubOptions{Parts: 3}})
 		if len(lines) > 0 || r.Part < 1 || r.Part > 3 {
 			t.Fatalf("%v %+v", lines, r)
 		}
@@ -345,7 +345,7 @@ func TestVerifyParts(t *testing.T) {
 	if seen[1]+seen[2]+seen[3] != whole {
 		t.Errorf("the parts have %v bytes, want %d", seen, whole)
 	}
-	if _, r := findings(t, st, tree.VerifyOptions{Structure: true}); r.Bytes != 0 || r.Files != 50 {
+	if _, r := findings(t, st, tree.VerifyOptions{ScrubOptions: store.ScrubOptions{Structure: true}}); r.Bytes != 0 || r.Files != 50 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -356,7 +356,7 @@ func TestVerifyErrors(t *testing.T) {
 	if _, err := tree.Verify(ctx, &store.Store{Blobs: memory.New().Blobs}, tree.VerifyOptions{}, none); !errors.Is(err, store.ErrUnsupported) {
 		t.Errorf("only blobs: %v", err)
 	}
-	if _, err := tree.Verify(ctx, memory.New(), tree.VerifyOptions{MaxDuration: 1}, none); !errors.Is(err, store.ErrUnsupported) {
+	if _, err := tree.Verify(ctx, memory.New(), tree.VerifyOptions{ScrubOptions: store.ScrubOptions{MaxDuration: 1}}, none); !errors.Is(err, store.ErrUnsupported) {
 		t.Errorf("with a duration: %v", err)
 	}
 	st := memory.New()

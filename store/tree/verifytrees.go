@@ -6,8 +6,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
-	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"castar/store"
 )
@@ -90,7 +91,7 @@ func (v *verifier) tooDeep(at *trail, d store.Digest) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.findings = append(v.findings, &Finding{
-		Damage: store.Damage{What: store.WhatDepth, Kind: store.KindDirectory, Digest: d, Err: store.ErrTooDeep},
+		Damage: store.Damage{What: store.DamageDepth, Kind: store.KindDirectory, Digest: d, Err: store.ErrTooDeep},
 		Hits:   []Hit{{Roots: []string{at.root()}, Paths: []string{store.ShortPath(at.path())}}},
 	})
 }
@@ -136,27 +137,24 @@ func (v *verifier) readAll() error {
 			Expect(v.ctx, v.st, v.roots, nil)
 		}
 	}
-	files := make(chan store.Node)
-	var readers sync.WaitGroup
-	for range jobs {
-		readers.Go(func() {
-			for n := range files {
-				if err := v.checkBlob(n); err != nil {
-					v.lost(n.Kind, n.Digest, err)
-				}
-			}
-		})
-	}
-	sent := map[store.Digest]uint64{} // the size that the first node of a blob says
+	var reading errgroup.Group
+	reading.SetLimit(jobs)
+	begun := map[store.Digest]uint64{} // the size that the first node of a blob says
 	v.walk(func(_ *trail, n *store.Node) {
-		if size, known := sent[n.Digest]; !known || size != n.Size {
-			sent[n.Digest] = n.Size
-			v.o.Progress.Total.Add(n.Size)
-			files <- *n
+		if size, known := begun[n.Digest]; known && size == n.Size {
+			return
 		}
+		begun[n.Digest] = n.Size
+		v.o.Progress.Total.Add(n.Size)
+		n = new(*n)
+		reading.Go(func() error {
+			if err := v.checkBlob(*n); err != nil {
+				v.lost(n.Kind, n.Digest, err)
+			}
+			return nil
+		})
 	})
-	close(files)
-	readers.Wait()
+	_ = reading.Wait()
 	if len(v.wrong) > 0 {
 		v.findMisstated()
 	}

@@ -39,7 +39,7 @@ func (b *Builder) Close() error { return errors.Join(b.tables[0].Close(), b.tabl
 
 // Add adds a frame whose head is h, and those of its items that keep names by number. An object that was added before
 // stays where it was.
-func (b *Builder) Add(f pack.Frame, h *pack.Head, keep func(n int) bool) error {
+func (b *Builder) Add(f pack.Frame, h *pack.FrameHead, keep func(n int) bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	number := uint32(len(b.frames))

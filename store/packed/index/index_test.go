@@ -16,8 +16,8 @@ import (
 func digest(n int) store.Digest { return store.Sum(fmt.Append(nil, n)) }
 
 // frameOf returns a frame of objects of a size each, with the digests of the numbers from first on, and its head.
-func frameOf(id pack.ID, offset int64, k pack.Kind, first, n, size int) (pack.Frame, *pack.Head) {
-	h := &pack.Head{Kind: k, Start: uint32(pack.FrameHeadLen + n*pack.ItemLen), Stored: uint32(n * size), Raw: uint32(n * size)}
+func frameOf(id pack.ID, offset int64, k pack.Kind, first, n, size int) (pack.Frame, *pack.FrameHead) {
+	h := &pack.FrameHead{Kind: k, Start: uint32(pack.FrameHeadLen + n*pack.ItemLen), Stored: uint32(n * size), Raw: uint32(n * size)}
 	for i := range n {
 		h.Items = append(h.Items, pack.Item{Digest: digest(first + i), Size: uint32(size)})
 	}
@@ -50,7 +50,7 @@ func TestBuilder(t *testing.T) {
 	for _, limit := range []int{2, 1000} {
 		b := built(t, limit)
 		id := pack.ID{1}
-		f, h := frameOf(id, pack.HeadLen, pack.KindData, 0, 30, 10)
+		f, h := frameOf(id, pack.PackHeadLen, pack.KindData, 0, 30, 10)
 		g, hg := frameOf(id, f.End(), pack.KindDirectory, 100, 5, 7)
 		odd := func(n int) bool { return n%2 == 1 }
 		if err := b.Add(f, h, odd); err != nil {
@@ -98,7 +98,7 @@ func TestBuilder(t *testing.T) {
 // TestFindAllocatesNothing looks up what is there and what is not.
 func TestFindAllocatesNothing(t *testing.T) {
 	b := built(t, 1000)
-	f, h := frameOf(pack.ID{1}, pack.HeadLen, pack.KindData, 0, 100, 1)
+	f, h := frameOf(pack.ID{1}, pack.PackHeadLen, pack.KindData, 0, 100, 1)
 	if err := b.Add(f, h, all); err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +119,8 @@ func TestFindAllocatesNothing(t *testing.T) {
 // TestFilter leaves objects and a frame out of an index, whose pack goes with it.
 func TestFilter(t *testing.T) {
 	b := built(t, 1000)
-	f, h := frameOf(pack.ID{1}, pack.HeadLen, pack.KindData, 0, 10, 1)
-	g, hg := frameOf(pack.ID{2}, pack.HeadLen, pack.KindData, 10, 10, 1)
+	f, h := frameOf(pack.ID{1}, pack.PackHeadLen, pack.KindData, 0, 10, 1)
+	g, hg := frameOf(pack.ID{2}, pack.PackHeadLen, pack.KindData, 10, 10, 1)
 	for _, err := range []error{b.Add(f, h, all), b.Add(g, hg, all)} {
 		if err != nil {
 			t.Fatal(err)
@@ -131,7 +131,7 @@ func TestFilter(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer Close(x)
-	moved, hm := frameOf(pack.ID{3}, pack.HeadLen, pack.KindData, 0, 5, 1)
+	moved, hm := frameOf(pack.ID{3}, pack.PackHeadLen, pack.KindData, 0, 5, 1)
 	first := built(t, 1000)
 	if err := first.Add(moved, hm, all); err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestNewName(t *testing.T) {
 // TestMarks adds records to a set.
 func TestMarks(t *testing.T) {
 	b := built(t, 1000)
-	f, h := frameOf(pack.ID{1}, pack.HeadLen, pack.KindData, 0, 100, 1)
+	f, h := frameOf(pack.ID{1}, pack.PackHeadLen, pack.KindData, 0, 100, 1)
 	if err := b.Add(f, h, all); err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,8 @@ import (
 type Codec uint8
 
 const (
-	Raw  Codec = 0
-	Zstd Codec = 1 // one zstd frame without checksum
+	Plain Codec = 0 // as it is
+	Zstd  Codec = 1 // one zstd frame without checksum
 )
 
 // known reports whether this program can read the codec.
@@ -23,7 +23,7 @@ func (c Codec) known() bool { return c <= Zstd }
 func (c Codec) possible(raw, stored uint64) bool {
 	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
 	const mostRatio = 128 << 10 / 4
-	return (c != Raw || raw == stored) && raw <= mostRatio*stored && stored <= raw+raw/64+1<<10
+	return (c != Plain || raw == stored) && raw <= mostRatio*stored && stored <= raw+raw/64+1<<10
 }
 
 // Coders compress and decompress payloads, and keep buffers for them. They may be used concurrently.
@@ -55,12 +55,12 @@ func (c *Coders) encode(buf []byte, g *Group) (appended, payload []byte, codec C
 	appended, payload = buf, g.Encoded
 	if payload == nil {
 		if appended, err = c.encoder.Append(buf, g.Raw); err != nil {
-			return buf, nil, Raw, err
+			return buf, nil, Plain, err
 		}
 		payload = appended[len(buf):]
 	}
 	if !zstd.Worthwhile(len(payload), len(g.Raw)) {
-		return buf, g.Raw, Raw, nil
+		return buf, g.Raw, Plain, nil
 	}
 	return appended, payload, Zstd, nil
 }
@@ -68,7 +68,7 @@ func (c *Coders) encode(buf []byte, g *Group) (appended, payload []byte, codec C
 // decode decodes a payload to exactly the length of dst, and returns what it decodes to: dst, or stored itself if that is
 // raw.
 func (c *Coders) decode(codec Codec, dst, stored []byte) ([]byte, error) {
-	if codec == Raw {
+	if codec == Plain {
 		return stored, nil
 	}
 	if err := c.decoder.Decode(dst, stored); err != nil {
@@ -79,7 +79,7 @@ func (c *Coders) decode(codec Codec, dst, stored []byte) ([]byte, error) {
 
 // stream returns what a payload decodes to, piece by piece.
 func (c *Coders) stream(codec Codec, payload io.Reader) (io.ReadCloser, error) {
-	if codec == Raw {
+	if codec == Plain {
 		return io.NopCloser(payload), nil
 	}
 	return c.decoder.Stream(payload)

@@ -25,8 +25,8 @@ const (
 	packVersion = 1
 	frameMagic  = "CFRM"
 
-	// HeadLen is how many bytes the head of a pack has.
-	HeadLen = 16
+	// PackHeadLen is how many bytes the head of a pack has.
+	PackHeadLen = 16
 	// FrameHeadLen is how many bytes the head of a frame has, without its items.
 	FrameHeadLen = 32
 	// ItemLen is how many bytes an item takes in a frame, and a chunk in a chunk list.
@@ -90,8 +90,8 @@ func (k Kind) Object() store.Kind {
 	return [...]store.Kind{store.KindFile, store.KindDirectory}[k.Table()]
 }
 
-// TableOf is KindDirectory for directories, and KindData for all other objects.
-func TableOf(k store.Kind) Kind {
+// TableKind is KindDirectory for directories, and KindData for all other objects.
+func TableKind(k store.Kind) Kind {
 	if k == store.KindDirectory {
 		return KindDirectory
 	}
@@ -104,8 +104,8 @@ type Item struct {
 	Size   uint32
 }
 
-// Head is the decoded head of a frame and its items.
-type Head struct {
+// FrameHead is the decoded head of a frame and its items.
+type FrameHead struct {
 	Kind       Kind
 	Codec      Codec
 	Start      uint32
@@ -116,12 +116,12 @@ type Head struct {
 }
 
 // At returns where the frame is if its head is at an offset of a pack.
-func (h *Head) At(id ID, offset int64) Frame {
+func (h *FrameHead) At(id ID, offset int64) Frame {
 	return Frame{id, offset, h.Start, h.Stored, h.Raw, h.Kind, h.Codec}
 }
 
 // Locations yields the numbers of the items of f, whose head is h, and where the items are.
-func (h *Head) Locations(f Frame) iter.Seq2[int, Location] {
+func (h *FrameHead) Locations(f Frame) iter.Seq2[int, Location] {
 	return func(yield func(int, Location) bool) {
 		offset := uint32(0)
 		for n := range h.Items {
@@ -141,16 +141,16 @@ func Checksum(b []byte) uint32 { return ExtendChecksum(0, b) }
 // ExtendChecksum returns the checksum of what sum is that of, followed by b.
 func ExtendChecksum(sum uint32, b []byte) uint32 { return crc32.Update(sum, castagnoli, b) }
 
-// AppendHead appends the head of a pack to b.
-func AppendHead(b []byte, r Role) []byte {
+// AppendPackHead appends the head of a pack to b.
+func AppendPackHead(b []byte, r Role) []byte {
 	b = append(b, packMagic...)
 	b = binary.LittleEndian.AppendUint32(b, packVersion)
 	return binary.LittleEndian.AppendUint32(b, uint32(r))
 }
 
-// ParseHead reads the first HeadLen bytes of a pack. The error is ErrFormat for a pack of a newer program.
-func ParseHead(b []byte) (Role, error) {
-	if len(b) < HeadLen || string(b[:8]) != packMagic {
+// ParsePackHead reads the first PackHeadLen bytes of a pack. The error is ErrFormat for a pack of a newer program.
+func ParsePackHead(b []byte) (Role, error) {
+	if len(b) < PackHeadLen || string(b[:8]) != packMagic {
 		return 0, errors.New("not a pack")
 	}
 	if v := binary.LittleEndian.Uint32(b[8:]); v > packVersion {
@@ -167,7 +167,7 @@ func ParseHead(b []byte) (Role, error) {
 
 // AppendFrameHead appends head and items of h to b, and zeros until the payload begins h.Start bytes after the head. It
 // computes the checksum of the head, and leaves that of the payload to the caller.
-func AppendFrameHead(b []byte, h *Head) []byte {
+func AppendFrameHead(b []byte, h *FrameHead) []byte {
 	at := len(b)
 	b = append(b, frameMagic...)
 	b = append(b, byte(h.Kind), byte(h.Codec), 0, 0)
@@ -192,7 +192,7 @@ var ErrShort = errors.New("frame is cut short")
 
 // ParseFrameHead reads head and items from the beginning of b, which may hold more. If b holds too little, the error is
 // ErrShort, and need is how many bytes b must hold. Any other error is damage.
-func ParseFrameHead(b []byte) (h Head, need int, err error) {
+func ParseFrameHead(b []byte) (h FrameHead, need int, err error) {
 	if len(b) < FrameHeadLen {
 		return h, FrameHeadLen, ErrShort
 	}
@@ -200,7 +200,7 @@ func ParseFrameHead(b []byte) (h Head, need int, err error) {
 		return h, 0, errors.New("not a frame")
 	}
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
-	h = Head{Kind: Kind(b[4]), Codec: Codec(b[5]), Start: u32(12), Stored: u32(16), Raw: u32(20), PayloadSum: u32(24)}
+	h = FrameHead{Kind: Kind(b[4]), Codec: Codec(b[5]), Start: u32(12), Stored: u32(16), Raw: u32(20), PayloadSum: u32(24)}
 	count := u32(8)
 	end := uint64(FrameHeadLen) + uint64(count)*ItemLen
 	switch {
@@ -209,7 +209,7 @@ func ParseFrameHead(b []byte) (h Head, need int, err error) {
 	case uint64(h.Start) < end || uint64(h.Start) >= end+MaxPadding:
 		return h, 0, errors.New("frame head does not fit its items")
 	}
-	if err := h.At(ID{}, HeadLen).Possible(); err != nil {
+	if err := h.At(ID{}, PackHeadLen).Possible(); err != nil {
 		return h, 0, err
 	}
 	switch {

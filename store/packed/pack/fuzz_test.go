@@ -29,12 +29,12 @@ func newFiles(t testing.TB, fsys durable.FS) *Files {
 }
 
 func FuzzPackHead(f *testing.F) {
-	f.Add(AppendHead(nil, RoleData))
-	f.Add(AppendHead(nil, RoleMeta))
+	f.Add(AppendPackHead(nil, RoleData))
+	f.Add(AppendPackHead(nil, RoleMeta))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := ParseHead(b)
-		if err == nil && !bytes.Equal(AppendHead(nil, r), b[:HeadLen]) {
-			t.Errorf("role %d of %x", r, b[:HeadLen])
+		r, err := ParsePackHead(b)
+		if err == nil && !bytes.Equal(AppendPackHead(nil, r), b[:PackHeadLen]) {
+			t.Errorf("role %d of %x", r, b[:PackHeadLen])
 		}
 	})
 }
@@ -81,9 +81,9 @@ func TestHugeClaims(t *testing.T) {
 	for _, f := range []Frame{
 		{Stored: uint32(len(claim)), Raw: 1<<32 - 1, Codec: Zstd},
 		{Stored: uint32(len(claim)), Raw: 1000, Codec: Zstd},
-		{Stored: 1<<32 - 1, Raw: 1<<32 - 1, Codec: Raw},
+		{Stored: 1<<32 - 1, Raw: 1<<32 - 1, Codec: Plain},
 		{Stored: 1<<32 - 1, Raw: 10, Codec: Zstd},
-		{Stored: 4, Raw: 5, Codec: Raw},
+		{Stored: 4, Raw: 5, Codec: Plain},
 	} {
 		if _, err := files.readPayload(f, nil); err == nil || !strings.Contains(err.Error(), "corrupt") {
 			t.Errorf("%+v: error %v", f, err)

@@ -62,7 +62,7 @@ func (f Frame) Possible() error {
 	switch {
 	case !f.Codec.known() || f.Kind > KindDirectory:
 		return fmt.Errorf("%w: unknown kind", ErrImpossible)
-	case f.Offset < HeadLen || f.End() < f.Offset:
+	case f.Offset < PackHeadLen || f.End() < f.Offset:
 		return fmt.Errorf("%w: offset %d", ErrImpossible, f.Offset)
 	case f.Start < FrameHeadLen || uint64(f.Start) >= FrameHeadLen+maxItems*ItemLen+MaxPadding:
 		return fmt.Errorf("%w: head of %d bytes", ErrImpossible, f.Start)

@@ -22,7 +22,7 @@ var (
 // Files.Check, which use the memory of the frame that was loaded before.
 type Loaded struct {
 	Frame  Frame
-	Head   Head
+	Head   FrameHead
 	Sound  bool // the payload is what was written; if not, no chunk list is whole
 	Padded bool // the padding is zero, as it should be
 	// Wrong says, after Check, why each item that was asked for is not whole; nil if it is.
@@ -43,7 +43,7 @@ func (l *Loaded) Payload() []byte { return l.stored[l.Frame.Start:] }
 
 // Aligned reports whether the frame has padding, which makes files able to share blocks with its payload.
 func (l *Loaded) Aligned() bool {
-	return l.Frame.Codec == Raw && int(l.Frame.Start) > FrameHeadLen+len(l.Head.Items)*ItemLen
+	return l.Frame.Codec == Plain && int(l.Frame.Start) > FrameHeadLen+len(l.Head.Items)*ItemLen
 }
 
 // Bytes returns the bytes of the object at a place in the frame, unchecked, until the next Load. The frame must not be
@@ -149,7 +149,7 @@ func (p *Files) Load(f Frame, l *Loaded) error {
 	if !l.Sound && f.Kind == KindList {
 		return p.Corrupt(f, ErrPayload)
 	}
-	if f.Codec != Raw {
+	if f.Codec != Plain {
 		l.spare = resize(l.spare, int(f.Raw))
 	}
 	var err error
@@ -177,7 +177,7 @@ func (p *Files) loadStored(f Frame, l *Loaded) (err error) {
 
 // LoadHead reads the head of a frame, which must be what f says, and reports whether its padding is zero. Damage is a
 // *store.CorruptError; see Contradicts.
-func (p *Files) LoadHead(f Frame) (h Head, padded bool, err error) {
+func (p *Files) LoadHead(f Frame) (h FrameHead, padded bool, err error) {
 	b, err := p.read(f, 0, int(f.Start), nil)
 	if err != nil {
 		return h, false, err
@@ -200,7 +200,7 @@ func (p *Files) read(f Frame, from, n int, b []byte) ([]byte, error) {
 }
 
 // parse reads the head of f, and compares it with f.
-func (p *Files) parse(f Frame, b []byte) (h Head, padded bool, err error) {
+func (p *Files) parse(f Frame, b []byte) (h FrameHead, padded bool, err error) {
 	h, _, err = ParseFrameHead(b)
 	if err == nil && h.At(f.Pack, f.Offset) != f {
 		err = errOther

@@ -33,11 +33,11 @@ func (p *Files) Role(id ID) (Role, error) {
 }
 
 func (p *Files) role(id ID, f durable.File) (Role, error) {
-	var head [HeadLen]byte
+	var head [PackHeadLen]byte
 	if _, err := f.ReadAt(head[:], 0); err != nil {
 		return 0, p.Unreadable(Frame{Pack: id}, err)
 	}
-	r, err := ParseHead(head[:])
+	r, err := ParsePackHead(head[:])
 	if err != nil && !errors.Is(err, ErrFormat) {
 		err = p.Corrupt(Frame{Pack: id}, err)
 	}
@@ -63,7 +63,7 @@ func (p *Files) Newer(id ID) error {
 	if serr != nil {
 		return serr
 	}
-	if _, herr := p.readHead(f, id, HeadLen, size); herr == nil {
+	if _, herr := p.readHead(f, id, PackHeadLen, size); herr == nil {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", p.fs.Path(id.Path()), err)
@@ -91,7 +91,7 @@ func (p *Files) Scan(ctx context.Context, id ID, damage func(Frame, error), yiel
 	} else if err != nil {
 		return size, err
 	}
-	for at := int64(HeadLen); at < size; {
+	for at := int64(PackHeadLen); at < size; {
 		h, err := p.readHead(f, id, at, size)
 		frame := h.At(id, at)
 		if err == nil && sound && h.Kind.Role() != role {
@@ -115,9 +115,9 @@ func (p *Files) Scan(ctx context.Context, id ID, damage func(Frame, error), yiel
 }
 
 // readHead reads the head of the frame at an offset of a pack of that size. Damage is a *store.CorruptError.
-func (p *Files) readHead(f durable.File, id ID, at, size int64) (h Head, err error) {
+func (p *Files) readHead(f durable.File, id ID, at, size int64) (h FrameHead, err error) {
 	where := Frame{Pack: id, Offset: at}
-	if at < HeadLen || at >= size {
+	if at < PackHeadLen || at >= size {
 		return h, p.Corrupt(where, errCut)
 	}
 	need := min(64<<10, size-at)

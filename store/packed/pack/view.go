@@ -77,7 +77,7 @@ func (p *Files) readsPlain(l Location) bool {
 	if _, far := p.fs.(durable.Far); far {
 		least = PlainFrom
 	}
-	return l.Frame.Codec == Raw && l.Size >= least
+	return l.Frame.Codec == Plain && l.Size >= least
 }
 
 // readPlain reads the object at l, which is stored as it is. Its pack stays open with the bytes if files can share its blocks.
@@ -128,7 +128,7 @@ func (p *Files) readStreamed(l Location) (data []byte, err error) {
 // readPayload reads and decodes the payload of a frame into dst, which is grown if it is too small. Unlike Load it trusts
 // f, and so needs one read and no checksum: readers check objects against their digests.
 func (p *Files) readPayload(f Frame, dst []byte) ([]byte, error) {
-	if f.Codec == Raw {
+	if f.Codec == Plain {
 		return p.read(f, int(f.Start), int(f.Stored), dst)
 	}
 	stored, err := p.read(f, int(f.Start), int(f.Stored), p.buffer(int(f.Stored)))

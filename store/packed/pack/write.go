@@ -97,7 +97,7 @@ func (w *Writer) create(r Role) (*newPack, error) {
 	}
 	sharer, ok := f.(durable.Sharer)
 	shares := ok && r == RoleData && sharer.Shares()
-	head := AppendHead(nil, r)
+	head := AppendPackHead(nil, r)
 	if _, err := f.WriteAt(head, 0); err != nil {
 		f.Close()
 		p.fs.Remove(TempPath(id.String()))
@@ -115,14 +115,14 @@ const alignFrom = 128 << 10
 
 // pad lengthens the padding of a frame that begins at an offset, so that the payload begins as many bytes after a block as at
 // does. A clone of the payload can then begin at at in another file.
-func (h *Head) pad(offset int64, at uint64) {
+func (h *FrameHead) pad(offset int64, at uint64) {
 	begins := uint64(offset) + uint64(h.Start)
 	h.Start += uint32((at - begins) % MaxPadding)
 }
 
 // reserve returns where a frame goes, and pads its head if a file that is to have its payload at at can share blocks with it.
 // at may be nil. The caller must call wrote when the frame is there.
-func (w *Writer) reserve(h *Head, at *uint64) (pack *newPack, offset int64, err error) {
+func (w *Writer) reserve(h *FrameHead, at *uint64) (pack *newPack, offset int64, err error) {
 	w.mu.Lock()
 	r := h.Kind.Role()
 	pack = w.packs[r]
@@ -136,7 +136,7 @@ func (w *Writer) reserve(h *Head, at *uint64) (pack *newPack, offset int64, err 
 	}
 	if err == nil {
 		offset = pack.size
-		if at != nil && pack.shares && h.Codec == Raw && h.Stored >= alignFrom {
+		if at != nil && pack.shares && h.Codec == Plain && h.Stored >= alignFrom {
 			h.pad(offset, *at)
 		}
 		pack.size += int64(h.Start) + int64(h.Stored)
@@ -181,7 +181,7 @@ func (w *Writer) Append(g *Group) (f Frame, err error) {
 	buf := c.buffer(room)
 	defer func() { c.release(buf) }()
 	buf = append(buf, make([]byte, head)...)
-	h := Head{Kind: g.Kind, Raw: uint32(len(g.Raw)), Items: g.Items}
+	h := FrameHead{Kind: g.Kind, Raw: uint32(len(g.Raw)), Items: g.Items}
 	buf, payload, codec, err := c.encode(buf, g)
 	if err != nil {
 		return f, err

@@ -16,25 +16,25 @@ func OnFinding(f tree.Finding, repairable bool) string {
 		return "check permissions and the connection to the store, and verify again"
 	}
 	switch f.What {
-	case store.WhatConfig, store.WhatIndex, store.WhatPack, store.WhatFrame:
+	case store.DamageConfig, store.DamageIndex, store.DamagePack, store.DamageFrame:
 		return "'castar repair' mends what can be mended"
-	case store.WhatTag:
+	case store.DamageTag:
 		if errors.Is(f.Err, store.ErrTagsLost) {
 			return "set the tags again: 'castar log' lists the roots; then 'castar gc --all' forgets that some were lost"
 		}
 		return "set the tag again: 'castar log' lists the roots"
-	case store.WhatLog:
+	case store.DamageLog:
 		if !repairable {
 			return "remove this entry; what it named is lost unless another line or a tag names it too"
 		}
 		return "'castar repair' drops the line; what it named is lost at the next gc, unless another line or a tag names it too"
-	case store.WhatSize:
+	case store.DamageSize:
 		return "the tree was made with this size; ingest it again"
-	case store.WhatDepth:
+	case store.DamageDepth:
 		return "verify checks what is below it and gc keeps it, but no other command goes there"
-	case store.WhatUnreadable:
+	case store.DamageUnreadable:
 		return "check permissions and the disk, and verify again"
-	case store.WhatObject, store.WhatMissing, store.WhatAssembly:
+	case store.DamageObject, store.DamageMissing, store.DamageAssembly:
 		return onObject(f, repairable)
 	}
 	return ""

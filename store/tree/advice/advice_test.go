@@ -19,15 +19,15 @@ func TestOnFinding(t *testing.T) {
 		repairable bool
 		want       string
 	}{
-		{tree.Finding{Damage: store.Damage{What: store.WhatLog, Where: "castar/log/x", Err: store.ErrDigestMismatch}}, false, "remove this entry"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatLog, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Where: "castar/tags/x", Err: store.ErrDigestMismatch}}, false, "set the tag again"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatTag, Err: lost}}, true, "set the tags again: 'castar log'"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatUnreadable}}, true, "check permissions and the disk"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}, Unreached: true}, true, "no tag and no line of the log reaches it"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}}, true, "ingest the same files again"},
-		{tree.Finding{Damage: store.Damage{What: store.WhatObject, Kind: store.KindFile}}, false, "'castar copy'"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageLog, Where: "castar/log/x", Err: store.ErrDigestMismatch}}, false, "remove this entry"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageLog, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageTag, Where: "castar/tags/x", Err: store.ErrDigestMismatch}}, false, "set the tag again"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageTag, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageTag, Err: lost}}, true, "set the tags again: 'castar log'"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageUnreadable}}, true, "check permissions and the disk"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageObject, Kind: store.KindFile}, Unreached: true}, true, "no tag and no line of the log reaches it"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageObject, Kind: store.KindFile}}, true, "ingest the same files again"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageObject, Kind: store.KindFile}}, false, "'castar copy'"},
 	}
 	for _, tt := range tests {
 		if got := OnFinding(tt.finding, tt.repairable); !strings.HasPrefix(got, tt.want) {
@@ -35,8 +35,8 @@ func TestOnFinding(t *testing.T) {
 		}
 	}
 	// Every kind of finding has advice.
-	for _, what := range []store.What{store.WhatConfig, store.WhatIndex, store.WhatPack, store.WhatFrame, store.WhatTag, store.WhatLog,
-		store.WhatObject, store.WhatMissing, store.WhatSize, store.WhatAssembly, store.WhatUnreadable, store.WhatDepth} {
+	for _, what := range []store.DamageKind{store.DamageConfig, store.DamageIndex, store.DamagePack, store.DamageFrame, store.DamageTag, store.DamageLog,
+		store.DamageObject, store.DamageMissing, store.DamageSize, store.DamageAssembly, store.DamageUnreadable, store.DamageDepth} {
 		if OnFinding(tree.Finding{Damage: store.Damage{What: what}}, true) == "" {
 			t.Errorf("%s: no advice", what)
 		}

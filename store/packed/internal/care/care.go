@@ -1,4 +1,5 @@
-// Package care looks after a packed store: verify, gc and repair. Its files are named after these commands.
+// Package care looks after a packed store: verify, gc and repair. Its files are named after these commands, except
+// newer.go, which keeps gc and repair from what a newer program wrote.
 //
 // All three rest on a census: each frame is read once, and each object in it is judged once (pack.Files.Check). Verify and
 // gc take the frames that indexes claim (verifyframes.go, gcmove.go); repair takes those that packs have, and then looks
@@ -20,8 +21,8 @@ import (
 // Store is a store with what looks after it: it implements store.Scrubber, store.Sweeper and store.Repairer.
 type Store struct{ *live.Store }
 
-// Of returns a store with what looks after it.
-func Of(st *live.Store) Store { return Store{st} }
+// New returns a store with what looks after it.
+func New(st *live.Store) Store { return Store{st} }
 
 // waiters is how many goroutines do what takes little but waiting, for a disk or a network.
 const waiters = 8

@@ -45,7 +45,7 @@ func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOp
 		return r, err
 	}
 	work := s.rounds
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		work = s.shared
 	} else if !o.DryRun {
 		if err := s.removeUnnamed(); err != nil {
@@ -85,13 +85,13 @@ func (st Store) beforeSweep(ctx context.Context, k *live.Set, o store.SweepOptio
 	if err := st.Writable(); err != nil {
 		return err
 	}
-	if !st.Alone {
+	if !st.Exclusive {
 		return store.ErrNotAlone
 	}
 	if err := st.Tags().Lost(); err != nil && !o.TagsLost {
 		return err
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		return nil
 	}
 	// What an interrupted sweep renamed into place may not be durable yet, and what it replaced still there.
@@ -238,7 +238,7 @@ func (s *sweep) publish(p *plan, w *rewriter) error {
 	if err != nil {
 		return err
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		return s.swapIn(x, p)
 	}
 	st.UseIndexes([]*index.Index{x})
@@ -262,7 +262,7 @@ func (s *sweep) removePacks(p *plan) error {
 			s.done[pk.id] = true
 		}
 	}
-	if s.st.Cloud != nil {
+	if s.st.Bucket != nil {
 		return nil // they are condemned
 	}
 	return s.st.removeAll(pack.Dir, func(file string) bool { return gone[file] })

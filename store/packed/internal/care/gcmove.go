@@ -176,7 +176,7 @@ func (w *rewriter) alive(j frameJob, d *store.Digest, l pack.Location) bool {
 
 // regroup puts items of a frame into others. Neighbours in a frame that is stored as it is stay together, and aligned.
 func (w *rewriter) regroup(loaded *pack.Loaded, items []bool) error {
-	if f := loaded.Frame; f.Codec == pack.Raw && f.Kind == pack.KindData && !f.Streamed() {
+	if f := loaded.Frame; f.Codec == pack.Plain && f.Kind == pack.KindData && !f.Streamed() {
 		if err := w.moveRuns(loaded, items); err != nil {
 			return err
 		}
@@ -257,14 +257,14 @@ func (w *rewriter) write(g *pack.Group) error {
 	if err != nil {
 		return w.sweep.fail(live.OrFull(err))
 	}
-	h := pack.Head{Kind: g.Kind, Items: g.Items}
+	h := pack.FrameHead{Kind: g.Kind, Items: g.Items}
 	err = w.add(f, &h, func(int) bool { return true })
 	w.st.Packs.Drop(g)
 	return err
 }
 
 // add records where those items of a new frame are that keep names.
-func (w *rewriter) add(f pack.Frame, h *pack.Head, keep func(n int) bool) error {
+func (w *rewriter) add(f pack.Frame, h *pack.FrameHead, keep func(n int) bool) error {
 	objects := 0
 	err := w.new.Add(f, h, func(n int) bool {
 		kept := keep(n)

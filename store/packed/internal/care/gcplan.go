@@ -113,13 +113,13 @@ func (s *sweep) choose(p *plan) {
 			continue
 		}
 		switch {
-		case pk.size-pk.live-pack.HeadLen > pk.size/deadShare:
+		case pk.size-pk.live-pack.PackHeadLen > pk.size/deadShare:
 			all = append(all, pk)
 		case pk.size < s.st.Limits.Pack/smallShare:
 			small = append(small, pk)
 		}
 	}
-	if dropping && !s.o.DryRun && s.st.Cloud == nil {
+	if dropping && !s.o.DryRun && s.st.Bucket == nil {
 		return
 	}
 	for _, r := range []pack.Role{pack.RoleData, pack.RoleMeta} {
@@ -133,7 +133,7 @@ func (s *sweep) choose(p *plan) {
 	})
 	room := s.room
 	for i, pk := range all {
-		if pk.rewrite = room >= pk.live || i == 0 && room > 0 || s.o.DryRun || s.st.Cloud != nil; pk.rewrite {
+		if pk.rewrite = room >= pk.live || i == 0 && room > 0 || s.o.DryRun || s.st.Bucket != nil; pk.rewrite {
 			room -= pk.live
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/live"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
@@ -24,7 +25,7 @@ func (st Store) Repair(ctx context.Context, o store.RepairOptions) (store.Repair
 	if err := st.Writable(); err != nil {
 		return r.result, err
 	}
-	if !st.Alone {
+	if !st.Exclusive {
 		return r.result, store.ErrNotAlone
 	}
 	for _, step := range []func(context.Context) error{r.newer, r.head, r.folders, r.config, r.objects, r.log, r.tags, r.quarantine} {
@@ -60,6 +61,30 @@ func (r *repair) did(name, format string, args ...any) {
 	if r.o.Did != nil {
 		r.o.Did(r.st.Fs.Path(name), fmt.Sprintf(format, args...))
 	}
+}
+
+// head makes the head of a bucket anew where it is damaged, and remembers from which one the repair begins.
+func (r *repair) head(context.Context) error {
+	st := r.st
+	if st.Bucket == nil {
+		return nil
+	}
+	if h := st.Bucket.Head(); h != nil {
+		r.generation = h.Generation
+		return nil
+	}
+	_, err := st.Bucket.Reload()
+	if err != nil && !store.IsCorrupt(err) {
+		return err
+	}
+	if err != nil {
+		r.did(bucketfs.HeadName, "%v: made anew from the indexes that there are", reasonOf(err))
+	}
+	if err := st.Bucket.MakeHead(st.Config.ID); err != nil {
+		return err
+	}
+	r.generation = st.Bucket.Head().Generation
+	return nil
 }
 
 // objects finds what is whole, and makes index and packs anew where they are not.
@@ -337,9 +362,9 @@ func (st Store) resetEpoch() error {
 	if err != nil {
 		return err
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		s := st.newSweep()
-		s.generation = st.Cloud.Head().Generation
+		s.generation = st.Bucket.Head().Generation
 		return s.swapIn(x, &plan{})
 	}
 	st.UseIndexes([]*index.Index{x})

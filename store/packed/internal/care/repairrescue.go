@@ -89,7 +89,7 @@ type orphan struct {
 // is very much of it, so that frames are decoded about once.
 func (r rescuer) index(ctx context.Context, x *index.Index) error {
 	const most = 1 << 16
-	k := pack.TableOf(r.kind.Object())
+	k := pack.TableKind(r.kind.Object())
 	var orphans []orphan
 	for n := range x.Table(k).Len() {
 		key := object{k, *x.Digest(k, n)}

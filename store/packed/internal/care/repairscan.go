@@ -123,7 +123,7 @@ func (s *salvage) frame(f pack.Frame) error {
 }
 
 // add records where the good ones of the items of a frame are.
-func (s *salvage) add(f pack.Frame, h *pack.Head, good []bool) error {
+func (s *salvage) add(f pack.Frame, h *pack.FrameHead, good []bool) error {
 	if s.progress != nil {
 		s.progress.Objects.Add(uint64(len(h.Items)))
 		s.progress.Bytes.Add(uint64(f.Length()))

@@ -50,19 +50,19 @@ type scrubber struct {
 	plan      []frameAt
 	meta      int // how many frames of the plan, from its beginning, are not file contents
 
-	listed   []fs.DirEntry // of the folder of indexes, before the last look for new ones
-	unlisted bool          // it could not be read then
+	indexFiles       []fs.DirEntry // of the folder of indexes, before the last look for new ones
+	indexFilesUnread bool          // it could not be read then
 
 	known   *sealed.Quarantine // from earlier
 	packs   map[pack.ID]*packState
 	damaged map[*index.Index]error // what is wrong with those that do not match their checksums
 
-	mu      sync.Mutex // for what follows
-	odd     map[pack.Key]error
-	list    []badObject
-	lists   []listAt                        // that are whole, and were not found in the course of reading
-	also    map[store.Digest][]store.Digest // damaged and missing chunks, and the blobs that are made of them
-	missing map[store.Digest]string         // missing chunks, and where the list is that names one
+	mu         sync.Mutex // for what follows
+	odd        map[pack.Key]error
+	badObjects []badObject
+	chunkLists []listAt                        // that are whole, and were not found in the course of reading
+	also       map[store.Digest][]store.Digest // damaged and missing chunks, and the blobs that are made of them
+	missing    map[store.Digest]string         // missing chunks, and where the list is that names one
 
 	held error // why quarantine and state must not be written, although they may be otherwise
 }
@@ -72,7 +72,7 @@ type badObject struct {
 	at     index.At
 	l      pack.Location
 	digest store.Digest
-	what   store.What
+	what   store.DamageKind
 	err    error
 	quiet  bool // not to be reported: not asked for, or a chunk list that is well, but of a chunk that is not
 }
@@ -89,9 +89,9 @@ func (st Store) Scrub(ctx context.Context, o store.ScrubOptions, found func(stor
 	}
 	if o.Only == nil {
 		if names, err := st.Fs.ReadDir(index.Dir); err == nil {
-			s.listed = names
+			s.indexFiles = names
 		} else {
-			s.unlisted = true
+			s.indexFilesUnread = true
 		}
 		st.Refresh()
 		s.indexes = *st.Indexes.Load()

@@ -11,7 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -31,7 +31,7 @@ func (s *scrubber) lost(f pack.Frame) bool {
 }
 
 // fileDamage is something wrong with a file of the store.
-func (st Store) fileDamage(what store.What, name string, err error) store.Damage {
+func (st Store) fileDamage(what store.DamageKind, name string, err error) store.Damage {
 	where, err := st.explain(st.Fs.Path(name), err)
 	return store.Damage{What: what, Where: where, Err: err}
 }
@@ -55,25 +55,25 @@ func (st Store) explain(where string, err error) (string, error) {
 // when it is known what is lost with them.
 func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 	if _, err := sealed.ReadConfig(s.st.Fs); err != nil {
-		found(s.st.fileDamage(store.WhatConfig, sealed.ConfigName, err))
+		found(s.st.fileDamage(store.DamageConfig, sealed.ConfigName, err))
 	}
 	for _, err := range quarantine {
-		found(s.st.fileDamage(store.WhatState, sealed.QuarantineDir, err))
+		found(s.st.fileDamage(store.DamageState, sealed.QuarantineDir, err))
 	}
-	if s.st.Cloud != nil {
-		if _, err := s.st.Cloud.Reload(); err != nil {
-			found(s.st.fileDamage(store.WhatIndex, cloud.HeadName, err))
+	if s.st.Bucket != nil {
+		if _, err := s.st.Bucket.Reload(); err != nil {
+			found(s.st.fileDamage(store.DamageIndex, bucketfs.HeadName, err))
 		}
 	}
 	s.checkIndexes(found)
 	s.checkPacks(found)
-	s.names(store.WhatConfig, pack.TempDir, found) // without it nothing can be stored
+	s.names(store.DamageConfig, pack.TempDir, found) // without it nothing can be stored
 	known := map[string]bool{
-		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUp: true, stateName: true,
+		sealed.ConfigName: true, sealed.LockName: true, sealed.LogName: true, sealed.GivenUpName: true, stateName: true,
 		pack.Dir: true, index.Dir: true, sealed.TagsDir: true, pack.TempDir: true, sealed.QuarantineDir: true,
-		cloud.HeadName: true, bucketLock: true,
+		bucketfs.HeadName: true, bucketLock: true,
 	}
-	for _, name := range s.names(store.WhatConfig, ".", found) {
+	for _, name := range s.names(store.DamageConfig, ".", found) {
 		if !known[name] {
 			found(s.unknown(name))
 		}
@@ -83,7 +83,7 @@ func (s *scrubber) checkFiles(quarantine []error, found func(store.Damage)) {
 // bucketLock is a file of a bucket that is a folder.
 const bucketLock = "swap"
 
-func (s *scrubber) names(what store.What, dir string, found func(store.Damage)) (names []string) {
+func (s *scrubber) names(what store.DamageKind, dir string, found func(store.Damage)) (names []string) {
 	entries, err := s.st.Fs.ReadDir(dir)
 	if err != nil {
 		found(s.st.fileDamage(what, dir, err))
@@ -95,14 +95,14 @@ func (s *scrubber) names(what store.What, dir string, found func(store.Damage)) 
 }
 
 // harmless is something wrong with a file by which nothing is lost.
-func (s *scrubber) harmless(what store.What, name string, err error) store.Damage {
+func (s *scrubber) harmless(what store.DamageKind, name string, err error) store.Damage {
 	d := s.st.fileDamage(what, name, err)
 	d.Harmless = true
 	return d
 }
 
 func (s *scrubber) unknown(path string) store.Damage {
-	return s.harmless(store.WhatUnknown, path, errors.New("not a file of the store"))
+	return s.harmless(store.DamageUnknown, path, errors.New("not a file of the store"))
 }
 
 // checkIndexes reads all of every index, and finds those that could not be opened.
@@ -110,10 +110,10 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 	for _, x := range s.indexes {
 		if err := x.Check(); err != nil {
 			s.damaged[x] = err
-			found(s.st.fileDamage(store.WhatIndex, index.Path(x.Name), err))
+			found(s.st.fileDamage(store.DamageIndex, index.Path(x.Name), err))
 		}
 	}
-	for _, name := range s.names(store.WhatIndex, index.Dir, found) {
+	for _, name := range s.names(store.DamageIndex, index.Dir, found) {
 		if index.HasName(s.indexes, name) {
 			continue
 		}
@@ -125,7 +125,7 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 		if err == nil {
 			void, wasThere := x.Epoch < index.Epoch(s.indexes), func(e fs.DirEntry) bool { return e.Name() == name }
 			index.Close(x)
-			if void || !s.unlisted && !slices.ContainsFunc(s.listed, wasThere) {
+			if void || !s.indexFilesUnread && !slices.ContainsFunc(s.indexFiles, wasThere) {
 				continue // another process has just made it, or was to remove it
 			}
 			err = errUnopened
@@ -133,15 +133,15 @@ func (s *scrubber) checkIndexes(found func(store.Damage)) {
 		if errors.Is(err, store.ErrNewer) {
 			s.newer(err)
 		} else if s.st.counts(name) { // otherwise another process has just replaced it
-			found(s.st.fileDamage(store.WhatIndex, index.Path(name), err))
+			found(s.st.fileDamage(store.DamageIndex, index.Path(name), err))
 		}
 	}
 }
 
 // counts reports whether an index is still a part of the store.
 func (st Store) counts(name string) bool {
-	if st.Cloud != nil {
-		h, err := st.Cloud.Reload()
+	if st.Bucket != nil {
+		h, err := st.Bucket.Reload()
 		return err == nil && (h == nil || slices.Contains(h.Indexes, name))
 	}
 	_, err := st.Fs.Stat(index.Path(name))
@@ -165,7 +165,7 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 			}
 		}
 	}
-	names := s.names(store.WhatPack, pack.Dir, found) // in a bucket, with the lengths, in one call
+	names := s.names(store.DamagePack, pack.Dir, found) // in a bucket, with the lengths, in one call
 	_ = runParallel(context.Background(), waiters, maps.Keys(s.packs), func(id pack.ID) error {
 		s.packs[id].lost = s.openPack(id, s.packs[id])
 		return nil
@@ -181,10 +181,10 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 				continue
 			}
 			err := errors.New("no index names it: it is being written, or was left when something was interrupted")
-			found(s.harmless(store.WhatPack, id.Path(), err))
+			found(s.harmless(store.DamagePack, id.Path(), err))
 		case p.want > 0 && p.size > p.want:
 			err := fmt.Errorf("%d bytes, and the index knows only %d of them", p.size, p.want)
-			found(s.harmless(store.WhatPack, id.Path(), err))
+			found(s.harmless(store.DamagePack, id.Path(), err))
 		}
 	}
 }

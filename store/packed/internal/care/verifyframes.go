@@ -138,7 +138,7 @@ type ahead struct {
 // reading says that frame i is read now. It is called for each frame once, in order.
 func (a *ahead) reading(i int) {
 	const most, atOnce = 16 << 20, 4 << 20 // bytes
-	if a.s.st.Cloud == nil || a.s.o.Structure {
+	if a.s.st.Bucket == nil || a.s.o.Structure {
 		return
 	}
 	for a.next < len(a.frames) && a.asked-a.read < most {
@@ -151,7 +151,7 @@ func (a *ahead) reading(i int) {
 			}
 			end = f.End()
 		}
-		a.s.st.Cloud.Want(first.Pack.Path(), first.Offset, end)
+		a.s.st.Bucket.Want(first.Pack.Path(), first.Offset, end)
 		a.asked += end - first.Offset
 	}
 	a.read += a.s.frame(a.frames[i]).Length()
@@ -159,7 +159,7 @@ func (a *ahead) reading(i int) {
 
 // early asks for the first frames that will be read, if these are known before the store's files are looked at.
 func (s *scrubber) early() {
-	if s.st.Cloud == nil || s.o.Structure || s.o.Parts > 0 || s.o.MaxDuration > 0 {
+	if s.st.Bucket == nil || s.o.Structure || s.o.Parts > 0 || s.o.MaxDuration > 0 {
 		return
 	}
 	if all, meta := s.frames(); meta < len(all) {

@@ -33,7 +33,7 @@ func (s *scrubber) judge() {
 		s.whole.Add(b.at)
 		s.progress.Objects.Add(1)
 		if readAs(b.at.Kind, b.l) == pack.KindList {
-			s.lists = append(s.lists, listAt{b.at, b.l, b.digest})
+			s.chunkLists = append(s.chunkLists, listAt{b.at, b.l, b.digest})
 		}
 	}
 	for _, b := range rest {
@@ -54,7 +54,7 @@ func (s *scrubber) unmarked() (suspects, rest []badObject) {
 		}
 		x := s.indexes[at.Index]
 		frame, l, ok := x.Record(at.Kind, at.N)
-		b := badObject{at: at, l: l, digest: *x.Digest(at.Kind, at.N), what: store.WhatObject}
+		b := badObject{at: at, l: l, digest: *x.Digest(at.Kind, at.N), what: store.DamageObject}
 		switch {
 		case sweeping && ok && s.known.IsSwept(&b.digest, l):
 			s.bad.Add(at) // nobody has it any more
@@ -115,10 +115,10 @@ func (s *scrubber) isBad(b badObject) {
 	for _, at := range index.RecordsOf(s.indexes, b.at.Kind, b.l, &b.digest) {
 		s.bad.Add(at)
 	}
-	if (b.what == store.WhatObject || b.what == store.WhatAssembly) && !store.IsCorrupt(b.err) {
-		b.what = store.WhatUnreadable
+	if (b.what == store.DamageObject || b.what == store.DamageAssembly) && !store.IsCorrupt(b.err) {
+		b.what = store.DamageUnreadable
 	}
-	s.list = append(s.list, b)
+	s.badObjects = append(s.badObjects, b)
 }
 
 // quarantine returns the places of all that is damaged.
@@ -129,7 +129,7 @@ func (s *scrubber) quarantine() *sealed.Quarantine {
 			q.Packs[id] = true
 		}
 	}
-	for _, b := range s.list {
+	for _, b := range s.badObjects {
 		if store.IsCorrupt(b.err) && !q.Packs[b.l.Frame.Pack] {
 			q.Packs[b.l.Frame.Pack] = false
 			q.Places[sealed.PlaceOf(&b.digest, b.l)] = struct{}{}
@@ -173,8 +173,8 @@ func (s *scrubber) elsewhere(k pack.Kind, d *store.Digest) (l pack.Location, ok,
 func (s *scrubber) report(found func(store.Damage)) {
 	s.reportPacks(found)
 	told := map[object]bool{}
-	slices.SortStableFunc(s.list, func(a, b badObject) int { return compareLocations(a.l, b.l) })
-	for _, b := range s.list {
+	slices.SortStableFunc(s.badObjects, func(a, b badObject) int { return compareLocations(a.l, b.l) })
+	for _, b := range s.badObjects {
 		if o := (object{b.at.Kind, b.digest}); !b.quiet && !told[o] {
 			told[o] = true
 			found(s.objectDamage(b))
@@ -182,7 +182,7 @@ func (s *scrubber) report(found func(store.Damage)) {
 	}
 	for d, where := range s.missing {
 		blobs := s.lostWith(d)
-		found(store.Damage{What: store.WhatMissing, Kind: store.KindFile, Digest: d, Also: blobs, Where: where,
+		found(store.Damage{What: store.DamageMissing, Kind: store.KindFile, Digest: d, Also: blobs, Where: where,
 			Err: errors.New("a chunk that is not in the store"), Harmless: len(blobs) == 0})
 	}
 }
@@ -219,7 +219,7 @@ func (s *scrubber) lostWith(chunk store.Digest) (blobs []store.Digest) {
 // reportPacks tells of damage to packs and frames that is not explained by their objects. Where all that is in them is
 // also elsewhere, it is harmless.
 func (s *scrubber) reportPacks(found func(store.Damage)) {
-	for _, b := range s.list {
+	for _, b := range s.badObjects {
 		if !b.quiet {
 			delete(s.odd, b.l.Frame.Key())
 		}
@@ -235,7 +235,7 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 	}
 	neededPacks, neededFrames := s.needed(packs)
 	for id, err := range packs {
-		d := s.st.fileDamage(store.WhatPack, id.Path(), err)
+		d := s.st.fileDamage(store.DamagePack, id.Path(), err)
 		d.Harmless = !neededPacks[id]
 		found(d)
 	}
@@ -243,7 +243,7 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 		others := s.only != nil && err == pack.ErrPayload // it may be to what nobody asked for
 		if packs[key.Pack] == nil && !others {
 			where := fmt.Sprintf("%s offset %d", s.st.Fs.Path(key.Pack.Path()), key.Offset)
-			found(store.Damage{What: store.WhatFrame, Where: where, Err: err, Harmless: !neededFrames[key]})
+			found(store.Damage{What: store.DamageFrame, Where: where, Err: err, Harmless: !neededFrames[key]})
 		}
 	}
 }
@@ -269,7 +269,7 @@ func (s *scrubber) needed(packs map[pack.ID]error) (map[pack.ID]bool, map[pack.K
 func (s *scrubber) record(files []string, unread bool) {
 	q := s.quarantine()
 	s.st.Quarantine.Store(q)
-	for _, b := range s.list {
+	for _, b := range s.badObjects {
 		if q.Holds(&b.digest, b.l) && !s.known.Holds(&b.digest, b.l) {
 			s.result.Recorded++
 		}

@@ -49,7 +49,7 @@ func (s *scrubber) checkLists() {
 			assembled.Add(s.checkList(list, whole))
 		}
 	})
-	for _, list := range s.lists {
+	for _, list := range s.chunkLists {
 		assembled.Add(s.checkList(list, inTime && stopped == len(frames)))
 	}
 	s.result.Assembled = uint64(assembled.Load())
@@ -100,7 +100,7 @@ func (s *scrubber) checkList(list listAt, whole bool) int64 {
 	s.progress.Bytes.Add(uint64(n))
 	s.progress.Total.Add(uint64(n))
 	if err != nil && s.ctx.Err() == nil {
-		s.isBad(badObject{at: list.at, l: list.l, digest: list.digest, what: store.WhatAssembly, err: err})
+		s.isBad(badObject{at: list.at, l: list.l, digest: list.digest, what: store.DamageAssembly, err: err})
 	}
 	return 1
 }
@@ -113,7 +113,7 @@ func (s *scrubber) checkChunks(list listAt) (ok bool) {
 	b := badObject{at: list.at, l: list.l, digest: list.digest}
 	for c, err := range s.st.Packs.Chunks(list.l, nil) {
 		if err != nil { // but it was whole a moment ago
-			b.what, b.err = store.WhatObject, err
+			b.what, b.err = store.DamageObject, err
 			s.isBad(b)
 			return false
 		}
@@ -123,9 +123,9 @@ func (s *scrubber) checkChunks(list listAt) (ok bool) {
 			s.lostChunk(b, c.Digest, damaged)
 			return false
 		case l.Frame.Kind != pack.KindData:
-			b.what, b.err = store.WhatMissing, fmt.Errorf("chunk %s is a list of chunks", c.Digest)
+			b.what, b.err = store.DamageMissing, fmt.Errorf("chunk %s is a list of chunks", c.Digest)
 		case uint64(l.Size) != c.Size:
-			b.what, b.err = store.WhatSize, fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, l.Size, c.Size)
+			b.what, b.err = store.DamageSize, fmt.Errorf("chunk %s has %d bytes, want %d", c.Digest, l.Size, c.Size)
 		}
 		if b.err != nil {
 			b.err = &store.CorruptError{Err: b.err}
@@ -141,7 +141,7 @@ func (s *scrubber) checkChunks(list listAt) (ok bool) {
 // a damaged frame, or was found by a damaged index, it is to blame.
 func (s *scrubber) lostChunk(b badObject, chunk store.Digest, damaged bool) {
 	if cause := s.doubt(b); cause != nil && !damaged {
-		b.what, b.err = store.WhatObject, &store.CorruptError{Err: fmt.Errorf("chunk list is not to be believed: %w", cause)}
+		b.what, b.err = store.DamageObject, &store.CorruptError{Err: fmt.Errorf("chunk list is not to be believed: %w", cause)}
 		s.isBad(b)
 		return
 	}

@@ -61,7 +61,7 @@ func (s *scrubber) readState(found func(store.Damage)) {
 		s.held = s.newer(record.At(s.st.Fs.Path(stateName), err))
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		s.state = scrubState{}
-		d := s.st.fileDamage(store.WhatState, stateName, err)
+		d := s.st.fileDamage(store.DamageState, stateName, err)
 		d.Harmless = true
 		found(d)
 	}

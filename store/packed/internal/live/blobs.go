@@ -232,7 +232,7 @@ func (st *Store) about(d store.Digest, err error) error {
 func (st *Store) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
 	return func(yield func(store.Digest, error) bool) {
 		st.mu.Lock()
-		sessions := append([]*session{st.current}, st.sealed...)
+		sessions := append([]*session{st.current}, st.closing...)
 		st.mu.Unlock()
 		for _, s := range sessions {
 			for _, d := range s.list(prefix, nibbles) {

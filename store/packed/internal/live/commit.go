@@ -3,6 +3,7 @@ package live
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +11,9 @@ import (
 	"syscall"
 
 	"castar/store"
+	"castar/store/durable"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -27,7 +29,7 @@ import (
 //
 // An error ends all writing to the store: after a sync that failed, another one proves nothing.
 //
-// In a bucket the commit is another one; see shared.go.
+// In a bucket the commit is another one; see inbucket.go.
 func (st *Store) Sync(context.Context) error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
@@ -35,7 +37,7 @@ func (st *Store) Sync(context.Context) error {
 }
 
 // commitLocked is Sync for a caller that holds st.commit. In a bucket it also pins p, unless p is nil or the epoch has changed.
-func (st *Store) commitLocked(p *cloud.Pin) error {
+func (st *Store) commitLocked(p *bucketfs.Pin) error {
 	if err := st.Writable(); err != nil {
 		if errors.Is(err, store.ErrReadOnly) {
 			return nil // nothing can have been put
@@ -57,7 +59,7 @@ func (st *Store) nextSession() *session {
 	defer st.mu.Unlock()
 	s := st.current
 	st.current = newSession(st)
-	st.sealed = append(slices.Clone(st.sealed), s)
+	st.closing = append(slices.Clone(st.closing), s)
 	return s
 }
 
@@ -65,14 +67,14 @@ func (st *Store) nextSession() *session {
 func (st *Store) committed(s *session) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.sealed = slices.DeleteFunc(slices.Clone(st.sealed), func(o *session) bool { return o == s })
+	st.closing = slices.DeleteFunc(slices.Clone(st.closing), func(o *session) bool { return o == s })
 }
 
-func (st *Store) commitSession(s *session, p *cloud.Pin) error {
+func (st *Store) commitSession(s *session, p *bucketfs.Pin) error {
 	if err := st.publishPacks(s); err != nil {
 		return err
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		return st.commitShared(p)
 	}
 	if s.empty() {
@@ -86,7 +88,7 @@ func (st *Store) commitSession(s *session, p *cloud.Pin) error {
 
 // publishPacks gives the packs of a session their names, when all is in them.
 func (st *Store) publishPacks(s *session) error {
-	for _, g := range s.seal() {
+	for _, g := range s.end() {
 		if err := s.write(g); err != nil {
 			return err
 		}
@@ -183,11 +185,11 @@ func (st *Store) NewIndex(epoch uint32, parts []index.Part, check func(*index.In
 		return nil, err
 	}
 	x, err := index.Open(st.Fs, name)
-	if err == nil && st.Cloud != nil {
+	if err == nil && st.Bucket != nil {
 		x.TrackReliance()
 	}
 	if check == nil {
-		if errors.Is(err, fs.ErrNotExist) && st.Cloud == nil {
+		if errors.Is(err, fs.ErrNotExist) && st.Bucket == nil {
 			err = fmt.Errorf("%w: %w", errReplaced, err)
 		}
 		return x, err
@@ -246,7 +248,7 @@ func (st *Store) Close() error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
 	st.mu.Lock()
-	sessions := append(slices.Clone(st.sealed), st.current)
+	sessions := append(slices.Clone(st.closing), st.current)
 	if st.failure == nil {
 		st.failure = errors.New("store is closed")
 	}
@@ -281,4 +283,19 @@ func OrFull(err error) error {
 func IsFull(err error) bool {
 	_, full := errors.AsType[*fullError](err)
 	return full
+}
+
+// roomSize is how much must fit in the store for it to have room, in bytes: several groups and an index.
+const roomSize = 4 << 20
+
+// Room returns an error while there is no room in the store. It writes a file and removes it: only that also tells of
+// quotas.
+func (st *Store) Room(ctx context.Context) error {
+	data := make([]byte, roomSize)
+	_, _ = rand.Read(data) // a file system may compress
+	name := pack.TempPath("room-" + rand.Text())
+	if err := durable.NewFile(st.Fs, name, data, true); err != nil {
+		return err
+	}
+	return errors.Join(st.Fs.Remove(name), ctx.Err())
 }

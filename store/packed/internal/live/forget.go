@@ -21,7 +21,7 @@ func (t Tags) Forget(ctx context.Context, ingests []store.Tag) error {
 	if err := t.st.Writable(); err != nil {
 		return err
 	}
-	if !t.st.Alone && t.st.Cloud == nil {
+	if !t.st.Exclusive && t.st.Bucket == nil {
 		return store.ErrNotAlone
 	}
 	t.st.logging.Lock()
@@ -63,13 +63,13 @@ func (t Tags) forget(ctx context.Context, ingests []store.Tag) error {
 
 // writeWithout writes what a file of some length has outside the parts that are gone into a new file, durably. After an
 // error it has tried to remove the new file.
-func writeWithout(fsys durable.FS, name string, old io.ReaderAt, size int64, gone []sealed.Extent) (err error) {
+func writeWithout(fsys durable.FS, name string, old io.ReaderAt, size int64, gone []sealed.Range) (err error) {
 	f, err := fsys.Create(name)
 	if err != nil {
 		return err
 	}
 	w, from := bufio.NewWriterSize(f, 64<<10), int64(0)
-	for _, g := range append(gone, sealed.Extent{From: size, To: size}) {
+	for _, g := range append(gone, sealed.Range{From: size, To: size}) {
 		if _, err = io.Copy(w, io.NewSectionReader(old, from, g.From-from)); err != nil {
 			break
 		}

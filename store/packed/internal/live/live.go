@@ -18,7 +18,7 @@ import (
 	"castar/store/chunk"
 	"castar/store/durable"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 	"castar/store/zstd"
@@ -42,16 +42,16 @@ type Options struct {
 
 // Store is an open packed store. Its methods may be called concurrently.
 type Store struct {
-	Fs       durable.FS
-	Cloud    *cloud.FS // the same, if the store is in a bucket; see shared.go
-	CloseFS  func() error
-	lock     durable.Lock
-	Config   sealed.Config
-	Cutter   *chunk.Cutter
-	ReadOnly bool
-	tolerate bool // leaves damaged indexes out
-	Alone    bool // opened exclusively
-	Limits   Limits
+	Fs        durable.FS
+	Bucket    *bucketfs.FS // the same, if the store is in a bucket; see inbucket.go
+	CloseFS   func() error
+	lock      durable.Lock
+	Config    sealed.Config
+	Cutter    *chunk.Cutter
+	ReadOnly  bool
+	tolerate  bool // leaves damaged indexes out
+	Exclusive bool // opened exclusively
+	Limits    Limits
 
 	lanes   atomic.Uint32 // given out
 	Slots   chan struct{} // one for each compression that may run
@@ -73,27 +73,27 @@ type Store struct {
 	Quarantine atomic.Pointer[sealed.Quarantine]
 	Unjudged   error // that a newer program wrote a line of the quarantine, or nil
 
-	Retired []*index.Index // replaced, but perhaps still being read; under commit
-	epoch   atomic.Uint64  // of the head whose indexes are in use
-	whole   uint64         // the epoch in which all that was relied on is there; under commit
-	aged    time.Time      // when ageReliance has last begun a period; under commit
-	moved   bool           // the epoch has changed since the store was opened; under commit
-	mu      sync.Mutex
-	current *session
-	sealed  []*session // being committed
-	failure error
+	Retired    []*index.Index // replaced, but perhaps still being read; under commit
+	epoch      atomic.Uint64  // of the head whose indexes are in use
+	wholeEpoch uint64         // the epoch in which all that was relied on is there; under commit
+	aged       time.Time      // when ageReliance has last begun a period; under commit
+	moved      bool           // the epoch has changed since the store was opened; under commit
+	mu         sync.Mutex
+	current    *session
+	closing    []*session // being committed
+	failure    error
 }
 
 // Bundle returns the store as its users see it, without what looks after it.
 func (st *Store) Bundle() *store.Store {
 	var keeper store.Keeper
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		keeper = st
 	}
 	return &store.Store{
 		ID: st.Config.ID, SizeRule: st.Config.SizeRule, Blobs: st.Blobs(), Lanes: st.Blobs(), Groups: st.Blobs(), Joins: st.Blobs(), Takes: st.Blobs(),
 		Directories: Directories{st}, Tags: Tags{st}, Lister: st, Sizer: st, Meter: &st.added,
-		Clones: st.clones(), NewSet: st.NewSet, Room: st.Room, Barrier: st, Keeper: keeper, Far: st.Cloud != nil,
+		Clones: st.clones(), NewSet: st.NewSet, Room: st.Room, Barrier: st, Keeper: keeper, Far: st.Bucket != nil,
 	}
 }
 
@@ -109,10 +109,10 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 		}
 	}()
 	st = &Store{
-		Fs: fsys, lock: lock, Config: cfg, ReadOnly: o.ReadOnly, tolerate: o.Tolerate, Alone: o.Exclusive,
+		Fs: fsys, lock: lock, Config: cfg, ReadOnly: o.ReadOnly, tolerate: o.Tolerate, Exclusive: o.Exclusive,
 		Limits: defaultLimits(), opened: time.Now(),
 	}
-	if st.Cloud, _ = fsys.(*cloud.FS); st.Cloud != nil {
+	if st.Bucket, _ = fsys.(*bucketfs.FS); st.Bucket != nil {
 		if err := st.openShared(); err != nil {
 			return nil, err
 		}
@@ -162,7 +162,7 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 // that cannot be opened, unless they are of a newer program.
 func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index, error) {
 	tries := 100 // another process may replace an index between the listing and the opening
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		tries = 3 // a gc must have deleted it, and that is long after
 	}
 	for try := 1; ; try++ {
@@ -172,8 +172,8 @@ func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index
 		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == tries {
 			return all, err
 		}
-		if st.Cloud != nil {
-			if _, rerr := st.Cloud.Reload(); rerr != nil {
+		if st.Bucket != nil {
+			if _, rerr := st.Bucket.Reload(); rerr != nil {
 				return nil, rerr
 			}
 		}
@@ -184,10 +184,10 @@ func (st *Store) openIndexes(have []*index.Index, tolerate bool) ([]*index.Index
 // the folder of indexes, and waits for a commit of this process only if there is something new. What it cannot read is left
 // for the next call.
 func (st *Store) Refresh() bool {
-	if st.Alone {
+	if st.Exclusive {
 		return false
 	}
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		return st.refreshShared()
 	}
 	if !st.unseen() {
@@ -250,7 +250,7 @@ func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all [
 		x, err := index.Open(st.Fs, e.Name())
 		switch {
 		case err == nil:
-			if st.Cloud != nil && !st.ReadOnly {
+			if st.Bucket != nil && !st.ReadOnly {
 				x.TrackReliance()
 			}
 			all = append(all, x)
@@ -269,26 +269,26 @@ func (st *Store) openListed(have []*index.Index, ignore func(error) bool) (all [
 func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
 	// Sessions first: a session that is committed during the search is in the indexes before it leaves the list.
 	st.mu.Lock()
-	sealed, current := st.sealed, st.current
+	closing, current := st.closing, st.current
 	st.mu.Unlock()
 	if l, data, ok = current.find(k, d, wantData); ok {
 		return l, data, true
 	}
-	return st.findBefore(sealed, k, d, wantData)
+	return st.findBefore(closing, k, d, wantData)
 }
 
 // hasBefore is Has without the current session.
 func (st *Store) hasBefore(k pack.Kind, d *store.Digest) bool {
 	st.mu.Lock()
-	sealed := st.sealed
+	closing := st.closing
 	st.mu.Unlock()
-	_, _, ok := st.findBefore(sealed, k, d, false)
+	_, _, ok := st.findBefore(closing, k, d, false)
 	return ok
 }
 
 // findBefore is find for the sessions that are being committed, and the indexes.
-func (st *Store) findBefore(sealed []*session, k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
-	for _, s := range sealed {
+func (st *Store) findBefore(closing []*session, k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
+	for _, s := range closing {
 		if l, data, ok = s.find(k, d, wantData); ok {
 			return l, data, true
 		}
@@ -296,7 +296,7 @@ func (st *Store) findBefore(sealed []*session, k pack.Kind, d *store.Digest, wan
 	for {
 		all := st.Indexes.Load()
 		l, ok = st.findStored(*all, k, d)
-		if !ok || st.Cloud == nil || st.Indexes.Load() == all {
+		if !ok || st.Bucket == nil || st.Indexes.Load() == all {
 			return l, nil, ok
 		}
 		// The indexes were replaced: perhaps before it was noted that this object is relied on.
@@ -347,3 +347,9 @@ func (st *Store) Fail(err error) error {
 	}
 	return err
 }
+
+// meter implements store.Meter.
+type meter struct{ contents, stored atomic.Uint64 }
+
+// Added implements store.Meter.
+func (m *meter) Added() (contents, stored uint64) { return m.contents.Load(), m.stored.Load() }

@@ -11,7 +11,7 @@ import (
 	"castar/store"
 	"castar/store/durable"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -115,8 +115,8 @@ func prepare(fsys durable.FS, cfg sealed.Config, missing bool, o Options) (seale
 	}
 	if _, far := fsys.(durable.Far); !far {
 		// The head of a bucket that was copied here: without it, all indexes count, also when the store is copied back.
-		if _, err := fsys.Stat(cloud.HeadName); !errors.Is(err, fs.ErrNotExist) {
-			if err := fsys.Remove(cloud.HeadName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, err := fsys.Stat(bucketfs.HeadName); !errors.Is(err, fs.ErrNotExist) {
+			if err := fsys.Remove(bucketfs.HeadName); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return cfg, err
 			}
 		}

@@ -289,7 +289,7 @@ func batches(chunks iter.Seq2[store.Chunk, error]) iter.Seq2[[]store.Chunk, erro
 
 // clones returns store.Store.Clones. Contents that lie in a file of this machine, as they are, have an extent.
 func (st *Store) clones() func(fd int) error {
-	if st.Cloud != nil {
+	if st.Bucket != nil {
 		return nil
 	}
 	return func(fd int) error {

@@ -36,9 +36,9 @@ type session struct {
 	st *Store
 
 	mu      sync.Mutex
-	sealed  bool                        // takes no more objects
+	ended   bool                        // takes no more objects
 	objects [2]map[store.Digest]pending // by pack.Kind.Table
-	open    [pack.Kinds][laneCount]*group
+	open    [pack.Kinds][laneCount]*sessionGroup
 	out     *pack.Writer
 	frames  []pack.Frame
 	bytes   int64
@@ -47,13 +47,13 @@ type session struct {
 
 // pending is an object of a session: a piece of a group.
 type pending struct {
-	group  *group
+	group  *sessionGroup
 	offset uint32
 	size   uint32
 }
 
-// group is the objects of one frame. Once it is written, it has no bytes any more.
-type group struct {
+// sessionGroup is the objects of one frame. Once it is written, it has no bytes any more.
+type sessionGroup struct {
 	*pack.Group
 	frame int // in session.frames, once written
 }
@@ -66,7 +66,7 @@ func newSession(st *Store) *session {
 // sending begins early, and the last of a small session takes little time.
 func (st *Store) NewWriter() *pack.Writer {
 	return st.Packs.NewWriter(func(before int64) int64 {
-		if st.Cloud == nil {
+		if st.Bucket == nil {
 			return st.Limits.Pack
 		}
 		return min(max(before/4, st.Limits.Pack/3), st.Limits.Pack)
@@ -74,12 +74,12 @@ func (st *Store) NewWriter() *pack.Writer {
 }
 
 // add takes an object into the group of a lane, unless the session has it. If it returns a group, the caller must write the
-// group. It reports false if the session is sealed. If at is not nil, it keeps the object out of shared groups, and is its
+// group. It reports false if the session has ended. If at is not nil, it keeps the object out of shared groups, and is its
 // offset in a blob; then data is not copied and must not change until the group is written.
-func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, at *uint64) (toWrite *group, ok bool) {
+func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, at *uint64) (toWrite *sessionGroup, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sealed {
+	if s.ended {
 		return nil, false
 	}
 	objects := s.objects[k.Table()]
@@ -89,14 +89,14 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, at *ui
 	if k == pack.KindData {
 		s.st.added.contents.Add(uint64(len(data)))
 	}
-	var g *group
+	var g *sessionGroup
 	if at != nil {
 		items := []pack.Item{{Digest: d, Size: uint32(len(data))}}
-		g = &group{Group: &pack.Group{Kind: k, Items: items, Raw: data, InBlob: k == pack.KindData, At: *at}}
+		g = &sessionGroup{Group: &pack.Group{Kind: k, Items: items, Raw: data, InBlob: k == pack.KindData, At: *at}}
 		objects[d] = pending{g, 0, uint32(len(data))}
 	} else {
 		if g = s.open[k][lane]; g == nil {
-			g = &group{Group: s.st.Packs.NewGroup(k)}
+			g = &sessionGroup{Group: s.st.Packs.NewGroup(k)}
 			s.open[k][lane] = g
 		}
 		offset, full := s.st.Packs.Add(g.Group, d, data)
@@ -110,16 +110,16 @@ func (s *session) add(k pack.Kind, lane int, d store.Digest, data []byte, at *ui
 	return g, true
 }
 
-// addGroup adds a group of contents, and returns it. The caller must write it. If the session has any of its objects, or is
-// sealed, or if an object is in the group twice, addGroup does nothing and returns nil.
-func (s *session) addGroup(of *pack.Group) *group {
+// addGroup adds a group of contents, and returns it. The caller must write it. If the session has any of its objects, or
+// has ended, or if an object is in the group twice, addGroup does nothing and returns nil.
+func (s *session) addGroup(of *pack.Group) *sessionGroup {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	blobs := s.objects[pack.KindData.Table()]
-	if s.sealed || slices.ContainsFunc(of.Items, func(it pack.Item) bool { _, ok := blobs[it.Digest]; return ok }) {
+	if s.ended || slices.ContainsFunc(of.Items, func(it pack.Item) bool { _, ok := blobs[it.Digest]; return ok }) {
 		return nil
 	}
-	g := &group{Group: of}
+	g := &sessionGroup{Group: of}
 	at, before := uint32(0), len(blobs)
 	for _, it := range of.Items {
 		blobs[it.Digest] = pending{g, at, it.Size}
@@ -172,14 +172,14 @@ func (s *session) list(prefix store.Digest, nibbles int) (found []store.Digest) 
 	return found
 }
 
-// seal ends the session for writers and returns the groups that are not full, which the caller must write. It merges groups
+// end ends the session for writers and returns the groups that are not full, which the caller must write. It merges groups
 // of several lanes that fit together, so that a small tree takes no more space because it was read in parallel.
-func (s *session) seal() (rest []*group) {
+func (s *session) end() (rest []*sessionGroup) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sealed = true
+	s.ended = true
 	for k := range s.open {
-		var last *group
+		var last *sessionGroup
 		for lane, g := range s.open[k] {
 			s.open[k][lane] = nil
 			switch {
@@ -197,7 +197,7 @@ func (s *session) seal() (rest []*group) {
 }
 
 // merge moves the objects of g into another group that is not full. The caller holds s.mu.
-func (s *session) merge(into, g *group) {
+func (s *session) merge(into, g *sessionGroup) {
 	objects := s.objects[g.Kind.Table()]
 	for i := range g.Items {
 		p := objects[g.Items[i].Digest]
@@ -225,7 +225,7 @@ func (s *session) empty() bool {
 func (s *session) count() int { return len(s.objects[0]) + len(s.objects[1]) }
 
 // written records that g is in a pack, and frees its bytes.
-func (s *session) written(g *group, f pack.Frame) {
+func (s *session) written(g *sessionGroup, f pack.Frame) {
 	s.mu.Lock()
 	g.frame = len(s.frames)
 	s.frames = append(s.frames, f)
@@ -238,7 +238,7 @@ func (s *session) written(g *group, f pack.Frame) {
 
 // write makes a frame of a group. A group that add returned must be given to write, once. An error ends all writing to the
 // store: objects that refer to the group may already be there.
-func (s *session) write(g *group) error {
+func (s *session) write(g *sessionGroup) error {
 	f, err := s.out.Append(g.Group)
 	if err != nil {
 		err = s.st.Fail(err)
@@ -298,7 +298,7 @@ func (st *Store) put(k pack.Kind, lane int, d store.Digest, data []byte, at *uin
 		}
 		g, ok := s.add(k, lane, d, data, at)
 		if !ok {
-			continue // it was just sealed, and there is a new session
+			continue // it has just ended, and there is a new session
 		}
 		if g == nil {
 			return nil

@@ -24,14 +24,14 @@ type Set struct {
 
 // NewSet returns an empty set of the objects that any process has committed by now.
 func (st *Store) NewSet() store.ObjectSet {
-	if st.Cloud == nil {
+	if st.Bucket == nil {
 		st.Refresh()
 		return st.setOf(*st.Indexes.Load())
 	}
 	if st.dueForSets() { // also if it is alone, which excludes nobody
 		st.refreshShared()
 	}
-	h := st.Cloud.Head()
+	h := st.Bucket.Head()
 	set := st.setOf(*st.Indexes.Load())
 	if h != nil && st.Uses(h) {
 		set.Generation = h.Generation
@@ -55,7 +55,7 @@ func (st *Store) setOf(indexes []*index.Index) *Set {
 
 // record is the record of an object in a set. Of several it is the one that lookups find, or else a damaged one.
 func (s *Set) record(k store.Kind, d *store.Digest) (at index.At, ok bool) {
-	objects := pack.TableOf(k)
+	objects := pack.TableKind(k)
 	for i, x := range s.Indexes {
 		n, found := x.Table(objects).Search(d[:])
 		if !found {
@@ -88,10 +88,10 @@ func (s *Set) Add(k store.Kind, d store.Digest) (added bool, err error) {
 
 // outdated reports whether the head names other indexes than those of the set.
 func (s *Set) outdated() bool {
-	if s.St.Cloud == nil || !s.St.dueForSets() {
+	if s.St.Bucket == nil || !s.St.dueForSets() {
 		return false
 	}
-	h, err := s.St.Cloud.Reload()
+	h, err := s.St.Bucket.Reload()
 	return err == nil && h != nil && (len(h.Indexes) != len(s.Indexes) ||
 		slices.ContainsFunc(h.Indexes, func(name string) bool { return !index.HasName(s.Indexes, name) }))
 }
@@ -110,7 +110,7 @@ func (s *Set) Covers(file string) bool {
 // Stored implements store.Sizer. An object takes its item in the head of its frame, and its share of the payload, rounded.
 // Padding and indexes count for no object. An object that is not written yet counts with its raw length.
 func (st *Store) Stored(ctx context.Context, k store.Kind, d store.Digest) (uint64, error) {
-	l, data, err := st.Lookup(pack.TableOf(k), d, true)
+	l, data, err := st.Lookup(pack.TableKind(k), d, true)
 	if err == nil {
 		err = ctx.Err()
 	}

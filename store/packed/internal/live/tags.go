@@ -2,6 +2,7 @@ package live
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -50,7 +51,7 @@ func (t Tags) Read(path string) (tag store.Tag, err error) {
 			err = record.At(t.st.Fs.Path(path), err)
 		}
 	}
-	if t.st.Cloud != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
+	if t.st.Bucket != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
 		t.st.lately.Store(path, time.Now())
 	}
 	return tag, err
@@ -83,7 +84,7 @@ func (t Tags) mayReplace(path string) error {
 
 // missing reports whether err, from opening a path, means that nothing is there, not even a symbolic link that leads nowhere.
 func (t Tags) missing(path string, err error) bool {
-	if t.st.Cloud == nil && errors.Is(err, fs.ErrNotExist) {
+	if t.st.Bucket == nil && errors.Is(err, fs.ErrNotExist) {
 		_, err = t.st.Fs.Stat(path)
 	}
 	return errors.Is(err, fs.ErrNotExist)
@@ -312,4 +313,42 @@ func (t Tags) ForgetLost() error {
 		return err
 	}
 	return t.st.Fs.SyncDir(sealed.TagsDir)
+}
+
+// giveUp writes down tags that were deleted or forgotten, so that gc can say what it drops. Nothing else depends on it, so
+// it is no error if there is no room.
+func (t Tags) giveUp(tags ...store.Tag) {
+	var lines bytes.Buffer
+	for _, tag := range tags {
+		if line, err := record.EncodeTag(record.OneLine, tag); err == nil {
+			lines.WriteByte('\n')
+			lines.Write(line)
+		}
+	}
+	f, err := t.st.Fs.Append(sealed.GivenUpName)
+	if err != nil {
+		return
+	}
+	if _, err := f.Write(lines.Bytes()); err == nil {
+		_ = f.Sync()
+	}
+	_ = f.Close()
+}
+
+// GivenUp implements store.Sweeper.
+func (t Tags) GivenUp(ctx context.Context) (tags []store.Tag) {
+	for l, err := range t.lines(ctx, sealed.GivenUpName) {
+		if err == nil {
+			tags = append(tags, l.Tag)
+		}
+	}
+	return tags
+}
+
+// DropGivenUp removes what GivenUp returns.
+func (t Tags) DropGivenUp() error {
+	if err := t.st.Fs.Remove(sealed.GivenUpName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

@@ -15,11 +15,11 @@ import (
 
 // The files of a store, all below its folder; FORMAT.md says what is in them.
 const (
-	ConfigName = "config"   // what the store is; its presence makes a folder a store
-	LockName   = "lock"     // empty; flock: shared for using the store, exclusive for removing from it
-	LogName    = "log"      // a line for each ingest
-	GivenUp    = "given-up" // lines that were removed from the log, and tags, since the last gc
-	TagsDir    = "tags"
+	ConfigName  = "config"   // what the store is; its presence makes a folder a store
+	LockName    = "lock"     // empty; flock: shared for using the store, exclusive for removing from it
+	LogName     = "log"      // a line for each ingest
+	GivenUpName = "given-up" // lines that were removed from the log, and tags, since the last gc
+	TagsDir     = "tags"
 )
 
 // TagPath returns the path of a tag in its store.

@@ -134,12 +134,12 @@ func (b *badRun) report(where string, ended bool) error {
 	return err
 }
 
-// Extent is a part of a file.
-type Extent struct{ From, To int64 }
+// Range is a part of a file.
+type Range struct{ From, To int64 }
 
 // Forgotten returns where in a log the lines are that isGone reports, and the empty ones, in order. found says that there
 // are some of the former.
-func Forgotten(ctx context.Context, log io.Reader, isGone func(store.Tag) bool) (gone []Extent, found bool, err error) {
+func Forgotten(ctx context.Context, log io.Reader, isGone func(store.Tag) bool) (gone []Range, found bool, err error) {
 	lines := &LogReader{Lines: bufio.NewReader(log)}
 	for from := int64(0); ; from = lines.read {
 		if err := ctx.Err(); err != nil {
@@ -163,7 +163,7 @@ func Forgotten(ctx context.Context, log io.Reader, isGone func(store.Tag) bool) 
 		case last >= 0 && gone[last].To == from:
 			gone[last].To = lines.read
 		default:
-			gone = append(gone, Extent{from, lines.read})
+			gone = append(gone, Range{from, lines.read})
 		}
 		found = found || !empty
 	}

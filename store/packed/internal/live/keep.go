@@ -8,21 +8,21 @@ import (
 	"sync"
 
 	"castar/store"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 )
 
 // acknowledge calls write, which names a root in a tag or in the log. In a bucket, a gc may be at work that has read tags
 // and log already. So the root is first pinned in the head, which that gc then cannot replace, and whose pins the next
 // keeps. In the end the pin must still be there, or no gc have been at work; else it begins again.
 func (st *Store) acknowledge(ctx context.Context, t store.Tag, write func() error) error {
-	if st.Cloud == nil || st.Cloud.Head() == nil {
+	if st.Bucket == nil || st.Bucket.Head() == nil {
 		return write()
 	}
 	root, err := store.EncodeNode(t.Root)
 	if err != nil {
 		return err
 	}
-	p := cloud.Pin{Root: root, Listing: t.Listing}
+	p := bucketfs.Pin{Root: root, Listing: t.Listing}
 	for written := false; ; {
 		if err := st.pin(ctx, t, p); err != nil {
 			return err
@@ -33,7 +33,7 @@ func (st *Store) acknowledge(ctx context.Context, t store.Tag, write func() erro
 			}
 			written = true
 		}
-		h, err := st.Cloud.Reload()
+		h, err := st.Bucket.Reload()
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func (st *Store) Keep(ctx context.Context, t store.Tag) error {
 		set, err = st.Tags().setting(t)
 		writes = append(writes, set)
 	}
-	if err == nil && st.Cloud.Head() == nil {
+	if err == nil && st.Bucket.Head() == nil {
 		err = st.Sync(ctx)
 	}
 	if err != nil {
@@ -86,12 +86,12 @@ func (st *Store) Send(context.Context) error {
 func (st *Store) uncommitted() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return !st.current.empty() || slices.ContainsFunc(st.sealed, func(s *session) bool { return !s.empty() })
+	return !st.current.empty() || slices.ContainsFunc(st.closing, func(s *session) bool { return !s.empty() })
 }
 
 // pin puts a pin into the head, after a check that all that it keeps is there. It commits what was put before: with the pin,
 // unless the epoch has changed and the check is due.
-func (st *Store) pin(ctx context.Context, t store.Tag, p cloud.Pin) error {
+func (st *Store) pin(ctx context.Context, t store.Tag, p bucketfs.Pin) error {
 	st.commit.Lock()
 	defer st.commit.Unlock()
 	if st.uncommitted() {
@@ -100,7 +100,7 @@ func (st *Store) pin(ctx context.Context, t store.Tag, p cloud.Pin) error {
 		}
 	}
 	for {
-		if h := st.Cloud.Head(); h.Epoch != st.epoch.Load() || h.Epoch != st.whole {
+		if h := st.Bucket.Head(); h.Epoch != st.epoch.Load() || h.Epoch != st.wholeEpoch {
 			if err := st.commitLocked(nil); err != nil {
 				return err
 			}
@@ -110,14 +110,14 @@ func (st *Store) pin(ctx context.Context, t store.Tag, p cloud.Pin) error {
 				return err
 			}
 		}
-		now, err := st.Cloud.Now()
+		now, err := st.Bucket.Now()
 		if err != nil {
 			return err
 		}
-		if h := st.Cloud.Head(); h.Keeps(p) && h.Epoch == st.epoch.Load() {
+		if h := st.Bucket.Head(); h.Keeps(p) && h.Epoch == st.epoch.Load() {
 			return nil
 		}
-		err = st.Cloud.Swap(ctx, func(h *cloud.Head) error {
+		err = st.Bucket.Swap(ctx, func(h *bucketfs.Head) error {
 			if h.Epoch != st.epoch.Load() {
 				return errMoved
 			}

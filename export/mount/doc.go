@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"castar/store"
-	metadata "castar/store/listing"
+	"castar/store/listing"
 )
 
 // Options says how to mount.
@@ -29,7 +29,7 @@ type Options struct {
 	Time time.Time
 	// Facts opens a listing, and says how many bytes of memory it takes. It may be called concurrently. If it is nil,
 	// modes and times are the same everywhere.
-	Facts func(ctx context.Context, listing store.Digest) (*metadata.Folder, int64, error)
+	Facts func(ctx context.Context, listing store.Digest) (*listing.Folder, int64, error)
 	// Listing is the listing of the root that is mounted, or zero, and Inside the path in it of what is mounted. In a mount
 	// of the whole store each tag and each line of the log has its own.
 	Listing store.Digest

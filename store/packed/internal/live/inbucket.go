@@ -12,7 +12,7 @@ import (
 	"castar/store"
 	"castar/store/bucket"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/sealed"
 	"castar/store/packed/pack"
 )
@@ -36,21 +36,21 @@ func sharedLimits() Limits {
 // openShared finds the head of the store, or makes it for one that was copied to the bucket.
 func (st *Store) openShared() error {
 	st.Limits = sharedLimits()
-	st.Cloud.Length = st.packLength
+	st.Bucket.Length = st.packLength
 	var err error
 	if st.tolerate {
 		_, err = sealed.ReadConfig(st.Fs)
 	}
 	if err == nil { // the config is not lost
-		if err := st.Cloud.Of(st.Config.ID); err != nil && !st.tolerate {
+		if err := st.Bucket.CheckStore(st.Config.ID); err != nil && !st.tolerate {
 			return err
 		}
 	}
-	h := st.Cloud.Head()
+	h := st.Bucket.Head()
 	if h == nil {
-		if h, err = st.Cloud.Reload(); err == nil && h == nil && !st.ReadOnly {
-			err = st.Cloud.MakeHead(st.Config.ID)
-			h = st.Cloud.Head()
+		if h, err = st.Bucket.Reload(); err == nil && h == nil && !st.ReadOnly {
+			err = st.Bucket.MakeHead(st.Config.ID)
+			h = st.Bucket.Head()
 		}
 		if err != nil && !st.tolerate {
 			return err
@@ -61,11 +61,11 @@ func (st *Store) openShared() error {
 	}
 	st.Config.ID = h.Store // another only where the config is lost
 	st.epoch.Store(h.Epoch)
-	st.whole, st.aged = h.Epoch, time.Now()
+	st.wholeEpoch, st.aged = h.Epoch, time.Now()
 	return nil
 }
 
-// packLength implements cloud.FS.Length.
+// packLength implements bucketfs.FS.Length.
 func (st *Store) packLength(id pack.ID) int64 {
 	all := st.Indexes.Load()
 	if all == nil {
@@ -81,7 +81,7 @@ func (st *Store) packLength(id pack.ID) int64 {
 
 // refreshShared is Refresh in a bucket. It asks the service once.
 func (st *Store) refreshShared() bool {
-	h, err := st.Cloud.Reload()
+	h, err := st.Bucket.Reload()
 	if err != nil || h == nil || st.Uses(h) {
 		return false
 	}
@@ -93,11 +93,11 @@ func (st *Store) refreshShared() bool {
 // movedAway reports whether a pack could not be read because a gc has moved what is in it: then the object is to be looked up
 // once more.
 func (st *Store) movedAway(err error) bool {
-	return st.Cloud != nil && errors.Is(err, fs.ErrNotExist) && st.refreshShared()
+	return st.Bucket != nil && errors.Is(err, fs.ErrNotExist) && st.refreshShared()
 }
 
 // Uses reports whether the indexes in use are those that a head names.
-func (st *Store) Uses(h *cloud.Head) bool {
+func (st *Store) Uses(h *bucketfs.Head) bool {
 	all := *st.Indexes.Load()
 	return len(all) == len(h.Indexes) && h.Epoch == st.epoch.Load() &&
 		!slices.ContainsFunc(all, func(x *index.Index) bool { return !slices.Contains(h.Indexes, x.Name) })
@@ -110,7 +110,7 @@ func (st *Store) adopt() error {
 	if err != nil {
 		return err
 	}
-	h := st.Cloud.Head() // which openIndexes may have loaded anew
+	h := st.Bucket.Head() // which openIndexes may have loaded anew
 	st.UseIndexes(all)
 	if st.epoch.Swap(h.Epoch) != h.Epoch {
 		st.moved = true
@@ -119,13 +119,13 @@ func (st *Store) adopt() error {
 }
 
 // commitShared commits all sessions whose packs are on their way, and pins p; see commitLocked. The caller holds st.commit.
-func (st *Store) commitShared(p *cloud.Pin) error {
+func (st *Store) commitShared(p *bucketfs.Pin) error {
 	st.mu.Lock()
-	sessions := slices.Clone(st.sealed)
+	sessions := slices.Clone(st.closing)
 	st.mu.Unlock()
 	if !slices.ContainsFunc(sessions, func(s *session) bool { return !s.empty() }) {
-		h, err := st.Cloud.Reload() // what was relied on may be gone
-		if err != nil || h == nil || h.Epoch == st.epoch.Load() && h.Epoch == st.whole {
+		h, err := st.Bucket.Reload() // what was relied on may be gone
+		if err != nil || h == nil || h.Epoch == st.epoch.Load() && h.Epoch == st.wholeEpoch {
 			return err
 		}
 	}
@@ -151,7 +151,7 @@ func (st *Store) commitShared(p *cloud.Pin) error {
 }
 
 // swapIn makes an index of sessions, and puts it into the head, with a pin; see commitLocked.
-func (st *Store) swapIn(sessions []*session, p *cloud.Pin) error {
+func (st *Store) swapIn(sessions []*session, p *bucketfs.Pin) error {
 	var parts []index.Part
 	for _, s := range sessions {
 		if !s.empty() {
@@ -165,9 +165,9 @@ func (st *Store) swapIn(sessions []*session, p *cloud.Pin) error {
 	if err != nil {
 		return err
 	}
-	now, err := st.Cloud.Now()
+	now, err := st.Bucket.Now()
 	if err == nil {
-		err = st.Cloud.Swap(context.Background(), func(h *cloud.Head) error {
+		err = st.Bucket.Swap(context.Background(), func(h *bucketfs.Head) error {
 			if h.Epoch != st.epoch.Load() {
 				return errMoved
 			}
@@ -191,7 +191,7 @@ func (st *Store) swapIn(sessions []*session, p *cloud.Pin) error {
 	}
 	for _, s := range sessions {
 		s.rely(x)
-		st.Cloud.Arrived(s.out.Lengths())
+		st.Bucket.Arrived(s.out.Lengths())
 	}
 	st.insteadOf(x, merge)
 	return nil
@@ -211,13 +211,13 @@ func (s *session) rely(x *index.Index) {
 // restore uses the indexes of the newest head, and stores again what this process has relied on and what is not in them any
 // more. It returns the session of that, whose packs are on their way, or nil. The caller holds st.commit.
 func (st *Store) restore() (*session, error) {
-	h := st.Cloud.Head()
+	h := st.Bucket.Head()
 	if h.Epoch != st.epoch.Load() {
 		if err := st.adopt(); err != nil {
 			return nil, err
 		}
 	}
-	if st.whole == st.epoch.Load() {
+	if st.wholeEpoch == st.epoch.Load() {
 		return nil, nil
 	}
 	if err := st.stillSent(); err != nil {
@@ -236,15 +236,15 @@ func (st *Store) restore() (*session, error) {
 	if err := st.publishPacks(s); err != nil {
 		return nil, err
 	}
-	st.whole = st.epoch.Load()
+	st.wholeEpoch = st.epoch.Load()
 	return s, nil
 }
 
 // stillSent returns an error if a pack that was sent, and that no index names yet, is gone: a gc takes one that nobody names
 // for days for garbage.
 func (st *Store) stillSent() error {
-	waiting := st.Cloud.Waiting()
-	objects, err := st.Cloud.Objects(pack.Dir)
+	waiting := st.Bucket.Waiting()
+	objects, err := st.Bucket.Objects(pack.Dir)
 	if err != nil {
 		return err
 	}
@@ -328,7 +328,7 @@ func (st *Store) putReferences(k pack.Kind, d store.Digest, l pack.Location) err
 			if n.Kind == store.KindSymlink {
 				continue
 			}
-			if err := st.putAgain(pack.TableOf(n.Kind), n.Digest); err != nil {
+			if err := st.putAgain(pack.TableKind(n.Kind), n.Digest); err != nil {
 				return err
 			}
 		}
@@ -340,7 +340,7 @@ func (st *Store) putReferences(k pack.Kind, d store.Digest, l pack.Location) err
 // the store alone, as far as this process is concerned.
 func (st *Store) UseOnly(x *index.Index) {
 	st.UseIndexes([]*index.Index{x})
-	st.epoch.Store(st.Cloud.Head().Epoch)
-	st.whole = st.epoch.Load()
-	st.Cloud.Arrived(x.Packs)
+	st.epoch.Store(st.Bucket.Head().Epoch)
+	st.wholeEpoch = st.epoch.Load()
+	st.Bucket.Arrived(x.Packs)
 }

@@ -1,4 +1,4 @@
-package cloud
+package bucketfs
 
 import (
 	"bytes"
@@ -128,7 +128,7 @@ func (f *FS) know(name string, data []byte, v bucket.Version) {
 	}
 }
 
-// shared is a file that somebody else closes.
-type shared struct{ durable.File }
+// borrowed is a file that somebody else closes.
+type borrowed struct{ durable.File }
 
-func (shared) Close() error { return nil }
+func (borrowed) Close() error { return nil }

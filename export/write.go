@@ -10,10 +10,10 @@ import (
 )
 
 // write writes the node n, an entry of the directory up, to d under a free name. If it fails it may leave a part. If old
-// is not nil, it describes the file that the new file is to replace. facts is what factsOf says.
-func (e *exporter) write(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
+// is not nil, it describes the entry of the same kind that n is to replace. facts is what factsOf says.
+func (e *exporter) write(d *dir, name string, up *trail, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
 	if n.Kind == store.KindDirectory {
-		return e.writeDir(d, name, up, n)
+		return e.writeDir(d, name, up, n, old)
 	}
 	if g := e.links.of(n, facts); g != nil {
 		return e.writeLinked(g, d, name, up, n, old, facts)
@@ -22,7 +22,7 @@ func (e *exporter) write(d *dir, name string, up *path, n *store.Node, old *unix
 }
 
 // writeNew is write for a symlink, and for a file that is no link to another.
-func (e *exporter) writeNew(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
+func (e *exporter) writeNew(d *dir, name string, up *trail, n *store.Node, old *unix.Stat_t, facts *listing.Entry) error {
 	switch n.Kind {
 	case store.KindFile:
 		if err := e.writeFile(d, name, up, n, old, facts); err != nil {
@@ -33,9 +33,9 @@ func (e *exporter) writeNew(d *dir, name string, up *path, n *store.Node, old *u
 			return err
 		}
 		if facts != nil {
-			e.dressSymlink(d, name, up, n, facts, false)
+			e.applySymlinkFacts(d, name, up, n, facts, false)
 		}
-		if err := e.settle(d, -1, name, up, n, facts); err != nil {
+		if err := e.setTime(d, -1, name, up, n, facts); err != nil {
 			return err
 		}
 	}
@@ -44,15 +44,17 @@ func (e *exporter) writeNew(d *dir, name string, up *path, n *store.Node, old *u
 	return nil
 }
 
-func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error {
+// writeDir is write for a directory. In place of an old one, it gets the mode of that at the end. Until then only its owner
+// can read it, because its contents may be private.
+func (e *exporter) writeDir(d *dir, name string, up *trail, n *store.Node, old *unix.Stat_t) error {
 	at, nodes, err := e.enter(up, n)
 	if err != nil {
 		return err
 	}
 	e.list(at, nodes)
-	mode := e.o.DirMode
-	if at.facts != nil && e.keepsDirMode {
-		mode = 0o700 // the listing may allow less than DirMode
+	mode, listed := e.o.DirMode, at.facts != nil && e.keepsDirMode
+	if listed || old != nil {
+		mode = 0o700 // the listing and the old directory may allow less than DirMode
 	}
 	child, err := d.mkdir(name, mode)
 	if err != nil {
@@ -67,12 +69,16 @@ func (e *exporter) writeDir(d *dir, name string, up *path, n *store.Node) error 
 		if err := e.withholdOwner(child); err != nil {
 			return err
 		}
-		return e.finish(child, at)
+		err := e.finish(child, at)
+		if err == nil && old != nil && !listed {
+			err = child.chmod(permissions(old))
+		}
+		return err
 	})
 }
 
 // fill writes the entries of the directory at to d, which is empty.
-func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
+func (e *exporter) fill(d *dir, at *trail, nodes store.Directory) error {
 	if at.up == nil && e.o.Listing != nil {
 		d.plain = e.isPlain(d)
 		e.links.begin(d)
@@ -84,7 +90,7 @@ func (e *exporter) fill(d *dir, at *path, nodes store.Directory) error {
 		}
 		return err
 	}
-	err := e.each(at, d, nodes, write, write)
+	err := e.each(at, d, nodes, write)
 	if at.up == nil {
 		err = cmp.Or(err, e.links.end())
 	}
@@ -112,7 +118,7 @@ func (e *exporter) withholdOwner(d *dir) error {
 	return d.chmod(permissions(&st) &^ lent)
 }
 
-func (e *exporter) writeFile(d *dir, name string, up *path, n *store.Node, old *unix.Stat_t, facts *listing.Entry) (err error) {
+func (e *exporter) writeFile(d *dir, name string, up *trail, n *store.Node, old *unix.Stat_t, facts *listing.Entry) (err error) {
 	var blob store.Blob
 	if n.Size > 0 || n.Digest != e.empty { // the empty blob need not come from the store
 		if blob, err = e.open(n); err != nil {
@@ -132,10 +138,10 @@ func (e *exporter) writeFile(d *dir, name string, up *path, n *store.Node, old *
 		err = e.inherit(fd, n, old, facts)
 	}
 	if err == nil && facts != nil && !(d.plain && old == nil && e.isComplete(n, facts, uint32(mode))) {
-		e.dress(fd, up, n, facts, false)
+		e.applyFacts(fd, up, n, facts, false)
 	}
 	if err == nil && facts != nil {
-		err = e.settle(d, fd, name, up, n, facts)
+		err = e.setTime(d, fd, name, up, n, facts)
 	}
 	if err = cmp.Or(err, closeFile(fd)); err == nil && facts == nil {
 		err = d.setTimes(name, e.times)
@@ -158,74 +164,17 @@ func (e *exporter) writeBlob(fd int, blob store.Blob, n *store.Node, sparse bool
 	return w.end()
 }
 
-// fileWriter writes a blob to a file. The length that it has written includes the tail.
-type fileWriter struct {
-	sizedWriter
-	fd      int
-	done    *Progress
-	links   *reflinks
-	tail    []byte       // what follows the last clone, and is not in the file yet
-	tailEnd store.Extent // where it ends in the store
-	sparse  bool         // leave holes
-	hole    bool         // the file ends with a hole
-}
-
-func (w *fileWriter) Write(p []byte) (int, error) { return w.count(w.add(p, w.put)) }
-
-// count counts what was written of the contents of files.
-func (w *fileWriter) count(n int, err error) (int, error) {
-	w.done.Bytes.Add(uint64(n))
-	return n, err
-}
-
-// put writes p at the end of the file.
-func (w *fileWriter) put(p []byte) (int, error) {
-	if err := w.flush(); err != nil {
-		return 0, err
-	}
-	if w.sparse {
-		return w.writeSparse(p)
-	}
-	if err := w.writeAt(p, w.written); err != nil {
-		return 0, err
-	}
-	return len(p), nil
-}
-
 // count stands in for write in a dry run.
-func (e *exporter) count(up *path, n *store.Node) error {
-	if n.Kind == store.KindDirectory {
-		at, nodes, err := e.enter(up, n)
+func (e *exporter) count(up *trail, n *store.Node) error {
+	return e.visit(up, n, func(up *trail, n *store.Node, err error) error {
 		if err != nil {
 			return err
 		}
-		e.done.met(n.Kind, true)
-		e.notify(OpMkdir, up, n.Name)
-		next := func(n *store.Node) error { return e.count(at, n) }
-		return e.each(at, nil, nodes, next, next)
-	}
-	if err := e.has(n); err != nil {
-		return err
-	}
-	if n.Kind == store.KindFile {
-		e.done.Bytes.Add(n.Size)
-	}
-	e.done.met(n.Kind, true)
-	e.notify(OpWrite, up, n.Name)
-	return nil
-}
-
-// has returns an error if n is a file and the store lacks its contents.
-func (e *exporter) has(n *store.Node) error {
-	if n.Kind != store.KindFile || n.Size == 0 && n.Digest == e.empty {
+		op := OpWrite
+		if n.Kind == store.KindDirectory {
+			op = OpMkdir
+		}
+		e.found(up, n, op)
 		return nil
-	}
-	has, err := e.st.Blobs.Has(e.ctx, n.Digest)
-	if err == nil && !has {
-		err = store.ErrNotFound
-	}
-	if err != nil {
-		return objectError("blob", n.Digest, err)
-	}
-	return nil
+	})
 }

@@ -1,10 +1,10 @@
-// Package cloud makes a folder of a bucket: a packed store there has the same files as on disk, and one more, the head.
+// Package bucketfs makes a folder of a bucket: a packed store there has the same files as on disk, and one more, the head.
 //
 // Files in tmp/ are on this machine. A rename sends them to the bucket, packs and indexes in the background; Swap, which
 // is the commit, waits for these. Indexes, and packs without contents, are kept in a cache on this machine, because they
 // never change. Of other packs parts are read, and kept in memory and in a file for a while, the first few MiB also in the
 // cache.
-package cloud
+package bucketfs
 
 import (
 	"bytes"
@@ -144,7 +144,7 @@ func (f *FS) Open(name string) (durable.File, error) {
 	f.mu.Unlock()
 	switch dir := path.Dir(name); {
 	case s != nil:
-		return shared{s}, nil
+		return borrowed{s}, nil
 	case dir == pack.TempDir:
 		return nil, f.failed(name, store.ErrNotFound)
 	case dir == pack.Dir:
@@ -165,7 +165,7 @@ func (f *FS) OpenWhole(name string) (durable.File, error) {
 	s := f.moved[name]
 	f.mu.Unlock()
 	if s != nil {
-		return shared{s}, nil
+		return borrowed{s}, nil
 	}
 	return &whole{remote: &remote{fs: f, name: name}}, nil
 }

@@ -1,4 +1,4 @@
-package cloud
+package bucketfs
 
 import (
 	"context"
@@ -224,11 +224,11 @@ func (f *FS) cached(name string, file io.ReaderAt) bool {
 	if filepath.Ext(name) != pack.Ext {
 		return true
 	}
-	head := make([]byte, pack.HeadLen)
+	head := make([]byte, pack.PackHeadLen)
 	if _, err := file.ReadAt(head, 0); err != nil {
 		return false
 	}
-	role, err := pack.ParseHead(head)
+	role, err := pack.ParsePackHead(head)
 	return err == nil && role == pack.RoleMeta
 }
 

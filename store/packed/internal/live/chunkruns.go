@@ -14,7 +14,7 @@ func (st *Store) putRun(lane int, at uint64, data []byte, chunks []store.Chunk, 
 	var run []pack.Item
 	var begin, end uint64 // of the run, in data
 	flush := func() error {
-		err := st.putRaw(lane, at+begin, data[begin:end], run, inSlot)
+		err := st.putPlain(lane, at+begin, data[begin:end], run, inSlot)
 		run = nil
 		return err
 	}
@@ -26,7 +26,7 @@ func (st *Store) putRun(lane int, at uint64, data []byte, chunks []store.Chunk, 
 		}
 		piece := data[end:][:c.Size]
 		has := st.Has(pack.KindData, &c.Digest)
-		if !has && st.isRaw(piece, len(run) > 0) {
+		if !has && st.isPlain(piece, len(run) > 0) {
 			if len(run) == 0 {
 				begin = end
 			}
@@ -47,14 +47,14 @@ func (st *Store) putRun(lane int, at uint64, data []byte, chunks []store.Chunk, 
 	return flush()
 }
 
-// isRaw reports whether an object of contents is best kept as it is. A short one is so only beside others.
-func (st *Store) isRaw(data []byte, beside bool) bool {
+// isPlain reports whether an object of contents is best kept as it is. A short one is so only beside others.
+func (st *Store) isPlain(data []byte, beside bool) bool {
 	const least = 4 << 10 // of Incompressible
 	return (len(data) >= pack.PlainFrom || beside && len(data) >= least) && st.Packs.Incompressible(data)
 }
 
-// putRaw is putRun for chunks that do not compress, and differ.
-func (st *Store) putRaw(lane int, at uint64, data []byte, chunks []pack.Item, inSlot bool) error {
+// putPlain is putRun for chunks that do not compress, and differ.
+func (st *Store) putPlain(lane int, at uint64, data []byte, chunks []pack.Item, inSlot bool) error {
 	if len(chunks) > 1 {
 		s, err := st.taking()
 		if err != nil {
@@ -75,7 +75,7 @@ func (st *Store) putRaw(lane int, at uint64, data []byte, chunks []pack.Item, in
 }
 
 // write writes a group that add or addGroup returned.
-func (st *Store) write(s *session, g *group, inSlot bool) error {
+func (st *Store) write(s *session, g *sessionGroup, inSlot bool) error {
 	if !inSlot {
 		st.Slots <- struct{}{}
 		defer func() { <-st.Slots }()

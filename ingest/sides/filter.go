@@ -1,8 +1,7 @@
-package compare
+package sides
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -56,11 +55,10 @@ func (f *storedFilter) Key(path tree.Path) any {
 func (f *storedFilter) Enter(ctx context.Context, path tree.Path, dir store.Directory) (store.Directory, tree.Filter, error) {
 	at := storedPeeker{ctx, f.st, dir}
 	below := *f
-	isCache, err := false, error(nil)
+	var isCache bool
+	var err error
 	if f.o.ExcludeCaches {
-		if isCache, err = ignore.IsCache(at); errors.Is(err, errNoFile) {
-			err = nil
-		}
+		isCache, err = ignore.IsCache(at)
 	}
 	switch {
 	case err != nil:
@@ -69,17 +67,8 @@ func (f *storedFilter) Enter(ctx context.Context, path tree.Path, dir store.Dire
 		tag, _ := dir.Find(ignore.CacheDirTag)
 		dir = store.Directory{tag}
 	case f.o.GitIgnore:
-		if path.Name() == ignore.RepositoryName || ignore.IsRepository(at) {
-			below.ignored = below.ignored.Repository()
-		}
-		var patterns *ignore.Patterns
-		switch patterns, err = ignore.Read(at); {
-		case errors.Is(err, errNoFile):
-			err = nil
-		case err != nil:
+		if below.ignored, err = f.ignored.Enter(path.Name(), path.String, at); err != nil {
 			err = fmt.Errorf("%s: %w", inside(path.String(), ignore.FileName), err)
-		default:
-			below.ignored = below.ignored.Push(path.String(), patterns)
 		}
 	}
 	match := below.ignored.MatchName
@@ -106,14 +95,12 @@ type storedPeeker struct {
 	dir store.Directory
 }
 
-var errNoFile = errors.New("no regular file")
-
 func (p storedPeeker) find(path string) (store.Node, error) {
 	name, rest, deeper := strings.Cut(path, "/")
 	n, ok := p.dir.Find(name)
 	switch {
 	case !ok:
-		return n, errNoFile
+		return n, ignore.ErrNoFile
 	case deeper:
 		return tree.Lookup(p.ctx, p.st.Directories, n, rest)
 	}
@@ -126,14 +113,14 @@ func (p storedPeeker) Exists(path string) bool {
 	return err == nil
 }
 
-// Head implements ignore.Peeker. The error is errNoFile if there is no such file.
+// Head implements ignore.Peeker.
 func (p storedPeeker) Head(path string, limit int) ([]byte, error) {
 	n, err := p.find(path)
 	if err != nil {
 		return nil, err
 	}
 	if n.Kind != store.KindFile {
-		return nil, errNoFile
+		return nil, ignore.ErrNoFile
 	}
 	b, err := tree.OpenFile(p.ctx, p.st, n)
 	if err != nil {

@@ -1,4 +1,4 @@
-package cloud
+package bucketfs
 
 import (
 	"errors"

@@ -1,6 +1,6 @@
-// Package compare makes the two sides of a diff. A side is a stored tree, or one in a file system that is read as an
+// Package sides makes the two sides of a diff. A side is a stored tree, or one in a file system that is read as an
 // ingest would read it. Patterns leave out of a stored tree what they would have left out of an ingest.
-package compare
+package sides
 
 import (
 	"context"

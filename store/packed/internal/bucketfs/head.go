@@ -1,4 +1,4 @@
-package cloud
+package bucketfs
 
 import (
 	"bytes"
@@ -177,9 +177,9 @@ func (f *FS) noHead() error {
 	return &store.CorruptError{Where: f.Path(HeadName), Err: errors.New("there is none")}
 }
 
-// Of says which store this is. From now on the head of another one is damaged; the error says whether the one that was
+// CheckStore says which store this is. From now on the head of another one is damaged; the error says whether the one that was
 // loaded is, which is forgotten then.
-func (f *FS) Of(id string) error {
+func (f *FS) CheckStore(id string) error {
 	f.mu.Lock()
 	f.store = id
 	f.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 	"castar/store"
 	"castar/store/packed/index"
-	"castar/store/packed/internal/cloud"
+	"castar/store/packed/internal/bucketfs"
 	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
 )
@@ -24,16 +24,16 @@ import (
 // Held implements store.Sweeper.
 func (st Store) Held(ctx context.Context, grace time.Duration) iter.Seq2[store.Node, error] {
 	return func(yield func(store.Node, error) bool) {
-		if st.Cloud == nil {
+		if st.Bucket == nil {
 			return
 		}
-		now, err := st.Cloud.Now()
+		now, err := st.Bucket.Now()
 		if err != nil {
 			yield(store.Node{}, err)
 			return
 		}
-		var pins []cloud.Pin
-		if h := st.Cloud.Head(); h != nil {
+		var pins []bucketfs.Pin
+		if h := st.Bucket.Head(); h != nil {
 			pins = h.Pins
 		}
 		for _, p := range pins {
@@ -73,7 +73,7 @@ func blob(d store.Digest) store.Node { return store.Node{Kind: store.KindFile, D
 // young returns the packs that were not stored before limit, by the clock of the service. If the service does not say when,
 // that is all.
 func (st Store) young(limit time.Time) (map[pack.ID]bool, error) {
-	objects, err := st.Cloud.Objects(pack.Dir)
+	objects, err := st.Bucket.Objects(pack.Dir)
 	young := make(map[pack.ID]bool)
 	for _, o := range objects {
 		if id, ok := pack.ParseName(path.Base(o.Name)); ok && !before(o.Modified, limit) {
@@ -98,7 +98,7 @@ func (s *sweep) shared(ctx context.Context, keep *live.Set) error {
 		s.foresee(p)
 		return nil
 	}
-	before := s.st.Cloud.Head() // what this sweep condemns is for the next to delete, whatever the grace period
+	before := s.st.Bucket.Head() // what this sweep condemns is for the next to delete, whatever the grace period
 	if s.needed(p) {
 		if err := s.round(ctx, p); err != nil {
 			return err
@@ -129,18 +129,18 @@ func (s *sweep) swapIn(x *index.Index, p *plan) error {
 			gone = append(gone, pk.id.Path())
 		}
 	}
-	now, err := st.Cloud.Now()
+	now, err := st.Bucket.Now()
 	if err != nil {
 		return err
 	}
-	err = st.Cloud.Swap(context.Background(), func(h *cloud.Head) error {
+	err = st.Bucket.Swap(context.Background(), func(h *bucketfs.Head) error {
 		if h.Generation != s.generation {
 			return store.ErrChanged
 		}
 		gone = append(gone, unopened(h, *st.Indexes.Load())...)
 		h.Condemn(now, gone...)
 		h.AddIndex(x.Name)
-		h.Pins = slices.DeleteFunc(h.Pins, func(p cloud.Pin) bool { return !p.Since.After(now.Add(-s.o.Grace)) })
+		h.Pins = slices.DeleteFunc(h.Pins, func(p bucketfs.Pin) bool { return !p.Since.After(now.Add(-s.o.Grace)) })
 		h.Epoch++
 		return nil
 	})
@@ -152,7 +152,7 @@ func (s *sweep) swapIn(x *index.Index, p *plan) error {
 }
 
 // unopened returns the indexes of a head that are damaged, and so not in use.
-func unopened(h *cloud.Head, indexes []*index.Index) (files []string) {
+func unopened(h *bucketfs.Head, indexes []*index.Index) (files []string) {
 	for _, name := range h.Indexes {
 		if !index.HasName(indexes, name) {
 			files = append(files, index.Path(name))
@@ -163,14 +163,14 @@ func unopened(h *cloud.Head, indexes []*index.Index) (files []string) {
 
 // tidy deletes what an earlier head has condemned for the grace period, condemns what nobody has named for as long, and
 // forgets old pins and uploads.
-func (s *sweep) tidy(ctx context.Context, earlier *cloud.Head) error {
+func (s *sweep) tidy(ctx context.Context, earlier *bucketfs.Head) error {
 	st := s.st
-	now, err := st.Cloud.Now()
+	now, err := st.Bucket.Now()
 	if err != nil {
 		return err
 	}
 	limit := now.Add(-s.o.Grace)
-	begun := st.Cloud.Head()
+	begun := st.Bucket.Head()
 	if !st.Uses(begun) {
 		return store.ErrChanged
 	}
@@ -182,15 +182,15 @@ func (s *sweep) tidy(ctx context.Context, earlier *cloud.Head) error {
 	if err != nil {
 		return err
 	}
-	if err := st.Cloud.AbortUploads(limit); err != nil {
+	if err := st.Bucket.AbortUploads(limit); err != nil {
 		return err
 	}
-	old := func(p cloud.Pin) bool { return !p.Since.After(limit) }
+	old := func(p bucketfs.Pin) bool { return !p.Since.After(limit) }
 	if len(orphans)+len(deleted) == 0 && !slices.ContainsFunc(begun.Pins, old) {
 		return nil
 	}
-	return st.Cloud.Swap(ctx, func(h *cloud.Head) error {
-		h.Condemned = slices.DeleteFunc(h.Condemned, func(c cloud.Condemned) bool { return deleted[c.Path] })
+	return st.Bucket.Swap(ctx, func(h *bucketfs.Head) error {
+		h.Condemned = slices.DeleteFunc(h.Condemned, func(c bucketfs.Condemned) bool { return deleted[c.Path] })
 		if h.Generation != begun.Generation {
 			return nil // another process may just have named one of them
 		}
@@ -206,7 +206,7 @@ func (s *sweep) tidy(ctx context.Context, earlier *cloud.Head) error {
 
 // orphans returns the packs and indexes that are older than limit and that a head neither names nor condemns. The indexes of
 // that head must be in use.
-func (st Store) orphans(h *cloud.Head, limit time.Time) (files []string, err error) {
+func (st Store) orphans(h *bucketfs.Head, limit time.Time) (files []string, err error) {
 	named := make(map[string]bool)
 	for _, name := range h.Indexes {
 		named[index.Path(name)] = true
@@ -215,7 +215,7 @@ func (st Store) orphans(h *cloud.Head, limit time.Time) (files []string, err err
 		named[id.Path()] = true
 	}
 	for _, dir := range []string{pack.Dir, index.Dir} {
-		objects, err := st.Cloud.Objects(dir)
+		objects, err := st.Bucket.Objects(dir)
 		if err != nil {
 			return nil, err
 		}
@@ -238,7 +238,7 @@ func (st Store) ours(name string) bool {
 }
 
 // deleteCondemned deletes what a head has condemned before limit.
-func (st Store) deleteCondemned(ctx context.Context, h *cloud.Head, limit time.Time) (deleted map[string]bool, err error) {
+func (st Store) deleteCondemned(ctx context.Context, h *bucketfs.Head, limit time.Time) (deleted map[string]bool, err error) {
 	deleted = make(map[string]bool)
 	var files []string
 	for _, c := range h.Condemned {
@@ -247,30 +247,6 @@ func (st Store) deleteCondemned(ctx context.Context, h *cloud.Head, limit time.T
 			files = append(files, c.Path)
 		}
 	}
-	err = runParallel(ctx, waiters, slices.Values(files), func(file string) error { return st.Cloud.Delete(ctx, file) })
+	err = runParallel(ctx, waiters, slices.Values(files), func(file string) error { return st.Bucket.Delete(ctx, file) })
 	return deleted, err
-}
-
-// head makes the head of a bucket anew where it is damaged, and remembers from which one the repair begins.
-func (r *repair) head(context.Context) error {
-	st := r.st
-	if st.Cloud == nil {
-		return nil
-	}
-	if h := st.Cloud.Head(); h != nil {
-		r.generation = h.Generation
-		return nil
-	}
-	_, err := st.Cloud.Reload()
-	if err != nil && !store.IsCorrupt(err) {
-		return err
-	}
-	if err != nil {
-		r.did(cloud.HeadName, "%v: made anew from the indexes that there are", reasonOf(err))
-	}
-	if err := st.Cloud.MakeHead(st.Config.ID); err != nil {
-		return err
-	}
-	r.generation = st.Cloud.Head().Generation
-	return nil
 }
