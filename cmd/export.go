@@ -134,7 +134,7 @@ func (e *env) exportCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.NArg() != 2:
-				return usagef("want a ROOT and a DEST, got %d arguments", c.NArg())
+				return usagef("want a ROOT and a DEST, got %s", plural(uint64(c.NArg()), "argument"))
 			case o.Delete && !o.Overwrite:
 				return usagef("--delete works only with --overwrite")
 			case o.Delete && f.pick.some():
