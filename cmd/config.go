@@ -31,7 +31,7 @@ A STORE is one of
                                 too, and USER:PASSWORD@ before the host
   objectstore+memory:           the same, gone when castar exits
   grpc+http://HOST:PORT         the store of a server; also grpc+https and grpc+unix:/SOCKET; parameters:
-                                package=tvix or snix (default: castar asks the server); token-path=FILE (shows the
+                                package=tvix or snix (default: castar asks the server); token-path=FILE (sends the
                                 token in FILE); wait-connect=1 (connects at once; default: 0); and with grpc+https
                                 tls-ca-cert-path, tls-client-cert-path and tls-client-key-path=FILE
   cache:?near=N&far=F           N in front of F; N keeps what was read, and with &write_through=true both take what is
@@ -79,7 +79,7 @@ Tables of tvix and snix work unchanged. The types and their keys are
   priority     services = {0 = "A", 1 = "B"}; for directories
   bigtable     project_id, instance_name, table_name, family_name, is_read_only, channel_size, timeout, app_profile_id;
                for directories
-  redb, sled   castar cannot open them: serve them with the program that made them, and name the server
+  redb, sled   none: castar cannot open them. Serve them with the program that made them, and name the server
 Every type except priority, redb and sled also takes size_rule, and so do the URLs of packed+, objectstore, grpc, cache
 and bigtable. size_rule is documented or snix. By this rule, directories count their size in trees that are ingested
 into the store: see 'castar ingest --help'. A store that tvix or snix also use needs snix. Without size_rule, a packed

@@ -3,8 +3,11 @@ package cmd
 import (
 	"bytes"
 	"io"
+	"maps"
+	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -77,6 +80,51 @@ func TestHelpWidth(t *testing.T) {
 				t.Errorf("%d columns of %d: %s", utf8.RuneCountInString(line), width, line)
 			}
 		}
+	}
+}
+
+// TestHelpExamples parses every castar command that a help text, a topic or README.md shows on a line of its own, and looks
+// for every flag that they name.
+func TestHelpExamples(t *testing.T) {
+	app := (&env{stdout: &output{w: io.Discard}, stderr: &console{w: io.Discard}}).app()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]bool{"--help": true}
+	for _, other := range strings.Fields("--flag --system --home-dir --create-home --now --target --prune --read-data --verify-data") {
+		flags[other] = true // of other programs
+	}
+	texts := append(slices.Collect(maps.Values(topics())), string(readme), generalHelp, generalEnd)
+	for _, c := range app.Commands {
+		texts = append(texts, c.Description)
+		for _, f := range c.Flags {
+			flags["--"+f.Names()[0]] = true
+		}
+	}
+	examples := regexp.MustCompile(`(?:^ {2,4}|^\$ |[*|&;] |, then |\$\(|  )castar ([a-z]+ [^#|&>;,)]*)`)
+	named := regexp.MustCompile(`(?:^|[ (` + "`" + `])(--[a-z][a-z-]+)`)
+	read := 0
+	for _, text := range texts {
+		for line := range strings.Lines(strings.ReplaceAll(text, "\\\n", "")) {
+			for _, m := range named.FindAllStringSubmatch(line, -1) {
+				if !flags[m[1]] {
+					t.Errorf("no command has the flag %s: %s", m[1], line)
+				}
+			}
+			for _, m := range examples.FindAllStringSubmatch(line, -1) {
+				if app.Command(strings.Fields(m[1])[0]) == nil && strings.HasPrefix(line, "     ") {
+					continue // a row of a table goes on
+				}
+				read++
+				if _, err := parseLine(app, strings.Fields(m[1])); err != nil {
+					t.Errorf("%s%v", line, err)
+				}
+			}
+		}
+	}
+	if read < 80 {
+		t.Errorf("only %d examples", read)
 	}
 }
 
