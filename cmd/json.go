@@ -50,17 +50,6 @@ func newJSONPath(path string) (j jsonPath) {
 	return j
 }
 
-// jsonSource is where a root was read, an absolute path.
-type jsonSource struct {
-	Source       string `json:"source,omitempty"`
-	SourceBase64 string `json:"source_base64,omitempty"`
-}
-
-func newJSONSource(path string) (j jsonSource) {
-	j.Source, j.SourceBase64 = store.JSONName(path)
-	return j
-}
-
 // jsonEntry is a line of castar ls --json and castar find --json. The path begins below what was asked for.
 type jsonEntry struct {
 	jsonPath

@@ -45,10 +45,7 @@ func (e *env) statCommand() *cli.Command {
 			boolFlag("nar", "", &nar, "also hash it as an archive of Nix; that reads all of it"),
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return usagef("want one ROOT, got %d arguments", c.NArg())
-			}
-			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
+			return e.withOneRef(c, func(st *store.Store, r tree.Ref) error {
 				wantTags := false
 				if !noTags {
 					var err error
