@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"fmt"
 	"math"
 
 	"github.com/urfave/cli/v2"
@@ -34,10 +33,7 @@ func (e *env) duCommand() *cli.Command {
 			rangeFlag("depth", "d", &depth, 0, math.MaxInt, "1", "show directories up to `N` levels down; 0 is the whole only"),
 		},
 		Action: func(c *cli.Context) error {
-			if c.NArg() != 1 {
-				return usagef("want one ROOT, got %d arguments", c.NArg())
-			}
-			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
+			return e.withOneRef(c, func(st *store.Store, r tree.Ref) error {
 				return e.du(c.Context, st, r, depth)
 			})
 		},
@@ -61,27 +57,18 @@ func (e *env) du(ctx context.Context, st *store.Store, r tree.Ref, depth int) er
 	if err != nil {
 		return err
 	}
-	w := newTable(e.stdout)
-	for i, usage := range usages {
-		if e.json {
-			j := jsonDirUsage{jsonPath: newJSONPath(usage.Path), Kind: usage.Node.Kind.String(), Counts: usage.Counts}
-			if st.Sizer != nil {
-				j.UniqueBytes, j.SharedBytes = &usage.Unique, &usage.Shared
-			}
-			e.stdout.json(j)
-			continue
-		}
-		if i == 0 {
-			fmt.Fprintln(w, "SIZE\tUNIQUE\tSHARED\tPATH")
-		}
+	w := e.newRows("SIZE\tUNIQUE\tSHARED\tPATH")
+	for _, usage := range usages {
+		j := jsonDirUsage{jsonPath: newJSONPath(usage.Path), Kind: usage.Node.Kind.String(), Counts: usage.Counts}
 		unique, shared, name := "-", "-", "."
 		if st.Sizer != nil {
+			j.UniqueBytes, j.SharedBytes = &usage.Unique, &usage.Shared
 			unique, shared = store.HumanBytes(usage.Unique), store.HumanBytes(usage.Shared)
 		}
 		if usage.Path != "" {
 			name = quote(usage.Path + "/")
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", store.HumanBytes(usage.Counts.Bytes), unique, shared, name)
+		w.row(j, store.HumanBytes(usage.Counts.Bytes), unique, shared, name)
 	}
 	return w.Flush()
 }
