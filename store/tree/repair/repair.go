@@ -19,7 +19,7 @@ type Options struct {
 	// TooDeep is called for each directory that lies too deep to look through, so nobody knows what it lacks.
 	TooDeep func(path string, err error)
 	// Progress counts while the store repairs itself, and Fetched while objects are fetched.
-	Progress *store.RepairProgress
+	Progress *store.Progress
 	Fetched  *tree.CopyCounts
 }
 
