@@ -103,7 +103,7 @@ func newJSONWhere(where string) (j jsonWhere) {
 
 // jsonMended is a line of castar repair --json for each thing that was done.
 type jsonMended struct {
-	Did string `json:"did"`
+	Did string `json:"did" help:"what was done"`
 	jsonWhere
 }
 

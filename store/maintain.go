@@ -50,7 +50,7 @@ type SweepResult struct {
 	FreedObjects uint64 `json:"freed_objects"` // directories, blobs and chunks
 	FreedBytes   uint64 `json:"freed_bytes"`   // on disk
 	FreedPacks   uint64 `json:"freed_packs"`   // files removed
-	Rewritten    uint64 `json:"rewritten"`     // bytes moved from removed files to new ones
+	Rewritten    uint64 `json:"rewritten" help:"bytes moved from removed packs to new ones"`
 	KeptObjects  uint64 `json:"kept_objects"`
 	KeptBytes    uint64 `json:"kept_bytes"` // on disk
 }
@@ -79,7 +79,7 @@ type RepairResult struct {
 	LostTags uint64 `json:"lost_tags"` // tags that could not be restored; Sweep refuses to run until told of them
 	// LostContainers counts folders and files that were lost with their contents and not restored. Nobody knows how much
 	// was in them.
-	LostContainers uint64 `json:"lost_containers,omitempty"`
+	LostContainers uint64 `json:"lost_containers,omitempty" help:"how many of the log, the tags and the packs were lost as a whole"`
 }
 
 // Collector collects garbage where the store is: at the other end of a network, or beside those that use it.

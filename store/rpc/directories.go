@@ -28,7 +28,7 @@ func request(d store.Digest, recursive bool) *protos.GetDirectoryRequest {
 func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Directory, err error) {
 	message, kept, err := ds.c.expected.get(ctx, d)
 	if !kept && err == nil {
-		message, kept, err = ds.c.closures.get(d)
+		message, kept, err = ds.c.closures.kept.get(d)
 	}
 	if !kept && err == nil {
 		if message, err = ds.get(ctx, d); store.IsNotFound(err) {

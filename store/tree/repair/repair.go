@@ -1,4 +1,4 @@
-// Package repair repairs a store: it mends what the store can mend itself, and fetches the rest from another store.
+// Package repair repairs a store. What the store cannot restore by itself, it fetches from another store.
 package repair
 
 import (
