@@ -79,8 +79,8 @@ func (a *archiver) directory(ev archiveEvent, at *trail, nodes store.Directory) 
 	return a.add(ev, nil)
 }
 
-// readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It adds them to those
-// that are coming, and returns the index to go on from.
+// readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It adds them to
+// those that are coming, and returns the index to go on from.
 func (a *archiver) readAhead(at *trail, nodes store.Directory, from int, coming []chan early) ([]chan early, int) {
 	for ; from < len(nodes); from++ {
 		n := &nodes[from]
@@ -167,8 +167,8 @@ type attrs struct {
 	listed      bool // they come from a listing
 }
 
-// describe gives an event its attributes: what the listing says, or else what all entries of its kind have. A file that the
-// archive has by another name becomes a hard link to that.
+// describe gives an event its attributes: what the listing says, or else what all entries of its kind have. A file that
+// the archive has by another name becomes a hard link to that.
 func (a *archiver) describe(ev *archiveEvent, facts *listing.Entry) {
 	n, to := &ev.node, &ev.attrs
 	to.mode, to.seconds = 0o644, a.seconds

@@ -91,8 +91,8 @@ func (w *fileWriter) put(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// holeSize is the size of the smallest hole that Sparse leaves, in bytes. Holes start at multiples of it. It is the block
-// size of nearly every file system, so a file takes no more room than the original.
+// holeSize is the size of the smallest hole that Sparse leaves, in bytes. Holes start at multiples of it. It is the
+// block size of nearly every file system, so a file takes no more room than the original.
 const holeSize = 4 << 10
 
 // writeSparse writes p at the end of the file, except for blocks of zeros: parts of a new file that are never written
@@ -140,8 +140,8 @@ func writeAt(fd int, p []byte, at uint64) error {
 	return nil
 }
 
-// end writes the tail, or sets the length of a file that ends with a hole. If the file system cannot do that, end writes the
-// last byte.
+// end writes the tail, or sets the length of a file that ends with a hole. If the file system cannot do that, end
+// writes the last byte.
 func (w *fileWriter) end() error {
 	if err := w.flush(); err != nil || !w.hole {
 		return err

@@ -205,7 +205,9 @@ func (e *exporter) relink(g *linkGroup, d *dir, name string) error {
 }
 
 // keepName is keep. A file of several names can stay only if it is the same file as those that were met before.
-func (e *exporter) keepName(d *dir, name string, up *trail, n *store.Node, st *unix.Stat_t, facts *listing.Entry) (bool, error) {
+func (e *exporter) keepName(
+	d *dir, name string, up *trail, n *store.Node, st *unix.Stat_t, facts *listing.Entry,
+) (bool, error) {
 	g := e.links.of(n, facts)
 	if g == nil {
 		return e.keep(d, name, up, n, st, facts)

@@ -90,8 +90,9 @@ func (e *exporter) factsOf(up *trail, n *store.Node) *listing.Entry {
 	return &facts
 }
 
-// applyFacts gives the file or directory fd the owner, attributes and mode that facts says of n, an entry of up. It reports
-// what it cannot give, and says whether it changed anything. If dry is set it changes nothing, and says whether it would.
+// applyFacts gives the file or directory fd the owner, attributes and mode that facts says of n, an entry of up. It
+// reports what it cannot give, and says whether it changed anything. If dry is set it changes nothing, and says whether
+// it would.
 func (e *exporter) applyFacts(fd int, up *trail, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
 	st, err := statFile(fd)
 	if err != nil {
@@ -140,7 +141,9 @@ func (e *exporter) setMode(fd int, mode uint32) error {
 }
 
 // applySymlinkFacts is applyFacts for a symlink, which is name in d. A symlink has no mode.
-func (e *exporter) applySymlinkFacts(d *dir, name string, up *trail, n *store.Node, facts *listing.Entry, dry bool) (changed bool) {
+func (e *exporter) applySymlinkFacts(
+	d *dir, name string, up *trail, n *store.Node, facts *listing.Entry, dry bool,
+) (changed bool) {
 	if e.o.Owner {
 		st, _, err := d.lstat(name)
 		if err == nil {
@@ -236,8 +239,8 @@ func (e *exporter) hasOtherTime(st *unix.Stat_t, facts *listing.Entry) bool {
 	return err != nil || st.Mtim != ts[1]
 }
 
-// setTime sets the time of n, an entry of up, which is name in d, or d itself if name is ".". fd is that of an open file,
-// or -1. facts may be nil. An error about the listing is only reported.
+// setTime sets the time of n, an entry of up, which is name in d, or d itself if name is ".". fd is that of an open
+// file, or -1. facts may be nil. An error about the listing is only reported.
 func (e *exporter) setTime(d *dir, fd int, name string, up *trail, n *store.Node, facts *listing.Entry) error {
 	if e.times != nil || facts == nil {
 		return d.setTimes(name, e.times)

@@ -51,8 +51,9 @@ func Mount(ctx context.Context, st *store.Store, root *store.Node, dir string, o
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // an interrupt is the caller's to handle
 	s := &server{
-		RawFileSystem: fuse.NewDefaultRawFileSystem(), owner: fuse.Owner{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())},
-		time: o.Time, began: time.Now(), facts: newFacts(&o),
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		owner:         fuse.Owner{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())},
+		time:          o.Time, began: time.Now(), facts: newFacts(&o),
 	}
 	top := top{folder: root == nil}
 	if root == nil {

@@ -88,8 +88,8 @@ func (fs *fsys) pieceAhead(c store.Chunk) bool {
 	})
 }
 
-// readResult are bytes of a file, in order. They go to the kernel as they are: readResult implement fuse.ReadResult, and what
-// package fuse asks for beyond that where it need not copy.
+// readResult is bytes of a file, in order. They go to the kernel as they are: readResult implements fuse.ReadResult,
+// and what package fuse asks for beyond that where it need not copy.
 type readResult struct {
 	bytes  [][]byte
 	pieces []*piece // that they are in

@@ -23,7 +23,8 @@
 // What is where: resolve.go and history.go find a root, walk.go has the walk through one tree or what several roots reach,
 // and read.go what it reads through, entries.go the walks for callers, reach.go what roots lead to, finder.go the trees
 // that have something, usage.go sizes, sizerule.go how directories count theirs, set.go sets of objects, filter.go trees
-// without some of their entries, diff.go, rename.go and diffstat.go changes, verify*.go damage, copy*.go copies.
+// without some of their entries, diff.go, rename.go and diffstat.go changes, json.go what JSON says of them and of nodes,
+// verify*.go damage, copy*.go copies.
 //
 // A few directories that refer to each other over and over have more paths than anybody could visit. So nothing here
 // but Walk, Diff and Pick follows every path. What goes down one tree does so by the same walk, which prunes, reads ahead,
