@@ -276,7 +276,7 @@ func (ts tags) list(
 				return err
 			})
 		}
-		err := ts.c.again(ctx, func() (err error) {
+		err := ts.c.retryUnavailable(ctx, func() (err error) {
 			k = ts.c.begin(ctx)
 			if stream, err = begin(k.ctx); err == nil {
 				err = next()

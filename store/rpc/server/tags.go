@@ -260,7 +260,7 @@ func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*pr
 
 // forget removes lines of the log from a store that may have to be locked for that.
 func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
-	if ts.s.o.OpenAlone == nil {
+	if ts.s.o.OpenExclusive == nil {
 		at, err := ts.s.opened.use(ctx)
 		if err != nil {
 			return err
@@ -271,7 +271,7 @@ func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
 		}
 		return at.st.Tags.Forget(ctx, lines)
 	}
-	err := ts.s.opened.alone(ctx, 0, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
+	err := ts.s.opened.exclusively(ctx, 0, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
 	if errors.Is(err, store.ErrLocked) {
 		return refusef(codes.FailedPrecondition, "%v", store.ErrLocked)
 	}

@@ -113,10 +113,10 @@ func (os *openings) shut() {
 	}
 }
 
-// alone calls do with the store opened exclusively. If it locks, nobody uses it meanwhile, and no client has a lease: another
+// exclusively calls do with the store opened exclusively. If it locks, nobody uses it meanwhile, and no client has a lease: another
 // process may get at it in between. alone waits for that as long as wait, and at least as long as it takes to drain running calls
 // once, and to see that a client does not come back. The error is store.ErrLocked if that was in vain.
-func (os *openings) alone(ctx context.Context, wait time.Duration, do func(*store.Store) error) error {
+func (os *openings) exclusively(ctx context.Context, wait time.Duration, do func(*store.Store) error) error {
 	if os.s.o.Locks {
 		if err := os.drain(ctx, wait); err != nil {
 			return err
@@ -127,7 +127,7 @@ func (os *openings) alone(ctx context.Context, wait time.Duration, do func(*stor
 			os.hold(false)
 		}()
 	}
-	st, err := os.s.o.OpenAlone(ctx)
+	st, err := os.s.o.OpenExclusive(ctx)
 	if err != nil {
 		return err
 	}
