@@ -91,7 +91,7 @@ func (c *client) meetCastar() {
 }
 
 func (c *client) bundle(id string) *store.Store {
-	b, t := blobs{c: c}, newTags(c)
+	b, t := blobs{c: c}, tags{c, protos.NewTagServiceClient(c.conn), new(atomic.Int32), mostRecords}
 	return &store.Store{ID: id, Blobs: b, Lanes: b, Takes: b, Tags: t, RemoteTags: t, Collector: collector{c},
 		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Far: true, Barrier: barrier{c}}
 }

@@ -36,10 +36,6 @@ type tags struct {
 	most int // mostRecords
 }
 
-func newTags(c *client) tags {
-	return tags{c, protos.NewTagServiceClient(c.conn), new(atomic.Int32), mostRecords}
-}
-
 // Have implements store.RemoteTags.
 func (ts tags) Have(ctx context.Context) (bool, error) {
 	if has := ts.has.Load(); has != 0 {
