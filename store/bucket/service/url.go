@@ -1,5 +1,5 @@
 // Package service has the buckets of services in a network: S3, Google's and Azure's, and HTTP servers with WebDAV. Their
-// calls are repeated for as long as an error may go away.
+// calls are repeated for as long as an error may go away. Locate also opens the buckets on this machine, of package bucket.
 package service
 
 import (
