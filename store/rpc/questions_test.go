@@ -109,13 +109,18 @@ func TestSilentHasAll(t *testing.T) {
 // A server without BulkService is asked for many blobs at once, and for fewer after it said that this is too much.
 func TestHasAllOneByOne(t *testing.T) {
 	var running, most, refused, stats atomic.Int32
+	many := make(chan struct{})
 	l := &liar{stat: func(req *protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 		n := running.Add(1)
 		defer running.Add(-1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
-		if stats.Add(1) < 20 { // time for the others to come
-			time.Sleep(50 * time.Millisecond)
+		if stats.Add(1) == 70 {
+			close(many)
+		}
+		select {
+		case <-many:
+		case <-time.After(time.Minute): // there are too few at once
 		}
 		if n > 60 && refused.Add(1) < 1000 {
 			return nil, status.Error(codes.ResourceExhausted, "too many calls")
@@ -137,7 +142,7 @@ func TestHasAllOneByOne(t *testing.T) {
 			t.Fatalf("blob %d: has is %v", i, has[i])
 		}
 	}
-	if n := most.Load(); n < 20 || n > mostSingles {
+	if n := most.Load(); n < 70 || n > mostSingles {
 		t.Errorf("up to %d calls at once, want at most %d, and many", n, mostSingles)
 	}
 	if c.singles.running != 0 || !c.singles.turns.TryAcquire(int64(c.singles.limit)) {
