@@ -42,7 +42,7 @@ func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, erro
 		}
 		return st, nil
 	}
-	f.options.OpenAlone = func(ctx context.Context) (*store.Store, error) {
+	f.options.OpenExclusive = func(ctx context.Context) (*store.Store, error) {
 		return e.open(ctx, "", config.Options{Exclusive: true})
 	}
 	f.options.Collect = func(ctx context.Context, st *store.Store, o store.CollectOptions) (store.CollectResult, error) {

@@ -50,7 +50,7 @@ func (e *env) open(ctx context.Context, spec string, o config.Options) (st *stor
 func (e *env) storeOptions(o config.Options) config.Options {
 	o.OnMade = func(folder string) { e.note("made a new store at " + quote(folder)) }
 	if dir, err := cacheFolder(); err == nil {
-		o.Memory, o.Cache = dir, filepath.Join(dir, "buckets")
+		o.MountsDir, o.Cache = dir, filepath.Join(dir, "buckets")
 	}
 	return e.traffic.metered(o)
 }

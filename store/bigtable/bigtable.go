@@ -103,7 +103,7 @@ func Open(ctx context.Context, c Config) (*store.Store, error) {
 // New returns the store in a table that conns lead to. The store uses the connections in turn, and closes them.
 func New(conns []*grpc.ClientConn, c Config) *store.Store {
 	c.AppProfile, c.Timeout = cmp.Or(c.AppProfile, "default"), cmp.Or(c.Timeout, 4*time.Second)
-	t := &remote{Config: c, conns: conns, most: 32 << 20}
+	t := &tableClient{Config: c, conns: conns, most: 32 << 20}
 	for _, conn := range conns {
 		t.clients = append(t.clients, bigtablepb.NewBigtableClient(conn))
 	}
@@ -111,8 +111,8 @@ func New(conns []*grpc.ClientConn, c Config) *store.Store {
 	return &store.Store{ID: "bigtable-" + id[:32], Directories: directories{t}, Far: true, Barrier: barrier{t}}
 }
 
-// remote is a table.
-type remote struct {
+// tableClient is a table, and the connections to it.
+type tableClient struct {
 	Config
 	conns   []*grpc.ClientConn
 	clients []bigtablepb.BigtableClient
@@ -127,18 +127,18 @@ func (c Config) name() string {
 	return "projects/" + c.Project + "/instances/" + c.Instance + "/tables/" + c.Table
 }
 
-func (t *remote) client() bigtablepb.BigtableClient {
+func (t *tableClient) client() bigtablepb.BigtableClient {
 	return t.clients[t.calls.Add(1)%uint64(len(t.clients))]
 }
 
 // routed adds to ctx the header by which the service finds the table.
-func (t *remote) routed(ctx context.Context) context.Context {
+func (t *tableClient) routed(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "x-goog-request-params",
 		"table_name="+url.QueryEscape(t.name())+"&app_profile_id="+url.QueryEscape(t.AppProfile))
 }
 
 // barrier does nothing for durability, because the service acknowledges only durable writes.
-type barrier struct{ t *remote }
+type barrier struct{ t *tableClient }
 
 func (barrier) Sync(context.Context) error { return nil }
 func (b barrier) Close() error             { return closeAll(b.t.conns) }

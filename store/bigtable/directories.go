@@ -19,10 +19,10 @@ const (
 )
 
 // directories implements store.Directories.
-type directories struct{ t *remote }
+type directories struct{ t *tableClient }
 
 // cell selects the latest version in a column of a row, or in all columns if column is "".
-func (t *remote) cell(column string) *bigtablepb.RowFilter {
+func (t *tableClient) cell(column string) *bigtablepb.RowFilter {
 	family := &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_FamilyNameRegexFilter{FamilyNameRegexFilter: regexp.QuoteMeta(t.Family)}}
 	latest := &bigtablepb.RowFilter{Filter: &bigtablepb.RowFilter_CellsPerColumnLimitFilter{CellsPerColumnLimitFilter: 1}}
 	chain := []*bigtablepb.RowFilter{family, latest}
@@ -35,7 +35,7 @@ func (t *remote) cell(column string) *bigtablepb.RowFilter {
 }
 
 // decode checks value, which should be the encoding of the directory d, and decodes it.
-func (t *remote) decode(d store.Digest, value []byte) (store.Directory, error) {
+func (t *tableClient) decode(d store.Digest, value []byte) (store.Directory, error) {
 	err := store.ErrDigestMismatch
 	if store.Sum(value) == d {
 		var dir store.Directory
@@ -58,7 +58,7 @@ func (ds directories) Get(ctx context.Context, d store.Digest) (store.Directory,
 	return ds.t.decode(d, value)
 }
 
-func (t *remote) absent(d store.Digest) error {
+func (t *tableClient) absent(d store.Digest) error {
 	return fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
 }
 

@@ -22,7 +22,7 @@ import (
 const attempts = 4
 
 // retry makes a call, up to attempts times, each time with the configured timeout.
-func (t *remote) retry(ctx context.Context, call func(context.Context) error) error {
+func (t *tableClient) retry(ctx context.Context, call func(context.Context) error) error {
 	policy := retry.Policy{Tries: attempts, First: 75 * time.Millisecond, Timeout: t.Timeout}
 	passes := func(err error) bool {
 		return slices.Contains([]codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Aborted}, status.Code(err))
@@ -36,7 +36,7 @@ func (t *remote) retry(ctx context.Context, call func(context.Context) error) er
 
 // failure returns an error of the service as an error of the table, and also of the server if that cannot be reached or
 // does not know the caller. It never matches ErrNotFound: a missing table does not mean that a directory is missing.
-func (t *remote) failure(err error) error {
+func (t *tableClient) failure(err error) error {
 	s, ok := status.FromError(err)
 	if !ok {
 		return fmt.Errorf("%s: %w", t.where(), err)
@@ -62,7 +62,7 @@ func plain(text string) string {
 }
 
 // read returns the values of the rows that exist. It cuts off an answer that is too long; whole is then false.
-func (t *remote) read(ctx context.Context, rows []store.Digest) (found map[store.Digest][]byte, whole bool, err error) {
+func (t *tableClient) read(ctx context.Context, rows []store.Digest) (found map[store.Digest][]byte, whole bool, err error) {
 	keys := make([][]byte, len(rows))
 	for i, d := range rows {
 		keys[i] = []byte(d.String())
@@ -82,7 +82,7 @@ func (t *remote) read(ctx context.Context, rows []store.Digest) (found map[store
 	return found, whole, err
 }
 
-func (t *remote) readOnce(ctx context.Context, req *bigtablepb.ReadRowsRequest) (map[store.Digest][]byte, bool, error) {
+func (t *tableClient) readOnce(ctx context.Context, req *bigtablepb.ReadRowsRequest) (map[store.Digest][]byte, bool, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := t.client().ReadRows(ctx, req)

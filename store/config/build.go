@@ -135,7 +135,7 @@ func (n *node) openOrMake(ctx context.Context, o Options, parts []*store.Store) 
 	}
 	st, err := n.kind.open(ctx, o, parts)
 	if err == nil {
-		remember(folder, o.Memory)
+		rememberMount(folder, o.MountsDir)
 	}
 	if err == nil && making && o.OnMade != nil {
 		o.OnMade(folder)

@@ -30,7 +30,7 @@ type Options struct {
 	Create    bool                // make the store if it does not exist
 	New       bool                // with Create: refuse a store that exists; packed stores only
 	Parents   bool                // with Create: make the folders above the store too
-	Memory    string              // with Create: a folder that remembers on which file systems stores were; "" for none
+	MountsDir string              // with Create: a folder that remembers on which file systems stores were; "" for none
 	OnMade    func(folder string) // with Create: called when a store was made in a folder; may be nil
 	ReadOnly  bool                // refuse writes, and need no permission for them
 	Exclusive bool                // lock out all other processes until the store is closed; not for a store made of others
@@ -72,7 +72,7 @@ type Options struct {
 // write to it.
 //
 // A store is made only in a folder that exists, unless o.Parents says otherwise, and not where an earlier Open with the same
-// o.Memory found another file system mounted: the error is a *NoPlaceError.
+// o.MountsDir found another file system mounted: the error is a *NoPlaceError.
 //
 // The error is store.ErrNoStore if there is no store, store.ErrUnsupported if it would have only blobs or only
 // directories, and store.ErrLocked if another process locked it for all of o.Wait. The caller closes the store, which

@@ -34,27 +34,46 @@ func (c *Composition) Entries(name string) ([]string, error) {
 }
 
 // Explain returns what Open would build for a name, each store before its parts. It opens nothing.
-func (c *Composition) Explain(name string) ([]Line, error) {
+func (c *Composition) Explain(name string) (lines []Line, err error) {
 	e, err := c.entry(name)
 	if err != nil {
 		return nil, err
 	}
-	x := explainer{uses: map[*node]int{}, told: map[*node]bool{}}
+	users := map[*node]int{} // how many nodes have each as a part
 	for _, n := range e.nodes() {
 		for _, part := range n.parts {
-			x.uses[part]++
+			users[part]++
+		}
+	}
+	told := map[*node]bool{}
+	var tell func(n *node, use string, depth int)
+	tell = func(n *node, use string, depth int) {
+		l := Line{Depth: depth, Use: use, Name: n.name, Type: n.typ, Detail: n.kind.detail(), Shared: users[n] > 1}
+		if n.unnamed {
+			l.Name = ""
+		}
+		if rule := n.kind.rule(); rule != nil {
+			l.Rule = rule.String()
+		}
+		lines = append(lines, l)
+		if told[n] {
+			return
+		}
+		told[n] = true
+		for i, part := range n.parts {
+			tell(part, n.kind.uses()[i].key, depth+1)
 		}
 	}
 	if e.blobs == e.directories {
-		x.tell(e.blobs, "", 0)
-		return x.lines, nil
+		tell(e.blobs, "", 0)
+		return lines, nil
 	}
-	x.uses[e.blobs]++
-	x.uses[e.directories]++
-	x.lines = []Line{{}}
-	x.tell(e.blobs, "blobs", 1)
-	x.tell(e.directories, "directories", 1)
-	return x.lines, nil
+	users[e.blobs]++
+	users[e.directories]++
+	lines = []Line{{}}
+	tell(e.blobs, "blobs", 1)
+	tell(e.directories, "directories", 1)
+	return lines, nil
 }
 
 // Unused returns the full names of the instances that no entry uses, in the order of the file.
@@ -74,30 +93,4 @@ func (c *Composition) Unused(entries []string) (unused []string, err error) {
 		}
 	}
 	return unused, nil
-}
-
-// explainer writes lines.
-type explainer struct {
-	uses  map[*node]int // how many nodes have each as a part
-	told  map[*node]bool
-	lines []Line
-}
-
-func (x *explainer) tell(n *node, use string, depth int) {
-	l := Line{Depth: depth, Use: use, Name: n.name, Type: n.typ, Detail: n.kind.detail(), Shared: x.uses[n] > 1}
-	if n.unnamed {
-		l.Name = ""
-	}
-	if rule := n.kind.rule(); rule != nil {
-		l.Rule = rule.String()
-	}
-	x.lines = append(x.lines, l)
-	if x.told[n] {
-		return
-	}
-	x.told[n] = true
-	uses := n.kind.uses()
-	for i, part := range n.parts {
-		x.tell(part, uses[i].key, depth+1)
-	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,6 +37,36 @@ func (e *NoPlaceError) Error() string {
 // Unwrap returns store.ErrNoStore.
 func (e *NoPlaceError) Unwrap() error { return store.ErrNoStore }
 
+// Settings are what a packed store keeps from its making on.
+type Settings struct {
+	Rule        *store.SizeRule // nil: that of the composition file
+	ChunkSize   int             // of chunks on average, in bytes; 0: the default
+	Compression string          // fastest, default, better or best; "": fastest
+}
+
+// Init makes the packed store that spec names, with the Parents, MountsDir and OnMade of o. A store that exists is an error,
+// and so is every other kind of store: putting something makes it, and it keeps no settings.
+func Init(ctx context.Context, spec string, s Settings, o Options) error {
+	e, err := parse(spec)
+	if err != nil {
+		return err
+	}
+	k, ok := e.directories.kind.(*packedKind)
+	if !ok || e.blobs != e.directories {
+		return fmt.Errorf("store %s: %w: only packed stores need to be made", quoteSpec(spec), store.ErrUnsupported)
+	}
+	k.settings = s
+	if s.Rule != nil {
+		k.Rule = s.Rule
+	}
+	o.Create, o.New, o.Wait = true, true, -1
+	st, err := build(ctx, e, o)
+	if err != nil {
+		return err
+	}
+	return st.Close()
+}
+
 // hasStore reports whether a folder has a store of the kind: for objects, anything.
 func hasStore(k kind, folder string) bool {
 	if _, ok := k.(*packedKind); ok {
@@ -53,7 +84,7 @@ func checkPlace(folder string, o Options) error {
 			return &NoPlaceError{folder, point, true}
 		}
 	}
-	was := recall(o.Memory, folder)
+	was := knownMount(o.MountsDir, folder)
 	if now := mountPoint(folder); !o.New && was != "" && was != now {
 		return &NoPlaceError{folder, was, true}
 	}
@@ -108,31 +139,31 @@ func mountPoint(path string) string {
 	}
 }
 
-// What is remembered of a store is a file in a folder of memory: the mount point under which it was.
+// What is remembered of a store is a file in a folder for that: the mount point under which it was.
 
-// memoryOf returns the file about the store in folder, an absolute path.
-func memoryOf(memory, folder string) string {
-	return filepath.Join(memory, "stores", store.Sum([]byte(folder)).String()[:32])
+// mountFile returns the file about the store in folder, an absolute path.
+func mountFile(dir, folder string) string {
+	return filepath.Join(dir, "stores", store.Sum([]byte(folder)).String()[:32])
 }
 
-// recall returns the mount point under which a store was used in folder, or "" if none is remembered.
-func recall(memory, folder string) string {
-	if memory == "" {
+// knownMount returns the mount point under which a store was used in folder, or "" if none is remembered.
+func knownMount(dir, folder string) string {
+	if dir == "" {
 		return ""
 	}
-	text, _ := os.ReadFile(memoryOf(memory, folder))
+	text, _ := os.ReadFile(mountFile(dir, folder))
 	point, _, _ := strings.Cut(string(text), "\x00")
 	return point
 }
 
-// remember keeps in memory under which mount point the store in folder is. It is help and no promise: an error is no reason
+// rememberMount keeps in the folder dir under which mount point the store in folder is. It is help and no promise: an error is no reason
 // to stop.
-func remember(folder, memory string) {
+func rememberMount(folder, dir string) {
 	point := mountPoint(folder)
-	if memory == "" || recall(memory, folder) == point {
+	if dir == "" || knownMount(dir, folder) == point {
 		return
 	}
-	file := memoryOf(memory, folder)
+	file := mountFile(dir, folder)
 	if os.MkdirAll(filepath.Dir(file), 0o700) == nil {
 		_ = os.WriteFile(file, []byte(point+"\x00"+folder+"\n"), 0o600)
 	}

@@ -1,8 +1,8 @@
 package config
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 
 	"castar/store"
 )
@@ -35,34 +35,10 @@ func (n *node) sizeRule(ctx context.Context, o Options) (store.SizeRule, error) 
 	return store.SizeDocumented, nil
 }
 
-// Settings are what a packed store keeps from its making on.
-type Settings struct {
-	Rule        *store.SizeRule // nil: that of the composition file
-	ChunkSize   int             // of chunks on average, in bytes; 0: the default
-	Compression string          // fastest, default, better or best; "": fastest
-}
-
-// Init makes the packed store that spec names, with the Parents, Memory and OnMade of o. A store that exists is an error,
-// and so is every other kind of store: putting something makes it, and it keeps no settings.
-func Init(ctx context.Context, spec string, s Settings, o Options) error {
-	e, err := parse(spec)
-	if err != nil {
-		return err
-	}
-	k, ok := e.directories.kind.(*packedKind)
-	if !ok || e.blobs != e.directories {
-		return fmt.Errorf("store %s: %w: only packed stores need to be made", quoteSpec(spec), store.ErrUnsupported)
-	}
-	k.settings = s
-	if s.Rule != nil {
-		k.Rule = s.Rule
-	}
-	o.Create, o.New, o.Wait = true, true, -1
-	st, err := build(ctx, e, o)
-	if err != nil {
-		return err
-	}
-	return st.Close()
+// ruleOr returns the size rule of the key, or else of a URL.
+func (k *ruled) ruleOr(text string) *store.SizeRule {
+	_, rule, _ := cutRule(text)
+	return cmp.Or(k.Rule, rule)
 }
 
 // ruleKey is the parameter of tables and URLs for the rule by which sizes of directories are counted.

@@ -70,13 +70,13 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c.blobs, c.directories = blobService{protos.NewBlobServiceClient(b), b}, protos.NewDirectoryServiceClient(d)
 	c.services = []*service{b, d}
 	if pkg != "" {
-		c.settle(pkg)
+		c.usePackage(pkg)
 	}
 	return c
 }
 
-// settle fixes the package of the services.
-func (c *client) settle(pkg string) {
+// usePackage fixes the package of the services.
+func (c *client) usePackage(pkg string) {
 	for _, s := range c.services {
 		s.pkg.Store(&pkg)
 	}
@@ -91,7 +91,7 @@ func (c *client) meetCastar() {
 }
 
 func (c *client) bundle(id string) *store.Store {
-	b, t := blobs{c: c}, newTags(c)
+	b, t := blobs{c: c}, tags{c, protos.NewTagServiceClient(c.conn), new(atomic.Int32), mostRecords}
 	return &store.Store{ID: id, Blobs: b, Lanes: b, Takes: b, Tags: t, RemoteTags: t, Collector: collector{c},
 		Directories: directories{c}, RemoteBlobs: b, RemoteDirectories: directories{c}, Far: true, Barrier: barrier{c}}
 }
@@ -148,15 +148,15 @@ func (c *client) unreached() retry.Policy {
 
 // retry makes a call, and makes it again while the server is unavailable.
 func (c *client) retry(ctx context.Context, do func(k *call) error) error {
-	return c.again(ctx, func() error {
+	return c.retryUnavailable(ctx, func() error {
 		k := c.begin(ctx)
 		defer k.end()
 		return k.why(do(k))
 	})
 }
 
-// again calls do, and calls it again while the server is unavailable, but not for long.
-func (c *client) again(ctx context.Context, do func() error) error {
+// retryUnavailable calls do, and calls it again while the server is unavailable, but not for long.
+func (c *client) retryUnavailable(ctx context.Context, do func() error) error {
 	return c.unreached().Do(ctx, isUnavailable, func(context.Context) error { return do() })
 }
 

@@ -124,7 +124,7 @@ const maxStrays = 1 << 16
 
 // fetch calls take for each directory of a closure, as far as the server has them. It may call it twice for one.
 func (ds directories) fetch(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error {
-	return ds.c.again(ctx, func() error {
+	return ds.c.retryUnavailable(ctx, func() error {
 		return ds.closure(ctx, root, maxStrays, func(named store.NamedDirectory, message []byte) error {
 			return take(named.Digest, message)
 		})

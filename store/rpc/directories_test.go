@@ -43,7 +43,7 @@ func TestHostileDirectories(t *testing.T) {
 				}
 				return tt.end
 			}})
-			c.settle(wire.TvixPackage)
+			c.usePackage(wire.TvixPackage)
 			n := 0
 			for _, err = range (directories{c}).Walk(t.Context(), store.Sum(root)) {
 				n++

@@ -26,7 +26,7 @@ func TestEndlessNothing(t *testing.T) {
 		}
 	}}
 	c := serveLies(t, wire.TvixPackage, l, dl)
-	c.settle(wire.TvixPackage)
+	c.usePackage(wire.TvixPackage)
 	c.patience = 200 * time.Millisecond
 	_, err := blobs{c: c}.Open(t.Context(), store.Sum(rpctest.Random(1000)))
 	wantSilence(t, err)

@@ -19,29 +19,29 @@ func corrupt(d store.Digest, err error) error {
 	return &store.CorruptError{Digest: d, Where: "the server", Err: err}
 }
 
-// said is what a call to a server ended with, as a status.
-type said struct {
+// serverStatus is what a call to a server ended with, as a status.
+type serverStatus struct {
 	server string
 	status *status.Status
 }
 
 // saidBy returns err with the name of the server that it came from, if it is a status.
 func saidBy(server string, err error) error {
-	if _, again := err.(*said); err == nil || again {
+	if _, again := err.(*serverStatus); err == nil || again {
 		return err
 	}
 	if s, ok := status.FromError(err); ok {
-		return &said{server, s}
+		return &serverStatus{server, s}
 	}
 	return err
 }
 
-func (s *said) Error() string              { return s.status.String() }
-func (s *said) GRPCStatus() *status.Status { return s.status }
+func (s *serverStatus) Error() string              { return s.status.String() }
+func (s *serverStatus) GRPCStatus() *status.Status { return s.status }
 
 // serverOf returns the server that an error came from.
 func serverOf(err error) string {
-	if by, ok := errors.AsType[*said](err); ok {
+	if by, ok := errors.AsType[*serverStatus](err); ok {
 		return by.server
 	}
 	return "server"

@@ -211,7 +211,7 @@ func TestSilence(t *testing.T) {
 		put: func() store.Digest { <-release; return store.Digest{} },
 	})
 	t.Cleanup(func() { close(release) })
-	c.settle(wire.TvixPackage)
+	c.usePackage(wire.TvixPackage)
 	c.patience = 20 * time.Millisecond
 	_, err := blobs{c: c}.Open(t.Context(), store.Sum(nil))
 	wantSilence(t, err)

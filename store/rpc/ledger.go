@@ -16,7 +16,7 @@ var errRestarted = errors.New("the server was restarted before it had made durab
 // while a client stores.
 type ledger struct {
 	c        *client
-	settling sync.Mutex // held while a new instance is asked
+	checking sync.Mutex // held while a new instance is asked
 
 	mu              sync.Mutex
 	met             bool   // the server has answered
@@ -47,8 +47,8 @@ func (l *ledger) claim(instance string, ds ...store.Digest) error {
 	return err
 }
 
-// synced records an answer to a directory upload that was ended after mark. If it reports again, the instance changed
-// meanwhile, and another upload is needed.
+// synced records an answer to a directory upload that was ended after mark. If it reports again, the instance has
+// changed since, and another upload is needed.
 func (l *ledger) synced(instance string, mark uint64) (again bool, err error) {
 	return l.meet(instance, []store.Digest{}, func() { l.durable = max(l.durable, mark) })
 }
@@ -69,7 +69,7 @@ func (l *ledger) meet(instance string, ds []store.Digest, record func()) (change
 	}
 	if changed && !l.lost {
 		l.mu.Unlock()
-		l.settle(instance)
+		l.checkInstance(instance)
 		l.mu.Lock()
 	}
 	if l.lost {
@@ -81,11 +81,11 @@ func (l *ledger) meet(instance string, ds []store.Digest, record func()) (change
 
 func (l *ledger) restarted() error { return &store.ServerError{Server: l.c.name, Err: errRestarted} }
 
-// settle asks the server whether it has all that was acknowledged, if an answer is from another instance than the last one
+// checkInstance asks the server whether it has all that was acknowledged, if an answer is from another instance than the last one
 // known. If not, all is lost.
-func (l *ledger) settle(instance string) {
-	l.settling.Lock()
-	defer l.settling.Unlock()
+func (l *ledger) checkInstance(instance string) {
+	l.checking.Lock()
+	defer l.checking.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	asked, now := -1, ""
@@ -110,7 +110,7 @@ func (l *ledger) settle(instance string) {
 
 // renew asks the server whether it has all that was acknowledged, because it said that its instance is another one.
 func (l *ledger) renew() error {
-	l.settle("another")
+	l.checkInstance("another")
 	_, _, err := l.mark()
 	return err
 }

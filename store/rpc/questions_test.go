@@ -151,7 +151,7 @@ func TestHasAllOneByOne(t *testing.T) {
 		return new(protos.StatBlobResponse), nil
 	}}
 	c := serveLies(t, wire.TvixPackage, l, nil)
-	c.settle(wire.TvixPackage)
+	c.usePackage(wire.TvixPackage)
 	ds := someDigests(500)
 	has, err := blobs{c: c}.HasAll(t.Context(), ds)
 	if err != nil {

@@ -27,9 +27,9 @@
 //	             has said that it lacks the blob
 //	                                                    into a nameless file, and checked there
 //
-// A caller that will read many blobs says so (Expect in ahead.go). Then the groups come in one call, in the order in which
-// they are needed, as far ahead as memory allows, and are kept compressed until they are read: see kept.go. Likewise
-// directories: see expected.go.
+// A caller that will read many blobs says so (Expect in aheadblobs.go). Then the groups come in one call, in the order in which
+// they are needed, as far ahead as memory allows, and are kept compressed until they are read: see keptgroups.go. Likewise
+// directories: see aheaddirectories.go.
 //
 // Batches, groups and Join are castar.v1.BulkService (protos/rpc_bulk.proto), tags and the log are castar.v1.TagService,
 // and garbage is collected by castar.v1.GcService (protos/rpc_tags.proto). Only castar's server has these. tvix and snix

@@ -56,7 +56,7 @@ func TestExpectSingly(t *testing.T) {
 		return nil
 	}
 	c := serveLies(t, wire.TvixPackage, l, nil)
-	c.settle(wire.TvixPackage)
+	c.usePackage(wire.TvixPackage)
 	st := c.bundle("singly")
 	asked := slices.Insert(slices.Clone(ds), 50, store.Sum([]byte("missing")))
 	st.RemoteBlobs.Expect(t.Context(), slices.Values(asked))
@@ -82,7 +82,7 @@ func TestHostileSingly(t *testing.T) {
 	c := serveLies(t, wire.TvixPackage, &liar{read: func(_ store.Digest, send func([]byte) error) error {
 		return send([]byte("wrong"))
 	}}, nil)
-	c.settle(wire.TvixPackage)
+	c.usePackage(wire.TvixPackage)
 	d := store.Sum([]byte("right"))
 	blobs{c: c}.Expect(t.Context(), slices.Values([]store.Digest{d}))
 	_, err := blobs{c: c}.Open(t.Context(), d)

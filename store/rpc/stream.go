@@ -21,7 +21,7 @@ type stream struct {
 // retryStream begins to read the blob d, and calls read with the stream. It does that again while the server is
 // unavailable. It closes the stream if read fails.
 func (c *client) retryStream(ctx context.Context, d store.Digest, read func(*stream) error) error {
-	return c.again(ctx, func() error {
+	return c.retryUnavailable(ctx, func() error {
 		k := c.begin(ctx)
 		s, err := c.blobs.Read(k.ctx, &protos.ReadBlobRequest{Digest: d[:]}) // most errors come with the first bytes
 		if err = k.why(err); err == nil {

@@ -36,10 +36,6 @@ type tags struct {
 	most int // mostRecords
 }
 
-func newTags(c *client) tags {
-	return tags{c, protos.NewTagServiceClient(c.conn), new(atomic.Int32), mostRecords}
-}
-
 // Have implements store.RemoteTags.
 func (ts tags) Have(ctx context.Context) (bool, error) {
 	if has := ts.has.Load(); has != 0 {
@@ -276,7 +272,7 @@ func (ts tags) list(
 				return err
 			})
 		}
-		err := ts.c.again(ctx, func() (err error) {
+		err := ts.c.retryUnavailable(ctx, func() (err error) {
 			k = ts.c.begin(ctx)
 			if stream, err = begin(k.ctx); err == nil {
 				err = next()

@@ -47,7 +47,7 @@ func lyingTags(t *testing.T, l protos.TagServiceServer) (tags, *client) {
 	protos.RegisterTagServiceServer(s, l)
 	c := newClient(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "")
 	t.Cleanup(c.outbox.close)
-	return newTags(c), c
+	return c.bundle("x").Tags.(tags), c
 }
 
 // symlinkTag is a tag that needs nothing in a store.

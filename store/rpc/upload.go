@@ -82,7 +82,7 @@ func (u *upload) resending(err error, next func() error) error {
 	if !isUnavailable(err) || u.sent.err != nil {
 		return err
 	}
-	return u.c.again(u.ctx, func() error {
+	return u.c.retryUnavailable(u.ctx, func() error {
 		u.call.end()
 		u.call = nil
 		if err := u.sent.each(u.send); err != nil {

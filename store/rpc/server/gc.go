@@ -33,7 +33,7 @@ const (
 // and lets them go on when the garbage is gone. A dry run goes on beside them. The error is store.ErrUnsupported without
 // Options.Collect.
 func (s *Server) Collect(ctx context.Context, o store.CollectOptions) (r store.CollectResult, err error) {
-	if s.o.Collect == nil || s.o.OpenAlone == nil {
+	if s.o.Collect == nil || s.o.OpenExclusive == nil {
 		return r, store.ErrUnsupported
 	}
 	if o.DryRun {
@@ -48,7 +48,7 @@ func (s *Server) Collect(ctx context.Context, o store.CollectOptions) (r store.C
 		return r, fmt.Errorf("%w: another gc is running", store.ErrLocked)
 	}
 	defer s.collecting.Unlock()
-	err = s.opened.alone(ctx, o.Wait, func(st *store.Store) error {
+	err = s.opened.exclusively(ctx, o.Wait, func(st *store.Store) error {
 		r, err = s.o.Collect(ctx, st, o)
 		return err
 	})

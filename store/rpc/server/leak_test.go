@@ -183,7 +183,7 @@ func TestErrorsNameNoPath(t *testing.T) {
 				Collect: func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error) {
 					return store.CollectResult{}, err
 				},
-				OpenAlone: func(context.Context) (*store.Store, error) {
+				OpenExclusive: func(context.Context) (*store.Store, error) {
 					return &store.Store{Tags: failingTags{err}, Barrier: failing{nil}}, nil
 				},
 				Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),

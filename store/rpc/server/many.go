@@ -39,7 +39,7 @@ func (b *bulkServer) GetMany(stream manyStream) error {
 			}
 		}
 		if err == nil && m.told < m.done {
-			err = m.tell(nil)
+			err = m.sendGroupAnswer(nil)
 		}
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (m *many) send(d store.Digest) error {
 	}
 	m.done++
 	if err == nil {
-		err = m.tell(nil)
+		err = m.sendGroupAnswer(nil)
 	}
 	return err
 }
@@ -119,11 +119,11 @@ func (m *many) sendGroup(d store.Digest) (found bool, err error) {
 		}
 		m.sent[key(store.Digest(member))] = struct{}{}
 	}
-	return true, m.tell(resp)
+	return true, m.sendGroupAnswer(resp)
 }
 
-// tell sends a group, and how many blobs were dealt with.
-func (m *many) tell(group *protos.GetBlobsResponse) error {
+// sendGroupAnswer sends a group, and how many blobs were dealt with.
+func (m *many) sendGroupAnswer(group *protos.GetBlobsResponse) error {
 	m.told = m.done
 	return m.stream.Send(&protos.GetManyResponse{Group: group, Done: m.done})
 }

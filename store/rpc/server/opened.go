@@ -20,7 +20,7 @@ import (
 // loss. A call stays with the store that it began with, which fails all its later syncs. So no upload is acknowledged
 // that relies on what was lost.
 //
-// A store that locks is also closed while nobody uses it, and for a gc: see alone.go.
+// A store that locks is also closed while nobody uses it, and for a gc: see exclusive.go.
 
 // opened is a store while it is open.
 type opened struct {

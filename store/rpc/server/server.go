@@ -67,9 +67,9 @@ type Options struct {
 	Reopen func(context.Context) (*store.Store, error)
 	// Collect collects garbage in a store that is open exclusively, unless it is a dry run. nil: no gc for clients.
 	Collect func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error)
-	// OpenAlone opens the store exclusively, for Collect, and to forget. nil: not for this kind of store.
-	OpenAlone func(context.Context) (*store.Store, error)
-	// Locks says that OpenAlone needs the store to be closed, and that other processes may want to lock it too. Then the
+	// OpenExclusive opens the store exclusively, for Collect, and to forget. nil: not for this kind of store.
+	OpenExclusive func(context.Context) (*store.Store, error)
+	// Locks says that OpenExclusive needs the store to be closed, and that other processes may want to lock it too. Then the
 	// server closes it while nobody uses it, and opens it by Reopen.
 	Locks    bool
 	Upstream bool          // offer only the services that tvix and snix have too

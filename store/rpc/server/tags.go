@@ -57,21 +57,12 @@ func (ts *tagServer) Get(ctx context.Context, req *protos.GetTagRequest) (*proto
 
 // Set sets a tag.
 func (ts *tagServer) Set(ctx context.Context, req *protos.SetTagRequest) (*protos.SetTagResponse, error) {
-	tags, err := ts.tags(ctx)
+	tags, t, err := ts.sent(ctx, req.GetRecord(), req.GetInstance())
 	if err != nil {
 		return nil, err
 	}
-	t, err := sentRecord(req.GetRecord())
-	if err == nil {
-		if nameErr := store.ValidateTag(t.Name); nameErr != nil {
-			err = invalidf("%v", nameErr)
-		}
-	}
-	if err == nil {
-		err = ts.mayRecord(ctx, t, req.GetInstance())
-	}
-	if err != nil {
-		return nil, err
+	if err := store.ValidateTag(t.Name); err != nil {
+		return nil, invalidf("%v", err)
 	}
 	ts.changing.Lock()
 	defer ts.changing.Unlock()
@@ -153,6 +144,17 @@ func sentRecord(b []byte) (store.Tag, error) {
 	return t, nil
 }
 
+// sent returns the tag or line that a client sent and may store, and the tags of the store.
+func (ts *tagServer) sent(ctx context.Context, b []byte, instance string) (tags store.Tags, t store.Tag, err error) {
+	if tags, err = ts.tags(ctx); err == nil {
+		t, err = sentRecord(b)
+	}
+	if err == nil {
+		err = ts.mayRecord(ctx, t, instance)
+	}
+	return tags, t, err
+}
+
 // mayRecord refuses a tag or a line of the log that the client may not store.
 func (ts *tagServer) mayRecord(ctx context.Context, t store.Tag, instance string) error {
 	if err := ts.s.hasPut(ctx); err != nil {
@@ -221,19 +223,11 @@ func (ts *tagServer) Delete(ctx context.Context, req *protos.DeleteTagRequest) (
 
 // Record adds a line to the log.
 func (ts *tagServer) Record(ctx context.Context, req *protos.RecordRequest) (*protos.RecordResponse, error) {
-	tags, err := ts.tags(ctx)
+	tags, t, err := ts.sent(ctx, req.GetRecord(), req.GetInstance())
 	if err != nil {
 		return nil, err
 	}
-	t, err := sentRecord(req.GetRecord())
-	if err == nil {
-		err = ts.mayRecord(ctx, t, req.GetInstance())
-	}
-	if err != nil {
-		return nil, err
-	}
-	err = tags.Record(ctx, t)
-	if err == nil {
+	if err = tags.Record(ctx, t); err == nil {
 		ts.s.opened.named(callOf(ctx).a)
 	}
 	return &protos.RecordResponse{}, err
@@ -260,7 +254,7 @@ func (ts *tagServer) Forget(ctx context.Context, req *protos.ForgetRequest) (*pr
 
 // forget removes lines of the log from a store that may have to be locked for that.
 func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
-	if ts.s.o.OpenAlone == nil {
+	if ts.s.o.OpenExclusive == nil {
 		at, err := ts.s.opened.use(ctx)
 		if err != nil {
 			return err
@@ -271,7 +265,7 @@ func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
 		}
 		return at.st.Tags.Forget(ctx, lines)
 	}
-	err := ts.s.opened.alone(ctx, 0, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
+	err := ts.s.opened.exclusively(ctx, 0, func(st *store.Store) error { return st.Tags.Forget(ctx, lines) })
 	if errors.Is(err, store.ErrLocked) {
 		return refusef(codes.FailedPrecondition, "%v", store.ErrLocked)
 	}
@@ -280,29 +274,28 @@ func (ts *tagServer) forget(ctx context.Context, lines []store.Tag) error {
 
 // List sends all tags.
 func (ts *tagServer) List(_ *protos.ListTagsRequest, stream grpc.ServerStreamingServer[protos.ListRecordsResponse]) error {
-	tags, err := ts.tags(stream.Context())
-	if err != nil {
-		return err
-	}
-	return ts.send(stream, "a tag", tags.All(stream.Context()))
+	return ts.send(stream, "a tag", store.Tags.All)
 }
 
 // Log sends the log.
 func (ts *tagServer) Log(_ *protos.ListLogRequest, stream grpc.ServerStreamingServer[protos.ListRecordsResponse]) error {
+	return ts.send(stream, "a line of the log", store.Tags.Log)
+}
+
+// send sends tags or lines, many in each message. what is one of them.
+func (ts *tagServer) send(
+	stream grpc.ServerStreamingServer[protos.ListRecordsResponse], what string,
+	all func(store.Tags, context.Context) iter.Seq2[store.Tag, error],
+) error {
 	tags, err := ts.tags(stream.Context())
 	if err != nil {
 		return err
 	}
-	return ts.send(stream, "a line of the log", tags.Log(stream.Context()))
-}
-
-// send sends tags or lines, many in each message. what is one of them.
-func (ts *tagServer) send(stream grpc.ServerStreamingServer[protos.ListRecordsResponse], what string, all iter.Seq2[store.Tag, error]) error {
 	if err := callOf(stream.Context()).take(makers, 1); err != nil {
 		return err
 	}
 	resp, size := new(protos.ListRecordsResponse), 0
-	for t, err := range all {
+	for t, err := range all(tags, stream.Context()) {
 		if err != nil && (stream.Context().Err() != nil || errors.Is(err, store.ErrUnsupported)) {
 			return err
 		}

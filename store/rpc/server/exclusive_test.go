@@ -58,8 +58,8 @@ func (b lockableBarrier) Close() error {
 func (l *lockable) serve(during func()) (dial func() *store.Store) {
 	s, err := New(l.open(false), Options{
 		AllowPut: true, AllowDelete: true, Locks: true, linger: 20 * time.Millisecond,
-		Reopen:    func(context.Context) (*store.Store, error) { return l.open(false), nil },
-		OpenAlone: func(context.Context) (*store.Store, error) { return l.open(true), nil },
+		Reopen:        func(context.Context) (*store.Store, error) { return l.open(false), nil },
+		OpenExclusive: func(context.Context) (*store.Store, error) { return l.open(true), nil },
 		Collect: func(context.Context, *store.Store, store.CollectOptions) (r store.CollectResult, err error) {
 			r.Tags = 7
 			during()

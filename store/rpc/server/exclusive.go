@@ -25,7 +25,7 @@ const (
 	leasePause = 100 * time.Millisecond
 	// drainTime is how long calls are held up so that those that are running can end before the store is closed.
 	drainTime = 2 * time.Second
-	// drainPause is how long calls are not held up after that was in vain.
+	// drainPause is how long calls are not held up after others did not end in that time.
 	drainPause = 3 * time.Second
 )
 
@@ -113,10 +113,10 @@ func (os *openings) shut() {
 	}
 }
 
-// alone calls do with the store opened exclusively. If it locks, nobody uses it meanwhile, and no client has a lease: another
-// process may get at it in between. alone waits for that as long as wait, and at least as long as it takes to drain running calls
-// once, and to see that a client does not come back. The error is store.ErrLocked if that was in vain.
-func (os *openings) alone(ctx context.Context, wait time.Duration, do func(*store.Store) error) error {
+// exclusively calls do with the store opened exclusively. If it locks, it is closed first, when nobody uses it and no client
+// has a lease. Another process may lock it in between. exclusively waits for that as long as wait, and at least as long as it
+// takes to drain running calls once, and to see that a client does not come back. After that the error is store.ErrLocked.
+func (os *openings) exclusively(ctx context.Context, wait time.Duration, do func(*store.Store) error) error {
 	if os.s.o.Locks {
 		if err := os.drain(ctx, wait); err != nil {
 			return err
@@ -127,7 +127,7 @@ func (os *openings) alone(ctx context.Context, wait time.Duration, do func(*stor
 			os.hold(false)
 		}()
 	}
-	st, err := os.s.o.OpenAlone(ctx)
+	st, err := os.s.o.OpenExclusive(ctx)
 	if err != nil {
 		return err
 	}
