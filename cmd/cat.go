@@ -65,7 +65,7 @@ func (e *env) cat(ctx context.Context, f *catFlags, st *store.Store, refs []stri
 	for _, r := range files {
 		switch r.Node.Kind {
 		case store.KindDirectory:
-			return &failure{err: fmt.Errorf("%s: is a directory", quote(r.Name)), status: statusFailed, hint: "'castar ls' lists it"}
+			return hinted(fmt.Errorf("%s: is a directory", quote(r.Name)), "'castar ls' lists it")
 		case store.KindSymlink:
 			return fmt.Errorf("%s: is a symbolic link to %s, and is not followed", quote(r.Name), quote(r.Node.Target))
 		}

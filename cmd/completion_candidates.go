@@ -132,21 +132,21 @@ func (e *env) flagValues(ctx context.Context, flag cli.Flag, last string) []cand
 	return nil
 }
 
-// wantsRoot reports whether the next argument of the command is a root or a tag.
+// wantsRoot reports whether the next argument of the command is a root or a tag. Its usage tells: ROOT is the first
+// argument, and with dots after it each argument.
 func wantsRoot(l *commandLine) bool {
-	switch l.command.Name {
-	case "find":
-		return len(l.args) == 0 && !slices.Contains(l.flags, "--all=true")
-	case "export", "ls", "stat", "du", "mount":
-		return len(l.args) == 0
-	case "cat", "stats", "copy", "verify", "forget":
-		return true
-	case "diff":
+	usage, _, _ := strings.Cut(l.command.UsageText, "\n")
+	_, after, found := strings.Cut(usage, "ROOT")
+	word, _, _ := strings.Cut(after, " ")
+	switch {
+	case l.command.Name == "diff": // A and B are roots, too
 		return len(l.args) < 2
-	case "tag":
+	case l.command.Name == "tag": // NAME is an old or a new one
 		return len(l.args) < 2 || slices.Contains(l.flags, "--delete=true")
+	case slices.Contains(l.flags, "--all=true"): // of find, which then looks at all roots; gc takes no argument
+		return false
 	}
-	return false
+	return found && (len(l.args) == 0 || strings.Contains(word, "..."))
 }
 
 // rootNames returns what a ROOT that begins like last could be.

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"castar/store"
 	"castar/store/config"
-	"castar/store/history"
 	"castar/store/tree"
 	"castar/store/tree/advice"
 )
@@ -89,7 +87,7 @@ func (e *env) copyCommand() *cli.Command {
 
 // copy copies what refs mean, or all tags if there are none.
 func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
-	from, to, err := e.openBoth(ctx, f)
+	from, to, err := e.openFromAndTo(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -136,7 +134,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 		if errors.Is(elsewhere, store.ErrNewer) || f.overwrite {
 			hint = advice.OnError(elsewhere)
 		}
-		return &failure{err: elsewhere, status: statusFailed, hint: hint}
+		return hinted(elsewhere, hint)
 	case partial:
 		return errPartial
 	}
@@ -145,7 +143,7 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 
 // copyAll copies roots, and fills in what they are in the destination. lacking says that not all are whole there.
 func (e *env) copyAll(
-	ctx context.Context, f *copyFlags, from, to *store.Store, roots []copiedRoot, counts *tree.CopyCounts,
+	ctx context.Context, f *copyFlags, from, to *store.Store, roots []tree.CopiedRoot, counts *tree.CopyCounts,
 ) (lacking bool, err error) {
 	named := 0
 	copier := tree.NewCopier(from, to, tree.CopyOptions{DryRun: f.dryRun, Jobs: f.jobs, SizeRule: f.rule, Progress: counts,
@@ -153,59 +151,32 @@ func (e *env) copyAll(
 			named++
 			e.warn(path + ": " + err.Error())
 		}})
-	copier.Expect(ctx, withListings(roots)...)
+	copier.ExpectTagged(ctx, roots)
 	for i := range roots {
-		r, before := &roots[i], named
-		err := copier.Copy(ctx, r.root)
-		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
-			rule := store.SizeDocumented
-			if f.rule != nil {
-				rule = *f.rule
-			}
-			return lacking, explainRefusal(err, rule)
+		before := named
+		err := copier.CopyTagged(ctx, &roots[i])
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, tree.ErrIncomplete):
+			return lacking, explainRefusal(err, f.rule)
+		case named == before: // each blob is named once, in the first root that has it
+			e.warn(roots[i].Name + ": lacks something that is named above")
 		}
-		if err != nil && named == before { // each blob is named once, in the first root that has it
-			e.warn(r.root.Name + ": lacks something that is named above")
-		}
-		r.whole = err == nil
-		lacking = lacking || err != nil
-		r.as = copier.As(r.root.Node)
-		if err := copyListings(ctx, from, copier, r); err != nil {
-			return lacking, err
-		}
-		lacking = lacking || !r.whole
-		for j := range r.tags {
-			r.tags[j].Root = r.as // its size is right even if the tag's is not
-		}
+		lacking = true
 	}
 	return lacking, nil
 }
 
-// copyListings copies the listings of the tags of a root, which are parts of what the tags name.
-func copyListings(ctx context.Context, from *store.Store, copier *tree.Copier, r *copiedRoot) error {
-	for _, t := range r.tags {
-		listing, ok := tree.ListingOf(ctx, from, t, t.Name)
-		if !ok {
-			continue
-		}
-		err := copier.Copy(ctx, listing)
-		if err != nil && !errors.Is(err, tree.ErrIncomplete) {
-			return err
-		}
-		r.whole = r.whole && err == nil
-	}
-	return nil
-}
-
 // finishRoots sets as many tags of copied roots as it can, and prints the roots. elsewhere names the other tags.
-func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, roots []copiedRoot) (elsewhere, err error) {
+func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, roots []tree.CopiedRoot) (elsewhere, err error) {
 	var all []error
 	for _, r := range roots {
-		for _, t := range r.tags {
-			if !r.whole || f.dryRun {
+		for _, t := range r.Tags {
+			if !r.Whole || f.dryRun {
 				break
 			}
-			conflict, err := copyTag(ctx, f, to, t)
+			conflict, err := tree.FollowTag(ctx, to, t, f.overwrite)
 			if err != nil {
 				return nil, err
 			}
@@ -218,7 +189,7 @@ func (e *env) finishRoots(ctx context.Context, f *copyFlags, to *store.Store, ro
 	return errors.Join(all...), nil
 }
 
-func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
+func (e *env) openFromAndTo(ctx context.Context, f *copyFlags) (from, to *store.Store, err error) {
 	if from, err = e.open(ctx, f.from, e.patient(forRead.options())); err != nil {
 		return nil, nil, err
 	}
@@ -236,58 +207,24 @@ func (e *env) openBoth(ctx context.Context, f *copyFlags) (from, to *store.Store
 	return from, to, nil
 }
 
-// copiedRoot is a root to copy, and the tags that follow it.
-type copiedRoot struct {
-	root  tree.Root
-	tags  []store.Tag
-	whole bool       // all that it reaches is in the destination
-	as    store.Node // what it is there, if it is whole
-}
-
 // copyRoots finds what to copy. It warns of tags that cannot be read; partial says that there are some.
 func (e *env) copyRoots(
 	ctx context.Context, f *copyFlags, from *store.Store, refs []string,
-) (roots []copiedRoot, partial bool, err error) {
+) (roots []tree.CopiedRoot, partial bool, err error) {
 	var tags []store.Tag
 	if f.tags {
-		tags, partial, err = e.tagsOf(ctx, from)
-	}
-	if len(refs) == 0 || err != nil {
-		for _, t := range tags {
-			roots = append(roots, copiedRoot{root: tree.Root{Name: t.Name, Node: t.Root}, tags: []store.Tag{t}})
+		if tags, partial, err = e.tagsOf(ctx, from); err != nil {
+			return nil, partial, err
 		}
-		return roots, partial, err
 	}
 	found, err := rootsOf(ctx, from, refs)
-	for _, r := range found {
-		isElsewhere := func(t store.Tag) bool { return !history.SameRoot(t.Root, r.Node) }
-		roots = append(roots, copiedRoot{root: r, tags: slices.DeleteFunc(slices.Clone(tags), isElsewhere)})
+	if len(refs) > 0 {
+		return tree.WithTags(found, tags), partial, err
+	}
+	for _, t := range tags {
+		roots = append(roots, tree.CopiedRoot{Root: tree.Root{Name: t.Name, Node: t.Root}, Tags: []store.Tag{t}})
 	}
 	return roots, partial, err
-}
-
-// copyTag sets a tag whose root is there. The conflict is that it points elsewhere in the destination, or cannot be read
-// there, and must not be moved.
-func copyTag(ctx context.Context, f *copyFlags, to *store.Store, t store.Tag) (conflict, err error) {
-	old, err := to.Tags.Get(ctx, t.Name)
-	switch {
-	case store.IsNotFound(err):
-		err = to.SwapTag(ctx, t, nil)
-	case err != nil && (!f.overwrite || errors.Is(err, store.ErrNewer)):
-		return fmt.Errorf("tag %q: %w", t.Name, err), nil
-	case err != nil:
-		err = to.Tags.Set(ctx, t)
-	case history.SameRoot(old.Root, t.Root):
-		return nil, nil
-	case !f.overwrite:
-		return fmt.Errorf("tag %q points elsewhere in the destination", t.Name), nil
-	default:
-		err = to.SwapTag(ctx, t, &old)
-	}
-	if errors.Is(err, store.ErrDenied) || errors.Is(err, store.ErrChanged) {
-		return err, nil
-	}
-	return nil, err
 }
 
 // jsonCopiedRoot is a line of castar copy --json for each ROOT.
@@ -296,7 +233,7 @@ type jsonCopiedRoot struct {
 	Ref       string   `json:"ref" help:"the ROOT as it was typed, or the tag"`
 	RefBase64 string   `json:"ref_base64,omitempty"`
 	Tags      []string `json:"tags,omitempty"`
-	Complete  bool     `json:"complete"` // all that it reaches is there
+	Complete  bool     `json:"complete" help:"whether the destination has everything that it reaches"`
 
 	SizeRule string `json:"size_rule,omitempty" help:"with --size-rule"`
 	NewRoot  string `json:"new_root,omitempty" help:"likewise, the digest in the destination"`
@@ -304,23 +241,23 @@ type jsonCopiedRoot struct {
 
 func (jsonCopiedRoot) lineType() string { return "root" }
 
-func (e *env) printCopiedRoot(f *copyFlags, r copiedRoot) error {
-	root, err := newJSONRoot(r.root.Node)
+func (e *env) printCopiedRoot(f *copyFlags, r tree.CopiedRoot) error {
+	root, err := newJSONRoot(r.Node)
 	if err != nil {
 		return err
 	}
-	as, err := r.as.RootDigest()
+	as, err := r.As.RootDigest()
 	if err != nil {
 		return err
 	}
-	j := jsonCopiedRoot{jsonRoot: root, Complete: r.whole}
-	j.Ref, j.RefBase64 = store.JSONName(r.root.Name)
-	for _, t := range r.tags {
+	j := jsonCopiedRoot{jsonRoot: root, Complete: r.Whole}
+	j.Ref, j.RefBase64 = store.JSONName(r.Name)
+	for _, t := range r.Tags {
 		j.Tags = append(j.Tags, t.Name)
 	}
 	if f.rule != nil {
 		j.SizeRule = f.rule.String()
-		if r.whole {
+		if r.Whole {
 			j.NewRoot = as.String()
 		}
 	}
@@ -341,7 +278,7 @@ type jsonCopied struct {
 	NewBytes       uint64  `json:"new_bytes"`
 	Seconds        float64 `json:"seconds"`
 	DryRun         bool    `json:"dry_run"`
-	UncheckedSizes uint64  `json:"unchecked_sizes"`
+	UncheckedSizes uint64  `json:"unchecked_sizes" help:"files whose length neither store knew"`
 	StoredBytes    *uint64 `json:"stored_bytes,omitempty" help:"what was written for what was missing"`
 }
 

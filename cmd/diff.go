@@ -231,10 +231,7 @@ func (e *env) hash(ctx context.Context, st *store.Store, s *sides.Side, o ingest
 	if err != nil {
 		return nil, err
 	}
-	if o.Landmarks, err = e.outside(s.Path); err != nil {
-		return nil, err
-	}
-	if o.Excludes, err = e.excludeStore(o.Excludes, s.Path); err != nil {
+	if err := e.excludeStore(&o, s.Path); err != nil {
 		return nil, err
 	}
 	if useCache {

@@ -40,6 +40,14 @@ func usagef(format string, args ...any) error {
 	return &failure{err: fmt.Errorf(format, args...), status: statusUsage}
 }
 
+// hinted returns err with a hint at what the user can do, or nil if err is nil.
+func hinted(err error, hint string) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{err, statusOf(err), hint}
+}
+
 // errPartial ends a command that could not do all of its work. What was left out or damaged has been printed.
 var errPartial = errors.New("finished, but not everything is right")
 
@@ -89,6 +97,24 @@ func hintOf(command string, err error) string {
 		hint = cmp.Or(hint, name.Hint)
 	}
 	return cmp.Or(hint, advice.OnError(err))
+}
+
+// hintAtMaking says what to do if no store could be made, or "".
+func hintAtMaking(err error) string {
+	e, ok := errors.AsType[*config.NoPlaceError](err)
+	switch {
+	case !ok:
+		return ""
+	case e.Mount:
+		return "mount the disk; or 'castar init -s " + quote(e.Folder) + "' makes a new store there"
+	}
+	return "'castar init --parents -s " + quote(e.Folder) + "' makes a store and the folders above it"
+}
+
+// isWrongName reports whether the name of a store on the command line is wrong.
+func isWrongName(err error) bool {
+	e, ok := errors.AsType[*config.NameError](err)
+	return ok && !e.File
 }
 
 // jsonMessage is a line on stderr under --json.

@@ -177,7 +177,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 	node := at.Node
 	node.Name = "" // a root has none
 	if dest != "-" {
-		if f.options.Landmarks, err = e.outside(dest); err != nil {
+		if _, f.options.Landmarks, err = e.outside(dest); err != nil {
 			return err
 		}
 	}
@@ -241,7 +241,7 @@ func (f *exportFlags) explain(err error, ref string, isFile bool) error {
 	default:
 		return err
 	}
-	return &failure{err: err, status: statusFailed, hint: hint}
+	return hinted(err, hint)
 }
 
 // showExport shows how far an export of node is, until the returned function is called.

@@ -188,7 +188,7 @@ func (f *forgetFlags) decide(all *history.Forgetting, refs []string) ([]history.
 	}
 	lines, err := all.ByName(refs)
 	if _, ok := errors.AsType[*history.TaggedError](err); ok {
-		err = &failure{err: fmt.Errorf("nothing was forgotten: %w", err), status: statusFailed, hint: "'castar tag -d' deletes a tag"}
+		err = hinted(fmt.Errorf("nothing was forgotten: %w", err), "'castar tag -d' deletes a tag")
 	}
 	return lines, hintAtRoots(err)
 }
@@ -205,23 +205,19 @@ func forgetLines(ctx context.Context, st *store.Store, lines []store.Tag, wait t
 }
 
 func (e *env) printForgotten(f *forgetFlags, lines []history.Decision, n int) error {
-	w := newTable(e.stdout)
+	w := e.newRows("")
 	for _, d := range lines {
 		j := jsonDecision{Keep: d.Keep, Reasons: append([]string{}, d.Reasons...)}
 		var err error
 		if j.jsonRecord, err = newJSONRecord(d.Ingest, d.Number); err != nil {
 			return err
 		}
-		if e.json {
-			e.stdout.json(j)
-			continue
-		}
 		verb := "forget"
 		if d.Keep {
 			verb = "keep"
 		}
 		t := d.Ingest
-		fmt.Fprintf(w, "%s\t@%d\t%s\t%s\t%s\t%s\t%s\n", verb, j.Number, t.Time.Local().Format(time.DateTime), j.Root[:shortDigits],
+		w.row(j, verb, fmt.Sprint("@", j.Number), t.Time.Local().Format(time.DateTime), j.Root[:shortDigits],
 			orDash(t.Name), orDash(t.Source), quoteAll(d.Reasons, ", "))
 	}
 	if err := w.Flush(); err != nil {

@@ -114,7 +114,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.SweepProgress),
+	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.Progress),
 		Warn: func(err error) { e.warn(err.Error()) }}
 	if f.dryRun {
 		o.Forgot = f.forgotten // they are still there
@@ -135,10 +135,10 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	}
 	stop()
 	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
-		return &failure{err: err, status: statusFailed, hint: refused.Hint}
+		return hinted(err, refused.Hint)
 	}
 	if errors.Is(err, store.ErrNothingKept) {
-		return &failure{err: err, status: statusFailed, hint: "'castar tag NAME ROOT' keeps a root; --all removes everything"}
+		return hinted(err, "'castar tag NAME ROOT' keeps a root; --all removes everything")
 	}
 	if err != nil {
 		return err

@@ -212,7 +212,7 @@ func (e *env) ingest(ctx context.Context, f *ingestFlags, paths []string) error 
 		results, err = e.ingestAll(ctx, f, st, paths)
 	}
 	if err != nil {
-		return explainRefusal(err, f.options.SizeRule)
+		return explainRefusal(err, &f.options.SizeRule)
 	}
 	leftOut := false
 	for i := range results {

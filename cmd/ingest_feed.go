@@ -205,8 +205,7 @@ func (e *env) startProducer(ctx context.Context, command []string) (r io.Reader,
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return &failure{err: fmt.Errorf("%s: %w", quote(command[0]), err), status: statusFailed,
-				hint: "there is no root: what it wrote may be incomplete"}
+			return hinted(fmt.Errorf("%s: %w", quote(command[0]), err), "there is no root: what it wrote may be incomplete")
 		}
 		return nil
 	}

@@ -124,7 +124,8 @@ func changes(ctx context.Context, st *store.Store, old store.Node, t store.Tag) 
 // jsonIngested is what castar ingest --json prints of each PATH.
 type jsonIngested struct {
 	jsonRoot
-	jsonSource
+	Source       string        `json:"source,omitempty"`
+	SourceBase64 string        `json:"source_base64,omitempty"`
 	Tag          string        `json:"tag,omitempty"`
 	store.Counts               // before deduplication
 	Excluded     uint64        `json:"excluded" help:"entries that patterns and options left out"`
@@ -151,8 +152,9 @@ type jsonLeftOut struct {
 
 func newJSONIngested(f *ingestFlags, r *ingested) (jsonIngested, error) {
 	root, err := newJSONRoot(r.Root)
-	j := jsonIngested{jsonRoot: root, jsonSource: newJSONSource(r.source), Tag: f.tag, Counts: r.Counts, Excluded: r.Excluded,
+	j := jsonIngested{jsonRoot: root, Tag: f.tag, Counts: r.Counts, Excluded: r.Excluded,
 		Seconds: r.seconds, LeftOut: []jsonLeftOut{}, MovedFrom: r.movedFrom, Private: r.Private}
+	j.Source, j.SourceBase64 = store.JSONName(r.source)
 	for _, p := range r.LeftOut {
 		j.LeftOut = append(j.LeftOut, jsonLeftOut{newJSONPath(p.Path), p.Err.Error()})
 	}

@@ -71,11 +71,11 @@ func (e *env) init(ctx context.Context, s config.Settings, parents bool) error {
 	if err != nil {
 		return err
 	}
-	o := e.making(config.Options{Parents: parents || e.store == ""})
+	o := e.storeOptions(config.Options{Parents: parents || e.store == ""})
 	o.OnMade = nil // that is what was asked for
 	err = config.Init(ctx, spec, s, o)
 	if errors.Is(err, store.ErrUnsupported) {
-		return &failure{err: err, status: statusFailed, hint: "other kinds of store take the rule as a parameter: see 'castar config --help'"}
+		return hinted(err, "other kinds of store take the rule as a parameter: see 'castar config --help'")
 	}
 	if err != nil || !e.json {
 		return err

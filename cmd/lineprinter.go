@@ -97,19 +97,6 @@ func (e *env) wantsColor() bool {
 	return e.isTerminal() && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
-// withListings returns all that is to be copied: roots, and the listings of their tags, without their sizes.
-func withListings(roots []copiedRoot) (all []tree.Root) {
-	for _, r := range roots {
-		all = append(all, r.root)
-		for _, t := range r.tags {
-			if t.Listing != (store.Digest{}) {
-				all = append(all, tree.Root{Name: t.Name, Node: store.Node{Kind: store.KindFile, Digest: t.Listing}})
-			}
-		}
-	}
-	return all
-}
-
 // table is rows on their way to stdout. Cells end in tabs. On a terminal that is too narrow for the columns, each row
 // becomes several lines: its first cell, and the others indented, with the names that the first row gives them.
 type table struct {
@@ -137,6 +124,35 @@ func (t *table) Flush() error {
 	}
 	_, err := io.WriteString(t.w, text)
 	return err
+}
+
+// rows is results on their way to stdout: a table, or with --json an object for each row.
+type rows struct {
+	*table
+	json   func(jsonLine) // nil without --json
+	header string         // above the first row of the table
+}
+
+// newRows returns rows, which must be flushed. The cells of header, which may be "", have tabs between them.
+func (e *env) newRows(header string) *rows {
+	r := &rows{table: newTable(e.stdout), header: header}
+	if e.json {
+		r.json = e.stdout.json
+	}
+	return r
+}
+
+// row prints a result: v with --json, and otherwise cells.
+func (r *rows) row(v jsonLine, cells ...string) {
+	if r.json != nil {
+		r.json(v)
+		return
+	}
+	if r.header != "" {
+		fmt.Fprintln(r, r.header)
+	}
+	r.header = ""
+	fmt.Fprintln(r, strings.Join(cells, "\t"))
 }
 
 // narrow returns rows as lines for each cell.

@@ -60,8 +60,6 @@ func (e *env) lsCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			switch {
-			case c.NArg() != 1:
-				return usagef("want one ROOT, got %d arguments", c.NArg())
 			case f.tree && (f.null || e.json):
 				return usagef("--tree does not work with --null or --json")
 			case f.tree && f.sort == "size":
@@ -69,7 +67,7 @@ func (e *env) lsCommand() *cli.Command {
 			case f.null && e.json:
 				return usagef("--null and --json exclude each other")
 			}
-			return e.withRef(c.Context, c.Args().First(), func(st *store.Store, r tree.Ref) error {
+			return e.withOneRef(c, func(st *store.Store, r tree.Ref) error {
 				return e.ls(c.Context, &f, st, r, c.Args().First())
 			})
 		},
@@ -112,7 +110,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 			entry.Path = r.Node.Name
 		}
 		if e.json {
-			j := jsonEntry{jsonPath: newJSONPath(entry.Path), jsonNode: newJSONNode(entry.Node)}
+			j := jsonEntry{jsonPath: newJSONPath(entry.Path), JSONNode: tree.NewJSONNode(entry.Node)}
 			if said, ok := kept.find(at, &entry.Node); ok {
 				j.jsonFacts = newJSONFacts(&said)
 			}

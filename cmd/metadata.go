@@ -130,7 +130,7 @@ func (e *env) restore(ctx context.Context, f *exportFlags, st *store.Store, r tr
 	facts, err := openFacts(ctx, st, r, c.listing)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		return nil, &failure{err: err, status: statusFailed, hint: "--metadata=none exports with the modes that the flags say"}
+		return nil, hinted(err, "--metadata=none exports with the modes that the flags say")
 	case err != nil:
 		return nil, err
 	case facts == nil && (f.owner || f.xattrs):

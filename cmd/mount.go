@@ -177,8 +177,8 @@ func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (
 func (e *env) mountRoot(ctx context.Context, st *store.Store, ref string) (tree.Ref, error) {
 	r, err := resolveRef(ctx, st, ref)
 	if err == nil && r.Node.Kind != store.KindDirectory {
-		err = &failure{err: fmt.Errorf("%s: a %s cannot be mounted, only a directory", quote(ref), r.Node.Kind),
-			status: statusFailed, hint: "'castar export' writes it, and 'castar cat' prints it"}
+		err = hinted(fmt.Errorf("%s: a %s cannot be mounted, only a directory", quote(ref), r.Node.Kind),
+			"'castar export' writes it, and 'castar cat' prints it")
 	}
 	r.Node.Name = ""
 	return r, err
@@ -193,7 +193,7 @@ func hintAtMount(err error) error {
 	case errors.Is(err, mount.ErrNonempty):
 		hint = "--nonempty hides them until it is unmounted"
 	}
-	return &failure{err: err, status: statusFailed, hint: hint}
+	return hinted(err, hint)
 }
 
 // jsonMount is a mount that is ready, as JSON.
@@ -207,11 +207,7 @@ func (jsonMount) lineType() string { return "mount" }
 
 // printMount says that the mount is ready.
 func (e *env) printMount(dir string, result jsonMount) {
-	if e.json {
-		e.stdout.json(result)
-		return
-	}
-	fmt.Fprintln(e.stdout, dir)
+	e.print(result, dir)
 	e.note("ready; Ctrl-C or 'castar umount " + quoteBash(dir, "") + "' ends it")
 }
 

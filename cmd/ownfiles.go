@@ -9,25 +9,24 @@ import (
 	"slices"
 	"strings"
 
+	"castar/ingest"
 	"castar/ingest/ignore"
 	"castar/store"
 	"castar/store/config"
 )
 
-// outside returns the marks by which the folders of the store are known, whatever path leads to them. It is an error if
-// path, which need not exist, is in one of them.
-func (e *env) outside(path string) ([]store.Landmark, error) {
+// outside returns the folders of the store, and the marks by which they are known, whatever path leads to them. It is an
+// error if path, which need not exist, is in one of them.
+func (e *env) outside(path string) (folders []string, marks []store.Landmark, err error) {
 	spec, err := e.storeSpec()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	marks, err := config.Landmarks(spec)
-	if err != nil {
-		return nil, err
+	if marks, err = config.Landmarks(spec); err != nil {
+		return nil, nil, err
 	}
-	folders, err := config.Folders(spec)
-	if err != nil {
-		return nil, err
+	if folders, err = config.Folders(spec); err != nil {
+		return nil, nil, err
 	}
 	parent := filepath.Dir(filepath.Clean(path))
 	inside := func(mark store.Landmark) bool {
@@ -47,23 +46,22 @@ func (e *env) outside(path string) ([]store.Landmark, error) {
 	}
 	isNew := len(marks) < len(folders) // a new folder has no mark, so its path must do
 	if slices.ContainsFunc(marks, inside) || isNew && slices.ContainsFunc(folders, within) {
-		return nil, fmt.Errorf("%s: is in the store", quote(path))
+		return nil, nil, fmt.Errorf("%s: is in the store", quote(path))
 	}
-	return marks, nil
+	return folders, marks, nil
 }
 
-// excludeStore returns excludes, and patterns for the folders of the store that are in path: they change while the store
-// is written to, and it would hold itself.
-func (e *env) excludeStore(excludes []*ignore.Patterns, path string) ([]*ignore.Patterns, error) {
-	spec, err := e.storeSpec()
-	if err != nil {
-		return nil, err
+// excludeStore makes o leave out the folders of the store that are in path: they change while the store is written to, and
+// it would hold itself.
+func (e *env) excludeStore(o *ingest.Options, path string) (err error) {
+	var folders []string
+	if folders, o.Landmarks, err = e.outside(path); err != nil {
+		return err
 	}
-	folders, err := config.Folders(spec)
 	for _, folder := range folders {
-		excludes = e.excludeFolder(excludes, path, folder, "the store itself")
+		o.Excludes = e.excludeFolder(o.Excludes, path, folder, "the store itself")
 	}
-	return excludes, err
+	return nil
 }
 
 // noteStores says which directories in path were left out because they are the store.

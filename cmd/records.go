@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"castar/store"
@@ -19,15 +18,16 @@ type jsonRecord struct {
 	Tag  string `json:"tag,omitempty"`
 	Name string `json:"name,omitempty" help:"the old name of tag"`
 	jsonRoot
-	Time time.Time `json:"time"`
-	jsonSource
-	store.Counts         // all 0 for a tag that was set by hand
-	Number       int     `json:"number,omitempty" help:"of the line in the log: @1 is the newest"`
-	Host         string  `json:"host,omitempty"`
-	Comment      string  `json:"comment,omitempty"`
-	Version      string  `json:"version,omitempty" help:"of castar"`
-	Seconds      float64 `json:"seconds,omitempty"`
-	Listing      string  `json:"listing,omitempty" help:"the digest of the blob with modes, owners and times"`
+	Time         time.Time `json:"time"`
+	Source       string    `json:"source,omitempty"`
+	SourceBase64 string    `json:"source_base64,omitempty"`
+	store.Counts           // all 0 for a tag that was set by hand
+	Number       int       `json:"number,omitempty" help:"of the line in the log: @1 is the newest"`
+	Host         string    `json:"host,omitempty"`
+	Comment      string    `json:"comment,omitempty"`
+	Version      string    `json:"version,omitempty" help:"of castar"`
+	Seconds      float64   `json:"seconds,omitempty"`
+	Listing      string    `json:"listing,omitempty" help:"the digest of the blob with modes, owners and times"`
 }
 
 // lineType tells an ingest, which has a number, from a tag.
@@ -41,7 +41,9 @@ func (r jsonRecord) lineType() string {
 // newJSONRecord returns the JSON form of a tag or, if number is not 0, of that line of the log.
 func newJSONRecord(t store.Tag, number int) (jsonRecord, error) {
 	root, err := newJSONRoot(t.Root)
-	j := jsonRecord{t.Name, t.Name, root, t.Time, newJSONSource(t.Source), t.Counts, number, t.Host, t.Comment, t.Version, t.Seconds, ""}
+	j := jsonRecord{Tag: t.Name, Name: t.Name, jsonRoot: root, Time: t.Time, Counts: t.Counts, Number: number,
+		Host: t.Host, Comment: t.Comment, Version: t.Version, Seconds: t.Seconds}
+	j.Source, j.SourceBase64 = store.JSONName(t.Source)
 	if t.Listing != (store.Digest{}) {
 		j.Listing = t.Listing.String()
 	}
@@ -84,35 +86,34 @@ const shortDigits = 16
 
 // printRecordTable prints a table, or with --json an object for each row.
 func (e *env) printRecordTable(tags []store.Tag) error {
-	w := newTable(e.stdout)
+	isLog, header := e.command == "log", "NAME\tROOT\tTIME\tSOURCE"
+	if isLog {
+		header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
+	}
 	comments := slices.ContainsFunc(tags, func(t store.Tag) bool { return t.Comment != "" })
+	if comments {
+		header += "\tCOMMENT"
+	}
+	w := e.newRows(header)
 	for i, t := range tags {
 		number := 0
-		if e.command == "log" {
+		if isLog {
 			number = i + 1
 		}
 		j, err := newJSONRecord(t, number)
 		if err != nil {
 			return err
 		}
-		if e.json {
-			e.stdout.json(j)
-			continue
-		}
 		name, source := orDash(t.Name), orDash(t.Source)
 		when, digest := t.Time.Local().Format(time.DateTime), j.Root[:shortDigits]
-		header, cells := "NAME\tROOT\tTIME\tSOURCE", []string{name, digest, when, source}
-		if e.command == "log" {
-			header = "@\tTIME\tROOT\tFILES\tSIZE\tTAG\tSOURCE"
+		cells := []string{name, digest, when, source}
+		if isLog {
 			cells = []string{fmt.Sprint("@", number), when, digest, fmt.Sprint(t.Counts.Files), store.HumanBytes(t.Counts.Bytes), name, source}
 		}
 		if comments {
-			header, cells = header+"\tCOMMENT", append(cells, orDash(t.Comment))
+			cells = append(cells, orDash(t.Comment))
 		}
-		if i == 0 {
-			fmt.Fprintln(w, header)
-		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+		w.row(j, cells...)
 	}
 	return w.Flush()
 }

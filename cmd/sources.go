@@ -90,8 +90,8 @@ func checkSource(path, hint string) error {
 	if to == "" {
 		return nil
 	}
-	return &failure{err: fmt.Errorf("%s: is a link %s: only the link would be stored, not what it leads to", quote(path), to),
-		status: statusFailed, hint: hint}
+	return hinted(fmt.Errorf("%s: is a link %s: only the link would be stored, not what it leads to", quote(path), to),
+		hint)
 }
 
 // maxLinks is how many links the kernel follows in a path.
@@ -147,7 +147,7 @@ func refusal(problems []ingest.Problem, paths []string) error {
 	if whole {
 		hint = ""
 	}
-	return &failure{err: errs, status: statusFailed, hint: hint}
+	return hinted(errs, hint)
 }
 
 // source is a PATH, and how it is read.
@@ -162,12 +162,7 @@ func (e *env) sources(o ingest.Options, needsStore bool, paths []string) ([]sour
 	for i, p := range paths {
 		o := o
 		o.Excludes = e.excludeCache(o.Excludes, p)
-		marks, err := e.outside(p)
-		if err == nil {
-			o.Landmarks = marks
-			o.Excludes, err = e.excludeStore(o.Excludes, p)
-		}
-		if err != nil && needsStore {
+		if err := e.excludeStore(&o, p); err != nil && needsStore {
 			return nil, err
 		}
 		sources[i] = source{p, o}

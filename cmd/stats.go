@@ -41,14 +41,6 @@ func (e *env) statsCommand() *cli.Command {
 	}
 }
 
-// measured is a root and what it holds.
-type measured struct {
-	name   string // a tag, or as it was typed
-	root   store.Node
-	counts store.Counts
-	alone  uint64
-}
-
 func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 	roots, damaged, err := e.toMeasure(ctx, st, refs)
 	if err != nil {
@@ -56,125 +48,40 @@ func (e *env) stats(ctx context.Context, st *store.Store, refs []string) error {
 	}
 	u := tree.NewUsage(st)
 	stop := e.startProgress(func() sample { return sample{files: u.Objects.Load(), unit: "objects"} })
-	err = measure(ctx, u, roots, len(refs) == 0)
-	of, more := u.Unique, (*untagged)(nil)
+	defer stop()
+	measured, err := u.Measure(ctx, roots, len(refs) == 0)
+	of, more := u.Unique, (*tree.Untagged)(nil)
 	if err == nil && len(refs) == 0 {
-		more, err = e.measureUntagged(ctx, st, u)
-		damaged = damaged || more != nil && more.damaged
+		kept := tree.ReadKept(ctx, st)
+		if err = e.warnUnread(kept.LogErrors); err == nil {
+			damaged = damaged || len(kept.LogErrors) > 0
+			more, err = u.MeasureUntagged(ctx, kept, func(err error) {
+				damaged = true
+				e.warn(err.Error())
+			})
+		}
 	}
 	stop()
 	if err != nil {
 		return err
 	}
-	var total store.Counts
-	for _, m := range roots {
-		total = tree.AddCounts(total, m.counts)
-	}
-	if e.json {
-		err = e.printStatsJSON(roots, total, &of, more)
-	} else {
-		err = e.printStats(roots, total, &of, more)
-	}
-	return partly(err, damaged)
+	return partly(e.printStats(measured, &of, more), damaged)
 }
 
-// toMeasure returns what refs mean, or all tags. It names on stderr each tag that cannot be read.
-func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (roots []*measured, damaged bool, err error) {
-	found, err := rootsOf(ctx, st, refs)
-	for _, r := range found {
-		roots = append(roots, &measured{name: r.Name, root: r.Node})
-	}
+// toMeasure returns what refs mean, or all tags. It names on stderr the tags that cannot be read.
+func (e *env) toMeasure(ctx context.Context, st *store.Store, refs []string) (roots []tree.Root, damaged bool, err error) {
 	if len(refs) > 0 {
+		roots, err = rootsOf(ctx, st, refs)
 		return roots, false, err
 	}
 	if err := needTags(ctx, st); err != nil {
 		return nil, false, err
 	}
 	tags, damaged, err := e.tagsOf(ctx, st)
-	if err != nil {
-		return nil, damaged, err
-	}
 	for _, t := range tags {
-		roots = append(roots, &measured{name: t.Name, root: t.Root})
+		roots = append(roots, tree.Root{Name: t.Name, Node: t.Root})
 	}
-	return roots, damaged, ctx.Err()
-}
-
-// measure fills in the roots and u. owners says that the roots are all tags, so each owns what only it reaches.
-func measure(ctx context.Context, u *tree.Usage, roots []*measured, owners bool) (err error) {
-	for _, m := range roots {
-		if m.counts, err = u.Add(ctx, m.root); err == nil && owners {
-			err = u.Own(ctx, m.root)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", quote(m.name), err)
-		}
-	}
-	for _, m := range roots {
-		if !owners {
-			break
-		}
-		if m.alone, err = u.Alone(ctx, m.root); err != nil {
-			return fmt.Errorf("%s: %w", quote(m.name), err)
-		}
-	}
-	return nil
-}
-
-// untagged is what has no tag.
-type untagged struct {
-	Roots   uint64  `json:"log_roots" help:"that only the log names, if no ROOT is given, as the next three"`
-	Log     *uint64 `json:"log_bytes,omitempty" help:"stored for them, and for listings, in addition"`
-	Objects *uint64 `json:"rest_objects,omitempty" help:"which neither tags nor log name"`
-	Rest    *uint64 `json:"rest_bytes,omitempty" help:"stored for those"`
-	damaged bool    // some of it could not be read
-}
-
-// measureUntagged measures what u has not measured yet. It names on stderr what cannot be read.
-func (e *env) measureUntagged(ctx context.Context, st *store.Store, u *tree.Usage) (*untagged, error) {
-	kept := tree.ReadKept(ctx, st)
-	more, before := &untagged{}, u.Unique.Stored+u.Unique.StoredDirs
-	more.damaged = len(kept.LogErrors) > 0
-	if err := e.warnUnread(kept.LogErrors); err != nil {
-		return nil, err
-	}
-	roots, listings := kept.Roots(ctx, st)
-	more.Roots = uint64(len(roots)-len(kept.Tags)) - listings
-	if st.Sizer == nil {
-		return more, ctx.Err()
-	}
-	for _, r := range roots[len(kept.Tags):] {
-		if _, err := u.Add(ctx, r.Node); ctx.Err() != nil || store.IsServerError(err) {
-			return nil, err
-		} else if err != nil {
-			more.damaged = true
-			e.warn(r.Name + ": " + err.Error())
-		}
-	}
-	more.Log = new(u.Unique.Stored + u.Unique.StoredDirs - before)
-	objects, bytes, known, err := u.Rest(ctx)
-	if known {
-		more.Objects, more.Rest = &objects, &bytes
-	}
-	return more, err
-}
-
-// sized reports whether the store can tell what an object takes. m may be nil.
-func (m *untagged) sized() bool { return m != nil && m.Log != nil }
-
-// print says how much has no tag, if there is anything. m may be nil.
-func (m *untagged) print(w io.Writer) {
-	if m == nil {
-		return
-	}
-	if m.Log != nil && *m.Log > 0 {
-		fmt.Fprintf(w, "log     %s more, for %s without a tag and for listings\n", store.HumanBytes(*m.Log), plural(m.Roots, "root"))
-	} else if m.Log == nil && m.Roots > 0 {
-		fmt.Fprintf(w, "log     %s without a tag\n", plural(m.Roots, "root"))
-	}
-	if m.Rest != nil && *m.Objects > 0 {
-		fmt.Fprintf(w, "rest    %s in %s that nothing names\n", store.HumanBytes(*m.Rest), plural(*m.Objects, "object"))
-	}
+	return roots, damaged, err
 }
 
 // jsonMeasured is what castar stats --json prints of each root.
@@ -204,7 +111,7 @@ type jsonTotal struct {
 	DedupRatio        float64    `json:"dedup_ratio"`       // bytes / unique_bytes; 0 if there are none
 	CompressionRatio  float64    `json:"compression_ratio"` // unique_bytes / stored_bytes; 0 if unknown
 	Sizes             []jsonSize `json:"sizes"`
-	*untagged
+	*tree.Untagged
 }
 
 func (jsonTotal) lineType() string { return "summary" }
@@ -215,34 +122,6 @@ type jsonSize struct {
 	Files uint64 `json:"files"`
 }
 
-func (e *env) printStatsJSON(roots []*measured, total store.Counts, u *tree.Unique, more *untagged) error {
-	owners := more != nil
-	out := e.newLinePrinter(false)
-	for _, m := range roots {
-		root, err := newJSONRoot(m.root)
-		if err != nil {
-			return err
-		}
-		j := jsonMeasured{jsonRoot: root, Counts: m.counts}
-		j.Ref, j.RefBase64 = store.JSONName(m.name)
-		j.Name, j.NameBase64 = j.Ref, j.RefBase64
-		if owners {
-			j.Tag = m.name
-		}
-		if more.sized() {
-			j.Alone = &m.alone
-		}
-		out.json(j)
-	}
-	j := jsonTotal{true, total, u.Files, u.Directories, u.Chunks, u.Bytes, u.Stored, u.StoredDirs,
-		ratio(total.Bytes, u.Bytes), ratio(u.Bytes, u.Stored), nil, more}
-	for i, files := range u.Sizes {
-		j.Sizes = append(j.Sizes, jsonSize{tree.SizeLimit(i), files})
-	}
-	out.json(j)
-	return out.Flush()
-}
-
 func ratio(a, b uint64) float64 {
 	if b == 0 {
 		return 0
@@ -250,45 +129,71 @@ func ratio(a, b uint64) float64 {
 	return float64(a) / float64(b)
 }
 
-func (e *env) printStats(roots []*measured, total store.Counts, u *tree.Unique, more *untagged) error {
-	w := newTable(e.stdout)
-	what, owners := "ROOT", more != nil
+// printStats prints what the roots hold, each by itself and together. more is what has no tag, or nil if the roots are not
+// all tags.
+func (e *env) printStats(roots []tree.Measured, u *tree.Unique, more *tree.Untagged) error {
+	owners, header := more != nil, "ROOT\tFILES\tDIRECTORIES\tSYMLINKS\tLOGICAL"
 	if owners {
-		what = "TAG"
+		header = "TAG" + strings.TrimPrefix(header, "ROOT") + "\tALONE"
 	}
-	fmt.Fprintf(w, "%s\tFILES\tDIRECTORIES\tSYMLINKS\tLOGICAL", what)
-	if owners {
-		fmt.Fprint(w, "\tALONE")
-	}
-	fmt.Fprintln(w)
-	for _, m := range append(roots, &measured{name: "all", counts: total}) {
-		c := m.counts
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s", quote(m.name), c.Files, c.Directories, c.Symlinks, store.HumanBytes(c.Bytes))
-		switch {
-		case m.root.Kind == 0 || !owners:
-		case more.sized():
-			fmt.Fprintf(w, "\t%s", store.HumanBytes(m.alone))
-		default:
-			fmt.Fprint(w, "\t-")
+	w := e.newRows(header)
+	var total store.Counts
+	for _, m := range roots {
+		total = tree.AddCounts(total, m.Counts)
+		root, err := newJSONRoot(m.Node)
+		if err != nil {
+			return err
 		}
-		fmt.Fprintln(w)
+		j, cells := jsonMeasured{jsonRoot: root, Counts: m.Counts}, countCells(m.Name, m.Counts)
+		j.Ref, j.RefBase64 = store.JSONName(m.Name)
+		j.Name, j.NameBase64 = j.Ref, j.RefBase64
+		switch {
+		case owners && more.Log != nil:
+			j.Tag, j.Alone, cells = m.Name, &m.Alone, append(cells, store.HumanBytes(m.Alone))
+		case owners:
+			j.Tag, cells = m.Name, append(cells, "-")
+		}
+		w.row(j, cells...)
 	}
-	if err := w.Flush(); err != nil {
+	j := jsonTotal{true, total, u.Files, u.Directories, u.Chunks, u.Bytes, u.Stored, u.StoredDirs,
+		ratio(total.Bytes, u.Bytes), ratio(u.Bytes, u.Stored), nil, more}
+	for i, files := range u.Sizes {
+		j.Sizes = append(j.Sizes, jsonSize{tree.SizeLimit(i), files})
+	}
+	w.row(j, countCells("all", total)...)
+	if err := w.Flush(); err != nil || e.json {
 		return err
 	}
+	e.printTotal(&j, u, more)
+	return nil
+}
+
+// countCells returns what the table says of a root.
+func countCells(name string, c store.Counts) []string {
+	return []string{quote(name), fmt.Sprint(c.Files), fmt.Sprint(c.Directories), fmt.Sprint(c.Symlinks), store.HumanBytes(c.Bytes)}
+}
+
+// printTotal says below the table what all roots take, and what has no tag, if there is anything.
+func (e *env) printTotal(j *jsonTotal, u *tree.Unique, more *tree.Untagged) {
 	stored := "unknown"
 	if u.Stored+u.StoredDirs > 0 {
 		stored = fmt.Sprintf("%s of files, compressed %.2f to 1, and %s of directories",
-			store.HumanBytes(u.Stored), ratio(u.Bytes, u.Stored), store.HumanBytes(u.StoredDirs))
+			store.HumanBytes(u.Stored), j.CompressionRatio, store.HumanBytes(u.StoredDirs))
 	}
 	fmt.Fprintf(e.stdout, "\nunique  %s in %s, deduplicated %.2f to 1, and %s\nstored  %s\n", store.HumanBytes(u.Bytes),
-		plural(u.Files, "file"), ratio(total.Bytes, u.Bytes), plural(u.Directories, "directory"), stored)
-	more.print(e.stdout)
+		plural(u.Files, "file"), j.DedupRatio, plural(u.Directories, "directory"), stored)
+	if more != nil && more.Log != nil && *more.Log > 0 {
+		fmt.Fprintf(e.stdout, "log     %s more, for %s without a tag and for listings\n", store.HumanBytes(*more.Log), plural(more.Roots, "root"))
+	} else if more != nil && more.Log == nil && more.Roots > 0 {
+		fmt.Fprintf(e.stdout, "log     %s without a tag\n", plural(more.Roots, "root"))
+	}
+	if more != nil && more.Rest != nil && *more.Objects > 0 {
+		fmt.Fprintf(e.stdout, "rest    %s in %s that nothing names\n", store.HumanBytes(*more.Rest), plural(*more.Objects, "object"))
+	}
 	if e.isTerminal() && u.Files > 0 {
 		fmt.Fprintln(e.stdout)
 		printHistogram(e.stdout, &u.Sizes)
 	}
-	return nil
 }
 
 // histogramWidth is the length of the longest bar.

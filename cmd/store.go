@@ -11,6 +11,8 @@ import (
 	"castar/store"
 	"castar/store/config"
 	"castar/store/tree"
+
+	"github.com/urfave/cli/v2"
 )
 
 // packedFormat is the newest format of packed stores that this program knows. A test compares it with a new store.
@@ -40,7 +42,17 @@ func (e *env) open(ctx context.Context, spec string, o config.Options) (st *stor
 			return nil, err
 		}
 	}
-	return config.Open(ctx, spec, e.making(o))
+	return config.Open(ctx, spec, e.storeOptions(o))
+}
+
+// storeOptions returns o, so that a store that is made is mentioned, and found again only on the file system where it was, what
+// buckets hold is kept in the cache, and traffic is counted and limited.
+func (e *env) storeOptions(o config.Options) config.Options {
+	o.OnMade = func(folder string) { e.note("made a new store at " + quote(folder)) }
+	if dir, err := cacheFolder(); err == nil {
+		o.Memory, o.Cache = dir, filepath.Join(dir, "buckets")
+	}
+	return e.traffic.metered(o)
 }
 
 // patient returns o for commands that run unattended: if another process has locked the store, the command says so and
@@ -64,7 +76,7 @@ func (e *env) openAlone(ctx context.Context, o config.Options) (*store.Store, er
 	o.Exclusive = true
 	st, err := e.open(ctx, "", o)
 	if errors.Is(err, store.ErrLocked) {
-		err = &failure{err: err, status: statusLocked, hint: "--wait lets the other process finish first"}
+		err = hinted(err, "--wait lets the other process finish first")
 	}
 	return st, err
 }
@@ -85,8 +97,7 @@ func defaultStore() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", &failure{err: errors.New("no default store: neither XDG_DATA_HOME nor HOME is set"), status: statusFailed,
-			hint: "name one with -s or CASTAR_STORE"}
+		return "", hinted(errors.New("no default store: neither XDG_DATA_HOME nor HOME is set"), "name one with -s or CASTAR_STORE")
 	}
 	return filepath.Join(home, ".local", "share", "castar"), nil
 }
@@ -214,6 +225,14 @@ func (e *env) withRef(ctx context.Context, ref string, do func(*store.Store, tre
 	})
 }
 
+// withOneRef is withRef for a command that takes one ROOT and nothing else.
+func (e *env) withOneRef(c *cli.Context, do func(*store.Store, tree.Ref) error) error {
+	if c.NArg() != 1 {
+		return usagef("want one ROOT, got %d arguments", c.NArg())
+	}
+	return e.withRef(c.Context, c.Args().First(), do)
+}
+
 // sizeRule returns the rule that was given, or else the rule of the store. A dry run, whose st is nil, asks the store that
 // would be used, if it exists.
 func (e *env) sizeRule(ctx context.Context, f *ingestFlags, st *store.Store) (store.SizeRule, error) {
@@ -227,22 +246,22 @@ func (e *env) sizeRule(ctx context.Context, f *ingestFlags, st *store.Store) (st
 	if err != nil {
 		return store.SizeDocumented, nil
 	}
-	rule, err := config.SizeRule(ctx, spec, e.making(config.Options{}))
+	rule, err := config.SizeRule(ctx, spec, e.storeOptions(config.Options{}))
 	if errors.Is(err, store.ErrNoStore) {
 		return store.SizeDocumented, nil
 	}
 	if err != nil {
-		err = &failure{err: err, status: statusOf(err), hint: "with --size-rule, the store is not needed"}
+		err = hinted(err, "with --size-rule, the store is not needed")
 	}
 	return rule, err
 }
 
-// explainRefusal returns the error of an ingest or a copy. If a server counts sizes by another rule, it blames some
+// explainRefusal returns the error of an ingest or a copy with a rule, or nil for that of the trees. If a server counts sizes by another rule, it blames some
 // directory; any other would fail too, so the directory is not worth naming.
-func explainRefusal(err error, rule store.SizeRule) error {
+func explainRefusal(err error, rule *store.SizeRule) error {
 	refused, ok := errors.AsType[*store.SizeRuleError](err)
-	if !ok || rule == store.SizeSnix {
+	if !ok || rule != nil && *rule == store.SizeSnix {
 		return err
 	}
-	return &failure{err: refused, status: statusFailed, hint: "--size-rule snix counts sizes of directories as tvix and snix do"}
+	return hinted(refused, "--size-rule snix counts sizes of directories as tvix and snix do")
 }

@@ -85,7 +85,7 @@ func (e *env) setTag(ctx context.Context, st *store.Store, name, root string, fo
 		same := history.SameRoot(old.Root, t.Root)
 		switch {
 		case !same && !force:
-			return &failure{err: fmt.Errorf("tag %q points at %s already", name, tree.ShortName(old)), status: statusFailed, hint: "--force moves it"}
+			return hinted(fmt.Errorf("tag %q points at %s already", name, tree.ShortName(old)), "--force moves it")
 		case same && (old.Listing != store.Digest{} || t.Listing == store.Digest{}):
 			return nil // it has all that is known
 		}

@@ -37,10 +37,7 @@ func (e *env) umountCommand() *cli.Command {
 				}
 				errs = append(errs, err)
 			}
-			if err := errors.Join(errs...); err != nil {
-				return &failure{err: err, status: statusFailed, hint: hint}
-			}
-			return nil
+			return hinted(errors.Join(errs...), hint)
 		},
 	}
 }

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"fmt"
+	"path"
 	"strings"
 
 	"castar/store"
@@ -15,11 +16,8 @@ const maxArchivePath = 32 << 10
 // root makes the events of the whole archive.
 func (a *archiver) root(root *store.Node) error {
 	n := *root
-	dir := ""
-	if i := strings.LastIndexByte(a.name, '/'); i >= 0 {
-		dir = a.name[:i+1]
-	}
-	n.Name = a.name[len(dir):]
+	dir, name := path.Split(a.name)
+	n.Name = name
 	ev := archiveEvent{dir: dir, node: n, root: true}
 	if n.Kind != store.KindDirectory {
 		return a.add(ev, a.factsOf(nil, root))
@@ -45,7 +43,7 @@ func (a *archiver) directory(ev archiveEvent, at *trail, nodes store.Directory) 
 		return err
 	}
 	prefix := ""
-	if a.usesPaths() && (ev.node.Name != "" || ev.dir != "") {
+	if a.named && (ev.node.Name != "" || ev.dir != "") {
 		prefix = ev.path() + "/"
 	}
 	var coming []chan early // directories among nodes[i:next]
@@ -79,12 +77,6 @@ func (a *archiver) directory(ev archiveEvent, at *trail, nodes store.Directory) 
 	}
 	ev.kind = eventLeave
 	return a.add(ev, nil)
-}
-
-// usesPaths reports whether an archive has the whole path of each entry.
-func (a *archiver) usesPaths() bool {
-	_, isNAR := a.enc.(*narEncoder)
-	return !isNAR
 }
 
 // readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It adds them to those

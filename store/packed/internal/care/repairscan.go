@@ -20,7 +20,7 @@ import (
 // themselves; where one does not, the next is looked for. What it finds goes to sorted runs in tmp/.
 type salvage struct {
 	st       Store
-	progress *store.RepairProgress
+	progress *store.Progress
 
 	objects *index.Builder // that are whole
 

@@ -1,5 +1,5 @@
-// Package mend repairs a store: it mends what the store can mend itself, and fetches the rest from another store.
-package mend
+// Package repair repairs a store. What the store cannot restore by itself, it fetches from another store.
+package repair
 
 import (
 	"context"
@@ -19,7 +19,7 @@ type Options struct {
 	// TooDeep is called for each directory that lies too deep to look through, so nobody knows what it lacks.
 	TooDeep func(path string, err error)
 	// Progress counts while the store repairs itself, and Fetched while objects are fetched.
-	Progress *store.RepairProgress
+	Progress *store.Progress
 	Fetched  *tree.CopyCounts
 }
 
@@ -35,15 +35,15 @@ func (r Result) Whole() bool {
 	return r.StillLost == 0 && r.TooDeep == 0 && r.LostTags == 0 && r.LostContainers == 0
 }
 
-// Store repairs st, and then fetches what its tags and its log keep and it lacks from another store, or from nowhere if
+// Run repairs st, and then fetches what its tags and its log keep and it lacks from another store, or from nowhere if
 // that is nil. No other process may have st open. A store that cannot repair itself is the error store.ErrUnsupported.
-func Store(ctx context.Context, st, from *store.Store, o Options) (r Result, err error) {
+func Run(ctx context.Context, st, from *store.Store, o Options) (r Result, err error) {
 	if st.Repairer == nil || st.Tags == nil {
 		return r, store.ErrUnsupported
 	}
 	ro := store.RepairOptions{Did: o.Did, Progress: o.Progress}
 	if from == nil {
-		from = &store.Store{Blobs: noBlobs{}, Directories: noDirectories{}}
+		from = &store.Store{Blobs: noBlobs{}, Directories: new(store.Overlay)}
 	} else {
 		ro.Tags = readableTags(ctx, from)
 	}
@@ -137,13 +137,7 @@ func (e either) Get(ctx context.Context, d store.Digest) (store.Directory, error
 	return e.second.Get(ctx, d)
 }
 
-// noBlobs and noDirectories have nothing to fetch.
+// noBlobs has nothing to fetch.
 type noBlobs struct{ store.Blobs }
 
 func (noBlobs) Open(context.Context, store.Digest) (store.Blob, error) { return nil, store.ErrNotFound }
-
-type noDirectories struct{ store.Directories }
-
-func (noDirectories) Get(context.Context, store.Digest) (store.Directory, error) {
-	return nil, store.ErrNotFound
-}
