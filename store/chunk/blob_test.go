@@ -34,10 +34,12 @@ func newShelf() *shelf {
 func (s *shelf) Ready() error                     { return nil }
 func (s *shelf) Has(d store.Digest) (bool, error) { return s.has, nil }
 
-func (s *shelf) PutChunk(d store.Digest, data []byte) error {
+func (s *shelf) Together() int { return 0 }
+
+func (s *shelf) PutRun(_ uint64, data []byte, one []store.Chunk) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.chunks[d] = bytes.Clone(data)
+	s.chunks[one[0].Digest] = bytes.Clone(data)
 	return s.fail()
 }
 

@@ -18,21 +18,16 @@ type Sink interface {
 	// Has reports whether the store has the blob d. If so, the Writer stores no more of it. Has may always return
 	// false.
 	Has(d store.Digest) (bool, error)
-	// PutChunk stores a chunk of a longer blob. It does not keep data. Several calls may run at once.
-	PutChunk(d store.Digest, data []byte) error
+	// Together returns how many bytes of chunks PutRun takes at once. A single chunk may be longer; 0 is one chunk at a
+	// time.
+	Together() int
+	// PutRun stores chunks that follow each other in a longer blob. data are their bytes, and at is where these begin in
+	// the blob. It does not keep data. Several calls may run at once.
+	PutRun(at uint64, data []byte, chunks []store.Chunk) error
 	// PutWhole stores the blob d, which is a single chunk or empty. It does not keep data.
 	PutWhole(d store.Digest, data []byte) error
-	// PutList stores the blob d as a list of chunks. PutChunk has stored all of them.
+	// PutList stores the blob d as a list of chunks. PutRun has stored all of them.
 	PutList(d store.Digest, chunks []store.Chunk) error
-}
-
-// RunSink is a Sink that would rather store neighbours together.
-type RunSink interface {
-	Sink
-	// Together returns how many bytes of chunks PutRun takes at once. A single chunk may be longer.
-	Together() int
-	// PutRun is PutChunk for chunks that follow each other. data are their bytes, and at is where these begin in the blob.
-	PutRun(at uint64, data []byte, chunks []store.Chunk) error
 }
 
 // segmentSize is how much of a blob a Writer collects before it cuts it, in bytes. It is several times the longest
@@ -217,13 +212,9 @@ type run struct {
 
 // runs cuts what is in rest, and leaves there what may not be cut yet.
 func (w *Writer) runs(rest *[]byte, last bool) (runs []*run) {
-	together := 0
-	if s, ok := w.to.(RunSink); ok {
-		together = s.Together()
-	}
 	for len(*rest) >= w.pool.cutter.Params().Max || last && len(*rest) > 0 {
 		n := w.pool.cutter.Cut(*rest)
-		if len(runs) == 0 || len(runs[len(runs)-1].data)+n > together {
+		if len(runs) == 0 || len(runs[len(runs)-1].data)+n > w.to.Together() {
 			runs = append(runs, &run{at: w.cut, data: (*rest)[:0]})
 		}
 		r := runs[len(runs)-1]
@@ -242,10 +233,7 @@ func (r *run) put(to Sink) error {
 		c.Digest = store.Sum(rest[:c.Size])
 		chunks[i], rest = *c, rest[c.Size:]
 	}
-	if s, ok := to.(RunSink); ok {
-		return s.PutRun(r.at, r.data[:len(r.data):len(r.data)], chunks)
-	}
-	return to.PutChunk(chunks[0].Digest, r.data)
+	return to.PutRun(r.at, r.data[:len(r.data):len(r.data)], chunks)
 }
 
 // Commit implements store.BlobWriter.

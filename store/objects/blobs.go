@@ -104,11 +104,13 @@ func (s sink) Ready() error { return nil }
 
 func (s sink) Has(d store.Digest) (bool, error) { return s.b.lists.had(s.ctx, d) }
 
-func (s sink) PutChunk(d store.Digest, data []byte) error {
-	if had, err := s.b.chunks.had(s.ctx, d); had || err != nil {
+func (s sink) Together() int { return 0 }
+
+func (s sink) PutRun(_ uint64, data []byte, one []store.Chunk) error {
+	if had, err := s.b.chunks.had(s.ctx, one[0].Digest); had || err != nil {
 		return err
 	}
-	return s.b.store(s.ctx, d, data)
+	return s.b.store(s.ctx, one[0].Digest, data)
 }
 
 func (s sink) PutWhole(d store.Digest, data []byte) error { return s.b.putWhole(s.ctx, d, data) }

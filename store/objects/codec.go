@@ -56,10 +56,8 @@ func (c *codec) decompress(b []byte, size int64) ([]byte, error) {
 	if size < 0 {
 		return c.loose.DecodeAll(b, nil)
 	}
-	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
-	const mostRatio = 128 << 10 / 4
 	data, err := []byte(nil), zstd.ErrSize
-	if size/mostRatio <= int64(len(b)) {
+	if size/zstd.MostRatio <= int64(len(b)) {
 		data = make([]byte, size)
 		err = c.exact.Decode(data, b)
 	}

@@ -513,7 +513,7 @@ func TestScrubAssembly(t *testing.T) {
 		store.Sum(slices.Concat(slices.Concat(blobs[:4]...), slices.Concat(blobs[:4]...))): twice,
 	}
 	for d, list := range lists {
-		if err := packed.Put(pack.KindList, 0, d, pack.AppendList(nil, list), false); err != nil {
+		if err := packed.Put(pack.KindList, 0, d, pack.AppendList(nil, list)); err != nil {
 			t.Fatal(err)
 		}
 	}

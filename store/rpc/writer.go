@@ -111,12 +111,16 @@ func (s sink) Ready() error { return nil }
 // Has says no. Only the server knows, and the outbox asks it about many chunks at once.
 func (s sink) Has(store.Digest) (bool, error) { return false, nil }
 
-func (s sink) PutChunk(_ store.Digest, data []byte) error {
+func (s sink) Together() int { return 0 }
+
+func (s sink) PutRun(_ uint64, data []byte, _ []store.Chunk) error {
+	return s.PutWhole(store.Digest{}, data)
+}
+
+func (s sink) PutWhole(_ store.Digest, data []byte) error {
 	_, err := s.b.Put(s.ctx, data)
 	return err
 }
-
-func (s sink) PutWhole(d store.Digest, data []byte) error { return s.PutChunk(d, data) }
 
 func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
 	return s.b.c.outbox.join(s.ctx, d, chunks)

@@ -23,6 +23,10 @@ const (
 	Default = 3
 )
 
+// MostRatio is how many times longer than a frame what it decodes to can be: a block has at least 4 bytes and decodes to at
+// most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
+const MostRatio = 128 << 10 / 4
+
 // Fastest is the name of the level Fast.
 const Fastest = "fastest"
 

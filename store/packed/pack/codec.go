@@ -21,9 +21,7 @@ func (c Codec) known() bool { return c <= Zstd }
 // possible reports whether a payload of so many bytes may decode to raw bytes. Without that, a few bytes could ask for any
 // amount of memory.
 func (c Codec) possible(raw, stored uint64) bool {
-	// A block of zstd has at least 4 bytes and decodes to at most 128 KiB (RFC 8878, sections 3.1.1.2 and 3.1.1.2.4).
-	const mostRatio = 128 << 10 / 4
-	return (c != Plain || raw == stored) && raw <= mostRatio*stored && stored <= raw+raw/64+1<<10
+	return (c != Plain || raw == stored) && raw <= zstd.MostRatio*stored && stored <= raw+raw/64+1<<10
 }
 
 // Coders compress and decompress payloads, and keep buffers for them. They may be used concurrently.

@@ -149,13 +149,13 @@ func (p *Files) Unreadable(f Frame, err error) error {
 	case errors.Is(err, io.EOF):
 		return p.Corrupt(f, errCut)
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.EIO), errors.Is(err, ErrImpossible):
-		return p.Corrupt(f, withoutPlace(p.fs.Path(f.Pack.Path()), err))
+		return p.Corrupt(f, WithoutPlace(p.fs.Path(f.Pack.Path()), err))
 	}
 	return err
 }
 
-// withoutPlace returns the reason in an error that begins with a path, which is named already.
-func withoutPlace(path string, err error) error {
+// WithoutPlace returns the reason in an error that begins with a path, which is named already.
+func WithoutPlace(path string, err error) error {
 	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(err.Error(), path+": ") {
 		return inner
 	}

@@ -82,21 +82,13 @@ func (s *frameStream) because(err error) error {
 	return s.files.Corrupt(s.f, fmt.Errorf("frame: %w", err))
 }
 
-// fill reads all of p, and skip passes over n bytes.
-func (s *frameStream) fill(p []byte) error {
-	if _, err := io.ReadFull(s, p); err != nil {
-		return s.short(err)
-	}
-	return nil
-}
-
+// skip passes over n bytes.
 func (s *frameStream) skip(n int64) error {
-	if _, err := io.CopyN(io.Discard, s, n); err != nil {
-		return s.short(err)
-	}
-	return nil
+	_, err := io.CopyN(io.Discard, s, n)
+	return s.short(err)
 }
 
+// short returns why a read has ended, if it was before all was read.
 func (s *frameStream) short(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return s.because(err)
@@ -128,8 +120,8 @@ func (s *frameStream) pieces(n uint32, use func(part []byte) error) error {
 	part := make([]byte, min(n, 16<<10*ItemLen))
 	for left := int64(n); left > 0; left -= int64(len(part)) {
 		part = part[:min(left, int64(len(part)))]
-		if err := s.fill(part); err != nil {
-			return err
+		if _, err := io.ReadFull(s, part); err != nil {
+			return s.short(err)
 		}
 		if err := use(part); err != nil {
 			return err

@@ -123,14 +123,9 @@ func (f *FS) Remove(name string) error {
 	return f.failed(name, f.b.Delete(f.ctx, name))
 }
 
-// Delete deletes files of the bucket for good.
+// Delete deletes a file of the bucket for good, also from the cache. It is no error if there is none.
 func (f *FS) Delete(ctx context.Context, name string) error {
 	f.cache.remove(name)
-	return f.delete(ctx, name)
-}
-
-// delete is Delete for what is not in the cache.
-func (f *FS) delete(ctx context.Context, name string) error {
 	if err := f.b.Delete(ctx, name); !store.IsNotFound(err) {
 		return err
 	}

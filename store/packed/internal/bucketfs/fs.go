@@ -72,7 +72,9 @@ func Open(ctx context.Context, b bucket.Bucket, root string, anew bool) (*FS, er
 		waiting: map[string]bool{}, versions: map[string]bucket.Version{}, ends: map[string]loaded{},
 		uploads: make(chan struct{}, uploads),
 	}
-	f.parts = newParts(f)
+	f.parts = &parts{
+		fs: f, slots: make(chan struct{}, fetchers), blocks: map[part]*block{}, over: map[part]bool{}, ends: map[string]int64{},
+	}
 	h, err := f.Reload()
 	if err != nil && !store.IsCorrupt(err) {
 		cancel()

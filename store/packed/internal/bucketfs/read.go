@@ -107,12 +107,6 @@ type parts struct {
 	read, fetched int64 // bytes, the latest of them; see expect
 }
 
-func newParts(f *FS) *parts {
-	return &parts{
-		fs: f, slots: make(chan struct{}, fetchers), blocks: map[part]*block{}, over: map[part]bool{}, ends: map[string]int64{},
-	}
-}
-
 // Close waits for what is on its way. Nobody may be reading.
 func (p *parts) Close() error {
 	p.running.Wait()

@@ -13,10 +13,8 @@ import (
 	"cmp"
 	"context"
 	"iter"
-	"sync"
 
 	"castar/store/packed/internal/live"
-	"castar/store/packed/pack"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -49,6 +47,3 @@ func runParallel[T any](ctx context.Context, workers int, work iter.Seq[T], do f
 	}
 	return cmp.Or(g.Wait(), ctx.Err())
 }
-
-// newLoadedPool returns a pool of *pack.Loaded, so that workers use their memory again.
-func newLoadedPool() *sync.Pool { return &sync.Pool{New: func() any { return new(pack.Loaded) }} }

@@ -189,7 +189,10 @@ func (s *sweep) foresee(p *plan) {
 }
 
 func (s *sweep) round(ctx context.Context, p *plan) (err error) {
-	w := newRewriter(s, p)
+	w := &rewriter{
+		sweep: s, plan: p, st: s.st, out: s.st.NewWriter(), new: index.NewBuilder(s.st.Fs, s.st.Limits.Objects),
+		damaged: make(map[pack.ID]bool),
+	}
 	defer func() { err = errors.Join(err, w.close(err)) }()
 	if err := w.run(ctx); err != nil {
 		return err

@@ -21,20 +21,12 @@ type rewriter struct {
 	st    Store
 	out   *pack.Writer
 	new   *index.Builder
-	free  *sync.Pool // of *pack.Loaded
 
 	mu      sync.Mutex
 	open    [pack.Kinds]*pack.Group
 	moved   int // objects of frames that are not damaged
 	extra   int // objects that no frame of the plan has
 	damaged map[pack.ID]bool
-}
-
-func newRewriter(s *sweep, p *plan) *rewriter {
-	return &rewriter{
-		sweep: s, plan: p, st: s.st, out: s.st.NewWriter(), new: index.NewBuilder(s.st.Fs, s.st.Limits.Objects),
-		free: newLoadedPool(), damaged: make(map[pack.ID]bool),
-	}
 }
 
 // close removes what is not part of the store, given the error of the round that ends. If there was no room, it also
@@ -88,8 +80,8 @@ func (w *rewriter) frames(yield func(frameAt) bool) {
 // frame with any damage.
 func (w *rewriter) move(at frameAt) error {
 	f, _ := w.plan.indexes[at.index].Frame(int(at.n))
-	loaded := w.free.Get().(*pack.Loaded)
-	defer w.free.Put(loaded)
+	loaded := w.st.Loaded.Get().(*pack.Loaded)
+	defer w.st.Loaded.Put(loaded)
 	alive := make([]bool, f.MaxItems())
 	err := w.st.Packs.Check(f, loaded, func(n int, l pack.Location) bool {
 		alive[n] = w.alive(at, &loaded.Head.Items[n].Digest, l)

@@ -19,8 +19,9 @@ type plan struct {
 	keep    *live.Set  // nil: everything
 	live    [][]uint64 // of each index and frame: the bytes of what is alive, with their records
 	packs   map[pack.ID]*sweptPack
-	records int // in all indexes
-	kept    int // of those
+	records int   // in all indexes
+	kept    int   // of those
+	keptOf  []int // the same of each index
 }
 
 // sweptPack is a pack in a plan.
@@ -40,7 +41,7 @@ func (p *plan) alive(at index.At) bool { return p.keep == nil || p.keep.Marks.Ha
 
 // plan counts what is alive.
 func (s *sweep) plan(indexes []*index.Index, keep *live.Set) (*plan, error) {
-	p := &plan{indexes: indexes, keep: keep, packs: make(map[pack.ID]*sweptPack)}
+	p := &plan{indexes: indexes, keep: keep, packs: make(map[pack.ID]*sweptPack), keptOf: make([]int, len(indexes))}
 	entries, err := s.st.Fs.ReadDir(pack.Dir)
 	if err != nil {
 		return nil, err
@@ -65,6 +66,7 @@ func (s *sweep) plan(indexes []*index.Index, keep *live.Set) (*plan, error) {
 			v := p.indexes[at.Index].Value(at.Kind, at.N)
 			p.live[at.Index][v.Frame] += uint64(v.Size) + pack.ItemLen
 			p.kept++
+			p.keptOf[at.Index]++
 		}
 	}
 	for i := range p.indexes {

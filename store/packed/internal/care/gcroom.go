@@ -99,16 +99,10 @@ func (p *plan) indexSize() (size int64) {
 
 // lone returns the one index that has anything dead, if nothing in it is alive.
 func (p *plan) lone() (lone *index.Index) {
-	kept := make([]int, len(p.indexes))
-	for at := range index.Records(p.indexes) {
-		if p.alive(at) {
-			kept[at.Index]++
-		}
-	}
 	for i, x := range p.indexes {
 		switch {
-		case kept[i] == x.Len():
-		case kept[i] > 0 || lone != nil:
+		case p.keptOf[i] == x.Len():
+		case p.keptOf[i] > 0 || lone != nil:
 			return nil
 		default:
 			lone = x

@@ -19,49 +19,38 @@ import (
 // nothing may be removed. It returns no other error. Of the quarantine it knows what was there when the store was opened,
 // which must have been exclusively.
 func (st Store) newerLine(ctx context.Context) error {
-	return sealed.FirstNewer(func(yield func(error) bool) {
-		if _, err := sealed.ReadConfig(st.Fs); !yield(err) {
-			return
+	_, err := sealed.ReadConfig(st.Fs)
+	newer := sealed.FirstNewer(err)
+	for _, list := range []iter.Seq2[store.Tag, error]{st.Tags().All(ctx), st.Tags().Log(ctx)} {
+		for _, err := range list {
+			newer = sealed.FirstNewer(newer, err)
 		}
-		for _, list := range []iter.Seq2[store.Tag, error]{st.Tags().All(ctx), st.Tags().Log(ctx)} {
-			for _, err := range list {
-				if !yield(err) {
-					return
-				}
-			}
+	}
+	newer = sealed.FirstNewer(newer, st.Unjudged)
+	if b, err := sealed.ReadSmall(st.Fs, stateName); err == nil {
+		if err := new(scrubState).parse(b); err != nil {
+			newer = sealed.FirstNewer(newer, record.At(st.Fs.Path(stateName), err))
 		}
-		if !yield(st.Unjudged) {
-			return
-		}
-		b, err := sealed.ReadSmall(st.Fs, stateName)
-		if err == nil {
-			err = new(scrubState).parse(b)
-		}
-		if err != nil {
-			yield(record.At(st.Fs.Path(stateName), err))
-		}
-	})
+	}
+	return newer
 }
 
 // newerBehind is newerLine for the lines to which symbolic links in the places of the log and of the tags lead.
 func (r *repair) newerBehind(ctx context.Context) error {
-	return sealed.FirstNewer(func(yield func(error) bool) {
-		b, _ := r.fileBehind(sealed.LogName)
-		lines := &sealed.LogReader{Lines: bufio.NewReader(bytes.NewReader(b)), Where: r.st.Fs.Path(sealed.LogName)}
-		for _, err := range lines.All(ctx) {
-			if !yield(err) {
-				return
-			}
-		}
-		if !r.st.isLink(sealed.TagsDir) {
-			return
-		}
+	var newer error
+	b, _ := r.fileBehind(sealed.LogName)
+	lines := &sealed.LogReader{Lines: bufio.NewReader(bytes.NewReader(b)), Where: r.st.Fs.Path(sealed.LogName)}
+	for _, err := range lines.All(ctx) {
+		newer = sealed.FirstNewer(newer, err)
+	}
+	if r.st.isLink(sealed.TagsDir) {
 		for name, b := range r.tagsBehind() {
-			if _, err := record.DecodeTag(record.OneLine, b); err != nil && !yield(record.At(r.st.Fs.Path(sealed.TagsDir+"/"+name), err)) {
-				return
+			if _, err := record.DecodeTag(record.OneLine, b); err != nil {
+				newer = sealed.FirstNewer(newer, record.At(r.st.Fs.Path(sealed.TagsDir+"/"+name), err))
 			}
 		}
-	})
+	}
+	return newer
 }
 
 // newer refuses a store that has something of a newer program in it: what this one does not find there is not lost. An

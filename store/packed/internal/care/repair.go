@@ -49,6 +49,7 @@ type repair struct {
 	noTags     bool              // the folder of the tags was lost
 	linked     map[string][]byte // the files in it, where a link in its place led to it
 	records    []store.Tag
+	found      *salvage // in the packs
 	rescued    map[object]rescued
 	unread     map[object]pack.Location // what could not be read now, and keeps its record
 	failed     map[pack.Frame]error     // frames that only an index leads to and that cannot be decoded
@@ -97,34 +98,36 @@ func (r *repair) objects(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	found := newSalvage(st, r.o.Progress)
-	defer func() { err = errors.Join(err, found.close()) }()
-	if err := found.run(ctx, ids); err != nil {
+	r.found = &salvage{
+		st: st, progress: r.o.Progress, objects: index.NewBuilder(st.Fs, st.Limits.Objects), packs: make(map[pack.ID]*salvagedPack),
+	}
+	defer func() { err = errors.Join(err, r.found.objects.Close()) }()
+	if err := r.found.run(ctx, ids); err != nil {
 		return err
 	}
-	r.room = index.FootLen + int64(len(found.objects.Frames()))*index.FrameLen + int64(found.objects.Len())*index.RecordLen + blockSize
+	r.room = index.FootLen + int64(len(r.found.objects.Frames()))*index.FrameLen + int64(r.found.objects.Len())*index.RecordLen + blockSize
 	old := *st.Indexes.Load()
-	if err := r.rescue(ctx, found, old); err != nil {
+	if err := r.rescue(ctx, old); err != nil {
 		return err
 	}
-	x, err := found.index(index.Epoch(old))
+	x, err := r.found.index(index.Epoch(old))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, index.Close(x)) }()
 	r.result.Objects = uint64(x.Len() - len(r.unread) + len(r.rescued))
-	sound, err := r.compare(found, x, old)
+	sound, err := r.compare(x, old)
 	if err != nil {
 		return err
 	}
 	damaged := len(r.rescued) > 0
 	for _, id := range ids {
-		damaged = damaged || found.packs[id].places > 0
+		damaged = damaged || r.found.packs[id].places > 0
 	}
 	if sound && !damaged {
 		return nil
 	}
-	return r.rebuild(ctx, found, x)
+	return r.rebuild(ctx, x)
 }
 
 // clearPacks sets aside what is called like a pack and is none.
@@ -183,18 +186,18 @@ func (r *repair) unopened(old []*index.Index) (sound bool, err error) {
 }
 
 // compare reports whether the indexes are sound and name nothing that was not found, and counts what they do.
-func (r *repair) compare(found *salvage, x *index.Index, old []*index.Index) (sound bool, err error) {
+func (r *repair) compare(x *index.Index, old []*index.Index) (sound bool, err error) {
 	if sound, err = r.unopened(old); err != nil {
 		return false, err
 	}
-	frames := make(map[pack.Frame]bool, len(found.objects.Frames()))
-	for _, f := range found.objects.Frames() {
+	frames := make(map[pack.Frame]bool, len(r.found.objects.Frames()))
+	for _, f := range r.found.objects.Frames() {
 		frames[f] = true
 	}
 	for _, o := range old {
 		err := o.Check()
 		if err == nil {
-			err = found.contradicts(o, frames)
+			err = r.found.contradicts(o, frames)
 		}
 		if err != nil {
 			sound = false
@@ -297,7 +300,7 @@ func (r *repair) same(d *store.Digest, l, have pack.Location) (bool, error) {
 }
 
 // rebuild replaces the indexes by one of what was found, after it has moved that out of damaged packs.
-func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index) error {
+func (r *repair) rebuild(ctx context.Context, x *index.Index) error {
 	st := r.st
 	// First of all, for nobody is to trust the records of what could not be read.
 	st.Quarantine.Store(r.unreadable())
@@ -311,7 +314,7 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index) er
 	if err != nil {
 		return err
 	}
-	for id, pk := range found.packs {
+	for id, pk := range r.found.packs {
 		if pk.places == 0 {
 			if p.packs[id].live == 0 {
 				p.packs[id].spare = true // gc may judge of what has nothing to do with damage
@@ -344,7 +347,7 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index) er
 		r.did(pack.Dir, "%d objects of which the heads of frames are damaged or wrong were found through the index", n)
 	}
 	for id, pk := range p.packs {
-		if found.packs[id].places > 0 {
+		if r.found.packs[id].places > 0 {
 			r.did(id.Path(), "%d bytes of it are whole and were moved to a new pack", pk.live)
 		}
 	}

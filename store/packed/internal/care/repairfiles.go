@@ -211,11 +211,8 @@ func (r *repair) tags(ctx context.Context) error {
 			continue
 		}
 		t, err := r.st.Tags().Read(name)
-		if err == nil && sealed.TagPath(t.Name) == name {
-			continue
-		}
 		if err == nil {
-			err = fmt.Errorf("names tag %q, which is not its own", t.Name)
+			continue
 		}
 		if !store.IsCorrupt(err) && e.Type().IsRegular() && t.Name == "" {
 			return err // not damage: it cannot be read now

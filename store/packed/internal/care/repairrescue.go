@@ -13,27 +13,30 @@ import (
 )
 
 // rescued is an object that only an old index leads to: the head of its frame is damaged, or says something else, and the
-// bytes are where the index says all the same. Or it is a chunk list that could not be believed without such chunks.
+// bytes are where the index says all the same. Or it is a chunk list that could not be believed without such chunks. Until
+// its bytes were read, it is what may be so.
 type rescued struct {
 	kind   pack.Kind
 	digest store.Digest
 	at     pack.Location
 }
 
+func (o *rescued) key() object { return object{pack.TableKind(o.kind.Object()), o.digest} }
+
 // rescue finds such objects among those that a salvage did not find, whatever index has them. Those that the disk does not
 // give now keep their records: with the old index gone, nothing else would lead to them on a better day.
-func (r *repair) rescue(ctx context.Context, found *salvage, old []*index.Index) error {
+func (r *repair) rescue(ctx context.Context, old []*index.Index) error {
 	r.rescued, r.unread = make(map[object]rescued), make(map[object]pack.Location)
 	r.failed = make(map[pack.Frame]error)
-	found.rescued = func(d store.Digest) (pack.Location, bool) {
+	r.found.rescued = func(d store.Digest) (pack.Location, bool) {
 		o, ok := r.rescued[object{pack.KindData, d}]
 		return o.at, ok && o.kind == pack.KindData
 	}
 	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
 	// as a salvage leaves out those of which it did not find a chunk.
-	for _, try := range []rescuer{{r, found, pack.KindDirectory}, {r, found, pack.KindData}, {r, found, pack.KindList}} {
+	for _, k := range []pack.Kind{pack.KindDirectory, pack.KindData, pack.KindList} {
 		for _, x := range old {
-			if err := try.index(ctx, x); err != nil {
+			if err := r.rescueFrom(ctx, x, k); err != nil {
 				return err
 			}
 		}
@@ -45,7 +48,7 @@ func (r *repair) rescue(ctx context.Context, found *salvage, old []*index.Index)
 		r.did(pack.Dir, "%d objects cannot be read now, and stay on record", n)
 	}
 	for key, l := range r.unread {
-		if err := found.objects.AddObject(key.table, key.digest, l); err != nil {
+		if err := r.found.objects.AddObject(key.table, key.digest, l); err != nil {
 			return err
 		}
 	}
@@ -72,36 +75,22 @@ type object struct {
 	digest store.Digest
 }
 
-// rescuer tries whether what a record leads to is an object of a kind.
-type rescuer struct {
-	*repair
-	found *salvage
-	kind  pack.Kind
-}
-
-// orphan is a record of what was not found.
-type orphan struct {
-	key object
-	at  pack.Location
-}
-
-// index rescues what one index has and nothing else leads to. It goes over the packs in order, again and again where there
-// is very much of it, so that frames are decoded about once.
-func (r rescuer) index(ctx context.Context, x *index.Index) error {
+// rescueFrom rescues what one index has and nothing else leads to, where that is an object of kind k. It goes over the packs in
+// order, again and again where there is very much of it, so that frames are decoded about once.
+func (r *repair) rescueFrom(ctx context.Context, x *index.Index, k pack.Kind) error {
 	const most = 1 << 16
-	k := pack.TableKind(r.kind.Object())
-	var orphans []orphan
+	var orphans []rescued
 	for n := range x.Table(k).Len() {
-		key := object{k, *x.Digest(k, n)}
 		_, l, ok := x.Record(k, n)
-		_, is := r.rescued[key]
+		o := rescued{k, *x.Digest(k, n), l}
+		_, is := r.rescued[o.key()]
 		if pk := r.found.packs[l.Frame.Pack]; !ok || is || pk == nil {
 			continue
 		}
-		if _, ok := r.found.objects.Find(k, &key.digest); ok {
+		if _, ok := r.found.objects.Find(k, &o.digest); ok {
 			continue
 		}
-		if orphans = append(orphans, orphan{key, l}); len(orphans) == most {
+		if orphans = append(orphans, o); len(orphans) == most {
 			if err := r.try(ctx, orphans); err != nil {
 				return err
 			}
@@ -111,9 +100,9 @@ func (r rescuer) index(ctx context.Context, x *index.Index) error {
 	return r.try(ctx, orphans)
 }
 
-// try rescues those of the orphans that are of the kind.
-func (r rescuer) try(ctx context.Context, orphans []orphan) error {
-	slices.SortFunc(orphans, func(a, b orphan) int { return compareLocations(a.at, b.at) })
+// try rescues those of the orphans that are of their kind.
+func (r *repair) try(ctx context.Context, orphans []rescued) error {
+	slices.SortFunc(orphans, func(a, b rescued) int { return compareLocations(a.at, b.at) })
 	tried := pack.Attempts{}
 	for _, o := range orphans {
 		err := r.failed[o.at.Frame]
@@ -121,7 +110,7 @@ func (r rescuer) try(ctx context.Context, orphans []orphan) error {
 			err = r.st.Packs.Corrupt(o.at.Frame, pack.ErrOutside)
 		}
 		if err == nil {
-			if err = r.examine(ctx, o); err != nil && !errors.Is(err, store.ErrDigestMismatch) && r.kind != pack.KindList {
+			if err = r.examine(ctx, o); err != nil && !errors.Is(err, store.ErrDigestMismatch) && o.kind != pack.KindList {
 				r.failed[o.at.Frame] = err // of all in it
 			}
 		}
@@ -129,9 +118,9 @@ func (r rescuer) try(ctx context.Context, orphans []orphan) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, syscall.EIO):
-			r.unread[o.key] = o.at
+			r.unread[o.key()] = o.at
 		case err == nil:
-			r.rescued[o.key] = rescued{r.kind, o.key.digest, o.at}
+			r.rescued[o.key()] = o
 		case !store.IsCorrupt(err):
 			return err
 		}
@@ -141,25 +130,25 @@ func (r rescuer) try(ctx context.Context, orphans []orphan) error {
 
 // examine reports why the bytes at a place are not the object: a *store.CorruptError, of the disk where that cannot be told
 // now.
-func (r rescuer) examine(ctx context.Context, o orphan) error {
-	mismatch := &store.CorruptError{Digest: o.key.digest, Err: store.ErrDigestMismatch}
-	if r.kind == pack.KindList {
+func (r *repair) examine(ctx context.Context, o rescued) error {
+	mismatch := &store.CorruptError{Digest: o.digest, Err: store.ErrDigestMismatch}
+	if o.kind == pack.KindList {
 		if pack.CheckListSize(int64(o.at.Size)) != nil {
 			return mismatch
 		}
 		if err := r.unreadChunk(o.at); err != nil {
 			return err
 		}
-		if err := r.found.makesUp(ctx, o.at, o.key.digest); err != errLostChunk {
+		if err := r.found.makesUp(ctx, o.at, o.digest); err != errLostChunk {
 			return err
 		}
 		return mismatch
 	}
-	if r.kind == pack.KindData && o.at.Size > pack.MaxContents {
+	if o.kind == pack.KindData && o.at.Size > pack.MaxContents {
 		return mismatch
 	}
 	return r.st.Packs.Use(o.at, func(data []byte) error {
-		if pack.CheckDecoded(r.kind, o.key.digest, data) != nil {
+		if pack.CheckDecoded(o.kind, o.digest, data) != nil {
 			return mismatch
 		}
 		return nil
@@ -167,7 +156,7 @@ func (r rescuer) examine(ctx context.Context, o orphan) error {
 }
 
 // unreadChunk returns an error of the disk where a chunk of the list at l cannot be read now.
-func (r rescuer) unreadChunk(l pack.Location) error {
+func (r *repair) unreadChunk(l pack.Location) error {
 	if len(r.unread) == 0 {
 		return nil
 	}

@@ -23,7 +23,6 @@ type salvage struct {
 	progress *store.Progress
 
 	objects *index.Builder // that are whole
-	free    *sync.Pool     // of *pack.Loaded
 
 	mu    sync.Mutex
 	lists []pack.Frame // of chunk lists, which are believed only when their chunks are there
@@ -39,15 +38,6 @@ type salvagedPack struct {
 	kept   bool    // the disk failed: it is not to be removed
 	size   int64
 }
-
-func newSalvage(st Store, progress *store.Progress) *salvage {
-	return &salvage{
-		st: st, progress: progress, packs: make(map[pack.ID]*salvagedPack),
-		objects: index.NewBuilder(st.Fs, st.Limits.Objects), free: newLoadedPool(),
-	}
-}
-
-func (s *salvage) close() error { return s.objects.Close() }
 
 // run reads the packs, several frames at once.
 func (s *salvage) run(ctx context.Context, ids []pack.ID) error {
@@ -87,8 +77,8 @@ func (s *salvage) damage(f pack.Frame, err error) {
 
 // frame takes in what of a frame is whole. Chunk lists wait until all chunks are known.
 func (s *salvage) frame(f pack.Frame) error {
-	l := s.free.Get().(*pack.Loaded)
-	defer s.free.Put(l)
+	l := s.st.Loaded.Get().(*pack.Loaded)
+	defer s.st.Loaded.Put(l)
 	err := s.st.Packs.Check(f, l, func(int, pack.Location) bool { return f.Kind != pack.KindList })
 	if store.IsCorrupt(err) {
 		s.damage(f, err)

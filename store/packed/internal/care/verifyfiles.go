@@ -45,10 +45,7 @@ func (st Store) explain(where string, err error) (string, error) {
 		}
 	}
 	path, _, _ := strings.Cut(where, " offset ")
-	if inner := errors.Unwrap(err); inner != nil && strings.HasPrefix(err.Error(), path+": ") {
-		err = inner
-	}
-	return where, err
+	return where, pack.WithoutPlace(path, err)
 }
 
 // checkFiles looks at all files but the contents of packs, and at the folders they are in. Packs are reported later,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"castar/store"
@@ -29,16 +30,17 @@ func (st *Store) Blobs() Blobs { return Blobs{st, 0} }
 // system call for each would cost too much. All other reads see at once what is committed.
 func (b Blobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 	has := b.st.Has(pack.KindData, &d)
-	if !has && b.st.due() && b.st.Refresh() {
+	if !has && b.st.isDue(&b.st.looked, b.st.Limits.Look) && b.st.Refresh() {
 		has = b.st.Has(pack.KindData, &d)
 	}
 	return has, ctx.Err()
 }
 
-// due reports whether Has should look for what other processes committed. It says so to one caller each time.
-func (st *Store) due() bool {
-	now, last := int64(time.Since(st.opened)), st.looked.Load()
-	return now-last >= int64(st.Limits.Look) && st.looked.CompareAndSwap(last, now)
+// isDue reports whether what other processes committed was last looked for that long ago. It says so to one caller each
+// time, and then notes that it is looked for.
+func (st *Store) isDue(last *atomic.Int64, often time.Duration) bool {
+	now, then := int64(time.Since(st.opened)), last.Load()
+	return now-then >= int64(often) && last.CompareAndSwap(then, now)
 }
 
 // Lane implements store.Laner.
@@ -102,14 +104,8 @@ func (s sink) Ready() error { return s.st.checkpoint() }
 // Has says no. All chunks but the last few are stored by then, and each of those is looked up anyway.
 func (s sink) Has(store.Digest) (bool, error) { return false, nil }
 
-func (s sink) PutChunk(d store.Digest, data []byte) error {
-	return s.st.Put(pack.KindData, s.lane, d, data, true)
-}
-
-// Together implements chunk.RunSink.
 func (s sink) Together() int { return pack.GroupSize }
 
-// PutRun implements chunk.RunSink.
 func (s sink) PutRun(at uint64, data []byte, chunks []store.Chunk) error {
 	return s.st.putRun(s.lane, at, data, chunks, true)
 }

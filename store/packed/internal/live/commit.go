@@ -121,7 +121,7 @@ func (st *Store) settle() error {
 func (st *Store) publishIndex(part index.Part) error {
 	x, merge, err := st.mergedIndex(part)
 	if errors.Is(err, errReplaced) {
-		return st.reopenIndexes()
+		return st.reopenIndexes(false)
 	}
 	if err != nil {
 		return err
@@ -135,9 +135,10 @@ func (st *Store) publishIndex(part index.Part) error {
 	return nil
 }
 
-// reopenIndexes takes in the index that another process has put in the place of the one that this process has just committed.
-func (st *Store) reopenIndexes() error {
-	all, err := st.openIndexes(slices.Clone(*st.Indexes.Load()), false)
+// reopenIndexes uses the indexes that there are now; see openIndexes. The caller holds st.commit, or has the store alone.
+func (st *Store) reopenIndexes(tolerate bool) error {
+	old := append([]*index.Index{}, *st.Indexes.Load()...) // not nil
+	all, err := st.openIndexes(old, tolerate)
 	if err == nil {
 		st.UseIndexes(all)
 	}

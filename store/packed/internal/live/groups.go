@@ -79,10 +79,7 @@ func (b Blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err er
 	case data != nil:
 		return store.Group{Members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, Plain: data}, nil
 	}
-	loaded, ok := st.loaded.Get().(*pack.Loaded)
-	if !ok {
-		loaded = new(pack.Loaded)
-	}
+	loaded := st.Loaded.Get().(*pack.Loaded)
 	compressed, err := st.Packs.LoadStored(l.Frame, loaded)
 	if st.movedAway(err) {
 		return b.Group(ctx, d)
@@ -91,7 +88,7 @@ func (b Blobs) Group(ctx context.Context, d store.Digest) (g store.Group, err er
 		return g, st.about(d, err)
 	}
 	items := loaded.Head.Items
-	g = store.Group{Members: make([]store.Chunk, len(items)), Release: func() { st.loaded.Put(loaded) }}
+	g = store.Group{Members: make([]store.Chunk, len(items)), Release: func() { st.Loaded.Put(loaded) }}
 	for i := range items {
 		g.Members[i] = store.Chunk{Digest: items[i].Digest, Size: uint64(items[i].Size)}
 	}
@@ -121,10 +118,7 @@ func (st *Store) divide(raw []byte, sizes []int) (*division, error) {
 		d := store.Sum(data)
 		g.digests = append(g.digests, d)
 		for rest := data; len(rest) > 0 || n == 0; {
-			cut := len(rest)
-			if cut > st.Cutter.Params().Min {
-				cut = st.Cutter.Cut(rest)
-			}
+			cut := st.Cutter.Cut(rest)
 			if cut == n {
 				g.items = append(g.items, pack.Item{Digest: d, Size: uint32(n)})
 				break
@@ -154,7 +148,7 @@ func (st *Store) putFrame(items []pack.Item, raw, frame []byte) (bool, error) {
 		return false, err
 	}
 	for i := range items {
-		if st.hasBefore(pack.KindData, &items[i].Digest) {
+		if st.Has(pack.KindData, &items[i].Digest) {
 			return false, nil
 		}
 	}

@@ -105,13 +105,10 @@ func (st *Store) Uses(h *bucketfs.Head) bool {
 
 // adopt uses the indexes of the head. The caller holds st.commit, or has the store alone.
 func (st *Store) adopt() error {
-	old := append([]*index.Index{}, *st.Indexes.Load()...) // not nil
-	all, err := st.openIndexes(old, st.tolerate)
-	if err != nil {
+	if err := st.reopenIndexes(st.tolerate); err != nil {
 		return err
 	}
-	h := st.Bucket.Head() // which openIndexes may have loaded anew
-	st.UseIndexes(all)
+	h := st.Bucket.Head() // which reopenIndexes may have loaded anew
 	if st.epoch.Swap(h.Epoch) != h.Epoch {
 		st.moved = true
 	}
@@ -287,7 +284,7 @@ func (st *Store) putAgain(k pack.Kind, d store.Digest) error {
 					return err
 				}
 			}
-			return st.Put(l.Frame.Kind, 0, d, data, false)
+			return st.Put(l.Frame.Kind, 0, d, data)
 		})
 	}
 	if store.IsCorrupt(err) {

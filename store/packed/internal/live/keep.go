@@ -139,9 +139,10 @@ func (st *Store) checkClosure(ctx context.Context, t store.Tag) error {
 		if err != nil {
 			return fmt.Errorf("%w (%v)", store.ErrCollected, err)
 		}
-		switch {
-		case !added:
-		case k == store.KindDirectory:
+		if !added {
+			return nil
+		}
+		if k == store.KindDirectory {
 			dir, err := st.Directories().Get(ctx, d)
 			if err != nil {
 				return err
@@ -153,18 +154,15 @@ func (st *Store) checkClosure(ctx context.Context, t store.Tag) error {
 					}
 				}
 			}
-		default:
-			chunks, err := st.Blobs().Chunks(ctx, d)
-			if err != nil {
+			return nil
+		}
+		chunks, err := st.Blobs().Chunks(ctx, d)
+		for _, c := range chunks {
+			if err := visit(store.KindFile, c.Digest); err != nil {
 				return err
 			}
-			for _, c := range chunks {
-				if err := visit(store.KindFile, c.Digest); err != nil {
-					return err
-				}
-			}
 		}
-		return nil
+		return err
 	}
 	if t.Listing != (store.Digest{}) {
 		if err := visit(store.KindFile, t.Listing); err != nil {

@@ -57,7 +57,7 @@ type Store struct {
 	Slots   chan struct{} // one for each compression that may run
 	Writers *chunk.Pool   // for blobs that are put in chunks
 	Packs   *pack.Files
-	loaded  sync.Pool // of *pack.Loaded
+	Loaded  sync.Pool // of *pack.Loaded
 
 	messages  sync.Pool // of *[]byte, for directories that are put
 	added     meter
@@ -110,7 +110,7 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 	}()
 	st = &Store{
 		Fs: fsys, lock: lock, Config: cfg, ReadOnly: o.ReadOnly, tolerate: o.Tolerate, Exclusive: o.Exclusive,
-		Limits: defaultLimits(), opened: time.Now(),
+		Limits: defaultLimits(), opened: time.Now(), Loaded: sync.Pool{New: func() any { return new(pack.Loaded) }},
 	}
 	if st.Bucket, _ = fsys.(*bucketfs.FS); st.Bucket != nil {
 		if err := st.openShared(); err != nil {
@@ -142,7 +142,7 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 	}
 	st.Indexes.Store(&indexes)
 	quarantine, _, damage, err := sealed.ReadQuarantine(fsys)
-	st.Unjudged = sealed.FirstNewer(slices.Values(damage))
+	st.Unjudged = sealed.FirstNewer(damage...)
 	if err == nil && !o.ReadOnly { // a writer must know what not to take for stored
 		err = st.Unjudged
 	}
@@ -195,15 +195,10 @@ func (st *Store) Refresh() bool {
 		return true // another goroutine has taken it in
 	}
 	entries, err := st.Fs.ReadDir(index.Dir)
-	if err != nil {
+	if err != nil || st.reopenIndexes(st.tolerate) != nil {
 		return false
 	}
-	old := append([]*index.Index{}, *st.Indexes.Load()...) // not nil
-	all, err := st.openIndexes(old, st.tolerate)
-	if err != nil {
-		return false
-	}
-	st.UseIndexes(all)
+	all := *st.Indexes.Load()
 	var passed []string
 	for _, e := range entries {
 		if !index.HasName(all, e.Name()) {
@@ -270,20 +265,6 @@ func (st *Store) find(k pack.Kind, d *store.Digest, wantData bool) (l pack.Locat
 	if l, data, ok = current.find(k, d, wantData); ok {
 		return l, data, true
 	}
-	return st.findBefore(closing, k, d, wantData)
-}
-
-// hasBefore is Has without the current session.
-func (st *Store) hasBefore(k pack.Kind, d *store.Digest) bool {
-	st.mu.Lock()
-	closing := st.closing
-	st.mu.Unlock()
-	_, _, ok := st.findBefore(closing, k, d, false)
-	return ok
-}
-
-// findBefore is find for the sessions that are being committed, and the indexes.
-func (st *Store) findBefore(closing []*session, k pack.Kind, d *store.Digest, wantData bool) (l pack.Location, data []byte, ok bool) {
 	for _, s := range closing {
 		if l, data, ok = s.find(k, d, wantData); ok {
 			return l, data, true

@@ -224,33 +224,27 @@ func (s *session) empty() bool {
 // count returns how many objects were put. The caller holds s.mu.
 func (s *session) count() int { return len(s.objects[0]) + len(s.objects[1]) }
 
-// written records that g is in a pack, and frees its bytes.
-func (s *session) written(g *sessionGroup, f pack.Frame) {
+// write makes a frame of a group, and frees its bytes. A group that add returned must be given to write, once. An error ends all writing to the
+// store: objects that refer to the group may already be there.
+func (s *session) write(g *sessionGroup) error {
+	defer s.writing.Done()
+	f, err := s.out.Append(g.Group)
+	if err != nil {
+		err = s.st.Fail(err)
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if !g.Pooled() {
+			g.Raw = bytes.Clone(g.Raw) // the caller's, who may change it now
+		}
+		return err
+	}
 	g.frame = len(s.frames)
 	s.frames = append(s.frames, f)
 	s.bytes += f.Length()
 	s.st.added.stored.Add(uint64(f.Length()))
 	s.st.Packs.Drop(g.Group)
-	s.mu.Unlock()
-	s.writing.Done()
-}
-
-// write makes a frame of a group. A group that add returned must be given to write, once. An error ends all writing to the
-// store: objects that refer to the group may already be there.
-func (s *session) write(g *sessionGroup) error {
-	f, err := s.out.Append(g.Group)
-	if err != nil {
-		err = s.st.Fail(err)
-		if !g.Pooled() {
-			s.mu.Lock()
-			g.Raw = bytes.Clone(g.Raw) // the caller's, who may change it now
-			s.mu.Unlock()
-		}
-		s.writing.Done()
-		return err
-	}
-	s.written(g, f)
 	return nil
 }
 
@@ -273,9 +267,8 @@ func records(objects map[store.Digest]pending) table.Source {
 	})
 }
 
-// Put stores an object under its digest, unless the store has it. The lane is 0 for all kinds but data. inSlot says that
-// the caller holds a slot.
-func (st *Store) Put(k pack.Kind, lane int, d store.Digest, data []byte, inSlot bool) error {
+// Put stores an object under its digest, unless the store has it. The lane is 0 for all kinds but data.
+func (st *Store) Put(k pack.Kind, lane int, d store.Digest, data []byte) error {
 	if st.Has(k, &d) {
 		return nil
 	}
@@ -283,13 +276,13 @@ func (st *Store) Put(k pack.Kind, lane int, d store.Digest, data []byte, inSlot 
 		return fmt.Errorf("a blob of %d chunks: at most %d", len(data)/pack.ItemLen, pack.MaxList/pack.ItemLen)
 	}
 	if len(data) >= pack.GroupSize || k == pack.KindData && len(data) >= pack.PlainFrom && st.Packs.Incompressible(data) {
-		return st.put(k, lane, d, data, new(uint64(0)), inSlot)
+		return st.put(k, lane, d, data, new(uint64(0)), false)
 	}
-	return st.put(k, lane, d, data, nil, inSlot)
+	return st.put(k, lane, d, data, nil, false)
 }
 
 // put is Put for an object that the store lacks. If at is not nil, the object gets a frame of its own, and lies at that offset
-// in a blob.
+// in a blob. inSlot says that the caller holds a slot.
 func (st *Store) put(k pack.Kind, lane int, d store.Digest, data []byte, at *uint64, inSlot bool) error {
 	for {
 		s, err := st.taking()
@@ -328,7 +321,7 @@ func (st *Store) checkpoint() error {
 
 // PutWhole stores an object that is not cut into chunks, and commits the session if it has grown large.
 func (st *Store) PutWhole(k pack.Kind, lane int, d store.Digest, data []byte) error {
-	if err := st.Put(k, lane, d, data, false); err != nil {
+	if err := st.Put(k, lane, d, data); err != nil {
 		return err
 	}
 	return st.checkpoint()

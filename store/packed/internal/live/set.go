@@ -43,9 +43,7 @@ func (st *Store) NewSet() store.ObjectSet {
 // directory, and asks it for objects of the wrong kind: a round trip for each would be too much, and nothing is removed by
 // what such a set has.
 func (st *Store) dueForSets() bool {
-	const often = int64(100 * time.Millisecond)
-	now, last := int64(time.Since(st.opened)), st.setLooked.Load()
-	return !st.ReadOnly || now-last >= often && st.setLooked.CompareAndSwap(last, now)
+	return !st.ReadOnly || st.isDue(&st.setLooked, 100*time.Millisecond)
 }
 
 // setOf returns an empty set of the objects of some indexes.

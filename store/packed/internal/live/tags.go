@@ -37,18 +37,17 @@ func (t Tags) Get(_ context.Context, name string) (store.Tag, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return tag, fmt.Errorf("tag %q: %w", name, store.ErrNotFound)
 	}
-	if err == nil && tag.Name != name {
-		err = &store.CorruptError{Where: t.st.Fs.Path(sealed.TagPath(name)), Err: fmt.Errorf("names tag %q", tag.Name)}
-	}
 	return tag, err
 }
 
-// Read reads the tag file at a path.
+// Read reads the tag file at a path. It returns the tag also if that should be at another path.
 func (t Tags) Read(path string) (tag store.Tag, err error) {
 	b, err := sealed.ReadSmall(t.st.Fs, path)
 	if err == nil {
 		if tag, err = record.DecodeTag(record.OneLine, b); err != nil {
 			err = record.At(t.st.Fs.Path(path), err)
+		} else if sealed.TagPath(tag.Name) != path {
+			err = &store.CorruptError{Where: t.st.Fs.Path(path), Err: fmt.Errorf("names tag %q, which is not its own", tag.Name)}
 		}
 	}
 	if t.st.Bucket != nil && (err == nil || errors.Is(err, fs.ErrNotExist)) {
@@ -165,9 +164,6 @@ func (t Tags) All(ctx context.Context) iter.Seq2[store.Tag, error] {
 			tag, err := t.Read(path)
 			if t.missing(path, err) {
 				continue // deleted since the folder was read
-			}
-			if err == nil && sealed.TagPath(tag.Name) != path {
-				err = &store.CorruptError{Where: t.st.Fs.Path(path), Err: fmt.Errorf("names tag %q, which is not its own", tag.Name)}
 			}
 			if err == nil {
 				all = append(all, tag)

@@ -5,7 +5,7 @@ package sealed
 import (
 	"bufio"
 	"errors"
-	"iter"
+	"slices"
 
 	"castar/store"
 	"castar/store/durable"
@@ -55,11 +55,9 @@ func readLine(r *bufio.Reader, buf []byte, most int) (line []byte, length int, e
 }
 
 // FirstNewer returns the first error that is store.ErrNewer, or nil.
-func FirstNewer(errs iter.Seq[error]) error {
-	for err := range errs {
-		if errors.Is(err, store.ErrNewer) {
-			return err
-		}
+func FirstNewer(errs ...error) error {
+	if i := slices.IndexFunc(errs, func(err error) bool { return errors.Is(err, store.ErrNewer) }); i >= 0 {
+		return errs[i]
 	}
 	return nil
 }
