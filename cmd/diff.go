@@ -154,13 +154,12 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	p := e.newDiffPrinter(f, both)
 	left := complaints{e: e}
 	if f.metadata {
-		kept, err := openBoth(ctx, st, both, &left)
-		defer kept[0].close()
-		defer kept[1].close()
+		p.facts, err = openFactsOfBoth(ctx, st, both, &left)
+		defer p.facts[0].Close()
+		defer p.facts[1].Close()
 		if err != nil {
 			return err
 		}
-		p.facts = [2]*factsReader{newFactsReader(kept[0], left.listing), newFactsReader(kept[1], left.listing)}
 	}
 	if err := e.printDiff(ctx, p); err != nil {
 		return err

@@ -20,7 +20,7 @@ const (
 	changedOwner tree.Op = 'o'
 )
 
-func openBoth(ctx context.Context, st *store.Store, both [2]*sides.Side, left *complaints) (kept [2]*facts, err error) {
+func openFactsOfBoth(ctx context.Context, st *store.Store, both [2]*sides.Side, left *complaints) (kept [2]*listing.Stored, err error) {
 	for i, s := range both {
 		if kept[i], err = openFacts(ctx, st, s.Ref, left.listing); err == nil && kept[i] == nil {
 			err = errors.New("no listing of modes, times and owners is kept for it; a tag or a line of the log has one")
@@ -84,12 +84,12 @@ func (p *diffPrinter) compareFacts(entry *tree.Entry) (ops []tree.Op) {
 	if !p.covers(entry.Path) {
 		return nil
 	}
-	is, ok := p.facts[1].find(entry.Path, &entry.Node)
+	is, ok := p.facts[1].Find(entry.Path, &entry.Node)
 	if !ok {
 		return nil
 	}
 	n := entry.Node
-	old, ok := p.facts[0].findKind(entry.Path, &n)
+	old, ok := factsOfKind(p.facts[0], entry.Path, &n)
 	if !ok {
 		return nil
 	}
@@ -119,8 +119,8 @@ func (p *diffPrinter) covers(path string) bool {
 	return false
 }
 
-// findKind is find for an entry of another tree, which may have another size there.
-func (r *factsReader) findKind(path string, n *store.Node) (e listing.Entry, ok bool) {
-	e, _ = r.find(path, n)
+// factsOfKind returns what a listing says of an entry of another tree, which may have another size there.
+func factsOfKind(kept *listing.Stored, path string, n *store.Node) (e listing.Entry, ok bool) {
+	e, _ = kept.Find(path, n)
 	return e, e.Kind == n.Kind
 }
