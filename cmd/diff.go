@@ -160,6 +160,7 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 		if err != nil {
 			return err
 		}
+		f.options.Both = p.compareFacts
 	}
 	if err := e.printDiff(ctx, p); err != nil {
 		return err
@@ -256,9 +257,6 @@ func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
 		return p.count(ctx)
 	}
 	changes := tree.Diff(ctx, p.sides[0].Side, p.sides[1].Side, p.f.options)
-	if p.f.metadata {
-		changes = p.withFacts(ctx, changes)
-	}
 	for c, err := range changes {
 		if err == nil {
 			err = p.change(ctx, &c)

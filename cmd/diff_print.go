@@ -133,7 +133,7 @@ func (p *diffPrinter) newJSONDiff(c *tree.Change) jsonDiff {
 	j := jsonDiff{Op: string(c.Op), jsonPath: newJSONPath(c.Path)}
 	j.From, j.FromBase64 = store.JSONName(c.From)
 	if c.Op == changedMode || c.Op == changedTime || c.Op == changedOwner {
-		old, _ := factsOfKind(p.facts[0], c.Path, &c.New)
+		old, _ := p.facts[0].Find(c.Path, &c.Old)
 		is, _ := p.facts[1].Find(c.Path, &c.New)
 		j.OldMetadata, j.NewMetadata = new(newJSONFacts(&old)), new(newJSONFacts(&is))
 		return j
