@@ -51,22 +51,13 @@ type member struct {
 	name  string     // as the archive has it
 	path  string     // of the entry, clean
 	node  store.Node // without a name; its digest may still be missing
-	data  []byte     // contents of a file that are yet to be stored
-	put   bool       // whether data is
+	data  []byte     // contents of a file that are yet to be stored, or nil
 	link  string     // the path that a hard link leads to, clean
 	err   error      // why the member cannot be stored
 }
 
 func newLoader(ctx context.Context, st *store.Store, o Options) *loader {
-	if st == nil {
-		st = discard()
-	}
-	if o.Progress == nil {
-		o.Progress = new(Progress)
-	}
-	if o.Jobs <= 0 {
-		o.Jobs = min(defaultJobs(), maxLoaderJobs)
-	}
+	st = o.complete(st, min(defaultJobs(), maxLoaderJobs))
 	l := &loader{st: st, o: o, tree: newGrower(), lanes: make(chan store.Blobs, o.Jobs), filling: new(batch)}
 	l.at = &l.tree.root
 	for range o.Jobs {
@@ -106,7 +97,7 @@ func (l *loader) file(m member, size uint64, r io.Reader) (rerr, err error) {
 		b := l.filling
 		from := len(b.buf)
 		b.buf = b.buf[:from+int(size)]
-		m.data, m.put = b.buf[from:], true
+		m.data = b.buf[from:]
 		if _, err := io.ReadFull(r, m.data); err != nil {
 			return noEOF(err), nil
 		}
@@ -185,7 +176,7 @@ func (l *loader) flush() error {
 		defer func() { l.lanes <- blobs }()
 		for i := range b.members {
 			m := &b.members[i]
-			if !m.put {
+			if m.data == nil {
 				continue
 			}
 			if m.node.Digest, b.err = blobs.Put(l.ctx, m.data); b.err != nil {
@@ -264,7 +255,8 @@ func (l *loader) finish() (Result, error) {
 		return r, err
 	}
 	if l.single.Kind != 0 {
-		r.Root, r.Counts = l.single, countsOf(l.single)
+		r.Root = l.single
+		count(&r.Counts, &r.Root)
 		return r, nil
 	}
 	upload, err := l.st.Directories.Upload(l.ctx)
@@ -279,12 +271,4 @@ func (l *loader) finish() (Result, error) {
 	}
 	r.Root, r.Counts = top, to.counts
 	return r, upload.Commit(l.ctx, top.Digest)
-}
-
-// countsOf returns the counts of a root that is not a directory.
-func countsOf(n store.Node) store.Counts {
-	if n.Kind == store.KindSymlink {
-		return store.Counts{Symlinks: 1}
-	}
-	return store.Counts{Files: 1, Bytes: n.Size}
 }

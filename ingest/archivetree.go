@@ -60,30 +60,14 @@ const (
 	errLinkToDir    = refusal("is a hard link to a directory")
 )
 
-// directory returns the directory at a path, which is made if it is not there.
-func (g *grower) directory(path string) (*branch, error) {
-	b := &g.root
-	for name := range components(path) {
-		var err error
-		if b, err = g.enter(b, name); err != nil {
-			return nil, err
-		}
+// directory returns the directory at a clean path, which is made if it is not there.
+func (g *grower) directory(path string) (b *branch, err error) {
+	for b = &g.root; path != "" && err == nil; {
+		var name string
+		name, path, _ = strings.Cut(path, "/")
+		b, err = g.enter(b, name)
 	}
-	return b, nil
-}
-
-// components yields the names in a clean path. The root has none.
-func components(path string) func(yield func(string) bool) {
-	if path == "" {
-		return func(func(string) bool) {}
-	}
-	return strings.SplitSeq(path, "/")
-}
-
-// splitPath returns the path of the directory that a clean path is in, and the name there.
-func splitPath(path string) (dir, name string) {
-	i := strings.LastIndexByte(path, '/')
-	return path[:max(i, 0)], path[i+1:]
+	return b, err
 }
 
 // enter returns the directory name in b, which it makes if it is not there.
@@ -210,31 +194,27 @@ func (g *grower) forget(b *branch, name string, below bool) {
 }
 
 // find returns the entry at a clean path. The error says why it cannot be the target of a hard link.
-func (g *grower) find(path string) (store.Node, error) {
-	dir, name := splitPath(path)
-	b := &g.root
-	for name := range components(dir) {
-		n, ok, err := g.entry(b, name)
-		if err == nil && (!ok || n.Kind != store.KindDirectory) {
+func (g *grower) find(path string) (n store.Node, err error) {
+	n.Kind = store.KindDirectory
+	for b := &g.root; path != ""; {
+		var name string
+		var ok bool
+		name, path, _ = strings.Cut(path, "/")
+		n, ok, err = g.entry(b, name)
+		if err == nil && (!ok || path != "" && n.Kind != store.KindDirectory) {
 			err = errNoTarget
 		}
-		if err == nil {
+		if err == nil && path != "" {
 			b, err = g.enter(b, name)
 		}
 		if err != nil {
 			return n, err
 		}
 	}
-	n, ok, err := g.entry(b, name)
-	switch {
-	case err != nil:
-		return n, err
-	case ok && n.Kind == store.KindDirectory || path == "":
-		return n, errLinkToDir
-	case !ok:
-		return n, errNoTarget
+	if n.Kind == store.KindDirectory {
+		err = errLinkToDir
 	}
-	return n, nil
+	return n, err
 }
 
 // shrink moves branches out of memory if there are too many. The one that is in use stays, and those that lead to it.
@@ -362,27 +342,23 @@ func (g *grower) finish(to *grown, b *branch) (n store.Node, err error) {
 	b.nodes = nil
 	for i := range dir {
 		kid := &dir[i]
-		switch kid.Kind {
-		case store.KindFile:
-			to.counts.Files++
-			to.counts.Bytes += kid.Size
-		case store.KindSymlink:
-			to.counts.Symlinks++
-		case store.KindDirectory:
-			at := b.open[kid.Name]
-			if at == nil {
-				at = &branch{up: b, name: kid.Name, depth: b.depth + 1, older: kid.Digest}
-			}
-			delete(b.open, kid.Name)
-			done, err := g.finish(to, at)
-			if err != nil {
-				return n, err
-			}
-			kid.Digest, kid.Size = done.Digest, done.Size
+		if kid.Kind != store.KindDirectory {
+			count(&to.counts, kid)
+			continue
 		}
+		at := b.open[kid.Name]
+		if at == nil {
+			at = &branch{up: b, name: kid.Name, depth: b.depth + 1, older: kid.Digest}
+		}
+		delete(b.open, kid.Name)
+		done, err := g.finish(to, at)
+		if err != nil {
+			return n, err
+		}
+		kid.Digest, kid.Size = done.Digest, done.Size
 	}
 	n.Kind = store.KindDirectory
-	to.counts.Directories++
+	count(&to.counts, &n)
 	if n.Size, err = dir.Size(to.rule); err == nil {
 		n.Digest, err = to.upload.Put(to.ctx, dir)
 	}
@@ -390,4 +366,17 @@ func (g *grower) finish(to *grown, b *branch) (n store.Node, err error) {
 		err = fmt.Errorf("%s: %w", store.Quote(store.ShortPath(b.up.path(b.name))), err)
 	}
 	return n, err
+}
+
+// count adds a node to c, without what is below it.
+func count(c *store.Counts, n *store.Node) {
+	switch n.Kind {
+	case store.KindFile:
+		c.Files++
+		c.Bytes += n.Size
+	case store.KindSymlink:
+		c.Symlinks++
+	case store.KindDirectory:
+		c.Directories++
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,11 +20,8 @@ import (
 )
 
 const (
-	// cacheExt is the extension of cache files. It was oldExt and olderExt when records had other keys. Those files are
-	// useless now.
+	// cacheExt is the extension of cache files. It was .stat, and then .files, when records had other keys.
 	cacheExt = ".paths"
-	oldExt   = ".files"
-	olderExt = ".stat"
 	// cacheDays is how many days a record is kept if its file is not seen, and a cache file if its root is not ingested.
 	cacheDays = 90
 	// maxUnseen is how many records of files not seen lately a cache file keeps, about 400 MB.
@@ -161,12 +157,12 @@ func (c *Cache) prune(limit int64) error {
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return cmp.Compare(b.ModTime().UnixNano(), a.ModTime().UnixNano()) })
 	size := int64(0)
 	for _, fi := range files {
-		ext := filepath.Ext(fi.Name())
-		if ext == cacheExt {
+		isCache := filepath.Ext(fi.Name()) == cacheExt
+		if isCache {
 			size += fi.Size()
 		}
 		tooOld := time.Since(fi.ModTime()) > cacheDays*24*time.Hour
-		if tooOld || ext == oldExt || ext == olderExt || ext == cacheExt && size > limit && fi.Name() != filepath.Base(c.path) {
+		if tooOld || isCache && size > limit && fi.Name() != filepath.Base(c.path) {
 			os.Remove(filepath.Join(c.dir, fi.Name()))
 		}
 	}
@@ -203,11 +199,9 @@ func (s *spill) Map() (data []byte, err error) {
 }
 
 func (s *spill) Close() error {
-	if s.data == nil {
-		return s.File.Close()
+	var err error
+	if s.data != nil {
+		err = unix.Munmap(s.data)
 	}
-	if err := unix.Munmap(s.data); err != nil {
-		return fmt.Errorf("unmap: %w", err)
-	}
-	return s.File.Close()
+	return errors.Join(err, s.File.Close())
 }

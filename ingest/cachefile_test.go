@@ -34,7 +34,7 @@ func TestCacheSave(t *testing.T) {
 		t.Errorf("a cache that had nothing new was written, or not marked as used")
 	}
 	for name, age := range map[string]time.Duration{
-		"old" + cacheExt: (cacheDays + 1) * 24 * time.Hour, "left.tmp": (cacheDays + 1) * 24 * time.Hour, "young" + oldExt: 0, "young" + olderExt: 0,
+		"old" + cacheExt: (cacheDays + 1) * 24 * time.Hour, "left.tmp": (cacheDays + 1) * 24 * time.Hour, "earlier.files": (cacheDays + 1) * 24 * time.Hour,
 	} {
 		path := filepath.Join(filepath.Dir(file), name)
 		try(t, os.WriteFile(path, nil, 0o600))

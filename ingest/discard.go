@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -25,18 +24,11 @@ func discard() *store.Store {
 	return &store.Store{Blobs: discardBlobs{}, Directories: &discardDirectories{}, Barrier: discardBarrier{}}
 }
 
-type discardBlobs struct{}
+// discardBlobs has no methods to read blobs, because an ingest reads none.
+type discardBlobs struct{ store.Blobs }
 
 // Has returns true. Only a lookup in the cache asks, and a dry run believes the cache.
 func (discardBlobs) Has(context.Context, store.Digest) (bool, error) { return true, nil }
-
-func (discardBlobs) Open(context.Context, store.Digest) (store.Blob, error) {
-	return nil, store.ErrUnsupported
-}
-
-func (discardBlobs) Chunks(context.Context, store.Digest) ([]store.Chunk, error) {
-	return nil, store.ErrUnsupported
-}
 
 func (discardBlobs) Put(_ context.Context, data []byte) (store.Digest, error) {
 	return store.Sum(data), nil
@@ -44,22 +36,10 @@ func (discardBlobs) Put(_ context.Context, data []byte) (store.Digest, error) {
 
 func (discardBlobs) Create(context.Context) (store.BlobWriter, error) { return new(discardWriter), nil }
 
-type discardWriter struct {
-	store.Hasher
-	closed bool
-}
+type discardWriter struct{ store.Hasher }
 
-func (w *discardWriter) Commit() (store.Digest, error) {
-	if w.closed {
-		return store.Digest{}, errors.New("commit of a blob that was discarded")
-	}
-	return w.Sum(), nil
-}
-
-func (w *discardWriter) Close() error {
-	w.closed = true
-	return nil
-}
+func (w *discardWriter) Commit() (store.Digest, error) { return w.Sum(), nil }
+func (w *discardWriter) Close() error                  { return nil }
 
 // discardDirectories keeps directories in memory, encoded, or none if messages is nil.
 type discardDirectories struct {

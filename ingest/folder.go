@@ -31,7 +31,7 @@ type folder struct {
 
 	at       *place       // nil above the root
 	ignored  ignore.Stack // holds for its entries
-	lines    *lines       // its part of the listing
+	lines    *blockLines  // its part of the listing
 	*scratch              // has its entries
 	forks    forks        // work on its entries
 }
@@ -83,7 +83,7 @@ func (f *folder) comeBack(child *folder) error {
 		return errLost
 	}
 	fd, err := posix.OpenDir(child.fd, "..")
-	if isShortage(err) {
+	if posix.IsShortage(err) {
 		return err
 	}
 	if err != nil {
@@ -141,7 +141,7 @@ func (w *walker) release(s *scratch) {
 type place struct {
 	parent *place
 	name   string
-	note   *note // of a directory that was stored, if there is a listing
+	block  *spooledBlock // of a directory that was stored, if there is a listing
 }
 
 // path returns the path as the user knows it: the path of the root as typed, continued down to the entry.

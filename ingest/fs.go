@@ -48,8 +48,8 @@ type walker struct {
 	problems      problems
 	stores        collected[string] // directories with a landmark
 	sockets       collected[string] // which are left out
-	notes         *notes            // the listing, or nil
-	note          *note             // of the root
+	listing       *listingSpool     // the listing, or nil
+	block         *spooledBlock     // of the root
 
 	files, directories, symlinks, bytes, excluded, private atomic.Uint64
 }
@@ -58,7 +58,7 @@ func newWalker(ctx context.Context, st *store.Store, o Options) (*walker, error)
 	w := &walker{st: st, o: o, began: time.Now(), processors: runtime.GOMAXPROCS(0), boot: sync.OnceValue(bootID)}
 	w.lanes = st.Lanes != nil
 	if o.Listing {
-		w.notes = &notes{xattrs: o.Xattrs}
+		w.listing = &listingSpool{xattrs: o.Xattrs}
 	}
 	w.slots = make(chan store.Blobs, o.Jobs)
 	for range o.Jobs {
@@ -101,7 +101,7 @@ func newBuffer(size int) func() any {
 
 func (w *walker) close() {
 	w.upload.Close()
-	w.notes.close()
+	w.listing.close()
 	w.stop(nil)
 }
 
@@ -119,9 +119,9 @@ func (w *worker) root(path string) (node store.Node, err error) {
 		w.judgeFile(up, at, &st)
 		err = w.store(up, at, &st, &node)
 		if err == nil && node.Kind != store.KindDirectory {
-			at.note, err = w.single(up, at, &st, &node)
+			at.block, err = w.single(up, at, &st, &node)
 		}
-		w.note = at.note
+		w.block = at.block
 	}
 	if errors.Is(err, errLeftOut) {
 		err = &LeftOutError{w.problems.sorted()} // a root is all or nothing
@@ -185,7 +185,7 @@ func (w *walker) problem(at *place, err error) error {
 	switch {
 	case w.ctx.Err() != nil:
 		return context.Cause(w.ctx)
-	case isShortage(err):
+	case posix.IsShortage(err):
 		return Problem{Path: at.path(), Err: err}
 	}
 	w.problems.add(Problem{Path: at.path(), Err: err})
@@ -213,7 +213,7 @@ const batchSize = 16
 // directory stores the directory at.name of up and everything below it.
 func (w *worker) directory(up *folder, at *place, st *stat, node *store.Node) error {
 	var dir store.Directory
-	l, err := w.notes.begin(up.fd, at, st, &store.Node{Kind: store.KindDirectory})
+	l, err := w.listing.begin(up.fd, at, st, &store.Node{Kind: store.KindDirectory})
 	if err != nil {
 		return w.problem(at, err)
 	}
@@ -255,7 +255,7 @@ func (w *worker) directory(up *folder, at *place, st *stat, node *store.Node) er
 	if node.Digest, err = w.upload.Put(w.ctx, dir); err != nil {
 		return fmt.Errorf("%s: %w", at.path(), err)
 	}
-	if at.note, err = l.end(true); err != nil {
+	if at.block, err = l.end(true); err != nil {
 		return fmt.Errorf("%s: listing: %w", at.path(), err)
 	}
 	return nil
@@ -355,8 +355,8 @@ func (w *worker) storeListed(f *folder, i int, st *stat) error {
 }
 
 // single notes a root that is a file or a symlink.
-func (w *worker) single(up *folder, at *place, st *stat, node *store.Node) (*note, error) {
-	l, err := w.notes.begin(up.fd, at, st, node)
+func (w *worker) single(up *folder, at *place, st *stat, node *store.Node) (*spooledBlock, error) {
+	l, err := w.listing.begin(up.fd, at, st, node)
 	if err != nil {
 		return nil, w.problem(at, err)
 	}

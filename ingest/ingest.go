@@ -45,6 +45,20 @@ type Options struct {
 	hook func(m hookMoment, path string) // for tests
 }
 
+// complete sets the options that have a default. It returns st, or a store for dry runs if st is nil.
+func (o *Options) complete(st *store.Store, jobs int) *store.Store {
+	if o.Progress == nil {
+		o.Progress = new(Progress)
+	}
+	if o.Jobs <= 0 {
+		o.Jobs = jobs
+	}
+	if st == nil {
+		return discard()
+	}
+	return st
+}
+
 // Progress is updated while an ingest runs. All fields may be read at any time.
 type Progress struct {
 	Files       atomic.Uint64
@@ -120,42 +134,43 @@ var (
 // a *LeftOutError that has all of them, and no root. Result.LeftOut has them in both cases. The first error of the store
 // ends the walk, and so does a lack of descriptors or memory.
 func FS(ctx context.Context, st *store.Store, path string, o Options) (Result, error) {
-	dry := st == nil
-	if dry {
-		st = discard()
-	}
-	if o.Progress == nil {
-		o.Progress = new(Progress)
-	}
-	if o.Jobs <= 0 {
-		o.Jobs = defaultJobs()
-	}
-	if o.Listing = o.Listing && !dry; !o.Listing {
-		o.Xattrs = false
-	}
+	o.Listing = o.Listing && st != nil
+	o.Xattrs = o.Xattrs && o.Listing
+	st = o.complete(st, defaultJobs())
 	p := newPresence(st, o.Cache)
-	for tries := 1; ; tries++ {
-		if tries > mostWalks {
-			p = nil
-		}
-		before := o.Progress.now()
-		r, again, err := walkOnce(ctx, st, path, o, p)
-		if !again || err != nil {
+	counters := o.Progress.counters()
+	var before [len(counters)]uint64
+	for i, c := range counters {
+		before[i] = c.Load()
+	}
+	for walks := 1; ; walks++ {
+		r, err := walkOnce(ctx, st, path, o, p)
+		if err != errAgain {
 			return r, err
 		}
-		o.Progress.set(before)
+		for i, c := range counters {
+			c.Store(before[i])
+		}
+		if walks == maxWalks {
+			p = nil
+		}
 	}
 }
 
-// mostWalks is how often a tree is walked because a remote store lacks what the cache knows. After that, somebody removes
-// blobs from the store all the time, and it is asked about each file.
-const mostWalks = 3
+// counters returns what one walk counts.
+func (p *Progress) counters() [6]*atomic.Uint64 {
+	return [...]*atomic.Uint64{&p.Files, &p.Directories, &p.Symlinks, &p.Bytes, &p.Unchanged, &p.Excluded}
+}
 
-// walkOnce is FS, except that it reports again, and commits nothing, if p says that the walk has to begin again.
-func walkOnce(ctx context.Context, st *store.Store, path string, o Options, p *presence) (r Result, again bool, err error) {
+// maxWalks is how often a tree is walked because a remote store lacks what the cache knows. After that, somebody removes
+// blobs from the store all the time, and it is asked about each file.
+const maxWalks = 3
+
+// walkOnce is FS, except that it commits nothing if the walk has to begin again. The error is then errAgain.
+func walkOnce(ctx context.Context, st *store.Store, path string, o Options, p *presence) (r Result, err error) {
 	w, err := newWalker(ctx, st, o)
 	if err != nil {
-		return r, false, err
+		return r, err
 	}
 	defer w.close()
 	if w.presence = p; p != nil {
@@ -165,16 +180,13 @@ func walkOnce(ctx context.Context, st *store.Store, path string, o Options, p *p
 	}
 	root, err := w.firstWorker().root(path)
 	if err == nil && p != nil {
-		var right bool
-		if right, err = p.right(); err == nil && !right {
-			return r, true, nil
-		}
+		err = p.confirm()
 	}
 	if err != nil && w.ctx.Err() != nil {
 		err = context.Cause(w.ctx) // the first error, which caused the others
 	}
 	if err != nil {
-		return Result{LeftOut: w.problems.sorted()}, false, err
+		return Result{LeftOut: w.problems.sorted()}, err
 	}
 	r = Result{Root: root, Excluded: w.excluded.Load(), Private: w.private.Load(), LeftOut: w.problems.sorted(),
 		Stores: w.stores.sorted(strings.Compare), Sockets: w.sockets.sorted(strings.Compare), Counts: store.Counts{
@@ -182,39 +194,17 @@ func walkOnce(ctx context.Context, st *store.Store, path string, o Options, p *p
 		}}
 	if err := w.problems.refused(o); err != nil {
 		r.Root = store.Node{}
-		return r, false, err
+		return r, err
 	}
-	if w.notes != nil {
-		if r.Listing, err = w.notes.put(ctx, st.Blobs, w.note); err != nil {
-			return r, false, err
+	if w.listing != nil {
+		if r.Listing, err = w.listing.put(ctx, st.Blobs, w.block); err != nil {
+			return r, err
 		}
 	}
 	if root.Kind == store.KindDirectory {
 		err = w.upload.Commit(ctx, root.Digest)
 	}
-	return r, false, err
-}
-
-// counted is what an ingest counts.
-type counted [6]uint64
-
-func (p *Progress) counters() [6]*atomic.Uint64 {
-	return [...]*atomic.Uint64{&p.Files, &p.Directories, &p.Symlinks, &p.Bytes, &p.Unchanged, &p.Excluded}
-}
-
-// now returns the counts. No walk may be running.
-func (p *Progress) now() (now counted) {
-	for i, c := range p.counters() {
-		now[i] = c.Load()
-	}
-	return now
-}
-
-// set sets the counts. No walk may be running.
-func (p *Progress) set(to counted) {
-	for i, c := range p.counters() {
-		c.Store(to[i])
-	}
+	return r, err
 }
 
 // Scan counts what FS with the same path and options will meet, in the totals of o.Progress. It is meant to run beside

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"io"
 	"os"
 	"os/user"
 	"slices"
@@ -24,29 +23,29 @@ const (
 	holeSize = 4096
 )
 
-// notes collects the listing of a walk: what castore's model does not keep. Directories end in any order, so their blocks
-// wait in a spool, and are put in order in the end. A nil *notes collects nothing.
-type notes struct {
+// listingSpool collects the listing of a walk: what castore's model does not keep. Directories end in any order, so their
+// blocks wait here, and are put in order at the end. A nil *listingSpool collects nothing.
+type listingSpool struct {
 	xattrs  bool
 	device  uint64    // of the root
 	names   sync.Map  // of owners, as strings
 	buffers sync.Pool // of *[]byte
-	unused  sync.Pool // of *lines
+	unused  sync.Pool // of *blockLines
 
 	mu       sync.Mutex
-	inMemory []*note  // the part of the spool that is in memory
-	size     int      // of that part, in bytes
-	file     *os.File // has the other part, or nil
-	spilled  int64    // its length
+	inMemory []*spooledBlock // the part of the spool that is in memory
+	size     int             // of that part, in bytes
+	file     *os.File        // has the other part, or nil
+	spilled  int64           // its length
 }
 
-// note is the block of a directory, in the spool.
-type note struct {
+// spooledBlock is the block of a directory, in the spool.
+type spooledBlock struct {
 	text   []byte // nil if it is in the file
 	at     int64  // where it is there
 	length int
 	isDir  bool
-	below  []*note // of its directories, in order
+	below  []*spooledBlock // of its directories, in order
 }
 
 // owner is a user or a group.
@@ -55,9 +54,9 @@ type owner struct {
 	group bool
 }
 
-// lines collects the block of one directory. A nil *lines collects nothing.
-type lines struct {
-	notes   *notes
+// blockLines collects the block of one directory. A nil *blockLines collects nothing.
+type blockLines struct {
+	spool   *listingSpool
 	dir     listing.Entry // of the directory itself
 	block   listing.Block
 	batches []*[]byte // the first has the directory itself, the others batchSize entries each; some are nil
@@ -69,35 +68,35 @@ type lines struct {
 // lower is the block of entry i of a directory.
 type lower struct {
 	i int
-	*note
+	*spooledBlock
 }
 
 // begin begins the block of the entry at.name of the directory fd.
-func (n *notes) begin(fd int, at *place, st *stat, node *store.Node) (*lines, error) {
-	if n == nil {
+func (s *listingSpool) begin(fd int, at *place, st *stat, node *store.Node) (*blockLines, error) {
+	if s == nil {
 		return nil, nil
 	}
 	name := at.name
 	if at.parent == nil {
-		n.device, name = st.dev, "."
+		s.device, name = st.dev, "."
 	}
-	l, ok := n.unused.Get().(*lines)
+	l, ok := s.unused.Get().(*blockLines)
 	if !ok {
-		l = &lines{notes: n}
+		l = &blockLines{spool: s}
 	}
 	l.batches, l.below = append(l.batches[:0], nil), l.below[:0]
-	if err := n.describe(&l.dir, &l.dir, fd, at.name, st, node); err != nil {
+	if err := s.describe(&l.dir, &l.dir, fd, at.name, st, node); err != nil {
 		return nil, err
 	}
 	l.block = listing.NewBlock(&l.dir)
-	text := n.buffer()
+	text := s.buffer()
 	*text = l.block.AppendDirectory(*text, name, &l.dir)
 	l.batches[0] = text
 	return l, nil
 }
 
-func (n *notes) buffer() *[]byte {
-	if b, ok := n.buffers.Get().(*[]byte); ok {
+func (s *listingSpool) buffer() *[]byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok {
 		*b = (*b)[:0]
 		return b
 	}
@@ -106,7 +105,7 @@ func (n *notes) buffer() *[]byte {
 }
 
 // expect makes room for so many entries.
-func (l *lines) expect(entries int) {
+func (l *blockLines) expect(entries int) {
 	if l != nil {
 		batches := (entries + batchSize - 1) / batchSize
 		l.batches = slices.Grow(l.batches, batches)[:1+batches]
@@ -114,28 +113,29 @@ func (l *lines) expect(entries int) {
 }
 
 // add adds entry i of the directory fd. Entries of one batch must be added in order, one at a time.
-func (l *lines) add(i, fd int, at *place, st *stat, node *store.Node) error {
+func (l *blockLines) add(i, fd int, at *place, st *stat, node *store.Node) error {
 	if l == nil {
 		return nil
 	}
 	if node.Kind == store.KindDirectory {
 		l.mu.Lock()
-		l.below = append(l.below, lower{i, at.note})
+		l.below = append(l.below, lower{i, at.block})
 		l.mu.Unlock()
 		return nil
 	}
 	batch := &l.batches[1+i/batchSize]
 	if *batch == nil {
-		*batch = l.notes.buffer()
+		*batch = l.spool.buffer()
 	}
 	text := *batch
-	if n := l.notes; node.Kind == store.KindFile && st.uid == l.dir.UID && st.gid == l.dir.GID && st.links <= 1 && !st.sparse(node.Size) && !n.xattrs {
+	sameOwner := st.uid == l.dir.UID && st.gid == l.dir.GID
+	if node.Kind == store.KindFile && sameOwner && st.links <= 1 && !st.sparse(node.Size) && !l.spool.xattrs {
 		seconds, nanoseconds := st.modified()
 		*text = l.block.AppendFile(*text, at.name, st.mode&0o7777, seconds, nanoseconds, node.Size)
 		return nil
 	}
 	var e listing.Entry
-	err := l.notes.describe(&e, &l.dir, fd, at.name, st, node)
+	err := l.spool.describe(&e, &l.dir, fd, at.name, st, node)
 	if err == nil {
 		*text = l.block.Append(*text, at.name, &e)
 	}
@@ -155,36 +155,36 @@ func (s *stat) modified() (seconds int64, nanoseconds uint32) {
 func (s *stat) sparse(size uint64) bool { return s.allocated+holeSize <= size }
 
 // end keeps the block in the spool. l is not used after that.
-func (l *lines) end(isDir bool) (*note, error) {
+func (l *blockLines) end(isDir bool) (*spooledBlock, error) {
 	if l == nil {
 		return nil, nil
 	}
 	slices.SortFunc(l.below, func(a, b lower) int { return cmp.Compare(a.i, b.i) })
-	n := &note{isDir: isDir}
+	n := &spooledBlock{isDir: isDir}
 	if len(l.below) > 0 {
-		n.below = make([]*note, len(l.below))
+		n.below = make([]*spooledBlock, len(l.below))
 	}
 	for i, below := range l.below {
-		n.below[i] = below.note
+		n.below[i] = below.spooledBlock
 	}
-	if err := l.notes.keep(n, l.batches); err != nil {
+	if err := l.spool.keep(n, l.batches); err != nil {
 		return nil, err
 	}
 	clear(l.batches)
 	clear(l.below)
-	l.notes.unused.Put(l)
+	l.spool.unused.Put(l)
 	return n, nil
 }
 
 // describe fills in what the listing says of the entry name of the directory fd. dir is the directory's own entry, whose
 // owner is likely to be the same.
-func (n *notes) describe(e, dir *listing.Entry, fd int, name string, st *stat, node *store.Node) (err error) {
+func (s *listingSpool) describe(e, dir *listing.Entry, fd int, name string, st *stat, node *store.Node) (err error) {
 	user, group := dir.User, dir.Group
 	if e == dir || st.uid != dir.UID {
-		user = n.name(owner{st.uid, false})
+		user = s.name(owner{st.uid, false})
 	}
 	if e == dir || st.gid != dir.GID {
-		group = n.name(owner{st.gid, true})
+		group = s.name(owner{st.gid, true})
 	}
 	*e = listing.Entry{Kind: node.Kind, Mode: st.mode & 0o7777, UID: st.uid, GID: st.gid, User: user, Group: group}
 	e.Seconds, e.Nanoseconds = st.modified()
@@ -196,22 +196,22 @@ func (n *notes) describe(e, dir *listing.Entry, fd int, name string, st *stat, n
 		}
 		if st.links > 1 {
 			e.Links, e.Inode = st.links, st.ino
-			if st.dev != n.device {
+			if st.dev != s.device {
 				e.Device = st.dev
 			}
 		}
 	case store.KindSymlink:
 		e.Target = node.Target
 	}
-	if n.xattrs {
+	if s.xattrs {
 		e.Xattrs, err = readXattrs(fd, name)
 	}
 	return err
 }
 
 // name returns the name of an owner, or "".
-func (n *notes) name(o owner) string {
-	if name, ok := n.names.Load(o); ok {
+func (s *listingSpool) name(o owner) string {
+	if name, ok := s.names.Load(o); ok {
 		return name.(string)
 	}
 	name, id := "", strconv.FormatUint(uint64(o.id), 10)
@@ -222,103 +222,96 @@ func (n *notes) name(o owner) string {
 	} else if u, err := user.LookupId(id); err == nil {
 		name = u.Username
 	}
-	n.names.Store(o, name)
+	s.names.Store(o, name)
 	return name
 }
 
-func (n *notes) keep(at *note, batches []*[]byte) error {
-	for _, b := range batches {
-		if b != nil {
-			at.length += len(*b)
+func (s *listingSpool) keep(b *spooledBlock, batches []*[]byte) error {
+	for _, text := range batches {
+		if text != nil {
+			b.length += len(*text)
 		}
 	}
-	at.text = make([]byte, 0, at.length)
-	for _, b := range batches {
-		if b != nil {
-			at.text = append(at.text, *b...)
-			n.buffers.Put(b)
+	b.text = make([]byte, 0, b.length)
+	for _, text := range batches {
+		if text != nil {
+			b.text = append(b.text, *text...)
+			s.buffers.Put(text)
 		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.inMemory = append(n.inMemory, at)
-	if n.size += at.length; n.size < spoolMemory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inMemory = append(s.inMemory, b)
+	if s.size += b.length; s.size < spoolMemory {
 		return nil
 	}
-	return n.spill()
+	return s.spill()
 }
 
-// spill moves the spool to a file that has no name any more.
-func (n *notes) spill() error {
-	if n.file == nil {
-		f, err := posix.Nameless("")
-		if err != nil {
+// spill moves the blocks in memory to a file.
+func (s *listingSpool) spill() (err error) {
+	if s.file == nil {
+		if s.file, err = posix.Nameless(""); err != nil {
 			return err
 		}
-		n.file = f
 	}
-	w := bufio.NewWriterSize(n.file, 1<<20)
-	for _, note := range n.inMemory {
-		if _, err := w.Write(note.text); err != nil {
-			return err
-		}
-		note.at, note.text = n.spilled, nil
-		n.spilled += int64(note.length)
+	w := bufio.NewWriterSize(s.file, 1<<20)
+	for _, b := range s.inMemory {
+		w.Write(b.text) // Flush returns the first error
+		b.at, b.text = s.spilled, nil
+		s.spilled += int64(b.length)
 	}
-	n.inMemory, n.size = nil, 0
+	s.inMemory, s.size = nil, 0
 	return w.Flush()
 }
 
-func (n *notes) close() {
-	if n != nil && n.file != nil {
-		n.file.Close()
+func (s *listingSpool) close() {
+	if s != nil && s.file != nil {
+		s.file.Close()
 	}
 }
 
-// put stores the listing whose root is at, as a blob.
-func (n *notes) put(ctx context.Context, blobs store.Blobs, at *note) (d store.Digest, err error) {
+// put stores the listing that begins with the block b, as a blob.
+func (s *listingSpool) put(ctx context.Context, blobs store.Blobs, b *spooledBlock) (d store.Digest, err error) {
 	w, err := blobs.Create(ctx)
 	if err != nil {
 		return d, err
 	}
 	defer w.Close()
-	pieces := bufio.NewWriterSize(w, 64<<10)
-	if _, err = pieces.Write(listing.AppendHeader(nil)); err == nil {
-		err = n.write(pieces, at, listing.AppendUp(nil))
+	pieces := bufio.NewWriterSize(w, 64<<10) // Flush returns the first error
+	pieces.Write(listing.AppendHeader(nil))
+	if err := s.write(pieces, b, listing.AppendUp(nil)); err != nil {
+		return d, err
 	}
-	if err == nil {
-		err = pieces.Flush()
-	}
-	if err != nil {
+	if err := pieces.Flush(); err != nil {
 		return d, err
 	}
 	return w.Commit()
 }
 
-func (n *notes) write(w io.Writer, at *note, up []byte) error {
-	text, err := n.text(at)
+// write writes a block and those below it.
+func (s *listingSpool) write(w *bufio.Writer, b *spooledBlock, up []byte) error {
+	text, err := s.text(b)
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(text); err != nil {
-		return err
-	}
-	for _, below := range at.below {
-		if err := n.write(w, below, up); err != nil {
+	w.Write(text)
+	for _, below := range b.below {
+		if err := s.write(w, below, up); err != nil {
 			return err
 		}
 	}
-	if at.isDir {
-		_, err = w.Write(up)
+	if b.isDir {
+		w.Write(up)
 	}
-	return err
+	return nil
 }
 
-func (n *notes) text(at *note) ([]byte, error) {
-	if at.text != nil {
-		return at.text, nil
+func (s *listingSpool) text(b *spooledBlock) ([]byte, error) {
+	if b.text != nil {
+		return b.text, nil
 	}
-	text := make([]byte, at.length)
-	_, err := n.file.ReadAt(text, at.at)
+	text := make([]byte, b.length)
+	_, err := s.file.ReadAt(text, b.at)
 	return text, err
 }

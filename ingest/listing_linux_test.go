@@ -118,9 +118,9 @@ func TestListingDeterministic(t *testing.T) {
 
 // What does not fit into memory comes back from the file.
 func TestListingSpill(t *testing.T) {
-	n := &notes{}
+	n := &listingSpool{}
 	defer n.close()
-	var root note
+	var root spooledBlock
 	batches := func(texts ...string) (all []*[]byte) {
 		for _, text := range texts {
 			if text == "" {
@@ -139,7 +139,7 @@ func TestListingSpill(t *testing.T) {
 		if i%2 == 1 {
 			must(t, n.spill())
 		}
-		below := &note{}
+		below := &spooledBlock{}
 		must(t, n.keep(below, batches(string(rune('a'+i))+"\n", "x\n", "", "y\n")))
 		root.below = append(root.below, below)
 	}

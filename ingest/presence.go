@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -14,8 +15,8 @@ const (
 	questionSize = 4096
 	// questionsAtOnce is how many such questions are on their way. Then the walk waits.
 	questionsAtOnce = 4
-	// mostAbsent is how many blobs that a store lacks are remembered, 50 MB of them.
-	mostAbsent = 1 << 20
+	// maxAbsent is how many blobs that a store lacks are remembered, 50 MB of them.
+	maxAbsent = 1 << 20
 )
 
 // presence finds out whether a remote store has the blobs that the cache knows, many in one question. A walk does not
@@ -89,20 +90,25 @@ func (p *presence) ask() {
 // lack notes that the store lacks a blob. The caller holds p.mu.
 func (p *presence) lack(d store.Digest) {
 	p.lacks = true
-	if p.none = p.none || len(p.absent) >= mostAbsent; p.none {
+	if p.none = p.none || len(p.absent) >= maxAbsent; p.none {
 		clear(p.absent)
 		return
 	}
 	p.absent[d] = struct{}{}
 }
 
-// right returns when all answers are there, and reports whether the store has all that was believed.
-func (p *presence) right() (bool, error) {
+// errAgain is the error for a walk that believed in a blob that the store lacks.
+var errAgain = errors.New("the store lacks what the cache knows")
+
+// confirm waits for all answers. The error is errAgain if the store lacks anything that was believed.
+func (p *presence) confirm() error {
 	p.mu.Lock()
 	if len(p.next) > 0 {
 		p.ask()
 	}
 	p.mu.Unlock()
-	err := p.asked.Wait()
-	return !p.lacks, err
+	if err := p.asked.Wait(); err != nil || !p.lacks {
+		return err
+	}
+	return errAgain
 }

@@ -90,7 +90,7 @@ func TestRemoteLosesAlways(t *testing.T) {
 	defer cache.Close()
 	o := Options{Cache: cache, Progress: new(Progress)}
 	r, err := FS(t.Context(), c.st, path, o)
-	if err != nil || r.Root != rootOf(t, v) || f.asked.Load() == 0 || walks != mostWalks {
+	if err != nil || r.Root != rootOf(t, v) || f.asked.Load() == 0 || walks != maxWalks {
 		t.Errorf("root %v, error %v after %d walks and %d questions", r.Root, err, walks, f.asked.Load())
 	}
 	if n := o.Progress.Files.Load(); n != 5 {

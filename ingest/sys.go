@@ -1,12 +1,10 @@
 package ingest
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
 	"castar/ingest/ignore"
-	"castar/store"
 	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
@@ -85,11 +83,6 @@ type specialError string
 func (e specialError) Error() string { return ErrSpecial.Error() + ": it is " + string(e) }
 func (e specialError) Unwrap() error { return ErrSpecial }
 
-// isShortage reports whether err says that the process or the system has run out of descriptors or memory.
-func isShortage(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
-}
-
 // reader reads an open file with plain system calls.
 type reader int
 
@@ -104,16 +97,29 @@ func (fd reader) Read(p []byte) (n int, err error) {
 	return max(n, 0), err
 }
 
-// readlinkat returns the target of a symlink, of any length.
+// readlinkat returns the target of a symlink.
 func readlinkat(dirfd int, name string) (string, error) {
+	target, err := grow(func(buf []byte) (int, error) {
+		n, err := unix.Readlinkat(dirfd, name, buf)
+		if n == len(buf) {
+			err = unix.ERANGE // there may be more
+		}
+		return n, err
+	})
+	return string(target), err
+}
+
+// grow calls get with longer buffers until one is long enough, and returns what get put into it. A get whose buffer is too
+// short returns ERANGE.
+func grow(get func([]byte) (int, error)) ([]byte, error) {
 	for size := 256; ; size *= 4 {
 		buf := make([]byte, size)
-		n, err := posix.RetryValue(func() (int, error) { return unix.Readlinkat(dirfd, name, buf) })
-		if err != nil {
-			return "", err
+		n, err := posix.RetryValue(func() (int, error) { return get(buf) })
+		if err == nil {
+			return buf[:n], nil
 		}
-		if n < size || size > store.MaxTargetLen {
-			return string(buf[:n]), nil
+		if err != unix.ERANGE || size > 1<<20 {
+			return nil, err
 		}
 	}
 }

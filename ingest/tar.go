@@ -346,8 +346,9 @@ func applySpecial(what specialError) func(*loader, *member) error {
 	}
 }
 
+// parent returns the directory that m is in, and the name there.
 func (l *loader) parent(m *member) (*branch, string, error) {
-	dir, name := splitPath(m.path)
-	b, err := l.tree.directory(dir)
-	return b, name, err
+	slash := strings.LastIndexByte(m.path, '/')
+	b, err := l.tree.directory(m.path[:max(slash, 0)])
+	return b, m.path[slash+1:], err
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"castar/store/listing"
-	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,19 +38,4 @@ func readXattrs(fd int, name string) ([]listing.Xattr, error) {
 		all = append(all, listing.Xattr{Name: name, Value: value})
 	}
 	return all, nil
-}
-
-// grow calls get with a buffer that is long enough, and returns what get put into it.
-func grow(get func([]byte) (int, error)) ([]byte, error) {
-	for size := 1 << 10; ; {
-		buf := make([]byte, size)
-		n, err := posix.RetryValue(func() (int, error) { return get(buf) })
-		switch {
-		case err == nil:
-			return buf[:n], nil
-		case err != unix.ERANGE || size > 1<<20:
-			return nil, err
-		}
-		size *= 4
-	}
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -63,7 +62,7 @@ func (l Landmark) Around(dir string) (bool, error) {
 // at reports whether the file at path, relative to dirfd, is the landmark. A file that cannot be read is not.
 func (l Landmark) at(dirfd int, path string) (bool, error) {
 	fd, err := posix.OpenFile(dirfd, path)
-	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM) {
+	if posix.IsShortage(err) {
 		return false, err // anything else is not a file of ours
 	}
 	if err != nil {

@@ -92,11 +92,7 @@ type bucketStore struct {
 }
 
 func open(b bucket.Bucket, o Options) (*bucketStore, error) {
-	params, err := chunk.ParamsFor(cmp.Or(o.AvgChunkSize, chunk.Default().Avg))
-	if err != nil {
-		return nil, err
-	}
-	cutter, err := chunk.NewCutter(params)
+	cutter, err := chunk.NewCutter(cmp.Or(o.AvgChunkSize, chunk.Default().Avg))
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +100,7 @@ func open(b bucket.Bucket, o Options) (*bucketStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := max(1, min(cmp.Or(max(0, o.Concurrency), 8), bytesInFlight/params.Max))
+	n := max(1, min(cmp.Or(max(0, o.Concurrency), 8), bytesInFlight/cutter.Params().Max))
 	q := newQueue(b, n, o.ReadOnly)
 	return &bucketStore{
 		q: q, codec: c,

@@ -3,6 +3,7 @@
 package posix
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -25,6 +26,11 @@ func RetryValue[T any](call func() (T, error)) (T, error) {
 			return v, err
 		}
 	}
+}
+
+// IsShortage reports whether err says that the process or the system has run out of descriptors or memory.
+func IsShortage(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // Open opens name in the directory dirfd. The descriptor is closed on exec.

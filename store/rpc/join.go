@@ -39,11 +39,10 @@ func poolFor(average uint64, longest int) *chunk.Pool {
 	if average < leastChunk || average > chunk.MaxAvg {
 		return nil
 	}
-	params, err := chunk.ParamsFor(int(average))
-	if err != nil || params.Max > longest {
+	c, err := chunk.NewCutter(int(average))
+	if err != nil || c.Params().Max > longest {
 		return nil
 	}
-	c, _ := chunk.NewCutter(params) // ParamsFor returns none that it refuses
 	return chunk.NewPool(c, make(chan struct{}, runtime.GOMAXPROCS(0)))
 }
 
