@@ -95,7 +95,11 @@ func TestParseLine(t *testing.T) {
 		case line.version:
 			got = "version"
 		case line.command.Name != "":
-			words := line.words("castar")[1:]
+			words := append([]string{line.command.Name}, line.flags...)
+			if !line.command.SkipFlagParsing {
+				words = append(words, "--")
+			}
+			words = append(words, line.args...)
 			for i := range words {
 				if words[i] == "" {
 					words[i] = "~"
