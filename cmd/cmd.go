@@ -124,9 +124,7 @@ func (e *env) app() *cli.App {
 	}
 	for _, c := range app.Commands {
 		c.HideHelp = true
-		if !c.SkipFlagParsing {
-			c.Flags = append(c.Flags, e.globalFlags()...)
-		}
+		c.Flags = append(c.Flags, e.globalFlags()...)
 	}
 	app.Setup()
 	return app

@@ -165,13 +165,10 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	if err := e.printDiff(ctx, p); err != nil {
 		return err
 	}
-	unread := left.end()
-	switch {
-	case store.IsServerError(unread):
-		return unread
-	case leftOut || unread != nil:
-		return errPartial
-	case f.exitCode && p.differs:
+	if err := partly(left.end(), leftOut); err != nil {
+		return err
+	}
+	if f.exitCode && p.differs {
 		return errDiffers
 	}
 	return nil

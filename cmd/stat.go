@@ -158,10 +158,7 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 	default:
 		e.printStat(&j, r, wantTags)
 	}
-	if damaged {
-		return errPartial
-	}
-	return left.end()
+	return partly(left.end(), damaged)
 }
 
 func (j *jsonStat) addDirectory(ctx context.Context, st *store.Store, n store.Node) error {
