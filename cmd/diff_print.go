@@ -150,7 +150,7 @@ func (j *jsonDiffStat) finish(ctx context.Context, both [2]*sides.Side) error {
 		s := both[i]
 		rule, _, err := tree.SizeRule(ctx, s.Directories, s.Root)
 		if err == nil {
-			*to, err = tree.Entries(ctx, s.Directories, s.Root, rule)
+			*to, err = tree.CountEntries(ctx, s.Directories, s.Root, rule)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", quote(s.Arg), err)

@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"io"
+	"sync/atomic"
 
 	"castar/store"
 )
@@ -37,4 +38,26 @@ func Stream(ctx context.Context, st *store.Store, r io.Reader, name string, o Op
 		return Result{}, err
 	}
 	return l.finish()
+}
+
+// input reads what r has until a context ends, and keeps the error of both.
+type input struct {
+	ctx   context.Context
+	r     io.Reader
+	bytes *atomic.Uint64 // counts what is read; may be nil
+	err   error
+}
+
+func (in *input) Read(p []byte) (int, error) {
+	if in.err = in.ctx.Err(); in.err != nil {
+		return 0, in.err
+	}
+	n, err := in.r.Read(p)
+	if in.bytes != nil {
+		in.bytes.Add(uint64(n))
+	}
+	if err != io.EOF {
+		in.err = err
+	}
+	return n, err
 }

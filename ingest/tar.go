@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync/atomic"
 
-	"castar/ingest/decompress"
 	"castar/store"
 )
 
@@ -29,43 +27,6 @@ func Tar(ctx context.Context, st *store.Store, r io.Reader, o Options) (Result, 
 		in := &blocks{r: plain}
 		return (&tarReader{loader: l, in: in, tar: tar.NewReader(in)}).members()
 	})
-}
-
-// load stores the archive in r, which may be compressed. read gives its members to the loader.
-func load(ctx context.Context, st *store.Store, r io.Reader, o Options, read func(l *loader, plain io.Reader) error) (Result, error) {
-	plain, err := decompress.NewReader(&input{ctx: ctx, r: r})
-	if err != nil {
-		return Result{}, err
-	}
-	defer plain.Close()
-	l := newLoader(ctx, st, o)
-	defer l.close()
-	if err := read(l, plain); err != nil {
-		return Result{LeftOut: l.problems.sorted()}, err
-	}
-	return l.finish()
-}
-
-// input reads what r has until a context ends, and keeps the error of both.
-type input struct {
-	ctx   context.Context
-	r     io.Reader
-	bytes *atomic.Uint64 // counts what is read; may be nil
-	err   error
-}
-
-func (in *input) Read(p []byte) (int, error) {
-	if in.err = in.ctx.Err(); in.err != nil {
-		return 0, in.err
-	}
-	n, err := in.r.Read(p)
-	if in.bytes != nil {
-		in.bytes.Add(uint64(n))
-	}
-	if err != io.EOF {
-		in.err = err
-	}
-	return n, err
 }
 
 // blocks counts what is read of a tar archive, and remembers where the last byte was that is not zero.

@@ -7,6 +7,13 @@ import (
 	"time"
 )
 
+// Each of these is what a store does for a command. A package below store/tree does the rest, which any store needs.
+// Those of a packed store are in store/packed/internal/care, in files with the name of the command.
+//
+//	castar gc        collect.Run    Sweeper     gc*.go; a server has a Collector, which does all of it
+//	castar verify    tree.Verify    Scrubber    verify*.go
+//	castar repair    repair.Run     Repairer    repair*.go
+
 // Sweeper forgets objects. It knows nothing of trees: its caller finds out what to keep.
 type Sweeper interface {
 	// Held yields what has to be in the set to keep although neither tags nor the log may reach it: roots that others are
@@ -42,7 +49,7 @@ type SweepResult struct {
 	FreedObjects uint64 `json:"freed_objects"` // directories, blobs and chunks
 	FreedBytes   uint64 `json:"freed_bytes"`   // on disk
 	FreedPacks   uint64 `json:"freed_packs"`   // files removed
-	Rewritten    uint64 `json:"rewritten"`     // bytes moved from removed files to new ones
+	Rewritten    uint64 `json:"rewritten" help:"bytes moved from removed packs to new ones"`
 	KeptObjects  uint64 `json:"kept_objects"`
 	KeptBytes    uint64 `json:"kept_bytes"` // on disk
 }
@@ -74,7 +81,7 @@ type RepairResult struct {
 	LostTags uint64 `json:"lost_tags"` // tags that could not be restored; Sweep refuses to run until told of them
 	// LostContainers counts folders and files that were lost with their contents and not restored. Nobody knows how much
 	// was in them.
-	LostContainers uint64 `json:"lost_containers,omitempty"`
+	LostContainers uint64 `json:"lost_containers,omitempty" help:"how many of the log, the tags and the packs were lost as a whole"`
 }
 
 // Collector collects garbage where the store is: at the other end of a network, or beside those that use it.

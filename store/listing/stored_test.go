@@ -9,6 +9,7 @@ import (
 
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/storetest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -33,6 +34,7 @@ func putListing(t *testing.T, st *store.Store, text []byte) store.Digest {
 
 // A long listing waits in a file, and says the same.
 func TestStoredInFile(t *testing.T) {
+	storetest.NotUnderRace(t)
 	ctx, st := context.Background(), memory.New()
 	var text bytes.Buffer
 	text.WriteString("#mtree\n/set type=file uid=1 gid=2 mode=0644\n. type=dir mode=0700 time=5.0\n")

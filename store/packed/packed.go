@@ -24,8 +24,8 @@
 //	defer b.Close()
 //	_, err = b.WriteTo(os.Stdout)
 //
-// Gc removes what no tag reaches. Any number of processes may read and write at once, because nothing in the store ever
-// changes. Only gc and repair, which remove, must be alone; in a bucket not even these.
+// Gc removes what neither a tag nor the log reaches. Any number of processes may read and write at once, because nothing in
+// the store ever changes. Only gc and repair, which remove, must be alone; in a bucket not even these.
 //
 // The store is in these rooms, each of which imports those above it:
 //
@@ -167,7 +167,7 @@ type BucketOptions struct {
 	// Cache is a folder on this machine for copies of what does not change, a folder in it for each store. "" is none. With
 	// Tolerate it is not read, so that a check sees what the bucket has.
 	Cache string
-	// SingleWriter makes a store although the service does not honour conditions, so that two writers at the same time may
+	// SingleWriter makes a store although the service does not honor conditions, so that two writers at the same time may
 	// lose what one of them has stored.
 	SingleWriter bool
 }

@@ -20,11 +20,14 @@
 //		fmt.Println(entry.Path)
 //	}
 //
-// What is where: resolve.go and history.go find a root, walk.go has the walk that all others are made of and read.go what
-// it reads through, entries.go the walks for callers, reach.go what roots lead to, usage.go sizes, filter.go trees without
-// some of their entries, diff.go, rename.go and diffstat.go changes, verify*.go damage, copy*.go copies.
+// What is where: resolve.go and history.go find a root, walk.go has the walk through one tree or what several roots reach,
+// and read.go what it reads through, entries.go the walks for callers, reach.go what roots lead to, finder.go the trees
+// that have something, usage.go sizes, sizerule.go how directories count theirs, set.go sets of objects, filter.go trees
+// without some of their entries, diff.go, rename.go and diffstat.go changes, verify*.go damage, copy*.go copies.
 //
 // A few directories that refer to each other over and over have more paths than anybody could visit. So nothing here
-// but Walk, Diff and Pick follows every path. Everything goes down a tree by the same walk, which prunes, reads ahead, and
-// ends at store.MaxDepth levels unless no path is needed.
+// but Walk, Diff and Pick follows every path. What goes down one tree does so by the same walk, which prunes, reads ahead,
+// and ends at store.MaxDepth levels unless no path is needed. Four go down by themselves: Diff and Versions, which are in
+// several trees at once, FilterSides with Pick, which makes a directory of what is left of its children, and Copier, which
+// stores a directory after all that it refers to.
 package tree

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"castar/ingest/decompress"
 	"castar/store"
 )
 
@@ -65,6 +66,21 @@ func newLoader(ctx context.Context, st *store.Store, o Options) *loader {
 	}
 	l.ctx, l.stop = context.WithCancel(ctx)
 	return l
+}
+
+// load stores the archive in r, which may be compressed. read gives its members to the loader.
+func load(ctx context.Context, st *store.Store, r io.Reader, o Options, read func(l *loader, plain io.Reader) error) (Result, error) {
+	plain, err := decompress.NewReader(&input{ctx: ctx, r: r})
+	if err != nil {
+		return Result{}, err
+	}
+	defer plain.Close()
+	l := newLoader(ctx, st, o)
+	defer l.close()
+	if err := read(l, plain); err != nil {
+		return Result{LeftOut: l.problems.sorted()}, err
+	}
+	return l.finish()
 }
 
 // close ends the goroutines.
