@@ -73,6 +73,12 @@ func (f *parsedFlag) TakesValue() bool { return !f.alone }
 // IsSliceFlag implements cli.DocGenerationSliceFlag.
 func (f *parsedFlag) IsSliceFlag() bool { return f.many }
 
+// also gives the flag another name, which the help does not show.
+func (f *parsedFlag) also(name string) *parsedFlag {
+	f.Aliases = append(f.Aliases, name)
+	return f
+}
+
 // in puts the flag into a category of the help.
 func (f *parsedFlag) in(category string) *parsedFlag {
 	f.Category = category
@@ -245,6 +251,10 @@ func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of strin
 		}
 		return fs.FileMode(n), err
 	})
+}
+
+func nullFlag(to *bool) cli.Flag {
+	return boolFlag("null", "z", to, "end lines with NUL, and print names unchanged")
 }
 
 func metadataFlag(to *string, usage string) cli.Flag {

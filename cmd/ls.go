@@ -55,7 +55,7 @@ func (e *env) lsCommand() *cli.Command {
 			boolFlag("full", "", &f.full, "with -l, show whole digests"),
 			boolFlag("human", "h", &f.human, "with -l, show sizes of files in units such as MiB"),
 			choiceFlag("sort", &f.sort, "name", "sort by `WHAT`: name, or size", "name", "size"),
-			boolFlag("recursive", "R", &f.recursive, "list directories inside it too"),
+			boolFlag("recursive", "R", &f.recursive, "list directories inside it too").also("r"),
 			boolFlag("tree", "", &f.tree, "draw the tree"),
 			nullFlag(&f.null),
 		},
