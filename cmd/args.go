@@ -1,6 +1,8 @@
 package cmd
 
 import (
+	"context"
+	"flag"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,20 +14,33 @@ import (
 // commandLine is what the user typed, in parts.
 type commandLine struct {
 	command *cli.Command // before it was typed, one without a name that has the flags of every command
-	flags   []string     // each one word, --name=value
+	flags   []string     // each one word, --name=value, with the long name
 	args    []string     // the words that are not flags
 	help    bool         // --help or -h was among the flags
 	version bool         // --version was
 	dash    int          // how many of args stood before a "--", or -1 if there was none
 }
 
-// words returns a form that package cli parses. It takes no flags after the first argument.
-func (l *commandLine) words(name string) []string {
-	words := append([]string{name, l.command.Name}, l.flags...)
-	if !l.command.SkipFlagParsing {
-		words = append(words, "--")
+// run runs the command with the flags and the arguments. The environment says what flags that were not typed are.
+func (l *commandLine) run(ctx context.Context, app *cli.App) error {
+	set := flag.NewFlagSet(l.command.Name, flag.ContinueOnError)
+	for _, f := range l.command.Flags {
+		if err := f.Apply(set); err != nil {
+			return err
+		}
 	}
-	return append(words, l.args...)
+	for _, word := range l.flags {
+		name, value, _ := strings.Cut(strings.TrimPrefix(word, "--"), "=")
+		if err := set.Set(name, value); err != nil {
+			return usagef("--%s: %w", name, err)
+		}
+	}
+	if err := set.Parse(append([]string{"--"}, l.args...)); err != nil {
+		return err
+	}
+	c := cli.NewContext(app, set, &cli.Context{Context: ctx})
+	c.Command = l.command
+	return l.command.Action(c)
 }
 
 // parseLine parses args, the command line without the program's name. Flags may stand before and after the arguments, up

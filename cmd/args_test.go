@@ -74,6 +74,8 @@ func TestParseLine(t *testing.T) {
 		{"-s /x ingest a --store=/y", "!--store given twice"},
 		{"-s /x -s /x ingest a", "!--store given twice"},
 		{"serve -l a --listen b", "serve --listen=a --listen=b --"},
+		{"ls -r a", "ls --recursive=true -- a"},
+		{"tag --overwrite a b", "tag --force=true -- a b"},
 		{"ingest -vv a", "ingest --verbose=true --verbose=true -- a"},
 	}
 	app := (&env{stdout: &output{w: io.Discard}, stderr: &console{w: io.Discard}}).app()
@@ -95,7 +97,11 @@ func TestParseLine(t *testing.T) {
 		case line.version:
 			got = "version"
 		case line.command.Name != "":
-			words := line.words("castar")[1:]
+			words := append([]string{line.command.Name}, line.flags...)
+			if !line.command.SkipFlagParsing {
+				words = append(words, "--")
+			}
+			words = append(words, line.args...)
 			for i := range words {
 				if words[i] == "" {
 					words[i] = "~"

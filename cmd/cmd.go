@@ -99,7 +99,7 @@ func (e *env) run(ctx context.Context, args []string) error {
 	case !line.command.Hidden && slices.Contains(line.args, ""): // an unset "$VARIABLE"
 		return usagef("argument %d is empty", slices.Index(line.args, "")+1)
 	}
-	return app.RunContext(ctx, line.words(app.Name))
+	return line.run(ctx, app)
 }
 
 // takesNone reports whether a command takes flags and no arguments.
@@ -110,12 +110,9 @@ func (e *env) app() *cli.App {
 		Name:  "castar",
 		Usage: "store trees, name each with one digest, and get them back",
 		Flags: e.globalFlags(),
-		// Errors come back to Main, which prints them, and help is a command like the others.
-		ExitErrHandler: func(*cli.Context, error) {},
-		HideHelp:       true,
-		HideVersion:    true,
-		Writer:         e.stdout,
-		ErrWriter:      e.stderr,
+		// Help is a command like the others.
+		HideHelp:    true,
+		HideVersion: true,
 	}
 	app.Commands = []*cli.Command{
 		e.ingestCommand(), e.exportCommand(), e.tagCommand(), e.logCommand(), e.forgetCommand(),
@@ -127,12 +124,7 @@ func (e *env) app() *cli.App {
 	}
 	for _, c := range app.Commands {
 		c.HideHelp = true
-		c.OnUsageError = func(cc *cli.Context, err error, _ bool) error {
-			return flagError(cc.Command, err)
-		}
-		if !c.SkipFlagParsing {
-			c.Flags = append(c.Flags, e.globalFlags()...)
-		}
+		c.Flags = append(c.Flags, e.globalFlags()...)
 	}
 	app.Setup()
 	return app

@@ -3,7 +3,6 @@ package cmd
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -162,10 +161,6 @@ func (e *env) checkConfig(file, name string) error {
 }
 
 func (e *env) printInstance(entry string, l config.Line) {
-	if e.json {
-		e.stdout.json(jsonInstance{Entry: entry, Line: l, Kind: l.Type})
-		return
-	}
 	use := l.Use
 	if l.Depth == 0 {
 		use = quote(entry)
@@ -183,5 +178,5 @@ func (e *env) printInstance(entry string, l config.Line) {
 	if l.Shared {
 		words = append(words, "shared")
 	}
-	fmt.Fprintln(e.stdout, strings.Join(words, " "))
+	e.print(jsonInstance{Entry: entry, Line: l, Kind: l.Type}, strings.Join(words, " "))
 }

@@ -128,17 +128,11 @@ func (e *env) copy(ctx context.Context, f *copyFlags, refs []string) error {
 	if n := counts.Unchecked.Load(); n > 0 {
 		e.note(plural(n, "file") + " that the destination already has: size not compared")
 	}
-	switch {
-	case elsewhere != nil:
-		hint := "--overwrite moves such tags"
-		if errors.Is(elsewhere, store.ErrNewer) || f.overwrite {
-			hint = advice.OnError(elsewhere)
-		}
-		return hinted(elsewhere, hint)
-	case partial:
-		return errPartial
+	hint := "--overwrite moves such tags"
+	if errors.Is(elsewhere, store.ErrNewer) || f.overwrite {
+		hint = advice.OnError(elsewhere)
 	}
-	return nil
+	return partly(hinted(elsewhere, hint), partial)
 }
 
 // copyAll copies roots, and fills in what they are in the destination. lacking says that not all are whole there.

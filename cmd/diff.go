@@ -154,24 +154,21 @@ func (e *env) diff(ctx context.Context, f *diffFlags, args [2]string) error {
 	p := e.newDiffPrinter(f, both)
 	left := complaints{e: e}
 	if f.metadata {
-		kept, err := openBoth(ctx, st, both, &left)
-		defer kept[0].close()
-		defer kept[1].close()
+		p.facts, err = openFactsOfBoth(ctx, st, both, &left)
+		defer p.facts[0].Close()
+		defer p.facts[1].Close()
 		if err != nil {
 			return err
 		}
-		p.facts = [2]*factsReader{newFactsReader(kept[0], left.listing), newFactsReader(kept[1], left.listing)}
+		f.options.Both = p.compareFacts
 	}
 	if err := e.printDiff(ctx, p); err != nil {
 		return err
 	}
-	unread := left.end()
-	switch {
-	case store.IsServerError(unread):
-		return unread
-	case leftOut || unread != nil:
-		return errPartial
-	case f.exitCode && p.differs:
+	if err := partly(left.end(), leftOut); err != nil {
+		return err
+	}
+	if f.exitCode && p.differs {
 		return errDiffers
 	}
 	return nil
@@ -257,9 +254,6 @@ func (e *env) printDiff(ctx context.Context, p *diffPrinter) error {
 		return p.count(ctx)
 	}
 	changes := tree.Diff(ctx, p.sides[0].Side, p.sides[1].Side, p.f.options)
-	if p.f.metadata {
-		changes = p.withFacts(ctx, changes)
-	}
 	for c, err := range changes {
 		if err == nil {
 			err = p.change(ctx, &c)

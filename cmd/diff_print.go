@@ -9,6 +9,7 @@ import (
 
 	"castar/ingest/sides"
 	"castar/store"
+	"castar/store/listing"
 	"castar/store/tree"
 	"castar/store/tree/patch"
 )
@@ -25,7 +26,7 @@ type diffPrinter struct {
 	ops      map[tree.Op]string    // and of changes
 	terminal bool                  // control characters are shown
 	differs  bool                  // something changed
-	facts    [2]*factsReader       // with --metadata
+	facts    [2]*listing.Stored    // with --metadata
 }
 
 func (e *env) newDiffPrinter(f *diffFlags, both [2]*sides.Side) *diffPrinter {
@@ -125,8 +126,8 @@ func (jsonDiff) lineType() string { return "change" }
 func (p *diffPrinter) newJSONDiff(c *tree.Change) jsonDiff {
 	j := jsonDiff{JSONChange: tree.NewJSONChange(c)}
 	if c.Op == changedMode || c.Op == changedTime || c.Op == changedOwner {
-		old, _ := p.facts[0].findKind(c.Path, &c.New)
-		is, _ := p.facts[1].find(c.Path, &c.New)
+		old, _ := p.facts[0].Find(c.Path, &c.Old)
+		is, _ := p.facts[1].Find(c.Path, &c.New)
 		j.Old, j.New = nil, nil
 		j.OldMetadata, j.NewMetadata = new(newJSONFacts(&old)), new(newJSONFacts(&is))
 	}

@@ -172,7 +172,7 @@ func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) erro
 		if err != nil {
 			return err
 		}
-		defer kept.close()
+		defer kept.Close()
 	}
 	node := at.Node
 	node.Name = "" // a root has none

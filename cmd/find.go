@@ -198,7 +198,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	err := e.walk(ctx, func(yield func(tree.Entry, error) bool) {
 		for v, err := range tree.Versions(ctx, st.Directories, roots, m.search()) {
 			if at = v.In; err != nil && !store.IsServerError(err) {
-				err = fmt.Errorf("%s: %w", rootNames(where()), err)
+				err = fmt.Errorf("%s: %w", foundIn(where()), err)
 			}
 			if !yield(tree.Entry{Path: v.Path, Node: v.Node, Depth: 1}, err) {
 				return
@@ -214,7 +214,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 		if v.Node.Kind == store.KindSymlink {
 			text += " -> " + quote(v.Node.Target)
 		}
-		out.line(text + "  " + rootNames(lines, tags))
+		out.line(text + "  " + foundIn(lines, tags))
 	})
 	out.Flush()
 	return partly(err, len(unread) > 0)
@@ -223,8 +223,8 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 // maxSpans is how many runs of lines are printed.
 const maxSpans = 12
 
-// rootNames says for people where something is: in lines, such as @1-@3, and behind tags.
-func rootNames(lines []int, tags []string) string {
+// foundIn says for people where something is: in lines, such as @1-@3, and behind tags.
+func foundIn(lines []int, tags []string) string {
 	var names []string
 	for len(lines) > 0 && len(names) < maxSpans {
 		n := 1

@@ -23,7 +23,6 @@ type parsedFlag struct {
 	alone  bool     // it needs no value
 	many   bool     // it may be repeated
 	set    func(value string) error
-	err    error // what set returned last
 }
 
 // newFlag returns a flag that sets *to to what parse returns. short may be "", initial describes the default in the help, and
@@ -62,12 +61,9 @@ func unwanted(value, want string, why error) error {
 	return fmt.Errorf("want %s, not %q", want, value)
 }
 
-// Apply implements cli.Flag. It knows only the long name, because commandLine.words uses no other.
+// Apply implements cli.Flag. It knows only the long name, because a commandLine has no other.
 func (f *parsedFlag) Apply(s *flag.FlagSet) error {
-	s.Func(f.Name, "", func(value string) error {
-		f.err = f.set(value)
-		return f.err
-	})
+	s.Func(f.Name, "", f.set)
 	return nil
 }
 
@@ -77,20 +73,16 @@ func (f *parsedFlag) TakesValue() bool { return !f.alone }
 // IsSliceFlag implements cli.DocGenerationSliceFlag.
 func (f *parsedFlag) IsSliceFlag() bool { return f.many }
 
+// also gives the flag another name, which the help does not show.
+func (f *parsedFlag) also(name string) *parsedFlag {
+	f.Aliases = append(f.Aliases, name)
+	return f
+}
+
 // in puts the flag into a category of the help.
 func (f *parsedFlag) in(category string) *parsedFlag {
 	f.Category = category
 	return f
-}
-
-// flagError returns what is wrong with the flags of a command; err is the error of package cli.
-func flagError(c *cli.Command, err error) error {
-	for _, f := range c.Flags {
-		if p, ok := f.(*parsedFlag); ok && p.err != nil {
-			return usagef("--%s: %w", p.Name, p.err)
-		}
-	}
-	return usagef("%w", err)
 }
 
 // wanted says what value a flag wants: in the words of its error, or else by the name that its usage gives the value.
@@ -259,6 +251,10 @@ func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of strin
 		}
 		return fs.FileMode(n), err
 	})
+}
+
+func nullFlag(to *bool) cli.Flag {
+	return boolFlag("null", "z", to, "end lines with NUL, and print names unchanged")
 }
 
 func metadataFlag(to *string, usage string) cli.Flag {

@@ -13,7 +13,6 @@ import (
 	"text/tabwriter"
 	"unicode/utf8"
 
-	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
 	"castar/store"
@@ -80,10 +79,6 @@ func (e *env) walk(ctx context.Context, entries iter.Seq2[tree.Entry, error], do
 		}
 	}
 	return partly(nil, damaged)
-}
-
-func nullFlag(to *bool) cli.Flag {
-	return boolFlag("null", "z", to, "end lines with NUL, and print names unchanged")
 }
 
 func (e *env) isTerminal() bool { return isTerminal(e.stdout.w) }

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"castar/store"
+	"castar/store/listing"
 	"castar/store/tree"
 )
 
@@ -54,7 +55,7 @@ func (e *env) lsCommand() *cli.Command {
 			boolFlag("full", "", &f.full, "with -l, show whole digests"),
 			boolFlag("human", "h", &f.human, "with -l, show sizes of files in units such as MiB"),
 			choiceFlag("sort", &f.sort, "name", "sort by `WHAT`: name, or size", "name", "size"),
-			boolFlag("recursive", "R", &f.recursive, "list directories inside it too"),
+			boolFlag("recursive", "R", &f.recursive, "list directories inside it too").also("r"),
 			boolFlag("tree", "", &f.tree, "draw the tree"),
 			nullFlag(&f.null),
 		},
@@ -82,14 +83,13 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		st.Expect(ctx, r.Node)
 	}
 	out, left := e.newLinePrinter(f.null), complaints{e: e}
-	var kept *factsReader
+	var kept *listing.Stored
 	if f.long || e.json {
-		facts, err := openFacts(ctx, st, r, left.listing)
-		if err != nil {
+		var err error
+		if kept, err = openFacts(ctx, st, r, left.listing); err != nil {
 			left.listing(err) // the rest is known without it
 		}
-		defer facts.close()
-		kept = newFactsReader(facts, left.listing)
+		defer kept.Close()
 	}
 	var branches []string // what --tree draws before the entries, for each depth
 	entries := tree.Walk(ctx, st.Directories, r.Node, depth)
@@ -111,7 +111,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 		}
 		if e.json {
 			j := jsonEntry{jsonPath: newJSONPath(entry.Path), JSONNode: tree.NewJSONNode(entry.Node)}
-			if said, ok := kept.find(at, &entry.Node); ok {
+			if said, ok := kept.Find(at, &entry.Node); ok {
 				j.jsonFacts = newJSONFacts(&said)
 			}
 			out.json(j)
@@ -137,7 +137,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 }
 
 // longFields returns what -l prints before the name of the entry n, which is at a path below the root.
-func (f *lsFlags) longFields(kept *factsReader, path string, n store.Node) string {
+func (f *lsFlags) longFields(kept *listing.Stored, path string, n store.Node) string {
 	if !f.long {
 		return ""
 	}
@@ -153,7 +153,7 @@ func (f *lsFlags) longFields(kept *factsReader, path string, n store.Node) strin
 	said := ""
 	if kept != nil {
 		said = fmt.Sprintf("%-4s %-12s %-19s ", "-", "-", "-")
-		if e, ok := kept.find(path, &n); ok {
+		if e, ok := kept.Find(path, &n); ok {
 			said = fmt.Sprintf("%04o %-12s %s ", e.Mode, ownerOf(&e), timeOf(&e).Local().Format(time.DateTime))
 		}
 	}

@@ -148,7 +148,11 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 	f.options.Report = func(path string, err error) { e.warn(quote(path) + ": " + err.Error()) }
 	if f.metadata != "none" {
 		f.options.Facts = func(ctx context.Context, d store.Digest) (*listing.Folder, int64, error) {
-			return e.mountFacts(ctx, st, d)
+			kept, err := listing.Read(ctx, st.Blobs, d, "", func(err error) { e.warn(err.Error()) })
+			if err != nil {
+				return nil, 0, err
+			}
+			return kept.Folder, kept.Bytes, nil // a file that nothing uses any more closes itself
 		}
 	}
 	m, err := mount.Mount(ctx, st, root, dir, f.options)
@@ -163,15 +167,6 @@ func (e *env) mount(ctx context.Context, f *mountFlags, ref, dir string, ready *
 		return errors.Join(err, m.Unmount(true))
 	}
 	return e.serveMount(m, signals)
-}
-
-// mountFacts opens a listing. It is never closed: a file that nothing uses any more closes itself.
-func (e *env) mountFacts(ctx context.Context, st *store.Store, d store.Digest) (*listing.Folder, int64, error) {
-	f, err := openFacts(ctx, st, tree.Ref{Listing: d}, func(err error) { e.warn(err.Error()) })
-	if err != nil {
-		return nil, 0, err
-	}
-	return f.Folder, f.bytes, nil
 }
 
 func (e *env) mountRoot(ctx context.Context, st *store.Store, ref string) (tree.Ref, error) {

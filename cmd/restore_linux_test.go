@@ -22,8 +22,6 @@ import (
 	"castar/store"
 	"castar/store/listing"
 	"castar/store/memory"
-	"castar/store/storetest"
-	"castar/store/tree"
 )
 
 // must fails the test if there is an error.
@@ -294,44 +292,5 @@ func TestRestoreAsNobody(t *testing.T) {
 		}
 		exportAgain(t, st, root, dest, o)
 		must(t, unix.Chmod(dest+"/locked", 0o700), os.Remove(dest+"/locked/f"), os.Remove(dest+"/locked/c"), unix.Chmod(dest+"/locked", 0o500))
-	}
-}
-
-// A long listing waits in a file, and says the same.
-func TestFactsInFile(t *testing.T) {
-	storetest.NotUnderRace(t)
-	ctx := context.Background()
-	st := memory.New()
-	var text bytes.Buffer
-	text.WriteString("#mtree\n/set type=file uid=1 gid=2 mode=0644\n. type=dir mode=0700 time=5.0\n")
-	long := "n size=1 time=1.0 xattr.user.x=" + strings.Repeat("QUFB", 1<<20) + "\n"
-	for text.Len() <= listingMemory {
-		text.WriteString(long)
-	}
-	text.WriteString("z size=1 mode=0600 time=7.5\n..\n")
-	w, err := st.Blobs.Create(ctx)
-	must(t, err)
-	_, err = w.Write(text.Bytes())
-	must(t, err)
-	d, err := w.Commit()
-	must(t, err)
-	tmp := t.TempDir()
-	t.Setenv("TMPDIR", tmp)
-	f, err := openFacts(ctx, st, tree.Ref{Listing: d, Path: "z"}, func(err error) { t.Error(err) })
-	must(t, err)
-	defer f.close()
-	names, err := os.ReadDir(tmp)
-	if err != nil || len(names) > 0 || f.file == nil {
-		t.Errorf("files %v, %v", names, err)
-	}
-	l, ok := f.Lines(nil, func(err error) { t.Error(err) })
-	if want := (listing.Entry{Kind: store.KindFile, Mode: 0o600, UID: 1, GID: 2, Seconds: 7, Nanoseconds: 5e8, Size: 1}); !ok || !cmp.Equal(l.Self, want) {
-		t.Errorf("%+v, want %+v", l.Self, want)
-	}
-	if _, err := openFacts(ctx, st, tree.Ref{Listing: store.Sum([]byte("lost"))}, nil); !store.IsNotFound(err) {
-		t.Errorf("a listing that is lost: %v", err)
-	}
-	if f, err := openFacts(ctx, st, tree.Ref{}, nil); f != nil || err != nil {
-		t.Errorf("no listing: %v, %v", f, err)
 	}
 }

@@ -121,12 +121,12 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 		Entry: newSnixEntry(n), EntryBase64URL: base64.RawURLEncoding.EncodeToString(message)}
 	j.Digest = digest.String()
 	left := complaints{e: e}
-	facts, err := openFacts(ctx, st, r, left.listing)
+	kept, err := openFacts(ctx, st, r, left.listing)
 	if err != nil {
 		left.listing(err) // the rest is known without it
 	}
-	defer facts.close()
-	if said, ok := newFactsReader(facts, left.listing).find("", &n); ok {
+	defer kept.Close()
+	if said, ok := kept.Find("", &n); ok {
 		j.jsonFacts = newJSONFacts(&said)
 	}
 	err = nil
@@ -158,10 +158,7 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 	default:
 		e.printStat(&j, r, wantTags)
 	}
-	if damaged {
-		return errPartial
-	}
-	return left.end()
+	return partly(left.end(), damaged)
 }
 
 func (j *jsonStat) addDirectory(ctx context.Context, st *store.Store, n store.Node) error {

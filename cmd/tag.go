@@ -34,7 +34,10 @@ func (e *env) tagCommand() *cli.Command {
 		Usage:       "list, set and delete names of roots",
 		UsageText:   "castar tag [flags]\n       castar tag [flags] NAME ROOT\n       castar tag [flags] -d NAME...",
 		Description: withJSON(tagHelp, "there is an object for each tag", jsonRecord{}),
-		Flags:       []cli.Flag{boolFlag("delete", "d", &remove, "delete the tags"), boolFlag("force", "f", &force, "move a tag that points elsewhere")},
+		Flags: []cli.Flag{
+			boolFlag("delete", "d", &remove, "delete the tags"),
+			boolFlag("force", "f", &force, "move a tag that points elsewhere").also("overwrite"),
+		},
 		Action: func(c *cli.Context) error {
 			args := c.Args().Slice()
 			switch {

@@ -51,6 +51,11 @@ type DiffOptions struct {
 	Paths     []string  // only what is at or below one of these, as Lookup takes paths; none: all
 	Many      func(int) // called once if many directories of a, 0, or of b, 1, were read; may be nil
 	TooMany   func()    // called if there were too many changes to search for all renames; may be nil
+
+	// Both is called for each entry that both sides have and that is of the same kind, the roots included. Diff yields a
+	// Change for each Op that it returns, after that of the entry itself. With it, Diff reads directories that have the
+	// same digest on both sides, too. It may be nil.
+	Both func(path string, old, new *store.Node) []Op
 }
 
 // Diff yields what changed from a to b, in the order of Walk. What is or was a directory sorts as one. Diff never reads
@@ -75,7 +80,7 @@ func Diff(ctx context.Context, a, b Side, o DiffOptions) iter.Seq2[Change, error
 			yield(Change{}, err)
 			return
 		}
-		d.yield = yield
+		d.yield, d.both = yield, o.Both
 		d.pair(rootTrail(""), a.Root, b.Root)
 	}
 }
@@ -110,6 +115,7 @@ type differ struct {
 	met       uint64                  // changes that were met and matter
 	quiet     memo[pairKey, struct{}] // directories below which there is none
 	yield     func(Change, error) bool
+	both      func(path string, old, new *store.Node) []Op // or nil
 }
 
 func (d *differ) close() {
@@ -124,7 +130,7 @@ func (d *differ) pair(at *trail, old, new store.Node) bool {
 		d.met++
 	}
 	switch {
-	case same(old, new):
+	case d.both == nil && same(old, new):
 		return true
 	case old.Kind == 0:
 		return d.added(at, new)
@@ -133,9 +139,26 @@ func (d *differ) pair(at *trail, old, new store.Node) bool {
 	case old.Kind != new.Kind:
 		return d.change(at, Change{Op: Retyped, Old: old, New: new}) && d.below(at, old, new)
 	case old.Kind == store.KindDirectory:
-		return d.children(at, old, new)
+		return d.more(at, old, new) && d.children(at, old, new)
 	}
-	return d.change(at, Change{Op: opOf(old, new), Old: old, New: new})
+	return (same(old, new) || d.change(at, Change{Op: opOf(old, new), Old: old, New: new})) && d.more(at, old, new)
+}
+
+// more yields what DiffOptions.Both says of two nodes of the same kind.
+func (d *differ) more(at *trail, old, new store.Node) bool {
+	if d.both == nil {
+		return true
+	}
+	path := at.path()
+	if !d.within.inside(path) {
+		return true
+	}
+	for _, op := range d.both(path, &old, &new) {
+		if !d.yield(Change{Op: op, Path: path, Old: old, New: new}, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 func opOf(old, new store.Node) Op {
@@ -216,7 +239,7 @@ func (d *differ) children(at *trail, old, new store.Node) bool {
 	whole, some := d.within.covers(at)
 	key := keyOf(old, new)
 	switch {
-	case !some || whole && d.quiet.has(key):
+	case !some || whole && d.both == nil && d.quiet.has(key):
 		return true
 	case whole && d.counted != nil:
 		return d.counted.below(key, func() bool { return d.entries(at, old, new) })
@@ -240,12 +263,16 @@ func (d *differ) entries(at *trail, old, new store.Node) bool {
 		if n.Kind != store.KindDirectory {
 			continue
 		}
+		if i == 1 && old.Kind == new.Kind && old.Digest == new.Digest {
+			dirs[1] = dirs[0]
+			continue
+		}
 		var err error
 		if dirs[i], err = d.sides[i].get(at, n.Digest); err != nil {
 			return d.fail(err)
 		}
 	}
-	all, ahead := pairs(dirs[0], dirs[1]), 0
+	all, ahead := pairs(dirs[0], dirs[1], d.both != nil), 0
 	for i, p := range all {
 		for ahead = max(ahead, i+1); ahead < min(i+aheadWindow, len(all)); ahead++ {
 			d.readAhead(at, &all[ahead])
@@ -265,7 +292,7 @@ func (d *differ) readAhead(at *trail, p *nodePair) {
 		return
 	}
 	for i, n := range p {
-		if n.Kind == store.KindDirectory {
+		if n.Kind == store.KindDirectory && (i == 0 || !same(p[0], n)) {
 			d.sides[i].begin(at, n.Digest)
 		}
 	}
@@ -299,10 +326,10 @@ func (p *nodePair) slash() bool {
 	return p[0].Kind == store.KindDirectory || p[1].Kind == store.KindDirectory
 }
 
-// pairs returns the nodes that differ, in the order of Diff.
-func pairs(a, b store.Directory) (all []nodePair) {
+// pairs returns the nodes that differ, or those that do not as well, in the order of Diff.
+func pairs(a, b store.Directory, equal bool) (all []nodePair) {
 	for p := range zip(a, b) {
-		if !same(p[0], p[1]) {
+		if equal || !same(p[0], p[1]) {
 			all = append(all, p)
 		}
 	}

@@ -401,3 +401,42 @@ func TestDiffApplies(t *testing.T) {
 		}
 	})
 }
+
+// TestDiffBoth asks about what both sides have, also where nothing changed, and yields the answers in the order of paths.
+func TestDiffBoth(t *testing.T) {
+	st := memory.New()
+	old := files{"a/b/c": "1", "a/d": "2", "e": "3", "f": "4", "g": "5", "h/i": "6"}.put(st)
+	new := files{"a/b/c": "1", "a/d": "2", "e": "changed", "f/x": "4", "h/i": "6", "h/j": "5"}.put(st)
+	sides := [2]tree.Side{{Directories: st.Directories, Root: old}, {Directories: st.Directories, Root: new}}
+	for _, test := range []struct {
+		paths []string
+		want  string
+	}{
+		{nil, "p:. p:a/ p:a/b/ p:a/b/c p:a/d M:e p:e T:f p:h/ p:h/i R:h/j"},
+		{[]string{"a/b", "e"}, "p:a/b/ p:a/b/c M:e p:e"},
+	} {
+		o := tree.DiffOptions{Paths: test.paths, Both: func(path string, old, new *store.Node) []tree.Op {
+			if old.Kind != new.Kind || old.Kind == 0 {
+				t.Errorf("%s: %v and %v", path, old.Kind, new.Kind)
+			}
+			return []tree.Op{'p'}
+		}}
+		var got []string
+		for c, err := range tree.Diff(context.Background(), sides[0], sides[1], o) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := c.Path
+			if c.Op == 'p' && c.IsDirectory() {
+				path = strings.TrimPrefix(path+"/", "/")
+			}
+			if path == "" {
+				path = "."
+			}
+			got = append(got, string(c.Op)+":"+path)
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%q: got  %s\nwant %s", test.paths, got, test.want)
+		}
+	}
+}
