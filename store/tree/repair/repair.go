@@ -43,7 +43,7 @@ func Run(ctx context.Context, st, from *store.Store, o Options) (r Result, err e
 	}
 	ro := store.RepairOptions{Did: o.Did, Progress: o.Progress}
 	if from == nil {
-		from = &store.Store{Blobs: noBlobs{}, Directories: new(store.Overlay)}
+		from = &store.Store{Blobs: noBlobs{}, Directories: noDirectories{}}
 	} else {
 		ro.Tags = readableTags(ctx, from)
 	}
@@ -137,7 +137,13 @@ func (e either) Get(ctx context.Context, d store.Digest) (store.Directory, error
 	return e.second.Get(ctx, d)
 }
 
-// noBlobs has nothing to fetch.
+// noBlobs and noDirectories have nothing to fetch. Their error is nothing but store.ErrNotFound, as users read it.
 type noBlobs struct{ store.Blobs }
 
 func (noBlobs) Open(context.Context, store.Digest) (store.Blob, error) { return nil, store.ErrNotFound }
+
+type noDirectories struct{ store.Directories }
+
+func (noDirectories) Get(context.Context, store.Digest) (store.Directory, error) {
+	return nil, store.ErrNotFound
+}
