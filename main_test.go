@@ -172,7 +172,9 @@ func TestMayImport(t *testing.T) {
 // packedImports are the packages of other modules that a packed store needs. Subpackages are included.
 var packedImports = []string{
 	"github.com/DataDog/zstd",
+	"github.com/cenkalti/backoff/v5",
 	"github.com/klauspost/compress",
+	"golang.org/x/sync",
 	"golang.org/x/sys",
 	"google.golang.org/protobuf/encoding/protowire",
 	"lukechampine.com/blake3",
