@@ -108,7 +108,7 @@ func (e *env) diffCommand() *cli.Command {
 func (f *diffFlags) check(e *env, args int) error {
 	switch {
 	case args < 2:
-		return usagef("want an A and a B, got %d arguments", args)
+		return usagef("want an A and a B, got %s", plural(uint64(args), "argument"))
 	case count(f.stat, f.nameOnly, f.patch) > 1:
 		return usagef("--stat, --name-only and --patch exclude each other")
 	case f.metadata && (f.stat || f.nameOnly || f.patch):

@@ -87,7 +87,7 @@ func (e *env) helpCommand(app *cli.App) *cli.Command {
 		Flags:       []cli.Flag{boolFlag("man", "", &man, "write a man page")},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
-				return usagef("want one COMMAND, got %d arguments", c.NArg())
+				return usagef("want one COMMAND, got %s", plural(uint64(c.NArg()), "argument"))
 			}
 			return e.help(app, c.Args().First(), man)
 		},

@@ -36,7 +36,7 @@ func (f *ingestFlags) feed(args []string, dash int, given func(flag string) bool
 		return f.stdinFeed(args, dash, given)
 	case f.isArchive():
 		if len(args) != 1 {
-			return nil, usagef("--format %s takes one FILE, or - for standard input, got %d arguments", f.format, len(args))
+			return nil, usagef("--format %s takes one FILE, or - for standard input, got %s", f.format, plural(uint64(len(args)), "argument"))
 		}
 		return &feed{format: f.format, path: args[0]}, f.onlyFor(given, treeFlags())
 	case len(args) == 1 && args[0] == "-":

@@ -97,7 +97,7 @@ func (e *env) mountCommand() *cli.Command {
 			case len(args) == 0:
 				return usagef("want a DIR, and before it the ROOT to mount, if not the whole store")
 			case len(args) > 2:
-				return usagef("want a ROOT and a DIR, got %d arguments", len(args))
+				return usagef("want a ROOT and a DIR, got %s", plural(uint64(len(args)), "argument"))
 			case f.log != "" && !f.daemon:
 				return usagef("--log works only with --daemon")
 			}

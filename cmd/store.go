@@ -228,7 +228,7 @@ func (e *env) withRef(ctx context.Context, ref string, do func(*store.Store, tre
 // withOneRef is withRef for a command that takes one ROOT and nothing else.
 func (e *env) withOneRef(c *cli.Context, do func(*store.Store, tree.Ref) error) error {
 	if c.NArg() != 1 {
-		return usagef("want one ROOT, got %d arguments", c.NArg())
+		return usagef("want one ROOT, got %s", plural(uint64(c.NArg()), "argument"))
 	}
 	return e.withRef(c.Context, c.Args().First(), do)
 }

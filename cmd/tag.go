@@ -50,7 +50,7 @@ func (e *env) tagCommand() *cli.Command {
 				}
 				return e.withTags(c.Context, forWrite, func(st *store.Store) error { return e.setTag(c.Context, st, args[0], args[1], force) })
 			}
-			return usagef("want a NAME and a ROOT, got %d arguments", len(args))
+			return usagef("want a NAME and a ROOT; to list tags, give no argument")
 		},
 	}
 }

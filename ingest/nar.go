@@ -62,7 +62,7 @@ func (n *narReader) archive() error {
 		return n.err
 	}
 	if m, err := io.ReadFull(n.r, n.buf[:1]); m > 0 {
-		return errors.New("something follows the end of the archive")
+		return errors.New("data after the end of the archive")
 	} else if err != io.EOF {
 		return err
 	}
@@ -103,7 +103,7 @@ func (n *narReader) regular(name string) {
 	n.isWord(word, "contents")
 	size := n.length()
 	if size > maxFile {
-		n.fail(fmt.Errorf("%d bytes are more than a file can have", size))
+		n.fail(fmt.Errorf("%d bytes: more than a file can have", size))
 	}
 	if n.err == nil {
 		rerr, err := n.file(m, size, n.r)

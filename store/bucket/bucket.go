@@ -77,7 +77,7 @@ const Absent Version = ""
 const MaxLoad = 64 << 20
 
 // ErrChanged says that an object does not have the version that a PutIf named.
-var ErrChanged = errors.New("changed meanwhile by another writer")
+var ErrChanged = errors.New("changed by another writer")
 
 // Unavailable is an error of a Bucket that may go away if the call is repeated: the service is overloaded or out of order,
 // or the connection broke.

@@ -167,7 +167,7 @@ func (f *Folder) sort(report func(error)) {
 	slices.SortStableFunc(f.folders, func(a, b *Folder) int { return cmp.Compare(a.name, b.name) })
 	f.folders = slices.CompactFunc(f.folders, func(a, b *Folder) bool {
 		if a.name == b.name {
-			report(fmt.Errorf("listing: %s stands twice", store.Quote(a.name)))
+			report(fmt.Errorf("listing: duplicate entry %s", store.Quote(a.name)))
 		}
 		return a.name == b.name
 	})

@@ -154,7 +154,7 @@ func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[f
 			}
 		}
 		if !wanted[root] {
-			yield(frame{}, errors.New("empty"))
+			yield(frame{}, errors.New("closure is empty"))
 			return
 		}
 		for d, came := range wanted {

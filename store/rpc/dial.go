@@ -225,7 +225,7 @@ func (t *target) credentials(values url.Values, m *traffic.Meter) error {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s: no certificate in it", path)
+			return fmt.Errorf("%s: contains no certificate", path)
 		}
 	}
 	if cert := values.Get("tls-client-cert-path"); cert != "" {
@@ -268,7 +268,7 @@ func ReadToken(path string) (string, error) {
 	}
 	token := strings.TrimSpace(string(b))
 	if token == "" {
-		return "", fmt.Errorf("%s: no token in it", path)
+		return "", fmt.Errorf("%s: contains no token", path)
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", fmt.Errorf("%s: a token is one line of printable ASCII, without space", path)

@@ -300,7 +300,7 @@ func notFound(unread error) error {
 	if unread == nil {
 		return store.ErrNotFound
 	}
-	return fmt.Errorf("%w among what can be read: %w", store.ErrNotFound, unread)
+	return fmt.Errorf("%w, and some records cannot be read: %w", store.ErrNotFound, unread)
 }
 
 // complete returns the one digest that begins with the hexadecimal digits of prefix, among all that the store lists and

@@ -28,7 +28,7 @@ import (
 func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
 	k, ok := keep.(*live.Set)
 	if !ok || !slices.Equal(k.Indexes, *st.Indexes.Load()) {
-		return r, fmt.Errorf("the set to keep is not of this store as it is now: %w", store.ErrChanged)
+		return r, fmt.Errorf("the store has changed since the set to keep was made: %w", store.ErrChanged)
 	}
 	if err := st.beforeSweep(ctx, k, o); err != nil {
 		return r, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"castar/store"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/live"
 	"castar/store/packed/internal/sealed"
@@ -28,9 +29,9 @@ const blockSize = 4 << 10
 func (st Store) noRoom(err error, need int64) error {
 	free, ferr := st.Fs.Free()
 	if ferr != nil || free >= need { // it is a quota, or there are no more inodes
-		return fmt.Errorf("%w: this takes about %d bytes for a time", err, need)
+		return fmt.Errorf("%w: needs about %s for a while", err, store.HumanBytes(uint64(need)))
 	}
-	return fmt.Errorf("%w: this takes about %d bytes for a time, and there are %d", err, need, free)
+	return fmt.Errorf("%w: needs about %s for a while; %s is free", err, store.HumanBytes(uint64(need)), store.HumanBytes(uint64(free)))
 }
 
 // removeUnnamed removes the packs that no index names.

@@ -163,7 +163,7 @@ func (r *repair) unopened(old []*index.Index) (sound bool, err error) {
 		case err != nil && !corrupt && e.Type().IsRegular() && !errors.Is(err, syscall.EIO) && !errors.Is(err, fs.ErrNotExist):
 			return false, err
 		case err == nil && replaced.Epoch >= index.Epoch(old):
-			return false, errors.Join(fmt.Errorf("%s: could not be read when the store was opened, and now it can",
+			return false, errors.Join(fmt.Errorf("%s: could not be read when the store was opened, but can be read now",
 				st.Fs.Path(index.Path(e.Name()))), index.Close(replaced))
 		case err != nil:
 			sound = false
@@ -341,7 +341,7 @@ func (r *repair) rebuild(ctx context.Context, found *salvage, x *index.Index) er
 		return err
 	}
 	if n := len(r.rescued); n > 0 {
-		r.did(pack.Dir, "%d objects of which the heads of frames are damaged or wrong were found through the index", n)
+		r.did(pack.Dir, "found %d objects through the index whose frame heads are damaged or wrong", n)
 	}
 	for id, pk := range p.packs {
 		if found.packs[id].places > 0 {

@@ -141,7 +141,7 @@ func (s *scrubber) checkChunks(list listAt) (ok bool) {
 // a damaged frame, or was found by a damaged index, it is to blame.
 func (s *scrubber) lostChunk(b badObject, chunk store.Digest, damaged bool) {
 	if cause := s.doubt(b); cause != nil && !damaged {
-		b.what, b.err = store.DamageObject, &store.CorruptError{Err: fmt.Errorf("chunk list is not to be believed: %w", cause)}
+		b.what, b.err = store.DamageObject, &store.CorruptError{Err: fmt.Errorf("chunk list is wrong: %w", cause)}
 		s.isBad(b)
 		return
 	}
