@@ -1,5 +1,5 @@
-// Package tree answers questions about stored trees: what a reference names, what is below it, what it takes, what
-// differs between two, what is damaged. It also copies trees from store to store.
+// Package tree answers questions about stored trees: what a reference names, what is below it, how much space it takes,
+// how two trees differ, and what is damaged. It also copies trees from store to store.
 //
 //	"tag:usr/lib" ── Resolve ──▶ Ref{Root, Path, Node}
 //	                                          │
@@ -20,11 +20,20 @@
 //		fmt.Println(entry.Path)
 //	}
 //
-// What is where: resolve.go and history.go find a root, walk.go has the walk that all others are made of and read.go what
-// it reads through, entries.go the walks for callers, reach.go what roots lead to, usage.go sizes, filter.go trees without
-// some of their entries, diff.go, rename.go and diffstat.go changes, verify*.go damage, copy*.go copies.
+// What is where:
 //
-// A few directories that refer to each other over and over have more paths than anybody could visit. So nothing here
-// but Walk, Diff and Pick follows every path. Everything goes down a tree by the same walk, which prunes, reads ahead, and
-// ends at store.MaxDepth levels unless no path is needed.
+//	resolve.go, history.go             find a root
+//	walk.go, read.go                   the walk that the others use, and what it reads through
+//	entries.go                         walks for callers
+//	reach.go                           what roots reach
+//	stat.go, usage*.go, untagged.go    counts and sizes
+//	filter.go, set.go                  trees without some of their entries, sets of objects
+//	diff.go, rename.go, diffstat.go    changes
+//	verify*.go                         damage
+//	copy*.go                           copies
+//
+// A few directories that refer to each other many times can have more paths than a program can visit. So only Walk,
+// Diff and Pick follow every path. Walk, Search, Mark, Usage and Verify use one walk, which prunes, reads ahead, and ends
+// at store.MaxDepth levels unless no path is needed. Diff, Pick, filters and copies look at two trees, or make one, and go
+// down by themselves.
 package tree
