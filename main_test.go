@@ -32,6 +32,7 @@ var layers = map[string]int{
 	"castar/store/durable": 2,
 	"castar/store/history": 2,
 	"castar/store/traffic": 2,
+	"castar/store/query":   2,
 	"castar/store/record":  2,
 	"castar/store/retry":   2,
 	"castar/store/table":   2,

@@ -226,7 +226,7 @@ func all3(kind string) store.DamageKind {
 	return map[string]store.DamageKind{"tags": store.DamageTag, "log": store.DamageLog, "config": store.DamageConfig}[kind]
 }
 
-// raceStep is one in how many cases of a matrix of damage is tried under the race detector.
+// raceStep is one in how many cases of a matrix is tried under the race detector.
 const raceStep = 32
 
 // TestDamage spoils a store in every way, one at a time, and compares what verify says with what can be read.

@@ -115,13 +115,7 @@ func (p *diffPrinter) line(c *tree.Change) {
 
 // jsonDiff is a line of castar diff --json.
 type jsonDiff struct {
-	Op string `json:"op" help:"the letter"`
-	jsonPath
-	From       string    `json:"from,omitempty" help:"of R"`
-	FromBase64 string    `json:"from_base64,omitempty"`
-	Old        *jsonNode `json:"old,omitempty"`
-	New        *jsonNode `json:"new,omitempty" help:"the same fields"`
-
+	tree.JSONChange
 	OldMetadata *jsonFacts `json:"old_metadata,omitempty" help:"of p, t and o"`
 	NewMetadata *jsonFacts `json:"new_metadata,omitempty" help:"the same fields"`
 }
@@ -129,19 +123,12 @@ type jsonDiff struct {
 func (jsonDiff) lineType() string { return "change" }
 
 func (p *diffPrinter) newJSONDiff(c *tree.Change) jsonDiff {
-	j := jsonDiff{Op: string(c.Op), jsonPath: newJSONPath(c.Path)}
-	j.From, j.FromBase64 = store.JSONName(c.From)
+	j := jsonDiff{JSONChange: tree.NewJSONChange(c)}
 	if c.Op == changedMode || c.Op == changedTime || c.Op == changedOwner {
 		old, _ := p.facts[0].findKind(c.Path, &c.New)
 		is, _ := p.facts[1].find(c.Path, &c.New)
+		j.Old, j.New = nil, nil
 		j.OldMetadata, j.NewMetadata = new(newJSONFacts(&old)), new(newJSONFacts(&is))
-		return j
-	}
-	if c.Old.Kind != 0 {
-		j.Old = new(newJSONNode(c.Old))
-	}
-	if c.New.Kind != 0 {
-		j.New = new(newJSONNode(c.New))
 	}
 	return j
 }
@@ -162,7 +149,7 @@ func (j *jsonDiffStat) finish(ctx context.Context, both [2]*sides.Side) error {
 		s := both[i]
 		rule, _, err := tree.SizeRule(ctx, s.Directories, s.Root)
 		if err == nil {
-			*to, err = tree.Entries(ctx, s.Directories, s.Root, rule)
+			*to, err = tree.CountEntries(ctx, s.Directories, s.Root, rule)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", quote(s.Arg), err)

@@ -28,7 +28,7 @@ func (e *env) duCommand() *cli.Command {
 		Name:        "du",
 		Usage:       "show how much space the directories of a tree take",
 		UsageText:   "castar du [flags] ROOT[:path]",
-		Description: withJSON(duHelp, "there is an object for each directory", jsonRoom{}),
+		Description: withJSON(duHelp, "there is an object for each directory", jsonDirUsage{}),
 		Flags: []cli.Flag{
 			rangeFlag("depth", "d", &depth, 0, math.MaxInt, "1", "show directories up to `N` levels down; 0 is the whole only"),
 		},
@@ -40,8 +40,8 @@ func (e *env) duCommand() *cli.Command {
 	}
 }
 
-// jsonRoom is a line of castar du --json.
-type jsonRoom struct {
+// jsonDirUsage is a line of castar du --json.
+type jsonDirUsage struct {
 	jsonPath
 	Kind string `json:"kind"`
 	store.Counts
@@ -49,26 +49,26 @@ type jsonRoom struct {
 	SharedBytes *uint64 `json:"shared_bytes,omitempty"`
 }
 
-func (jsonRoom) lineType() string { return "directory" }
+func (jsonDirUsage) lineType() string { return "directory" }
 
 func (e *env) du(ctx context.Context, st *store.Store, r tree.Ref, depth int) error {
 	r.Node.Name = ""
-	rooms, err := tree.Rooms(ctx, st, r.Node, depth)
+	usages, err := tree.DirUsages(ctx, st, r.Node, depth)
 	if err != nil {
 		return err
 	}
 	w := e.newRows("SIZE\tUNIQUE\tSHARED\tPATH")
-	for _, room := range rooms {
-		j := jsonRoom{jsonPath: newJSONPath(room.Path), Kind: room.Node.Kind.String(), Counts: room.Counts}
+	for _, usage := range usages {
+		j := jsonDirUsage{jsonPath: newJSONPath(usage.Path), Kind: usage.Node.Kind.String(), Counts: usage.Counts}
 		unique, shared, name := "-", "-", "."
 		if st.Sizer != nil {
-			j.UniqueBytes, j.SharedBytes = &room.Unique, &room.Shared
-			unique, shared = store.HumanBytes(room.Unique), store.HumanBytes(room.Shared)
+			j.UniqueBytes, j.SharedBytes = &usage.Unique, &usage.Shared
+			unique, shared = store.HumanBytes(usage.Unique), store.HumanBytes(usage.Shared)
 		}
-		if room.Path != "" {
-			name = quote(room.Path + "/")
+		if usage.Path != "" {
+			name = quote(usage.Path + "/")
 		}
-		w.row(j, store.HumanBytes(room.Counts.Bytes), unique, shared, name)
+		w.row(j, store.HumanBytes(usage.Counts.Bytes), unique, shared, name)
 	}
 	return w.Flush()
 }

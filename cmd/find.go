@@ -131,7 +131,7 @@ func (e *env) find(ctx context.Context, st *store.Store, root store.Node, m matc
 			return
 		}
 		if e.json {
-			out.json(jsonEntry{jsonPath: newJSONPath(entry.Path), jsonNode: newJSONNode(entry.Node)})
+			out.json(jsonEntry{jsonPath: newJSONPath(entry.Path), JSONNode: tree.NewJSONNode(entry.Node)})
 			return
 		}
 		out.line(out.name(entry.Path, isDir))
@@ -157,7 +157,7 @@ func isType(n store.Node, types string) bool {
 // jsonVersion is a line of castar find --all --json.
 type jsonVersion struct {
 	jsonPath
-	jsonNode
+	tree.JSONNode
 	Lines []int    `json:"lines" help:"the numbers of the lines of 'castar log' in which it is"` // never null
 	Tags  []string `json:"tags"`                                                                 // likewise
 }
@@ -207,7 +207,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 	}, func(v tree.Entry) {
 		lines, tags := where()
 		if e.json {
-			out.json(jsonVersion{newJSONPath(v.Path), newJSONNode(v.Node), lines, tags})
+			out.json(jsonVersion{newJSONPath(v.Path), tree.NewJSONNode(v.Node), lines, tags})
 			return
 		}
 		text := (&lsFlags{long: true}).longFields(nil, v.Path, v.Node) + out.name(v.Path, v.Node.Kind == store.KindDirectory)

@@ -25,12 +25,10 @@ func TestUnwantedValues(t *testing.T) {
 					continue // a list
 				}
 			}
-			read++
-			values := []string{"y", "1.5", "10 m", "-"}
-			if storetest.UnderRace {
-				values = values[:1]
+			if read++; storetest.UnderRace && read%raceStep != 0 {
+				continue
 			}
-			for _, value := range values {
+			for _, value := range []string{"y", "1.5", "10 m", "-"} {
 				var stdout, stderr bytes.Buffer
 				name := "--" + f.Names()[0]
 				status := Main([]string{"castar", command.Name, name + "=" + value}, nil, &stdout, &stderr)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"castar/store/tree"
 )
 
 // TestHelpNamesFields looks for every field that --json prints in the help of the command.
@@ -21,7 +23,7 @@ func TestHelpNamesFields(t *testing.T) {
 		"export":  {jsonExported{}, jsonExportAction{}},
 		"tag":     {jsonRecord{}},
 		"log":     {jsonRecord{Number: 1}},
-		"diff":    {jsonDiff{}, jsonNode{}, jsonDiffStat{}},
+		"diff":    {jsonDiff{}, tree.JSONNode{}, jsonDiffStat{}},
 		"ls":      {jsonEntry{}},
 		"find":    {jsonEntry{}},
 		"stat":    {jsonStat{}},

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"castar/store"
+	"castar/store/tree"
 )
 
 // jsonLine is an object that is a line by itself. lineType tells a program what it reads: it is the field type, the first.
@@ -49,37 +50,10 @@ func newJSONPath(path string) (j jsonPath) {
 	return j
 }
 
-// jsonNode is what JSON says of a node.
-type jsonNode struct {
-	Kind         string  `json:"kind"` // directory, file or symlink
-	Size         uint64  `json:"size" help:"the old name of bytes and entries_below"`
-	Bytes        *uint64 `json:"bytes,omitempty" help:"of a file"`
-	EntriesBelow *uint64 `json:"entries_below,omitempty" help:"of a directory: all of them, as recorded"`
-	Executable   bool    `json:"executable,omitempty"` // of a file
-	Digest       string  `json:"digest,omitempty"`     // 64 hexadecimal digits; a symlink has none
-	Target       string  `json:"target,omitempty"`     // of a symlink
-	TargetBase64 string  `json:"target_base64,omitempty"`
-}
-
-func newJSONNode(n store.Node) jsonNode {
-	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
-	switch n.Kind {
-	case store.KindSymlink:
-		j.Target, j.TargetBase64 = store.JSONName(n.Target)
-		return j
-	case store.KindFile:
-		j.Bytes = &n.Size
-	default:
-		j.EntriesBelow = &n.Size
-	}
-	j.Digest = n.Digest.String()
-	return j
-}
-
 // jsonEntry is a line of castar ls --json and castar find --json. The path begins below what was asked for.
 type jsonEntry struct {
 	jsonPath
-	jsonNode
+	tree.JSONNode
 	jsonFacts // of castar ls
 }
 
@@ -127,7 +101,7 @@ func jsonFields(t reflect.Type, encoded *[]string) string {
 		for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
 			inner = inner.Elem()
 		}
-		if remark == "" && inner.Kind() == reflect.Struct && inner.PkgPath() == t.PkgPath() {
+		if remark == "" && inner.Kind() == reflect.Struct && strings.HasPrefix(inner.PkgPath(), "castar/") {
 			remark = jsonFields(inner, encoded)
 		}
 		if remark != "" {

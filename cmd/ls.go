@@ -110,7 +110,7 @@ func (e *env) ls(ctx context.Context, f *lsFlags, st *store.Store, r tree.Ref, r
 			entry.Path = r.Node.Name
 		}
 		if e.json {
-			j := jsonEntry{jsonPath: newJSONPath(entry.Path), jsonNode: newJSONNode(entry.Node)}
+			j := jsonEntry{jsonPath: newJSONPath(entry.Path), JSONNode: tree.NewJSONNode(entry.Node)}
 			if said, ok := kept.find(at, &entry.Node); ok {
 				j.jsonFacts = newJSONFacts(&said)
 			}

@@ -10,7 +10,7 @@ import (
 	"castar/store"
 	"castar/store/config"
 	"castar/store/tree"
-	"castar/store/tree/mend"
+	"castar/store/tree/repair"
 )
 
 const repairHelp = `
@@ -72,7 +72,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 		}
 		defer from.Close()
 	}
-	o := mend.Options{Did: e.printMended, Lost: e.printLost, Progress: &store.RepairProgress{}, Fetched: &tree.CopyCounts{},
+	o := repair.Options{Did: e.printMended, Lost: e.printLost, Progress: &store.RepairProgress{}, Fetched: &tree.CopyCounts{},
 		TooDeep: func(path string, err error) {
 			e.warn(store.ShortPath(path) + ": not looked through: " + err.Error())
 		}}
@@ -81,7 +81,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 		return sample{files: objects, bytes: o.Progress.Bytes.Load() + o.Fetched.NewBytes.Load(), unit: "objects"}
 	})
 	defer stop()
-	r, err := mend.Store(ctx, st, from, o)
+	r, err := repair.Run(ctx, st, from, o)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ type jsonRepaired struct {
 
 func (jsonRepaired) lineType() string { return "summary" }
 
-func (e *env) printRepaired(r mend.Result, c *tree.CopyCounts, took time.Duration) {
+func (e *env) printRepaired(r repair.Result, c *tree.CopyCounts, took time.Duration) {
 	j := jsonRepaired{r.RepairResult, c.NewBlobs.Load(), c.NewBytes.Load(), c.NewDirectories.Load(), r.StillLost, took.Seconds()}
 	lost := "lost " + plural(r.StillLost, "entry")
 	if r.LostTags > 0 {

@@ -22,6 +22,7 @@ import (
 	"castar/store"
 	"castar/store/listing"
 	"castar/store/memory"
+	"castar/store/storetest"
 	"castar/store/tree"
 )
 
@@ -298,6 +299,7 @@ func TestRestoreAsNobody(t *testing.T) {
 
 // A long listing waits in a file, and says the same.
 func TestFactsInFile(t *testing.T) {
+	storetest.NotUnderRace(t)
 	ctx := context.Background()
 	st := memory.New()
 	var text bytes.Buffer

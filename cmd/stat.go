@@ -62,8 +62,8 @@ func (e *env) statCommand() *cli.Command {
 // jsonStat is what castar stat --json prints.
 type jsonStat struct {
 	jsonPath
-	Root     string `json:"root" help:"its digest"`
-	jsonNode        // of a symlink, digest is that of its Node message, as castar ingest prints it
+	Root          string `json:"root" help:"its digest"`
+	tree.JSONNode        // of a symlink, digest is that of its Node message, as castar ingest prints it
 
 	jsonFacts
 
@@ -117,7 +117,7 @@ func (e *env) stat(ctx context.Context, st *store.Store, r tree.Ref, wantTags, w
 	if err != nil {
 		return err
 	}
-	j := jsonStat{jsonPath: newJSONPath(r.Path), Root: r.RootDigest.String(), jsonNode: newJSONNode(n), DigestSnix: digest.Snix(),
+	j := jsonStat{jsonPath: newJSONPath(r.Path), Root: r.RootDigest.String(), JSONNode: tree.NewJSONNode(n), DigestSnix: digest.Snix(),
 		Entry: newSnixEntry(n), EntryBase64URL: base64.RawURLEncoding.EncodeToString(message)}
 	j.Digest = digest.String()
 	left := complaints{e: e}

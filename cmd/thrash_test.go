@@ -86,7 +86,7 @@ func (th *thrash) run(mayKill bool, args ...string) (string, bool) {
 func (th *thrash) going() bool {
 	th.mu.Lock()
 	defer th.mu.Unlock()
-	enough := storetest.Sample(5, 3)
+	enough := storetest.Sample(5, 2)
 	few := th.runs["gc done"] < 2 || th.runs["ingest done"] < enough || th.runs["export done"] < enough
 	return !th.t.Failed() && (few || time.Now().Before(th.ends))
 }

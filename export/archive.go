@@ -52,7 +52,7 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 		return Result{}, err
 	}
 	defer e.stop(nil)
-	a := &archiver{exporter: e, out: &offsetWriter{w: w}, name: o.Name}
+	a := &archiver{exporter: e, out: &offsetWriter{w: w}, named: o.Format != FormatNAR}
 	if a.timed = !o.MTime.IsZero(); a.timed {
 		a.seconds = o.MTime.Unix()
 	}
@@ -62,9 +62,10 @@ func Archive(ctx context.Context, st *store.Store, root store.Node, w io.Writer,
 	if o.Format == FormatTar {
 		a.first = map[linkKey]string{}
 	}
-	if o.Format == FormatNAR {
-		a.name = ""
-	} else if err := checkArchiveName(root, o.Name); err != nil {
+	if a.named {
+		a.name, err = o.Name, checkArchiveName(&root, o.Name)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	stored.Expect(e.ctx, st, []stored.Root{{Node: root}}, nil)
@@ -84,14 +85,14 @@ func newEncoder(f Format) (encoder, error) {
 	return nil, fmt.Errorf("unknown archive format %q", f)
 }
 
-func checkArchiveName(root store.Node, name string) error {
-	if name == "" {
-		if root.Kind != store.KindDirectory {
-			return ErrNeedsName
-		}
-		return nil
+func checkArchiveName(root *store.Node, name string) error {
+	switch {
+	case name != "":
+		return ValidateArchiveName(name)
+	case root.Kind != store.KindDirectory:
+		return ErrNeedsName
 	}
-	return ValidateArchiveName(name)
+	return nil
 }
 
 // ValidateArchiveName reports why name cannot be ArchiveOptions.Name, or nil. It is a path that does not lead out of the
@@ -186,6 +187,7 @@ type archiver struct {
 	enc     encoder
 	out     *offsetWriter
 	name    string
+	named   bool               // each entry has its whole path
 	timed   bool               // all entries get the time seconds
 	seconds int64              // since 1970; also of entries that no listing has
 	first   map[linkKey]string // paths of files of several names; nil if links are written as copies

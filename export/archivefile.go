@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"castar/store"
-	"castar/store/posix"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +42,7 @@ func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest str
 	if err != nil {
 		return r, about(err)
 	}
-	r, err = Archive(ctx, st, root, fdWriter{fd, about}, o)
+	r, err = Archive(ctx, st, root, &fdWriter{fd: fd, about: about}, o)
 	if cerr := closeFile(fd); err == nil {
 		err = about(cerr)
 	}
@@ -62,19 +61,17 @@ func ArchiveFile(ctx context.Context, st *store.Store, root store.Node, dest str
 	return r, err
 }
 
-// fdWriter writes to a file, about which its errors are.
+// fdWriter writes to an empty file, about which its errors are.
 type fdWriter struct {
-	fd    int
-	about func(error) error
+	fd      int
+	written uint64
+	about   func(error) error
 }
 
-func (w fdWriter) Write(p []byte) (n int, err error) {
-	for n < len(p) {
-		k, err := posix.RetryValue(func() (int, error) { return unix.Write(w.fd, p[n:]) })
-		if err != nil {
-			return n, w.about(err)
-		}
-		n += k
+func (w *fdWriter) Write(p []byte) (int, error) {
+	if err := writeAt(w.fd, p, w.written); err != nil {
+		return 0, w.about(err)
 	}
-	return n, nil
+	w.written += uint64(len(p))
+	return len(p), nil
 }

@@ -45,7 +45,7 @@ func (a *archiver) directory(ev archiveEvent, at *trail, nodes store.Directory) 
 		return err
 	}
 	prefix := ""
-	if a.usesPaths() && (ev.node.Name != "" || ev.dir != "") {
+	if a.named && (ev.node.Name != "" || ev.dir != "") {
 		prefix = ev.path() + "/"
 	}
 	var coming []chan early // directories among nodes[i:next]
@@ -79,12 +79,6 @@ func (a *archiver) directory(ev archiveEvent, at *trail, nodes store.Directory) 
 	}
 	ev.kind = eventLeave
 	return a.add(ev, nil)
-}
-
-// usesPaths reports whether an archive has the whole path of each entry.
-func (a *archiver) usesPaths() bool {
-	_, isNAR := a.enc.(*narEncoder)
-	return !isNAR
 }
 
 // readAhead begins to read directories among nodes, from an index on, as long as few are on their way. It adds them to those

@@ -85,7 +85,7 @@ func (w *fileWriter) put(p []byte) (int, error) {
 	if w.sparse {
 		return w.writeSparse(p)
 	}
-	if err := w.writeAt(p, w.written); err != nil {
+	if err := writeAt(w.fd, p, w.written); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -102,7 +102,7 @@ func (w *fileWriter) writeSparse(p []byte) (n int, err error) {
 		at := w.written + uint64(n)
 		run, zero := runOf(p[n:], at)
 		if !zero {
-			if err := w.writeAt(p[n:n+run], at); err != nil {
+			if err := writeAt(w.fd, p[n:n+run], at); err != nil {
 				return n, err
 			}
 		}
@@ -128,9 +128,10 @@ func runOf(p []byte, at uint64) (n int, zero bool) {
 	return n, zero
 }
 
-func (w *fileWriter) writeAt(p []byte, at uint64) error {
+// writeAt writes all of p to a file at an offset.
+func writeAt(fd int, p []byte, at uint64) error {
 	for len(p) > 0 {
-		n, err := posix.RetryValue(func() (int, error) { return unix.Pwrite(w.fd, p, int64(at)) })
+		n, err := posix.RetryValue(func() (int, error) { return unix.Pwrite(fd, p, int64(at)) })
 		if err != nil {
 			return err
 		}
@@ -148,7 +149,7 @@ func (w *fileWriter) end() error {
 	err := posix.Retry(func() error { return unix.Ftruncate(w.fd, int64(w.written)) })
 	switch err {
 	case unix.ENOTSUP, unix.EPERM, unix.EINVAL, unix.ENOSYS:
-		err = w.writeAt([]byte{0}, w.written-1)
+		err = writeAt(w.fd, []byte{0}, w.written-1)
 	}
 	return err
 }

@@ -49,11 +49,14 @@ func (e *exporter) list(at *trail, nodes store.Directory) {
 	for name := range at.folder.Folders() {
 		isIn(name, true)
 	}
-	var ok bool
-	if at.lines, ok = at.folder.Lines(func(name string) bool { return isIn(name, false) }, report); ok {
-		at.facts = e.believe(at.up, at.node(), &at.lines.Self)
-	} else {
+	lines, ok := at.folder.Lines(func(name string) bool { return isIn(name, false) }, report)
+	at.lines = lines
+	if !ok {
 		report(errUnlisted)
+	} else if err := lines.Self.Contradicts(at.node()); err != nil {
+		report(err)
+	} else {
+		at.facts = &lines.Self
 	}
 }
 
@@ -63,41 +66,28 @@ func (t *trail) node() *store.Node { return &store.Node{Name: t.name, Kind: stor
 // factsOf returns what the listing says of n, a file or symlink of the directory up. It is nil if there is no listing, or
 // one that says nothing of n or that the tree contradicts.
 func (e *exporter) factsOf(up *trail, n *store.Node) *listing.Entry {
-	if e.o.Listing == nil || n.Kind == store.KindDirectory {
+	if e.o.Listing == nil || n.Kind == store.KindDirectory || up != nil && up.lines == nil { // the last was said of up
 		return nil
 	}
 	var facts listing.Entry
 	var ok bool
 	var err error
-	switch {
-	case up == nil:
-		var lines *listing.Lines
-		if lines, ok = e.o.Listing.Lines(nil, func(err error) { e.complain(up, n.Name, err) }); ok {
-			facts = lines.Self
-		}
-	case up.lines == nil:
-		return nil // which was said of up
-	default:
+	if up != nil {
 		facts, ok, err = up.lines.Find(n.Name)
+	} else if lines, is := e.o.Listing.Lines(nil, func(err error) { e.complain(up, n.Name, err) }); is {
+		facts, ok = lines.Self, true
 	}
-	switch {
-	case err != nil:
-	case !ok:
+	if err == nil && !ok {
 		err = errUnlisted
-	default:
-		return e.believe(up, n, &facts)
 	}
-	e.complain(up, n.Name, err)
-	return nil
-}
-
-// believe returns facts, or nil if n, an entry of up, is something else.
-func (e *exporter) believe(up *trail, n *store.Node, facts *listing.Entry) *listing.Entry {
-	if err := facts.Contradicts(n); err != nil {
+	if err == nil {
+		err = facts.Contradicts(n)
+	}
+	if err != nil {
 		e.complain(up, n.Name, err)
 		return nil
 	}
-	return facts
+	return &facts
 }
 
 // applyFacts gives the file or directory fd the owner, attributes and mode that facts says of n, an entry of up. It reports

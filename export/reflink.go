@@ -124,5 +124,5 @@ func (w *fileWriter) share(p []byte, x store.Extent) (bool, error) {
 func (w *fileWriter) flush() error {
 	tail := w.tail
 	w.tail = w.tail[:0]
-	return w.writeAt(tail, w.written-uint64(len(tail)))
+	return writeAt(w.fd, tail, w.written-uint64(len(tail)))
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"iter"
 )
 
@@ -45,3 +46,49 @@ type putWriter struct{ ds Directories }
 func (w putWriter) Put(ctx context.Context, dir Directory) (Digest, error) { return w.ds.Put(ctx, dir) }
 func (w putWriter) Commit(context.Context, Digest) error                   { return nil }
 func (w putWriter) Close() error                                           { return nil }
+
+// ClosureCheck checks the directories of a closure as they come, each after one that refers to it. It remembers a digest
+// for each. It is not for concurrent use.
+type ClosureCheck struct {
+	Strays int             // how many directories may come although none before them refers to them
+	came   map[Digest]bool // for each that came, or that one of those refers to
+}
+
+// NewClosureCheck returns a check of the closure of root, in which nothing may stray.
+func NewClosureCheck(root Digest) *ClosureCheck {
+	return &ClosureCheck{came: map[Digest]bool{root: false}}
+}
+
+// Next decodes a directory, or reports that it has come before.
+func (c *ClosureCheck) Next(message []byte) (named NamedDirectory, again bool, err error) {
+	d := Sum(message)
+	switch came, known := c.came[d]; {
+	case came:
+		return named, true, nil
+	case !known && c.Strays == 0:
+		return named, false, fmt.Errorf("directory %s: nothing before it refers to it", d)
+	case !known:
+		c.Strays--
+	}
+	dir, err := DecodeDirectory(message)
+	if err != nil {
+		return named, false, About("directory", d, err)
+	}
+	c.came[d] = true
+	for i := range dir {
+		if _, known := c.came[dir[i].Digest]; dir[i].Kind == KindDirectory && !known {
+			c.came[dir[i].Digest] = false
+		}
+	}
+	return NamedDirectory{d, dir}, false, nil
+}
+
+// Missing returns the directories that the root leads to and that have not come, in no order.
+func (c *ClosureCheck) Missing() (all []Digest) {
+	for d, came := range c.came {
+		if !came {
+			all = append(all, d)
+		}
+	}
+	return all
+}

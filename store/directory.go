@@ -186,13 +186,12 @@ func DecodeDirectory(b []byte) (Directory, error) {
 
 // decode reads the three lists, checks the order of each, and merges them.
 func decode(b []byte) (Directory, error) {
-	var bounds [4]int // nodes of kind k are nodes[bounds[k-1]:bounds[k]]
 	count := countNodes(b)
 	if count > MaxDirectoryEntries {
 		return nil, fmt.Errorf("more than %d entries", MaxDirectoryEntries)
 	}
-	nodes := make(Directory, 0, count)
-	last := KindDirectory
+	var lists [KindSymlink + 1]Directory // by kind, each a part of all
+	all, last := make(Directory, 0, count), KindDirectory
 	for len(b) > 0 {
 		num, body, rest, err := cutMessage(b)
 		if err != nil {
@@ -206,28 +205,23 @@ func decode(b []byte) (Directory, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", clip(n.Name), err)
 		}
-		if kind == last && len(nodes) > bounds[kind-1] {
-			if err := checkOrder(nodes[len(nodes)-1].Name, n.Name); err != nil {
+		before := lists[kind]
+		if len(before) > 0 {
+			if err := checkOrder(before[len(before)-1].Name, n.Name); err != nil {
 				return nil, err
 			}
 		}
-		for ; last < kind; last++ {
-			bounds[last] = len(nodes)
-		}
-		nodes = append(nodes, n)
-		b = rest
+		all = append(all, n)
+		lists[kind], last, b = all[len(all)-1-len(before):], kind, rest
 	}
-	for ; last <= KindSymlink; last++ {
-		bounds[last] = len(nodes)
+	if len(lists[last]) == len(all) {
+		return all, nil // one kind only: already in order
 	}
-	if len(nodes) == bounds[1] || (bounds[1] == 0 && len(nodes) == bounds[2]) || bounds[2] == 0 {
-		return nodes, nil // one kind only: already in order
-	}
-	return merge(nodes[:bounds[1]], nodes[bounds[1]:bounds[2]], nodes[bounds[2]:]), nil
+	return merge(lists[:]), nil
 }
 
 // merge merges lists, each in order, into one. A name that is in two lists comes out twice in a row.
-func merge(lists ...Directory) Directory {
+func merge(lists []Directory) Directory {
 	total := 0
 	for _, l := range lists {
 		total += len(l)

@@ -7,6 +7,13 @@ import (
 	"time"
 )
 
+// Each of these is what a store does for a command. A package below store/tree does the rest, which any store needs.
+// Those of a packed store are in store/packed/internal/care, in files with the name of the command.
+//
+//	castar gc        collect.Run    Sweeper     gc*.go; a server has a Collector, which does all of it
+//	castar verify    tree.Verify    Scrubber    verify*.go
+//	castar repair    repair.Run     Repairer    repair*.go
+
 // Sweeper forgets objects. It knows nothing of trees: its caller finds out what to keep.
 type Sweeper interface {
 	// Held yields what has to be in the set to keep although neither tags nor the log may reach it: roots that others are

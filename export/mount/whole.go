@@ -146,12 +146,7 @@ func cutLast(path string) (before, after string) {
 }
 
 // join returns the path of name in a folder.
-func join(folder, name string) string {
-	if folder == "" {
-		return name
-	}
-	return folder + "/" + name
-}
+func join(folder, name string) string { return strings.TrimPrefix(folder+"/"+name, "/") }
 
 // logName returns the name of a log entry: its time, and a number from the second entry of that time on. times counts
 // the entries so far.

@@ -72,14 +72,7 @@ func (s *side) isFixed() bool {
 
 // change is a row of a comparison. As JSON, it is what castar diff --json prints.
 type change struct {
-	Op         string    `json:"op"`
-	Path       string    `json:"path"`
-	PathBase64 string    `json:"path_base64,omitempty"`
-	From       string    `json:"from,omitempty"`
-	FromBase64 string    `json:"from_base64,omitempty"`
-	Old        *jsonNode `json:"old,omitempty"`
-	New        *jsonNode `json:"new,omitempty"`
-
+	tree.JSONChange
 	What             string `json:"-"`
 	RawPath, RawFrom string `json:"-"` // RawFrom is not "" if it was renamed
 	URL, FromURL     string `json:"-"`
@@ -189,15 +182,7 @@ func diffURL(from, to string) string {
 }
 
 func (c *comparison) row(ch *tree.Change) change {
-	row := change{Op: string(ch.Op), What: nameOf(ch.Op), RawPath: ch.Path, RawFrom: ch.From}
-	row.Path, row.PathBase64 = store.JSONName(ch.Path)
-	row.From, row.FromBase64 = store.JSONName(ch.From)
-	if ch.Old.Kind != 0 {
-		row.Old = new(newJSONNode(ch.Old))
-	}
-	if ch.New.Kind != 0 {
-		row.New = new(newJSONNode(ch.New))
-	}
+	row := change{JSONChange: tree.NewJSONChange(ch), What: nameOf(ch.Op), RawPath: ch.Path, RawFrom: ch.From}
 	switch ch.Op {
 	case tree.Removed:
 		row.URL = c.From.url(ch.Path)
@@ -240,15 +225,14 @@ func (h *Handler) compareFiles(ctx context.Context, c *comparison, p *page) erro
 		text, _ := store.JSONName(l.Text)
 		lines = append(lines, text)
 	}
-	old, new := newJSONNode(a), newJSONNode(b)
 	p.JSON = struct {
-		From string   `json:"from"`
-		To   string   `json:"to"`
-		Old  jsonNode `json:"old"`
-		New  jsonNode `json:"new"`
-		Cut  bool     `json:"cut,omitempty"`
-		List []string `json:"lines"`
-	}{c.From.at(""), c.To.at(""), old, new, c.Cut, lines}
+		From string        `json:"from"`
+		To   string        `json:"to"`
+		Old  tree.JSONNode `json:"old"`
+		New  tree.JSONNode `json:"new"`
+		Cut  bool          `json:"cut,omitempty"`
+		List []string      `json:"lines"`
+	}{c.From.at(""), c.To.at(""), tree.NewJSONNode(a), tree.NewJSONNode(b), c.Cut, lines}
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"castar/export"
 	"castar/store"
+	"castar/store/tree"
 )
 
 // pageRows is how many rows a page has.
@@ -69,36 +70,16 @@ func (p *pager) Query() (all []link) {
 	return all
 }
 
-// jsonNode is what JSON says of a node, as castar ls --json does.
-type jsonNode struct {
-	Kind         string `json:"kind"`
-	Size         uint64 `json:"size"`
-	Executable   bool   `json:"executable,omitempty"`
-	Digest       string `json:"digest,omitempty"`
-	Target       string `json:"target,omitempty"`
-	TargetBase64 string `json:"target_base64,omitempty"`
-}
-
-func newJSONNode(n store.Node) jsonNode {
-	j := jsonNode{Kind: n.Kind.String(), Size: n.Size, Executable: n.Executable}
-	if n.Kind == store.KindSymlink {
-		j.Target, j.TargetBase64 = store.JSONName(n.Target)
-	} else {
-		j.Digest = n.Digest.String()
-	}
-	return j
-}
-
 // jsonPlace is what JSON says of where something is.
 type jsonPlace struct {
 	Root       string `json:"root"`
 	Path       string `json:"path"`
 	PathBase64 string `json:"path_base64,omitempty"`
-	jsonNode
+	tree.JSONNode
 }
 
 func newJSONPlace(t *target) jsonPlace {
-	j := jsonPlace{Root: t.root.String(), jsonNode: newJSONNode(t.node)}
+	j := jsonPlace{Root: t.root.String(), JSONNode: tree.NewJSONNode(t.node)}
 	j.Path, j.PathBase64 = store.JSONName(strings.Join(t.parts, "/"))
 	return j
 }
@@ -107,7 +88,7 @@ func newJSONPlace(t *target) jsonPlace {
 type entry struct {
 	Name       string `json:"name"`
 	NameBase64 string `json:"name_base64,omitempty"`
-	jsonNode
+	tree.JSONNode
 	URL  string     `json:"url"`
 	Node store.Node `json:"-"`
 	What string     `json:"-"` // the kind for people
@@ -167,7 +148,7 @@ func (h *Handler) entries(r *http.Request, d store.Digest) (nodes store.Director
 }
 
 func (t *target) entry(n store.Node) entry {
-	e := entry{jsonNode: newJSONNode(n), URL: t.url(n.Name), Node: n, What: n.Kind.String()}
+	e := entry{JSONNode: tree.NewJSONNode(n), URL: t.url(n.Name), Node: n, What: n.Kind.String()}
 	e.Name, e.NameBase64 = store.JSONName(n.Name)
 	if n.Kind == store.KindSymlink {
 		e.To = t.follow(n.Target)

@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +30,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"castar/store"
+	"castar/store/query"
 	"castar/store/traffic"
 )
 
@@ -57,23 +57,13 @@ const (
 
 // Check returns nil if c is complete and valid, and otherwise says what is wrong with it.
 func (c Config) Check() error {
-	var missing []string
-	for _, field := range []struct{ name, value string }{
-		{"project_id", c.Project}, {"instance_name", c.Instance}, {"table_name", c.Table}, {"family_name", c.Family},
-	} {
-		if field.value == "" {
-			missing = append(missing, field.name)
-		}
-	}
 	switch {
-	case missing != nil:
-		return fmt.Errorf("missing %s", strings.Join(missing, ", "))
 	case c.Channels < 0 || c.Channels > 1000:
 		return fmt.Errorf("channel_size %d: want 1 to 1000", c.Channels)
 	case c.Timeout < 0:
 		return errors.New("negative timeout")
 	}
-	return nil
+	return query.Missing("project_id", c.Project, "instance_name", c.Instance, "table_name", c.Table, "family_name", c.Family)
 }
 
 // Open returns the store in a table, which must exist. It uses the credentials that Google's own programs would find,

@@ -263,7 +263,7 @@ func TestCheck(t *testing.T) {
 		want string
 	}{
 		{config, ""},
-		{Config{Instance: "i"}, "missing project_id, table_name, family_name"},
+		{Config{Instance: "i"}, "missing project_id and table_name and family_name"},
 		{Config{Project: "p", Instance: "i", Table: "t", Family: "f", Channels: -1}, "channel_size -1: want 1 to 1000"},
 		{Config{Project: "p", Instance: "i", Table: "t", Family: "f", Timeout: -1}, "negative timeout"},
 	}

@@ -14,6 +14,7 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+	"castar/store/retry"
 )
 
 // A fileBucket is a folder with a file for each object. It writes a file under a temporary name, and Sync renames it after
@@ -101,15 +102,23 @@ func (f *fileBucket) prepare() error {
 		}
 		lock.Close()
 	}
-	for range 100 { // another process is cleaning up, which is quick
-		if !errors.Is(err, store.ErrLocked) {
-			break
-		}
-		if f.lock, err = f.fs.Lock(f.lockFile(), false); err != nil {
-			time.Sleep(10 * time.Millisecond)
-		}
+	if errors.Is(err, store.ErrLocked) { // another process is cleaning up, which is quick
+		f.lock, err = f.waitForLock(context.Background(), f.lockFile(), false, 100, 10*time.Millisecond)
 	}
 	return err
+}
+
+// waitForLock takes a lock that others may have. It tries as often as that, with a pause between.
+func (f *fileBucket) waitForLock(
+	ctx context.Context, name string, exclusive bool, tries int, pause time.Duration,
+) (lock durable.Lock, err error) {
+	isLocked := func(err error) bool { return errors.Is(err, store.ErrLocked) }
+	policy := retry.Policy{Tries: tries, First: pause, Most: pause}
+	err = policy.Do(ctx, isLocked, func(context.Context) (err error) {
+		lock, err = f.fs.Lock(name, exclusive)
+		return err
+	})
+	return lock, err
 }
 
 func (f *fileBucket) Put(ctx context.Context, name string, data []byte) error {

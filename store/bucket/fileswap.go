@@ -2,8 +2,8 @@ package bucket
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
 	"path"
 	"time"
 
@@ -28,7 +28,7 @@ func (f *fileBucket) PutIf(ctx context.Context, name string, data []byte, old Ve
 	if err := f.Sync(ctx); err != nil {
 		return "", err
 	}
-	lock, err := f.swapLock(ctx)
+	lock, err := f.waitForLock(ctx, f.swapFile(), true, math.MaxInt, 2*time.Millisecond) // held for the time of a few syncs
 	if err != nil {
 		return "", err
 	}
@@ -47,19 +47,4 @@ func (f *fileBucket) PutIf(ctx context.Context, name string, data []byte, old Ve
 		return "", err
 	}
 	return versionOf(data), nil
-}
-
-// swapLock waits for the lock of PutIf, which is held for the time of a few syncs.
-func (f *fileBucket) swapLock(ctx context.Context) (durable.Lock, error) {
-	for {
-		lock, err := f.fs.Lock(f.swapFile(), true)
-		if !errors.Is(err, store.ErrLocked) {
-			return lock, err
-		}
-		select {
-		case <-time.After(2 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }

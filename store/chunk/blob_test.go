@@ -86,7 +86,7 @@ func TestWriter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := newCutter(t, p)
+		c := cutterOf(p)
 		for _, slots := range []int{1, 3} {
 			pool := NewPool(c, make(chan struct{}, slots))
 			pool.segment = 4 * p.Max // the least; a larger one only takes more time
@@ -111,7 +111,7 @@ func TestWriter(t *testing.T) {
 // A writer that fails says why, and returns no digest.
 func TestWriterError(t *testing.T) {
 	data := inputs(9 << 20)["random"]
-	pool := NewPool(newCutter(t, Default()), make(chan struct{}, 2))
+	pool := NewPool(cutterOf(Default()), make(chan struct{}, 2))
 	broken := errors.New("broken")
 
 	to := newShelf()
@@ -160,7 +160,7 @@ func pieces(t *testing.T, data []byte, held *atomic.Int32) Source {
 	t.Helper()
 	var parts [][]byte
 	s := Source{Digest: store.Sum(data), Most: 3}
-	for _, n := range lengths(newCutter(t, Default()), data) {
+	for _, n := range lengths(cutterOf(Default()), data) {
 		parts = append(parts, data[:n])
 		s.Chunks = append(s.Chunks, store.Chunk{Digest: store.Sum(data[:n]), Size: uint64(n)})
 		data = data[n:]

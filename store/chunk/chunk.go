@@ -16,16 +16,11 @@ import (
 	"sync"
 )
 
-// Bounds of the average. They keep the lengths derived from it within the bounds of FastCDC.
+// Bounds of the average. They keep the lengths derived from it within the bounds that FastCDC's own implementation sets: 64
+// bytes to 16 MiB.
 const (
 	MinAvg = 512     // bytes
 	MaxAvg = 2 << 20 // bytes
-)
-
-// Bounds that FastCDC's own implementation sets, in bytes.
-const (
-	leastMin = 64
-	mostMax  = 16 << 20
 )
 
 // Params are the lengths of chunks in bytes. Every chunk of an input but the last is at least Min long (Min-1 if Min is
@@ -38,22 +33,10 @@ func Default() Params { return Params{128 << 10, 256 << 10, 512 << 10} }
 // ParamsFor returns the parameters that tvix and snix derive from an average: half of it as the minimum, and twice as
 // much as the maximum. An average outside MinAvg to MaxAvg is an error.
 func ParamsFor(avg int) (Params, error) {
-	p := Params{avg / 2, avg, 2 * avg}
-	if err := p.Validate(); err != nil {
-		return Params{}, err
+	if avg < MinAvg || avg > MaxAvg {
+		return Params{}, fmt.Errorf("average chunk of %d bytes: want %d to %d", avg, MinAvg, MaxAvg)
 	}
-	return p, nil
-}
-
-// Validate returns nil if p is within the bounds, and otherwise says why not.
-func (p Params) Validate() error {
-	if p.Avg < MinAvg || p.Avg > MaxAvg {
-		return fmt.Errorf("average chunk of %d bytes: want %d to %d", p.Avg, MinAvg, MaxAvg)
-	}
-	if p.Min < leastMin || p.Min > p.Avg || p.Max < p.Avg || p.Max > mostMax {
-		return fmt.Errorf("chunks of %d to %d bytes, %d on average: out of range", p.Min, p.Max, p.Avg)
-	}
-	return nil
+	return Params{avg / 2, avg, 2 * avg}, nil
 }
 
 // Cutter finds the ends of chunks. It never changes, and may be used concurrently and for any number of inputs.
@@ -63,16 +46,19 @@ type Cutter struct {
 	gear        func() *[256]uint64 // computed at first use, because most programs that open a store cut nothing
 }
 
-// NewCutter returns a Cutter, or the error of p.Validate.
-func NewCutter(p Params) (*Cutter, error) {
-	if err := p.Validate(); err != nil {
+// NewCutter returns a Cutter with the parameters of ParamsFor, or its error.
+func NewCutter(avg int) (*Cutter, error) {
+	p, err := ParamsFor(avg)
+	if err != nil {
 		return nil, err
 	}
+	return cutterOf(p), nil
+}
+
+func cutterOf(p Params) *Cutter {
 	// The logarithm of the average, rounded: the logarithm of the square is twice as much.
 	log2 := bits.Len64(uint64(p.Avg)*uint64(p.Avg)) / 2
-	return &Cutter{
-		params: p, early: mask(log2 + 1), late: mask(log2 - 1), gear: sync.OnceValue(newGear),
-	}, nil
+	return &Cutter{params: p, early: mask(log2 + 1), late: mask(log2 - 1), gear: sync.OnceValue(newGear)}
 }
 
 // newGear returns the number that the hash adds for each byte.

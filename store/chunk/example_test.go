@@ -16,12 +16,7 @@ func Example() {
 	rand.NewChaCha8([32]byte{}).Read(old)
 	changed := slices.Insert(bytes.Clone(old), 100_000, []byte("a few more bytes")...)
 
-	params, err := chunk.ParamsFor(16 << 10)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	cutter, err := chunk.NewCutter(params)
+	cutter, err := chunk.NewCutter(16 << 10)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -59,9 +59,12 @@ func build(ctx context.Context, e *entry, o Options) (*store.Store, error) {
 	if err := b.errors(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	st := combine(blobs, directories)
+	st := *blobs
+	if blobs != directories {
+		st = *tier.Split(blobs, directories)
+	}
 	st.Barrier = b
-	return st, nil
+	return &st, nil
 }
 
 // plan notes what n and its parts will be used for. A store is opened for everything that it is used for.
@@ -184,39 +187,6 @@ func (b *builder) Close() error {
 		errs = append(errs, st.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// combine returns the blobs of one store and the directories of another as one store, without a barrier. It has the tags
-// of the second, or else of the first. It can list objects if both can.
-func combine(blobs, directories *store.Store) *store.Store {
-	if blobs == directories {
-		st := *blobs
-		return &st
-	}
-	st := &store.Store{
-		ID:                hashedID("composition", blobs.ID+" "+directories.ID),
-		Blobs:             blobs.Blobs,
-		Lanes:             blobs.Lanes,
-		Groups:            blobs.Groups,
-		Takes:             blobs.Takes,
-		Joins:             blobs.Joins,
-		RemoteBlobs:       blobs.RemoteBlobs,
-		Clones:            blobs.Clones,
-		Directories:       directories.Directories,
-		RemoteDirectories: directories.RemoteDirectories,
-		Far:               blobs.Far || directories.Far,
-		SizeRule:          directories.SizeRule,
-		Tags:              directories.Tags,
-		RemoteTags:        directories.RemoteTags,
-		Room:              tier.Room(blobs, directories),
-	}
-	if st.Tags == nil {
-		st.Tags, st.RemoteTags = blobs.Tags, blobs.RemoteTags
-	}
-	if blobs.Lister != nil && directories.Lister != nil {
-		st.Lister = tier.Listers{blobs.Lister, directories.Lister}
-	}
-	return st
 }
 
 // hashedID returns the ID of a store that is made of others.

@@ -17,6 +17,7 @@ import (
 
 	"castar/store"
 	"castar/store/memory"
+	"castar/store/query"
 	"castar/store/tier"
 )
 
@@ -174,17 +175,13 @@ type cacheKind struct {
 }
 
 func (k *cacheKind) setURL(_, rest string) error {
-	values, err := queryOf(rest)
-	if err != nil {
-		return err
-	}
-	return setQuery(values, map[string]func(string) error{
+	return setQuery(rest, map[string]func(string) error{
 		"near": setText(&k.Near), "far": setText(&k.Far), "write_through": setBool(&k.WriteThrough),
 		ruleKey: setRule(&k.Rule),
 	})
 }
 
-func (k *cacheKind) check() error { return missing("near", k.Near, "far", k.Far) }
+func (k *cacheKind) check() error { return query.Missing("near", k.Near, "far", k.Far) }
 
 func (k *cacheKind) uses() []use {
 	far := use{key: "far", ref: k.Far, need: toRead, rule: true}
@@ -221,7 +218,7 @@ func (k *combinedKind) setURL(string, string) error {
 	return errors.New("combined has no URL: cache:?near=...&far=... is the same")
 }
 
-func (k *combinedKind) check() error      { return missing("local", k.Local, "remote", k.Remote) }
+func (k *combinedKind) check() error      { return query.Missing("local", k.Local, "remote", k.Remote) }
 func (k *combinedKind) fits(t table) bool { return t == tableBlobs }
 func (k *combinedKind) detail() string    { return k.cache().detail() }
 
@@ -242,23 +239,22 @@ type priorityKind struct {
 }
 
 func (k *priorityKind) setURL(_, rest string) error {
-	values, err := queryOf(rest)
+	k.Services = map[string]string{}
+	_, text, _ := strings.Cut(rest, "?")
+	values, err := query.Parse(text)
 	if err != nil {
 		return err
 	}
-	k.Services = map[string]string{}
-	for key, v := range values {
+	given, err := query.Once(values)
+	for key, name := range given {
 		prio, ok := strings.CutPrefix(key, "services[")
 		prio, closed := strings.CutSuffix(prio, "]")
 		if !ok || !closed {
 			return fmt.Errorf("unknown parameter %q: want services[N]", key)
 		}
-		if err := checkValue(key, v); err != nil {
-			return err
-		}
-		k.Services[prio] = v[0]
+		k.Services[prio] = name
 	}
-	return nil
+	return err
 }
 
 func (k *priorityKind) check() error {

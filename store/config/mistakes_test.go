@@ -167,7 +167,7 @@ func wrongValues() []mistake {
 			"[directoryservices.c]\ntype='bigtable'\napp_profile_id=''\n" +
 			"[stores.d]\ntype='objectstore'\nobject_store_url='s3://b'\nobject_store_options={aws_region=''}",
 			[]string{"stores.a: path: has no value", "stores.b: near: has no value", "directoryservices.c: app_profile_id: has no value",
-				"stores.d: setting aws_region has no value"}},
+				`stores.d: parameter "aws_region" has no value`}},
 		{"parts of URLs", "[stores.a]\ntype='grpc'\nurl='grpc+ftp://host'\n[stores.b]\ntype='grpc'\nurl='grpc+http://host?packages=x'\n" +
 			"[stores.c]\ntype='objectstore'\nobject_store_url='file://host/p'\n[stores.d]\ntype='objectstore'\nobject_store_url='packed:/p'\n" +
 			"[stores.e]\nurl='packed+ftp://host/p'\n[stores.f]\ntype='cache'\nnear='packed:/p?x'\nfar='memory:'\n[stores.g]\ntype='grpc'\nurl='host:80'",

@@ -183,11 +183,7 @@ func (k *bigtableKind) setURL(_, rest string) error {
 		return errors.New("invalid URL")
 	}
 	k.Instance = u.Host
-	values, err := queryOf(rest)
-	if err != nil {
-		return err
-	}
-	return setQuery(values, map[string]func(string) error{
+	return setQuery(rest, map[string]func(string) error{
 		"project_id": setText(&k.Project), "table_name": setText(&k.Table), "family_name": setText(&k.Family),
 		"app_profile_id": setText(&k.AppProfile), "is_read_only": setBool(&k.ReadOnly), "timeout": k.Timeout.set,
 		ruleKey: setRule(&k.Rule),

@@ -4,17 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+
+	"castar/store/query"
 )
 
-// parts is a set of parts that a URL may have after its scheme, in the order of the URL.
-type parts uint8
+// urlParts is a set of parts that a URL may have after its scheme, in the order of the URL.
+type urlParts uint8
 
 const (
-	partUser parts = 1 << iota
+	partUser urlParts = 1 << iota
 	partHost
 	partPort
 	partPath   // begins with a slash
@@ -25,8 +26,8 @@ const (
 
 // form says what the URLs of one scheme look like.
 type form struct {
-	may  parts
-	must parts
+	may  urlParts
+	must urlParts
 	want string // an example, for messages
 }
 
@@ -45,7 +46,7 @@ func checkForm(scheme, rest string) error {
 	}
 	has, port := partsOf(rest)
 	for i, name := range []string{"user", "host", "port", "path", "relative path", "query", "fragment"} {
-		switch part := parts(1 << i); {
+		switch part := urlParts(1 << i); {
 		case has&^f.may&part == partOpaque && f.may&partPath == 0:
 			return fmt.Errorf("%s takes no path: want %s", scheme, f.want)
 		case has&^f.may&part != 0:
@@ -67,8 +68,8 @@ func unknownScheme(kind, scheme string) error {
 }
 
 // partsOf returns the parts that a URL has after the colon of its scheme (RFC 3986, appendix B), and the port.
-func partsOf(rest string) (has parts, port string) {
-	note := func(part parts, there bool) {
+func partsOf(rest string) (has urlParts, port string) {
+	note := func(part urlParts, there bool) {
 		if there {
 			has |= part
 		}
@@ -97,55 +98,29 @@ func partsOf(rest string) (has parts, port string) {
 	return has, port
 }
 
-// missing reports the keys without a value, given in pairs.
-func missing(pairs ...string) error {
-	var names []string
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] == "" {
-			names = append(names, pairs[i])
-		}
-	}
-	if names != nil {
-		return errors.New("missing " + strings.Join(names, " and "))
-	}
-	return nil
-}
-
-// queryOf parses the query of a URL without its scheme. A plus stands for itself and not for a space. The error does not
-// show the query, because it may hold secrets.
-func queryOf(rest string) (url.Values, error) {
-	_, query, _ := strings.Cut(rest, "?")
-	values, err := url.ParseQuery(strings.ReplaceAll(query, "+", "%2B"))
+// setQuery passes each parameter of a URL, without its scheme, to its function.
+func setQuery(rest string, set map[string]func(string) error) error {
+	_, text, _ := strings.Cut(rest, "?")
+	values, err := query.Parse(text)
 	if err != nil {
-		return nil, errors.New("invalid query")
+		return err
 	}
-	return values, nil
-}
-
-// setQuery passes each parameter of a query to its function.
-func setQuery(values url.Values, set map[string]func(string) error) error {
-	for _, key := range slices.Sorted(maps.Keys(values)) {
-		f, ok := set[key]
-		if !ok {
-			return fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(slices.Sorted(maps.Keys(set)), ", "))
-		}
-		if err := checkValue(key, values[key]); err != nil {
-			return err
-		}
-		if err := f(values[key][0]); err != nil {
+	given, err := query.Once(values, slices.Sorted(maps.Keys(set))...)
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		if err := set[key](given[key]); err != nil {
 			return fmt.Errorf("parameter %q: %w", key, err)
 		}
 	}
-	return nil
+	return err
 }
 
 // cutParameter cuts a parameter off the query of a URL, and passes its value, if it is given, to set.
 func cutParameter(text, key string, set func(string) error) (rest string, err error) {
-	rest, query, _ := strings.Cut(text, "?")
-	var kept, values []string
-	for pair := range strings.SplitSeq(query, "&") {
-		if value, ok := strings.CutPrefix(pair, key+"="); ok {
-			values = append(values, value)
+	rest, list, _ := strings.Cut(text, "?")
+	var kept, given []string
+	for pair := range strings.SplitSeq(list, "&") {
+		if strings.HasPrefix(pair, key+"=") {
+			given = append(given, pair)
 		} else if pair != "" {
 			kept = append(kept, pair)
 		}
@@ -153,21 +128,7 @@ func cutParameter(text, key string, set func(string) error) (rest string, err er
 	if len(kept) > 0 {
 		rest += "?" + strings.Join(kept, "&")
 	}
-	if values == nil {
-		return rest, nil
-	}
-	return rest, setQuery(url.Values{key: values}, map[string]func(string) error{key: set})
-}
-
-// checkValue reports a parameter that is given twice or has no value.
-func checkValue(key string, values []string) error {
-	switch {
-	case len(values) != 1:
-		return fmt.Errorf("parameter %q is given twice", key)
-	case values[0] == "":
-		return fmt.Errorf("parameter %q has no value", key)
-	}
-	return nil
+	return rest, setQuery("?"+strings.Join(given, "&"), map[string]func(string) error{key: set})
 }
 
 func setText(to *string) func(string) error {

@@ -126,7 +126,7 @@ func otherURLs() []urlTest {
 
 		{"bigtable://instance?project_id=p&table_name=t&family_name=f", half},
 		{"bigtable://instance?project_id=p&table_name=t&family_name=f&channel_size=2&timeout=1.5&is_read_only=true&app_profile_id=x", half},
-		{"bigtable://instance?project_id=p", "missing table_name, family_name"},
+		{"bigtable://instance?project_id=p", "missing table_name and family_name"},
 		{"bigtable://instance/path?project_id=p&table_name=t&family_name=f", "bigtable takes no path: want bigtable://INSTANCE?"},
 		{"bigtable:instance?project_id=p&table_name=t&family_name=f", "want bigtable://INSTANCE?"},
 		{"bigtable://?project_id=p&table_name=t&family_name=f", "want bigtable://INSTANCE?"},

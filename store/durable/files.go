@@ -36,23 +36,43 @@ func WriteFile(fsys FS, tmp, name string, data []byte) error {
 	return fsys.SyncDir(path.Dir(name))
 }
 
-// NewFile makes a file that holds data. If sync is set, its contents are durable, but not its name. After an error NewFile
-// has tried to remove a file that it made; it returns the first error.
+// NewFile makes a file that holds data; see NewFileFunc.
 func NewFile(fsys FS, name string, data []byte, sync bool) error {
+	return NewFileFunc(fsys, name, sync, func(w io.Writer) (err error) {
+		if len(data) > 0 {
+			_, err = w.Write(data)
+		}
+		return err
+	})
+}
+
+// NewFileFunc makes a file that holds what write writes. If sync is set, its contents are durable, but not its name. After
+// an error NewFileFunc has tried to remove a file that it made; it returns the first error.
+func NewFileFunc(fsys FS, name string, sync bool, write func(io.Writer) error) error {
 	f, err := fsys.Create(name)
 	if err != nil {
 		return err // the file is not ours
 	}
-	if len(data) > 0 {
-		_, err = f.Write(data)
-	}
-	if err == nil && sync {
+	if err = write(f); err == nil && sync {
 		err = f.Sync()
 	}
 	if err = cmp.Or(err, f.Close()); err != nil {
 		fsys.Remove(name)
 	}
 	return err
+}
+
+// AppendFile durably adds data to the end of a file, with one write. It makes the file if it is missing, but does not make
+// the file's name durable.
+func AppendFile(fsys FS, name string, data []byte) error {
+	f, err := fsys.Append(name)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	return cmp.Or(err, f.Close())
 }
 
 // MkdirAll makes the folder name and all missing folders above it, and syncs the parent of each. It also syncs the

@@ -103,9 +103,8 @@ func readFrame(r io.Reader) ([]byte, error) {
 
 // frame is a directory of a closure, checked.
 type frame struct {
-	digest  store.Digest
+	store.NamedDirectory
 	message []byte
-	dir     store.Directory
 }
 
 // frames yields the directories of the closure of root, each once and after one that refers to it. Anything else in the
@@ -113,54 +112,34 @@ type frame struct {
 // be elsewhere: frames adds them to missing at the end.
 func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
-		wanted := map[store.Digest]bool{root: false} // the directories referred to so far, and whether they came
-		repeats := 0                                 // how many repeated directories may still come: one for each reference
+		check := store.NewClosureCheck(root)
+		repeats := 0 // how many repeated directories may still come: one for each reference
 		for {
 			message, err := readFrame(r)
 			if err == io.EOF {
 				break
 			}
+			f, again := frame{message: message}, false
+			if err == nil {
+				f.NamedDirectory, again, err = check.Next(message)
+			}
+			if again {
+				if repeats--; repeats >= 0 {
+					continue
+				}
+				err = errors.New("too many repeated directories")
+			}
 			if err != nil {
 				yield(frame{}, err)
 				return
 			}
-			d := store.Sum(message)
-			came, ok := wanted[d]
-			if !ok {
-				yield(frame{}, fmt.Errorf("directory %s: nothing before it refers to it", d))
-				return
-			}
-			if came {
-				if repeats--; repeats < 0 {
-					yield(frame{}, errors.New("too many repeated directories"))
-					return
-				}
-				continue
-			}
-			dir, err := store.DecodeDirectory(message)
-			if err != nil {
-				yield(frame{}, store.About("directory", d, err))
-				return
-			}
-			wanted[d] = true
-			for _, child := range children(dir) {
-				repeats++
-				if _, ok := wanted[child]; !ok {
-					wanted[child] = false
-				}
-			}
-			if !yield(frame{d, message, dir}, nil) {
+			repeats += len(children(f.Directory))
+			if !yield(f, nil) {
 				return
 			}
 		}
-		if !wanted[root] {
+		if *missing = check.Missing(); slices.Contains(*missing, root) {
 			yield(frame{}, errors.New("closure is empty"))
-			return
-		}
-		for d, came := range wanted {
-			if !came {
-				*missing = append(*missing, d)
-			}
 		}
 	}
 }

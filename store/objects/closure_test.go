@@ -246,8 +246,8 @@ func FuzzClosure(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if store.Sum(fr.message) != fr.digest || n == 0 && fr.digest != root {
-				t.Fatalf("yields %s, whose digest is another", fr.digest)
+			if store.Sum(fr.message) != fr.Digest || n == 0 && fr.Digest != root {
+				t.Fatalf("yields %s, whose digest is another", fr.Digest)
 			}
 			n++
 		}

@@ -111,7 +111,7 @@ func (ds *directories) members(ctx context.Context, root store.Digest, list bool
 		if err != nil {
 			return nil, err
 		}
-		members = append(members, f.digest)
+		members = append(members, f.Digest)
 	}
 	if ds.q.writable() == nil {
 		return members, ds.putMembers(ctx, root, members, false)

@@ -2,7 +2,6 @@ package objects
 
 import (
 	"bytes"
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -44,13 +43,6 @@ type directories struct {
 
 // rescanAfter is how long a listing counts as proof that no closure has a directory.
 const rescanAfter = 10 * time.Second
-
-func newDirectories(q *queue, c *codec, ahead int) *directories {
-	return &directories{
-		q: q, codec: c, ahead: ahead, cache: closureCache{entries: map[store.Digest]*list.Element{}},
-		home: map[store.Digest]uint32{}, listed: map[store.Digest]bool{},
-	}
-}
 
 // learn remembers that the closure of root holds the directories in list.
 func (ds *directories) learn(root store.Digest, list iter.Seq[store.Digest]) {
@@ -134,7 +126,7 @@ func (ds *directories) load(ctx context.Context, root store.Digest) (*closure, e
 		}
 		start := len(c.messages)
 		c.messages = append(c.messages, f.message...)
-		c.at[f.digest] = span{start, len(c.messages)}
+		c.at[f.Digest] = span{start, len(c.messages)}
 	}
 	ds.learn(root, maps.Keys(c.at))
 	return c, nil
@@ -260,8 +252,8 @@ func (ds *directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[st
 				missing = append(missing, root)
 				break
 			}
-			seen[f.digest] = struct{}{}
-			if !yield(store.NamedDirectory{Digest: f.digest, Directory: f.dir}, err) || err != nil {
+			seen[f.Digest] = struct{}{}
+			if !yield(f.NamedDirectory, err) || err != nil {
 				return
 			}
 		}

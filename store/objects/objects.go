@@ -34,6 +34,7 @@ package objects
 
 import (
 	"cmp"
+	"container/list"
 	"context"
 	"crypto/rand"
 	"iter"
@@ -78,12 +79,12 @@ func Open(ctx context.Context, b bucket.Bucket, o Options) (*store.Store, error)
 		return nil, err
 	}
 	return &store.Store{
-		ID: cmp.Or(o.ID, "objects-"+rand.Text()), Blobs: st.blobs, Directories: st.directories, Tags: tags{st.q, st.blobs.ahead, new(atomic.Int64)},
-		Far: true, Lister: lister{st}, Barrier: st,
+		ID: cmp.Or(o.ID, "objects-"+rand.Text()), Blobs: st.blobs, Directories: st.directories,
+		Tags: tags{st.q, st.blobs.ahead, new(atomic.Int64)}, Far: true, Lister: st, Barrier: st,
 	}, ctx.Err()
 }
 
-// bucketStore holds what the parts of a store share.
+// bucketStore holds what the parts of a store share. It implements store.Barrier and store.Lister.
 type bucketStore struct {
 	q           *queue
 	codec       *codec
@@ -92,11 +93,7 @@ type bucketStore struct {
 }
 
 func open(b bucket.Bucket, o Options) (*bucketStore, error) {
-	params, err := chunk.ParamsFor(cmp.Or(o.AvgChunkSize, chunk.Default().Avg))
-	if err != nil {
-		return nil, err
-	}
-	cutter, err := chunk.NewCutter(params)
+	cutter, err := chunk.NewCutter(cmp.Or(o.AvgChunkSize, chunk.Default().Avg))
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +101,7 @@ func open(b bucket.Bucket, o Options) (*bucketStore, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := max(1, min(cmp.Or(max(0, o.Concurrency), 8), bytesInFlight/params.Max))
+	n := max(1, min(cmp.Or(max(0, o.Concurrency), 8), bytesInFlight/cutter.Params().Max))
 	q := newQueue(b, n, o.ReadOnly)
 	return &bucketStore{
 		q: q, codec: c,
@@ -113,7 +110,10 @@ func open(b bucket.Bucket, o Options) (*bucketStore, error) {
 			lists:  newPresence(q, blobsPrefix, blobName, o.ListPage),
 			chunks: newPresence(q, chunksPrefix, chunkName, o.ListPage),
 		},
-		directories: newDirectories(q, c, n),
+		directories: &directories{
+			q: q, codec: c, ahead: n, cache: closureCache{entries: map[store.Digest]*list.Element{}},
+			home: map[store.Digest]uint32{}, listed: map[store.Digest]bool{},
+		},
 	}, nil
 }
 
@@ -125,25 +125,22 @@ func (st *bucketStore) Close() error {
 	return err
 }
 
-// lister implements store.Lister.
-type lister struct{ st *bucketStore }
-
 // List yields the digests of objects below the four prefixes, and of directories in known closures.
-func (l lister) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
+func (st *bucketStore) List(ctx context.Context, prefix store.Digest, nibbles int) iter.Seq2[store.Digest, error] {
 	nibbles = min(max(nibbles, 0), 2*store.DigestSize)
 	return func(yield func(store.Digest, error) bool) {
 		for _, kind := range []string{blobsPrefix, chunksPrefix, dirsPrefix, ownDirsPrefix} {
-			for d, err := range l.st.q.digests(ctx, kind, shardedPrefix(kind, prefix, nibbles)) {
+			for d, err := range st.q.digests(ctx, kind, shardedPrefix(kind, prefix, nibbles)) {
 				if !yield(d, err) || err != nil {
 					return
 				}
 			}
 		}
-		if err := l.st.directories.scan(ctx); err != nil {
+		if err := st.directories.scan(ctx); err != nil {
 			yield(store.Digest{}, err)
 			return
 		}
-		ds := l.st.directories
+		ds := st.directories
 		ds.mu.RLock()
 		var found []store.Digest // the loop may store more directories
 		for d := range ds.home {

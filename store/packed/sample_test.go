@@ -93,7 +93,7 @@ type sampler struct {
 func newSampler() *sampler {
 	s := new(sampler)
 	s.coders, _ = pack.NewCoders(1, 8, 100)
-	s.cutter, _ = chunk.NewCutter(chunk.Params{Min: chunk.MinAvg / 2, Avg: chunk.MinAvg, Max: 2 * chunk.MinAvg})
+	s.cutter, _ = chunk.NewCutter(chunk.MinAvg)
 	return s
 }
 

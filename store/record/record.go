@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
 	"castar/store"
@@ -72,8 +71,8 @@ func (f Form) Encode(v any, extra string) ([]byte, error) {
 }
 
 // Decode reads a record into the struct that v points to. It returns the other fields as a JSON object, or "" if there are
-// none. The error is store.ErrNewer if the record needs a word that is not in known.
-func (f Form) Decode(b []byte, v any, known ...string) (extra string, err error) {
+// none. The error is store.ErrNewer if the record needs anything: this program knows no word yet.
+func (f Form) Decode(b []byte, v any) (extra string, err error) {
 	object, err := f.unwrap(b)
 	if err != nil {
 		return "", err
@@ -82,27 +81,16 @@ func (f Form) Decode(b []byte, v any, known ...string) (extra string, err error)
 	if err := json.Unmarshal(object, &fields); err != nil {
 		return "", err
 	}
-	if err := understood(fields["needs"], known); err != nil {
-		return "", err
-	}
-	return take(fields, v)
-}
-
-// understood returns an error that is store.ErrNewer if needs has a word that is not known, or is no list of words.
-func understood(needs json.RawMessage, known []string) error {
-	var words []string
-	if needs == nil {
-		return nil
-	}
-	if json.Unmarshal(needs, &words) != nil {
-		return fmt.Errorf("%w: needs %s", store.ErrNewer, needs)
-	}
-	for _, word := range words {
-		if !slices.Contains(known, word) {
-			return fmt.Errorf("%w: needs %q", store.ErrNewer, word)
+	if needs, ok := fields["needs"]; ok {
+		var words []string
+		switch err := json.Unmarshal(needs, &words); {
+		case err != nil:
+			return "", fmt.Errorf("%w: needs %s", store.ErrNewer, needs)
+		case len(words) > 0:
+			return "", fmt.Errorf("%w: needs %q", store.ErrNewer, words[0])
 		}
 	}
-	return nil
+	return take(fields, v)
 }
 
 // At returns err, which Decode has returned, with the place of the record: as it is if it is store.ErrNewer, and otherwise

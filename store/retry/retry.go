@@ -10,14 +10,14 @@ import (
 
 // Policy says how often a call is made, and when.
 type Policy struct {
-	Tries   int           // calls, the first one included
+	Tries   int           // calls, the first one included; 0: no bound
 	First   time.Duration // the mean wait before the second call; each later one is twice as long
 	Most    time.Duration // but no longer than this; 0: no bound
 	Timeout time.Duration // of one call; 0: none
 }
 
 // Do makes a call until it succeeds, until its error is one that does not pass, or until it has been made p.Tries times,
-// and returns its last error. A call that took longer than p.Timeout is made again whatever its error. Waits are random,
+// and returns its last error. passes may be nil if every error passes. A call that took longer than p.Timeout is made again whatever its error. Waits are random,
 // from half to one and a half times the mean, so clients that failed together do not come back together. The end of ctx
 // ends a wait, and its error is then that of Do.
 func (p Policy) Do(ctx context.Context, passes func(error) bool, call func(context.Context) error) error {
@@ -36,11 +36,11 @@ func (p Policy) Do(ctx context.Context, passes func(error) bool, call func(conte
 		defer cancel()
 		last = call(once)
 		late := once.Err() != nil && ctx.Err() == nil
-		if last == nil || late || passes(last) {
+		if last == nil || late || passes == nil || passes(last) {
 			return struct{}{}, last
 		}
 		return struct{}{}, backoff.Permanent(last)
-	}, backoff.WithBackOff(waits), backoff.WithMaxTries(uint(max(1, p.Tries))), backoff.WithMaxElapsedTime(0))
+	}, backoff.WithBackOff(waits), backoff.WithMaxTries(uint(p.Tries)), backoff.WithMaxElapsedTime(0))
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}

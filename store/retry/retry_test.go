@@ -3,6 +3,7 @@ package retry
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,7 +28,8 @@ func TestDo(t *testing.T) {
 		{"final", []error{errFinal}, Policy{Tries: 3, First: time.Second}, errFinal, 1, [2]time.Duration{}},
 		{"final at last", []error{errPassing, errPassing, errFinal}, Policy{Tries: 3, First: time.Second}, errFinal, 3, [2]time.Duration{1500 * time.Millisecond, 4500 * time.Millisecond}},
 		{"bounded waits", []error{errPassing, errPassing, errPassing}, Policy{Tries: 4, First: time.Second, Most: time.Second}, nil, 4, [2]time.Duration{1500 * time.Millisecond, 4500 * time.Millisecond}},
-		{"no tries", []error{errPassing}, Policy{}, errPassing, 1, [2]time.Duration{}},
+		{"once", []error{errPassing}, Policy{Tries: 1}, errPassing, 1, [2]time.Duration{}},
+		{"no bound", slices.Repeat([]error{errPassing}, 30), Policy{First: time.Second, Most: time.Second}, nil, 31, [2]time.Duration{15 * time.Second, 45 * time.Second}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -175,14 +175,15 @@ func (a *ahead) list(resp *protos.GetManyResponse) error {
 	if err != nil {
 		return err
 	}
-	if n := len(resp.GetChunks()); n != len(resp.GetSizes()) || n > wire.MostChunks {
-		return fmt.Errorf("blob %s: %d chunks with %d lengths", d, n, len(resp.GetSizes()))
+	chunks, err := wire.ParseChunks(resp.GetChunks(), resp.GetSizes())
+	if err == nil {
+		err = checkSizes(chunks)
 	}
-	chunks := make([]store.Chunk, len(resp.GetChunks()))
-	for i := range chunks {
-		if chunks[i], err = chunkOf(resp.GetChunks()[i], resp.GetSizes()[i]); err != nil {
-			return fmt.Errorf("blob %s: %w", d, err)
-		}
+	if err == nil && len(chunks) > wire.MostChunks {
+		err = fmt.Errorf("%d chunks", len(chunks))
+	}
+	if err != nil {
+		return fmt.Errorf("blob %s: %w", d, err)
 	}
 	a.g.settle(a.chunks)
 	a.chunks, a.spare = nil, len(chunks)

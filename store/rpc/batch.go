@@ -10,6 +10,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 	"castar/store/zstd"
 )
 
@@ -113,11 +114,6 @@ func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 	if err != nil {
 		return fromStatus(err, b.digests[0])
 	}
-	for i, d := range b.digests {
-		if has[i] {
-			c.known.add(d, true)
-		}
-	}
 	if slices.Contains(has, true) {
 		b = b.without(has)
 	}
@@ -132,34 +128,37 @@ func (c *client) putBatch(ctx context.Context, b *batch, enc *zstd.Encoder) erro
 }
 
 // hasBlobs asks which blobs the server has.
-func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) (has []bool, err error) {
-	req := new(protos.HasBlobsRequest)
-	for i := range digests {
-		req.Digests = append(req.Digests, digests[i][:])
+func (c *client) hasBlobs(ctx context.Context, digests []store.Digest) ([]bool, error) {
+	has, instance, err := c.askFor(ctx, digests)
+	if err != nil {
+		return nil, err
 	}
+	var claimed []store.Digest
+	for i, d := range digests {
+		if has[i] {
+			claimed = append(claimed, d)
+			c.known.add(d, true)
+		} else {
+			c.lacking.add(d, true)
+		}
+	}
+	if len(claimed) > 0 {
+		_ = c.ledger.claim(instance, claimed...) // see hasBlob
+	}
+	return has, nil
+}
+
+// askFor asks which blobs the server has, and returns the instance that answers.
+func (c *client) askFor(ctx context.Context, digests []store.Digest) (has []bool, instance string, err error) {
 	err = c.retry(ctx, func(k *call) error {
 		var headers metadata.MD
-		resp, err := c.bulk.Has(k.ctx, req, grpc.Header(&headers))
-		if err != nil {
-			return err
+		resp, err := c.bulk.Has(k.ctx, &protos.HasBlobsRequest{Digests: wire.Digests(digests)}, grpc.Header(&headers))
+		if has, instance = resp.GetHas(), instanceOf(headers); err == nil && len(has) != len(digests) {
+			return &store.CorruptError{Where: "the server", Err: fmt.Errorf("%d answers for %d blobs", len(has), len(digests))}
 		}
-		if has = resp.GetHas(); len(has) != len(digests) {
-			return corrupt(digests[0], fmt.Errorf("%d answers for %d blobs", len(has), len(digests)))
-		}
-		var claimed []store.Digest
-		for i, d := range digests {
-			if has[i] {
-				claimed = append(claimed, d)
-			} else {
-				c.lacking.add(d, true)
-			}
-		}
-		if len(claimed) > 0 {
-			_ = c.ledger.claim(instanceOf(headers), claimed...) // see blobs.Has
-		}
-		return nil
+		return err
 	})
-	return has, err
+	return has, instance, err
 }
 
 // hasAll asks the server whether it has all blobs, and returns its instance. It reports false if it cannot tell.
@@ -167,18 +166,8 @@ func (c *client) hasAll(ds []store.Digest) (instance string, all bool) {
 	for first := true; first || len(ds) > 0; first = false { // none are a question, too
 		part := ds[:min(len(ds), questionSize)]
 		ds = ds[len(part):]
-		req := new(protos.HasBlobsRequest)
-		for i := range part {
-			req.Digests = append(req.Digests, part[i][:])
-		}
-		var headers metadata.MD
-		var resp *protos.HasBlobsResponse
-		err := c.retry(c.outbox.ctx, func(k *call) (err error) {
-			resp, err = c.bulk.Has(k.ctx, req, grpc.Header(&headers))
-			return err
-		})
-		now := instanceOf(headers)
-		if err != nil || len(resp.GetHas()) != len(part) || slices.Contains(resp.GetHas(), false) || !first && instance != now {
+		has, now, err := c.askFor(c.outbox.ctx, part)
+		if err != nil || slices.Contains(has, false) || !first && instance != now {
 			return now, false
 		}
 		instance = now

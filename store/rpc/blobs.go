@@ -41,6 +41,7 @@ func (c *client) hasBlob(ctx context.Context, d store.Digest) (bool, error) {
 		return false, err
 	}
 	_ = c.ledger.claim(instanceOf(headers), d) // after a restart the answer is still true, and the next put fails
+	c.known.add(d, true)
 	return true, nil
 }
 
@@ -74,9 +75,13 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 	}
 	chunks := make([]store.Chunk, len(list))
 	for i, m := range list {
-		if chunks[i], err = chunkOf(m.GetDigest(), m.GetSize()); err != nil {
+		chunks[i].Size = m.GetSize()
+		if chunks[i].Digest, err = store.DigestFromBytes(m.GetDigest()); err != nil {
 			return nil, corrupt(d, fmt.Errorf("chunk %d: %w", i, err))
 		}
+	}
+	if err := checkSizes(chunks); err != nil {
+		return nil, corrupt(d, err)
 	}
 	if len(chunks) == 1 && chunks[0].Digest == d {
 		return nil, nil
@@ -84,14 +89,14 @@ func (b blobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error
 	return chunks, nil
 }
 
-// chunkOf returns a chunk that a server lists, unless it is impossible.
-func chunkOf(digest []byte, size uint64) (c store.Chunk, err error) {
-	c.Size = size
-	c.Digest, err = store.DigestFromBytes(digest)
-	if err == nil && (size == 0 || size > maxChunk) {
-		err = fmt.Errorf("invalid size %d", size)
+// checkSizes refuses chunks of an impossible size.
+func checkSizes(chunks []store.Chunk) error {
+	for i := range chunks {
+		if n := chunks[i].Size; n == 0 || n > maxChunk {
+			return fmt.Errorf("chunk %d: invalid size %d", i, n)
+		}
 	}
-	return c, err
+	return nil
 }
 
 // Put sends a blob unless the server has it: see the package comment for how. It may return before the blob has arrived.
@@ -128,9 +133,6 @@ func (b blobs) lacks(ctx context.Context, d store.Digest) (bool, error) {
 		return false, nil
 	}
 	has, err := b.Has(ctx, d)
-	if has && err == nil {
-		b.c.known.add(d, true)
-	}
 	return !has && err == nil, err
 }
 

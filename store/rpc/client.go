@@ -37,7 +37,7 @@ type client struct {
 	outbox      *outbox
 	groups      groups
 	questions   questions
-	singles     pace // of calls about one blob
+	singles     *pace // of calls about one blob
 	ledger      ledger
 	patience    time.Duration // how long a call may wait for the server to do anything
 	maxSpool    int64         // length of the longest blob that is kept in a temporary file
@@ -60,8 +60,12 @@ func newClient(conn *grpc.ClientConn, pkg string) *client {
 	c := &client{conn: conn, name: "server", bulk: protos.NewBulkServiceClient(conn), patience: defaultPatience, maxSpool: defaultMaxSpool}
 	c.outbox, c.ledger.c = newOutbox(c), c
 	c.groups.init(c)
-	c.questions.c = c
-	c.closures, c.expected = newClosures(c), newExpected(c)
+	c.questions.c, c.singles = c, newPace()
+	c.closures = &closures{
+		fetch: directories{c}.fetch, ended: map[store.Digest]ended{}, maxBytes: maxKept, turn: make(chan struct{}, 1),
+		kept: newKeptDirectories(),
+	}
+	c.expected = &expected{ds: directories{c}, most: manyExpected, loads: map[*load]struct{}{}, kept: newKeptDirectories()}
 	b, d := &service{c: c, probe: probeBlobs}, &service{c: c, probe: probeDirectories}
 	c.blobs, c.directories = blobService{protos.NewBlobServiceClient(b), b}, protos.NewDirectoryServiceClient(d)
 	c.services = []*service{b, d}

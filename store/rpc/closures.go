@@ -1,21 +1,17 @@
 package rpc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"castar/store"
-	"castar/store/posix"
 )
 
 // Some servers find a directory only if it is the root of an upload. The protocol allows that, and tvix and snix do it when
@@ -35,27 +31,19 @@ type closures struct {
 	fetch    func(ctx context.Context, root store.Digest, take func(store.Digest, []byte) error) error
 	maxBytes int64
 	parents  recent[store.Digest]
+	kept     *keptDirectories
 	turn     chan struct{} // full while one caller asks for a closure; the next one may find in it what it wants
 
 	// The next three belong to the caller that has its turn.
 	ended     map[store.Digest]ended // by root; the closures that came whole are kept
 	rootsOnly bool                   // the server has a directory that it does not find
 	roots     []store.Digest         // the last that were asked for
-
-	mu   sync.Mutex
-	kept keptDirectories
 }
 
 // ended is how the last request for a closure ended.
 type ended struct {
 	err error
 	at  time.Time
-}
-
-func newClosures(c *client) *closures {
-	return &closures{
-		fetch: directories{c}.fetch, ended: map[store.Digest]ended{}, maxBytes: maxKept, turn: make(chan struct{}, 1),
-	}
 }
 
 // found remembers that dir refers to its directories, and that a recursive Get of parent returns them.
@@ -65,13 +53,6 @@ func (cs *closures) found(parent store.Digest, dir store.Directory) {
 			cs.parents.add(dir[i].Digest, parent)
 		}
 	}
-}
-
-// get returns a kept directory, encoded.
-func (cs *closures) get(d store.Digest) (message []byte, ok bool, err error) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return cs.kept.get(d)
 }
 
 // look returns a directory that the server does not find, encoded. The error is store.ErrNotFound if no closure that may
@@ -104,12 +85,12 @@ func (cs *closures) candidates(d store.Digest) []store.Digest {
 
 // within returns a directory of the closure of root, encoded, if it is there.
 func (cs *closures) within(ctx context.Context, root, d store.Digest) (message []byte, ok bool, err error) {
-	message, ok, err = cs.get(d)
+	message, ok, err = cs.kept.get(d)
 	if last, asked := cs.ended[root]; !ok && err == nil {
 		if !asked || last.err != nil && time.Since(last.at) > retryAfter {
 			last.err = cs.load(ctx, root)
 		}
-		message, ok, err = cs.get(d)
+		message, ok, err = cs.kept.get(d)
 		if !ok && err == nil && last.err != nil && !lacksSomething(last.err) {
 			err = cannotHave(d, root, last.err)
 		}
@@ -120,20 +101,14 @@ func (cs *closures) within(ctx context.Context, root, d store.Digest) (message [
 
 // load keeps the closure of root, as far as the server has it. If too much is kept, it drops that first.
 func (cs *closures) load(ctx context.Context, root store.Digest) error {
-	cs.mu.Lock()
-	if cs.kept.size > cs.maxBytes {
+	if _, bytes := cs.kept.size(); bytes > cs.maxBytes {
 		cs.kept.drop() // an error of closing does not matter
 		clear(cs.ended)
 	}
-	cs.mu.Unlock()
 	cs.roots = slices.DeleteFunc(cs.roots, func(r store.Digest) bool { return r == root })
 	cs.roots = slices.Insert(cs.roots, 0, root)
 	cs.roots = cs.roots[:min(len(cs.roots), maxRoots)]
-	err := cs.fetch(ctx, root, func(d store.Digest, message []byte) error {
-		cs.mu.Lock()
-		defer cs.mu.Unlock()
-		return cs.kept.put(d, message)
-	})
+	err := cs.fetch(ctx, root, cs.kept.put)
 	delete(cs.ended, root)
 	if ctx.Err() == nil { // another caller may have more time
 		cs.ended[root] = ended{err, time.Now()}
@@ -157,79 +132,4 @@ func cannotHave(d, root store.Digest, err error) error {
 		return &store.CorruptError{Digest: d, Err: told}
 	}
 	return told
-}
-
-// close drops what is kept.
-func (cs *closures) close() error {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	return cs.kept.drop()
-}
-
-// maxKeptMemory is how many bytes of kept directories are in memory.
-const maxKeptMemory = 8 << 20
-
-// keptDirectories are encoded directories, the first in memory and the others in a nameless file. The zero value is empty.
-type keptDirectories struct {
-	inMemory int // how many bytes of memory they may take; 0 is maxKeptMemory
-	at       map[store.Digest]span
-	memory   []byte
-	file     *os.File
-	size     int64 // of all directories
-}
-
-// span is where a directory is in the memory and the file, one behind the other.
-type span struct {
-	start  int64
-	length uint32
-}
-
-func (k *keptDirectories) get(d store.Digest) (message []byte, ok bool, err error) {
-	s, ok := k.at[d]
-	if !ok {
-		return nil, false, nil
-	}
-	if end := s.start + int64(s.length); end <= int64(len(k.memory)) {
-		return k.memory[s.start:end:end], true, nil
-	}
-	message = make([]byte, s.length)
-	_, err = k.file.ReadAt(message, s.start-int64(len(k.memory)))
-	return message, err == nil, err
-}
-
-func (k *keptDirectories) put(d store.Digest, message []byte) error {
-	if _, ok := k.at[d]; ok {
-		return nil
-	}
-	if k.at == nil {
-		k.at = map[store.Digest]span{}
-	}
-	if k.file == nil && len(k.memory)+len(message) <= cmp.Or(k.inMemory, maxKeptMemory) {
-		k.memory = append(k.memory, message...)
-	} else if err := k.write(message); err != nil {
-		return err
-	}
-	k.at[d] = span{k.size, uint32(len(message))}
-	k.size += int64(len(message))
-	return nil
-}
-
-// write appends to the file.
-func (k *keptDirectories) write(message []byte) (err error) {
-	if k.file == nil {
-		if k.file, err = posix.Nameless(""); err != nil {
-			return err
-		}
-	}
-	_, err = k.file.WriteAt(message, k.size-int64(len(k.memory)))
-	return err
-}
-
-// drop forgets all directories and closes the file.
-func (k *keptDirectories) drop() (err error) {
-	if k.file != nil {
-		err = k.file.Close()
-	}
-	*k = keptDirectories{inMemory: k.inMemory}
-	return err
 }

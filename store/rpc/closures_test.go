@@ -133,16 +133,16 @@ func TestMissingBelowRoots(t *testing.T) {
 // Kept directories are dropped when there are too many, and the client asks for closures again.
 func TestKeptIsBounded(t *testing.T) {
 	c := startPeer(t, &peer.Server{Package: peer.Snix})
-	c.closures.maxBytes, c.closures.kept.inMemory = 100, 60
+	c.closures.maxBytes, c.closures.kept.spool.most = 100, 60
 	first, second := chain(t, c, "first", 10), chain(t, c, "second", 10)
 	for range 2 {
 		getAll(t, c, first)
 		getAll(t, c, second)
-		if size := c.closures.kept.size; size > 600 {
+		if _, size := c.closures.kept.size(); size > 600 {
 			t.Errorf("%d bytes in the pool, want those of one closure", size)
 		}
 	}
-	if c.closures.kept.file == nil {
+	if c.closures.kept.spool.file == nil {
 		t.Error("the pool has no file")
 	}
 	c.closures.parents = recent[store.Digest]{} // forgotten

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"castar/store"
+	"castar/store/query"
 	"castar/store/rpc/internal/wire"
 	"castar/store/traffic"
 )
@@ -103,51 +104,52 @@ func connected(ctx context.Context, conn *grpc.ClientConn) error {
 
 // target is what a URL says.
 type target struct {
-	scheme, address string
-	name            string // in messages
-	pkg             string
-	wait            bool
-	options         []grpc.DialOption
+	scheme, host, address string
+	name                  string // in messages
+	pkg                   string
+	wait                  bool
+	values                map[string]string // of the query
+	options               []grpc.DialOption
 }
 
 // CheckURL returns the error that Dial would return for a URL, as far as that can be known without the files and the
 // server that the URL names.
 func CheckURL(rawURL string) error {
-	_, _, _, err := splitTarget(rawURL)
+	_, err := splitTarget(rawURL)
 	return err
 }
 
 // parseTarget reads a URL and the files that it names.
 func parseTarget(rawURL string, m *traffic.Meter) (target, error) {
-	t, u, values, err := splitTarget(rawURL)
+	t, err := splitTarget(rawURL)
 	if err == nil {
-		err = t.credentials(values, m)
+		err = t.credentials(m)
 	}
 	if err == nil {
-		err = t.token(values.Get("token-path"), u.Hostname())
+		err = t.token(t.values["token-path"])
 	}
 	return t, err
 }
 
-// splitTarget reads a URL. It leaves the names of files among the values of the query.
-func splitTarget(rawURL string) (t target, u *url.URL, values url.Values, err error) {
-	u, err = url.Parse(rawURL)
+// splitTarget reads a URL. It leaves the names of files among the values.
+func splitTarget(rawURL string) (t target, err error) {
+	u, err := url.Parse(rawURL)
 	if err != nil {
-		return t, nil, nil, errors.New("invalid URL") // the cause may show a secret
+		return t, errors.New("invalid URL") // the cause may show a secret
 	}
 	t.scheme = strings.TrimPrefix(u.Scheme, "grpc+")
 	switch u.Scheme {
 	case "grpc+unix":
 		err = t.unix(u)
 	case "grpc+http", "grpc+https":
-		err = t.host(u)
+		err = t.at(u)
 	default:
 		err = fmt.Errorf("unknown scheme %q: want grpc+http, grpc+https or grpc+unix", u.Scheme)
 	}
 	if err == nil {
-		values, err = t.query(u)
+		err = t.query(u)
 	}
-	return t, u, values, err
+	return t, err
 }
 
 func (t *target) unix(u *url.URL) error {
@@ -164,61 +166,57 @@ func (t *target) unix(u *url.URL) error {
 	return nil
 }
 
-func (t *target) host(u *url.URL) error {
-	if u.Hostname() == "" {
+func (t *target) at(u *url.URL) error {
+	if t.host = u.Hostname(); t.host == "" {
 		return fmt.Errorf("%s takes a host, as in %s://localhost:8000", u.Scheme, u.Scheme)
 	}
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[t.scheme]
 	}
-	address := net.JoinHostPort(u.Hostname(), port)
+	address := net.JoinHostPort(t.host, port)
 	t.address, t.name = "dns:///"+address, u.Scheme+"://"+address
 	return nil
 }
 
 // query reads the parameters. It refuses unknown ones.
-func (t *target) query(u *url.URL) (url.Values, error) {
-	values, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil, errors.New("invalid query") // the cause may show a secret
+func (t *target) query(u *url.URL) error {
+	values, err := query.Parse(u.RawQuery)
+	if err == nil {
+		t.values, err = query.Once(values,
+			"wait-connect", "package", "token-path", "tls-ca-cert-path", "tls-client-cert-path", "tls-client-key-path")
 	}
-	known := []string{"wait-connect", "package", "token-path", "tls-ca-cert-path", "tls-client-cert-path", "tls-client-key-path"}
-	for key, v := range values {
-		switch {
-		case !slices.Contains(known, key):
-			return nil, fmt.Errorf("unknown parameter %q: want %s", key, strings.Join(known, ", "))
-		case len(v) > 1:
-			return nil, fmt.Errorf("parameter %q is given twice", key)
-		case v[0] == "":
-			return nil, fmt.Errorf("parameter %q has no value", key)
-		case strings.HasPrefix(key, "tls-") && t.scheme != "https":
-			return nil, errors.New("tls-... works only with grpc+https")
+	if err != nil {
+		return err
+	}
+	for key := range t.values {
+		if strings.HasPrefix(key, "tls-") && t.scheme != "https" {
+			return errors.New("tls-... works only with grpc+https")
 		}
 	}
-	wait, pkg := values.Get("wait-connect"), values.Get("package")
+	wait, pkg := t.values["wait-connect"], t.values["package"]
 	if !slices.Contains([]string{"", "0", "1"}, wait) {
-		return nil, fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", wait)
+		return fmt.Errorf("invalid value %q for wait-connect: want 0 or 1", wait)
 	}
 	packages, ok := map[string]string{"": "", "tvix": wire.TvixPackage, "snix": wire.SnixPackage}, false
 	if t.pkg, ok = packages[pkg]; !ok {
-		return nil, fmt.Errorf("invalid value %q for package: want tvix or snix", pkg)
+		return fmt.Errorf("invalid value %q for package: want tvix or snix", pkg)
 	}
 	t.wait = wait == "1"
-	if (values.Get("tls-client-cert-path") == "") != (values.Get("tls-client-key-path") == "") {
-		return nil, errors.New("tls-client-cert-path and tls-client-key-path go together")
+	if (t.values["tls-client-cert-path"] == "") != (t.values["tls-client-key-path"] == "") {
+		return errors.New("tls-client-cert-path and tls-client-key-path go together")
 	}
-	return values, nil
+	return nil
 }
 
 // credentials sets up TLS for https.
-func (t *target) credentials(values url.Values, m *traffic.Meter) error {
+func (t *target) credentials(m *traffic.Meter) error {
 	if t.scheme != "https" {
 		t.options = append(t.options, m.DialOptions(insecure.NewCredentials())...)
 		return nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if path := values.Get("tls-ca-cert-path"); path != "" {
+	if path := t.values["tls-ca-cert-path"]; path != "" {
 		pem, err := os.ReadFile(path)
 		if err != nil {
 			return err
@@ -228,8 +226,8 @@ func (t *target) credentials(values url.Values, m *traffic.Meter) error {
 			return fmt.Errorf("%s: contains no certificate", path)
 		}
 	}
-	if cert := values.Get("tls-client-cert-path"); cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, values.Get("tls-client-key-path"))
+	if cert := t.values["tls-client-cert-path"]; cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, t.values["tls-client-key-path"])
 		if err != nil {
 			return err
 		}
@@ -240,11 +238,11 @@ func (t *target) credentials(values url.Values, m *traffic.Meter) error {
 }
 
 // token makes every call show the token in a file.
-func (t *target) token(path, host string) error {
+func (t *target) token(path string) error {
 	if path == "" {
 		return nil
 	}
-	if t.scheme == "http" && !isLoopback(host) {
+	if t.scheme == "http" && !isLoopback(t.host) {
 		return errors.New("a token may not be sent in the clear: use grpc+https")
 	}
 	token, err := ReadToken(path)

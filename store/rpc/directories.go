@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -27,7 +28,7 @@ func request(d store.Digest, recursive bool) *protos.GetDirectoryRequest {
 func (ds directories) Get(ctx context.Context, d store.Digest) (dir store.Directory, err error) {
 	message, kept, err := ds.c.expected.get(ctx, d)
 	if !kept && err == nil {
-		message, kept, err = ds.c.closures.get(d)
+		message, kept, err = ds.c.closures.kept.get(d)
 	}
 	if !kept && err == nil {
 		if message, err = ds.get(ctx, d); store.IsNotFound(err) {
@@ -141,22 +142,25 @@ func (ds directories) closure(
 	if err != nil {
 		return k.why(err)
 	}
-	w := walk{root: root, strays: strays, missing: 1, came: map[store.Digest]bool{root: false}}
+	check := store.NewClosureCheck(root)
+	check.Strays = strays
 	for {
 		var named store.NamedDirectory
 		var message []byte
 		err := k.wait(func() (err error) {
 			for again := true; again && err == nil; { // a directory that has come before does not count as an answer
 				if message, err = wire.RecvDirectory(stream); err == nil {
-					named, again, err = w.next(message)
+					if named, again, err = check.Next(message); err != nil {
+						err = corrupt(root, err)
+					}
 				}
 			}
 			return err
 		})
 		if err == io.EOF {
-			return w.end()
+			return incomplete(root, check.Missing())
 		}
-		if status.Code(err) == codes.NotFound && w.came[root] { // the server says what is missing
+		if status.Code(err) == codes.NotFound && !slices.Contains(check.Missing(), root) { // the server says what is missing
 			return reported(err, status.Convert(err).Message())
 		}
 		if err == nil {
@@ -171,50 +175,13 @@ func (ds directories) closure(
 // errMissing says that a closure ended without a directory that another refers to.
 var errMissing = errors.New("missing")
 
-// walk checks a closure that comes root first.
-type walk struct {
-	root    store.Digest
-	strays  int                   // how many may still come that no other refers to
-	came    map[store.Digest]bool // for each that was received, or that one of those refers to
-	missing int                   // how many have not come
-}
-
-// next checks a directory, and reports whether it has come before.
-func (w *walk) next(message []byte) (named store.NamedDirectory, again bool, err error) {
-	d := store.Sum(message)
-	switch came, known := w.came[d]; {
-	case came:
-		return named, true, nil
-	case known:
-		w.missing--
-	case w.strays > 0:
-		w.strays--
-	default:
-		return named, false, corrupt(w.root, fmt.Errorf("directory %s, to which no other before it refers", d))
-	}
-	dir, err := store.DecodeDirectory(message)
-	if err != nil {
-		return named, false, corrupt(d, err)
-	}
-	w.came[d] = true
-	for i := range dir {
-		if _, known := w.came[dir[i].Digest]; dir[i].Kind == store.KindDirectory && !known {
-			w.came[dir[i].Digest] = false
-			w.missing++
-		}
-	}
-	return store.NamedDirectory{Digest: d, Directory: dir}, false, nil
-}
-
-// end returns why the closure may not end here, or nil.
-func (w *walk) end() error {
-	if !w.came[w.root] {
-		return fmt.Errorf("%s: %w", w.root, store.ErrNotFound)
-	}
-	for d, came := range w.came {
-		if !came {
-			return corrupt(w.root, fmt.Errorf("directories are %w: %d, among them %s", errMissing, w.missing, d))
-		}
+// incomplete returns the error for the end of a closure that lacks directories, or nil if it lacks none.
+func incomplete(root store.Digest, missing []store.Digest) error {
+	switch {
+	case slices.Contains(missing, root):
+		return fmt.Errorf("%s: %w", root, store.ErrNotFound)
+	case len(missing) > 0:
+		return corrupt(root, fmt.Errorf("directories are %w: %d, among them %s", errMissing, len(missing), missing[0]))
 	}
 	return nil
 }

@@ -25,12 +25,12 @@ func TestHostileDirectories(t *testing.T) {
 		send       [][]byte
 		end        error
 	}{
-		{"children first", "to which no other before it refers", [][]byte{a, b, root}, nil},
-		{"another root", "to which no other before it refers", [][]byte{b, a}, nil},
-		{"a stranger", "to which no other before it refers", [][]byte{root, stranger, b, a}, nil},
+		{"children first", "nothing before it refers to it", [][]byte{a, b, root}, nil},
+		{"another root", "nothing before it refers to it", [][]byte{b, a}, nil},
+		{"a stranger", "nothing before it refers to it", [][]byte{root, stranger, b, a}, nil},
 		{"truncated", "directories are missing: 1, among them ", [][]byte{root, b}, nil},
 		{"only the root", "directories are missing", [][]byte{root}, nil},
-		{"not canonical", "to which no other before it refers", [][]byte{append(bytes.Clone(root), 0x20, 0)}, nil},
+		{"not canonical", "nothing before it refers to it", [][]byte{append(bytes.Clone(root), 0x20, 0)}, nil},
 		{"damage", "server: disk", [][]byte{root}, status.Error(codes.DataLoss, "disk")},
 	}
 	for _, tt := range tests {

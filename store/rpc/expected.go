@@ -20,7 +20,7 @@ type expected struct {
 	ds    directories
 	most  int // manyExpected
 	mu    sync.Mutex
-	kept  keptDirectories
+	kept  *keptDirectories
 	loads map[*load]struct{}
 }
 
@@ -28,10 +28,6 @@ type expected struct {
 type load struct {
 	root   store.Digest
 	wanted map[store.Digest]chan struct{} // what will come, and who waits for it: nil if nobody does
-}
-
-func newExpected(c *client) *expected {
-	return &expected{ds: directories{c}, most: manyExpected, loads: map[*load]struct{}{}}
 }
 
 // Expect implements store.RemoteDirectories.
@@ -50,10 +46,10 @@ func (ds directories) Expect(ctx context.Context, root store.Digest) {
 func (e *expected) add(l *load) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(e.loads) == 0 && (e.kept.size >= maxExpected || len(e.kept.at) >= e.most) {
+	if n, bytes := e.kept.size(); len(e.loads) == 0 && (bytes >= maxExpected || n >= e.most) {
 		e.kept.drop() // an error of closing does not matter
 	}
-	if _, ok := e.kept.at[l.root]; ok {
+	if e.kept.has(l.root) {
 		return false
 	}
 	for other := range e.loads {
@@ -80,7 +76,7 @@ func (e *expected) load(ctx context.Context, l *load) {
 func (e *expected) take(l *load, named store.NamedDirectory, message []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.kept.size >= maxExpected || len(e.kept.at)+len(l.wanted) >= e.most {
+	if n, bytes := e.kept.size(); bytes >= maxExpected || n+len(l.wanted) >= e.most {
 		return errEnough
 	}
 	if err := e.kept.put(named.Digest, message); err != nil {
@@ -88,13 +84,7 @@ func (e *expected) take(l *load, named store.NamedDirectory, message []byte) err
 	}
 	for i := range named.Directory {
 		n := &named.Directory[i]
-		if n.Kind != store.KindDirectory {
-			continue
-		}
-		if _, ok := e.kept.at[n.Digest]; ok {
-			continue
-		}
-		if _, ok := l.wanted[n.Digest]; !ok {
+		if _, ok := l.wanted[n.Digest]; n.Kind == store.KindDirectory && !ok && !e.kept.has(n.Digest) {
 			l.wanted[n.Digest] = nil
 		}
 	}
@@ -150,11 +140,4 @@ func (e *expected) coming(d store.Digest) chan struct{} {
 		}
 	}
 	return nil
-}
-
-// close drops what is kept. No load is running.
-func (e *expected) close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.kept.drop()
 }

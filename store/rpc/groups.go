@@ -11,6 +11,7 @@ import (
 
 	"castar/protos"
 	"castar/store"
+	"castar/store/rpc/internal/wire"
 	"castar/store/zstd"
 )
 
@@ -189,24 +190,19 @@ func (g *groups) get(ctx context.Context, d store.Digest) (m member, err error) 
 
 // receive checks a group, except for its bytes.
 func receive(resp *protos.GetBlobsResponse) (*keptGroup, error) {
-	digests, sizes := resp.GetDigests(), resp.GetSizes()
-	if len(digests) != len(sizes) {
-		return nil, fmt.Errorf("a group of %d blobs with %d lengths", len(digests), len(sizes))
-	}
-	if len(digests) > maxMembers {
+	if len(resp.GetDigests()) > maxMembers {
 		return nil, fmt.Errorf("a group of more than %d blobs", maxMembers)
 	}
-	group := &keptGroup{members: make([]store.Chunk, len(digests)), frame: resp.GetFrame(), raw: resp.GetPlain()}
-	for i, n := range sizes {
-		d, err := store.DigestFromBytes(digests[i])
-		if err != nil {
-			return nil, err
-		}
-		if n > uint64(maxGroup-group.size) {
+	members, err := wire.ParseChunks(resp.GetDigests(), resp.GetSizes())
+	if err != nil {
+		return nil, fmt.Errorf("a group of %w", err)
+	}
+	group := &keptGroup{members: members, frame: resp.GetFrame(), raw: resp.GetPlain()}
+	for i := range members {
+		if members[i].Size > uint64(maxGroup-group.size) {
 			return nil, fmt.Errorf("a group of more than %d bytes", maxGroup)
 		}
-		group.members[i] = store.Chunk{Digest: d, Size: n}
-		group.size += int(n)
+		group.size += int(members[i].Size)
 	}
 	if group.frame == nil && len(group.raw) != group.size {
 		return nil, fmt.Errorf("a group of %d bytes with contents of %d", group.size, len(group.raw))

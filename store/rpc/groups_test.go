@@ -247,7 +247,7 @@ func TestHostileGroups(t *testing.T) {
 		"short, framed":   {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 5}, Contents: framed}, "size"},
 		"long, framed":    {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 3}, Contents: framed}, "size"},
 		"no frame":        {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, 4}, Contents: &protos.GetBlobsResponse_Frame{Frame: []byte("x")}}, "corrupt"},
-		"too few lengths": {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4}, Contents: plain("one\ntwo\n")}, "2 blobs with 1 lengths"},
+		"too few lengths": {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4}, Contents: plain("one\ntwo\n")}, "a group of 2 digests with 1 sizes"},
 		"no digest":       {&protos.GetBlobsResponse{Digests: [][]byte{digests[0], {1}}, Sizes: []uint64{4, 4}, Contents: framed}, "digest"},
 		"a bomb":          {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{4, maxGroup - 3}, Contents: framed}, "more than"},
 		"impossible":      {&protos.GetBlobsResponse{Digests: digests, Sizes: []uint64{1<<64 - 1, 9}, Contents: framed}, "more than"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,6 +14,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/chunk"
+	"castar/store/rpc/internal/wire"
 )
 
 // A long blob goes to a server of castar in chunks, cut as the server would cut it. They are put like small blobs, so the
@@ -39,11 +41,10 @@ func poolFor(average uint64, longest int) *chunk.Pool {
 	if average < leastChunk || average > chunk.MaxAvg {
 		return nil
 	}
-	params, err := chunk.ParamsFor(int(average))
-	if err != nil || params.Max > longest {
+	c, err := chunk.NewCutter(int(average))
+	if err != nil || c.Params().Max > longest {
 		return nil
 	}
-	c, _ := chunk.NewCutter(params) // ParamsFor returns none that it refuses
 	return chunk.NewPool(c, make(chan struct{}, runtime.GOMAXPROCS(0)))
 }
 
@@ -139,14 +140,12 @@ func (c *client) joinBlob(ctx context.Context, d store.Digest, chunks []store.Ch
 		}
 		k.patience += toRead
 		req := &protos.JoinBlobRequest{Digest: d[:]}
-		for rest := chunks; err == nil && len(rest) > 0; {
-			n := min(len(rest), chunksInMessage)
-			for i := range rest[:n] {
-				req.Chunks = append(req.Chunks, rest[i].Digest[:])
-				req.Sizes = append(req.Sizes, rest[i].Size)
+		for part := range slices.Chunk(chunks, chunksInMessage) {
+			req.Chunks, req.Sizes = wire.Chunks(part)
+			if err = k.wait(func() error { return stream.Send(req) }); err != nil {
+				break
 			}
-			err = k.wait(func() error { return stream.Send(req) })
-			rest, req = rest[n:], new(protos.JoinBlobRequest)
+			req = new(protos.JoinBlobRequest)
 		}
 		return k.finish(stream, err, new(protos.JoinBlobResponse), d, c.acked(d))
 	})

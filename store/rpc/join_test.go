@@ -130,7 +130,7 @@ func TestJoinVisible(t *testing.T) {
 // headOf returns bytes that end just after the start of a chunk.
 func headOf(t *testing.T) []byte {
 	t.Helper()
-	cutter, err := chunk.NewCutter(chunk.Default())
+	cutter, err := chunk.NewCutter(chunk.Default().Avg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,5 +161,5 @@ func (b barrier) Sync(ctx context.Context) error {
 // Close closes the connection. Blobs that are not acknowledged are lost.
 func (b barrier) Close() error {
 	b.c.outbox.close()
-	return errors.Join(b.c.conn.Close(), b.c.closures.close(), b.c.expected.close())
+	return errors.Join(b.c.conn.Close(), b.c.closures.kept.drop(), b.c.expected.kept.drop())
 }

@@ -33,20 +33,9 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	if chunks, _ := c.groups.chunks(d); len(chunks) > 0 {
 		return newChunked(ctx, c, d, chunks, nil)
 	}
-	var head []byte
-	var rest *stream
-	err := c.retryStream(ctx, d, func(s *stream) (err error) {
-		head, err = s.upTo(inlineSize + 1)
-		if err == nil {
-			rest = s
-		} else if err == io.EOF {
-			s.close()
-			err = nil
-		}
-		return err
-	})
+	head, rest, err := c.readHead(ctx, d)
 	if err != nil {
-		return nil, fromStatus(err, d)
+		return nil, err
 	}
 	if rest == nil {
 		if store.Sum(head) != d {
@@ -68,9 +57,25 @@ func (b blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 	}
 	if proof != nil {
 		s := &streamed{c: c, ctx: ctx, digest: d}
-		return &proven{digest: d, size: size, proof: proof, readAt: s.readAt, close: s.close}, nil
+		s.Reader = provenReader(ctx, d, size, proof, s.readAt)
+		return s, nil
 	}
 	return c.spool(d, head, rest)
+}
+
+// readHead reads up to inlineSize of a blob, unchecked. If there is more, it returns a little more, and the stream of the
+// rest.
+func (c *client) readHead(ctx context.Context, d store.Digest) (head []byte, rest *stream, err error) {
+	err = c.retryStream(ctx, d, func(s *stream) (err error) {
+		if head, err = s.upTo(inlineSize + 1); err == nil {
+			rest = s
+		} else if err == io.EOF {
+			s.close()
+			err = nil
+		}
+		return err
+	})
+	return head, rest, fromStatus(err, d)
 }
 
 // proof asks for the proof of a blob. It returns the length that the proof claims, and the proof, or nil if there is none.
@@ -96,9 +101,9 @@ type chunked struct {
 	c       *client
 	ctx     context.Context
 	src     chunk.Source
-	next    int     // the chunks before this one were read in order
-	inOrder uint64  // their bytes
-	proven  *proven // nil: not needed so far, or the server has no proof
+	next    int           // the chunks before this one were read in order
+	inOrder uint64        // their bytes
+	proven  *chunk.Reader // nil: not needed so far, or the server has no proof
 }
 
 func newChunked(ctx context.Context, c *client, d store.Digest, chunks []store.Chunk, head []byte) (store.Blob, error) {
@@ -174,7 +179,7 @@ func (b *chunked) Read(p []byte) (int, error) {
 			return b.Reader.Read(p)
 		}
 	}
-	b.proven.at = uint64(at)
+	b.proven.Seek(at, io.SeekStart)
 	n, err := b.proven.Read(p)
 	b.Seek(int64(n), io.SeekCurrent)
 	return n, err
@@ -195,13 +200,12 @@ func (b *chunked) prove() error {
 	case size != b.Size():
 		return corrupt(d, fmt.Errorf("the chunks have %d bytes and the proof is for %d", b.Size(), size))
 	}
-	b.proven = &proven{digest: d, size: size, proof: proof}
-	b.proven.readAt = func(off uint64, n int) ([]byte, error) {
+	b.proven = provenReader(b.ctx, d, size, proof, func(off uint64, n int) ([]byte, error) {
 		data := make([]byte, n)
 		all.Seek(int64(off), io.SeekStart)
 		_, err := io.ReadFull(all, data)
 		return data, err
-	}
+	})
 	return nil
 }
 
@@ -216,70 +220,29 @@ func (b *chunked) WriteTo(w io.Writer) (int64, error) {
 // provenWindow is how much is read at once with a proof: several groups.
 const provenWindow = 16 * wire.ProofGroup
 
-// proven implements store.Blob for a blob with a proof. It fetches the parts that are read.
-type proven struct {
-	digest store.Digest
-	size   uint64
-	proof  []byte
-	readAt func(off uint64, n int) ([]byte, error) // returns n bytes inside the blob, unchecked
-	close  func()
-
-	at     uint64
-	data   []byte // the bytes at dataAt, checked
-	dataAt uint64
-}
-
-func (p *proven) Size() uint64 { return p.size }
-
-func (p *proven) Close() error {
-	p.close()
-	p.data = nil
-	return nil
-}
-
-func (p *proven) Seek(offset int64, whence int) (int64, error) {
-	at, err := store.SeekTo(p.at, p.size, offset, whence)
-	if err == nil {
-		p.at = at
+// provenReader returns a reader of a blob with a proof. It reads a window at a time by readAt, which returns n bytes inside
+// the blob, unchecked. No two calls of readAt run at once.
+func provenReader(
+	ctx context.Context, d store.Digest, size uint64, proof []byte, readAt func(off uint64, n int) ([]byte, error),
+) *chunk.Reader {
+	windows := make([]store.Chunk, 0, size/provenWindow+1)
+	for off := uint64(0); off < size; off += provenWindow {
+		windows = append(windows, store.Chunk{Size: min(provenWindow, size-off)})
 	}
-	return int64(at), err
-}
-
-func (p *proven) Read(to []byte) (int, error) {
-	if len(to) == 0 {
-		return 0, nil
-	}
-	if p.at >= p.size {
-		return 0, io.EOF
-	}
-	if p.at < p.dataAt || p.at-p.dataAt >= uint64(len(p.data)) {
-		if err := p.load(); err != nil {
-			return 0, fromStatus(err, p.digest)
+	fetch := func(_ context.Context, i int, _ bool) (chunk.Piece, error) {
+		off := uint64(i) * provenWindow
+		data, err := readAt(off, int(windows[i].Size))
+		if err == nil && !wire.Proven(proof, data, off, d) {
+			err = corrupt(d, fmt.Errorf("bytes from %d: %w", off, store.ErrDigestMismatch))
 		}
+		return chunk.Piece{Data: data}, fromStatus(err, d)
 	}
-	n := copy(to, p.data[p.at-p.dataAt:])
-	p.at += uint64(n)
-	return n, nil
+	return chunk.NewReader(ctx, chunk.Source{Digest: d, Chunks: windows, Fetch: fetch})
 }
 
-// load fetches the window that has the byte at p.at.
-func (p *proven) load() error {
-	p.data, p.dataAt = nil, p.at-p.at%provenWindow
-	data, err := p.readAt(p.dataAt, int(min(provenWindow, p.size-p.dataAt)))
-	if err != nil {
-		return err
-	}
-	if !wire.Proven(p.proof, data, p.dataAt, p.digest) {
-		return corrupt(p.digest, fmt.Errorf("bytes from %d: %w", p.dataAt, store.ErrDigestMismatch))
-	}
-	p.data = data
-	return nil
-}
-
-func (p *proven) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, struct{ io.Reader }{p}) }
-
-// streamed reads a blob from one stream. To go back it starts a new stream.
+// streamed reads a blob with a proof from one stream. To go back it starts a new stream.
 type streamed struct {
+	*chunk.Reader
 	c      *client
 	ctx    context.Context
 	digest store.Digest
@@ -287,7 +250,13 @@ type streamed struct {
 	at     uint64
 }
 
-func (s *streamed) close() {
+// Close also ends the stream.
+func (s *streamed) Close() error {
+	s.end()
+	return s.Reader.Close()
+}
+
+func (s *streamed) end() {
 	if s.stream != nil {
 		s.stream.close()
 		s.stream = nil
@@ -301,7 +270,7 @@ func (s *streamed) readAt(off uint64, n int) ([]byte, error) {
 			return data, nil
 		}
 	}
-	s.close()
+	s.end()
 	var data []byte
 	err := s.c.retryStream(s.ctx, s.digest, func(st *stream) (err error) {
 		s.stream, s.at = st, 0
@@ -309,7 +278,7 @@ func (s *streamed) readAt(off uint64, n int) ([]byte, error) {
 		return err
 	})
 	if err != nil {
-		s.close()
+		s.end()
 	}
 	return data, err
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 
 	"castar/store/retry"
@@ -23,82 +24,62 @@ const (
 )
 
 // pace is how many calls run at once: usualSingles, and slowly more as the server takes them. It has half as many running
-// after the server said that it is overloaded. Its methods may be called concurrently. The zero value is ready for use.
+// after the server said that it is overloaded. Its methods may be called concurrently.
 type pace struct {
+	turns *semaphore.Weighted // mostSingles, of which those beyond limit are taken
+
 	mu      sync.Mutex
-	more    int // than usualSingles; negative: fewer
+	limit   int // how many calls may run at once
 	running int
-	done    int // calls that went well since more has changed
-	waiting []chan struct{}
+	excess  int // how many turns of running calls are beyond limit, and will not be given back
+	done    int // calls that went well since limit has changed
 }
 
-// limit returns how many calls may run at once. The caller holds p.mu.
-func (p *pace) limit() int { return usualSingles + p.more }
+func newPace() *pace {
+	p := &pace{turns: semaphore.NewWeighted(mostSingles), limit: usualSingles}
+	p.turns.TryAcquire(mostSingles - usualSingles) // all are free
+	return p
+}
 
 // do runs call when it is its turn, and again if the server is overloaded. Then fewer calls run at once.
 func (p *pace) do(ctx context.Context, call func() error) error {
 	policy := retry.Policy{Tries: 6, First: 100 * time.Millisecond}
 	return policy.Do(ctx, overloaded, func(context.Context) error {
-		if err := p.begin(ctx); err != nil {
+		if err := p.turns.Acquire(ctx, 1); err != nil {
 			return err
 		}
+		p.mu.Lock()
+		p.running++
+		p.mu.Unlock()
 		err := call()
 		p.end(overloaded(err))
 		return err
 	})
 }
 
-// overloaded reports whether a server did not do something because it has too much to do.
-func overloaded(err error) bool {
-	var said *wire.Error
-	return errors.As(err, &said) && said.Code == codes.ResourceExhausted
-}
-
-func (p *pace) begin(ctx context.Context) error {
-	p.mu.Lock()
-	if p.running < p.limit() {
-		p.running++
-		p.mu.Unlock()
-		return nil
-	}
-	turn := make(chan struct{}, 1)
-	p.waiting = append(p.waiting, turn)
-	p.mu.Unlock()
-	select {
-	case <-turn:
-		return nil
-	case <-ctx.Done():
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range p.waiting {
-		if p.waiting[i] == turn {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			return ctx.Err()
-		}
-	}
-	p.running-- // it was given the turn just now
-	p.next()
-	return ctx.Err()
-}
-
+// end notes how a call ended, and gives its turn back unless too many run.
 func (p *pace) end(overload bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.running--
+	limit := p.limit
 	if overload {
-		p.more, p.done = max(leastSingles, min(p.running, p.limit())/2)-usualSingles, 0
-	} else if p.done++; p.done > p.limit()/2 {
-		p.more, p.done = min(p.more+1, mostSingles-usualSingles), 0
+		p.limit, p.done = max(leastSingles, min(p.running, limit)/2), 0
+	} else if p.done++; p.done > limit/2 {
+		p.limit, p.done = min(limit+1, mostSingles), 0
 	}
-	p.next()
+	p.excess += limit - p.limit - 1 // this turn is free
+	if p.excess < 0 {
+		p.turns.Release(int64(-p.excess))
+		p.excess = 0
+	}
+	for p.excess > 0 && p.turns.TryAcquire(1) {
+		p.excess--
+	}
 }
 
-// next lets those go on that may. The caller holds p.mu.
-func (p *pace) next() {
-	for len(p.waiting) > 0 && p.running < p.limit() {
-		p.running++
-		p.waiting[0] <- struct{}{}
-		p.waiting = p.waiting[1:]
-	}
+// overloaded reports whether a server did not do something because it has too much to do.
+func overloaded(err error) bool {
+	said, ok := errors.AsType[*wire.Error](err)
+	return ok && said.Code == codes.ResourceExhausted
 }

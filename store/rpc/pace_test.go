@@ -10,7 +10,7 @@ import (
 
 // More and more calls run at once as long as the server takes them, and half as many when it does not.
 func TestPace(t *testing.T) {
-	var p pace
+	p := newPace()
 	overload := saidBy("s", status.Error(codes.ResourceExhausted, "too much"))
 	overload = fromStatus(overload, [32]byte{})
 	atOnce := func() (n int) { // how many calls run before one must wait
@@ -18,7 +18,7 @@ func TestPace(t *testing.T) {
 		var all sync.WaitGroup
 		leave := make(chan struct{})
 		p.mu.Lock()
-		most := p.limit()
+		most := p.limit
 		p.mu.Unlock()
 		var in sync.WaitGroup
 		in.Add(most)

@@ -61,7 +61,7 @@ func (q *questions) has(ctx context.Context, d store.Digest) (bool, error) {
 	}
 	select {
 	case a := <-asked.answer:
-		if a.err == errAlone {
+		if a.err == errNoBulk {
 			return q.one(ctx, d)
 		}
 		return a.has, a.err
@@ -70,8 +70,8 @@ func (q *questions) has(ctx context.Context, d store.Digest) (bool, error) {
 	}
 }
 
-// errAlone is the answer to a question that must be asked by itself.
-var errAlone = status.Error(codes.Unimplemented, "no BulkService")
+// errNoBulk is the answer to a question that must be asked by itself.
+var errNoBulk = status.Error(codes.Unimplemented, "no BulkService")
 
 // work asks until nobody waits any more.
 func (q *questions) work() {
@@ -101,15 +101,15 @@ func (q *questions) work() {
 	}
 }
 
-// together asks for several blobs in one call. The error is errAlone if the server does not know that call.
+// together asks for several blobs in one call. The error is errNoBulk if the server does not know that call.
 func (q *questions) together(ctx context.Context, ds []store.Digest) ([]bool, error) {
 	if q.alone.Load() {
-		return nil, errAlone
+		return nil, errNoBulk
 	}
 	has, err := q.c.hasBlobs(ctx, ds)
 	if status.Code(err) == codes.Unimplemented {
 		q.alone.Store(true)
-		return nil, errAlone
+		return nil, errNoBulk
 	}
 	return has, fromStatus(err, ds[0])
 }
@@ -146,15 +146,8 @@ func (b blobs) hasSome(ctx context.Context, ds []store.Digest, has []bool) error
 		}
 	}
 	got, err := b.c.questions.together(ctx, ds)
-	if err == nil {
-		copy(has, got)
-		for i := range ds {
-			if got[i] {
-				b.c.known.add(ds[i], true)
-			}
-		}
-	}
-	if err != errAlone {
+	copy(has, got)
+	if err != errNoBulk {
 		return err
 	}
 	calls, ctx := errgroup.WithContext(ctx)

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"io"
 
 	"golang.org/x/sync/errgroup"
 
@@ -50,21 +49,13 @@ func (a *ahead) pop() (d store.Digest, ok bool) {
 
 // readSingle keeps a blob of at most inlineSize bytes as a group of one. What is wrong with it shows when it is read.
 func (c *client) readSingle(ctx context.Context, d store.Digest) error {
-	var data []byte
-	whole := false
-	err := c.retryStream(ctx, d, func(s *stream) (err error) {
-		data, err = s.upTo(inlineSize + 1)
-		if whole = err == io.EOF; whole {
-			err = nil
-		}
-		s.close()
+	data, rest, err := c.readHead(ctx, d)
+	switch {
+	case overloaded(err):
 		return err
-	})
-	err = fromStatus(err, d)
-	if overloaded(err) {
-		return err
-	}
-	if err == nil && whole {
+	case rest != nil:
+		rest.close()
+	case err == nil:
 		c.groups.keepAhead(&keptGroup{members: []store.Chunk{{Digest: d, Size: uint64(len(data))}}, single: true, size: len(data), raw: data})
 	}
 	return ctx.Err()

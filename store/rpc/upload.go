@@ -2,25 +2,22 @@ package rpc
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"io"
-	"os"
 	"sync"
 
 	"google.golang.org/grpc"
 
 	"castar/protos"
 	"castar/store"
-	"castar/store/posix"
 	"castar/store/rpc/internal/wire"
 )
 
 // Upload returns a writer that makes one call.
 func (ds directories) Upload(ctx context.Context) (store.DirectoryWriter, error) {
-	u := &upload{c: ds.c}
+	u := &upload{c: ds.c, sent: messages{spool: spool{most: mostMessages}}}
 	u.ctx, u.cancel = context.WithCancelCause(ctx)
 	return u, nil
 }
@@ -61,7 +58,7 @@ func (u *upload) Put(ctx context.Context, dir store.Directory) (store.Digest, er
 	defer u.mu.Unlock()
 	if u.err == nil {
 		u.long.note(d, dir, message)
-		u.sent.add(message)
+		u.sent.put(message)
 		err = u.resending(u.send(message), func() error { return nil })
 		u.err = fromStatus(u.long.explain(err), d)
 	}
@@ -135,7 +132,7 @@ func (u *upload) Close() error {
 	if u.call != nil {
 		u.call.end()
 	}
-	u.sent.close()
+	u.sent.drop()
 	if u.err == nil {
 		u.err = errUploadEnded
 	}
@@ -145,41 +142,24 @@ func (u *upload) Close() error {
 // mostMessages is how many bytes of messages are kept in memory.
 const mostMessages = 1 << 20
 
-// messages keeps messages in memory, and those after mostMessages in a nameless file.
+// messages keeps messages, each behind its length.
 type messages struct {
-	memory []byte // each message behind its length
-	file   *os.File
-	err    error // why they are not all here, or nil
+	spool
+	err error // why they are not all here, or nil
 }
 
-func (m *messages) add(message []byte) {
-	if m.err != nil {
-		return
-	}
-	m.memory = append(binary.AppendUvarint(m.memory, uint64(len(message))), message...)
-	if len(m.memory) < mostMessages {
-		return
-	}
-	if m.file == nil {
-		m.file, m.err = posix.Nameless("")
+func (m *messages) put(message []byte) {
+	if m.err == nil {
+		m.err = m.add(binary.AppendUvarint(nil, uint64(len(message))))
 	}
 	if m.err == nil {
-		_, m.err = m.file.Write(m.memory)
+		m.err = m.add(message)
 	}
-	m.memory = m.memory[:0]
 }
 
 // each calls f for each message, in order.
 func (m *messages) each(f func([]byte) error) error {
-	var all io.Reader = bytes.NewReader(m.memory)
-	if m.file != nil {
-		size, err := m.file.Seek(0, io.SeekEnd)
-		if err != nil {
-			return err
-		}
-		all = io.MultiReader(io.NewSectionReader(m.file, 0, size), all)
-	}
-	for r := bufio.NewReader(all); ; {
+	for r := bufio.NewReader(m.reader()); ; {
 		n, err := binary.ReadUvarint(r)
 		if err == io.EOF {
 			return nil
@@ -194,11 +174,5 @@ func (m *messages) each(f func([]byte) error) error {
 		if err != nil {
 			return err
 		}
-	}
-}
-
-func (m *messages) close() {
-	if m.file != nil {
-		m.file.Close()
 	}
 }

@@ -12,11 +12,11 @@ import (
 func TestMessages(t *testing.T) {
 	random := rpctest.Random(3 << 20)
 	sizes := []int{0, 1, 127, 128, 1 << 20, 5, 1<<20 - 1, 300_000, 0}
-	var m messages
-	defer m.close()
+	m := messages{spool: spool{most: mostMessages}}
+	defer m.drop()
 	at := 0
 	for _, n := range sizes {
-		m.add(random[at:][:n])
+		m.put(random[at:][:n])
 		at += n
 	}
 	for range 2 {

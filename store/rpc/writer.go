@@ -97,7 +97,7 @@ func (b blobs) long(ctx context.Context) (store.BlobWriter, error) {
 	if pool := b.c.outbox.pool; pool != nil {
 		return chunk.NewWriter(ctx, pool, sink{b, ctx}), nil
 	}
-	return newSpoolWriter(b.c, ctx), nil
+	return &spoolWriter{c: b.c, ctx: ctx, kept: spool{most: inlineSize}}, nil
 }
 
 // sink implements chunk.Sink. It sends one blob in chunks: see join.go.
@@ -121,9 +121,6 @@ func (s sink) PutWhole(d store.Digest, data []byte) error { return s.PutChunk(d,
 func (s sink) PutList(d store.Digest, chunks []store.Chunk) error {
 	return s.b.c.outbox.join(s.ctx, d, chunks)
 }
-
-// Some blobs must be seen whole before anything can be done with them. One that comes without chunks or a proof must be
-// checked first, and one that is sent as one stream needs its digest first. Such a blob is spooled to a nameless file.
 
 // spooled is a checked blob in a nameless file.
 type spooled struct {
@@ -174,40 +171,30 @@ func (c *client) spool(d store.Digest, head []byte, rest *stream) (_ store.Blob,
 	return spooled{io.NewSectionReader(f, 0, size), f}, nil
 }
 
-// spoolWriter keeps a long blob in a nameless file until its digest is known, and then sends it if the server lacks it. A
-// blob longer than maxSpool, or than the disk has room for, is sent without asking. It implements store.BlobWriter, but
-// Commit may be called only once.
+// spoolWriter keeps a long blob until its digest is known, and then sends it if the server lacks it. A blob longer than
+// maxSpool, or than the disk has room for, is sent without asking. It implements store.BlobWriter, but Commit may be called
+// only once.
 type spoolWriter struct {
 	c    *client
 	ctx  context.Context
 	hash store.Hasher
-	file *os.File // nil: none could be made, or the blob is being sent
-	size int64    // of the file
+	kept spool // until the blob is being sent
 
 	call   *call // nil: nothing was sent
 	stream blobStream
 }
 
-func newSpoolWriter(c *client, ctx context.Context) *spoolWriter {
-	w := &spoolWriter{c: c, ctx: ctx}
-	w.file, _ = posix.Nameless("") // without one the blob is sent at once
-	return w
-}
-
 func (w *spoolWriter) Write(p []byte) (n int, err error) {
 	w.hash.Write(p)
 	if w.call == nil {
-		if w.file != nil && w.size+int64(len(p)) <= w.c.maxSpool {
-			if _, err := w.file.Write(p); err == nil {
-				w.size += int64(len(p))
-				return len(p), nil
-			}
+		if w.kept.size()+int64(len(p)) <= w.c.maxSpool && w.kept.add(p) == nil {
+			return len(p), nil
 		}
 		w.call = w.c.begin(w.ctx)
 		if w.stream, err = w.c.blobs.Put(w.call.ctx); err == nil {
-			err = w.sendFile(w.call, w.stream)
+			err = w.sendKept(w.call, w.stream)
 		}
-		w.closeFile()
+		w.kept.drop()
 	}
 	if err == nil {
 		n, err = sender{w.call, w.stream}.Write(p)
@@ -218,10 +205,9 @@ func (w *spoolWriter) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// sendFile sends what the file has.
-func (w *spoolWriter) sendFile(k *call, stream blobStream) error {
-	from := struct{ io.Reader }{io.NewSectionReader(w.file, 0, w.size)}
-	_, err := io.CopyBuffer(sender{k, stream}, from, make([]byte, wire.FrameSize))
+// sendKept sends what is kept.
+func (w *spoolWriter) sendKept(k *call, stream blobStream) error {
+	_, err := io.CopyBuffer(sender{k, stream}, struct{ io.Reader }{w.kept.reader()}, make([]byte, wire.FrameSize))
 	return err
 }
 
@@ -234,18 +220,11 @@ func (w *spoolWriter) Commit() (store.Digest, error) {
 	if err != nil || !lacks {
 		return d, err
 	}
-	return d, w.c.putStream(w.ctx, d, w.sendFile)
-}
-
-func (w *spoolWriter) closeFile() {
-	if w.file != nil {
-		w.file.Close()
-		w.file = nil
-	}
+	return d, w.c.putStream(w.ctx, d, w.sendKept)
 }
 
 func (w *spoolWriter) Close() error {
-	w.closeFile()
+	w.kept.drop()
 	if w.call != nil {
 		w.call.end()
 	}

@@ -55,10 +55,14 @@ func TestSpoolWriter(t *testing.T) {
 			b, _ := blobs{c: c}.Create(t.Context())
 			w := b.(*writer)
 			defer w.Close()
-			h := newSpoolWriter(c, t.Context())
+			long, err := blobs{c: c}.long(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := long.(*spoolWriter)
 			w.long = h
-			for i, part := range [][]byte{data[:1<<20], data[1<<20:]} {
-				if i == 1 && tt.prepare != nil {
+			for i, part := range [][]byte{data[:600_000], data[600_000 : 1<<20], data[1<<20:]} {
+				if i == 2 && tt.prepare != nil {
 					tt.prepare(t, h)
 				}
 				if _, err := w.Write(part); err != nil {
@@ -83,16 +87,16 @@ func TestSpoolWriter(t *testing.T) {
 func fill(t *testing.T, h *spoolWriter) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "full")
-	kept := make([]byte, h.size)
-	if _, err := h.file.ReadAt(kept, 0); err != nil {
+	filed := make([]byte, h.kept.filed)
+	if _, err := h.kept.file.ReadAt(filed, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, kept, 0o600); err != nil {
+	if err := os.WriteFile(path, filed, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h.closeFile()
+	h.kept.file.Close()
 	var err error
-	if h.file, err = os.Open(path); err != nil {
+	if h.kept.file, err = os.Open(path); err != nil {
 		t.Fatal(err)
 	}
 }

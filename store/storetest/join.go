@@ -24,11 +24,7 @@ func joinChecks() []check {
 // pieces returns chunks of data as a store cuts them whose chunks have that average length.
 func pieces(t *testing.T, average int, data []byte) (all [][]byte) {
 	t.Helper()
-	params, err := chunk.ParamsFor(average)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := chunk.NewCutter(params)
+	c, err := chunk.NewCutter(average)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -172,14 +172,14 @@ func (b *Blobs) copy(ctx context.Context, d store.Digest, far store.Blob) (kept 
 	return err == nil, err
 }
 
-// remote implements store.RemoteBlobs for two stores. At least one of them is at the other end of a network.
-type remote struct {
+// remoteBlobs implements store.RemoteBlobs for two stores. At least one of them is at the other end of a network.
+type remoteBlobs struct {
 	blobs     *Blobs
 	near, far *store.Store
 }
 
 // Expect passes on what Near lacks. Near has it soon after, so it is asked when the turn of a blob comes.
-func (r remote) Expect(ctx context.Context, ds iter.Seq[store.Digest]) {
+func (r remoteBlobs) Expect(ctx context.Context, ds iter.Seq[store.Digest]) {
 	if r.far.RemoteBlobs == nil {
 		r.near.RemoteBlobs.Expect(ctx, ds)
 		return
@@ -194,12 +194,12 @@ func (r remote) Expect(ctx context.Context, ds iter.Seq[store.Digest]) {
 }
 
 // Group returns no group: Near may have some of its blobs.
-func (r remote) Group(context.Context, store.Digest) (store.Group, error) {
+func (r remoteBlobs) Group(context.Context, store.Digest) (store.Group, error) {
 	return store.Group{}, store.ErrUnsupported
 }
 
 // HasAll asks as Blobs.Has does: Near, and Far for what Near lacks; or Far alone.
-func (r remote) HasAll(ctx context.Context, ds []store.Digest) ([]bool, error) {
+func (r remoteBlobs) HasAll(ctx context.Context, ds []store.Digest) ([]bool, error) {
 	has := make([]bool, len(ds))
 	if !r.blobs.WriteThrough {
 		var err error

@@ -22,7 +22,10 @@ func (b *Blobs) chunked(ctx context.Context, d store.Digest, chunks []store.Chun
 	c.Reader = chunk.NewReader(ctx, chunk.Source{
 		Digest: d, Chunks: chunks, Most: readAheadChunks, MostBytes: readAheadBytes,
 		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
-			data, err := b.chunk(ctx, d, chunks[i])
+			data, err := b.chunk(ctx, chunks[i])
+			if store.IsNotFound(err) {
+				err = &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
+			}
 			return chunk.Piece{Data: data}, err
 		},
 		Took: func(i int, data []byte) error { return c.add(ctx, i, data) },
@@ -74,13 +77,13 @@ func (c *copying) add(ctx context.Context, i int, data []byte) error {
 	return c.err
 }
 
-// chunk returns the checked bytes of a chunk of the blob d, from Near or else from Far.
-func (b *Blobs) chunk(ctx context.Context, d store.Digest, c store.Chunk) ([]byte, error) {
+// chunk returns the checked bytes of a chunk, from Near or else from Far.
+func (b *Blobs) chunk(ctx context.Context, c store.Chunk) ([]byte, error) {
 	data, err := readChunk(ctx, b.Near, c)
 	if !store.IsNotFound(err) {
 		return data, err
 	}
-	data, err = b.reading.do(ctx, c.Digest, func(ctx context.Context) ([]byte, error) {
+	return b.reading.do(ctx, c.Digest, func(ctx context.Context) ([]byte, error) {
 		data, err := readChunk(ctx, b.Near, c) // stored since the first look
 		if !store.IsNotFound(err) {
 			return data, err
@@ -90,10 +93,6 @@ func (b *Blobs) chunk(ctx context.Context, d store.Digest, c store.Chunk) ([]byt
 		}
 		return data, err
 	})
-	if store.IsNotFound(err) {
-		return nil, &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %w", err)}
-	}
-	return data, err
 }
 
 // readChunk returns the checked bytes of a chunk in a store.

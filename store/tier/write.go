@@ -75,7 +75,7 @@ func (w *bothWriter) Close() error { return errors.Join(w.far.Close(), w.near.Cl
 // groups implements store.Grouper.
 type groups struct {
 	b         *Blobs
-	near, far store.Grouper // far is nil without WriteThrough
+	near, far store.Grouper
 }
 
 // Group returns the group in Near. A blob that only Far has is in no group here; reading it by itself brings it to Near.
@@ -96,7 +96,7 @@ func (g groups) Group(ctx context.Context, d store.Digest) (store.Group, error) 
 
 // PutGroup stores blobs in Near. With WriteThrough it stores them in Far first.
 func (g groups) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []byte) ([]store.Digest, error) {
-	return inBoth(g.near, g.far, g.far != nil, func(g store.Grouper) ([]store.Digest, error) {
+	return inBoth(g.near, g.far, g.b.WriteThrough, func(g store.Grouper) ([]store.Digest, error) {
 		return g.PutGroup(ctx, raw, sizes, frame)
 	})
 }
@@ -104,35 +104,94 @@ func (g groups) PutGroup(ctx context.Context, raw []byte, sizes []int, frame []b
 // joins implements store.Joiner.
 type joins struct {
 	b         *Blobs
-	near, far store.Joiner // far is nil without WriteThrough
+	near, far *store.Store
 }
 
 // ChunkSize is that of Far if blobs are joined there too, and otherwise that of Near.
 func (j joins) ChunkSize() int {
-	if j.far != nil {
-		return j.far.ChunkSize()
+	if j.b.WriteThrough {
+		return j.far.Joins.ChunkSize()
 	}
-	return j.near.ChunkSize()
+	return j.near.Joins.ChunkSize()
 }
 
 // Join stores a blob in Near, and with WriteThrough in Far first. Chunks that only Far has are fetched.
 func (j joins) Join(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
-	if j.far != nil {
-		if err := j.far.Join(ctx, d, chunks); err != nil {
+	if j.b.WriteThrough {
+		if err := j.far.Joins.Join(ctx, d, chunks); err != nil {
 			return err
 		}
 	}
-	err := j.near.Join(ctx, d, chunks)
+	err := j.near.Joins.Join(ctx, d, chunks)
 	if !store.IsNotFound(err) {
 		return err
 	}
-	for _, c := range chunks {
-		if _, err := j.b.chunk(ctx, c.Digest, c); err != nil {
-			if cause, ok := errors.AsType[*store.CorruptError](err); ok && errors.Is(cause.Err, store.ErrNotFound) {
-				err = cause.Err // the chunk was never stored: nothing is damaged
+	if err := j.b.fetchChunks(ctx, j.near, chunks); err != nil {
+		return err
+	}
+	return j.near.Joins.Join(ctx, d, chunks)
+}
+
+// fetchChunks copies to Near those chunks that only Far has.
+func (b *Blobs) fetchChunks(ctx context.Context, near *store.Store, chunks []store.Chunk) error {
+	ds := make([]store.Digest, len(chunks))
+	for i := range chunks {
+		ds[i] = chunks[i].Digest
+	}
+	has, err := near.HasAll(ctx, ds)
+	for i := 0; i < len(chunks) && err == nil; i++ {
+		if !has[i] {
+			if _, err = b.chunk(ctx, chunks[i]); err != nil {
+				err = fmt.Errorf("chunk %w", err)
 			}
+		}
+	}
+	return err
+}
+
+// takes implements store.Taker.
+type takes struct {
+	b         *Blobs
+	near, far *store.Store
+}
+
+// ChunkSize is that of the stores that are written to, or 0 if these cut chunks of different lengths.
+func (t takes) ChunkSize() int {
+	average := t.near.Takes.ChunkSize()
+	if t.b.WriteThrough && t.far.Takes.ChunkSize() != average {
+		return 0
+	}
+	return average
+}
+
+// TakeGroup stores a group in Near, and with WriteThrough in Far first. If Far takes it then and Near does not, Near gets
+// its members one by one.
+func (t takes) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, error) {
+	if !t.b.WriteThrough {
+		return t.near.Takes.TakeGroup(ctx, g, raw)
+	}
+	if taken, err := t.far.Takes.TakeGroup(ctx, g, raw); err != nil || !taken {
+		return false, err
+	}
+	taken, err := t.near.Takes.TakeGroup(ctx, g, raw)
+	for i := 0; i < len(g.Members) && err == nil && !taken; i++ {
+		n := g.Members[i].Size
+		_, err = t.near.Blobs.Put(ctx, raw[:n])
+		raw = raw[n:]
+	}
+	return err == nil, err
+}
+
+// TakeList stores a blob in Near, and with WriteThrough in Far first. Chunks that only Far has are fetched before, because
+// Near may find out later that it lacks them.
+func (t takes) TakeList(ctx context.Context, d store.Digest, chunks []store.Chunk) error {
+	if t.b.WriteThrough {
+		if err := t.far.Takes.TakeList(ctx, d, chunks); err != nil {
 			return err
 		}
 	}
-	return j.near.Join(ctx, d, chunks)
+	if err := t.b.fetchChunks(ctx, t.near, chunks); err != nil {
+		return err
+	}
+	return t.near.Takes.TakeList(ctx, d, chunks)
 }

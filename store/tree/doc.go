@@ -23,17 +23,18 @@
 // What is where:
 //
 //	resolve.go, history.go             find a root
-//	walk.go, read.go                   the walk that the others use, and what it reads through
+//	walk.go, read.go                   the walk through one tree or what several roots reach, and what it reads through
 //	entries.go                         walks for callers
-//	reach.go                           what roots reach
-//	stat.go, usage*.go, untagged.go    counts and sizes
-//	filter.go, set.go                  trees without some of their entries, sets of objects
+//	reach.go, finder.go                what roots reach, and the trees that have something
+//	usage*.go, sizerule.go             sizes, and how directories count theirs
+//	set.go, filter.go                  sets of objects, and trees without some of their entries
 //	diff.go, rename.go, diffstat.go    changes
 //	verify*.go                         damage
 //	copy*.go                           copies
 //
 // A few directories that refer to each other many times can have more paths than a program can visit. So only Walk,
-// Diff and Pick follow every path. Walk, Search, Mark, Usage and Verify use one walk, which prunes, reads ahead, and ends
-// at store.MaxDepth levels unless no path is needed. Diff, Pick, filters and copies look at two trees, or make one, and go
-// down by themselves.
+// Diff and Pick follow every path. What goes down one tree does so by the same walk, which prunes, reads ahead, and ends
+// at store.MaxDepth levels unless no path is needed. Four go down by themselves. Diff and Versions are in several trees
+// at once. FilterSides and Pick make a directory of what is left of its children. Copier stores a directory after all that
+// it refers to.
 package tree

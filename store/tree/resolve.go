@@ -235,21 +235,15 @@ func isBlob(ctx context.Context, st *store.Store, d store.Digest) bool {
 
 // findRecorded returns the newest root that is recorded under d.
 func findRecorded(ctx context.Context, st *store.Store, d store.Digest) (store.Node, error) {
-	var newest store.Tag
-	var unread error
-	found := false
-	for r, err := range recorded(ctx, st) {
-		if err != nil {
-			unread = err
-		} else if r.digest == d && (!found || !r.Time.Before(newest.Time)) {
-			newest, found = r.Tag, true
-		}
+	all, err := recorded(ctx, st, func(root store.Digest) bool { return root == d })
+	if err != nil {
+		return store.Node{}, err
 	}
-	switch {
-	case ctx.Err() != nil:
-		return store.Node{}, ctx.Err()
-	case !found:
-		return store.Node{}, notFound(unread)
+	newest := all[0]
+	for _, r := range all {
+		if !r.Time.Before(newest.Time) {
+			newest = r
+		}
 	}
 	return newest.Root, nil
 }
@@ -271,36 +265,40 @@ type recordedRoot struct {
 	digest store.Digest
 }
 
-// recorded yields the log and then the tags. It yields an error for what it cannot read, and goes on: a damaged entry
-// must not hide the sound ones.
-func recorded(ctx context.Context, st *store.Store) iter.Seq2[recordedRoot, error] {
-	return func(yield func(recordedRoot, error) bool) {
-		if st.Tags == nil {
-			return
-		}
-		for _, list := range []iter.Seq2[store.Tag, error]{st.Tags.Log(ctx), st.Tags.All(ctx)} {
-			for t, err := range list {
-				if errors.Is(err, store.ErrUnsupported) {
-					return // a server has no tags
-				}
-				r := recordedRoot{Tag: t}
-				if err == nil {
-					r.digest, err = t.Root.RootDigest()
-				}
-				if !yield(r, err) {
-					return
-				}
+// recorded returns those entries of the log and then those tags whose digests match. It passes over what it cannot read: a
+// damaged entry must not hide the sound ones. The error is store.ErrNotFound if nothing matches, and then names what could
+// not be read.
+func recorded(ctx context.Context, st *store.Store, match func(store.Digest) bool) (all []recordedRoot, err error) {
+	if st.Tags == nil {
+		return nil, store.ErrNotFound
+	}
+	var unread error
+lists:
+	for _, list := range []iter.Seq2[store.Tag, error]{st.Tags.Log(ctx), st.Tags.All(ctx)} {
+		for t, err := range list {
+			if errors.Is(err, store.ErrUnsupported) {
+				break lists // a server has no tags
+			}
+			r := recordedRoot{Tag: t}
+			if err == nil {
+				r.digest, err = t.Root.RootDigest()
+			}
+			if err != nil {
+				unread = err
+			} else if match(r.digest) {
+				all = append(all, r)
 			}
 		}
 	}
-}
-
-// notFound returns the error for what is not recorded. unread is nil, or why some records could not be read.
-func notFound(unread error) error {
-	if unread == nil {
-		return store.ErrNotFound
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case len(all) > 0:
+		return all, nil
+	case unread != nil:
+		return nil, fmt.Errorf("%w, and some records cannot be read: %w", store.ErrNotFound, unread)
 	}
-	return fmt.Errorf("%w, and some records cannot be read: %w", store.ErrNotFound, unread)
+	return nil, store.ErrNotFound
 }
 
 // complete returns the one digest that begins with the hexadecimal digits of prefix, among all that the store lists and
@@ -316,13 +314,9 @@ func complete(ctx context.Context, st *store.Store, prefix string) (d store.Dige
 	if err != nil {
 		return d, err
 	}
-	var unread error
-	for r, err := range recorded(ctx, st) {
-		if err != nil {
-			unread = err
-		} else if strings.HasPrefix(r.digest.String(), lower) {
-			found[r.digest] = struct{}{}
-		}
+	all, err := recorded(ctx, st, func(root store.Digest) bool { return strings.HasPrefix(root.String(), lower) })
+	for _, r := range all {
+		found[r.digest] = struct{}{}
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -330,7 +324,7 @@ func complete(ctx context.Context, st *store.Store, prefix string) (d store.Dige
 	case len(found) == 0 && st.Lister == nil:
 		return d, fmt.Errorf("a shortened digest that no tag and no line of the log has: %w", store.ErrUnsupported)
 	case len(found) == 0:
-		return d, notFound(unread)
+		return d, err
 	case len(found) > 1:
 		return d, ambiguous(found)
 	}

@@ -19,8 +19,8 @@ type Usage struct {
 	once   store.ObjectSet               // what belongs to one owner or more
 	shared store.ObjectSet               // what belongs to several
 
-	rooms   bool          // only sizes in the store are wanted, not what is unique
-	waiting []waitingFile // that were met, and whose chunks were not counted yet
+	sizesOnly bool          // only sizes in the store are wanted, not what is unique
+	waiting   []waitingFile // that were met, and whose chunks were not counted yet
 
 	Unique  Unique
 	Objects atomic.Uint64 // measured so far; may be read at any time
@@ -246,8 +246,8 @@ func (u *Usage) unshared(ctx context.Context, root store.Node, each func(store.K
 	}, func(err error) error { return err })
 }
 
-// Room is what a directory, or another entry, of a tree takes.
-type Room struct {
+// DirUsage is what a directory, or another entry, of a tree takes.
+type DirUsage struct {
 	Path   string
 	Node   store.Node
 	Counts store.Counts // what it holds, each wherever it occurs
@@ -256,33 +256,29 @@ type Room struct {
 	Unique, Shared uint64
 }
 
-// Rooms measures the directories of a tree down to depth, each after those in it, and the root last. It reads the tree
+// DirUsages measures the directories of a tree down to depth, each after those in it, and the root last. It reads the tree
 // about three times for each level.
-func Rooms(ctx context.Context, st *store.Store, root store.Node, depth int) ([]Room, error) {
+func DirUsages(ctx context.Context, st *store.Store, root store.Node, depth int) ([]DirUsage, error) {
 	var entries []Entry
+	deepest := 0
 	for e, err := range Walk(ctx, st.Directories, root, depth) {
 		if err != nil {
 			return nil, err
 		}
-		entries = append(entries, e)
+		entries, deepest = append(entries, e), max(deepest, e.Depth)
 	}
-	deepest := 0
-	for _, e := range entries {
-		deepest = max(deepest, e.Depth)
-	}
-	rooms := make([]Room, len(entries))
-	for level := 0; level <= deepest; level++ {
-		if err := roomsAt(ctx, st, entries, level, rooms); err != nil {
+	usages := make([]DirUsage, len(entries))
+	for level := range deepest + 1 {
+		if err := dirUsagesAt(ctx, st, entries, level, usages); err != nil {
 			return nil, err
 		}
 	}
-	return afterContents(entries, rooms), nil
+	return afterContents(entries, usages), nil
 }
 
-// roomsAt measures the directories of one level. What else is there, or above, shares with them.
-func roomsAt(ctx context.Context, st *store.Store, entries []Entry, level int, rooms []Room) error {
+// dirUsagesAt measures the directories of one level. What else is there, or above, shares with them.
+func dirUsagesAt(ctx context.Context, st *store.Store, entries []Entry, level int, usages []DirUsage) error {
 	u := NewUsage(st)
-	measured := func(e Entry) bool { return e.Depth == level && (level == 0 || e.Node.Kind == store.KindDirectory) }
 	for _, e := range entries {
 		if e.Depth == level || e.Depth < level && e.Node.Kind == store.KindFile {
 			if err := u.Own(ctx, e.Node); err != nil {
@@ -291,11 +287,11 @@ func roomsAt(ctx context.Context, st *store.Store, entries []Entry, level int, r
 		}
 	}
 	for i, e := range entries {
-		if !measured(e) {
+		if e.Depth != level || level > 0 && e.Node.Kind != store.KindDirectory {
 			continue
 		}
 		own := NewUsage(st)
-		own.rooms = true
+		own.sizesOnly = true
 		counts, err := own.Add(ctx, e.Node)
 		if err != nil {
 			return err
@@ -305,23 +301,23 @@ func roomsAt(ctx context.Context, st *store.Store, entries []Entry, level int, r
 			return err
 		}
 		all := add(own.Unique.Stored, own.Unique.StoredDirs)
-		rooms[i] = Room{e.Path, e.Node, counts, alone, all - min(alone, all)}
+		usages[i] = DirUsage{e.Path, e.Node, counts, alone, all - min(alone, all)}
 	}
 	return nil
 }
 
-// afterContents returns the rooms that were measured, each directory after what is in it.
-func afterContents(entries []Entry, rooms []Room) (sorted []Room) {
+// afterContents returns the usages that were measured, each directory after what is in it.
+func afterContents(entries []Entry, usages []DirUsage) (sorted []DirUsage) {
 	var open []int // directories on the way down
 	leave := func(depth int) {
 		for len(open) > 0 && entries[open[len(open)-1]].Depth >= depth {
-			sorted = append(sorted, rooms[open[len(open)-1]])
+			sorted = append(sorted, usages[open[len(open)-1]])
 			open = open[:len(open)-1]
 		}
 	}
 	for i, e := range entries {
 		leave(e.Depth)
-		if rooms[i].Node.Kind != 0 {
+		if usages[i].Node.Kind != 0 {
 			open = append(open, i)
 		}
 	}

@@ -42,7 +42,7 @@ func TestSizeRule(t *testing.T) {
 		if err != nil || rule != tt.rule || known != tt.known {
 			t.Errorf("%s: got %v, %v, %v", tt.name, rule, known, err)
 		}
-		if n, err := tree.Entries(t.Context(), st.Directories, tt.root, rule); err != nil || n != tt.entries {
+		if n, err := tree.CountEntries(t.Context(), st.Directories, tt.root, rule); err != nil || n != tt.entries {
 			t.Errorf("%s: %d entries, want %d, %v", tt.name, n, tt.entries, err)
 		}
 	}
@@ -51,7 +51,7 @@ func TestSizeRule(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	if _, err := tree.Entries(t.Context(), st.Directories, gone, 0); !store.IsNotFound(err) {
+	if _, err := tree.CountEntries(t.Context(), st.Directories, gone, 0); !store.IsNotFound(err) {
 		t.Errorf("%v", err)
 	}
 }
@@ -237,9 +237,9 @@ func TestUsageFar(t *testing.T) {
 	if counts, err := u.Add(t.Context(), root); err != nil || counts.Files != files || u.Unique.Bytes != 190 {
 		t.Errorf("%+v, %+v, %v", counts, u.Unique, err)
 	}
-	rooms, err := tree.Rooms(t.Context(), st, root, 1)
-	if n := len(rooms); err != nil || n != 8 || rooms[7].Counts.Files != files {
-		t.Errorf("%+v, %v", rooms, err)
+	usages, err := tree.DirUsages(t.Context(), st, root, 1)
+	if n := len(usages); err != nil || n != 8 || usages[7].Counts.Files != files {
+		t.Errorf("%+v, %v", usages, err)
 	}
 	if err := u.Own(t.Context(), root); err != nil {
 		t.Error(err)

@@ -23,7 +23,7 @@ type waitingFile struct {
 // countChunks counts the chunks of a file, now or later.
 func (u *Usage) countChunks(ctx context.Context, f waitingFile) error {
 	switch {
-	case u.rooms && u.st.Sizer == nil:
+	case u.sizesOnly && u.st.Sizer == nil:
 		return nil
 	case !u.st.Far:
 		chunks, err := u.st.Blobs.Chunks(ctx, f.node.Digest)

@@ -15,7 +15,6 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
-	"castar/store/retry"
 	"castar/store/traffic"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -46,7 +45,7 @@ func openCloud(ctx context.Context, scheme, container, path string, settings map
 		return nil, fmt.Errorf("%s: %w", c, store.ErrNoStore)
 	}
 	// A listing can only start over, and the services' own clients repeat its requests.
-	return retrying{c, policy(retry.Policy{}, m), list}, nil
+	return retrying{c, meteredPolicy(servicePolicy(), m), list}, nil
 }
 
 // cloudBucket is a bucket of a service that gocloud.dev knows. Its Put is durable.
@@ -172,13 +171,13 @@ func (c *cloudBucket) fail(ctx context.Context, name string, err error) error {
 	case gcerrors.FailedPrecondition:
 		err = bucket.ErrChanged
 	case gcerrors.Internal, gcerrors.Unknown, gcerrors.ResourceExhausted, gcerrors.DeadlineExceeded:
-		passes = !refused(err)
+		passes = !isRefusal(err)
 	}
 	return failed(ctx, c.name, c.name+"/"+name, err, passes)
 }
 
-// refused reports whether a service has given an answer that stays, such as that it does not take the credentials.
-func refused(err error) bool {
+// isRefusal reports whether a service has given an answer that stays, such as that it does not take the credentials.
+func isRefusal(err error) bool {
 	if _, ok := errors.AsType[interface {
 		error
 		NonRetriable()
@@ -193,5 +192,5 @@ func refused(err error) bool {
 	} else if e, ok := errors.AsType[*oauth2.RetrieveError](err); ok && e.Response != nil {
 		status = e.Response.StatusCode
 	}
-	return status >= http.StatusBadRequest && !passing(status)
+	return status >= http.StatusBadRequest && !isPassingStatus(status)
 }

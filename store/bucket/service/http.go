@@ -44,32 +44,31 @@ type httpBucket struct {
 	base   url.URL // ends with a slash, has no user
 	user   *url.Userinfo
 	agent  string
-	again  retry.Policy // for each request of Put and List
+	policy retry.Policy // for each request of Put and List
 }
 
 // OpenHTTP returns the Bucket that c describes. It asks the server once, and returns an error if there is no answer.
 // Calls that fail for a reason that may go away are repeated. Put makes missing folders. Only reads follow redirects, and
 // never to another host or away from TLS.
 func OpenHTTP(ctx context.Context, c HTTPConfig) (bucket.Bucket, error) {
+	c.Retry = cmp.Or(c.Retry, servicePolicy())
 	b := newHTTP(c)
-	if err := first(c.Retry).Do(ctx, passes, b.reach); err != nil {
+	if err := firstPolicy(c.Retry).Do(ctx, isPassing, b.reach); err != nil {
 		b.Close()
 		return nil, err
 	}
 	// A call that takes requests for many folders would hardly ever succeed as a whole if some of them fail.
-	return retrying{b, b.again, list | put | putLarge}, nil
+	return retrying{b, b.policy, list | put | putLarge}, nil
 }
 
 func newHTTP(c HTTPConfig) *httpBucket {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 64
-	transport.DialContext = c.Meter.Dialer(transport.DialContext, cmp.Or(c.Retry, remote()).Timeout)
+	t := transport(http.DefaultTransport.(*http.Transport).Clone(), c.Retry, c.Meter)
 	return &httpBucket{
-		client: &http.Client{Transport: c.Meter.Transport(transport), CheckRedirect: checkRedirect},
+		client: &http.Client{Transport: t, CheckRedirect: checkRedirect},
 		base: url.URL{
 			Scheme: c.URL.Scheme, Host: c.URL.Host, Path: strings.TrimSuffix(path.Clean("/"+c.URL.Path), "/") + "/",
 		},
-		user: c.URL.User, agent: cmp.Or(c.UserAgent, "castar"), again: policy(c.Retry, c.Meter),
+		user: c.URL.User, agent: cmp.Or(c.UserAgent, "castar"), policy: meteredPolicy(c.Retry, c.Meter),
 	}
 }
 
@@ -136,13 +135,13 @@ func (h *httpBucket) broken(ctx context.Context, method, path string, err error)
 	return failed(ctx, h.String(), h.where(path), err, !isFinal(err))
 }
 
-// refused returns the error for an answer whose status is not that of success.
-func (h *httpBucket) refused(method, path string, code int) error {
+// statusError returns the error for an answer whose status is not that of success.
+func (h *httpBucket) statusError(method, path string, code int) error {
 	err := fmt.Errorf("%s: %s: status %d %s", h.where(path), method, code, http.StatusText(code))
 	switch {
 	case code == http.StatusNotImplemented, code == http.StatusMethodNotAllowed:
 		return fmt.Errorf("%w: %w", err, store.ErrUnsupported)
-	case passing(code):
+	case isPassingStatus(code):
 		return &bucket.Unavailable{Err: err}
 	case code >= 300 && code < 400:
 		return fmt.Errorf("%w: redirect not followed", err)
@@ -150,12 +149,12 @@ func (h *httpBucket) refused(method, path string, code int) error {
 	return err
 }
 
-// absent is like refused, for a request about an object that may not exist.
+// absent is like statusError, for a request about an object that may not exist.
 func (h *httpBucket) absent(method, path string, code int) error {
 	if code == http.StatusNotFound || code == http.StatusGone {
 		return fmt.Errorf("%s: %w", h.where(path), store.ErrNotFound)
 	}
-	return h.refused(method, path, code)
+	return h.statusError(method, path, code)
 }
 
 func (h *httpBucket) where(path string) string {
@@ -169,7 +168,7 @@ func (h *httpBucket) where(path string) string {
 func (h *httpBucket) reach(ctx context.Context) error {
 	code, err := h.status(ctx, http.MethodHead, h.base.Path, nil)
 	if err == nil && (code == http.StatusUnauthorized || code >= 500) {
-		err = h.refused(http.MethodHead, h.base.Path, code)
+		err = h.statusError(http.MethodHead, h.base.Path, code)
 	}
 	if errors.Is(err, store.ErrUnsupported) {
 		return nil
@@ -276,10 +275,10 @@ func (h *httpBucket) PutIf(ctx context.Context, name string, _ []byte, _ bucket.
 // inFolder repeats a call that makes an object or folder at an absolute path. If its error is errNoFolder, inFolder makes
 // the folder above and starts over.
 func (h *httpBucket) inFolder(ctx context.Context, at string, call func(context.Context) error) error {
-	err := h.again.Do(ctx, passes, call)
+	err := h.policy.Do(ctx, isPassing, call)
 	if errors.Is(err, errNoFolder) && at != "/" {
 		if err = h.makeFolder(ctx, path.Dir(at)); err == nil {
-			err = h.again.Do(ctx, passes, call)
+			err = h.policy.Do(ctx, isPassing, call)
 		}
 	}
 	return err
@@ -320,9 +319,9 @@ func (h *httpBucket) makeFolder(ctx context.Context, at string) error {
 	})
 }
 
-// notMade is like refused, for a request to make an object or a folder.
+// notMade is like statusError, for a request to make an object or a folder.
 func (h *httpBucket) notMade(method, path string, code int) error {
-	err := h.refused(method, path, code)
+	err := h.statusError(method, path, code)
 	if code == http.StatusConflict || code == http.StatusNotFound {
 		err = fmt.Errorf("%w: %w", err, errNoFolder)
 	}
@@ -353,7 +352,7 @@ func (h *httpBucket) Delete(ctx context.Context, name string) error {
 
 func (h *httpBucket) List(ctx context.Context, prefix, after string) iter.Seq2[bucket.Object, error] {
 	return bucket.ListFolders(ctx, prefix, after, func(ctx context.Context, folder string) (names []string, err error) {
-		err = h.again.Do(ctx, passes, func(ctx context.Context) error {
+		err = h.policy.Do(ctx, isPassing, func(ctx context.Context) error {
 			names, err = h.readFolder(ctx, folder)
 			return err
 		})

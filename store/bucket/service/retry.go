@@ -2,7 +2,6 @@ package service
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,30 +21,35 @@ import (
 	"castar/store/traffic"
 )
 
-// remote is the policy for services in a network: up to about a minute of waiting. The timeout is also that of a connection
-// on which nothing moves.
-func remote() retry.Policy {
+// servicePolicy is the policy for services in a network: up to about a minute of waiting. The timeout is also that of a
+// connection on which nothing moves.
+func servicePolicy() retry.Policy {
 	return retry.Policy{Tries: 10, First: 50 * time.Millisecond, Most: 8 * time.Second, Timeout: 2 * time.Minute}
 }
 
-// first is the policy for the first call to a service. It gives up sooner, since the URL may be misspelt.
-func first(again retry.Policy) retry.Policy {
-	p := cmp.Or(again, remote())
+// firstPolicy is the policy for the first call to a service. It gives up sooner, since the URL may be misspelt.
+func firstPolicy(p retry.Policy) retry.Policy {
 	p.Tries = min(p.Tries, 4)
 	return p
 }
 
-// policy returns how calls are repeated. Calls that a bound holds back have no timeout; their connections have one.
-func policy(again retry.Policy, m *traffic.Meter) retry.Policy {
-	p := cmp.Or(again, remote())
+// meteredPolicy is a policy for calls that a bound may hold back: then they have no timeout, and their connections have.
+func meteredPolicy(p retry.Policy, m *traffic.Meter) retry.Policy {
 	if m.Limited() {
 		p.Timeout = 0
 	}
 	return p
 }
 
-// passes reports whether an error may go away if the call is repeated.
-func passes(err error) bool {
+// transport returns a transport whose traffic is counted and bounded, and whose connections end when nothing moves.
+func transport(t *http.Transport, p retry.Policy, m *traffic.Meter) http.RoundTripper {
+	t.MaxIdleConnsPerHost = 64
+	t.DialContext = m.Dialer(t.DialContext, p.Timeout)
+	return m.Transport(t)
+}
+
+// isPassing reports whether an error may go away if the call is repeated.
+func isPassing(err error) bool {
 	_, unavailable := errors.AsType[*bucket.Unavailable](err)
 	return unavailable
 }
@@ -72,7 +76,7 @@ func Retry(b bucket.Bucket, policy retry.Policy) bucket.Bucket {
 }
 
 func (r retrying) do(ctx context.Context, call func(context.Context) error) error {
-	return r.policy.Do(ctx, passes, call)
+	return r.policy.Do(ctx, isPassing, call)
 }
 
 // sized is for calls that move up to n bytes. Those that move more than a few MiB may take as long as something moves; see
@@ -195,10 +199,10 @@ type unasked struct {
 func (u unasked) Load(ctx context.Context, name string) ([]byte, bucket.Version, error) {
 	r := u.retrying
 	if !u.answered.Load() {
-		r.policy = first(r.policy)
+		r.policy = firstPolicy(r.policy)
 	}
 	data, v, err := r.Load(ctx, name)
-	if !passes(err) {
+	if !isPassing(err) {
 		u.answered.Store(true)
 	}
 	return data, v, err
@@ -252,8 +256,8 @@ func isFinal(err error) bool {
 	return ok
 }
 
-// passing reports whether a service that answers with that status may answer otherwise if it is asked again.
-func passing(status int) bool {
+// isPassingStatus reports whether a service that answers with that status may answer otherwise if it is asked again.
+func isPassingStatus(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusLocked, http.StatusTooEarly, http.StatusTooManyRequests:
 		return true

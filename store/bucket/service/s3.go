@@ -53,22 +53,23 @@ type s3Bucket struct {
 	client minio.Core
 	bucket string
 	base   string       // prefix of all names
-	again  retry.Policy // for each request of PutLarge
+	policy retry.Policy // for each request of PutLarge
 	clock  *serverClock
 }
 
 // OpenS3 returns the Bucket that c describes. Unless c.Unasked is set, it asks the service for the bucket; the error is
 // store.ErrNoStore if there is none. Calls that fail for a reason that may go away are repeated.
 func OpenS3(ctx context.Context, c S3Config) (bucket.Bucket, error) {
+	c.Retry = cmp.Or(c.Retry, servicePolicy())
 	b, err := newS3(c)
 	if err != nil {
 		return nil, fmt.Errorf("s3://%s: %w", c.Bucket, err)
 	}
-	all := retrying{b, b.again, putLarge}
+	all := retrying{b, b.policy, putLarge}
 	if c.Unasked {
 		return unasked{all, new(atomic.Bool)}, nil
 	}
-	return all, first(c.Retry).Do(ctx, passes, b.exists)
+	return all, firstPolicy(c.Retry).Do(ctx, isPassing, b.exists)
 }
 
 func newS3(c S3Config) (*s3Bucket, error) {
@@ -84,14 +85,11 @@ func newS3(c S3Config) (*s3Bucket, error) {
 		}
 		c.Region = cmp.Or(c.Region, "us-east-1")
 	}
-	transport, err := minio.DefaultTransport(secure)
+	t, err := minio.DefaultTransport(secure)
 	if err != nil {
 		return nil, err
 	}
-	transport.MaxIdleConnsPerHost = 64
-	again := policy(c.Retry, c.Meter)
-	transport.DialContext = c.Meter.Dialer(transport.DialContext, cmp.Or(c.Retry, remote()).Timeout)
-	clock := &serverClock{RoundTripper: noPages{c.Meter.Transport(transport)}}
+	clock := &serverClock{RoundTripper: noPages{transport(t, c.Retry, c.Meter)}}
 	o := &minio.Options{
 		Creds: s3Credentials(c), Secure: secure, Region: c.Region, Transport: clock, MaxRetries: 1,
 	}
@@ -103,7 +101,7 @@ func newS3(c S3Config) (*s3Bucket, error) {
 		return nil, err
 	}
 	client.SetAppInfo(cmp.Or(c.UserAgent, "castar"), "1")
-	b := &s3Bucket{client: *client, bucket: c.Bucket, again: again, clock: clock}
+	b := &s3Bucket{client: *client, bucket: c.Bucket, policy: meteredPolicy(c.Retry, c.Meter), clock: clock}
 	if path := strings.Trim(c.Path, "/"); path != "" {
 		b.base = path + "/"
 	}
@@ -153,7 +151,7 @@ func (s *s3Bucket) exists(ctx context.Context) error {
 	ok, err := s.client.BucketExists(ctx, s.bucket)
 	r, isResponse := errors.AsType[minio.ErrorResponse](err)
 	switch {
-	case isResponse && r.StatusCode == http.StatusForbidden && s.clock.refused(err) == nil:
+	case isResponse && r.StatusCode == http.StatusForbidden && s.clock.clockError(err) == nil:
 		return nil
 	case err == nil && !ok:
 		return fmt.Errorf("%s: %w", s, store.ErrNoStore)
@@ -284,9 +282,9 @@ func (s *s3Bucket) Now(ctx context.Context) (time.Time, error) {
 
 func (s *s3Bucket) Close() error { return nil }
 
-// again returns the codes of errors that may go away although their status does not say so. Most mean that a request was
+// passingCodes returns the codes of errors that may go away although their status does not say so. Most mean that a request was
 // cut short, damaged or late.
-func again() []string {
+func passingCodes() []string {
 	return []string{
 		"BadDigest", "ConditionalRequestConflict", "ExpiredToken", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout",
 		"RequestTimeTooSkewed", "ServiceUnavailable", "SlowDown", "Throttling", "XAmzContentSHA256Mismatch",
@@ -296,10 +294,10 @@ func again() []string {
 // fail adds the name of the object to an error, and says what kind of error it is.
 func (s *s3Bucket) fail(ctx context.Context, name string, err error) error {
 	about, passes := strings.TrimSuffix(s.String()+"/"+name, "/"), !isFinal(err)
-	if wrong := s.clock.refused(err); wrong != nil {
+	if wrong := s.clock.clockError(err); wrong != nil {
 		err, passes = wrong, false
 	} else if r, ok := errors.AsType[minio.ErrorResponse](err); ok {
-		passes = passing(r.StatusCode) || slices.Contains(again(), r.Code)
+		passes = isPassingStatus(r.StatusCode) || slices.Contains(passingCodes(), r.Code)
 		switch {
 		case r.Code == "NoSuchBucket":
 			about, err, passes = s.String(), store.ErrNoStore, false

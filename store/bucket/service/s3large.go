@@ -31,7 +31,7 @@ func (s *s3Bucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, siz
 		if err != nil {
 			return err
 		}
-		return Retry(s, s.again).Put(ctx, name, data)
+		return Retry(s, s.policy).Put(ctx, name, data)
 	}
 	var upload string
 	err := s.repeat(ctx, name, func(ctx context.Context) (err error) {
@@ -57,7 +57,7 @@ func (s *s3Bucket) PutLarge(ctx context.Context, name string, r io.ReaderAt, siz
 
 // repeat makes a request that is a step of a larger call, and repeats it.
 func (s *s3Bucket) repeat(ctx context.Context, name string, call func(context.Context) error) error {
-	r := retrying{Bucket: s, policy: s.again}.sized(partSize)
+	r := retrying{Bucket: s, policy: s.policy}.sized(partSize)
 	return r.do(ctx, func(ctx context.Context) error { return s.fail(ctx, name, call(ctx)) })
 }
 
@@ -100,7 +100,7 @@ func (s *s3Bucket) complete(ctx context.Context, name, upload string, parts []mi
 		return err
 	})
 	if store.IsNotFound(err) {
-		n, lost := Retry(s, s.again).Head(ctx, name)
+		n, lost := Retry(s, s.policy).Head(ctx, name)
 		if lost == nil && n == size {
 			return nil
 		}
@@ -165,9 +165,9 @@ func (c *serverClock) now() (time.Time, bool) {
 	return last.there.Add(time.Since(last.here)), true
 }
 
-// refused returns err with its reason, if a service has refused a request because it was signed by a clock that is wrong:
+// clockError returns err with its reason, if a service has refused a request because it was signed by a clock that is wrong:
 // no service takes one of a quarter of an hour ago. Otherwise it returns nil.
-func (c *serverClock) refused(err error) error {
+func (c *serverClock) clockError(err error) error {
 	const most = 10 * time.Minute
 	r, ok := errors.AsType[minio.ErrorResponse](err)
 	ahead := time.Duration(c.ahead.Load()).Round(time.Minute)

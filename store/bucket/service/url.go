@@ -1,5 +1,5 @@
 // Package service has the buckets of services in a network: S3, Google's and Azure's, and HTTP servers with WebDAV. Their
-// calls are repeated for as long as an error may go away.
+// calls are repeated for as long as an error may go away. Locate also opens the buckets on this machine, of package bucket.
 package service
 
 import (
@@ -17,6 +17,7 @@ import (
 
 	"castar/store"
 	"castar/store/bucket"
+	"castar/store/query"
 	"castar/store/traffic"
 )
 
@@ -136,28 +137,20 @@ func show(u *url.URL) string {
 	return u.Scheme + "://" + u.Host + u.Path
 }
 
-// mergeSettings returns the settings of a query and others. A plus in the query stands for itself and not for a space:
-// secret keys have pluses, and no setting has spaces.
+// mergeSettings returns the settings of a query and others, by their names in lower case.
 func mergeSettings(u *url.URL, more map[string]string) (map[string]string, error) {
-	query, err := url.ParseQuery(strings.ReplaceAll(u.RawQuery, "+", "%2B"))
+	values, err := query.Parse(u.RawQuery)
 	if err != nil {
-		return nil, errors.New("invalid query")
+		return nil, err
 	}
-	settings := map[string]string{}
+	settings := url.Values{}
+	for key, list := range values {
+		settings[strings.ToLower(key)] = append(settings[strings.ToLower(key)], list...)
+	}
 	for key, value := range more {
-		query.Add(key, value)
+		settings.Add(strings.ToLower(key), value)
 	}
-	for given, values := range query {
-		key := strings.ToLower(given)
-		switch _, twice := settings[key]; {
-		case twice || len(values) > 1:
-			return nil, fmt.Errorf("setting %s is given twice", key)
-		case values[0] == "":
-			return nil, fmt.Errorf("setting %s has no value", cmp.Or(key, `""`))
-		}
-		settings[key] = values[0]
-	}
-	return settings, nil
+	return query.Once(settings)
 }
 
 // variables points at the fields that settings set, each a *string or a *bool, by the names of the settings.

@@ -32,7 +32,7 @@ func (h *httpBucket) readFolder(ctx context.Context, folder string) ([]string, e
 	case code >= 200 && code < 300 && code != http.StatusMultiStatus:
 		return nil, h.ignored(propfind, path)
 	case code != http.StatusMultiStatus:
-		return nil, h.refused(propfind, path, code)
+		return nil, h.statusError(propfind, path, code)
 	}
 	limited := &io.LimitedReader{R: answer.Body, N: maxPropfind}
 	resources, err := parseMultistatus(limited)

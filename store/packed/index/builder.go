@@ -1,7 +1,6 @@
 package index
 
 import (
-	"bufio"
 	"errors"
 	"io/fs"
 	"sync"
@@ -37,22 +36,23 @@ func NewBuilder(fsys durable.FS, limit int) *Builder {
 // Close removes the files of the builder.
 func (b *Builder) Close() error { return errors.Join(b.tables[0].Close(), b.tables[1].Close()) }
 
-// Add adds a frame whose head is h, and those of its items that keep names by number. An object that was added before
-// stays where it was.
-func (b *Builder) Add(f pack.Frame, h *pack.FrameHead, keep func(n int) bool) error {
+// Add adds a frame whose head is h, and those of its items that keep names by number, or all of them if keep is nil. It
+// returns how many these are. An object that was added before stays where it was.
+func (b *Builder) Add(f pack.Frame, h *pack.FrameHead, keep []bool) (added int, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	number := uint32(len(b.frames))
 	b.frames = append(b.frames, f)
 	for n, l := range h.Locations(f) {
-		if !keep(n) {
+		if keep != nil && !keep[n] {
 			continue
 		}
 		if err := b.add(f.Kind, &h.Items[n].Digest, Value{number, l.Offset, l.Size}); err != nil {
-			return err
+			return added, err
 		}
+		added++
 	}
-	return nil
+	return added, nil
 }
 
 func (b *Builder) add(k pack.Kind, d *store.Digest, v Value) error {
@@ -115,11 +115,7 @@ func (b *Builder) Temp(packs []pack.Length, epoch uint32) (x *Index, err error) 
 		return nil, err
 	}
 	defer b.fs.Remove(name)
-	w := bufio.NewWriterSize(f, 64<<10)
-	if err = Write(w, epoch, []Part{b.Part(packs)}); err == nil {
-		err = w.Flush()
-	}
-	if err != nil {
+	if err = Write(f, epoch, []Part{b.Part(packs)}); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	data, err := mapFile(f)

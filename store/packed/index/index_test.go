@@ -43,8 +43,6 @@ func built(t *testing.T, limit int) *Builder {
 	return b
 }
 
-func all(int) bool { return true }
-
 // TestBuilder builds indexes in memory and in files, and reads them back.
 func TestBuilder(t *testing.T) {
 	for _, limit := range []int{2, 1000} {
@@ -52,12 +50,15 @@ func TestBuilder(t *testing.T) {
 		id := pack.ID{1}
 		f, h := frameOf(id, pack.PackHeadLen, pack.KindData, 0, 30, 10)
 		g, hg := frameOf(id, f.End(), pack.KindDirectory, 100, 5, 7)
-		odd := func(n int) bool { return n%2 == 1 }
-		if err := b.Add(f, h, odd); err != nil {
-			t.Fatal(err)
+		odd := make([]bool, len(h.Items))
+		for n := range odd {
+			odd[n] = n%2 == 1
 		}
-		if err := b.Add(g, hg, all); err != nil {
-			t.Fatal(err)
+		if added, err := b.Add(f, h, odd); err != nil || added != 15 {
+			t.Fatalf("added %d: %v", added, err)
+		}
+		if added, err := b.Add(g, hg, nil); err != nil || added != 5 {
+			t.Fatalf("added %d: %v", added, err)
 		}
 		extra := pack.Location{Frame: f, Offset: 20, Size: 10}
 		if err := b.AddObject(pack.KindData, digest(2), extra); err != nil {
@@ -74,7 +75,7 @@ func TestBuilder(t *testing.T) {
 			t.Errorf("limit %d: %d objects, epoch %d, %v", limit, x.Len(), x.Epoch, err)
 		}
 		for n, l := range h.Locations(f) {
-			d, want := digest(n), odd(n) || n == 2
+			d, want := digest(n), odd[n] || n == 2
 			got, ok := x.Find(pack.KindData, &d)
 			if ok != want || ok && got != l {
 				t.Errorf("limit %d, object %d: found %t at %v, want %t at %v", limit, n, ok, got, want, l)
@@ -99,7 +100,7 @@ func TestBuilder(t *testing.T) {
 func TestFindAllocatesNothing(t *testing.T) {
 	b := built(t, 1000)
 	f, h := frameOf(pack.ID{1}, pack.PackHeadLen, pack.KindData, 0, 100, 1)
-	if err := b.Add(f, h, all); err != nil {
+	if _, err := b.Add(f, h, nil); err != nil {
 		t.Fatal(err)
 	}
 	x, err := b.Temp([]pack.Length{{ID: f.Pack, Bytes: f.End()}}, 0)
@@ -121,7 +122,9 @@ func TestFilter(t *testing.T) {
 	b := built(t, 1000)
 	f, h := frameOf(pack.ID{1}, pack.PackHeadLen, pack.KindData, 0, 10, 1)
 	g, hg := frameOf(pack.ID{2}, pack.PackHeadLen, pack.KindData, 10, 10, 1)
-	for _, err := range []error{b.Add(f, h, all), b.Add(g, hg, all)} {
+	_, err := b.Add(f, h, nil)
+	_, errG := b.Add(g, hg, nil)
+	for _, err := range []error{err, errG} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +136,7 @@ func TestFilter(t *testing.T) {
 	defer Close(x)
 	moved, hm := frameOf(pack.ID{3}, pack.PackHeadLen, pack.KindData, 0, 5, 1)
 	first := built(t, 1000)
-	if err := first.Add(moved, hm, all); err != nil {
+	if _, err := first.Add(moved, hm, nil); err != nil {
 		t.Fatal(err)
 	}
 	alive := func(k pack.Kind, n int) bool {
@@ -192,7 +195,7 @@ func TestNewName(t *testing.T) {
 func TestMarks(t *testing.T) {
 	b := built(t, 1000)
 	f, h := frameOf(pack.ID{1}, pack.PackHeadLen, pack.KindData, 0, 100, 1)
-	if err := b.Add(f, h, all); err != nil {
+	if _, err := b.Add(f, h, nil); err != nil {
 		t.Fatal(err)
 	}
 	x, err := b.Temp([]pack.Length{{ID: f.Pack, Bytes: f.End()}}, 0)

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/binary"
 	"errors"
@@ -100,13 +101,14 @@ func Write(w io.Writer, epoch uint32, parts []Part) error {
 		}
 		frames += uint32(p.Frames)
 	}
-	bodySum, err := writeBody(w, packs, numbers, parts)
+	out := bufio.NewWriterSize(w, 64<<10)
+	bodySum, err := writeBody(out, packs, numbers, parts)
 	if err != nil {
 		return err
 	}
 	var lengths [2]int64
 	for i, s := range sources {
-		if lengths[i], err = table.Write(w, shape, table.Count(s...), table.Merge(shape, s...)); err != nil {
+		if lengths[i], err = table.Write(out, shape, table.Count(s...), table.Merge(shape, s...)); err != nil {
 			return err
 		}
 	}
@@ -119,8 +121,10 @@ func Write(w io.Writer, epoch uint32, parts []Part) error {
 	foot = le.AppendUint64(foot, uint64(lengths[1]))
 	foot = le.AppendUint32(foot, epoch)
 	foot = append(foot, make([]byte, FootLen-4-len(foot))...)
-	_, err = w.Write(le.AppendUint32(foot, pack.Checksum(foot)))
-	return err
+	if _, err = out.Write(le.AppendUint32(foot, pack.Checksum(foot))); err != nil {
+		return err
+	}
+	return out.Flush()
 }
 
 // joinPacks returns the packs of all parts, each once, and the number of each in the new index. Of two lengths of one

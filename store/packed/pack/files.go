@@ -11,6 +11,8 @@ import (
 
 	"castar/store"
 	"castar/store/durable"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // Files reads and writes the packs of one store. Its methods may be called concurrently.
@@ -22,14 +24,14 @@ type Files struct {
 	fs     durable.FS
 	open   openFiles
 	frames frameCache
-	large  *budget
+	large  *semaphore.Weighted // bytes of large objects in memory; see Weigh
 }
 
 // NewFiles returns the packs of the store in a folder. It opens none of them. Close ends it.
 func NewFiles(fsys durable.FS, c *Coders) *Files {
 	return &Files{
 		Coders: c, Random: rand.Reader, fs: fsys, open: openFiles{fs: fsys, files: make(map[ID]*openFile)},
-		frames: newFrameCache(), large: newBudget(largeBytes),
+		frames: newFrameCache(), large: semaphore.NewWeighted(largeBytes),
 	}
 }
 

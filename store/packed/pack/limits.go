@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 
 	"castar/store"
 )
@@ -112,35 +111,4 @@ func (a Attempts) Enough(l Location) bool {
 	}
 	a[l.Frame]++
 	return a[l.Frame] > most
-}
-
-// budget bounds the bytes that several goroutines have in memory at once. A goroutine that holds some of them must not
-// ask for more.
-type budget struct {
-	mu   sync.Mutex
-	done sync.Cond
-	left int
-}
-
-func newBudget(n int) *budget {
-	b := &budget{left: n}
-	b.done.L = &b.mu
-	return b
-}
-
-// take waits until n bytes are free, or until all are if n is more. They are free again once give is called.
-func (b *budget) take(n int) (give func()) {
-	n = min(n, largeBytes)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for b.left < n {
-		b.done.Wait()
-	}
-	b.left -= n
-	return func() {
-		b.mu.Lock()
-		b.left += n
-		b.mu.Unlock()
-		b.done.Broadcast()
-	}
 }

@@ -1,6 +1,8 @@
 package pack
 
 import (
+	"context"
+
 	"castar/store"
 	"castar/store/durable"
 )
@@ -24,7 +26,9 @@ func (p *Files) Weigh(size uint32) (give func()) {
 	if size <= small {
 		return func() {}
 	}
-	return p.large.take(times * int(size))
+	n := min(times*int64(size), largeBytes)
+	_ = p.large.Acquire(context.Background(), n) // fails only at the end of its context
+	return func() { p.large.Release(n) }
 }
 
 // Viewed is the bytes of an object. They must not be changed, and are valid until Release is called, once.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"math"
-	"runtime"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
@@ -24,11 +23,6 @@ type bulkServer struct {
 	buffers *wire.Buffers
 }
 
-func newBulkServer(s *Server) (*bulkServer, error) {
-	dec, err := zstd.NewDecoder(runtime.GOMAXPROCS(0))
-	return &bulkServer{s: s, decoder: dec, buffers: new(wire.Buffers)}, err
-}
-
 // Has answers which blobs the store has.
 func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*protos.HasBlobsResponse, error) {
 	if err := b.s.identify(ctx); err != nil {
@@ -37,33 +31,19 @@ func (b *bulkServer) Has(ctx context.Context, req *protos.HasBlobsRequest) (*pro
 	if err := countBlobs(len(req.GetDigests())); err != nil {
 		return nil, err
 	}
-	if storeOf(ctx).RemoteBlobs != nil {
-		return b.hasAll(ctx, req)
-	}
-	resp := &protos.HasBlobsResponse{Has: make([]bool, len(req.GetDigests()))}
-	err := b.each(ctx, len(resp.Has), func(ctx context.Context, i int) error {
-		d, err := requested(req.GetDigests()[i])
-		if err == nil {
-			resp.Has[i], err = storeOf(ctx).Blobs.Has(ctx, d)
-		}
-		return err
-	})
+	ds, err := wire.ParseDigests(req.GetDigests())
 	if err != nil {
-		return nil, err
+		return nil, invalidf("%v", err)
 	}
-	return resp, nil
-}
-
-// hasAll is Has for a store that is another server.
-func (b *bulkServer) hasAll(ctx context.Context, req *protos.HasBlobsRequest) (*protos.HasBlobsResponse, error) {
-	ds := make([]store.Digest, len(req.GetDigests()))
-	for i := range ds {
-		var err error
-		if ds[i], err = requested(req.GetDigests()[i]); err != nil {
-			return nil, err
-		}
+	has := make([]bool, len(ds))
+	if remote := storeOf(ctx).RemoteBlobs; remote != nil {
+		has, err = remote.HasAll(ctx, ds)
+	} else {
+		err = b.each(ctx, len(ds), func(ctx context.Context, i int) (err error) {
+			has[i], err = storeOf(ctx).Blobs.Has(ctx, ds[i])
+			return err
+		})
 	}
-	has, err := storeOf(ctx).RemoteBlobs.HasAll(ctx, ds)
 	if err != nil {
 		return nil, err
 	}
@@ -112,11 +92,7 @@ func (b *bulkServer) Put(ctx context.Context, req *protos.PutBlobsRequest) (*pro
 		return nil, err
 	}
 	callOf(ctx).at.syncer.later()
-	resp := &protos.PutBlobsResponse{Digests: make([][]byte, len(digests))}
-	for i := range digests {
-		resp.Digests[i] = digests[i][:]
-	}
-	return resp, nil
+	return &protos.PutBlobsResponse{Digests: wire.Digests(digests)}, nil
 }
 
 func (b *bulkServer) put(ctx context.Context, req *protos.PutBlobsRequest) ([]store.Digest, error) {
@@ -211,11 +187,10 @@ func (b *bulkServer) group(ctx context.Context, d store.Digest) (*protos.GetBlob
 	if err != nil {
 		return nil, about("blob", d, err)
 	}
+	resp.Digests, resp.Sizes = wire.Chunks(g.Members)
 	total := uint64(0)
-	for i := range g.Members {
-		total += g.Members[i].Size
-		resp.Digests = append(resp.Digests, g.Members[i].Digest[:])
-		resp.Sizes = append(resp.Sizes, g.Members[i].Size)
+	for _, n := range resp.Sizes {
+		total += n
 	}
 	if g.Frame != nil {
 		resp.Contents = &protos.GetBlobsResponse_Frame{Frame: g.Frame}
@@ -272,23 +247,20 @@ func recvChunks(stream joinStream, most int) (d store.Digest, chunks []store.Chu
 		if err == nil && first {
 			d, err = requested(req.GetDigest())
 		}
-		sizes := req.GetSizes()
-		if err == nil && len(sizes) != len(req.GetChunks()) {
-			err = invalidf("%d sizes for %d chunks", len(sizes), len(req.GetChunks()))
-		}
-		if err == nil && len(chunks)+len(sizes) > most {
+		before, after := len(chunks), len(chunks)+len(req.GetChunks())
+		if err == nil && after > most {
 			err = invalidf("more than %d chunks", most)
 		}
-		if before := len(chunks); err == nil && before <= manyChunks && before+len(sizes) > manyChunks {
+		if err == nil && before <= manyChunks && after > manyChunks {
 			err = callOf(stream.Context()).take(decoded, math.MaxInt64)
-		}
-		for i := 0; i < len(sizes) && err == nil; i++ {
-			c := store.Chunk{Size: sizes[i]}
-			c.Digest, err = requested(req.GetChunks()[i])
-			chunks = append(chunks, c)
 		}
 		if err != nil {
 			return d, nil, err
 		}
+		more, err := wire.ParseChunks(req.GetChunks(), req.GetSizes())
+		if err != nil {
+			return d, nil, invalidf("%v", err)
+		}
+		chunks = append(chunks, more...)
 	}
 }

@@ -57,6 +57,7 @@ type terms struct {
 	upload  bool     // the messages are directories of an upload
 	slot    resource // what the call takes one of to be served; resources: nothing
 	writer  bool     // the messages go to a writer of the store, and nobody keeps them
+	uses    bool     // the call uses the store all the time; others lock it, or do without
 }
 
 // begin makes the call count. The caller calls finish in the end.

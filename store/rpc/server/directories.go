@@ -91,7 +91,7 @@ func (ds *directoryServer) put(ctx context.Context, stream grpc.ServerStream, pa
 		}
 	}
 	defer w.Close()
-	order := newClosure(partial)
+	order := closure{partial: partial, sizes: map[store.Digest]sizes{}, roots: map[store.Digest]struct{}{}}
 	for n := 0; ; n++ {
 		if !partial && n%rememberedAtOnce == 0 {
 			callOf(ctx).give(received) // the last directory is stored
@@ -142,10 +142,6 @@ type closure struct {
 
 // sizes has the size of a directory under each rule.
 type sizes [store.SizeSnix + 1]uint64
-
-func newClosure(partial bool) *closure {
-	return &closure{partial: partial, sizes: map[store.Digest]sizes{}, roots: map[store.Digest]struct{}{}}
-}
 
 // add checks the next directory.
 func (c *closure) add(d store.Digest, dir store.Directory) error {

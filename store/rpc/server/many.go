@@ -70,10 +70,7 @@ func (m *many) send(d store.Digest) error {
 		return passable(err)
 	}
 	list := &protos.GetManyResponse{Blob: d[:], Done: m.done - 1}
-	for i := range chunks {
-		list.Chunks = append(list.Chunks, chunks[i].Digest[:])
-		list.Sizes = append(list.Sizes, chunks[i].Size)
-	}
+	list.Chunks, list.Sizes = wire.Chunks(chunks)
 	if err := m.stream.Send(list); err != nil {
 		return err
 	}

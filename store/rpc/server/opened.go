@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"castar/store"
+	"castar/store/retry"
 	"castar/store/rpc/internal/wire"
 )
 
@@ -52,7 +53,7 @@ type openings struct {
 // healthOfPuts is the service whose health says whether clients may store.
 const healthOfPuts = "castar.put"
 
-// retryRoom is how long the server waits before it looks again whether it may store.
+// retryRoom is about how long the server waits before it looks again whether it may store.
 const retryRoom = time.Second
 
 func newOpenings(s *Server, st *store.Store) *openings {
@@ -177,12 +178,16 @@ func (os *openings) failed(o *opened, err error) {
 
 // mend opens the store anew, and lets clients store again when there is room.
 func (os *openings) mend() {
-	st, err := os.s.o.Reopen(os.ctx)
-	for ; err != nil; st, err = os.s.o.Reopen(os.ctx) {
-		os.s.o.Log.Error("the store cannot be opened again", "error", err)
-		if !os.pause() {
-			return
+	again := retry.Policy{First: retryRoom, Most: retryRoom}
+	var st *store.Store
+	err := again.Do(os.ctx, nil, func(ctx context.Context) (err error) {
+		if st, err = os.s.o.Reopen(ctx); err != nil {
+			os.s.o.Log.Error("the store cannot be opened again", "error", err)
 		}
+		return err
+	})
+	if err != nil {
+		return
 	}
 	os.mu.Lock()
 	old := os.now
@@ -190,26 +195,14 @@ func (os *openings) mend() {
 	os.old++
 	os.mu.Unlock()
 	os.done(old)
-	for st.Room != nil && st.Room(os.ctx) != nil {
-		if !os.pause() {
-			return
-		}
+	if st.Room != nil && again.Do(os.ctx, nil, st.Room) != nil {
+		return
 	}
 	os.mu.Lock()
 	defer os.mu.Unlock()
 	os.broken = nil
 	os.s.health.SetServingStatus(healthOfPuts, grpc_health_v1.HealthCheckResponse_SERVING)
 	os.s.o.Log.Info("the store takes blobs again")
-}
-
-// pause waits a while, and reports false if the server ends.
-func (os *openings) pause() bool {
-	select {
-	case <-time.After(retryRoom):
-		return true
-	case <-os.ctx.Done():
-		return false
-	}
 }
 
 // close stops mending, makes the store durable, and closes it if that is the server's task.

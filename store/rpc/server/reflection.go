@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -9,9 +10,11 @@ import (
 	"google.golang.org/grpc/reflection"
 	reflectv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	reflectv1alpha "google.golang.org/grpc/reflection/grpc_reflection_v1alpha"
+	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"castar/protos"
 	"castar/store/rpc/internal/wire"
@@ -36,8 +39,10 @@ func descriptors() (*protoregistry.Files, error) {
 		if err := files.RegisterFile(f); err != nil {
 			return nil, err
 		}
-		renamed := protodesc.ToFileDescriptorProto(f)
-		rename(renamed.ProtoReflect(), toSnix)
+		renamed, err := renamed(protodesc.ToFileDescriptorProto(f))
+		if err != nil {
+			return nil, err
+		}
 		of, err := protodesc.NewFile(renamed, files)
 		if err == nil {
 			err = files.RegisterFile(of)
@@ -49,27 +54,12 @@ func descriptors() (*protoregistry.Files, error) {
 	return files, nil
 }
 
-// rename calls f for each text in a message, and puts its result in place of the text.
-func rename(m protoreflect.Message, f func(string) string) {
-	one := func(field protoreflect.FieldDescriptor, v protoreflect.Value) protoreflect.Value {
-		switch field.Kind() {
-		case protoreflect.MessageKind:
-			rename(v.Message(), f)
-		case protoreflect.StringKind:
-			return protoreflect.ValueOfString(f(v.String()))
-		}
-		return v
-	}
-	m.Range(func(field protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if !field.IsList() {
-			m.Set(field, one(field, v))
-			return true
-		}
-		for list, i := v.List(), 0; i < list.Len(); i++ {
-			list.Set(i, one(field, list.Get(i)))
-		}
-		return true
-	})
+// renamed returns a descriptor with every text in it as snix has it.
+func renamed(d *descriptorpb.FileDescriptorProto) (*descriptorpb.FileDescriptorProto, error) {
+	quoted := regexp.MustCompile(`"[^"]*"`)
+	text := quoted.ReplaceAllStringFunc(prototext.Format(d), func(s string) string { return `"` + toSnix(s[1:len(s)-1]) + `"` })
+	of := new(descriptorpb.FileDescriptorProto)
+	return of, prototext.Unmarshal([]byte(text), of)
 }
 
 // toSnix returns what snix says for a text in a descriptor of tvix: its package and path, and entry for node.

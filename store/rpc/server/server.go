@@ -25,6 +25,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,7 @@ import (
 	"castar/protos"
 	"castar/store"
 	"castar/store/rpc/internal/wire"
+	"castar/store/zstd"
 )
 
 // Options say what a server allows. The zero value is a server that anybody may read from.
@@ -56,9 +58,10 @@ type Options struct {
 	Memory      int64         // bytes of messages and answers of all clients together; 0 for DefaultMemory
 	Idle        time.Duration // how long a client may be silent in the middle of a call; 0 for DefaultIdle
 	TLS         *tls.Config   // nil: speak in the clear
-	Token       string        // what clients must send in the header authorization: Bearer TOKEN; "": nothing
-	Tokens      *Tokens       // instead of Token: several, each with rights, which the two above bound; nil: none
-	CheckRoots  bool          // refuse tags, and lines of the log, whose root or listing the store lacks
+	// Tokens are what clients show in the header authorization: Bearer TOKEN. Each has rights, which the two above bound.
+	// nil: clients show nothing.
+	Tokens     *Tokens
+	CheckRoots bool // refuse tags, and lines of the log, whose root or listing the store lacks
 	// Reopen opens the store anew after it could not write, so that clients may store again. nil: they may not. It is called
 	// while the store is still open for running calls.
 	Reopen func(context.Context) (*store.Store, error)
@@ -128,9 +131,6 @@ func New(st *store.Store, o Options) (*Server, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	if o.Tokens == nil && o.Token != "" {
-		o.Tokens = NewTokens(Token{o.Token, Rights{Put: true, Delete: true}})
-	}
 	s := &Server{
 		o: o, health: health.NewServer(), limits: newLimits(o, st.Groups != nil), pool: new(wire.Buffers),
 		metrics: metrics{calls: map[outcome]callCount{}},
@@ -145,12 +145,12 @@ func New(st *store.Store, o Options) (*Server, error) {
 		register(wire.Under(pkg, protos.BlobService_ServiceDesc), &blobServer{s: s})
 		register(wire.Under(pkg, protos.DirectoryService_ServiceDesc), &directoryServer{s: s})
 	}
-	bulk, err := newBulkServer(s)
-	if err != nil {
-		return nil, err
-	}
 	if !o.Upstream {
-		register(&protos.BulkService_ServiceDesc, bulk)
+		decoder, err := zstd.NewDecoder(runtime.GOMAXPROCS(0))
+		if err != nil {
+			return nil, err
+		}
+		register(&protos.BulkService_ServiceDesc, &bulkServer{s: s, decoder: decoder, buffers: new(wire.Buffers)})
 		register(&protos.TagService_ServiceDesc, &tagServer{s: s})
 		register(&protos.GcService_ServiceDesc, &gcServer{s: s})
 	}
@@ -236,7 +236,7 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 	}
 	terms := s.terms(method)
 	var at *opened
-	if uses(method) {
+	if terms.uses {
 		if at, err = s.opened.use(ctx); err != nil {
 			return err
 		}
@@ -267,11 +267,14 @@ func (s *Server) serve(srv any, stream grpc.ServerStream, info *grpc.StreamServe
 
 // terms returns what the calls of a method may do.
 func (s *Server) terms(method string) terms {
-	t := terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1}
+	t := terms{message: min(askedMessage, s.o.MaxMessage), free: pieceSize, factor: 1, slot: resources}
 	service, name, _ := strings.Cut(method, "/")
+	if slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) {
+		t.slot, t.uses = slots, name != "Forget"
+	}
 	switch {
 	case service == "DirectoryService" && name == "Put":
-		return terms{message: s.o.MaxMessage, free: uncounted, factor: 4, upload: true, slot: uploads}
+		t.message, t.free, t.factor, t.upload, t.slot = s.o.MaxMessage, uncounted, 4, true, uploads
 	case service == "BlobService" && name == "Put":
 		t.message, t.writer, t.free = s.o.MaxMessage, true, wire.FrameSize+askedMessage
 	case service == "BulkService" && name == "Put":
@@ -281,16 +284,7 @@ func (s *Server) terms(method string) terms {
 	case service == "BulkService": // lists of digests take more room than their encoding
 		t.message, t.factor = s.o.MaxMessage, 3
 	}
-	if !slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) {
-		t.slot = resources
-	}
 	return t
-}
-
-// uses reports whether the calls of a method use the store all the time. The others lock it, or do without.
-func uses(method string) bool {
-	service, name, _ := strings.Cut(method, "/")
-	return slices.Contains([]string{"DirectoryService", "BlobService", "BulkService", "TagService"}, service) && name != "Forget"
 }
 
 // shortMethod returns the service and method without the package, because both packages have the same methods.

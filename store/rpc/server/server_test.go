@@ -171,8 +171,10 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
+func withSecret() *Tokens { return NewTokens(Token{"secret", Rights{Put: true, Delete: true}}) }
+
 func TestHealth(t *testing.T) {
-	s, err := New(memory.New(), Options{Token: "secret"})
+	s, err := New(memory.New(), Options{Tokens: withSecret()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +195,7 @@ func TestHealth(t *testing.T) {
 }
 
 func TestToken(t *testing.T) {
-	l := serveStore(t, memory.New(), Options{Token: "secret"})
+	l := serveStore(t, memory.New(), Options{Tokens: withSecret()})
 	for _, tt := range []struct {
 		header string
 		want   codes.Code
@@ -212,7 +214,7 @@ func TestToken(t *testing.T) {
 
 // A call without a token is refused before its request comes.
 func TestRefusedUnheard(t *testing.T) {
-	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{Token: "secret"}))
+	conn := rpctest.Connect(t, serveStore(t, memory.New(), Options{Tokens: withSecret()}))
 	for _, method := range []string{
 		protos.BlobService_Stat_FullMethodName, protos.BlobService_Put_FullMethodName,
 		protos.DirectoryService_Get_FullMethodName, protos.DirectoryService_Put_FullMethodName,
@@ -233,7 +235,7 @@ func TestRefusedUnheard(t *testing.T) {
 
 // Headers that are too long are refused, with a token or without.
 func TestLongHeaders(t *testing.T) {
-	c := grpc_health_v1.NewHealthClient(rpctest.Connect(t, serveStore(t, memory.New(), Options{Token: "secret"})))
+	c := grpc_health_v1.NewHealthClient(rpctest.Connect(t, serveStore(t, memory.New(), Options{Tokens: withSecret()})))
 	for n, want := range map[int]codes.Code{maxHeaders / 2: codes.Unauthenticated, maxHeaders: codes.Internal} {
 		ctx := metadata.AppendToOutgoingContext(t.Context(), "x", strings.Repeat("~", n))
 		if _, err := c.Check(ctx, new(grpc_health_v1.HealthCheckRequest)); status.Code(err) != want {

@@ -38,11 +38,11 @@ func Run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult
 	if st.Sweeper == nil || st.NewSet == nil || st.Tags == nil {
 		return r, store.ErrUnsupported
 	}
-	for try := 1; ; try++ {
-		r, err = run(ctx, st, o)
+	for tries := 1; ; tries++ {
+		r, err = try(ctx, st, o)
 		// A dry run may find a tag of something that was stored after it began.
-		unseen := o.DryRun && try < 3 && store.IsNotFound(err)
-		if !errors.Is(err, store.ErrChanged) && !unseen || try == mostTries {
+		unseen := o.DryRun && tries < 3 && store.IsNotFound(err)
+		if !errors.Is(err, store.ErrChanged) && !unseen || tries == mostTries {
 			return r, err
 		}
 		if o.Again != nil {
@@ -51,12 +51,13 @@ func Run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult
 	}
 }
 
-// mostTries is how often a collection begins again because others change the store meanwhile.
+// mostTries is how often a collection begins again because others have changed the store.
 const mostTries = 1000
 
-func run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult, err error) {
+// try is Run until the store is changed.
+func try(ctx context.Context, st *store.Store, o Options) (r store.CollectResult, err error) {
 	keep := st.NewSet() // before the tags are read
-	kept, err := find(ctx, st, &o)
+	kept, err := readKept(ctx, st, &o)
 	if err != nil {
 		return r, err
 	}
@@ -131,8 +132,8 @@ func givenUp(ctx context.Context, st *store.Store, o *Options, keep store.Object
 	return dropped
 }
 
-// find returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless o.All is set.
-func find(ctx context.Context, st *store.Store, o *Options) (tree.Kept, error) {
+// readKept returns what tags and log keep. It is an error if not all of that is known, or if it is nothing, unless o.All is set.
+func readKept(ctx context.Context, st *store.Store, o *Options) (tree.Kept, error) {
 	kept := tree.ReadKept(ctx, st)
 	kept.Ingests = slices.DeleteFunc(kept.Ingests, store.AmongTags(o.Forgot))
 	for _, err := range kept.TagErrors {

@@ -3,7 +3,6 @@ package bucketfs
 import (
 	"bytes"
 	"errors"
-	"io"
 	"slices"
 	"syscall"
 
@@ -24,24 +23,16 @@ func (readOnly) Evict([]byte)                       {}
 func (readOnly) Unmap([]byte) error                 { return nil }
 
 // small is a file that was read as a whole.
-type small struct{ *bytes.Reader }
-
-func (small) WriteAt([]byte, int64) (int, error) { return 0, syscall.EBADF }
-func (small) Write([]byte) (int, error)          { return 0, syscall.EBADF }
-func (small) Close() error                       { return nil }
-func (small) Sync() error                        { return nil }
-func (small) Evict([]byte)                       {}
-func (small) Unmap([]byte) error                 { return nil }
-func (s small) Size() (int64, error)             { return s.Reader.Size(), nil }
-
-func (s small) Map() ([]byte, error) {
-	data := make([]byte, s.Reader.Size())
-	_, err := s.ReadAt(data, 0)
-	if err == io.EOF {
-		err = nil
-	}
-	return data, err
+type small struct {
+	readOnly
+	data []byte
 }
+
+func (s small) ReadAt(p []byte, off int64) (int, error) {
+	return bytes.NewReader(s.data).ReadAt(p, off)
+}
+func (s small) Size() (int64, error) { return int64(len(s.data)), nil }
+func (s small) Map() ([]byte, error) { return bytes.Clone(s.data), nil }
 
 // appender is a file that is appended to.
 type appender struct {

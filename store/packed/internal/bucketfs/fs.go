@@ -7,7 +7,6 @@
 package bucketfs
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -51,12 +50,14 @@ type FS struct {
 	store    string                    // the ID in the config; "": not known
 	first    []byte                    // the config as the cache has it, for the first who asks
 	vacant   bool                      // nothing was there a moment ago; see Look
+	sendErr  error                     // the first error of what was sent
 
 	swapping    sync.Mutex // held while the head is replaced
 	head        *Head      // nil: there is none
 	headVersion bucket.Version
 
-	sending sender
+	uploads chan struct{}  // one for each file that is being sent
+	sending sync.WaitGroup // also for the file of Probe
 }
 
 var _ durable.Far = (*FS)(nil)
@@ -69,8 +70,8 @@ func Open(ctx context.Context, b bucket.Bucket, root string, anew bool) (*FS, er
 	f := &FS{
 		ctx: ctx, cancel: cancel, b: b, root: root, anew: anew, spools: map[string]*spool{}, moved: map[string]*spool{},
 		waiting: map[string]bool{}, versions: map[string]bucket.Version{}, ends: map[string]loaded{},
+		uploads: make(chan struct{}, uploads),
 	}
-	f.sending = newSender(f)
 	f.parts = newParts(f)
 	h, err := f.Reload()
 	if err != nil && !store.IsCorrupt(err) {
@@ -96,7 +97,7 @@ func (f *FS) UseCache(id string) {
 // Close stops what runs in the background, and closes the bucket.
 func (f *FS) Close() error {
 	f.cancel()
-	f.sending.wait()
+	f.sending.Wait()
 	err := f.parts.Close()
 	for _, files := range []map[string]*spool{f.spools, f.moved} {
 		for _, s := range files {
@@ -156,7 +157,7 @@ func (f *FS) Open(name string) (durable.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return small{bytes.NewReader(b)}, nil
+	return small{data: b}, nil
 }
 
 // OpenWhole implements durable.Far. The file is fetched when it is first read.

@@ -309,7 +309,7 @@ func (f *FS) Probe() error {
 	if err != nil {
 		return f.failed(name, err)
 	}
-	defer f.sending.running.Go(func() { f.clear(name) })
+	defer f.sending.Go(func() { f.clear(name) })
 	second, err := put(first)
 	if err != nil {
 		return f.failed(name, err)

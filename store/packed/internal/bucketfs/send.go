@@ -1,6 +1,7 @@
 package bucketfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -117,38 +118,22 @@ func (s *spool) release(far durable.File) {
 	}
 }
 
-// sender sends files to the bucket, some of them at the same time.
-type sender struct {
-	slots   chan struct{}
-	running *sync.WaitGroup
-
-	mu     *sync.Mutex
-	failed *error
-}
-
 // uploads is how many packs are on their way at once, at most.
 const uploads = 5
 
-func newSender(*FS) sender {
-	return sender{make(chan struct{}, uploads), new(sync.WaitGroup), new(sync.Mutex), new(error)}
-}
-
-func (s *sender) wait() { s.running.Wait() }
-
-func (s *sender) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if *s.failed == nil {
-		*s.failed = err
-	}
+// notSent remembers the first error of what was sent, for flush.
+func (f *FS) notSent(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sendErr = cmp.Or(f.sendErr, err)
 }
 
 // flush waits until all that was sent is in the bucket, and returns the first error of it.
 func (f *FS) flush() error {
-	f.sending.wait()
-	f.sending.mu.Lock()
-	defer f.sending.mu.Unlock()
-	return *f.sending.failed
+	f.sending.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sendErr
 }
 
 // Send implements durable.Far.
@@ -164,18 +149,16 @@ func (f *FS) Send(tmp, name string) {
 	f.vacant = false
 	f.mu.Unlock()
 	select {
-	case f.sending.slots <- struct{}{}:
+	case f.uploads <- struct{}{}:
 	case <-f.ctx.Done():
-		f.sending.fail(f.ctx.Err())
+		f.notSent(f.ctx.Err())
 		close(s.sent)
 		return
 	}
-	f.sending.running.Go(func() {
+	f.sending.Go(func() {
 		defer close(s.sent)
-		defer func() { <-f.sending.slots }()
-		if err := f.sendFile(s, name); err != nil {
-			f.sending.fail(err)
-		}
+		defer func() { <-f.uploads }()
+		f.notSent(f.sendFile(s, name))
 	})
 }
 

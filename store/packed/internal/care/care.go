@@ -10,12 +10,15 @@
 package care
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"sync"
 
 	"castar/store/packed/internal/live"
 	"castar/store/packed/pack"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Store is a store with what looks after it: it implements store.Scrubber, store.Sweeper and store.Repairer.
@@ -28,40 +31,23 @@ func New(st *live.Store) Store { return Store{st} }
 const waiters = 8
 
 // runParallel calls do for each item of work, in that many goroutines, and begins the items in the order of work. It stops
-// early at an error of do and when ctx ends, and returns the first error of either. It asks for an item only when a
-// goroutine is free to begin it, and for one item at a time.
+// early at an error of do and when ctx ends, and returns the first error of either. It asks for one item more than it has
+// begun, and for one at a time.
 func runParallel[T any](ctx context.Context, workers int, work iter.Seq[T], do func(T) error) error {
-	next, stop := iter.Pull(work)
-	defer stop()
-	turn := make(chan struct{}, 1) // held for next and failed; a test of a model sees who waits for a channel, not for a mutex
-	var failed error
-	claim := func() (item T, ok bool) {
-		turn <- struct{}{}
-		defer func() { <-turn }()
-		if failed != nil || ctx.Err() != nil {
-			return item, false
-		}
-		return next()
-	}
-	var running sync.WaitGroup
-	for range workers {
-		running.Go(func() {
-			for item, ok := claim(); ok; item, ok = claim() {
-				if err := do(item); err != nil {
-					turn <- struct{}{}
-					if failed == nil {
-						failed = err
-					}
-					<-turn
-				}
+	g, running := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	for item := range work {
+		g.Go(func() error { // once there is a goroutine for it
+			if running.Err() != nil {
+				return nil
 			}
+			return do(item)
 		})
+		if running.Err() != nil {
+			break
+		}
 	}
-	running.Wait()
-	if failed != nil {
-		return failed
-	}
-	return ctx.Err()
+	return cmp.Or(g.Wait(), ctx.Err())
 }
 
 // newLoadedPool returns a pool of *pack.Loaded, so that workers use their memory again.

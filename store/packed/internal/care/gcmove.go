@@ -48,9 +48,6 @@ func (w *rewriter) close(failed error) error {
 	return w.new.Close()
 }
 
-// frameJob is a frame to be moved: number n of index i.
-type frameJob struct{ i, n int }
-
 // run moves all that the plan says, several frames at once.
 func (w *rewriter) run(ctx context.Context) error {
 	for _, o := range w.sweep.rescued {
@@ -60,7 +57,7 @@ func (w *rewriter) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := runParallel(ctx, cap(w.st.Slots), w.jobs, w.move); err != nil {
+	if err := runParallel(ctx, cap(w.st.Slots), w.frames, w.move); err != nil {
 		return err
 	}
 	for _, g := range w.open {
@@ -74,12 +71,13 @@ func (w *rewriter) run(ctx context.Context) error {
 	return nil
 }
 
-func (w *rewriter) jobs(yield func(frameJob) bool) {
+// frames yields the frames to be moved.
+func (w *rewriter) frames(yield func(frameAt) bool) {
 	for i, live := range w.plan.live {
 		for n := range live {
 			f, _ := w.plan.indexes[i].Frame(n)
 			pk := w.plan.packs[f.Pack]
-			if live[n] > 0 && pk != nil && pk.rewrite && !yield(frameJob{i, n}) {
+			if live[n] > 0 && pk != nil && pk.rewrite && !yield(frameAt{uint32(i), uint32(n)}) {
 				return
 			}
 		}
@@ -88,13 +86,13 @@ func (w *rewriter) jobs(yield func(frameJob) bool) {
 
 // move moves what is alive in a frame. Damage is no error: what is damaged stays where it is, and so does all of a streamed
 // frame with any damage.
-func (w *rewriter) move(j frameJob) error {
-	f, _ := w.plan.indexes[j.i].Frame(j.n)
+func (w *rewriter) move(at frameAt) error {
+	f, _ := w.plan.indexes[at.index].Frame(int(at.n))
 	loaded := w.free.Get().(*pack.Loaded)
 	defer w.free.Put(loaded)
 	alive := make([]bool, f.MaxItems())
 	err := w.st.Packs.Check(f, loaded, func(n int, l pack.Location) bool {
-		alive[n] = w.alive(j, &loaded.Head.Items[n].Digest, l)
+		alive[n] = w.alive(at, &loaded.Head.Items[n].Digest, l)
 		return alive[n]
 	})
 	if store.IsCorrupt(err) {
@@ -104,7 +102,7 @@ func (w *rewriter) move(j frameJob) error {
 	if err != nil {
 		return err
 	}
-	n, large, bad := w.judge(j, loaded, alive)
+	n, large, bad := w.judge(at, loaded, alive)
 	if bad != nil {
 		w.damage(f, bad)
 		if f.Streamed() {
@@ -120,14 +118,14 @@ func (w *rewriter) move(j frameJob) error {
 		if err != nil {
 			return w.sweep.fail(live.OrFull(err))
 		}
-		return w.add(to, &loaded.Head, func(n int) bool { return alive[n] })
+		return w.add(to, &loaded.Head, alive)
 	}
 	return w.regroup(loaded, alive)
 }
 
 // judge takes those items of a frame that are not whole from alive, and returns how many are left, and whether one is too
 // large to be moved alone. bad is why not all that is alive is whole: then the frame stays.
-func (w *rewriter) judge(j frameJob, loaded *pack.Loaded, alive []bool) (count int, large bool, bad error) {
+func (w *rewriter) judge(at frameAt, loaded *pack.Loaded, alive []bool) (count int, large bool, bad error) {
 	known, weight, f := w.st.Quarantine.Load(), uint64(0), loaded.Frame
 	for n, l := range loaded.Head.Locations(f) {
 		if !alive[n] {
@@ -148,7 +146,7 @@ func (w *rewriter) judge(j frameJob, loaded *pack.Loaded, alive []bool) (count i
 	}
 	switch {
 	case bad != nil:
-	case weight != w.plan.live[j.i][j.n]:
+	case weight != w.plan.live[at.index][at.n]:
 		bad = pack.ErrLacks
 	case f.Streamed() && !loaded.Sound:
 		bad = pack.ErrPayload
@@ -164,14 +162,14 @@ func (w *rewriter) damage(f pack.Frame, err error) {
 }
 
 // alive reports whether the object d at l is what the index means, and to be kept.
-func (w *rewriter) alive(j frameJob, d *store.Digest, l pack.Location) bool {
-	x, k := w.plan.indexes[j.i], l.Frame.Kind // a list is in the table of data
+func (w *rewriter) alive(in frameAt, d *store.Digest, l pack.Location) bool {
+	x, k := w.plan.indexes[in.index], l.Frame.Kind // a list is in the table of data
 	n, ok := x.Table(k).Search(d[:])
 	if !ok {
 		return false
 	}
 	v := x.Value(k, n)
-	return int(v.Frame) == j.n && v.Offset == l.Offset && v.Size == l.Size && w.plan.alive(index.At{Index: j.i, Kind: k, N: n})
+	return v.Frame == in.n && v.Offset == l.Offset && v.Size == l.Size && w.plan.alive(index.At{Index: int(in.index), Kind: k, N: n})
 }
 
 // regroup puts items of a frame into others. Neighbours in a frame that is stored as it is stay together, and aligned.
@@ -201,35 +199,26 @@ func (w *rewriter) regroup(loaded *pack.Loaded, items []bool) error {
 
 // moveRuns makes frames of items that lie one after the other in a frame, unless they are short. It takes them from items.
 func (w *rewriter) moveRuns(loaded *pack.Loaded, items []bool) error {
-	var run []pack.Item
-	var begin, end uint32 // of the run in the payload
-	write := func(next int) error {
-		if end-begin < pack.PlainFrom {
-			return nil
-		}
-		for i := range run {
-			items[next-len(run)+i] = false
-		}
-		f := loaded.Frame
-		return w.write(&pack.Group{
-			Kind: f.Kind, Items: run, Raw: loaded.Payload()[begin:end],
-			InBlob: loaded.Aligned(), At: uint64(f.Offset) + uint64(f.Start) + uint64(begin),
-		})
-	}
-	for n, l := range loaded.Head.Locations(loaded.Frame) {
-		if items[n] {
-			if len(run) == 0 {
-				begin = l.Offset
-			}
-			run, end = append(run, loaded.Head.Items[n]), l.Offset+l.Size
+	f, first, begin, end := loaded.Frame, 0, uint32(0), uint32(0) // of the run: its number, and its bytes in the payload
+	for n, l := range loaded.Head.Locations(f) {
+		if end = l.Offset + l.Size; !items[n] {
+			first, begin = n+1, end
 			continue
 		}
-		if err := write(n); err != nil {
+		isLast := n+1 == len(loaded.Head.Items) || !items[n+1]
+		if !isLast || end-begin < pack.PlainFrom {
+			continue
+		}
+		clear(items[first : n+1])
+		err := w.write(&pack.Group{
+			Kind: f.Kind, Items: loaded.Head.Items[first : n+1], Raw: loaded.Payload()[begin:end],
+			InBlob: loaded.Aligned(), At: uint64(f.Offset) + uint64(f.Start) + uint64(begin),
+		})
+		if err != nil {
 			return err
 		}
-		run, begin, end = nil, 0, 0
 	}
-	return write(len(loaded.Head.Items))
+	return nil
 }
 
 // put adds an object to a group, which it writes when it is full.
@@ -258,21 +247,14 @@ func (w *rewriter) write(g *pack.Group) error {
 		return w.sweep.fail(live.OrFull(err))
 	}
 	h := pack.FrameHead{Kind: g.Kind, Items: g.Items}
-	err = w.add(f, &h, func(int) bool { return true })
+	err = w.add(f, &h, nil)
 	w.st.Packs.Drop(g)
 	return err
 }
 
-// add records where those items of a new frame are that keep names.
-func (w *rewriter) add(f pack.Frame, h *pack.FrameHead, keep func(n int) bool) error {
-	objects := 0
-	err := w.new.Add(f, h, func(n int) bool {
-		kept := keep(n)
-		if kept {
-			objects++
-		}
-		return kept
-	})
+// add records where those items of a new frame are that keep names, or all if it is nil.
+func (w *rewriter) add(f pack.Frame, h *pack.FrameHead, keep []bool) error {
+	objects, err := w.new.Add(f, h, keep)
 	if err != nil {
 		return w.sweep.fail(live.OrFull(err))
 	}

@@ -157,7 +157,7 @@ func (r *repair) log(ctx context.Context) error {
 	}
 	var whole []byte
 	dropped := 0
-	for l, err := range r.st.Tags().Lines(ctx) {
+	for l, err := range r.st.Tags().Lines(ctx, sealed.LogName) {
 		if store.IsCorrupt(err) {
 			dropped++
 			r.did(sealed.LogName, "%v: dropped", err)

@@ -128,7 +128,8 @@ func (s *salvage) add(f pack.Frame, h *pack.FrameHead, good []bool) error {
 		s.progress.Objects.Add(uint64(len(h.Items)))
 		s.progress.Bytes.Add(uint64(f.Length()))
 	}
-	return s.objects.Add(f, h, func(n int) bool { return good[n] })
+	_, err := s.objects.Add(f, h, good)
+	return err
 }
 
 // index returns all that was found as an index, whose file is gone once it is closed.
@@ -181,12 +182,12 @@ func (s *salvage) makesUp(ctx context.Context, l pack.Location, d store.Digest) 
 			return errLostChunk
 		}
 	}
-	load := func(c store.Chunk) (p chunk.Piece, err error) {
+	load := func(_ context.Context, c store.Chunk) (p chunk.Piece, err error) {
 		at, _ := s.chunk(c)
 		v, err := s.st.Packs.View(at)
 		return chunk.Piece{Data: v.Data, Release: v.Release}, err
 	}
-	sum, _, err := s.st.JoinChunks(ctx, s.st.Packs.Chunks(l, nil), load, io.Discard)
+	sum, _, err := chunk.Join(ctx, s.st.Packs.Chunks(l, nil), s.st.Ahead(), load, io.Discard)
 	if err == nil && sum != d {
 		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
 	}

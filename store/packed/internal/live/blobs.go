@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -138,11 +139,11 @@ func (b Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		return nil, err
 	}
 	if l.Frame.Kind == pack.KindList && l.Size > pack.MaxContents && data == nil {
-		b, err := newLong(ctx, st, d, l)
+		size, err := st.listSize(d, l, nil)
 		if err != nil {
 			return nil, err
 		}
-		return b, nil
+		return &long{ctx: ctx, st: st, digest: d, list: l, size: size}, nil
 	}
 	if l.Frame.Kind == pack.KindList {
 		chunks, err := st.ChunkList(d, l, data)
@@ -164,7 +165,7 @@ func (b Blobs) Open(ctx context.Context, d store.Digest) (store.Blob, error) {
 		v.Release()
 		return nil, err
 	}
-	return newWhole(v), nil
+	return &whole{*bytes.NewReader(v.Data), v}, nil
 }
 
 // Lookup returns where an object is, and its bytes if it is not written yet. If it does not find the object, it looks for

@@ -1,11 +1,11 @@
 package live
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"syscall"
@@ -208,25 +208,14 @@ func (st *Store) NewIndex(epoch uint32, parts []index.Part, check func(*index.In
 // nothing is left of the file.
 func (st *Store) WriteIndexFile(epoch uint32, parts []index.Part) (name string, err error) {
 	name = index.NewName(*st.Indexes.Load())
-	f, err := st.Fs.Create(pack.TempPath(name))
-	if err != nil {
-		return "", OrFull(err)
-	}
-	w := bufio.NewWriterSize(f, 64<<10)
-	if err = index.Write(w, epoch, parts); err == nil {
-		err = w.Flush()
-	}
+	tmp := pack.TempPath(name)
+	err = durable.NewFileFunc(st.Fs, tmp, true, func(w io.Writer) error { return index.Write(w, epoch, parts) })
 	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = st.Fs.Rename(pack.TempPath(name), index.Path(name))
+		if err = st.Fs.Rename(tmp, index.Path(name)); err != nil {
+			st.Fs.Remove(tmp) // the first error is the one to report
+		}
 	}
 	if err != nil {
-		st.Fs.Remove(pack.TempPath(name)) // the first error is the one to report
 		return "", OrFull(err)
 	}
 	if err := st.Fs.SyncDir(index.Dir); err != nil {

@@ -2,7 +2,6 @@ package live
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -51,7 +50,8 @@ func (t Tags) forget(ctx context.Context, ingests []store.Tag) error {
 		return err
 	}
 	temp := pack.TempPath(durable.TempName())
-	if err := writeWithout(t.st.Fs, temp, old, size, gone); err != nil {
+	err = durable.NewFileFunc(t.st.Fs, temp, true, func(w io.Writer) error { return copyWithout(w, old, size, gone) })
+	if err != nil {
 		return err
 	}
 	if err := t.st.Fs.Rename(temp, sealed.LogName); err != nil {
@@ -61,28 +61,14 @@ func (t Tags) forget(ctx context.Context, ingests []store.Tag) error {
 	return t.st.Fs.SyncDir(".")
 }
 
-// writeWithout writes what a file of some length has outside the parts that are gone into a new file, durably. After an
-// error it has tried to remove the new file.
-func writeWithout(fsys durable.FS, name string, old io.ReaderAt, size int64, gone []sealed.Range) (err error) {
-	f, err := fsys.Create(name)
-	if err != nil {
-		return err
-	}
-	w, from := bufio.NewWriterSize(f, 64<<10), int64(0)
+// copyWithout copies what a file of some length has outside the parts that are gone.
+func copyWithout(w io.Writer, old io.ReaderAt, size int64, gone []sealed.Range) error {
+	out, from := bufio.NewWriterSize(w, 64<<10), int64(0)
 	for _, g := range append(gone, sealed.Range{From: size, To: size}) {
-		if _, err = io.Copy(w, io.NewSectionReader(old, from, g.From-from)); err != nil {
-			break
+		if _, err := io.Copy(out, io.NewSectionReader(old, from, g.From-from)); err != nil {
+			return err
 		}
 		from = g.To
 	}
-	if err == nil {
-		err = w.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = cmp.Or(err, f.Close()); err != nil {
-		fsys.Remove(name) // the first error is the one to report
-	}
-	return err
+	return out.Flush()
 }

@@ -117,11 +117,7 @@ func Open(ctx context.Context, fsys durable.FS, o Options) (st *Store, err error
 			return nil, err
 		}
 	}
-	params, err := chunk.ParamsFor(cfg.ChunkAvg)
-	if err != nil {
-		return nil, err
-	}
-	if st.Cutter, err = chunk.NewCutter(params); err != nil {
+	if st.Cutter, err = chunk.NewCutter(cfg.ChunkAvg); err != nil {
 		return nil, err
 	}
 	jobs := runtime.GOMAXPROCS(0)

@@ -20,8 +20,6 @@ type whole struct {
 	v pack.Viewed // no Release: it was closed
 }
 
-func newWhole(v pack.Viewed) *whole { return &whole{*bytes.NewReader(v.Data), v} }
-
 func (w *whole) Size() uint64 { return uint64(w.Reader.Size()) }
 
 // WriteTo implements store.Blob.
@@ -46,11 +44,11 @@ func (w *whole) Close() error {
 // reader returns the blob d, which is read chunk by chunk.
 func (st *Store) reader(ctx context.Context, d store.Digest, chunks []store.Chunk) *chunk.Reader {
 	return chunk.NewReader(ctx, chunk.Source{
-		Digest: d, Chunks: chunks, Most: st.ahead(),
+		Digest: d, Chunks: chunks, Most: st.Ahead(),
 		Fetch: func(_ context.Context, i int, checked bool) (chunk.Piece, error) {
 			p, err := st.chunk(d, chunks[i])
 			if err == nil && checked {
-				if err = st.verifyChunk(d, chunks[i], p.Data); err != nil {
+				if err = verifyChunk(d, chunks[i], p.Data); err != nil {
 					p.Release()
 				}
 			}
@@ -59,20 +57,12 @@ func (st *Store) reader(ctx context.Context, d store.Digest, chunks []store.Chun
 	})
 }
 
-// ahead is how many chunks of a long blob are fetched ahead. Chunks that follow each other are mostly in the same group,
+// Ahead is how many chunks of a long blob are fetched ahead. Chunks that follow each other are mostly in the same group,
 // which one goroutine decodes for all that wait for it. So there are as many as keep every processor at a group of its own.
-func (st *Store) ahead() int {
+func (st *Store) Ahead() int {
 	const most = 64 // processors that are kept busy by one blob
 	perGroup := pack.GroupSize / st.Cutter.Params().Avg
 	return (min(cap(st.Slots), most) + 1) * max(1, perGroup)
-}
-
-// chunkLoader returns the bytes of a chunk, unchecked. Their Release is not nil.
-type chunkLoader func(c store.Chunk) (chunk.Piece, error)
-
-// loader returns a chunkLoader for the blob d.
-func (st *Store) loader(d store.Digest) chunkLoader {
-	return func(c store.Chunk) (chunk.Piece, error) { return st.chunk(d, c) }
 }
 
 // chunk returns the bytes of a chunk of the blob d, of the right length but not checked against their digest.
@@ -102,7 +92,7 @@ func (st *Store) chunk(d store.Digest, c store.Chunk) (p chunk.Piece, err error)
 }
 
 // verifyChunk checks the bytes of a chunk of the blob d.
-func (st *Store) verifyChunk(d store.Digest, c store.Chunk, data []byte) error {
+func verifyChunk(d store.Digest, c store.Chunk, data []byte) error {
 	if store.Sum(data) != c.Digest {
 		return &store.CorruptError{Digest: d, Err: fmt.Errorf("chunk %s: %w", c.Digest, store.ErrDigestMismatch)}
 	}
@@ -124,11 +114,6 @@ type long struct {
 	start uint64 // in the blob, of the chunk in piece
 	end   uint64
 	piece chunk.Piece // no Release: none is loaded
-}
-
-func newLong(ctx context.Context, st *Store, d store.Digest, list pack.Location) (*long, error) {
-	size, err := st.listSize(d, list, nil)
-	return &long{ctx: ctx, st: st, digest: d, list: list, size: size}, err
 }
 
 func (b *long) Size() uint64 { return b.size }
@@ -202,7 +187,7 @@ func (b *long) load() error {
 			b.piece = chunk.Piece{}
 			return err
 		}
-		return b.st.verifyChunk(b.digest, c, b.piece.Data)
+		return verifyChunk(b.digest, c, b.piece.Data)
 	}
 }
 
@@ -219,72 +204,12 @@ func (b *long) WriteTo(w io.Writer) (n int64, err error) {
 
 // WriteChunks writes the blob d, which consists of chunks, and checks it as a whole.
 func (st *Store) WriteChunks(ctx context.Context, d store.Digest, chunks iter.Seq2[store.Chunk, error], w io.Writer) (n int64, err error) {
-	sum, n, err := st.JoinChunks(ctx, chunks, st.loader(d), w)
+	load := func(_ context.Context, c store.Chunk) (chunk.Piece, error) { return st.chunk(d, c) }
+	sum, n, err := chunk.Join(ctx, chunks, st.Ahead(), load, w)
 	if err == nil && sum != d {
 		err = &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
 	}
 	return n, st.about(d, err)
-}
-
-// JoinChunks writes chunks one after the other, some of them read ahead, and returns the digest of all.
-func (st *Store) JoinChunks(ctx context.Context, chunks iter.Seq2[store.Chunk, error], load chunkLoader, w io.Writer) (sum store.Digest, n int64, err error) {
-	type hashedPiece struct {
-		chunk.Piece
-		part store.Part
-	}
-	var h store.Hasher
-	for some, err := range batches(chunks) {
-		if err != nil {
-			return sum, n, err
-		}
-		starts, end := make([]uint64, len(some)), uint64(n)
-		for i := range some {
-			starts[i] = end
-			end += some[i].Size
-		}
-		fetch := func(_ context.Context, i int) (p hashedPiece, err error) {
-			if p.Piece, err = load(some[i]); err == nil {
-				p.part = store.NewPart(p.Data, starts[i])
-			}
-			return p, err
-		}
-		release := func(p hashedPiece) { p.Release() }
-		for piece, err := range chunk.Ahead(ctx, len(some), st.ahead(), fetch, release) {
-			if err != nil {
-				return sum, n, err
-			}
-			h.WritePart(piece.part)
-			m, err := store.WriteFrom(w, piece.Data, piece.Extent)
-			n += int64(m)
-			if err != nil {
-				return sum, n, err
-			}
-		}
-	}
-	return h.Sum(), n, nil
-}
-
-// batches yields chunks, many at a time. They are valid until the next.
-func batches(chunks iter.Seq2[store.Chunk, error]) iter.Seq2[[]store.Chunk, error] {
-	const many = 1 << 10
-	return func(yield func([]store.Chunk, error) bool) {
-		var some []store.Chunk
-		for c, err := range chunks {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			if some = append(some, c); len(some) == many {
-				if !yield(some, nil) {
-					return
-				}
-				some = some[:0]
-			}
-		}
-		if len(some) > 0 {
-			yield(some, nil)
-		}
-	}
 }
 
 // clones returns store.Store.Clones. Contents that lie in a file of this machine, as they are, have an extent.

@@ -206,26 +206,16 @@ func (t Tags) recording(tag store.Tag) (write func() error, err error) {
 func (t Tags) appendLine(line []byte) error {
 	t.st.logging.Lock()
 	defer t.st.logging.Unlock()
-	f, err := t.st.Fs.Append(sealed.LogName)
-	if err != nil {
+	if err := durable.AppendFile(t.st.Fs, sealed.LogName, line); err != nil {
 		return err
 	}
-	if _, err = f.Write(line); err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = t.st.Fs.SyncDir(".") // for the log's own name, whichever process made it
-	}
-	return err
+	return t.st.Fs.SyncDir(".") // for the log's own name, whichever process made it
 }
 
 // Log implements store.Tags.
 func (t Tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
 	return func(yield func(store.Tag, error) bool) {
-		for l, err := range t.Lines(ctx) {
+		for l, err := range t.Lines(ctx, sealed.LogName) {
 			if !yield(l.Tag, err) {
 				return
 			}
@@ -233,13 +223,8 @@ func (t Tags) Log(ctx context.Context) iter.Seq2[store.Tag, error] {
 	}
 }
 
-// Lines is Log, with the lines as they are.
-func (t Tags) Lines(ctx context.Context) iter.Seq2[sealed.LogLine, error] {
-	return t.lines(ctx, sealed.LogName)
-}
-
-// lines yields the lines of a file like the log, which may be missing.
-func (t Tags) lines(ctx context.Context, name string) iter.Seq2[sealed.LogLine, error] {
+// Lines yields the lines of a file like the log, which may be missing.
+func (t Tags) Lines(ctx context.Context, name string) iter.Seq2[sealed.LogLine, error] {
 	return func(yield func(sealed.LogLine, error) bool) {
 		f, err := t.st.Fs.Open(name)
 		if t.missing(name, err) {
@@ -325,19 +310,12 @@ func (t Tags) giveUp(tags ...store.Tag) {
 			lines.Write(line)
 		}
 	}
-	f, err := t.st.Fs.Append(sealed.GivenUpName)
-	if err != nil {
-		return
-	}
-	if _, err := f.Write(lines.Bytes()); err == nil {
-		_ = f.Sync()
-	}
-	_ = f.Close()
+	_ = durable.AppendFile(t.st.Fs, sealed.GivenUpName, lines.Bytes())
 }
 
 // GivenUp implements store.Sweeper.
 func (t Tags) GivenUp(ctx context.Context) (tags []store.Tag) {
-	for l, err := range t.lines(ctx, sealed.GivenUpName) {
+	for l, err := range t.Lines(ctx, sealed.GivenUpName) {
 		if err == nil {
 			tags = append(tags, l.Tag)
 		}
@@ -347,8 +325,9 @@ func (t Tags) GivenUp(ctx context.Context) (tags []store.Tag) {
 
 // DropGivenUp removes what GivenUp returns.
 func (t Tags) DropGivenUp() error {
-	if err := t.st.Fs.Remove(sealed.GivenUpName); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	err := t.st.Fs.Remove(sealed.GivenUpName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	return err
 }

@@ -4,7 +4,6 @@ package sealed
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"iter"
 
@@ -40,16 +39,17 @@ func ReadSmall(fsys durable.FS, name string) ([]byte, error) {
 	return b, err
 }
 
-// readLine reads the next line into the empty line, with its newline, if it has one. What a line has beyond mostLine bytes is passed over, and
-// so it does not match its checksum. The error is that of r, io.EOF with or without a last line.
-func readLine(r *bufio.Reader, line *bytes.Buffer) error {
+// readLine appends the next line to the empty buf, with its newline, if it has one, and returns how long the line is. What
+// it has beyond most bytes is passed over. The error is that of r, io.EOF with or without a last line.
+func readLine(r *bufio.Reader, buf []byte, most int) (line []byte, length int, err error) {
+	line = buf
 	for {
 		part, err := r.ReadSlice('\n')
-		if line.Len()+len(part) <= mostLine {
-			line.Write(part)
+		if length += len(part); length <= most {
+			line = append(line, part...)
 		}
 		if err != bufio.ErrBufferFull {
-			return err
+			return line, length, err
 		}
 	}
 }

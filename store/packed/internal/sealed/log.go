@@ -80,26 +80,17 @@ var errLong = errors.New("line is too long")
 
 // line returns the next line. An error of the file comes after the last line.
 func (r *LogReader) line() (line []byte, err error) {
+	line, length, err := readLine(r.Lines, r.buf[:0], record.Max)
 	r.number++
-	length := 0
-	defer func() { r.buf = line[:0] }()
-	line = r.buf
-	for {
-		part, err := r.Lines.ReadSlice('\n')
-		r.read += int64(len(part))
-		if length += len(part); length <= record.Max {
-			line = append(line, part...)
-		}
-		switch {
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case err != nil && err != io.EOF, err == io.EOF && length == 0:
-			return line, err
-		case length > record.Max:
-			return line, fmt.Errorf("%w: %d bytes, want at most %d", errLong, length, record.Max)
-		}
-		return line, nil
+	r.read += int64(length)
+	r.buf = line
+	switch {
+	case err != nil && err != io.EOF, err == io.EOF && length == 0:
+		return line, err
+	case length > record.Max:
+		return line, fmt.Errorf("%w: %d bytes, want at most %d", errLong, length, record.Max)
 	}
+	return line, nil
 }
 
 // badRun is lines that cannot be read, all damaged or all of a newer program, and were not reported yet.

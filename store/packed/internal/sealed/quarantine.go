@@ -2,7 +2,6 @@ package sealed
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -294,16 +293,15 @@ func (q *Quarantine) readFile(fsys durable.FS, name string) (damage []error, err
 		return nil, err
 	}
 	lines, newer := bufio.NewReader(io.NewSectionReader(f, 0, size)), false
-	var line bytes.Buffer
-	line.Grow(int(min(size, mostLine))) // once: growing takes three times as much
+	line := make([]byte, 0, min(size, mostLine)) // once: growing takes three times as much
 	for number := 1; ; number++ {
-		line.Reset()
-		rerr := readLine(lines, &line)
+		var rerr error
+		line, _, rerr = readLine(lines, line[:0], mostLine) // more than that does not match its checksum
 		if rerr != nil && rerr != io.EOF {
 			return nil, rerr
 		}
-		if line.Len() > 0 {
-			err := q.Add(line.Bytes())
+		if len(line) > 0 {
+			err := q.Add(line)
 			isNewer := errors.Is(err, store.ErrNewer)
 			if err != nil && (len(damage) < MaxPlaces || isNewer && !newer) {
 				damage = append(damage, record.At(fmt.Sprintf("%s line %d", fsys.Path(name), number), err))

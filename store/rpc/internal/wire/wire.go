@@ -61,6 +61,46 @@ func RecvDirectory(stream interface{ RecvMsg(m any) error }) ([]byte, error) {
 	return m.ProtoReflect().GetUnknown(), nil
 }
 
+// Digests returns digests as messages have them. They share the memory of ds.
+func Digests(ds []store.Digest) [][]byte {
+	list := make([][]byte, len(ds))
+	for i := range ds {
+		list[i] = ds[i][:]
+	}
+	return list
+}
+
+// ParseDigests is the inverse of Digests.
+func ParseDigests(list [][]byte) (ds []store.Digest, err error) {
+	ds = make([]store.Digest, len(list))
+	for i := 0; i < len(list) && err == nil; i++ {
+		ds[i], err = store.DigestFromBytes(list[i])
+	}
+	return ds, err
+}
+
+// Chunks returns chunks as messages have them. They share the memory of chunks.
+func Chunks(chunks []store.Chunk) (digests [][]byte, sizes []uint64) {
+	digests, sizes = make([][]byte, len(chunks)), make([]uint64, len(chunks))
+	for i := range chunks {
+		digests[i], sizes[i] = chunks[i].Digest[:], chunks[i].Size
+	}
+	return digests, sizes
+}
+
+// ParseChunks is the inverse of Chunks. Lists of different lengths are an error.
+func ParseChunks(digests [][]byte, sizes []uint64) (chunks []store.Chunk, err error) {
+	if len(digests) != len(sizes) {
+		return nil, fmt.Errorf("%d digests with %d sizes", len(digests), len(sizes))
+	}
+	chunks = make([]store.Chunk, len(digests))
+	for i := 0; i < len(chunks) && err == nil; i++ {
+		chunks[i].Size = sizes[i]
+		chunks[i].Digest, err = store.DigestFromBytes(digests[i])
+	}
+	return chunks, err
+}
+
 // Meaning returns the error that a status code stands for, or nil. Servers choose the code by the error, and clients
 // the error by the code.
 func Meaning(code codes.Code) error {

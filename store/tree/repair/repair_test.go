@@ -1,4 +1,4 @@
-package mend
+package repair
 
 import (
 	"context"
@@ -72,7 +72,7 @@ func TestStore(t *testing.T) {
 	}
 	lost := map[string]string{}
 	o := Options{Did: func(string, string) {}, Fetched: &tree.CopyCounts{}, Lost: func(tag, path string, err error) { lost[tag] = path }}
-	r, err := Store(ctx, st, nil, o)
+	r, err := Run(ctx, st, nil, o)
 	if err != nil || r.Objects != 1 || r.StillLost != 3 || r.Whole() {
 		t.Errorf("alone: %+v, %v", r, err)
 	}
@@ -83,7 +83,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("alone: tags %v", rep.tags)
 	}
 	clear(lost)
-	r, err = Store(ctx, st, from, o)
+	r, err = Run(ctx, st, from, o)
 	if err != nil || r.StillLost != 1 || lost["nowhere"] != "nowhere:file" {
 		t.Errorf("with a copy: %+v, %v, lost %v", r, err, lost)
 	}
@@ -97,7 +97,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("with a copy: tags %v", rep.tags)
 	}
 	st.Repairer = nil
-	if _, err := Store(ctx, st, nil, Options{}); !errors.Is(err, store.ErrUnsupported) {
+	if _, err := Run(ctx, st, nil, Options{}); !errors.Is(err, store.ErrUnsupported) {
 		t.Errorf("a store that cannot repair itself: %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package mend repairs a store: it mends what the store can mend itself, and fetches the rest from another store.
-package mend
+// Package repair repairs a store: it mends what the store can mend itself, and fetches the rest from another store.
+package repair
 
 import (
 	"context"
@@ -35,9 +35,9 @@ func (r Result) Whole() bool {
 	return r.StillLost == 0 && r.TooDeep == 0 && r.LostTags == 0 && r.LostContainers == 0
 }
 
-// Store repairs st, and then fetches what its tags and its log keep and it lacks from another store, or from nowhere if
+// Run repairs st, and then fetches what its tags and its log keep and it lacks from another store, or from nowhere if
 // that is nil. No other process may have st open. A store that cannot repair itself is the error store.ErrUnsupported.
-func Store(ctx context.Context, st, from *store.Store, o Options) (r Result, err error) {
+func Run(ctx context.Context, st, from *store.Store, o Options) (r Result, err error) {
 	if st.Repairer == nil || st.Tags == nil {
 		return r, store.ErrUnsupported
 	}
