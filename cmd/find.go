@@ -223,7 +223,7 @@ func (e *env) findAll(ctx context.Context, st *store.Store, m matcher) error {
 // maxSpans is how many runs of lines are printed.
 const maxSpans = 12
 
-// rootNames says for people where something is: in lines, such as @1-@3, and behind tags.
+// rootNames returns, for people, the names of the roots that have something: lines, such as @1-@3, and tags.
 func rootNames(lines []int, tags []string) string {
 	var names []string
 	for len(lines) > 0 && len(names) < maxSpans {

@@ -15,8 +15,8 @@ import (
 )
 
 // NAR stores what is in a NAR, the archive format of Nix, and returns its root: a directory, a file or a symlink. The
-// archive may be compressed as package decompress has it. Of o, it uses Jobs, SizeRule and Progress, of which TotalBytes
-// is left alone.
+// archive may be compressed as package decompress has it. It uses these fields of o: Jobs, SizeRule and Progress. It
+// does not set Progress.TotalBytes.
 //
 // NAR takes only what Nix writes: every tree has one NAR, with its names in order. Anything else is an error, as is
 // anything after the archive, and there is no root.

@@ -12,9 +12,9 @@ import (
 	"castar/store"
 )
 
-// Tar stores the tree in a tar archive, and returns its root, which is that of the extracted tree. It reads ustar, PAX, GNU
-// and older archives, plain or compressed as package decompress has it, once and in one pass. Of o, it uses Jobs,
-// SizeRule, SkipSpecial, IgnoreErrors and Progress, of which TotalBytes is left alone.
+// Tar stores the tree in a tar archive, and returns its root, which is that of the extracted tree. It reads ustar, PAX,
+// GNU and older archives, plain or compressed as package decompress has it, once and in one pass. It uses these fields
+// of o: Jobs, SizeRule, SkipSpecial, IgnoreErrors and Progress. It does not set Progress.TotalBytes.
 //
 // Of several members with the same name, the last counts; directories with the same name are merged. A directory need not
 // be in the archive. A hard link is the file, or symlink, that its target is at that point. Members that cannot be

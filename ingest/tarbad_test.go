@@ -44,7 +44,7 @@ func TestTarCut(t *testing.T) {
 		}
 	}
 	for _, after := range [][]byte{{1}, whole, append(make([]byte, 70_000), 'x')} {
-		if err := tarError(t, append(bytes.Clone(whole), after...)); err == nil || !strings.Contains(err.Error(), "follows the end") {
+		if err := tarError(t, append(bytes.Clone(whole), after...)); err == nil || !strings.Contains(err.Error(), "after the end of the archive") {
 			t.Errorf("%d bytes after it: error %v", len(after), err)
 		}
 	}

@@ -202,8 +202,8 @@ func (f *Folder) Folders() iter.Seq[string] {
 	}
 }
 
-// At returns what f has of the entry at a path, as if that were a root: its Lines say of it in Self what is known. The
-// path has names with slashes between them; "" is f. The result may be nil, or know nothing.
+// At returns the part of f at a path, as if the entry there were the root. The Self of its Lines says what is known
+// about that entry. The path has names with slashes between them; "" is f. The result may be nil, or know nothing.
 func (f *Folder) At(path string) *Folder {
 	for path != "" && f != nil {
 		name, rest, _ := strings.Cut(path, "/")

@@ -84,7 +84,7 @@ func dialOptions() []grpc.DialOption {
 		experimental.WithBufferPool(pool),
 		grpc.WithWriteBufferSize(bufferSize),
 		grpc.WithReadBufferSize(bufferSize),
-		// A server that is started anew is found soon.
+		// A server that was restarted is found soon.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 20 * time.Second,

@@ -47,8 +47,8 @@ func (l *ledger) claim(instance string, ds ...store.Digest) error {
 	return err
 }
 
-// synced records an answer to a directory upload that was ended after mark. If it reports again, the instance changed
-// meanwhile, and another upload is needed.
+// synced records an answer to a directory upload that was ended after mark. If it reports again, the instance has
+// changed since, and another upload is needed.
 func (l *ledger) synced(instance string, mark uint64) (again bool, err error) {
 	return l.meet(instance, []store.Digest{}, func() { l.durable = max(l.durable, mark) })
 }

@@ -47,8 +47,8 @@ func (b blobs) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, 
 	return b.c.outbox.putGroup(ctx, t, g.Frame)
 }
 
-// putGroup sends a copy of the frame that the blobs of b are compressed in. It reports false if one of them was put
-// meanwhile. It waits only while as many groups are on their way as may be.
+// putGroup sends a copy of the frame that the blobs of b are compressed in. It reports false if one of them was put in
+// the meantime. It waits only while as many groups are on their way as may be.
 func (o *outbox) putGroup(ctx context.Context, b *batch, frame []byte) (bool, error) {
 	select {
 	case o.groups <- struct{}{}:

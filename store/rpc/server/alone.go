@@ -10,8 +10,9 @@ import (
 
 // A store that locks is closed while nobody uses it, and the next call opens it. So other processes may lock it for
 // themselves, and so may the server, for a gc or to forget lines of the log. What a client has stored, or knows to be
-// there, must not be removed before the client has named a root that reaches it. So the server keeps the store open for a
-// client that has stored something: it has a lease. A client that nevertheless comes too late meets another instance.
+// there, must not be removed before the client has named a root that reaches it. So the server keeps the store open for
+// a client that has stored something: it has a lease. A client that comes too late in spite of this finds another
+// instance.
 
 const (
 	// defaultLinger is how long a store stays open that nobody uses. A local process that wants it for itself waits longer.
@@ -25,7 +26,7 @@ const (
 	leasePause = 100 * time.Millisecond
 	// drainTime is how long calls are held up so that those that are running can end before the store is closed.
 	drainTime = 2 * time.Second
-	// drainPause is how long calls are not held up after that was in vain.
+	// drainPause is how long calls are not held up after a drain that did not succeed.
 	drainPause = 3 * time.Second
 )
 
@@ -113,9 +114,10 @@ func (os *openings) shut() {
 	}
 }
 
-// alone calls do with the store opened exclusively. If it locks, nobody uses it meanwhile, and no client has a lease: another
-// process may get at it in between. alone waits for that as long as wait, and at least as long as it takes to drain running calls
-// once, and to see that a client does not come back. The error is store.ErrLocked if that was in vain.
+// alone calls do with the store opened exclusively. If it locks, nobody else uses it at that time, and no client has a
+// lease: another process may get at it in between. alone waits for that as long as wait, and at least as long as it
+// takes to drain running calls once, and to see that a client does not come back. The error is store.ErrLocked if
+// clients still use the store.
 func (os *openings) alone(ctx context.Context, wait time.Duration, do func(*store.Store) error) error {
 	if os.s.o.Locks {
 		if err := os.drain(ctx, wait); err != nil {

@@ -63,7 +63,7 @@ func OnError(err error) string {
 	case errors.Is(err, store.ErrNewer):
 		return onNewer
 	case errors.Is(err, store.ErrNoConfig):
-		return "'castar repair' makes the config anew"
+		return "'castar repair' makes a new config"
 	case errors.Is(err, store.ErrNoStore):
 		return "'castar ingest' makes a store in a new or empty folder; -s or CASTAR_STORE names it"
 	case errors.Is(err, store.ErrLocked):

@@ -17,7 +17,7 @@ import (
 // has all that is kept, and no chunk list without its chunks:
 //
 //  1. Packs that no index names go before anything is written.
-//  2. Packs of which much is dead are moved one after the other, the smallest first, and small ones are left unmerged.
+//  2. Mostly dead packs are moved one after the other, the smallest first, and small ones are left unmerged.
 //  3. An index that has all that is dead, and nothing else, is removed, which takes no room at all. Its packs follow.
 //  4. The quarantine takes the packs in which nothing is alive, a few at a time: a file that names them makes them void at
 //     once, and they can go while an index still names them. It is a block for fifty packs.

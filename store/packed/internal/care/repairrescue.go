@@ -29,8 +29,8 @@ func (r *repair) rescue(ctx context.Context, found *salvage, old []*index.Index)
 		o, ok := r.rescued[object{pack.KindData, d}]
 		return o.at, ok && o.kind == pack.KindData
 	}
-	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
-	// as a salvage leaves out those of which it did not find a chunk.
+	// Chunks and directories first: a list is believed when it can be put together. This includes lists in sound
+	// frames, because a salvage leaves out a list if it did not find one of its chunks.
 	for _, try := range []rescuer{{r, found, pack.KindDirectory}, {r, found, pack.KindData}, {r, found, pack.KindList}} {
 		for _, x := range old {
 			if err := try.index(ctx, x); err != nil {

@@ -148,7 +148,7 @@ func (st Store) counts(name string) bool {
 	return err == nil
 }
 
-// errUnopened is what is wrong with an index of which nothing was looked at, though it can be opened now.
+// errUnopened is what is wrong with an index that was not looked at, though it can be opened now.
 var errUnopened = errors.New("could be read only on the second try: verify again")
 
 // checkPacks looks at every pack that an index names, and names the others.
