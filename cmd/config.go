@@ -24,20 +24,22 @@ A STORE is one of
   packed:/path                  a packed store
   packed+s3://bucket/path       a packed store in a bucket of S3; also packed+gs, packed+az, packed+file:/path, packed+memory:
   memory:                       a store that is gone when castar exits
-  objectstore+file:/path        objects in the layout of tvix and snix, in a folder
-  objectstore+s3://bucket/path  the same in S3; AWS's usual variables apply, or ?aws_region=..., aws_endpoint_url=... and
-                                so on; gs and az work in programs built for them
+  objectstore+file:/path        objects in the layout of tvix and snix, in a directory
+  objectstore+s3://bucket/path  the same in S3; the usual variables of AWS apply, or ?aws_region=...,
+                                aws_endpoint_url=... and so on; gs and az work in programs built for them
   objectstore+http://HOST/path  the same on an HTTP server: any server for reading, WebDAV for the rest; https works
                                 too, and USER:PASSWORD@ before the host
   objectstore+memory:           the same, gone when castar exits
-  grpc+http://HOST:PORT         the store of a server; also grpc+https and grpc+unix:/SOCKET; parameters are package,
-                                token-path, wait-connect, tls-ca-cert-path, tls-client-cert-path, tls-client-key-path
+  grpc+http://HOST:PORT         the store of a server; also grpc+https and grpc+unix:/SOCKET; parameters:
+                                package=tvix or snix (default: castar asks the server); token-path=FILE (shows the
+                                token in FILE); wait-connect=1 (connects at once; default: 0); and with grpc+https
+                                tls-ca-cert-path, tls-client-cert-path and tls-client-key-path=FILE
   cache:?near=N&far=F           N in front of F; N keeps what was read, and with &write_through=true both take what is
                                 put
   priority:?services[0]=A&services[1]=B  directories of A, or else of B; read-only
-  bigtable://INSTANCE?project_id=P&table_name=T&family_name=F  directories only; also is_read_only, channel_size, timeout in seconds, app_profile_id
-N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23. Anything else in a URL is refused: an
-unknown word after +, a host that is not shown above, a parameter without a value.
+  bigtable://INSTANCE?project_id=P&table_name=T&family_name=F  directories only; also is_read_only=true, channel_size=N connections (default: 4), timeout=SECONDS of each try (default: 4), app_profile_id=NAME (default: default)
+N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23. Anything else in a URL is refused: an unknown
+word after +, a host that is not shown above, a parameter without a value.
 
 A packed store in a bucket has the same files as one on disk, so any tool can copy it from disk to bucket and back. It
 needs a bucket, and a key that may list it and get, put and delete objects (AWS calls that s3:ListBucket,
@@ -51,7 +53,7 @@ A composition file is TOML. Each table names a store; blobs and directories may 
 
   [stores.disk]
   type = "packed"
-  path = "cache"                # relative to the folder of the file
+  path = "cache"                # relative to the directory of the file
 
   [stores.server]
   url = "grpc+https://host"     # any of the above
@@ -69,17 +71,18 @@ A composition file is TOML. Each table names a store; blobs and directories may 
 Tables of tvix and snix work unchanged. The types and their keys are
   packed       path; or object_store_url, object_store_options, single_writer for a bucket
   memory       none
-  objectstore  object_store_url, object_store_options = {aws_region = "..."}, avg_chunk_size
+  objectstore  object_store_url, object_store_options = {aws_region = "..."}, avg_chunk_size (bytes, default
+               262144)
   grpc         url
-  cache        near, far, write_through
+  cache        near, far, write_through (true or false, default false)
   combined     local, remote, write_through; the same as cache, for blobs
   priority     services = {0 = "A", 1 = "B"}; for directories
   bigtable     project_id, instance_name, table_name, family_name, is_read_only, channel_size, timeout, app_profile_id;
                for directories
   redb, sled   castar cannot open them: serve them with the program that made them, and name the server
-Every type except priority, redb and sled also takes size_rule, and so do the URLs of packed+,
-objectstore, grpc, cache and bigtable. size_rule is documented or snix. By this rule, directories count their size in trees that are ingested into
-the store: see 'castar ingest --help'. A store that tvix or snix also use needs snix. Without size_rule, a packed
+Every type except priority, redb and sled also takes size_rule, and so do the URLs of packed+, objectstore, grpc, cache
+and bigtable. size_rule is documented or snix. By this rule, directories count their size in trees that are ingested
+into the store: see 'castar ingest --help'. A store that tvix or snix also use needs snix. Without size_rule, a packed
 store follows its own rule, a cache follows that of far or remote, and any other store follows documented.
 
 Examples:
@@ -90,7 +93,7 @@ Examples:
 func (e *env) configCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "config",
-		Usage:       "check a composition file, and show what it would build",
+		Usage:       "check a composition file, and explain the names of stores",
 		UsageText:   "castar config check [flags] FILE[#NAME]",
 		Description: withJSON(configHelp, "there is an object for each store of the tree, and then for each that is in no tree", jsonInstance{}),
 		Action: func(c *cli.Context) error {

@@ -233,7 +233,7 @@ type jsonCopiedRoot struct {
 	Ref       string   `json:"ref" help:"the ROOT as it was typed, or the tag"`
 	RefBase64 string   `json:"ref_base64,omitempty"`
 	Tags      []string `json:"tags,omitempty"`
-	Complete  bool     `json:"complete"` // all that it reaches is there
+	Complete  bool     `json:"complete" help:"whether the destination has everything that it reaches"`
 
 	SizeRule string `json:"size_rule,omitempty" help:"with --size-rule"`
 	NewRoot  string `json:"new_root,omitempty" help:"likewise, the digest in the destination"`
@@ -278,7 +278,7 @@ type jsonCopied struct {
 	NewBytes       uint64  `json:"new_bytes"`
 	Seconds        float64 `json:"seconds"`
 	DryRun         bool    `json:"dry_run"`
-	UncheckedSizes uint64  `json:"unchecked_sizes"`
+	UncheckedSizes uint64  `json:"unchecked_sizes" help:"files whose length neither store knew"`
 	StoredBytes    *uint64 `json:"stored_bytes,omitempty" help:"what was written for what was missing"`
 }
 

@@ -114,7 +114,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 	if err != nil {
 		return err
 	}
-	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.SweepProgress),
+	o := store.CollectOptions{DryRun: f.dryRun, All: f.all, Wait: f.wait, Grace: f.grace, Progress: new(store.Progress),
 		Warn: func(err error) { e.warn(err.Error()) }}
 	if f.dryRun {
 		o.Forgot = f.forgotten // they are still there

@@ -31,7 +31,7 @@ func (e *env) print(v jsonLine, text string) {
 // jsonRoot is what JSON says of a root.
 type jsonRoot struct {
 	Root string `json:"root"` // 64 hexadecimal digits
-	Kind string `json:"kind"` // directory, file or symlink
+	Kind string `json:"kind" help:"directory, file or symlink"`
 }
 
 func newJSONRoot(n store.Node) (jsonRoot, error) {

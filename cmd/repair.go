@@ -72,7 +72,7 @@ func (e *env) repair(ctx context.Context, f *repairFlags) error {
 		}
 		defer from.Close()
 	}
-	o := repair.Options{Did: e.printMended, Lost: e.printLost, Progress: &store.RepairProgress{}, Fetched: &tree.CopyCounts{},
+	o := repair.Options{Did: e.printMended, Lost: e.printLost, Progress: &store.Progress{}, Fetched: &tree.CopyCounts{},
 		TooDeep: func(path string, err error) {
 			e.warn(store.ShortPath(path) + ": not looked through: " + err.Error())
 		}}
@@ -103,7 +103,7 @@ func newJSONWhere(where string) (j jsonWhere) {
 
 // jsonMended is a line of castar repair --json for each thing that was done.
 type jsonMended struct {
-	Did string `json:"did"`
+	Did string `json:"did" help:"what was done"`
 	jsonWhere
 }
 

@@ -157,7 +157,7 @@ func (f *serveFlags) readTokens() ([]server.Token, error) {
 // collectGarbage collects garbage once. It waits for a moment at which no client is in the middle of storing something.
 func (f *serveFlags) collectGarbage(ctx context.Context, s *server.Server) {
 	log := f.options.Log
-	r, err := s.Collect(ctx, store.CollectOptions{Wait: f.gcEvery / 2, Grace: gcGrace, Progress: new(store.SweepProgress),
+	r, err := s.Collect(ctx, store.CollectOptions{Wait: f.gcEvery / 2, Grace: gcGrace, Progress: new(store.Progress),
 		Warn: func(err error) { log.Warn("gc", "error", err) }})
 	switch {
 	case ctx.Err() != nil:

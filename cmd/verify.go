@@ -21,7 +21,7 @@ import (
 
 const verifyHelp = `
 Checks the whole store, or what each ROOT reaches, and reports on each of these claims. verify checks all of a packed
-store. Of any other store it checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
+store. In any other store, it checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
 
   objects     every stored object hashes to its name
   references  everything that trees refer to exists, and no tree has more than 8192 directories inside each other
@@ -48,17 +48,19 @@ With --json, there is one object a line. Its type is
             if it is not UTF-8; an empty path is the root itself), more (the number of other paths), at_least (more is
             a lower bound)
   summary   claims (the number of findings against each), harmless_findings, roots, directories, files, objects, bytes
-            (read), assembled, recorded, released, not_recorded (the reason), newer (the reasons why something that a
-            newer castar wrote was not checked), part, parts, resumed, stopped, seconds
+            (read), assembled (files put together from chunks), recorded (objects newly recorded as damaged), released
+            (recorded objects found whole), not_recorded (the reason), newer (the reasons why something that a newer
+            castar wrote was not checked), part and parts (with --sample: which part of how many), resumed and stopped
+            (with --max-duration: where the last run stopped, and where this one did), seconds
 
-What a newer castar wrote is not damage, but verify cannot check it: it says what was not checked, and why.
+What a newer castar wrote is not damage, but verify cannot check it. verify then prints what it did not check, and why.
 
 The exit status is 0 if there is no damage, 3 if there is, and 1 if verify could not finish or could not check
 everything.
 
 Examples:
   castar verify                          # everything
-  castar verify --sample 5% -q           # nightly: everything in 20 days
+  castar verify --sample 1/20 -q         # nightly: everything in 20 days
   castar verify src:doc                  # a part of one tree`
 
 func (e *env) verifyCommand() *cli.Command {

@@ -8,17 +8,25 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+const versionHelp = `
+Prints one line: the version of castar, the version of Go, the platform, the newest format of packed stores that it
+reads and writes, and the data model.
+
+Examples:
+  castar version
+  castar version --json | jq -r .revision           # the commit`
+
 // versionInfo is what castar version prints.
 type versionInfo struct {
-	Version  string `json:"version"`            // of castar, as the go command derives it, or "(devel)"
-	Revision string `json:"revision,omitempty"` // the commit it was built from, if known
-	Modified bool   `json:"modified,omitempty"` // whether the sources differed from that commit
-	Go       string `json:"go"`                 // version of Go
-	Platform string `json:"platform"`           // operating system and processor
+	Version  string `json:"version"` // of castar, as the go command derives it, or "(devel)"
+	Revision string `json:"revision,omitempty" help:"the commit it was built from, if known"`
+	Modified bool   `json:"modified,omitempty" help:"whether the sources differed from that commit"`
+	Go       string `json:"go" help:"the version of Go"`
+	Platform string `json:"platform" help:"system and processor"`
 	Formats  struct {
-		Packed int    `json:"packed"` // the newest format of packed stores that this program knows
-		Model  string `json:"model"`  // the data model that digests follow
-	} `json:"formats"`
+		Packed int    `json:"packed"`
+		Model  string `json:"model"`
+	} `json:"formats" help:"packed: the newest format of packed stores; model: the data model that digests follow"`
 }
 
 func (versionInfo) lineType() string { return "version" }
@@ -28,7 +36,7 @@ func (e *env) versionCommand() *cli.Command {
 		Name:        "version",
 		Usage:       "show the version of castar and of the formats it knows",
 		UsageText:   "castar version [flags]",
-		Description: withJSON("Prints one line.", "there is one object", versionInfo{}),
+		Description: withJSON(versionHelp, "there is one object", versionInfo{}),
 		Action: func(c *cli.Context) error {
 			v := readVersion()
 			e.print(v, fmt.Sprintf("castar %s (%s, %s), packed format %d, %s", v.Version, v.Go, v.Platform, v.Formats.Packed, v.Formats.Model))

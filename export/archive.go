@@ -35,7 +35,7 @@ type ArchiveOptions struct {
 }
 
 // ErrNeedsName is the error for a root that is not a directory, and has no name for a tar or zip archive.
-var ErrNeedsName = errors.New("a file or symlink needs a name in the archive")
+var ErrNeedsName = errors.New("a file or symbolic link needs a name in the archive")
 
 // Archive writes the tree, file or symlink root to w as an archive, and ignores the name of root. The same root and options
 // give the same bytes: entries are in the order of their names, and without a listing, owners are 0, and modes 0644, 0755

@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"fmt"
+	"path"
 	"strings"
 
 	"castar/store"
@@ -15,11 +16,8 @@ const maxArchivePath = 32 << 10
 // root makes the events of the whole archive.
 func (a *archiver) root(root *store.Node) error {
 	n := *root
-	dir := ""
-	if i := strings.LastIndexByte(a.name, '/'); i >= 0 {
-		dir = a.name[:i+1]
-	}
-	n.Name = a.name[len(dir):]
+	dir, name := path.Split(a.name)
+	n.Name = name
 	ev := archiveEvent{dir: dir, node: n, root: true}
 	if n.Kind != store.KindDirectory {
 		return a.add(ev, a.factsOf(nil, root))

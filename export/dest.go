@@ -56,7 +56,7 @@ func (e *exporter) exportTo(root *store.Node, dest string) error {
 		}
 		return e.mergeEntry(parent, name, nil, root, []string{name})
 	case hasType(&st, unix.S_IFLNK):
-		return errors.New("is a symlink")
+		return errors.New("is a symbolic link")
 	}
 	return unix.ENOTDIR
 }

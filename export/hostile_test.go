@@ -52,7 +52,7 @@ func TestHostile(t *testing.T) {
 		{"unknown kind", func(f *fake) store.Node { return f.forge("", store.Directory{{Name: "a", Kind: 9}}) },
 			`out: directory %s: "a": unknown kind 9`},
 		{"empty target", func(f *fake) store.Node { return f.forge("", store.Directory{{Name: "a", Kind: store.KindSymlink}}) },
-			`out: directory %s: "a": invalid symlink target "": empty`},
+			`out: directory %s: "a": invalid target "" of a symbolic link: empty`},
 		{"contains itself", func(f *fake) store.Node {
 			inner := f.forge("inner", nil)
 			outer := f.forge("", store.Directory{inner})

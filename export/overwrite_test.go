@@ -37,7 +37,7 @@ func TestOverwrite(t *testing.T) {
 		{name: "delete alone", before: tree{"a": "1"}, root: tree{}, o: Options{Delete: true}, err: "delete without overwrite"},
 		{name: "directory over a file", before: "file", root: tree{"a": "2"}, o: Options{Overwrite: true, Delete: true}, err: "out: not a directory"},
 		{name: "directory over a symlink", before: link("outside"), root: tree{"a": "2"}, o: Options{Overwrite: true, Delete: true},
-			err: "out: is a symlink"},
+			err: "out: is a symbolic link"},
 		{name: "file over a directory", before: tree{"a": "2"}, root: "file", o: Options{Overwrite: true, Delete: true}, err: "out: is a directory"},
 
 		{name: "nothing there", root: tree{"a": "1"}, o: Options{Overwrite: true}, after: tree{"a": "1"},

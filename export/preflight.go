@@ -32,13 +32,10 @@ func (e *exporter) preflight(d *dir, at *trail, nodes store.Directory) error {
 		report := func(up *trail, n *store.Node, err error) error { return p.report(up, n.Name, err) }
 		err = p.each(at, nil, nodes, func(n *store.Node) error { return p.visit(at, n, report) })
 	}
-	if err != nil || len(p.found) == 0 {
+	if err != nil {
 		return err
 	}
 	slices.SortFunc(p.found, func(a, b *Error) int { return cmp.Compare(a.Path, b.Path) })
-	if len(p.found) == 1 {
-		return p.found[0]
-	}
 	var all []error
 	for _, err := range p.found {
 		all = append(all, err)

@@ -1,13 +1,13 @@
 package export
 
 import (
-	"encoding/binary"
 	"hash/crc32"
 	"io"
 	"math"
 	"sync"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/klauspost/compress/flate"
 )
@@ -151,13 +151,11 @@ func (z *zipEncoder) long(out *offsetWriter, ev *archiveEvent, contents func(io.
 		return err
 	}
 	e.crc, e.size, e.packed = crc.Sum32(), ev.node.Size, out.n-began
-	le := binary.LittleEndian
-	b := le.AppendUint32(nil, 0x08074b50)
-	b = le.AppendUint32(b, e.crc)
+	b := appendLE(nil, 0x08074b50, e.crc)
 	if wide {
-		b = le.AppendUint64(le.AppendUint64(b, e.packed), e.size)
+		b = appendLE(b, e.packed, e.size)
 	} else {
-		b = le.AppendUint32(le.AppendUint32(b, uint32(e.packed)), uint32(e.size))
+		b = appendLE(b, uint32(e.packed), uint32(e.size))
 	}
 	z.list(e)
 	_, err = out.Write(b)
@@ -166,27 +164,27 @@ func (z *zipEncoder) long(out *offsetWriter, ev *archiveEvent, contents func(io.
 
 // local appends the header before the contents of an entry. If wide is set, its sizes have 64 bits.
 func (z *zipEncoder) local(b []byte, e *zipEntry, wide bool) []byte {
-	le := binary.LittleEndian
 	var extra []byte
 	version, packed, size := uint16(zipVersion), uint32(e.packed), uint32(e.size)
 	if wide {
 		version, packed, size = zip64, math.MaxUint32, math.MaxUint32
-		extra = le.AppendUint16(le.AppendUint16(extra, 1), 16)
-		extra = append(extra, make([]byte, 16)...)
+		extra = appendLE(appendLE[uint16](nil, 1, 16), uint64(0), 0)
 	}
 	extra = append(extra, e.extra...)
-	b = le.AppendUint32(b, 0x04034b50)
-	b = z.common(b, e, version)
-	b = le.AppendUint32(le.AppendUint32(le.AppendUint32(b, e.crc), packed), size)
-	b = le.AppendUint16(le.AppendUint16(b, uint16(len(e.name))), uint16(len(extra)))
+	b = appendLE(b, uint32(0x04034b50))
+	b = appendLE(b, version, e.flags, e.method, e.time, e.date)
+	b = appendLE(b, e.crc, packed, size)
+	b = appendLE(b, uint16(len(e.name)), uint16(len(extra)))
 	return append(append(b, e.name...), extra...)
 }
 
-// common appends what local headers and the list at the end have in common.
-func (z *zipEncoder) common(b []byte, e *zipEntry, version uint16) []byte {
-	le := binary.LittleEndian
-	for _, v := range []uint16{version, e.flags, e.method, e.time, e.date} {
-		b = le.AppendUint16(b, v)
+// appendLE appends numbers, each with its least significant byte first.
+func appendLE[T uint16 | uint32 | uint64](b []byte, numbers ...T) []byte {
+	for _, n := range numbers {
+		for range unsafe.Sizeof(n) {
+			b = append(b, byte(n))
+			n >>= 8
+		}
 	}
 	return b
 }
@@ -205,15 +203,14 @@ func dosTime(seconds int64) (date, clock uint16) {
 // zipExtra returns the fields that Info-ZIP calls extended timestamp, if it can hold the time, and new Unix, if the owner
 // is known.
 func (a *attrs) zipExtra() (b []byte) {
-	le := binary.LittleEndian
 	if a.seconds == int64(int32(a.seconds)) {
-		b = append(le.AppendUint16(le.AppendUint16(b, 0x5455), 5), 1)
-		b = le.AppendUint32(b, uint32(a.seconds))
+		b = append(appendLE[uint16](b, 0x5455, 5), 1)
+		b = appendLE(b, uint32(a.seconds))
 	}
 	if a.listed {
-		b = append(le.AppendUint16(le.AppendUint16(b, 0x7875), 11), 1, 4)
-		b = append(le.AppendUint32(b, a.uid), 4)
-		b = le.AppendUint32(b, a.gid)
+		b = append(appendLE[uint16](b, 0x7875, 11), 1, 4)
+		b = append(appendLE(b, a.uid), 4)
+		b = appendLE(b, a.gid)
 	}
 	return b
 }
@@ -228,53 +225,50 @@ func (z *zipEncoder) wrote(p *parcel, at uint64) {
 // list adds an entry to the list at the end.
 func (z *zipEncoder) list(e *zipEntry) {
 	z.entries++
-	le := binary.LittleEndian
 	version := uint16(zipVersion)
 	var wide []byte
 	field := func(v uint64) uint32 {
 		if v < math.MaxUint32 {
 			return uint32(v)
 		}
-		wide, version = le.AppendUint64(wide, v), zip64
+		wide, version = appendLE(wide, v), zip64
 		return math.MaxUint32
 	}
 	size, packed, at := field(e.size), field(e.packed), field(e.at) // in the order of the field with 64 bits
 	var extra []byte
 	if len(wide) > 0 {
-		extra = append(le.AppendUint16(le.AppendUint16(nil, 1), uint16(len(wide))), wide...)
+		extra = append(appendLE(nil, 1, uint16(len(wide))), wide...)
 	}
 	extra = append(extra, e.extra...)
 	attributes := e.mode << 16
 	if e.mode&unixDir == unixDir {
 		attributes |= 0x10 // as DOS has it
 	}
-	b := le.AppendUint32(z.central, 0x02014b50)
-	b = z.common(le.AppendUint16(b, zipUnix|zip64), e, version)
-	b = le.AppendUint32(le.AppendUint32(le.AppendUint32(b, e.crc), packed), size)
-	b = le.AppendUint16(le.AppendUint16(b, uint16(len(e.name))), uint16(len(extra)))
-	b = append(b, make([]byte, 6)...) // no comment, on the first disk, no internal attributes
-	b = le.AppendUint32(le.AppendUint32(b, attributes), at)
+	b := appendLE(z.central, uint32(0x02014b50))
+	b = appendLE(b, zipUnix|zip64, version, e.flags, e.method, e.time, e.date)
+	b = appendLE(b, e.crc, packed, size)
+	b = appendLE(b, uint16(len(e.name)), uint16(len(extra)), 0, 0, 0) // no comment, on the first disk, no internal attributes
+	b = appendLE(b, attributes, at)
 	z.central = append(append(b, e.name...), extra...)
 }
 
 // end returns the list of entries, and where it is.
 func (z *zipEncoder) end(at uint64) []byte {
-	le := binary.LittleEndian
 	b, size := z.central, uint64(len(z.central))
 	if z.entries >= math.MaxUint16 || size >= math.MaxUint32 || at >= math.MaxUint32 {
 		end := at + size
-		b = le.AppendUint64(le.AppendUint32(b, 0x06064b50), 44) // the length of what follows
-		b = le.AppendUint16(le.AppendUint16(b, zipUnix|zip64), zip64)
-		b = le.AppendUint32(le.AppendUint32(b, 0), 0) // disks
-		for _, v := range []uint64{z.entries, z.entries, size, at} {
-			b = le.AppendUint64(b, v)
-		}
-		b = le.AppendUint32(le.AppendUint32(b, 0x07064b50), 0)
-		b = le.AppendUint32(le.AppendUint64(b, end), 1)
+		b = appendLE(b, uint32(0x06064b50))
+		b = appendLE(b, uint64(44)) // the length of what follows
+		b = appendLE[uint16](b, zipUnix|zip64, zip64)
+		b = appendLE[uint32](b, 0, 0) // disks
+		b = appendLE(b, z.entries, z.entries, size, at)
+		b = appendLE[uint32](b, 0x07064b50, 0)
+		b = appendLE(b, end)
+		b = appendLE(b, uint32(1))
 	}
 	entries := uint16(min(z.entries, math.MaxUint16))
-	b = le.AppendUint32(le.AppendUint32(b, 0x06054b50), 0) // disks
-	b = le.AppendUint16(le.AppendUint16(b, entries), entries)
-	b = le.AppendUint32(le.AppendUint32(b, uint32(min(size, math.MaxUint32))), uint32(min(at, math.MaxUint32)))
-	return le.AppendUint16(b, 0)
+	b = appendLE[uint32](b, 0x06054b50, 0) // disks
+	b = appendLE(b, entries, entries)
+	b = appendLE(b, uint32(min(size, math.MaxUint32)), uint32(min(at, math.MaxUint32)))
+	return appendLE(b, uint16(0))
 }

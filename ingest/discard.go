@@ -2,9 +2,6 @@ package ingest
 
 import (
 	"context"
-	"fmt"
-	"iter"
-	"sync"
 
 	"castar/store"
 )
@@ -12,8 +9,7 @@ import (
 // Hash returns the root that FS would store, and its directories, and stores nothing. It keeps the directories in memory,
 // encoded: each entry takes about 45 bytes and its name. Hash believes o.Cache.
 func Hash(ctx context.Context, path string, o Options) (Result, store.Directories, error) {
-	kept := &discardDirectories{messages: map[store.Digest][]byte{}}
-	st := discard()
+	kept, st := new(store.Overlay), discard()
 	st.Directories = kept
 	r, err := FS(ctx, st, path, o)
 	return r, kept, err
@@ -41,35 +37,12 @@ type discardWriter struct{ store.Hasher }
 func (w *discardWriter) Commit() (store.Digest, error) { return w.Sum(), nil }
 func (w *discardWriter) Close() error                  { return nil }
 
-// discardDirectories keeps directories in memory, encoded, or none if messages is nil.
-type discardDirectories struct {
-	mu       sync.Mutex
-	messages map[store.Digest][]byte
-}
-
-func (ds *discardDirectories) Get(_ context.Context, d store.Digest) (store.Directory, error) {
-	ds.mu.Lock()
-	message, ok := ds.messages[d]
-	ds.mu.Unlock()
-	if !ok {
-		return nil, fmt.Errorf("directory %s: %w", d, store.ErrNotFound)
-	}
-	return store.DecodeDirectory(message)
-}
+// discardDirectories keeps nothing.
+type discardDirectories struct{ store.Overlay }
 
 func (ds *discardDirectories) Put(_ context.Context, dir store.Directory) (store.Digest, error) {
 	message, err := store.EncodeDirectory(dir)
-	d := store.Sum(message)
-	if err == nil && ds.messages != nil {
-		ds.mu.Lock()
-		ds.messages[d] = message
-		ds.mu.Unlock()
-	}
-	return d, err
-}
-
-func (ds *discardDirectories) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
-	return store.WalkByGet(ctx, ds, root)
+	return store.Sum(message), err
 }
 
 func (ds *discardDirectories) Upload(context.Context) (store.DirectoryWriter, error) {

@@ -54,7 +54,7 @@ func (g *grower) close() {
 // Reasons why an entry has no place in the tree.
 const (
 	errBelowFile    = refusal("is below a file")
-	errBelowSymlink = refusal("is below a symlink")
+	errBelowSymlink = refusal("is below a symbolic link")
 	errBelowSpecial = refusal("is below something that is not a directory")
 	errNoTarget     = refusal("is a hard link to something that is not in the archive before it")
 	errLinkToDir    = refusal("is a hard link to a directory")

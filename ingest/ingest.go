@@ -122,7 +122,7 @@ func (e *LeftOutError) Unwrap() []error {
 
 // Reasons of a Problem. Other reasons come from the system.
 var (
-	ErrSpecial = errors.New("not a file, directory or symlink")
+	ErrSpecial = errors.New("not a file, directory or symbolic link")
 	ErrChanged = errors.New("changed while it was read")
 )
 

@@ -279,8 +279,8 @@ func (s *listingSpool) put(ctx context.Context, blobs store.Blobs, b *spooledBlo
 	}
 	defer w.Close()
 	pieces := bufio.NewWriterSize(w, 64<<10) // Flush returns the first error
-	pieces.Write(listing.AppendHeader(nil))
-	if err := s.write(pieces, b, listing.AppendUp(nil)); err != nil {
+	pieces.WriteString(listing.Header)
+	if err := s.write(pieces, b); err != nil {
 		return d, err
 	}
 	if err := pieces.Flush(); err != nil {
@@ -290,19 +290,19 @@ func (s *listingSpool) put(ctx context.Context, blobs store.Blobs, b *spooledBlo
 }
 
 // write writes a block and those below it.
-func (s *listingSpool) write(w *bufio.Writer, b *spooledBlock, up []byte) error {
+func (s *listingSpool) write(w *bufio.Writer, b *spooledBlock) error {
 	text, err := s.text(b)
 	if err != nil {
 		return err
 	}
 	w.Write(text)
 	for _, below := range b.below {
-		if err := s.write(w, below, up); err != nil {
+		if err := s.write(w, below); err != nil {
 			return err
 		}
 	}
 	if b.isDir {
-		w.Write(up)
+		w.WriteString(listing.Up)
 	}
 	return nil
 }

@@ -104,7 +104,7 @@ func TestNARRefused(t *testing.T) {
 		{"empty", dir(named(""))},
 		{"contains a NUL", dir(named("a\x00"))},
 		{"a string is too long: 256 bytes", dir(named(strings.Repeat("n", 256)))},
-		{"invalid symlink target", []string{narMagic, "(", "type", "symlink", "target", "", ")"}},
+		{"invalid target", []string{narMagic, "(", "type", "symlink", "target", "", ")"}},
 		{"is of the type \"fifo\"", []string{narMagic, "(", "type", "fifo", ")"}},
 		{`"executablE" where "contents" should be`, []string{narMagic, "(", "type", "regular", "executablE"}},
 		{`")" where "contents" should be`, []string{narMagic, "(", "type", "regular", ")"}},

@@ -94,7 +94,7 @@ func TestProblemPath(t *testing.T) {
 		".": "./a/b/pipe", "./": "./a/b/pipe", "a": "a/b/pipe", "a/": "a/b/pipe", "a/b/../b": "a/b/../b/pipe", "a/b/pipe": "a/b/pipe",
 	} {
 		_, err := FS(context.Background(), nil, root, Options{})
-		if want += ": not a file, directory or symlink: it is a pipe"; err == nil || err.Error() != want {
+		if want += ": not a file, directory or symbolic link: it is a pipe"; err == nil || err.Error() != want {
 			t.Errorf("root %s: error %v, want %s", root, err, want)
 		}
 	}

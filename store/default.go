@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync"
 )
 
 // WalkByGet implements Directories.Walk by Get alone, breadth first. Use it in stores that have nothing better.
@@ -46,6 +47,51 @@ type putWriter struct{ ds Directories }
 func (w putWriter) Put(ctx context.Context, dir Directory) (Digest, error) { return w.ds.Put(ctx, dir) }
 func (w putWriter) Commit(context.Context, Digest) error                   { return nil }
 func (w putWriter) Close() error                                           { return nil }
+
+// Overlay is directories in memory, encoded, over others that it does not change. It may be used concurrently.
+type Overlay struct {
+	Under    Directories // nil: none
+	mu       sync.RWMutex
+	messages map[Digest][]byte
+}
+
+// Get implements Directories.
+func (o *Overlay) Get(ctx context.Context, d Digest) (Directory, error) {
+	o.mu.RLock()
+	message, ok := o.messages[d]
+	o.mu.RUnlock()
+	switch {
+	case ok:
+		return DecodeDirectory(message)
+	case o.Under != nil:
+		return o.Under.Get(ctx, d)
+	}
+	return nil, fmt.Errorf("directory %s: %w", d, ErrNotFound)
+}
+
+// Put implements Directories. It keeps the directory in memory.
+func (o *Overlay) Put(_ context.Context, dir Directory) (Digest, error) {
+	message, err := EncodeDirectory(dir)
+	if err != nil {
+		return Digest{}, err
+	}
+	d := Sum(message)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.messages == nil {
+		o.messages = map[Digest][]byte{}
+	}
+	o.messages[d] = message
+	return d, nil
+}
+
+// Walk implements Directories.
+func (o *Overlay) Walk(ctx context.Context, root Digest) iter.Seq2[NamedDirectory, error] {
+	return WalkByGet(ctx, o, root)
+}
+
+// Upload implements Directories.
+func (o *Overlay) Upload(context.Context) (DirectoryWriter, error) { return UploadByPut(o), nil }
 
 // ClosureCheck checks the directories of a closure as they come, each after one that refers to it. It remembers a digest
 // for each. It is not for concurrent use.

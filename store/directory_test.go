@@ -67,7 +67,7 @@ func TestDecodeDirectoryRules(t *testing.T) {
 		{"not UTF-8", files(fileMessage("\xc5\xc4\xd6")), ""},
 		{"controls", files(fileMessage("\n\x1b\x7f\\ ")), ""},
 
-		{"no target", symlinks(symlinkMessage("a", "")), `"a": invalid symlink target "": empty`},
+		{"no target", symlinks(symlinkMessage("a", "")), `"a": invalid target "" of a symbolic link: empty`},
 		{"NUL in a target", symlinks(symlinkMessage("a", "foo\x00")), "contains a NUL byte"},
 		{"longest target", symlinks(symlinkMessage("a", strings.Repeat("X", 4095))), ""},
 		{"target too long", symlinks(symlinkMessage("a", strings.Repeat("X", 4096))), "longer than 4095 bytes"},
@@ -153,7 +153,7 @@ func TestDecodeNodeRules(t *testing.T) {
 		{"symlink with a name", symlink(symlinkMessage("a", "x")), `a root has no name, this one has "a"`},
 		{"empty directory message", dir(&protos.DirectoryNode{}), "invalid digest length 0"},
 		{"empty file message", file(&protos.FileNode{}), "invalid digest length 0"},
-		{"empty symlink message", symlink(&protos.SymlinkNode{}), "invalid symlink target"},
+		{"empty symlink message", symlink(&protos.SymlinkNode{}), "invalid target"},
 		{"short digest", dir(&protos.DirectoryNode{Digest: make([]byte, 20)}), "invalid digest length 20"},
 		{"NUL in the target", symlink(symlinkMessage("", "\x00")), "contains a NUL byte"},
 		{"target too long", symlink(symlinkMessage("", strings.Repeat("X", 5000))), "longer than 4095 bytes"},

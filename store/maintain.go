@@ -37,19 +37,20 @@ type SweepOptions struct {
 	TagsLost bool // sweep although tags were lost, which is ErrTagsLost otherwise, and forget that in the end
 	// Grace is how long files stay in a bucket after they were given up, so that those who read or rely on them can finish.
 	Grace    time.Duration
-	Damaged  func(error)    // called for damage in what is kept, one call at a time; may be nil
-	Progress *SweepProgress // counts while Sweep works; may be nil
+	Damaged  func(error) // called for damage in what is kept, one call at a time; may be nil
+	Progress *Progress   // counts while Sweep works; may be nil
 }
 
-// SweepProgress counts what a sweep has moved to new packs. It may be read at any time.
-type SweepProgress struct{ Objects, Bytes atomic.Uint64 }
+// Progress counts what a sweep has moved to new packs, or what a repair has read: whole objects, and bytes on disk. It may
+// be read at any time.
+type Progress struct{ Objects, Bytes atomic.Uint64 }
 
 // SweepResult is what a sweep did, or would do.
 type SweepResult struct {
 	FreedObjects uint64 `json:"freed_objects"` // directories, blobs and chunks
 	FreedBytes   uint64 `json:"freed_bytes"`   // on disk
 	FreedPacks   uint64 `json:"freed_packs"`   // files removed
-	Rewritten    uint64 `json:"rewritten"`     // bytes moved from removed files to new ones
+	Rewritten    uint64 `json:"rewritten" help:"bytes moved from removed packs to new ones"`
 	KeptObjects  uint64 `json:"kept_objects"`
 	KeptBytes    uint64 `json:"kept_bytes"` // on disk
 }
@@ -68,11 +69,8 @@ type RepairOptions struct {
 	Tags []Tag                    // what damaged tags may have been, if the log does not know
 	Did  func(where, what string) // called for each thing that was done or found; may be nil
 	// Progress counts while Repair works; may be nil.
-	Progress *RepairProgress
+	Progress *Progress
 }
-
-// RepairProgress counts what a repair has read: whole objects, and bytes on disk. It may be read at any time.
-type RepairProgress struct{ Objects, Bytes atomic.Uint64 }
 
 // RepairResult is what a repair found.
 type RepairResult struct {
@@ -81,7 +79,7 @@ type RepairResult struct {
 	LostTags uint64 `json:"lost_tags"` // tags that could not be restored; Sweep refuses to run until told of them
 	// LostContainers counts folders and files that were lost with their contents and not restored. Nobody knows how much
 	// was in them.
-	LostContainers uint64 `json:"lost_containers,omitempty"`
+	LostContainers uint64 `json:"lost_containers,omitempty" help:"how many of the log, the tags and the packs were lost as a whole"`
 }
 
 // Collector collects garbage where the store is: at the other end of a network, or beside those that use it.
@@ -93,14 +91,14 @@ type Collector interface {
 
 // CollectOptions say how to collect garbage.
 type CollectOptions struct {
-	DryRun   bool           // change nothing, and estimate what would be freed
-	All      bool           // go on if nothing is kept, if tags were lost, or without lines of the log that are damaged
-	Keep     []Node         // further roots to keep
-	Forgot   []Tag          // lines of the log that do not count; for a dry run
-	Grace    time.Duration  // as in SweepOptions
-	Wait     time.Duration  // how long a Collector waits for others that use the store
-	Warn     func(error)    // called for damage, one call at a time
-	Progress *SweepProgress // counts what was moved; may be nil
+	DryRun   bool          // change nothing, and estimate what would be freed
+	All      bool          // go on if nothing is kept, if tags were lost, or without lines of the log that are damaged
+	Keep     []Node        // further roots to keep
+	Forgot   []Tag         // lines of the log that do not count; for a dry run
+	Grace    time.Duration // as in SweepOptions
+	Wait     time.Duration // how long a Collector waits for others that use the store
+	Warn     func(error)   // called for damage, one call at a time
+	Progress *Progress     // counts what was moved; may be nil
 }
 
 // CollectResult is what a collection did, or would do.

@@ -84,7 +84,7 @@ func ValidateTarget(target string) error {
 	default:
 		return nil
 	}
-	return fmt.Errorf("invalid symlink target %q: %s", clip(target), reason)
+	return fmt.Errorf("invalid target %q of a symbolic link: %s", clip(target), reason)
 }
 
 // clip shortens a name, so that a hostile one cannot fill the screen.

@@ -1,5 +1,5 @@
 // Package bucket is the interface of places that keep named objects. A folder and memory are such places here; package
-// service has those in a network. What the objects hold is the business of the stores above it.
+// service has the remote ones. What the objects hold is the business of the stores above it.
 package bucket
 
 import (

@@ -38,7 +38,7 @@ type Options struct {
 	OnWait    func()              // called once when waiting begins; may be nil
 	Tolerate  bool                // open a damaged store as far as possible, to examine or repair it
 	Cache     string              // a folder for copies of what buckets hold, which is safe to delete; "" for none
-	Meter     *traffic.Meter      // counts and bounds what goes to and from stores in a network; may be nil
+	Meter     *traffic.Meter      // counts and limits the traffic with remote stores; may be nil
 }
 
 // Open opens the store that spec names:
@@ -48,7 +48,7 @@ type Options struct {
 //	packed:/path             a packed store
 //	packed+s3://bucket/path, packed+gs://bucket/path, packed+az://container/path, packed+file:/path, packed+memory:
 //	                         a packed store in a bucket; parameters as below, and single_writer=true for a service that does
-//	                         not honour conditional writes, so that only one process at a time may write
+//	                         not honor conditional writes, so that only one process at a time may write
 //	memory:                  a new, empty store, gone with the process; also memory://
 //	objectstore+file:/path, objectstore+s3://bucket/path, objectstore+http://host/path, objectstore+https://host/path,
 //	objectstore+gs://bucket/path, objectstore+az://container/path, objectstore+memory:

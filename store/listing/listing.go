@@ -85,8 +85,8 @@ const (
 )
 
 const (
-	// header is the first line of every mtree text.
-	header = "#mtree\n"
-	// up ends a directory.
-	up = ".."
+	// Header is the first line of every listing.
+	Header = "#mtree\n"
+	// Up is the line that ends a directory, after its block and the blocks below it.
+	Up = "..\n"
 )

@@ -77,7 +77,7 @@ func TestExample(t *testing.T) {
 		"sub":    *owned(Entry{Kind: store.KindDirectory, Mode: 0o700}),
 		"sub/to": *owned(Entry{Kind: store.KindSymlink, Mode: 0o777, Target: "../notes"}),
 	}
-	text := AppendHeader(nil)
+	text := []byte(Header)
 	dir := want[""]
 	b := NewBlock(&dir)
 	text = b.AppendDirectory(text, ".", &dir)
@@ -89,7 +89,7 @@ func TestExample(t *testing.T) {
 	b = NewBlock(&dir)
 	text = b.AppendDirectory(text, "sub", &dir)
 	e := want["sub/to"]
-	text = AppendUp(AppendUp(b.Append(text, "to", &e)))
+	text = append(b.Append(text, "to", &e), Up+Up...)
 	if diff := cmp.Diff(example, string(text)); diff != "" {
 		t.Errorf("listing (-want +got):\n%s", diff)
 	}
@@ -152,9 +152,9 @@ func TestRoundTrip(t *testing.T) {
 			for _, n := range below {
 				text = write(text, strings.TrimPrefix(path+"/"+n, "/"), n, depth+1)
 			}
-			return AppendUp(text)
+			return append(text, Up...)
 		}
-		text := write(AppendHeader(nil), "", ".", 0)
+		text := write([]byte(Header), "", ".", 0)
 		got, problems := collect(string(text), names)
 		if diff := cmp.Diff(want, got); diff != "" || problems != nil {
 			t.Fatalf("problems %q, entries (-want +got):\n%s", problems, diff)
@@ -165,7 +165,7 @@ func TestRoundTrip(t *testing.T) {
 // A root that is a file or a link has a block without an end.
 func TestSingle(t *testing.T) {
 	for _, e := range []Entry{{Kind: store.KindFile, Size: 3, Mode: 0o600, UID: 7}, {Kind: store.KindSymlink, Target: "x y", Mode: 0o777}} {
-		got, problems := collect(string(NewBlock(&e).AppendDirectory(AppendHeader(nil), ".", &e)), nil)
+		got, problems := collect(string(NewBlock(&e).AppendDirectory([]byte(Header), ".", &e)), nil)
 		if diff := cmp.Diff(entries{"": e}, got); diff != "" || problems != nil {
 			t.Errorf("problems %q, entries (-want +got):\n%s", problems, diff)
 		}
@@ -202,7 +202,7 @@ func TestBadLines(t *testing.T) {
 // A deep listing is as long as it is deep, and is read in as little time.
 func TestDeep(t *testing.T) {
 	dir := Entry{Kind: store.KindDirectory, Mode: 0o755}
-	text, n := AppendHeader(nil), store.MaxDepth
+	text, n := []byte(Header), store.MaxDepth
 	for i := range n + 10 {
 		name := "d"
 		if i == 0 {

@@ -105,7 +105,7 @@ func (o *opener) line(text []byte) error {
 		o.close(o.at)
 		o.set, o.isSet = o.at, true
 		return nil
-	case string(first) == up:
+	case string(first) == "..":
 		o.close(o.at)
 		o.isSet = false
 		return o.leave()

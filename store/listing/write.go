@@ -7,12 +7,6 @@ import (
 	"castar/store"
 )
 
-// AppendHeader begins a listing.
-func AppendHeader(text []byte) []byte { return append(text, header...) }
-
-// AppendUp ends a directory, after its block and the blocks below it.
-func AppendUp(text []byte) []byte { return append(text, up+"\n"...) }
-
 // Block writes the lines of one directory. Its methods may be called concurrently.
 type Block struct {
 	uid, gid    uint32

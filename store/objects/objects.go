@@ -163,7 +163,7 @@ type URLOptions struct {
 	ReadOnly     bool              // refuse writes
 	AvgChunkSize int               // see Options
 	Settings     map[string]string // more settings, as in the query; a key in both is an error
-	Meter        *traffic.Meter    // of services in a network; may be nil
+	Meter        *traffic.Meter    // of remote services; may be nil
 }
 
 // OpenURL opens the store in the bucket that a URL names, as service.Locate reads it: objectstore+s3://bucket/path, for

@@ -168,7 +168,7 @@ type BucketOptions struct {
 	// Cache is a folder on this machine for copies of what does not change, a folder in it for each store. "" is none. With
 	// Tolerate it is not read, so that a check sees what the bucket has.
 	Cache string
-	// SingleWriter makes a store although the service does not honour conditions, so that two writers at the same time may
+	// SingleWriter makes a store although the service does not honor conditions, so that two writers at the same time may
 	// lose what one of them has stored.
 	SingleWriter bool
 }

@@ -288,7 +288,7 @@ func TestImpossibleChunks(t *testing.T) {
 // The client waits for Join as long as a server may need to read the blob.
 func TestJoinPatience(t *testing.T) {
 	l := &joinLiar{size: uint64(chunk.Default().Avg), join: func(d store.Digest) ([]byte, error) {
-		time.Sleep(300 * time.Millisecond) // longer than the client waits for other calls
+		time.Sleep(150 * time.Millisecond) // longer than the client waits for other calls
 		return d[:], nil
 	}}
 	c := serveJoinLies(t, l, new(liar))

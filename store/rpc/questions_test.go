@@ -3,6 +3,7 @@ package rpc
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -106,16 +107,40 @@ func TestSilentHasAll(t *testing.T) {
 	wantSilence(t, err)
 }
 
+// crowd lets calls wait until enough of them run at once.
+type crowd struct {
+	enough int32
+	here   chan struct{}
+	come   func() // closes here
+}
+
+func newCrowd(enough int32) crowd {
+	here := make(chan struct{})
+	return crowd{enough, here, sync.OnceFunc(func() { close(here) })}
+}
+
+// await waits until one call sees that enough run, as n says, or too long.
+func (c crowd) await(n int32) {
+	if n >= c.enough {
+		c.come()
+	}
+	select {
+	case <-c.here:
+	case <-time.After(20 * time.Second): // the test says how many came
+	}
+}
+
 // A server without BulkService is asked for many blobs at once, and for fewer after it said that this is too much.
 func TestHasAllOneByOne(t *testing.T) {
 	var running, most, refused, stats atomic.Int32
+	crowd := newCrowd(20)
 	l := &liar{stat: func(req *protos.StatBlobRequest) (*protos.StatBlobResponse, error) {
 		n := running.Add(1)
 		defer running.Add(-1)
 		for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 		}
-		if stats.Add(1) < 20 { // time for the others to come
-			time.Sleep(50 * time.Millisecond)
+		if stats.Add(1) < 20 {
+			crowd.await(n)
 		}
 		if n > 60 && refused.Add(1) < 1000 {
 			return nil, status.Error(codes.ResourceExhausted, "too many calls")

@@ -308,7 +308,7 @@ func TestHostileGC(t *testing.T) {
 		s := grpc.NewServer()
 		protos.RegisterGcServiceServer(s, &gcLiar{m: tt.m})
 		remote := New(connect(t, rpctest.Listen(t, s.Serve, s.Stop)), "server", "x", wire.TvixPackage)
-		r, err := remote.Collector.Collect(t.Context(), store.CollectOptions{Progress: new(store.SweepProgress)})
+		r, err := remote.Collector.Collect(t.Context(), store.CollectOptions{Progress: new(store.Progress)})
 		if (err == nil) != tt.ok || tt.ok && r.Tags != 3 {
 			t.Errorf("%v: %+v, %v", tt.m, r, err)
 		}

@@ -1,4 +1,4 @@
-// Package traffic counts what goes to and from stores in a network, and bounds how fast it goes.
+// Package traffic counts the traffic with remote stores, and limits its rate.
 package traffic
 
 import (

@@ -2,7 +2,6 @@ package tree
 
 import (
 	"context"
-	"iter"
 	"path"
 	"slices"
 
@@ -129,7 +128,7 @@ func (f *filtering) directories(at *trail, nodes nodePair, filters [2]Filter, me
 		if filters[i] == nil && !meet {
 			continue
 		}
-		if dirs[i], err = getDirectory(f.ctx, f.kept[i].Directories, at, n.Digest); err != nil {
+		if dirs[i], err = getDirectory(f.ctx, f.kept[i].Under, at, n.Digest); err != nil {
 			return become, err
 		}
 		kept[i] = dirs[i]
@@ -161,38 +160,20 @@ func (f *filtering) directories(at *trail, nodes nodePair, filters [2]Filter, me
 	return become, nil
 }
 
-// overlay is Directories with some more, in memory.
+// overlay keeps directories that became others.
 type overlay struct {
-	store.Directories
-	messages map[store.Digest][]byte
-	rule     store.SizeRule
+	store.Overlay
+	rule store.SizeRule
 }
 
-func newOverlay(ds store.Directories) *overlay {
-	return &overlay{Directories: ds, messages: map[store.Digest][]byte{}}
-}
+func newOverlay(ds store.Directories) *overlay { return &overlay{Overlay: store.Overlay{Under: ds}} }
 
 // put keeps a directory, and returns its digest and its size.
 func (o *overlay) put(dir store.Directory) (d store.Digest, size uint64, err error) {
-	message, err := store.EncodeDirectory(dir)
-	if err != nil {
-		return d, 0, err
+	if d, err = o.Put(context.Background(), dir); err == nil {
+		size, err = dir.Size(o.rule)
 	}
-	d = store.Sum(message)
-	o.messages[d] = message
-	size, err = dir.Size(o.rule)
 	return d, size, err
-}
-
-func (o *overlay) Get(ctx context.Context, d store.Digest) (store.Directory, error) {
-	if message, ok := o.messages[d]; ok {
-		return store.DecodeDirectory(message)
-	}
-	return o.Directories.Get(ctx, d)
-}
-
-func (o *overlay) Walk(ctx context.Context, root store.Digest) iter.Seq2[store.NamedDirectory, error] {
-	return store.WalkByGet(ctx, o, root)
 }
 
 // Choice says what becomes of an entry that Pick is asked about.

@@ -4,7 +4,7 @@ import "castar/store"
 
 // JSONNode is what JSON says of a node, in every command and page that shows one.
 type JSONNode struct {
-	Kind         string  `json:"kind"` // directory, file or symlink
+	Kind         string  `json:"kind" help:"directory, file or symlink"`
 	Size         uint64  `json:"size" help:"the old name of bytes and entries_below"`
 	Bytes        *uint64 `json:"bytes,omitempty" help:"of a file"`
 	EntriesBelow *uint64 `json:"entries_below,omitempty" help:"of a directory: all of them, as recorded"`

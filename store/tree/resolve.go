@@ -79,7 +79,7 @@ func lookup(ctx context.Context, ds store.Directories, node store.Node, name str
 	for _, part := range parts {
 		switch {
 		case node.Kind == store.KindSymlink:
-			return store.Node{}, fmt.Errorf("%s: symlink to %q, which is not followed", at, node.Target)
+			return store.Node{}, fmt.Errorf("%s: is a symbolic link to %q, and is not followed", at, node.Target)
 		case node.Kind != store.KindDirectory:
 			return store.Node{}, fmt.Errorf("%s: not a directory", at)
 		case ds == nil:

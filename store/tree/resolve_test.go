@@ -185,8 +185,8 @@ func TestResolveErrors(t *testing.T) {
 		{"work:usr/lib/y", "work:usr/lib/y: not found", store.ErrNotFound},
 		{top.String() + ":usr//y", top.String() + ":usr/y: not found", store.ErrNotFound},
 		{"work:usr/lib/x/y", "work:usr/lib/x: not a directory", nil},
-		{"work:link/lib", `work:link: symlink to "usr/x\n", which is not followed`, nil},
-		{"arrow:lib", `arrow: symlink to "usr/x\n", which is not followed`, nil},
+		{"work:link/lib", `work:link: is a symbolic link to "usr/x\n", and is not followed`, nil},
+		{"arrow:lib", `arrow: is a symbolic link to "usr/x\n", and is not followed`, nil},
 		{f.file.Digest.String() + ":x", f.file.Digest.String() + ": not a directory", nil},
 		{"work:usr/gone/x", "work:usr/gone: directory " + gone.String() + ": not found", store.ErrNotFound},
 	}

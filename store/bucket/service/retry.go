@@ -21,7 +21,7 @@ import (
 	"castar/store/traffic"
 )
 
-// servicePolicy is the policy for services in a network: up to about a minute of waiting. The timeout is also that of a
+// servicePolicy is the policy for remote services: up to about a minute of waiting. The timeout is also that of a
 // connection on which nothing moves.
 func servicePolicy() retry.Policy {
 	return retry.Policy{Tries: 10, First: 50 * time.Millisecond, Most: 8 * time.Second, Timeout: 2 * time.Minute}

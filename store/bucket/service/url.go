@@ -1,4 +1,4 @@
-// Package service has the buckets of services in a network: S3, Google's and Azure's, and HTTP servers with WebDAV. Their
+// Package service has the buckets of remote services: S3, Google's and Azure's, and HTTP servers with WebDAV. Their
 // calls are repeated for as long as an error may go away. Locate also opens the buckets on this machine, of package bucket.
 package service
 
@@ -24,7 +24,7 @@ import (
 // Location says where a Bucket is, and how to open it.
 type Location struct {
 	ID       string // depends only on where it is
-	Far      bool   // it is a service in a network
+	Far      bool   // it is a remote service
 	ListPage int    // objects that List returns at the cost of one call of Head; 0: listing saves nothing
 	name     string // for messages
 	open     func(ctx context.Context, o OpenOptions) (bucket.Bucket, error)

@@ -86,7 +86,7 @@ func (o *odometer) next() bool {
 }
 
 // samples yields ways to choose, without end: the extremes, each change alone against all others, and random ones. Some
-// random ones favour one side, because most faults show when one change of many is lost, or one survives.
+// random ones favor one side, because most faults show when one change of many is lost, or one survives.
 func samples(seed uint64) iter.Seq[func(n int) int] {
 	none := func(int) int { return 0 }
 	every := func(n int) int { return n - 1 }

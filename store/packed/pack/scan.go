@@ -151,7 +151,7 @@ func (p *Files) nextFrame(ctx context.Context, f durable.File, id ID, at, size i
 		}
 		b := buf[:min(window, size-at)]
 		if _, err := f.ReadAt(b, at); errors.Is(err, syscall.EIO) {
-			continue // what the disk cannot read is passed over
+			continue // what the disk cannot read is skipped
 		} else if err != nil {
 			return 0, err
 		}

@@ -90,11 +90,11 @@ func (l *lockable) endLeases() {
 // await waits until a store is open as often as n.
 func (l *lockable) await(n int32) {
 	l.t.Helper()
-	for range 1000 {
+	for range 10_000 {
 		if l.shared.Load() == n {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(time.Millisecond)
 	}
 	l.t.Fatalf("it is open %d times, want %d", l.shared.Load(), n)
 }

@@ -136,7 +136,7 @@ func collectOptions(ctx context.Context, req *protos.RunGcRequest) (o store.Coll
 		}
 	}
 	o = store.CollectOptions{DryRun: req.GetDryRun(), All: req.GetAll(), Wait: atMost(req.GetWait(), gcLongestWait),
-		Grace: atMost(req.GetGrace(), gcLongestGrace), Progress: new(store.SweepProgress)}
+		Grace: atMost(req.GetGrace(), gcLongestGrace), Progress: new(store.Progress)}
 	for _, b := range req.GetKeep() {
 		n, err := store.DecodeNode(b)
 		if err != nil {

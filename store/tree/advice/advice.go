@@ -17,7 +17,7 @@ func OnFinding(f tree.Finding, repairable bool) string {
 	}
 	switch f.What {
 	case store.DamageConfig, store.DamageIndex, store.DamagePack, store.DamageFrame:
-		return "'castar repair' mends what can be mended"
+		return "'castar repair' restores what can be restored"
 	case store.DamageTag:
 		if errors.Is(f.Err, store.ErrTagsLost) {
 			return "set the tags again: 'castar log' lists the roots; then run 'castar gc --all', which also clears this finding"
@@ -25,7 +25,7 @@ func OnFinding(f tree.Finding, repairable bool) string {
 		return "set the tag again: 'castar log' lists the roots"
 	case store.DamageLog:
 		if !repairable {
-			return "remove this entry; what it named is lost unless another line or a tag names it too"
+			return "remove this line; what it names is lost unless another line or a tag names it too"
 		}
 		return "'castar repair' drops the line; what it named is lost at the next gc, unless another line or a tag names it too"
 	case store.DamageSize:

@@ -1,4 +1,4 @@
-// Package repair repairs a store: it mends what the store can mend itself, and fetches the rest from another store.
+// Package repair repairs a store. What the store cannot restore by itself, it fetches from another store.
 package repair
 
 import (
@@ -19,7 +19,7 @@ type Options struct {
 	// TooDeep is called for each directory that lies too deep to look through, so nobody knows what it lacks.
 	TooDeep func(path string, err error)
 	// Progress counts while the store repairs itself, and Fetched while objects are fetched.
-	Progress *store.RepairProgress
+	Progress *store.Progress
 	Fetched  *tree.CopyCounts
 }
 
@@ -43,7 +43,7 @@ func Run(ctx context.Context, st, from *store.Store, o Options) (r Result, err e
 	}
 	ro := store.RepairOptions{Did: o.Did, Progress: o.Progress}
 	if from == nil {
-		from = &store.Store{Blobs: noBlobs{}, Directories: noDirectories{}}
+		from = &store.Store{Blobs: noBlobs{}, Directories: new(store.Overlay)}
 	} else {
 		ro.Tags = readableTags(ctx, from)
 	}
@@ -137,13 +137,7 @@ func (e either) Get(ctx context.Context, d store.Digest) (store.Directory, error
 	return e.second.Get(ctx, d)
 }
 
-// noBlobs and noDirectories have nothing to fetch.
+// noBlobs has nothing to fetch.
 type noBlobs struct{ store.Blobs }
 
 func (noBlobs) Open(context.Context, store.Digest) (store.Blob, error) { return nil, store.ErrNotFound }
-
-type noDirectories struct{ store.Directories }
-
-func (noDirectories) Get(context.Context, store.Digest) (store.Directory, error) {
-	return nil, store.ErrNotFound
-}

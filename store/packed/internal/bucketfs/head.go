@@ -298,7 +298,7 @@ func (f *FS) Now() (time.Time, error) {
 	return t.UTC().Round(0), err
 }
 
-// Probe returns an error if the service does not honour conditions, so that two writers could both believe that they have
+// Probe returns an error if the service does not honor conditions, so that two writers could both believe that they have
 // committed.
 func (f *FS) Probe() error {
 	name := "tmp/probe-" + durable.TempName()
@@ -331,5 +331,5 @@ func (f *FS) Probe() error {
 	return nil
 }
 
-var errNoConditions = fmt.Errorf("the service does not honour conditional writes, so writers could undo each other's: %w",
+var errNoConditions = fmt.Errorf("the service does not honor conditional writes, so writers could undo each other's: %w",
 	store.ErrUnsupported)

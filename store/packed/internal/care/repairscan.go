@@ -20,7 +20,7 @@ import (
 // themselves; where one does not, the next is looked for. What it finds goes to sorted runs in tmp/.
 type salvage struct {
 	st       Store
-	progress *store.RepairProgress
+	progress *store.Progress
 
 	objects *index.Builder // that are whole
 	free    *sync.Pool     // of *pack.Loaded
@@ -40,7 +40,7 @@ type salvagedPack struct {
 	size   int64
 }
 
-func newSalvage(st Store, progress *store.RepairProgress) *salvage {
+func newSalvage(st Store, progress *store.Progress) *salvage {
 	return &salvage{
 		st: st, progress: progress, packs: make(map[pack.ID]*salvagedPack),
 		objects: index.NewBuilder(st.Fs, st.Limits.Objects), free: newLoadedPool(),
