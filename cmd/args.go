@@ -54,7 +54,7 @@ func parseLine(app *cli.App, args []string) (*commandLine, error) {
 		case l.command.Name == "" && !isFlag(arg):
 			command := app.Command(arg)
 			if command == nil {
-				return l, unknownCommand(app, arg)
+				return l, unknownCommand(app, "command", arg)
 			}
 			l.command, args = command, args[1:]
 		case l.command.SkipFlagParsing:

@@ -155,7 +155,7 @@ func (e *env) copyAll(
 		case !errors.Is(err, tree.ErrIncomplete):
 			return lacking, explainRefusal(err, f.rule)
 		case named == before: // each blob is named once, in the first root that has it
-			e.warn(roots[i].Name + ": lacks something that is named above")
+			e.warn(roots[i].Name + ": is incomplete: something named above is missing")
 		}
 		lacking = true
 	}

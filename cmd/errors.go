@@ -49,7 +49,7 @@ func hinted(err error, hint string) error {
 }
 
 // errPartial ends a command that could not do all of its work. What was left out or damaged has been printed.
-var errPartial = errors.New("finished, but not everything is right")
+var errPartial = errors.New("finished, but something was left out or is damaged")
 
 // partly returns err, or errPartial if there is none and something is damaged.
 func partly(err error, damaged bool) error {

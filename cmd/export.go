@@ -138,7 +138,7 @@ func (e *env) exportCommand() *cli.Command {
 			case o.Delete && !o.Overwrite:
 				return usagef("--delete works only with --overwrite")
 			case o.Delete && f.pick.some():
-				return usagef("--delete would delete what --include and --exclude leave out")
+				return usagef("--delete does not work with --include or --exclude")
 			case f.metadata == "none" && (f.owner || f.xattrs):
 				return usagef("--owner and --xattrs do not work with --metadata=none")
 			}
@@ -155,7 +155,7 @@ func (e *env) exportCommand() *cli.Command {
 // export writes what ref means as dest, a directory or an archive.
 func (e *env) export(ctx context.Context, f *exportFlags, ref, dest string) error {
 	if f.isArchive() && dest == "-" && e.isTerminal() {
-		return &failure{err: errors.New("an archive would fill the terminal"), status: statusUsage, hint: "redirect it, or name a file"}
+		return &failure{err: errors.New("will not write an archive to a terminal"), status: statusUsage, hint: "redirect it, or name a file"}
 	}
 	st, err := e.openPatient(ctx, forRead)
 	if err != nil {

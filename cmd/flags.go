@@ -238,7 +238,7 @@ func waitFlag(to *time.Duration) cli.Flag {
 	return durationFlag("wait", to, "do not wait", "wait for `DURATION`, such as 90s or 1h, if another process uses the store")
 }
 
-// modeFlag returns a flag for permission bits in octal, of which least must be there.
+// modeFlag returns a flag for permission bits in octal, which must include least.
 func modeFlag(name string, to *fs.FileMode, least fs.FileMode, initial, of string) cli.Flag {
 	usage := "octal `MODE` of " + of + "; the umask applies"
 	return newFlag(name, "", to, initial, usage, "permission bits in octal, 0001 to 0777", func(value string) (fs.FileMode, error) {

@@ -123,7 +123,7 @@ func (f *forgetFlags) check(refs []string) error {
 	case len(refs) > 0 && (filters || !f.policy.Empty()):
 		return usagef("a ROOT and --keep, --tag, --host and --source flags exclude each other")
 	case len(refs) == 0 && f.policy.Empty():
-		return usagef("want a ROOT, or a --keep flag that keeps something: nothing else says what to forget")
+		return usagef("want a ROOT, or a --keep flag with more than 0")
 	}
 	for _, source := range slices.Clone(f.only.Sources) { // a line has the absolute path, or what was no path, such as -
 		if abs, err := filepath.Abs(source); err == nil {

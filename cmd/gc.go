@@ -131,7 +131,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 		result, err = st.Collector.Collect(ctx, o)
 	} else {
 		result, err = collect.Run(ctx, st, collect.Options{CollectOptions: o, Gone: e.noteGone,
-			Again: func() { e.note("another process has changed the store: begins again") }})
+			Again: func() { e.note("another process has changed the store: starting over") }})
 	}
 	stop()
 	if refused, ok := errors.AsType[*collect.RefusedError](err); ok {
@@ -149,7 +149,7 @@ func (e *env) gcOpen(ctx context.Context, f *gcFlags, st *store.Store) error {
 // noteGone lists with --verbose a line of the log whose root an older castar has removed.
 func (e *env) noteGone(t store.Tag) {
 	if e.verbose {
-		e.note(fmt.Sprintf("gone since an older castar's gc: %s of %s, %s", tree.ShortName(t),
+		e.note(fmt.Sprintf("removed by an older castar: %s of %s, %s", tree.ShortName(t),
 			t.Time.Local().Format(time.DateTime), quote(t.Source)))
 	}
 }

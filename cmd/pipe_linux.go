@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// widen lets stdout, if it is a pipe, hold as much as a program without privileges may ask for. Who writes and who reads
-// then wait for each other less often, which takes a tenth off the time of an archive.
+// widen lets stdout, if it is a pipe, hold as much as a program without privileges may ask for. Writer and reader then
+// wait for each other less often, which takes a tenth off the time of an archive.
 func (o *output) widen() {
 	const most = 1 << 20
 	if f, ok := o.w.(*os.File); ok {

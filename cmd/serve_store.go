@@ -16,7 +16,7 @@ import (
 	"castar/store/tree/collect"
 )
 
-// openServed opens the store to serve, and sets how the server opens it anew.
+// openServed opens the store to serve, and sets how the server opens it again.
 func (e *env) openServed(ctx context.Context, f *serveFlags) (*store.Store, error) {
 	mode := forRead
 	switch {

@@ -109,7 +109,7 @@ func serveHTTP(l net.Listener, serve func(net.Listener) error, failed chan<- err
 	}
 }
 
-// pages shows the store that a server uses, which is opened anew now and then.
+// pages shows the store that a server uses, which is opened again from time to time.
 type pages struct {
 	of *server.Server
 	o  web.Options

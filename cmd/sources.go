@@ -90,7 +90,7 @@ func checkSource(path, hint string) error {
 	if to == "" {
 		return nil
 	}
-	return hinted(fmt.Errorf("%s: is a link %s: only the link would be stored, not what it leads to", quote(path), to),
+	return hinted(fmt.Errorf("%s: is a symbolic link %s; ingest would store the link, not the file that it leads to", quote(path), to),
 		hint)
 }
 

@@ -102,8 +102,8 @@ func defaultStore() (string, error) {
 	return filepath.Join(home, ".local", "share", "castar"), nil
 }
 
-// openCache opens what is remembered of earlier ingests of source, an absolute path, into st. If it cannot, it warns and
-// returns nil: the command is slower then, and no less right.
+// openCache opens what is remembered of earlier ingests of source, an absolute path, into st. If it cannot, it warns
+// and returns nil: the command is then slower, but just as correct.
 func (e *env) openCache(st *store.Store, source string) *ingest.Cache {
 	dir, err := cacheFolder()
 	if err == nil {

@@ -25,21 +25,21 @@ func foreignCommands() map[string]string {
 	}
 }
 
-// unknownCommand is the error for a command that does not exist.
-func unknownCommand(app *cli.App, name string) error {
+// unknownCommand is the error for a name that is not that of a command. what says what it should have been.
+func unknownCommand(app *cli.App, what, name string) error {
 	var names []string
 	for _, c := range app.VisibleCommands() {
 		names = append(names, c.Names()...)
 	}
-	return unknownWord("command", name, cmp.Or(foreignCommands()[name], nearest(name, names)))
+	return unknownWord(what, name, cmp.Or(foreignCommands()[name], nearest(name, names)))
 }
 
-// unknownTopic is the error for a word that is no command and no topic.
+// unknownTopic is the error for a word that is not a command or a topic.
 func unknownTopic(app *cli.App, name string) error {
 	if near := nearest(name, slices.Collect(maps.Keys(topics()))); near != "" {
 		return unknownWord("topic", name, near)
 	}
-	return unknownCommand(app, name)
+	return unknownCommand(app, "command or topic", name)
 }
 
 // unknownWord is the error for a name that does not exist. It suggests near, unless that is "".

@@ -337,7 +337,7 @@ func (v *verified) notes(r tree.VerifyResult) {
 		e.note("recorded " + plural(uint64(r.Recorded), "damaged object") + ": an ingest of the same contents stores them again")
 	}
 	if r.Released > 0 && recorded {
-		e.note("cleared " + plural(uint64(r.Released), "object") + " from the record of damage: whole again")
+		e.note("removed " + plural(uint64(r.Released), "object") + " from the record of damage: found whole")
 	}
 	if r.Harmless > 0 && !e.verbose {
 		e.note(plural(r.Harmless, "harmless finding") + "; -v lists them")

@@ -6,8 +6,8 @@
 //
 //	all below .out.castar-RANDOM  ── rename ──> out
 //
-// So a new tree gets its name when it is complete. With Overwrite, Dir instead compares the tree with the entries of
-// out, and replaces every entry that differs in the same way.
+// So a new tree gets its name only when it is complete. With Overwrite, Dir instead compares the tree with the entries
+// of out, and replaces each entry that differs by the same steps.
 //
 // Every entry is made in an open directory, by a system call that takes its name and follows no symlink. So neither a
 // hostile tree nor a race leads outside the destination.

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// links makes the names that are one file by the listing one file again. The first name of a file that is written gets a
-// second name in a directory of its own, the stage, which is in the destination until the export ends. All other names
-// are linked from there, so it does not matter where the first is, and who may search its directory by now. A zero links
-// makes none.
+// links restores hard links: names that the listing says are one file become one file again. The first name of a file
+// that is written gets a second name in a directory of its own, the stage, which is in the destination until the export
+// ends. All other names are linked from there, so it does not matter where the first is, and who may search its
+// directory by now. A zero links makes none.
 type links struct {
 	mu     sync.Mutex
 	groups map[linkKey]*linkGroup

@@ -19,7 +19,7 @@ const heldDepth = 64
 
 // errLost is the error for a deep directory to which there is no way back, because somebody moved a directory. Everything
 // below the nearest directory that kept its descriptor is left out.
-var errLost = errors.New("lost")
+var errLost = errors.New("no way back to the directory")
 
 // folder is an open directory of a walk, or unix.AT_FDCWD.
 type folder struct {

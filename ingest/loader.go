@@ -238,7 +238,7 @@ func (l *loader) problem(name string, err error) error {
 	}
 	l.problems.add(Problem{Path: name, Err: err})
 	if len(l.problems.all)+len(l.tree.special) > maxProblems {
-		return fmt.Errorf("more than %d members cannot be stored; the last is %w", maxProblems, l.problems.all[len(l.problems.all)-1])
+		return fmt.Errorf("more than %d members cannot be stored, among them %w", maxProblems, l.problems.all[len(l.problems.all)-1])
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 )
 
 // NAR stores what is in a NAR, the archive format of Nix, and returns its root: a directory, a file or a symlink. The
-// archive may be compressed as package decompress has it. Of o, it uses Jobs, SizeRule and Progress, of which TotalBytes
-// is left alone.
+// archive may be compressed as package decompress has it. It uses these fields of o: Jobs, SizeRule and Progress. It
+// does not set Progress.TotalBytes.
 //
 // NAR takes only what Nix writes: every tree has one NAR, with its names in order. Anything else is an error, as is
 // anything after the archive, and there is no root.
@@ -62,7 +62,7 @@ func (n *narReader) archive() error {
 		return n.err
 	}
 	if m, err := io.ReadFull(n.r, n.buf[:1]); m > 0 {
-		return errors.New("something follows the end of the archive")
+		return errors.New("data after the end of the archive")
 	} else if err != io.EOF {
 		return err
 	}
@@ -103,7 +103,7 @@ func (n *narReader) regular(name string) {
 	n.isWord(word, "contents")
 	size := n.length()
 	if size > maxFile {
-		n.fail(fmt.Errorf("%d bytes are more than a file can have", size))
+		n.fail(fmt.Errorf("%d bytes: more than a file can have", size))
 	}
 	if n.err == nil {
 		rerr, err := n.file(m, size, n.r)

@@ -110,7 +110,7 @@ func TestNARRefused(t *testing.T) {
 		{`")" where "contents" should be`, []string{narMagic, "(", "type", "regular", ")"}},
 		{`"x" where "" should be`, []string{narMagic, "(", "type", "regular", "executable", "x"}},
 		{`"x" where ")" should be`, []string{narMagic, "(", "type", "regular", "contents", "", "x"}},
-		{"follows the end", append(dir(), "")},
+		{"after the end of the archive", append(dir(), "")},
 		{store.ErrTooDeep.Error(), deep},
 		{"cut short", []string{narMagic, "(", "type", "directory", "entry", "(", "name", "a", "node", "(", "type", "regular", "contents"}},
 	}

@@ -8,8 +8,8 @@ import (
 	"castar/store"
 )
 
-// Stream stores everything that r has as one file. The root is that file if name is "", and otherwise a directory with a
-// file of that name. Of o, it uses SizeRule and Progress.
+// Stream stores everything that r has as one file. The root is that file if name is "", and otherwise a directory with
+// a file of that name. It uses these fields of o: SizeRule and Progress.
 func Stream(ctx context.Context, st *store.Store, r io.Reader, name string, o Options) (Result, error) {
 	l := newLoader(ctx, st, o)
 	defer l.close()

@@ -12,9 +12,9 @@ import (
 	"castar/store"
 )
 
-// Tar stores the tree in a tar archive, and returns its root, which is that of the extracted tree. It reads ustar, PAX, GNU
-// and older archives, plain or compressed as package decompress has it, once and in one pass. Of o, it uses Jobs,
-// SizeRule, SkipSpecial, IgnoreErrors and Progress, of which TotalBytes is left alone.
+// Tar stores the tree in a tar archive, and returns its root, which is that of the extracted tree. It reads ustar, PAX,
+// GNU and older archives, plain or compressed as package decompress has it, once and in one pass. It uses these fields
+// of o: Jobs, SizeRule, SkipSpecial, IgnoreErrors and Progress. It does not set Progress.TotalBytes.
 //
 // Of several members with the same name, the last counts; directories with the same name are merged. A directory need not
 // be in the archive. A hard link is the file, or symlink, that its target is at that point. Members that cannot be
@@ -123,7 +123,7 @@ func (t *tarReader) atEnd(began int64) error {
 	for {
 		n, err := t.in.Read(buf)
 		if lengthWithoutZeros(buf[:n]) > 0 {
-			return errors.New("something follows the end of the archive: if these are several archives in one, store them one by one")
+			return errors.New("data after the end of the archive: if several archives were joined, store each by itself")
 		}
 		if err == io.EOF {
 			return nil
@@ -171,7 +171,7 @@ func (t *tarReader) member(h *tar.Header) error {
 		m.err = refusal(fmt.Sprintf("is of type %q, which is not known", h.Typeflag))
 	}
 	if m.err == nil && m.path == "" && h.Typeflag != tar.TypeDir && h.Typeflag != 'D' {
-		m.err = refusal("names the whole tree, and is no directory")
+		m.err = refusal("names the whole tree, but is not a directory")
 	}
 	return t.add(m)
 }
@@ -182,7 +182,7 @@ func (t *tarReader) regular(h *tar.Header, m member) error {
 	m.node.Executable = h.Mode&0o100 != 0
 	switch isDir := strings.HasSuffix(h.Name, "/"); {
 	case h.Size > maxFile: // not worth reading on, though all of it may be a hole
-		return fmt.Errorf("%s: %d bytes are more than a file can have", store.Quote(store.ShortPath(h.Name)), h.Size)
+		return fmt.Errorf("%s: %d bytes: more than a file can have", store.Quote(store.ShortPath(h.Name)), h.Size)
 	case m.err != nil:
 		return t.add(m)
 	case isDir && h.Size == 0:

@@ -61,7 +61,7 @@ func (h *Hasher) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// Part is a part of a long input of which most was hashed already, apart from what comes before it.
+// Part is a part of a long input. Most of it is already hashed, independently of what comes before it.
 type Part struct {
 	data  []byte
 	head  int         // bytes before the first whole group

@@ -13,7 +13,7 @@ var (
 	// ErrNoStore says that there is no store, rather than one that lacks something.
 	ErrNoStore = errors.New("no store here")
 	// ErrNoConfig says that a store has objects, and has lost the file that says how to read them. It is an ErrNoStore.
-	ErrNoConfig = fmt.Errorf("%w that can be opened: its config is lost", ErrNoStore)
+	ErrNoConfig = fmt.Errorf("%w: it has objects, but no config", ErrNoStore)
 	// ErrLocked says that another process has locked the store.
 	ErrLocked = errors.New("locked by another process")
 	// ErrNotAlone says that what was asked for needs a store that was opened exclusively.
@@ -31,10 +31,10 @@ var (
 	ErrNewer = errors.New("written by a newer castar")
 	// ErrDenied says that a server does not let this client do what it asked for.
 	ErrDenied = errors.New("not allowed")
-	// ErrChanged says that something is no longer as the caller has seen it.
-	ErrChanged = errors.New("changed meanwhile")
+	// ErrChanged says that something is no longer as the caller saw it.
+	ErrChanged = errors.New("changed by another process")
 	// ErrCollected says that a gc removed what a writer relied on, and that the writer could not store it again.
-	ErrCollected = errors.New("a gc removed objects that this relied on: run it again")
+	ErrCollected = errors.New("a gc removed objects that this command relied on: run it again")
 	// ErrUnsupported says that this kind of store can never do what was asked.
 	ErrUnsupported = errors.New("not supported by this kind of store")
 )

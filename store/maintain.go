@@ -57,7 +57,7 @@ type SweepResult struct {
 
 // Repairer mends a store as far as what is left allows. What is still missing may be copied from another store.
 type Repairer interface {
-	// Repair finds all that is whole. It makes lost or damaged records of it anew, moves it out of damaged files, and
+	// Repair finds all that is whole. It replaces lost or damaged records of it, moves it out of damaged files, and
 	// removes or sets aside the damage. No other process may have the store open. Repair writes what is new before it
 	// removes what is old, so the store keeps what it had whatever interrupts the call. It does not change a sound
 	// store. An error is a reason to stop, such as a full disk, and never damage.
@@ -120,7 +120,7 @@ type Scrubber interface {
 	// what they add.
 	//
 	// Scrub records damaged objects, unless o forbids it. From then on the store does not have them, so the next caller
-	// that puts the same bytes stores them anew. Objects found whole again are cleared.
+	// that puts the same bytes stores them again. Objects found whole again are cleared.
 	Scrub(ctx context.Context, o ScrubOptions, found func(Damage)) (ScrubResult, error)
 	// BlobSize returns the length of a blob by the store's records. It reads no contents. The error is ErrNotFound if
 	// the store does not have the blob, and a *CorruptError if it is known to be damaged.

@@ -1,8 +1,8 @@
 // Package store is the vocabulary of castar: digests, nodes, directories, and the small interfaces that every kind of
 // store implements. Read it first.
 //
-// A store keeps three things. Blobs are file contents and directories are Directory messages; both are named by the
-// BLAKE3 digest of their bytes. EncodeDirectory and DecodeDirectory alone turn directories into bytes and back. Tags
+// A store keeps three things. Blobs are the contents of files. Directories are Directory messages. Both are named by
+// the BLAKE3 digest of their bytes. Only EncodeDirectory and DecodeDirectory turn directories into bytes and back. Tags
 // are names that point at roots and may move.
 //
 // # For other programs

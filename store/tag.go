@@ -33,7 +33,7 @@ func (t *Tag) Validate() error {
 		}
 	}
 	if t.Seconds < 0 || math.IsNaN(t.Seconds) || math.IsInf(t.Seconds, 0) {
-		return fmt.Errorf("%v seconds are no duration", t.Seconds)
+		return fmt.Errorf("%v seconds is not a duration", t.Seconds)
 	}
 	return t.Root.Validate()
 }

@@ -7,10 +7,10 @@ import "castar/store"
 // manyListed is how often directories are listed before a server is asked for the whole tree of one.
 const manyListed = 4
 
-// listAhead is called when a directory is listed, before its entries are. The same program will probably list those in it and
-// those after it. So a store that is far away is asked for them in the background; a server for all that is below the
-// directory, and once several were listed, for the whole tree. In a store that is near, it costs more to wake another
-// thread than to read a directory.
+// listAhead is called when a directory is listed, before its entries are. The same program will probably list those in
+// it and those after it. So listAhead fetches them in the background if the store is remote. From a server it fetches
+// everything below the directory, and, once several directories were listed, the whole tree. In a local store, waking
+// another thread costs more than reading a directory.
 func (fs *fsys) listAhead(p *place, l *directory) {
 	if !fs.st.Far {
 		return

@@ -121,8 +121,8 @@ func isText(sample []byte, cut bool) bool {
 	return true
 }
 
-// disposition returns the header that names a file: in ASCII for all clients, and whole for those of today. What is not
-// plain in a name becomes an underscore.
+// disposition returns the header with the name of a file: once in ASCII, with an underscore for every other character,
+// for old clients, and once in full.
 func disposition(inline bool, name string) string {
 	kind := "attachment"
 	if inline {

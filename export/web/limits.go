@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// slots is how many may do something at once; each holds one. One client may hold or wait for three quarters of them, so
-// the others get theirs, unless there are too few to share.
+// slots limits how many clients may do something at once. A client may hold or wait for at most three quarters of the
+// slots, so that others get some, unless there are too few to share.
 type slots struct {
 	held     chan struct{}
 	patience time.Duration // how long others wait
@@ -73,7 +73,8 @@ func (s *slots) leave(client string) {
 	}
 }
 
-// clientOf returns whom a request is from: an address, or a network of IPv6, of which a client has all addresses.
+// clientOf returns the client that sent a request: its address, or, for IPv6, its network, because one client has all
+// addresses of the network.
 func clientOf(r *http.Request) string {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 const RepositoryName = ".git"
 
 // ErrNoFile is the error of a Peeker that has no regular file at a path.
-var ErrNoFile = errors.New("no regular file")
+var ErrNoFile = errors.New("not a regular file")
 
 // Peeker looks into a directory. Paths are relative to the directory, with slashes.
 type Peeker interface {

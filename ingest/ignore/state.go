@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// State returns what of the path of a directory matters to what s says of all that is below it: there, stacks of the same
-// patterns say the same if their states are equal. "" means that only names matter. s is the Stack of the directory or of its
-// parent, and dir its path. State does not call dir if s has no pattern that is matched against paths.
+// State returns the part of the path of a directory that decides how s judges everything below it. If two stacks of the
+// same patterns have equal states, they judge alike there. "" means that only names matter. s is the Stack of the
+// directory or of its parent, and dir its path. State does not call dir if s has no pattern that is matched against
+// paths.
 //
 // It is the places at which each of the patterns may go on. So it takes few values, however many paths there are.
 func (s Stack) State(dir func() string) string {
@@ -31,7 +32,7 @@ func (s Stack) State(dir func() string) string {
 					state = n.appendPlaces(state, uint64(i), below)
 				}
 			}
-			state = append(state, 0) // of which numbers have no byte
+			state = append(state, 0) // no byte of a number is 0
 		}
 	}
 	if strings.Trim(string(state), "\x00") == "" {

@@ -35,8 +35,9 @@ type Bucket interface {
 	// returns the new version. Otherwise the error is ErrChanged. No two calls with the same old both succeed, whoever makes
 	// them. The object and everything that this Bucket put before are durable and visible to others when PutIf returns.
 	//
-	// A call whose answer was lost is repeated, finds its own bytes, and succeeds; so the bytes should be like no others. If
-	// yet another writer has replaced them meanwhile, the error is ErrChanged although the condition had held.
+	// If the answer to a call is lost, PutIf repeats the call, finds its own bytes, and succeeds. So the bytes should
+	// be unique. If yet another writer has replaced them by then, the error is ErrChanged although the condition had
+	// held.
 	PutIf(ctx context.Context, name string, data []byte, old Version) (Version, error)
 	// Head returns the length of an object in bytes. The error is store.ErrNotFound if there is no such object.
 	Head(ctx context.Context, name string) (int64, error)
@@ -77,7 +78,7 @@ const Absent Version = ""
 const MaxLoad = 64 << 20
 
 // ErrChanged says that an object does not have the version that a PutIf named.
-var ErrChanged = errors.New("changed meanwhile by another writer")
+var ErrChanged = errors.New("changed by another writer")
 
 // Unavailable is an error of a Bucket that may go away if the call is repeated: the service is overloaded or out of order,
 // or the connection broke.

@@ -125,7 +125,7 @@ func (f *fileBucket) List(ctx context.Context, prefix, after string) iter.Seq2[O
 			if err == nil {
 				var fi fs.FileInfo
 				if fi, err = f.fs.Stat(o.Name); errors.Is(err, fs.ErrNotExist) {
-					continue // deleted meanwhile
+					continue // deleted since it was listed
 				} else if err == nil {
 					o.Size, o.Modified = fi.Size(), fi.ModTime()
 					f.rely(o.Name)

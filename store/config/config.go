@@ -283,7 +283,7 @@ func checkRemote(spec string) error {
 		return nil // an unknown scheme, or a path
 	}
 	return &NameError{
-		Err:  fmt.Errorf("store %s: castar does not reach into other hosts; a path with a colon begins with ./", quoteSpec(spec)),
+		Err:  fmt.Errorf("store %s: castar cannot open a path on another host; a local path with a colon must begin with ./", quoteSpec(spec)),
 		Hint: hintAtServer,
 	}
 }

@@ -141,7 +141,7 @@ func ReadFile(fsys FS, name string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	if size > most {
-		return nil, fail(fsys.Path(name), fmt.Errorf("%w: %d bytes, want %d or fewer", ErrTooLong, size, most))
+		return nil, fail(fsys.Path(name), fmt.Errorf("%w: %d bytes, want at most %d", ErrTooLong, size, most))
 	}
 	data := make([]byte, size)
 	n, err := f.ReadAt(data, 0)

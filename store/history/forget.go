@@ -139,7 +139,7 @@ func (f *Forgetting) find(ref string) (places []int, isTag bool, err error) {
 	case len(places) == 0:
 		return nil, false, fmt.Errorf("no ingest in the log has the tag or root %s: %w", store.Quote(ref), store.ErrNotFound)
 	case slices.ContainsFunc(places, func(at int) bool { return !SameRoot(f.ingests[at].Root, f.ingests[places[0]].Root) }):
-		return nil, false, fmt.Errorf("%s: several roots begin like that", store.Quote(ref))
+		return nil, false, fmt.Errorf("%s: several roots begin with these digits", store.Quote(ref))
 	}
 	return places, false, nil
 }

@@ -1,4 +1,4 @@
-// Package history chooses among recorded ingests: which of them to keep, and which one a name such as home~1 means.
+// Package history decides which recorded ingests to keep, and which ingest a name such as home~1 means.
 package history
 
 import (

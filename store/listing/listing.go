@@ -1,7 +1,7 @@
-// Package listing writes and reads what castore's model does not keep of a tree: permissions, owners, times, hard links,
-// holes and extended attributes. A listing is an mtree(5) text, which mtree and bsdtar can read as well. It is stored as a
-// blob beside the root. It is never part of the root's digest, so nothing proves that it fits the tree: a reader believes
-// each entry only as far as the tree has it too.
+// Package listing writes and reads what castore's model does not keep of a tree: permissions, owners, times, hard
+// links, holes and extended attributes. A listing is an mtree(5) text, which mtree and bsdtar can read as well. It is
+// stored as a blob beside the root. It is never part of the root's digest, so nothing proves that it fits the tree: a
+// reader believes it only about entries that the tree has.
 //
 // Each directory has a block of lines: the owner, which the lines of the block share unless they say otherwise; the
 // directory; its files and symbolic links, in the order of their names. Then come the blocks of its directories, in the

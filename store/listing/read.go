@@ -167,7 +167,7 @@ func (f *Folder) sort(report func(error)) {
 	slices.SortStableFunc(f.folders, func(a, b *Folder) int { return cmp.Compare(a.name, b.name) })
 	f.folders = slices.CompactFunc(f.folders, func(a, b *Folder) bool {
 		if a.name == b.name {
-			report(fmt.Errorf("listing: %s stands twice", store.Quote(a.name)))
+			report(fmt.Errorf("listing: duplicate entry %s", store.Quote(a.name)))
 		}
 		return a.name == b.name
 	})
@@ -202,8 +202,8 @@ func (f *Folder) Folders() iter.Seq[string] {
 	}
 }
 
-// At returns what f has of the entry at a path, as if that were a root: its Lines say of it in Self what is known. The
-// path has names with slashes between them; "" is f. The result may be nil, or know nothing.
+// At returns the part of f at a path, as if the entry there were the root. The Self of its Lines says what is known
+// about that entry. The path has names with slashes between them; "" is f. The result may be nil, or know nothing.
 func (f *Folder) At(path string) *Folder {
 	for path != "" && f != nil {
 		name, rest, _ := strings.Cut(path, "/")

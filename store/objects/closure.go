@@ -139,7 +139,7 @@ func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[f
 			}
 		}
 		if *missing = check.Missing(); slices.Contains(*missing, root) {
-			yield(frame{}, errors.New("empty"))
+			yield(frame{}, errors.New("closure is empty"))
 		}
 	}
 }

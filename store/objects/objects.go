@@ -9,13 +9,13 @@
 //	                                      blobs/b3/…    the list of its chunks, written last
 //
 // The list of a blob of one chunk is empty, and its chunk has the blob's own name. A tree of directories goes into one
-// object, its closure: dirs/b3/…, named by the root, with the root and all directories below it. Package store wants to
-// find every directory by its own name. For this the package keeps lists of the directories in each closure; it works
-// without them, but more slowly (directories.go).
+// object, its closure: dirs/b3/…, named by the root, with the root and all directories below it. Package store must
+// find every directory by its own name, so this package also keeps a list of the directories in each closure. It works
+// without the lists, but more slowly (directories.go).
 //
-// Tags and the log are objects that tvix and snix do not know (tags.go). Their records may have fields of a later castar,
-// which this one keeps, and may need what it does not know: then the error is store.ErrNewer, and the record is neither
-// replaced nor removed. Package record has the rules.
+// Tags and the log are objects that tvix and snix do not know (tags.go). A record may have fields of a later castar;
+// this one keeps them. A record may need a feature that this castar does not know. Then the error is store.ErrNewer,
+// and the record is neither replaced nor removed. Package record has the rules.
 //
 // A caller opens a Bucket and puts a store on it, or opens a URL, which does both:
 //

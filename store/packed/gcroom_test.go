@@ -100,7 +100,7 @@ func TestSweepNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.sweep(r.fsys, full(1000), store.SweepOptions{})
-	if err == nil || !errors.Is(err, syscall.EDQUOT) || !strings.Contains(err.Error(), "bytes for a time, and there are 17") {
+	if err == nil || !errors.Is(err, syscall.EDQUOT) || !strings.Contains(err.Error(), "for a while; 17 B is free") {
 		t.Fatalf("a sweep without room: %v", err)
 	}
 	l := r.final().reachable()

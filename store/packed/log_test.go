@@ -35,7 +35,7 @@ func TestSpoiledLog(t *testing.T) {
 			fmt.Sprintf("lines 3 to %d: %d lines cannot be read, the first: not a sealed line", 2000*n+1, 1000*n)},
 		{"end", line + "bad\nbad", 1, 1, "lines 3 to 4: 2 lines"},
 		{"alternating", strings.Repeat("bad\n"+line, 100*n), 100 * n, 100 + 1, fmt.Sprintf("%d lines cannot be read", 100*n-100)},
-		{"long", line + strings.Repeat("x", 32<<20) + "\n" + line, 2, 1, "line 3: line is too long: 33554433 bytes, want 1048576 or fewer"},
+		{"long", line + strings.Repeat("x", 32<<20) + "\n" + line, 2, 1, "line 3: line is too long: 33554433 bytes, want at most 1048576"},
 		{"endless", line + strings.Repeat("\x00", 32<<20), 1, 1, "line is too long"},
 		{"blank", strings.Repeat("\n", 10_000), 0, 0, ""},
 	}
@@ -88,7 +88,7 @@ func TestLongRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := st.Tags.Get(t.Context(), "v1")
-	if want := fmt.Sprintf("%d bytes, want %d or fewer", record.Max+1, record.Max); err == nil || !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprintf("%d bytes, want at most %d", record.Max+1, record.Max); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }

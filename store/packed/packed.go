@@ -1,7 +1,7 @@
 // Package packed is the store on local disk or in a bucket. It compresses small objects together in frames, appends frames to packs, and
 // writes immutable indexes that say where each object is. FORMAT.md specifies the bytes.
 //
-// A blob goes in through these steps, which the packages pack and index have types and functions for:
+// A blob is stored in these steps. The packages pack and index have the types and functions for them:
 //
 //	Put → chunks → session → pack.Group → pack.Writer → pack in tmp/
 //	Sync → pack.Writer.Publish → index.Write → rename into index/
@@ -24,10 +24,11 @@
 //	defer b.Close()
 //	_, err = b.WriteTo(os.Stdout)
 //
-// Gc removes what neither a tag nor the log reaches. Any number of processes may read and write at once, because nothing in
-// the store ever changes. Only gc and repair, which remove, must be alone; in a bucket not even these.
+// Gc removes what neither a tag nor the log reaches. Any number of processes may read and write at once, because
+// nothing in the store ever changes. Only gc and repair, which remove files, need the store to themselves. In a bucket
+// not even these do.
 //
-// The store is in these rooms, each of which imports those above it:
+// The store consists of these packages. Each imports the ones above it:
 //
 //	pack               packs of frames: codecs, checksums, limits
 //	index              where each object is

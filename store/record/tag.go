@@ -37,7 +37,7 @@ func EncodeTag(f Form, t store.Tag) ([]byte, error) {
 		_, err = DecodeTag(f, b)
 	}
 	if err == nil && len(b) > Max {
-		err = fmt.Errorf("record of %d bytes, want %d or fewer", len(b), Max)
+		err = fmt.Errorf("record of %d bytes, want at most %d", len(b), Max)
 	}
 	return b, err
 }

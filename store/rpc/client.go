@@ -137,8 +137,8 @@ func (k *call) end() {
 	k.cancel(nil)
 }
 
-// unreached returns the policy for a server that cannot be reached: about a second and a half of tries, because the address
-// may be wrong, and half a minute if the server has answered before, because it may be starting anew.
+// unreached returns the policy for a server that cannot be reached: about a second and a half of tries, because the
+// address may be wrong, and half a minute if the server has answered before, because it may be restarting.
 func (c *client) unreached() retry.Policy {
 	if c.met.Load() {
 		return retry.Policy{Tries: 14, First: 50 * time.Millisecond, Most: 4 * time.Second}

@@ -84,7 +84,7 @@ func dialOptions() []grpc.DialOption {
 		experimental.WithBufferPool(pool),
 		grpc.WithWriteBufferSize(bufferSize),
 		grpc.WithReadBufferSize(bufferSize),
-		// A server that is started anew is found soon.
+		// A server that was restarted is found soon.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 20 * time.Second,
@@ -223,7 +223,7 @@ func (t *target) credentials(m *traffic.Meter) error {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s: no certificate in it", path)
+			return fmt.Errorf("%s: contains no certificate", path)
 		}
 	}
 	if cert := t.values["tls-client-cert-path"]; cert != "" {
@@ -266,7 +266,7 @@ func ReadToken(path string) (string, error) {
 	}
 	token := strings.TrimSpace(string(b))
 	if token == "" {
-		return "", fmt.Errorf("%s: no token in it", path)
+		return "", fmt.Errorf("%s: contains no token", path)
 	}
 	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "", fmt.Errorf("%s: a token is one line of printable ASCII, without space", path)

@@ -58,7 +58,7 @@ func TestParseTarget(t *testing.T) {
 		{"grpc+http://localhost?tls-ca-cert-path=/x", "", "only with grpc+https"},
 		{"grpc+unix:/p?tls-ca-cert-path=/x", "", "only with grpc+https"},
 		{"grpc+https://localhost?tls-ca-cert-path=/nowhere/x", "", "/nowhere/x: no such file"},
-		{"grpc+https://localhost?tls-ca-cert-path=" + token, "", "no certificate in it"},
+		{"grpc+https://localhost?tls-ca-cert-path=" + token, "", "contains no certificate"},
 		{"grpc+https://localhost?tls-client-cert-path=/x", "", "go together"},
 		{"grpc+https://localhost?tls-client-key-path=/x", "", "go together"},
 		{"grpc+unix:/p?token-path=" + token, "passthrough:/p", ""},

@@ -117,7 +117,7 @@ func (ds directories) Walk(ctx context.Context, root store.Digest) iter.Seq2[sto
 }
 
 // errEnough ends a closure early because its reader wants no more.
-var errEnough = errors.New("enough")
+var errEnough = errors.New("closure: no more is needed")
 
 // maxStrays is how many directories a closure may have that no other in it refers to.
 const maxStrays = 1 << 16

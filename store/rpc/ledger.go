@@ -9,7 +9,7 @@ import (
 )
 
 // errRestarted says that the server may have forgotten what it acknowledged.
-var errRestarted = errors.New("the server was restarted before it had made durable what was stored: store it again")
+var errRestarted = errors.New("the server restarted before the data was durable: store it again")
 
 // ledger records what the server has acknowledged, and how much of that is durable. When the instance changes before all is
 // durable, it asks the new one whether it has what the old one acknowledged, so a server may be stopped and started again

@@ -23,7 +23,7 @@ const (
 	laneCount = 8
 )
 
-var errClosed = errors.New("the store is closed")
+var errClosed = errors.New("store is closed")
 
 // outbox holds the blobs that were put and are not yet acknowledged. It gathers them in batches and sends each batch as
 // one call. A batch is sent when it is full, or when somebody waits for a blob in it. If a call fails, every later put or

@@ -26,7 +26,7 @@ const (
 // pace is how many calls run at once: usualSingles, and slowly more as the server takes them. It has half as many running
 // after the server said that it is overloaded. Its methods may be called concurrently.
 type pace struct {
-	turns *semaphore.Weighted // mostSingles, of which those beyond limit are taken
+	turns *semaphore.Weighted // mostSingles; those beyond limit are taken
 
 	mu      sync.Mutex
 	limit   int // how many calls may run at once

@@ -2,7 +2,7 @@
 // be castar's (package server below), tvix's or snix's.
 //
 //	ctx := context.Background()
-//	st, err := rpc.Dial(ctx, "grpc+unix:/run/castar.sock")
+//	st, err := rpc.Dial(ctx, "grpc+unix:/run/castar.sock", nil)
 //	...
 //	defer st.Close()
 //	w, err := st.Blobs.Create(ctx) // or Put, for a blob in memory
@@ -17,8 +17,9 @@
 //
 //	             to the server                          from the server
 //
-//	up to        in a batch with others, once the       in a group with those that were compressed
-//	512 KiB      server has said which it lacks         with it, after some were read one by one
+//	up to        in a batch with others, after the      in its group, with the blobs that were
+//	512 KiB      server has said which blobs it lacks   compressed with it, once a few blobs were
+//	                                                    read one at a time
 //	             by itself: BlobService.Put             by itself: BlobService.Read
 //	longer       as chunks, each put like a blob        chunk by chunk, each checked by its digest,
 //	             of its own; then Join makes the        out of order with a proof
@@ -43,12 +44,12 @@
 // blob by itself is visible at once. It becomes durable with the next directory upload, after a few seconds, or when the
 // server shuts down, whichever comes first. Other servers promise less.
 //
-// So Sync does nothing right after a directory upload, and otherwise puts the empty directory. A server that crashed in
-// between must not go unnoticed: its answers to Put name its instance. When the instance changes before everything is
-// durable, the client fails from then on. The servers behind one name must therefore be one server.
+// So right after a directory upload, Sync does nothing; otherwise it puts the empty directory. A crash of the server in
+// between must not go unnoticed, so its answers to Put name its instance. When the instance changes before everything
+// is durable, the client fails from then on. The servers behind one name must therefore be one server.
 //
-// The instance also changes when the server lets go of its store, because garbage may be removed then. A client that sets
-// a tag or records an ingest names the instance that it has met, and is refused if that is no longer so.
+// The instance also changes when the server closes its store, because a gc may then run. A client that sets a tag or
+// records an ingest sends the instance that it knows. The server refuses if the instance has changed.
 //
 // # Headers
 //

@@ -41,7 +41,7 @@ type upload struct {
 type uploadStream = grpc.ClientStreamingClient[protos.Directory, protos.PutDirectoryResponse]
 
 var (
-	errUploadEnded = errors.New("the batch has ended")
+	errUploadEnded = errors.New("batch has ended")
 	errNothing     = errors.New("commit of a batch without directories")
 )
 

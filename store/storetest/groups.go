@@ -15,7 +15,7 @@ import (
 func groupChecks() []check {
 	return []check{
 		{"PutGroup stores blobs", putGroups},
-		{"PutGroup stores a group of which the store has some blobs", putGroupAgain},
+		{"PutGroup stores a group when the store has some of its blobs", putGroupAgain},
 		{"PutGroup does not keep its arguments", putGroupKeepsNothing},
 		{"PutGroup takes no sizes but those of the blobs", putGroupWrong},
 		{"concurrent groups", concurrentGroups},

@@ -11,7 +11,7 @@ import (
 func takeChecks() []check {
 	return []check{
 		{"TakeGroup keeps a group as it is", takenGroup},
-		{"TakeGroup leaves alone a group of which the store has a part", takenPart},
+		{"TakeGroup leaves alone a group that the store has a part of", takenPart},
 		{"TakeList stores what chunks make up", takenList},
 	}
 }

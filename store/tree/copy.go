@@ -49,7 +49,7 @@ type Copier struct {
 	asked    store.ObjectSet           // blobs that a remote to was asked about; nil: to is near
 	there    store.ObjectSet           // those of them that it had
 	whole    map[store.Node]store.Node // roots that were copied, and what they are in to
-	expected map[store.Node]struct{}   // roots of which groups know what they reach
+	expected map[store.Node]struct{}   // roots that groups know the contents of
 
 	mu      sync.Mutex
 	failed  map[store.Digest]bool          // blobs that could not be copied
@@ -190,7 +190,7 @@ type directoryCopy struct {
 	ok    bool
 	isNew bool       // the destination lacked it, or something that it reaches
 	size  uint64     // what a node has to record at least
-	as    store.Node // the digest and, where it is counted anew, the size in the destination
+	as    store.Node // the digest and, where it is counted again, the size in the destination
 }
 
 // syncNowAndThen syncs the destination from time to time until it is stopped.

@@ -15,9 +15,9 @@ import (
 	"castar/store/zstd"
 )
 
-// groups copies blobs in the groups that the source compresses them in, so that nothing is compressed again. A group goes
-// to the destination as it is if the roots reach everything in it, and the destination has nothing of it. From any other
-// group the destination gets what the roots reach and it lacks, and compresses that anew. Everything is checked. The
+// groups copies blobs in the groups that the source compresses them in, so that nothing is compressed again. A group
+// goes to the destination as it is if the roots reach everything in it, and the destination has nothing of it. From any
+// other group the destination gets what the roots reach and it lacks, and recompresses that. Everything is checked. The
 // methods may be called concurrently, and also of a nil pointer.
 type groups struct {
 	from, to *store.Store

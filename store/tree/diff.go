@@ -64,7 +64,7 @@ type DiffOptions struct {
 // A directory that was added or removed is one change, and so is a renamed one. What was renamed has an equal digest on
 // both sides. Files must also have an equal executable bit, and symlinks an equal target. Nothing empty counts as
 // renamed. Diff also searches for renames below added and removed directories, and yields them even if it does not
-// yield the rest there. For that it holds all that was added and removed in memory, up to some hundred thousand
+// yield the rest there. To do so, it holds all that was added and removed in memory, up to some hundred thousand
 // entries, and reads twice what changed. Entries beyond that are added and removed. With NoRenames it holds two
 // directories for each level of the trees, and a bounded number that it reads ahead.
 //

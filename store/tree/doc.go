@@ -1,5 +1,5 @@
-// Package tree answers questions about stored trees: what a reference names, what is below it, what it takes, what
-// differs between two, what is damaged. It also copies trees from store to store.
+// Package tree answers questions about stored trees: what a reference names, what is below it, how much space it takes,
+// how two trees differ, and what is damaged. It also copies trees from store to store.
 //
 //	"tag:usr/lib" ── Resolve ──▶ Ref{Root, Path, Node}
 //	                                          │
@@ -20,15 +20,22 @@
 //		fmt.Println(entry.Path)
 //	}
 //
-// What is where: resolve.go and history.go find a root, walk.go has the walk through one tree or what several roots reach,
-// and read.go what it reads through, entries.go the walks for callers, reach.go what roots lead to, finder.go the trees
-// that have something, usage.go sizes, sizerule.go how directories count theirs, set.go sets of objects, filter.go trees
-// without some of their entries, diff.go, rename.go and diffstat.go changes, json.go what JSON says of them and of nodes,
-// verify*.go damage, copy*.go copies.
+// What is where:
 //
-// A few directories that refer to each other over and over have more paths than anybody could visit. So nothing here
-// but Walk, Diff and Pick follows every path. What goes down one tree does so by the same walk, which prunes, reads ahead,
-// and ends at store.MaxDepth levels unless no path is needed. Four go down by themselves: Diff and Versions, which are in
-// several trees at once, FilterSides with Pick, which makes a directory of what is left of its children, and Copier, which
-// stores a directory after all that it refers to.
+//	resolve.go, history.go             find a root
+//	walk.go, read.go                   the walk through one tree or what several roots reach, and what it reads through
+//	entries.go                         walks for callers
+//	reach.go, finder.go                what roots reach, and the trees that have something
+//	usage*.go, sizerule.go             sizes, and how directories count theirs
+//	set.go, filter.go                  sets of objects, and trees without some of their entries
+//	diff.go, rename.go, diffstat.go    changes
+//	json.go                            what JSON says of nodes and changes
+//	verify*.go                         damage
+//	copy*.go                           copies
+//
+// A few directories that refer to each other many times can have more paths than a program can visit. So only Walk,
+// Diff and Pick follow every path. What goes down one tree does so by the same walk, which prunes, reads ahead, and ends
+// at store.MaxDepth levels unless no path is needed. Four go down by themselves. Diff and Versions are in several trees
+// at once. FilterSides and Pick make a directory of what is left of its children. Copier stores a directory after all that
+// it refers to.
 package tree

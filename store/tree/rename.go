@@ -28,7 +28,7 @@ type search struct {
 	again int
 }
 
-// enter takes in that a directory, or a pair of them, will be searched, and reports whether it may be.
+// enter records that a directory, or a pair of them, will be searched, and reports whether it may be.
 func (s *search) enter(k pairKey) bool {
 	if s.seen.has(k) {
 		s.again++

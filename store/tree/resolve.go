@@ -296,7 +296,7 @@ lists:
 	case len(all) > 0:
 		return all, nil
 	case unread != nil:
-		return nil, fmt.Errorf("%w among what can be read: %w", store.ErrNotFound, unread)
+		return nil, fmt.Errorf("%w, and some records cannot be read: %w", store.ErrNotFound, unread)
 	}
 	return nil, store.ErrNotFound
 }

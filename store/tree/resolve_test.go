@@ -346,7 +346,7 @@ func TestResolveDamagedLog(t *testing.T) {
 	absent := store.Sum([]byte("absent")).String()
 	for _, ref := range []string{absent, absent[:8]} {
 		_, err := tree.Resolve(t.Context(), f.Store, ref)
-		want := "root " + ref + ": not found among what can be read: entry 1: damaged"
+		want := "root " + ref + ": not found, and some records cannot be read: entry 1: damaged"
 		if err == nil || err.Error() != want || !store.IsNotFound(err) || !errors.Is(err, errDamaged) {
 			t.Errorf("error %v, want %s", err, want)
 		}

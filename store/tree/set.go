@@ -45,9 +45,9 @@ func (s *mapSet) Has(k store.Kind, d store.Digest) bool {
 // maxMemo is how many keys a memo keeps: some 30 MB of them.
 const maxMemo = 1 << 18
 
-// memo remembers what was found out about directories. A few objects are enough for trees that share directories over
-// and over; with a memo they take the time of their objects and not that of their paths. A full memo begins anew. The
-// zero memo is empty.
+// memo remembers what was found out about directories. A tree may share the same few directories in very many paths.
+// With a memo, work on it takes time in proportion to its objects, not its paths. A full memo is emptied. The zero memo
+// is empty.
 type memo[K comparable, V any] struct{ known map[K]V }
 
 func (m *memo[K, V]) get(k K) (V, bool) {

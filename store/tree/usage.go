@@ -129,7 +129,7 @@ func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) 
 	return sums[0], err
 }
 
-// AddCounts returns the sum of two counts, each field of which is at most the largest number.
+// AddCounts returns the sum of two counts. A field that would overflow is the largest number.
 func AddCounts(a, b store.Counts) store.Counts {
 	return store.Counts{
 		Files: add(a.Files, b.Files), Directories: add(a.Directories, b.Directories),

@@ -46,10 +46,10 @@ type VerifyResult struct {
 }
 
 // Verify checks that every stored object hashes to its name, that every reference resolves, that every recorded size is
-// right, and that every blob of chunks, assembled, hashes to its name. The recorded size of a directory may exceed what
-// is counted by the documented rule, but not fall short of it.
+// right, and that every blob of chunks, assembled, hashes to its name. The recorded size of a directory may be more
+// than the documented rule gives, but not less.
 //
-// Verify goes on whatever it finds, and calls found for each finding, one call at a time. The error says only that it
+// Verify continues after every finding. It calls found for each, one call at a time. The error only says that Verify
 // could not finish. Where a server fails, that is the error, and what was found before has no paths. A store with a
 // Scrubber checks itself, and records what is damaged. Of any other store, Verify reads what the roots reach. Then no
 // roots, or a MaxDuration, are the error store.ErrUnsupported.

@@ -34,7 +34,7 @@ type walker struct {
 }
 
 // errStop ends a walk early.
-var errStop = errors.New("stop")
+var errStop = errors.New("tree: stop of a walk")
 
 // anyDepth is the deepest level of walks that go down however far a tree goes.
 const anyDepth = math.MaxInt

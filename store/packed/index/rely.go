@@ -11,7 +11,7 @@ import (
 // those that it found before.
 type reliance struct{ lately, before [2]Bits }
 
-// TrackReliance lets Rely do something. It matters where others may remove objects meanwhile.
+// TrackReliance lets Rely do something. It matters where others may remove objects at the same time.
 func (x *Index) TrackReliance() { x.relied.CompareAndSwap(nil, &reliance{lately: x.newBits()}) }
 
 func (x *Index) newBits() [2]Bits {

@@ -68,7 +68,7 @@ func (f Frame) Possible() error {
 	case raw > MaxRaw(f.Kind):
 		return fmt.Errorf("%w: %d bytes, more than %d", ErrImpossible, raw, MaxRaw(f.Kind))
 	case !f.Codec.possible(raw, stored):
-		return fmt.Errorf("%w: %d bytes of which %d are stored", ErrImpossible, raw, stored)
+		return fmt.Errorf("%w: %d bytes, %d of them stored", ErrImpossible, raw, stored)
 	}
 	return nil
 }

@@ -45,8 +45,8 @@ func checkChunks(b []byte) (err error) {
 	return err
 }
 
-// errStop ends the reading of a list of which no more is wanted.
-var errStop = errors.New("no more is wanted")
+// errStop ends the reading of a list when no more of it is wanted.
+var errStop = errors.New("chunk list: no more is needed")
 
 // Chunks yields the chunks of the list at l or, if it is not written yet, in data. A long list is read piece by piece. An
 // error is the last that is yielded, and a *store.CorruptError if the list is damaged.

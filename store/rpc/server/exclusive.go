@@ -10,8 +10,9 @@ import (
 
 // A store that locks is closed while nobody uses it, and the next call opens it. So other processes may lock it for
 // themselves, and so may the server, for a gc or to forget lines of the log. What a client has stored, or knows to be
-// there, must not be removed before the client has named a root that reaches it. So the server keeps the store open for a
-// client that has stored something: it has a lease. A client that nevertheless comes too late meets another instance.
+// there, must not be removed before the client has named a root that reaches it. So the server keeps the store open for
+// a client that has stored something: it has a lease. A client that comes too late in spite of this finds another
+// instance.
 
 const (
 	// defaultLinger is how long a store stays open that nobody uses. A local process that wants it for itself waits longer.

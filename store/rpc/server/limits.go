@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// resource is something of which a server has a limited amount.
+// resource is something that a server has a limited amount of.
 type resource int
 
 // The resources, in the order in which a call takes them. Every call keeps to it, so no two calls wait for each other. Only

@@ -52,7 +52,7 @@ type many struct {
 	b          *bulkServer
 	stream     manyStream
 	sent, old  map[uint64]struct{} // by their keys, the blobs that were sent last, and those before
-	done, told uint64              // blobs that were dealt with, and as far as the client knows
+	done, told uint64              // number of blobs dealt with, and how many of these the client has heard of
 }
 
 // send sends the group of a blob, or its chunks, unless they were sent before or cannot be sent.

@@ -15,10 +15,10 @@ import (
 	"castar/store/rpc/internal/wire"
 )
 
-// A store takes nothing more once it could not write, say because its disk is full. What it had acknowledged and not made
-// durable is lost then, as in a crash. So the server opens it anew, under another instance, by which clients notice the
-// loss. A call stays with the store that it began with, which fails all its later syncs. So no upload is acknowledged
-// that relies on what was lost.
+// A store takes nothing more once it could not write, say because its disk is full. What it had acknowledged and not
+// made durable is lost then, as in a crash. So the server opens it again, under another instance, by which clients
+// notice the loss. A call stays with the store that it began with, which fails all its later syncs. So no upload is
+// acknowledged that relies on what was lost.
 //
 // A store that locks is also closed while nobody uses it, and for a gc: see exclusive.go.
 
@@ -130,7 +130,7 @@ func (os *openings) tell() {
 	os.changed = make(chan struct{})
 }
 
-// done notes that one user less needs a store. The last one closes it, if the server opened it anew since.
+// done notes that one user less needs a store. The last one closes it, if the server has opened it again since.
 func (os *openings) done(o *opened) {
 	os.mu.Lock()
 	o.users--
@@ -176,7 +176,7 @@ func (os *openings) failed(o *opened, err error) {
 	}
 }
 
-// mend opens the store anew, and lets clients store again when there is room.
+// mend opens the store again, and lets clients store again when there is room.
 func (os *openings) mend() {
 	again := retry.Policy{First: retryRoom, Most: retryRoom}
 	var st *store.Store

@@ -105,7 +105,7 @@ func ParseTokens(r io.Reader, most Rights) (list []Token, err error) {
 	case lines.Err() != nil:
 		return nil, lines.Err()
 	case len(list) == 0:
-		return nil, fmt.Errorf("no token in it")
+		return nil, fmt.Errorf("contains no token")
 	case words == 1:
 		list[0].Rights = most
 	}

@@ -62,8 +62,8 @@ type Options struct {
 	// nil: clients show nothing.
 	Tokens     *Tokens
 	CheckRoots bool // refuse tags, and lines of the log, whose root or listing the store lacks
-	// Reopen opens the store anew after it could not write, so that clients may store again. nil: they may not. It is called
-	// while the store is still open for running calls.
+	// Reopen opens the store again after it could not write, so that clients may store again. nil: they may not. It is
+	// called while the store is still open for running calls.
 	Reopen func(context.Context) (*store.Store, error)
 	// Collect collects garbage in a store that is open exclusively, unless it is a dry run. nil: no gc for clients.
 	Collect func(context.Context, *store.Store, store.CollectOptions) (store.CollectResult, error)

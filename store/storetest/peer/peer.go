@@ -72,7 +72,7 @@ func (s *Server) Gets() int {
 	return s.gets
 }
 
-// Forget removes a blob, or removes a directory from all closures except those of which it is the root.
+// Forget removes a blob, or removes a directory from all closures except those that it is the root of.
 func (s *Server) Forget(d store.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

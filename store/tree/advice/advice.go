@@ -20,7 +20,7 @@ func OnFinding(f tree.Finding, repairable bool) string {
 		return "'castar repair' restores what can be restored"
 	case store.DamageTag:
 		if errors.Is(f.Err, store.ErrTagsLost) {
-			return "set the tags again: 'castar log' lists the roots; then 'castar gc --all' forgets that some were lost"
+			return "set the tags again: 'castar log' lists the roots; then run 'castar gc --all', which also clears this finding"
 		}
 		return "set the tag again: 'castar log' lists the roots"
 	case store.DamageLog:
@@ -31,7 +31,7 @@ func OnFinding(f tree.Finding, repairable bool) string {
 	case store.DamageSize:
 		return "the tree was made with this size; ingest it again"
 	case store.DamageDepth:
-		return "verify checks what is below it and gc keeps it, but no other command goes there"
+		return "only verify and gc look below this depth"
 	case store.DamageUnreadable:
 		return "check permissions and the disk, and verify again"
 	case store.DamageObject, store.DamageMissing, store.DamageAssembly:
@@ -52,7 +52,7 @@ func onObject(f tree.Finding, repairable bool) string {
 }
 
 // onNewer says what to do about what a newer castar wrote.
-const onNewer = "nothing is wrong with it: use the newer castar; this one leaves it as it is"
+const onNewer = "it is not damaged: use a newer castar; this one does not change it"
 
 // OnError says what to do about an error of a store, or "".
 func OnError(err error) string {
@@ -63,7 +63,7 @@ func OnError(err error) string {
 	case errors.Is(err, store.ErrNewer):
 		return onNewer
 	case errors.Is(err, store.ErrNoConfig):
-		return "'castar repair' makes the config anew"
+		return "'castar repair' makes a new config"
 	case errors.Is(err, store.ErrNoStore):
 		return "'castar ingest' makes a store in a new or empty folder; -s or CASTAR_STORE names it"
 	case errors.Is(err, store.ErrLocked):

@@ -48,7 +48,7 @@ func TestOnRefusedGC(t *testing.T) {
 		context.Canceled:      "",
 		store.ErrTagsLost:     "set them again with 'castar tag'",
 		store.ErrNotFound:     "'castar verify'",
-		store.ErrNewer:        "nothing is wrong with it",
+		store.ErrNewer:        "it is not damaged",
 		&store.CorruptError{}: "'castar verify'",
 	} {
 		if got := OnRefusedGC(fmt.Errorf("x: %w", err), false); !strings.HasPrefix(got, want) || (got == "") != (want == "") {

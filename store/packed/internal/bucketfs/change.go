@@ -15,7 +15,7 @@ import (
 	"castar/store/packed/pack"
 )
 
-// Append implements durable.FS. The file is written anew as a whole, when it is synced.
+// Append implements durable.FS. The whole file is written again when it is synced.
 func (f *FS) Append(name string) (durable.File, error) {
 	f.setVacant(false)
 	return &appender{fs: f, name: name}, f.valid(name)

@@ -51,8 +51,8 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Sync writes the file anew with what was written at its end. If another process was faster than this one, which may have
-// read the file before, it begins again.
+// Sync writes the whole file with what was written at its end. If another process was faster than this one, which may
+// have read the file before, it begins again.
 func (a *appender) Sync() error {
 	f := a.fs
 	f.mu.Lock()

@@ -100,7 +100,7 @@ func ParseHead(b []byte) (h *Head, err error) {
 // Encode returns the bytes of the object.
 func (h *Head) Encode() ([]byte, error) { return record.OneLine.Encode(h, h.extra) }
 
-// clone returns a copy of which the lists may be changed.
+// clone returns a copy whose lists may be changed.
 func (h *Head) clone() *Head {
 	c := *h
 	c.Indexes, c.Pins, c.Condemned = slices.Clone(h.Indexes), slices.Clone(h.Pins), slices.Clone(h.Condemned)
@@ -144,8 +144,8 @@ func (f *FS) Head() *Head {
 	return f.head
 }
 
-// Reload loads the head anew. It asks the service once. A head that is damaged, or gone, is a *store.CorruptError; then Head
-// returns the one before. It is no error that there has never been one.
+// Reload loads the head again. It asks the service once. A head that is damaged, or gone, is a *store.CorruptError;
+// then Head returns the one before. It is no error that there has never been one.
 func (f *FS) Reload() (*Head, error) {
 	if f.lacks(HeadName) {
 		return nil, nil
@@ -202,7 +202,7 @@ func (f *FS) foreign(h *Head) error {
 	return &store.CorruptError{Where: f.Path(HeadName), Err: fmt.Errorf("is of the store %q, not of %q", h.Store, f.store)}
 }
 
-// setHead takes over a head, unless a later one is known. One that was made anew is later, though its generation is less.
+// setHead takes over a head, unless a later one is known. One that was rebuilt is later, though its generation is less.
 func (f *FS) setHead(h *Head, v bucket.Version) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -246,7 +246,7 @@ func (f *FS) Swap(ctx context.Context, change func(h *Head) error) error {
 }
 
 // MakeHead makes the head of a store that has none, or in the place of one that is damaged. All indexes that there are
-// count. Its epoch is one that no head before it had, as far as the clock of the service is right.
+// count. Its epoch is one that no earlier head had, if the clock of the service is right.
 func (f *FS) MakeHead(id string) error {
 	f.UseCache(id)
 	now, err := f.Now()

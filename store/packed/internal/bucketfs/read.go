@@ -19,7 +19,7 @@ const (
 	mostKept   = 64 << 20 // bytes in memory
 	// mostCachedParts is how many bytes of packs with contents a process adds to the cache.
 	mostCachedParts = 4 << 20
-	mostRead        = 1 << 16 // blocks that were read, of which that is known
+	mostRead        = 1 << 16 // blocks that are known to have been read
 	fetchers        = 10      // requests at once
 )
 
@@ -239,7 +239,7 @@ func (p *parts) fetch(name string, from, to int64) {
 }
 
 // load returns blocks of a pack: from the cache if it has all of them, or from the bucket. With few it adds them to the
-// cache: who reads a little, such as what is known of the files of a tree, often does so again.
+// cache: a caller that reads a little, such as what is known of the files of a tree, often does so again.
 func (p *parts) load(name string, from, to int64, few bool) ([]byte, error) {
 	cache := p.fs.cache
 	if !p.fs.anew {
@@ -258,7 +258,7 @@ func (p *parts) load(name string, from, to int64, few bool) ([]byte, error) {
 	return data, err
 }
 
-// get returns a block, of which n bytes will be read. The last of a pack is shorter, and those after it are empty.
+// get returns a block. The caller will read n bytes of it. The last of a pack is shorter, and those after it are empty.
 func (p *parts) get(at part, n int) ([]byte, error) {
 	p.mu.Lock()
 	if p.blocks[at] == nil && !p.unspill(at) {

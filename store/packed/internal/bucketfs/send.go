@@ -176,7 +176,7 @@ func (f *FS) sendFile(s *spool, name string) error {
 		f.cache.add(name, io.NewSectionReader(s.File, 0, size), size)
 		far = &whole{remote: &remote{fs: f, name: name}}
 	}
-	if filepath.Ext(name) == pack.Ext { // an index stays, for it is mapped
+	if filepath.Ext(name) == pack.Ext { // an index stays, because it is mapped
 		s.release(far)
 		f.mu.Lock()
 		defer f.mu.Unlock()

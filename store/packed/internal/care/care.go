@@ -6,7 +6,7 @@
 // for what only an index leads to (repairscan.go, repairrescue.go). Gc and repair then move objects to new packs, and put
 // one index of all that is left in the place of all others (gc.go, gcmove.go):
 //
-//	plan what is alive → move it out of packs of which much is dead → publish packs → new index → remove
+//	plan what is alive → move it out of mostly dead packs → publish packs → new index → remove
 package care
 
 import (

@@ -14,21 +14,21 @@ import (
 	"castar/store/packed/pack"
 )
 
-// Sweep implements store.Sweeper, in rounds: first packs in which nothing is alive go, and then, a few at a time so that
-// little space is needed, those of which much is dead are written anew. Every round makes its changes in this order,
-// each step after the last has succeeded:
+// Sweep implements store.Sweeper, in rounds: first it removes packs in which nothing is alive; then it rewrites mostly
+// dead packs, a few at a time, so that it needs little space. Every round makes its changes in this order, each step
+// after the last has succeeded:
 //
 //  1. new packs are synced, renamed into packs/, and packs/ synced;
 //  2. one new index of all that is alive, of the next epoch, is written, synced and renamed into index/: the commit;
 //  3. index/ is synced, and the new index is read back and checked;
 //  4. the old indexes are removed, and the packs that the new one does not name.
 //
-// A crash before step 3 ends leaves either index, and the packs of both are there. After it the epoch of the new index
-// makes the old ones void, wherever a crash leaves some of them.
+// A crash before step 3 ends leaves either index, and the packs of both are there. After step 3, the epoch of the new
+// index makes the old ones void, even if a crash leaves some of them.
 func (st Store) Sweep(ctx context.Context, keep store.ObjectSet, o store.SweepOptions) (r store.SweepResult, err error) {
 	k, ok := keep.(*live.Set)
 	if !ok || !slices.Equal(k.Indexes, *st.Indexes.Load()) {
-		return r, fmt.Errorf("the set to keep is not of this store as it is now: %w", store.ErrChanged)
+		return r, fmt.Errorf("the store has changed since the set to keep was made: %w", store.ErrChanged)
 	}
 	if err := st.beforeSweep(ctx, k, o); err != nil {
 		return r, err
@@ -120,7 +120,7 @@ type sweep struct {
 	room     int64 // what a round may move, in bytes
 	tight    bool  // small packs are not merged
 	unmerged bool  // nor are indexes
-	short    error // why packs of which much is dead stay
+	short    error // why mostly dead packs stay
 }
 
 func (st Store) newSweep() *sweep {

@@ -12,9 +12,9 @@ import (
 	"castar/store/packed/pack"
 )
 
-// rewriter moves what is alive in some packs to new ones: frames of which all is alive as they are, and what is left of
-// others in new frames. Everything is checked on the way. Where things are now is kept in sorted runs in tmp/, so that
-// memory does not grow with the number of objects.
+// rewriter moves what is alive in some packs to new ones: frames as they are if all of their objects are alive, and
+// what is left of others in new frames. Everything is checked on the way. Where things are now is kept in sorted runs
+// in tmp/, so that memory does not grow with the number of objects.
 type rewriter struct {
 	sweep *sweep
 	plan  *plan

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"castar/store"
 	"castar/store/packed/index"
 	"castar/store/packed/internal/live"
 	"castar/store/packed/internal/sealed"
@@ -16,7 +17,7 @@ import (
 // has all that is kept, and no chunk list without its chunks:
 //
 //  1. Packs that no index names go before anything is written.
-//  2. Packs of which much is dead are moved one after the other, the smallest first, and small ones are left unmerged.
+//  2. Mostly dead packs are moved one after the other, the smallest first, and small ones are left unmerged.
 //  3. An index that has all that is dead, and nothing else, is removed, which takes no room at all. Its packs follow.
 //  4. The quarantine takes the packs in which nothing is alive, a few at a time: a file that names them makes them void at
 //     once, and they can go while an index still names them. It is a block for fifty packs.
@@ -28,9 +29,9 @@ const blockSize = 4 << 10
 func (st Store) noRoom(err error, need int64) error {
 	free, ferr := st.Fs.Free()
 	if ferr != nil || free >= need { // it is a quota, or there are no more inodes
-		return fmt.Errorf("%w: this takes about %d bytes for a time", err, need)
+		return fmt.Errorf("%w: needs about %s for a while", err, store.HumanBytes(uint64(need)))
 	}
-	return fmt.Errorf("%w: this takes about %d bytes for a time, and there are %d", err, need, free)
+	return fmt.Errorf("%w: needs about %s for a while; %s is free", err, store.HumanBytes(uint64(need)), store.HumanBytes(uint64(free)))
 }
 
 // removeUnnamed removes the packs that no index names.

@@ -64,7 +64,7 @@ func (r *repair) did(name, format string, args ...any) {
 	}
 }
 
-// head makes the head of a bucket anew where it is damaged, and remembers from which one the repair begins.
+// head makes a new head for a bucket where the old one is damaged, and remembers from which one the repair begins.
 func (r *repair) head(context.Context) error {
 	st := r.st
 	if st.Bucket == nil {
@@ -79,7 +79,7 @@ func (r *repair) head(context.Context) error {
 		return err
 	}
 	if err != nil {
-		r.did(bucketfs.HeadName, "%v: made anew from the indexes that there are", reasonOf(err))
+		r.did(bucketfs.HeadName, "%v: rebuilt from the indexes that there are", reasonOf(err))
 	}
 	if err := st.Bucket.MakeHead(st.Config.ID); err != nil {
 		return err
@@ -88,7 +88,7 @@ func (r *repair) head(context.Context) error {
 	return nil
 }
 
-// objects finds what is whole, and makes index and packs anew where they are not.
+// objects finds what is whole, and rebuilds index and packs where they are not.
 func (r *repair) objects(ctx context.Context) (err error) {
 	st := r.st
 	if err := r.clearPacks(); err != nil {
@@ -146,8 +146,8 @@ func (r *repair) clearPacks() error {
 	return nil
 }
 
-// unopened reports whether no index is damaged among those that the store, which opened old, has left out. It tells what
-// is made anew, and sets folders aside.
+// unopened reports whether no index is damaged among those that the store, which opened old, has left out. It tells
+// what is rebuilt, and sets folders aside.
 func (r *repair) unopened(old []*index.Index) (sound bool, err error) {
 	st := r.st
 	sound = true
@@ -166,11 +166,11 @@ func (r *repair) unopened(old []*index.Index) (sound bool, err error) {
 		case err != nil && !corrupt && e.Type().IsRegular() && !errors.Is(err, syscall.EIO) && !errors.Is(err, fs.ErrNotExist):
 			return false, err
 		case err == nil && replaced.Epoch >= index.Epoch(old):
-			return false, errors.Join(fmt.Errorf("%s: could not be read when the store was opened, and now it can",
+			return false, errors.Join(fmt.Errorf("%s: could not be read when the store was opened, but can be read now",
 				st.Fs.Path(index.Path(e.Name()))), index.Close(replaced))
 		case err != nil:
 			sound = false
-			r.did(index.Path(e.Name()), "%s: made anew from the packs", reasonOf(err))
+			r.did(index.Path(e.Name()), "%s: rebuilt from the packs", reasonOf(err))
 			if e.IsDir() {
 				if err := r.setAside(index.Path(e.Name()), "a folder where there should be none"); err != nil {
 					return false, err
@@ -201,7 +201,7 @@ func (r *repair) compare(x *index.Index, old []*index.Index) (sound bool, err er
 		}
 		if err != nil {
 			sound = false
-			r.did(index.Path(o.Name), "%s: made anew from the packs", err)
+			r.did(index.Path(o.Name), "%s: rebuilt from the packs", err)
 		}
 		lost, moved, err := r.lostIn(o, x)
 		if err != nil {
@@ -212,16 +212,16 @@ func (r *repair) compare(x *index.Index, old []*index.Index) (sound bool, err er
 			r.result.Lost += uint64(lost)
 		}
 		if moved > 0 {
-			r.did(index.Path(o.Name), "%d objects are not where it says: made anew from the packs", moved)
+			r.did(index.Path(o.Name), "%d objects are not where it says: rebuilt from the packs", moved)
 		}
 	}
 	if known := r.st.Quarantine.Load(); known != nil && known.Swept != nil {
 		sound = false
-		r.did(index.Dir, "a gc was interrupted: made anew from the packs")
+		r.did(index.Dir, "a gc was interrupted: rebuilt from the packs")
 	}
 	if len(old) == 0 && r.result.Objects > 0 && sound {
 		sound = false
-		r.did(index.Dir, "no index: made anew from the packs")
+		r.did(index.Dir, "no index: rebuilt from the packs")
 	}
 	return sound, nil
 }
@@ -302,7 +302,7 @@ func (r *repair) same(d *store.Digest, l, have pack.Location) (bool, error) {
 // rebuild replaces the indexes by one of what was found, after it has moved that out of damaged packs.
 func (r *repair) rebuild(ctx context.Context, x *index.Index) error {
 	st := r.st
-	// First of all, for nobody is to trust the records of what could not be read.
+	// This comes first, because no process may trust the records of what could not be read.
 	st.Quarantine.Store(r.unreadable())
 	if err := sealed.WriteQuarantine(st.Fs, r.unreadable(), nil); err != nil {
 		return err
@@ -344,7 +344,7 @@ func (r *repair) rebuild(ctx context.Context, x *index.Index) error {
 		return err
 	}
 	if n := len(r.rescued); n > 0 {
-		r.did(pack.Dir, "%d objects of which the heads of frames are damaged or wrong were found through the index", n)
+		r.did(pack.Dir, "found %d objects through the index whose frame heads are damaged or wrong", n)
 	}
 	for id, pk := range p.packs {
 		if r.found.packs[id].places > 0 {
@@ -354,7 +354,7 @@ func (r *repair) rebuild(ctx context.Context, x *index.Index) error {
 	return nil
 }
 
-// resetEpoch writes the only index anew where no other epoch can follow its own. Both have the same, so that it does not
+// resetEpoch rewrites the only index where no other epoch can follow its own. Both have the same, so that it does not
 // matter which one a crash leaves.
 func (st Store) resetEpoch() error {
 	old := *st.Indexes.Load()

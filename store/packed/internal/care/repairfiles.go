@@ -100,7 +100,7 @@ func (r *repair) setAside(name, why string) error {
 	return nil
 }
 
-// config writes the config anew where it cannot be read. The store has been opened with one that is new.
+// config writes a new config where the old one cannot be read. The store has been opened with one that is new.
 func (r *repair) config(context.Context) error {
 	_, err := sealed.ReadConfig(r.st.Fs)
 	if err == nil {
@@ -129,7 +129,7 @@ func (r *repair) config(context.Context) error {
 	if err := sealed.WriteConfig(r.st.Fs, cfg); err != nil {
 		return err
 	}
-	r.did(sealed.ConfigName, "%s: made anew, %s", reasonOf(err), how)
+	r.did(sealed.ConfigName, "%s: made again, %s", reasonOf(err), how)
 	return nil
 }
 
@@ -189,7 +189,7 @@ func (r *repair) restoreLog() (restored bool, err error) {
 	if err := durable.WriteFile(r.st.Fs, pack.TempPath(durable.TempName()), sealed.LogName, b); err != nil {
 		return false, err
 	}
-	r.did(sealed.LogName, "made anew from the file that the link led to")
+	r.did(sealed.LogName, "made again from the file that the link led to")
 	return true, nil
 }
 

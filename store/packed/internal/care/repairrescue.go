@@ -32,8 +32,8 @@ func (r *repair) rescue(ctx context.Context, old []*index.Index) error {
 		o, ok := r.rescued[object{pack.KindData, d}]
 		return o.at, ok && o.kind == pack.KindData
 	}
-	// Chunks and directories first: a list is believed when it can be put together. Lists in sound frames are among them,
-	// as a salvage leaves out those of which it did not find a chunk.
+	// Chunks and directories first: a list is believed when it can be put together. This includes lists in sound
+	// frames, because a salvage leaves out a list if it did not find one of its chunks.
 	for _, k := range []pack.Kind{pack.KindDirectory, pack.KindData, pack.KindList} {
 		for _, x := range old {
 			if err := r.rescueFrom(ctx, x, k); err != nil {

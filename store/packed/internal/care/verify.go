@@ -174,7 +174,7 @@ func (s *scrubber) each(n int, enough func() bool, work func(i int)) (done int) 
 	return done
 }
 
-// frameAt is a frame of an index. It is small, for there is one of each frame in the store.
+// frameAt is a frame of an index. It is small, because there is one for each frame in the store.
 type frameAt struct{ index, n uint32 }
 
 func (s *scrubber) frame(at frameAt) pack.Frame {

@@ -145,8 +145,8 @@ func (st Store) counts(name string) bool {
 	return err == nil
 }
 
-// errUnopened is what is wrong with an index of which nothing was looked at, though it can be opened now.
-var errUnopened = errors.New("is read only at a second try: verify again")
+// errUnopened is what is wrong with an index that was not looked at, though it can be opened now.
+var errUnopened = errors.New("could be read only on the second try: verify again")
 
 // checkPacks looks at every pack that an index names, and names the others.
 func (s *scrubber) checkPacks(found func(store.Damage)) {
@@ -177,10 +177,10 @@ func (s *scrubber) checkPacks(found func(store.Damage)) {
 				s.newer(err)
 				continue
 			}
-			err := errors.New("no index names it: it is being written, or was left when something was interrupted")
+			err := errors.New("no index names it: it is being written, or is left from an interrupted write")
 			found(s.harmless(store.DamagePack, id.Path(), err))
 		case p.want > 0 && p.size > p.want:
-			err := fmt.Errorf("%d bytes, and the index knows only %d of them", p.size, p.want)
+			err := fmt.Errorf("%d bytes, but the index records only %d", p.size, p.want)
 			found(s.harmless(store.DamagePack, id.Path(), err))
 		}
 	}

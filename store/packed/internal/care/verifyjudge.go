@@ -248,7 +248,7 @@ func (s *scrubber) reportPacks(found func(store.Damage)) {
 	}
 }
 
-// needed returns those of the packs, and of the odd frames, that hold an object of which there is no whole copy elsewhere.
+// needed returns those of the packs, and of the odd frames, that hold an object without a whole copy elsewhere.
 func (s *scrubber) needed(packs map[pack.ID]error) (map[pack.ID]bool, map[pack.Key]bool) {
 	neededPacks, neededFrames := map[pack.ID]bool{}, map[pack.Key]bool{}
 	for at := range index.Records(s.indexes) {

@@ -60,7 +60,7 @@ func (s *scrubber) checkLists() {
 }
 
 // listsIn returns the chunk lists of a frame that were found whole when it was read. The error is why that cannot be
-// told; damage is none, for then there are none.
+// told. Damage is not an error, because then there are no lists.
 func (s *scrubber) listsIn(f pack.Frame) (lists []listAt, err error) {
 	if s.lost(f) {
 		return nil, nil
@@ -83,8 +83,9 @@ func (s *scrubber) listsIn(f pack.Frame) (lists []listAt, err error) {
 	return lists, nil
 }
 
-// checkList looks for the chunks of a blob and, if whole is set and it is this blob's turn, assembles it; one that is in
-// the quarantine always, for it must be found to be right before it leaves that. It returns how many were assembled.
+// checkList looks for the chunks of a blob. If whole is set and it is the turn of this blob, checkList also assembles
+// it. It always assembles a blob in the quarantine, because only a blob that was found whole may leave it. It returns
+// how many were assembled.
 func (s *scrubber) checkList(list listAt, whole bool) int64 {
 	if s.known.IsSwept(&list.digest, list.l) {
 		return 0
@@ -105,7 +106,7 @@ func (s *scrubber) checkList(list listAt, whole bool) int64 {
 	return 1
 }
 
-// errLostChunk is what is wrong with a blob of which a chunk is damaged or missing.
+// errLostChunk is what is wrong with a blob that has a damaged or missing chunk.
 var errLostChunk = errors.New("a chunk of it is lost")
 
 // checkChunks reports whether all chunks of a blob are there, and of the right size.
@@ -141,7 +142,7 @@ func (s *scrubber) checkChunks(list listAt) (ok bool) {
 // a damaged frame, or was found by a damaged index, it is to blame.
 func (s *scrubber) lostChunk(b badObject, chunk store.Digest, damaged bool) {
 	if cause := s.doubt(b); cause != nil && !damaged {
-		b.what, b.err = store.DamageObject, &store.CorruptError{Err: fmt.Errorf("chunk list is not to be believed: %w", cause)}
+		b.what, b.err = store.DamageObject, &store.CorruptError{Err: fmt.Errorf("chunk list is wrong: %w", cause)}
 		s.isBad(b)
 		return
 	}

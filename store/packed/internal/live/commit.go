@@ -148,8 +148,8 @@ func (st *Store) reopenIndexes(tolerate bool) error {
 // errReplaced says that an index was committed, and that another process has merged it into its own and removed it since.
 var errReplaced = errors.New("another process has replaced the index")
 
-// mergedIndex makes an index of parts and of the smaller indexes of the store, which it can replace. The error is errReplaced
-// if another process has done so with it before it could be opened.
+// mergedIndex makes an index of parts and of the smaller indexes of the store, which it can replace. The error is
+// errReplaced if another process merged and removed the new index before it could be opened.
 func (st *Store) mergedIndex(parts ...index.Part) (x *index.Index, merge []*index.Index, err error) {
 	old, size := *st.Indexes.Load(), 0
 	for _, p := range parts {

@@ -13,9 +13,9 @@ import (
 	"castar/store/packed/pack"
 )
 
-// Forget writes the log anew without the lines to forget and without empty ones, and renames it over the old one. All other
-// bytes stay, also lines that cannot be read. On disk the store must be open exclusively: a line that another process appended
-// would be lost. In a bucket the rename then fails, and Forget begins again.
+// Forget rewrites the log without the lines to forget and without empty ones, and renames it over the old one. All
+// other bytes stay, also lines that cannot be read. On disk the store must be open exclusively: a line that another
+// process appended would be lost. In a bucket the rename then fails, and Forget begins again.
 func (t Tags) Forget(ctx context.Context, ingests []store.Tag) error {
 	if err := t.st.Writable(); err != nil {
 		return err

@@ -17,11 +17,12 @@ import (
 	"castar/store/packed/pack"
 )
 
-// A store in a bucket has no locks, and a gc may run beside its writers. The head says which indexes count. A commit is the
-// replacement of the head by one that names a new index, provided that nobody has replaced it meanwhile. Whoever removes
-// objects gives the head another epoch. A writer that finds another epoch than the one that it has worked in looks for
-// everything on which it has relied, and stores again what is gone: a gc deletes packs only a day after it has dropped
-// them. Only then does it commit. So at any time the head has, with each directory, all that the directory reaches.
+// A store in a bucket has no locks, and a gc may run beside its writers. The head says which indexes count. A commit is
+// the replacement of the head by one that names a new index, provided that nobody has replaced it since. Whoever
+// removes objects gives the head another epoch. A writer that finds another epoch than the one that it has worked in
+// looks for everything on which it has relied, and stores again what is gone: a gc deletes packs only a day after it
+// has dropped them. Only then does it commit. So at any time, a head that has a directory also has everything that the
+// directory reaches.
 //
 // A root counts only when a tag or the log names it. While these are written, a pin in the head keeps it; see acknowledge.
 
@@ -108,7 +109,7 @@ func (st *Store) adopt() error {
 	if err := st.reopenIndexes(st.tolerate); err != nil {
 		return err
 	}
-	h := st.Bucket.Head() // which reopenIndexes may have loaded anew
+	h := st.Bucket.Head() // which reopenIndexes may have loaded again
 	if st.epoch.Swap(h.Epoch) != h.Epoch {
 		st.moved = true
 	}

@@ -71,8 +71,8 @@ func (s *Set) record(k store.Kind, d *store.Digest) (at index.At, ok bool) {
 	return at, ok
 }
 
-// Add implements store.ObjectSet. In a bucket the error is store.ErrChanged if another process has committed since the set was
-// made, for then it may have recorded a root that the set does not know.
+// Add implements store.ObjectSet. In a bucket the error is store.ErrChanged if another process has committed since the
+// set was made, because it may have recorded a root that the set does not know.
 func (s *Set) Add(k store.Kind, d store.Digest) (added bool, err error) {
 	at, ok := s.record(k, &d)
 	switch {

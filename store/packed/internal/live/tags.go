@@ -241,8 +241,8 @@ func (t Tags) Lines(ctx context.Context, name string) iter.Seq2[sealed.LogLine, 
 	}
 }
 
-// LostName is a file in tags/ that is no tag. It says that there were tags of which nothing is known, so that nobody can
-// say what is dead. A program that does not know it takes it for a damaged tag, and removes nothing either.
+// LostName is a file in tags/ that is no tag. It says that there were tags about which nothing is known, so that nobody
+// can say what is dead. A program that does not know it takes it for a damaged tag, and removes nothing either.
 const LostName = "lost"
 
 // LostPath is where that file is in the store.

@@ -88,7 +88,7 @@ func (r *LogReader) line() (line []byte, err error) {
 	case err != nil && err != io.EOF, err == io.EOF && length == 0:
 		return line, err
 	case length > record.Max:
-		return line, fmt.Errorf("%w: %d bytes, want %d or fewer", errLong, length, record.Max)
+		return line, fmt.Errorf("%w: %d bytes, want at most %d", errLong, length, record.Max)
 	}
 	return line, nil
 }

@@ -19,9 +19,9 @@ import (
 	"castar/store/record"
 )
 
-// The quarantine is where damaged objects are: places that lookups pass over, so that the store does not have what it
-// could not give back. It is in the files of quarantine/, of which each scrub writes a new one, of all there is to say,
-// and removes those that it had read. Of two files that say different things, both count. A file is sealed lines:
+// The quarantine lists the places of damaged objects. Lookups skip them, so the store does not claim to have what it
+// cannot return. It is in the files of quarantine/. Each scrub writes a new file with all current lines, and removes
+// the files that it read. Of two files that say different things, both count. A file is sealed lines:
 //
 //	line = {"pack":"<16 hexadecimal digits>","all":true}                            all of a pack
 //	     | {"pack":…,"frame":<offset>,"items":[{"digest":…,"offset":<in the payload>}…]}   some objects of a frame
@@ -158,7 +158,7 @@ func (q *Quarantine) Find(indexes []*index.Index, k pack.Kind, d *store.Digest) 
 // MaxPlaces is how many damaged places of a file are told apart.
 const MaxPlaces = 10
 
-// ErrQuarantined is what is wrong with an object of which a scrub has found nothing but damage.
+// ErrQuarantined is what is wrong with an object if a scrub found all its copies damaged.
 var ErrQuarantined = errors.New("found damaged by an earlier verify")
 
 // quarantineLine is the JSON of a line.

@@ -23,7 +23,7 @@ func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 	}
 	m, ok := v.(proto.Message)
 	if !ok {
-		return nil, fmt.Errorf("%T is no message", v)
+		return nil, fmt.Errorf("%T is not a message", v)
 	}
 	buf := c.Pool.Get(proto.Size(m))
 	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend((*buf)[:0], m)
@@ -39,7 +39,7 @@ func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	m, ok := v.(proto.Message)
 	if !ok {
-		return fmt.Errorf("%T is no message", v)
+		return fmt.Errorf("%T is not a message", v)
 	}
 	buf := data.MaterializeToBuffer(c.Pool)
 	defer buf.Free()
