@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"cmp"
+	"embed"
 	"fmt"
 	"io"
 	"iter"
@@ -92,6 +93,22 @@ func (e *env) helpCommand(app *cli.App) *cli.Command {
 			return e.help(app, c.Args().First(), man)
 		},
 	}
+}
+
+// topicFiles has a file for each topic.
+//
+//go:embed topics
+var topicFiles embed.FS
+
+// topics returns the texts of 'castar help TOPIC', by name.
+func topics() map[string]string {
+	texts := map[string]string{}
+	files, _ := topicFiles.ReadDir("topics") // embedded files can always be read
+	for _, f := range files {
+		text, _ := topicFiles.ReadFile("topics/" + f.Name())
+		texts[strings.TrimSuffix(f.Name(), ".txt")] = string(text)
+	}
+	return texts
 }
 
 // help shows the help of the command or topic of that name, or of the whole program if it is "".
