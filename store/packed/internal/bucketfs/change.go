@@ -126,6 +126,10 @@ func (f *FS) Remove(name string) error {
 // Delete deletes a file of the bucket for good, also from the cache. It is no error if there is none.
 func (f *FS) Delete(ctx context.Context, name string) error {
 	f.cache.remove(name)
+	return f.delete(ctx, name)
+}
+
+func (f *FS) delete(ctx context.Context, name string) error {
 	if err := f.b.Delete(ctx, name); !store.IsNotFound(err) {
 		return err
 	}

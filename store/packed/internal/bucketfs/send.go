@@ -226,15 +226,16 @@ func (f *FS) drop(s *spool) error {
 	delete(f.waiting, s.to)
 	f.mu.Unlock()
 	s.release(gone{})
+	f.cache.remove(s.to)
 	return f.clear(s.to)
 }
 
-// clear deletes what this process has put and nobody needs, also while the FS is being closed.
+// clear deletes from the bucket what this process has put and nobody needs, also while the FS is being closed.
 func (f *FS) clear(name string) error {
 	const patience = 5 * time.Second
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(f.ctx), patience)
 	defer cancel()
-	return f.Delete(ctx, name)
+	return f.delete(ctx, name)
 }
 
 // gone is a file that is gone.
