@@ -1,5 +1,5 @@
 // Package cmd is castar's command line. Each command has a file of its name, with its flags, its help and its output, and
-// perhaps more files whose names begin with the same word.
+// perhaps more files whose names begin with the same word. Files with the name of no command are shared by several.
 // The work is done in packages ingest, export and store.
 package cmd
 

@@ -12,8 +12,8 @@
 // about stored trees; store/bucket, in which store/packed and store/objects can keep a store; store/listing, which has
 // what a tree leaves out; store/storetest, which tests a store of one's own; ingest and export. Each has an example or a
 // package comment to begin with. The others (all below these, and store/bigtable, store/chunk, store/durable,
-// store/history, store/posix, store/record, store/retry, store/table, store/tier, store/traffic, store/zstd, cmd) serve
-// castar and may change. A program that opens a packed store with store/packed alone is built without any package for
+// store/history, store/posix, store/query, store/record, store/retry, store/table, store/tier, store/traffic, store/zstd,
+// protos, cmd) serve castar and may change. A program that opens a packed store with store/packed alone is built without any package for
 // the network.
 package store
 

@@ -22,11 +22,13 @@
 //
 // What is where:
 //
-//	resolve.go, history.go             find a root
+//	resolve.go                         finds a root
+//	history.go                         finds a root in the log, and what tags and log keep
 //	walk.go, read.go                   the walk through one tree or what several roots reach, and what it reads through
 //	entries.go                         walks for callers
 //	reach.go, finder.go                what roots reach, and the trees that have something
-//	usage*.go, sizerule.go             sizes, and how directories count theirs
+//	usage*.go, untagged.go             sizes, also of what no tag reaches
+//	sizerule.go                        how directories count their size
 //	set.go, filter.go                  sets of objects, and trees without some of their entries
 //	diff.go, rename.go, diffstat.go    changes
 //	json.go                            what JSON says of nodes and changes

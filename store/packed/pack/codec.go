@@ -7,7 +7,7 @@ import (
 	"castar/store/zstd"
 )
 
-// Codec says how a payload is stored. This file is all that knows codecs apart.
+// Codec says how a payload is stored. Other files only tell Plain from the rest, but for LoadStored, which hands out Zstd.
 type Codec uint8
 
 const (
