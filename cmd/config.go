@@ -33,8 +33,7 @@ A STORE is one of
                                 package=tvix or snix (default: castar asks the server); token-path=FILE (sends the
                                 token in FILE); wait-connect=1 (connects at once; default: 0); and with grpc+https
                                 tls-ca-cert-path, tls-client-cert-path and tls-client-key-path=FILE
-  cache:?near=N&far=F           N in front of F; N keeps what was read, and with &write_through=true both take what is
-                                put
+  cache:?near=N&far=F           N caches what is read from F; writes go to N, or with &write_through=true to both
   priority:?services[0]=A&services[1]=B  directories of A, or else of B; read-only
   bigtable://INSTANCE?project_id=P&table_name=T&family_name=F  directories only; also is_read_only=true, channel_size=N connections (default: 4), timeout=SECONDS of each try (default: 4), app_profile_id=NAME (default: default)
 N, F, A and B are STOREs too, with %, & and # written as %25, %26 and %23. Anything else in a URL is refused: an unknown

@@ -28,10 +28,10 @@ elsewhere in the destination stays, and the exit status is 1, unless --overwrite
 A tag keeps what ingest recorded with it, also the listing of modes, owners and times, which is copied as a part of
 the root. The log of the source is not copied.
 
-A packed store on disk compresses small files and chunks together, in groups. A copy decodes and checks each group. If
-the roots of this copy reach all of the group, and the destination, a folder or a castar server, has nothing of it, the
-group is stored as it is compressed in the source. Otherwise the destination gets what it lacks, and compresses that
-anew.
+A packed store on disk compresses small files and chunks together, in groups. A copy decodes and checks each group. The
+group is copied in its compressed form if three things are true: the roots of this copy reach all of it, the destination
+has nothing of it, and the destination is a folder or a castar server. Otherwise the destination gets what it lacks, and
+compresses that anew.
 
 If something in the source is missing or damaged, copy names it, copies the rest, and exits with status 3. Roots that
 are not whole get no tag. The same is true of a directory that is more than 8192 levels deep, or that records wrong

@@ -24,8 +24,9 @@ compares only what is at or below one of them inside A and B.
 diff opens a file only if 'castar ingest' would read it again. 'castar ingest --help' says when that is, and what
 --trust-cache and --no-cache change.
 
---exclude, --exclude-from, --gitignore and --exclude-caches leave things out on both sides: from a stored tree they
-take what 'castar ingest' would have left out. Patterns are relative to A and to B.
+--exclude, --iexclude, --exclude-from, --gitignore and --exclude-caches apply to both sides: from a stored tree they
+take what 'castar ingest' would have left out. --exclude-if-present and --exclude-larger-than apply only to a path
+outside the store. Patterns are relative to A and to B.
 
 Each line has a letter and a path:
   +  added

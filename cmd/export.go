@@ -38,24 +38,25 @@ The digest of a tree stands for names, contents and one bit of the mode. Beside 
 modes, owners, times, hard links, holes and, with --xattrs, attributes. If ROOT is a tag or a line of the log, export
 restores modes, times, hard links and holes from the listing, whatever the umask is. With --owner, it also restores
 owners, setuid and setgid: the user and group of the recorded name or, if this machine does not know the name, of the
-recorded number. With --xattrs, it also restores extended attributes and ACLs. From files that stay, it removes other
-attributes that users may set. --mode-file, --mode-exec, --mode-dir and --mtime win over the listing, and
---metadata=none ignores it. Export names on stderr what it cannot restore, and what the listing says but the tree
-contradicts; the exit status is then 3. Files with equal contents that were not hard links stay separate files.
+recorded number. With --xattrs, it also restores extended attributes and ACLs. In files that it keeps, it removes ACLs
+and user attributes that the listing does not have. --mode-file, --mode-exec, --mode-dir and --mtime win over the
+listing, and --metadata=none ignores it. Export names on stderr what it cannot restore, and each place where the listing
+and the tree disagree. The exit status is then 3. Files with equal contents that were not hard links stay separate
+files.
 
 A digest has no listing. Without one, files get the time of writing and the modes of the flags. A file that replaces
-another keeps the old permission bits, unless --mode-file or --mode-exec is given. If the file has become executable,
-whoever may read it may run it; if it is no longer executable, nobody may. The file keeps its owner if you are root, and
-its group if you are in it; otherwise the group gets no more rights than others have. The setuid, setgid and sticky
-bits, ACLs and extended attributes of the old file are lost. If only the executable bit is wrong, export sets the bit
-and keeps the file.
+another keeps the old permission bits, unless --mode-file or --mode-exec is given. If the file becomes executable,
+everyone with permission to read it gets permission to run it, unless the umask forbids that. If it stops being
+executable, all lose that permission. The file keeps its owner if you are root, and its group if you are in it;
+otherwise the group gets no more rights than others have. The setuid, setgid and sticky bits, ACLs and extended
+attributes of the old file are lost. If only the executable bit is wrong, export sets the bit and keeps the file.
 
 On a file system where files can share blocks (XFS, btrfs and some others), an exported file shares with the store the
 blocks that the store keeps uncompressed, such as those of photos, films and archives. They take no extra space, as
-after cp --reflink. A change to one file does not change the other. Every byte is checked all the same. Compressed
-contents, files of less than 128 KiB and what was stored on another kind of file system are written. --reflink=always is
-an error if DEST and the store are not on one such file system. With --reflink=never, everything is written. -v and
---json say how much is shared.
+after cp --reflink. A change to one file does not change the other. Every byte is checked all the same. Export copies
+everything else: compressed contents, files of less than 128 KiB, and what was stored on another kind of file system.
+--reflink=always is an error if DEST and the store are not on one such file system. With --reflink=never, nothing is
+shared. -v and --json say how much is shared.
 
 Files that had holes get holes again, if the listing says so. With --sparse, export writes 4 KiB blocks of zeros as
 holes in every file, so a disk image takes no more space than its original.
@@ -67,17 +68,17 @@ store is deleted like a directory.
 With --format tar, nar or zip, export writes an archive to FILE, which appears when it is complete, or not at all, or to
 standard output (-). If ROOT is a tag or a line of the log, a tar archive has the modes, owners, times and hard links of
 the listing, and with --xattrs its attributes; a zip archive has the modes, owners (as numbers) and times. The time of
---mtime wins. The same root always gives the same bytes with --metadata=none, if ROOT is a digest, and in a NAR: owners
-are 0, modes are 0644, 0755 or 0777, and times are 1970-01-01 or that of --mtime. Names are always sorted. Every byte is
-checked on the way. After an error the archive has no end, and the exit status is not 0; do not use what was written to
-standard output.
+--mtime wins. A NAR of a root always has the same bytes. So has a tar or zip archive if ROOT is a digest or
+--metadata=none is given: owners are 0, modes are 0644, 0755 or 0777, and times are 1970-01-01 or that of --mtime. Names
+are always sorted. Every byte is checked on the way. After an error the archive has no end, and the exit status is not
+0; do not use what was written to standard output.
 
 A tar archive is ustar, with PAX records only where a name, size, time or owner does not fit. Names that are not UTF-8
-are raw bytes; a zip archive cannot say so, and programs may read them in another character set. Programs that do not
-know extended timestamps show no time before 1980 in a zip archive. The archive has the entries of the root at its top,
-or below --name. A root that is a file or symbolic link needs --name in a tar or zip archive, unless it has a path: then
-its name is the last part of the path. A tar archive with a listing also has the root itself, as ./. A NAR, which Nix
-reads, may be any root. With --json and -, there is no object.
+are raw bytes. A zip archive cannot mark them as such, so a program may misread them. Programs that do not know extended
+timestamps show no time before 1980 in a zip archive. The archive has the entries of the root at its top, or below
+--name. A root that is a file or symbolic link needs --name in a tar or zip archive, unless it has a path: then its name
+is the last part of the path. A tar archive with a listing also has the root itself, as ./. A NAR, which Nix reads, may
+be any root. With --json and -, there is no object.
 
 With --include and --exclude, export writes a part of the tree. Patterns are those of .gitignore files, relative to what
 is exported. A directory is made if it is included, or if something in it is.

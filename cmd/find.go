@@ -16,7 +16,7 @@ import (
 
 const findHelp = `
 Lists what matches a PATTERN in the directory ROOT, or in the directory at path inside it. Without a PATTERN it lists
-everything. It prints paths from that directory on, sorted; those of directories end in a slash.
+everything. Paths are relative to that directory, and sorted; those of directories end in a slash.
 
 Patterns are those of .gitignore files. ? stands for any byte except a slash, * for any run of such bytes, [a-z] for one
 of a set, and ** between slashes for any directories. A pattern with a slash before its end must match the whole path;
@@ -31,8 +31,8 @@ If a directory cannot be read, find names it on stderr and exits with status 3.
 
 --all looks through everything that was ingested: all lines of 'castar log' and all tags. Instead of a ROOT it takes
 only PATTERNs. It prints a line for each version of each path: its kind, as 'castar ls -l' shows it; its size; the first
-digits of its digest; the path; and the lines and tags that have it, each in a form that works as a ROOT. find reads a
-directory that did not change from line to line only once.
+digits of its digest; the path; and the lines and tags that contain it, each written so that you can use it as a ROOT.
+find reads a directory that did not change from line to line only once.
 
 Examples:
   castar find src '*.go'

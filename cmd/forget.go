@@ -24,8 +24,8 @@ const forgetHelp = `
 Removes lines of 'castar log', so that they no longer keep their roots. 'castar gc' then frees the space of everything
 that no other line and no tag reaches. With --gc, forget does so itself.
 
-With ROOTs, forget removes these lines. A ROOT is a tag, for all lines with that tag; @N, TAG~N or TAG@DATE, for that
-line; or a digest or its beginning, for all lines with that root.
+With ROOTs, forget removes the lines that they name. A tag names all lines with that tag. @N, TAG~N or TAG@DATE names
+one line. A digest, or its beginning, names all lines with that root.
 
 Without a ROOT, forget looks at all lines. With --tag, --host or --source, it looks only at lines that match one value
 of each flag given. The --keep flags say what to keep, with the rules of restic. forget splits the lines into groups of
@@ -34,9 +34,9 @@ keeps it:
 
   --keep-last N       the newest N lines
   --keep-daily N      the newest line of each of the last N days that have one; hourly, weekly, monthly and yearly
-                      likewise. Weeks begin on Monday. While fewer than N have one, the oldest line is kept too
-  --keep-within SPAN  lines of the time SPAN before the newest line of the group that is not in the future. A SPAN is
-                      such as 30d or 1y6m
+                      likewise. Weeks begin on Monday. If fewer than N days have a line, the oldest line is kept too
+  --keep-within SPAN  lines less than SPAN older than the newest line of the group; lines in the future do not count as
+                      newest. A SPAN is such as 30d or 1y6m
 
 A SPAN has years (y), months (m), weeks (w), days (d) and hours (h).
 N may be "unlimited". Hours, days, weeks, months and years are those of the zone in which a line was recorded.
@@ -79,7 +79,7 @@ func (e *env) forgetCommand() *cli.Command {
 			keepFlag("keep-weekly", &f.policy.Weekly, newest+"week"),
 			keepFlag("keep-monthly", &f.policy.Monthly, newest+"month"),
 			keepFlag("keep-yearly", &f.policy.Yearly, newest+"year"),
-			newFlag("keep-within", "", &f.policy.Within, "", "keep lines of the last `SPAN`, such as 30d",
+			newFlag("keep-within", "", &f.policy.Within, "", "keep lines less than `SPAN` older than the newest, such as 30d",
 				"a span such as 30d or 1y6m", history.ParseSpan),
 			groupFlag(&f.groupBy),
 			listFlag("tag", "t", &f.only.Tags, "look only at lines with the tag `NAME`"),

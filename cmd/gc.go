@@ -27,15 +27,16 @@ Before you give --all, set again the tags that you need.
 With -v, gc lists the roots that it drops, with their times and sources: those of ingests that were forgotten, and of
 tags that were deleted, since the last gc. With -n -v, it lists those that it would drop.
 
-Older versions of castar kept only what tags reach. The lines of ingests that they removed are not shown by
-'castar log' and name nothing. gc drops such lines; with -v it lists them, with their dates and sources.
+Older versions of castar kept only what tags reach. If they removed an ingest, its line stayed. 'castar log' does not
+show such a line, and no name leads to it. gc drops such lines; with -v it lists them, with their dates and sources.
 
 gc works on a full disk: it first removes what it can without writing. If it needs more space, it keeps packs that are
 partly dead, and the error says how much space it needs.
 
 In a bucket (packed+s3: and others), gc locks nothing, and other processes may use the store. It also keeps everything
-that was stored less than --grace ago. It gives a file up first, and deletes it in a run that is at least --grace later:
-with the default, a gc on the next day frees the space. --grace must be longer than the longest ingest or export takes.
+that was stored less than --grace ago. gc deletes a file in two runs: the first marks it, and one at least --grace later
+deletes it. With the default, a gc on the next day frees the space. --grace must be longer than the longest ingest or
+export takes.
 
 Elsewhere gc locks the store. If another process uses the store, gc exits with status 11, unless --wait says how long to
 wait. Ingests and exports that start during a gc wait for it. You may interrupt gc at any time. It never loses anything
@@ -93,7 +94,7 @@ func (e *env) gc(ctx context.Context, f *gcFlags) error {
 
 // graceFlag is how long a gc leaves files in a bucket.
 func graceFlag(grace *time.Duration) cli.Flag {
-	return durationFlag("grace", grace, shortDuration(gcGrace), "in a bucket, delete only what was given up `DURATION` ago")
+	return durationFlag("grace", grace, shortDuration(gcGrace), "in a bucket, delete only what an earlier gc marked at least `DURATION` ago, and keep what was stored since")
 }
 
 // gcGrace is longer than anybody reads or stores without a look at what others have done.

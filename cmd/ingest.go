@@ -25,8 +25,9 @@ fifos cannot be stored. Sockets hold no data and are left out, with a note.
 
 Beside the root, ingest stores a listing of what a root does not keep: modes, owners and groups, modification times,
 hard links and holes, and with --xattrs also extended attributes and ACLs. It is an mtree(5) text in a blob, named in
-the tag and in the log. The digest of the root does not depend on it. With --no-metadata there is no listing, so nothing
-records which entries are private. Ingest then prints on stderr how many entries others may not read.
+the tag and in the log. The digest of the root does not depend on it. An archive, or standard input, has no listing.
+With --no-metadata there is no listing either, so nothing records which entries are private. Ingest then prints on
+stderr how many entries others may not read.
 
 With --as-tree or --files-from, all PATHs become one root: a directory that holds them and nothing else. It is an error
 if one of them does not exist. --files-from reads PATHs from a file, one a line. With -z, each ends in NUL.
@@ -122,7 +123,7 @@ func (e *env) ingestCommand() *cli.Command {
 		UsageText:   "castar ingest [flags] PATH...|-\n       castar ingest [flags] --format tar|nar FILE|-\n       castar ingest [flags] --stdin NAME [-- COMMAND...]",
 		Description: withJSON(ingestHelp, "there is an object for each PATH", jsonIngested{}),
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Destination: &f.tag, Usage: "name the root `NAME`; only with one PATH"},
+			&cli.StringFlag{Name: "tag", Aliases: []string{"t"}, Destination: &f.tag, Usage: "name the root `NAME`; only if there is one root"},
 			&cli.StringFlag{Name: "comment", Destination: &f.comment, Usage: "record `TEXT` in the log"},
 			choiceFlag("format", &f.format, "dir", "read trees, or an archive, by `FORMAT`: dir, tar or nar", "dir", "tar", "nar"),
 			&cli.StringFlag{Name: "stdin", Destination: &f.stdin, Usage: "store standard input, or what COMMAND writes, as a tree with a file `NAME`"},

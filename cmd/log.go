@@ -15,10 +15,10 @@ Lists what was ingested into the store, newest first, until 'castar forget' remo
 time, the first digits of the digest of the root, the number of files and their size, the tag that was given then (if
 any), the path that was read, and the comment (if any).
 
-A line names its root, wherever a ROOT is wanted: @1 is the newest ingest, and so on, as numbered here. The beginning of
-the digest will do, too. home~1 is the ingest before the last with the tag home, and home@2026-11-01 is the newest with
-that tag on or before that day. A date may be 2026, 2026-11, 2026-11-01, 2026-11-01T1530 or 2026-11-01T153000, in local
-time. If a tag has exactly such a name, the name means the tag.
+A command that takes a ROOT also takes a line: @1 is the newest ingest, @2 the one before, and so on, as numbered here.
+The beginning of the digest will do, too. home~1 is the ingest before the last with the tag home, and home@2026-11-01 is
+the newest with that tag on or before that day. A date may be 2026, 2026-11, 2026-11-01, 2026-11-01T1530 or
+2026-11-01T153000, in local time. If a tag has exactly such a name, the name means the tag.
 
 Examples:
   castar log -n 5

@@ -25,7 +25,7 @@ import (
 const mountHelp = `
 Shows a stored directory as a read-only file system at DIR, by FUSE. Without a ROOT, it shows the whole store:
 
-  tags/NAME         what the tags name; a name with slashes is in directories
+  tags/NAME         what the tags name; a slash in a name makes a directory
   log/DATE-TIME     what was ingested, by time (UTC); -2, -3 … if times are equal
   roots/DIGEST      any root by its digest; 8 or more of its digits are a link to
                     it. Only roots that a tag or a line of the log names are listed
@@ -34,9 +34,9 @@ tags and log follow the store within seconds. If one tag is named home and anoth
 "home:".
 
 When the mount is ready, castar prints its path. It then serves the mount until 'castar umount DIR', umount or
-fusermount3 -u ends it. SIGINT and SIGTERM end it too. If a process uses the mount, castar names the process, and
-unmounts when it is done. A second signal unmounts at once. With --daemon, castar returns when the mount is ready, and a
-process in the background serves it; errors before that are printed as usual.
+fusermount3 -u ends it. SIGINT and SIGTERM end it too. If a process uses the mount, castar names the process, waits
+until it is done, then unmounts. A second signal unmounts at once. With --daemon, castar returns when the mount is
+ready, and a process in the background serves it; errors before that are printed as usual.
 
 Every byte is checked against a digest before a program gets it. Reading what is damaged or missing gives an I/O error
 (EIO), and a line on stderr, once for each object. If the store cannot be reached, castar prints one line, and no more
@@ -48,7 +48,7 @@ Tags and lines of the log show the modes and times that 'castar ingest' listed. 
 --metadata=none, files have the mode 0444, or 0555 if they are executable, directories have 0555, and all have the time
 of the mount; --mtime wins. Everything belongs to the user who mounts. A file at one path of a tree has the same inode
 number in every mount. No two files of a mount share one, so they look like copies, not like hard links. Extended
-attributes tell digests: user.castar.digest in hexadecimal, and tvix's user.tvix.castore.blob.digest or
+attributes hold the digests: user.castar.digest in hexadecimal, and tvix's user.tvix.castore.blob.digest or
 user.tvix.castore.directory.digest.
 
 Any user may mount where fusermount3 is installed; root does not need it. Only the user who mounts can read; not even

@@ -45,8 +45,8 @@ everything that is sent can be read on its way, tokens included.
 
 A line of --token-file is a token, and then, in any order, "put", "delete" and a prefix of tags that ends in a slash. A
 token without put only reads. No token has more rights than --allow-put and --allow-delete give. A token with a prefix
-can set, move and delete only tags below it, and record and forget only lines of the log with such tags; it can also
-record lines without a tag, and it cannot run a gc. Empty lines and lines that begin with # do not count. If the file
+can set, move and delete only tags below it. In the log, it can forget only lines with such tags, and record only such
+lines and lines without a tag. It cannot run a gc. Empty lines and lines that begin with # do not count. If the file
 holds one token and nothing else, that token has all the rights that the flags give. On SIGHUP the server reads the file
 again. If the new file has a mistake, the server keeps the old tokens. An example:
   s3cret-of-the-admin    put delete
@@ -63,18 +63,19 @@ clients that neither send nor read are cut off (UNAVAILABLE). A call that waits 
 (RESOURCE_EXHAUSTED). The server cuts off a client that is silent for --idle-timeout in the middle of a call, even if no
 other client waits. Between two directories of an upload, a client may be silent ten times as long. The server keeps at
 most two connections for each MiB of --memory. For a further one, it closes the connection that has been silent the
-longest. Sizes are in bytes, or with K, M or G in units of 1024.
+longest.
 
 One second after the last call the server closes a local store, and the next call opens it. So another process can lock
 an idle store, for 'castar gc', 'forget' or 'repair'; calls that arrive during that time wait. A client that has stored
 something keeps the store open until it is gone, or for 10 minutes after its last call.
 
-'castar gc -s grpc+http://ADDR' collects garbage at the server, and --gc-every does so by itself. The server waits until
-no client is in the middle of storing something, makes calls wait while the gc runs, and then serves them.
+'castar gc -s grpc+http://ADDR' collects garbage at the server. With --gc-every, the server does so at intervals. The
+server waits until no client is in the middle of storing something, makes calls wait while the gc runs, and then serves
+them.
 
 If the server cannot write the store, for example because the disk is full, it refuses clients that store. Others can
-still read. Every second the server checks whether it can write again. It loses what it had acknowledged but not yet
-made durable. castar clients notice that, and tell the user to store it again.
+still read. Every second the server checks whether it can write again. Data that it had acknowledged but not made
+durable is lost. castar clients notice the loss, and tell the user to store the data again.
 
 Health checks are those of grpc.health.v1. The names "" and those of the services are SERVING while clients can read.
 The name castar.put is SERVING while clients may store. A health check needs a token, like every other call.
@@ -127,7 +128,7 @@ func (e *env) serveCommand() *cli.Command {
 		UsageText:   "castar serve [flags]",
 		Description: serveHelp,
 		Flags: append([]cli.Flag{
-			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+")"),
+			listFlag("listen", "l", &f.listen, "serve at `ADDR`: HOST:PORT, unix:/PATH or a path (default: "+defaultListen+"; with --http, none)"),
 			boolFlag("allow-put", "", &f.options.AllowPut, "let clients store, and set new tags; make the store if there is none"),
 			boolFlag("allow-delete", "", &f.options.AllowDelete, "let clients move and delete tags, forget ingests, and collect garbage"),
 			durationFlag("gc-every", &f.gcEvery, "never", "collect garbage each `DURATION`, such as 24h"),

@@ -17,9 +17,10 @@ import (
 )
 
 const serveWebHelp = `
---http serves web pages of the store, read-only. With --listen too, the server also serves gRPC. ADDR is as for
---listen; a PORT alone can be reached only from this machine. The token is a bearer token, or a password with any user
-name. --tls-cert and --tls-client-ca apply too. It serves these addresses:
+--http serves web pages of the store, read-only. With --http, the server serves gRPC only if --listen is also given, or
+systemd passes a socket. ADDR is as for --listen; a PORT alone can be reached only from this machine. With --token-file,
+a browser sends a token as the password, with any user name; other clients may send it as a bearer token. --tls-cert and
+--tls-client-ca apply too. It serves these addresses:
   /                        tags, and the last ingests; /log has all
   /tags/NAME/PATH          leads to the root of a tag; %2F is a slash in NAME
   /roots/DIGEST/PATH       a listing, or the contents of a file
@@ -28,9 +29,9 @@ name. --tls-cert and --tls-client-ca apply too. It serves these addresses:
   /diff?from=ROOT&to=ROOT  what changed; each may be ROOT:path
 
 A browser shows text and images, saves other files, and runs nothing of what is stored. The ETag of a file is its
-digest, and ranges are sent. Pages are JSON for clients that ask with Accept: application/json: with the fields that
-'castar ls', 'tag', 'log' and 'diff' print with --json, and total, page, pages, next (the address of the next page), url
-and error. If an answer breaks off, discard it: it is incomplete.
+digest, and ranges are sent. A client that sends Accept: application/json gets JSON. It has the fields of 'castar ls',
+'tag', 'log' and 'diff' with --json, and also total, page, pages, next (the address of the next page), url and error. If
+an answer breaks off, discard it: it is incomplete.
 
 On loopback addresses, the server answers only requests for localhost, for IP addresses and for each --http-host. So no
 web site can read the store through a browser on this machine. If --http-host is given, the rule holds on all addresses.

@@ -16,11 +16,11 @@ import (
 )
 
 const statHelp = `
-Says what is known about the root, or about what is at path inside it: its kind, size and digest; the number of
-entries in a directory, or of chunks in a file; the rule by which directories in it count their size (see 'castar
-ingest --help'; stat looks at one of them); and the tags that lead to it, even from deep inside another tree. If the
-root is a tag or a line of the log, and the store keeps a listing of it (see 'castar export --help'), stat also says
-its mode, owner, modification time, and links and attributes if it has some.
+Prints the kind, size and digest of the root, or of what is at path inside it. For a directory, it also prints the
+number of entries and the size rule (see 'castar ingest --help'; stat looks at one directory in it). For a file, it
+prints the number of chunks. It lists the tags that lead to it, even from deep inside another tree. If the root is a tag
+or a line of the log, and the store keeps a listing of it (see 'castar export --help'), stat also prints its mode,
+owner, modification time, and links and attributes if it has some.
 
 With --nar, stat also prints the size of the NAR (the archive format of Nix) and its SHA-256 hash, as SRI, in the base
 32 of Nix and in hexadecimal. To do so, it reads and checks everything below.
@@ -41,7 +41,7 @@ func (e *env) statCommand() *cli.Command {
 		UsageText:   "castar stat [flags] ROOT[:path]",
 		Description: withJSON(statHelp, "there is one object", jsonStat{}),
 		Flags: []cli.Flag{
-			boolFlag("no-tags", "", &noTags, "do not look for tags that lead to it: that reads all tagged trees"),
+			boolFlag("no-tags", "", &noTags, "do not look for tags, which would read all tagged trees"),
 			boolFlag("nar", "", &nar, "also hash it as an archive of Nix; that reads all of it"),
 		},
 		Action: func(c *cli.Context) error {

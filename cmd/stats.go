@@ -17,13 +17,13 @@ Counts what each ROOT holds, and what all of them hold together. Without a ROOT,
 
 LOGICAL is the size of all files, each counted wherever it occurs. "unique" counts equal contents, and equal chunks of
 contents, once. "stored" is the compressed space of these contents in the store, and the space of their directories. If
-several objects were compressed together, each counts in proportion to its length. The index does not count.
+several objects were compressed together, each counts in proportion to its length. The index is not included.
 
 Without a ROOT, stats also shows ALONE and two more lines. ALONE is the space that only this tag needs. If no line of
 the log names its root either, deleting the tag and running 'castar gc' would free this space. A remote store does not
 know it, and stats prints "-". "log" is the additional space of roots that only the log names, and of listings. "rest"
-is the space of what neither a tag nor the log names. 'castar gc' frees the rest, unless another process is about to
-name it. On a terminal, stats then shows a histogram of file sizes.
+is the space of what neither a tag nor the log names. 'castar gc' frees the rest, except what another process is about
+to name. On a terminal, stats then shows a histogram of file sizes.
 
 Examples:
   castar stats                                      # what each tag takes

@@ -16,7 +16,7 @@ import (
 
 // The server of 'castar help server' runs as its unit says, with a socket from systemd, a token and a certificate.
 func TestServerUnit(t *testing.T) {
-	unit := strings.ReplaceAll(serverText, "\\\n", "") // systemd joins these lines
+	unit := strings.ReplaceAll(topics()["server"], "\\\n", "") // systemd joins these lines
 	line := regexp.MustCompile(`(?m)^  ExecStart=/usr/local/bin/(.*)$`).FindStringSubmatch(unit)
 	if line == nil {
 		t.Fatal("no ExecStart")

@@ -9,8 +9,9 @@ import (
 )
 
 const umountHelp = `
-Unmounts castar mounts, even if the process that served them was killed. If something in a mount is in use, umount names
-the processes and leaves it; with --lazy, the mount is taken away at once, and ends when nothing uses it any more.
+Unmounts castar mounts, even if the process that served them was killed. If something in a mount is in use, umount
+prints the processes and does not unmount. With --lazy, the mount point is free at once, and the mount ends when nothing
+uses it.
 
 Examples:
   castar umount /mnt

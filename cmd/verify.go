@@ -20,14 +20,16 @@ import (
 )
 
 const verifyHelp = `
-Checks the whole store, or what each ROOT reaches, and reports on each of these claims. verify checks all of a packed
-store. In any other store, it checks only what tags or ROOTs reach, so it needs a tag or a ROOT.
+Checks the whole store, or what each ROOT reaches, and reports on each of these claims:
 
   objects     every stored object hashes to its name
   references  everything that trees refer to exists, and no tree has more than 8192 directories inside each other
   sizes       every recorded size is right
   chunks      every file that is stored in chunks hashes to its name when it is put together
   files       the store's own files are whole
+
+Without a ROOT, verify checks all of a packed store. In any other store, it checks only what tags or ROOTs reach, so it
+needs a tag or a ROOT.
 
 verify lists all damage: what is damaged and where, which paths of which tags (or ROOTs) it affects, and what to do
 about it. It records damaged objects in the store, unless --dry-run is given. A later ingest of the same contents then
