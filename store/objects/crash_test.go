@@ -107,12 +107,12 @@ func TestFileCrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		for k := 1; k <= last; k++ {
-			if storetest.UnderRace && k%3 > 0 && k != first && k != last {
+			if k%storetest.Sample(1, 9) > 0 && k != first && k != last {
 				continue
 			}
 			limit := 3
 			if k == first || k == last {
-				limit = 50
+				limit = storetest.Sample(50, 15)
 			}
 			if k%4 == 0 { // the process is killed, and the machine crashes only after the next one
 				checkCrash(t, fsys.Kill(k), all, blobs, k >= last, k >= first)
@@ -126,7 +126,7 @@ func TestFileCrash(t *testing.T) {
 			}
 		}
 		t.Logf("%d states, %d of them different", states, len(checked))
-		if len(checked) < 50 {
+		if len(checked) < storetest.Sample(50, 20) {
 			t.Errorf("only %d states were tried", len(checked))
 		}
 	}
@@ -195,7 +195,7 @@ func checkCrash(t *testing.T, s *crashfs.FS, all bool, blobs [][]byte, whole, be
 func TestFileFaults(t *testing.T) {
 	t.Parallel()
 	for _, injected := range []error{syscall.EIO, syscall.ENOSPC} {
-		for fault := 0; ; fault += 3 {
+		for fault := 0; ; fault += storetest.Sample(3, 10) {
 			fsys := crashfs.New()
 			st := crashStore(t, fsys, false)
 			var mu sync.Mutex
