@@ -108,7 +108,8 @@ func (f *fileBucket) prepare() error {
 	return err
 }
 
-// waitForLock takes a lock that others may have. It tries as often as that, with a pause between.
+// waitForLock takes a lock that another process may hold. It tries up to tries times, or without end if that is 0, and
+// pauses in between.
 func (f *fileBucket) waitForLock(
 	ctx context.Context, name string, exclusive bool, tries int, pause time.Duration,
 ) (lock durable.Lock, err error) {

@@ -3,7 +3,6 @@ package bucket
 import (
 	"context"
 	"fmt"
-	"math"
 	"path"
 	"time"
 
@@ -28,7 +27,7 @@ func (f *fileBucket) PutIf(ctx context.Context, name string, data []byte, old Ve
 	if err := f.Sync(ctx); err != nil {
 		return "", err
 	}
-	lock, err := f.waitForLock(ctx, f.swapFile(), true, math.MaxInt, 2*time.Millisecond) // held for the time of a few syncs
+	lock, err := f.waitForLock(ctx, f.swapFile(), true, 0, 2*time.Millisecond) // held for the time of a few syncs
 	if err != nil {
 		return "", err
 	}

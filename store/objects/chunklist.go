@@ -28,14 +28,21 @@ func encodeChunkList(chunks []store.Chunk) (b []byte) {
 	return b
 }
 
+// chunksField is the number of StatBlobResponse.chunks.
+const chunksField = 2
+
 // decodeChunkList reads a list of chunks. It skips unknown fields, as other readers do. The sum of the sizes must fit in an
 // int64, so that one can seek in the blob.
 func decodeChunkList(b []byte) (chunks []store.Chunk, err error) {
 	total := uint64(0)
 	for part := new(protos.StatBlobResponse); len(b) > 0; {
-		_, _, n := protowire.ConsumeField(b)
+		num, _, n := protowire.ConsumeField(b)
 		if n < 0 {
 			return nil, fmt.Errorf("invalid list of chunks: %w", protowire.ParseError(n))
+		}
+		if num != chunksField { // others may be long, and decoding copies them
+			b = b[n:]
+			continue
 		}
 		if err := proto.Unmarshal(b[:n], part); err != nil {
 			return nil, fmt.Errorf("invalid list of chunks: %w", err)

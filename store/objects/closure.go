@@ -109,7 +109,7 @@ type frame struct {
 
 // frames yields the directories of the closure of root, each once and after one that refers to it. Anything else in the
 // closure is an error, and so is a damaged stream. Directories that the closure lacks are not an error, because they may
-// be elsewhere: frames adds them to missing at the end.
+// be elsewhere: frames sets missing to them at the end.
 func frames(r io.Reader, root store.Digest, missing *[]store.Digest) iter.Seq2[frame, error] {
 	return func(yield func(frame, error) bool) {
 		check := store.NewClosureCheck(root)

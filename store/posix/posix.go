@@ -1,5 +1,7 @@
 // Package posix makes the system calls that package os does not offer: on a name in an open directory, without
-// following a symlink, repeated when a signal interrupts them. Packages ingest and export walk file systems with it.
+// following a symlink, repeated when a signal interrupts them. It also makes files without
+// a name, and says which errors are a shortage of descriptors or memory. It imports nothing of castar, so every package may
+// use it.
 package posix
 
 import (

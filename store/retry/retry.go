@@ -17,9 +17,9 @@ type Policy struct {
 }
 
 // Do makes a call until it succeeds, until its error is one that does not pass, or until it has been made p.Tries times,
-// and returns its last error. passes may be nil if every error passes. A call that took longer than p.Timeout is made again whatever its error. Waits are random,
-// from half to one and a half times the mean, so clients that failed together do not come back together. The end of ctx
-// ends a wait, and its error is then that of Do.
+// and returns its last error. passes may be nil if every error passes. A call that took longer than p.Timeout is made
+// again whatever its error. Waits are random, from half to one and a half times the mean, so clients that failed together
+// do not come back together. The end of ctx ends a wait, and its error is then that of Do.
 func (p Policy) Do(ctx context.Context, passes func(error) bool, call func(context.Context) error) error {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.Multiplier = p.First, 2

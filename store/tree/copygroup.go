@@ -172,7 +172,8 @@ func (g *groups) join(ctx context.Context, d store.Digest, chunks []store.Chunk)
 	}
 	all := chunk.NewReader(ctx, chunk.Source{
 		Digest: d, Chunks: chunks, Most: max(cap(g.room), aheadBytes/g.from.Joins.ChunkSize()),
-		Fetch: func(ctx context.Context, i int, _ bool) (chunk.Piece, error) {
+		// Others wait for the group too, so what ends this blob must not end the copy of the group.
+		Fetch: func(_ context.Context, i int, _ bool) (chunk.Piece, error) {
 			p, ok, err := g.piece(ctx, chunks[i].Digest, true)
 			if ok && uint64(len(p.Data)) == chunks[i].Size {
 				return p, nil

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"castar/store"
 	"castar/store/memory"
@@ -302,4 +303,47 @@ func (b *askedBlobs) Has(ctx context.Context, d store.Digest) (bool, error) {
 		f()
 	}
 	return b.Blobs.Has(ctx, d)
+}
+
+// lateTaker takes the group that begins with a blob only after a while.
+type lateTaker struct {
+	*taker
+	slow  store.Digest
+	begun func()
+}
+
+func (k *lateTaker) TakeGroup(ctx context.Context, g store.Group, raw []byte) (bool, error) {
+	if g.Members[0].Digest == k.slow {
+		k.begun()
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-time.After(50 * time.Millisecond): // for what ended the first blob to end this, too
+		}
+	}
+	return k.taker.TakeGroup(ctx, g, raw)
+}
+
+// TestCopyGroupOfOthers copies two blobs with a chunk in the same group. The first one has to be copied by itself, as its
+// other chunk cannot be decoded. That does not end the copy of the group.
+func TestCopyGroupOfOthers(t *testing.T) {
+	s := newGroupSample(t)
+	bad, both := bytes.Repeat([]byte("third"), 1000), bytes.Repeat([]byte("fourth"), 1000)
+	d := store.Sum(both)
+	s.g.chunks[store.Sum(slices.Concat(both, both))] = []store.Chunk{
+		{Digest: d, Size: uint64(len(both))}, {Digest: d, Size: uint64(len(both))}}
+	damaged := s.frames[0]
+	damaged.Frame = damaged.Frame[:20]
+	for _, m := range damaged.Members {
+		s.g.groups[m.Digest] = damaged
+	}
+	root := putTree(t, s.st, map[string]string{"a": string(bad) + string(both), "b": string(both) + string(both)})
+	to, begun := memory.New(), make(chan struct{})
+	to.Takes = &lateTaker{&taker{Blobs: to.Blobs, size: 1 << 18}, d, sync.OnceFunc(func() { close(begun) })}
+	to.Blobs = &askedBlobs{to.Blobs, map[store.Digest]func(){store.Sum(bad): func() { <-begun }}}
+	c := tree.NewCopier(s.st, to, tree.CopyOptions{})
+	c.Expect(t.Context(), tree.Root{Name: "t", Node: root})
+	if err := c.Copy(t.Context(), tree.Root{Name: "t", Node: root}); err != nil {
+		t.Error(err)
+	}
 }

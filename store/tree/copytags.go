@@ -69,8 +69,9 @@ func (c *Copier) CopyTagged(ctx context.Context, r *CopiedRoot) error {
 	return err
 }
 
-// FollowTag sets in a store a tag whose root has been copied there. The conflict is why it may not: the tag points elsewhere
-// and overwrite is false, it cannot be read, or it belongs to somebody else.
+// FollowTag sets t in the store that its root was copied to. conflict says why the tag was left alone: it points elsewhere
+// or cannot be read and overwrite is false, a newer castar wrote it, the caller may not set it, or somebody has just
+// changed it.
 func FollowTag(ctx context.Context, to *store.Store, t store.Tag, overwrite bool) (conflict, err error) {
 	old, err := to.Tags.Get(ctx, t.Name)
 	switch {

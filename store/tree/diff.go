@@ -53,8 +53,8 @@ type DiffOptions struct {
 	TooMany   func()    // called if there were too many changes to search for all renames; may be nil
 
 	// Both is called for each entry that both sides have and that is of the same kind, the roots included. Diff yields a
-	// Change for each Op that it returns, after that of the entry itself. With it, Diff reads directories that have the
-	// same digest on both sides, too. It may be nil.
+	// Change for each Op that it returns, after that of the entry itself. With it, Diff also reads directories whose digest
+	// is the same on both sides. It may be nil.
 	Both func(path string, old, new *store.Node) []Op
 }
 
@@ -126,7 +126,7 @@ func (d *differ) close() {
 
 // pair compares two nodes, either of which may be missing.
 func (d *differ) pair(at *trail, old, new store.Node) bool {
-	if old.Kind != new.Kind || old.Kind != store.KindDirectory && d.moves == nil {
+	if old.Kind != new.Kind || old.Kind != store.KindDirectory && d.moves == nil && !same(old, new) {
 		d.met++
 	}
 	switch {
@@ -239,7 +239,7 @@ func (d *differ) children(at *trail, old, new store.Node) bool {
 	whole, some := d.within.covers(at)
 	key := keyOf(old, new)
 	switch {
-	case !some || whole && d.both == nil && d.quiet.has(key):
+	case !some || whole && d.isQuiet(key):
 		return true
 	case whole && d.counted != nil:
 		return d.counted.below(key, func() bool { return d.entries(at, old, new) })
@@ -255,6 +255,9 @@ func (d *differ) children(at *trail, old, new store.Node) bool {
 	}
 	return true
 }
+
+// isQuiet reports whether there is nothing to yield below two directories.
+func (d *differ) isQuiet(key pairKey) bool { return d.both == nil && d.quiet.has(key) }
 
 // entries compares the entries of two nodes, in the order of Diff.
 func (d *differ) entries(at *trail, old, new store.Node) bool {
@@ -287,7 +290,7 @@ func (d *differ) entries(at *trail, old, new store.Node) bool {
 // readAhead begins to read directories that will be compared soon.
 func (d *differ) readAhead(at *trail, p *nodePair) {
 	key := keyOf(p[0], p[1])
-	known := d.quiet.has(key) || d.counted != nil && d.counted.known.has(key)
+	known := d.isQuiet(key) || d.counted != nil && d.counted.known.has(key)
 	if known || d.within.paths != nil || !d.recursive && p[0].Kind != p[1].Kind {
 		return
 	}
@@ -326,7 +329,7 @@ func (p *nodePair) slash() bool {
 	return p[0].Kind == store.KindDirectory || p[1].Kind == store.KindDirectory
 }
 
-// pairs returns the nodes that differ, or those that do not as well, in the order of Diff.
+// pairs returns the nodes that differ, or all nodes if equal is set, in the order of Diff.
 func pairs(a, b store.Directory, equal bool) (all []nodePair) {
 	for p := range zip(a, b) {
 		if equal || !same(p[0], p[1]) {

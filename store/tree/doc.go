@@ -26,7 +26,7 @@
 //	history.go                         finds a root in the log, and what tags and log keep
 //	walk.go, read.go                   the walk through one tree or what several roots reach, and what it reads through
 //	entries.go                         walks for callers
-//	reach.go, finder.go                what roots reach, and the trees that have something
+//	reach.go, finder.go                what roots reach, and which trees contain a node
 //	usage*.go, untagged.go             sizes, also of what no tag reaches
 //	sizerule.go                        how directories count their size
 //	set.go, filter.go                  sets of objects, and trees without some of their entries
@@ -37,7 +37,7 @@
 //
 // A few directories that refer to each other many times can have more paths than a program can visit. So only Walk,
 // Diff and Pick follow every path. What goes down one tree does so by the same walk, which prunes, reads ahead, and ends
-// at store.MaxDepth levels unless no path is needed. Four go down by themselves. Diff and Versions are in several trees
+// at store.MaxDepth levels unless no path is needed. These go down by themselves. Diff and Versions are in several trees
 // at once. FilterSides and Pick make a directory of what is left of its children. Copier stores a directory after all that
 // it refers to.
 package tree

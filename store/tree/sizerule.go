@@ -45,7 +45,8 @@ func ruleOf(dir store.Directory, size uint64) (store.SizeRule, bool) {
 	return 0, false
 }
 
-// CountEntries returns how many entries a tree has below its root. It counts on the sizes that directories record by rule.
+// CountEntries returns how many entries a tree has below its root. It trusts the sizes that directories record by
+// rule.
 func CountEntries(ctx context.Context, ds store.Directories, root store.Node, rule store.SizeRule) (uint64, error) {
 	if root.Kind != store.KindDirectory {
 		return 0, nil

@@ -7,40 +7,7 @@ import (
 	"castar/store"
 )
 
-// Measured is a root and what it holds.
-type Measured struct {
-	Root
-	Counts store.Counts
-	Alone  uint64 // bytes that it takes and no other tag needs; 0 if it is no tag
-}
-
-// Measure counts with Add what each of roots holds. owners says that they are all tags of the store: then it also finds
-// what each takes alone. The error names the root that it is about.
-func (u *Usage) Measure(ctx context.Context, roots []Root, owners bool) ([]Measured, error) {
-	all := make([]Measured, len(roots))
-	for i, r := range roots {
-		counts, err := u.Add(ctx, r.Node)
-		if err == nil && owners {
-			err = u.Own(ctx, r.Node)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", store.Quote(r.Name), err)
-		}
-		all[i] = Measured{Root: r, Counts: counts}
-	}
-	for i := range all {
-		if !owners {
-			break
-		}
-		var err error
-		if all[i].Alone, err = u.Alone(ctx, all[i].Node); err != nil {
-			return nil, fmt.Errorf("%s: %w", store.Quote(all[i].Name), err)
-		}
-	}
-	return all, nil
-}
-
-// Untagged is what a store has and no tag reaches. What is nil is not known.
+// Untagged is what a store has and no tag reaches. A field that is nil is not known.
 type Untagged struct {
 	Roots   uint64  `json:"log_roots" help:"that only the log names, if no ROOT is given, as the next three"`
 	Log     *uint64 `json:"log_bytes,omitempty" help:"stored for them, and for listings, in addition"`

@@ -1,7 +1,9 @@
 package tree
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"math/bits"
 	"sync"
@@ -20,7 +22,7 @@ type Usage struct {
 	shared store.ObjectSet               // what belongs to several
 
 	sizesOnly bool          // only sizes in the store are wanted, not what is unique
-	waiting   []waitingFile // that were met, and whose chunks were not counted yet
+	waiting   []waitingFile // new files whose chunks are not counted yet
 
 	Unique  Unique
 	Objects atomic.Uint64 // measured so far; may be read at any time
@@ -122,11 +124,41 @@ func (u *Usage) Add(ctx context.Context, root store.Node) (store.Counts, error) 
 		add(c)
 	}
 	err := w.inOrder(rootTrail(""), root)
-	if err == nil {
-		err = u.countWaiting(ctx)
-	}
-	u.waiting = nil
+	err = cmp.Or(err, u.countWaiting(ctx))
 	return sums[0], err
+}
+
+// Measured is a root and what it holds.
+type Measured struct {
+	Root
+	Counts store.Counts
+	Alone  uint64 // bytes that it takes and no other tag needs; 0 if it is no tag
+}
+
+// Measure counts with Add what each of roots holds. owners says that they are all tags of the store: then it also finds
+// what each takes alone. The error names the root that it is about.
+func (u *Usage) Measure(ctx context.Context, roots []Root, owners bool) ([]Measured, error) {
+	all := make([]Measured, len(roots))
+	for i, r := range roots {
+		counts, err := u.Add(ctx, r.Node)
+		if err == nil && owners {
+			err = u.Own(ctx, r.Node)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", store.Quote(r.Name), err)
+		}
+		all[i] = Measured{Root: r, Counts: counts}
+	}
+	for i := range all {
+		if !owners {
+			break
+		}
+		var err error
+		if all[i].Alone, err = u.Alone(ctx, all[i].Node); err != nil {
+			return nil, fmt.Errorf("%s: %w", store.Quote(all[i].Name), err)
+		}
+	}
+	return all, nil
 }
 
 // AddCounts returns the sum of two counts. A field that would overflow is the largest number.

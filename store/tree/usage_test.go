@@ -249,6 +249,48 @@ func TestUsageFar(t *testing.T) {
 	}
 }
 
+// chunkedBlobs has files in chunks, and one whose chunks cannot be read.
+type chunkedBlobs struct {
+	store.Blobs
+	chunks map[store.Digest][]store.Chunk
+	bad    store.Digest
+}
+
+func (b *chunkedBlobs) Chunks(ctx context.Context, d store.Digest) ([]store.Chunk, error) {
+	if d == b.bad {
+		return nil, &store.CorruptError{Digest: d, Err: store.ErrDigestMismatch}
+	}
+	return b.chunks[d], nil
+}
+
+// A file that cannot be read keeps no other file out of the count, wherever the store is.
+func TestUsageAfterError(t *testing.T) {
+	var counted [2]tree.Unique
+	for i, far := range []bool{false, true} {
+		st := memory.New()
+		bad := putTree(t, st, map[string]string{"a": "bad", "b": "good1", "c": "good2"})
+		good := putTree(t, st, map[string]string{"b": "good1", "c": "good2"})
+		chunk := func(s string) store.Chunk { return store.Chunk{Digest: store.Sum([]byte(s)), Size: uint64(len(s))} }
+		st.Blobs = &chunkedBlobs{st.Blobs, map[store.Digest][]store.Chunk{
+			store.Sum([]byte("good1")): {chunk("go"), chunk("od1")},
+			store.Sum([]byte("good2")): {chunk("go"), chunk("od2")},
+		}, store.Sum([]byte("bad"))}
+		st.Far = far
+		u := tree.NewUsage(st)
+		if _, err := u.Add(t.Context(), bad); !store.IsCorrupt(err) {
+			t.Errorf("far %v: %v", far, err)
+		}
+		if _, err := u.Add(t.Context(), good); err != nil {
+			t.Errorf("far %v: %v", far, err)
+		}
+		counted[i] = u.Unique
+	}
+	near, far := counted[0], counted[1]
+	if near.Chunks != 3 || near.Bytes != 8 || far.Chunks != near.Chunks || far.Bytes != near.Bytes {
+		t.Errorf("counted %+v near, %+v far; want 3 chunks, 8 bytes", near, far)
+	}
+}
+
 func TestSizeClass(t *testing.T) {
 	tests := map[uint64]int{0: 0, 1: 1, 1023: 1, 1024: 2, 4095: 2, 4096: 3, 256<<20 - 1: 10, 256 << 20: 11, math.MaxUint64: 11}
 	for n, want := range tests {

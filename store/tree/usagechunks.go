@@ -1,17 +1,17 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 
 	"castar/store"
 	"castar/store/chunk"
 )
 
-// A store that is far away is asked for the chunks of many files at once: this many wait, and so many questions are on their
-// way.
+// A store that is far away is asked for the chunks of many files at once.
 const (
-	filesWaiting = 1024
-	filesAtOnce  = 100
+	filesWaiting = 1024 // how many files are collected first
+	filesAtOnce  = 100  // how many questions are under way at a time
 )
 
 // waitingFile is a file of a tree whose chunks are to be counted.
@@ -35,20 +35,24 @@ func (u *Usage) countChunks(ctx context.Context, f waitingFile) error {
 	return u.countWaiting(ctx)
 }
 
-// countWaiting counts the chunks of all files that wait. The error is that of the first file in the order of the tree.
-func (u *Usage) countWaiting(ctx context.Context) error {
-	ask := func(ctx context.Context, i int) ([]store.Chunk, error) {
-		return u.st.Blobs.Chunks(ctx, u.waiting[i].node.Digest)
+// countWaiting counts the chunks of all files that wait, also after an error: Add will not meet these files again. The
+// error is that of the first file in the order of the tree.
+func (u *Usage) countWaiting(ctx context.Context) (first error) {
+	type answer struct {
+		chunks []store.Chunk
+		err    error
+	}
+	ask := func(ctx context.Context, i int) (a answer, _ error) {
+		a.chunks, a.err = u.st.Blobs.Chunks(ctx, u.waiting[i].node.Digest)
+		return a, nil
 	}
 	i := 0
-	for chunks, err := range chunk.Ahead(ctx, len(u.waiting), filesAtOnce-1, ask, nil) {
-		if err := u.count(ctx, u.waiting[i], chunks, err); err != nil {
-			return err
-		}
+	for a := range chunk.Ahead(ctx, len(u.waiting), filesAtOnce-1, ask, nil) {
+		first = cmp.Or(first, u.count(ctx, u.waiting[i], a.chunks, a.err))
 		i++
 	}
 	u.waiting = u.waiting[:0]
-	return nil
+	return first
 }
 
 // count adds the chunks of a file that are new, or all of the file if it has none. err is that of the question.

@@ -29,11 +29,13 @@ func servicePolicy() retry.Policy {
 
 // firstPolicy is the policy for the first call to a service. It gives up sooner, since the URL may be misspelt.
 func firstPolicy(p retry.Policy) retry.Policy {
-	p.Tries = min(p.Tries, 4)
+	if p.Tries == 0 || p.Tries > 4 {
+		p.Tries = 4
+	}
 	return p
 }
 
-// meteredPolicy is a policy for calls that a bound may hold back: then they have no timeout, and their connections have.
+// meteredPolicy is p for calls that a bound may hold back. Such calls have no timeout; their connections have one.
 func meteredPolicy(p retry.Policy, m *traffic.Meter) retry.Policy {
 	if m.Limited() {
 		p.Timeout = 0

@@ -25,7 +25,7 @@ func OnFinding(f tree.Finding, repairable bool) string {
 		return "set the tag again: 'castar log' lists the roots"
 	case store.DamageLog:
 		if !repairable {
-			return "remove this line; what it names is lost unless another line or a tag names it too"
+			return "remove this object; what it names is lost unless another line of the log or a tag names it too"
 		}
 		return "'castar repair' drops the line; what it named is lost at the next gc, unless another line or a tag names it too"
 	case store.DamageSize:

@@ -19,7 +19,7 @@ func TestOnFinding(t *testing.T) {
 		repairable bool
 		want       string
 	}{
-		{tree.Finding{Damage: store.Damage{What: store.DamageLog, Where: "castar/log/x", Err: store.ErrDigestMismatch}}, false, "remove this line"},
+		{tree.Finding{Damage: store.Damage{What: store.DamageLog, Where: "castar/log/x", Err: store.ErrDigestMismatch}}, false, "remove this object"},
 		{tree.Finding{Damage: store.Damage{What: store.DamageLog, Err: fs.ErrPermission}}, false, "check permissions and the connection"},
 		{tree.Finding{Damage: store.Damage{What: store.DamageTag, Where: "castar/tags/x", Err: store.ErrDigestMismatch}}, false, "set the tag again"},
 		{tree.Finding{Damage: store.Damage{What: store.DamageTag, Err: fs.ErrPermission}}, false, "check permissions and the connection"},

@@ -54,7 +54,7 @@ func Run(ctx context.Context, st *store.Store, o Options) (r store.CollectResult
 // mostTries is how often a collection begins again because others have changed the store.
 const mostTries = 1000
 
-// try is Run until the store is changed.
+// try is one attempt of Run. The error is store.ErrChanged if another process has changed the store.
 func try(ctx context.Context, st *store.Store, o Options) (r store.CollectResult, err error) {
 	keep := st.NewSet() // before the tags are read
 	kept, err := readKept(ctx, st, &o)

@@ -137,7 +137,8 @@ func (e either) Get(ctx context.Context, d store.Digest) (store.Directory, error
 	return e.second.Get(ctx, d)
 }
 
-// noBlobs and noDirectories have nothing to fetch. Their error is nothing but store.ErrNotFound, as users read it.
+// noBlobs and noDirectories have nothing to fetch. Their error is store.ErrNotFound alone, without a
+// digest, because users read it.
 type noBlobs struct{ store.Blobs }
 
 func (noBlobs) Open(context.Context, store.Digest) (store.Blob, error) { return nil, store.ErrNotFound }
